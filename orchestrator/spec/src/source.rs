@@ -1,0 +1,55 @@
+//! The two doors through which the outside comes in: file texts ([`Source`]) and variables ([`Env`]).
+//!
+//! Must not know: what is done with either.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Missing,
+    File,
+    Directory,
+}
+
+/// Where texts come from. The caller implements it on a file system; tests on a map.
+pub trait Source {
+    /// The whole text of a file. Paths are absolute.
+    fn read(&self, path: &Path) -> Result<String, SourceError>;
+    fn kind(&self, path: &Path) -> Kind;
+    /// Absolute.
+    fn working_dir(&self) -> PathBuf;
+    /// All of standard input, for `-f -`.
+    fn stdin(&self) -> Result<String, SourceError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("no such file")]
+    NotFound,
+    #[error("is a directory")]
+    IsDirectory,
+    #[error("permission denied")]
+    PermissionDenied,
+    #[error("is not UTF-8 text")]
+    NotText,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// The caller's environment variables.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Env(pub BTreeMap<String, String>);
+
+impl Env {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Env {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
+        Self(iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+}
