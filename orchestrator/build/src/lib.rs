@@ -1,1 +1,13 @@
-//! placeholder
+//! Dockerfile builds: text → typed instructions with places → a graph of steps keyed by content → layers → an image.
+//!
+//! This crate owns the Dockerfile language, the build context, the build cache and the layout of the resulting image. It
+//! knows nothing of services, stacks, containers or networks: a RUN step is handed to the caller's [`RunStep`].
+#![forbid(unsafe_code)]
+
+mod progress;
+mod request;
+mod step;
+
+pub use progress::{BuildEvent, Progress, StepNumber};
+pub use request::{BuildRequest, DockerfileSource, NetworkMode, SecretBytes};
+pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};

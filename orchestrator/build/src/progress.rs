@@ -1,0 +1,66 @@
+//! What a running build tells the world: one closed enum of events, and its plain text form.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::step::OutputStream;
+
+/// Number of a step in one build, counted in the order in which steps are first mentioned.
+pub type StepNumber = u32;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildEvent {
+    /// Something to know that does not stop the build, already rendered.
+    Warning {
+        text: String,
+    },
+    Started {
+        step: StepNumber,
+        name: String,
+    },
+    /// The step's result was there already; nothing was run.
+    Cached {
+        step: StepNumber,
+        name: String,
+    },
+    /// One whole line (or a long part of one) of a step's output.
+    Output {
+        step: StepNumber,
+        stream: OutputStream,
+        at: Duration,
+        line: String,
+    },
+    Done {
+        step: StepNumber,
+        took: Duration,
+    },
+    Failed {
+        step: StepNumber,
+        error: String,
+    },
+}
+
+/// Receives events, from any thread; must not block for long.
+pub trait Progress: Send + Sync {
+    fn event(&self, event: BuildEvent);
+}
+
+impl<F: Fn(BuildEvent) + Send + Sync> Progress for F {
+    fn event(&self, event: BuildEvent) {
+        self(event);
+    }
+}
+
+/// The plain form, one event a line (or two: a step's name and its state), as buildx prints it.
+impl fmt::Display for BuildEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Warning { text } => f.write_str(text),
+            Self::Started { step, name } => write!(f, "#{step} {name}"),
+            Self::Cached { step, name } => write!(f, "#{step} {name}\n#{step} CACHED"),
+            Self::Output { step, at, line, .. } => write!(f, "#{step} {:.3} {line}", at.as_secs_f64()),
+            Self::Done { step, took } => write!(f, "#{step} DONE {:.1}s", took.as_secs_f64()),
+            Self::Failed { step, error } => write!(f, "#{step} ERROR: {error}"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a caller asks for: one build, and the parts of the world that it lends to the build.
+//!
+//! Everything here is plain data. Paths are the caller's; variables such as build arguments are resolved before they get
+//! here, because the engine runs with another environment than the user.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Default)]
+pub struct BuildRequest {
+    /// The context folder. `None`: only an inline Dockerfile without COPY or ADD from the context.
+    pub context: PathBuf,
+    pub dockerfile: DockerfileSource,
+    /// Build arguments. `None`: named without a value and unset in the caller, so the ARG's default applies.
+    pub args: BTreeMap<String, Option<String>>,
+    /// The stage to build, by name or number; the last one when absent.
+    pub target: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// References under which the result is listed. May be empty.
+    pub tags: Vec<String>,
+    /// `os/arch[/variant]`; the host's when absent.
+    pub platform: Option<String>,
+    /// Run every step again, whatever the cache knows.
+    pub no_cache: bool,
+    /// Ask the registry for newer base images.
+    pub pull: bool,
+    /// The network of RUN steps without a `--network` of their own.
+    pub network: NetworkMode,
+    /// Lines for /etc/hosts in RUN steps: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    pub shm_size: Option<u64>,
+    /// What `RUN --mount=type=secret,id=…` may read. Never part of a layer, a cache key, the history or a message.
+    pub secrets: BTreeMap<String, SecretBytes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// Relative to the context, or absolute.
+    File(PathBuf),
+    /// The text itself, as in Compose's `dockerfile_inline`.
+    Inline(String),
+}
+
+impl Default for DockerfileSource {
+    fn default() -> Self {
+        Self::File(PathBuf::from("Dockerfile"))
+    }
+}
+
+/// Network of a RUN step.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NetworkMode {
+    /// A network with a way out and name resolution, chosen by the engine.
+    #[default]
+    Default,
+    None,
+    Host,
+    /// A network of the engine's, by name.
+    Named(String),
+}
+
+impl NetworkMode {
+    /// From the text that Compose's `build.network` and `RUN --network` use.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "" | "default" | "bridge" => Self::Default,
+            "none" => Self::None,
+            "host" => Self::Host,
+            other => Self::Named(other.to_owned()),
+        }
+    }
+}
+
+/// The bytes of a secret; shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}

@@ -1,0 +1,112 @@
+//! The border to whoever can run a process in a root file system: one RUN step as plain data.
+//!
+//! The build decides everything (arguments, user, mounts, cache keys); the implementation starts the process, waits, and
+//! says how it ended. It knows nothing of Dockerfiles.
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::request::{NetworkMode, SecretBytes};
+
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a step could not be run at all (a step that ran and failed is an exit code).
+pub type RunError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs one process to its end. Steps of independent stages run at the same time.
+pub trait RunStep: Send + Sync {
+    /// Mounts the overlay (privately: nothing may stay mounted), runs the process as the first one of a container of
+    /// its own, streams its output and returns its exit code (128 + signal for a killed one, 126 and 127 as a shell).
+    ///
+    /// When the future is dropped, the process and everything it started must be gone before `upper` is used again.
+    fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>>;
+}
+
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// For naming kernel objects and logs: unique among all steps that run now. `[0-9a-f]+`.
+    pub id: String,
+    /// Overlay lower directories, topmost first; never empty (a scratch stage has one empty directory).
+    pub lowers: Vec<PathBuf>,
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    pub argv: Vec<String>,
+    /// `NAME=value`, in order, without duplicates. PATH is always there.
+    pub env: Vec<String>,
+    /// Absolute; exists in the root.
+    pub cwd: String,
+    /// `user[:group]`, names or numbers, to be looked up inside the root. `None`: root.
+    pub user: Option<String>,
+    pub mounts: Vec<RunMount>,
+    /// Files laid over the root for this step only (tmpfs, never in the layer).
+    pub files: Vec<RunFile>,
+    pub network: NetworkMode,
+    pub extra_hosts: Vec<(String, String)>,
+    pub shm_size: Option<u64>,
+    pub output: OutputSink,
+}
+
+/// A mount of `RUN --mount`. Targets are absolute paths inside the root, to be resolved there; a missing target is
+/// created, and what was created must not stay in `upper`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunMount {
+    pub target: String,
+    pub kind: RunMountKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunMountKind {
+    /// A folder or file of the host's (a cache, or one layer's folder), bound.
+    Bind {
+        source: PathBuf,
+        read_only: bool,
+    },
+    /// Several layers seen as one folder. With `scratch` (upper, work) it can be written and the writes are thrown away.
+    Overlay {
+        lowers: Vec<PathBuf>,
+        scratch: Option<(PathBuf, PathBuf)>,
+    },
+    Tmpfs {
+        size: Option<u64>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFile {
+    pub path: String,
+    pub content: SecretBytes,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    Stdout,
+    Stderr,
+}
+
+type WriteOutput = dyn Fn(OutputStream, &[u8]) + Send + Sync;
+
+/// Where the bytes of a step's stdout and stderr go, in any portions, from any thread.
+#[derive(Clone)]
+pub struct OutputSink(Arc<WriteOutput>);
+
+impl OutputSink {
+    pub fn new(write: impl Fn(OutputStream, &[u8]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(write))
+    }
+
+    pub fn write(&self, stream: OutputStream, bytes: &[u8]) {
+        (self.0)(stream, bytes);
+    }
+}
+
+impl fmt::Debug for OutputSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutputSink")
+    }
+}
