@@ -1,1 +1,27 @@
-//! placeholder
+//! Images: references, registries, the store, and unpacked layers.
+//!
+//! Owns everything below `<data root>/image`. Only the engine opens a [`Store`]; client processes read credentials and
+//! send them along. Must not know what a service, a stack, a container or a network is.
+#![forbid(unsafe_code)]
+
+mod bootstrap;
+mod config;
+mod credentials;
+mod digest;
+mod load;
+mod progress;
+mod pull;
+mod reference;
+mod store;
+
+pub use bootstrap::{BootstrapError, bootstrap};
+pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
+pub use credentials::{Credentials, CredentialsError, RegistryAuth};
+pub use digest::{Digest, DigestError, Hasher};
+pub use load::{LoadError, load};
+pub use progress::{Phase, Progress, ProgressSink, silent};
+pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
+pub use reference::{Reference, ReferenceError};
+pub use store::{
+    CacheEntry, Collected, Damage, Hold, Image, LayerInfo, RemoveError, Removed, Scope, Scratch, Store, StoreError,
+};
