@@ -1,31 +1,49 @@
-//! Developer commands: `cargo xtask test`.
+//! Owns the developer commands: `cargo xtask demo | test | check | bench | vm`.
+//!
+//! Everything that CI runs is `cargo xtask test`; nothing here is needed by a user of hoist. Must not know hoist's
+//! insides: it builds the binaries and runs them like anybody else.
+#![forbid(unsafe_code)]
 
-use std::process::{Command, ExitCode};
+mod artifacts;
+mod bench;
+mod demo;
+mod packages;
+mod peers;
+mod shell;
+mod test;
+mod vm;
 
-use anyhow::{Context, Result, bail};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo           install what is missing, build hoist, raise examples/stack.yaml, ask its published port
+  test           everything that CI runs: format, lints, unit, mechanism and end-to-end tests, the cgroup v2 machine
+  check          the quick half of it: format, lints, tests that need no containers
+  bench [CASE…]  measure hoist beside docker compose and podman-compose, write docs/benchmarks.md
+  vm -- CMD…     boot a Debian machine with cgroup v2 under emulation and run CMD in it with the built binaries";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(code) => code,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "a command line tool")]
-            {
-                eprintln!("xtask: {error:#}");
-            }
+            shell::say(&format!("xtask: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run() -> Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("test") => {
-            let status = Command::new("cargo").args(["test", "--workspace"]).status().context("cargo test")?;
-            if !status.success() {
-                bail!("tests failed");
-            }
-            Ok(())
-        }
-        _ => bail!("usage: cargo xtask test"),
+fn run(args: &[String]) -> Result<ExitCode> {
+    let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
+    match command.as_str() {
+        "demo" => demo::run(),
+        "test" => test::everything(),
+        "check" => test::quick(),
+        "bench" => bench::run(rest),
+        "vm" => vm::run(rest),
+        _ => bail!("unknown command {command:?}\n{USAGE}"),
     }
 }

@@ -1,0 +1,136 @@
+//! Owns the emulated machine: a Debian kernel and root with systemd and cgroup v2, what most users have.
+//!
+//! The root is made once from Debian's packages and kept in the cache; each run gets a throw-away copy-on-write view
+//! of it and a payload disk with the built binaries. Software emulation, so it runs wherever qemu does.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{cache, command, output, root, run as run_to_end, say};
+use crate::{artifacts, packages};
+
+/// Raise when the recipe below changes: the name of the cached root carries it.
+const RECIPE: u32 = 1;
+const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,udev,kmod,nftables,libseccomp2,iproute2,busybox-static,\
+                        curl,ca-certificates,procps,util-linux,strace";
+const EXIT_MARK: &str = "hoist-vm-exit:";
+
+/// Runs a command in the machine; its output is shown and its exit code returned.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let words = match args.split_first() {
+        Some((dashes, words)) if dashes == "--" && !words.is_empty() => words,
+        _ => bail!("usage: cargo xtask vm -- CMD [ARG…]"),
+    };
+    let script = format!("exec {}\n", words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "));
+    let code = boot(&script)?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// The smoke test of `cargo xtask test`: a small stack, real limits, restart, logs, down, nothing left.
+pub(crate) fn smoke() -> Result<()> {
+    let script = fs::read_to_string(root().join("xtask/vm/smoke.sh")).context("read xtask/vm/smoke.sh")?;
+    match boot(&script)? {
+        0 => Ok(()),
+        code => bail!("the smoke test in the machine failed with exit code {code}"),
+    }
+}
+
+fn boot(script: &str) -> Result<i32> {
+    packages::ensure(&[packages::VM])?;
+    let hoist = artifacts::release()?;
+    let machine = machine()?;
+    let work = machine.join(format!("run-{}", std::process::id()));
+    let result = payload(&hoist, script, &work).and_then(|payload| emulate(&machine, &payload));
+    fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+    result
+}
+
+/// The cached kernel, initrd and root disk; made on first use.
+fn machine() -> Result<PathBuf> {
+    let dir = cache()?.join(format!("vm-{RECIPE}"));
+    if dir.join("root.ext4").exists() {
+        return Ok(dir);
+    }
+    say("making the machine's root from Debian's packages (once)");
+    let fresh = cache()?.join(format!("vm-{RECIPE}.new-{}", std::process::id()));
+    let tree = fresh.join("root");
+    fs::create_dir_all(&fresh).with_context(|| format!("create {}", fresh.display()))?;
+    run_to_end(
+        command("mmdebstrap")
+            .args(["--quiet", "--variant=minbase", "--format=directory"])
+            .arg(format!("--include={PACKAGES}"))
+            .arg("--customize-hook=echo hoist-vm >$1/etc/hostname; passwd --root $1 -d root")
+            .arg(format!(
+                "--customize-hook=copy-in {} /etc/systemd/system",
+                root().join("xtask/vm/payload.service").display()
+            ))
+            .arg("--customize-hook=systemctl --root=$1 enable payload.service")
+            .args(["--aptopt=Acquire::Languages \"none\"", "trixie"])
+            .arg(&tree)
+            .arg("http://deb.debian.org/debian"),
+    )?;
+    let boot = |prefix: &str| -> Result<PathBuf> {
+        fs::read_dir(tree.join("boot"))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+            .with_context(|| format!("the machine's root has no /boot/{prefix}*"))
+    };
+    fs::copy(boot("vmlinuz-")?, fresh.join("vmlinuz"))?;
+    fs::copy(boot("initrd.img-")?, fresh.join("initrd"))?;
+    disk(&fresh.join("root.ext4"), "3G", &tree)?;
+    fs::remove_dir_all(&tree)?;
+    fs::rename(&fresh, &dir).with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
+    Ok(dir)
+}
+
+fn payload(hoist: &Path, script: &str, work: &Path) -> Result<PathBuf> {
+    let tree = work.join("tree");
+    fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
+    fs::copy(hoist, tree.join("hoist"))?;
+    fs::copy(hoist.with_file_name("hoist-shim"), tree.join("hoist-shim"))?;
+    fs::write(tree.join("run.sh"), script)?;
+    let image = work.join("payload.ext4");
+    disk(&image, "256M", &tree)?;
+    Ok(image)
+}
+
+fn disk(image: &Path, size: &str, tree: &Path) -> Result<()> {
+    output(command("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(tree).arg(image).arg(size)).map(drop)
+}
+
+fn emulate(machine: &Path, payload: &Path) -> Result<i32> {
+    let drive = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on", path.display());
+    let mut guest = command("qemu-system-x86_64")
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .args(["-nographic", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(machine.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(machine.join("initrd"))
+        .args(["-append", "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=false"])
+        .args(["-drive", &drive(&machine.join("root.ext4")), "-drive", &drive(payload)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("run qemu-system-x86_64")?;
+    let mut code = None;
+    for line in BufReader::new(guest.stdout.take().expect("stdout is piped")).split(b'\n') {
+        let line = line.context("read the machine's console")?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end();
+        match line.find(EXIT_MARK) {
+            Some(at) => code = line[at + EXIT_MARK.len()..].trim().parse().ok(),
+            None => say(line),
+        }
+    }
+    guest.wait().context("wait for qemu-system-x86_64")?;
+    code.context("the machine went down without reporting an exit code")
+}
+
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
