@@ -1,1 +1,25 @@
-//! placeholder
+//! hoist-runtime: an OCI bundle becomes processes.
+//!
+//! Owns namespaces, mounts, cgroups, seccomp, users, exec, logs and the shim. Everything is synchronous: callers with
+//! an async loop wrap the file descriptors of [`Shim`] and [`ExecHandle`].
+//!
+//! Must not know: services, stacks, images, networks (a network namespace arrives as a descriptor), restart policies.
+
+pub mod cgroup;
+mod client;
+pub mod engine_lock;
+mod exec;
+mod launch;
+pub mod log;
+pub mod oci;
+mod runtime;
+pub mod seccomp;
+pub mod spec_defaults;
+mod status;
+
+pub use client::{Attach, Event, Shim, ShimError, ShimState};
+pub use exec::{ExecHandle, ExecRequest, ExecStdio};
+pub use launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs, Seccomp};
+pub use log::LogConfig;
+pub use runtime::{EngineRestart, Runtime, RuntimeConfig, RuntimeError, SweepError};
+pub use status::ExitStatus;

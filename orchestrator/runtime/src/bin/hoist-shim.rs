@@ -1,0 +1,3 @@
+//! The shim's entry: one per container start, one per exec.
+
+fn main() {}
