@@ -1,0 +1,3 @@
+//! The HTTP API: routes, and the types that travel.
+
+pub mod types;

@@ -1,0 +1,147 @@
+//! The client: typed calls over the engine's Unix socket, starting an engine when none answers.
+//!
+//! Must not know: rendering, exit codes of verbs, the engine's inside.
+
+mod launch;
+mod objects;
+mod stream;
+mod transport;
+
+pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames, StreamKind};
+
+use std::path::{Path, PathBuf};
+
+use crate::api::types::{
+    ApplyEvent, ApplyRequest, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine, StackSummary,
+    Version,
+};
+use crate::config::Places;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("permission denied on the engine's socket {}", socket.display())]
+    Permission { socket: PathBuf },
+    #[error("no engine answers on {}", socket.display())]
+    NoEngine {
+        socket: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot start the engine: {reason}")]
+    Start { reason: String },
+    /// The engine refused; its message stands for itself.
+    #[error("{message}")]
+    Api { status: u16, message: String },
+    #[error("cannot talk to the engine: {attempt}")]
+    Transport {
+        attempt: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot read the engine's answer to {request}")]
+    Decode {
+        request: String,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl ClientError {
+    pub fn not_found(&self) -> bool {
+        matches!(self, Self::Api { status: 404, .. })
+    }
+}
+
+pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// A handle on one engine. Cheap to clone; every call has a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Connects, starting an engine (`<current executable> engine`) when none answers.
+    pub async fn connect(places: &Places) -> Result<Self> {
+        let client = Self { socket: places.socket.clone() };
+        if client.answers().await? {
+            return Ok(client);
+        }
+        launch::start(places).await?;
+        match transport::dial(&client.socket).await {
+            Ok(_) => Ok(client),
+            Err(source) => Err(transport::refused(&client.socket, source)),
+        }
+    }
+
+    /// Connects only to an engine that is there.
+    pub async fn connect_running(places: &Places) -> Result<Option<Self>> {
+        let client = Self { socket: places.socket.clone() };
+        Ok(if client.answers().await? { Some(client) } else { None })
+    }
+
+    async fn answers(&self) -> Result<bool> {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        match transport::dial(&self.socket).await {
+            Ok(_) => Ok(true),
+            Err(source) if matches!(source.kind(), NotFound | ConnectionRefused) => Ok(false),
+            Err(source) if source.kind() == PermissionDenied => {
+                Err(ClientError::Permission { socket: self.socket.clone() })
+            }
+            Err(source) => Err(transport::refused(&self.socket, source)),
+        }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        self.get_unit("/_ping").await
+    }
+
+    pub async fn version(&self) -> Result<Version> {
+        self.get_json("/version").await
+    }
+
+    pub async fn info(&self) -> Result<Info> {
+        self.get_json("/info").await
+    }
+
+    /// What would be done.
+    pub async fn plan(&self, request: &ApplyRequest) -> Result<PlanResponse> {
+        self.post_json("/hoist/v1/plan", request).await
+    }
+
+    /// Does it. The last item is `ApplyEvent::Result`; dropping the stream does not stop the work.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<JsonStream<ApplyEvent>> {
+        self.post_stream("/hoist/v1/apply", request).await
+    }
+
+    pub async fn stacks(&self) -> Result<Vec<StackSummary>> {
+        self.get_json("/hoist/v1/stacks").await
+    }
+
+    pub async fn stack(&self, name: &str) -> Result<StackDetail> {
+        self.get_json(&format!("/hoist/v1/stacks/{}", transport::escape(name))).await
+    }
+
+    /// Logs of every container of a stack, merged by time; with `follow` also of containers that appear later.
+    pub async fn stack_logs(&self, name: &str, options: &LogOptions) -> Result<JsonStream<StackLogLine>> {
+        let path = format!("/hoist/v1/stacks/{}/logs?{}", transport::escape(name), transport::log_query(options));
+        self.get_stream(&path).await
+    }
+
+    /// `filters`: pairs such as (`label`, `com.docker.compose.project=shop`), as in docker.
+    pub async fn events(
+        &self,
+        since: Option<&str>,
+        until: Option<&str>,
+        filters: &[(&str, &str)],
+    ) -> Result<JsonStream<EventMessage>> {
+        let mut query = vec![("filters", transport::filters(filters))];
+        query.extend(since.map(|since| ("since", since.to_owned())));
+        query.extend(until.map(|until| ("until", until.to_owned())));
+        self.get_stream(&format!("/events?{}", transport::query(&query))).await
+    }
+}

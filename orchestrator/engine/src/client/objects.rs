@@ -1,0 +1,211 @@
+//! Calls on single objects, with the paths of the Docker Engine API.
+
+use tokio::io::AsyncRead;
+
+use super::stream::{ByteStream, Hijacked, JsonStream, LogFrames};
+use super::transport::{escape, filters, log_query, query, reader_body};
+use super::{Client, Result};
+use crate::api::types::{
+    BootstrapRequest, ContainerInspect, ContainerSummary, ExecConfig, ExecInspect, ExecStart, IdResponse, ImageDelete,
+    ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse, VolumeInspect,
+    VolumeList, WaitResponse,
+};
+
+/// Containers.
+impl Client {
+    /// `all`: stopped ones too. `selectors`: docker filters, e.g. (`label`, `com.docker.compose.project=shop`).
+    pub async fn containers(&self, all: bool, selectors: &[(&str, &str)]) -> Result<Vec<ContainerSummary>> {
+        let query = query(&[("all", u8::from(all).to_string()), ("filters", filters(selectors))]);
+        self.get_json(&format!("/containers/json?{query}")).await
+    }
+
+    /// By id, id prefix or name.
+    pub async fn container(&self, id: &str) -> Result<ContainerInspect> {
+        self.get_json(&format!("/containers/{}/json", escape(id))).await
+    }
+
+    pub async fn start_container(&self, id: &str) -> Result<()> {
+        self.post_unit(&format!("/containers/{}/start", escape(id))).await
+    }
+
+    /// `timeout`: seconds; absent: the container's own.
+    pub async fn stop_container(&self, id: &str, timeout: Option<u32>) -> Result<()> {
+        self.post_unit(&format!("/containers/{}/stop?{}", escape(id), timeout_query(timeout))).await
+    }
+
+    pub async fn restart_container(&self, id: &str, timeout: Option<u32>) -> Result<()> {
+        self.post_unit(&format!("/containers/{}/restart?{}", escape(id), timeout_query(timeout))).await
+    }
+
+    pub async fn kill_container(&self, id: &str, signal: &str) -> Result<()> {
+        let query = query(&[("signal", signal.to_owned())]);
+        self.post_unit(&format!("/containers/{}/kill?{query}", escape(id))).await
+    }
+
+    pub async fn pause_container(&self, id: &str) -> Result<()> {
+        self.post_unit(&format!("/containers/{}/pause", escape(id))).await
+    }
+
+    pub async fn unpause_container(&self, id: &str) -> Result<()> {
+        self.post_unit(&format!("/containers/{}/unpause", escape(id))).await
+    }
+
+    pub async fn remove_container(&self, id: &str, force: bool, volumes: bool) -> Result<()> {
+        let query = query(&[("force", u8::from(force).to_string()), ("v", u8::from(volumes).to_string())]);
+        self.delete_unit(&format!("/containers/{}?{query}", escape(id))).await
+    }
+
+    /// `condition`: `not-running` (docker's default), `next-exit` or `removed`.
+    pub async fn wait_container(&self, id: &str, condition: &str) -> Result<WaitResponse> {
+        let query = query(&[("condition", condition.to_owned())]);
+        self.post_empty(&format!("/containers/{}/wait?{query}", escape(id))).await
+    }
+
+    pub async fn resize_container(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let query = query(&[("h", rows.to_string()), ("w", columns.to_string())]);
+        self.post_unit(&format!("/containers/{}/resize?{query}", escape(id))).await
+    }
+
+    /// Attaches to the container's streams; may be called before the first start. Frames are multiplexed unless the
+    /// container has a tty.
+    pub async fn attach_container(&self, id: &str, stdin: bool) -> Result<Hijacked> {
+        let flag = |on: bool| u8::from(on).to_string();
+        let query =
+            query(&[("stream", flag(true)), ("stdin", flag(stdin)), ("stdout", flag(true)), ("stderr", flag(true))]);
+        self.hijack(&format!("/containers/{}/attach?{query}", escape(id)), None::<&()>).await
+    }
+
+    /// Multiplexed frames (also for containers with a tty, whose frames are all stdout).
+    pub async fn container_logs(&self, id: &str, options: &LogOptions) -> Result<LogFrames> {
+        let path = format!("/containers/{}/logs?{}&multiplexed=1", escape(id), log_query(options));
+        Ok(LogFrames::new(self.get_bytes(&path).await?.0))
+    }
+
+    /// `stream: false` gives one item.
+    pub async fn container_stats(&self, id: &str, stream: bool) -> Result<JsonStream<Stats>> {
+        let query = query(&[("stream", u8::from(stream).to_string())]);
+        self.get_stream(&format!("/containers/{}/stats?{query}", escape(id))).await
+    }
+
+    pub async fn container_top(&self, id: &str) -> Result<TopResponse> {
+        self.get_json(&format!("/containers/{}/top", escape(id))).await
+    }
+
+    /// A tar stream of `path` and what is below it; its first entry is the base name of `path`. The second value is
+    /// docker's `X-Docker-Container-Path-Stat` document.
+    pub async fn get_archive(&self, id: &str, path: &str) -> Result<(ByteStream, serde_json::Value)> {
+        let query = query(&[("path", path.to_owned())]);
+        let (bytes, headers) = self.get_bytes(&format!("/containers/{}/archive?{query}", escape(id))).await?;
+        Ok((bytes, super::transport::path_stat(&headers)))
+    }
+
+    /// Only the stat document of `path`; not found is an API error 404.
+    pub async fn stat_archive(&self, id: &str, path: &str) -> Result<serde_json::Value> {
+        let query = query(&[("path", path.to_owned())]);
+        let headers = self.head(&format!("/containers/{}/archive?{query}", escape(id))).await?;
+        Ok(super::transport::path_stat(&headers))
+    }
+
+    /// Unpacks a tar stream into the directory `path`.
+    pub async fn put_archive<R>(&self, id: &str, path: &str, tar: R) -> Result<()>
+    where
+        R: AsyncRead + Send + 'static,
+    {
+        let query = query(&[("path", path.to_owned())]);
+        self.put_body(&format!("/containers/{}/archive?{query}", escape(id)), reader_body(tar)).await
+    }
+
+    pub async fn create_exec(&self, container: &str, config: &ExecConfig) -> Result<IdResponse> {
+        self.post_json(&format!("/containers/{}/exec", escape(container)), config).await
+    }
+
+    /// Runs it; the stream ends when the process has ended. Frames are multiplexed unless it has a tty.
+    pub async fn start_exec(&self, exec: &str, start: &ExecStart) -> Result<Hijacked> {
+        self.hijack(&format!("/exec/{}/start", escape(exec)), Some(start)).await
+    }
+
+    /// Runs it in the background.
+    pub async fn start_exec_detached(&self, exec: &str) -> Result<()> {
+        let start = ExecStart { detach: true, ..ExecStart::default() };
+        self.post_json_unit(&format!("/exec/{}/start", escape(exec)), &start).await
+    }
+
+    pub async fn resize_exec(&self, exec: &str, rows: u16, columns: u16) -> Result<()> {
+        let query = query(&[("h", rows.to_string()), ("w", columns.to_string())]);
+        self.post_unit(&format!("/exec/{}/resize?{query}", escape(exec))).await
+    }
+
+    pub async fn exec(&self, exec: &str) -> Result<ExecInspect> {
+        self.get_json(&format!("/exec/{}/json", escape(exec))).await
+    }
+}
+
+/// Images.
+impl Client {
+    pub async fn images(&self) -> Result<Vec<ImageSummary>> {
+        self.get_json("/images/json").await
+    }
+
+    pub async fn image(&self, name: &str) -> Result<ImageInspect> {
+        self.get_json(&format!("/images/{name}/json")).await
+    }
+
+    pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<ImageDelete>> {
+        self.delete_json(&format!("/images/{name}?force={}", u8::from(force))).await
+    }
+
+    pub async fn pull_image(
+        &self,
+        reference: &str,
+        platform: Option<&str>,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<JsonStream<PullLine>> {
+        let mut pairs = vec![("fromImage", reference.to_owned())];
+        pairs.extend(platform.map(|platform| ("platform", platform.to_owned())));
+        self.pull(&format!("/images/create?{}", query(&pairs)), auth).await
+    }
+
+    /// A docker or OCI archive.
+    pub async fn load_image<R>(&self, archive: R) -> Result<JsonStream<PullLine>>
+    where
+        R: AsyncRead + Send + 'static,
+    {
+        self.post_body_stream("/images/load", reader_body(archive)).await
+    }
+
+    pub async fn bootstrap_image(&self, reference: &str) -> Result<JsonStream<PullLine>> {
+        let request = BootstrapRequest { reference: reference.to_owned() };
+        self.post_stream("/hoist/v1/images/bootstrap", &request).await
+    }
+}
+
+/// Networks and volumes.
+impl Client {
+    pub async fn networks(&self, selectors: &[(&str, &str)]) -> Result<Vec<NetworkInspect>> {
+        self.get_json(&format!("/networks?{}", query(&[("filters", filters(selectors))]))).await
+    }
+
+    pub async fn network(&self, id: &str) -> Result<NetworkInspect> {
+        self.get_json(&format!("/networks/{}", escape(id))).await
+    }
+
+    pub async fn remove_network(&self, id: &str) -> Result<()> {
+        self.delete_unit(&format!("/networks/{}", escape(id))).await
+    }
+
+    pub async fn volumes(&self, selectors: &[(&str, &str)]) -> Result<VolumeList> {
+        self.get_json(&format!("/volumes?{}", query(&[("filters", filters(selectors))]))).await
+    }
+
+    pub async fn volume(&self, name: &str) -> Result<VolumeInspect> {
+        self.get_json(&format!("/volumes/{}", escape(name))).await
+    }
+
+    pub async fn remove_volume(&self, name: &str, force: bool) -> Result<()> {
+        self.delete_unit(&format!("/volumes/{}?force={}", escape(name), u8::from(force))).await
+    }
+}
+
+fn timeout_query(timeout: Option<u32>) -> String {
+    timeout.map(|seconds| query(&[("t", seconds.to_string())])).unwrap_or_default()
+}

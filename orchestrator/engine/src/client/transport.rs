@@ -1,0 +1,273 @@
+//! One HTTP/1.1 connection per call over the Unix socket.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncRead;
+use tokio::net::UnixStream;
+use tokio_util::io::ReaderStream;
+
+use super::stream::{ByteStream, Hijacked, JsonStream};
+use super::{Client, ClientError, Result};
+use crate::api::types::{ErrorBody, LogOptions, RegistryAuth};
+
+pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+pub(super) async fn dial(socket: &Path) -> std::io::Result<UnixStream> {
+    UnixStream::connect(socket).await
+}
+
+pub(super) fn refused(socket: &Path, source: std::io::Error) -> ClientError {
+    if source.kind() == std::io::ErrorKind::PermissionDenied {
+        return ClientError::Permission { socket: socket.to_owned() };
+    }
+    ClientError::NoEngine { socket: socket.to_owned(), source }
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+fn bytes_body(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn reader_body<R: AsyncRead + Send + 'static>(reader: R) -> Body {
+    StreamBody::new(ReaderStream::with_capacity(reader, 64 * 1024).map_ok(Frame::data)).boxed_unsync()
+}
+
+/// Percent-encodes a path segment or a query value.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+pub(super) fn query(pairs: &[(&str, String)]) -> String {
+    let pairs: Vec<String> = pairs
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| format!("{key}={}", escape(value)))
+        .collect();
+    pairs.join("&")
+}
+
+/// Docker's filter document: `{"label":["a=b"]}`; empty without filters.
+pub(super) fn filters(selectors: &[(&str, &str)]) -> String {
+    if selectors.is_empty() {
+        return String::new();
+    }
+    let mut document = std::collections::BTreeMap::<&str, Vec<&str>>::new();
+    for (key, value) in selectors {
+        document.entry(key).or_default().push(value);
+    }
+    serde_json::json!(document).to_string()
+}
+
+pub(super) fn log_query(options: &LogOptions) -> String {
+    let flag = |on: bool| u8::from(on).to_string();
+    let mut pairs = vec![
+        ("follow", flag(options.follow)),
+        ("timestamps", flag(options.timestamps)),
+        ("stdout", flag(options.stdout)),
+        ("stderr", flag(options.stderr)),
+        ("tail", options.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string())),
+        ("services", options.services.join(",")),
+    ];
+    pairs.extend(options.since.clone().map(|since| ("since", since)));
+    pairs.extend(options.until.clone().map(|until| ("until", until)));
+    query(&pairs)
+}
+
+pub(super) fn path_stat(headers: &HeaderMap) -> serde_json::Value {
+    use base64::Engine;
+    headers
+        .get("x-docker-container-path-stat")
+        .and_then(|value| base64::engine::general_purpose::STANDARD.decode(value.as_bytes()).ok())
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Body> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|source| ClientError::Transport { attempt: "encode the request", source: Box::new(source) })?;
+    Ok(bytes_body(bytes))
+}
+
+/// What one call needs.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    body: Body,
+    upgrade: bool,
+    auth: Option<&'a RegistryAuth>,
+}
+
+impl<'a> Call<'a> {
+    fn new(method: Method, path: &'a str, body: Body) -> Self {
+        Self { method, path, body, upgrade: false, auth: None }
+    }
+
+    fn request(self) -> std::result::Result<Request<Body>, hyper::http::Error> {
+        use base64::Engine;
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .header(HOST, "hoist")
+            .header(CONTENT_TYPE, "application/json");
+        if self.upgrade {
+            request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
+        }
+        if let Some(auth) = self.auth {
+            let document = serde_json::json!(auth).to_string();
+            request = request.header("X-Registry-Auth", base64::engine::general_purpose::URL_SAFE.encode(document));
+        }
+        request.body(self.body)
+    }
+}
+
+impl Client {
+    async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>> {
+        let transport = |attempt| {
+            move |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Transport { attempt, source }
+        };
+        let stream = dial(&self.socket).await.map_err(|source| refused(&self.socket, source))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| transport("shake hands")(source.into()))?;
+        // Ends by itself with the last byte of the answer, or when the caller drops the body.
+        tokio::spawn(connection.with_upgrades());
+        let request = call.request().map_err(|source| transport("form the request")(source.into()))?;
+        let response = sender.send_request(request).await.map_err(|source| transport("send")(source.into()))?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED {
+            return Ok(response);
+        }
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|source| transport("read the error")(source.into()))?.to_bytes();
+        let message = serde_json::from_slice::<ErrorBody>(&body)
+            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |error| error.message);
+        let message = if message.is_empty() { status.to_string() } else { message };
+        Err(ClientError::Api { status: status.as_u16(), message })
+    }
+
+    async fn decoded<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+        let request = format!("{} {}", call.method, call.path);
+        let body = self.send(call).await?.into_body().collect().await;
+        let body = body.map_err(|source| ClientError::Transport { attempt: "read", source: source.into() })?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|source| ClientError::Decode { request, source })
+    }
+
+    async fn done(&self, call: Call<'_>) -> Result<()> {
+        self.send(call).await.map(drop)
+    }
+
+    async fn streamed<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<JsonStream<T>> {
+        let request = format!("{} {}", call.method, call.path);
+        Ok(JsonStream::new(request, ByteStream::new(self.send(call).await?.into_body())))
+    }
+
+    pub(super) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.decoded(Call::new(Method::GET, path, empty())).await
+    }
+
+    pub(super) async fn get_unit(&self, path: &str) -> Result<()> {
+        self.done(Call::new(Method::GET, path, empty())).await
+    }
+
+    pub(super) async fn get_stream<T: DeserializeOwned>(&self, path: &str) -> Result<JsonStream<T>> {
+        self.streamed(Call::new(Method::GET, path, empty())).await
+    }
+
+    pub(super) async fn get_bytes(&self, path: &str) -> Result<(ByteStream, HeaderMap)> {
+        let response = self.send(Call::new(Method::GET, path, empty())).await?;
+        let headers = response.headers().clone();
+        Ok((ByteStream::new(response.into_body()), headers))
+    }
+
+    pub(super) async fn head(&self, path: &str) -> Result<HeaderMap> {
+        Ok(self.send(Call::new(Method::HEAD, path, empty())).await?.headers().clone())
+    }
+
+    pub(super) async fn post_json<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
+        self.decoded(Call::new(Method::POST, path, json(body)?)).await
+    }
+
+    pub(super) async fn post_json_unit<B: Serialize>(&self, path: &str, body: &B) -> Result<()> {
+        self.done(Call::new(Method::POST, path, json(body)?)).await
+    }
+
+    pub(super) async fn post_empty<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.decoded(Call::new(Method::POST, path, empty())).await
+    }
+
+    pub(super) async fn post_unit(&self, path: &str) -> Result<()> {
+        self.done(Call::new(Method::POST, path, empty())).await
+    }
+
+    pub(super) async fn post_stream<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<JsonStream<T>> {
+        self.streamed(Call::new(Method::POST, path, json(body)?)).await
+    }
+
+    pub(super) async fn post_body_stream<T: DeserializeOwned>(&self, path: &str, body: Body) -> Result<JsonStream<T>> {
+        self.streamed(Call::new(Method::POST, path, body)).await
+    }
+
+    pub(super) async fn pull<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<JsonStream<T>> {
+        self.streamed(Call { auth, ..Call::new(Method::POST, path, empty()) }).await
+    }
+
+    pub(super) async fn put_body(&self, path: &str, body: Body) -> Result<()> {
+        self.done(Call::new(Method::PUT, path, body)).await
+    }
+
+    pub(super) async fn delete_unit(&self, path: &str) -> Result<()> {
+        self.done(Call::new(Method::DELETE, path, empty())).await
+    }
+
+    pub(super) async fn delete_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.decoded(Call::new(Method::DELETE, path, empty())).await
+    }
+
+    pub(super) async fn hijack<B: Serialize>(&self, path: &str, body: Option<&B>) -> Result<Hijacked> {
+        let body = body.map_or_else(|| Ok(empty()), json)?;
+        let call = Call { upgrade: true, ..Call::new(Method::POST, path, body) };
+        let response = self.send(call).await?;
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|source| ClientError::Transport { attempt: "take over the connection", source: source.into() })?;
+        Ok(Hijacked::new(TokioIo::new(upgraded)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_escaped_and_leave_out_empty_values() {
+        assert_eq!(query(&[("a", "x y/é".to_owned()), ("b", String::new())]), "a=x%20y%2F%C3%A9");
+        assert_eq!(filters(&[("label", "a=b"), ("label", "c")]), r#"{"label":["a=b","c"]}"#);
+    }
+}
