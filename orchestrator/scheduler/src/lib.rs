@@ -1,1 +1,46 @@
-//! placeholder
+//! Owns the decision what to do: desired + observed + request → [`Plan`], and the pure decisions beside it (restart,
+//! health, addresses, host ports).
+//!
+//! Must not know: files, sockets, clocks, random numbers, processes, how any action is carried out. [`plan()`] is total:
+//! it cannot fail, ask or log, and the same input gives the same bytes.
+//!
+//! Serde: [`Observed`], [`Record`] and [`Request`] derive it, because the engine stores records as its own state and
+//! carries requests over its socket; everything in a plan that a person sees goes through [`Plan::to_json`] instead.
+#![forbid(unsafe_code)]
+
+mod action;
+mod apply;
+mod desired;
+mod digest;
+mod graph;
+pub mod health;
+mod ipam;
+mod names;
+mod observed;
+mod plan;
+mod planner;
+mod ports;
+mod problem;
+mod progress;
+mod request;
+pub mod restart;
+mod time;
+
+pub use action::{
+    Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec, Readiness, VolumeSpec,
+};
+pub use desired::Desired;
+pub use names::{container_name, image_reference, oneoff_name};
+pub use observed::{
+    Attachment, Container, Dependency, DependencyCondition, Health, HeldPort, Host, Image, Network, Observed, Pool,
+    PortHolder, Published, Record, Sharing, State, Transport, Volume,
+};
+pub use plan::{Plan, Reason, Step, StepId};
+pub use planner::plan;
+pub use problem::{Note, Problem};
+pub use progress::{Progress, StepState};
+pub use request::{
+    Build, Create, Down, ImageRemoval, Kill, Pull, PullPolicy, Remove, Request, Restart, Run, RunPort, RunVolume,
+    Scale, Services, Start, Stop, Up, Verb,
+};
+pub use time::Timestamp;

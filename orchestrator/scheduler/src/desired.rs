@@ -1,0 +1,41 @@
+//! Owns the desired side of a comparison: the canonical stack and the facts about its files that a hash needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use hoist_spec::model::Stack;
+
+/// What should be. For a project without files at hand (`hoist -p name down`) use [`Desired::unknown`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Desired {
+    pub stack: Stack,
+    /// SHA-256 (hex) of each secret's content by key, so that changed content replaces the containers that mount it.
+    pub secrets: BTreeMap<String, String>,
+    /// The same for configs.
+    pub configs: BTreeMap<String, String>,
+    /// Project directory; part of what tells two projects of one name apart.
+    pub working_dir: PathBuf,
+    /// The stack's files, for display.
+    pub files: Vec<PathBuf>,
+}
+
+impl Desired {
+    /// The empty stack of that name, for verbs that work on what exists without its file.
+    pub fn unknown(project: impl Into<String>) -> Self {
+        Self { stack: Stack { name: project.into(), ..Stack::default() }, ..Self::default() }
+    }
+
+    /// Every image reference that the observer should look up: keys of [`crate::Observed::images`].
+    pub fn references(&self) -> BTreeSet<String> {
+        self.stack
+            .services
+            .iter()
+            .map(|(key, service)| crate::names::image_reference(&self.stack.name, key, service))
+            .collect()
+    }
+
+    /// True when no file was loaded: every container of the project is then meant, and none is an orphan.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.stack.services.is_empty() && self.stack.inactive.is_empty()
+    }
+}

@@ -1,0 +1,283 @@
+//! Owns the actual side of a comparison: plain data about what exists, built by the engine, changed by
+//! [`Observed::apply`](crate::Observed::apply) in simulations.
+//!
+//! A [`Record`] is what was decided when a container was created. It holds enough to stop, restart and remove a
+//! container, and to say what changed, without the file it came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::restart;
+use crate::time::Timestamp;
+
+/// Everything that a plan for one project may depend on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Observed {
+    pub project: String,
+    /// When this was seen. `apply` stamps what it changes with it.
+    pub at: Timestamp,
+    /// Containers of this project by name, one-offs included.
+    pub containers: BTreeMap<String, Container>,
+    /// All networks of the engine by name, other projects' too (external networks, subnets in use).
+    pub networks: BTreeMap<String, Network>,
+    /// All volumes of the engine by name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Images by the reference a stack uses for them; see [`crate::Desired::references`]. Absent: not in the store.
+    pub images: BTreeMap<String, Image>,
+    /// Names of other projects' containers, by name: the project.
+    pub foreign_containers: BTreeMap<String, String>,
+    pub host: Host,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    pub id: String,
+    /// Id of the image that it runs.
+    pub image_id: String,
+    pub created: Timestamp,
+    /// Last start, also when it has ended since.
+    pub started: Option<Timestamp>,
+    pub state: State,
+    /// Somebody asked for it to be stopped since its last start.
+    pub stopped_by_request: bool,
+    pub history: restart::History,
+    /// Anonymous volumes by their target.
+    pub anonymous: BTreeMap<String, String>,
+    pub record: Record,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum State {
+    Created,
+    Running {
+        health: Health,
+    },
+    Paused,
+    /// Ended, and due to be started again by its restart policy.
+    Restarting {
+        code: i32,
+        at: Timestamp,
+    },
+    Exited {
+        code: i32,
+        at: Timestamp,
+    },
+    /// Cannot be used any more (half made, damaged); only removal helps.
+    Dead,
+}
+
+impl State {
+    /// Has processes, so it holds its host ports.
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Paused)
+    }
+
+    /// Needs a stop before it can be removed: it has processes or is about to have some.
+    pub fn needs_stop(self) -> bool {
+        self.is_running() || matches!(self, Self::Restarting { .. })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// No healthcheck.
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// What was decided at creation. The engine stores it with the container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub project: String,
+    pub name: String,
+    pub service: String,
+    /// Replica number from 1; 0 for one-offs.
+    pub number: u32,
+    pub oneoff: bool,
+    pub config_hash: String,
+    /// Digest of each attribute that is set, by its Compose name: tells which ones changed.
+    pub fields: BTreeMap<String, String>,
+    /// Image reference as used by the stack.
+    pub image: String,
+    pub networks: Vec<Attachment>,
+    pub ports: Vec<Published>,
+    /// Real names of named volumes in use.
+    pub volumes: BTreeSet<String>,
+    /// Namespaces of other containers that it lives in.
+    pub sharing: Vec<Sharing>,
+    pub depends_on: BTreeMap<String, Dependency>,
+    pub restart: restart::Policy,
+    /// `None`: the image's, then SIGTERM.
+    pub stop_signal: Option<String>,
+    pub stop_grace: Duration,
+    /// A healthcheck set by the stack; `None`: the image decides.
+    pub healthcheck: Option<bool>,
+    pub working_dir: String,
+    pub files: Vec<String>,
+}
+
+/// A place on a network, wholly decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Real name of the network.
+    pub network: String,
+    /// `eth0` and so on, unless the stack names it.
+    pub interface: String,
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+    /// Set on the one attachment that holds the default route.
+    pub gateway: Option<Ipv4Addr>,
+    pub mac: [u8; 6],
+    /// Names in the network's DNS, the container's name first; the engine adds the short id.
+    pub aliases: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// One published port, wholly decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Published {
+    /// `None`: all addresses.
+    pub host_ip: Option<IpAddr>,
+    pub host_port: u16,
+    pub target: u16,
+    pub transport: Transport,
+}
+
+/// One namespace taken from another container, looked up by name at each start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "namespace", content = "container")]
+pub enum Sharing {
+    Network(String),
+    Pid(String),
+    Ipc(String),
+    Uts(String),
+}
+
+impl Sharing {
+    pub fn container(&self) -> &str {
+        match self {
+            Self::Network(name) | Self::Pid(name) | Self::Ipc(name) | Self::Uts(name) => name,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub condition: DependencyCondition,
+    pub restart: bool,
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyCondition {
+    Started,
+    Healthy,
+    CompletedSuccessfully,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    pub id: String,
+    pub name: String,
+    /// Owner; empty for networks made by hand.
+    pub project: String,
+    pub key: String,
+    pub config_hash: String,
+    pub subnet: Ipv4Net,
+    pub gateway: Ipv4Addr,
+    /// Dynamic addresses come from here; the subnet unless `ip_range` is set.
+    pub range: Ipv4Net,
+    pub internal: bool,
+    /// Addresses held by containers of other projects, by holder's name. This project's are in its records.
+    pub foreign: BTreeMap<Ipv4Addr, String>,
+    /// `aux_addresses`: never given out.
+    pub reserved: BTreeSet<Ipv4Addr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: String,
+    /// Owner; empty for volumes made by hand.
+    pub project: String,
+    /// Key in the stack; empty for anonymous volumes.
+    pub key: String,
+    pub config_hash: String,
+    /// Used by containers of other projects.
+    pub foreign_users: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Image {
+    pub id: String,
+    /// Last pull or build, for `pull_policy: every_<time>`.
+    pub refreshed: Option<Timestamp>,
+    pub has_healthcheck: bool,
+    pub stop_signal: Option<String>,
+    /// VOLUME targets.
+    pub volumes: BTreeSet<String>,
+}
+
+/// Facts about the host and about what other projects hold of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Where new networks are cut from, in this order.
+    pub pools: Vec<Pool>,
+    /// Destinations that must stay reachable: routes and the host's own networks, the default route excepted.
+    pub routes: Vec<Ipv4Net>,
+    /// Host ports in use by anybody but this project's containers.
+    pub ports: Vec<HeldPort>,
+    /// Inclusive; for ports published without a number.
+    pub ephemeral: (u16, u16),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub net: Ipv4Net,
+    /// Prefix length of the subnets cut from it.
+    pub size: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPort {
+    /// `None`: all addresses.
+    pub ip: Option<IpAddr>,
+    pub port: u16,
+    pub transport: Transport,
+    pub holder: PortHolder,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum PortHolder {
+    /// A process on the host.
+    Host,
+    /// A container of this or another project.
+    Container { project: String, name: String },
+}
+
+impl Default for Host {
+    /// Docker's private ranges without docker0's own, in small subnets so that hundreds of stacks fit.
+    fn default() -> Self {
+        let cut = |a: u8, b: u8| Pool {
+            net: Ipv4Net::new(Ipv4Addr::new(a, b, 0, 0), 16).expect("16 is a valid prefix length"),
+            size: 24,
+        };
+        let pools = (18..=31).map(|second| cut(172, second)).chain([cut(192, 168)]).collect();
+        Self { pools, routes: Vec::new(), ports: Vec::new(), ephemeral: (32768, 60999) }
+    }
+}

@@ -1,0 +1,288 @@
+//! Owns what is wrong with a request (problems: nothing is touched) and what is worth saying beside it (notes).
+//! All of them are found at once, so that a user mends a stack in one go.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+use crate::observed::{PortHolder, Transport};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    UnknownService {
+        service: String,
+    },
+    /// `start`, `run` and others on a service that has no container.
+    NoContainer {
+        service: String,
+    },
+    PoolExhausted {
+        network: String,
+    },
+    SubnetTaken {
+        network: String,
+        subnet: Ipv4Net,
+        holder: String,
+    },
+    /// The stack gives a subnet that no container fits into, or a gateway or range outside of it.
+    SubnetUnusable {
+        network: String,
+        cause: String,
+    },
+    NoFreeAddress {
+        service: String,
+        network: String,
+        subnet: Ipv4Net,
+    },
+    AddressOutside {
+        service: String,
+        network: String,
+        address: Ipv4Addr,
+        subnet: Ipv4Net,
+    },
+    AddressTaken {
+        service: String,
+        network: String,
+        address: Ipv4Addr,
+        holder: String,
+    },
+    PortTaken {
+        service: String,
+        host_ip: Option<IpAddr>,
+        ports: (u16, u16),
+        transport: Transport,
+        holder: PortHolder,
+    },
+    ExternalNetworkMissing {
+        network: String,
+    },
+    ExternalVolumeMissing {
+        volume: String,
+    },
+    /// Another project owns it and the stack does not call it external.
+    NetworkOwned {
+        network: String,
+        project: String,
+    },
+    VolumeOwned {
+        volume: String,
+        project: String,
+    },
+    /// The network must be made anew, but these do not belong to the stack.
+    NetworkInUse {
+        network: String,
+        holders: BTreeSet<String>,
+    },
+    /// Not in the store and may not be pulled or built.
+    ImageMissing {
+        service: String,
+        reference: String,
+    },
+    /// `build` is asked of a service without a build section.
+    NotBuildable {
+        service: String,
+    },
+    NameTaken {
+        service: String,
+        name: String,
+        project: String,
+    },
+    /// Several replicas cannot share a `container_name`.
+    NameScaled {
+        service: String,
+        name: String,
+        replicas: u32,
+    },
+    /// A dependent waits for it to be healthy.
+    NoHealthcheck {
+        service: String,
+        dependent: String,
+    },
+    NamespaceOwnerMissing {
+        service: String,
+        owner: String,
+    },
+    /// Services wait for each other; `spec` refuses this, a plan only stays safe.
+    Cycle {
+        services: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Containers that no service of the stack owns; left alone.
+    Orphans {
+        containers: BTreeSet<String>,
+    },
+    /// Made from another folder under the same project name; left alone as orphans, even by `--remove-orphans`.
+    OtherOrigin {
+        containers: BTreeSet<String>,
+        working_dir: String,
+    },
+    /// Whether these are replaced depends on what the pull or build brings.
+    ReplacedIfImageChanges {
+        service: String,
+        containers: BTreeSet<String>,
+    },
+    /// A changed volume keeps its old settings: making it anew would lose its data.
+    VolumeKept {
+        volume: String,
+    },
+    NetworkKept {
+        network: String,
+        holders: BTreeSet<String>,
+    },
+    OptionalDependencyMissing {
+        service: String,
+        dependency: String,
+    },
+    /// `restart` and `start` do not apply changes; `up` does.
+    NotApplied {
+        service: String,
+        fields: Vec<String>,
+    },
+    /// It waits for this before it is started again by its policy.
+    Held {
+        container: String,
+        by: String,
+    },
+    /// Its restart policy is used up.
+    GivenUp {
+        container: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownService { service } => write!(f, "no such service: {service}"),
+            Self::NoContainer { service } => write!(f, "service \"{service}\" has no container"),
+            Self::PoolExhausted { network } => {
+                write!(f, "network \"{network}\": no free subnet left in the address pools")
+            }
+            Self::SubnetTaken { network, subnet, holder } => {
+                write!(f, "network \"{network}\": subnet {subnet} overlaps with {holder}")
+            }
+            Self::SubnetUnusable { network, cause } => write!(f, "network \"{network}\": {cause}"),
+            Self::NoFreeAddress { service, network, subnet } => {
+                write!(f, "service \"{service}\": no free address left in network \"{network}\" ({subnet})")
+            }
+            Self::AddressOutside { service, network, address, subnet } => {
+                write!(f, "service \"{service}\": address {address} is not usable in network \"{network}\" ({subnet})")
+            }
+            Self::AddressTaken { service, network, address, holder } => {
+                write!(f, "service \"{service}\": address {address} in network \"{network}\" is held by {holder}")
+            }
+            Self::PortTaken { service, host_ip, ports, transport, holder } => {
+                write!(f, "service \"{service}\": {} is held by {holder}", PortText(*host_ip, *ports, *transport))
+            }
+            Self::ExternalNetworkMissing { network } => write!(f, "external network \"{network}\" does not exist"),
+            Self::ExternalVolumeMissing { volume } => write!(f, "external volume \"{volume}\" does not exist"),
+            Self::NetworkOwned { network, project } => {
+                write!(f, "network \"{network}\" belongs to project \"{project}\"; declare it external to share it")
+            }
+            Self::VolumeOwned { volume, project } => {
+                write!(f, "volume \"{volume}\" belongs to project \"{project}\"; declare it external to share it")
+            }
+            Self::NetworkInUse { network, holders } => {
+                write!(f, "network \"{network}\" has changed and cannot be made anew while in use by {}", List(holders))
+            }
+            Self::ImageMissing { service, reference } => {
+                write!(f, "service \"{service}\": image \"{reference}\" is not in the store and may not be fetched")
+            }
+            Self::NotBuildable { service } => write!(f, "service \"{service}\" has no build section"),
+            Self::NameTaken { service, name, project } => {
+                write!(f, "service \"{service}\": container name \"{name}\" is in use by project \"{project}\"")
+            }
+            Self::NameScaled { service, name, replicas } => {
+                write!(f, "service \"{service}\": {replicas} replicas cannot share container_name \"{name}\"")
+            }
+            Self::NoHealthcheck { service, dependent } => {
+                write!(f, "service \"{dependent}\" waits for \"{service}\" to be healthy, but it has no healthcheck")
+            }
+            Self::NamespaceOwnerMissing { service, owner } => {
+                write!(f, "service \"{service}\": no container \"{owner}\" to share namespaces with")
+            }
+            Self::Cycle { services } => write!(f, "services wait for each other: {}", services.join(" -> ")),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Orphans { containers } => {
+                write!(f, "left alone, no service of this stack owns: {} (--remove-orphans removes)", List(containers))
+            }
+            Self::OtherOrigin { containers, working_dir } => {
+                write!(f, "left alone, made from {working_dir} under the same project name: {}", List(containers))
+            }
+            Self::ReplacedIfImageChanges { service, containers } => {
+                write!(f, "service \"{service}\": {} replaced if the image changes", List(containers))
+            }
+            Self::VolumeKept { volume } => {
+                write!(f, "volume \"{volume}\" has changed in the stack; it keeps its settings and its data")
+            }
+            Self::NetworkKept { network, holders } => {
+                write!(f, "network \"{network}\" stays, in use by {}", List(holders))
+            }
+            Self::OptionalDependencyMissing { service, dependency } => {
+                write!(f, "service \"{service}\": optional dependency \"{dependency}\" is not part of this stack")
+            }
+            Self::NotApplied { service, fields } => {
+                write!(f, "service \"{service}\" has changed ({}); `up` applies it", fields.join(", "))
+            }
+            Self::Held { container, by } => write!(f, "{container} waits for {by}"),
+            Self::GivenUp { container } => write!(f, "{container} stays down: its restart policy is used up"),
+        }
+    }
+}
+
+struct List<'a>(&'a BTreeSet<String>);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct PortText(pub(crate) Option<IpAddr>, pub(crate) (u16, u16), pub(crate) Transport);
+
+impl fmt::Display for PortText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ip, (first, last), transport) = self;
+        f.write_str(if first == last { "host port " } else { "every host port of " })?;
+        if let Some(ip) = ip {
+            if ip.is_ipv6() { write!(f, "[{ip}]:")? } else { write!(f, "{ip}:")? }
+        }
+        write!(f, "{first}")?;
+        if first != last {
+            write!(f, "-{last}")?;
+        }
+        write!(f, "/{transport}")
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for PortHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("a process on the host"),
+            Self::Container { project, name } if project.is_empty() => write!(f, "container \"{name}\""),
+            Self::Container { project, name } => write!(f, "container \"{name}\" of project \"{project}\""),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Owns when a container that ended is started again: a pure decision over its policy, its history and its exit.
+//!
+//! Timing is docker's: 100 ms, doubling to one minute, forgotten after 10 s of running. `deploy.restart_policy` sets
+//! delay and window instead. Must not know how a container is started, nor what time it is.
+
+use std::time::Duration;
+
+use hoist_spec::model::{self, Service};
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+pub const FIRST_DELAY: Duration = Duration::from_millis(100);
+pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
+pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
+/// `restart` and `deploy.restart_policy` in one form.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    pub when: When,
+    /// Restarts before giving up; `None`: no limit.
+    pub max_attempts: Option<u32>,
+    /// Fixed delay between attempts; `None`: docker's doubling one.
+    pub delay: Option<Duration>,
+    /// How long a container must run for a restart to count as successful, which forgives earlier attempts.
+    /// `None`: attempts are never forgiven, as docker does.
+    pub window: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    #[default]
+    Never,
+    /// Exit code other than 0.
+    OnFailure,
+    Always,
+    UnlessStopped,
+}
+
+/// What is remembered of a container since somebody started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// Restarts by the policy; `ps` and inspect show it.
+    pub restarts: u32,
+    /// Restarts in a row that did not last; sets the delay.
+    pub streak: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    pub code: i32,
+    pub at: Timestamp,
+    /// When the run that ended here had begun.
+    pub started: Timestamp,
+    pub cause: Cause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It ended by itself, or was killed from outside or for lack of memory.
+    Own,
+    /// `stop` or `kill` through hoist.
+    Requested,
+    /// The host went down under it, or came up again after it had ended: the first decision after a boot.
+    Reboot,
+    /// The host came up again, and before it went down somebody had stopped it.
+    RebootAfterStop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Now. The history to keep once it is started.
+    Start {
+        history: History,
+    },
+    /// Not before this time.
+    Wait {
+        until: Timestamp,
+    },
+    Stay(Rest),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// The policy is `no`.
+    NoPolicy,
+    /// Exit code 0 under `on-failure`.
+    Succeeded,
+    /// Attempts are used up.
+    GivenUp,
+    /// Somebody stopped it.
+    Stopped,
+}
+
+impl Policy {
+    /// `deploy.restart_policy` wins over `restart`. A service with neither is not restarted.
+    pub fn of(service: &Service) -> Self {
+        if let Some(deploy) = &service.deploy_restart {
+            let when = match deploy.condition.as_deref() {
+                Some("none") => When::Never,
+                Some("on-failure") => When::OnFailure,
+                _ => When::Always,
+            };
+            return Self { when, max_attempts: deploy.max_attempts, delay: deploy.delay, window: deploy.window };
+        }
+        let (when, max_attempts) = match service.restart {
+            None | Some(model::RestartPolicy::No) => (When::Never, None),
+            Some(model::RestartPolicy::Always) => (When::Always, None),
+            Some(model::RestartPolicy::UnlessStopped) => (When::UnlessStopped, None),
+            Some(model::RestartPolicy::OnFailure { max_retries }) => (When::OnFailure, max_retries.filter(|&n| n > 0)),
+        };
+        Self { when, max_attempts, delay: None, window: None }
+    }
+}
+
+pub fn decide(policy: &Policy, history: &History, exit: &Exit, now: Timestamp) -> Decision {
+    match (policy.when, exit.cause) {
+        (When::Never, _) => return Decision::Stay(Rest::NoPolicy),
+        (_, Cause::Requested) | (When::UnlessStopped | When::OnFailure, Cause::RebootAfterStop) => {
+            return Decision::Stay(Rest::Stopped);
+        }
+        // A boot is a fresh start: nothing that happened before it counts or delays.
+        (When::Always | When::UnlessStopped, Cause::Reboot | Cause::RebootAfterStop) => {
+            return Decision::Start { history: History::default() };
+        }
+        (When::OnFailure, Cause::Own | Cause::Reboot) if exit.code == 0 => return Decision::Stay(Rest::Succeeded),
+        (When::OnFailure, Cause::Reboot) => return Decision::Start { history: History::default() },
+        (When::OnFailure | When::Always | When::UnlessStopped, Cause::Own) => {}
+    }
+    let lasted = exit.at.since(exit.started);
+    let forgiven = policy.window.is_some_and(|window| lasted >= window);
+    let restarts = if forgiven { 0 } else { history.restarts };
+    if policy.max_attempts.is_some_and(|max| restarts >= max) {
+        return Decision::Stay(Rest::GivenUp);
+    }
+    let streak = if lasted >= SETTLED_AFTER { 0 } else { history.streak };
+    let due = exit.at + policy.delay.unwrap_or_else(|| delay_after(streak));
+    // A clock set back would otherwise hold it for as long as the clock was set back.
+    let longest = exit.at.since(now) > LONGEST_DELAY;
+    if now >= due || longest {
+        Decision::Start { history: History { restarts: restarts.saturating_add(1), streak: streak.saturating_add(1) } }
+    } else {
+        Decision::Wait { until: due }
+    }
+}
+
+fn delay_after(streak: u32) -> Duration {
+    FIRST_DELAY.saturating_mul(2_u32.saturating_pow(streak.min(16))).min(LONGEST_DELAY)
+}
