@@ -4,7 +4,10 @@
 //! (plan, apply, stacks) lives under `/hoist/v1`. Clients may leave out or null every optional field.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+pub use hoist_image::RegistryAuth;
+pub use hoist_scheduler::Verb;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -26,7 +29,7 @@ pub struct ErrorBody {
 // Stacks
 
 /// `POST /hoist/v1/plan` and `POST /hoist/v1/apply`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApplyRequest {
     /// The canonical model, as `canonical::to_json` prints it. `null`: the stack as it was last applied (for verbs that
     /// are called without a file).
@@ -35,10 +38,17 @@ pub struct ApplyRequest {
     /// The project; needed when `stack` is null.
     #[serde(default, deserialize_with = "nullable")]
     pub project: String,
+    /// The scheduler's own vocabulary travels here, so that there is no second list of options.
     pub verb: Verb,
-    /// Services named on the command line; empty: all.
-    #[serde(default, deserialize_with = "nullable")]
-    pub services: Vec<String>,
+    /// How long `up --wait` and other waits may take.
+    #[serde(default)]
+    pub wait_timeout: Option<Duration>,
+    /// `run`: the start of the one-off waits until the client has attached to it (see [`ApplyEvent::Attach`]).
+    #[serde(default)]
+    pub attach: bool,
+    /// `run --rm`: remove the one-off when it has ended.
+    #[serde(default)]
+    pub remove: bool,
     #[serde(default, deserialize_with = "nullable")]
     pub project_dir: String,
     /// Files of the stack, for the labels.
@@ -50,174 +60,6 @@ pub struct ApplyRequest {
     /// Credentials by registry host, read by the client.
     #[serde(default, deserialize_with = "nullable")]
     pub auth: BTreeMap<String, RegistryAuth>,
-}
-
-/// Docker's X-Registry-Auth document.
-#[derive(Clone, Default, Serialize, Deserialize)]
-pub struct RegistryAuth {
-    #[serde(default, deserialize_with = "nullable")]
-    pub username: String,
-    #[serde(default, deserialize_with = "nullable")]
-    pub password: String,
-    #[serde(default, rename = "identitytoken", deserialize_with = "nullable")]
-    pub identity_token: String,
-    #[serde(default, rename = "registrytoken", deserialize_with = "nullable")]
-    pub registry_token: String,
-}
-
-impl std::fmt::Debug for RegistryAuth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryAuth").field("username", &self.username).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "kebab-case")]
-pub enum Verb {
-    Up(UpOptions),
-    /// Like `up`, without starting.
-    Create(UpOptions),
-    Scale(UpOptions),
-    Down(DownOptions),
-    Start {
-        #[serde(default)]
-        wait: bool,
-    },
-    Stop {
-        /// Seconds; absent: each container's own.
-        #[serde(default)]
-        timeout: Option<u32>,
-    },
-    Restart {
-        #[serde(default)]
-        timeout: Option<u32>,
-        #[serde(default)]
-        no_deps: bool,
-    },
-    Kill {
-        #[serde(default)]
-        signal: Option<String>,
-        #[serde(default)]
-        remove_orphans: bool,
-    },
-    /// Removes stopped containers.
-    Rm {
-        /// Stops them first.
-        #[serde(default)]
-        stop: bool,
-        /// Anonymous volumes too.
-        #[serde(default)]
-        volumes: bool,
-    },
-    Run(RunOptions),
-    Pull(PullOptions),
-    Build(BuildOptions),
-}
-
-impl Default for Verb {
-    fn default() -> Self {
-        Self::Up(UpOptions::default())
-    }
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UpOptions {
-    pub recreate: Recreate,
-    pub recreate_deps: bool,
-    pub no_deps: bool,
-    pub no_start: bool,
-    pub build: BuildMode,
-    /// `always`, `missing`, `never`, `build`; absent: as each service says.
-    pub pull: Option<String>,
-    pub scale: BTreeMap<String, u32>,
-    pub remove_orphans: bool,
-    pub renew_anon_volumes: bool,
-    /// Wait until everything is running or healthy.
-    pub wait: bool,
-    /// Seconds.
-    pub wait_timeout: Option<u64>,
-    /// Seconds for stopping what is replaced.
-    pub timeout: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recreate {
-    #[default]
-    Changed,
-    Force,
-    Never,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BuildMode {
-    /// Build what has no image yet.
-    #[default]
-    Missing,
-    Always,
-    Never,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DownOptions {
-    pub volumes: bool,
-    /// `all` or `local`.
-    pub rmi: Option<String>,
-    pub remove_orphans: bool,
-    pub timeout: Option<u32>,
-}
-
-/// A one-off container of `ApplyRequest::services[0]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RunOptions {
-    /// Absent: the service's command.
-    pub command: Option<Vec<String>>,
-    pub entrypoint: Option<Vec<String>>,
-    pub environment: BTreeMap<String, Option<String>>,
-    pub labels: BTreeMap<String, String>,
-    pub name: Option<String>,
-    pub user: Option<String>,
-    pub working_dir: Option<String>,
-    /// Compose short syntax, already absolute on the host side.
-    pub volumes: Vec<String>,
-    /// Compose short syntax.
-    pub publish: Vec<String>,
-    pub cap_add: Vec<String>,
-    pub cap_drop: Vec<String>,
-    pub service_ports: bool,
-    pub use_aliases: bool,
-    pub no_deps: bool,
-    pub build: BuildMode,
-    pub pull: Option<String>,
-    pub remove_orphans: bool,
-    pub tty: bool,
-    pub stdin_open: bool,
-    /// Remove the container when it has exited.
-    pub remove: bool,
-    /// `false`: only create it, so that the client can attach before it calls `POST /containers/{id}/start`.
-    pub start: bool,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PullOptions {
-    pub include_deps: bool,
-    pub ignore_buildable: bool,
-    pub ignore_failures: bool,
-    pub policy: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BuildOptions {
-    pub no_cache: bool,
-    pub pull: bool,
-    pub args: BTreeMap<String, Option<String>>,
-    pub with_dependencies: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -257,6 +99,10 @@ pub enum ApplyEvent {
         step: usize,
         service: String,
         text: String,
+    },
+    /// `run` with `attach`: the container is made; it starts as soon as the client attaches to it.
+    Attach {
+        container: String,
     },
     /// Talk for the user (optional dependency failed, orphans found, …).
     Warning {

@@ -9,11 +9,15 @@ mod transport;
 
 pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames, StreamKind};
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use hoist_image::CredentialsError;
+use hoist_image::{Credentials, Reference};
+
 use crate::api::types::{
-    ApplyEvent, ApplyRequest, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine, StackSummary,
-    Version,
+    ApplyEvent, ApplyRequest, EventMessage, Info, LogOptions, PlanResponse, RegistryAuth, StackDetail, StackLogLine,
+    StackSummary, Version,
 };
 use crate::config::Places;
 
@@ -90,6 +94,26 @@ impl Client {
             }
             Err(source) => Err(transport::refused(&self.socket, source)),
         }
+    }
+
+    /// The user's credentials for these image references by registry host, from docker's configuration and helpers.
+    /// References that do not parse are left out: the engine says so better.
+    pub fn credentials<'a>(
+        references: impl IntoIterator<Item = &'a str>,
+    ) -> std::result::Result<BTreeMap<String, RegistryAuth>, CredentialsError> {
+        let user = Credentials::of_user()?;
+        let registries: BTreeSet<String> = references
+            .into_iter()
+            .filter_map(|text| Reference::parse(text).ok())
+            .map(|reference| reference.registry().to_owned())
+            .collect();
+        let mut found = BTreeMap::new();
+        for registry in registries {
+            if let Some(auth) = user.get(&registry)? {
+                found.insert(registry, auth);
+            }
+        }
+        Ok(found)
     }
 
     pub fn socket(&self) -> &Path {
