@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod packages;
 mod peers;
+mod report;
 mod shell;
 mod test;
 mod vm;

@@ -1,1 +1,123 @@
-//! placeholder
+//! Owns the peers that hoist is measured beside: docker with compose, podman with podman-compose, from Debian trixie.
+//!
+//! They live in a Debian root of their own and in mount, network and pid namespaces of their own, so neither their
+//! firewall rules nor their processes reach the host. Needs root.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{cache, command, root, run, say};
+
+/// Raise when the package list changes: the name of the cached root carries it.
+const RECIPE: u32 = 2;
+const PACKAGES: &str = "docker.io,docker-cli,docker-compose,docker-buildx,podman,podman-compose,crun,buildah,skopeo,\
+                        iptables,nftables,iproute2,busybox-static,ca-certificates,procps,util-linux,netavark,\
+                        aardvark-dns";
+
+pub(crate) struct Peers {
+    /// `unshare`, which takes the whole pid namespace with it when it ends.
+    holder: Child,
+    /// First process of the namespaces, seen from the host.
+    init: u32,
+    root: PathBuf,
+}
+
+impl Peers {
+    pub(crate) fn start() -> Result<Self> {
+        let root_dir = peers_root()?;
+        let mut holder = command("unshare")
+            .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "sh"])
+            .arg(root().join("xtask/peers/start.sh"))
+            .arg(&root_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("run unshare")?;
+        let mut answer = String::new();
+        BufReader::new(holder.stdout.take().expect("stdout is piped")).read_line(&mut answer)?;
+        if answer.trim() != "ready" {
+            bail!("the peers' engines did not start; see {}", root_dir.join("run").display());
+        }
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()))?;
+        let init = children.trim().parse().context("the peers' first process")?;
+        Ok(Self { holder, init, root: root_dir })
+    }
+
+    /// A command inside the peers' namespaces.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut inside = command("nsenter");
+        inside.args(["--target", &self.init.to_string(), "--mount", "--net", "--pid", "--root", "--wd", program]);
+        inside
+    }
+
+    /// Where a path of the peers' root lies on the host.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        self.root.join(inside.trim_start_matches('/'))
+    }
+
+    /// Proportional memory of all processes inside whose names begin with one of `names`, in KiB.
+    pub(crate) fn memory(&self, names: &[&str]) -> Result<u64> {
+        let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", self.init))?;
+        proportional_memory(|pid, name| {
+            names.iter().any(|wanted| name.starts_with(wanted))
+                && std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|theirs| theirs == namespace)
+        })
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        if let Err(error) = self.holder.kill().and_then(|()| self.holder.wait().map(drop)) {
+            say(&format!("xtask: end the peers: {error}"));
+        }
+        // Their engines were killed, so their cgroups are ours to remove; deepest first, empty ones only.
+        for name in ["docker", "libpod_parent", "machine.slice"] {
+            let found = command("find")
+                .args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &format!("*/{name}*")])
+                .output();
+            for dir in
+                found.map(|found| String::from_utf8_lossy(&found.stdout).into_owned()).unwrap_or_default().lines()
+            {
+                // One that others still use stays: rmdir refuses it.
+                let _ = std::fs::remove_dir(dir);
+            }
+        }
+    }
+}
+
+/// Sum of the proportional set sizes of the chosen processes, in KiB.
+pub(crate) fn proportional_memory(chosen: impl Fn(u32, &str) -> bool) -> Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process may end between the listing and the reading.
+        let Ok(name) = std::fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
+        if !chosen(pid, name.trim()) {
+            continue;
+        }
+        let Ok(rollup) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        sum += pss.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+fn peers_root() -> Result<PathBuf> {
+    let dir = cache()?.join(format!("peers-{RECIPE}"));
+    if dir.exists() {
+        return Ok(dir);
+    }
+    say("making the peers' root from Debian's packages (once)");
+    let fresh = cache()?.join(format!("peers-{RECIPE}.new-{}", std::process::id()));
+    run(command("mmdebstrap")
+        .args(["--quiet", "--variant=minbase", "--format=directory"])
+        .arg(format!("--include={PACKAGES}"))
+        .args(["--aptopt=Acquire::Languages \"none\"", "trixie"])
+        .arg(&fresh)
+        .arg("http://deb.debian.org/debian"))?;
+    std::fs::rename(&fresh, &dir).with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
+    Ok(dir)
+}
