@@ -1,0 +1,12 @@
+//! End-to-end scenarios: the real binary, real images, the real kernel, an engine of its own per scenario.
+//!
+//! Every scenario ends with [`world::World::finish`], which takes the stack down and checks that nothing is left on the
+//! host. Scenarios take turns: they look at the same host. Without root they are skipped, and say so.
+
+mod bad_input;
+mod crash;
+mod example;
+mod habits;
+mod host;
+mod lifecycle;
+mod world;

@@ -1,0 +1,220 @@
+//! A world of its own for a scenario: folders, an engine, a project, and the check that nothing of it remains.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::host::{self, Traces};
+
+/// A static userland in an image of a few megabytes, built by hoist itself.
+const BUSYBOX: &str =
+    "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+
+static TURN: Mutex<()> = Mutex::new(());
+
+pub(crate) struct World {
+    pub(crate) data_root: PathBuf,
+    pub(crate) run_dir: PathBuf,
+    /// The project's folder; commands run here.
+    pub(crate) project: PathBuf,
+    before: Traces,
+    finished: bool,
+    _dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: i32,
+}
+
+impl World {
+    /// `None`: this machine cannot run it, and the reason was printed.
+    pub(crate) fn new(claim: &str) -> Option<Self> {
+        Self::with_data_root(claim, None)
+    }
+
+    /// A world whose image store is kept from run to run, for images that take minutes to make.
+    pub(crate) fn with_data_root(claim: &str, kept: Option<PathBuf>) -> Option<Self> {
+        let root = fs::metadata("/proc/self").is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0);
+        if !root {
+            note(&format!("skipped: {claim}: needs root"));
+            return None;
+        }
+        for tool in ["/usr/sbin/nft", "/bin/busybox"] {
+            if !Path::new(tool).exists() {
+                note(&format!("skipped: {claim}: needs {tool}"));
+                return None;
+            }
+        }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::Builder::new().prefix("hoist-e2e-").tempdir_in("/var/tmp").expect("make a folder");
+        let data_root = kept.unwrap_or_else(|| dir.path().join("data"));
+        let run_dir = dir.path().join("run");
+        let project = dir.path().join("project");
+        fs::create_dir_all(&project).expect("make the project's folder");
+        let before = Traces::read(&data_root, &run_dir);
+        Some(Self { data_root, run_dir, project, before, finished: false, _dir: dir, _turn: turn })
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.project.join(name);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("make a folder");
+        fs::write(&path, text).expect("write a file");
+        path
+    }
+
+    /// Builds the image `busybox` in this world's store.
+    pub(crate) fn busybox(&self) -> &Self {
+        self.file("busybox.image/Dockerfile", BUSYBOX);
+        fs::copy("/bin/busybox", self.project.join("busybox.image/busybox")).expect("copy busybox");
+        self.ok(&["image", "build", "-q", "-t", "busybox", "busybox.image"]);
+        self
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hoist"));
+        command
+            .args(args)
+            .current_dir(&self.project)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", &self.project)
+            .env("HOIST_DATA_ROOT", &self.data_root)
+            .env("HOIST_RUN_DIR", &self.run_dir)
+            .stdin(Stdio::null());
+        if let Some(shim) = std::env::var_os("HOIST_SHIM") {
+            command.env("HOIST_SHIM", shim);
+        }
+        command
+    }
+
+    pub(crate) fn hoist(&self, args: &[&str]) -> Run {
+        let output = self.command(args).output().expect("run hoist");
+        Run {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
+    /// Runs a command that must succeed and returns its standard output.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let run = self.hoist(args);
+        assert_eq!(run.code, 0, "hoist {} failed\n{}\n{}", args.join(" "), run.stdout, run.stderr);
+        run.stdout
+    }
+
+    /// Starts a command and leaves it running.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run hoist")
+    }
+
+    /// `ps` of all containers as JSON values.
+    pub(crate) fn ps(&self) -> Vec<serde_json::Value> {
+        let text = self.ok(&["ps", "-a", "--format", "json"]);
+        text.lines().map(|line| serde_json::from_str(line).expect("ps prints JSON lines")).collect()
+    }
+
+    /// One field of the container of a service, as text.
+    pub(crate) fn field(&self, service: &str, field: &str) -> String {
+        let all = self.ps();
+        let found = all.iter().find(|container| container["Service"] == service);
+        found.map_or_else(
+            || "absent".to_owned(),
+            |container| match &container[field] {
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            },
+        )
+    }
+
+    /// The engine of this world, found by its folder.
+    pub(crate) fn engine(&self) -> Option<String> {
+        let run_dir = self.run_dir.display().to_string();
+        host::processes().find(|pid| {
+            host::comm(pid) == "hoist"
+                && fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(b"engine"))
+                && fs::read_to_string(format!("/proc/{pid}/environ"))
+                    .is_ok_and(|environment| environment.contains(&run_dir))
+        })
+    }
+
+    pub(crate) fn kill_engine(&self) -> Option<String> {
+        let pid = self.engine()?;
+        kill("-KILL", &pid);
+        eventually("the killed engine is gone", || !Path::new("/proc").join(&pid).exists());
+        Some(pid)
+    }
+
+    /// Asks a published port of this host.
+    pub(crate) fn get(&self, address: &str) -> Option<String> {
+        let output = Command::new("curl").args(["-s", "-f", "--max-time", "10", address]).output().expect("run curl");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Takes the project down with its volumes, and shows that nothing but the engine and its store is left.
+    pub(crate) fn finish(mut self) {
+        if ["compose.yaml", "stack.yaml"].iter().any(|name| self.project.join(name).exists()) {
+            self.ok(&["down", "-v", "--remove-orphans", "-t", "1"]);
+        }
+        self.assert_nothing_left();
+        self.finished = true;
+    }
+
+    pub(crate) fn assert_nothing_left(&self) {
+        let left = || Traces::read(&self.data_root, &self.run_dir).since(&self.before);
+        // The kernel takes network namespaces apart in the background.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline && !left().is_empty() {
+            std::thread::yield_now();
+        }
+        let left = left();
+        assert!(left.is_empty(), "left on the host after down:\n  {}", left.join("\n  "));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.finished && std::thread::panicking() {
+            for args in [&["ps", "-a"][..], &["logs", "--tail", "20"], &["down", "-v", "-t", "0"]] {
+                let run = self.hoist(args);
+                note(&format!("$ hoist {}\n{}{}", args.join(" "), run.stdout, run.stderr));
+            }
+            if let Ok(log) = fs::read_to_string(self.run_dir.join("engine.log")) {
+                note(&format!("engine.log:\n{log}"));
+            }
+        }
+        self.kill_engine();
+    }
+}
+
+/// Waits for a state, looking again and again; fails when it has not come within half a minute.
+pub(crate) fn eventually(state: &str, reached: impl FnMut() -> bool) {
+    within(Duration::from_secs(30), state, reached);
+}
+
+pub(crate) fn within(limit: Duration, state: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {state}");
+        // Looking is a process or a file read; a short pause leaves the processor to what is waited for.
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn kill(signal: &str, pid: &str) {
+    let status = Command::new("kill").args([signal, pid]).status().expect("run kill");
+    assert!(status.success(), "kill {signal} {pid}");
+}
+
+#[expect(clippy::print_stderr, reason = "what a skipped or failed scenario says")]
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}

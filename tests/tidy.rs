@@ -1,0 +1,160 @@
+//! The rules of ARCHITECTURE.md and CONTRIBUTING.md that a program can check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES: [&str; 7] = ["spec", "scheduler", "network", "runtime", "image", "build", "engine"];
+
+/// Which crates of ours a crate may know. Whoever adds a line here changes the architecture.
+fn may_know(name: &str) -> &'static [&'static str] {
+    match name {
+        "scheduler" => &["spec"],
+        "build" => &["image"],
+        "engine" => &["spec", "scheduler", "network", "runtime", "image", "build"],
+        _ => &[],
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+}
+
+/// Every Rust file of ours below a folder.
+fn sources(below: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(below)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("list {}: {error}", folder.display())) {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Names in `[dependencies]` of a crate.
+fn dependencies(name: &str) -> BTreeSet<String> {
+    let manifest = text(format!("orchestrator/{name}/Cargo.toml"));
+    let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    section.lines().filter_map(|line| Some(line.split(['=', '.', ' ']).next()?.trim().to_owned())).filter(|word| !word.is_empty() && !word.starts_with('#')).collect()
+}
+
+#[test]
+fn crates_know_only_what_they_may() {
+    for name in CRATES {
+        let ours: BTreeSet<String> =
+            dependencies(name).into_iter().filter_map(|dependency| Some(dependency.strip_prefix("hoist-")?.to_owned())).collect();
+        let allowed: BTreeSet<String> = may_know(name).iter().map(|&other| other.to_owned()).collect();
+        assert!(ours.is_subset(&allowed), "{name} knows {:?}", ours.difference(&allowed).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn pure_crates_have_no_effects_in_their_manifests() {
+    for name in ["spec", "scheduler"] {
+        for effect in ["tokio", "nix", "rustix", "libc", "reqwest", "axum", "hyper", "jiff", "tempfile"] {
+            assert!(!dependencies(name).contains(effect), "{name} is pure, but depends on {effect}");
+        }
+    }
+    for name in ["network", "runtime"] {
+        assert!(!dependencies(name).contains("tokio"), "{name} is synchronous, but depends on tokio");
+    }
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    let manifests = CRATES.iter().map(|name| format!("orchestrator/{name}/Cargo.toml"));
+    for manifest in manifests.chain(["Cargo.toml".to_owned(), "xtask/Cargo.toml".to_owned()]) {
+        assert!(text(&manifest).contains("[lints]\nworkspace = true"), "{manifest} has no [lints] workspace = true");
+    }
+}
+
+#[test]
+fn unsafe_lives_in_one_folder() {
+    for path in sources("orchestrator") {
+        let inside = path.strip_prefix(root()).expect("below the root");
+        if inside.starts_with("orchestrator/runtime/src/sys") {
+            continue;
+        }
+        for (number, line) in fs::read_to_string(&path).expect("read a source").lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let found = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+            assert!(!found, "{}:{}: unsafe outside orchestrator/runtime/src/sys", inside.display(), number + 1);
+        }
+    }
+    for name in CRATES.iter().filter(|&&name| name != "runtime") {
+        let head = text(format!("orchestrator/{name}/src/lib.rs"));
+        assert!(head.contains("#![forbid(unsafe_code)]"), "{name} does not forbid unsafe code");
+    }
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    for path in sources("orchestrator").into_iter().chain(sources("xtask/src")).chain(sources("tests")) {
+        let source = fs::read_to_string(&path).expect("read a source");
+        assert!(source.starts_with("//!"), "{} has no head", path.display());
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(!["util", "utils", "common", "helpers", "misc", "manager"].contains(&name.as_str()), "{}: a name without an owner", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later_in_the_code() {
+    for path in sources("orchestrator") {
+        let source = fs::read_to_string(&path).expect("read a source");
+        for word in ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"] {
+            assert!(!source.contains(word), "{} contains {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons = text("docs/dependencies.md");
+    let manifest = text("Cargo.toml");
+    let section = manifest.split("[workspace.dependencies]").nth(1).expect("the section").split("\n[").next().expect("its text");
+    for line in section.lines() {
+        let Some((name, _)) = line.split_once('=') else { continue };
+        let name = name.trim();
+        if name.starts_with('#') || name.starts_with("hoist-") {
+            continue;
+        }
+        assert!(reasons.contains(&format!("`{name}`")), "docs/dependencies.md has no line for {name}");
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut documents: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        documents.insert(root().join(name), text(name));
+    }
+    for entry in fs::read_dir(root().join("docs")).expect("docs").chain(fs::read_dir(root().join("docs/adr")).expect("docs/adr")) {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let source = fs::read_to_string(&path).expect("read a document");
+            documents.insert(path, source);
+        }
+    }
+    for (path, source) in documents {
+        for target in source.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let there = path.parent().expect("a folder").join(target);
+            assert!(there.exists(), "{} links to {target}, which is not there", path.display());
+        }
+    }
+}
