@@ -1,5 +1,6 @@
 //! Names: who asks decides what they mean.
 
+pub(crate) mod resolv;
 pub mod server;
 pub mod zone;
 

@@ -1,17 +1,153 @@
 //! Notices when somebody else changes the ruleset under us.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, PoisonError};
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+use super::apply::Writers;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirewallEvent {
     /// Our table lost something, or a table that can drop our traffic changed: call `reassert_firewall`.
     Changed,
 }
 
-/// Readable (`AsFd`) when there is something; `next` blocks.
-#[derive(Debug)]
-pub struct FlushWatch {}
+/// Readable (`AsFd`) when there may be something; `next_event` blocks, `try_next_event` does not.
+pub struct FlushWatch {
+    socket: Socket,
+    tag: String,
+    writers: Arc<Writers>,
+}
+
+impl std::fmt::Debug for FlushWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlushWatch").field("tag", &self.tag).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for FlushWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
 
 impl FlushWatch {
-    pub fn next_event(&self) -> std::io::Result<FirewallEvent> {
-        todo!()
+    pub(super) fn open(tag: String, writers: Arc<Writers>) -> io::Result<Self> {
+        const NFNLGRP_NFTABLES: u32 = 7;
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.add_membership(NFNLGRP_NFTABLES)?;
+        Ok(Self { socket, tag, writers })
     }
+
+    /// Waits for the next change by somebody else.
+    pub fn next_event(&self) -> io::Result<FirewallEvent> {
+        loop {
+            if self.receive(0)? {
+                self.drain()?;
+                return Ok(FirewallEvent::Changed);
+            }
+        }
+    }
+
+    /// What has come already, for callers that wait on the descriptor themselves.
+    pub fn try_next_event(&self) -> io::Result<Option<FirewallEvent>> {
+        Ok(self.drain()?.then_some(FirewallEvent::Changed))
+    }
+
+    /// One call to `reassert_firewall` answers everything that is in the queue.
+    fn drain(&self) -> io::Result<bool> {
+        const MSG_DONTWAIT: i32 = 0x40;
+        let mut changed = false;
+        loop {
+            match self.receive(MSG_DONTWAIT) {
+                Ok(relevant) => changed |= relevant,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn receive(&self, flags: i32) -> io::Result<bool> {
+        let mut buffer = Vec::with_capacity(1 << 16);
+        match self.socket.recv_from(&mut buffer, flags) {
+            Ok(_) => {}
+            // Something was lost, so anything may have changed.
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENOBUFS as i32) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(messages(&buffer).any(|message| !writers.contains(&message.writer) && message.matters(&self.tag)))
+    }
+}
+
+/// A message of the nf_tables group, as far as anybody here asks.
+struct Message<'a> {
+    kind: u16,
+    writer: u32,
+    /// Everything behind the two headers.
+    attributes: &'a [u8],
+}
+
+/// nf_tables message types: nfnetlink subsystem 10.
+const NEW_CHAIN: u16 = 0x0a03;
+const DELETE_TABLE: u16 = 0x0a02;
+const DELETE_CHAIN: u16 = 0x0a05;
+const DELETE_RULE: u16 = 0x0a08;
+const DELETE_SET: u16 = 0x0a0b;
+const DELETE_ELEMENT: u16 = 0x0a0e;
+
+impl Message<'_> {
+    fn matters(&self, tag: &str) -> bool {
+        const TABLE: u16 = 1;
+        const RULE_CHAIN: u16 = 2;
+        const CHAIN_HOOK: u16 = 4;
+        const RULE_USER_DATA: u16 = 7;
+        let ours = self.attribute(TABLE).is_some_and(|name| name.strip_suffix(b"\0").unwrap_or(name) == tag.as_bytes());
+        match self.kind {
+            DELETE_RULE if ours => self.attribute(RULE_CHAIN) != Some(b"user\0"),
+            DELETE_TABLE | DELETE_CHAIN | DELETE_SET | DELETE_ELEMENT => ours,
+            // Our accept in somebody else's chain.
+            DELETE_RULE => self
+                .attribute(RULE_USER_DATA)
+                .is_some_and(|data| data.windows(tag.len()).any(|window| window == tag.as_bytes())),
+            NEW_CHAIN => !ours && self.attribute(CHAIN_HOOK).is_some(),
+            _ => false,
+        }
+    }
+
+    fn attribute(&self, wanted: u16) -> Option<&[u8]> {
+        let mut rest = self.attributes;
+        while rest.len() >= 4 {
+            let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
+            let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
+            let value = rest.get(4..length)?;
+            if kind == wanted {
+                return Some(value);
+            }
+            rest = rest.get(length.next_multiple_of(4)..)?;
+        }
+        None
+    }
+}
+
+fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    const HEADERS: usize = 16 + 4;
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let header: &[u8; 16] = rest.first_chunk()?;
+        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let length = word(0) as usize;
+        let message = Message {
+            kind: u16::from_ne_bytes([header[4], header[5]]),
+            writer: word(12),
+            attributes: rest.get(HEADERS.min(length)..length)?,
+        };
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
 }
