@@ -4,10 +4,17 @@
 //! knows nothing of services, stacks, containers or networks: a RUN step is handed to the caller's [`RunStep`].
 #![forbid(unsafe_code)]
 
+mod diagnostic;
+pub mod dockerfile;
+pub mod expand;
+mod glob;
+pub mod ignore;
 mod progress;
 mod request;
 mod step;
 
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};
+pub use glob::GlobError;
 pub use progress::{BuildEvent, Progress, StepNumber};
 pub use request::{BuildRequest, DockerfileSource, NetworkMode, SecretBytes};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};

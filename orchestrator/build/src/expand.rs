@@ -1,0 +1,366 @@
+//! Variables in instruction arguments: `$name`, `${name}` and the modifiers of BuildKit's shell words.
+//!
+//! Knows words and a way to look up names; which variables are in scope is the caller's business.
+
+use crate::glob::Glob;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExpandError {
+    #[error("{0} is not closed")]
+    Unclosed(&'static str),
+    #[error("bad modifier in ${{{0}}}")]
+    BadModifier(String),
+    #[error("{name}: {message}")]
+    Required { name: String, message: String },
+    #[error("bad pattern in ${{{0}}}")]
+    BadPattern(String),
+}
+
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Expands one word to one word; quotes are removed, nothing is split.
+pub fn expand(word: &str, escape: char, lookup: Lookup<'_>) -> Result<String, ExpandError> {
+    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup };
+    let pieces = scanner.pieces(None)?;
+    Ok(pieces.into_iter().map(|piece| piece.text).collect())
+}
+
+/// Expands one word to several: what comes from unquoted variables is split at white space (EXPOSE).
+pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<String>, ExpandError> {
+    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup };
+    let mut words: Vec<String> = Vec::new();
+    let mut open = false;
+    for piece in scanner.pieces(None)? {
+        if !piece.splits {
+            if open {
+                words.last_mut().expect("a word is open").push_str(&piece.text);
+            } else {
+                words.push(piece.text);
+            }
+            open = true;
+            continue;
+        }
+        for (index, part) in piece.text.split(char::is_whitespace).enumerate() {
+            open = open && index == 0;
+            if part.is_empty() {
+                continue;
+            }
+            if open {
+                words.last_mut().expect("a word is open").push_str(part);
+            } else {
+                words.push(part.to_owned());
+            }
+            open = true;
+        }
+    }
+    Ok(words)
+}
+
+#[derive(Debug)]
+struct Piece {
+    text: String,
+    splits: bool,
+}
+
+struct Scanner<'a> {
+    rest: std::iter::Peekable<std::str::Chars<'a>>,
+    escape: char,
+    lookup: Lookup<'a>,
+}
+
+impl Scanner<'_> {
+    /// Reads up to `until` (which is taken), or to the end.
+    fn pieces(&mut self, until: Option<char>) -> Result<Vec<Piece>, ExpandError> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        loop {
+            let Some(character) = self.rest.next() else {
+                return if until.is_some() { Err(ExpandError::Unclosed("${")) } else { Ok(pieces) };
+            };
+            if Some(character) == until {
+                return Ok(pieces);
+            }
+            let piece = match character {
+                '\'' => Piece { text: self.single_quoted()?, splits: false },
+                '"' => Piece { text: self.double_quoted()?, splits: false },
+                '$' => Piece { text: self.dollar()?, splits: true },
+                c if c == self.escape => match self.rest.next() {
+                    Some(next) => Piece { text: next.to_string(), splits: false },
+                    // Nothing to escape: it stands for itself.
+                    None => Piece { text: c.to_string(), splits: false },
+                },
+                c => Piece { text: c.to_string(), splits: false },
+            };
+            match pieces.last_mut() {
+                Some(last) if last.splits == piece.splits => last.text.push_str(&piece.text),
+                _ => pieces.push(piece),
+            }
+        }
+    }
+
+    fn single_quoted(&mut self) -> Result<String, ExpandError> {
+        let mut text = String::new();
+        for character in self.rest.by_ref() {
+            if character == '\'' {
+                return Ok(text);
+            }
+            text.push(character);
+        }
+        Err(ExpandError::Unclosed("a single quote"))
+    }
+
+    fn double_quoted(&mut self) -> Result<String, ExpandError> {
+        let mut text = String::new();
+        while let Some(character) = self.rest.next() {
+            match character {
+                '"' => return Ok(text),
+                '$' => text.push_str(&self.dollar()?),
+                c if c == self.escape => match self.rest.next() {
+                    // Only these three lose their escape inside of double quotes.
+                    Some(next) if next == '"' || next == '$' || next == self.escape => text.push(next),
+                    Some(next) => {
+                        text.push(c);
+                        text.push(next);
+                    }
+                    None => return Err(ExpandError::Unclosed("a double quote")),
+                },
+                c => text.push(c),
+            }
+        }
+        Err(ExpandError::Unclosed("a double quote"))
+    }
+
+    /// After `$`.
+    fn dollar(&mut self) -> Result<String, ExpandError> {
+        if self.rest.next_if_eq(&'{').is_some() {
+            return self.braced();
+        }
+        let name = self.name();
+        if name.is_empty() {
+            return Ok("$".to_owned());
+        }
+        Ok((self.lookup)(&name).unwrap_or_default())
+    }
+
+    fn name(&mut self) -> String {
+        let mut name = String::new();
+        if let Some(special) = self.rest.next_if(|c| c.is_ascii_digit() || "@*#?-!$".contains(*c)) {
+            name.push(special);
+            return name;
+        }
+        while let Some(c) = self.rest.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+            name.push(c);
+        }
+        name
+    }
+
+    /// After `${`.
+    fn braced(&mut self) -> Result<String, ExpandError> {
+        let name = self.name();
+        if name.is_empty() {
+            return Err(ExpandError::BadModifier(self.rest.clone().take(20).collect()));
+        }
+        let value = (self.lookup)(&name);
+        let Some(modifier) = self.rest.next() else { return Err(ExpandError::Unclosed("${")) };
+        match modifier {
+            '}' => Ok(value.unwrap_or_default()),
+            ':' | '-' | '+' | '?' => {
+                let empty_counts = modifier == ':';
+                let kind = if empty_counts { self.rest.next() } else { Some(modifier) };
+                let word = self.word()?;
+                let set = value.filter(|value| !(empty_counts && value.is_empty()));
+                match kind {
+                    Some('-') => Ok(set.unwrap_or(word)),
+                    Some('+') => Ok(if set.is_some() { word } else { String::new() }),
+                    Some('?') => set.ok_or_else(|| {
+                        let message = if word.is_empty() { "is not set".to_owned() } else { word };
+                        ExpandError::Required { name, message }
+                    }),
+                    _ => Err(ExpandError::BadModifier(name)),
+                }
+            }
+            '#' | '%' => {
+                let longest = self.rest.next_if_eq(&modifier).is_some();
+                let pattern = self.raw_until(&['}'])?.0;
+                trim(&value.unwrap_or_default(), &pattern, modifier == '#', longest)
+                    .ok_or(ExpandError::BadPattern(name))
+            }
+            '/' => {
+                let all = self.rest.next_if_eq(&'/').is_some();
+                let (pattern, end) = self.raw_until(&['/', '}'])?;
+                let replacement = if end == '/' { self.word()? } else { String::new() };
+                replace(&value.unwrap_or_default(), &pattern, &replacement, all).ok_or(ExpandError::BadPattern(name))
+            }
+            _ => Err(ExpandError::BadModifier(name)),
+        }
+    }
+
+    /// The word of a modifier, itself expanded.
+    fn word(&mut self) -> Result<String, ExpandError> {
+        Ok(self.pieces(Some('}'))?.into_iter().map(|piece| piece.text).collect())
+    }
+
+    /// A pattern: variables are expanded, escapes stay for the pattern.
+    fn raw_until(&mut self, ends: &[char]) -> Result<(String, char), ExpandError> {
+        let mut text = String::new();
+        while let Some(character) = self.rest.next() {
+            match character {
+                c if ends.contains(&c) => return Ok((text, c)),
+                '$' => text.push_str(&self.dollar()?),
+                c if c == self.escape => {
+                    text.push('\\');
+                    text.extend(self.rest.next());
+                }
+                '\'' => text.push_str(&self.single_quoted()?),
+                '"' => text.push_str(&self.double_quoted()?),
+                c => text.push(c),
+            }
+        }
+        Err(ExpandError::Unclosed("${"))
+    }
+}
+
+/// Slashes are nothing special in these patterns, so they are hidden from the path language.
+const SLASH: &str = "\u{f8ff}";
+
+fn pattern(text: &str) -> Option<Glob> {
+    Glob::new(&text.replace('/', SLASH), false).ok()
+}
+
+fn boundaries(text: &str) -> Vec<usize> {
+    text.char_indices().map(|(index, _)| index).chain([text.len()]).collect()
+}
+
+fn trim(value: &str, glob: &str, at_start: bool, longest: bool) -> Option<String> {
+    let glob = pattern(glob)?;
+    let mut cuts = boundaries(value);
+    // For a prefix, a later cut is a longer match; for a suffix, an earlier one.
+    if longest == at_start {
+        cuts.reverse();
+    }
+    for cut in cuts {
+        let (head, tail) = value.split_at(cut);
+        let (candidate, rest) = if at_start { (head, tail) } else { (tail, head) };
+        if glob.matches(&candidate.replace('/', SLASH)) {
+            return Some(rest.to_owned());
+        }
+    }
+    Some(value.to_owned())
+}
+
+fn replace(value: &str, glob: &str, replacement: &str, all: bool) -> Option<String> {
+    let glob = pattern(glob)?;
+    let cuts = boundaries(value);
+    let mut result = String::new();
+    let mut at = 0;
+    let mut replaced = false;
+    while at < value.len() {
+        let longest = cuts
+            .iter()
+            .rev()
+            .take_while(|end| **end > at)
+            .find(|end| glob.matches(&value[at..**end].replace('/', SLASH)));
+        match longest {
+            Some(end) if all || !replaced => {
+                result.push_str(replacement);
+                replaced = true;
+                at = *end;
+            }
+            _ => {
+                let next = value[at..].chars().next()?;
+                result.push(next);
+                at += next.len_utf8();
+            }
+        }
+    }
+    Some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        match name {
+            "foo" => Some("bar".to_owned()),
+            "empty" => Some(String::new()),
+            "path" => Some("/usr/local/bin/tool.tar.gz".to_owned()),
+            "ports" => Some("80 443".to_owned()),
+            "word" => Some("foobarfoobar".to_owned()),
+            "\u{1}" => None,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn modifiers_do_what_the_shell_does() {
+        let table = [
+            ("$foo", "bar"),
+            ("${foo}x", "barx"),
+            ("$foo$foo", "barbar"),
+            ("$unset.", "."),
+            ("\\$foo", "$foo"),
+            ("'$foo'", "$foo"),
+            ("\"$foo\"", "bar"),
+            ("\"a\\\"b\\n\"", "a\"b\\n"),
+            ("a\\ b", "a b"),
+            ("$", "$"),
+            ("a$/b", "a$/b"),
+            ("${unset:-default}", "default"),
+            ("${empty:-default}", "default"),
+            ("${empty-default}", ""),
+            ("${unset-default}", "default"),
+            ("${foo:-default}", "bar"),
+            ("${foo:+set}", "set"),
+            ("${empty:+set}", ""),
+            ("${empty+set}", "set"),
+            ("${unset+set}", ""),
+            ("${unset:-${foo}}", "bar"),
+            ("${unset:-\"a b\"}", "a b"),
+            ("${foo:?needed}", "bar"),
+            ("${path#*/}", "usr/local/bin/tool.tar.gz"),
+            ("${path##*/}", "tool.tar.gz"),
+            ("${path%.*}", "/usr/local/bin/tool.tar"),
+            ("${path%%.*}", "/usr/local/bin/tool"),
+            ("${path#nothing}", "/usr/local/bin/tool.tar.gz"),
+            ("${word/bar/_}", "foo_foobar"),
+            ("${word//bar/_}", "foo_foo_"),
+            ("${word//o}", "fbarfbar"),
+            ("${path//\\//-}", "-usr-local-bin-tool.tar.gz"),
+            ("${word/b?r/$foo$foo}", "foobarbarfoobar"),
+        ];
+        for (word, expected) in table {
+            assert_eq!(expand(word, '\\', &lookup).as_deref(), Ok(expected), "{word}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let table = [
+            ("${unset:?must be given}", "unset: must be given"),
+            ("${unset?}", "unset: is not set"),
+            ("${foo", "${ is not closed"),
+            ("'foo", "a single quote is not closed"),
+            ("\"foo", "a double quote is not closed"),
+            ("${foo!x}", "bad modifier in ${foo}"),
+            ("${foo:x}", "bad modifier in ${foo}"),
+            ("${foo#[a}", "bad pattern in ${foo}"),
+        ];
+        for (word, expected) in table {
+            assert_eq!(expand(word, '\\', &lookup).unwrap_err().to_string(), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn only_unquoted_variables_split() {
+        let split = |word| expand_words(word, '\\', &lookup).unwrap();
+        assert_eq!(split("$ports"), ["80", "443"]);
+        assert_eq!(split("\"$ports\""), ["80 443"]);
+        assert_eq!(split("1$ports/tcp"), ["180", "443/tcp"]);
+        assert_eq!(split("$unset"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn another_escape_character_leaves_backslashes_alone() {
+        assert_eq!(expand("c:\\dir\\`$foo", '`', &lookup).as_deref(), Ok("c:\\dir\\$foo"));
+    }
+}
