@@ -3,6 +3,7 @@
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     work=$PGDATA/.init
+    chmod 0700 "$PGDATA"
     rm -rf "$work"
     initdb --pgdata="$work" --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" \
         --auth-host=scram-sha-256 --auth-local=trust --encoding=UTF8 --no-sync >/dev/null
