@@ -196,6 +196,12 @@ impl Host {
                 Ok(())
             })
             .and_then(|()| netns::within(netns, || set_up_inside(endpoints))?);
+        for (name, endpoint) in made.iter().zip(endpoints) {
+            // The kernel notices a link that came up in a worker of its own, and bridge ports drop packets until then: a
+            // first SYN lost is a second lost. Asking for a link makes the kernel notice at once.
+            let _ = connection.get(route::get_link(name));
+            let _ = connection.get(route::get_link(&bridge_name(&endpoint.network)));
+        }
         if result.is_err() {
             let _ = connection.batch(made.iter().map(|name| route::delete_link(name)).collect());
         }
@@ -368,7 +374,7 @@ fn set_up_inside(endpoints: &[Endpoint]) -> Result<(), NetworkError> {
             .map_err(|_| NetworkError::Prefix { address: endpoint.address, prefix: endpoint.prefix })?;
         let link = connection.get(route::get_link(&endpoint.interface)).map(route::link_facts).map_err(failed)?;
         let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::ENODEV.into()))?;
-        let mut requests = vec![route::add_address(index, address)];
+        let mut requests = vec![route::set_up(&endpoint.interface), route::add_address(index, address)];
         requests.extend(endpoint.gateway.map(route::default_route));
         connection.batch(requests).and_then(all).map_err(failed)?;
     }

@@ -43,12 +43,12 @@ fn whole_ruleset() {
         add set inet hoist askers { typeof iifname . ip daddr . meta l4proto . th dport; }
         add set inet hoist names { typeof iifname . ip daddr . meta l4proto . th dport; }
         add set inet hoist resolvers { typeof ip daddr . meta l4proto . th dport; }
-        add map inet hoist published { typeof ip daddr . meta l4proto . th dport : ip daddr . th dport; }
-        add map inet hoist published-any { typeof meta l4proto . th dport : ip daddr . th dport; }
+        add map inet hoist published { typeof ip daddr . meta l4proto . th dport : ip daddr . tcp dport; }
+        add map inet hoist published-any { typeof meta l4proto . th dport : ip daddr . tcp dport; }
         add map inet hoist balanced { typeof ip daddr . meta l4proto . th dport : verdict; }
         add map inet hoist balanced-any { typeof meta l4proto . th dport : verdict; }
-        add map inet hoist replicas { typeof ip daddr . meta l4proto . th dport . numgen inc mod 1 : ip daddr . th dport; }
-        add map inet hoist replicas-any { typeof meta l4proto . th dport . numgen inc mod 1 : ip daddr . th dport; }
+        add map inet hoist replicas { typeof ip daddr . meta l4proto . th dport . numgen inc mod 1 : ip daddr . tcp dport; }
+        add map inet hoist replicas-any { typeof meta l4proto . th dport . numgen inc mod 1 : ip daddr . tcp dport; }
         add chain inet hoist user
         add chain inet hoist raw { type filter hook prerouting priority -300; policy accept; }
         flush chain inet hoist raw

@@ -111,7 +111,8 @@ impl fmt::Display for SetType<'_> {
         Joined(&self.0.key).fmt(f)?;
         match self.0.data {
             Data::Nothing => f.write_str(";"),
-            Data::AddressPort => f.write_str(" : ip daddr . th dport;"),
+            // `th dport` would do, but nft 1.0.6 cannot read back what it wrote then.
+            Data::AddressPort => f.write_str(" : ip daddr . tcp dport;"),
             Data::Verdict => f.write_str(" : verdict;"),
         }
     }

@@ -41,9 +41,10 @@ pub(crate) struct VethPair<'a> {
     pub(crate) mac: Mac,
 }
 
-/// The peer is born in its namespace, so it is never visible on the host; both ends are up at once.
+/// The peer is born in its namespace, so it is never visible on the host. It is born down: the kernel pairs the two
+/// only afterwards.
 pub(crate) fn new_veth(pair: &VethPair<'_>) -> Request {
-    let mut peer = up(named(pair.peer));
+    let mut peer = named(pair.peer);
     peer.attributes.extend([
         LinkAttribute::Address(pair.mac.0.to_vec()),
         LinkAttribute::Mtu(pair.mtu),
