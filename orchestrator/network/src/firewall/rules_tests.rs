@@ -37,16 +37,16 @@ fn whole_ruleset() {
     };
     expect![[r#"
         add table inet hoist
-        add set inet hoist bridges { typeof oifname; }
-        add set inet hoist internal { typeof oifname; }
-        add set inet hoist within { typeof iifname . oifname; }
-        add set inet hoist askers { typeof iifname . ip daddr . meta l4proto . th dport; }
-        add set inet hoist names { typeof iifname . ip daddr . meta l4proto . th dport; }
-        add set inet hoist resolvers { typeof ip daddr . meta l4proto . th dport; }
-        add map inet hoist published { typeof ip daddr . meta l4proto . th dport : ip daddr . tcp dport; }
-        add map inet hoist published-any { typeof meta l4proto . th dport : ip daddr . tcp dport; }
-        add map inet hoist balanced { typeof ip daddr . meta l4proto . th dport : verdict; }
-        add map inet hoist balanced-any { typeof meta l4proto . th dport : verdict; }
+        add set inet hoist bridges { type ifname; }
+        add set inet hoist internal { type ifname; }
+        add set inet hoist within { type ifname . ifname; }
+        add set inet hoist askers { type ifname . ipv4_addr . inet_proto . inet_service; }
+        add set inet hoist names { type ifname . ipv4_addr . inet_proto . inet_service; }
+        add set inet hoist resolvers { type ipv4_addr . inet_proto . inet_service; }
+        add map inet hoist published { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+        add map inet hoist published-any { type inet_proto . inet_service : ipv4_addr . inet_service; }
+        add map inet hoist balanced { type ipv4_addr . inet_proto . inet_service : verdict; }
+        add map inet hoist balanced-any { type inet_proto . inet_service : verdict; }
         add map inet hoist replicas { typeof ip daddr . meta l4proto . th dport . numgen inc mod 1 : ip daddr . tcp dport; }
         add map inet hoist replicas-any { typeof meta l4proto . th dport . numgen inc mod 1 : ip daddr . tcp dport; }
         add chain inet hoist user

@@ -40,7 +40,7 @@ fn shape(set: &Set) -> (&str, &[Field], Data) {
 fn write_replace(out: &mut String, table: &str, new: &Ruleset) -> fmt::Result {
     writeln!(out, "add table {table}")?;
     for set in &new.sets {
-        writeln!(out, "add {} {table} {} {{ typeof {} }}", word(set), set.name, SetType(set))?;
+        writeln!(out, "add {} {table} {} {{ {} }}", word(set), set.name, SetType(set))?;
     }
     for chain in &new.chains {
         match chain.hook {
@@ -108,12 +108,31 @@ struct SetType<'a>(&'a Set);
 
 impl fmt::Display for SetType<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Joined(&self.0.key).fmt(f)?;
+        // Only `typeof` can say what a slot is, and behind it nft 1.0.6 confines a port to tcp.
+        let by_expression = self.0.key.iter().any(|field| matches!(field, Field::Turn(_)));
+        if by_expression {
+            write!(f, "typeof {}", Joined(&self.0.key))?;
+        } else {
+            let names: Vec<_> = self.0.key.iter().map(|field| field.type_name()).collect();
+            write!(f, "type {}", Joined(&names))?;
+        }
         match self.0.data {
             Data::Nothing => f.write_str(";"),
-            // `th dport` would do, but nft 1.0.6 cannot read back what it wrote then.
-            Data::AddressPort => f.write_str(" : ip daddr . tcp dport;"),
+            Data::AddressPort if by_expression => f.write_str(" : ip daddr . tcp dport;"),
+            Data::AddressPort => f.write_str(" : ipv4_addr . inet_service;"),
             Data::Verdict => f.write_str(" : verdict;"),
+        }
+    }
+}
+
+impl Field {
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::InputLink | Self::OutputLink => "ifname",
+            Self::Destination => "ipv4_addr",
+            Self::Transport => "inet_proto",
+            Self::Port => "inet_service",
+            Self::Turn(_) => "integer",
         }
     }
 }
