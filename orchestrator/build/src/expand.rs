@@ -56,6 +56,23 @@ pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<
     Ok(words)
 }
 
+/// Expands the text of a heredoc: quotes stand for themselves, and only variables and escaped dollars are looked at.
+pub(crate) fn expand_text(text: &str, escape: char, lookup: Lookup<'_>) -> Result<String, ExpandError> {
+    let mut scanner = Scanner { rest: text.chars().peekable(), escape, lookup };
+    let mut expanded = String::new();
+    while let Some(character) = scanner.rest.next() {
+        match character {
+            '$' => expanded.push_str(&scanner.dollar()?),
+            c if c == escape => match scanner.rest.next_if(|next| *next == '$' || *next == escape) {
+                Some(next) => expanded.push(next),
+                None => expanded.push(c),
+            },
+            c => expanded.push(c),
+        }
+    }
+    Ok(expanded)
+}
+
 #[derive(Debug)]
 struct Piece {
     text: String,

@@ -8,6 +8,7 @@ mod diagnostic;
 pub mod dockerfile;
 pub mod expand;
 mod glob;
+mod graph;
 pub mod ignore;
 mod progress;
 mod request;

@@ -108,11 +108,14 @@ fn comments_and_continuations_join_to_one_line() {
 
 #[test]
 fn the_escape_directive_changes_the_continuation() {
-    good("# escape=`\nFROM base\nRUN dir c:\\ `\n  && more\nENV A=x` y", expect![[r#"
+    good(
+        "# escape=`\nFROM base\nRUN dir c:\\ `\n  && more\nENV A=x` y",
+        expect![[r#"
         FROM base
           run Shell("dir c:\\   && more") [] []
           A=>x` y
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -190,7 +193,9 @@ fn healthcheck_shell_and_onbuild() {
 
 #[test]
 fn warnings_do_not_stop_anything() {
-    good("# syntax=example.com/frontend:1\nFROM a AS x\nRUN a \\\n\n  b\nFROM a AS x\n", expect![[r#"
+    good(
+        "# syntax=example.com/frontend:1\nFROM a AS x\nRUN a \\\n\n  b\nFROM a AS x\n",
+        expect![[r#"
         FROM a AS x
           run Shell("a   b") [] []
         FROM a AS x
@@ -213,7 +218,8 @@ fn warnings_do_not_stop_anything() {
           |
         6 | FROM a AS x
           |           ^ this one hides the earlier one
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -389,21 +395,29 @@ fn all_mistakes_are_reported_at_once() {
 
 #[test]
 fn a_file_without_from_says_so() {
-    bad("", expect![[r#"
+    bad(
+        "",
+        expect![[r#"
         error: the Dockerfile has no FROM
          --> Dockerfile:1:1
           |
         1 |
           | ^
-    "#]]);
-    bad("# only a comment\nARG A=1\n", expect![[r#"
+    "#]],
+    );
+    bad(
+        "# only a comment\nARG A=1\n",
+        expect![[r#"
         error: the Dockerfile has no FROM
          --> Dockerfile:1:1
           |
         1 | # only a comment
           | ^
-    "#]]);
-    bad("COPY a b\nFROM base\n", expect![[r#"
+    "#]],
+    );
+    bad(
+        "COPY a b\nFROM base\n",
+        expect![[r#"
         error: no build stage in the current context: the first instruction must be FROM
          --> Dockerfile:1:1
           |
@@ -411,12 +425,15 @@ fn a_file_without_from_says_so() {
           | ^^^^^^^^
           |
           = help: only ARG and comments may stand before FROM
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_place_behind_a_continuation_is_the_place_in_the_file() {
-    bad("FROM base\nENV A=1 \\\n    B=2 \\\n    nothing\n", expect![[r#"
+    bad(
+        "FROM base\nENV A=1 \\\n    B=2 \\\n    nothing\n",
+        expect![[r#"
         error: ENV: nothing has no value
          --> Dockerfile:4:5
           |
@@ -424,5 +441,6 @@ fn a_place_behind_a_continuation_is_the_place_in_the_file() {
           |     ^^^^^^^
           |
           = help: ENV name=value; quote values with spaces
-    "#]]);
+    "#]],
+    );
 }

@@ -13,6 +13,7 @@ mod words;
 
 use crate::diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned, closest};
 
+pub(crate) use copy::octal_mode;
 pub use instruction::{
     ArgPair, Command, Copy, CopySource, FileOwner, Health, Instruction, Kind, Mount, MountKind, Pair, Run, Sharing,
     Stage,

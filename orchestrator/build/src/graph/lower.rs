@@ -1,0 +1,504 @@
+//! The instructions of the needed stages → steps and configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hoist_image::Execution;
+
+use super::scope::{Globals, Scope};
+use super::stages::{FromTarget, StageBase, from_target};
+use super::step::{CopyItem, RunMountSource, RunMountStep, SecretUse};
+use super::{Bases, CopyStep, Graph, HistoryLine, Mkdir, Op, RunStepOp, Selection, Step, StepId, Tree};
+use crate::dockerfile::{
+    Command, Copy, CopySource, Dockerfile, Instruction, Kind, Mount, MountKind, Run, octal_mode, parse_trigger,
+};
+use crate::ignore::{Ignore, clean};
+use crate::request::{NetworkMode, SecretBytes};
+use crate::step::RunFile;
+use crate::{BuildRequest, Diagnostic, Span, Spanned, expand};
+
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What lowering found besides the graph.
+#[derive(Debug)]
+pub(crate) enum Lowered {
+    Graph(Box<Graph>),
+    /// ONBUILD triggers of a base copy from images that are not in `bases` yet: find them and lower again.
+    Needs(Vec<(String, Span)>),
+}
+
+pub(crate) fn lower(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    selection: &Selection,
+    bases: &Bases,
+) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut lowering =
+        Lowering { file, request, selection, bases, steps: Vec::new(), problems: Vec::new(), missing: Vec::new() };
+    let mut stages: BTreeMap<usize, Stage> = BTreeMap::new();
+    let mut declared = BTreeSet::new();
+    for &index in &selection.needed {
+        let stage = lowering.stage(index, &stages);
+        declared.extend(stage.scope.declared_names().cloned());
+        stages.insert(index, stage);
+    }
+    // An ARG of a stage that is not built still uses its argument.
+    for stage in &file.stages {
+        for instruction in &stage.instructions {
+            if let Kind::Arg(pairs) = &instruction.kind {
+                declared.extend(pairs.iter().map(|pair| pair.name.value.clone()));
+            }
+        }
+    }
+    if !lowering.problems.is_empty() {
+        return Err(lowering.problems);
+    }
+    if !lowering.missing.is_empty() {
+        return Ok(Lowered::Needs(lowering.missing));
+    }
+    let mut target = stages.remove(&selection.target).expect("the target is among the needed stages");
+    target.execution.env = target.scope.env_lines();
+    for (name, value) in &request.labels {
+        target.execution.labels.insert(name.clone(), value.clone());
+    }
+    let declared: Vec<String> = declared.into_iter().collect();
+    Ok(Lowered::Graph(Box::new(Graph {
+        steps: lowering.steps,
+        result: target.tree,
+        base: target.base,
+        execution: target.execution,
+        author: target.author,
+        history: target.history,
+        unused_args: selection.globals.unused(&declared),
+    })))
+}
+
+/// A stage as far as its instructions have gone by.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    pub(super) scope: Scope,
+    pub(super) execution: Execution,
+    pub(super) author: Option<String>,
+    pub(super) history: Vec<HistoryLine>,
+    pub(super) cmd_is_own: bool,
+    tree: Tree,
+    base: Option<String>,
+}
+
+impl Stage {
+    pub(super) fn expand(&self, word: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
+        expand::expand(&word.value, escape, &|name| self.scope.get(name))
+            .map_err(|error| Diagnostic::error(word.span, error.to_string()))
+    }
+
+    pub(super) fn metadata(&mut self, created_by: String) {
+        self.history.push(HistoryLine { created_by, step: None });
+    }
+
+    fn shell(&self) -> Vec<String> {
+        self.execution.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+    }
+
+    pub(super) fn argv(&self, command: &Command) -> Vec<String> {
+        match command {
+            Command::Exec(argv) => argv.clone(),
+            Command::Shell(line) => {
+                let mut argv = self.shell();
+                argv.push(line.clone());
+                argv
+            }
+        }
+    }
+
+    /// A path of an instruction, made absolute by WORKDIR; a slash at its end is gone.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        if path.starts_with('/') { clean(path) } else { clean(&format!("/{}/{path}", self.execution.working_dir)) }
+    }
+
+    fn user(&self) -> Option<String> {
+        (!self.execution.user.is_empty()).then(|| self.execution.user.clone())
+    }
+}
+
+pub(super) struct Lowering<'a> {
+    file: &'a Dockerfile,
+    pub(super) request: &'a BuildRequest,
+    selection: &'a Selection,
+    bases: &'a Bases,
+    steps: Vec<Step>,
+    problems: Vec<Diagnostic>,
+    missing: Vec<(String, Span)>,
+}
+
+/// Which instruction of which stage is being lowered.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    stage: usize,
+    /// `[build 2/6]`
+    label: &'a str,
+    instruction: &'a Instruction,
+}
+
+impl Lowering<'_> {
+    pub(super) fn escape(&self) -> char {
+        self.file.escape
+    }
+
+    pub(super) fn globals(&self) -> &Globals {
+        &self.selection.globals
+    }
+
+    fn stage(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
+        let mut stage = self.begin(index, done);
+        let mut instructions = self.triggers(index, &mut stage);
+        instructions.extend(self.file.stages[index].instructions.iter().cloned());
+        let total = 1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
+        let mut number = 1;
+        for instruction in &instructions {
+            number += usize::from(makes_step(&instruction.kind));
+            let label = self.label(index, number, total);
+            let place = Place { stage: index, label: &label, instruction };
+            if let Err(problem) = self.instruction(place, &mut stage, done) {
+                self.problems.push(problem);
+            }
+        }
+        stage
+    }
+
+    fn begin(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
+        let fresh = |tree, base, execution: Execution| Stage {
+            scope: Scope::from_env(&execution.env),
+            execution,
+            author: None,
+            history: Vec::new(),
+            cmd_is_own: false,
+            tree,
+            base,
+        };
+        match &self.selection.bases[index] {
+            StageBase::Scratch => {
+                let execution = Execution { env: vec![format!("PATH={DEFAULT_PATH}")], ..Execution::default() };
+                fresh(Tree::Scratch, None, execution)
+            }
+            StageBase::Stage(base) => {
+                let base = done.get(base).expect("a stage's base is needed and comes before it");
+                Stage { cmd_is_own: false, ..base.clone() }
+            }
+            StageBase::Image(image) => {
+                let config = self.bases.get(image).expect("the images of a selection are found before lowering");
+                let mut stage = fresh(Tree::Image(image.clone()), Some(image.clone()), config.config.clone());
+                stage.author.clone_from(&config.author);
+                stage
+            }
+        }
+    }
+
+    /// The base's ONBUILD triggers fire here, once.
+    fn triggers(&mut self, index: usize, stage: &mut Stage) -> Vec<Instruction> {
+        let span = self.file.stages[index].span;
+        let mut instructions = Vec::new();
+        for trigger in std::mem::take(&mut stage.execution.on_build) {
+            match parse_trigger(&trigger, span, self.escape()) {
+                Ok(instruction) => instructions.push(instruction),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        instructions
+    }
+
+    /// The prefix of a step's name, as buildx has it.
+    fn label(&self, index: usize, number: usize, total: usize) -> String {
+        if self.file.stages.len() == 1 {
+            return format!("[{number}/{total}]");
+        }
+        match &self.file.stages[index].name {
+            Some(name) => format!("[{} {number}/{total}]", name.value),
+            None => format!("[stage-{index} {number}/{total}]"),
+        }
+    }
+
+    fn instruction(
+        &mut self,
+        place: Place<'_>,
+        stage: &mut Stage,
+        done: &BTreeMap<usize, Stage>,
+    ) -> Result<(), Diagnostic> {
+        match &place.instruction.kind {
+            Kind::Run(run) => self.run(place, run, stage, done),
+            Kind::Copy(copy) => self.copy(place, copy, false, stage, done),
+            Kind::Add(copy) => self.copy(place, copy, true, stage, done),
+            Kind::Workdir(path) => self.workdir(place, path, stage),
+            _ => self.describe(place.instruction, stage),
+        }
+    }
+
+    fn push(&mut self, place: Place<'_>, parent: Tree, op: Op, created_by: String, stage: &mut Stage) -> StepId {
+        let id = self.steps.len();
+        let name = format!("{} {}", place.label, place.instruction.text);
+        self.steps.push(Step { parent, op, name, span: place.instruction.span });
+        stage.history.push(HistoryLine { created_by, step: Some(id) });
+        stage.tree = Tree::Step(id);
+        id
+    }
+
+    fn workdir(&mut self, place: Place<'_>, path: &Spanned<String>, stage: &mut Stage) -> Result<(), Diagnostic> {
+        let path = stage.absolute(&stage.expand(path, self.escape())?);
+        stage.execution.working_dir.clone_from(&path);
+        let created_by = format!("WORKDIR {path}");
+        if path == "/" {
+            stage.metadata(created_by);
+            return Ok(());
+        }
+        let op = Op::Mkdir(Mkdir { path, user: stage.user() });
+        let parent = stage.tree.clone();
+        self.push(place, parent, op, created_by, stage);
+        Ok(())
+    }
+
+    /// The tree that a `--from` names.
+    fn tree_from(
+        &mut self,
+        place: Place<'_>,
+        from: &str,
+        span: Span,
+        done: &BTreeMap<usize, Stage>,
+    ) -> Result<Tree, Diagnostic> {
+        match from_target(self.file, place.stage, from, span)? {
+            FromTarget::Stage(index) => match done.get(&index) {
+                Some(stage) => Ok(stage.tree.clone()),
+                // Only an ONBUILD trigger can name a stage that the selection did not see.
+                None => Err(Diagnostic::error(span, format!("a trigger of the base image copies from stage {from}"))
+                    .hint("name the stage in a COPY --from of this Dockerfile")),
+            },
+            FromTarget::Image(image) => {
+                if !self.bases.contains_key(&image) && !self.missing.iter().any(|(known, _)| *known == image) {
+                    self.missing.push((image.clone(), span));
+                }
+                Ok(Tree::Image(image))
+            }
+        }
+    }
+
+    fn copy(
+        &mut self,
+        place: Place<'_>,
+        copy: &Copy,
+        add: bool,
+        stage: &mut Stage,
+        done: &BTreeMap<usize, Stage>,
+    ) -> Result<(), Diagnostic> {
+        let escape = self.escape();
+        let from = match &copy.from {
+            Some(from) => Some(self.tree_from(place, &from.value, from.span, done)?),
+            None => None,
+        };
+        let mut sources = Vec::new();
+        for source in &copy.sources {
+            sources.push(match source {
+                CopySource::Path(path) => CopyItem::Path(inside(&stage.expand(path, escape)?)),
+                CopySource::Heredoc(heredoc) => {
+                    let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
+                    let content = if heredoc.expand { expand_body(stage, &body, escape)? } else { body.value };
+                    CopyItem::Inline { name: heredoc.name.clone(), content }
+                }
+            });
+        }
+        let destination = stage.expand(&copy.destination, escape)?;
+        let into_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
+        if sources.len() > 1 && !into_folder {
+            return Err(Diagnostic::error(
+                copy.destination.span,
+                "with several sources, the destination must be a folder",
+            )
+            .label(format!("this is {destination}"))
+            .hint("end it with a /"));
+        }
+        let chmod = match &copy.chmod {
+            Some(mode) => Some(octal_mode(&stage.expand(mode, escape)?, mode.span)?),
+            None => None,
+        };
+        let chown = copy.chown.as_ref().map(|owner| stage.expand(owner, escape)).transpose()?;
+        let patterns =
+            copy.exclude.iter().map(|pattern| stage.expand(pattern, escape)).collect::<Result<Vec<_>, _>>()?;
+        let exclude = Ignore::from_patterns(patterns.iter().map(String::as_str))
+            .map_err(|error| Diagnostic::error(place.instruction.span, error.to_string()))?;
+        let op = CopyStep {
+            from,
+            sources,
+            destination: stage.absolute(&destination),
+            into_folder,
+            chown,
+            chmod,
+            unpack: add,
+            exclude,
+        };
+        let created_by = created_by_copy(&op, copy, &destination);
+        // A linked layer is the same on whatever lies below it, unless names have to be looked up there.
+        let independent = copy.link && op.chown.as_deref().is_none_or(is_numeric_owner);
+        let op = if independent { Op::Link(op) } else { Op::Copy(op) };
+        let parent = stage.tree.clone();
+        self.push(place, parent, op, created_by, stage);
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        place: Place<'_>,
+        run: &Run,
+        stage: &mut Stage,
+        done: &BTreeMap<usize, Stage>,
+    ) -> Result<(), Diagnostic> {
+        let (command, files) = with_heredocs(run);
+        let argv = stage.argv(&command);
+        let args = stage.scope.arg_lines();
+        let mut env = args.clone();
+        env.extend(stage.scope.env_lines());
+        if !env.iter().any(|line| line.starts_with("PATH=")) {
+            env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        let network = match &run.network {
+            None => self.request.network.clone(),
+            Some(network) => match network.value.as_str() {
+                "default" => self.request.network.clone(),
+                "none" => NetworkMode::None,
+                "host" => NetworkMode::Host,
+                other => {
+                    return Err(Diagnostic::error(network.span, format!("unknown network {other:?}"))
+                        .hint("--network is default, none or host"));
+                }
+            },
+        };
+        let mut mounts = Vec::new();
+        let mut secrets = Vec::new();
+        for mount in &run.mounts {
+            self.mount(place, mount, stage, done, &mut mounts, &mut secrets)?;
+        }
+        let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
+        let op = Op::Run(Box::new(RunStepOp {
+            argv: argv.clone(),
+            env,
+            proxies: stage.scope.proxy_lines(self.globals()),
+            cwd: cwd.to_owned(),
+            user: stage.user(),
+            network,
+            mounts,
+            secrets,
+            files,
+        }));
+        let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
+        let created_by = format!("RUN {shown_args}{}", argv.join(" "));
+        let parent = stage.tree.clone();
+        self.push(place, parent, op, created_by, stage);
+        Ok(())
+    }
+
+    fn mount(
+        &mut self,
+        place: Place<'_>,
+        mount: &Mount,
+        stage: &Stage,
+        done: &BTreeMap<usize, Stage>,
+        mounts: &mut Vec<RunMountStep>,
+        secrets: &mut Vec<SecretUse>,
+    ) -> Result<(), Diagnostic> {
+        let escape = self.escape();
+        let text = |value: &str| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape);
+        let (target, source) = match &mount.kind {
+            MountKind::Bind { target, from, source, writable } => {
+                let path = inside(&text(source)?);
+                let source = match from {
+                    None => RunMountSource::Context { path, writable: *writable },
+                    Some(from) => {
+                        let tree = self.tree_from(place, from, mount.span, done)?;
+                        RunMountSource::Tree { tree, path, writable: *writable }
+                    }
+                };
+                (text(target)?, source)
+            }
+            MountKind::Cache { target, id, from, source, sharing, read_only, owner } => {
+                let base = match from {
+                    None => None,
+                    Some(from) => Some((self.tree_from(place, from, mount.span, done)?, inside(&text(source)?))),
+                };
+                let id = text(id)?;
+                let source =
+                    RunMountSource::Cache { id, base, sharing: *sharing, read_only: *read_only, owner: *owner };
+                (text(target)?, source)
+            }
+            MountKind::Tmpfs { target, size } => (text(target)?, RunMountSource::Tmpfs { size: *size }),
+            MountKind::Secret { id, target, env, required, owner } => {
+                let id = text(id)?;
+                let default = env.is_none().then(|| format!("/run/secrets/{id}"));
+                let target = match target {
+                    Some(target) => Some(stage.absolute(&text(target)?)),
+                    None => default,
+                };
+                secrets.push(SecretUse { id, target, env: env.clone(), required: *required, owner: *owner });
+                return Ok(());
+            }
+        };
+        mounts.push(RunMountStep { target: stage.absolute(&target), source });
+        Ok(())
+    }
+}
+
+fn makes_step(kind: &Kind) -> bool {
+    matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
+}
+
+fn is_numeric_owner(owner: &str) -> bool {
+    owner.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Relative to a root that `..` cannot leave.
+fn inside(path: &str) -> String {
+    let cleaned = clean(&format!("/{path}"));
+    let relative = cleaned.trim_start_matches('/');
+    if relative.is_empty() { ".".to_owned() } else { relative.to_owned() }
+}
+
+/// Variables in a file's text; quotes are nothing special there.
+fn expand_body(stage: &Stage, body: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
+    expand::expand_text(&body.value, escape, &|name| stage.scope.get(name))
+        .map_err(|error| Diagnostic::error(body.span, error.to_string()))
+}
+
+fn created_by_copy(op: &CopyStep, copy: &Copy, destination: &str) -> String {
+    let mut text = if op.unpack { "ADD".to_owned() } else { "COPY".to_owned() };
+    for (flag, value) in [("from", &copy.from), ("chown", &copy.chown), ("chmod", &copy.chmod)] {
+        if let Some(value) = value {
+            text.push_str(&format!(" --{flag}={}", value.value));
+        }
+    }
+    for source in &op.sources {
+        text.push(' ');
+        text.push_str(match source {
+            CopyItem::Path(path) => path,
+            CopyItem::Inline { name, .. } => name,
+        });
+    }
+    format!("{text} {destination}")
+}
+
+/// The shell gets the bodies as they stand, unless the command is nothing but a heredoc: then the body is the script.
+fn with_heredocs(run: &Run) -> (Command, Vec<RunFile>) {
+    let (Command::Shell(line), Some(first)) = (&run.command, run.heredocs.first()) else {
+        return (run.command.clone(), Vec::new());
+    };
+    if run.heredocs.len() == 1 && line.trim() == first.marker {
+        if !first.content.starts_with("#!") {
+            return (Command::Shell(first.content.clone()), Vec::new());
+        }
+        let path = format!("/dev/pipes/{}", first.name);
+        let content = SecretBytes(first.content.clone().into_bytes());
+        let file = RunFile { path: path.clone(), content, uid: 0, gid: 0, mode: 0o755 };
+        return (Command::Shell(path), vec![file]);
+    }
+    let mut script = line.clone();
+    for heredoc in &run.heredocs {
+        script.push('\n');
+        script.push_str(&heredoc.raw);
+        script.push_str(&heredoc.name);
+    }
+    script.push('\n');
+    (Command::Shell(script), Vec::new())
+}

@@ -1,0 +1,82 @@
+//! A Dockerfile and a request → the steps that make the wanted stage, as data. Pure.
+//!
+//! Three moves: choose the stages that matter ([`Selection`]), let the caller find their base images, lower their
+//! instructions to steps ([`lower`]). A step names the file system trees that it reads; whatever is not connected may run
+//! at the same time. Metadata instructions make no steps: they are folded into the result's configuration.
+
+mod lower;
+mod metadata;
+mod scope;
+mod stages;
+mod step;
+
+use std::collections::BTreeMap;
+
+use hoist_image::{Execution, ImageConfig};
+
+use crate::diagnostic::Span;
+
+pub(crate) use lower::{Lowered, lower};
+pub(crate) use stages::Selection;
+pub(crate) use step::{CopyItem, CopyStep, Mkdir, Op, RunMountSource, RunMountStep, RunStepOp, SecretUse};
+
+/// Index into [`Graph::steps`].
+pub(crate) type StepId = usize;
+
+/// A file system tree that a step starts from or reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tree {
+    /// Nothing at all.
+    Scratch,
+    /// A base image, by the reference in the Dockerfile.
+    Image(String),
+    /// What a step leaves.
+    Step(StepId),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Step {
+    pub(crate) parent: Tree,
+    pub(crate) op: Op,
+    /// `[build 2/6] RUN make`
+    pub(crate) name: String,
+    pub(crate) span: Span,
+}
+
+impl Step {
+    /// Every step that has to be done before this one.
+    pub(crate) fn after(&self) -> Vec<StepId> {
+        let mut trees = vec![&self.parent];
+        trees.extend(self.op.inputs());
+        let mut steps: Vec<StepId> =
+            trees.into_iter().filter_map(|tree| if let Tree::Step(step) = tree { Some(*step) } else { None }).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+}
+
+/// One line of the resulting image's history.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HistoryLine {
+    pub(crate) created_by: String,
+    /// The step whose layer it is; `None` for metadata.
+    pub(crate) step: Option<StepId>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Graph {
+    /// In an order in which they could run one by one.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) result: Tree,
+    /// The base image at the bottom of the result; its history comes first.
+    pub(crate) base: Option<String>,
+    pub(crate) execution: Execution,
+    pub(crate) author: Option<String>,
+    pub(crate) history: Vec<HistoryLine>,
+    /// Build arguments that no ARG asked for.
+    pub(crate) unused_args: Vec<String>,
+}
+
+/// The configurations of the images that the selected stages start from or copy from, by reference as written.
+pub(crate) type Bases = BTreeMap<String, ImageConfig>;
