@@ -6,16 +6,26 @@
 
 mod diagnostic;
 pub mod dockerfile;
+mod error;
 pub mod expand;
 mod glob;
 mod graph;
+mod host;
 pub mod ignore;
 mod progress;
 mod request;
 mod step;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};
+pub use error::BuildError;
 pub use glob::GlobError;
+pub use host::{BaseError, BaseImages, Built, Host};
 pub use progress::{BuildEvent, Progress, StepNumber};
 pub use request::{BuildRequest, DockerfileSource, NetworkMode, SecretBytes};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};
+
+/// Builds what the request asks for and stores the image under its tags. Dropping the future stops every running step.
+pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
+    let _ = (request, host);
+    todo!("execution follows")
+}

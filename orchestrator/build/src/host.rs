@@ -1,0 +1,49 @@
+//! What a build borrows from its caller: the store, a folder for its own records, and ways to act.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hoist_image::{Digest, Image, Platform, Reference, Store};
+
+use crate::progress::Progress;
+use crate::step::{BoxFuture, RunStep};
+
+#[derive(Clone)]
+pub struct Host {
+    pub store: Arc<Store>,
+    /// Owned by builds: stamps of contexts, cache mounts. On the store's file system; created when needed.
+    pub state_dir: PathBuf,
+    pub run: Arc<dyn RunStep>,
+    pub bases: Arc<dyn BaseImages>,
+    pub progress: Arc<dyn Progress>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}
+
+/// Finds base images that the store does not have, or (with `refresh`) newer ones than it has.
+pub trait BaseImages: Send + Sync {
+    /// Pulls the image into the store and returns it.
+    fn base<'a>(
+        &'a self,
+        reference: &'a Reference,
+        platform: &'a Platform,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Arc<Image>, BaseError>>;
+}
+
+pub type BaseError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a build leaves.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub image: Arc<Image>,
+    pub id: Digest,
+    /// Steps that were run, and steps whose result was there already.
+    pub ran: usize,
+    pub cached: usize,
+}
