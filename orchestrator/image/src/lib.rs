@@ -8,10 +8,14 @@ mod bootstrap;
 mod config;
 mod credentials;
 mod digest;
+mod fetch;
+mod layer;
 mod load;
+mod manifest;
 mod progress;
 mod pull;
 mod reference;
+mod registry;
 mod store;
 
 pub use bootstrap::{BootstrapError, bootstrap};
@@ -19,9 +23,12 @@ pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
 pub use credentials::{Credentials, CredentialsError, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
 pub use load::{LoadError, load};
+pub use manifest::ManifestError;
 pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
 pub use reference::{Reference, ReferenceError};
+pub use registry::RegistryError;
 pub use store::{
-    CacheEntry, Collected, Damage, Hold, Image, LayerInfo, RemoveError, Removed, Scope, Scratch, Store, StoreError,
+    CacheEntry, Collected, Damage, Hold, Image, LayerError, LayerInfo, RemoveError, Removed, Scope, Scratch, Store,
+    StoreError,
 };

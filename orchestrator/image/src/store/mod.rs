@@ -1,12 +1,34 @@
 //! The image store: an OCI image layout for blobs, one JSON record per image, layers unpacked once by diff id.
+//!
+//! Below `<data root>/image`:
+//!
+//! - `blobs/sha256/<hex>`: configurations, manifests, compressed layers; on disk (fsync) before they have their name.
+//! - `images/<hex>.json`: one record per image id.
+//! - `layers/<hex of the diff id>/`: `fs` (overlay form), `layer.json`, and `durable` once its files are on the disk.
+//! - `cache/<hex>.json`: build cache entries. `tmp`, `trash`: emptied when the store is opened.
 
-use std::collections::BTreeSet;
+mod collect;
+mod disk;
+mod hold;
+mod ingest;
+mod recover;
+mod scratch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
+pub use collect::{Collected, RemoveError, Removed, Scope};
+pub use hold::Hold;
+pub use ingest::LayerError;
+pub(crate) use ingest::{Expected, LayerBlob};
+pub use scratch::Scratch;
+
 use crate::{Digest, ImageConfig, Reference};
+use hold::Holds;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -18,6 +40,10 @@ pub enum StoreError {
     LayerMissing(Digest),
     #[error("no such image: {0}")]
     NoSuchImage(String),
+    #[error("adding a layer")]
+    Layer(#[source] Box<LayerError>),
+    #[error("encoding {what}")]
+    Encode { what: &'static str, source: serde_json::Error },
 }
 
 /// An image of the store. Plain data: safe to keep after the image was removed.
@@ -55,27 +81,6 @@ pub struct LayerInfo {
     pub hold: Hold,
 }
 
-/// Keeps layers from being collected while it lives.
-#[derive(Debug, Clone)]
-pub struct Hold {}
-
-/// A writable directory pair inside the store's file system. Dropped without [`Store::commit_layer`], it is removed.
-#[derive(Debug)]
-pub struct Scratch {
-    upper: PathBuf,
-    work: PathBuf,
-}
-
-impl Scratch {
-    pub fn upper(&self) -> &Path {
-        &self.upper
-    }
-
-    pub fn work(&self) -> &Path {
-        &self.work
-    }
-}
-
 /// What a build step produced, by the key of its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CacheEntry {
@@ -93,76 +98,144 @@ pub struct Damage {
     pub reason: String,
 }
 
-/// How far [`Store::collect`] goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Scope {
-    /// Also remove images that no name refers to.
-    pub dangling: bool,
-    /// Also remove images that no container uses, named or not.
-    pub unused: bool,
-    /// Also forget build cache entries.
-    pub cache: bool,
+/// `images/<hex>.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub version: u32,
+    pub id: Digest,
+    pub references: BTreeSet<Reference>,
+    pub repo_digests: BTreeSet<Reference>,
+    pub manifest: Option<Digest>,
+    /// First layer first; the blob as the manifest names it.
+    pub layers: Vec<RecordLayer>,
+    pub stored: jiff::Timestamp,
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct Collected {
-    pub images: Vec<Digest>,
-    pub layers: Vec<Digest>,
-    /// Bytes of what was removed.
-    pub bytes: u64,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RecordLayer {
+    pub diff_id: Digest,
+    pub blob: Option<Digest>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct Removed {
-    pub untagged: Vec<Reference>,
-    pub deleted: Vec<Digest>,
+/// `layers/<hex>/layer.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    pub diff_id: Digest,
+    /// `None` for a layer that was committed from a directory.
+    pub blob: Option<Digest>,
+    /// Bytes of file content.
+    pub size: u64,
+    /// Directories that the layer's tar needs but does not describe.
+    #[serde(default)]
+    pub implicit: BTreeSet<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RemoveError {
-    #[error("no such image: {0}")]
-    NoSuchImage(String),
-    #[error("image {name} is used by a container")]
-    InUse { name: String },
-    #[error("image {id} has several names: {names}")]
-    SeveralNames { id: String, names: String },
-    #[error("removing image {name}")]
-    Store { name: String, source: StoreError },
+#[derive(Debug, Default)]
+struct State {
+    images: BTreeMap<Digest, (Record, Arc<Image>)>,
+    layers: HashMap<Digest, LayerRecord>,
+    damage: Vec<Damage>,
 }
 
 /// The store of one data root. Shared as `Arc`; every method may be called from any thread, and blocks on the disk.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    root: PathBuf,
+    state: Mutex<State>,
+    holds: Arc<Holds>,
+    /// One lock per layer or image that is being worked on, so that two pulls do the work once.
+    busy: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    durability: Arc<disk::Durability>,
+    /// Locked for the store's life; the kernel lets go with the process.
+    _lock: File,
+}
 
 impl Store {
     /// Opens (creating when needed) `<data root>/image`. After a crash of the machine it restores or drops layers whose
     /// files may not have reached the disk; see [`Store::damage`].
-    pub fn open(_data_root: &Path) -> Result<Arc<Self>, StoreError> {
-        todo!()
+    pub fn open(data_root: &Path) -> Result<Arc<Self>, StoreError> {
+        let root = data_root.join("image");
+        disk::create_private(data_root)?;
+        disk::create_private(&root)?;
+        for folder in ["blobs", "blobs/sha256", "images", "layers", "cache", "tmp", "trash"] {
+            disk::create_private(&root.join(folder))?;
+        }
+        let empty = root.join("empty");
+        fs::create_dir_all(&empty).map_err(disk::failed("creating", &empty))?;
+        disk::set_mode(&empty, 0o755)?;
+        let lock = disk::lock(&root)?;
+        let layout = root.join("oci-layout");
+        if !layout.exists() {
+            disk::replace(&root, &layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        for folder in ["tmp", "trash"] {
+            disk::empty(&root.join(folder))?;
+        }
+        let store = Self {
+            durability: Arc::new(disk::Durability::new(&root)?),
+            root,
+            state: Mutex::default(),
+            holds: Arc::default(),
+            busy: Mutex::default(),
+            _lock: lock,
+        };
+        store.recover()?;
+        Ok(Arc::new(store))
     }
 
     /// What could not be read or restored when the store was opened.
     pub fn damage(&self) -> Vec<Damage> {
-        todo!()
+        self.state().damage.clone()
     }
 
     /// All images, newest in the store first.
     pub fn images(&self) -> Vec<Arc<Image>> {
-        todo!()
+        let mut images: Vec<_> = self.state().images.values().map(|(_, image)| Arc::clone(image)).collect();
+        images.sort_by(|a, b| b.stored.cmp(&a.stored).then(a.id.cmp(&b.id)));
+        images
     }
 
-    pub fn image(&self, _id: &Digest) -> Option<Arc<Image>> {
-        todo!()
+    pub fn image(&self, id: &Digest) -> Option<Arc<Image>> {
+        self.state().images.get(id).map(|(_, image)| Arc::clone(image))
     }
 
-    /// By the name it was stored under: tag, or digest of a manifest or configuration.
-    pub fn find(&self, _reference: &Reference) -> Option<Arc<Image>> {
-        todo!()
+    /// By the name it was stored under: its tag, or where there is one the digest of a manifest or configuration.
+    pub fn find(&self, reference: &Reference) -> Option<Arc<Image>> {
+        let state = self.state();
+        let by_digest = |digest: Digest| {
+            let wanted = reference.with_digest(digest);
+            move |record: &Record| {
+                record.repo_digests.contains(&wanted) || record.id == digest || record.manifest == Some(digest)
+            }
+        };
+        let found = match reference.digest() {
+            Some(digest) => {
+                let matches = by_digest(digest);
+                state.images.values().find(|(record, _)| matches(record))
+            }
+            None => state.images.values().find(|(record, _)| record.references.contains(reference)),
+        };
+        found.map(|(_, image)| Arc::clone(image))
     }
 
     /// By what a user types: a reference, an id, or an unambiguous prefix of an id (with or without `sha256:`).
-    pub fn resolve(&self, _name: &str) -> Option<Arc<Image>> {
-        todo!()
+    pub fn resolve(&self, name: &str) -> Option<Arc<Image>> {
+        if let Ok(id) = Digest::parse(name) {
+            return self.image(&id);
+        }
+        if let Ok(reference) = Reference::parse(name)
+            && let Some(image) = self.find(&reference)
+        {
+            return Some(image);
+        }
+        let prefix = name.strip_prefix("sha256:").unwrap_or(name);
+        if prefix.len() < 2 || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        let state = self.state();
+        let mut matching = state.images.values().filter(|(record, _)| record.id.hex().starts_with(prefix));
+        let first = matching.next().map(|(_, image)| Arc::clone(image));
+        if matching.next().is_some() { None } else { first }
     }
 
     /// overlayfs lower directories of an image, top layer first; never empty.
@@ -171,66 +244,201 @@ impl Store {
     }
 
     /// The same for a list of diff ids, first layer first.
-    pub fn lowers_of(&self, _layers: &[Digest]) -> Result<Vec<PathBuf>, StoreError> {
-        todo!()
+    pub fn lowers_of(&self, layers: &[Digest]) -> Result<Vec<PathBuf>, StoreError> {
+        let state = self.state();
+        let mut lowers = Vec::with_capacity(layers.len().max(1));
+        for diff_id in layers.iter().rev() {
+            if !state.layers.contains_key(diff_id) {
+                return Err(StoreError::LayerMissing(*diff_id));
+            }
+            let lower = self.layer_folder(diff_id).join("fs");
+            // overlayfs refuses one directory twice; the upper one of two equal layers says all that both say.
+            if !lowers.contains(&lower) {
+                lowers.push(lower);
+            }
+        }
+        if lowers.is_empty() {
+            lowers.push(self.root.join("empty"));
+        }
+        Ok(lowers)
     }
 
-    pub fn has_layer(&self, _diff_id: &Digest) -> bool {
-        todo!()
+    pub fn has_layer(&self, diff_id: &Digest) -> bool {
+        self.state().layers.contains_key(diff_id)
     }
 
-    /// Keeps layers from being collected as long as the result lives.
-    pub fn hold(&self, _layers: &[Digest]) -> Hold {
-        todo!()
+    /// Keeps layers (or blobs) from being collected as long as the result lives.
+    pub fn hold(&self, digests: &[Digest]) -> Hold {
+        self.holds.hold(digests)
     }
 
     /// Adds a name, taking it from the image that had it.
-    pub fn tag(&self, _image: &Digest, _reference: &Reference) -> Result<(), StoreError> {
-        todo!()
+    pub fn tag(&self, image: &Digest, reference: &Reference) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let Some((record, _)) = state.images.get(image) else {
+            return Err(StoreError::NoSuchImage(image.to_string()));
+        };
+        let mut record = record.clone();
+        record.references.insert(reference.clone());
+        self.put(&mut state, record).map(drop)
     }
 
     /// Takes a name away; the image stays.
-    pub fn untag(&self, _reference: &Reference) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// docker's `rmi`: takes the name away, and deletes the image with its last name. An image in `in_use` (ids of
-    /// images that containers were made from) is only deleted when `force` is set; its layers stay until collected.
-    pub fn remove(&self, _name: &str, _force: bool, _in_use: &BTreeSet<Digest>) -> Result<Removed, RemoveError> {
-        todo!()
-    }
-
-    /// Removes layers and blobs that no image, cache entry, [`Hold`] or container (`layers_in_use`) refers to.
-    pub fn collect(&self, _layers_in_use: &BTreeSet<Digest>, _scope: Scope) -> Result<Collected, StoreError> {
-        todo!()
-    }
-
-    /// A directory pair for an overlay mount whose upper directory becomes a layer.
-    pub fn begin_layer(&self) -> Result<Scratch, StoreError> {
-        todo!()
-    }
-
-    /// Turns the upper directory (overlay form, nothing mounted on it any more) into a layer. Reads all its bytes.
-    pub fn commit_layer(&self, _scratch: Scratch) -> Result<LayerInfo, StoreError> {
-        todo!()
-    }
-
-    /// Unpacks a tar stream (plain, gzip or zstd) as a layer.
-    pub fn add_layer(&self, _archive: &mut dyn std::io::Read) -> Result<LayerInfo, StoreError> {
-        todo!()
+    pub fn untag(&self, reference: &Reference) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let owner = state
+            .images
+            .values()
+            .find(|(record, _)| record.references.contains(reference) || record.repo_digests.contains(reference));
+        let Some((record, _)) = owner else {
+            return Err(StoreError::NoSuchImage(reference.short()));
+        };
+        let mut record = record.clone();
+        record.references.remove(reference);
+        record.repo_digests.remove(reference);
+        self.put(&mut state, record).map(drop)
     }
 
     /// Stores an image whose layers (`config.rootfs.diff_ids`) are in the store, under these names.
-    pub fn add_image(&self, _config: &ImageConfig, _references: &[Reference]) -> Result<Arc<Image>, StoreError> {
-        todo!()
+    pub fn add_image(&self, config: &ImageConfig, references: &[Reference]) -> Result<Arc<Image>, StoreError> {
+        let bytes = serde_json::to_vec(config)
+            .map_err(|source| StoreError::Encode { what: "an image configuration", source })?;
+        let id = Digest::of(&bytes);
+        let _hold = self.hold(&[id]);
+        self.put_blob(&bytes)?;
+        let layers = config.rootfs.diff_ids.iter().map(|diff_id| RecordLayer { diff_id: *diff_id, blob: None });
+        self.register(Record {
+            version: 1,
+            id,
+            references: references.iter().filter(|name| name.tag().is_some()).cloned().collect(),
+            repo_digests: BTreeSet::new(),
+            manifest: None,
+            layers: layers.collect(),
+            stored: jiff::Timestamp::now(),
+        })
     }
 
     /// A cache entry whose layer is still in the store.
-    pub fn cache_get(&self, _key: &Digest) -> Option<CacheEntry> {
-        todo!()
+    pub fn cache_get(&self, key: &Digest) -> Option<CacheEntry> {
+        let bytes = fs::read(self.cache_file(key)).ok()?;
+        let entry: CacheEntry = serde_json::from_slice(&bytes).ok()?;
+        match entry.layer {
+            Some(layer) if !self.has_layer(&layer) => None,
+            _ => Some(entry),
+        }
     }
 
-    pub fn cache_put(&self, _key: &Digest, _entry: &CacheEntry) -> Result<(), StoreError> {
-        todo!()
+    pub fn cache_put(&self, key: &Digest, entry: &CacheEntry) -> Result<(), StoreError> {
+        let bytes =
+            serde_json::to_vec(entry).map_err(|source| StoreError::Encode { what: "a build cache entry", source })?;
+        // Losing an entry costs one build step, so it is not worth an fsync.
+        disk::replace_lazily(&self.root, &self.cache_file(key), &bytes)
+    }
+
+    /// Waits until every layer's files are on the disk.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.durability.settle()
+    }
+
+    /// Stores a record, merging its names with those that the image has. Every layer must be in the store.
+    pub(crate) fn register(&self, mut record: Record) -> Result<Arc<Image>, StoreError> {
+        let mut state = self.state();
+        if let Some((old, _)) = state.images.get(&record.id) {
+            record.references.extend(old.references.iter().cloned());
+            record.repo_digests.extend(old.repo_digests.iter().cloned());
+            record.manifest = record.manifest.or(old.manifest);
+            for (new, old) in record.layers.iter_mut().zip(&old.layers) {
+                new.blob = new.blob.or(old.blob);
+            }
+        }
+        self.put(&mut state, record)
+    }
+
+    /// Writes the record and takes its names from other images. On disk the new owner comes first: after a crash
+    /// between the two writes both have the name, and [`Store::recover`] lets the younger one keep it.
+    fn put(&self, state: &mut State, record: Record) -> Result<Arc<Image>, StoreError> {
+        let image = Arc::new(self.describe(state, &record)?);
+        self.write_record(&record)?;
+        let robbed: Vec<Record> = state
+            .images
+            .values()
+            .filter(|(other, _)| other.id != record.id && !other.references.is_disjoint(&record.references))
+            .map(|(other, _)| {
+                let mut other = other.clone();
+                other.references.retain(|name| !record.references.contains(name));
+                other
+            })
+            .collect();
+        state.images.insert(record.id, (record, Arc::clone(&image)));
+        for other in robbed {
+            self.write_record(&other)?;
+            let poorer = Arc::new(self.describe(state, &other)?);
+            state.images.insert(other.id, (other, poorer));
+        }
+        Ok(image)
+    }
+
+    fn write_record(&self, record: &Record) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec_pretty(record)
+            .map_err(|source| StoreError::Encode { what: "an image record", source })?;
+        disk::replace(&self.root, &self.record_file(&record.id), &bytes)
+    }
+
+    fn describe(&self, state: &State, record: &Record) -> Result<Image, StoreError> {
+        let path = self.blob_file(&record.id);
+        let bytes = fs::read(&path).map_err(disk::failed("reading", &path))?;
+        let config: ImageConfig = match Digest::of(&bytes) == record.id {
+            true => serde_json::from_slice(&bytes).map_err(|error| error.into()),
+            false => Err(std::io::Error::other("its content does not have its digest")),
+        }
+        .map_err(disk::failed("reading", &path))?;
+        let mut size = 0;
+        for layer in &record.layers {
+            size += state.layers.get(&layer.diff_id).ok_or(StoreError::LayerMissing(layer.diff_id))?.size;
+        }
+        Ok(Image {
+            id: record.id,
+            references: record.references.iter().cloned().collect(),
+            repo_digests: record.repo_digests.iter().cloned().collect(),
+            manifest: record.manifest,
+            layers: record.layers.iter().map(|layer| layer.diff_id).collect(),
+            size,
+            created: config.created.clone().unwrap_or_default(),
+            stored: record.stored,
+            config,
+        })
+    }
+
+    /// The lock of one piece of work; whoever holds its guard does the work, the others find it done.
+    pub(crate) fn busy(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = busy.get(&key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        busy.insert(key, Arc::downgrade(&lock));
+        lock
+    }
+
+    // A panic elsewhere leaves plain data behind, nothing half-changed that a later reader could trip over.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn layer_folder(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("layers").join(diff_id.hex())
+    }
+
+    pub(crate) fn blob_file(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs/sha256").join(digest.hex())
+    }
+
+    fn record_file(&self, id: &Digest) -> PathBuf {
+        self.root.join("images").join(format!("{}.json", id.hex()))
+    }
+
+    fn cache_file(&self, key: &Digest) -> PathBuf {
+        self.root.join("cache").join(format!("{}.json", key.hex()))
     }
 }

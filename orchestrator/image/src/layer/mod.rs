@@ -1,0 +1,37 @@
+//! Layers as tar streams and as directories in overlay form.
+//!
+//! Owns the tar reader, the unpacker and the packer. Input is hostile until its digests were verified, and after that
+//! too: a digest says that these are the bytes that were asked for, not that they mean well.
+
+mod archive;
+mod decode;
+mod pack;
+mod unpack;
+
+pub(crate) use archive::{ArchiveError, Kind, TarReader};
+pub(crate) use decode::Decoder;
+pub(crate) use pack::{PackError, pack};
+pub(crate) use unpack::{UnpackError, Unpacked, unpack};
+
+/// overlayfs's mark of a directory that hides everything below it.
+const OPAQUE: &str = "trusted.overlay.opaque";
+/// The prefix of a whiteout in a layer's tar.
+const WHITEOUT: &[u8] = b".wh.";
+/// The whole name of the entry that makes its directory opaque.
+const OPAQUE_ENTRY: &[u8] = b".wh..wh..opq";
+
+/// What one layer may cost. Generous towards real images, small towards bombs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub entries: u64,
+    pub bytes: u64,
+    /// Bytes that may come out whatever went in; past them, `ratio` counts.
+    pub free_bytes: u64,
+    pub ratio: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 1_000_000, bytes: 256 << 30, free_bytes: 512 << 20, ratio: 250 }
+    }
+}

@@ -1,0 +1,362 @@
+//! Writes a directory in overlay form as a layer's tar, the same bytes for the same directory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::{OPAQUE, OPAQUE_ENTRY, WHITEOUT};
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+const BLOCK: u64 = 512;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    #[error("{attempt} {path:?} of a new layer")]
+    Io { attempt: &'static str, path: String, source: io::Error },
+    #[error("{path:?} of a new layer changed while it was read")]
+    Changed { path: String },
+    #[error("{path:?} of a new layer uses the overlayfs feature {feature}, which a layer cannot express")]
+    Feature { path: String, feature: &'static str },
+}
+
+/// Writes everything below `root` to `output` and returns the bytes of file content.
+pub(crate) fn pack(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, PackError> {
+    let mut packer = Packer { root, output, links: BTreeMap::new(), bytes: 0 };
+    let stat = rustix::fs::fstat(root).map_err(|errno| failed("looking at", b"/", errno))?;
+    // The root is described only when it is not what every unpacker starts with.
+    let xattrs = packer.xattrs(root, b"", b".")?;
+    if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || !xattrs.kept.is_empty() {
+        let meta = Meta { link: None, kind: b'5', stat: &stat, size: 0, xattrs: &xattrs.kept };
+        packer.header(b"./", &meta)?;
+    }
+    if xattrs.opaque {
+        packer.marker(&[], OPAQUE_ENTRY)?;
+    }
+    // Depth first with a stack of our own: a deep tree must not exhaust ours.
+    let mut pending: Vec<Vec<u8>> = packer.children(b"")?;
+    pending.reverse();
+    while let Some(path) = pending.pop() {
+        if packer.entry(&path)? {
+            let mut children = packer.children(&path)?;
+            children.reverse();
+            pending.append(&mut children);
+        }
+    }
+    packer.output.write_all(&[0; 1024]).map_err(|source| PackError::Io {
+        attempt: "writing the tar of",
+        path: "/".to_owned(),
+        source,
+    })?;
+    Ok(packer.bytes)
+}
+
+struct Packer<'a> {
+    root: BorrowedFd<'a>,
+    output: &'a mut dyn Write,
+    /// The first path of each file with several names.
+    links: BTreeMap<(u64, u64), Vec<u8>>,
+    bytes: u64,
+}
+
+struct Meta<'a> {
+    link: Option<&'a [u8]>,
+    kind: u8,
+    stat: &'a Stat,
+    size: u64,
+    xattrs: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+#[derive(Default)]
+struct Xattrs {
+    opaque: bool,
+    kept: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+fn failed(attempt: &'static str, path: &[u8], errno: Errno) -> PackError {
+    PackError::Io { attempt, path: String::from_utf8_lossy(path).into_owned(), source: errno.into() }
+}
+
+fn os(path: &[u8]) -> &OsStr {
+    OsStr::from_bytes(if path.is_empty() { b"." } else { path })
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+impl Packer<'_> {
+    fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, PackError> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat2(self.root, os(path), flags, Mode::empty(), BENEATH)
+            .map_err(|errno| failed("opening", path, errno))
+    }
+
+    fn children(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, PackError> {
+        let directory = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in Dir::new(directory).map_err(|errno| failed("listing", path, errno))? {
+            let entry = entry.map_err(|errno| failed("listing", path, errno))?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        let join = |name: Vec<u8>| if path.is_empty() { name } else { [path, b"/", &name].concat() };
+        Ok(names.into_iter().map(join).collect())
+    }
+
+    /// Writes one entry; `true` for a directory, whose children follow.
+    fn entry(&mut self, path: &[u8]) -> Result<bool, PackError> {
+        let (parent, name) = split(path);
+        let directory = self.open(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        let stat = rustix::fs::statat(&directory, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| failed("looking at", path, errno))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            self.marker(parent, &[WHITEOUT, name].concat())?;
+            return Ok(false);
+        }
+        if kind == FileType::Socket {
+            // As every other packer: a socket means nothing without the process that bound it.
+            return Ok(false);
+        }
+        let xattrs = self.xattrs(directory.as_fd(), path, name)?;
+        let mut meta = Meta { link: None, kind: b'0', stat: &stat, size: 0, xattrs: &xattrs.kept };
+        if kind != FileType::Directory && stat.st_nlink > 1 {
+            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
+                let meta = Meta { link: Some(&first), kind: b'1', xattrs: &[], ..meta };
+                self.header(path, &meta)?;
+                return Ok(false);
+            }
+            self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
+        }
+        match kind {
+            FileType::Directory => {
+                meta.kind = b'5';
+                self.header(&[path, b"/"].concat(), &meta)?;
+                if xattrs.opaque {
+                    self.marker(path, OPAQUE_ENTRY)?;
+                }
+                return Ok(true);
+            }
+            FileType::RegularFile => {
+                meta.size = u64::try_from(stat.st_size).unwrap_or(0);
+                self.header(path, &meta)?;
+                self.body(path, meta.size)?;
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(&directory, OsStr::from_bytes(name), Vec::new())
+                    .map_err(|errno| failed("reading", path, errno))?;
+                let meta = Meta { link: Some(target.as_bytes()), kind: b'2', ..meta };
+                self.header(path, &meta)?;
+            }
+            FileType::CharacterDevice => self.header(path, &Meta { kind: b'3', ..meta })?,
+            FileType::BlockDevice => self.header(path, &Meta { kind: b'4', ..meta })?,
+            _ => self.header(path, &Meta { kind: b'6', ..meta })?,
+        }
+        Ok(false)
+    }
+
+    fn body(&mut self, path: &[u8], size: u64) -> Result<(), PackError> {
+        let mut file = std::fs::File::from(self.open(path, OFlags::RDONLY)?);
+        let io_failed =
+            |attempt, source| PackError::Io { attempt, path: String::from_utf8_lossy(path).into_owned(), source };
+        let mut buffer = vec![0; 256 << 10];
+        let mut left = size;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let count = file.read(&mut buffer[..most]).map_err(|source| io_failed("reading", source))?;
+            if count == 0 {
+                return Err(PackError::Changed { path: String::from_utf8_lossy(path).into_owned() });
+            }
+            self.output.write_all(&buffer[..count]).map_err(|source| io_failed("writing the tar of", source))?;
+            left -= count as u64;
+        }
+        self.bytes += size;
+        self.pad(size).map_err(|source| io_failed("writing the tar of", source))
+    }
+
+    fn pad(&mut self, size: u64) -> io::Result<()> {
+        let padding = (BLOCK - size % BLOCK) % BLOCK;
+        self.output.write_all(&[0; BLOCK as usize][..usize::try_from(padding).expect("less than a block")])
+    }
+
+    /// An empty file that says something about the layers below.
+    fn marker(&mut self, parent: &[u8], name: &[u8]) -> Result<(), PackError> {
+        let path = if parent.is_empty() { name.to_owned() } else { [parent, b"/", name].concat() };
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0);
+        header.set_size(0);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        self.write_header(&path, None, header, Vec::new())
+    }
+
+    fn header(&mut self, path: &[u8], meta: &Meta<'_>) -> Result<(), PackError> {
+        const MAX_OCTAL_ID: u32 = 0o777_7777;
+        let mut records = Vec::new();
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::new(meta.kind));
+        header.set_mode(meta.stat.st_mode & 0o7777);
+        for (key, id) in [("uid", meta.stat.st_uid), ("gid", meta.stat.st_gid)] {
+            if id > MAX_OCTAL_ID {
+                records.push((key.as_bytes().to_vec(), id.to_string().into_bytes()));
+            }
+        }
+        header.set_uid(u64::from(if meta.stat.st_uid > MAX_OCTAL_ID { 0 } else { meta.stat.st_uid }));
+        header.set_gid(u64::from(if meta.stat.st_gid > MAX_OCTAL_ID { 0 } else { meta.stat.st_gid }));
+        // Whole seconds, as in the layers of every other builder.
+        match u64::try_from(meta.stat.st_mtime) {
+            Ok(seconds) if seconds <= 0o777_7777_7777 => header.set_mtime(seconds),
+            _ => {
+                header.set_mtime(0);
+                records.push((b"mtime".to_vec(), meta.stat.st_mtime.to_string().into_bytes()));
+            }
+        }
+        if meta.size > 0o777_7777_7777 {
+            records.push((b"size".to_vec(), meta.size.to_string().into_bytes()));
+            header.set_size(0);
+        } else {
+            header.set_size(meta.size);
+        }
+        if matches!(meta.kind, b'3' | b'4') {
+            for (result, what) in [
+                (header.set_device_major(rustix::fs::major(meta.stat.st_rdev)), "major"),
+                (header.set_device_minor(rustix::fs::minor(meta.stat.st_rdev)), "minor"),
+            ] {
+                result.map_err(|source| PackError::Io {
+                    attempt: if what == "major" {
+                        "encoding the major number of"
+                    } else {
+                        "encoding the minor number of"
+                    },
+                    path: String::from_utf8_lossy(path).into_owned(),
+                    source,
+                })?;
+            }
+        }
+        for (name, value) in meta.xattrs {
+            records.push(([b"SCHILY.xattr.", name.as_slice()].concat(), value.clone()));
+        }
+        self.write_header(path, meta.link, header, records)
+    }
+
+    fn write_header(
+        &mut self,
+        path: &[u8],
+        link: Option<&[u8]>,
+        mut header: tar::Header,
+        mut records: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), PackError> {
+        const FIELD: usize = 100;
+        let fits = |name: &[u8]| name.len() <= FIELD && name.is_ascii();
+        if !fits(path) {
+            records.push((b"path".to_vec(), path.to_owned()));
+        }
+        put(&mut header.as_old_mut().name, path);
+        if let Some(link) = link {
+            if !fits(link) {
+                records.push((b"linkpath".to_vec(), link.to_owned()));
+            }
+            put(&mut header.as_old_mut().linkname, link);
+        }
+        header.set_cksum();
+        let mut bytes = Vec::new();
+        if !records.is_empty() {
+            records.sort();
+            let body: Vec<u8> = records.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
+            let mut extension = tar::Header::new_ustar();
+            extension.set_entry_type(tar::EntryType::XHeader);
+            put(&mut extension.as_old_mut().name, b"PaxHeaders");
+            extension.set_mode(0o644);
+            extension.set_uid(0);
+            extension.set_gid(0);
+            extension.set_mtime(0);
+            extension.set_size(body.len() as u64);
+            extension.set_cksum();
+            bytes.extend_from_slice(extension.as_bytes());
+            bytes.extend_from_slice(&body);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
+        }
+        bytes.extend_from_slice(header.as_bytes());
+        self.output.write_all(&bytes).map_err(|source| PackError::Io {
+            attempt: "writing the tar of",
+            path: String::from_utf8_lossy(path).into_owned(),
+            source,
+        })
+    }
+
+    fn xattrs(&self, directory: BorrowedFd<'_>, path: &[u8], name: &[u8]) -> Result<Xattrs, PackError> {
+        // The directory was opened without following a link, and `l…xattr` does not follow the last name either.
+        let file = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(OsStr::from_bytes(name));
+        let names = match grow(|buffer| rustix::fs::llistxattr(&file, buffer)) {
+            Ok(names) => names,
+            Err(Errno::OPNOTSUPP) => return Ok(Xattrs::default()),
+            Err(errno) => return Err(failed("listing the attributes of", path, errno)),
+        };
+        let mut xattrs = Xattrs::default();
+        for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            let feature = match name {
+                b"trusted.overlay.redirect" => Some("redirect_dir"),
+                b"trusted.overlay.metacopy" => Some("metacopy"),
+                _ => None,
+            };
+            if let Some(feature) = feature {
+                return Err(PackError::Feature { path: String::from_utf8_lossy(path).into_owned(), feature });
+            }
+            if name == OPAQUE.as_bytes() {
+                xattrs.opaque = true;
+            }
+            let host: [&[u8]; 4] = [b"trusted.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
+            if host.iter().any(|prefix| name.starts_with(prefix)) {
+                continue;
+            }
+            let value = grow(|buffer| rustix::fs::lgetxattr(&file, OsStr::from_bytes(name), buffer))
+                .map_err(|errno| failed("reading the attributes of", path, errno))?;
+            xattrs.kept.push((name.to_owned(), value));
+        }
+        xattrs.kept.sort();
+        Ok(xattrs)
+    }
+}
+
+/// Calls with a larger buffer until the answer fits; the kernel's own limit for names and values is 64 KiB.
+fn grow(call: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    for size in [1 << 10, 1 << 16] {
+        let mut buffer = vec![0; size];
+        match call(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::RANGE)
+}
+
+fn put(field: &mut [u8; 100], value: &[u8]) {
+    let length = value.len().min(field.len());
+    field[..length].copy_from_slice(&value[..length]);
+}
+
+fn pax_record(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
+}

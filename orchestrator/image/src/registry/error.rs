@@ -1,0 +1,78 @@
+//! What goes wrong between us and a registry, in words a user can act on.
+
+use std::error::Error;
+use std::io;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    #[error("registry {registry}: unknown host")]
+    UnknownHost { registry: String, source: reqwest::Error },
+    #[error("registry {registry}: connection refused")]
+    Refused { registry: String, source: reqwest::Error },
+    #[error("registry {registry}: no TLS connection")]
+    Tls { registry: String, source: reqwest::Error },
+    #[error("registry {registry}: no answer")]
+    Unreachable { registry: String, source: reqwest::Error },
+    #[error("registry {registry}: the connection broke")]
+    Broken { registry: String, source: reqwest::Error },
+    #[error("registry {registry}: authentication required for {repository}; {hint}")]
+    Unauthorized { registry: String, repository: String, hint: String },
+    #[error("registry {registry}: access to {repository} denied")]
+    Denied { registry: String, repository: String },
+    #[error("registry {registry}: {what} not found in {repository}{detail}")]
+    NotFound { registry: String, repository: String, what: String, detail: String },
+    #[error("registry {registry}: too many requests; try again later or log in")]
+    TooManyRequests { registry: String },
+    #[error("registry {registry}: answered {status}{detail}")]
+    Status { registry: String, status: u16, detail: String },
+    #[error("registry {registry}: {reason}")]
+    Protocol { registry: String, reason: String },
+    #[error("registry {registry}: it asks for credentials to be sent to {realm}, which is refused: {reason}")]
+    Realm { registry: String, realm: String, reason: &'static str },
+    #[error("registry {registry}: reading certificate {path}")]
+    Certificate { registry: String, path: String, source: io::Error },
+    #[error("registry {registry}: setting up TLS")]
+    TlsSetup { registry: String, source: rustls::Error },
+    #[error("registry {registry}: setting up HTTP")]
+    Setup { registry: String, source: reqwest::Error },
+}
+
+impl RegistryError {
+    pub(super) fn of(registry: &str, source: reqwest::Error) -> Self {
+        let registry = registry.to_owned();
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&source);
+        while let Some(error) = cause {
+            if error.is::<rustls::Error>() {
+                return Self::Tls { registry, source };
+            }
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                if io.kind() == io::ErrorKind::ConnectionRefused {
+                    return Self::Refused { registry, source };
+                }
+                // tokio-rustls wraps its errors in an io::Error, whose source skips the wrapped value itself.
+                if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                    return Self::Tls { registry, source };
+                }
+            }
+            // hyper-util's resolver step has no public type.
+            if error.to_string().starts_with("dns error") {
+                return Self::UnknownHost { registry, source };
+            }
+            cause = error.source();
+        }
+        if source.is_connect() || source.is_timeout() {
+            Self::Unreachable { registry, source }
+        } else {
+            Self::Broken { registry, source }
+        }
+    }
+
+    /// Whether the same request may well succeed a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::TooManyRequests { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+}

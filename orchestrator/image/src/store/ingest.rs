@@ -1,0 +1,227 @@
+//! Layers and blobs on their way in. One pass per layer: hash, keep the blob, decode, hash again, unpack; nothing gets
+//! its final name before every digest was verified.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
+use crate::layer::{self, ArchiveError, Decoder, Limits, TarReader, UnpackError};
+use crate::{Digest, Hasher};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    #[error("reading the layer")]
+    Read(#[source] io::Error),
+    #[error("unpacking the layer")]
+    Unpack(#[source] UnpackError),
+    #[error("the blob has digest {found}, not {expected}")]
+    Digest { expected: Digest, found: Digest },
+    #[error("the blob has {found} bytes, not {expected}")]
+    Size { expected: u64, found: u64 },
+    #[error("the layer unpacks to diff id {found}, not {expected} as its image says")]
+    DiffId { expected: Digest, found: Digest },
+    #[error("storing the layer")]
+    Store(#[source] StoreError),
+    #[error("packing the layer")]
+    Pack(#[source] layer::PackError),
+}
+
+/// What a layer's bytes must turn out to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expected {
+    /// Digest and length of the blob as it comes.
+    pub blob: Option<(Digest, u64)>,
+    pub diff_id: Option<Digest>,
+}
+
+/// What happens to the bytes as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LayerBlob {
+    /// Becomes a blob of the store.
+    Keep,
+    /// Is one already.
+    Stored,
+    /// Can be made again from the layer.
+    Forget,
+}
+
+/// A layer in `tmp`; what is left of it goes with it.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the store opens.
+        let _ = disk::remove(&self.0);
+    }
+}
+
+impl Store {
+    /// Unpacks a tar stream (plain, gzip or zstd) as a layer.
+    pub fn add_layer(&self, archive: &mut dyn Read) -> Result<LayerInfo, StoreError> {
+        self.ingest(archive, Expected::default(), LayerBlob::Keep).map_err(|error| StoreError::Layer(Box::new(error)))
+    }
+
+    /// Reads a layer to its end, verifies it and gives it its name.
+    pub(crate) fn ingest(
+        &self,
+        source: &mut dyn Read,
+        expected: Expected,
+        keep: LayerBlob,
+    ) -> Result<LayerInfo, LayerError> {
+        let draft = Draft(disk::temporary(&self.root));
+        let create = |path: &Path| disk::create_private(path).map_err(LayerError::Store);
+        create(&draft.0)?;
+        let fs_folder = draft.0.join("fs");
+        create(&fs_folder)?;
+        disk::set_mode(&fs_folder, 0o755).map_err(LayerError::Store)?;
+        let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
+        let blob_file = draft.0.join("blob");
+        let copy = match keep {
+            LayerBlob::Keep => Some(
+                disk::create(&blob_file).map_err(disk::failed("creating", &blob_file)).map_err(LayerError::Store)?,
+            ),
+            LayerBlob::Stored | LayerBlob::Forget => None,
+        };
+        let mut tee = Tee { source, copy, hasher: Hasher::new(), count: 0, most: expected.blob.map(|(_, size)| size) };
+
+        let limits = Limits::default();
+        let mut tar = TarReader::new(Decoder::new(&mut tee, limits).map_err(LayerError::Read)?);
+        let unpacked = match layer::unpack(&mut tar, root.as_fd(), limits) {
+            Err(UnpackError::Archive(ArchiveError::Read(error))) => return Err(LayerError::Read(error)),
+            result => result.map_err(LayerError::Unpack)?,
+        };
+        let (diff_id, _) = tar.into_inner().finish().map_err(LayerError::Read)?;
+
+        let Tee { copy, hasher, count, .. } = tee;
+        let digest = hasher.finish();
+        if let Some((wanted, size)) = expected.blob {
+            if count != size {
+                return Err(LayerError::Size { expected: size, found: count });
+            }
+            if digest != wanted {
+                return Err(LayerError::Digest { expected: wanted, found: digest });
+            }
+        }
+        if let Some(wanted) = expected.diff_id
+            && wanted != diff_id
+        {
+            return Err(LayerError::DiffId { expected: wanted, found: diff_id });
+        }
+        let hold = self.hold(&[diff_id, digest]);
+        if let Some(copy) = copy {
+            self.name_blob(copy, &blob_file, &digest).map_err(LayerError::Store)?;
+        }
+        let blob = (keep != LayerBlob::Forget).then_some(digest);
+        let record = LayerRecord { diff_id, blob, size: unpacked.bytes, implicit: unpacked.implicit };
+        self.name_layer(&draft.0, record).map_err(LayerError::Store)?;
+        Ok(LayerInfo { diff_id, digest, size: unpacked.bytes, hold })
+    }
+
+    /// Unpacks a layer again from its blob in the store.
+    pub(crate) fn ingest_blob(&self, digest: Digest, diff_id: Digest) -> Result<LayerInfo, LayerError> {
+        let path = self.blob_file(&digest);
+        let mut file = File::open(&path).map_err(disk::failed("opening", &path)).map_err(LayerError::Store)?;
+        let size = file.metadata().map_err(LayerError::Read)?.len();
+        self.ingest(&mut file, Expected { blob: Some((digest, size)), diff_id: Some(diff_id) }, LayerBlob::Stored)
+    }
+
+    /// Turns the upper directory of a scratch folder into a layer.
+    pub(super) fn ingest_folder(&self, folder: &Path) -> Result<LayerInfo, LayerError> {
+        let fs_folder = folder.join("fs");
+        let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
+        let mut hasher = Hasher::new();
+        let size = layer::pack(root.as_fd(), &mut hasher).map_err(LayerError::Pack)?;
+        let diff_id = hasher.finish();
+        let hold = self.hold(&[diff_id]);
+        let record = LayerRecord { diff_id, blob: None, size, implicit: BTreeSet::new() };
+        self.name_layer(folder, record).map_err(LayerError::Store)?;
+        Ok(LayerInfo { diff_id, digest: diff_id, size, hold })
+    }
+
+    /// Stores small content under its digest.
+    pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        let path = self.blob_file(&digest);
+        // What is there was verified when it came, but may not have survived a power cut.
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
+            return Ok(digest);
+        }
+        disk::replace(&self.root, &path, bytes)?;
+        Ok(digest)
+    }
+
+    /// Gives a written file, whose content has this digest, its name as a blob.
+    pub(crate) fn name_blob(&self, file: File, written: &Path, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.blob_file(digest);
+        file.sync_data().map_err(disk::failed("syncing", written))?;
+        fs::rename(written, &path).map_err(disk::failed("naming", &path))?;
+        disk::sync_parent(&path)
+    }
+
+    /// A fresh file in `tmp`.
+    pub(crate) fn temporary_file(&self) -> Result<(PathBuf, File), StoreError> {
+        let path = disk::temporary(&self.root);
+        let file = disk::create(&path).map_err(disk::failed("creating", &path))?;
+        Ok((path, file))
+    }
+
+    fn name_layer(&self, draft: &Path, record: LayerRecord) -> Result<(), StoreError> {
+        let bytes =
+            serde_json::to_vec(&record).map_err(|source| StoreError::Encode { what: "a layer record", source })?;
+        let path = draft.join("layer.json");
+        fs::write(&path, bytes).map_err(disk::failed("writing", &path))?;
+        let folder = self.layer_folder(&record.diff_id);
+        // Under the lock: of two equal layers one wins, the other goes with its draft.
+        let mut state = self.state();
+        if state.layers.contains_key(&record.diff_id) {
+            return Ok(());
+        }
+        if folder.exists() {
+            self.discard(&folder)?;
+        }
+        fs::rename(draft, &folder).map_err(disk::failed("naming", &folder))?;
+        state.layers.insert(record.diff_id, record);
+        drop(state);
+        self.durability.schedule(folder);
+        Ok(())
+    }
+
+    /// Takes a folder out of sight at once and removes it.
+    pub(super) fn discard(&self, folder: &Path) -> Result<(), StoreError> {
+        let temporary = disk::temporary(&self.root);
+        let name = temporary.file_name().expect("a temporary name has a last part");
+        let trash = self.root.join("trash").join(name);
+        match fs::rename(folder, &trash) {
+            Ok(()) => disk::remove(&trash),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(disk::failed("removing", folder)(error)),
+        }
+    }
+}
+
+/// Passes bytes on and keeps what the digest and the blob need.
+struct Tee<'a> {
+    source: &'a mut dyn Read,
+    copy: Option<File>,
+    hasher: Hasher,
+    count: u64,
+    most: Option<u64>,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.count += count as u64;
+        if self.most.is_some_and(|most| self.count > most) {
+            return Err(io::Error::other("the blob is longer than its descriptor says"));
+        }
+        self.hasher.update(&buffer[..count]);
+        if let Some(copy) = &mut self.copy {
+            copy.write_all(&buffer[..count])?;
+        }
+        Ok(count)
+    }
+}
