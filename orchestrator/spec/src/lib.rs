@@ -4,13 +4,35 @@
 
 #![forbid(unsafe_code)]
 
+mod bind;
 pub mod canonical;
+mod check;
+mod consistency;
 pub mod diagnostic;
+mod dotenv;
+mod files;
+mod inert;
+mod interpolate;
+mod lower;
+mod merge;
 pub mod model;
+mod node;
+mod normalize;
+mod paths;
+mod project;
+mod report;
+pub mod schema;
 pub mod source;
+mod suggest;
+mod units;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use files::Loader;
+use inert::Policy;
+use report::Report;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use source::{Env, Kind, Source, SourceError};
@@ -52,6 +74,51 @@ pub struct Loaded {
 
 /// Reads, checks and canonicalises a stack. Every error that can be found is found in one run.
 pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
-    let _ = (request, source, env);
-    Err(vec![Diagnostic::error("E0000", "loading is not written yet")])
+    let home = env.get("HOME").map(str::to_owned);
+    let mut loader = Loader::new(source, home);
+    let Some(project) = project::gather(request, &mut loader, env) else {
+        return Err(errors(loader.report));
+    };
+    let project::Project { name, dir, files, variables, selection, mut tree } = project;
+    if let Some(map) = tree.as_map_mut() {
+        map.remove("name");
+        if let Some(version) = map.remove("version") {
+            let _ = loader
+                .report
+                .warning("W0001", "`version` is obsolete and has no effect")
+                .at(version.key_span, "remove it");
+        }
+    }
+    consistency::network_modes(&tree, &mut loader.report);
+    normalize::default_network(&mut tree);
+    normalize::services(&mut tree, &variables, &dir);
+    normalize::names(&mut tree, &name);
+    consistency::cycles(&tree, &mut loader.report);
+    let inactive = normalize::apply_profiles(&mut tree, &selection);
+    normalize::fold_service_files(&mut tree, &variables, &mut loader);
+    consistency::check(&tree, &inactive, &mut loader.report);
+    if !request.all_resources {
+        normalize::drop_unused(&mut tree);
+    }
+    // Values that the checker refused would only be reported a second time.
+    if loader.report.failed() {
+        let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
+        inert::Collector::new(policy).take(&mut tree, &mut loader.report);
+        return Err(errors(loader.report));
+    }
+    let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
+    let mut stack = bind::stack(tree, name, policy, &mut loader.report);
+    stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
+    stack.inactive.sort();
+    if loader.report.failed() {
+        return Err(errors(loader.report));
+    }
+    Ok(Loaded { stack, project_dir: PathBuf::from(dir), files, warnings: loader.report.finish(), variables })
+}
+
+/// Errors first; warnings that came along are kept, they often explain.
+fn errors(report: Report) -> Vec<Diagnostic> {
+    let mut diagnostics = report.finish();
+    diagnostics.sort_by_key(|diagnostic| diagnostic.severity);
+    diagnostics
 }

@@ -24,6 +24,17 @@ pub struct Stack {
     pub inactive: Vec<String>,
     /// Top-level `x-` extensions, kept verbatim for `config`.
     pub extensions: BTreeMap<String, serde_json::Value>,
+    /// What was written, is printed by `config`, and nothing acts on; sorted by path.
+    pub inert: Vec<Inert>,
+}
+
+/// An attribute that is only carried: hoist cannot act on it yet, or nothing on one machine can.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inert {
+    /// Keys and list indices from the top of the canonical form.
+    pub path: Vec<String>,
+    /// Its canonical form.
+    pub value: serde_json::Value,
 }
 
 /// A service: the template of one or more containers.
@@ -102,8 +113,27 @@ pub struct Service {
     pub uts: Option<NamespaceMode>,
 
     pub logging: Option<Logging>,
+
+    /// `service` or `service:alias`; the dependency is in `depends_on` as well.
+    pub links: Vec<String>,
+    /// The `tmpfs` attribute as written; each entry is among `mounts` as well.
+    pub tmpfs: Vec<String>,
+    /// What was written in the `deploy` section, so that `config` prints it there. What is to be done is in `replicas`,
+    /// `resources` and `deploy_restart`.
+    pub deploy: Option<Deploy>,
     /// `x-` extensions, kept verbatim for `config`.
     pub extensions: BTreeMap<String, serde_json::Value>,
+}
+
+/// Which values stand in the `deploy` section rather than at the service.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Deploy {
+    pub mode: Option<String>,
+    pub replicas: bool,
+    pub cpus: bool,
+    pub memory: bool,
+    pub pids: bool,
+    pub memory_reservation: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -1,0 +1,131 @@
+//! Networks, and a service's places and ports on them.
+
+use std::collections::BTreeMap;
+
+use crate::lower::ports;
+use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
+
+use super::Reader;
+
+pub(super) fn network(reader: &mut Reader<'_>) -> Network {
+    let mut ipam = Vec::new();
+    if let Some(mut section) = reader.section("ipam") {
+        let pools = section.items("config");
+        for (index, node) in pools.iter().enumerate() {
+            ipam.push(pool(&mut section.item(node, "config", index)));
+        }
+    }
+    Network {
+        name: reader.text("name"),
+        external: reader.flag("external"),
+        driver: reader.string("driver"),
+        driver_opts: reader.table("driver_opts"),
+        internal: reader.flag("internal"),
+        attachable: reader.flag("attachable"),
+        enable_ipv4: reader.boolean("enable_ipv4"),
+        enable_ipv6: reader.boolean("enable_ipv6"),
+        labels: reader.table("labels"),
+        ipam,
+    }
+}
+
+fn pool(reader: &mut Reader<'_>) -> IpamPool {
+    let mut aux_addresses = BTreeMap::new();
+    if let Some(mut section) = reader.section("aux_addresses") {
+        let keys: Vec<String> = section.map.0.iter().map(|entry| entry.key.clone()).collect();
+        for key in keys {
+            if let Some(address) = section.parsed(&key, "an address") {
+                aux_addresses.insert(key, address);
+            }
+        }
+    }
+    IpamPool {
+        subnet: reader.parsed("subnet", "a subnet like 10.1.0.0/16"),
+        ip_range: reader.parsed("ip_range", "a range like 10.1.2.0/24"),
+        gateway: reader.parsed("gateway", "an address"),
+        aux_addresses,
+    }
+}
+
+pub(super) fn attachments(reader: &mut Reader<'_>) -> BTreeMap<String, Attachment> {
+    let mut attachments = BTreeMap::new();
+    let entries = reader.entries("networks");
+    if let Some(mut section) = reader.section("networks") {
+        for entry in entries {
+            let mut place = section.below(&entry.value, &entry.key);
+            attachments.insert(entry.key.clone(), attachment(&mut place));
+        }
+    }
+    attachments
+}
+
+fn attachment(reader: &mut Reader<'_>) -> Attachment {
+    Attachment {
+        aliases: reader.strings("aliases"),
+        ipv4_address: reader.parsed("ipv4_address", "an IPv4 address"),
+        ipv6_address: reader.parsed("ipv6_address", "an IPv6 address"),
+        link_local_ips: reader.addresses("link_local_ips"),
+        mac_address: reader.string("mac_address"),
+        interface_name: reader.string("interface_name"),
+        priority: reader.number("priority").unwrap_or(0),
+        gw_priority: reader.number("gw_priority").unwrap_or(0),
+        driver_opts: reader.table("driver_opts"),
+    }
+}
+
+pub(super) fn mode(reader: &mut Reader<'_>) -> Option<NetworkMode> {
+    let text = reader.string("network_mode")?;
+    match text.split_once(':') {
+        _ if text == "none" => Some(NetworkMode::None),
+        _ if text == "host" => Some(NetworkMode::Host),
+        Some(("service", name)) => Some(NetworkMode::Service(name.to_owned())),
+        Some(("container", name)) => Some(NetworkMode::Container(name.to_owned())),
+        _ => {
+            reader.not_yet("network_mode", &format!("the mode `{text}`"));
+            None
+        }
+    }
+}
+
+pub(super) fn published(reader: &mut Reader<'_>) -> Vec<Port> {
+    let mut ports = Vec::new();
+    let items = reader.items("ports");
+    for (index, node) in items.iter().enumerate() {
+        let mut item = reader.item(node, "ports", index);
+        if let Some(port) = port(&mut item) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+fn port(reader: &mut Reader<'_>) -> Option<Port> {
+    let protocol = match reader.text("protocol").to_lowercase().as_str() {
+        "tcp" | "" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        other => {
+            let path = reader.path.clone();
+            reader.inert.not_yet(&path, reader.node, &format!("the protocol `{other}`"), reader.report);
+            return None;
+        }
+    };
+    let published = match reader.string("published").filter(|text| !text.is_empty()) {
+        Some(text) => match ports::range(&text) {
+            Some(range) => Some(range),
+            None => {
+                reader.invalid("published", &format!("`{text}` is not a port or a range of ports"));
+                None
+            }
+        },
+        None => None,
+    };
+    Some(Port {
+        target: reader.number("target")?,
+        published: published.filter(|range| *range != (0, 0)),
+        host_ip: reader.parsed("host_ip", "an address"),
+        protocol,
+        mode: reader.string("mode").unwrap_or_else(|| "ingress".to_owned()),
+        name: reader.string("name"),
+        app_protocol: reader.string("app_protocol"),
+    })
+}

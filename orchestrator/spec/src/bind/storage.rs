@@ -1,0 +1,151 @@
+//! Volumes, secrets and configs; and how services mount them.
+
+use std::path::PathBuf;
+
+use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume};
+use crate::units;
+
+use super::Reader;
+
+pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
+    Volume {
+        name: reader.text("name"),
+        external: reader.flag("external"),
+        driver: reader.string("driver"),
+        driver_opts: reader.table("driver_opts"),
+        labels: reader.table("labels"),
+    }
+}
+
+pub(super) fn file_object(reader: &mut Reader<'_>) -> FileObject {
+    let source = match (reader.string("file"), reader.string("environment"), reader.string("content")) {
+        _ if reader.flag("external") => {
+            if let Some(node) = reader.map.get("external") {
+                let path = reader.path.clone();
+                reader.inert.refuse(&path, node, "an external one", reader.report);
+            }
+            FileSource::External
+        }
+        (Some(path), _, _) => FileSource::File(PathBuf::from(path)),
+        (None, Some(name), _) => FileSource::Environment(name),
+        (None, None, content) => FileSource::Content(content.unwrap_or_default()),
+    };
+    FileObject { name: reader.text("name"), source, labels: reader.table("labels") }
+}
+
+/// The mounts of `volumes` and `tmpfs`.
+pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    let items = reader.items("volumes");
+    for (index, node) in items.iter().enumerate() {
+        let mut item = reader.item(node, "volumes", index);
+        if let Some(mount) = mount(&mut item) {
+            mounts.push(mount);
+        }
+    }
+    for text in reader.strings("tmpfs") {
+        match tmpfs(&text) {
+            Ok(mount) => mounts.push(mount),
+            Err(option) => reader.invalid("tmpfs", &format!("`{option}` is not an option of a tmpfs")),
+        }
+    }
+    mounts
+}
+
+fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
+    let kind = reader.text("type");
+    let source = reader.string("source").filter(|source| !source.is_empty());
+    let source = match kind.as_str() {
+        "volume" => {
+            let section = reader.section("volume");
+            let nocopy = section.as_ref().is_some_and(|section| section.flag("nocopy"));
+            let subpath = section.and_then(|section| section.string("subpath"));
+            MountSource::Volume { name: source, nocopy, subpath }
+        }
+        "bind" => {
+            let section = reader.section("bind");
+            let text = |key: &str| section.as_ref().and_then(|section| section.string(key));
+            let create = section.as_ref().and_then(|section| section.boolean("create_host_path"));
+            MountSource::Bind {
+                path: PathBuf::from(source.unwrap_or_default()),
+                create_host_path: create.unwrap_or(true),
+                propagation: text("propagation"),
+                selinux: text("selinux"),
+            }
+        }
+        "tmpfs" => {
+            let mut section = reader.section("tmpfs");
+            MountSource::Tmpfs {
+                size: section.as_mut().and_then(|section| section.number("size")),
+                mode: section.as_mut().and_then(|section| section.number("mode")),
+                uid: None,
+                gid: None,
+            }
+        }
+        other => {
+            let path = reader.path.clone();
+            reader.inert.not_yet(&path, reader.node, &format!("a mount of type `{other}`"), reader.report);
+            return None;
+        }
+    };
+    Some(Mount {
+        target: reader.text("target"),
+        read_only: reader.flag("read_only"),
+        source,
+        consistency: reader.string("consistency"),
+    })
+}
+
+/// `PATH[:OPTION[,OPTION]]` of the `tmpfs` attribute; the option that nobody knows on failure.
+pub(crate) fn tmpfs(text: &str) -> Result<Mount, String> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    let mut mount = Mount {
+        target: crate::paths::clean(target),
+        read_only: false,
+        source: MountSource::Tmpfs { size: None, mode: None, uid: None, gid: None },
+        consistency: None,
+    };
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let MountSource::Tmpfs { size, mode, uid, gid } = &mut mount.source else { continue };
+        let unknown = || option.to_owned();
+        match key {
+            "ro" => mount.read_only = true,
+            // A tmpfs of a container is always mounted with these; saying so changes nothing.
+            "rw" | "noexec" | "nosuid" | "nodev" | "exec" | "suid" | "dev" => {}
+            "size" => {
+                let bytes = units::bytes(value).and_then(|bytes| u64::try_from(bytes).ok());
+                *size = Some(bytes.ok_or_else(unknown)?);
+            }
+            "mode" => *mode = Some(u32::from_str_radix(value, 8).map_err(|_| unknown())?),
+            "uid" => *uid = Some(value.parse().map_err(|_| unknown())?),
+            "gid" => *gid = Some(value.parse().map_err(|_| unknown())?),
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(mount)
+}
+
+/// `secrets` or `configs` of a service.
+pub(super) fn file_mounts(reader: &mut Reader<'_>, key: &str, folder: &str) -> Vec<FileMount> {
+    let mut mounts = Vec::new();
+    let items = reader.items(key);
+    for (index, node) in items.iter().enumerate() {
+        let mut item = reader.item(node, key, index);
+        let source = item.text("source");
+        let target = match item.string("target") {
+            Some(target) if target.starts_with('/') => target,
+            Some(target) => format!("{folder}/{target}"),
+            None => format!("{folder}/{source}"),
+        };
+        let mode = item.string("mode").and_then(|text| u32::from_str_radix(&text, 8).ok());
+        mounts.push(FileMount {
+            source,
+            target,
+            uid: item.parsed("uid", "a numeric id"),
+            gid: item.parsed("gid", "a numeric id"),
+            mode,
+        });
+    }
+    mounts
+}

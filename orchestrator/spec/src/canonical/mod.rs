@@ -1,0 +1,201 @@
+//! The printed form of a [`Stack`]: what `config` shows and what travels to the engine.
+//!
+//! Must not know: where the stack came from.
+
+mod service;
+mod top;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::bind;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::inert::{self, Policy};
+use crate::model::Stack;
+use crate::node::Node;
+use crate::report::Report;
+use crate::units;
+
+/// Where inactive services are listed: Compose has no place for them.
+const INACTIVE: &str = "x-hoist-inactive";
+
+/// The canonical Compose model. `$` is doubled, so that the text can be loaded as a stack file again.
+///
+/// Services that no profile activates are named under `x-hoist-inactive`; the rest is what the reference prints.
+pub fn to_json(stack: &Stack) -> Value {
+    let mut root = top::stack(stack);
+    for inert in &stack.inert {
+        inert::restore(&mut root, inert);
+    }
+    develop_rules(&mut root);
+    if !stack.inactive.is_empty()
+        && let Value::Object(map) = &mut root
+    {
+        map.insert(INACTIVE.to_owned(), Value::from(stack.inactive.clone()));
+    }
+    map_text(root, &|text| text.replace('$', "$$"))
+}
+
+/// The reference prints an empty command in every watch rule.
+fn develop_rules(root: &mut Value) {
+    let Some(services) = root.get_mut("services").and_then(Value::as_object_mut) else { return };
+    for service in services.values_mut() {
+        let Some(rules) = service.pointer_mut("/develop/watch").and_then(Value::as_array_mut) else { continue };
+        for rule in rules.iter_mut().filter_map(Value::as_object_mut) {
+            let exec = rule.entry("exec").or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(exec) = exec {
+                exec.entry("command").or_insert(Value::Null);
+            }
+        }
+    }
+}
+
+/// The same as YAML, without attributes that are null because they are not set.
+pub fn to_yaml(stack: &Stack) -> String {
+    let mut root = to_json(stack);
+    if let Some(services) = root.get_mut("services").and_then(Value::as_object_mut) {
+        for service in services.values_mut().filter_map(Value::as_object_mut) {
+            service.retain(|_, value| !value.is_null());
+        }
+    }
+    if let Some(networks) = root.get_mut("networks").and_then(Value::as_object_mut) {
+        for network in networks.values_mut().filter_map(Value::as_object_mut) {
+            network.retain(|key, value| key != "ipam" || value.as_object().is_none_or(|ipam| !ipam.is_empty()));
+        }
+    }
+    // A tree of plain values always has a YAML form.
+    serde_yaml::to_string(&root).unwrap_or_default()
+}
+
+/// Reads what [`to_json`] wrote. Lossless: `from_json(&to_json(s)) == s`.
+pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    // Places in here are of no use to anyone, but diagnostics need a text to point at.
+    report.add_file("<canonical>".to_owned(), String::new());
+    let plain = map_text(value.clone(), &|text| text.replace("$$", "$"));
+    let mut tree = Node::from_json(&plain);
+    let mut inactive = Vec::new();
+    let mut name = String::new();
+    match tree.as_map_mut() {
+        Some(map) => {
+            if let Some(entry) = map.remove(INACTIVE) {
+                inactive = entry.value.as_seq().unwrap_or_default().iter().filter_map(Node::scalar_text).collect();
+            }
+            if let Some(entry) = map.remove("name") {
+                name = entry.value.scalar_text().unwrap_or_default();
+            }
+        }
+        None => {
+            let _ = report.error("E0005", "a canonical stack must be an object");
+        }
+    }
+    let mut stack = bind::stack(tree, name, Policy::Carry, &mut report);
+    stack.inactive = inactive;
+    let diagnostics = report.finish();
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    Ok(stack)
+}
+
+fn map_text(value: Value, change: &dyn Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(if text.contains('$') { change(&text) } else { text }),
+        Value::Array(items) => items.into_iter().map(|item| map_text(item, change)).collect(),
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .map(|(key, value)| (if key.contains('$') { change(&key) } else { key }, map_text(value, change)))
+                .collect(),
+        ),
+        value => value,
+    }
+}
+
+/// An object under construction; what is not set is left out.
+#[derive(Default)]
+struct Object(Map<String, Value>);
+
+impl Object {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+
+    fn maybe<T: Into<Value>>(&mut self, key: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    fn text(&mut self, key: &str, value: Option<&String>) {
+        self.maybe(key, value.cloned());
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        if value {
+            self.put(key, true);
+        }
+    }
+
+    fn bytes<T: ToString>(&mut self, key: &str, value: Option<T>) {
+        self.maybe(key, value.map(|bytes| bytes.to_string()));
+    }
+
+    fn duration(&mut self, key: &str, value: Option<Duration>) {
+        self.maybe(key, value.map(units::duration_text));
+    }
+
+    fn number(&mut self, key: &str, value: Option<f64>) {
+        self.maybe(key, value.map(decimal));
+    }
+
+    fn strings(&mut self, key: &str, items: &[String]) {
+        if !items.is_empty() {
+            self.put(key, items.to_vec());
+        }
+    }
+
+    fn list(&mut self, key: &str, items: Vec<Value>) {
+        if !items.is_empty() {
+            self.put(key, items);
+        }
+    }
+
+    fn table(&mut self, key: &str, table: &BTreeMap<String, String>) {
+        if !table.is_empty() {
+            self.put(key, table.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect::<Map<_, _>>());
+        }
+    }
+
+    fn open_table(&mut self, key: &str, table: &BTreeMap<String, Option<String>>) {
+        if !table.is_empty() {
+            self.put(key, table.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect::<Map<_, _>>());
+        }
+    }
+
+    fn hosts(&mut self, key: &str, hosts: &BTreeMap<String, Vec<String>>) {
+        let lines = hosts.iter().flat_map(|(name, addresses)| {
+            addresses.iter().map(move |address| Value::from(format!("{name}={address}")))
+        });
+        self.list(key, lines.collect());
+    }
+
+    fn section(&mut self, key: &str, section: Self) {
+        if !section.0.is_empty() {
+            self.put(key, section.0);
+        }
+    }
+
+    fn done(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+/// A whole number is printed without a fraction.
+fn decimal(value: f64) -> Value {
+    match units::whole(value) {
+        Some(whole) => Value::from(whole),
+        None => Value::from(value),
+    }
+}

@@ -1,0 +1,80 @@
+//! The top level: networks, volumes, secrets, configs.
+
+use serde_json::{Map, Value};
+
+use crate::model::{FileObject, FileSource, IpamPool, Network, Stack, Volume};
+
+use super::{Object, service};
+
+pub(super) fn stack(stack: &Stack) -> Value {
+    let mut root = Object::default();
+    root.put("name", stack.name.clone());
+    let services = stack.services.iter().map(|(name, one)| (name.clone(), service::service(one)));
+    root.put("services", services.collect::<Map<_, _>>());
+    let mut section = |key: &str, entries: Map<String, Value>| {
+        if !entries.is_empty() {
+            root.put(key, entries);
+        }
+    };
+    section("networks", stack.networks.iter().map(|(name, one)| (name.clone(), network(one))).collect());
+    section("volumes", stack.volumes.iter().map(|(name, one)| (name.clone(), volume(one))).collect());
+    section("secrets", stack.secrets.iter().map(|(name, one)| (name.clone(), file_object(one))).collect());
+    section("configs", stack.configs.iter().map(|(name, one)| (name.clone(), file_object(one))).collect());
+    for (key, value) in &stack.extensions {
+        root.put(key, value.clone());
+    }
+    root.done()
+}
+
+fn network(network: &Network) -> Value {
+    let mut object = Object::default();
+    object.put("name", network.name.clone());
+    object.text("driver", network.driver.as_ref());
+    object.table("driver_opts", &network.driver_opts);
+    let mut ipam = Object::default();
+    ipam.list("config", network.ipam.iter().map(pool).collect());
+    object.put("ipam", ipam.0);
+    object.flag("external", network.external);
+    object.flag("internal", network.internal);
+    object.flag("attachable", network.attachable);
+    object.maybe("enable_ipv4", network.enable_ipv4);
+    object.maybe("enable_ipv6", network.enable_ipv6);
+    object.table("labels", &network.labels);
+    object.done()
+}
+
+fn pool(pool: &IpamPool) -> Value {
+    let mut object = Object::default();
+    object.maybe("subnet", pool.subnet.map(|subnet| subnet.to_string()));
+    object.maybe("ip_range", pool.ip_range.map(|range| range.to_string()));
+    object.maybe("gateway", pool.gateway.map(|address| address.to_string()));
+    let mut aux = Object::default();
+    for (name, address) in &pool.aux_addresses {
+        aux.put(name, address.to_string());
+    }
+    object.section("aux_addresses", aux);
+    object.done()
+}
+
+fn volume(volume: &Volume) -> Value {
+    let mut object = Object::default();
+    object.put("name", volume.name.clone());
+    object.text("driver", volume.driver.as_ref());
+    object.table("driver_opts", &volume.driver_opts);
+    object.flag("external", volume.external);
+    object.table("labels", &volume.labels);
+    object.done()
+}
+
+fn file_object(file: &FileObject) -> Value {
+    let mut object = Object::default();
+    object.put("name", file.name.clone());
+    match &file.source {
+        FileSource::File(path) => object.put("file", path.to_string_lossy().into_owned()),
+        FileSource::Environment(name) => object.put("environment", name.clone()),
+        FileSource::Content(content) => object.put("content", content.clone()),
+        FileSource::External => object.put("external", true),
+    }
+    object.table("labels", &file.labels);
+    object.done()
+}

@@ -1,0 +1,237 @@
+//! Attributes that the model carries without acting on them: taken out of the tree before it is bound to the model,
+//! put back when the model is printed.
+//!
+//! Must not know: what the attributes mean.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use crate::model::Inert;
+use crate::node::{Data, Map, Node};
+use crate::report::Report;
+use crate::schema::{Object, STACK, Shape, Support};
+
+/// Whether what is only carried is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Refuse,
+    Carry,
+}
+
+#[derive(Debug)]
+pub(crate) struct Collector {
+    policy: Policy,
+    found: Vec<Inert>,
+}
+
+impl Collector {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, found: Vec::new() }
+    }
+
+    /// Takes everything out of the tree that the table says is not acted on.
+    pub(crate) fn take(&mut self, tree: &mut Node, report: &mut Report) {
+        let mut path = Vec::new();
+        self.object(tree, &STACK, &mut path, report);
+    }
+
+    /// Carries a value, and reports that it is not acted on.
+    pub(crate) fn not_yet(&mut self, path: &[String], node: &Node, what: &str, report: &mut Report) {
+        self.refuse(path, node, what, report);
+        self.carry(path, node);
+    }
+
+    /// Only reports; the model has a place for the value.
+    pub(crate) fn refuse(&self, path: &[String], node: &Node, what: &str, report: &mut Report) {
+        if self.policy == Policy::Refuse {
+            let _ = report
+                .error("E0020", format!("`{}`: {what} is not supported yet", path.join(".")))
+                .at(node.span, "hoist cannot act on this, and does not ignore it");
+        }
+    }
+
+    pub(crate) fn carry(&mut self, path: &[String], node: &Node) {
+        self.found.push(Inert { path: path.to_vec(), value: node.to_json() });
+    }
+
+    /// What was found, in the order in which it can be put back.
+    pub(crate) fn finish(mut self) -> Vec<Inert> {
+        self.found.sort_by(|a, b| order(&a.path, &b.path));
+        self.found
+    }
+
+    fn object(&mut self, node: &mut Node, table: &Object, path: &mut Vec<String>, report: &mut Report) {
+        let Some(map) = node.as_map_mut() else { return };
+        let depth = path.len();
+        let mut kept = Vec::with_capacity(map.0.len());
+        for mut entry in std::mem::take(&mut map.0) {
+            path.push(entry.key.clone());
+            let support = match table.field(&entry.key) {
+                Some(field) => {
+                    self.nested(&mut entry.value, &field.shape, path, report);
+                    Some(field.support)
+                }
+                // `x-` of the stack and of a service have a place in the model.
+                None if depth == 0 || depth == 2 && path[0] == "services" => Some(Support::Yes),
+                None => None,
+            };
+            match support {
+                Some(Support::Yes) => kept.push(entry),
+                Some(Support::NotYet) => {
+                    let key = entry.key.clone();
+                    let at = Node { span: entry.key_span, ..entry.value };
+                    self.not_yet(path, &at, &format!("the attribute `{key}`"), report);
+                }
+                Some(Support::Warn) => {
+                    if self.policy == Policy::Refuse {
+                        let _ = report
+                            .warning("W0003", format!("`{}` has no effect", path.join(".")))
+                            .at(entry.key_span, "nothing on one machine acts on this");
+                    }
+                    self.carry(path, &entry.value);
+                }
+                None => self.carry(path, &entry.value),
+            }
+            path.pop();
+        }
+        map.0 = kept;
+    }
+
+    fn nested(&mut self, node: &mut Node, shape: &Shape, path: &mut Vec<String>, report: &mut Report) {
+        match shape {
+            Shape::Object(table) => self.object(node, table, path, report),
+            Shape::Special(_, inner) => self.nested(node, inner, path, report),
+            Shape::Either(shapes) => {
+                let fitting = shapes.iter().find(|shape| match shape {
+                    Shape::Object(_) | Shape::Map(_) => node.as_map().is_some(),
+                    Shape::List(_) => node.as_seq().is_some(),
+                    _ => false,
+                });
+                if let Some(shape) = fitting {
+                    self.nested(node, shape, path, report);
+                }
+            }
+            Shape::Map(value) => {
+                for entry in node.as_map_mut().into_iter().flat_map(|map| &mut map.0) {
+                    path.push(entry.key.clone());
+                    self.nested(&mut entry.value, value, path, report);
+                    path.pop();
+                }
+            }
+            Shape::List(item) => {
+                if let Data::Seq(items) = &mut node.data {
+                    for (index, node) in items.iter_mut().enumerate() {
+                        path.push(index.to_string());
+                        self.nested(node, item, path, report);
+                        path.pop();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// List indices by number, so that items come back in their order.
+fn order(a: &[String], b: &[String]) -> Ordering {
+    for (a, b) in a.iter().zip(b) {
+        let by_number = match (a.parse::<usize>(), b.parse::<usize>()) {
+            (Ok(a), Ok(b)) => a.cmp(&b),
+            _ => Ordering::Equal,
+        };
+        let ordering = by_number.then_with(|| a.cmp(b));
+        if ordering != Ordering::Equal {
+            return ordering;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// Puts a value back into a printed stack. What it belonged to may be gone by now; then so is it.
+pub(crate) fn restore(root: &mut Value, inert: &Inert) {
+    let Some((last, parents)) = inert.path.split_last() else { return };
+    let mut at = root;
+    for (depth, key) in parents.iter().enumerate() {
+        let next = match at {
+            Value::Object(map) => {
+                // Sections inside a service may have nothing else in them; a service itself is never made up.
+                if depth >= 2 {
+                    Some(map.entry(key.clone()).or_insert_with(|| Value::Object(serde_json::Map::new())))
+                } else {
+                    map.get_mut(key)
+                }
+            }
+            Value::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+            _ => None,
+        };
+        match next {
+            Some(next) => at = next,
+            None => return,
+        }
+        if at.is_null() {
+            let list = inert.path[depth + 1].parse::<usize>().is_ok();
+            *at = if list { Value::Array(Vec::new()) } else { Value::Object(serde_json::Map::new()) };
+        } else if let Value::Object(map) = at
+            && map.is_empty()
+            && depth >= 2
+            && inert.path[depth + 1].parse::<usize>().is_ok()
+            && matches!(key.as_str(), "ports" | "volumes" | "secrets" | "configs")
+        {
+            *at = Value::Array(Vec::new());
+        }
+    }
+    match at {
+        Value::Object(map) => {
+            map.insert(last.clone(), inert.value.clone());
+        }
+        Value::Array(items) => {
+            if let Ok(index) = last.parse::<usize>() {
+                items.insert(index.min(items.len()), inert.value.clone());
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Node {
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.data {
+            Data::Null => Value::Null,
+            Data::Bool(value) => Value::Bool(*value),
+            Data::Int(value) => Value::from(*value),
+            Data::Float(value) => match crate::units::whole(*value) {
+                Some(whole) => Value::from(whole),
+                None => serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number),
+            },
+            Data::Str(text) => Value::String(text.clone()),
+            Data::Seq(items) => items.iter().map(Self::to_json).collect(),
+            Data::Map(map) => {
+                Value::Object(map.0.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
+            }
+        }
+    }
+
+    /// A tree without places.
+    pub(crate) fn from_json(value: &Value) -> Self {
+        let data = match value {
+            Value::Null => Data::Null,
+            Value::Bool(value) => Data::Bool(*value),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(value), _) => Data::Int(value),
+                (None, Some(value)) => Data::Float(value),
+                (None, None) => Data::Null,
+            },
+            Value::String(text) => Data::Str(text.clone()),
+            Value::Array(items) => Data::Seq(items.iter().map(Self::from_json).collect()),
+            Value::Object(map) => {
+                let mut entries = Map::default();
+                for (key, value) in map {
+                    entries.set(key, Self::from_json(value));
+                }
+                Data::Map(entries)
+            }
+        };
+        Self::new(crate::report::Span::default(), data)
+    }
+}

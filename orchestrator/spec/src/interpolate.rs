@@ -1,0 +1,177 @@
+//! `$VAR` and `${VAR…}` inside values: every operator, nested and lazy defaults, `$$`.
+//!
+//! Must not know: where variables come from, or what a value means.
+
+use crate::node::{Data, Node};
+use crate::report::{Report, Span};
+
+/// Nesting of `${A:-${B:-…}}` that is still believed to be meant.
+const MAX_NESTING: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TemplateError {
+    #[error("invalid template `{0}`")]
+    Invalid(String),
+    #[error("required variable `{name}` is missing a value{}{message}", if .message.is_empty() { "" } else { ": " })]
+    Required { name: String, message: String },
+}
+
+/// Replaces the variables of a text. `unset` hears of every variable that had neither a value nor a default.
+pub(crate) fn expand(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &mut dyn FnMut(&str),
+) -> Result<String, TemplateError> {
+    expand_nested(text, lookup, unset, 0)
+}
+
+fn expand_nested(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &mut dyn FnMut(&str),
+    depth: usize,
+) -> Result<String, TemplateError> {
+    if depth > MAX_NESTING {
+        return Err(TemplateError::Invalid(text.to_owned()));
+    }
+    let mut output = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        output.push_str(&rest[..dollar]);
+        let after = &rest[dollar + 1..];
+        if let Some(tail) = after.strip_prefix('$') {
+            output.push('$');
+            rest = tail;
+        } else if let Some(body) = after.strip_prefix('{') {
+            let end = closing(body).ok_or_else(|| TemplateError::Invalid(rest[dollar..].to_owned()))?;
+            output.push_str(&braced(&body[..end], lookup, unset, depth)?);
+            rest = &body[end + 1..];
+        } else {
+            let name = name_prefix(after);
+            if name.is_empty() {
+                output.push('$');
+            } else {
+                output.push_str(&plain(name, lookup, unset));
+            }
+            rest = &after[name.len()..];
+        }
+    }
+    output.push_str(rest);
+    Ok(output)
+}
+
+fn plain(name: &str, lookup: &dyn Fn(&str) -> Option<String>, unset: &mut dyn FnMut(&str)) -> String {
+    lookup(name).unwrap_or_else(|| {
+        unset(name);
+        String::new()
+    })
+}
+
+/// The content of `${…}`.
+fn braced(
+    body: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &mut dyn FnMut(&str),
+    depth: usize,
+) -> Result<String, TemplateError> {
+    let name = name_prefix(body);
+    let rest = &body[name.len()..];
+    if name.is_empty() {
+        return Err(TemplateError::Invalid(format!("${{{body}}}")));
+    }
+    if rest.is_empty() {
+        return Ok(plain(name, lookup, unset));
+    }
+    let (empty_counts, operator) = match rest.strip_prefix(':') {
+        Some(operator) => (true, operator),
+        None => (false, rest),
+    };
+    let value = lookup(name).filter(|value| !(empty_counts && value.is_empty()));
+    let mut nested = |text: &str| expand_nested(text, lookup, unset, depth + 1);
+    match (operator.chars().next(), value) {
+        (Some('-'), Some(value)) => Ok(value),
+        (Some('-'), None) => nested(&operator[1..]),
+        (Some('+'), Some(_)) => nested(&operator[1..]),
+        (Some('+'), None) => Ok(String::new()),
+        (Some('?'), Some(value)) => Ok(value),
+        (Some('?'), None) => {
+            Err(TemplateError::Required { name: name.to_owned(), message: nested(&operator[1..])? })
+        }
+        _ => Err(TemplateError::Invalid(format!("${{{body}}}"))),
+    }
+}
+
+fn name_prefix(text: &str) -> &str {
+    let first = text.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+    if first { &text[..end] } else { "" }
+}
+
+/// The offset of the `}` that closes a `${` whose content this is. Braces that open in between must close too.
+fn closing(body: &str) -> Option<usize> {
+    let mut open = 0usize;
+    for (offset, c) in body.char_indices() {
+        match c {
+            '{' => open += 1,
+            '}' if open == 0 => return Some(offset),
+            '}' => open -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Replaces the variables in every string of a tree. Keys stay as they are.
+pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) {
+    match &mut node.data {
+        Data::Str(text) if text.contains('$') => {
+            let mut unset = Vec::new();
+            match expand(text, lookup, &mut |name| unset.push(name.to_owned())) {
+                Ok(expanded) => *text = expanded,
+                Err(error) => template_error(&error, text, node.span, report),
+            }
+            for name in unset {
+                let place = variable_span(node.span, &name, report);
+                let _ = report
+                    .warning("W0002", format!("the variable `{name}` is not set; it becomes an empty string"))
+                    .at(place, "used here");
+            }
+        }
+        Data::Seq(items) => items.iter_mut().for_each(|item| tree(item, lookup, report)),
+        Data::Map(map) => map.0.iter_mut().for_each(|entry| tree(&mut entry.value, lookup, report)),
+        _ => {}
+    }
+}
+
+fn template_error(error: &TemplateError, text: &str, span: Span, report: &mut Report) {
+    match error {
+        TemplateError::Required { name, .. } => {
+            let place = variable_span(span, name, report);
+            let _ = report
+                .error("E0011", error.to_string())
+                .at(place, "required here")
+                .hint(format!("set {name} in the environment or in .env"));
+        }
+        TemplateError::Invalid(_) => {
+            let _ = report
+                .error("E0010", format!("{error} in `{text}`"))
+                .at(span, "a variable is written $NAME or ${NAME}")
+                .hint("write $$ for a dollar sign that is meant literally");
+        }
+    }
+}
+
+/// Where a variable is named inside a value, when the source text shows it.
+fn variable_span(span: Span, name: &str, report: &Report) -> Span {
+    let file = report.text(span.file);
+    let (start, end) = (span.start as usize, (span.end as usize).min(file.text.len()));
+    let Some(source) = file.text.get(start..end) else { return span };
+    for (offset, _) in source.match_indices(name) {
+        let before = &source[..offset];
+        let tail = &source[offset + name.len()..];
+        if (before.ends_with('$') || before.ends_with("${")) && name_prefix(&format!("a{tail}")).len() == 1 {
+            return Span::new(span.file, start + offset, start + offset + name.len());
+        }
+    }
+    span
+}

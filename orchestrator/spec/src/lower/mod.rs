@@ -1,0 +1,250 @@
+//! Short forms into long forms, strings into typed values, relative paths into absolute ones: one document's tree
+//! becomes its canonical tree, attribute by attribute. One file per kind of section.
+//!
+//! Must not know: other documents, profiles, defaults that depend on the whole stack.
+
+pub(crate) mod build;
+pub(crate) mod devices;
+pub(crate) mod hosts;
+pub(crate) mod mounts;
+pub(crate) mod ports;
+pub(crate) mod relations;
+pub(crate) mod resources;
+pub(crate) mod secrets;
+
+use crate::node::{Data, Entry, Map, Node, Tag};
+use crate::paths;
+use crate::report::Report;
+use crate::schema::{Object, STACK, Shape, Special};
+use crate::units;
+
+/// Where a document stands.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// Absolute folder that relative paths start from.
+    pub(crate) dir: String,
+    pub(crate) home: Option<String>,
+    pub(crate) report: &'a mut Report,
+}
+
+impl Context<'_> {
+    pub(crate) fn absolute(&self, path: &str) -> String {
+        paths::absolute(path, &self.dir, self.home.as_deref())
+    }
+
+    /// Makes a string node an absolute path.
+    pub(crate) fn resolve(&self, node: &mut Node) {
+        if let Data::Str(path) = &mut node.data
+            && !paths::is_windows(path)
+            && !path.is_empty()
+        {
+            *path = self.absolute(path);
+        }
+    }
+}
+
+/// The canonical form of a checked document.
+pub(crate) fn document(node: Node, context: &mut Context<'_>) -> Node {
+    object(node, &STACK, "", context)
+}
+
+/// The canonical form of a checked value.
+pub(crate) fn value(mut node: Node, shape: &Shape, path: &str, context: &mut Context<'_>) -> Node {
+    if node.tag == Some(Tag::Reset) {
+        return node;
+    }
+    match shape {
+        Shape::Object(inner) => return object(node, inner, path, context),
+        Shape::Special(special, inner) => return self::special(node, *special, inner, path, context),
+        Shape::Either(shapes) => return either(node, shapes, path, context),
+        Shape::List(item) => {
+            if let Data::Seq(items) = node.data {
+                let items = items.into_iter().map(|node| value(node, item, &format!("{path}[]"), context)).collect();
+                node.data = Data::Seq(items);
+            }
+        }
+        Shape::Map(inner) => {
+            if let Data::Map(map) = node.data {
+                let entries = map.0.into_iter().map(|entry| {
+                    let path = format!("{path}.*");
+                    Entry { value: value(entry.value, inner, &path, context), ..entry }
+                });
+                node.data = Data::Map(Map(entries.collect()));
+            }
+        }
+        _ => node.data = scalar(node.data, shape),
+    }
+    node
+}
+
+/// Conversions that need neither a place nor a context.
+fn scalar(data: Data, shape: &Shape) -> Data {
+    match (shape, data) {
+        (Shape::Bool, Data::Str(text)) => units::boolean(&text).map_or(Data::Str(text), Data::Bool),
+        (Shape::Int, Data::Str(text)) => units::integer(&text).map_or(Data::Str(text), Data::Int),
+        (Shape::Int, Data::Float(number)) => units::whole(number).map_or(Data::Float(number), Data::Int),
+        (Shape::Num, Data::Str(text)) => text.trim().parse().map_or(Data::Str(text), Data::Float),
+        (Shape::Bytes, Data::Str(text)) => Data::Str(units::bytes(&text).map_or(text, |bytes| bytes.to_string())),
+        (Shape::Bytes, Data::Int(number)) => Data::Str(number.to_string()),
+        (Shape::Bytes, Data::Float(number)) => {
+            units::whole(number).map_or(Data::Float(number), |number| Data::Str(number.to_string()))
+        }
+        (Shape::Duration, Data::Str(text)) => {
+            Data::Str(units::duration(&text).map(units::duration_text).unwrap_or(text))
+        }
+        (_, data) => data,
+    }
+}
+
+fn either(mut node: Node, shapes: &[Shape], path: &str, context: &mut Context<'_>) -> Node {
+    let takes_text = shapes.iter().any(|shape| matches!(shape, Shape::Str));
+    if takes_text && let Some(text) = node.scalar_text() {
+        node.data = Data::Str(text);
+        return node;
+    }
+    let fitting = shapes.iter().find(|shape| match shape {
+        Shape::Object(_) | Shape::Map(_) => node.as_map().is_some(),
+        Shape::List(_) => node.as_seq().is_some(),
+        Shape::Bool => matches!(node.data, Data::Bool(_) | Data::Str(_)),
+        Shape::Int | Shape::Num => matches!(node.data, Data::Int(_) | Data::Float(_) | Data::Str(_)),
+        _ => false,
+    });
+    match fitting {
+        Some(shape) => value(node, shape, path, context),
+        None => node,
+    }
+}
+
+fn object(mut node: Node, table: &Object, path: &str, context: &mut Context<'_>) -> Node {
+    let Data::Map(map) = node.data else { return node };
+    let mut entries = Vec::with_capacity(map.0.len());
+    for entry in map.0 {
+        // An attribute without a value is not set; a tag still has something to say to the merge.
+        if entry.value.is_null() && entry.value.tag.is_none() && !entry.key.starts_with("x-") && path != "" {
+            continue;
+        }
+        let place = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        let value = match table.field(&entry.key) {
+            Some(field) => self::attribute(entry.value, &field.shape, &place, context),
+            None => entry.value,
+        };
+        entries.push(Entry { value, ..entry });
+    }
+    node.data = Data::Map(Map(entries));
+    finish(node, path, context)
+}
+
+fn attribute(node: Node, shape: &Shape, path: &str, context: &mut Context<'_>) -> Node {
+    if node.tag == Some(Tag::Reset) {
+        return node;
+    }
+    match shape {
+        Shape::StringOrList => listed(node),
+        Shape::Command => command(node, path, context),
+        Shape::Table => table(node, false),
+        Shape::Labels => table(node, true),
+        _ => value(node, shape, path, context),
+    }
+}
+
+/// What a section as a whole needs once its attributes are canonical.
+fn finish(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
+    match path {
+        "services.*" => resources::service(&mut node, context),
+        "volumes.*" => resources::volume(&mut node, context),
+        "networks.*" => resources::external(&mut node, "networks", context),
+        "secrets.*" | "configs.*" => {
+            resources::external(&mut node, &path[..path.len() - 2], context);
+            if let Some(file) = node.as_map_mut().and_then(|map| map.get_mut("file")) {
+                context.resolve(file);
+            }
+        }
+        "services.*.develop.watch[]" => {
+            if let Some(path) = node.as_map_mut().and_then(|map| map.get_mut("path")) {
+                context.resolve(path);
+            }
+        }
+        "services.*.deploy.resources.reservations.devices[]" | "services.*.gpus[]" => {
+            devices::request(&mut node, path, context);
+        }
+        _ => {}
+    }
+    node
+}
+
+fn special(node: Node, special: Special, inner: &Shape, path: &str, context: &mut Context<'_>) -> Node {
+    match special {
+        Special::Build => build::section(node, inner, path, context),
+        Special::Ssh => build::ssh(node),
+        Special::DependsOn => relations::depends_on(value(node, inner, path, context)),
+        Special::Networks | Special::References => relations::references(value(node, inner, path, context)),
+        Special::EnvFile => relations::env_files(value(node, inner, path, context), context),
+        Special::Devices => devices::mappings(value(node, inner, path, context)),
+        Special::Gpus => devices::gpus(value(node, inner, path, context), path, context),
+        Special::DeviceCount => devices::count(node, context),
+        Special::ExtraHosts => hosts::list(value(node, inner, path, context), context),
+        Special::HealthTest => relations::health_test(node, context),
+        Special::Mounts => mounts::list(value(node, inner, path, context), context),
+        Special::Ports => ports::list(value(node, inner, path, context), context),
+        Special::SecretMounts => secrets::mounts(value(node, inner, path, context), path, context),
+        Special::FileMode => secrets::mode(node, context),
+        Special::Ulimits | Special::External => value(node, inner, path, context),
+        Special::ProviderOptions => relations::provider_options(node),
+    }
+}
+
+/// `a` is `[a]`.
+pub(crate) fn listed(mut node: Node) -> Node {
+    if let Data::Str(text) = node.data {
+        node.data = Data::Seq(vec![Node::string(node.span, text)]);
+    }
+    node
+}
+
+/// Shell words. `''` is an empty list: the image's command is cleared.
+fn command(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
+    if let Data::Str(text) = &node.data {
+        match shlex::split(text) {
+            Some(words) => {
+                node.data = Data::Seq(words.into_iter().map(|word| Node::string(node.span, word)).collect());
+            }
+            None => {
+                let _ = context
+                    .report
+                    .error("E0009", format!("`{path}` cannot be split into words"))
+                    .at(node.span, "a quote is not closed");
+            }
+        }
+    }
+    node
+}
+
+/// `[KEY=VALUE]` and mappings with scalar values become mappings of strings.
+fn table(mut node: Node, empty_when_open: bool) -> Node {
+    let open = || if empty_when_open { Data::Str(String::new()) } else { Data::Null };
+    let mut map = Map::default();
+    match node.data {
+        Data::Seq(items) => {
+            for item in items {
+                let Some(text) = item.as_str() else { continue };
+                let (key, data) = match text.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Data::Str(value.to_owned())),
+                    None => (text.to_owned(), open()),
+                };
+                map.set(&key, Node { data, ..item });
+            }
+        }
+        Data::Map(entries) => {
+            for entry in entries.0 {
+                let data = entry.value.scalar_text().map_or_else(open, Data::Str);
+                map.0.push(Entry { value: Node { data, ..entry.value }, ..entry });
+            }
+        }
+        other => {
+            node.data = other;
+            return node;
+        }
+    }
+    node.data = Data::Map(map);
+    node
+}

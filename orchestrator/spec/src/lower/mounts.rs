@@ -1,0 +1,151 @@
+//! `volumes` of a service: `[SOURCE:]TARGET[:OPTIONS]` and the long form.
+
+use crate::node::{Data, Map, Node};
+use crate::paths;
+use crate::report::Span;
+
+use super::Context;
+
+pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
+    let Data::Seq(items) = &mut node.data else { return node };
+    for item in items {
+        if let Data::Str(text) = &item.data {
+            match short(text, item.span) {
+                Ok(long) => item.data = Data::Map(long),
+                Err(problem) => {
+                    let _ = context
+                        .report
+                        .error("E0009", format!("`{text}` is not a volume: {problem}"))
+                        .at(item.span, "[SOURCE:]TARGET[:OPTIONS]");
+                    continue;
+                }
+            }
+        }
+        complete(item, context);
+    }
+    node
+}
+
+/// Paths absolute and clean; what a mount needs is there.
+fn complete(item: &mut Node, context: &mut Context<'_>) {
+    let span = item.span;
+    let Some(map) = item.as_map_mut() else { return };
+    let kind = map.get("type").and_then(Node::as_str).unwrap_or_default().to_owned();
+    if kind == "bind" {
+        match map.get_mut("source") {
+            Some(source) if source.as_str().is_some_and(|s| !s.is_empty()) => context.resolve(source),
+            _ => {
+                let _ = context
+                    .report
+                    .error("E0008", "a bind mount needs a `source`")
+                    .at(span, "which file or folder of the host?");
+            }
+        }
+    }
+    if let Some(Node { data: Data::Str(target), .. }) = map.get_mut("target")
+        && target.starts_with('/')
+    {
+        *target = paths::clean(target);
+    }
+    if let Some(size) = map.get("tmpfs").and_then(|tmpfs| tmpfs.at(&["size"]))
+        && size.as_str().is_some_and(|size| size.starts_with('-'))
+    {
+        let _ = context.report.error("E0009", "`tmpfs.size` must not be negative").at(size.span, "this value");
+    }
+    if let Some(Node { data: Data::Map(bind), .. }) = map.get_mut("bind")
+        && bind.get("create_host_path").and_then(Node::as_bool) == Some(true)
+    {
+        bind.remove("create_host_path");
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MountError {
+    #[error("it is empty")]
+    Empty,
+    #[error("there is nothing between two colons")]
+    EmptyPart,
+    #[error("it has too many colons")]
+    TooMany,
+}
+
+/// The long form of `[SOURCE:]TARGET[:OPTIONS]`.
+pub(crate) fn short(text: &str, span: Span) -> Result<Map, MountError> {
+    let mut map = Map::default();
+    match text.len() {
+        0 => return Err(MountError::Empty),
+        1 | 2 => {
+            map.set("type", Node::string(span, "volume"));
+            map.set("target", Node::string(span, text));
+            return Ok(map);
+        }
+        _ => {}
+    }
+    let parts = sections(text);
+    if parts.iter().any(String::is_empty) {
+        return Err(MountError::EmptyPart);
+    }
+    let (source, target, options) = match parts.as_slice() {
+        [target] => (None, target, ""),
+        [source, target] => (Some(source), target, ""),
+        [source, target, options] => (Some(source), target, options.as_str()),
+        _ => return Err(MountError::TooMany),
+    };
+    let bind = source.is_some_and(|source| is_path(source));
+    map.set("type", Node::string(span, if bind { "bind" } else { "volume" }));
+    if let Some(source) = source {
+        map.set("source", Node::string(span, source.clone()));
+    }
+    map.set("target", Node::string(span, target.clone()));
+    let mut detail = Map::default();
+    for option in options.split(',') {
+        match option {
+            "ro" => map.set("read_only", Node::new(span, Data::Bool(true))),
+            "nocopy" if !bind => detail.set("nocopy", Node::new(span, Data::Bool(true))),
+            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" if bind => {
+                detail.set("propagation", Node::string(span, option));
+            }
+            "z" | "Z" if bind => detail.set("selinux", Node::string(span, option)),
+            _ => {}
+        }
+    }
+    map.set(if bind { "bind" } else { "volume" }, Node::new(span, Data::Map(detail)));
+    Ok(map)
+}
+
+/// Splits at colons, but not inside `${…}` and not after a drive letter.
+fn sections(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut braces = 0usize;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' if chars.peek() == Some(&'{') => {
+                chars.next();
+                braces += 1;
+                part.push_str("${");
+            }
+            '{' if braces > 0 => {
+                braces += 1;
+                part.push(c);
+            }
+            '}' if braces > 0 => {
+                braces -= 1;
+                part.push(c);
+            }
+            ':' if braces == 0 && !(is_drive(&part) && parts.len() < 2) => parts.push(std::mem::take(&mut part)),
+            c => part.push(c),
+        }
+    }
+    parts.push(part);
+    parts
+}
+
+fn is_drive(part: &str) -> bool {
+    part.len() == 1 && part.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+fn is_path(source: &str) -> bool {
+    source.starts_with(['.', '/', '~']) || paths::is_windows(source)
+}

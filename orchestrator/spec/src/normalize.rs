@@ -1,0 +1,285 @@
+//! What follows from the whole stack: names, the implicit network, implicit dependencies, values of open variables,
+//! env and label files, profiles.
+//!
+//! Must not know: how files were found or merged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::files::{Loader, Variables};
+use crate::node::{Data, Entry, Map, Node};
+use crate::report::Span;
+use crate::source::Kind;
+use crate::dotenv;
+
+/// Which services take part.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    pub(crate) profiles: BTreeSet<String>,
+    pub(crate) named: Vec<String>,
+}
+
+/// Takes the services out that no profile activates.
+pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
+    let Some(services) = tree.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut) else {
+        return Map::default();
+    };
+    let profiles_of = |service: &Node| -> Vec<String> {
+        let items = service.at(&["profiles"]).and_then(Node::as_seq).unwrap_or_default();
+        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    };
+    let mut active = selection.profiles.clone();
+    for name in &selection.named {
+        if let Some(service) = services.get(name) {
+            active.extend(profiles_of(service));
+        }
+    }
+    let is_active = |service: &Node| {
+        let profiles = profiles_of(service);
+        profiles.is_empty() || active.contains("*") || profiles.iter().any(|profile| active.contains(profile))
+    };
+    let (on, off) = std::mem::take(&mut services.0).into_iter().partition(|entry: &Entry| is_active(&entry.value));
+    services.0 = on;
+    Map(off)
+}
+
+pub(crate) fn names(tree: &mut Node, project: &str) {
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        let Some(map) = tree.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut) else {
+            continue;
+        };
+        for entry in &mut map.0 {
+            let span = entry.key_span;
+            if entry.value.is_null() {
+                entry.value.data = Data::Map(Map::default());
+            }
+            let Some(resource) = entry.value.as_map_mut() else { continue };
+            let external = resource.get("external").and_then(Node::as_bool) == Some(true);
+            let name = if external { entry.key.clone() } else { format!("{project}_{}", entry.key) };
+            resource.set_default("name", Node::string(span, name));
+        }
+    }
+}
+
+/// Services that say nothing about networks meet on `default`.
+pub(crate) fn default_network(tree: &mut Node) {
+    let mut used = None;
+    if let Some(services) = section(tree, "services") {
+        for entry in &mut services.0 {
+            let span = entry.key_span;
+            let Some(service) = entry.value.as_map_mut() else { continue };
+            if service.get("provider").is_some() || service.get("network_mode").is_some() {
+                continue;
+            }
+            let empty = service.get("networks").is_none_or(|node| node.as_map().is_none_or(|map| map.0.is_empty()));
+            if empty {
+                let mut networks = Map::default();
+                networks.set("default", Node::new(span, Data::Null));
+                service.set("networks", Node::new(span, Data::Map(networks)));
+            }
+            if service.get("networks").is_some_and(|networks| networks.at(&["default"]).is_some()) {
+                used = Some(span);
+            }
+        }
+    }
+    if let (Some(span), Some(map)) = (used, tree.as_map_mut()) {
+        map.set_default("networks", Node::new(span, Data::Map(Map::default())));
+        if let Some(networks) = map.get_mut("networks").and_then(Node::as_map_mut) {
+            networks.set_default("default", Node::new(span, Data::Null));
+        }
+    }
+}
+
+fn section<'a>(tree: &'a mut Node, name: &str) -> Option<&'a mut Map> {
+    tree.as_map_mut()?.get_mut(name)?.as_map_mut()
+}
+
+/// Links and shared namespaces are dependencies, too.
+fn implicit_dependencies(service: &mut Map) {
+    let mut found: Vec<(String, Span, bool)> = Vec::new();
+    for link in service.get("links").and_then(Node::as_seq).unwrap_or_default() {
+        if let Some(text) = link.as_str() {
+            found.push((text.split(':').next().unwrap_or_default().to_owned(), link.span, true));
+        }
+    }
+    for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
+        if let Some(node) = service.get(key)
+            && let Some(name) = node.as_str().and_then(|text| text.strip_prefix("service:"))
+        {
+            found.push((name.to_owned(), node.span, true));
+        }
+    }
+    for source in service.get("volumes_from").and_then(Node::as_seq).unwrap_or_default() {
+        if let Some(text) = source.as_str().filter(|text| !text.starts_with("container:")) {
+            found.push((text.split(':').next().unwrap_or_default().to_owned(), source.span, false));
+        }
+    }
+    for (name, span, restart) in found {
+        let mut dependency = Map::default();
+        dependency.set("condition", Node::string(span, "service_started"));
+        if restart {
+            dependency.set("restart", Node::new(span, Data::Bool(true)));
+        }
+        dependency.set("required", Node::new(span, Data::Bool(true)));
+        service.set_default("depends_on", Node::new(span, Data::Map(Map::default())));
+        if let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) {
+            map.set_default(&name, Node::new(span, Data::Map(dependency)));
+        }
+    }
+}
+
+/// Defaults inside every service.
+pub(crate) fn services(tree: &mut Node, variables: &Variables, project_dir: &str) {
+    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+        if let Some(map) = entry.value.as_map_mut() {
+            service(map, variables, project_dir);
+        }
+    }
+}
+
+/// Folds the files that services name into their values.
+pub(crate) fn fold_service_files(tree: &mut Node, variables: &Variables, loader: &mut Loader<'_>) {
+    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+        if let Some(map) = entry.value.as_map_mut() {
+            fold_files(map, variables, loader);
+        }
+    }
+}
+
+fn service(service: &mut Map, variables: &Variables, project_dir: &str) {
+    if let Some(Node { data: Data::Str(policy), .. }) = service.get_mut("pull_policy")
+        && policy == "if_not_present"
+    {
+        "missing".clone_into(policy);
+    }
+    if let Some(node) = service.get_mut("build") {
+        let span = node.span;
+        if let Some(build) = node.as_map_mut() {
+            build.set_default("context", Node::string(span, project_dir));
+            if build.get("dockerfile_inline").is_none() {
+                build.set_default("dockerfile", Node::string(span, "Dockerfile"));
+            }
+            if let Some(args) = build.get_mut("args").and_then(Node::as_map_mut) {
+                close(args, variables);
+                args.0.retain(|entry| !entry.value.is_null());
+            }
+        }
+    }
+    if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
+        close(environment, variables);
+    }
+    implicit_dependencies(service);
+}
+
+/// A key without a value takes the caller's.
+fn close(map: &mut Map, variables: &Variables) {
+    for entry in &mut map.0 {
+        if entry.value.is_null()
+            && let Some(value) = variables.get(&entry.key)
+        {
+            entry.value.data = Data::Str(value.clone());
+        }
+    }
+}
+
+/// Folds `env_file` into `environment` and `label_file` into `labels`.
+fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>) {
+    if let Some(files) = service.remove("env_file") {
+        let own = table_of(service.get("environment"));
+        let mut collected: Variables = own.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+        for item in files.value.as_seq().unwrap_or_default() {
+            env_file(item, variables, &own, &mut collected, loader);
+        }
+        fold(service, "environment", &collected, files.value.span);
+    }
+    if let Some(files) = service.remove("label_file") {
+        let mut collected = Variables::new();
+        for item in files.value.as_seq().unwrap_or_default() {
+            let Some(path) = item.as_str().map(str::to_owned) else { continue };
+            let Some(file) = loader.text(&path, Some(item.span), "the label file") else { continue };
+            let text = loader.report.text(file);
+            loader.dotenv(file, &text.text, &|name| variables.get(name).cloned(), &mut collected);
+        }
+        fold(service, "labels", &collected, files.value.span);
+    }
+}
+
+fn table_of(node: Option<&Node>) -> BTreeMap<String, Option<String>> {
+    let entries = node.and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
+    entries.iter().map(|entry| (entry.key.clone(), entry.value.scalar_text())).collect()
+}
+
+fn fold(service: &mut Map, key: &str, below: &Variables, span: Span) {
+    let mut merged = Map::default();
+    for (name, value) in below {
+        merged.set(name, Node::string(span, value.clone()));
+    }
+    for entry in service.remove(key).and_then(|entry| entry.value.as_map().cloned()).unwrap_or_default().0 {
+        if entry.value.is_null() && merged.get(&entry.key).is_some() {
+            continue;
+        }
+        merged.set(&entry.key, entry.value);
+    }
+    service.set(key, Node::new(span, Data::Map(merged)));
+}
+
+fn env_file(
+    item: &Node,
+    variables: &Variables,
+    own: &BTreeMap<String, Option<String>>,
+    collected: &mut Variables,
+    loader: &mut Loader<'_>,
+) {
+    let Some(path) = item.at(&["path"]).and_then(Node::as_str).map(str::to_owned) else { return };
+    let required = item.at(&["required"]).and_then(Node::as_bool).unwrap_or(true);
+    if !required && loader.source.kind(Path::new(&path)) == Kind::Missing {
+        return;
+    }
+    let span = item.at(&["path"]).map_or(item.span, |node| node.span);
+    let Some(file) = loader.text(&path, Some(span), "the env file") else { return };
+    let text = loader.report.text(file);
+    let outside = |name: &str| variables.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
+    match item.at(&["format"]).and_then(Node::as_str) {
+        Some("raw") => dotenv::parse_raw(&text.text, &outside, collected),
+        None | Some("" | "default") => loader.dotenv(file, &text.text, &outside, collected),
+        Some(other) => {
+            let _ = loader
+                .report
+                .error("E0009", format!("`env_file.format`: `{other}` is not a format"))
+                .at(item.at(&["format"]).map_or(item.span, |node| node.span), "the only one is `raw`");
+        }
+    }
+}
+
+/// Networks, volumes, secrets and configs that no active service uses go away.
+pub(crate) fn drop_unused(tree: &mut Node) {
+    let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let services = tree.at(&["services"]).and_then(Node::as_map).cloned().unwrap_or_default();
+    for Entry { value: service, .. } in &services.0 {
+        for network in service.at(&["networks"]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+            used.entry("networks").or_default().insert(network.key.clone());
+        }
+        for mount in service.at(&["volumes"]).and_then(Node::as_seq).unwrap_or_default() {
+            if mount.at(&["type"]).and_then(Node::as_str) == Some("volume")
+                && let Some(name) = mount.at(&["source"]).and_then(Node::as_str)
+            {
+                used.entry("volumes").or_default().insert(name.to_owned());
+            }
+        }
+        for (section, path) in [("secrets", &["secrets"][..]), ("secrets", &["build", "secrets"]), ("configs", &["configs"])] {
+            for grant in service.at(path).and_then(Node::as_seq).unwrap_or_default() {
+                if let Some(name) = grant.at(&["source"]).and_then(Node::as_str) {
+                    used.entry(section).or_default().insert(name.to_owned());
+                }
+            }
+        }
+        for model in service.at(&["models"]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+            used.entry("models").or_default().insert(model.key.clone());
+        }
+    }
+    for name in ["networks", "volumes", "secrets", "configs", "models"] {
+        if let Some(map) = section(tree, name) {
+            map.0.retain(|entry| used.get(name).is_some_and(|used| used.contains(&entry.key)));
+        }
+    }
+}
