@@ -1,7 +1,11 @@
 //! Names: who asks decides what they mean.
 
+mod forward;
 pub(crate) mod resolv;
 pub mod server;
+mod tcp;
+mod wire;
+mod worker;
 pub mod zone;
 
 pub use server::{DnsConfig, DnsError, DnsNetwork, Server};

@@ -1,9 +1,24 @@
 //! The sockets of the name server: one thread, poll.
+//!
+//! It listens on a high port of each gateway, on that bridge only; the firewall leads port 53 there. So it needs no port
+//! that a resolver of the host may hold, and nobody but the bridge's own containers can ask.
 
-use std::net::Ipv4Addr;
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::BindToDevice;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
+use super::worker::Worker;
 use super::zone::Zone;
+use crate::model::bridge_name;
 
 #[derive(Debug, Clone)]
 pub struct DnsConfig {
@@ -26,29 +41,165 @@ pub struct DnsNetwork {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum DnsError {}
+pub enum DnsError {
+    #[error("find a free port for the name server")]
+    NoPort,
+    #[error("start the name server's thread")]
+    Start(#[source] io::Error),
+    #[error("listen for names on {address}:{port} of bridge {bridge}")]
+    Listen {
+        address: Ipv4Addr,
+        port: u16,
+        bridge: String,
+        #[source]
+        source: io::Error,
+    },
+}
 
 /// Stops and joins its thread on drop.
 #[derive(Debug)]
-pub struct Server {}
+pub struct Server {
+    port: u16,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the server's thread and its owner both see.
+#[derive(Debug)]
+pub(super) struct Shared {
+    zone: Mutex<Arc<Zone>>,
+    orders: Mutex<Orders>,
+    /// Becomes readable when there are orders.
+    pub(super) wake: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pub(super) stop: bool,
+    pub(super) opened: Vec<Listener>,
+    /// Networks whose listeners are to be closed.
+    pub(super) closed: Vec<String>,
+    listening: Vec<DnsNetwork>,
+}
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) network: String,
+    pub(super) udp: UdpSocket,
+    pub(super) tcp: TcpListener,
+}
+
+impl Shared {
+    pub(super) fn zone(&self) -> Arc<Zone> {
+        Arc::clone(&lock(&self.zone))
+    }
+
+    pub(super) fn take_orders(&self) -> (bool, Vec<Listener>, Vec<String>) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+        let mut orders = lock(&self.orders);
+        (orders.stop, std::mem::take(&mut orders.opened), std::mem::take(&mut orders.closed))
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
 
 impl Server {
-    pub fn start(_config: DnsConfig) -> Result<Self, DnsError> {
-        todo!()
+    pub fn start(config: DnsConfig) -> Result<Self, DnsError> {
+        let port = free_port().ok_or(DnsError::NoPort)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let wake = wake.map_err(|errno| DnsError::Start(errno.into()))?;
+        let shared = Arc::new(Shared { zone: Mutex::default(), orders: Mutex::default(), wake });
+        let worker = Worker::new(Arc::clone(&shared), config.resolv_conf);
+        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(move || worker.run());
+        Ok(Self { port, shared, thread: Some(thread.map_err(DnsError::Start)?) })
     }
 
     /// The port on the gateways; goes into `FirewallState::dns_port`.
     pub fn port(&self) -> u16 {
-        todo!()
+        self.port
     }
 
     /// Every query that arrives after this returns sees the new table.
-    pub fn set_zone(&self, _zone: Zone) {
-        todo!()
+    pub fn set_zone(&self, zone: Zone) {
+        *lock(&self.shared.zone) = Arc::new(zone);
     }
 
-    /// Listens on exactly these networks' gateways. Their bridges must exist.
-    pub fn listen(&self, _networks: &[DnsNetwork]) -> Result<(), DnsError> {
-        todo!()
+    /// Listens on exactly these networks' gateways. Their bridges must exist. Call it again when a bridge was made anew.
+    pub fn listen(&self, networks: &[DnsNetwork]) -> Result<(), DnsError> {
+        let mut orders = lock(&self.shared.orders);
+        let gone: Vec<_> =
+            orders.listening.iter().filter(|old| !networks.contains(old)).map(|old| old.id.clone()).collect();
+        orders.listening.retain(|old| networks.contains(old));
+        orders.opened.retain(|listener| !gone.contains(&listener.network));
+        orders.closed.extend(gone);
+        let mut result = Ok(());
+        for network in networks {
+            if orders.listening.contains(network) {
+                continue;
+            }
+            match open(network, self.port) {
+                Ok(listener) => {
+                    orders.opened.push(listener);
+                    orders.listening.push(network.clone());
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        drop(orders);
+        self.shared.wake();
+        result
     }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        lock(&self.shared.orders).stop = true;
+        self.shared.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Below the range that the kernel hands out, so that no outgoing connection is ever in the way.
+fn free_port() -> Option<u16> {
+    const RANGE: std::ops::Range<u16> = 20053..20153;
+    let free = |port| {
+        let any = (Ipv4Addr::UNSPECIFIED, port);
+        UdpSocket::bind(any).is_ok() && TcpListener::bind(any).is_ok()
+    };
+    RANGE.into_iter().find(|port| free(*port))
+}
+
+fn open(network: &DnsNetwork, port: u16) -> Result<Listener, DnsError> {
+    let bridge = bridge_name(&network.id);
+    let address = (network.gateway, port);
+    let on_bridge = |kind| -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::INET, kind, flags, None)?;
+        sockopt::set_socket_reuseaddr(&socket, kind == SocketType::STREAM)?;
+        setsockopt(&socket, BindToDevice, &OsString::from(&bridge))?;
+        bind(&socket, &std::net::SocketAddrV4::new(network.gateway, port))?;
+        Ok(socket)
+    };
+    let sockets = || -> io::Result<(UdpSocket, TcpListener)> {
+        let udp = on_bridge(SocketType::DGRAM)?;
+        let tcp = on_bridge(SocketType::STREAM)?;
+        listen(&tcp, 64)?;
+        Ok((udp.into(), tcp.into()))
+    };
+    let (udp, tcp) = sockets().map_err(|source| DnsError::Listen {
+        address: address.0,
+        port: address.1,
+        bridge: bridge.clone(),
+        source,
+    })?;
+    Ok(Listener { network: network.id.clone(), udp, tcp })
 }
