@@ -170,3 +170,44 @@ pub enum AnonymousVolume {
     /// Taken over from the container that this one replaces.
     Carried { volume: String },
 }
+
+impl Action {
+    /// Order of kinds among steps that could be done at the same time.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            Self::StopContainer { .. } | Self::KillContainer { .. } | Self::PauseContainer { .. } => 0,
+            Self::RemoveContainer { .. } => 1,
+            Self::RemoveNetwork { .. } => 2,
+            Self::RemoveVolume { .. } => 3,
+            Self::RemoveImage { .. } => 4,
+            Self::PullImage { .. } => 5,
+            Self::BuildImage { .. } => 6,
+            Self::CreateNetwork(_) => 7,
+            Self::CreateVolume(_) => 8,
+            Self::CreateContainer(_) => 9,
+            Self::StartContainer { .. } | Self::UnpauseContainer { .. } => 10,
+            Self::Await { .. } => 11,
+        }
+    }
+
+    /// Name of what it acts on; for `Await` the names.
+    pub fn object(&self) -> String {
+        match self {
+            Self::PullImage { reference, .. }
+            | Self::BuildImage { reference, .. }
+            | Self::RemoveImage { reference } => reference.clone(),
+            Self::CreateNetwork(spec) => spec.name.clone(),
+            Self::CreateVolume(spec) => spec.name.clone(),
+            Self::CreateContainer(spec) => spec.record.name.clone(),
+            Self::RemoveNetwork { network } => network.clone(),
+            Self::RemoveVolume { volume } => volume.clone(),
+            Self::StartContainer { container }
+            | Self::StopContainer { container, .. }
+            | Self::KillContainer { container, .. }
+            | Self::PauseContainer { container }
+            | Self::UnpauseContainer { container }
+            | Self::RemoveContainer { container, .. } => container.clone(),
+            Self::Await { containers, .. } => containers.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+        }
+    }
+}

@@ -44,6 +44,10 @@ pub struct Container {
     pub state: State,
     /// Somebody asked for it to be stopped since its last start.
     pub stopped_by_request: bool,
+    /// It ended because the host went down; stays set until it is started again.
+    pub lost_in_reboot: bool,
+    /// Last signal sent by `kill`, so that one request does not send it twice.
+    pub signalled: Option<Timestamp>,
     pub history: restart::History,
     /// Anonymous volumes by their target.
     pub anonymous: BTreeMap<String, String>,
@@ -115,7 +119,7 @@ pub struct Record {
     pub sharing: Vec<Sharing>,
     pub depends_on: BTreeMap<String, Dependency>,
     pub restart: restart::Policy,
-    /// `None`: the image's, then SIGTERM.
+    /// `None`: the image's, then SIGTERM. The engine fills the image's in at creation, as the image may go.
     pub stop_signal: Option<String>,
     pub stop_grace: Duration,
     /// A healthcheck set by the stack; `None`: the image decides.
@@ -279,5 +283,16 @@ impl Default for Host {
         };
         let pools = (18..=31).map(|second| cut(172, second)).chain([cut(192, 168)]).collect();
         Self { pools, routes: Vec::new(), ports: Vec::new(), ephemeral: (32768, 60999) }
+    }
+}
+
+impl DependencyCondition {
+    /// As Compose files write it.
+    pub fn compose_name(self) -> &'static str {
+        match self {
+            Self::Started => "service_started",
+            Self::Healthy => "service_healthy",
+            Self::CompletedSuccessfully => "service_completed_successfully",
+        }
     }
 }

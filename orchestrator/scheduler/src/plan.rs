@@ -66,16 +66,14 @@ pub enum Reason {
     ScaledDown,
     /// The verb says so.
     Requested,
-    /// A dependent wants the condition.
+    /// These services start only then.
     Condition {
-        dependent: String,
+        dependents: Vec<String>,
     },
     /// Its restart policy says so.
     RestartPolicy {
         attempt: u32,
     },
-    /// A step before this one needs it so.
-    Replaced,
 }
 
 impl Plan {

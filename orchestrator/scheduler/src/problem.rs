@@ -66,10 +66,6 @@ pub enum Problem {
         network: String,
         project: String,
     },
-    VolumeOwned {
-        volume: String,
-        project: String,
-    },
     /// The network must be made anew, but these do not belong to the stack.
     NetworkInUse {
         network: String,
@@ -130,6 +126,11 @@ pub enum Note {
     VolumeKept {
         volume: String,
     },
+    /// Another project made it, and the stack does not call it external; it is shared all the same.
+    VolumeOwned {
+        volume: String,
+        project: String,
+    },
     NetworkKept {
         network: String,
         holders: BTreeSet<String>,
@@ -183,9 +184,6 @@ impl fmt::Display for Problem {
             Self::NetworkOwned { network, project } => {
                 write!(f, "network \"{network}\" belongs to project \"{project}\"; declare it external to share it")
             }
-            Self::VolumeOwned { volume, project } => {
-                write!(f, "volume \"{volume}\" belongs to project \"{project}\"; declare it external to share it")
-            }
             Self::NetworkInUse { network, holders } => {
                 write!(f, "network \"{network}\" has changed and cannot be made anew while in use by {}", List(holders))
             }
@@ -224,6 +222,9 @@ impl fmt::Display for Note {
             }
             Self::VolumeKept { volume } => {
                 write!(f, "volume \"{volume}\" has changed in the stack; it keeps its settings and its data")
+            }
+            Self::VolumeOwned { volume, project } => {
+                write!(f, "volume \"{volume}\" was made by project \"{project}\"; declare it external to say so")
             }
             Self::NetworkKept { network, holders } => {
                 write!(f, "network \"{network}\" stays, in use by {}", List(holders))

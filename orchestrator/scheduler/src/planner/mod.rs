@@ -1,12 +1,103 @@
-//! Owns the planner.
+//! Owns the planner: which verb leads to which fate of each container, network, volume and image. One file per decision;
+//! each writes into the [`draft::Draft`]. The order of steps is `assemble`'s alone.
+//!
+//! Must not know how long anything takes, nor the outcome of a pull or build: where the next decision depends on one,
+//! the plan ends there and is made again afterwards.
+
+mod addresses;
+mod assemble;
+mod converge;
+mod draft;
+mod follow;
+mod images;
+mod lifecycle;
+mod networks;
+mod published;
+mod spec;
+mod subject;
+mod supervise;
+mod teardown;
+mod volumes;
+
+use std::collections::BTreeSet;
 
 use crate::desired::Desired;
+use crate::graph::ServiceGraph;
 use crate::observed::Observed;
 use crate::plan::Plan;
-use crate::request::Request;
+use crate::problem::Problem;
+use crate::request::{Request, Services, Verb};
 use crate::time::Timestamp;
+use converge::Goal;
+use draft::Draft;
+pub(crate) use lifecycle::ends_container;
+
+/// What every decision looks at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) desired: &'a Desired,
+    pub(crate) observed: &'a Observed,
+    pub(crate) request: &'a Request,
+    pub(crate) now: Timestamp,
+    pub(crate) graph: &'a ServiceGraph,
+}
 
 /// The difference between what is desired and what is, under what is asked.
-pub fn plan(_desired: &Desired, _observed: &Observed, _request: &Request, _now: Timestamp) -> Plan {
-    todo!()
+///
+/// Total and pure: the same input gives the same plan to the byte. Carry it out, observe, and plan again until it is
+/// empty: then the request is fulfilled. A plan with problems must not be carried out.
+pub fn plan(desired: &Desired, observed: &Observed, request: &Request, now: Timestamp) -> Plan {
+    let graph = ServiceGraph::new(&desired.stack.services, observed);
+    let context = Context { desired, observed, request, now, graph: &graph };
+    let mut draft = Draft::default();
+    for services in &graph.cycles {
+        draft.problem(Problem::Cycle { services: services.clone() });
+    }
+    match &request.verb {
+        Verb::Up(up) => converge::plan(context, &mut draft, Goal::up(up)),
+        Verb::Create(create) => converge::plan(context, &mut draft, Goal::create(create)),
+        Verb::Scale(scale) => converge::plan(context, &mut draft, Goal::scale(scale)),
+        Verb::Run(run) => converge::plan(context, &mut draft, Goal::run(run)),
+        Verb::Down(down) => teardown::down(context, &mut draft, down),
+        Verb::Remove(remove) => teardown::remove(context, &mut draft, remove),
+        Verb::Start(start) => lifecycle::start(context, &mut draft, start),
+        Verb::Stop(stop) => lifecycle::stop(context, &mut draft, stop),
+        Verb::Restart(restart) => lifecycle::restart(context, &mut draft, restart),
+        Verb::Kill(kill) => lifecycle::kill(context, &mut draft, kill),
+        Verb::Pause(services) => lifecycle::pause(context, &mut draft, services),
+        Verb::Unpause(services) => lifecycle::unpause(context, &mut draft, services),
+        Verb::Pull(pull) => images::pull(context, &mut draft, pull),
+        Verb::Build(build) => images::build(context, &mut draft, build),
+        Verb::Supervise => supervise::plan(context, &mut draft),
+    }
+    draft.finish(&desired.stack.name)
+}
+
+impl Context<'_> {
+    /// The named services, or all that the stack or the records know. Unknown names are problems.
+    fn selected(&self, draft: &mut Draft, services: &Services) -> BTreeSet<String> {
+        let known: BTreeSet<&String> =
+            self.desired.stack.services.keys().chain(&self.desired.stack.inactive).chain(self.recorded()).collect();
+        if services.is_empty() {
+            return known.into_iter().cloned().collect();
+        }
+        let (found, unknown): (BTreeSet<String>, BTreeSet<String>) =
+            services.iter().cloned().partition(|service| known.contains(service));
+        for service in unknown {
+            draft.problem(Problem::UnknownService { service });
+        }
+        found
+    }
+
+    fn recorded(&self) -> impl Iterator<Item = &String> {
+        self.observed.containers.values().map(|container| &container.record.service)
+    }
+
+    /// The stack's files say nothing of this service; inactive ones are known.
+    fn is_orphan(&self, service: &str) -> bool {
+        let stack = &self.desired.stack;
+        !self.desired.is_unknown()
+            && !stack.services.contains_key(service)
+            && !stack.inactive.iter().any(|inactive| inactive == service)
+    }
 }

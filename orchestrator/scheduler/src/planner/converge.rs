@@ -1,0 +1,273 @@
+//! Owns the verbs that bring what exists to what is desired: up, create, scale, and the dependencies of run.
+//!
+//! The routine is a sequence: which services are meant, what each of their containers is worth, who is drawn in by that,
+//! what must be made or had for it; `assemble` puts it in order.
+
+mod classify;
+mod goal;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hoist_spec::model::Service;
+
+use crate::action::ContainerSpec;
+use crate::observed::DependencyCondition;
+use crate::plan::Reason;
+use crate::planner::addresses::{self, Making};
+use crate::planner::assemble::{Decisions, assemble};
+use crate::planner::draft::Draft;
+use crate::planner::follow::follow;
+use crate::planner::images::{self, Need};
+use crate::planner::networks::{self, Origin, Places};
+use crate::planner::spec::{self, Parts};
+use crate::planner::subject::{self, Fate, Subject, Subjects};
+use crate::planner::{Context, published, volumes};
+use crate::problem::{Note, Problem};
+
+pub(crate) use goal::Goal;
+
+pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) {
+    let oneoff = goal.oneoff(context, draft);
+    let mut scope = goal.scope(context, draft);
+    let needs = needs(context, &goal, &scope, oneoff.as_ref());
+    let deferred = deferred(context, draft, &needs);
+    let remake = if goal.no_recreate || !deferred.is_empty() { BTreeSet::new() } else { remake(context, &mut scope) };
+    let needs = if remake.is_empty() { needs } else { self::needs(context, &goal, &scope, oneoff.as_ref()) };
+
+    let mut subjects = subject::existing(context.observed);
+    let pass = classify::Pass { context, goal: &goal, needs: &needs, deferred: &deferred, remake: &remake };
+    for service in &scope {
+        pass.service(draft, &mut subjects, service);
+    }
+    if let Some(oneoff) = &oneoff {
+        subjects.entry(oneoff.name.clone()).or_insert_with(|| oneoff.subject());
+    }
+    orphans(context, draft, &goal, &mut subjects);
+    if goal.start {
+        follow(context, &mut subjects, &scope, !goal.no_deps);
+    }
+
+    let service_of = |subject: &Subject<'_>| match &oneoff {
+        Some(oneoff) if oneoff.name == subject.name => Some(&oneoff.service),
+        _ => context.desired.stack.services.get(&subject.service),
+    };
+    let definitions: Vec<&Service> = scope
+        .iter()
+        .filter_map(|key| context.desired.stack.services.get(key))
+        .chain(oneoff.as_ref().map(|oneoff| &oneoff.service))
+        .collect();
+    let network_keys: BTreeSet<&String> = definitions.iter().flat_map(|service| service.networks.keys()).collect();
+    let volume_keys: BTreeSet<&String> = definitions.iter().flat_map(|service| volumes::keys(service)).collect();
+    let places = networks::decide(context, draft, &network_keys, &remake);
+    let new_volumes = volumes::decide(context, draft, &volume_keys);
+    let making: Vec<Making<'_>> = subjects
+        .values()
+        .filter(|subject| subject.fate.makes())
+        .filter_map(|subject| Some(Making { subject, service: service_of(subject)? }))
+        .collect();
+    check(context, draft, &needs, &subjects, &making);
+    let specs = specs(context, draft, &goal, &needs, &subjects, &making, &places);
+
+    let mut images = BTreeMap::new();
+    for (service, (reference, need)) in &needs {
+        let wanted = matches!(need, Need::Refresh { .. }) || making.iter().any(|made| made.subject.service == *service);
+        if let Some(step) = need.step().filter(|_| wanted) {
+            images.entry(reference.clone()).or_insert(step);
+        }
+    }
+    let mut decisions = Decisions::new(context.observed, context.graph, subjects);
+    decisions.specs = specs;
+    decisions.images = images;
+    decisions.new_volumes = new_volumes;
+    decisions.timeout = goal.timeout;
+    if goal.wait {
+        decisions.wait = scope.difference(&deferred).cloned().collect();
+    }
+    network_steps(context, draft, &goal, places, &mut decisions);
+    assemble(draft, decisions);
+}
+
+/// By service: the image's reference and how it is come by.
+pub(crate) type Needs = BTreeMap<String, (String, Need)>;
+
+fn needs(context: Context<'_>, goal: &Goal<'_>, scope: &BTreeSet<String>, oneoff: Option<&goal::Oneoff>) -> Needs {
+    let services = context.desired.stack.services.iter();
+    services
+        .filter(|(key, _)| scope.contains(*key) || oneoff.is_some_and(|oneoff| oneoff.key == **key))
+        .map(|(key, service)| {
+            let reference = crate::names::image_reference(&context.desired.stack.name, key, service);
+            (key.clone(), (reference, images::need(context, key, service, goal.fetching)))
+        })
+        .collect()
+}
+
+/// Services whose containers are decided on only when their image, or that of a service they need, has been fetched.
+fn deferred(context: Context<'_>, draft: &mut Draft, needs: &Needs) -> BTreeSet<String> {
+    let mut waiting = BTreeSet::new();
+    for service in needs.iter().filter(|(_, (_, need))| matches!(need, Need::Refresh { .. })).map(|(key, _)| key) {
+        let containers: BTreeSet<String> = context
+            .observed
+            .containers
+            .values()
+            .filter(|container| container.record.service == *service && !container.record.oneoff)
+            .map(|container| container.record.name.clone())
+            .collect();
+        if !containers.is_empty() {
+            draft.note(Note::ReplacedIfImageChanges { service: service.clone(), containers });
+            waiting.insert(service.clone());
+        }
+    }
+    context.graph.dependents(&waiting, |_| true)
+}
+
+/// Changed networks of the services in scope. Who else of the stack is on one of them is drawn into scope.
+fn remake(context: Context<'_>, scope: &mut BTreeSet<String>) -> BTreeSet<String> {
+    let changed = networks::changed(context);
+    let stack = &context.desired.stack;
+    let mut remake = BTreeSet::new();
+    loop {
+        let keys = scope.iter().filter_map(|key| stack.services.get(key)).flat_map(|service| service.networks.keys());
+        let names: BTreeSet<String> = keys
+            .filter_map(|key| stack.networks.get(key))
+            .filter(|network| changed.contains(&network.name))
+            .map(|network| network.name.clone())
+            .collect();
+        let drawn: BTreeSet<String> = names
+            .iter()
+            .flat_map(|network| networks::attached_services(context, network))
+            .filter(|service| stack.services.contains_key(*service))
+            .cloned()
+            .collect();
+        let grown = !names.is_subset(&remake) || !drawn.is_subset(scope);
+        remake.extend(names);
+        scope.extend(drawn);
+        if !grown {
+            return remake;
+        }
+    }
+}
+
+fn orphans(context: Context<'_>, draft: &mut Draft, goal: &Goal<'_>, subjects: &mut Subjects<'_>) {
+    let here = context.desired.working_dir.display().to_string();
+    let mut left = BTreeSet::new();
+    let mut elsewhere: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for subject in subjects.values_mut() {
+        let Some(container) = subject.observed.filter(|_| !subject.oneoff && context.is_orphan(&subject.service))
+        else {
+            continue;
+        };
+        let origin = &container.record.working_dir;
+        if !origin.is_empty() && *origin != here {
+            elsewhere.entry(origin.clone()).or_default().insert(subject.name.clone());
+        } else if goal.remove_orphans {
+            subject.fate = Fate::Remove { why: Reason::Orphan, anonymous_volumes: false };
+        } else {
+            left.insert(subject.name.clone());
+        }
+    }
+    for (working_dir, containers) in elsewhere {
+        draft.note(Note::OtherOrigin { containers, working_dir });
+    }
+    if !left.is_empty() {
+        draft.note(Note::Orphans { containers: left });
+    }
+}
+
+/// What would make the new containers impossible, found before anything is touched.
+fn check(context: Context<'_>, draft: &mut Draft, needs: &Needs, subjects: &Subjects<'_>, making: &[Making<'_>]) {
+    for Making { subject, .. } in making {
+        if let Some((reference, Need::Unavailable)) = needs.get(&subject.service) {
+            draft.problem(Problem::ImageMissing { service: subject.service.clone(), reference: reference.clone() });
+        }
+        if let Some(project) = context.observed.foreign_containers.get(&subject.name) {
+            let (service, name, project) = (subject.service.clone(), subject.name.clone(), project.clone());
+            draft.problem(Problem::NameTaken { service, name, project });
+        }
+    }
+    for subject in subjects.values().filter(|subject| subject.fate.starts()) {
+        for (dependency, edge) in context.graph.direct(&subject.service) {
+            let healthy = edge.condition == DependencyCondition::Healthy && edge.required;
+            if healthy && lacks_healthcheck(context, needs, dependency) {
+                let (service, dependent) = (dependency.clone(), subject.service.clone());
+                draft.problem(Problem::NoHealthcheck { service, dependent });
+            }
+        }
+    }
+}
+
+/// Known to have none; an image that is not there yet may bring one.
+fn lacks_healthcheck(context: Context<'_>, needs: &Needs, service: &str) -> bool {
+    let Some(definition) = context.desired.stack.services.get(service) else { return false };
+    match (spec::has_healthcheck(definition), needs.get(service)) {
+        (Some(has), _) => !has,
+        (None, Some((reference, Need::Stored { .. }))) => {
+            context.observed.images.get(reference).is_some_and(|image| !image.has_healthcheck)
+        }
+        (None, _) => false,
+    }
+}
+
+fn specs(
+    context: Context<'_>,
+    draft: &mut Draft,
+    goal: &Goal<'_>,
+    needs: &Needs,
+    subjects: &Subjects<'_>,
+    making: &[Making<'_>],
+    places: &Places,
+) -> BTreeMap<String, ContainerSpec> {
+    let addresses = addresses::decide(context, draft, subjects, making, places);
+    let mut ports = published::decide(context, draft, subjects, making);
+    let mut specs = BTreeMap::new();
+    for Making { subject, service } in making {
+        let Some((_, need)) = needs.get(&subject.service) else { continue };
+        let aliases = if subject.oneoff && !goal.use_aliases() { Vec::new() } else { vec![subject.service.clone()] };
+        let inherited = subject.observed.filter(|_| !goal.renews(&subject.service)).map(|old| old.anonymous.clone());
+        let parts = Parts {
+            desired: context.desired,
+            subject,
+            service,
+            image: need.source(),
+            networks: addresses::attachments(&subject.name, &aliases, service, places, &addresses),
+            ports: ports.remove(&subject.name).unwrap_or_default(),
+            sharing: spec::sharing(context, draft, subjects, &subject.service, service),
+            inherited: inherited.unwrap_or_default(),
+        };
+        specs.insert(subject.name.clone(), spec::container(parts));
+    }
+    specs
+}
+
+fn network_steps(
+    context: Context<'_>,
+    draft: &mut Draft,
+    goal: &Goal<'_>,
+    places: Places,
+    decisions: &mut Decisions<'_>,
+) {
+    for place in places.into_values() {
+        match place.origin {
+            Origin::Existing => {}
+            Origin::Missing(spec) => decisions.new_networks.push((*spec, Reason::Missing)),
+            Origin::Changed(spec) => {
+                let holders = networks::holders(context, &place.name, &decisions.subjects);
+                if !holders.is_empty() {
+                    draft.problem(Problem::NetworkInUse { network: place.name.clone(), holders });
+                }
+                let why = Reason::ConfigChanged { fields: Vec::new() };
+                decisions.old_networks.push((place.name, why.clone()));
+                decisions.new_networks.push((*spec, why));
+            }
+        }
+    }
+    if !goal.remove_orphans {
+        return;
+    }
+    let stack = &context.desired.stack;
+    for network in context.observed.networks.values().filter(|network| network.project == stack.name) {
+        let wanted = stack.networks.values().any(|wanted| wanted.name == network.name);
+        if !wanted && networks::holders(context, &network.name, &decisions.subjects).is_empty() {
+            decisions.old_networks.push((network.name.clone(), Reason::Orphan));
+        }
+    }
+}

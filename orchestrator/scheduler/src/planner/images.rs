@@ -1,0 +1,164 @@
+//! Owns which images must be had first, and whether what comes of it can replace containers.
+
+use std::collections::BTreeMap;
+
+use hoist_spec::model::{self, Service};
+
+use crate::action::{Action, ImageSource};
+use crate::names::image_reference;
+use crate::plan::Reason;
+use crate::planner::Context;
+use crate::planner::draft::Draft;
+use crate::problem::Problem;
+use crate::request::{Build, Pull, PullPolicy};
+
+/// What the command line says about fetching.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fetching {
+    pub(crate) build: bool,
+    pub(crate) no_build: bool,
+    pub(crate) pull: Option<PullPolicy>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Need {
+    /// In the store, and good.
+    Stored { id: String },
+    /// In the store under this id, and to be fetched again: the id may change.
+    Refresh { id: String, action: Action, why: Reason },
+    /// Not in the store.
+    Fetch { action: Action, why: Reason },
+    /// Not in the store, and it may not be fetched.
+    Unavailable,
+}
+
+impl Need {
+    pub(crate) fn source(&self) -> ImageSource {
+        match self {
+            Self::Stored { id } => ImageSource::Stored { id: id.clone() },
+            Self::Refresh { .. } | Self::Fetch { .. } | Self::Unavailable => ImageSource::Fetched,
+        }
+    }
+
+    pub(crate) fn step(&self) -> Option<(Action, Reason)> {
+        match self {
+            Self::Refresh { action, why, .. } | Self::Fetch { action, why } => Some((action.clone(), why.clone())),
+            Self::Stored { .. } | Self::Unavailable => None,
+        }
+    }
+}
+
+/// How the image of a service is come by.
+pub(crate) fn need(context: Context<'_>, key: &str, service: &Service, fetching: Fetching) -> Need {
+    let reference = image_reference(&context.desired.stack.name, key, service);
+    let stored = context.observed.images.get(&reference);
+    let policy = fetching.pull.map_or(service.pull_policy, |policy| {
+        Some(match policy {
+            PullPolicy::Always => model::PullPolicy::Always,
+            PullPolicy::Missing => model::PullPolicy::Missing,
+            PullPolicy::Never => model::PullPolicy::Never,
+        })
+    });
+    // A pull policy in the file beside a build section prefers the registry; one on the command line does not.
+    let registry_first = service.image.is_some()
+        && matches!(
+            service.pull_policy,
+            Some(model::PullPolicy::Always | model::PullPolicy::Missing | model::PullPolicy::Every(_))
+        );
+    let build = service.build.as_ref().filter(|_| fetching.build || fetching.no_build || !registry_first);
+    let step =
+        build.map_or_else(|| pull_step(&reference, service), |build| build_step(&reference, key, service, build));
+    let Some(image) = stored else {
+        let allowed = if build.is_some() { !fetching.no_build } else { policy != Some(model::PullPolicy::Never) };
+        return if allowed { Need::Fetch { action: step, why: Reason::Missing } } else { Need::Unavailable };
+    };
+    let again = if build.is_some() {
+        !fetching.no_build && (fetching.build || policy == Some(model::PullPolicy::Build))
+    } else {
+        match policy {
+            Some(model::PullPolicy::Always) => true,
+            Some(model::PullPolicy::Every(age)) => image.refreshed.is_none_or(|last| context.now.since(last) >= age),
+            _ => false,
+        }
+    };
+    let id = image.id.clone();
+    if again && !is_fresh(context, &reference) {
+        Need::Refresh { id, action: step, why: Reason::Forced }
+    } else {
+        Need::Stored { id }
+    }
+}
+
+/// Pulled or built by this very request.
+fn is_fresh(context: Context<'_>, reference: &str) -> bool {
+    let image = context.observed.images.get(reference);
+    context.request.refreshed.contains(reference)
+        || image.and_then(|image| image.refreshed).is_some_and(|last| last >= context.request.at)
+}
+
+fn pull_step(reference: &str, service: &Service) -> Action {
+    Action::PullImage { reference: reference.to_owned(), platform: service.platform.clone().unwrap_or_default() }
+}
+
+fn build_step(reference: &str, key: &str, service: &Service, build: &model::Build) -> Action {
+    Action::BuildImage {
+        reference: reference.to_owned(),
+        service: key.to_owned(),
+        build: Box::new(build.clone()),
+        platform: service.platform.clone().unwrap_or_default(),
+    }
+}
+
+/// `hoist pull`.
+pub(crate) fn pull(context: Context<'_>, draft: &mut Draft, pull: &Pull) {
+    let mut services = context.selected(draft, &pull.services);
+    if pull.include_deps {
+        services = context.graph.closure(&services);
+    }
+    let mut steps = BTreeMap::new();
+    for (key, service) in context.desired.stack.services.iter().filter(|(key, _)| services.contains(*key)) {
+        let skipped = service.image.is_none() || (pull.ignore_buildable && service.build.is_some());
+        let reference = image_reference(&context.desired.stack.name, key, service);
+        let present = context.observed.images.contains_key(&reference);
+        let enough = match pull.policy {
+            Some(PullPolicy::Never) => true,
+            Some(PullPolicy::Missing) => present,
+            Some(PullPolicy::Always) | None => false,
+        };
+        if !skipped && !enough && !(present && is_fresh(context, &reference)) {
+            steps.entry(reference.clone()).or_insert_with(|| pull_step(&reference, service));
+        }
+    }
+    for action in steps.into_values() {
+        draft.step(action, Reason::Requested);
+    }
+}
+
+/// `hoist build`.
+pub(crate) fn build(context: Context<'_>, draft: &mut Draft, build: &Build) {
+    let mut services = context.selected(draft, &build.services);
+    if build.with_dependencies {
+        services = context.graph.closure(&services);
+    }
+    let mut steps = BTreeMap::new();
+    for (key, service) in context.desired.stack.services.iter().filter(|(key, _)| services.contains(*key)) {
+        let Some(section) = &service.build else {
+            if build.services.contains(key) {
+                draft.problem(Problem::NotBuildable { service: key.clone() });
+            }
+            continue;
+        };
+        let reference = image_reference(&context.desired.stack.name, key, service);
+        if context.observed.images.contains_key(&reference) && is_fresh(context, &reference) {
+            continue;
+        }
+        let mut section = section.clone();
+        section.no_cache |= build.no_cache;
+        section.pull |= build.pull;
+        section.args.extend(build.args.clone());
+        steps.entry(reference.clone()).or_insert_with(|| build_step(&reference, key, service, &section));
+    }
+    for action in steps.into_values() {
+        draft.step(action, Reason::Requested);
+    }
+}

@@ -1,0 +1,233 @@
+//! Owns which networks must be there, and their subnets. A changed network is made anew together with the containers
+//! on it, since addresses and isolation hang on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use hoist_spec::model;
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::action::NetworkSpec;
+use crate::digest::network_hash;
+use crate::ipam;
+use crate::observed::Network;
+use crate::planner::Context;
+use crate::planner::assemble::is_attached;
+use crate::planner::draft::Draft;
+use crate::planner::subject::Subjects;
+use crate::problem::Problem;
+
+/// A network as it will be, by what a container needs to know of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) subnet: Ipv4Net,
+    pub(crate) gateway: Ipv4Addr,
+    pub(crate) range: Ipv4Net,
+    pub(crate) reserved: BTreeSet<Ipv4Addr>,
+    pub(crate) internal: bool,
+    /// Addresses held by other projects.
+    pub(crate) foreign: BTreeMap<Ipv4Addr, String>,
+    pub(crate) origin: Origin,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Origin {
+    Existing,
+    Missing(Box<NetworkSpec>),
+    Changed(Box<NetworkSpec>),
+}
+
+/// By key in the stack. Keys with a problem have no place.
+pub(crate) type Places = BTreeMap<String, Place>;
+
+/// Names of the project's networks that differ from what the stack says now.
+pub(crate) fn changed(context: Context<'_>) -> BTreeSet<String> {
+    let stack = &context.desired.stack;
+    let own = stack.networks.values().filter(|network| !network.external);
+    own.filter(|network| {
+        let existing = context.observed.networks.get(&network.name);
+        existing.is_some_and(|found| found.project == stack.name && found.config_hash != network_hash(network))
+    })
+    .map(|network| network.name.clone())
+    .collect()
+}
+
+/// Services of the stack with a container on the network.
+pub(crate) fn attached_services<'a>(context: Context<'a>, network: &'a str) -> impl Iterator<Item = &'a String> {
+    let containers = context.observed.containers.values().filter(move |container| is_attached(container, network));
+    containers.map(|container| &container.record.service)
+}
+
+/// Places for the keys; `remake` holds the names of existing networks to make anew.
+pub(crate) fn decide(
+    context: Context<'_>,
+    draft: &mut Draft,
+    keys: &BTreeSet<&String>,
+    remake: &BTreeSet<String>,
+) -> Places {
+    let stack = &context.desired.stack;
+    let mut used = subnets_in_use(context, keys, remake);
+    let mut places = Places::new();
+    // What exists and what is fixed first, so that a free choice never takes what a later network needs.
+    let (fixed, free): (Vec<&String>, Vec<&String>) =
+        keys.iter().partition(|key| stack.networks.get(**key).is_some_and(|network| fixed_subnet(network).is_some()));
+    for key in fixed.into_iter().chain(free) {
+        let Some(network) = stack.networks.get(key) else { continue };
+        let existing = context.observed.networks.get(&network.name);
+        let place = match existing {
+            Some(found) if network.external => Some(Place::existing(found)),
+            None if network.external => {
+                draft.problem(Problem::ExternalNetworkMissing { network: network.name.clone() });
+                None
+            }
+            Some(found) if found.project != stack.name => {
+                let (network, project) = (network.name.clone(), found.project.clone());
+                draft.problem(Problem::NetworkOwned { network, project });
+                None
+            }
+            Some(found) if !remake.contains(&network.name) => Some(Place::existing(found)),
+            found => new_place(context, draft, key, network, found, &mut used),
+        };
+        places.extend(place.map(|place| (key.clone(), place)));
+    }
+    places
+}
+
+/// Nets that a new subnet must not overlap with, and who has them.
+fn subnets_in_use(
+    context: Context<'_>,
+    keys: &BTreeSet<&String>,
+    remake: &BTreeSet<String>,
+) -> Vec<(Ipv4Net, Option<String>)> {
+    let stack = &context.desired.stack;
+    let going = |name: &String| {
+        remake.contains(name) && keys.iter().any(|key| stack.networks.get(*key).is_some_and(|n| n.name == *name))
+    };
+    let networks = context.observed.networks.values().filter(|network| !going(&network.name));
+    networks
+        .map(|network| (network.subnet, Some(network.name.clone())))
+        .chain(context.observed.host.routes.iter().map(|route| (*route, None)))
+        .collect()
+}
+
+fn new_place(
+    context: Context<'_>,
+    draft: &mut Draft,
+    key: &str,
+    network: &model::Network,
+    old: Option<&Network>,
+    used: &mut Vec<(Ipv4Net, Option<String>)>,
+) -> Option<Place> {
+    let subnet = choose_subnet(context, draft, network, old, used)?;
+    used.push((subnet, Some(network.name.clone())));
+    let pool = network.ipam.iter().find(|pool| matches!(pool.subnet, Some(IpNet::V4(_))));
+    let pool = pool.or_else(|| network.ipam.iter().find(|pool| pool.subnet.is_none()));
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    };
+    let gateway = pool.and_then(|pool| pool.gateway.as_ref().and_then(v4)).unwrap_or_else(|| ipam::first_host(subnet));
+    let range = pool.and_then(|pool| pool.ip_range).and_then(|range| match range {
+        IpNet::V4(range) => Some(range),
+        IpNet::V6(_) => None,
+    });
+    let range = range.unwrap_or(subnet);
+    for (cause, wrong) in [
+        (format!("gateway {gateway} is not an address of subnet {subnet}"), !ipam::is_host(subnet, gateway)),
+        (format!("ip_range {range} is not part of subnet {subnet}"), !subnet.contains(&range)),
+        (format!("subnet {subnet} has no room for containers"), subnet.prefix_len() > 30),
+    ] {
+        if wrong {
+            draft.problem(Problem::SubnetUnusable { network: network.name.clone(), cause });
+            return None;
+        }
+    }
+    let reserved: BTreeSet<Ipv4Addr> =
+        pool.iter().flat_map(|pool| pool.aux_addresses.values()).filter_map(v4).collect();
+    let spec = Box::new(NetworkSpec {
+        name: network.name.clone(),
+        project: context.desired.stack.name.clone(),
+        key: key.to_owned(),
+        config_hash: network_hash(network),
+        subnet,
+        gateway,
+        range,
+        reserved: reserved.clone(),
+        internal: network.internal,
+        driver_opts: network.driver_opts.clone(),
+        labels: network.labels.clone(),
+    });
+    Some(Place {
+        name: network.name.clone(),
+        subnet,
+        gateway,
+        range,
+        reserved,
+        internal: network.internal,
+        foreign: BTreeMap::new(),
+        origin: if old.is_some() { Origin::Changed(spec) } else { Origin::Missing(spec) },
+    })
+}
+
+fn choose_subnet(
+    context: Context<'_>,
+    draft: &mut Draft,
+    network: &model::Network,
+    old: Option<&Network>,
+    used: &[(Ipv4Net, Option<String>)],
+) -> Option<Ipv4Net> {
+    let free = |subnet: Ipv4Net| !used.iter().any(|(other, _)| ipam::overlaps(subnet, *other));
+    if let Some(subnet) = fixed_subnet(network) {
+        // A route to it may be the very reason for the choice; another network on it never works.
+        let holder = used.iter().find(|(other, holder)| holder.is_some() && ipam::overlaps(subnet, *other));
+        if let Some((other, Some(name))) = holder {
+            let holder = format!("network \"{name}\" ({other})");
+            draft.problem(Problem::SubnetTaken { network: network.name.clone(), subnet, holder });
+            return None;
+        }
+        return Some(subnet);
+    }
+    // Made anew for another reason: containers keep their addresses.
+    if let Some(old) = old.filter(|old| free(old.subnet)) {
+        return Some(old.subnet);
+    }
+    let nets: Vec<Ipv4Net> = used.iter().map(|(net, _)| *net).collect();
+    let found = ipam::free_subnet(&context.observed.host.pools, &nets);
+    if found.is_none() {
+        draft.problem(Problem::PoolExhausted { network: network.name.clone() });
+    }
+    found
+}
+
+fn fixed_subnet(network: &model::Network) -> Option<Ipv4Net> {
+    network.ipam.iter().find_map(|pool| match pool.subnet {
+        Some(IpNet::V4(subnet)) => Some(subnet.trunc()),
+        _ => None,
+    })
+}
+
+impl Place {
+    fn existing(network: &Network) -> Self {
+        Self {
+            name: network.name.clone(),
+            subnet: network.subnet,
+            gateway: network.gateway,
+            range: network.range,
+            reserved: network.reserved.clone(),
+            internal: network.internal,
+            foreign: network.foreign.clone(),
+            origin: Origin::Existing,
+        }
+    }
+}
+
+/// Who is still attached once the plan is carried out.
+pub(crate) fn holders(context: Context<'_>, network: &str, subjects: &Subjects<'_>) -> BTreeSet<String> {
+    let foreign = context.observed.networks.get(network).into_iter().flat_map(|network| network.foreign.values());
+    let own = context.observed.containers.values().filter(|container| {
+        let goes = subjects.get(&container.record.name).is_some_and(|subject| subject.fate.removes());
+        is_attached(container, network) && !goes
+    });
+    own.map(|container| &container.record.name).chain(foreign).cloned().collect()
+}
