@@ -48,14 +48,20 @@ fn dependencies(name: &str) -> BTreeSet<String> {
     let manifest = text(format!("orchestrator/{name}/Cargo.toml"));
     let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
     let section = section.split("\n[").next().unwrap_or_default();
-    section.lines().filter_map(|line| Some(line.split(['=', '.', ' ']).next()?.trim().to_owned())).filter(|word| !word.is_empty() && !word.starts_with('#')).collect()
+    section
+        .lines()
+        .filter_map(|line| Some(line.split(['=', '.', ' ']).next()?.trim().to_owned()))
+        .filter(|word| !word.is_empty() && !word.starts_with('#'))
+        .collect()
 }
 
 #[test]
 fn crates_know_only_what_they_may() {
     for name in CRATES {
-        let ours: BTreeSet<String> =
-            dependencies(name).into_iter().filter_map(|dependency| Some(dependency.strip_prefix("hoist-")?.to_owned())).collect();
+        let ours: BTreeSet<String> = dependencies(name)
+            .into_iter()
+            .filter_map(|dependency| Some(dependency.strip_prefix("hoist-")?.to_owned()))
+            .collect();
         let allowed: BTreeSet<String> = may_know(name).iter().map(|&other| other.to_owned()).collect();
         assert!(ours.is_subset(&allowed), "{name} knows {:?}", ours.difference(&allowed).collect::<Vec<_>>());
     }
@@ -106,7 +112,11 @@ fn every_file_says_what_it_owns() {
         let source = fs::read_to_string(&path).expect("read a source");
         assert!(source.starts_with("//!"), "{} has no head", path.display());
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        assert!(!["util", "utils", "common", "helpers", "misc", "manager"].contains(&name.as_str()), "{}: a name without an owner", path.display());
+        assert!(
+            !["util", "utils", "common", "helpers", "misc", "manager"].contains(&name.as_str()),
+            "{}: a name without an owner",
+            path.display()
+        );
     }
 }
 
@@ -124,7 +134,8 @@ fn nothing_is_left_for_later_in_the_code() {
 fn every_dependency_has_its_reason() {
     let reasons = text("docs/dependencies.md");
     let manifest = text("Cargo.toml");
-    let section = manifest.split("[workspace.dependencies]").nth(1).expect("the section").split("\n[").next().expect("its text");
+    let section =
+        manifest.split("[workspace.dependencies]").nth(1).expect("the section").split("\n[").next().expect("its text");
     for line in section.lines() {
         let Some((name, _)) = line.split_once('=') else { continue };
         let name = name.trim();
@@ -141,7 +152,9 @@ fn links_between_documents_lead_somewhere() {
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
         documents.insert(root().join(name), text(name));
     }
-    for entry in fs::read_dir(root().join("docs")).expect("docs").chain(fs::read_dir(root().join("docs/adr")).expect("docs/adr")) {
+    for entry in
+        fs::read_dir(root().join("docs")).expect("docs").chain(fs::read_dir(root().join("docs/adr")).expect("docs/adr"))
+    {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "md") {
             let source = fs::read_to_string(&path).expect("read a document");

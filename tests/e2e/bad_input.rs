@@ -125,3 +125,28 @@ fn a_dependency_that_never_turns_healthy_fails_the_up() {
         &["sick", "unhealthy"],
     );
 }
+
+#[test]
+fn a_socket_without_permission_is_named() {
+    let Some(world) = World::new("engine socket without permission") else { return };
+    world.busybox();
+    // Somebody else may reach the program and the folders, not the socket.
+    for folder in [&world.run_dir, &world.project] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder, mode).expect("open the folder");
+    }
+    let mut command = std::process::Command::new("setpriv");
+    let as_nobody = world.command(&["ls"]);
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(as_nobody.get_program())
+        .args(as_nobody.get_args());
+    for (name, value) in as_nobody.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let output = command.current_dir("/").output().expect("run setpriv");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("permission denied") && said.contains("hoist.sock"), "{said}");
+    world.finish();
+}
