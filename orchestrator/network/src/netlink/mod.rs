@@ -28,6 +28,9 @@ impl Connection {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut results: Vec<Option<io::Result<()>>> = messages.iter().map(|_| None).collect();
         let mut buffer = Vec::new();
         for (sequence, (flags, message)) in messages.into_iter().enumerate() {
