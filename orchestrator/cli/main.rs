@@ -1,2 +1,113 @@
-//! placeholder
-fn main() {}
+//! `hoist`: reads the command line, resolves it, and hands it to the one verb that was asked for.
+//!
+//! Owns the dispatch and the process: runtime, exit code. Must not know what any verb does.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod archive;
+mod args;
+mod attached;
+mod commands;
+mod containers;
+mod error;
+mod oneoff;
+mod project;
+mod render;
+mod settings;
+mod signals;
+mod streams;
+mod terminal;
+mod when;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::Parser;
+use hoist_spec::Env;
+
+use crate::args::{Cli, Command};
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+use crate::render::Ui;
+use crate::settings::{Output, Settings};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    // A variable that is not text cannot be used for interpolation, so it does not exist for us.
+    let env: Env =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let output = Output::resolve(&cli.global, &env);
+    let ui = Ui::new(*output.as_ref().unwrap_or(&Output::fallback(Some(&cli.global))));
+    let result = output.and_then(|_| {
+        let settings = Settings::resolve(&cli.global, env)?;
+        run(&Ctx { settings, ui }, &cli.command)
+    });
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            failure.report(ui);
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit.0)
+}
+
+/// Help and version are what was asked for; anything else is a mistake in the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody listening is no reason to fail.
+    let _ = error.print();
+    ExitCode::from(u8::from(error.use_stderr()))
+}
+
+fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
+    match command {
+        Command::Config(args) => commands::config::run(ctx, args),
+        Command::Version(args) => commands::version::run(ctx, args),
+        Command::Completion(args) => commands::completion::run(ctx, args),
+        Command::Engine(args) => commands::engine::run(ctx, args),
+        Command::Oci(args) => commands::oci::run(ctx, args),
+        Command::Up(args) => block_on(commands::up::run(ctx, args)),
+        Command::Down(args) => block_on(commands::down::run(ctx, args)),
+        Command::Plan(args) => block_on(commands::plan::run(ctx, args)),
+        Command::Ps(args) => block_on(commands::ps::run(ctx, args)),
+        Command::Logs(args) => block_on(commands::logs::run(ctx, args)),
+        Command::Exec(args) => block_on(commands::exec::run(ctx, args)),
+        Command::Run(args) => block_on(commands::run::run(ctx, args)),
+        Command::Build(args) => block_on(commands::build::run(ctx, args)),
+        Command::Pull(args) => block_on(commands::pull::run(ctx, args)),
+        Command::Images(args) => block_on(commands::images::run(ctx, args)),
+        Command::Create(args) => block_on(commands::create::run(ctx, args)),
+        Command::Start(args) => block_on(commands::start::run(ctx, args)),
+        Command::Stop(args) => block_on(commands::stop::run(ctx, args)),
+        Command::Restart(args) => block_on(commands::restart::run(ctx, args)),
+        Command::Kill(args) => block_on(commands::kill::run(ctx, args)),
+        Command::Rm(args) => block_on(commands::rm::run(ctx, args)),
+        Command::Scale(args) => block_on(commands::scale::run(ctx, args)),
+        Command::Pause(args) => block_on(commands::pause::run(ctx, args)),
+        Command::Unpause(args) => block_on(commands::unpause::run(ctx, args)),
+        Command::Top(args) => block_on(commands::top::run(ctx, args)),
+        Command::Port(args) => block_on(commands::port::run(ctx, args)),
+        Command::Cp(args) => block_on(commands::cp::run(ctx, args)),
+        Command::Events(args) => block_on(commands::events::run(ctx, args)),
+        Command::Ls(args) => block_on(commands::ls::run(ctx, args)),
+        Command::Wait(args) => block_on(commands::wait::run(ctx, args)),
+        Command::Attach(args) => block_on(commands::attach::run(ctx, args)),
+        Command::Stats(args) => block_on(commands::stats::run(ctx, args)),
+        Command::Image(command) => block_on(commands::image::run(ctx, command)),
+        Command::Rmi(args) => block_on(commands::image::rm::run(ctx, args)),
+        Command::Network(command) => block_on(commands::network::run(ctx, command)),
+        Command::Volume(command) => block_on(commands::volume::run(ctx, command)),
+    }
+}
+
+/// Runs a verb that talks to the engine, on this thread.
+fn block_on(work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from)?;
+    let result = runtime.block_on(work);
+    // Not by dropping it: that would wait for a read from standard input that may never end.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,129 @@
+//! Owns the way of a stack-level verb through the engine: the request with everything that travels beside the stack,
+//! the plan for a dry run, and the pump from the engine's events to the progress display.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult};
+use hoist_engine::client::{Client, JsonStream};
+use hoist_scheduler::{Services, Verb};
+use hoist_spec::Loaded;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+use crate::project::{self, Project};
+use crate::render::progress::Progress;
+use crate::signals::Interrupts;
+
+/// A request that may create containers: with secrets' values, build arguments and credentials.
+pub(crate) fn request(loaded: &Loaded, verb: Verb) -> Result<ApplyRequest> {
+    let mut variables = project::environment_values(loaded)?;
+    variables.extend(build_variables(loaded));
+    let auth = Client::credentials(references(loaded)).map_err(anyhow::Error::new)?;
+    Ok(ApplyRequest { variables, auth, ..bare(loaded, verb) })
+}
+
+/// A request about what exists; the stack may be known by its name alone.
+pub(crate) fn request_on(project: &Project, verb: Verb) -> ApplyRequest {
+    match &project.loaded {
+        Some(loaded) => bare(loaded, verb),
+        None => nothing_but(project.name.clone(), verb),
+    }
+}
+
+/// A request about a stack that the engine knows.
+pub(crate) fn on_name(project: &str, verb: Verb) -> ApplyRequest {
+    nothing_but(project.to_owned(), verb)
+}
+
+fn nothing_but(project: String, verb: Verb) -> ApplyRequest {
+    ApplyRequest {
+        stack: serde_json::Value::Null,
+        project,
+        verb,
+        wait_timeout: None,
+        attach: false,
+        remove: false,
+        project_dir: String::new(),
+        files: Vec::new(),
+        variables: BTreeMap::new(),
+        auth: BTreeMap::new(),
+    }
+}
+
+fn bare(loaded: &Loaded, verb: Verb) -> ApplyRequest {
+    ApplyRequest {
+        stack: hoist_spec::canonical::to_json(&loaded.stack),
+        project_dir: loaded.project_dir.display().to_string(),
+        files: loaded.files.iter().map(|file| file.display().to_string()).collect(),
+        ..nothing_but(loaded.stack.name.clone(), verb)
+    }
+}
+
+pub(crate) fn services(names: &[String]) -> Services {
+    names.iter().cloned().collect()
+}
+
+pub(crate) fn seconds(timeout: Option<u32>) -> Option<Duration> {
+    timeout.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+/// Values for build arguments that are named without one.
+fn build_variables(loaded: &Loaded) -> BTreeMap<String, String> {
+    let builds = loaded.stack.services.values().filter_map(|service| service.build.as_ref());
+    let bare = builds.flat_map(|build| build.args.iter()).filter(|(_, value)| value.is_none());
+    bare.filter_map(|(name, _)| Some((name.clone(), loaded.variables.get(name)?.clone()))).collect()
+}
+
+/// Images whose registries may be asked. Where a Dockerfile's base comes from is only known when it is read, so a
+/// build brings along the default registry.
+fn references(loaded: &Loaded) -> Vec<&str> {
+    let services = loaded.stack.services.values();
+    let base = services.clone().any(|service| service.build.is_some()).then_some("debian");
+    services.filter_map(|service| service.image.as_deref()).chain(base).collect()
+}
+
+/// Prints what the request would do.
+pub(crate) async fn dry_run(ctx: &Ctx, client: &Client, request: &ApplyRequest) -> Result<Exit> {
+    let plan = client.plan(request).await?;
+    ctx.ui.data(crate::render::plan::text(&plan, ctx.ui))?;
+    Ok(Exit::OK)
+}
+
+/// Does it, shows how it goes, and fails with what failed. On a dry run the plan is printed and nothing is done.
+pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResult> {
+    let client = ctx.client().await?;
+    if ctx.settings.dry_run {
+        dry_run(ctx, &client, request).await?;
+        return Ok(ApplyResult::default());
+    }
+    let mut interrupts = Interrupts::listen()?;
+    let mut stream = client.apply(request).await?;
+    let mut progress = Progress::new(ctx.ui);
+    let result = tokio::select! {
+        result = pump(&mut stream, &mut progress) => result?,
+        () = interrupts.next() => return Err(Failure::interrupted()),
+    };
+    progress.finish();
+    check(result)
+}
+
+async fn pump(stream: &mut JsonStream<ApplyEvent>, progress: &mut Progress) -> Result<ApplyResult> {
+    loop {
+        match stream.next().await? {
+            Some(ApplyEvent::Result(result)) => return Ok(result),
+            Some(event) => progress.event(&event),
+            None => return Err(lost()),
+        }
+    }
+}
+
+/// The engine went away in the middle.
+pub(crate) fn lost() -> Failure {
+    Failure::user("the engine closed the connection before the work was done")
+        .hint("call the same command again: it goes on where the work stopped")
+}
+
+pub(crate) fn check(result: ApplyResult) -> Result<ApplyResult> {
+    if result.code == 0 { Ok(result) } else { Err(Failure::apply(result)) }
+}

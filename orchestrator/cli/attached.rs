@@ -1,0 +1,295 @@
+//! Owns an attached `up`: the work and the logs at the same time, the end when containers exit, and what Ctrl-C does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, LogOptions, StackLogLine, StepState};
+use hoist_engine::client::{Client, JsonStream};
+use hoist_scheduler::{Kill, Stop, Verb};
+use jiff::Timestamp;
+
+use crate::commands::Ctx;
+use crate::containers::short_name;
+use crate::error::{Exit, Failure, Result};
+use crate::render::logs::{LogStyle, LogWriter, Stream};
+use crate::render::progress::Progress;
+use crate::signals::Interrupts;
+use crate::{apply, containers};
+
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// Services whose logs are shown.
+    pub(crate) shown: BTreeSet<String>,
+    /// Services that keep the command going.
+    pub(crate) running: BTreeSet<String>,
+    pub(crate) end: EndWhen,
+    pub(crate) style: LogStyle,
+    /// Seconds for stopping.
+    pub(crate) timeout: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EndWhen {
+    AllExited,
+    AnyExits {
+        /// Service whose container's code becomes the command's.
+        code_of: Option<String>,
+    },
+    AnyFails,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Raising,
+    Running,
+    /// With the exit code that the command ends with.
+    Stopping(Exit),
+    Killing(Exit),
+}
+
+/// What woke the loop.
+enum Wake {
+    Work(Option<ApplyEvent>),
+    Log(Option<StackLogLine>),
+    Interrupt,
+}
+
+struct Session<'a> {
+    ctx: &'a Ctx,
+    client: Client,
+    attached: &'a Attached,
+    project: String,
+    began: Timestamp,
+    phase: Phase,
+    progress: Progress,
+    work: Option<JsonStream<ApplyEvent>>,
+    logs: Option<JsonStream<StackLogLine>>,
+    writer: LogWriter,
+    /// The last exit code by service.
+    codes: BTreeMap<String, i32>,
+}
+
+pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) -> Result<Exit> {
+    let mut interrupts = Interrupts::listen()?;
+    let client = ctx.client().await?;
+    let began = Timestamp::now();
+    let work = client.apply(request).await?;
+    let mut session = Session {
+        ctx,
+        attached,
+        project: request.project.clone(),
+        began,
+        phase: Phase::Raising,
+        progress: Progress::new(ctx.ui),
+        work: Some(work),
+        logs: None,
+        writer: LogWriter::new(ctx.ui, attached.style, names(&client, request, attached).await?),
+        codes: BTreeMap::new(),
+        client,
+    };
+    loop {
+        let wake = tokio::select! {
+            event = next(&mut session.work) => Wake::Work(event?),
+            line = next(&mut session.logs) => Wake::Log(line?),
+            () = interrupts.next() => Wake::Interrupt,
+        };
+        let end = match wake {
+            Wake::Work(event) => session.work(event).await?,
+            Wake::Log(line) => session.log(line).await?,
+            Wake::Interrupt => session.interrupt().await?,
+        };
+        if let Some(exit) = end {
+            return Ok(exit);
+        }
+    }
+}
+
+/// The next item, or never when there is no stream.
+async fn next<T: serde::de::DeserializeOwned>(stream: &mut Option<JsonStream<T>>) -> Result<Option<T>> {
+    match stream {
+        Some(stream) => Ok(stream.next().await?),
+        None => std::future::pending().await,
+    }
+}
+
+/// Names for the widths and colours of prefixes: what is there and what the first replicas will be called.
+async fn names(client: &Client, request: &ApplyRequest, attached: &Attached) -> Result<Vec<String>> {
+    let there = containers::of_project(client, &request.project, true).await?;
+    let there = there.iter().filter(|container| attached.shown.contains(container.service()));
+    let mut names: Vec<String> = there.map(|c| short_name(&request.project, c.name()).to_owned()).collect();
+    for service in &attached.shown {
+        let own = request
+            .stack
+            .pointer(&format!("/services/{}/container_name", service.replace('~', "~0").replace('/', "~1")));
+        names.push(own.and_then(serde_json::Value::as_str).map_or_else(|| format!("{service}-1"), str::to_owned));
+    }
+    Ok(names)
+}
+
+impl Session<'_> {
+    async fn work(&mut self, event: Option<ApplyEvent>) -> Result<Option<Exit>> {
+        match event {
+            None => Err(apply::lost()),
+            Some(ApplyEvent::Result(result)) => self.done(result).await,
+            Some(event) => {
+                self.progress.event(&event);
+                if self.logs.is_none() && is_progress(&event) {
+                    self.follow().await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The engine has finished raising, stopping or killing.
+    async fn done(&mut self, result: ApplyResult) -> Result<Option<Exit>> {
+        self.work = None;
+        self.progress.finish();
+        match self.phase {
+            Phase::Raising => {
+                apply::check(result)?;
+                self.phase = Phase::Running;
+                if self.logs.is_none() {
+                    self.follow().await?;
+                }
+                self.after_exit().await
+            }
+            Phase::Running => Ok(None),
+            Phase::Stopping(exit) | Phase::Killing(exit) => {
+                self.drain().await?;
+                apply::check(result)?;
+                self.final_code(exit).await.map(Some)
+            }
+        }
+    }
+
+    /// Opens the log stream. A stack that has no record yet is asked again at the next event.
+    async fn follow(&mut self) -> Result<()> {
+        let options = LogOptions {
+            follow: true,
+            stdout: true,
+            stderr: true,
+            timestamps: true,
+            since: Some(self.began.to_string()),
+            ..LogOptions::default()
+        };
+        match self.client.stack_logs(&self.project, &options).await {
+            Ok(stream) => self.logs = Some(stream),
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn log(&mut self, line: Option<StackLogLine>) -> Result<Option<Exit>> {
+        let Some(line) = line else {
+            self.logs = None;
+            return if self.phase == Phase::Running { self.ended().await.map(Some) } else { Ok(None) };
+        };
+        self.write(&line)?;
+        let Some(code) = line.exit_code else { return Ok(None) };
+        self.codes.insert(line.service.clone(), code);
+        if !self.attached.running.contains(&line.service)
+            || matches!(self.phase, Phase::Stopping(_) | Phase::Killing(_))
+        {
+            return Ok(None);
+        }
+        match &self.attached.end {
+            EndWhen::AllExited => self.after_exit().await,
+            EndWhen::AnyExits { .. } => self.stop(Exit::OK, "Aborting on container exit...").await,
+            EndWhen::AnyFails if code == 0 => self.after_exit().await,
+            EndWhen::AnyFails => self.stop(Exit::of_container(code.into()), "Aborting on container failure...").await,
+        }
+    }
+
+    fn write(&mut self, line: &StackLogLine) -> Result<()> {
+        if !self.attached.shown.contains(&line.service) {
+            return Ok(());
+        }
+        let name = short_name(&self.project, &line.container);
+        self.writer.add(name);
+        let writer = &self.writer;
+        self.progress.suspend(|_| match line.stream.as_str() {
+            "status" => writer.status(name, &line.text),
+            "stderr" => writer.line(name, Stream::Stderr, &line.time, line.text.as_bytes()),
+            _ => writer.line(name, Stream::Stdout, &line.time, line.text.as_bytes()),
+        })?;
+        Ok(())
+    }
+
+    /// Nothing runs any more and nothing will be restarted: the end.
+    async fn after_exit(&mut self) -> Result<Option<Exit>> {
+        if self.phase != Phase::Running {
+            return Ok(None);
+        }
+        let there = containers::of_services(&self.client, &self.project, &[], true).await?;
+        let alive = |state: &str| matches!(state, "running" | "paused" | "restarting");
+        if there.iter().any(|c| self.attached.running.contains(c.service()) && alive(&c.state)) {
+            return Ok(None);
+        }
+        self.drain().await?;
+        self.ended().await.map(Some)
+    }
+
+    async fn ended(&mut self) -> Result<Exit> {
+        self.final_code(Exit::OK).await
+    }
+
+    /// Writes what the log stream still holds. It is opened anew without following, so that it has an end.
+    async fn drain(&mut self) -> Result<()> {
+        let Some(mut stream) = self.logs.take() else { return Ok(()) };
+        // What is ready now is in the socket: the engine wrote it before it told us about the exit.
+        while let Ok(line) = tokio::time::timeout(DRAIN, stream.next()).await {
+            match line? {
+                Some(line) => self.write(&line)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn final_code(&self, exit: Exit) -> Result<Exit> {
+        let EndWhen::AnyExits { code_of: Some(service) } = &self.attached.end else { return Ok(exit) };
+        if exit == Exit::INTERRUPTED {
+            return Ok(exit);
+        }
+        let container = containers::any(&self.client, &self.project, service, None).await?;
+        Ok(Exit::of_container(container.exit_code.into()))
+    }
+
+    async fn interrupt(&mut self) -> Result<Option<Exit>> {
+        match self.phase {
+            Phase::Raising | Phase::Running => {
+                self.stop(Exit::INTERRUPTED, "Gracefully stopping... (press Ctrl+C again to force)").await
+            }
+            Phase::Stopping(_) => {
+                let verb = Verb::Kill(Kill { services: self.attached.running.clone(), ..Kill::default() });
+                self.begin(verb, Phase::Killing(Exit::INTERRUPTED)).await
+            }
+            // A third one: leave at once.
+            Phase::Killing(_) => Err(Failure::interrupted()),
+        }
+    }
+
+    async fn stop(&mut self, exit: Exit, say: &str) -> Result<Option<Exit>> {
+        self.progress.suspend(|ui| ui.talk(say));
+        let stop = Stop { services: self.attached.running.clone(), timeout: apply::seconds(self.attached.timeout) };
+        self.begin(Verb::Stop(stop), Phase::Stopping(exit)).await
+    }
+
+    async fn begin(&mut self, verb: Verb, phase: Phase) -> Result<Option<Exit>> {
+        self.progress.finish();
+        self.progress = Progress::new(self.ctx.ui);
+        self.work = Some(self.client.apply(&apply::on_name(&self.project, verb)).await?);
+        self.phase = phase;
+        Ok(None)
+    }
+}
+
+/// Time for output that was written before an exit to come through the socket.
+const DRAIN: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Something has come to be, so that the stack has a record and may have logs.
+fn is_progress(event: &ApplyEvent) -> bool {
+    matches!(event, ApplyEvent::Step { state: StepState::Done { .. } | StepState::Started { .. }, .. })
+}

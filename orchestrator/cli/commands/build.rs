@@ -1,0 +1,62 @@
+use std::collections::BTreeMap;
+
+use hoist_engine::api::types::ApplyRequest;
+use hoist_scheduler::{Build, Verb};
+
+use crate::apply;
+use crate::args::ProgressMode;
+use crate::commands::Ctx;
+use crate::error::{Exit, Result};
+use crate::project::{self, Wish};
+
+/// Build the images of services
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Build argument, over the file's (can be repeated; without a value: the environment's)
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    build_args: Vec<String>,
+    /// Run every step, whatever is there from before
+    #[arg(long)]
+    no_cache: bool,
+    /// Pull base images even when they exist
+    #[arg(long)]
+    pull: bool,
+    /// Build images of services that these depend on too
+    #[arg(long)]
+    with_dependencies: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
+    let wish = Wish { services: &args.services, ..Wish::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let build = Build {
+        services: apply::services(&args.services),
+        with_dependencies: args.with_dependencies,
+        no_cache: args.no_cache,
+        pull: args.pull,
+        args: build_args(&args.build_args, &loaded.variables),
+    };
+    apply::request(&loaded, Verb::Build(build))
+}
+
+/// `NAME=VALUE`; a bare `NAME` takes the environment's value, and stays out when there is none.
+pub(crate) fn build_args(texts: &[String], variables: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), Some(value.to_owned()))),
+        None => Some((text.clone(), Some(variables.get(text)?.clone()))),
+    };
+    texts.iter().filter_map(pair).collect()
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
+    let ctx = if args.quiet { &quiet } else { ctx };
+    apply::apply(ctx, &request(ctx, args)?).await?;
+    Ok(Exit::OK)
+}

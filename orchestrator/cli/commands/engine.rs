@@ -1,0 +1,25 @@
+use std::time::Duration;
+
+use hoist_engine::EngineConfig;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+
+/// Run the engine in the foreground; other commands start one by themselves
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave after this many seconds without anything to supervise; 0: stay
+    #[arg(long, value_name = "SECONDS")]
+    idle_exit: Option<u64>,
+}
+
+pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let mut config = EngineConfig::new(ctx.settings.places.clone());
+    match args.idle_exit {
+        None => {}
+        Some(0) => config.idle_exit = None,
+        Some(seconds) => config.idle_exit = Some(Duration::from_secs(seconds)),
+    }
+    hoist_engine::serve(config).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    Ok(Exit::OK)
+}

@@ -1,0 +1,91 @@
+use clap::ValueEnum;
+use hoist_engine::api::types::ImageSummary;
+use jiff::Timestamp;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Result};
+use crate::render::table::Table;
+use crate::render::{images, units};
+
+/// List images
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only images of this repository, or repository and tag
+    #[arg(value_name = "REPOSITORY")]
+    repository: Option<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only ids
+    #[arg(short, long)]
+    quiet: bool,
+    /// Do not shorten ids
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let mut list = ctx.client().await?.images().await?;
+    list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    let rows: Vec<(&ImageSummary, &str, &str)> = list
+        .iter()
+        .flat_map(|image| names(image).into_iter().map(move |(repository, tag)| (image, repository, tag)))
+        .filter(|(_, repository, tag)| {
+            args.repository
+                .as_ref()
+                .is_none_or(|wanted| wanted == repository || *wanted == format!("{repository}:{tag}"))
+        })
+        .collect();
+    let id = |image: &ImageSummary| {
+        if args.no_trunc { image.id.clone() } else { images::short(&image.id).to_owned() }
+    };
+    if args.quiet {
+        let mut ids: Vec<String> = rows.iter().map(|(image, ..)| id(image)).collect();
+        ids.dedup();
+        for id in ids {
+            ctx.ui.line(id)?;
+        }
+        return Ok(Exit::OK);
+    }
+    let now = Timestamp::now();
+    let created = |image: &ImageSummary| {
+        let created = Timestamp::from_second(image.created).unwrap_or(Timestamp::UNIX_EPOCH);
+        units::ago(created, now)
+    };
+    match args.format {
+        Format::Table => {
+            let mut table = Table::new(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
+            for (image, repository, tag) in rows {
+                table.row([repository.to_owned(), tag.to_owned(), id(image), created(image), units::size(image.size)]);
+            }
+            ctx.ui.data(table.to_string())?;
+        }
+        Format::Json => {
+            for (image, repository, tag) in rows {
+                let value = serde_json::json!({
+                    "Repository": repository, "Tag": tag, "ID": id(image), "CreatedSince": created(image),
+                    "Size": units::size(image.size), "Digest": digest(image),
+                });
+                ctx.ui.line(value.to_string())?;
+            }
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn names(image: &ImageSummary) -> Vec<(&str, &str)> {
+    if image.repo_tags.is_empty() {
+        return vec![("<none>", "<none>")];
+    }
+    image.repo_tags.iter().map(|tag| images::split(tag)).collect()
+}
+
+fn digest(image: &ImageSummary) -> &str {
+    image.repo_digests.first().and_then(|text| Some(text.split_once('@')?.1)).unwrap_or("<none>")
+}

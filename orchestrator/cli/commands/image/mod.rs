@@ -1,0 +1,64 @@
+//! `hoist image …`: the images in the engine's store, apart from any stack.
+
+pub(crate) mod bootstrap;
+pub(crate) mod build;
+pub(crate) mod inspect;
+pub(crate) mod load;
+pub(crate) mod ls;
+pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod rm;
+
+use hoist_engine::api::types::PullLine;
+use hoist_engine::client::JsonStream;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+use crate::render::progress::Progress;
+use crate::signals::Interrupts;
+
+/// Manage the images in the store
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    #[command(visible_alias = "list")]
+    Ls(ls::Args),
+    Inspect(inspect::Args),
+    Rm(rm::Args),
+    Pull(pull::Args),
+    Load(load::Args),
+    Bootstrap(bootstrap::Args),
+    Build(build::Args),
+    Prune(prune::Args),
+}
+
+pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
+    match command {
+        Command::Ls(args) => ls::run(ctx, args).await,
+        Command::Inspect(args) => inspect::run(ctx, args).await,
+        Command::Rm(args) => rm::run(ctx, args).await,
+        Command::Pull(args) => pull::run(ctx, args).await,
+        Command::Load(args) => load::run(ctx, args).await,
+        Command::Bootstrap(args) => bootstrap::run(ctx, args).await,
+        Command::Build(args) => build::run(ctx, args).await,
+        Command::Prune(args) => prune::run(ctx, args).await,
+    }
+}
+
+/// Shows a stream of pull lines up to its end, which may be an error.
+async fn show(ctx: &Ctx, subject: &str, mut stream: JsonStream<PullLine>) -> Result<()> {
+    let mut interrupts = Interrupts::listen()?;
+    let mut progress = Progress::new(ctx.ui);
+    loop {
+        let line = tokio::select! {
+            line = stream.next() => line?,
+            () = interrupts.next() => return Err(Failure::interrupted()),
+        };
+        let Some(line) = line else { break };
+        if let Some(error) = line.error {
+            return Err(Failure::user(error));
+        }
+        progress.pull(subject, &line);
+    }
+    progress.finish();
+    Ok(())
+}

@@ -1,0 +1,29 @@
+use hoist_engine::client::Client;
+
+use crate::args::ProgressMode;
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+
+/// Pull an image from its registry
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the image
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// Platform in place of this machine's, as OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let auth = Client::credentials([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let stream = client.pull_image(&args.image, args.platform.as_deref(), auth.values().next()).await?;
+    let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
+    super::show(if args.quiet { &quiet } else { ctx }, &args.image, stream).await?;
+    ctx.ui.line(&args.image)?;
+    Ok(Exit::OK)
+}

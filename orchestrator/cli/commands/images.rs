@@ -1,0 +1,76 @@
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use hoist_engine::api::types::ImageSummary;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Result};
+use crate::render::table::Table;
+use crate::render::{images, units};
+use crate::{containers, project};
+
+/// List the images that the stack's containers use
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
+    let client = ctx.client().await?;
+    let found = containers::of_services(&client, &project.name, &args.services, true).await?;
+    let known: BTreeMap<String, ImageSummary> =
+        client.images().await?.into_iter().map(|image| (image.id.clone(), image)).collect();
+    if args.quiet {
+        let mut ids: Vec<&str> = found.iter().map(|container| images::bare(&container.image_id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            ctx.ui.line(id)?;
+        }
+        return Ok(Exit::OK);
+    }
+    let size = |id: &str| known.get(id).map_or(0, |image| image.size);
+    match args.format {
+        Format::Table => {
+            let mut table = Table::new(["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
+            for container in &found {
+                let (repository, tag) = images::split(&container.image);
+                table.row([
+                    container.name().to_owned(),
+                    repository.to_owned(),
+                    tag.to_owned(),
+                    images::short(&container.image_id).to_owned(),
+                    units::size(size(&container.image_id)),
+                ]);
+            }
+            ctx.ui.data(table.to_string())?;
+        }
+        Format::Json => {
+            let entry = |container: &hoist_engine::api::types::ContainerSummary| {
+                let (repository, tag) = images::split(&container.image);
+                serde_json::json!({
+                    "ID": container.image_id, "ContainerName": container.name(), "Repository": repository,
+                    "Tag": tag, "Size": size(&container.image_id),
+                })
+            };
+            let list: Vec<_> = found.iter().map(entry).collect();
+            ctx.ui.line(serde_json::Value::from(list).to_string())?;
+        }
+    }
+    Ok(Exit::OK)
+}

@@ -1,0 +1,36 @@
+use hoist_engine::api::types::ApplyRequest;
+use hoist_scheduler::{Kill, Verb};
+
+use crate::apply;
+use crate::commands::Ctx;
+use crate::error::{Exit, Result};
+use crate::project;
+
+/// Send a signal to running containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Signal to send, by name or number
+    #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]
+    signal: String,
+    /// Remove containers of services that the file does not have (any more)
+    #[arg(long)]
+    remove_orphans: bool,
+}
+
+pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
+    let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
+    let kill = Kill {
+        services: apply::services(&args.services),
+        signal: args.signal.clone(),
+        remove_orphans: args.remove_orphans || ctx.settings.remove_orphans,
+    };
+    Ok(apply::request_on(&project, Verb::Kill(kill)))
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    apply::apply(ctx, &request(ctx, args)?).await?;
+    Ok(Exit::OK)
+}

@@ -1,0 +1,85 @@
+use clap::ValueEnum;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+use crate::render::table::Table;
+
+/// Look at networks
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(LsArgs),
+    /// Print everything that is known of networks
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Names or ids
+    #[arg(value_name = "NETWORK", required = true)]
+    networks: Vec<String>,
+}
+
+pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
+    match command {
+        Command::Ls(args) => ls(ctx, args).await,
+        Command::Inspect(args) => inspect(ctx, args).await,
+    }
+}
+
+async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
+    let mut networks = ctx.client().await?.networks(&[]).await?;
+    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+    if args.quiet {
+        for network in &networks {
+            ctx.ui.line(short(&network.id))?;
+        }
+        return Ok(Exit::OK);
+    }
+    match args.format {
+        Format::Table => {
+            let mut table = Table::new(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
+            networks.into_iter().for_each(|n| table.row([short(&n.id), n.name, n.driver, n.scope]));
+            ctx.ui.data(table.to_string())?;
+        }
+        Format::Json => {
+            for network in &networks {
+                let value = serde_json::json!({
+                    "ID": short(&network.id), "Name": network.name, "Driver": network.driver, "Scope": network.scope,
+                    "Internal": network.internal.to_string(),
+                });
+                ctx.ui.line(value.to_string())?;
+            }
+        }
+    }
+    Ok(Exit::OK)
+}
+
+async fn inspect(ctx: &Ctx, args: &InspectArgs) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let mut found = Vec::new();
+    for network in &args.networks {
+        let inspect = client.network(network).await?;
+        found.push(serde_json::to_value(inspect).map_err(|error| Failure::from(anyhow::Error::new(error)))?);
+    }
+    ctx.ui.data(format!("{:#}\n", serde_json::Value::from(found)))?;
+    Ok(Exit::OK)
+}

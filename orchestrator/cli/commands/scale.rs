@@ -1,0 +1,31 @@
+use hoist_engine::api::types::ApplyRequest;
+use hoist_scheduler::{Scale, Verb};
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Result};
+use crate::project::Wish;
+use crate::{apply, args, project};
+
+/// Set the number of containers of services
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Services and their numbers of containers
+    #[arg(value_name = "SERVICE=NUM", required = true, value_parser = args::scale)]
+    scale: Vec<(String, u32)>,
+    /// Leave services that these depend on alone
+    #[arg(long)]
+    no_deps: bool,
+}
+
+pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
+    let services: Vec<String> = args.scale.iter().map(|(service, _)| service.clone()).collect();
+    let wish = Wish { services: &services, ..Wish::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let scale = Scale { scale: args.scale.iter().cloned().collect(), no_deps: args.no_deps };
+    apply::request(&loaded, Verb::Scale(scale))
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    apply::apply(ctx, &request(ctx, args)?).await?;
+    Ok(Exit::OK)
+}

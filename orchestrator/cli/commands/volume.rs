@@ -1,0 +1,114 @@
+use clap::ValueEnum;
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Failure, Result};
+use crate::render::table::Table;
+
+/// Look at volumes and remove them
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(LsArgs),
+    /// Print everything that is known of volumes
+    Inspect(InspectArgs),
+    /// Remove volumes and what is in them
+    Rm(RmArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Names
+    #[arg(value_name = "VOLUME", required = true)]
+    volumes: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// Names
+    #[arg(value_name = "VOLUME", required = true)]
+    volumes: Vec<String>,
+    /// Do not complain about volumes that do not exist
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
+    match command {
+        Command::Ls(args) => ls(ctx, args).await,
+        Command::Inspect(args) => inspect(ctx, args).await,
+        Command::Rm(args) => rm(ctx, args).await,
+    }
+}
+
+async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
+    let mut volumes = ctx.client().await?.volumes(&[]).await?.volumes;
+    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    if args.quiet {
+        for volume in &volumes {
+            ctx.ui.line(&volume.name)?;
+        }
+        return Ok(Exit::OK);
+    }
+    match args.format {
+        Format::Table => {
+            let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
+            volumes.into_iter().for_each(|volume| table.row([volume.driver, volume.name]));
+            ctx.ui.data(table.to_string())?;
+        }
+        Format::Json => {
+            for volume in &volumes {
+                let value = serde_json::json!({
+                    "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint,
+                    "Scope": volume.scope,
+                });
+                ctx.ui.line(value.to_string())?;
+            }
+        }
+    }
+    Ok(Exit::OK)
+}
+
+async fn inspect(ctx: &Ctx, args: &InspectArgs) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let mut found = Vec::new();
+    for volume in &args.volumes {
+        let inspect = client.volume(volume).await?;
+        found.push(serde_json::to_value(inspect).map_err(|error| Failure::from(anyhow::Error::new(error)))?);
+    }
+    ctx.ui.data(format!("{:#}\n", serde_json::Value::from(found)))?;
+    Ok(Exit::OK)
+}
+
+/// All of them are tried; the first failure is the command's.
+async fn rm(ctx: &Ctx, args: &RmArgs) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let mut failure = None;
+    for volume in &args.volumes {
+        match client.remove_volume(volume, args.force).await {
+            Ok(()) => ctx.ui.line(volume)?,
+            Err(error) if failure.is_none() => failure = Some(error),
+            Err(error) => Failure::from(error).report(ctx.ui),
+        }
+    }
+    match failure {
+        None => Ok(Exit::OK),
+        Some(error) => Err(error.into()),
+    }
+}

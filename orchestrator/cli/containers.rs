@@ -1,0 +1,61 @@
+//! Owns the way from a project, a service and an index to the engine's containers.
+
+use hoist_engine::api::types::ContainerSummary;
+use hoist_engine::client::Client;
+
+use crate::error::{Failure, Result};
+
+pub(crate) const PROJECT_LABEL: &str = "com.docker.compose.project";
+
+/// Containers of a project, services' and one-off ones, in the order of their names.
+pub(crate) async fn of_project(client: &Client, project: &str, all: bool) -> Result<Vec<ContainerSummary>> {
+    let label = format!("{PROJECT_LABEL}={project}");
+    let mut containers = client.containers(all, &[("label", label.as_str())]).await?;
+    containers.sort_by(|a, b| (a.service(), a.number(), a.name()).cmp(&(b.service(), b.number(), b.name())));
+    Ok(containers)
+}
+
+/// The services' containers, those of the named services when some are named.
+pub(crate) async fn of_services(
+    client: &Client,
+    project: &str,
+    services: &[String],
+    all: bool,
+) -> Result<Vec<ContainerSummary>> {
+    let mut containers = of_project(client, project, all).await?;
+    containers.retain(|c| !c.one_off() && (services.is_empty() || services.iter().any(|name| name == c.service())));
+    Ok(containers)
+}
+
+/// The running container with that index, or the first one.
+pub(crate) async fn running(
+    client: &Client,
+    project: &str,
+    service: &str,
+    index: Option<u32>,
+) -> Result<ContainerSummary> {
+    let mut candidates = of_services(client, project, &[service.to_owned()], false).await?;
+    candidates.retain(|container| index.is_none_or(|index| container.number() == index));
+    match (candidates.into_iter().next(), index) {
+        (Some(container), _) => Ok(container),
+        (None, Some(index)) => Err(Failure::user(format!("service \"{service}\" has no running container #{index}"))),
+        (None, None) => Err(Failure::user(format!("service \"{service}\" is not running"))),
+    }
+}
+
+/// As [`running`], but a stopped one will do.
+pub(crate) async fn any(client: &Client, project: &str, service: &str, index: Option<u32>) -> Result<ContainerSummary> {
+    let mut candidates = of_services(client, project, &[service.to_owned()], true).await?;
+    candidates.retain(|container| index.is_none_or(|index| container.number() == index));
+    match (candidates.into_iter().next(), index) {
+        (Some(container), _) => Ok(container),
+        (None, Some(index)) => Err(Failure::user(format!("service \"{service}\" has no container #{index}"))),
+        (None, None) => Err(Failure::user(format!("no container of service \"{service}\""))
+            .hint(format!("is the stack up? `hoist -p {project} ps -a` lists what there is"))),
+    }
+}
+
+/// The name as it stands in front of log lines: without the project's.
+pub(crate) fn short_name<'a>(project: &str, name: &'a str) -> &'a str {
+    name.strip_prefix(project).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name)
+}

@@ -1,0 +1,210 @@
+//! Owns how a failure becomes an exit code and text: its kind decides the code, its hints are printed after it.
+//! The only place that turns errors into text for the user.
+
+use hoist_engine::api::types::ApplyResult;
+use hoist_engine::client::ClientError;
+use hoist_spec::Diagnostic;
+
+use crate::args::ErrorFormat;
+use crate::render::Ui;
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// What a verb ends with when it did what it was asked to; the number becomes the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl Exit {
+    pub(crate) const OK: Self = Self(0);
+    /// `plan` found something to do.
+    pub(crate) const CHANGES: Self = Self(2);
+    pub(crate) const INTERRUPTED: Self = Self(130);
+
+    /// A container's exit code as this program's own.
+    pub(crate) fn of_container(code: i64) -> Self {
+        Self(u8::try_from(code.rem_euclid(256)).unwrap_or(1))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    error: anyhow::Error,
+    hints: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// The request, or what it ran into: the ordinary failure.
+    Plain,
+    /// The Compose files are wrong.
+    Spec(Vec<Diagnostic>),
+    /// The engine did the work in part; each failure stands for itself.
+    Apply(ApplyResult),
+    /// As [`Kind::Plain`] with docker's code of its own for a command that could not be run (125, 126, 127).
+    Code(u8),
+    /// Ctrl-C, or a question answered with no.
+    Interrupted,
+    /// Nobody reads standard output any more.
+    BrokenPipe,
+}
+
+impl Failure {
+    pub(crate) fn user(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Plain, error: anyhow::Error::msg(message.into()), hints: Vec::new() }
+    }
+
+    /// Words of a command line that mean nothing, in clap's text.
+    pub(crate) fn usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        Self::user(text.trim().trim_start_matches("error: ").to_owned())
+    }
+
+    pub(crate) fn spec(diagnostics: Vec<Diagnostic>) -> Self {
+        let message = diagnostics.first().map_or("the stack could not be read", |first| first.message.as_str());
+        let error = anyhow::Error::msg(message.to_owned());
+        Self { kind: Kind::Spec(diagnostics), error, hints: Vec::new() }
+    }
+
+    /// The failures of an apply, as the engine tells them.
+    pub(crate) fn apply(result: ApplyResult) -> Self {
+        let message = if result.errors.is_empty() { "the work failed".to_owned() } else { result.errors.join("\n") };
+        Self { kind: Kind::Apply(result), error: anyhow::Error::msg(message), hints: Vec::new() }
+    }
+
+    /// A command that could not be run in a container, with docker's codes for why.
+    pub(crate) fn command(error: ClientError) -> Self {
+        let text = error.to_string();
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let code = if has(&["executable file not found", "command not found", "no such file or directory"]) {
+            127
+        } else if has(&["permission denied", "not executable", "is a directory"]) {
+            126
+        } else {
+            return error.into();
+        };
+        Self::from(error).with_code(code)
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self { kind: Kind::Interrupted, error: anyhow::Error::msg("interrupted"), hints: Vec::new() }
+    }
+
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.kind = Kind::Code(code);
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Part of the work was done, and what could not be done is listed.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self.kind, Kind::Apply(_))
+    }
+
+    pub(crate) fn report_as_warning(&self, ui: Ui) {
+        chain(&self.error).lines().for_each(|line| ui.warn(line));
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match &self.kind {
+            Kind::Plain | Kind::Spec(_) => Exit(1),
+            Kind::Apply(result) => apply_exit(result.code),
+            Kind::Code(code) => Exit(*code),
+            Kind::Interrupted => Exit::INTERRUPTED,
+            Kind::BrokenPipe => Exit::OK,
+        }
+    }
+
+    /// Writes the failure to standard error, in the form that was asked for.
+    pub(crate) fn report(&self, ui: Ui) {
+        match (&self.kind, ui.error_format()) {
+            (Kind::BrokenPipe, _) => {}
+            (Kind::Interrupted, ErrorFormat::Text) => {}
+            (Kind::Spec(diagnostics), ErrorFormat::Text) => {
+                for diagnostic in diagnostics {
+                    ui.talk(&hoist_spec::diagnostic::render(diagnostic, ui.color()));
+                }
+            }
+            (Kind::Apply(result), ErrorFormat::Text) => {
+                for error in &result.errors {
+                    ui.error(error);
+                }
+            }
+            (_, ErrorFormat::Text) => {
+                ui.error(&chain(&self.error));
+                for hint in &self.hints {
+                    ui.hint(hint);
+                }
+            }
+            (_, ErrorFormat::Json) => ui.talk(&self.to_json().to_string()),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let mut value = serde_json::json!({ "error": true, "message": chain(&self.error) });
+        if let Kind::Spec(diagnostics) = &self.kind {
+            value["diagnostics"] = diagnostics.iter().map(hoist_spec::diagnostic::to_json).collect();
+        }
+        if !self.hints.is_empty() {
+            value["hints"] = self.hints.clone().into();
+        }
+        value
+    }
+}
+
+/// What could not be run keeps docker's own codes; every other failure is 1, as in docker compose since v5.
+fn apply_exit(code: i32) -> Exit {
+    match u8::try_from(code) {
+        Ok(code @ 125..=127) => Exit(code),
+        _ => Exit(1),
+    }
+}
+
+/// The error and its causes in one line. A cause that the line before already ends with is not said twice.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { kind: Kind::Plain, error, hints: Vec::new() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { Kind::BrokenPipe } else { Kind::Plain };
+        Self { kind, error: error.into(), hints: Vec::new() }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::Permission { .. } => {
+                Some("the socket belongs to the engine's user; become that user, or name an engine of your own with -H")
+            }
+            ClientError::NoEngine { .. } => Some("HOIST_RUN_DIR and -H say where the engine is"),
+            _ => None,
+        };
+        let failure = Self::from(anyhow::Error::new(error));
+        match hint {
+            None => failure,
+            Some(hint) => failure.hint(hint),
+        }
+    }
+}

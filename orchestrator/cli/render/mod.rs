@@ -1,0 +1,126 @@
+//! The only place that writes: data to standard output, talk to standard error.
+//!
+//! Must not know: engines, files, verbs. It gets values and writes them.
+
+pub(crate) mod containers;
+pub(crate) mod images;
+pub(crate) mod logs;
+pub(crate) mod plan;
+pub(crate) mod progress;
+pub(crate) mod stats;
+pub(crate) mod table;
+pub(crate) mod units;
+
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::args::{ErrorFormat, ProgressMode};
+use crate::settings::Output;
+
+/// The two streams and how to write on them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    output: Output,
+    hide_pulls: bool,
+    hide_builds: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(output: Output) -> Self {
+        Self { output, hide_pulls: false, hide_builds: false }
+    }
+
+    pub(crate) fn error_format(self) -> ErrorFormat {
+        self.output.error_format
+    }
+
+    pub(crate) fn progress(self) -> ProgressMode {
+        self.output.progress
+    }
+
+    /// For `--quiet` options and the like.
+    pub(crate) fn with_progress(mut self, progress: ProgressMode) -> Self {
+        self.output.progress = progress;
+        self
+    }
+
+    /// Leaves the details of pulls and builds out of the progress.
+    pub(crate) fn hiding(mut self, pulls: bool, builds: bool) -> Self {
+        self.hide_pulls = pulls;
+        self.hide_builds = builds;
+        self
+    }
+
+    /// Colour on standard error?
+    pub(crate) fn color(self) -> bool {
+        self.output.color_stderr
+    }
+
+    /// Colour on standard output?
+    pub(crate) fn color_stdout(self) -> bool {
+        self.output.color_stdout
+    }
+
+    pub(crate) fn without_color(mut self) -> Self {
+        self.output.color_stdout = false;
+        self
+    }
+
+    /// Writes data that another program may read, as it is.
+    pub(crate) fn data(self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes.as_ref())?;
+        out.flush()
+    }
+
+    /// Writes data as one line.
+    pub(crate) fn line(self, text: impl AsRef<str>) -> std::io::Result<()> {
+        let mut text = text.as_ref().to_owned();
+        text.push('\n');
+        self.data(text)
+    }
+
+    /// Writes bytes to standard error as they are: a container's own stderr.
+    pub(crate) fn stderr(self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::stderr().lock().write_all(bytes)
+    }
+
+    /// Tells the user something. Nobody listening is no reason to fail.
+    pub(crate) fn talk(self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// Asks; anything but a yes is a no.
+    pub(crate) fn confirm(self, question: &str) -> std::io::Result<bool> {
+        let mut err = std::io::stderr().lock();
+        write!(err, "{question} [yN] ")?;
+        err.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    pub(crate) fn error(self, text: &str) {
+        self.talk(&format!("{}: {text}", self.paint("error", AnsiColor::Red.on_default().bold())));
+    }
+
+    pub(crate) fn warn(self, text: &str) {
+        if self.output.progress == ProgressMode::Json {
+            return self.talk(&serde_json::json!({ "level": "warning", "message": text }).to_string());
+        }
+        self.talk(&format!("{}: {text}", self.paint("warning", AnsiColor::Yellow.on_default().bold())));
+    }
+
+    pub(crate) fn hint(self, text: &str) {
+        self.talk(&format!("{}: {text}", self.paint("hint", AnsiColor::Cyan.on_default().bold())));
+    }
+
+    fn paint(self, text: &str, style: Style) -> String {
+        if self.color() { painted(text, style) } else { text.to_owned() }
+    }
+}
+
+pub(crate) fn painted(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
+}

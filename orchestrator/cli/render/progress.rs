@@ -1,0 +1,309 @@
+//! How an apply goes, in four forms: redrawn lines on a terminal, plain lines, JSON lines, nothing. All on standard
+//! error.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anstyle::AnsiColor;
+use hoist_engine::api::types::{ApplyEvent, PullLine, StepState};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::ProgressMode;
+use crate::render::{Ui, painted, units};
+
+/// Draws what happens; `finish` (or dropping) leaves the last state on the screen.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    ui: Ui,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Quiet,
+    Plain,
+    Json,
+    Tty(Screen),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Working,
+    Done,
+    Error,
+    Warning,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Working => "Working",
+            Self::Done => "Done",
+            Self::Error => "Error",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// One line's new state.
+#[derive(Debug)]
+struct Line<'a> {
+    id: &'a str,
+    /// The line that this one belongs under: an image over its layers.
+    parent: Option<&'a str>,
+    text: &'a str,
+    status: Status,
+    details: &'a str,
+    bytes: Option<(u64, u64)>,
+}
+
+impl Progress {
+    pub(crate) fn new(ui: Ui) -> Self {
+        let form = match ui.progress() {
+            ProgressMode::Quiet => Form::Quiet,
+            ProgressMode::Json => Form::Json,
+            ProgressMode::Tty => Form::Tty(Screen::new(ui)),
+            ProgressMode::Auto | ProgressMode::Plain => Form::Plain,
+        };
+        Self { ui, form }
+    }
+
+    pub(crate) fn event(&mut self, event: &ApplyEvent) {
+        match event {
+            ApplyEvent::Plan { .. } | ApplyEvent::Attach { .. } | ApplyEvent::Result(_) => {}
+            ApplyEvent::Pull { .. } if self.ui.hide_pulls => {}
+            ApplyEvent::Build { .. } if self.ui.hide_builds => {}
+            ApplyEvent::Step { label, state, .. } => self.step(label, state),
+            ApplyEvent::Pull { image, layer, status, current, total, .. } => {
+                self.line(&Line {
+                    id: layer,
+                    parent: Some(image),
+                    text: status,
+                    status: pull_status(status),
+                    details: "",
+                    bytes: (*total > 0).then_some((*current, *total)),
+                });
+            }
+            ApplyEvent::Build { service, text, .. } => self.output(service, text),
+            ApplyEvent::Warning { text } => self.suspend(|ui| ui.warn(text)),
+        }
+    }
+
+    /// A line of docker's pull stream.
+    pub(crate) fn pull(&mut self, image: &str, line: &PullLine) {
+        if let Some(text) = &line.stream {
+            return self.output(image, text.trim_end());
+        }
+        let status = line.status.as_deref().unwrap_or_default();
+        let bytes = line.progress_detail.as_ref().filter(|d| d.total > 0).map(|d| (d.current, d.total));
+        let (id, parent) = match line.id.as_deref() {
+            Some(layer) if !layer.is_empty() => (layer, Some(image)),
+            _ => (image, None),
+        };
+        self.line(&Line { id, parent, text: status, status: pull_status(status), details: "", bytes });
+    }
+
+    /// Runs something that writes itself, without the redrawn lines in the way.
+    pub(crate) fn suspend<T>(&self, write: impl FnOnce(Ui) -> T) -> T {
+        match &self.form {
+            Form::Tty(screen) => screen.bars.suspend(|| write(self.ui)),
+            _ => write(self.ui),
+        }
+    }
+
+    pub(crate) fn finish(&mut self) {
+        if let Form::Tty(screen) = &mut self.form {
+            screen.finish();
+        }
+    }
+
+    fn step(&mut self, label: &str, state: &StepState) {
+        let (text, status, details) = match state {
+            StepState::Started { action } => (words(action).0, Status::Working, ""),
+            StepState::Done { action } => (words(action).1, Status::Done, ""),
+            StepState::Failed { error, .. } => ("Error", Status::Error, error.as_str()),
+            StepState::Skipped { .. } => ("Skipped", Status::Warning, ""),
+        };
+        self.line(&Line { id: label, parent: None, text, status, details, bytes: None });
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        match &mut self.form {
+            Form::Quiet => {}
+            Form::Plain if line.bytes.is_some() => {}
+            Form::Plain => {
+                let details = if line.details.is_empty() { String::new() } else { format!("  {}", line.details) };
+                self.ui.talk(&format!(" {}  {}{details}", line.id, line.text));
+            }
+            Form::Json => self.ui.talk(&json(line).to_string()),
+            Form::Tty(screen) => screen.line(line),
+        }
+    }
+
+    /// A program's output: builds, bootstrap.
+    fn output(&mut self, source: &str, text: &str) {
+        match &self.form {
+            Form::Quiet => {}
+            Form::Json => {
+                let value = serde_json::json!({ "id": source, "text": text, "status": Status::Working.word() });
+                self.ui.talk(&value.to_string());
+            }
+            Form::Plain | Form::Tty(_) => {
+                self.suspend(|ui| text.lines().for_each(|line| ui.talk(&format!("{source}  {line}"))));
+            }
+        }
+    }
+}
+
+fn json(line: &Line<'_>) -> serde_json::Value {
+    let mut value = serde_json::json!({ "id": line.id, "text": line.text, "status": line.status.word() });
+    if let Some(parent) = line.parent {
+        value["parent_id"] = parent.into();
+    }
+    if !line.details.is_empty() {
+        value["details"] = line.details.into();
+    }
+    if let Some((current, total)) = line.bytes {
+        value["current"] = current.into();
+        value["total"] = total.into();
+        value["percent"] = (current.min(total) * 100 / total).into();
+    }
+    value
+}
+
+fn pull_status(text: &str) -> Status {
+    let done = ["complete", "exists", "Pulled", "Downloaded newer", "up to date", "Loaded"];
+    if done.iter().any(|word| text.contains(word)) { Status::Done } else { Status::Working }
+}
+
+/// An action while it is done and when it is done. Anything else is shown as it is.
+fn words(action: &str) -> (&str, &str) {
+    match action {
+        "Create" => ("Creating", "Created"),
+        "Recreate" => ("Recreating", "Recreated"),
+        "Start" => ("Starting", "Started"),
+        "Restart" => ("Restarting", "Restarted"),
+        "Stop" => ("Stopping", "Stopped"),
+        "Kill" => ("Killing", "Killed"),
+        "Remove" => ("Removing", "Removed"),
+        "Pause" => ("Pausing", "Paused"),
+        "Unpause" => ("Unpausing", "Unpaused"),
+        "Pull" => ("Pulling", "Pulled"),
+        "Build" => ("Building", "Built"),
+        "Rename" => ("Renaming", "Renamed"),
+        "Connect" => ("Connecting", "Connected"),
+        "Disconnect" => ("Disconnecting", "Disconnected"),
+        other => (other, other),
+    }
+}
+
+/// The redrawn lines: one for each container, network, volume and image, and one for each layer that is on its way.
+struct Screen {
+    ui: Ui,
+    bars: MultiProgress,
+    lines: HashMap<String, Row>,
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen").field("lines", &self.lines.len()).finish_non_exhaustive()
+    }
+}
+
+struct Row {
+    bar: ProgressBar,
+    since: Instant,
+}
+
+const TICK: Duration = Duration::from_millis(100);
+
+impl Screen {
+    fn new(ui: Ui) -> Self {
+        Self { ui, bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), lines: HashMap::new() }
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        let key = format!("{}/{}", line.parent.unwrap_or_default(), line.id);
+        let indent = if line.parent.is_some() { "  " } else { "" };
+        if !self.lines.contains_key(&key) {
+            let bar = self.new_bar(line);
+            self.lines.insert(key.clone(), Row { bar, since: Instant::now() });
+        }
+        let Some(row) = self.lines.get(&key) else { return };
+        let details = if line.details.is_empty() { String::new() } else { format!("  {}", line.details) };
+        let bytes =
+            line.bytes.map_or_else(String::new, |(now, all)| format!("  {}/{}", units::size(now), units::size(all)));
+        row.bar.set_message(format!("{indent}{}  {}{bytes}{details}", line.id, self.status_text(line)));
+        let mark = match line.status {
+            Status::Working => return,
+            Status::Done => ("✔", AnsiColor::Green),
+            Status::Error => ("✘", AnsiColor::Red),
+            Status::Warning => ("!", AnsiColor::Yellow),
+        };
+        let mark_text = if self.ui.color() { painted(mark.0, mark.1.on_default()) } else { mark.0.to_owned() };
+        let took = format!("{:.1}s", row.since.elapsed().as_secs_f64());
+        row.bar
+            .set_style(ProgressStyle::default_bar().template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        row.bar.set_message(format!(" {mark_text} {indent}{}  {}{details}  {took}", line.id, self.status_text(line)));
+        row.bar.disable_steady_tick();
+        row.bar.tick();
+    }
+
+    fn new_bar(&self, line: &Line<'_>) -> ProgressBar {
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::default_spinner().template(" {spinner} {msg}  {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()).tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+        bar.enable_steady_tick(TICK);
+        let parent = line.parent.and_then(|parent| self.lines.get(&format!("/{parent}")));
+        match parent {
+            Some(parent) => self.bars.insert_after(&parent.bar, bar),
+            None => self.bars.add(bar),
+        }
+    }
+
+    fn status_text(&self, line: &Line<'_>) -> String {
+        let color = match line.status {
+            Status::Working => AnsiColor::Blue,
+            Status::Done => AnsiColor::Green,
+            Status::Error => AnsiColor::Red,
+            Status::Warning => AnsiColor::Yellow,
+        };
+        if self.ui.color() { painted(line.text, color.on_default()) } else { line.text.to_owned() }
+    }
+
+    fn finish(&mut self) {
+        for row in self.lines.values() {
+            row.bar.abandon();
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_line_has_composes_fields() {
+        let line = Line {
+            id: "abc",
+            parent: Some("Image x"),
+            text: "Downloading",
+            status: Status::Working,
+            details: "",
+            bytes: Some((5, 10)),
+        };
+        assert_eq!(
+            json(&line),
+            serde_json::json!({
+                "id": "abc", "text": "Downloading", "status": "Working", "parent_id": "Image x",
+                "current": 5, "total": 10, "percent": 50
+            })
+        );
+    }
+}

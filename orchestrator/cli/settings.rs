@@ -1,0 +1,195 @@
+//! Owns the way from flags and environment to resolved options. Nothing behind it reads the environment for options.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use hoist_engine::Places;
+use hoist_spec::Env;
+
+use crate::args::{Ansi, ErrorFormat, Global, ProgressMode};
+use crate::error::{Failure, Result};
+
+/// Options of one call, resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The caller's environment.
+    pub(crate) env: Env,
+    pub(crate) working_dir: PathBuf,
+    pub(crate) files: Vec<String>,
+    pub(crate) project_name: Option<String>,
+    pub(crate) project_directory: Option<PathBuf>,
+    pub(crate) env_files: Vec<String>,
+    pub(crate) profiles: Vec<String>,
+    pub(crate) dry_run: bool,
+    pub(crate) parallel: Option<u32>,
+    pub(crate) remove_orphans: bool,
+    pub(crate) ignore_orphans: bool,
+    /// Where the engine is and where it keeps things.
+    pub(crate) places: Places,
+}
+
+/// How to write, resolved against the terminals that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub(crate) progress: ProgressMode,
+    pub(crate) color_stdout: bool,
+    pub(crate) color_stderr: bool,
+    pub(crate) error_format: ErrorFormat,
+}
+
+impl Settings {
+    pub(crate) fn resolve(global: &Global, env: Env) -> Result<Self> {
+        let working_dir = std::env::current_dir()
+            .map_err(|error| Failure::from(anyhow::Error::new(error).context("cannot find the working directory")))?;
+        let files = if global.files.is_empty() { compose_files(&env) } else { global.files.clone() };
+        let profiles =
+            if global.profiles.is_empty() { list(&env, "COMPOSE_PROFILES") } else { global.profiles.clone() };
+        let env_files = if !global.env_files.is_empty() {
+            global.env_files.clone()
+        } else if flag(&env, "COMPOSE_DISABLE_ENV_FILE")? {
+            // An empty file in place of .env: the same as none.
+            vec!["/dev/null".to_owned()]
+        } else {
+            list(&env, "COMPOSE_ENV_FILES")
+        };
+        Ok(Self {
+            files,
+            profiles,
+            env_files,
+            project_name: global.project_name.clone(),
+            project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
+            dry_run: global.dry_run,
+            parallel: match global.parallel {
+                None => number(&env, "COMPOSE_PARALLEL_LIMIT")?,
+                limit => limit,
+            },
+            remove_orphans: flag(&env, "COMPOSE_REMOVE_ORPHANS")?,
+            ignore_orphans: flag(&env, "COMPOSE_IGNORE_ORPHANS")?,
+            places: places(global.host.as_deref(), &working_dir)?,
+            working_dir,
+            env,
+        })
+    }
+}
+
+fn places(host: Option<&str>, working_dir: &Path) -> Result<Places> {
+    let host = host.map(|host| {
+        let path = host.strip_prefix("unix://").unwrap_or(host);
+        if path.contains("://") { host.to_owned() } else { working_dir.join(path).display().to_string() }
+    });
+    Places::from_env(host.as_deref()).map_err(|error| Failure::from(anyhow::Error::new(error)))
+}
+
+impl Output {
+    pub(crate) fn resolve(global: &Global, env: &Env) -> Result<Self> {
+        let ansi = match global.ansi {
+            None => variable(env, "COMPOSE_ANSI")?.unwrap_or(Ansi::Auto),
+            Some(ansi) => ansi,
+        };
+        let progress = match global.progress {
+            None => variable(env, "COMPOSE_PROGRESS")?.unwrap_or(ProgressMode::Auto),
+            Some(progress) => progress,
+        };
+        Ok(Self::on_terminals(ansi, progress, global.error_format, set(env, "NO_COLOR").is_some()))
+    }
+
+    /// What to use for complaining about options that could not be resolved.
+    pub(crate) fn fallback(global: Option<&Global>) -> Self {
+        let format = global.and_then(|global| global.error_format);
+        Self::on_terminals(Ansi::Auto, ProgressMode::Auto, format, false)
+    }
+
+    fn on_terminals(ansi: Ansi, progress: ProgressMode, format: Option<ErrorFormat>, no_color: bool) -> Self {
+        let color = |terminal: bool| match ansi {
+            Ansi::Auto => terminal && !no_color,
+            Ansi::Never => false,
+            Ansi::Always => true,
+        };
+        let stderr = std::io::stderr().is_terminal();
+        let progress = match progress {
+            ProgressMode::Auto if stderr && ansi != Ansi::Never => ProgressMode::Tty,
+            ProgressMode::Auto => ProgressMode::Plain,
+            chosen => chosen,
+        };
+        let implied = if progress == ProgressMode::Json { ErrorFormat::Json } else { ErrorFormat::Text };
+        Self {
+            progress,
+            color_stdout: color(std::io::stdout().is_terminal()),
+            color_stderr: color(stderr),
+            error_format: format.unwrap_or(implied),
+        }
+    }
+}
+
+/// An empty variable counts as unset, as in docker compose.
+fn set<'a>(env: &'a Env, name: &str) -> Option<&'a str> {
+    env.get(name).filter(|value| !value.is_empty())
+}
+
+fn compose_files(env: &Env) -> Vec<String> {
+    let separator = set(env, "COMPOSE_PATH_SEPARATOR").unwrap_or(":");
+    let files = set(env, "COMPOSE_FILE").unwrap_or_default();
+    files.split(separator).filter(|file| !file.is_empty()).map(str::to_owned).collect()
+}
+
+fn list(env: &Env, name: &str) -> Vec<String> {
+    let text = set(env, name).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn flag(env: &Env, name: &str) -> Result<bool> {
+    match set(env, name).map(str::to_ascii_lowercase).as_deref() {
+        None | Some("0" | "f" | "false" | "n" | "no") => Ok(false),
+        Some("1" | "t" | "true" | "y" | "yes") => Ok(true),
+        Some(other) => Err(Failure::user(format!("{name} is `{other}`, expected true or false"))),
+    }
+}
+
+fn number(env: &Env, name: &str) -> Result<Option<u32>> {
+    let Some(text) = set(env, name) else { return Ok(None) };
+    // -1 is docker compose's way to say: no limit.
+    if text == "-1" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Failure::user(format!("{name} is `{text}`, expected a number")))
+}
+
+fn variable<T: clap::ValueEnum>(env: &Env, name: &str) -> Result<Option<T>> {
+    let Some(text) = set(env, name) else { return Ok(None) };
+    T::from_str(text, true).map(Some).map_err(|_| {
+        let names: Vec<_> =
+            T::value_variants().iter().filter_map(|v| v.to_possible_value()).map(|v| v.get_name().to_owned()).collect();
+        Failure::user(format!("{name} is `{text}`, expected one of {}", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        pairs.iter().copied().collect()
+    }
+
+    #[test]
+    fn compose_file_is_split_at_the_separator() {
+        assert_eq!(compose_files(&env(&[("COMPOSE_FILE", "a.yaml:b.yaml")])), ["a.yaml", "b.yaml"]);
+        assert_eq!(compose_files(&env(&[("COMPOSE_FILE", "a,b"), ("COMPOSE_PATH_SEPARATOR", ",")])), ["a", "b"]);
+        assert!(compose_files(&env(&[("COMPOSE_FILE", "")])).is_empty());
+    }
+
+    #[test]
+    fn socket_on_the_command_line_may_be_relative() {
+        let here = Path::new("/here");
+        assert_eq!(places(Some("x.sock"), here).unwrap().socket, Path::new("/here/x.sock"));
+        assert_eq!(places(Some("unix:///x.sock"), here).unwrap().socket, Path::new("/x.sock"));
+        assert!(places(Some("tcp://1.2.3.4:1"), here).is_err());
+    }
+
+    #[test]
+    fn nonsense_in_a_variable_is_refused() {
+        assert!(flag(&env(&[("COMPOSE_REMOVE_ORPHANS", "maybe")]), "COMPOSE_REMOVE_ORPHANS").is_err());
+        assert!(variable::<Ansi>(&env(&[("COMPOSE_ANSI", "often")]), "COMPOSE_ANSI").is_err());
+        assert_eq!(number(&env(&[("COMPOSE_PARALLEL_LIMIT", "-1")]), "COMPOSE_PARALLEL_LIMIT").unwrap(), None);
+    }
+}
