@@ -107,15 +107,6 @@ impl Recipe {
             command.arg("--dpkgopt=path-include=/usr/share/doc/*/copyright");
             command.arg("--dpkgopt=path-include=/usr/share/locale/locale.alias");
         }
-        // Options that the image keeps: what apt downloads in a RUN step has no use in the layer.
-        for option in [
-            r#"Acquire::Languages "none""#,
-            r#"APT::AutoRemove::SuggestsImportant "false""#,
-            r#"Binary::apt::APT::Keep-Downloaded-Packages "false""#,
-            r#"APT::Keep-Downloaded-Packages "false""#,
-        ] {
-            command.arg(format!("--aptopt={option}"));
-        }
         for script in self.hooks() {
             command.arg(format!("--customize-hook={script}"));
         }
@@ -133,6 +124,11 @@ impl Recipe {
                 "rm -f \"$1\"/etc/apt/sources.list && printf %s '{}' > \"$1\"/etc/apt/sources.list.d/debian.sources",
                 self.sources_file()
             ),
+            // What apt downloads in a RUN step has no use in the layer. Written at the end: mmdebstrap needs its downloads.
+            "printf '%s;\\n' 'Acquire::Languages \"none\"' 'APT::AutoRemove::SuggestsImportant \"false\"' \
+             'Binary::apt::APT::Keep-Downloaded-Packages \"false\"' 'APT::Keep-Downloaded-Packages \"false\"' \
+             > \"$1\"/etc/apt/apt.conf.d/99image"
+                .to_owned(),
             // Services are not started by a package that a RUN step installs.
             "printf '#!/bin/sh\\nexit 101\\n' > \"$1\"/usr/sbin/policy-rc.d && chmod 755 \"$1\"/usr/sbin/policy-rc.d"
                 .to_owned(),

@@ -8,10 +8,10 @@ mod decode;
 mod pack;
 mod unpack;
 
-pub(crate) use archive::{ArchiveError, Kind, TarReader};
+pub(crate) use archive::{ArchiveError, TarReader};
 pub(crate) use decode::Decoder;
 pub(crate) use pack::{PackError, pack};
-pub(crate) use unpack::{UnpackError, Unpacked, unpack};
+pub(crate) use unpack::{UnpackError, unpack};
 
 /// overlayfs's mark of a directory that hides everything below it.
 const OPAQUE: &str = "trusted.overlay.opaque";
