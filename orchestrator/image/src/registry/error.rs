@@ -42,17 +42,13 @@ impl RegistryError {
         let registry = registry.to_owned();
         let mut cause: Option<&(dyn Error + 'static)> = Some(&source);
         while let Some(error) = cause {
-            if error.is::<rustls::Error>() {
+            let innermost = unwrap_io(error);
+            if innermost.is::<rustls::Error>() {
                 return Self::Tls { registry, source };
             }
-            if let Some(io) = error.downcast_ref::<io::Error>() {
-                if io.kind() == io::ErrorKind::ConnectionRefused {
-                    return Self::Refused { registry, source };
-                }
-                // tokio-rustls wraps its errors in an io::Error, whose source skips the wrapped value itself.
-                if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                    return Self::Tls { registry, source };
-                }
+            let refused = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionRefused;
+            if innermost.downcast_ref::<io::Error>().is_some_and(refused) {
+                return Self::Refused { registry, source };
             }
             // hyper-util's resolver step has no public type.
             if error.to_string().starts_with("dns error") {
@@ -75,4 +71,12 @@ impl RegistryError {
             _ => false,
         }
     }
+}
+
+/// An `io::Error` that wraps another error names that error's source as its own, and so hides what it wraps.
+fn unwrap_io<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        error = inner;
+    }
+    error
 }
