@@ -161,11 +161,42 @@ fn attributes(node: &Node, object: &Object, path: &str, report: &mut Report) {
             }
         }
     }
-    for name in object.required {
-        if map.get(name).is_none_or(Node::is_null) {
-            let _ = report
-                .error("E0008", format!("`{path}` needs the attribute `{name}`"))
-                .at(node.span, format!("`{name}` is missing here"));
+}
+
+/// Reports attributes that are missing in the merged tree: a single file may leave to another what it does not change.
+pub(crate) fn required(node: &Node, shape: &Shape, path: &str, report: &mut Report) {
+    match (shape, &node.data) {
+        (Shape::Object(object), Data::Map(map)) => {
+            for name in object.required {
+                if map.get(name).is_none_or(Node::is_null) {
+                    let _ = report
+                        .error("E0008", format!("`{path}` needs the attribute `{name}`"))
+                        .at(node.span, format!("`{name}` is missing here"));
+                }
+            }
+            for entry in &map.0 {
+                if let Some(field) = object.field(&entry.key) {
+                    let place = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                    required(&entry.value, &field.shape, &place, report);
+                }
+            }
         }
+        (Shape::Map(inner), Data::Map(map)) => {
+            for entry in &map.0 {
+                required(&entry.value, inner, &format!("{path}.{}", entry.key), report);
+            }
+        }
+        (Shape::List(item), Data::Seq(items)) => {
+            for (index, node) in items.iter().enumerate() {
+                required(node, item, &format!("{path}[{index}]"), report);
+            }
+        }
+        (Shape::Special(_, inner), _) => required(node, inner, path, report),
+        (Shape::Either(shapes), _) => {
+            if let Some(shape) = shapes.iter().find(|shape| fits(node, shape)) {
+                required(node, shape, path, report);
+            }
+        }
+        _ => {}
     }
 }

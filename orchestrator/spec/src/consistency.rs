@@ -36,7 +36,8 @@ pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
 }
 
 fn source(entry: &Entry, service: &Map, report: &mut Report) {
-    if service.get("image").is_none() && service.get("build").is_none() && service.get("provider").is_none() {
+    let image = service.get("image").and_then(Node::as_str).is_some_and(|image| !image.is_empty());
+    if !image && service.get("build").is_none() && service.get("provider").is_none() {
         let _ = report
             .error("E0019", format!("service `{}` has neither `image` nor `build`", entry.key))
             .at(entry.key_span, "what should run?");

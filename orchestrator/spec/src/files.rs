@@ -10,6 +10,7 @@ use crate::interpolate;
 use crate::lower::{self, Context};
 use crate::merge;
 use crate::node::{Data, Map, Node};
+use crate::normalize;
 use crate::paths;
 use crate::report::{Report, Span};
 use crate::schema::STACK;
@@ -151,7 +152,12 @@ impl<'a> Loader<'a> {
         }
         let here = place.chain.last().cloned().unwrap_or_default();
         let step = format!("{here}:{name}");
-        let (Some(base_name), span) = (extends.value.at(&["service"]).and_then(Node::as_str), extends.value.span) else {
+        let span = extends.value.span;
+        let Some(base_name) = extends.value.at(&["service"]).and_then(Node::as_str) else {
+            let _ = self
+                .report
+                .error("E0008", format!("`services.{name}.extends` needs the attribute `service`"))
+                .at(span, "which service is to be extended?");
             return Some(service);
         };
         let base_name = base_name.to_owned();
@@ -276,7 +282,14 @@ impl<'a> Loader<'a> {
             Some(path) => vec![(path.to_owned(), item.span)],
             None => strings(item.at(&["path"])),
         };
-        let first = from(&files.first()?.0);
+        let Some((first, _)) = files.first() else {
+            let _ = self
+                .report
+                .error("E0008", "`include` needs the attribute `path`")
+                .at(item.span, "which file is to be included?");
+            return None;
+        };
+        let first = from(first);
         let dir = match item.at(&["project_directory"]).and_then(Node::as_str) {
             Some(dir) => from(dir),
             None => paths::parent(&first),
@@ -310,9 +323,12 @@ impl<'a> Loader<'a> {
                 None => tree,
             });
         }
-        if let Some(map) = result.as_mut().and_then(Node::as_map_mut) {
-            map.remove("name");
-            map.remove("version");
+        if let Some(tree) = &mut result {
+            normalize::included(tree, &variables, &dir);
+            if let Some(map) = tree.as_map_mut() {
+                map.remove("name");
+                map.remove("version");
+            }
         }
         result
     }

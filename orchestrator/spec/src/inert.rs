@@ -77,6 +77,8 @@ impl Collector {
                 None => None,
             };
             match support {
+                // An empty section says nothing; `placement` is always printed.
+                Some(Support::Warn) if entry.value.as_map().is_some_and(|map| map.0.is_empty()) && depth > 2 => {}
                 Some(Support::Yes) => kept.push(entry),
                 Some(Support::NotYet) => {
                     let key = entry.key.clone();

@@ -89,6 +89,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
                 .at(version.key_span, "remove it");
         }
     }
+    check::required(&tree, &schema::Shape::Object(&schema::STACK), "", &mut loader.report);
     consistency::network_modes(&tree, &mut loader.report);
     normalize::default_network(&mut tree);
     normalize::services(&mut tree, &variables, &dir);

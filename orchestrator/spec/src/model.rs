@@ -118,6 +118,8 @@ pub struct Service {
     pub links: Vec<String>,
     /// The `tmpfs` attribute as written; each entry is among `mounts` as well.
     pub tmpfs: Vec<String>,
+    /// Targets of mounts whose section (`bind`, `volume`, `tmpfs`) was not written; only matters for printing.
+    pub bare_mounts: Vec<String>,
     /// What was written in the `deploy` section, so that `config` prints it there. What is to be done is in `replicas`,
     /// `resources` and `deploy_restart`.
     pub deploy: Option<Deploy>,

@@ -56,7 +56,9 @@ pub(crate) fn names(tree: &mut Node, project: &str) {
             let Some(resource) = entry.value.as_map_mut() else { continue };
             let external = resource.get("external").and_then(Node::as_bool) == Some(true);
             let name = if external { entry.key.clone() } else { format!("{project}_{}", entry.key) };
-            resource.set_default("name", Node::string(span, name));
+            if resource.get("name").is_none_or(|name| name.as_str() == Some("")) {
+                resource.set("name", Node::string(span, name));
+            }
         }
     }
 }
@@ -168,7 +170,45 @@ fn service(service: &mut Map, variables: &Variables, project_dir: &str) {
     if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
         close(environment, variables);
     }
+    for entry in service.get_mut("depends_on").and_then(Node::as_map_mut).into_iter().flat_map(|map| &mut map.0) {
+        let span = entry.value.span;
+        if let Some(dependency) = entry.value.as_map_mut() {
+            dependency.set_default("required", Node::new(span, Data::Bool(true)));
+        }
+    }
+    let image = service.get("image").cloned();
+    for hook in service.get_mut("pre_start").and_then(seq_mut).into_iter().flatten() {
+        if let (Some(hook), Some(image)) = (hook.as_map_mut(), &image) {
+            hook.set_default("image", image.clone());
+        }
+    }
     implicit_dependencies(service);
+}
+
+fn seq_mut(node: &mut Node) -> Option<&mut Vec<Node>> {
+    match &mut node.data {
+        Data::Seq(items) => Some(items),
+        _ => None,
+    }
+}
+
+/// What an included file leaves open is filled from its own folder and variables, not from the including stack's.
+pub(crate) fn included(tree: &mut Node, variables: &Variables, dir: &str) {
+    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+        let Some(service) = entry.value.as_map_mut() else { continue };
+        if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
+            close(environment, variables);
+        }
+        if let Some(node) = service.get_mut("build") {
+            let span = node.span;
+            if let Some(build) = node.as_map_mut() {
+                build.set_default("context", Node::string(span, dir));
+                if let Some(args) = build.get_mut("args").and_then(Node::as_map_mut) {
+                    close(args, variables);
+                }
+            }
+        }
+    }
 }
 
 /// A key without a value takes the caller's.

@@ -221,7 +221,7 @@ pub(crate) static SERVICE: Object = object(&[
     yes("pid", Either(&[Str, Null])),
     yes("pids_limit", Int),
     yes("platform", Str),
-    yes("ports", Shape::Special(Special::Ports, &List(&Either(&[Num, Str, Shape::Object(&PORT)])))),
+    yes("ports", Shape::Special(Special::Ports, &List(&Either(&[Str, Num, Shape::Object(&PORT)])))),
     not_yet("post_start", List(&Shape::Object(&HOOK))),
     not_yet("pre_start", List(&Shape::Object(&PRE_START))),
     not_yet("pre_stop", List(&Shape::Object(&HOOK))),

@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&self, key: &str) -> Option<String> {
-        self.map.get(key)?.scalar_text()
+        self.map.get(key)?.scalar_text().filter(|text| !text.is_empty())
     }
 
     fn text(&self, key: &str) -> String {
@@ -194,6 +194,9 @@ impl<'a> Reader<'a> {
         let mut addresses = Vec::new();
         for node in self.items(key) {
             let text = node.scalar_text().unwrap_or_default();
+            if text.is_empty() {
+                continue;
+            }
             match text.parse() {
                 Ok(address) => addresses.push(address),
                 Err(_) => {

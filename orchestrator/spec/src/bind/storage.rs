@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume};
+use crate::node::Node;
 use crate::units;
 
 use super::Reader;
@@ -52,6 +53,17 @@ pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
     mounts
 }
 
+/// Targets of mounts that have no section of their kind.
+pub(super) fn bare(reader: &Reader<'_>) -> Vec<String> {
+    let text = |node: &Node, key: &str| node.at(&[key]).and_then(Node::scalar_text).unwrap_or_default();
+    let bare = |node: &&Node| node.at(&[&text(node, "type")]).is_none() && is_ours(&text(node, "type"));
+    reader.items("volumes").iter().filter(bare).map(|node| text(node, "target")).collect()
+}
+
+fn is_ours(kind: &str) -> bool {
+    matches!(kind, "volume" | "bind" | "tmpfs")
+}
+
 fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
     let kind = reader.text("type");
     let source = reader.string("source").filter(|source| !source.is_empty());
@@ -76,7 +88,7 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
         "tmpfs" => {
             let mut section = reader.section("tmpfs");
             MountSource::Tmpfs {
-                size: section.as_mut().and_then(|section| section.number("size")),
+                size: section.as_mut().and_then(|section| section.number("size")).filter(|size| *size != 0),
                 mode: section.as_mut().and_then(|section| section.number("mode")),
                 uid: None,
                 gid: None,

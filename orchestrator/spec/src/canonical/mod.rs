@@ -29,27 +29,12 @@ pub fn to_json(stack: &Stack) -> Value {
     for inert in &stack.inert {
         inert::restore(&mut root, inert);
     }
-    develop_rules(&mut root);
     if !stack.inactive.is_empty()
         && let Value::Object(map) = &mut root
     {
         map.insert(INACTIVE.to_owned(), Value::from(stack.inactive.clone()));
     }
     map_text(root, &|text| text.replace('$', "$$"))
-}
-
-/// The reference prints an empty command in every watch rule.
-fn develop_rules(root: &mut Value) {
-    let Some(services) = root.get_mut("services").and_then(Value::as_object_mut) else { return };
-    for service in services.values_mut() {
-        let Some(rules) = service.pointer_mut("/develop/watch").and_then(Value::as_array_mut) else { continue };
-        for rule in rules.iter_mut().filter_map(Value::as_object_mut) {
-            let exec = rule.entry("exec").or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(exec) = exec {
-                exec.entry("command").or_insert(Value::Null);
-            }
-        }
-    }
 }
 
 /// The same as YAML, without attributes that are null because they are not set.

@@ -191,7 +191,7 @@ fn port(port: &Port) -> Value {
 fn storage(service: &Service, object: &mut Object) {
     // Mounts of the `tmpfs` attribute stand at the end of the list and are printed as they were written.
     let own = service.mounts.iter().filter(|mount| !service.tmpfs.iter().any(|text| tmpfs(text).as_ref() == Ok(*mount)));
-    object.list("volumes", own.map(mount).collect());
+    object.list("volumes", own.map(|one| mount(one, &service.bare_mounts)).collect());
     object.strings("tmpfs", &service.tmpfs);
     object.list("secrets", service.secrets.iter().map(|secret| file_mount(secret, "/run/secrets/")).collect());
     object.list("configs", service.configs.iter().map(|config| file_mount(config, "")).collect());
@@ -199,7 +199,7 @@ fn storage(service: &Service, object: &mut Object) {
     object.bytes("shm_size", service.shm_size);
 }
 
-fn mount(mount: &Mount) -> Value {
+fn mount(mount: &Mount, bare: &[String]) -> Value {
     let mut object = Object::default();
     let mut detail = Object::default();
     let (kind, source) = match &mount.source {
@@ -227,7 +227,9 @@ fn mount(mount: &Mount) -> Value {
     object.put("target", mount.target.clone());
     object.flag("read_only", mount.read_only);
     object.text("consistency", mount.consistency.as_ref());
-    object.put(kind, detail.0);
+    if !detail.0.is_empty() || !bare.contains(&mount.target) {
+        object.put(kind, detail.0);
+    }
     object.done()
 }
 

@@ -12,7 +12,10 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
             for item in items {
                 let Some(text) = item.as_str() else { continue };
                 match text.split_once('=').or_else(|| text.split_once(':')) {
-                    Some((name, address)) => hosts.push(Node::string(item.span, joined(name, address))),
+                    Some((name, addresses)) => {
+                        let texts = addresses.split(',').map(|address| joined(name, address));
+                        hosts.extend(texts.map(|text| Node::string(item.span, text)));
+                    }
                     None => {
                         let _ = context
                             .report

@@ -160,8 +160,15 @@ fn finish(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
             }
         }
         "services.*.develop.watch[]" => {
-            if let Some(path) = node.as_map_mut().and_then(|map| map.get_mut("path")) {
-                context.resolve(path);
+            let span = node.span;
+            if let Some(rule) = node.as_map_mut() {
+                if let Some(path) = rule.get_mut("path") {
+                    context.resolve(path);
+                }
+                // The reference prints a command in every rule, null where there is none.
+                let mut exec = Map::default();
+                exec.set("command", Node::new(span, Data::Null));
+                rule.set_default("exec", Node::new(span, Data::Map(exec)));
             }
         }
         "services.*.deploy.resources.reservations.devices[]" | "services.*.gpus[]" => {

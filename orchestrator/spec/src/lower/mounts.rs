@@ -30,6 +30,9 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
 fn complete(item: &mut Node, context: &mut Context<'_>) {
     let span = item.span;
     let Some(map) = item.as_map_mut() else { return };
+    if map.get("source").is_some_and(|source| source.as_str() == Some("")) {
+        map.remove("source");
+    }
     let kind = map.get("type").and_then(Node::as_str).unwrap_or_default().to_owned();
     if kind == "bind" {
         match map.get_mut("source") {

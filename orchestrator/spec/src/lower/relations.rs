@@ -6,6 +6,9 @@ use super::Context;
 
 /// A list of services is a mapping to the weakest condition.
 pub(crate) fn depends_on(node: Node) -> Node {
+    if node.as_seq().is_none() {
+        return node;
+    }
     let mut node = references(node);
     if let Data::Map(map) = &mut node.data {
         for entry in &mut map.0 {

@@ -56,8 +56,11 @@ pub(crate) fn volume(node: &mut Node, context: &mut Context<'_>) {
     let local = map.get("driver").and_then(Node::as_str).is_none_or(|driver| driver == "local");
     let Some(options) = map.get_mut("driver_opts").and_then(Node::as_map_mut) else { return };
     let binds = options.get("o").and_then(Node::as_str).is_some_and(|o| o.split(',').any(|word| word == "bind"));
-    if local && binds && let Some(device) = options.get_mut("device") {
-        context.resolve(device);
+    if local
+        && binds
+        && let Some(Node { data: Data::Str(device), .. }) = options.get_mut("device")
+    {
+        *device = context.absolute(device);
     }
 }
 
