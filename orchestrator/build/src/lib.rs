@@ -4,16 +4,20 @@
 //! knows nothing of services, stacks, containers or networks: a RUN step is handed to the caller's [`RunStep`].
 #![forbid(unsafe_code)]
 
+mod context;
 mod diagnostic;
 pub mod dockerfile;
 mod error;
 pub mod expand;
+mod fs;
 mod glob;
 mod graph;
 mod host;
 pub mod ignore;
 mod progress;
 mod request;
+mod source;
+mod stamps;
 mod step;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};

@@ -1,0 +1,120 @@
+//! The build context: a folder read in place, its ignore file, and the Dockerfile.
+//!
+//! A path inside the context is resolved inside it: a symlink cannot lead anywhere else. Only a Dockerfile that the caller
+//! itself names outside (absolute, or with `..`) is read from there.
+
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::SourceFile;
+use crate::error::BuildError;
+use crate::fs::{Kind, View, ViewError};
+use crate::ignore::Ignore;
+use crate::request::{BuildRequest, DockerfileSource};
+use crate::stamps::Stamps;
+
+/// No Dockerfile or ignore file that people write is near this.
+const MAX_TEXT: u64 = 4 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) view: View,
+    pub(crate) ignore: Ignore,
+    pub(crate) stamps: Stamps,
+}
+
+/// Opens the context and reads the Dockerfile.
+pub(crate) fn open(request: &BuildRequest, state_dir: &Path) -> Result<(Context, Arc<SourceFile>), BuildError> {
+    let unusable = |source| BuildError::Context { path: request.context.clone(), source };
+    let view = View::of_folder(&request.context).map_err(|error| unusable(into_io(error)))?;
+    let (source, ignore_names) = match &request.dockerfile {
+        DockerfileSource::Inline(text) => {
+            (SourceFile::new("inline Dockerfile", text.as_str()), vec![PathBuf::from(".dockerignore")])
+        }
+        DockerfileSource::File(path) => {
+            let inside = inside_context(&request.context, path);
+            let shown = inside.clone().unwrap_or_else(|| path.clone());
+            let text = match &inside {
+                Some(relative) => read_inside(&view, relative),
+                None => read_limited(std::fs::File::open(request.context.join(path))),
+            };
+            let text = text_of(text, &shown)?
+                .map_err(|source| BuildError::NoDockerfile { path: request.context.join(path), source })?;
+            let mut own = shown.clone().into_os_string();
+            own.push(".dockerignore");
+            let own = inside.map(|_| PathBuf::from(own));
+            let names = own.into_iter().chain([PathBuf::from(".dockerignore")]).collect();
+            (SourceFile::new(shown.display().to_string(), text), names)
+        }
+    };
+    let ignore = ignore_file(&view, &ignore_names)?;
+    let stamps = Stamps::load(state_dir, &request.context);
+    Ok((Context { view, ignore, stamps }, source))
+}
+
+/// The first ignore file that is there: the Dockerfile's own, else the context's.
+fn ignore_file(view: &View, names: &[PathBuf]) -> Result<Ignore, BuildError> {
+    for name in names {
+        match text_of(read_inside(view, name), name)? {
+            Ok(text) => {
+                return Ignore::parse(&text).map_err(|source| BuildError::Ignore { path: name.clone(), source });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(BuildError::Io { attempt: "reading", path: name.clone(), source }),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+/// The path as seen from the context, when the caller did not name a place outside of it.
+fn inside_context(context: &Path, path: &Path) -> Option<PathBuf> {
+    let relative = if path.is_absolute() { path.strip_prefix(context).ok()? } else { path };
+    let mut parts = PathBuf::new();
+    for component in relative.components() {
+        match component {
+            Component::Normal(part) => parts.push(part),
+            Component::CurDir => {}
+            Component::ParentDir if parts.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(parts)
+}
+
+fn read_inside(view: &View, path: &Path) -> io::Result<Vec<u8>> {
+    let walk = view.walk(path, true).map_err(into_io)?;
+    match walk.found {
+        Some(node) if node.kind() == Kind::File => read_limited(view.open_file(&node).map_err(into_io)),
+        Some(_) => Err(io::Error::other("it is not a file")),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+fn read_limited(file: io::Result<std::fs::File>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file?.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The outer error is about the text, the inner one about reading.
+fn text_of(bytes: io::Result<Vec<u8>>, path: &Path) -> Result<io::Result<String>, BuildError> {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(Err(error)),
+    };
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(BuildError::TooLarge { path: path.to_owned(), limit: MAX_TEXT });
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Ok(text)),
+        Err(_) => Err(BuildError::NotText { path: path.to_owned() }),
+    }
+}
+
+fn into_io(error: ViewError) -> io::Error {
+    match error {
+        ViewError::Open { source, .. } | ViewError::Read { source, .. } => source,
+        other => io::Error::other(other),
+    }
+}
