@@ -272,7 +272,7 @@ impl Session<'_> {
     }
 
     async fn stop(&mut self, exit: Exit, say: &str) -> Result<Option<Exit>> {
-        self.progress.suspend(|ui| ui.talk(say));
+        self.progress.suspend(|ui| ui.note(say));
         let stop = Stop { services: self.attached.running.clone(), timeout: apply::seconds(self.attached.timeout) };
         self.begin(Verb::Stop(stop), Phase::Stopping(exit)).await
     }

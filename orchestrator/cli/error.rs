@@ -126,7 +126,7 @@ impl Failure {
             (Kind::Interrupted, ErrorFormat::Text) => {}
             (Kind::Spec(diagnostics), ErrorFormat::Text) => {
                 for diagnostic in diagnostics {
-                    ui.talk(&hoist_spec::diagnostic::render(diagnostic, ui.color()));
+                    ui.diagnostic(diagnostic);
                 }
             }
             (Kind::Apply(result), ErrorFormat::Text) => {

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let ui = Ui::new(*output.as_ref().unwrap_or(&Output::fallback(Some(&cli.global))));
     let result = output.and_then(|_| {
         let settings = Settings::resolve(&cli.global, env)?;
+        let ui = ui.hiding_orphans(settings.ignore_orphans);
         run(&Ctx { settings, ui }, &cli.command)
     });
     let exit = match result {

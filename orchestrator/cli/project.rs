@@ -66,7 +66,7 @@ pub(crate) struct Wish<'a> {
 pub(crate) fn load(settings: &Settings, ui: Ui, wish: Wish<'_>) -> Result<Loaded> {
     let loaded = read(settings, wish)?;
     for warning in &loaded.warnings {
-        ui.talk(&hoist_spec::diagnostic::render(warning, ui.color()));
+        ui.diagnostic(warning);
     }
     check_services(&loaded.stack, wish.services)?;
     Ok(loaded)

@@ -1,3 +1,5 @@
+//! `hoist attach`: this terminal and a container that runs.
+
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Forwarded;

@@ -1,3 +1,5 @@
+//! `hoist build`: the images of services.
+
 use std::collections::BTreeMap;
 
 use hoist_engine::api::types::ApplyRequest;

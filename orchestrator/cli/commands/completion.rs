@@ -1,3 +1,5 @@
+//! `hoist completion`: scripts for shells.
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 

@@ -1,3 +1,5 @@
+//! `hoist config`: the stack that the files mean. Needs no engine.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! `hoist cp`: which side is the container; the copying itself is in `archive`.
+
 use hoist_engine::api::types::ContainerSummary;
 use hoist_engine::client::Client;
 

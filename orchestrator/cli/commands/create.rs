@@ -1,3 +1,5 @@
+//! `hoist create`: `up` without starting.
+
 use std::collections::BTreeMap;
 
 use hoist_engine::api::types::ApplyRequest;

@@ -1,3 +1,5 @@
+//! `hoist down`: towards the empty stack.
+
 use clap::ValueEnum;
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Down, ImageRemoval, Verb};

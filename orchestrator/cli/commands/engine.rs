@@ -1,3 +1,5 @@
+//! `hoist engine`: the long-lived process, in the foreground.
+
 use std::time::Duration;
 
 use hoist_engine::EngineConfig;

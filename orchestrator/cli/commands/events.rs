@@ -1,3 +1,5 @@
+//! `hoist events`: what happens, as lines or JSON.
+
 use hoist_engine::api::types::EventMessage;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -1,3 +1,5 @@
+//! `hoist exec`: a command in a running container.
+
 use hoist_engine::api::types::{ExecConfig, ExecStart};
 
 use crate::commands::Ctx;

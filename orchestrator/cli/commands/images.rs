@@ -1,3 +1,5 @@
+//! `hoist images`: what the stack's containers run.
+
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;

@@ -1,3 +1,5 @@
+//! `hoist kill`: a signal to containers.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Kill, Verb};
 

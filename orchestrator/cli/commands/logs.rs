@@ -1,3 +1,5 @@
+//! `hoist logs`: what containers have written.
+
 use std::collections::BTreeSet;
 
 use hoist_engine::api::types::{LogOptions, StackLogLine};

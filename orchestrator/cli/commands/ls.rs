@@ -1,3 +1,5 @@
+//! `hoist ls`: the stacks that the engine knows.
+
 use clap::ValueEnum;
 
 use crate::commands::Ctx;

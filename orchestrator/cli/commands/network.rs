@@ -1,3 +1,5 @@
+//! `hoist network …`: a look at networks, apart from any stack.
+
 use clap::ValueEnum;
 
 use crate::commands::Ctx;

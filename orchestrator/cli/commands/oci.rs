@@ -1,3 +1,5 @@
+//! `hoist oci …`: the OCI runtime's command line, for conformance suites. Needs no engine.
+
 use std::path::PathBuf;
 
 use hoist_runtime::oci::{Create, Oci};

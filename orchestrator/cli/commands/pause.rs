@@ -1,3 +1,5 @@
+//! `hoist pause`: freezes containers.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::Verb;
 

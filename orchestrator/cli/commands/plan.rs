@@ -1,3 +1,5 @@
+//! `hoist plan`: what a verb would do, without doing it.
+
 use clap::{Parser, ValueEnum};
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::Verb;

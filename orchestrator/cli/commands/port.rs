@@ -1,3 +1,5 @@
+//! `hoist port`: where a container's port is on the host.
+
 use clap::ValueEnum;
 
 use crate::commands::Ctx;

@@ -1,3 +1,5 @@
+//! `hoist ps`: the stack's containers.
+
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;

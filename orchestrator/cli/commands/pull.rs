@@ -1,3 +1,5 @@
+//! `hoist pull`: the images of the stack.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Pull, Verb};
 

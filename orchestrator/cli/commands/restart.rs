@@ -1,3 +1,5 @@
+//! `hoist restart`: containers as they are, once more.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Restart, Verb};
 

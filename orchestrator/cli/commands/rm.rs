@@ -1,3 +1,5 @@
+//! `hoist rm`: stopped containers go.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Remove, Verb};
 
@@ -36,7 +38,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         let mut found = containers::of_services(&client, &request.project, &args.services, true).await?;
         found.retain(|container| args.stop || matches!(container.state.as_str(), "created" | "exited" | "dead"));
         if found.is_empty() {
-            ctx.ui.talk("No stopped containers");
+            ctx.ui.note("No stopped containers");
             return Ok(Exit::OK);
         }
         let names: Vec<_> = found.iter().map(|container| container.name()).collect();

@@ -1,3 +1,5 @@
+//! `hoist run`: a one-off container; how it is asked for, and being attached to it from its first byte on.
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;

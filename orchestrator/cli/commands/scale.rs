@@ -1,3 +1,5 @@
+//! `hoist scale`: numbers of containers.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Scale, Verb};
 

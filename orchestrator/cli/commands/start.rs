@@ -1,3 +1,5 @@
+//! `hoist start`: containers that exist.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Start, Verb};
 

@@ -1,3 +1,5 @@
+//! `hoist stats`: what containers use, again and again.
+
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;

@@ -1,3 +1,5 @@
+//! `hoist stop`: containers stay, their processes go.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Stop, Verb};
 

@@ -1,3 +1,5 @@
+//! `hoist top`: the processes of containers.
+
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
 use crate::render::table::Table;

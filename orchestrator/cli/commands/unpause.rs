@@ -1,3 +1,5 @@
+//! `hoist unpause`: frozen containers go on.
+
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::Verb;
 

@@ -1,3 +1,5 @@
+//! `hoist up`: the file becomes reality; what to change, and how to watch it.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_engine::api::types::ApplyRequest;

@@ -1,3 +1,5 @@
+//! `hoist version`.
+
 use clap::ValueEnum;
 
 use crate::commands::Ctx;

@@ -1,3 +1,5 @@
+//! `hoist volume …`: a look at volumes, and removing them.
+
 use clap::ValueEnum;
 
 use crate::commands::Ctx;

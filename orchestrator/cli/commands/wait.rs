@@ -1,3 +1,5 @@
+//! `hoist wait`: until containers stop.
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hoist_scheduler::{Down, Verb};
@@ -21,9 +23,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
     let client = ctx.client().await?;
-    let found = containers::of_services(&client, &project.name, &args.services, false).await?;
+    let found = containers::of_services(&client, &project.name, &args.services, true).await?;
     if found.is_empty() {
-        return Err(Failure::user(format!("no running container of {}", args.services.join(", "))));
+        return Err(Failure::user(format!("no container of {}", args.services.join(", "))));
     }
     let mut interrupts = Interrupts::listen()?;
     let mut waiting: FuturesUnordered<_> = found

@@ -14,6 +14,7 @@ pub(crate) mod units;
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
+use hoist_spec::Diagnostic;
 
 use crate::args::{ErrorFormat, ProgressMode};
 use crate::settings::Output;
@@ -24,11 +25,12 @@ pub(crate) struct Ui {
     output: Output,
     hide_pulls: bool,
     hide_builds: bool,
+    hide_orphans: bool,
 }
 
 impl Ui {
     pub(crate) fn new(output: Output) -> Self {
-        Self { output, hide_pulls: false, hide_builds: false }
+        Self { output, hide_pulls: false, hide_builds: false, hide_orphans: false }
     }
 
     pub(crate) fn error_format(self) -> ErrorFormat {
@@ -49,6 +51,12 @@ impl Ui {
     pub(crate) fn hiding(mut self, pulls: bool, builds: bool) -> Self {
         self.hide_pulls = pulls;
         self.hide_builds = builds;
+        self
+    }
+
+    /// Leaves out remarks about orphans.
+    pub(crate) fn hiding_orphans(mut self, hide: bool) -> Self {
+        self.hide_orphans = hide;
         self
     }
 
@@ -110,6 +118,23 @@ impl Ui {
             return self.talk(&serde_json::json!({ "level": "warning", "message": text }).to_string());
         }
         self.talk(&format!("{}: {text}", self.paint("warning", AnsiColor::Yellow.on_default().bold())));
+    }
+
+    /// A remark about the files: rustc's form, or JSON.
+    pub(crate) fn diagnostic(self, diagnostic: &Diagnostic) {
+        match self.error_format() {
+            ErrorFormat::Text => self.talk(&hoist_spec::diagnostic::render(diagnostic, self.color())),
+            ErrorFormat::Json => self.talk(&hoist_spec::diagnostic::to_json(diagnostic).to_string()),
+        }
+    }
+
+    /// What is going on, for people: nothing to be read by programs.
+    pub(crate) fn note(self, text: &str) {
+        match self.output.progress {
+            ProgressMode::Quiet => {}
+            ProgressMode::Json => self.talk(&serde_json::json!({ "level": "info", "message": text }).to_string()),
+            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => self.talk(text),
+        }
     }
 
     pub(crate) fn hint(self, text: &str) {

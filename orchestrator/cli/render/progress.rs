@@ -85,6 +85,8 @@ impl Progress {
                 });
             }
             ApplyEvent::Build { service, text, .. } => self.output(service, text),
+            // The remark about orphans names the option that removes them.
+            ApplyEvent::Warning { text } if self.ui.hide_orphans && text.contains("--remove-orphans") => {}
             ApplyEvent::Warning { text } => self.suspend(|ui| ui.warn(text)),
         }
     }

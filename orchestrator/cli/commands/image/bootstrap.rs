@@ -1,3 +1,5 @@
+//! `hoist image bootstrap`: a base image without a registry.
+
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
 

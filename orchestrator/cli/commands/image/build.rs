@@ -1,3 +1,5 @@
+//! `hoist image build`: one image, as a stack with one service.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! `hoist image inspect`.
+
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 

@@ -1,3 +1,5 @@
+//! `hoist image load`: images from an archive.
+
 use std::path::PathBuf;
 
 use crate::args::ProgressMode;

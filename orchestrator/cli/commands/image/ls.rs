@@ -1,3 +1,5 @@
+//! `hoist image ls`.
+
 use clap::ValueEnum;
 use hoist_engine::api::types::ImageSummary;
 use jiff::Timestamp;

@@ -1,3 +1,5 @@
+//! `hoist image prune`: images that nothing uses.
+
 use std::collections::BTreeSet;
 
 use crate::commands::Ctx;

@@ -1,3 +1,5 @@
+//! `hoist image pull`.
+
 use hoist_engine::client::Client;
 
 use crate::args::ProgressMode;

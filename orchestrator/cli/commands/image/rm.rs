@@ -1,3 +1,5 @@
+//! `hoist image rm`, also as `hoist rmi`.
+
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
 
