@@ -1,0 +1,349 @@
+//! The command line where it needs no engine: help, version, completion, config, and errors before any work.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use expect_test::{Expect, expect};
+
+/// A folder with a stack file, and the program run in it with an empty environment.
+struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    fn empty() -> Self {
+        Self { dir: tempfile::tempdir().expect("make a folder") }
+    }
+
+    fn with(stack: &str) -> Self {
+        let folder = Self::empty();
+        folder.file("compose.yaml", stack);
+        folder
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).expect("write a file");
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn run(&self, env: &[(&str, &str)], args: &[&str]) -> Output {
+        let run_dir = self.path().join("run");
+        Command::new(env!("CARGO_BIN_EXE_hoist"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOIST_RUN_DIR", &run_dir)
+            .env("HOIST_DATA_ROOT", self.path().join("data"))
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .expect("run hoist")
+    }
+
+    /// Standard output of a command that must succeed.
+    fn ok(&self, env: &[(&str, &str)], args: &[&str]) -> String {
+        let output = self.run(env, args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        self.text(&output.stdout)
+    }
+
+    fn text(&self, bytes: &[u8]) -> String {
+        let path = self.path().display().to_string();
+        String::from_utf8_lossy(bytes).replace(&path, "DIR")
+    }
+
+    /// Everything that a command says, against a snapshot.
+    fn check(&self, args: &[&str], expected: &Expect) {
+        let output = self.run(&[("COMPOSE_PROJECT_NAME", "app")], args);
+        let (stdout, stderr) = (self.text(&output.stdout), self.text(&output.stderr));
+        let code = output.status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
+        expected.assert_eq(&format!("{stdout}--- stderr\n{stderr}--- exit {code}\n"));
+    }
+}
+
+const WEB: &str = "services:\n  web:\n    image: nginx\n    command: echo \"$GREETING\"\n  db:\n    image: postgres\n    profiles: [full]\n";
+
+#[test]
+fn version_has_three_forms() {
+    let folder = Folder::empty();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(folder.ok(&[], &["version"]), format!("hoist version {version}\n"));
+    assert_eq!(folder.ok(&[], &["version", "--short"]), format!("{version}\n"));
+    assert_eq!(folder.ok(&[], &["version", "-f", "json"]), format!("{{\"version\":\"{version}\"}}\n"));
+    assert_eq!(folder.ok(&[], &["--version"]), format!("hoist {version}\n"));
+}
+
+#[test]
+fn every_verb_has_help() {
+    let folder = Folder::empty();
+    let help = folder.ok(&[], &["--help"]);
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert!(verbs.len() > 30, "{verbs:?}");
+    for verb in verbs {
+        let text = folder.ok(&[], &[verb, "--help"]);
+        assert!(text.contains(&format!("Usage: hoist {verb}")), "{verb}: {text}");
+    }
+}
+
+#[test]
+fn completion_knows_the_verbs() {
+    let folder = Folder::empty();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(folder.ok(&[], &["completion", shell]).contains("restart"), "{shell}");
+    }
+}
+
+#[test]
+fn config_prints_the_canonical_stack() {
+    Folder::with(WEB).check(
+        &["config"],
+        &expect![[r#"
+        name: app
+        services:
+          web:
+            image: nginx
+            command:
+            - echo
+            - ""
+            networks:
+              default: null
+        networks:
+          default:
+            name: app_default
+        x-hoist-inactive:
+        - db
+        --- stderr
+        warning[W0002]: the variable `GREETING` is not set; it becomes an empty string
+         --> DIR/compose.yaml:4:21
+          |
+        4 |     command: echo "$GREETING"
+          |                     ^^^^^^^^ used here
+        --- exit 0
+    "#]],
+    );
+}
+
+#[test]
+fn config_lists_names() {
+    let stack = "services:\n  web: { image: nginx, volumes: [\"data:/d\"] }\n  api: { build: ., profiles: [p] }\nvolumes: { data: {} }\n";
+    let folder = Folder::with(stack);
+    assert_eq!(folder.ok(&[], &["config", "--services"]), "web\n");
+    assert_eq!(folder.ok(&[], &["--profile", "p", "config", "--services"]), "api\nweb\n");
+    assert_eq!(folder.ok(&[], &["-p", "app", "--profile", "p", "config", "--images"]), "app-api\nnginx\n");
+    assert_eq!(folder.ok(&[], &["config", "--volumes"]), "data\n");
+    assert_eq!(folder.ok(&[], &["config", "--networks"]), "default\n");
+    assert_eq!(folder.ok(&[], &["config", "--profiles"]), "p\n");
+    assert_eq!(folder.ok(&[], &["config", "-q"]), "");
+}
+
+#[test]
+fn config_of_a_service_has_what_it_needs() {
+    let stack = "services:\n  web: { image: nginx, depends_on: [db] }\n  db: { image: postgres, volumes: [\"data:/d\"] }\n  other: { image: x, networks: [n] }\nvolumes: { data: {} }\nnetworks: { n: {} }\n";
+    let folder = Folder::with(stack);
+    assert_eq!(folder.ok(&[], &["config", "--services", "web"]), "db\nweb\n");
+    assert_eq!(folder.ok(&[], &["config", "--networks", "web"]), "default\n");
+    assert_eq!(folder.ok(&[], &["config", "--volumes", "other"]), "");
+}
+
+#[test]
+fn config_can_be_written_to_a_file_and_read_again() {
+    let folder = Folder::with(WEB);
+    let env = [("GREETING", "it costs $5")];
+    let first = folder.ok(&env, &["-p", "app", "config"]);
+    assert_eq!(folder.ok(&env, &["-p", "app", "config", "-o", "out.yaml"]), "");
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("out.yaml")).expect("written"),
+        first.replace("DIR", &folder.path().display().to_string())
+    );
+    assert_eq!(folder.ok(&[], &["-f", "out.yaml", "config"]), first);
+}
+
+#[test]
+fn flags_win_over_the_environment() {
+    let folder = Folder::with(WEB);
+    folder.file("other.yaml", "name: other\nservices: { only: { image: x } }\n");
+    folder.file("more.yaml", "services: { more: { image: x } }\n");
+    let services = |env: &[(&str, &str)], flags: &[&str]| {
+        folder.ok(env, &[flags, &["config", "--services"]].concat()).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(services(&[], &[]), "web");
+    assert_eq!(services(&[("COMPOSE_FILE", "other.yaml:more.yaml")], &[]), "more only");
+    assert_eq!(
+        services(&[("COMPOSE_FILE", "other.yaml,more.yaml"), ("COMPOSE_PATH_SEPARATOR", ",")], &[]),
+        "more only"
+    );
+    assert_eq!(services(&[("COMPOSE_FILE", "other.yaml")], &["-f", "compose.yaml"]), "web");
+    assert_eq!(services(&[("COMPOSE_PROFILES", "full")], &[]), "db web");
+    assert_eq!(services(&[], &["--profile", "full"]), "db web");
+    let name = |env: &[(&str, &str)], flags: &[&str]| {
+        let text = folder.ok(env, &[flags, &["config", "--format", "json"]].concat());
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["name"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(name(&[("COMPOSE_PROJECT_NAME", "env")], &[]), "env");
+    assert_eq!(name(&[("COMPOSE_PROJECT_NAME", "env")], &["-p", "flag"]), "flag");
+}
+
+#[test]
+fn variables_come_from_the_files_that_are_named() {
+    let folder = Folder::with("services: { web: { image: \"x:$TAG\" } }\n");
+    folder.file(".env", "TAG=dotenv\n");
+    folder.file("one.env", "TAG=one\n");
+    folder.file("two.env", "TAG=two\n");
+    let image = |env: &[(&str, &str)], flags: &[&str]| folder.ok(env, &[flags, &["config", "--images"]].concat());
+    assert_eq!(image(&[], &[]), "x:dotenv\n");
+    assert_eq!(image(&[("TAG", "shell")], &[]), "x:shell\n");
+    assert_eq!(image(&[], &["--env-file", "one.env", "--env-file", "two.env"]), "x:two\n");
+    assert_eq!(image(&[("COMPOSE_ENV_FILES", "two.env,one.env")], &[]), "x:one\n");
+    assert_eq!(image(&[("COMPOSE_DISABLE_ENV_FILE", "1"), ("TAG", "shell")], &[]), "x:shell\n");
+    let output = folder.run(&[("COMPOSE_DISABLE_ENV_FILE", "1")], &["config", "--images"]);
+    assert!(folder.text(&output.stderr).contains("TAG"), "an unset variable is worth a warning");
+}
+
+#[test]
+fn stack_can_come_from_standard_input() {
+    let folder = Folder::empty();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hoist"))
+        .args(["-f", "-", "config", "--services"])
+        .current_dir(folder.path())
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run hoist");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, b"services: { a: { image: x } }\n").expect("write");
+    drop(stdin);
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "a\n");
+}
+
+#[test]
+fn errors_of_the_file_are_all_reported_with_their_place() {
+    let stack = "services:\n  web:\n    image: nginx\n    comand: echo\n    ports: [\"99999:80\"]\n";
+    Folder::with(stack).check(
+        &["config"],
+        &expect![[r#"
+        --- stderr
+        error[E0006]: unknown attribute `comand` in `services.web`
+         --> DIR/compose.yaml:4:5
+          |
+        4 |     comand: echo
+          |     ^^^^^^ not an attribute of Compose
+          |
+          = help: did you mean `command`?
+        error[E0009]: `99999:80` is not a port: `99999` is not a port of the host
+         --> DIR/compose.yaml:5:13
+          |
+        5 |     ports: ["99999:80"]
+          |             ^^^^^^^^^^ [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]
+        --- exit 1
+    "#]],
+    );
+}
+
+#[test]
+fn errors_of_the_file_are_json_on_demand() {
+    let stack = "services:\n  web:\n    image: nginx\n    comand: echo\n";
+    for flags in [["--error-format", "json"], ["--progress", "json"]] {
+        let folder = Folder::with(stack);
+        let output = folder.run(&[], &[&flags[..], &["config"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let value: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+        assert_eq!(value["error"], true);
+        assert!(value["message"].as_str().is_some_and(|text| text.contains("comand")), "{value}");
+        assert_eq!(value["diagnostics"][0]["labels"][0]["line"], 4, "{value}");
+    }
+}
+
+#[test]
+fn missing_file_is_an_error() {
+    let folder = Folder::empty();
+    let output = folder.run(&[], &["config"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(folder.text(&output.stderr).contains("no stack file"));
+}
+
+#[test]
+fn unknown_service_is_named_with_those_that_exist() {
+    Folder::with(WEB).check(
+        &["up", "-d", "wbe"],
+        &expect![[r#"
+        --- stderr
+        warning[W0002]: the variable `GREETING` is not set; it becomes an empty string
+         --> DIR/compose.yaml:4:21
+          |
+        4 |     command: echo "$GREETING"
+          |                     ^^^^^^^^ used here
+        error: no such service: wbe
+        hint: services of stack `app`: web
+        --- exit 1
+    "#]],
+    );
+}
+
+#[test]
+fn unset_secret_is_named_before_anything_happens() {
+    let stack =
+        "services: { web: { image: x, secrets: [key] } }\nsecrets: { key: { environment: NO_SUCH_VARIABLE } }\n";
+    Folder::with(stack).check(
+        &["up", "-d"],
+        &expect![[r#"
+        --- stderr
+        error: secret `key`: environment variable NO_SUCH_VARIABLE is not set
+        --- exit 1
+    "#]],
+    );
+}
+
+#[test]
+fn mistakes_in_the_command_line_are_refused() {
+    let folder = Folder::with(WEB);
+    let refused = |args: &[&str], words: &str| {
+        let output = folder.run(&[], args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let said = folder.text(&output.stderr);
+        assert!(said.contains(words), "{args:?}: {said}");
+    };
+    refused(&["bogus"], "bogus");
+    refused(&["ps", "--format", "yaml"], "yaml");
+    refused(&["up", "--build", "--no-build"], "--no-build");
+    refused(&["up", "--scale", "web"], "SERVICE=NUM");
+    refused(&["up", "--scale", "nothing=2"], "no such service: nothing");
+    refused(&["up", "-d", "--exit-code-from", "web"], "--exit-code-from");
+    refused(&["logs", "--index", "2"], "--index");
+    refused(&["logs", "--since", "yesterday"], "yesterday");
+    refused(&["-H", "tcp://127.0.0.1:1", "ps"], "tcp://127.0.0.1:1");
+    refused(&["plan", "--", "ps"], "`ps` has no plan");
+    refused(&["run", "-p", "80/sctp", "web"], "sctp");
+    refused(&["cp", "a", "b"], "SERVICE:PATH");
+}
+
+#[test]
+fn nonsense_in_a_variable_is_refused() {
+    let folder = Folder::with(WEB);
+    for (name, value) in [("COMPOSE_ANSI", "often"), ("COMPOSE_PROGRESS", "loud"), ("COMPOSE_REMOVE_ORPHANS", "maybe")]
+    {
+        let output = folder.run(&[(name, value)], &["config", "-q"]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(folder.text(&output.stderr).contains(name), "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_coloured_in_a_pipe_unless_asked() {
+    let folder = Folder::with("services: { web: { imag: x } }\n");
+    let escape = |flags: &[&str]| folder.run(&[], &[flags, &["config"]].concat()).stderr.contains(&0x1b);
+    assert!(!escape(&[]));
+    assert!(escape(&["--ansi", "always"]));
+    assert!(!escape(&["--ansi", "never"]));
+}
