@@ -219,7 +219,7 @@ fn unpack(store: &Store, child: &mut Child, progress: &ProgressSink, name: &str)
             Vec::from(tail).join("\n")
         })
     };
-    // The tar can be made again from the layer byte by byte, so no second copy of it is kept.
+    // The blob is kept: nobody can make mmdebstrap's tar again byte by byte from the layer.
     let layer = store.ingest(&mut stdout, Expected::default(), LayerBlob::Keep);
     drop(stdout);
     let status = child.wait().map_err(BootstrapError::Run)?;

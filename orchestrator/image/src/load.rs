@@ -1,21 +1,367 @@
 //! Images from archives: `docker save` and OCI layouts in a tar.
+//!
+//! The table of contents may come last, and layers may be shared by link, so members are first put aside (hashed on the
+//! way) and looked at when all are there.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Image, ProgressSink, Store};
+use serde::Deserialize;
+
+use crate::layer::{ArchiveError, Decoder, Kind, Limits, TarReader};
+use crate::manifest::{Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
+use crate::store::{LayerError, Record, RecordLayer};
+use crate::{
+    Digest, Hasher, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError, Store,
+    StoreError,
+};
+
+const MAX_MEMBERS: usize = 20_000;
+/// containerd's name for the whole reference; the standard's own annotation is often the tag alone.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("reading the archive")]
-    Read(#[source] std::io::Error),
+    Read(#[source] io::Error),
+    #[error("reading the archive")]
+    Archive(#[source] ArchiveError),
+    #[error("the archive has more than {MAX_MEMBERS} members")]
+    TooManyMembers,
+    #[error("the archive holds no image: it has neither manifest.json nor index.json")]
+    NoImage,
+    #[error("the archive lacks {0}, which its table of contents names")]
+    Missing(String),
+    #[error("{0} is too long")]
+    TooLong(String),
+    #[error("{name} is not what it should be")]
+    Json { name: String, source: serde_json::Error },
+    #[error("{name} has digest {found}, not {expected}")]
+    Digest { name: String, expected: Digest, found: Digest },
+    #[error("reading an image of the archive")]
+    Manifest(#[source] Box<ManifestError>),
+    #[error("a name in the archive")]
+    Reference(#[source] ReferenceError),
+    #[error("layer {name}")]
+    Layer { name: String, source: Box<LayerError> },
+    #[error("storing an image of the archive")]
+    Store(#[source] StoreError),
+    #[error("loading: a worker thread ended early")]
+    Worker,
 }
 
 /// Loads every image of an archive (plain, gzip or zstd) and returns them with the names they got.
 pub async fn load(
-    _store: &Arc<Store>,
-    _archive: impl Read + Send + 'static,
-    _progress: ProgressSink,
+    store: &Arc<Store>,
+    archive: impl Read + Send + 'static,
+    progress: ProgressSink,
 ) -> Result<Vec<Arc<Image>>, LoadError> {
-    todo!()
+    let store = Arc::clone(store);
+    let work = move || Loader { store: &store, progress: &progress, members: Members::read(&store, archive)? }.run();
+    tokio::task::spawn_blocking(work).await.map_err(|_| LoadError::Worker)?
+}
+
+/// One entry of docker's `manifest.json`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+/// What the archive says about one image, both forms alike.
+struct Contents {
+    config: Vec<u8>,
+    /// Member names, first layer first.
+    layers: Vec<String>,
+    names: Vec<Reference>,
+    /// The manifest as it is, where the archive has one.
+    manifest: Option<Vec<u8>>,
+}
+
+struct Loader<'a> {
+    store: &'a Store,
+    progress: &'a ProgressSink,
+    members: Members,
+}
+
+impl Loader<'_> {
+    fn run(mut self) -> Result<Vec<Arc<Image>>, LoadError> {
+        // Archives of newer dockers have both; the older table has the full names.
+        let contents = if self.members.has("manifest.json") {
+            self.docker()?
+        } else if self.members.has("index.json") {
+            self.oci()?
+        } else {
+            return Err(LoadError::NoImage);
+        };
+        contents.into_iter().map(|contents| self.image(contents)).collect()
+    }
+
+    fn docker(&self) -> Result<Vec<Contents>, LoadError> {
+        let images: Vec<DockerImage> = self.members.json("manifest.json")?;
+        let contents = images.into_iter().map(|image| {
+            let names = image.repo_tags.unwrap_or_default();
+            Ok(Contents {
+                config: self.members.bytes(&image.config, MAX_CONFIG)?,
+                layers: image.layers.unwrap_or_default(),
+                names: names
+                    .iter()
+                    .map(|name| Reference::parse(name))
+                    .collect::<Result<_, _>>()
+                    .map_err(LoadError::Reference)?,
+                manifest: None,
+            })
+        });
+        contents.collect()
+    }
+
+    fn oci(&self) -> Result<Vec<Contents>, LoadError> {
+        #[derive(Deserialize)]
+        struct Index {
+            manifests: Vec<Descriptor>,
+        }
+        let index: Index = self.members.json("index.json")?;
+        index.manifests.iter().map(|entry| self.oci_image(entry)).collect()
+    }
+
+    fn oci_image(&self, entry: &Descriptor) -> Result<Contents, LoadError> {
+        let failed = |error| LoadError::Manifest(Box::new(error));
+        let mut bytes = self.blob(entry, MAX_MANIFEST)?;
+        let mut manifest = Manifest::parse(&bytes, &entry.media_type).map_err(failed)?;
+        if let Manifest::Index(entries) = &manifest {
+            let chosen = choose(entries, &Platform::host()).map_err(failed)?;
+            bytes = self.blob(chosen, MAX_MANIFEST)?;
+            manifest = Manifest::parse(&bytes, &chosen.media_type).map_err(failed)?;
+        }
+        let Manifest::Image { config, layers } = manifest else { return Err(failed(ManifestError::Nested)) };
+        let annotation = |key| entry.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        // A tag alone belongs to no repository; such an image is loaded without a name.
+        let name = annotation(CONTAINERD_NAME).or(annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
+        Ok(Contents {
+            config: self.blob(&config, MAX_CONFIG)?,
+            layers: layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
+            names: name
+                .map(|name| Reference::parse(name))
+                .transpose()
+                .map_err(LoadError::Reference)?
+                .into_iter()
+                .collect(),
+            manifest: Some(bytes),
+        })
+    }
+
+    fn blob(&self, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>, LoadError> {
+        let name = blob_name(&descriptor.digest);
+        let bytes = self.members.bytes(&name, most)?;
+        let found = Digest::of(&bytes);
+        match found == descriptor.digest {
+            true => Ok(bytes),
+            false => Err(LoadError::Digest { name, expected: descriptor.digest, found }),
+        }
+    }
+
+    fn image(&mut self, contents: Contents) -> Result<Arc<Image>, LoadError> {
+        let failed = |error| LoadError::Manifest(Box::new(error));
+        let config: ImageConfig =
+            serde_json::from_slice(&contents.config).map_err(|error| failed(ManifestError::Config(error)))?;
+        let diff_ids = config.rootfs.diff_ids;
+        if diff_ids.len() != contents.layers.len() {
+            let (layers, diff_ids) = (contents.layers.len(), diff_ids.len());
+            return Err(failed(ManifestError::LayerCount { layers, diff_ids }));
+        }
+        let id = Digest::of(&contents.config);
+        let mut held = diff_ids.clone();
+        held.push(id);
+        held.extend(contents.manifest.as_deref().map(Digest::of));
+        let _hold = self.store.hold(&held);
+        let mut layers = Vec::new();
+        for (name, diff_id) in contents.layers.iter().zip(&diff_ids) {
+            let expected = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
+            let blob = self.layer(name, expected, *diff_id)?;
+            layers.push(RecordLayer { diff_id: *diff_id, blob });
+        }
+        let manifest = match &contents.manifest {
+            Some(bytes) => Some(self.store.put_blob(bytes).map_err(LoadError::Store)?),
+            None => None,
+        };
+        self.store.put_blob(&contents.config).map_err(LoadError::Store)?;
+        let record = Record {
+            version: 1,
+            id,
+            references: contents.names.into_iter().filter(|name| name.tag().is_some()).collect(),
+            repo_digests: [].into(),
+            manifest,
+            layers,
+            stored: jiff::Timestamp::now(),
+        };
+        self.store.register(record).map_err(LoadError::Store)
+    }
+
+    /// Makes the layer be in the store and returns its blob's digest.
+    fn layer(&mut self, name: &str, expected: Option<Digest>, diff_id: Digest) -> Result<Option<Digest>, LoadError> {
+        let lock = self.store.busy(format!("layer {diff_id}"));
+        let _working = lock.blocking_lock();
+        if self.store.has_layer(&diff_id) {
+            self.report(&diff_id, Phase::Exists, 0);
+            // The blob under which a manifest knows it may differ from the one that it was unpacked from.
+            return Ok(expected);
+        }
+        let member = self.members.find(name).ok_or_else(|| LoadError::Missing(name.to_owned()))?;
+        if let Some(expected) = expected
+            && expected != member.digest
+        {
+            return Err(LoadError::Digest { name: name.to_owned(), expected, found: member.digest });
+        }
+        self.report(&diff_id, Phase::Unpacking, member.size);
+        let _hold = self.store.hold(&[member.digest]);
+        if !self.store.blob_file(&member.digest).exists() {
+            let file = File::open(&member.path).map_err(LoadError::Read)?;
+            self.store.name_blob(file, &member.path, &member.digest).map_err(LoadError::Store)?;
+        }
+        self.store
+            .ingest_blob(member.digest, diff_id)
+            .map_err(|source| LoadError::Layer { name: name.to_owned(), source: Box::new(source) })?;
+        self.report(&diff_id, Phase::Complete, member.size);
+        Ok(Some(member.digest))
+    }
+
+    fn report(&self, diff_id: &Digest, phase: Phase, size: u64) {
+        let total = (size > 0).then_some(size);
+        let done = if phase == Phase::Complete { size } else { 0 };
+        (self.progress)(Progress { item: diff_id.short(), phase, done, total, text: String::new() });
+    }
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    path: PathBuf,
+    size: u64,
+    digest: Digest,
+}
+
+/// An archive's files, put aside in the store's `tmp`.
+struct Members {
+    files: BTreeMap<String, Member>,
+    links: BTreeMap<String, String>,
+}
+
+impl Members {
+    fn read(store: &Store, archive: impl Read) -> Result<Self, LoadError> {
+        let mut tar = TarReader::new(Decoder::new(archive, Limits::default()).map_err(LoadError::Read)?);
+        let mut members = Self { files: BTreeMap::new(), links: BTreeMap::new() };
+        while let Some(entry) = tar.next().map_err(LoadError::Archive)? {
+            if members.files.len() + members.links.len() >= MAX_MEMBERS {
+                return Err(LoadError::TooManyMembers);
+            }
+            // Names only serve to find members again; none of them ever becomes a path on the disk.
+            let name = normal(&entry.display_path(), "");
+            let link = String::from_utf8_lossy(&entry.link).into_owned();
+            match entry.kind {
+                Kind::File => {
+                    let member = put_aside(store, &mut tar)?;
+                    if let Some(replaced) = members.files.insert(name, member) {
+                        let _ = std::fs::remove_file(replaced.path);
+                    }
+                }
+                Kind::Symlink => {
+                    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                    members.links.insert(name.clone(), normal(&link, folder));
+                }
+                Kind::HardLink => {
+                    members.links.insert(name, normal(&link, ""));
+                }
+                _ => {}
+            }
+        }
+        Ok(members)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<Member> {
+        let mut name = normal(name, "");
+        // Docker's old archives link a layer to an equal one, once; a cycle must end.
+        for _ in 0..8 {
+            match self.files.get(&name) {
+                Some(member) => return Some(member.clone()),
+                None => name.clone_from(self.links.get(&name)?),
+            }
+        }
+        None
+    }
+
+    fn bytes(&self, name: &str, most: u64) -> Result<Vec<u8>, LoadError> {
+        let member = self.find(name).ok_or_else(|| LoadError::Missing(name.to_owned()))?;
+        if member.size > most {
+            return Err(LoadError::TooLong(name.to_owned()));
+        }
+        std::fs::read(&member.path).map_err(LoadError::Read)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, LoadError> {
+        let bytes = self.bytes(name, MAX_MANIFEST)?;
+        serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { name: name.to_owned(), source })
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for member in self.files.values() {
+            // Those that became blobs are gone from here; what stays behind goes when the store opens.
+            let _ = std::fs::remove_file(&member.path);
+        }
+    }
+}
+
+fn put_aside(store: &Store, body: &mut dyn Read) -> Result<Member, LoadError> {
+    let (path, mut file) = store.temporary_file().map_err(LoadError::Store)?;
+    let written = (|| {
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 256 << 10];
+        let mut size = 0;
+        loop {
+            let count = body.read(&mut buffer)?;
+            if count == 0 {
+                return Ok((size, hasher.finish()));
+            }
+            hasher.update(&buffer[..count]);
+            file.write_all(&buffer[..count])?;
+            size += count as u64;
+        }
+    })();
+    match written {
+        Ok((size, digest)) => Ok(Member { path, size, digest }),
+        Err(error) => {
+            let _ = std::fs::remove_file(&path);
+            Err(LoadError::Read(error))
+        }
+    }
+}
+
+/// A member's name without `.`, `..` and doubled slashes, seen from `folder`.
+fn normal(name: &str, folder: &str) -> String {
+    let mut parts: Vec<&str> = if name.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("/")
 }

@@ -8,7 +8,7 @@ mod decode;
 mod pack;
 mod unpack;
 
-pub(crate) use archive::{ArchiveError, TarReader};
+pub(crate) use archive::{ArchiveError, Kind, TarReader};
 pub(crate) use decode::Decoder;
 pub(crate) use pack::{PackError, pack};
 pub(crate) use unpack::{UnpackError, unpack};

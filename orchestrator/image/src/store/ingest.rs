@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
+use super::{LayerInfo, LayerRecord, Store, StoreError, disk};
 use crate::layer::{self, ArchiveError, Decoder, Limits, TarReader, UnpackError};
 use crate::{Digest, Hasher};
 
