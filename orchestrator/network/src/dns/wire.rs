@@ -22,7 +22,7 @@ pub(crate) struct Asked {
 
 /// What to do with a packet.
 pub(crate) enum Incoming {
-    Query(Asked),
+    Query(Box<Asked>),
     /// Say this at once.
     Reply(Vec<u8>),
     /// Not even a header, or not a query.
@@ -44,7 +44,7 @@ pub(crate) fn read(packet: &[u8]) -> Incoming {
     }
     let name = query.name().to_ascii().to_ascii_lowercase();
     let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
-    Incoming::Query(Asked { message, query, name })
+    Incoming::Query(Box::new(Asked { message, query, name }))
 }
 
 impl Asked {
@@ -186,7 +186,7 @@ mod tests {
 
     fn asked(name: &str, kind: RecordType) -> Asked {
         match read(&packet(name, kind)) {
-            Incoming::Query(asked) => asked,
+            Incoming::Query(asked) => *asked,
             _ => panic!("not a query"),
         }
     }

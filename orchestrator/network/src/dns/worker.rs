@@ -201,7 +201,7 @@ impl Worker {
             Answer::Forward(own) if !own.is_empty() => own.as_slice(),
             _ => self.resolvers.current().servers.as_slice(),
         };
-        let query = Forwarded::new(asked, packet, asker, reply_to, own);
+        let query = Forwarded::new(*asked, packet, asker, reply_to, own);
         let id = self.next();
         self.forwarded.insert(id, query);
         self.advance(id, Forwarded::ask_next);

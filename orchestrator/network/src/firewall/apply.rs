@@ -5,16 +5,26 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::batch::{Channel, Refusal};
 use super::foreign::{self, ForeignAccept};
 use super::nft;
 use super::rules::Ruleset;
-use super::text;
+use super::text::Line;
+use super::transaction::{self, Operation};
 use super::watch::FlushWatch;
 use crate::model::{FirewallState, Protocol};
 use crate::ports::Reservations;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FirewallError {
+    #[error("open a channel to nf_tables")]
+    Channel(#[source] io::Error),
+    #[error("nf_tables refused `{operation}`")]
+    Kernel {
+        operation: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("start nft; is nftables installed?")]
     Start(#[source] io::Error),
     #[error("talk to nft")]
@@ -38,6 +48,7 @@ pub(crate) type Writers = Mutex<BTreeSet<u32>>;
 
 #[derive(Debug, Default)]
 struct State {
+    channel: Option<Channel>,
     applied: Option<(FirewallState, Ruleset)>,
     foreign: Vec<ForeignAccept>,
     reservations: Reservations,
@@ -55,20 +66,18 @@ impl Firewall {
             return self.clear(&mut state);
         }
         let new = Ruleset::of(wanted);
-        let (networks_differ, script) = match &state.applied {
-            Some((old, rules)) => {
-                let differ = old.networks != wanted.networks || old.dns_port != wanted.dns_port;
-                (differ, text::change(&self.table(), rules, &new))
-            }
-            None => (true, None),
-        };
+        let applied = state.applied.take();
+        let networks_differ =
+            applied.as_ref().is_none_or(|(old, _)| old.networks != wanted.networks || old.dns_port != wanted.dns_port);
+        let change = applied.as_ref().and_then(|(_, old)| transaction::change(old, &new));
         // A change that does not fit means that somebody else was here; then the whole is put back.
-        let changed = script.is_some_and(|script| script.is_empty() || self.run(&script).is_ok());
+        let changed = change.is_some_and(|change| change.is_empty() || self.send(&mut state, &change).is_ok());
         if !changed {
-            self.run(&text::replace(&self.table(), &new, &stale_chains(&state, &new)))?;
+            let stale = applied.as_ref().map_or_else(Vec::new, |(_, old)| stale_chains(old, &new));
+            self.send(&mut state, &transaction::replace(&new, &stale))?;
         }
         if networks_differ {
-            state.foreign = foreign::ensure(&self.tag, wanted, &|script| self.run(script))?;
+            self.accept_in_foreign_tables(&mut state, wanted)?;
         }
         state.reservations.follow(&wanted.published);
         state.applied = Some((wanted.clone(), new));
@@ -77,10 +86,9 @@ impl Firewall {
 
     pub(crate) fn reassert(&self) -> Result<(), FirewallError> {
         let mut state = self.lock();
-        let Some((wanted, rules)) = &state.applied else { return Ok(()) };
-        self.run(&text::replace(&self.table(), rules, &[]))?;
-        state.foreign = foreign::ensure(&self.tag, wanted, &|script| self.run(script))?;
-        Ok(())
+        let Some((wanted, rules)) = state.applied.clone() else { return Ok(()) };
+        self.send(&mut state, &transaction::replace(&rules, &[]))?;
+        self.accept_in_foreign_tables(&mut state, &wanted)
     }
 
     pub(crate) fn watch(&self) -> io::Result<FlushWatch> {
@@ -96,18 +104,52 @@ impl Firewall {
     }
 
     fn clear(&self, state: &mut State) -> Result<(), FirewallError> {
-        foreign::remove(&self.tag, &|script| self.run(script))?;
-        self.run(&text::remove(&self.table()))?;
-        *state = State::default();
+        if self.others_have_chains(state)? {
+            foreign::remove(&self.tag, &|script| nft::run_script(script, &self.writers))?;
+        }
+        self.send(state, &transaction::remove())?;
+        *state = State { channel: state.channel.take(), ..State::default() };
         Ok(())
     }
 
-    fn table(&self) -> String {
-        format!("inet {}", self.tag)
+    fn accept_in_foreign_tables(&self, state: &mut State, wanted: &FirewallState) -> Result<(), FirewallError> {
+        state.foreign.clear();
+        if self.others_have_chains(state)? {
+            state.foreign = foreign::ensure(&self.tag, wanted, &|script| nft::run_script(script, &self.writers))?;
+        }
+        Ok(())
     }
 
-    fn run(&self, script: &str) -> Result<(), FirewallError> {
-        nft::run_script(script, &self.writers)
+    /// Whether anybody else has a say over our traffic: the only case in which the nft command is needed.
+    fn others_have_chains(&self, state: &mut State) -> Result<bool, FirewallError> {
+        const INPUT: u32 = 1;
+        const FORWARD: u32 = 2;
+        const FAMILIES: [u8; 2] = [1, 2];
+        let chains = self.channel(state)?.base_chains().map_err(FirewallError::Channel)?;
+        Ok(chains.iter().any(|(family, table, hook)| {
+            FAMILIES.contains(family) && matches!(*hook, INPUT | FORWARD) && !foreign::is_ours(table)
+        }))
+    }
+
+    fn send(&self, state: &mut State, operations: &[Operation<'_>]) -> Result<(), FirewallError> {
+        let refused = self.channel(state)?.send(&self.tag, operations);
+        refused.map_err(|Refusal { operation, source }| {
+            let operation = operation.and_then(|number| operations.get(number));
+            let operation = operation.map(|operation| Line(&self.tag, operation).to_string());
+            FirewallError::Kernel { operation: operation.unwrap_or_else(|| "the whole ruleset".to_owned()), source }
+        })
+    }
+
+    fn channel<'a>(&self, state: &'a mut State) -> Result<&'a Channel, FirewallError> {
+        let channel = match state.channel.take() {
+            Some(channel) => channel,
+            None => {
+                let channel = Channel::open().map_err(FirewallError::Channel)?;
+                self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.port);
+                channel
+            }
+        };
+        Ok(state.channel.insert(channel))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,8 +158,7 @@ impl Firewall {
 }
 
 /// Chains of replica counts that no port has any more.
-fn stale_chains<'a>(state: &'a State, new: &Ruleset) -> Vec<&'a str> {
-    let Some((_, old)) = &state.applied else { return Vec::new() };
+fn stale_chains<'a>(old: &'a Ruleset, new: &Ruleset) -> Vec<&'a str> {
     let old = old.chains.iter().map(|chain| chain.name.as_str());
     old.filter(|name| !new.chains.iter().any(|chain| chain.name == *name)).collect()
 }

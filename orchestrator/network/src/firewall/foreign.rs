@@ -84,6 +84,11 @@ fn list_chain(table: &str, chain: &str) -> Result<Value, FirewallError> {
     nft::list(&arguments)
 }
 
+/// Tables of this engine and of its sisters.
+pub(crate) fn is_ours(table: &str) -> bool {
+    table == "hoist" || table.starts_with("hoist-")
+}
+
 /// Base chains at the hooks that our traffic passes and whose policy is to drop.
 fn places(chains: &Value, with_dns: bool) -> Vec<Place> {
     let docker_user = |family: &str, table: &str| {
@@ -94,8 +99,7 @@ fn places(chains: &Value, with_dns: bool) -> Vec<Place> {
     let mut places = Vec::new();
     for chain in objects(chains, "chain") {
         let (family, table, name) = (text(chain, "family"), text(chain, "table"), text(chain, "name"));
-        let ours = table == "hoist" || table.starts_with("hoist-");
-        if ours || !matches!(family, "ip" | "inet") || text(chain, "policy") != "drop" {
+        if is_ours(table) || !matches!(family, "ip" | "inet") || text(chain, "policy") != "drop" {
             continue;
         }
         let (direction, at) = match text(chain, "hook") {

@@ -1,10 +1,13 @@
 //! The one nft table of this engine, and accepts in other people's tables.
 
 mod apply;
+mod batch;
+mod expressions;
 pub mod foreign;
 mod nft;
 pub(crate) mod rules;
 mod text;
+mod transaction;
 pub mod watch;
 
 pub(crate) use apply::Firewall;

@@ -2,6 +2,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::firewall::text;
+use crate::firewall::transaction::{change, replace};
 use crate::model::Published;
 
 fn network(digit: char, internal: bool) -> NetworkSpec {
@@ -47,8 +48,8 @@ fn whole_ruleset() {
         add map inet hoist published-any { type inet_proto . inet_service : ipv4_addr . inet_service; }
         add map inet hoist balanced { type ipv4_addr . inet_proto . inet_service : verdict; }
         add map inet hoist balanced-any { type inet_proto . inet_service : verdict; }
-        add map inet hoist replicas { typeof ip daddr . meta l4proto . th dport . numgen inc mod 1 : ip daddr . tcp dport; }
-        add map inet hoist replicas-any { typeof meta l4proto . th dport . numgen inc mod 1 : ip daddr . tcp dport; }
+        add map inet hoist replicas { type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service; }
+        add map inet hoist replicas-any { type inet_proto . inet_service . mark : ipv4_addr . inet_service; }
         add chain inet hoist user
         add chain inet hoist raw { type filter hook prerouting priority -300; policy accept; }
         flush chain inet hoist raw
@@ -112,7 +113,7 @@ fn whole_ruleset() {
         add rule inet hoist publish ip daddr . meta l4proto . th dport vmap @balanced
         add rule inet hoist publish dnat ip to meta l4proto . th dport map @published-any
         add rule inet hoist publish meta l4proto . th dport vmap @balanced-any
-    "#]].assert_eq(&text::replace("inet hoist", &Ruleset::of(&state), &[]));
+    "#]].assert_eq(&text::script("hoist", &replace(&Ruleset::of(&state), &[])));
 }
 
 #[test]
@@ -128,11 +129,11 @@ fn publishing_adds_one_element_and_no_rule() {
     expect![[r#"
         add element inet hoist published-any { tcp . 8081 : 10.89.1.3 . 80 }
     "#]]
-    .assert_eq(&text::change("inet hoist", &before, &after).unwrap());
+    .assert_eq(&text::script("hoist", &change(&before, &after).unwrap()));
     expect![[r#"
         delete element inet hoist published-any { tcp . 8081 : 10.89.1.3 . 80 }
     "#]]
-    .assert_eq(&text::change("inet hoist", &after, &before).unwrap());
+    .assert_eq(&text::script("hoist", &change(&after, &before).unwrap()));
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn moved_target_is_replaced_in_one_transaction() {
         delete element inet hoist published-any { tcp . 8080 : 10.89.1.2 . 80 }
         add element inet hoist published-any { tcp . 8080 : 10.89.1.3 . 80 }
     "#]]
-    .assert_eq(&text::change("inet hoist", &before, &after).unwrap());
+    .assert_eq(&text::script("hoist", &change(&before, &after).unwrap()));
 }
 
 #[test]
@@ -156,5 +157,5 @@ fn new_network_replaces_the_rules() {
     let mut state = FirewallState { networks: vec![network('1', false)], ..FirewallState::default() };
     let before = Ruleset::of(&state);
     state.networks.push(network('2', false));
-    assert_eq!(text::change("inet hoist", &before, &Ruleset::of(&state)), None);
+    assert!(change(&before, &Ruleset::of(&state)).is_none());
 }

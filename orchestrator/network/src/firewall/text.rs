@@ -1,103 +1,60 @@
-//! A ruleset in nft's own language, as one transaction.
+//! A transaction in nft's own language: for error messages, and for tests, where nft is the judge of what was sent.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-use super::rules::{Chain, Data, Field, Hook, Kind, Point, Ruleset, Set, Statement, Target, Value};
+use super::rules::{Chain, Data, Field, Hook, Kind, Point, Set, Statement, Target, Value};
+use super::transaction::{Elements, Operation};
 
-/// The transaction that makes `table` be `new`, whatever it holds now, without touching the user's chain.
-/// `stale` are chains that exist and are not in `new`.
-pub(crate) fn replace(table: &str, new: &Ruleset, stale: &[&str]) -> String {
-    let mut script = String::new();
-    write_replace(&mut script, table, new).expect("writing to a String cannot fail");
-    for chain in stale {
-        writeln!(script, "delete chain {table} {chain}").expect("writing to a String cannot fail");
-    }
-    script
+/// An operation on the table `inet <name>`.
+pub(crate) struct Line<'a>(pub(crate) &'a str, pub(crate) &'a Operation<'a>);
+
+#[cfg(test)]
+pub(crate) fn script(table: &str, operations: &[Operation<'_>]) -> String {
+    operations.iter().map(|operation| Line(table, operation).to_string() + "\n").collect()
 }
 
-/// The transaction from `old` to `new` where only elements differ; None where a rule does.
-pub(crate) fn change(table: &str, old: &Ruleset, new: &Ruleset) -> Option<String> {
-    let same_sets = old.sets.iter().map(shape).eq(new.sets.iter().map(shape));
-    if old.chains != new.chains || !same_sets {
-        return None;
-    }
-    let mut script = String::new();
-    for (old, new) in old.sets.iter().zip(&new.sets) {
-        write_change(&mut script, table, old, new).expect("writing to a String cannot fail");
-    }
-    Some(script)
-}
-
-/// The transaction that leaves nothing, whether the table exists or not.
-pub(crate) fn remove(table: &str) -> String {
-    format!("add table {table}\ndelete table {table}\n")
-}
-
-fn shape(set: &Set) -> (&str, &[Field], Data) {
-    (&set.name, &set.key, set.data)
-}
-
-fn write_replace(out: &mut String, table: &str, new: &Ruleset) -> fmt::Result {
-    writeln!(out, "add table {table}")?;
-    for set in &new.sets {
-        writeln!(out, "add {} {table} {} {{ {} }}", word(set), set.name, SetType(set))?;
-    }
-    for chain in &new.chains {
-        match chain.hook {
-            Some(hook) => writeln!(out, "add chain {table} {} {{ {hook} policy accept; }}", chain.name)?,
-            None => writeln!(out, "add chain {table} {}", chain.name)?,
-        }
-        if !chain.users {
-            writeln!(out, "flush chain {table} {}", chain.name)?;
-        }
-    }
-    for set in &new.sets {
-        writeln!(out, "flush {} {table} {}", word(set), set.name)?;
-        write_elements(out, "add", table, set, set.elements.iter())?;
-    }
-    for Chain { name, rules, .. } in &new.chains {
-        for rule in rules {
-            write!(out, "add rule {table} {name}")?;
-            for statement in rule {
-                write!(out, " {statement}")?;
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(table, operation) = self;
+        let table = format_args!("inet {table}");
+        match operation {
+            Operation::AddTable => write!(f, "add table {table}"),
+            Operation::DeleteTable => write!(f, "delete table {table}"),
+            Operation::AddSet(set) => write!(f, "add {} {table} {} {{ {} }}", word(set), set.name, SetType(set)),
+            Operation::FlushSet(set) => write!(f, "flush {} {table} {}", word(set), set.name),
+            Operation::AddElements(set, elements) => {
+                write!(f, "add element {table} {} {{ ", set.name)?;
+                write_elements(f, elements)
             }
-            out.push('\n');
+            Operation::DeleteElements(set, elements) => {
+                write!(f, "delete element {table} {} {{ ", set.name)?;
+                write_elements(f, elements)
+            }
+            Operation::AddChain(Chain { name, hook: Some(hook), .. }) => {
+                write!(f, "add chain {table} {name} {{ {hook} policy accept; }}")
+            }
+            Operation::AddChain(Chain { name, .. }) => write!(f, "add chain {table} {name}"),
+            Operation::FlushChain(name) => write!(f, "flush chain {table} {name}"),
+            Operation::DeleteChain(name) => write!(f, "delete chain {table} {name}"),
+            Operation::AddRule(chain, rule) => {
+                write!(f, "add rule {table} {chain}")?;
+                rule.iter().try_for_each(|statement| write!(f, " {statement}"))
+            }
         }
     }
-    Ok(())
 }
 
-fn write_change(out: &mut String, table: &str, old: &Set, new: &Set) -> fmt::Result {
-    let gone = old.elements.iter().filter(|(key, target)| new.elements.get(*key) != Some(*target));
-    write_elements(out, "delete", table, old, gone)?;
-    let come = new.elements.iter().filter(|(key, target)| old.elements.get(*key) != Some(*target));
-    write_elements(out, "add", table, new, come)
-}
-
-fn write_elements<'a>(
-    out: &mut String,
-    verb: &str,
-    table: &str,
-    set: &Set,
-    elements: impl Iterator<Item = (&'a Vec<Value>, &'a Target)>,
-) -> fmt::Result {
-    let mut separator = "";
-    for (key, target) in elements {
-        if separator.is_empty() {
-            write!(out, "{verb} element {table} {} {{ ", set.name)?;
-        }
-        write!(out, "{separator}{}", Joined(key))?;
+fn write_elements(f: &mut fmt::Formatter<'_>, elements: &Elements<'_>) -> fmt::Result {
+    for (number, (key, target)) in elements.iter().enumerate() {
+        let separator = if number == 0 { "" } else { ", " };
+        write!(f, "{separator}{}", Joined(key))?;
         match target {
             Target::Nothing => {}
-            Target::AddressPort(address, port) => write!(out, " : {address} . {port}")?,
-            Target::Goto(chain) => write!(out, " : goto {chain}")?,
+            Target::AddressPort(address, port) => write!(f, " : {address} . {port}")?,
+            Target::Goto(chain) => write!(f, " : goto {chain}")?,
         }
-        separator = ", ";
     }
-    if !separator.is_empty() {
-        out.push_str(" }\n");
-    }
-    Ok(())
+    f.write_str(" }")
 }
 
 fn word(set: &Set) -> &'static str {
@@ -108,17 +65,10 @@ struct SetType<'a>(&'a Set);
 
 impl fmt::Display for SetType<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Only `typeof` can say what a slot is, and behind it nft 1.0.6 confines a port to tcp.
-        let by_expression = self.0.key.iter().any(|field| matches!(field, Field::Turn(_)));
-        if by_expression {
-            write!(f, "typeof {}", Joined(&self.0.key))?;
-        } else {
-            let names: Vec<_> = self.0.key.iter().map(|field| field.type_name()).collect();
-            write!(f, "type {}", Joined(&names))?;
-        }
+        let names: Vec<_> = self.0.key.iter().map(|field| field.type_name()).collect();
+        write!(f, "type {}", Joined(&names))?;
         match self.0.data {
             Data::Nothing => f.write_str(";"),
-            Data::AddressPort if by_expression => f.write_str(" : ip daddr . tcp dport;"),
             Data::AddressPort => f.write_str(" : ipv4_addr . inet_service;"),
             Data::Verdict => f.write_str(" : verdict;"),
         }
@@ -132,7 +82,8 @@ impl Field {
             Self::Destination => "ipv4_addr",
             Self::Transport => "inet_proto",
             Self::Port => "inet_service",
-            Self::Turn(_) => "integer",
+            // nft has no name for a plain number here.
+            Self::Turn(_) => "mark",
         }
     }
 }

@@ -86,9 +86,10 @@ impl FlushWatch {
 }
 
 /// A message of the nf_tables group, as far as anybody here asks.
-struct Message<'a> {
-    kind: u16,
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
     writer: u32,
+    family: u8,
     /// Everything behind the two headers.
     attributes: &'a [u8],
 }
@@ -101,11 +102,22 @@ const DELETE_RULE: u16 = 0x0a08;
 const DELETE_SET: u16 = 0x0a0b;
 const DELETE_ELEMENT: u16 = 0x0a0e;
 
+/// First attribute of every message here.
+const TABLE: u16 = 1;
+const CHAIN_HOOK: u16 = 4;
+
 impl Message<'_> {
+    /// Family, table and hook of a chain that has a hook.
+    pub(super) fn base_chain(&self) -> Option<(u8, String, u32)> {
+        const HOOK_NUMBER: u16 = 1;
+        let table = self.attribute(TABLE)?;
+        let hook = attribute(self.attribute(CHAIN_HOOK)?, HOOK_NUMBER)?;
+        let table = String::from_utf8_lossy(table.strip_suffix(b"\0").unwrap_or(table)).into_owned();
+        Some((self.family, table, u32::from_be_bytes(*hook.first_chunk()?)))
+    }
+
     fn matters(&self, tag: &str) -> bool {
-        const TABLE: u16 = 1;
         const RULE_CHAIN: u16 = 2;
-        const CHAIN_HOOK: u16 = 4;
         const RULE_USER_DATA: u16 = 7;
         let ours = self.attribute(TABLE).is_some_and(|name| name.strip_suffix(b"\0").unwrap_or(name) == tag.as_bytes());
         match self.kind {
@@ -121,21 +133,25 @@ impl Message<'_> {
     }
 
     fn attribute(&self, wanted: u16) -> Option<&[u8]> {
-        let mut rest = self.attributes;
-        while rest.len() >= 4 {
-            let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-            let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
-            let value = rest.get(4..length)?;
-            if kind == wanted {
-                return Some(value);
-            }
-            rest = rest.get(length.next_multiple_of(4)..)?;
-        }
-        None
+        attribute(self.attributes, wanted)
     }
 }
 
-fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = attributes;
+    while rest.len() >= 4 {
+        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
+        let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
+        let value = rest.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    None
+}
+
+pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     const HEADERS: usize = 16 + 4;
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -145,6 +161,7 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
         let message = Message {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             writer: word(12),
+            family: *rest.get(16)?,
             attributes: rest.get(HEADERS.min(length)..length)?,
         };
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
