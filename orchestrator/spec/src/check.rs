@@ -50,8 +50,6 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
         }
         (Shape::Either(shapes), _) => either(node, shapes, path, report),
         (Shape::Special(_, inner), _) => self::shape(node, inner, path, report),
-        // An attribute that is left empty is an attribute that is not set.
-        (_, Data::Null) if !path.ends_with(']') && path.matches('.').count() >= 2 => {}
         _ => wrong(node, &expected(shape), path, report),
     }
 }
@@ -83,7 +81,6 @@ fn text_value(node: &Node, text: &str, shape: &Shape, path: &str, report: &mut R
 fn either(node: &Node, shapes: &[Shape], path: &str, report: &mut Report) {
     match shapes.iter().find(|shape| fits(node, shape)) {
         Some(shape) => self::shape(node, shape, path, report),
-        None if node.is_null() && path.matches('.').count() >= 2 && !path.ends_with(']') => {}
         None => {
             let words: Vec<String> = shapes.iter().map(expected).collect();
             wrong(node, &words.join(" or "), path, report);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::node::{Entry, Map, Node};
 use crate::report::{Report, Span};
+use crate::schema::SERVICE;
 use crate::suggest;
 
 /// Checks the whole tree; `inactive` are services that no profile activated.
@@ -37,7 +38,11 @@ pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
 
 fn source(entry: &Entry, service: &Map, report: &mut Report) {
     let image = service.get("image").and_then(Node::as_str).is_some_and(|image| !image.is_empty());
-    if !image && service.get("build").is_none() && service.get("provider").is_none() {
+    // A misspelt `image` was reported already.
+    let misspelt = service.0.iter().any(|entry| {
+        SERVICE.field(&entry.key).is_none() && suggest::closest(&entry.key, ["image", "build"].into_iter()).is_some()
+    });
+    if !image && !misspelt && service.get("build").is_none() && service.get("provider").is_none() {
         let _ = report
             .error("E0019", format!("service `{}` has neither `image` nor `build`", entry.key))
             .at(entry.key_span, "what should run?");

@@ -48,7 +48,10 @@ impl<'a> Loader<'a> {
     /// Reads a text file that the user (or `from`) named.
     pub(crate) fn text(&mut self, path: &str, from: Option<Span>, what: &str) -> Option<u32> {
         match self.source.read(Path::new(path)) {
-            Ok(text) => Some(self.report.add_file(path.to_owned(), text)),
+            Ok(text) => {
+                let name = self.shown(path);
+                Some(self.report.add_file(name, text))
+            }
             Err(error) => {
                 let code = "E0012";
                 let entry = self.report.error(code, format!("cannot read {what} {path}: {error}"));
@@ -61,6 +64,15 @@ impl<'a> Loader<'a> {
                 }
                 None
             }
+        }
+    }
+
+    /// A path as the user sees it from where they are.
+    fn shown(&self, path: &str) -> String {
+        let here = self.source.working_dir();
+        match Path::new(path).strip_prefix(&here) {
+            Ok(below) => below.to_string_lossy().into_owned(),
+            Err(_) => path.to_owned(),
         }
     }
 
@@ -103,6 +115,10 @@ impl<'a> Loader<'a> {
         }
         let lookup = |name: &str| place.variables.get(name).cloned();
         interpolate::tree(&mut document, &lookup, &mut self.report);
+        if place.chain.len() > 1 {
+            // Of a file that others draw from, only what they draw must be whole.
+            drop_empty_services(&mut document);
+        }
         check::shape(&document, &crate::schema::Shape::Object(&STACK), "", &mut self.report);
         let mut context = Context { dir: place.dir.clone(), home: self.home.clone(), report: &mut self.report };
         Some(lower::document(document, &mut context))
@@ -373,6 +389,15 @@ impl<'a> Loader<'a> {
     ) {
         if let Err(error) = dotenv::parse(text, outside, variables) {
             let _ = self.report.error("E0013", error.message).at(Span::new(file, error.start, error.end), "here");
+        }
+    }
+}
+
+fn drop_empty_services(document: &mut Node) {
+    let services = document.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut);
+    for entry in services.into_iter().flat_map(|map| &mut map.0) {
+        if entry.value.is_null() {
+            entry.value.data = Data::Map(Map::default());
         }
     }
 }

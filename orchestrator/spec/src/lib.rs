@@ -24,6 +24,8 @@ mod report;
 pub mod schema;
 pub mod source;
 mod suggest;
+#[cfg(test)]
+mod tables;
 mod units;
 mod yaml;
 

@@ -118,6 +118,7 @@ fn replaces(path: &str) -> bool {
     matches!(
         path,
         "services.*.command" | "services.*.entrypoint" | "services.*.healthcheck.test" | "services.*.provider.options.*"
+            | "services.*.ulimits.*"
     )
 }
 
@@ -133,7 +134,7 @@ fn child(path: &str, key: &str) -> String {
     match path {
         "" => key.to_owned(),
         "services" | "networks" | "volumes" | "secrets" | "configs" | "services.*.networks"
-        | "services.*.provider.options" => format!("{path}.*"),
+        | "services.*.provider.options" | "services.*.ulimits" => format!("{path}.*"),
         _ => format!("{path}.{key}"),
     }
 }
@@ -144,9 +145,10 @@ fn identity(path: &str, item: &Node) -> Option<String> {
         "services.*.cap_add" | "services.*.cap_drop" | "services.*.dns" | "services.*.dns_opt"
         | "services.*.dns_search" | "services.*.expose" | "services.*.extra_hosts" | "services.*.build.extra_hosts"
         | "services.*.build.tags" | "services.*.build.platforms" | "services.*.build.platform"
-        | "services.*.label_file" | "services.*.links" | "services.*.networks.*.aliases"
+        | "services.*.label_file" | "services.*.networks.*.aliases"
         | "services.*.networks.*.link_local_ips" | "services.*.profiles" | "services.*.tmpfs"
         | "services.*.group_add" | "services.*.security_opt" => item.scalar_text(),
+        "services.*.links" => item.scalar_text().map(|link| link.split('=').next().unwrap_or_default().to_owned()),
         "services.*.env_file" => text(item, "path"),
         "services.*.devices" | "services.*.volumes" => text(item, "target"),
         "services.*.secrets" => text(item, "target"),

@@ -25,7 +25,8 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
                 }
             }
         }
-        Data::Map(map) => {
+        Data::Map(mut map) => {
+            map.0.sort_by(|a, b| a.key.cmp(&b.key));
             for entry in map.0 {
                 let addresses = match entry.value.data {
                     Data::Seq(items) => items,

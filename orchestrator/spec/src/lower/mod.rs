@@ -29,6 +29,9 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     pub(crate) fn absolute(&self, path: &str) -> String {
+        if path.starts_with('/') {
+            return path.to_owned();
+        }
         paths::absolute(path, &self.dir, self.home.as_deref())
     }
 
@@ -169,6 +172,13 @@ fn finish(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
                 let mut exec = Map::default();
                 exec.set("command", Node::new(span, Data::Null));
                 rule.set_default("exec", Node::new(span, Data::Map(exec)));
+            }
+        }
+        // The reference prints a command in every hook, null where there is none.
+        "services.*.pre_start[]" => {
+            let span = node.span;
+            if let Some(hook) = node.as_map_mut() {
+                hook.set_default("command", Node::new(span, Data::Null));
             }
         }
         "services.*.deploy.resources.reservations.devices[]" | "services.*.gpus[]" => {

@@ -1,0 +1,130 @@
+//! Rows that the reference's own unit tests produced, against the notations of this crate. Skipped where the corpus is
+//! absent.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::lower::{self, Context, mounts, ports};
+use crate::node::{Data, Node};
+use crate::report::{Report, Span};
+use crate::{dotenv, interpolate, merge, yaml};
+
+fn corpus(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus").join(name);
+    if !path.exists() {
+        let _ = writeln!(std::io::stderr(), "skipped: no corpus");
+        return None;
+    }
+    Some(path)
+}
+
+/// Runs every row; `run` gives our result or `None` for an error.
+fn rows(table: &str, floor: usize, run: impl Fn(&Value) -> Option<Value>, expected: impl Fn(&Value) -> Value) {
+    let Some(path) = corpus(&format!("compose-go-tables/{table}.jsonl")) else { return };
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut right, mut total, mut log) = (0, 0, String::new());
+    for line in text.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        total += 1;
+        let failed = !row["error"].as_str().unwrap_or_default().is_empty();
+        let ours = run(&row);
+        match (&ours, failed) {
+            (None, true) => right += 1,
+            (Some(value), false) if *value == expected(&row) => right += 1,
+            _ => log.push_str(&format!("{table}: {row}\n  ours: {ours:?}\n")),
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{log}{table}: {right} of {total} rows");
+    assert!(right >= floor, "{table}: {right} rows are right; it were {floor}");
+}
+
+fn variables(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+#[test]
+fn interpolation_equals_the_reference() {
+    let run = |row: &Value| {
+        let env = variables(&row["env"]);
+        let template = row["template"].as_str().unwrap();
+        interpolate::expand(template, &|name| env.get(name).cloned(), &mut |_| {}).ok().map(Value::from)
+    };
+    rows("interpolation", 180, run, |row| row["result"].clone());
+}
+
+#[test]
+fn env_files_equal_the_reference() {
+    let run = |row: &Value| {
+        let env = variables(&row["env"]);
+        let mut vars = variables(&row["vars_before"]);
+        dotenv::parse(row["input"].as_str().unwrap(), &|name| env.get(name).cloned(), &mut vars).ok()?;
+        serde_json::to_value(vars).ok()
+    };
+    rows("dotenv", 110, run, |row| row["vars_after"].clone());
+}
+
+#[test]
+fn short_volumes_equal_the_reference() {
+    let run = |row: &Value| {
+        let map = mounts::short(row["input"].as_str().unwrap(), Span::default()).ok()?;
+        Some(Node::new(Span::default(), Data::Map(map)).to_json())
+    };
+    rows("volume-short", 91, run, |row| row["result"].clone());
+}
+
+#[test]
+fn short_ports_equal_the_reference() {
+    let run = |row: &Value| {
+        let at = Node::string(Span::default(), "");
+        let parsed = ports::short(row["input"].as_str().unwrap()).ok()?;
+        Some(parsed.iter().map(|port| port.node(&at).to_json()).collect())
+    };
+    rows("port-short", 32, run, |row| row["result"].clone());
+}
+
+/// The canonical form of one file, without checks: the merge cases use attributes that do not exist.
+fn lowered(path: &Path) -> Node {
+    let mut report = Report::default();
+    let file = report.add_file(path.display().to_string(), std::fs::read_to_string(path).unwrap());
+    let document = yaml::parse(&mut report, file).unwrap().remove(0);
+    let mut context = Context { dir: "/project".into(), home: None, report: &mut report };
+    lower::document(document, &mut context)
+}
+
+fn merge_cases(folder: &Path, found: &mut Vec<PathBuf>) {
+    if folder.join("want.yaml").exists() {
+        found.push(folder.to_owned());
+    }
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            merge_cases(&path, found);
+        }
+    }
+}
+
+#[test]
+fn merges_equal_the_reference() {
+    const FLOOR: usize = 66;
+    let Some(root) = corpus("compose-go-merge") else { return };
+    let mut found = Vec::new();
+    merge_cases(&root, &mut found);
+    found.sort();
+    let mut right = 0;
+    let mut log = String::new();
+    for folder in &found {
+        let merged = merge::documents(lowered(&folder.join("base.yaml")), lowered(&folder.join("override.yaml")));
+        let (ours, theirs) = (merge::settle(merged).to_json(), merge::settle(lowered(&folder.join("want.yaml"))).to_json());
+        if ours == theirs {
+            right += 1;
+        } else {
+            log.push_str(&format!("{}\n  ours: {ours}\n  want: {theirs}\n", folder.display()));
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{log}merges: {right} of {} cases", found.len());
+    assert!(right >= FLOOR, "{right} merges are right; it were {FLOOR}");
+}

@@ -1,0 +1,29 @@
+//! One module per kind of key or feature: the canonical YAML, or the whole diagnostics.
+
+mod keys {
+    mod build;
+    mod configs_and_secrets;
+    mod depends_on;
+    mod deploy;
+    mod example;
+    mod extends;
+    pub(crate) mod files;
+    mod healthcheck;
+    mod include;
+    mod labels;
+    mod language;
+    mod limits;
+    mod logging;
+    mod merge;
+    mod networks;
+    mod ports;
+    mod process;
+    mod profiles;
+    mod project;
+    mod restart;
+    mod security;
+    mod top_level;
+    mod unsupported;
+    mod volumes;
+    mod warned;
+}

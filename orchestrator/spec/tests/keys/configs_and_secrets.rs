@@ -1,0 +1,114 @@
+//! secrets and configs.
+
+use expect_test::expect;
+
+use super::files::check;
+
+#[test]
+fn short_and_long_forms_and_every_source() {
+    check(
+        r#"
+services:
+  a:
+    image: a
+    secrets:
+      - password
+      - {source: token, target: api_token, uid: "103", gid: "103", mode: 0440}
+    configs:
+      - motd
+      - {source: app, target: /etc/app.conf, mode: "0600"}
+secrets:
+  password: {file: ./password.txt, labels: {a: b}}
+  token: {environment: TOKEN, name: the-token}
+configs:
+  motd: {content: "hello ${TAG}\n"}
+  app: {file: app.conf}
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                secrets:
+                - source: password
+                  target: /run/secrets/password
+                - source: token
+                  target: api_token
+                  uid: "103"
+                  gid: "103"
+                  mode: "0440"
+                configs:
+                - source: motd
+                - source: app
+                  target: /etc/app.conf
+                  mode: "0600"
+            networks:
+              default:
+                name: demo_default
+            secrets:
+              password:
+                name: demo_password
+                file: /demo/password.txt
+                labels:
+                  a: b
+              token:
+                name: the-token
+                environment: TOKEN
+            configs:
+              app:
+                name: demo_app
+                file: /demo/app.conf
+              motd:
+                name: demo_motd
+                content: |
+                  hello 1.2
+        "#]],
+    );
+}
+
+#[test]
+fn an_undefined_secret_is_an_error() {
+    check("services:\n  a:\n    image: a\n    secrets: [pasword]\nsecrets: {password: {file: a}}\n", expect![[r#"
+        error[E0016]: service `a` uses the undefined secret `pasword`
+         --> compose.yaml:4:15
+          |
+        4 |     secrets: [pasword]
+          |               ^^^^^^^ no secret of this name
+          |
+          = help: did you mean `password`?
+    "#]]);
+}
+
+#[test]
+fn a_secret_has_one_source() {
+    check("services:\n  a: {image: a}\nsecrets:\n  none: {name: x}\n  two:\n    file: a\n    environment: A\n", expect![[r#"
+        error[E0008]: secret `none` needs one of `file`, `environment`
+         --> compose.yaml:4:3
+          |
+        4 |   none: {name: x}
+          |   ^^^^ where does its content come from?
+
+        error[E0018]: secret `two` can have only one of `file`, `environment`
+         --> compose.yaml:7:5
+          |
+        6 |     file: a
+          |     ---- the first one
+        7 |     environment: A
+          |     ^^^^^^^^^^^ a second source
+    "#]]);
+}
+
+#[test]
+fn ids_and_modes_are_numbers() {
+    check("services:\n  a:\n    image: a\n    secrets:\n      - {source: s, uid: root, mode: rwx}\nsecrets: {s: {file: a}}\n", expect![[r#"
+        error[E0009]: `mode` must be permission bits
+         --> compose.yaml:5:38
+          |
+        5 |       - {source: s, uid: root, mode: rwx}
+          |                                      ^^^ not an octal number
+          |
+          = help: write it like "0440"
+    "#]]);
+}

@@ -1,0 +1,83 @@
+//! Limits of memory, processors and processes.
+
+use expect_test::expect;
+
+use super::files::check;
+
+#[test]
+fn every_limit_is_in_the_model() {
+    check(
+        r#"
+services:
+  a:
+    image: a
+    cpus: 1.5
+    cpu_shares: 512
+    cpu_quota: 50000
+    cpu_period: 100000
+    cpuset: 0,1
+    mem_limit: 1.5g
+    mem_reservation: 256m
+    memswap_limit: -1
+    pids_limit: 100
+    oom_kill_disable: true
+    oom_score_adj: -500
+    ulimits:
+      nproc: 65535
+      nofile: {soft: 20000, hard: 40000}
+    sysctls: {net.core.somaxconn: 1024}
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                cpus: 1.5
+                cpu_shares: 512
+                cpu_quota: 50000
+                cpu_period: 100000
+                cpuset: 0,1
+                mem_limit: "1610612736"
+                mem_reservation: "268435456"
+                memswap_limit: "-1"
+                pids_limit: 100
+                oom_kill_disable: true
+                ulimits:
+                  nofile:
+                    soft: 20000
+                    hard: 40000
+                  nproc: 65535
+                sysctls:
+                  net.core.somaxconn: "1024"
+                oom_score_adj: -500
+            networks:
+              default:
+                name: demo_default
+        "#]],
+    );
+}
+
+#[test]
+fn sizes_and_numbers_are_checked() {
+    check("services:\n  a:\n    image: a\n    mem_limit: lots\n    cpus: many\n    ulimits: {nofile: {soft: 1}}\n    cpu_shares: -5\n", expect![[r#"
+        error[E0009]: `services.a.mem_limit`: `lots` is not a size like 512m or 2gb
+         --> compose.yaml:4:16
+          |
+        4 |     mem_limit: lots
+          |                ^^^^ this value
+
+        error[E0009]: `services.a.cpus`: `many` is not a number
+         --> compose.yaml:5:11
+          |
+        5 |     cpus: many
+          |           ^^^^ this value
+
+        error[E0008]: `services.a.ulimits.nofile` needs the attribute `hard`
+         --> compose.yaml:6:23
+          |
+        6 |     ulimits: {nofile: {soft: 1}}
+          |                       ^^^^^^^^^ `hard` is missing here
+    "#]]);
+}

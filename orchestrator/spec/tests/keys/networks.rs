@@ -1,0 +1,243 @@
+//! Networks, attachments, names and addresses.
+
+use expect_test::expect;
+
+use super::files::check;
+
+#[test]
+fn a_service_without_networks_joins_default() {
+    check("services:\n  web: {image: a}\n", expect![[r#"
+        name: demo
+        services:
+          web:
+            image: a
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+    "#]]);
+}
+
+#[test]
+fn attachments_in_all_forms() {
+    check(
+        r#"
+services:
+  a: {image: a, networks: [front]}
+  b:
+    image: a
+    mac_address: 02:42:ac:11:65:43
+    networks:
+      front:
+        aliases: [www, web]
+        ipv4_address: 10.1.0.10
+        ipv6_address: fd00::10
+        link_local_ips: [169.254.1.1]
+        mac_address: 02:42:72:98:65:08
+        interface_name: eth7
+        priority: 10
+        gw_priority: 5
+        driver_opts: {a: 1}
+      back:
+networks:
+  front:
+    driver: bridge
+    driver_opts: {mtu: 1400}
+    attachable: true
+    enable_ipv4: true
+    enable_ipv6: false
+    labels: {a: b}
+    ipam:
+      config:
+        - {subnet: 10.1.0.0/16, ip_range: 10.1.2.0/24, gateway: 10.1.0.1, aux_addresses: {printer: 10.1.0.5}}
+  back: {internal: true, name: backnet}
+  unused:
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  front: null
+              b:
+                image: a
+                networks:
+                  back: null
+                  front:
+                    aliases:
+                    - www
+                    - web
+                    ipv4_address: "10.1.0.10"
+                    ipv6_address: fd00::10
+                    link_local_ips:
+                    - "169.254.1.1"
+                    mac_address: 02:42:72:98:65:08
+                    interface_name: eth7
+                    priority: 10
+                    gw_priority: 5
+                    driver_opts:
+                      a: "1"
+                mac_address: 02:42:ac:11:65:43
+            networks:
+              back:
+                name: backnet
+                internal: true
+              front:
+                name: demo_front
+                driver: bridge
+                driver_opts:
+                  mtu: "1400"
+                ipam:
+                  config:
+                  - subnet: 10.1.0.0/16
+                    ip_range: 10.1.2.0/24
+                    gateway: "10.1.0.1"
+                    aux_addresses:
+                      printer: "10.1.0.5"
+                attachable: true
+                enable_ipv4: true
+                enable_ipv6: false
+                labels:
+                  a: b
+        "#]],
+    );
+}
+
+#[test]
+fn external_networks_keep_their_own_name() {
+    check("services:\n  a: {image: a, networks: [x, y]}\nnetworks:\n  x: {external: true}\n  y: {external: true, name: real}\n", expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            networks:
+              x: null
+              "y": null
+        networks:
+          x:
+            name: x
+            external: true
+          "y":
+            name: real
+            external: true
+    "#]]);
+}
+
+#[test]
+fn names_and_addresses() {
+    check(
+        r#"
+services:
+  a:
+    image: a
+    dns: 8.8.8.8
+    dns_search: [example.com]
+    dns_opt: [use-vc]
+    extra_hosts: ["a=1.2.3.4", "b:5.6.7.8", "gw=host-gateway", "six=[::1]"]
+  b:
+    image: a
+    extra_hosts: {c: 1.2.3.4, d: [1.1.1.1, 2.2.2.2]}
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                dns:
+                - "8.8.8.8"
+                dns_search:
+                - example.com
+                dns_opt:
+                - use-vc
+                extra_hosts:
+                - a=1.2.3.4
+                - b=5.6.7.8
+                - gw=host-gateway
+                - six=::1
+              b:
+                image: a
+                networks:
+                  default: null
+                extra_hosts:
+                - c=1.2.3.4
+                - d=1.1.1.1
+                - d=2.2.2.2
+            networks:
+              default:
+                name: demo_default
+        "#]],
+    );
+}
+
+#[test]
+fn modes_exclude_networks() {
+    check("services:\n  a:\n    image: a\n    network_mode: host\n    networks: [x]\nnetworks: {x: }\n", expect![[r#"
+        error[E0018]: service `a`: `network_mode` and `networks` exclude each other
+         --> compose.yaml:4:5
+          |
+        4 |     network_mode: host
+          |     ^^^^^^^^^^^^ takes a network from elsewhere
+        5 |     networks: [x]
+          |     -------- and joins networks
+    "#]]);
+}
+
+#[test]
+fn modes_are_read() {
+    check("services:\n  a: {image: a, network_mode: none}\n  b: {image: a, network_mode: host}\n  c: {image: a, network_mode: 'container:abc'}\n", expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            network_mode: none
+          b:
+            image: a
+            network_mode: host
+          c:
+            image: a
+            network_mode: container:abc
+    "#]]);
+}
+
+#[test]
+fn an_undefined_network_is_an_error() {
+    check("services:\n  a:\n    image: a\n    networks: [frnt]\nnetworks: {front: }\n", expect![[r#"
+        error[E0016]: service `a` uses the undefined network `frnt`
+         --> compose.yaml:4:16
+          |
+        4 |     networks: [frnt]
+          |                ^^^^ no network of this name
+          |
+          = help: did you mean `front`?
+    "#]]);
+}
+
+#[test]
+fn bad_addresses_are_errors() {
+    check(
+        "services:\n  a:\n    image: a\n    dns: here\n    networks: {n: {ipv4_address: 10.1.0.300}}\nnetworks:\n  n: {ipam: {config: [{subnet: 10.1.0.0}]}}\n",
+        expect![[r#"
+            error[E0009]: `services.a.networks.n.ipv4_address`: `10.1.0.300` is not an IPv4 address
+             --> compose.yaml:5:34
+              |
+            5 |     networks: {n: {ipv4_address: 10.1.0.300}}
+              |                                  ^^^^^^^^^^ this value
+
+            error[E0009]: `services.a.dns`: `here` is not an address
+             --> compose.yaml:4:10
+              |
+            4 |     dns: here
+              |          ^^^^ this value
+
+            error[E0009]: `networks.n.ipam.config.0.subnet`: `10.1.0.0` is not a subnet like 10.1.0.0/16
+             --> compose.yaml:7:32
+              |
+            7 |   n: {ipam: {config: [{subnet: 10.1.0.0}]}}
+              |                                ^^^^^^^^ this value
+        "#]],
+    );
+}

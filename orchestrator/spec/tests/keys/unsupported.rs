@@ -1,0 +1,289 @@
+//! Attributes that Compose knows and hoist cannot act on yet: refused by name, printed by `config`.
+
+use expect_test::expect;
+use hoist_spec::{LoadRequest, canonical};
+
+use super::files::{check, files, run};
+
+const ALL: &str = r#"
+services:
+  a:
+    image: a
+    blkio_config: {weight: 300, device_read_bps: [{path: /dev/sda, rate: 12mb}]}
+    cgroup: private
+    cgroup_parent: x
+    cpu_count: 2
+    cpu_percent: 50
+    cpu_rt_period: 100
+    cpu_rt_runtime: 100
+    device_cgroup_rules: ["c 1:3 mr"]
+    external_links: [other]
+    gpus: all
+    mem_swappiness: 60
+    models: [llm]
+    post_start: [{command: a}]
+    pre_start: [{command: a}]
+    pre_stop: [{command: a}]
+    provider: {type: x}
+    pull_refresh_after: 1d
+    runtime: runsc
+    storage_opt: {size: 1g}
+    use_api_socket: true
+    userns_mode: host
+    volumes_from: ["container:x"]
+    links: ["b:alias"]
+    network_mode: bridge
+    volumes:
+      - {type: image, source: x, target: /x, image: {subpath: y}}
+      - {type: bind, source: /x, target: /y, bind: {recursive: disabled}}
+      - {type: volume, target: /z, volume: {labels: {a: b}}}
+    build:
+      context: .
+      additional_contexts: {a: ./b}
+      cache_from: [x]
+      cache_to: [x]
+      entitlements: [x]
+      no_cache_filter: x
+      privileged: true
+      provenance: true
+      sbom: true
+      secrets: [s]
+      ssh: [default]
+      ulimits: {nofile: 1}
+    deploy:
+      mode: global
+      update_config: {parallelism: 1}
+      rollback_config: {parallelism: 1}
+      resources: {reservations: {devices: [{capabilities: [gpu]}], generic_resources: []}}
+  b:
+    image: b
+    ports: ["80:80/sctp"]
+    networks: [n]
+    secrets: [s]
+    configs: [c]
+networks:
+  n: {ipam: {driver: x, options: {a: b}}}
+models:
+  llm: {model: x}
+secrets:
+  s: {external: true}
+  d: {file: x, driver: x, driver_opts: {a: b}, template_driver: x}
+configs:
+  c: {file: x, template_driver: x}
+"#;
+
+#[test]
+fn each_is_refused_by_name() {
+    let refused = run(&files(&[("compose.yaml", ALL)]), &LoadRequest::default()).unwrap_err();
+    let lines: Vec<_> = refused.lines().filter(|line| line.starts_with("error")).collect();
+    expect![[r#"
+        error[E0020]: `services.a.blkio_config`: the attribute `blkio_config` is not supported yet
+        error[E0020]: `services.a.cgroup`: the attribute `cgroup` is not supported yet
+        error[E0020]: `services.a.cgroup_parent`: the attribute `cgroup_parent` is not supported yet
+        error[E0020]: `services.a.cpu_count`: the attribute `cpu_count` is not supported yet
+        error[E0020]: `services.a.cpu_percent`: the attribute `cpu_percent` is not supported yet
+        error[E0020]: `services.a.cpu_rt_period`: the attribute `cpu_rt_period` is not supported yet
+        error[E0020]: `services.a.cpu_rt_runtime`: the attribute `cpu_rt_runtime` is not supported yet
+        error[E0020]: `services.a.device_cgroup_rules`: the attribute `device_cgroup_rules` is not supported yet
+        error[E0020]: `services.a.external_links`: the attribute `external_links` is not supported yet
+        error[E0020]: `services.a.gpus`: the attribute `gpus` is not supported yet
+        error[E0020]: `services.a.mem_swappiness`: the attribute `mem_swappiness` is not supported yet
+        error[E0020]: `services.a.models`: the attribute `models` is not supported yet
+        error[E0020]: `services.a.post_start`: the attribute `post_start` is not supported yet
+        error[E0020]: `services.a.pre_start`: the attribute `pre_start` is not supported yet
+        error[E0020]: `services.a.pre_stop`: the attribute `pre_stop` is not supported yet
+        error[E0020]: `services.a.provider`: the attribute `provider` is not supported yet
+        error[E0020]: `services.a.pull_refresh_after`: the attribute `pull_refresh_after` is not supported yet
+        error[E0020]: `services.a.runtime`: the attribute `runtime` is not supported yet
+        error[E0020]: `services.a.storage_opt`: the attribute `storage_opt` is not supported yet
+        error[E0020]: `services.a.use_api_socket`: the attribute `use_api_socket` is not supported yet
+        error[E0020]: `services.a.userns_mode`: the attribute `userns_mode` is not supported yet
+        error[E0020]: `services.a.volumes_from`: the attribute `volumes_from` is not supported yet
+        error[E0020]: `services.a.volumes.0.image`: the attribute `image` is not supported yet
+        error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet
+        error[E0020]: `services.a.volumes.2.volume.labels`: the attribute `labels` is not supported yet
+        error[E0020]: `services.a.build.additional_contexts`: the attribute `additional_contexts` is not supported yet
+        error[E0020]: `services.a.build.cache_from`: the attribute `cache_from` is not supported yet
+        error[E0020]: `services.a.build.cache_to`: the attribute `cache_to` is not supported yet
+        error[E0020]: `services.a.build.entitlements`: the attribute `entitlements` is not supported yet
+        error[E0020]: `services.a.build.no_cache_filter`: the attribute `no_cache_filter` is not supported yet
+        error[E0020]: `services.a.build.privileged`: the attribute `privileged` is not supported yet
+        error[E0020]: `services.a.build.provenance`: the attribute `provenance` is not supported yet
+        error[E0020]: `services.a.build.sbom`: the attribute `sbom` is not supported yet
+        error[E0020]: `services.a.build.secrets`: the attribute `secrets` is not supported yet
+        error[E0020]: `services.a.build.ssh`: the attribute `ssh` is not supported yet
+        error[E0020]: `services.a.build.ulimits`: the attribute `ulimits` is not supported yet
+        error[E0020]: `services.a.deploy.update_config`: the attribute `update_config` is not supported yet
+        error[E0020]: `services.a.deploy.rollback_config`: the attribute `rollback_config` is not supported yet
+        error[E0020]: `services.a.deploy.resources.reservations.devices`: the attribute `devices` is not supported yet
+        error[E0020]: `services.a.deploy.resources.reservations.generic_resources`: the attribute `generic_resources` is not supported yet
+        error[E0020]: `networks.n.ipam.driver`: the attribute `driver` is not supported yet
+        error[E0020]: `networks.n.ipam.options`: the attribute `options` is not supported yet
+        error[E0020]: `models`: the attribute `models` is not supported yet
+        error[E0020]: `configs.c.template_driver`: the attribute `template_driver` is not supported yet
+        error[E0020]: `services.a.deploy`: a mode other than `replicated` is not supported yet
+        error[E0020]: `services.a`: a link with an alias is not supported yet
+        error[E0020]: `services.a.network_mode`: the mode `bridge` is not supported yet
+        error[E0020]: `services.a.volumes.0`: a mount of type `image` is not supported yet
+        error[E0020]: `services.b.ports.0`: the protocol `sctp` is not supported yet
+        error[E0020]: `secrets.s`: an external one is not supported yet"#]].assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn the_place_is_shown() {
+    check("services:\n  a:\n    image: a\n    gpus: all\n", expect![[r#"
+        error[E0020]: `services.a.gpus`: the attribute `gpus` is not supported yet
+         --> compose.yaml:4:5
+          |
+        4 |     gpus: all
+          |     ^^^^ hoist cannot act on this, and does not ignore it
+    "#]]);
+}
+
+#[test]
+fn each_is_carried_for_printing() {
+    let request = LoadRequest { allow_unsupported: true, ..LoadRequest::default() };
+    let loaded = run(&files(&[("compose.yaml", ALL)]), &request).unwrap();
+    expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            build:
+              context: /demo
+              dockerfile: Dockerfile
+              additional_contexts:
+                a: /demo/b
+              cache_from:
+              - x
+              cache_to:
+              - x
+              entitlements:
+              - x
+              no_cache_filter:
+              - x
+              privileged: true
+              provenance: "true"
+              sbom: "true"
+              secrets:
+              - source: s
+                target: /run/secrets/s
+              ssh:
+              - default
+              ulimits:
+                nofile: 1
+            depends_on:
+              b:
+                condition: service_started
+                restart: true
+                required: true
+            links:
+            - b:alias
+            volumes:
+            - type: image
+              source: x
+              target: /x
+              image:
+                subpath: "y"
+            - type: bind
+              source: /x
+              target: /y
+              bind:
+                recursive: disabled
+            - type: volume
+              target: /z
+              volume:
+                labels:
+                  a: b
+            deploy:
+              mode: global
+              resources:
+                reservations:
+                  devices:
+                  - capabilities:
+                    - gpu
+                    count: -1
+                  generic_resources: []
+              placement: {}
+              rollback_config:
+                parallelism: 1
+              update_config:
+                parallelism: 1
+            blkio_config:
+              weight: 300
+              device_read_bps:
+              - path: /dev/sda
+                rate: "12582912"
+            cgroup: private
+            cgroup_parent: x
+            cpu_count: 2
+            cpu_percent: 50
+            cpu_rt_period: 100
+            cpu_rt_runtime: 100
+            device_cgroup_rules:
+            - c 1:3 mr
+            external_links:
+            - other
+            gpus:
+            - count: -1
+            mem_swappiness: "60"
+            models:
+              llm: null
+            network_mode: bridge
+            post_start:
+            - command:
+              - a
+            pre_start:
+            - command:
+              - a
+              image: a
+            pre_stop:
+            - command:
+              - a
+            provider:
+              type: x
+            pull_refresh_after: 1d
+            runtime: runsc
+            storage_opt:
+              size: 1g
+            use_api_socket: true
+            userns_mode: host
+            volumes_from:
+            - container:x
+          b:
+            image: b
+            networks:
+              "n": null
+            secrets:
+            - source: s
+              target: /run/secrets/s
+            configs:
+            - source: c
+            ports:
+            - mode: ingress
+              target: 80
+              published: "80"
+              protocol: sctp
+        networks:
+          "n":
+            name: demo_n
+            ipam:
+              driver: x
+              options:
+                a: b
+        secrets:
+          s:
+            name: s
+            external: true
+        configs:
+          c:
+            name: demo_c
+            file: /demo/x
+            template_driver: x
+        models:
+          llm:
+            model: x
+    "#]].assert_eq(&canonical::to_yaml(&loaded.stack));
+    let printed = canonical::to_json(&loaded.stack);
+    assert_eq!(canonical::from_json(&printed).unwrap(), loaded.stack);
+}

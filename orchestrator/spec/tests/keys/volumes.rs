@@ -1,0 +1,181 @@
+//! volumes, tmpfs, devices, shm_size.
+
+use expect_test::expect;
+
+use super::files::check;
+
+#[test]
+fn short_and_long_forms() {
+    check(
+        r#"
+services:
+  a:
+    image: a
+    read_only: true
+    shm_size: 64m
+    tmpfs: ["/run:size=64m,mode=1777,uid=1", /tmp]
+    devices: [/dev/fuse, "/dev/a:/dev/b:r"]
+    volumes:
+      - /anonymous
+      - data:/data:nocopy
+      - ./src:/src:ro,z
+      - ~/home:/home
+      - type: bind
+        source: ../other
+        target: /other/../there
+        read_only: true
+        consistency: cached
+        bind: {create_host_path: false, propagation: rslave, selinux: z}
+      - type: volume
+        source: data
+        target: /again
+        volume: {nocopy: true, subpath: a/b}
+      - {type: tmpfs, target: /scratch, tmpfs: {size: 1m, mode: 448}}
+volumes:
+  data: {driver: local, driver_opts: {type: none, o: bind, device: ./store}, labels: {a: b}, name: shared}
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                volumes:
+                - type: volume
+                  target: /anonymous
+                  volume: {}
+                - type: volume
+                  source: data
+                  target: /data
+                  volume:
+                    nocopy: true
+                - type: bind
+                  source: /demo/src
+                  target: /src
+                  read_only: true
+                  bind:
+                    selinux: z
+                - type: bind
+                  source: /root/home
+                  target: /home
+                  bind: {}
+                - type: bind
+                  source: /other
+                  target: /there
+                  read_only: true
+                  consistency: cached
+                  bind:
+                    create_host_path: false
+                    propagation: rslave
+                    selinux: z
+                - type: volume
+                  source: data
+                  target: /again
+                  volume:
+                    nocopy: true
+                    subpath: a/b
+                - type: tmpfs
+                  target: /scratch
+                  tmpfs:
+                    size: "1048576"
+                    mode: 448
+                tmpfs:
+                - /run:size=64m,mode=1777,uid=1
+                - /tmp
+                read_only: true
+                shm_size: "67108864"
+                devices:
+                - source: /dev/fuse
+                  target: /dev/fuse
+                  permissions: rwm
+                - source: /dev/a
+                  target: /dev/b
+                  permissions: r
+            networks:
+              default:
+                name: demo_default
+            volumes:
+              data:
+                name: shared
+                driver: local
+                driver_opts:
+                  device: /demo/store
+                  o: bind
+                  type: none
+                labels:
+                  a: b
+        "#]],
+    );
+}
+
+#[test]
+fn external_volumes_keep_their_name() {
+    check("services:\n  a: {image: a, volumes: ['v:/v', 'w:/w']}\nvolumes:\n  v: {external: true}\n  w: \n", expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            networks:
+              default: null
+            volumes:
+            - type: volume
+              target: v:/v
+              volume: {}
+            - type: volume
+              target: w:/w
+              volume: {}
+        networks:
+          default:
+            name: demo_default
+    "#]]);
+}
+
+#[test]
+fn external_volumes_say_nothing_else() {
+    check("services:\n  a: {image: a, volumes: ['v:/v']}\nvolumes:\n  v:\n    external: true\n    driver: local\n", expect![[r#"
+        error[E0018]: `volumes`: `external` and `driver` exclude each other
+         --> compose.yaml:6:5
+          |
+        5 |     external: true
+          |     -------- says that it exists already
+        6 |     driver: local
+          |     ^^^^^^ says how to make it
+    "#]]);
+}
+
+#[test]
+fn an_undefined_volume_is_an_error() {
+    check("services:\n  a:\n    image: a\n    volumes:\n      - data:/data\n", expect![[r#"
+        error[E0016]: service `a` uses the undefined volume `data`
+         --> compose.yaml:5:9
+          |
+        5 |       - data:/data
+          |         ^^^^^^^^^^ no volume of this name
+          |
+          = help: declare it at the top level: `volumes: {data: }`
+    "#]]);
+}
+
+#[test]
+fn malformed_mounts_are_errors() {
+    check("services:\n  a:\n    image: a\n    tmpfs: /x:color=red\n    volumes:\n      - /a::ro\n      - {type: bind, target: /x}\n      - {type: disk, target: /x}\n", expect![[r#"
+        error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
+         --> compose.yaml:8:16
+          |
+        8 |       - {type: disk, target: /x}
+          |                ^^^^ this value
+
+        error[E0009]: `/a::ro` is not a volume: there is nothing between two colons
+         --> compose.yaml:6:9
+          |
+        6 |       - /a::ro
+          |         ^^^^^^ [SOURCE:]TARGET[:OPTIONS]
+
+        error[E0008]: a bind mount needs a `source`
+         --> compose.yaml:7:9
+          |
+        7 |       - {type: bind, target: /x}
+          |         ^^^^^^^^^^^^^^^^^^^^^^^^ which file or folder of the host?
+    "#]]);
+}
