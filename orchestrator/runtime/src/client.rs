@@ -1,10 +1,22 @@
 //! The engine's side of `shim.sock`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
 
 use crate::status::ExitStatus;
+use crate::wire::{Answer, Exit, Reply, Request, recv, recv_wait, send};
+
+/// Shims answer within microseconds; only emptying a cgroup takes longer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// A connection to a container's shim. All methods take `&self` and may be called from several threads. It is
 /// non-blocking for reading events: wrap it (it is `AsRawFd`) and call [`Shim::try_event`] until `None` when readable.
@@ -12,7 +24,8 @@ use crate::status::ExitStatus;
 /// Dropping the last connection of all without [`Shim::detach`] tells the shim that the engine died: it starts another.
 #[derive(Debug)]
 pub struct Shim {
-    socket: OwnedFd,
+    line: Line,
+    pid: i32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,14 +49,14 @@ pub struct ShimState {
     pub shim_pid: i32,
     pub paused: bool,
     pub tty: bool,
-    /// Set when the container ended before this question came.
-    pub exited: Option<ExitStatus>,
+    /// `false`: set up by `oci create` and waiting for its start.
+    pub started: bool,
     /// Log records lost because the disk was full or broken.
     pub dropped_log_records: u64,
 }
 
 /// What an attached client wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attach {
     pub stdin: bool,
     pub stdout: bool,
@@ -73,83 +86,248 @@ pub enum ShimError {
     Gone,
 }
 
-impl Shim {
-    pub fn connect(_bundle: &Path) -> Result<Self, ShimError> {
-        todo!()
+/// One socket to a shim or an exec helper, with what arrived while somebody waited for something else.
+#[derive(Debug)]
+pub(crate) struct Line {
+    socket: OwnedFd,
+    inbox: Mutex<Inbox>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    events: VecDeque<Event>,
+    closed: bool,
+}
+
+impl Line {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket, inbox: Mutex::default() }
     }
 
-    /// The container's init, in the host's numbers.
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        todo!()
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next event, if one has arrived. Never blocks.
-    pub fn try_event(&self) -> Result<Option<Event>, ShimError> {
-        todo!()
+    /// Takes one packet in; an answer is given back, events are kept.
+    fn receive(&self, inbox: &mut Inbox) -> io::Result<Option<Answer>> {
+        match recv::<Reply>(&self.socket)? {
+            None => {
+                if !std::mem::replace(&mut inbox.closed, true) {
+                    inbox.events.push_back(Event::Closed);
+                }
+            }
+            Some((Reply::Answer(answer), _)) => return Ok(Some(answer)),
+            Some((Reply::Started { pid } | Reply::Created { pid }, _)) => inbox.events.push_back(Event::Started { pid }),
+            Some((Reply::Exited(exit), _)) => inbox.events.push_back(Event::Exited(status(exit))),
+            Some((Reply::Oom, _)) => inbox.events.push_back(Event::Oom),
+            Some((Reply::Failed(failure), _)) => {
+                return Ok(Some(Answer::Refused(format!("{}: {}", failure.stage, failure.object))));
+            }
+        }
+        Ok(None)
     }
 
-    /// Blocks until the next event.
-    pub fn next_event(&self) -> Result<Event, ShimError> {
-        todo!()
+    pub(crate) fn try_event(&self) -> Result<Option<Event>, ShimError> {
+        let mut inbox = self.inbox();
+        loop {
+            if let Some(event) = inbox.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if inbox.closed {
+                return Ok(None);
+            }
+            match self.receive(&mut inbox) {
+                // A late answer to a request that was given up.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ShimError::Io { attempt: "reading events", source }),
+            }
+        }
     }
 
-    /// Blocks until the container has ended.
-    pub fn wait(&self) -> Result<ExitStatus, ShimError> {
-        todo!()
+    pub(crate) fn next_event(&self) -> Result<Event, ShimError> {
+        loop {
+            if let Some(event) = self.try_event()? {
+                return Ok(event);
+            }
+            if self.inbox().closed {
+                return Ok(Event::Closed);
+            }
+            self.wait(None).map_err(|source| ShimError::Io { attempt: "waiting for events", source })?;
+        }
     }
 
-    pub fn state(&self) -> Result<ShimState, ShimError> {
-        todo!()
+    fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
+        let limit = limit.map(TryInto::try_into).transpose().map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], limit.as_ref()) {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// To the container's init. A container that has just ended is not an error.
-    pub fn kill(&self, _signal: i32) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    /// SIGKILL to every process of the container's cgroup.
-    pub fn kill_all(&self) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    pub fn pause(&self) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    pub fn resume(&self) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    pub fn resize(&self, _rows: u16, _columns: u16) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    /// Copies output to `stream` (a connected stream socket) from now on: docker's frames (`[stream,0,0,0,len be32]`)
-    /// without a tty, raw bytes with one. What arrives on it goes to standard input; its end closes standard input.
-    pub fn attach(&self, _stream: BorrowedFd<'_>, _want: Attach) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    /// Says goodbye: this connection's end is no death of the engine.
-    pub fn detach(self) -> Result<(), ShimError> {
-        todo!()
-    }
-
-    /// Kills the container and ends the shim.
-    pub fn shutdown(&self) -> Result<(), ShimError> {
-        todo!()
+    pub(crate) fn ask(
+        &self,
+        attempt: &'static str,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Answer, ShimError> {
+        let io = |source| ShimError::Io { attempt, source };
+        // Held to the end: the next packet that is an answer is the answer to this.
+        let mut inbox = self.inbox();
+        if inbox.closed {
+            return Err(ShimError::Gone);
+        }
+        match send(&self.socket, request, fds) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                return Err(ShimError::Gone);
+            }
+            result => result.map_err(io)?,
+        }
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            match self.receive(&mut inbox) {
+                Ok(Some(Answer::Refused(reason))) => return Err(ShimError::Refused { attempt, reason }),
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) if inbox.closed => return Err(ShimError::Gone),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.wait(Some(left)).map_err(io)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io(error)),
+            }
+        }
     }
 }
 
-impl AsFd for Shim {
+impl AsFd for Line {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
+pub(crate) fn status(exit: Exit) -> ExitStatus {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(exit.at)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    ExitStatus { code: exit.code, signal: exit.signal, oom: exit.oom, at }
+}
+
+impl Shim {
+    /// `socket`: the one that a new shim was started with, its first word read.
+    pub(crate) fn of_start(socket: OwnedFd, pid: i32) -> Self {
+        Self { line: Line::new(socket), pid }
+    }
+
+    pub fn connect(bundle: &Path) -> Result<Self, ShimError> {
+        let path = bundle.join("shim.sock");
+        let (socket, pid) = dial(bundle).map_err(|source| ShimError::Connect { path, source })?;
+        Ok(Self::of_start(socket, pid))
+    }
+
+    /// The container's init, in the host's numbers.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The next event, if one has arrived. Never blocks.
+    pub fn try_event(&self) -> Result<Option<Event>, ShimError> {
+        self.line.try_event()
+    }
+
+    /// Blocks until the next event.
+    pub fn next_event(&self) -> Result<Event, ShimError> {
+        self.line.next_event()
+    }
+
+    /// Blocks until the container has ended.
+    pub fn wait(&self) -> Result<ExitStatus, ShimError> {
+        loop {
+            match self.next_event()? {
+                Event::Exited(status) => return Ok(status),
+                Event::Closed => return Err(ShimError::Gone),
+                Event::Started { .. } | Event::Oom => {}
+            }
+        }
+    }
+
+    pub fn state(&self) -> Result<ShimState, ShimError> {
+        match self.line.ask("asking for the state", &Request::State, &[])? {
+            Answer::State { id, pid, shim_pid, paused, tty, started, dropped_log_records } => {
+                Ok(ShimState { id, pid, shim_pid, paused, tty, started, dropped_log_records })
+            }
+            _ => Err(ShimError::Gone),
+        }
+    }
+
+    /// To the container's init. A container that has just ended is not an error.
+    pub fn kill(&self, signal: i32) -> Result<(), ShimError> {
+        self.line.ask("send the signal", &Request::Kill { signal }, &[]).map(drop)
+    }
+
+    /// SIGKILL to every process of the container's cgroup.
+    pub fn kill_all(&self) -> Result<(), ShimError> {
+        self.line.ask("kill the container's processes", &Request::KillAll, &[]).map(drop)
+    }
+
+    pub fn pause(&self) -> Result<(), ShimError> {
+        self.line.ask("pause", &Request::Pause, &[]).map(drop)
+    }
+
+    pub fn resume(&self) -> Result<(), ShimError> {
+        self.line.ask("resume", &Request::Resume, &[]).map(drop)
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ShimError> {
+        self.line.ask("resize the terminal", &Request::Resize { rows, columns }, &[]).map(drop)
+    }
+
+    /// Copies output to `stream` (a connected stream socket) from now on: docker's frames (`[stream,0,0,0,len be32]`)
+    /// without a tty, raw bytes with one. What arrives on it goes to standard input; its half-close ends standard
+    /// input when the container was started with `stdin_once` and no tty.
+    pub fn attach(&self, stream: BorrowedFd<'_>, want: Attach) -> Result<(), ShimError> {
+        self.line.ask("attach", &Request::Attach(want), &[stream]).map(drop)
+    }
+
+    /// Says goodbye: this connection's end is no death of the engine.
+    pub fn detach(self) -> Result<(), ShimError> {
+        self.line.ask("detach", &Request::Detach, &[]).map(drop)
+    }
+
+    /// Kills the container and ends the shim.
+    pub fn shutdown(&self) -> Result<(), ShimError> {
+        self.line.ask("shut down", &Request::Shutdown, &[]).map(drop)
+    }
+
+    /// Opens the gate of a container that was only set up.
+    pub(crate) fn open_gate(&self) -> Result<(), ShimError> {
+        self.line.ask("start the program", &Request::Start, &[]).map(drop)
+    }
+}
+
+fn dial(bundle: &Path) -> io::Result<(OwnedFd, i32)> {
+    // By the folder's descriptor: the whole path may be too long for a socket address.
+    let folder = rustix::fs::open(bundle, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/shim.sock", folder.as_raw_fd()))?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address)?;
+    match recv_wait::<Reply>(&socket)? {
+        Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok((socket, pid)),
+        Some(_) => Err(io::ErrorKind::InvalidData.into()),
+        None => Err(io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+impl AsFd for Shim {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.line.as_fd()
+    }
+}
+
 impl AsRawFd for Shim {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.line.socket.as_raw_fd()
     }
 }

@@ -115,14 +115,15 @@ pub enum LaunchError {
     Protocol(#[source] std::io::Error),
     #[error("compiling the seccomp profile: {0}")]
     Seccomp(String),
-    /// A stage of the container's or the shim's set-up failed. `object` says on what; `errno` may be 0.
+    /// A stage of the container's or the shim's set-up failed. `object` says on what.
     #[error("{stage}: {object}")]
     Stage {
         stage: String,
         object: String,
         exit_code: u8,
+        /// `None`: the object says it all (an unknown user).
         #[source]
-        source: std::io::Error,
+        source: Option<std::io::Error>,
     },
     #[error("container {0} is not running")]
     NotRunning(String),

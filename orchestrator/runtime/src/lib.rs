@@ -5,17 +5,24 @@
 //!
 //! Must not know: services, stacks, images, networks (a network namespace arrives as a descriptor), restart policies.
 
+mod capabilities;
 pub mod cgroup;
 mod client;
 pub mod engine_lock;
 mod exec;
+mod init;
 mod launch;
 pub mod log;
+mod lower;
 pub mod oci;
 mod runtime;
 pub mod seccomp;
+#[doc(hidden)]
+pub mod shim;
 pub mod spec_defaults;
 mod status;
+mod sys;
+mod wire;
 
 pub use client::{Attach, Event, Shim, ShimError, ShimState};
 pub use exec::{ExecHandle, ExecRequest, ExecStdio};

@@ -1,15 +1,24 @@
 //! The engine's entry: open once, then start, exec, sweep.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Stats;
+use crate::cgroup::{self, Layout, Stats};
 use crate::client::Shim;
 use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError};
+use crate::lower::{self, Sealed, Surroundings};
+use crate::wire::{Failure, FdRole, Reply, pair, recv_wait, send};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -67,45 +76,227 @@ pub struct SweepError {
 }
 
 #[derive(Debug)]
-pub struct Runtime {}
+pub struct Runtime {
+    run_dir: PathBuf,
+    instance: String,
+    /// The shim's executable, sealed: nothing in a container can change what the next one runs.
+    shim: OwnedFd,
+    layout: Layout,
+    engine_record: Option<PathBuf>,
+}
+
+const INSTALLED: &str = "/usr/libexec/hoist/hoist-shim";
 
 impl Runtime {
-    pub fn open(_config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        todo!()
+    pub fn open(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let path = find_shim(config.shim)?;
+        let shim = seal(&path).map_err(|source| RuntimeError::SealShim { path, source })?;
+        let layout = Layout::detect().map_err(RuntimeError::Cgroups)?;
+        let engine_record = match &config.engine {
+            None => None,
+            Some(engine) => {
+                let path = config.run_dir.join("engine.json");
+                record_engine(&path, engine)
+                    .map_err(|source| RuntimeError::EngineRecord { path: path.clone(), source })?;
+                Some(path)
+            }
+        };
+        Ok(Self { run_dir: config.run_dir, instance: config.instance, shim, layout, engine_record })
     }
 
     /// Blocks (a few milliseconds) until the container's program runs or has failed to.
-    pub fn start(&self, _launch: &Launch) -> Result<Shim, LaunchError> {
-        todo!()
+    pub fn start(&self, launch: &Launch) -> Result<Shim, LaunchError> {
+        self.launch(launch, false, Vec::new())
+    }
+
+    pub(crate) fn launch(
+        &self,
+        launch: &Launch,
+        hold: bool,
+        stdio: Vec<(FdRole, OwnedFd)>,
+    ) -> Result<Shim, LaunchError> {
+        let bundle = |source| LaunchError::Bundle { path: launch.bundle.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&launch.bundle).map_err(bundle)?;
+        match fs::remove_file(&launch.exit_record) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(bundle(error)),
+            // An earlier start's end is not this one's.
+            _ => {}
+        }
+        let asked = launch.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+        let own = self.cgroup(&launch.id);
+        let cgroup = match asked.map(|path| path.strip_prefix("/").unwrap_or(path)) {
+            Some(path) if path.components().next().is_some() => path,
+            _ => &own,
+        };
+        let engine_record = self.engine_record.clone();
+        let around = Surroundings { layout: &self.layout, cgroup, engine_record, hold, stdio };
+        let sealed = lower::container(launch, around)?;
+        let socket = self.spawn("start", &launch.id, &sealed)?;
+        match recv_wait::<Reply>(&socket).map_err(LaunchError::Protocol)? {
+            Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok(Shim::of_start(socket, pid)),
+            Some((Reply::Failed(failure), _)) => Err(failure.into()),
+            Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
+            None => Err(LaunchError::Protocol(io::ErrorKind::ConnectionReset.into())),
+        }
     }
 
     /// Blocks until the program runs or has failed to.
-    pub fn exec(&self, _request: ExecRequest) -> Result<ExecHandle, LaunchError> {
-        todo!()
+    pub fn exec(&self, request: ExecRequest) -> Result<ExecHandle, LaunchError> {
+        let (init, root) = hold_container(request.pid).map_err(|_| LaunchError::NotRunning(request.id.clone()))?;
+        let id = request.id.clone();
+        let fds = vec![(FdRole::Init, init), (FdRole::Root, root)];
+        let sealed = lower::exec(request, &self.layout, &self.cgroup(&id), fds)?;
+        let socket = self.spawn("exec", &id, &sealed)?;
+        drop(sealed);
+        match recv_wait::<Reply>(&socket).map_err(LaunchError::Protocol)? {
+            Some((Reply::Started { pid }, fds)) => {
+                ExecHandle::new(socket, pid, fds.into_iter().next()).map_err(LaunchError::Protocol)
+            }
+            Some((Reply::Failed(failure), _)) => Err(failure.into()),
+            Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
+            None => Err(LaunchError::Protocol(io::ErrorKind::ConnectionReset.into())),
+        }
     }
 
-    pub fn stats(&self, _id: &str) -> io::Result<Stats> {
-        todo!()
+    /// Starts the sealed shim and hands it its launch.
+    fn spawn(&self, mode: &str, id: &str, sealed: &Sealed) -> Result<OwnedFd, LaunchError> {
+        let (ours, theirs) = pair().map_err(LaunchError::Spawn)?;
+        send(&ours, &sealed.head, &sealed.fds()).map_err(LaunchError::Protocol)?;
+        let mut child = Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
+            .arg0("hoist-shim")
+            .arg(mode)
+            .arg(id.get(..12).unwrap_or(id))
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(LaunchError::Spawn)?;
+        // It forks and leaves at once.
+        child.wait().map_err(LaunchError::Spawn)?;
+        Ok(ours)
+    }
+
+    /// Below each hierarchy's mount point.
+    fn cgroup(&self, id: &str) -> PathBuf {
+        self.cgroup_parent().join(id)
+    }
+
+    fn cgroup_parent(&self) -> PathBuf {
+        PathBuf::from(if self.instance.is_empty() { "hoist".to_owned() } else { format!("hoist-{}", self.instance) })
+    }
+
+    pub fn stats(&self, id: &str) -> io::Result<Stats> {
+        let relative = self.cgroup(id);
+        if !self.layout.folders(&relative).iter().any(|folder| folder.exists()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(self.layout.stats(&relative))
     }
 
     /// SIGKILL to everything in the container's cgroup, also when its shim is gone. No such cgroup is fine.
-    pub fn kill_all(&self, _id: &str) -> io::Result<()> {
-        todo!()
+    pub fn kill_all(&self, id: &str) -> io::Result<()> {
+        cgroup::kill_folders(&self.layout.folders(&self.cgroup(id)))
     }
 
     /// Process ids (the host's) in the container's cgroup.
-    pub fn processes(&self, _id: &str) -> io::Result<Vec<i32>> {
-        todo!()
+    pub fn processes(&self, id: &str) -> io::Result<Vec<i32>> {
+        let folders = self.layout.folders(&self.cgroup(id));
+        let folder = folders.iter().find(|folder| folder.exists()).ok_or(io::ErrorKind::NotFound)?;
+        Ok(cgroup::processes(folder))
     }
 
     /// Takes the kernel's first slow cgroup attach (some 10 ms on cgroup v1) before a container has to wait for it.
     /// Call it from a thread of its own at the start of a wave; costs nothing on v2.
     pub fn warm_up(&self) {
-        todo!()
+        self.layout.warm_up();
     }
 
     /// Removes cgroups (killing what is in them) and `<run_dir>/containers/*` folders of ours whose id is not known.
-    pub fn sweep(&self, _known: &BTreeSet<String>) -> Vec<SweepError> {
-        todo!()
+    pub fn sweep(&self, known: &BTreeSet<String>) -> Vec<SweepError> {
+        let mut errors = Vec::new();
+        let mut ids = BTreeSet::new();
+        let parents = self.layout.folders(&self.cgroup_parent());
+        for parent in &parents {
+            ids.extend(child_folders(parent));
+        }
+        for id in ids.iter().filter(|id| !known.contains(*id)) {
+            let relative = self.cgroup(id);
+            let folders = self.layout.folders(&relative);
+            let result = cgroup::kill_folders(&folders).and_then(|()| cgroup::remove_folders(&folders));
+            if let Err(source) = result {
+                errors.push(SweepError { path: relative, source });
+            }
+        }
+        if known.is_empty() {
+            // Goes only when empty, which is right.
+            parents.iter().for_each(|parent| drop(fs::remove_dir(parent)));
+        }
+        let containers = self.run_dir.join("containers");
+        for id in child_folders(&containers).filter(|id| !known.contains(id)) {
+            let path = containers.join(id);
+            if let Err(source) = fs::remove_dir_all(&path) {
+                errors.push(SweepError { path, source });
+            }
+        }
+        errors
     }
+}
+
+impl From<Failure> for LaunchError {
+    fn from(failure: Failure) -> Self {
+        let Failure { stage, object, errno, exit_code } = failure;
+        let source = (errno != 0).then(|| io::Error::from_raw_os_error(errno));
+        Self::Stage { stage, object, exit_code, source }
+    }
+}
+
+fn child_folders(path: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+/// Descriptors of the container's init and its root that are of one and the same process: it was alive after both.
+fn hold_container(pid: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+    let init = pidfd_open(pid, PidfdFlags::empty())?;
+    let path = format!("/proc/{}/root", pid.as_raw_nonzero());
+    let root = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    crate::sys::pidfd_signal(std::os::fd::AsFd::as_fd(&init), 0)?;
+    Ok((init, root))
+}
+
+fn find_shim(asked: Option<PathBuf>) -> Result<PathBuf, RuntimeError> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hoist-shim")));
+    let candidates: Vec<PathBuf> = match asked {
+        Some(path) => vec![path],
+        None => match std::env::var_os("HOIST_SHIM") {
+            Some(path) => vec![path.into()],
+            None => beside.into_iter().chain([INSTALLED.into()]).collect(),
+        },
+    };
+    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| RuntimeError::NoShim(candidates.clone()))
+}
+
+fn seal(path: &Path) -> io::Result<OwnedFd> {
+    let mut source = fs::File::open(path)?;
+    let memfd = rustix::fs::memfd_create("hoist-shim", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut copy = fs::File::from(memfd);
+    io::copy(&mut source, &mut copy)?;
+    rustix::fs::fchmod(&copy, Mode::from_raw_mode(0o500))?;
+    rustix::fs::fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(copy.into())
+}
+
+/// Replaced as a whole: a shim may read it at any moment.
+fn record_engine(path: &Path, engine: &EngineRestart) -> io::Result<()> {
+    let temporary = path.with_extension("json.tmp");
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(engine)?)?;
+    fs::rename(&temporary, path)
 }

@@ -1,3 +1,6 @@
-//! The shim's entry: one per container start, one per exec.
+//! The shim's entry: one process per container start, one per exec. All of it is `hoist_runtime::shim`.
 
-fn main() {}
+#[expect(clippy::exit, reason = "main: the exit code is all that is left to say")]
+fn main() {
+    std::process::exit(hoist_runtime::shim::main());
+}

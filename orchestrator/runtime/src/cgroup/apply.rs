@@ -1,0 +1,344 @@
+//! Carries a plan out, and undoes it.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, inotify};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::plan::{Plan, Step};
+use crate::sys;
+
+/// How long emptying a cgroup may take before it is given up: a process stuck in the kernel cannot be killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An error with the file it happened on.
+#[derive(Debug)]
+pub(crate) struct CgroupError {
+    pub(crate) object: String,
+    pub(crate) source: io::Error,
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
+    result.map_err(|source| CgroupError { object: path.display().to_string(), source })
+}
+
+/// cgroup files take one write call, whole.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}
+
+impl Plan {
+    pub(crate) fn create(&self) -> Result<(), CgroupError> {
+        for step in &self.steps {
+            match step {
+                Step::Folder(path) => at(path, make_folder(path))?,
+                Step::Write { file, value, tolerate } => match write(file, value) {
+                    Err(_) if *tolerate => {}
+                    result => {
+                        result.map_err(|source| CgroupError { object: format!("{} = {value}", file.display()), source })?;
+                    }
+                },
+                Step::InheritCpuset(path) => at(path, inherit_cpuset(path))?,
+            }
+        }
+        if let (Some(folder), false) = (self.folders.first(), self.device_program.is_empty()) {
+            at(folder, self.attach_devices(folder))?;
+        }
+        Ok(())
+    }
+
+    fn attach_devices(&self, folder: &Path) -> io::Result<()> {
+        let program = sys::bpf::load_device_program(&self.device_program)?;
+        sys::bpf::attach_device_program(open_folder(folder)?.as_fd(), program.as_fd())
+    }
+
+    /// v2: the folder to clone straight into.
+    pub(crate) fn clone_target(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        match self.folders.first() {
+            Some(folder) if self.v2 => at(folder, open_folder(folder)).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Moves a process in, for v1 or a process that exists already.
+    pub(crate) fn attach(&self, pid: i32) -> Result<(), CgroupError> {
+        for folder in &self.folders {
+            let procs = folder.join("cgroup.procs");
+            at(&procs, write(&procs, &pid.to_string()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let folder = self.freezer.as_ref().ok_or_else(|| io::Error::other("this host has no freezer cgroup"))?;
+        if self.v2 { freeze_v2(folder, frozen) } else { freeze_v1(folder, frozen) }
+    }
+
+    pub(crate) fn oom_kills(&self) -> u64 {
+        self.memory.as_deref().map_or(0, |folder| oom_kills(folder, self.v2))
+    }
+
+    /// SIGKILL to all, and waits until they are gone.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        kill_folders(&self.folders)
+    }
+
+    /// Kills what is left and removes the folders; the first failure is told, the rest still goes.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        remove_folders(&self.folders)
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            make_folder(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn inherit_cpuset(folder: &Path) -> io::Result<()> {
+    let Some(parent) = folder.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if !fs::read_to_string(folder.join(file))?.trim().is_empty() {
+            continue;
+        }
+        if fs::read_to_string(parent.join(file))?.trim().is_empty() {
+            inherit_cpuset(parent)?;
+        }
+        write(&folder.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+    }
+    Ok(())
+}
+
+fn oom_kills(folder: &Path, v2: bool) -> u64 {
+    let file = if v2 { "memory.events" } else { "memory.oom_control" };
+    let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+    super::stats::field(&text, "oom_kill").unwrap_or(0)
+}
+
+/// v1 freezes in the background; reading the state drives it on.
+fn freeze_v1(folder: &Path, frozen: bool) -> io::Result<()> {
+    let (file, want) = (folder.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        write(&file, want)?;
+        if fs::read_to_string(&file)?.trim() == want {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            write(&file, "THAWED")?;
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        rustix::thread::sched_yield();
+    }
+}
+
+fn freeze_v2(folder: &Path, frozen: bool) -> io::Result<()> {
+    write(&folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
+    wait_event(folder, if frozen { "frozen 1" } else { "frozen 0" })
+}
+
+/// Waits until v2's `cgroup.events` has this line; the kernel signals each change of the file.
+fn wait_event(folder: &Path, line: &str) -> io::Result<()> {
+    let file = folder.join("cgroup.events");
+    let events = fs::File::open(&file)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if fs::read_to_string(&file)?.lines().any(|have| have == line) {
+            return Ok(());
+        }
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        };
+        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left.try_into().map_err(io::Error::other)?))?;
+    }
+}
+
+/// The folder and all below it, children before parents.
+fn tree(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            tree(&entry.path(), into);
+        }
+    }
+    into.push(folder.to_path_buf());
+}
+
+/// Process ids in the folder and below it.
+pub(crate) fn processes(folder: &Path) -> Vec<i32> {
+    let mut folders = Vec::new();
+    tree(folder, &mut folders);
+    let mut pids = Vec::new();
+    for folder in folders {
+        let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Kills everything in these folders (they describe one cgroup) and waits for it. Missing folders are fine.
+pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
+    for folder in folders {
+        let kill_file = folder.join("cgroup.kill");
+        if kill_file.exists() {
+            write(&kill_file, "1")?;
+            return wait_event(folder, "populated 0");
+        }
+    }
+    let Some(folder) = folders.iter().find(|folder| folder.join("cgroup.procs").exists()) else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let victims = processes(folder);
+        if victims.is_empty() {
+            return Ok(());
+        }
+        let handles = kill_each(&victims);
+        // A frozen process dies when it thaws.
+        for frozen in folders.iter().map(|folder| folder.join("freezer.state")).filter(|file| file.exists()) {
+            let _ = write(&frozen, "THAWED");
+        }
+        for handle in &handles {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            };
+            poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left.try_into().map_err(io::Error::other)?))?;
+        }
+    }
+}
+
+fn kill_each(victims: &[i32]) -> Vec<OwnedFd> {
+    let mut handles = Vec::new();
+    for pid in victims.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let _ = pidfd_send_signal(&handle, Signal::KILL);
+        handles.push(handle);
+    }
+    handles
+}
+
+/// Kills and removes the folders and what is below them. Missing ones are fine.
+pub(crate) fn remove_folders(folders: &[PathBuf]) -> io::Result<()> {
+    let mut first = Ok(());
+    for folder in folders {
+        let mut all = Vec::new();
+        tree(folder, &mut all);
+        for path in all {
+            let result = remove_folder(&path, folders);
+            if first.is_ok() {
+                first = result;
+            }
+        }
+    }
+    first
+}
+
+fn remove_folder(path: &Path, folders: &[PathBuf]) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                if Instant::now() > deadline {
+                    return Err(error);
+                }
+                // Either somebody is left (killing waits for their end), or the last one is dead and the kernel has
+                // not finished taking it out; that takes no event, only a turn of the scheduler.
+                kill_folders(folders)?;
+                rustix::thread::sched_yield();
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Tells of OOM kills: readable when there may be news.
+#[derive(Debug)]
+pub(crate) struct OomWatch {
+    signal: OwnedFd,
+    seen: u64,
+}
+
+impl OomWatch {
+    /// `None` where the kernel offers no notice (then the counter is read at the end only).
+    pub(crate) fn open(plan: &Plan) -> Option<Self> {
+        let folder = plan.memory.as_deref()?;
+        let signal = if plan.v2 { watch_v2(folder) } else { watch_v1(folder) }.ok()?;
+        Some(Self { signal, seen: 0 })
+    }
+
+    pub(crate) fn signal(&self) -> &OwnedFd {
+        &self.signal
+    }
+
+    /// Whether there were kills since the last call.
+    pub(crate) fn take(&mut self, plan: &Plan) -> bool {
+        let mut buffer = [0; 1024];
+        let _ = rustix::io::read(&self.signal, &mut buffer);
+        let kills = plan.oom_kills();
+        let news = kills > self.seen;
+        self.seen = kills;
+        news
+    }
+}
+
+fn watch_v1(folder: &Path) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd as _;
+    let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let control = fs::File::open(folder.join("memory.oom_control"))?;
+    write(&folder.join("cgroup.event_control"), &format!("{} {}", event.as_raw_fd(), control.as_raw_fd()))?;
+    Ok(event.into())
+}
+
+fn watch_v2(folder: &Path) -> io::Result<OwnedFd> {
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&watch, folder.join("memory.events"), inotify::WatchFlags::MODIFY)?;
+    Ok(watch)
+}
+
+/// A sub-cgroup that one exec's processes stay in, so that all of them can be found. On v1 the freezer hierarchy alone
+/// has it: being somewhere costs no limit there, and the rest of the exec stays in the container's own folders.
+#[derive(Debug)]
+pub(crate) struct Tracking {
+    folder: PathBuf,
+}
+
+impl Tracking {
+    pub(crate) fn create(container: &Path, name: &str) -> io::Result<Self> {
+        let folder = container.join(name);
+        fs::create_dir(&folder)?;
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+        open_folder(&self.folder)
+    }
+
+    pub(crate) fn attach(&self, pid: i32) -> io::Result<()> {
+        write(&self.folder.join("cgroup.procs"), &pid.to_string())
+    }
+
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        kill_folders(std::slice::from_ref(&self.folder))
+    }
+
+    /// Left in place while a daemon that the exec started lives on; it then goes with the container's cgroup.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_dir(&self.folder);
+    }
+}

@@ -1,0 +1,79 @@
+//! `init: true`: process 1 stays this program. It passes signals on, reaps orphans and ends as the main process does.
+//!
+//! The image sees no file of it: its executable is the shim's sealed memfd.
+
+use std::os::fd::OwnedFd;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
+use rustix::process::{Pid, WaitOptions};
+
+use super::{Fault, fail, leave};
+use crate::sys;
+
+/// Signals that the kernel sends to process 1 for its own doings; passing them on would make them the program's.
+const OWN: [i32; 6] = [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGTRAP];
+
+/// Returns in the child, which goes on to be the program. Process 1 never returns.
+pub(super) fn split(sync: &OwnedFd) {
+    match sys::fork() {
+        Ok(None) => take_terminal(),
+        Ok(Some(program)) => {
+            // Exec success shows as the socket's end; this copy would keep it open.
+            let _ = sys::close_from(3);
+            reap(program)
+        }
+        Err(error) => fail(sync, "start the reaper", &Fault::new("fork", error)),
+    }
+}
+
+/// A process group of its own in the foreground, so that Ctrl-C reaches the program once and not through process 1 too.
+fn take_terminal() {
+    let _ = rustix::process::setpgid(None, None);
+    if rustix::termios::isatty(rustix::stdio::stdin()) {
+        let mut stop = SigSet::empty();
+        stop.add(Signal::SIGTTOU);
+        let _ = stop.thread_block();
+        let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp());
+        let _ = stop.thread_unblock();
+    }
+}
+
+fn reap(program: i32) -> ! {
+    let mut signals = SigSet::all();
+    for own in OWN.iter().filter_map(|number| Signal::try_from(*number).ok()) {
+        signals.remove(own);
+    }
+    let _ = signals.thread_block();
+    let Ok(arrivals) = SignalFd::new(&signals) else { leave(125) };
+    // It may have ended before the signals were blocked.
+    if let Some(code) = collect(program) {
+        leave(code);
+    }
+    loop {
+        let Ok(Some(arrival)) = arrivals.read_signal() else { continue };
+        match i32::try_from(arrival.ssi_signo).unwrap_or_default() {
+            libc::SIGCHLD => {
+                if let Some(code) = collect(program) {
+                    leave(code);
+                }
+            }
+            // They would only stop the guardian of a stopped job.
+            libc::SIGTTIN | libc::SIGTTOU | libc::SIGTSTP => {}
+            signal => {
+                let _ = sys::kill(program, signal);
+            }
+        }
+    }
+}
+
+/// Reaps all that is dead; the exit code once the program is among them.
+fn collect(program: i32) -> Option<i32> {
+    let mut code = None;
+    while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        if Pid::as_raw(Some(pid)) == program {
+            code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+        }
+    }
+    code
+}

@@ -1,0 +1,164 @@
+//! The process part, for starts and execs.
+
+use oci_spec::runtime::{
+    Linux, LinuxPersonalityDomain, LinuxSeccompFilterFlag, PosixRlimitType, Process, User,
+};
+
+use super::invalid;
+use crate::capabilities;
+use crate::exec::{ExecRequest, ExecStdio};
+use crate::launch::{Launch, LaunchError, Seccomp};
+use crate::seccomp;
+use crate::wire::{Payload, ProcessConfig, RlimitConfig, SeccompConfig, UserConfig};
+
+pub(super) fn numeric_user(user: &User) -> UserConfig {
+    UserConfig::Numeric {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+    }
+}
+
+pub(super) fn of_spec(
+    launch: &Launch,
+    process: &Process,
+    linux: &Linux,
+    user: UserConfig,
+    payload: &mut Payload,
+) -> Result<ProcessConfig, LaunchError> {
+    let sets = process.capabilities().as_ref();
+    let all = capabilities::own();
+    let mask = |set: Option<&_>| if launch.privileged { Ok(all) } else { capabilities::mask_of(set).map_err(invalid) };
+    let argv = process.args().clone().filter(|argv| !argv.is_empty()).ok_or_else(|| invalid("no command"))?;
+    let bounding = mask(sets.and_then(|sets| sets.bounding().as_ref()))?;
+    // Of these docker sets none, and privileged makes no exception.
+    let quiet = |set: Option<&_>| if launch.privileged { Ok(0) } else { capabilities::mask_of(set).map_err(invalid) };
+    Ok(ProcessConfig {
+        argv,
+        env: process.env().clone().unwrap_or_default(),
+        cwd: process.cwd().to_str().ok_or_else(|| invalid("the working directory is not UTF-8"))?.to_owned(),
+        user,
+        group_add: launch.group_add.clone(),
+        bounding,
+        effective: mask(sets.and_then(|sets| sets.effective().as_ref()))?,
+        permitted: mask(sets.and_then(|sets| sets.permitted().as_ref()))?,
+        inheritable: quiet(sets.and_then(|sets| sets.inheritable().as_ref()))?,
+        ambient: quiet(sets.and_then(|sets| sets.ambient().as_ref()))?,
+        rlimits: rlimits(process)?,
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        oom_score_adj: process.oom_score_adj(),
+        umask: process.user().umask(),
+        personality: linux.personality().as_ref().map(|persona| match persona.domain() {
+            LinuxPersonalityDomain::PerLinux => 0,
+            LinuxPersonalityDomain::PerLinux32 => 8,
+        }),
+        tty: launch.tty,
+        console_size: process.console_size().as_ref().map(|size| {
+            let side = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+            (side(size.height()), side(size.width()))
+        }),
+        seccomp: filter(launch.seccomp, launch.privileged, bounding, linux, payload)?,
+        id: launch.id.clone(),
+    })
+}
+
+pub(super) fn of_exec(request: &ExecRequest, tty: bool, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
+    let named = capabilities::mask(&request.capabilities).map_err(invalid)?;
+    let mask = if request.privileged { capabilities::own() } else { named };
+    if request.argv.is_empty() {
+        return Err(invalid("no command"));
+    }
+    let console_size = match request.stdio {
+        ExecStdio::Tty { rows, columns } if rows > 0 && columns > 0 => Some((rows, columns)),
+        _ => None,
+    };
+    Ok(ProcessConfig {
+        argv: request.argv.clone(),
+        env: request.env.clone(),
+        cwd: request.cwd.clone(),
+        user: UserConfig::Named(request.user.clone().unwrap_or_default()),
+        group_add: request.group_add.clone(),
+        bounding: mask,
+        effective: mask,
+        permitted: mask,
+        inheritable: 0,
+        ambient: 0,
+        rlimits: Vec::new(),
+        no_new_privileges: request.no_new_privileges,
+        oom_score_adj: None,
+        umask: None,
+        personality: None,
+        tty,
+        console_size,
+        seccomp: filter(request.seccomp, request.privileged, mask, &Linux::default(), payload)?,
+        id: request.id.clone(),
+    })
+}
+
+fn filter(
+    choice: Seccomp,
+    privileged: bool,
+    bounding: u64,
+    linux: &Linux,
+    payload: &mut Payload,
+) -> Result<Option<SeccompConfig>, LaunchError> {
+    let program = match choice {
+        _ if privileged => return Ok(None),
+        Seccomp::Unconfined => return Ok(None),
+        Seccomp::Default => seccomp::compiled_default(bounding),
+        Seccomp::FromSpec => match linux.seccomp() {
+            Some(profile) => seccomp::compile(profile),
+            None => return Ok(None),
+        },
+    }
+    .map_err(LaunchError::Seccomp)?;
+    let flags = linux.seccomp().as_ref().filter(|_| choice == Seccomp::FromSpec).and_then(|profile| profile.flags().as_ref());
+    let flags = flags.into_iter().flatten().try_fold(0, |bits, flag| {
+        Ok(bits
+            | match flag {
+                LinuxSeccompFilterFlag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
+                LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+                LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                other => return Err(invalid(format!("seccomp flag {other} is not supported"))),
+            })
+    })?;
+    Ok(Some(SeccompConfig { program: payload.push(&program), flags }))
+}
+
+fn rlimits(process: &Process) -> Result<Vec<RlimitConfig>, LaunchError> {
+    let mut out: Vec<RlimitConfig> = Vec::new();
+    for limit in process.rlimits().iter().flatten() {
+        let name = limit.typ().to_string();
+        if out.iter().any(|earlier| earlier.name == name) {
+            return Err(invalid(format!("{name} is set twice")));
+        }
+        if limit.soft() > limit.hard() {
+            return Err(invalid(format!("{name}: the soft limit {} is above the hard one {}", limit.soft(), limit.hard())));
+        }
+        out.push(RlimitConfig { resource: number(limit.typ()), name, soft: limit.soft(), hard: limit.hard() });
+    }
+    Ok(out)
+}
+
+fn number(kind: PosixRlimitType) -> i32 {
+    use PosixRlimitType as Kind;
+    let number = match kind {
+        Kind::RlimitCpu => libc::RLIMIT_CPU,
+        Kind::RlimitFsize => libc::RLIMIT_FSIZE,
+        Kind::RlimitData => libc::RLIMIT_DATA,
+        Kind::RlimitStack => libc::RLIMIT_STACK,
+        Kind::RlimitCore => libc::RLIMIT_CORE,
+        Kind::RlimitRss => libc::RLIMIT_RSS,
+        Kind::RlimitNproc => libc::RLIMIT_NPROC,
+        Kind::RlimitNofile => libc::RLIMIT_NOFILE,
+        Kind::RlimitMemlock => libc::RLIMIT_MEMLOCK,
+        Kind::RlimitAs => libc::RLIMIT_AS,
+        Kind::RlimitLocks => libc::RLIMIT_LOCKS,
+        Kind::RlimitSigpending => libc::RLIMIT_SIGPENDING,
+        Kind::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
+        Kind::RlimitNice => libc::RLIMIT_NICE,
+        Kind::RlimitRtprio => libc::RLIMIT_RTPRIO,
+        Kind::RlimitRttime => libc::RLIMIT_RTTIME,
+    };
+    i32::try_from(number).expect("resource numbers are small")
+}

@@ -1,0 +1,91 @@
+//! When the engine dies, one shim starts another; the lock decides which.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::stdio::open_lock;
+use crate::engine_lock::INHERITED;
+use crate::runtime::EngineRestart;
+use crate::sys;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The state of looking after a dead engine.
+#[derive(Debug, Default)]
+pub(super) struct Vigil {
+    /// When to look whether somebody managed to start one, and if not, to try again.
+    pub(super) next: Option<Instant>,
+    pause: Duration,
+}
+
+impl Vigil {
+    /// The last engine connection broke, or the time has come to look again.
+    pub(super) fn act(&mut self, record: &Path) {
+        // Whether it worked or another shim has the lock shows by an engine's connection, which ends the vigil.
+        let _ = try_start(record);
+        self.pause = if self.pause.is_zero() { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        self.next = Some(Instant::now() + self.pause);
+    }
+
+    pub(super) fn end(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Does nothing when somebody else holds the lock.
+fn try_start(record: &Path) -> io::Result<()> {
+    let restart: EngineRestart = serde_json::from_slice(&fs::read(record)?)?;
+    let lock = open_lock(&restart.lock)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(());
+    }
+    // The middle process lets the engine belong to process 1 and not to this shim, which is a reaper of orphans.
+    rustix::process::set_child_subreaper(None)?;
+    let result = match sys::fork() {
+        Ok(None) => {
+            let code = i32::from(spawn(&restart, lock).is_err());
+            #[expect(clippy::exit, reason = "the middle process has nothing to return to")]
+            std::process::exit(code)
+        }
+        Ok(Some(middle)) => {
+            let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(middle), rustix::process::WaitOptions::empty());
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    result
+}
+
+fn spawn(restart: &EngineRestart, lock: OwnedFd) -> io::Result<()> {
+    rustix::process::setsid()?;
+    sys::reset_signals();
+    rustix::process::chdir("/")?;
+    let _ = fs::write("/proc/self/oom_score_adj", "0");
+    let (program, arguments) = restart.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let errors = match &restart.log {
+        Some(path) => fs::OpenOptions::new().append(true).create(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from),
+        None => Stdio::null(),
+    };
+    sys::inherit(lock.as_fd())?;
+    // Not `spawn` and leave: only exec in place leaves no second process behind; this one is the engine-to-be's parent.
+    Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(restart.env.iter().map(|(name, value)| (name, value)))
+        .env(INHERITED, lock.as_raw_fd().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .process_group(0)
+        .spawn()?;
+    Ok(())
+}
