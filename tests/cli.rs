@@ -347,3 +347,17 @@ fn nothing_is_coloured_in_a_pipe_unless_asked() {
     assert!(escape(&["--ansi", "always"]));
     assert!(!escape(&["--ansi", "never"]));
 }
+
+#[test]
+fn hash_changes_with_the_content_of_a_secret_and_not_with_the_number_of_containers() {
+    let stack = "services: { web: { image: x, scale: SCALE, secrets: [key] } }\nsecrets: { key: { file: key } }\n";
+    let hash = |scale: &str, key: &str| {
+        let folder = Folder::with(&stack.replace("SCALE", scale));
+        folder.file("key", key);
+        folder.ok(&[], &["-p", "app", "config", "--hash", "web"])
+    };
+    let first = hash("1", "secret");
+    assert!(first.starts_with("web ") && first.trim_end().len() == "web ".len() + 64, "{first}");
+    assert_eq!(hash("3", "secret"), first);
+    assert_ne!(hash("1", "other"), first);
+}

@@ -47,9 +47,9 @@ pub(crate) struct Global {
     /// Print the plan and do nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
-    /// Most steps to work on at the same time (default: no limit)
-    #[arg(long, value_name = "N")]
-    pub(crate) parallel: Option<u32>,
+    /// Most steps to work on at the same time; only -1, no limit, is supported
+    #[arg(long, value_name = "N", allow_negative_numbers = true, hide = true)]
+    pub(crate) parallel: Option<i32>,
     /// Socket of the engine, as a path or unix:// address
     #[arg(short = 'H', long, value_name = "SOCKET", global = true)]
     pub(crate) host: Option<String>,

@@ -16,6 +16,8 @@ pub(crate) struct Exit(pub(crate) u8);
 
 impl Exit {
     pub(crate) const OK: Self = Self(0);
+    /// `plan` found something that cannot be done.
+    pub(crate) const PROBLEMS: Self = Self(1);
     /// `plan` found something to do.
     pub(crate) const CHANGES: Self = Self(2);
     pub(crate) const INTERRUPTED: Self = Self(130);

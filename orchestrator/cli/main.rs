@@ -8,6 +8,7 @@ mod archive;
 mod args;
 mod attached;
 mod commands;
+mod config_hash;
 mod containers;
 mod error;
 mod oneoff;

@@ -21,7 +21,6 @@ pub(crate) struct Settings {
     pub(crate) env_files: Vec<String>,
     pub(crate) profiles: Vec<String>,
     pub(crate) dry_run: bool,
-    pub(crate) parallel: Option<u32>,
     pub(crate) remove_orphans: bool,
     pub(crate) ignore_orphans: bool,
     /// Where the engine is and where it keeps things.
@@ -41,6 +40,12 @@ impl Settings {
     pub(crate) fn resolve(global: &Global, env: Env) -> Result<Self> {
         let working_dir = std::env::current_dir()
             .map_err(|error| Failure::from(anyhow::Error::new(error).context("cannot find the working directory")))?;
+        if global.parallel.is_some_and(|limit| limit >= 0) || number(&env, "COMPOSE_PARALLEL_LIMIT")?.is_some() {
+            return Err(Failure::user(
+                "a limit of parallel steps (--parallel, COMPOSE_PARALLEL_LIMIT) is not supported",
+            )
+            .hint("-1 means no limit; the engine works on as many steps as the machine has processors for"));
+        }
         let files = if global.files.is_empty() { compose_files(&env) } else { global.files.clone() };
         let profiles =
             if global.profiles.is_empty() { list(&env, "COMPOSE_PROFILES") } else { global.profiles.clone() };
@@ -59,10 +64,6 @@ impl Settings {
             project_name: global.project_name.clone(),
             project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
             dry_run: global.dry_run,
-            parallel: match global.parallel {
-                None => number(&env, "COMPOSE_PARALLEL_LIMIT")?,
-                limit => limit,
-            },
             remove_orphans: flag(&env, "COMPOSE_REMOVE_ORPHANS")?,
             ignore_orphans: flag(&env, "COMPOSE_IGNORE_ORPHANS")?,
             places: places(global.host.as_deref(), &working_dir)?,

@@ -8,6 +8,7 @@ use hoist_spec::Loaded;
 use hoist_spec::model::{Mount, MountSource, NamespaceMode, NetworkMode, Service, Stack};
 
 use crate::commands::Ctx;
+use crate::config_hash;
 use crate::error::{Exit, Failure, Result};
 use crate::project::{self, Wish};
 
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// Print the variables that were used for interpolation
     #[arg(long, group = "what")]
     environment: bool,
+    /// Print the configuration hash of services (comma-separated, or `*` for all)
+    #[arg(long, value_name = "SERVICES", group = "what")]
+    hash: Option<String>,
     /// Only check, print nothing
     #[arg(short, long)]
     quiet: bool,
@@ -58,7 +62,7 @@ pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     if !args.services.is_empty() {
         narrow(&mut loaded.stack, &args.services);
     }
-    let text = text(&loaded, args);
+    let text = text(&loaded, args)?;
     if args.quiet {
         return Ok(Exit::OK);
     }
@@ -71,7 +75,7 @@ pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn text(loaded: &Loaded, args: &Args) -> String {
+fn text(loaded: &Loaded, args: &Args) -> Result<String> {
     let stack = &loaded.stack;
     let lines = if args.list_services {
         stack.services.keys().cloned().collect()
@@ -86,13 +90,15 @@ fn text(loaded: &Loaded, args: &Args) -> String {
         profiles.into_iter().cloned().collect()
     } else if args.environment {
         loaded.variables.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    } else if let Some(services) = &args.hash {
+        hashes(loaded, services)?
     } else {
-        return match args.format {
+        return Ok(match args.format {
             Format::Yaml => hoist_spec::canonical::to_yaml(stack),
             Format::Json => format!("{:#}\n", hoist_spec::canonical::to_json(stack)),
-        };
+        });
     };
-    lines.into_iter().map(|line: String| line + "\n").collect()
+    Ok(lines.into_iter().map(|line: String| line + "\n").collect())
 }
 
 fn images(stack: &Stack) -> Vec<String> {
@@ -102,6 +108,18 @@ fn images(stack: &Stack) -> Vec<String> {
 /// A service that is only built gets an image name made of stack and service.
 fn image(stack: &Stack, name: &str, service: &Service) -> String {
     service.image.clone().unwrap_or_else(|| format!("{}-{name}", stack.name))
+}
+
+fn hashes(loaded: &Loaded, services: &str) -> Result<Vec<String>> {
+    let known = config_hash::of(loaded)?;
+    if services == "*" {
+        return Ok(known.into_iter().map(|(name, hash)| format!("{name} {hash}")).collect());
+    }
+    let line = |name: &str| match known.get(name) {
+        Some(hash) => Ok(format!("{name} {hash}")),
+        None => Err(Failure::user(format!("no such service: {name}"))),
+    };
+    services.split(',').map(line).collect()
 }
 
 /// Leaves the named services and everything they need.

@@ -3,6 +3,7 @@
 use clap::{Parser, ValueEnum};
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::Verb;
+use serde_json::Value;
 
 use crate::args::{Cli, Command};
 use crate::commands::{self, Ctx, up};
@@ -11,6 +12,7 @@ use crate::{apply, render};
 
 /// Show what would be done and why; exit code 2 when there is something to do
 ///
+/// Exit code 1 when it cannot be done; the plan then begins with the reasons.
 /// Without a verb it is the plan of `up`. `hoist plan -- down -v` is the plan of that command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,7 +43,12 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         Format::Text => render::plan::text(&plan, ctx.ui),
         Format::Json => render::plan::json(&plan),
     })?;
-    Ok(if plan.steps == 0 { Exit::OK } else { Exit::CHANGES })
+    let has_problems = plan.plan.get("problems").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    Ok(match plan.steps {
+        _ if has_problems => Exit::PROBLEMS,
+        0 => Exit::OK,
+        _ => Exit::CHANGES,
+    })
 }
 
 /// The request that another verb would send. Its options in front of the verb are this call's.
