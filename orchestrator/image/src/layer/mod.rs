@@ -32,6 +32,6 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 1_000_000, bytes: 256 << 30, free_bytes: 512 << 20, ratio: 250 }
+        Self { entries: 1_000_000, bytes: 256 << 30, free_bytes: 512 << 20, ratio: 150 }
     }
 }

@@ -141,6 +141,31 @@ impl Store {
         Ok(LayerInfo { diff_id, digest: diff_id, size, hold })
     }
 
+    /// Writes a layer as the tar that has its diff id: from its blob where there is one, else packed again.
+    pub fn write_layer(&self, diff_id: &Digest, output: &mut dyn Write) -> Result<(), StoreError> {
+        let _hold = self.hold(&[*diff_id]);
+        let blob = self.state().layers.get(diff_id).ok_or(StoreError::LayerMissing(*diff_id))?.blob;
+        let failed = |error| StoreError::Layer(Box::new(error));
+        if let Some(blob) = blob
+            && let Ok(file) = File::open(self.blob_file(&blob))
+        {
+            let mut decoder = Decoder::new(file, Limits::default()).map_err(|error| failed(LayerError::Read(error)))?;
+            io::copy(&mut decoder, output).map_err(|error| failed(LayerError::Read(error)))?;
+            return match decoder.finish().map_err(|error| failed(LayerError::Read(error)))? {
+                (found, _) if found == *diff_id => Ok(()),
+                (found, _) => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
+            };
+        }
+        let folder = self.layer_folder(diff_id).join("fs");
+        let root = File::open(&folder).map_err(disk::failed("opening", &folder))?;
+        let mut tee = HashingWriter { output, hasher: Hasher::new() };
+        layer::pack(root.as_fd(), &mut tee).map_err(|error| failed(LayerError::Pack(error)))?;
+        match tee.hasher.finish() {
+            found if found == *diff_id => Ok(()),
+            found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
+        }
+    }
+
     /// Stores small content under its digest.
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
@@ -223,5 +248,22 @@ impl Read for Tee<'_> {
             copy.write_all(&buffer[..count])?;
         }
         Ok(count)
+    }
+}
+
+struct HashingWriter<'a> {
+    output: &'a mut dyn Write,
+    hasher: Hasher,
+}
+
+impl Write for HashingWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.output.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
     }
 }
