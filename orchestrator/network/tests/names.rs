@@ -1,5 +1,7 @@
 //! The name server in its network: who may ask, what is answered, what is forwarded.
 
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
 mod world;
 
 use std::io::{Read, Write};

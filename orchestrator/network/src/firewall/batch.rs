@@ -7,7 +7,7 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt;
 
 use super::expressions::{self, ADDRESS_TYPE_NUMBER, PORT_TYPE_NUMBER};
-use super::rules::{Chain, Data, Kind, Point, Rule, Set, Target, Value};
+use super::rules::{Chain, Data, Field, Kind, Point, Rule, Set, Target, Value};
 use super::transaction::{Elements, Operation};
 
 /// What the kernel said to a batch.
@@ -289,6 +289,11 @@ fn write_set(message: &mut Attributes, table: &str, set: &Set, number: u32) {
         Data::Verdict => message.number(6, VERDICT),
     }
     message.number(10, number);
+    if let [Field::InputLink | Field::OutputLink] = set.key.as_slice() {
+        // For nft's listings, which else read a lone name backwards: "key byte order, four bytes, the host's".
+        let order = [[0, 4].as_slice(), &1u32.to_ne_bytes()].concat();
+        message.bytes(13, &order);
+    }
 }
 
 fn write_elements(message: &mut Attributes, table: &str, set: &Set, elements: &[(&Vec<Value>, &Target)]) {

@@ -12,3 +12,6 @@ pub mod watch;
 
 pub(crate) use apply::Firewall;
 pub use apply::FirewallError;
+
+#[cfg(test)]
+mod oracle_tests;

@@ -3,6 +3,7 @@
 //!
 //! Without root the test runs again in a child process inside a user namespace.
 #![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test's world either works or fails the test")]
 #![allow(clippy::print_stdout, reason = "says why a test was skipped")]
 
 use std::fs::File;
