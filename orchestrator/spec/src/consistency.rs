@@ -37,12 +37,14 @@ pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
 }
 
 fn source(entry: &Entry, service: &Map, report: &mut Report) {
-    let image = service.get("image").and_then(Node::as_str).is_some_and(|image| !image.is_empty());
+    let image = service.get("image").is_some_and(|image| image.as_str() != Some(""));
     // A misspelt `image` was reported already.
     let misspelt = service.0.iter().any(|entry| {
         SERVICE.field(&entry.key).is_none() && suggest::closest(&entry.key, ["image", "build"].into_iter()).is_some()
     });
-    if !image && !misspelt && service.get("build").is_none() && service.get("provider").is_none() {
+    // So was a base that is not there.
+    let incomplete = report.has("E0014") || report.has("E0012");
+    if !image && !misspelt && !incomplete && service.get("build").is_none() && service.get("provider").is_none() {
         let _ = report
             .error("E0019", format!("service `{}` has neither `image` nor `build`", entry.key))
             .at(entry.key_span, "what should run?");

@@ -89,7 +89,7 @@ impl Collector {
                     if self.policy == Policy::Refuse {
                         let _ = report
                             .warning("W0003", format!("`{}` has no effect", path.join(".")))
-                            .at(entry.key_span, "nothing on one machine acts on this");
+                            .at(entry.key_span, no_effect(&entry.key));
                     }
                     self.carry(path, &entry.value);
                 }
@@ -132,6 +132,14 @@ impl Collector {
             }
             _ => {}
         }
+    }
+}
+
+/// Why an attribute that is accepted does nothing.
+fn no_effect(key: &str) -> &'static str {
+    match key {
+        "develop" => "only `watch` would act on this, and hoist has none yet",
+        _ => "nothing on one machine acts on this",
     }
 }
 

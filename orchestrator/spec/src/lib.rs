@@ -34,7 +34,6 @@ use std::path::PathBuf;
 
 use files::Loader;
 use inert::Policy;
-use report::Report;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use source::{Env, Kind, Source, SourceError};
@@ -79,7 +78,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     let home = env.get("HOME").map(str::to_owned);
     let mut loader = Loader::new(source, home);
     let Some(project) = project::gather(request, &mut loader, env) else {
-        return Err(errors(loader.report));
+        return Err(loader.report.finish());
     };
     let project::Project { name, dir, files, variables, selection, mut tree } = project;
     if let Some(map) = tree.as_map_mut() {
@@ -107,21 +106,14 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     if loader.report.failed() {
         let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
         inert::Collector::new(policy).take(&mut tree, &mut loader.report);
-        return Err(errors(loader.report));
+        return Err(loader.report.finish());
     }
     let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
     let mut stack = bind::stack(tree, name, policy, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
     stack.inactive.sort();
     if loader.report.failed() {
-        return Err(errors(loader.report));
+        return Err(loader.report.finish());
     }
     Ok(Loaded { stack, project_dir: PathBuf::from(dir), files, warnings: loader.report.finish(), variables })
-}
-
-/// Errors first; warnings that came along are kept, they often explain.
-fn errors(report: Report) -> Vec<Diagnostic> {
-    let mut diagnostics = report.finish();
-    diagnostics.sort_by_key(|diagnostic| diagnostic.severity);
-    diagnostics
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how diagnostics look.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Label, Severity, SourceFile};
@@ -64,15 +65,26 @@ impl Report {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// Errors and warnings, each once, in the order in which they were found.
+    pub(crate) fn has(&self, code: &str) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
+    }
+
+    /// Errors, then warnings, each once, by place.
     pub(crate) fn finish(self) -> Vec<Diagnostic> {
-        let mut unique: Vec<Diagnostic> = Vec::with_capacity(self.diagnostics.len());
-        for diagnostic in self.diagnostics {
-            if !unique.contains(&diagnostic) {
-                unique.push(diagnostic);
-            }
-        }
-        unique
+        let files = self.files;
+        let place = |diagnostic: &Diagnostic| {
+            let label = diagnostic.labels.first()?;
+            Some((files.iter().position(|file| Arc::ptr_eq(file, &label.file)), label.start))
+        };
+        let mut diagnostics = self.diagnostics;
+        diagnostics.sort_by_cached_key(|diagnostic| {
+            (diagnostic.severity, place(diagnostic), diagnostic.code, diagnostic.message.clone())
+        });
+        diagnostics.dedup();
+        // A variable that is not set is worth one warning, however often it is used.
+        let mut unset = HashSet::new();
+        diagnostics.retain(|diagnostic| diagnostic.code != "W0002" || unset.insert(diagnostic.message.clone()));
+        diagnostics
     }
 }
 

@@ -356,7 +356,7 @@ static MOUNT: Object = Object {
     fields: &[
         yes("bind", Shape::Object(&BIND)),
         yes("consistency", Str),
-        not_yet("image", Shape::Object(&object(&[yes("subpath", Str)]))),
+        yes("image", Shape::Object(&object(&[not_yet("subpath", Str)]))),
         yes("read_only", Bool),
         yes("source", Str),
         yes("target", Str),

@@ -23,7 +23,8 @@ pub(super) fn file_object(reader: &mut Reader<'_>) -> FileObject {
         _ if reader.flag("external") => {
             if let Some(node) = reader.map.get("external") {
                 let path = reader.path.clone();
-                reader.inert.refuse(&path, node, "an external one", reader.report);
+                let kind = path[0].trim_end_matches('s').to_owned();
+                reader.inert.refuse(&path, node, &format!("an external {kind}"), reader.report);
             }
             FileSource::External
         }
@@ -100,8 +101,13 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
             return None;
         }
     };
+    let target = reader.text("target");
+    if !target.starts_with('/') {
+        let path = reader.path.clone();
+        reader.inert.refuse(&path, reader.node, &format!("the target `{target}`, which is not absolute,"), reader.report);
+    }
     Some(Mount {
-        target: reader.text("target"),
+        target,
         read_only: reader.flag("read_only"),
         source,
         consistency: reader.string("consistency"),

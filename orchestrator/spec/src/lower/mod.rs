@@ -228,7 +228,7 @@ fn command(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
             None => {
                 let _ = context
                     .report
-                    .error("E0009", format!("`{path}` cannot be split into words"))
+                    .error("E0009", format!("`{}` cannot be split into words", path.rsplit('.').next().unwrap_or(path)))
                     .at(node.span, "a quote is not closed");
             }
         }

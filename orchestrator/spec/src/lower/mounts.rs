@@ -84,7 +84,11 @@ pub(crate) fn short(text: &str, span: Span) -> Result<Map, MountError> {
         }
         _ => {}
     }
-    let parts = sections(text);
+    let mut parts = sections(text);
+    // `v:/data` is a volume with a short name, not a folder of drive `v:`.
+    if parts.len() == 1 && text.get(1..3) == Some(":/") {
+        parts = text.split(':').map(str::to_owned).collect();
+    }
     if parts.iter().any(String::is_empty) {
         return Err(MountError::EmptyPart);
     }

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::files::check;
+use super::files::{check, check_files};
 
 #[test]
 fn short_and_long_forms_and_every_source() {
@@ -110,5 +110,71 @@ fn ids_and_modes_are_numbers() {
           |                                      ^^^ not an octal number
           |
           = help: write it like "0440"
+    "#]]);
+}
+
+#[test]
+fn an_external_one_is_printed_but_not_acted_on() {
+    let text = "services:\n  a: {image: a, secrets: [s], configs: [c]}\nsecrets: {s: {external: true}}\nconfigs: {c: {external: true, name: x}}\n";
+    check(text, expect![[r#"
+        error[E0020]: `secrets.s`: an external secret is not supported yet
+         --> compose.yaml:3:25
+          |
+        3 | secrets: {s: {external: true}}
+          |                         ^^^^ hoist cannot act on this, and does not ignore it
+
+        error[E0020]: `configs.c`: an external config is not supported yet
+         --> compose.yaml:4:25
+          |
+        4 | configs: {c: {external: true, name: x}}
+          |                         ^^^^ hoist cannot act on this, and does not ignore it
+    "#]]);
+    let request = hoist_spec::LoadRequest { allow_unsupported: true, ..hoist_spec::LoadRequest::default() };
+    check_files(&[("compose.yaml", text)], &request, expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            networks:
+              default: null
+            secrets:
+            - source: s
+              target: /run/secrets/s
+            configs:
+            - source: c
+        networks:
+          default:
+            name: demo_default
+        secrets:
+          s:
+            name: s
+            external: true
+        configs:
+          c:
+            name: x
+            external: true
+    "#]]);
+}
+
+#[test]
+fn a_config_can_come_from_the_environment() {
+    check("services:\n  a: {image: a, configs: [c]}\nconfigs: {c: {environment: MOTD, labels: [a=b]}}\n", expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            networks:
+              default: null
+            configs:
+            - source: c
+        networks:
+          default:
+            name: demo_default
+        configs:
+          c:
+            name: demo_c
+            environment: MOTD
+            labels:
+              a: b
     "#]]);
 }

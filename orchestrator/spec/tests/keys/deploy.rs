@@ -87,15 +87,6 @@ fn contradictions_are_shown_with_both_places() {
             8 |       replicas: 3
               |                 - another value
 
-            error[E0018]: service `web` has a container name and 2 replicas
-             --> compose.yaml:6:5
-              |
-            4 |     scale: 2
-              |            - but more are wanted
-            5 |     mem_limit: 1g
-            6 |     container_name: web1
-              |     ^^^^^^^^^^^^^^ only one container can have this name
-
             error[E0018]: service `web`: `mem_limit` and `deploy.resources.limits.memory` say different things
              --> compose.yaml:5:16
               |
@@ -104,6 +95,15 @@ fn contradictions_are_shown_with_both_places() {
             ...
             9 |       resources: {limits: {memory: 2g}}
               |                                    -- another value
+
+            error[E0018]: service `web` has a container name and 2 replicas
+             --> compose.yaml:6:5
+              |
+            4 |     scale: 2
+              |            - but more are wanted
+            5 |     mem_limit: 1g
+            6 |     container_name: web1
+              |     ^^^^^^^^^^^^^^ only one container can have this name
         "#]],
     );
 }

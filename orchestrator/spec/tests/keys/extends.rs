@@ -84,18 +84,6 @@ fn a_circle_is_an_error() {
         4 |   b:
         5 |     extends: a
           |              - and this one
-
-        error[E0019]: service `a` has neither `image` nor `build`
-         --> compose.yaml:2:3
-          |
-        2 |   a:
-          |   ^ what should run?
-
-        error[E0019]: service `b` has neither `image` nor `build`
-         --> compose.yaml:4:3
-          |
-        4 |   b:
-          |   ^ what should run?
     "#]]);
 }
 
@@ -109,12 +97,6 @@ fn a_missing_base_is_an_error() {
           |              ^^^^^^^^^^^^^^ extended here
           |
           = help: did you mean `base`?
-
-        error[E0019]: service `web` has neither `image` nor `build`
-         --> compose.yaml:2:3
-          |
-        2 |   web:
-          |   ^^^ what should run?
     "#]]);
     check("services:\n  web:\n    extends: {file: gone.yaml, service: base}\n", expect![[r#"
         error[E0012]: cannot read the file to extend /demo/gone.yaml: no such file
@@ -122,12 +104,6 @@ fn a_missing_base_is_an_error() {
           |
         3 |     extends: {file: gone.yaml, service: base}
           |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ named here
-
-        error[E0019]: service `web` has neither `image` nor `build`
-         --> compose.yaml:2:3
-          |
-        2 |   web:
-          |   ^^^ what should run?
     "#]]);
     check("services:\n  web:\n    image: a\n    extends: {file: gone.yaml}\n", expect![[r#"
         error[E0008]: `services.web.extends` needs the attribute `service`

@@ -17,12 +17,6 @@ fn every_error_is_reported_at_once_with_its_place() {
               |
               = help: did you mean `image`?
 
-            error[E0009]: `services.web.privileged`: `maybe` is not a boolean
-             --> compose.yaml:6:17
-              |
-            6 |     privileged: maybe
-              |                 ^^^^^ this value
-
             error[E0009]: `70000` is not a port: `70000` is not a port of the container
              --> compose.yaml:4:20
               |
@@ -34,6 +28,12 @@ fn every_error_is_reported_at_once_with_its_place() {
               |
             5 |     depends_on: [db]
               |                  ^^ no service of this name
+
+            error[E0009]: `services.web.privileged`: `maybe` is not a boolean
+             --> compose.yaml:6:17
+              |
+            6 |     privileged: maybe
+              |                 ^^^^^ this value
         "#]],
     );
 }
@@ -249,12 +249,6 @@ fn wrong_types_name_what_is_there() {
           |
         6 |     volumes:
           |            ^ this is null
-
-        error[E0019]: service `web` has neither `image` nor `build`
-         --> compose.yaml:2:3
-          |
-        2 |   web:
-          |   ^^^ what should run?
     "#]]);
 }
 

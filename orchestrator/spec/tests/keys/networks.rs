@@ -221,17 +221,17 @@ fn bad_addresses_are_errors() {
     check(
         "services:\n  a:\n    image: a\n    dns: here\n    networks: {n: {ipv4_address: 10.1.0.300}}\nnetworks:\n  n: {ipam: {config: [{subnet: 10.1.0.0}]}}\n",
         expect![[r#"
-            error[E0009]: `services.a.networks.n.ipv4_address`: `10.1.0.300` is not an IPv4 address
-             --> compose.yaml:5:34
-              |
-            5 |     networks: {n: {ipv4_address: 10.1.0.300}}
-              |                                  ^^^^^^^^^^ this value
-
             error[E0009]: `services.a.dns`: `here` is not an address
              --> compose.yaml:4:10
               |
             4 |     dns: here
               |          ^^^^ this value
+
+            error[E0009]: `services.a.networks.n.ipv4_address`: `10.1.0.300` is not an IPv4 address
+             --> compose.yaml:5:34
+              |
+            5 |     networks: {n: {ipv4_address: 10.1.0.300}}
+              |                                  ^^^^^^^^^^ this value
 
             error[E0009]: `networks.n.ipam.config.0.subnet`: `10.1.0.0` is not a subnet like 10.1.0.0/16
              --> compose.yaml:7:32

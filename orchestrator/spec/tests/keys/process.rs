@@ -93,7 +93,7 @@ fn a_cleared_command_differs_from_an_absent_one() {
 #[test]
 fn an_open_quote_in_a_command_is_an_error() {
     check("services:\n  web:\n    image: a\n    command: echo 'oops\n", expect![[r#"
-        error[E0009]: `services.*.command` cannot be split into words
+        error[E0009]: `command` cannot be split into words
          --> compose.yaml:4:14
           |
         4 |     command: echo 'oops

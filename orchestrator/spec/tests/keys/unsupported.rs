@@ -99,7 +99,10 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.use_api_socket`: the attribute `use_api_socket` is not supported yet
         error[E0020]: `services.a.userns_mode`: the attribute `userns_mode` is not supported yet
         error[E0020]: `services.a.volumes_from`: the attribute `volumes_from` is not supported yet
-        error[E0020]: `services.a.volumes.0.image`: the attribute `image` is not supported yet
+        error[E0020]: `services.a`: a link with an alias is not supported yet
+        error[E0020]: `services.a.network_mode`: the mode `bridge` is not supported yet
+        error[E0020]: `services.a.volumes.0`: a mount of type `image` is not supported yet
+        error[E0020]: `services.a.volumes.0.image.subpath`: the attribute `subpath` is not supported yet
         error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet
         error[E0020]: `services.a.volumes.2.volume.labels`: the attribute `labels` is not supported yet
         error[E0020]: `services.a.build.additional_contexts`: the attribute `additional_contexts` is not supported yet
@@ -113,20 +116,17 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.build.secrets`: the attribute `secrets` is not supported yet
         error[E0020]: `services.a.build.ssh`: the attribute `ssh` is not supported yet
         error[E0020]: `services.a.build.ulimits`: the attribute `ulimits` is not supported yet
+        error[E0020]: `services.a.deploy`: a mode other than `replicated` is not supported yet
         error[E0020]: `services.a.deploy.update_config`: the attribute `update_config` is not supported yet
         error[E0020]: `services.a.deploy.rollback_config`: the attribute `rollback_config` is not supported yet
         error[E0020]: `services.a.deploy.resources.reservations.devices`: the attribute `devices` is not supported yet
         error[E0020]: `services.a.deploy.resources.reservations.generic_resources`: the attribute `generic_resources` is not supported yet
+        error[E0020]: `services.b.ports.0`: the protocol `sctp` is not supported yet
         error[E0020]: `networks.n.ipam.driver`: the attribute `driver` is not supported yet
         error[E0020]: `networks.n.ipam.options`: the attribute `options` is not supported yet
         error[E0020]: `models`: the attribute `models` is not supported yet
-        error[E0020]: `configs.c.template_driver`: the attribute `template_driver` is not supported yet
-        error[E0020]: `services.a.deploy`: a mode other than `replicated` is not supported yet
-        error[E0020]: `services.a`: a link with an alias is not supported yet
-        error[E0020]: `services.a.network_mode`: the mode `bridge` is not supported yet
-        error[E0020]: `services.a.volumes.0`: a mount of type `image` is not supported yet
-        error[E0020]: `services.b.ports.0`: the protocol `sctp` is not supported yet
-        error[E0020]: `secrets.s`: an external one is not supported yet"#]].assert_eq(&lines.join("\n"));
+        error[E0020]: `secrets.s`: an external secret is not supported yet
+        error[E0020]: `configs.c.template_driver`: the attribute `template_driver` is not supported yet"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]

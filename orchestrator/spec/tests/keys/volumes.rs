@@ -120,14 +120,22 @@ fn external_volumes_keep_their_name() {
               default: null
             volumes:
             - type: volume
-              target: v:/v
+              source: v
+              target: /v
               volume: {}
             - type: volume
-              target: w:/w
+              source: w
+              target: /w
               volume: {}
         networks:
           default:
             name: demo_default
+        volumes:
+          v:
+            name: v
+            external: true
+          w:
+            name: demo_w
     "#]]);
 }
 
@@ -160,12 +168,6 @@ fn an_undefined_volume_is_an_error() {
 #[test]
 fn malformed_mounts_are_errors() {
     check("services:\n  a:\n    image: a\n    tmpfs: /x:color=red\n    volumes:\n      - /a::ro\n      - {type: bind, target: /x}\n      - {type: disk, target: /x}\n", expect![[r#"
-        error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
-         --> compose.yaml:8:16
-          |
-        8 |       - {type: disk, target: /x}
-          |                ^^^^ this value
-
         error[E0009]: `/a::ro` is not a volume: there is nothing between two colons
          --> compose.yaml:6:9
           |
@@ -177,5 +179,11 @@ fn malformed_mounts_are_errors() {
           |
         7 |       - {type: bind, target: /x}
           |         ^^^^^^^^^^^^^^^^^^^^^^^^ which file or folder of the host?
+
+        error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
+         --> compose.yaml:8:16
+          |
+        8 |       - {type: disk, target: /x}
+          |                ^^^^ this value
     "#]]);
 }

@@ -71,7 +71,7 @@ services:
              --> compose.yaml:7:5
               |
             7 |     develop: {watch: [{path: ., action: rebuild}]}
-              |     ^^^^^^^ nothing on one machine acts on this
+              |     ^^^^^^^ only `watch` would act on this, and hoist has none yet
 
             warning[W0003]: `services.a.build.isolation` has no effect
              --> compose.yaml:8:25
