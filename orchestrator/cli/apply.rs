@@ -102,7 +102,11 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
     let mut progress = Progress::new(ctx.ui);
     let result = tokio::select! {
         result = pump(&mut stream, &mut progress) => result?,
-        () = interrupts.next() => return Err(Failure::interrupted()),
+        () = interrupts.next() => {
+            progress.finish();
+            ctx.ui.note("interrupted; the engine ends what it has begun");
+            return Err(Failure::interrupted());
+        }
     };
     progress.finish();
     check(result)

@@ -1,12 +1,15 @@
 //! Owns an attached `up`: the work and the logs at the same time, the end when containers exit, and what Ctrl-C does.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod seen;
+
+use std::collections::BTreeSet;
 
 use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, LogOptions, StackLogLine, StepState};
 use hoist_engine::client::{Client, JsonStream};
 use hoist_scheduler::{Kill, Stop, Verb};
 use jiff::Timestamp;
 
+use self::seen::Seen;
 use crate::commands::Ctx;
 use crate::containers::short_name;
 use crate::error::{Exit, Failure, Result};
@@ -65,8 +68,7 @@ struct Session<'a> {
     work: Option<JsonStream<ApplyEvent>>,
     logs: Option<JsonStream<StackLogLine>>,
     writer: LogWriter,
-    /// The last exit code by service.
-    codes: BTreeMap<String, i32>,
+    seen: Seen,
 }
 
 pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) -> Result<Exit> {
@@ -84,7 +86,7 @@ pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) 
         work: Some(work),
         logs: None,
         writer: LogWriter::new(ctx.ui, attached.style, names(&client, request, attached).await?),
-        codes: BTreeMap::new(),
+        seen: Seen::default(),
         client,
     };
     loop {
@@ -165,20 +167,23 @@ impl Session<'_> {
 
     /// Opens the log stream. A stack that has no record yet is asked again at the next event.
     async fn follow(&mut self) -> Result<()> {
-        let options = LogOptions {
+        match self.client.stack_logs(&self.project, &self.log_options()).await {
+            Ok(stream) => self.logs = Some(stream),
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn log_options(&self) -> LogOptions {
+        LogOptions {
             follow: true,
             stdout: true,
             stderr: true,
             timestamps: true,
             since: Some(self.began.to_string()),
             ..LogOptions::default()
-        };
-        match self.client.stack_logs(&self.project, &options).await {
-            Ok(stream) => self.logs = Some(stream),
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(error.into()),
         }
-        Ok(())
     }
 
     async fn log(&mut self, line: Option<StackLogLine>) -> Result<Option<Exit>> {
@@ -188,7 +193,6 @@ impl Session<'_> {
         };
         self.write(&line)?;
         let Some(code) = line.exit_code else { return Ok(None) };
-        self.codes.insert(line.service.clone(), code);
         if !self.attached.running.contains(&line.service)
             || matches!(self.phase, Phase::Stopping(_) | Phase::Killing(_))
         {
@@ -206,6 +210,7 @@ impl Session<'_> {
         if !self.attached.shown.contains(&line.service) {
             return Ok(());
         }
+        self.seen.note(line);
         let name = short_name(&self.project, &line.container);
         self.writer.add(name);
         let writer = &self.writer;
@@ -235,14 +240,31 @@ impl Session<'_> {
         self.final_code(Exit::OK).await
     }
 
-    /// Writes what the log stream still holds. It is opened anew without following, so that it has an end.
+    /// Writes what the log stream still holds. Its end is not in the stream itself, which goes on for ever, so the log
+    /// is read again and what was written is left out.
     async fn drain(&mut self) -> Result<()> {
-        let Some(mut stream) = self.logs.take() else { return Ok(()) };
-        // What is ready now is in the socket: the engine wrote it before it told us about the exit.
-        while let Ok(line) = tokio::time::timeout(DRAIN, stream.next()).await {
-            match line? {
-                Some(line) => self.write(&line)?,
-                None => break,
+        self.logs = None;
+        let options = LogOptions { follow: false, ..self.log_options() };
+        let mut rest = match self.client.stack_logs(&self.project, &options).await {
+            Err(error) if error.not_found() => return Ok(()),
+            rest => rest?,
+        };
+        let mut again = self.seen.reread();
+        while let Some(line) = rest.next().await? {
+            if again.is_new(&line) {
+                self.write(&line)?;
+            }
+        }
+        let there = containers::of_services(&self.client, &self.project, &[], true).await?;
+        for container in there.iter().filter(|container| container.state == "exited") {
+            if self.attached.running.contains(container.service()) && !self.seen.has_ended(container.name()) {
+                self.write(&StackLogLine {
+                    service: container.service().to_owned(),
+                    container: container.name().to_owned(),
+                    stream: "status".to_owned(),
+                    text: format!("exited with code {}", container.exit_code),
+                    ..StackLogLine::default()
+                })?;
             }
         }
         Ok(())
@@ -285,9 +307,6 @@ impl Session<'_> {
         Ok(None)
     }
 }
-
-/// Time for output that was written before an exit to come through the socket.
-const DRAIN: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Something has come to be, so that the stack has a record and may have logs.
 fn is_progress(event: &ApplyEvent) -> bool {

@@ -110,6 +110,8 @@ impl Output {
         let progress = match progress {
             ProgressMode::Auto if stderr && ansi != Ansi::Never => ProgressMode::Tty,
             ProgressMode::Auto => ProgressMode::Plain,
+            // Nothing can be redrawn in a pipe.
+            ProgressMode::Tty if !stderr => ProgressMode::Plain,
             chosen => chosen,
         };
         let implied = if progress == ProgressMode::Json { ErrorFormat::Json } else { ErrorFormat::Text };
