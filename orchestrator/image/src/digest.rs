@@ -26,9 +26,7 @@ impl Digest {
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let Some(hex) = text.strip_prefix("sha256:") else {
             return Err(match text.split_once(':') {
-                Some((algorithm, _)) if matches!(algorithm, "sha512" | "sha384" | "blake3") => {
-                    DigestError::Algorithm(text.to_owned())
-                }
+                Some(("sha512" | "sha384" | "blake3", _)) => DigestError::Algorithm(text.to_owned()),
                 _ => DigestError::Malformed(shorten(text)),
             });
         };

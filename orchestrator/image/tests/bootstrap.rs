@@ -1,4 +1,5 @@
 //! `bootstrap` with the real mmdebstrap and Debian's real mirror.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;

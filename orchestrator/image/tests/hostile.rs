@@ -1,4 +1,5 @@
 //! Layers that mean harm: nothing outside is touched, no half layer stays, and honest oddities still work.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
 
 mod support;
 
@@ -233,7 +234,7 @@ fn bombs_are_stopped() {
 }
 
 #[test]
-fn a_thousand_damaged_layers_leave_nothing_outside_and_no_half_layer() {
+fn damaged_layers_leave_nothing_outside_and_no_half_layer() {
     if support::skip(&[]) {
         return;
     }
@@ -250,10 +251,10 @@ fn a_thousand_damaged_layers_leave_nothing_outside_and_no_half_layer() {
         .device(b'3', "null", 1, 3)
         .end();
     let before = field.outside();
-    let mut random = noise(8 * 1000, 99).into_iter();
+    let mut random = noise(8 * 400, 99).into_iter();
     let mut next = || usize::from(random.next().unwrap()) << 8 | usize::from(random.next().unwrap());
     let mut taken = std::collections::BTreeSet::new();
-    for _ in 0..1000 {
+    for _ in 0..400 {
         let mut tar = original.clone();
         let at = next() % tar.len();
         tar[at] = next().to_le_bytes()[0];

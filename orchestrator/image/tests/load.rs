@@ -1,4 +1,5 @@
 //! Archives of docker and of OCI tools.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The store without a registry: names, collection, build layers, cache, and what it believes after a crash.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
 
 mod support;
 
@@ -103,7 +104,7 @@ fn only_what_nothing_refers_to_is_collected() {
         names
     };
     let containers = BTreeSet::from([in_container]);
-    let mut collect = |scope| store.collect(&containers, scope).unwrap().layers;
+    let collect = |scope| store.collect(&containers, scope).unwrap().layers;
     assert_eq!(collect(Scope::default()), [loose]);
     drop(hold);
     assert_eq!(collect(Scope::default()), [held]);

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{OPAQUE, OPAQUE_ENTRY, WHITEOUT};
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
@@ -187,8 +187,8 @@ impl Packer<'_> {
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
-        let padding = (BLOCK - size % BLOCK) % BLOCK;
-        self.output.write_all(&[0; BLOCK as usize][..usize::try_from(padding).expect("less than a block")])
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        self.output.write_all(&[0; BLOCK][..usize::try_from(padding).expect("less than a block")])
     }
 
     /// An empty file that says something about the layers below.
@@ -287,7 +287,7 @@ impl Packer<'_> {
             extension.set_cksum();
             bytes.extend_from_slice(extension.as_bytes());
             bytes.extend_from_slice(&body);
-            bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
         }
         bytes.extend_from_slice(header.as_bytes());
         self.output.write_all(&bytes).map_err(|source| PackError::Io {

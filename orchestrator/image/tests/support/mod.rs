@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use hoist_image::Digest;
 use serde_json::json;
 
-pub fn program(name: &str) -> bool {
+pub(crate) fn program(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).exists()))
 }
 
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Prints why a test does not run, when it does not.
-pub fn skip(programs: &[&str]) -> bool {
+pub(crate) fn skip(programs: &[&str]) -> bool {
     if !is_root() {
         println!("skipped: needs root (whiteouts are devices)");
         return true;
@@ -34,21 +34,21 @@ pub fn skip(programs: &[&str]) -> bool {
 }
 
 #[derive(Default)]
-pub struct Config<'a> {
-    pub tls: Option<&'a Certificate>,
+pub(crate) struct Config<'a> {
+    pub(crate) tls: Option<&'a Certificate>,
     /// `user:password`
-    pub login: Option<(&'a str, &'a str)>,
+    pub(crate) login: Option<(&'a str, &'a str)>,
 }
 
-pub struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    pub port: u16,
+    pub(crate) port: u16,
     log: PathBuf,
 }
 
 impl Registry {
     /// Starts Debian's docker-registry on a free port over `folder/storage`.
-    pub fn start(folder: &Path, config: &Config<'_>) -> Self {
+    pub(crate) fn start(folder: &Path, config: &Config<'_>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let storage = folder.join("storage");
         std::fs::create_dir_all(&storage).unwrap();
@@ -88,16 +88,16 @@ impl Registry {
         registry
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// How often a blob was asked for.
-    pub fn requests_for(&self, digest: &Digest) -> usize {
+    pub(crate) fn requests_for(&self, digest: &Digest) -> usize {
         let wanted = format!("/blobs/{digest}");
         self.log()
             .lines()
@@ -109,7 +109,7 @@ impl Registry {
         reqwest_client()
     }
 
-    pub async fn push_blob(&self, repository: &str, bytes: &[u8]) -> Digest {
+    pub(crate) async fn push_blob(&self, repository: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
         let base = format!("http://{}", self.host());
         let start = self.client().post(format!("{base}/v2/{repository}/blobs/uploads/")).send().await.unwrap();
@@ -121,7 +121,7 @@ impl Registry {
         digest
     }
 
-    pub async fn push_manifest(&self, repository: &str, target: &str, media_type: &str, bytes: &[u8]) -> Digest {
+    pub(crate) async fn push_manifest(&self, repository: &str, target: &str, media_type: &str, bytes: &[u8]) -> Digest {
         let url = format!("http://{}/v2/{repository}/manifests/{target}", self.host());
         let put = self.client().put(url).header("content-type", media_type).body(bytes.to_vec());
         let response = put.send().await.unwrap();
@@ -129,7 +129,7 @@ impl Registry {
         Digest::of(bytes)
     }
 
-    pub async fn push(&self, repository: &str, tag: &str, image: &TestImage) -> Digest {
+    pub(crate) async fn push(&self, repository: &str, tag: &str, image: &TestImage) -> Digest {
         for layer in &image.layers {
             self.push_blob(repository, &layer.blob).await;
         }
@@ -138,7 +138,7 @@ impl Registry {
     }
 
     /// Changes a stored blob behind the registry's back.
-    pub fn corrupt(&self, folder: &Path, digest: &Digest) {
+    pub(crate) fn corrupt(&self, folder: &Path, digest: &Digest) {
         let hex = digest.hex();
         let path = folder.join("storage/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(&hex).join("data");
         let mut bytes = std::fs::read(&path).unwrap();
@@ -155,7 +155,7 @@ impl Drop for Registry {
     }
 }
 
-pub fn reqwest_client() -> reqwest::Client {
+pub(crate) fn reqwest_client() -> reqwest::Client {
     let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -165,14 +165,14 @@ pub fn reqwest_client() -> reqwest::Client {
 }
 
 /// A CA and a certificate for 127.0.0.1 made by openssl.
-pub struct Certificate {
-    pub authority: PathBuf,
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+pub(crate) struct Certificate {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Certificate {
-    pub fn make(folder: &Path) -> Self {
+    pub(crate) fn make(folder: &Path) -> Self {
         let path = |name: &str| folder.join(name).display().to_string();
         let openssl = |args: &[&str]| {
             let output = Command::new("openssl").args(args).output().unwrap();
@@ -193,51 +193,51 @@ impl Certificate {
     }
 }
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-pub const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-pub const ZSTD_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const ZSTD_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
-pub struct TestLayer {
-    pub tar: Vec<u8>,
-    pub blob: Vec<u8>,
-    pub media_type: &'static str,
+pub(crate) struct TestLayer {
+    pub(crate) tar: Vec<u8>,
+    pub(crate) blob: Vec<u8>,
+    pub(crate) media_type: &'static str,
 }
 
 impl TestLayer {
-    pub fn gzip(tar: Vec<u8>) -> Self {
+    pub(crate) fn gzip(tar: Vec<u8>) -> Self {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&tar).unwrap();
         Self { blob: encoder.finish().unwrap(), tar, media_type: GZIP_LAYER }
     }
 
-    pub fn zstd(tar: Vec<u8>) -> Self {
+    pub(crate) fn zstd(tar: Vec<u8>) -> Self {
         Self { blob: zstd::encode_all(&tar[..], 1).unwrap(), tar, media_type: ZSTD_LAYER }
     }
 
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         Digest::of(&self.blob)
     }
 
-    pub fn diff_id(&self) -> Digest {
+    pub(crate) fn diff_id(&self) -> Digest {
         Digest::of(&self.tar)
     }
 }
 
-pub struct TestImage {
-    pub layers: Vec<TestLayer>,
-    pub config: Vec<u8>,
-    pub manifest: Vec<u8>,
+pub(crate) struct TestImage {
+    pub(crate) layers: Vec<TestLayer>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) manifest: Vec<u8>,
 }
 
 impl TestImage {
-    pub fn new(layers: Vec<TestLayer>) -> Self {
+    pub(crate) fn new(layers: Vec<TestLayer>) -> Self {
         let diff_ids: Vec<Digest> = layers.iter().map(TestLayer::diff_id).collect();
         Self::with_diff_ids(layers, &diff_ids)
     }
 
-    pub fn with_diff_ids(layers: Vec<TestLayer>, diff_ids: &[Digest]) -> Self {
+    pub(crate) fn with_diff_ids(layers: Vec<TestLayer>, diff_ids: &[Digest]) -> Self {
         let platform = hoist_image::Platform::host();
         let config = serde_json::to_vec(&json!({
             "architecture": platform.architecture, "os": "linux", "created": "2024-01-02T03:04:05Z",
@@ -261,16 +261,16 @@ impl TestImage {
 
 /// Builds a tar entry by entry.
 #[derive(Default)]
-pub struct Tar {
+pub(crate) struct Tar {
     bytes: Vec<u8>,
 }
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub fn header(kind: u8, path: &str, size: u64) -> tar::Header {
+    pub(crate) fn header(kind: u8, path: &str, size: u64) -> tar::Header {
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(tar::EntryType::new(kind));
         let name = &mut header.as_old_mut().name;
@@ -284,7 +284,7 @@ impl Tar {
         header
     }
 
-    pub fn raw(mut self, header: &tar::Header, body: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, header: &tar::Header, body: &[u8]) -> Self {
         let mut header = header.clone();
         header.set_cksum();
         self.bytes.extend_from_slice(header.as_bytes());
@@ -293,7 +293,7 @@ impl Tar {
         self
     }
 
-    pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let mut body = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -309,47 +309,47 @@ impl Tar {
         self.raw(&header, &body)
     }
 
-    pub fn directory(self, path: &str) -> Self {
+    pub(crate) fn directory(self, path: &str) -> Self {
         self.raw(&Self::header(b'5', path, 0), b"")
     }
 
-    pub fn file(self, path: &str, content: &[u8]) -> Self {
+    pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
         self.raw(&Self::header(b'0', path, content.len() as u64), content)
     }
 
-    pub fn link(self, kind: u8, path: &str, target: &str) -> Self {
+    pub(crate) fn link(self, kind: u8, path: &str, target: &str) -> Self {
         let mut header = Self::header(kind, path, 0);
         header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
         self.raw(&header, b"")
     }
 
-    pub fn symlink(self, path: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
         self.link(b'2', path, target)
     }
 
-    pub fn hard_link(self, path: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, path: &str, target: &str) -> Self {
         self.link(b'1', path, target)
     }
 
-    pub fn device(self, kind: u8, path: &str, major: u32, minor: u32) -> Self {
+    pub(crate) fn device(self, kind: u8, path: &str, major: u32, minor: u32) -> Self {
         let mut header = Self::header(kind, path, 0);
         header.set_device_major(major).unwrap();
         header.set_device_minor(minor).unwrap();
         self.raw(&header, b"")
     }
 
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(&[0; 1024]);
         self.bytes
     }
 
-    pub fn unfinished(self) -> Vec<u8> {
+    pub(crate) fn unfinished(self) -> Vec<u8> {
         self.bytes
     }
 }
 
 /// Bytes that do not compress.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
