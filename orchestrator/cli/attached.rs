@@ -213,11 +213,14 @@ impl Session<'_> {
         self.seen.note(line);
         let name = short_name(&self.project, &line.container);
         self.writer.add(name);
-        let writer = &self.writer;
-        self.progress.suspend(|_| match line.stream.as_str() {
-            "status" => writer.status(name, &line.text),
-            "stderr" => writer.line(name, Stream::Stderr, &line.time, line.text.as_bytes()),
-            _ => writer.line(name, Stream::Stdout, &line.time, line.text.as_bytes()),
+        let writer = &mut self.writer;
+        self.progress.suspend(|_| {
+            match line.stream.as_str() {
+                "status" => writer.status(name, &line.text),
+                "stderr" => writer.line(name, Stream::Stderr, &line.time, line.text.as_bytes()),
+                _ => writer.line(name, Stream::Stdout, &line.time, line.text.as_bytes()),
+            }?;
+            writer.flush()
         })?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::FutureExt;
 use hoist_engine::api::types::{LogOptions, StackLogLine};
 
 use crate::commands::Ctx;
@@ -88,11 +89,20 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         stream => stream?,
     };
     loop {
-        let line = tokio::select! {
-            line = stream.next() => line?,
-            () = interrupts.next() => return Ok(Exit::INTERRUPTED),
+        let line = match stream.next().now_or_never() {
+            Some(line) => line?,
+            None => {
+                writer.flush()?;
+                tokio::select! {
+                    line = stream.next() => line?,
+                    () = interrupts.next() => return Ok(Exit::INTERRUPTED),
+                }
+            }
         };
-        let Some(line) = line else { return Ok(Exit::OK) };
+        let Some(line) = line else {
+            writer.flush()?;
+            return Ok(Exit::OK);
+        };
         if args.index.is_none() || chosen.contains(&line.container) {
             write(&mut writer, &project.name, args.follow, &line)?;
         }

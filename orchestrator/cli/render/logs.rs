@@ -24,7 +24,11 @@ pub(crate) struct LogWriter {
     /// Sorted, so that a name's place and with it the colour does not depend on who speaks first.
     names: Vec<String>,
     width: usize,
+    /// Lines for standard output that are not written yet.
+    held: Vec<u8>,
 }
+
+const HELD: usize = 32 * 1024;
 
 const COLORS: [AnsiColor; 10] = [
     AnsiColor::Cyan,
@@ -45,7 +49,7 @@ impl LogWriter {
         names.sort();
         names.dedup();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        Self { ui, style, names, width }
+        Self { ui, style, names, width, held: Vec::new() }
     }
 
     /// A container that was not known at the start.
@@ -56,8 +60,8 @@ impl LogWriter {
         }
     }
 
-    /// Writes one line, which has no newline at its end.
-    pub(crate) fn line(&self, name: &str, stream: Stream, timestamp: &str, text: &[u8]) -> std::io::Result<()> {
+    /// Takes one line, which has no newline at its end. [`LogWriter::flush`] writes it at the latest.
+    pub(crate) fn line(&mut self, name: &str, stream: Stream, timestamp: &str, text: &[u8]) -> std::io::Result<()> {
         let mut line = Vec::with_capacity(text.len() + 64);
         if self.style.prefix {
             line.extend_from_slice(self.prefix(name, stream).as_bytes());
@@ -69,14 +73,30 @@ impl LogWriter {
         line.extend_from_slice(text);
         line.push(b'\n');
         match stream {
-            Stream::Stdout => self.ui.data(line),
-            Stream::Stderr => self.ui.stderr(&line),
+            Stream::Stdout => self.hold(&line),
+            Stream::Stderr => {
+                self.flush()?;
+                self.ui.stderr(&line)
+            }
         }
     }
 
+    pub(crate) fn flush(&mut self) -> std::io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        self.ui.data(held)
+    }
+
+    fn hold(&mut self, line: &[u8]) -> std::io::Result<()> {
+        self.held.extend_from_slice(line);
+        if self.held.len() < HELD { Ok(()) } else { self.flush() }
+    }
+
     /// What becomes of a container, in the place where its lines stand.
-    pub(crate) fn status(&self, name: &str, text: &str) -> std::io::Result<()> {
-        self.ui.line(format!("{name} {text}"))
+    pub(crate) fn status(&mut self, name: &str, text: &str) -> std::io::Result<()> {
+        self.hold(format!("{name} {text}\n").as_bytes())
     }
 
     fn prefix(&self, name: &str, stream: Stream) -> String {
