@@ -127,10 +127,16 @@ fn dependencies(entry: &Entry, service: &Map, services: &Map, inactive: &Map, re
                     .filter_map(Node::as_str)
                     .collect();
                 let _ = report
-                    .error("E0016", format!("service `{}` depends on `{name}`, which no active profile includes", entry.key))
+                    .error(
+                        "E0016",
+                        format!("service `{}` depends on `{name}`, which no active profile includes", entry.key),
+                    )
                     .at(dependency.key_span, "needed here")
                     .at(other.key_span, "inactive")
-                    .hint(format!("activate it with `--profile {}`, or set `required: false`", profiles.join(" --profile ")));
+                    .hint(format!(
+                        "activate it with `--profile {}`, or set `required: false`",
+                        profiles.join(" --profile ")
+                    ));
             }
             None => {
                 let message = format!("service `{}` depends on the undefined service `{name}`", entry.key);
@@ -247,7 +253,8 @@ pub(crate) fn cycles(tree: &Node, report: &mut Report) {
         .iter()
         .map(|entry| {
             let targets = entry.value.at(&["depends_on"]).and_then(Node::as_map);
-            let targets = targets.into_iter().flat_map(|map| &map.0).map(|target| (target.key.as_str(), target.key_span));
+            let targets =
+                targets.into_iter().flat_map(|map| &map.0).map(|target| (target.key.as_str(), target.key_span));
             (entry.key.as_str(), targets.collect())
         })
         .collect();
@@ -283,7 +290,8 @@ pub(crate) fn cycles(tree: &Node, report: &mut Report) {
 }
 
 fn circle_error(circle: &[&str], steps: &[Span], report: &mut Report) {
-    let mut entry = report.error("E0017", format!("services depend on each other in a circle: {}", circle.join(" -> ")));
+    let mut entry =
+        report.error("E0017", format!("services depend on each other in a circle: {}", circle.join(" -> ")));
     for (pair, span) in circle.windows(2).zip(steps) {
         entry = entry.at(*span, format!("`{}` depends on `{}`", pair[0], pair[1]));
     }

@@ -46,7 +46,11 @@ pub(crate) fn parse(
 }
 
 /// `format: raw`: `KEY=VALUE` lines, nothing else has a meaning.
-pub(crate) fn parse_raw(text: &str, outside: &dyn Fn(&str) -> Option<String>, variables: &mut BTreeMap<String, String>) {
+pub(crate) fn parse_raw(
+    text: &str,
+    outside: &dyn Fn(&str) -> Option<String>,
+    variables: &mut BTreeMap<String, String>,
+) {
     for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {

@@ -183,7 +183,7 @@ impl<'a> Loader<'a> {
         }
         trail.push((step, span));
         let base = match extends.value.at(&["file"]).and_then(Node::as_str) {
-            Some(file) if *file != here => self.service_of_file(&file.to_owned(), &base_name, span, place, trail),
+            Some(file) if *file != here => self.service_of_file(file, &base_name, span, place, trail),
             _ if services.get(&base_name).is_none() => {
                 self.no_base(&base_name, "this file", span, services);
                 None
@@ -200,8 +200,7 @@ impl<'a> Loader<'a> {
     }
 
     fn extends_cycle(&mut self, trail: &[(String, Span)], name: &str, span: Span) {
-        let mut names: Vec<&str> =
-            trail.iter().map(|(step, _)| step.rsplit(':').next().unwrap_or_default()).collect();
+        let mut names: Vec<&str> = trail.iter().map(|(step, _)| step.rsplit(':').next().unwrap_or_default()).collect();
         names.push(name);
         let mut entry = self
             .report
@@ -316,7 +315,10 @@ impl<'a> Loader<'a> {
         let mut result: Option<Node> = None;
         for (path, span) in files {
             if paths::is_remote(&path) {
-                let _ = self.report.error("E0020", format!("including `{path}` from elsewhere is not supported yet")).at(span, "");
+                let _ = self
+                    .report
+                    .error("E0020", format!("including `{path}` from elsewhere is not supported yet"))
+                    .at(span, "");
                 continue;
             }
             let path = from(&path);
@@ -358,11 +360,10 @@ impl<'a> Loader<'a> {
     ) -> Variables {
         let mut variables = Variables::new();
         let default = format!("{dir}/.env");
-        if files.is_empty() {
-            if self.source.kind(Path::new(&default)) == Kind::File {
+        if files.is_empty()
+            && self.source.kind(Path::new(&default)) == Kind::File {
                 self.read_variables(&default, None, outer, &mut variables);
             }
-        }
         for (path, span) in files {
             // `/dev/null` is how the reference says "none".
             if path != "/dev/null" {

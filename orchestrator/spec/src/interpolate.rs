@@ -94,9 +94,7 @@ fn braced(
         (Some('+'), Some(_)) => nested(&operator[1..]),
         (Some('+'), None) => Ok(String::new()),
         (Some('?'), Some(value)) => Ok(value),
-        (Some('?'), None) => {
-            Err(TemplateError::Required { name: name.to_owned(), message: nested(&operator[1..])? })
-        }
+        (Some('?'), None) => Err(TemplateError::Required { name: name.to_owned(), message: nested(&operator[1..])? }),
         _ => Err(TemplateError::Invalid(format!("${{{body}}}"))),
     }
 }

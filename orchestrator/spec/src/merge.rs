@@ -97,7 +97,8 @@ fn lists(mut below: Vec<Node>, above: Vec<Node>, path: &str) -> Vec<Node> {
     if path == "networks.*.ipam.config" {
         for pool in above {
             let same = below.iter().position(|other| {
-                pool.at(&["subnet"]).is_some() && other.at(&["subnet"]).and_then(Node::as_str) == pool.at(&["subnet"]).and_then(Node::as_str)
+                pool.at(&["subnet"]).is_some()
+                    && other.at(&["subnet"]).and_then(Node::as_str) == pool.at(&["subnet"]).and_then(Node::as_str)
             });
             match same {
                 Some(index) => {
@@ -117,7 +118,10 @@ fn lists(mut below: Vec<Node>, above: Vec<Node>, path: &str) -> Vec<Node> {
 fn replaces(path: &str) -> bool {
     matches!(
         path,
-        "services.*.command" | "services.*.entrypoint" | "services.*.healthcheck.test" | "services.*.provider.options.*"
+        "services.*.command"
+            | "services.*.entrypoint"
+            | "services.*.healthcheck.test"
+            | "services.*.provider.options.*"
             | "services.*.ulimits.*"
     )
 }
@@ -133,8 +137,14 @@ fn drivers_differ(below: &Map, above: &Map) -> bool {
 fn child(path: &str, key: &str) -> String {
     match path {
         "" => key.to_owned(),
-        "services" | "networks" | "volumes" | "secrets" | "configs" | "services.*.networks"
-        | "services.*.provider.options" | "services.*.ulimits" => format!("{path}.*"),
+        "services"
+        | "networks"
+        | "volumes"
+        | "secrets"
+        | "configs"
+        | "services.*.networks"
+        | "services.*.provider.options"
+        | "services.*.ulimits" => format!("{path}.*"),
         _ => format!("{path}.{key}"),
     }
 }
@@ -142,12 +152,24 @@ fn child(path: &str, key: &str) -> String {
 /// What makes a list item the same thing as an earlier one; `None`: every item stands for itself.
 fn identity(path: &str, item: &Node) -> Option<String> {
     match path {
-        "services.*.cap_add" | "services.*.cap_drop" | "services.*.dns" | "services.*.dns_opt"
-        | "services.*.dns_search" | "services.*.expose" | "services.*.extra_hosts" | "services.*.build.extra_hosts"
-        | "services.*.build.tags" | "services.*.build.platforms" | "services.*.build.platform"
-        | "services.*.label_file" | "services.*.networks.*.aliases"
-        | "services.*.networks.*.link_local_ips" | "services.*.profiles" | "services.*.tmpfs"
-        | "services.*.group_add" | "services.*.security_opt" => item.scalar_text(),
+        "services.*.cap_add"
+        | "services.*.cap_drop"
+        | "services.*.dns"
+        | "services.*.dns_opt"
+        | "services.*.dns_search"
+        | "services.*.expose"
+        | "services.*.extra_hosts"
+        | "services.*.build.extra_hosts"
+        | "services.*.build.tags"
+        | "services.*.build.platforms"
+        | "services.*.build.platform"
+        | "services.*.label_file"
+        | "services.*.networks.*.aliases"
+        | "services.*.networks.*.link_local_ips"
+        | "services.*.profiles"
+        | "services.*.tmpfs"
+        | "services.*.group_add"
+        | "services.*.security_opt" => item.scalar_text(),
         "services.*.links" => item.scalar_text().map(|link| link.split('=').next().unwrap_or_default().to_owned()),
         "services.*.env_file" => text(item, "path"),
         "services.*.devices" | "services.*.volumes" => text(item, "target"),

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::dotenv;
 use crate::files::{Loader, Variables};
 use crate::node::{Data, Entry, Map, Node};
 use crate::report::Span;
 use crate::source::Kind;
-use crate::dotenv;
 
 /// Which services take part.
 #[derive(Debug, Default)]
@@ -306,7 +306,9 @@ pub(crate) fn drop_unused(tree: &mut Node) {
                 used.entry("volumes").or_default().insert(name.to_owned());
             }
         }
-        for (section, path) in [("secrets", &["secrets"][..]), ("secrets", &["build", "secrets"]), ("configs", &["configs"])] {
+        for (section, path) in
+            [("secrets", &["secrets"][..]), ("secrets", &["build", "secrets"]), ("configs", &["configs"])]
+        {
             for grant in service.at(path).and_then(Node::as_seq).unwrap_or_default() {
                 if let Some(name) = grant.at(&["source"]).and_then(Node::as_str) {
                     used.entry(section).or_default().insert(name.to_owned());

@@ -45,7 +45,9 @@ pub(crate) fn gather(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) 
             match loader.source.stdin() {
                 Ok(text) => Some(loader.report.add_file("<stdin>".to_owned(), text)),
                 Err(error) => {
-                    let _ = loader.report.error("E0012", format!("cannot read the stack file from standard input: {error}"));
+                    let _ = loader
+                        .report
+                        .error("E0012", format!("cannot read the stack file from standard input: {error}"));
                     None
                 }
             }
@@ -115,7 +117,9 @@ fn early_variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &Loader<
 fn variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &mut Loader<'_>, env: &Env) -> Variables {
     let disabled = env.get("COMPOSE_DISABLE_ENV_FILE").and_then(crate::units::boolean) == Some(true);
     let listed = match request.env_files.as_slice() {
-        [] => env.get("COMPOSE_ENV_FILES").map(|files| files.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        [] => {
+            env.get("COMPOSE_ENV_FILES").map(|files| files.split(',').map(str::to_owned).collect()).unwrap_or_default()
+        }
         files => files.to_vec(),
     };
     if listed.is_empty() && disabled {
@@ -191,8 +195,8 @@ fn project_name(
         }
         return Some(name);
     }
-    let written = parsed.iter().flat_map(|(_, _, documents)| documents).filter_map(|document| document.at(&["name"]));
-    if let Some(node) = written.last()
+    let mut written = parsed.iter().flat_map(|(_, _, documents)| documents).filter_map(|document| document.at(&["name"]));
+    if let Some(node) = written.next_back()
         && let Data::Str(text) = &node.data
     {
         let lookup = |name: &str| variables.get(name).cloned();
@@ -232,7 +236,9 @@ fn valid(name: &str) -> bool {
 }
 
 fn invalid_name(name: &str) -> String {
-    format!("`{name}` cannot be a project name: lower-case letters, digits, `-` and `_`, beginning with a letter or digit")
+    format!(
+        "`{name}` cannot be a project name: lower-case letters, digits, `-` and `_`, beginning with a letter or digit"
+    )
 }
 
 /// A name from a folder's name.

@@ -40,12 +40,7 @@ impl Report {
 
     /// The text of a place.
     pub(crate) fn label(&self, span: Span, text: impl Into<String>) -> Label {
-        Label {
-            file: self.text(span.file),
-            start: span.start as usize,
-            end: span.end as usize,
-            text: text.into(),
-        }
+        Label { file: self.text(span.file), start: span.start as usize, end: span.end as usize, text: text.into() }
     }
 
     pub(crate) fn error(&mut self, code: &'static str, message: impl Into<String>) -> Entry<'_> {

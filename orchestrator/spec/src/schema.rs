@@ -3,7 +3,9 @@
 //! The checker, the expander, the list of refused attributes and docs/compose-support.md all read this one table.
 //! Must not know: how a shape is checked or expanded.
 
-use Shape::{Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList, Table, Word};
+use Shape::{
+    Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList, Table, Word,
+};
 use Support::{NotYet, Warn, Yes};
 
 /// What hoist does with an attribute.
@@ -30,12 +32,12 @@ pub(crate) enum Shape {
     Bytes,
     /// `1m30s`.
     Duration,
-    List(&'static Shape),
+    List(&'static Self),
     /// Keys are the user's own.
-    Map(&'static Shape),
+    Map(&'static Self),
     Object(&'static Object),
     /// By the type of what is there.
-    Either(&'static [Shape]),
+    Either(&'static [Self]),
     /// `string | [string]`, made a list.
     StringOrList,
     /// Shell words or a list.
@@ -45,7 +47,7 @@ pub(crate) enum Shape {
     /// The same, but a key without a value is an empty string.
     Labels,
     /// A short form that has its own file under `lower/`; the shape is what the checker accepts.
-    Special(Special, &'static Shape),
+    Special(Special, &'static Self),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,9 +215,15 @@ pub(crate) static SERVICE: Object = object(&[
     yes("mem_reservation", Bytes),
     not_yet("mem_swappiness", Bytes),
     yes("memswap_limit", Bytes),
-    not_yet("models", Shape::Special(Special::References, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&MODEL_USE), Null]))]))),
+    not_yet(
+        "models",
+        Shape::Special(Special::References, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&MODEL_USE), Null]))])),
+    ),
     yes("network_mode", Str),
-    yes("networks", Shape::Special(Special::Networks, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&ATTACHMENT), Null]))]))),
+    yes(
+        "networks",
+        Shape::Special(Special::Networks, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&ATTACHMENT), Null]))])),
+    ),
     yes("oom_kill_disable", Bool),
     yes("oom_score_adj", Int),
     yes("pid", Either(&[Str, Null])),
@@ -381,16 +389,22 @@ static DEPLOY: Object = object(&[
     yes("mode", Str),
     warn("placement", Shape::Object(&PLACEMENT)),
     yes("replicas", Int),
-    yes("resources", Shape::Object(&object(&[
-        yes("limits", Shape::Object(&object(&[yes("cpus", Num), yes("memory", Bytes), yes("pids", Int)]))),
-        yes("reservations", Shape::Object(&RESERVATIONS)),
-    ]))),
-    yes("restart_policy", Shape::Object(&object(&[
-        yes("condition", Str),
-        yes("delay", Duration),
-        yes("max_attempts", Int),
-        yes("window", Duration),
-    ]))),
+    yes(
+        "resources",
+        Shape::Object(&object(&[
+            yes("limits", Shape::Object(&object(&[yes("cpus", Num), yes("memory", Bytes), yes("pids", Int)]))),
+            yes("reservations", Shape::Object(&RESERVATIONS)),
+        ])),
+    ),
+    yes(
+        "restart_policy",
+        Shape::Object(&object(&[
+            yes("condition", Str),
+            yes("delay", Duration),
+            yes("max_attempts", Int),
+            yes("window", Duration),
+        ])),
+    ),
     not_yet("rollback_config", Shape::Object(&UPDATE)),
     not_yet("update_config", Shape::Object(&UPDATE)),
 ]);
@@ -398,10 +412,13 @@ static DEPLOY: Object = object(&[
 static RESERVATIONS: Object = object(&[
     warn("cpus", Num),
     not_yet("devices", List(&Shape::Object(&RESERVED_DEVICE))),
-    not_yet("generic_resources", List(&Shape::Object(&object(&[yes(
-        "discrete_resource_spec",
-        Shape::Object(&object(&[yes("kind", Str), yes("value", Int)])),
-    )])))),
+    not_yet(
+        "generic_resources",
+        List(&Shape::Object(&object(&[yes(
+            "discrete_resource_spec",
+            Shape::Object(&object(&[yes("kind", Str), yes("value", Int)])),
+        )]))),
+    ),
     yes("memory", Bytes),
 ]);
 
@@ -442,8 +459,10 @@ static BLKIO: Object = Object {
     required: &[],
     extensible: false,
 };
-static BLKIO_RATE: Object = Object { fields: &[yes("path", Str), yes("rate", Bytes)], required: &[], extensible: false };
-static BLKIO_WEIGHT: Object = Object { fields: &[yes("path", Str), yes("weight", Int)], required: &[], extensible: false };
+static BLKIO_RATE: Object =
+    Object { fields: &[yes("path", Str), yes("rate", Bytes)], required: &[], extensible: false };
+static BLKIO_WEIGHT: Object =
+    Object { fields: &[yes("path", Str), yes("weight", Int)], required: &[], extensible: false };
 
 const HOOK_FIELDS: &[Field] = &[
     yes("command", Command),
@@ -481,7 +500,13 @@ static WATCH: Object = Object {
 static PROVIDER: Object = Object {
     fields: &[
         yes("type", Str),
-        yes("options", Shape::Special(Special::ProviderOptions, &Map(&Either(&[Str, Num, Bool, List(&Either(&[Str, Num, Bool]))])))),
+        yes(
+            "options",
+            Shape::Special(
+                Special::ProviderOptions,
+                &Map(&Either(&[Str, Num, Bool, List(&Either(&[Str, Num, Bool]))])),
+            ),
+        ),
     ],
     required: &["type"],
     extensible: true,
@@ -494,7 +519,8 @@ static MODEL: Object = Object {
     extensible: true,
 };
 
-const EXTERNAL: Shape = Shape::Special(Special::External, &Either(&[Bool, Shape::Object(&object(&[yes("name", Str)]))]));
+const EXTERNAL: Shape =
+    Shape::Special(Special::External, &Either(&[Bool, Shape::Object(&object(&[yes("name", Str)]))]));
 
 static NETWORK: Object = object(&[
     yes("attachable", Bool),
@@ -504,11 +530,14 @@ static NETWORK: Object = object(&[
     yes("enable_ipv6", Bool),
     yes("external", EXTERNAL),
     yes("internal", Bool),
-    yes("ipam", Shape::Object(&object(&[
-        yes("config", List(&Shape::Object(&POOL))),
-        not_yet("driver", Str),
-        not_yet("options", Map(&Str)),
-    ]))),
+    yes(
+        "ipam",
+        Shape::Object(&object(&[
+            yes("config", List(&Shape::Object(&POOL))),
+            not_yet("driver", Str),
+            not_yet("options", Map(&Str)),
+        ])),
+    ),
     yes("labels", Labels),
     yes("name", Str),
 ]);

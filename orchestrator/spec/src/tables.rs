@@ -118,7 +118,8 @@ fn merges_equal_the_reference() {
     let mut log = String::new();
     for folder in &found {
         let merged = merge::documents(lowered(&folder.join("base.yaml")), lowered(&folder.join("override.yaml")));
-        let (ours, theirs) = (merge::settle(merged).to_json(), merge::settle(lowered(&folder.join("want.yaml"))).to_json());
+        let (ours, theirs) =
+            (merge::settle(merged).to_json(), merge::settle(lowered(&folder.join("want.yaml"))).to_json());
         if ours == theirs {
             right += 1;
         } else {

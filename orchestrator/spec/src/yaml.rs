@@ -17,7 +17,15 @@ const FREE_COPIES: usize = 1000;
 /// The documents of a text, or `None` when it is broken (then `report` says how).
 pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
     let text = report.text(file);
-    let mut reader = Reader { file, report, stack: Vec::new(), anchors: HashMap::new(), parsed: 0, copied: 0, documents: Vec::new() };
+    let mut reader = Reader {
+        file,
+        report,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        parsed: 0,
+        copied: 0,
+        documents: Vec::new(),
+    };
     for next in Parser::new_from_str(&text.text) {
         match next {
             Ok((event, span)) => {

@@ -1,5 +1,7 @@
 //! Real stack files, and what the reference loader makes of them. Skipped, and said so, where the corpus is absent.
 
+#![expect(clippy::unwrap_used, reason = "a broken corpus is a failed test")]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -85,10 +87,8 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 fn run(case: &Case) -> Result<Value, Vec<hoist_spec::Diagnostic>> {
-    let source = CaseSource {
-        folder: case.folder.clone(),
-        seen_as: PathBuf::from(case.value["project_dir"].as_str().unwrap()),
-    };
+    let source =
+        CaseSource { folder: case.folder.clone(), seen_as: PathBuf::from(case.value["project_dir"].as_str().unwrap()) };
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     env.insert("HOME".into(), "/root".into());
     env.insert("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());

@@ -1,5 +1,7 @@
 //! One module per kind of key or feature: the canonical YAML, or the whole diagnostics.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod keys {
     mod build;
     mod configs_and_secrets;

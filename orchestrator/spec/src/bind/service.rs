@@ -53,10 +53,9 @@ fn process(service: &mut Service, reader: &mut Reader<'_>) {
     service.labels = reader.table("labels");
     service.annotations = reader.table("annotations");
     service.attach = reader.boolean("attach").unwrap_or(true);
-    service.logging = reader.section("logging").map(|section| Logging {
-        driver: section.string("driver"),
-        options: section.table("options"),
-    });
+    service.logging = reader
+        .section("logging")
+        .map(|section| Logging { driver: section.string("driver"), options: section.table("options") });
 }
 
 fn relations(service: &mut Service, reader: &mut Reader<'_>) {
@@ -123,7 +122,10 @@ fn pull_policy(reader: &mut Reader<'_>) -> Option<PullPolicy> {
         other => other.strip_prefix("every_").and_then(units::duration).map(PullPolicy::Every),
     };
     if policy.is_none() {
-        reader.invalid("pull_policy", &format!("`{text}` is not always, never, missing, build, daily, weekly or every_<time>"));
+        reader.invalid(
+            "pull_policy",
+            &format!("`{text}` is not always, never, missing, build, daily, weekly or every_<time>"),
+        );
     }
     policy
 }

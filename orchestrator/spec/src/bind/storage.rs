@@ -104,14 +104,14 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
     let target = reader.text("target");
     if !target.starts_with('/') {
         let path = reader.path.clone();
-        reader.inert.refuse(&path, reader.node, &format!("the target `{target}`, which is not absolute,"), reader.report);
+        reader.inert.refuse(
+            &path,
+            reader.node,
+            &format!("the target `{target}`, which is not absolute,"),
+            reader.report,
+        );
     }
-    Some(Mount {
-        target,
-        read_only: reader.flag("read_only"),
-        source,
-        consistency: reader.string("consistency"),
-    })
+    Some(Mount { target, read_only: reader.flag("read_only"), source, consistency: reader.string("consistency") })
 }
 
 /// `PATH[:OPTION[,OPTION]]` of the `tmpfs` attribute; the option that nobody knows on failure.

@@ -190,7 +190,8 @@ fn port(port: &Port) -> Value {
 
 fn storage(service: &Service, object: &mut Object) {
     // Mounts of the `tmpfs` attribute stand at the end of the list and are printed as they were written.
-    let own = service.mounts.iter().filter(|mount| !service.tmpfs.iter().any(|text| tmpfs(text).as_ref() == Ok(*mount)));
+    let own =
+        service.mounts.iter().filter(|mount| !service.tmpfs.iter().any(|text| tmpfs(text).as_ref() == Ok(*mount)));
     object.list("volumes", own.map(|one| mount(one, &service.bare_mounts)).collect());
     object.strings("tmpfs", &service.tmpfs);
     object.list("secrets", service.secrets.iter().map(|secret| file_mount(secret, "/run/secrets/")).collect());

@@ -123,7 +123,7 @@ fn object(mut node: Node, table: &Object, path: &str, context: &mut Context<'_>)
     let mut entries = Vec::with_capacity(map.0.len());
     for entry in map.0 {
         // An attribute without a value is not set; a tag still has something to say to the merge.
-        if entry.value.is_null() && entry.value.tag.is_none() && !entry.key.starts_with("x-") && path != "" {
+        if entry.value.is_null() && entry.value.tag.is_none() && !entry.key.starts_with("x-") && !path.is_empty() {
             continue;
         }
         let place = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };

@@ -47,7 +47,8 @@ pub(crate) fn env_files(node: Node, context: &mut Context<'_>) -> Node {
         for item in items {
             let span = item.span;
             if let Data::Str(path) = &item.data {
-                let map = Map(vec![Entry { key: "path".into(), key_span: span, value: Node::string(span, path.clone()) }]);
+                let map =
+                    Map(vec![Entry { key: "path".into(), key_span: span, value: Node::string(span, path.clone()) }]);
                 item.data = Data::Map(map);
             }
             if let Data::Map(map) = &mut item.data {

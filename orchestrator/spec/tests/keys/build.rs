@@ -6,7 +6,9 @@ use super::files::check;
 
 #[test]
 fn a_string_is_the_context() {
-    check("services:\n  web:\n    build: ./app\n", expect![[r#"
+    check(
+        "services:\n  web:\n    build: ./app\n",
+        expect![[r#"
         name: demo
         services:
           web:
@@ -18,7 +20,8 @@ fn a_string_is_the_context() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -79,7 +82,9 @@ services:
 
 #[test]
 fn an_inline_dockerfile_excludes_a_file() {
-    check("services:\n  web:\n    build:\n      dockerfile: a\n      dockerfile_inline: FROM scratch\n", expect![[r#"
+    check(
+        "services:\n  web:\n    build:\n      dockerfile: a\n      dockerfile_inline: FROM scratch\n",
+        expect![[r#"
         error[E0018]: `dockerfile` and `dockerfile_inline` exclude each other
          --> compose.yaml:5:7
           |
@@ -87,12 +92,15 @@ fn an_inline_dockerfile_excludes_a_file() {
           |       ---------- and a file is named here
         5 |       dockerfile_inline: FROM scratch
           |       ^^^^^^^^^^^^^^^^^ the instructions are here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_platform_must_be_built() {
-    check("services:\n  web:\n    platform: linux/arm64\n    build: {context: ., platforms: [linux/amd64]}\n", expect![[r#"
+    check(
+        "services:\n  web:\n    platform: linux/arm64\n    build: {context: ., platforms: [linux/amd64]}\n",
+        expect![[r#"
         error[E0018]: service `web` is built for other platforms than the one it runs on
          --> compose.yaml:3:15
           |
@@ -100,12 +108,15 @@ fn the_platform_must_be_built() {
           |               ^^^^^^^^^^^ runs on this one
         4 |     build: {context: ., platforms: [linux/amd64]}
           |                                    ------------- which is not among these
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn neither_image_nor_build_is_an_error() {
-    check("services:\n  web:\n    command: true\n", expect![[r#"
+    check(
+        "services:\n  web:\n    command: true\n",
+        expect![[r#"
         error[E0019]: service `web` has neither `image` nor `build`
          --> compose.yaml:2:3
           |
@@ -119,5 +130,6 @@ fn neither_image_nor_build_is_an_error() {
           |              ^^^^ this is a boolean
           |
           = help: quote it: "true"
-    "#]]);
+    "#]],
+    );
 }

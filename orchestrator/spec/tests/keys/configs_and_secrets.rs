@@ -70,7 +70,9 @@ configs:
 
 #[test]
 fn an_undefined_secret_is_an_error() {
-    check("services:\n  a:\n    image: a\n    secrets: [pasword]\nsecrets: {password: {file: a}}\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    secrets: [pasword]\nsecrets: {password: {file: a}}\n",
+        expect![[r#"
         error[E0016]: service `a` uses the undefined secret `pasword`
          --> compose.yaml:4:15
           |
@@ -78,12 +80,15 @@ fn an_undefined_secret_is_an_error() {
           |               ^^^^^^^ no secret of this name
           |
           = help: did you mean `password`?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_secret_has_one_source() {
-    check("services:\n  a: {image: a}\nsecrets:\n  none: {name: x}\n  two:\n    file: a\n    environment: A\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a}\nsecrets:\n  none: {name: x}\n  two:\n    file: a\n    environment: A\n",
+        expect![[r#"
         error[E0008]: secret `none` needs one of `file`, `environment`
          --> compose.yaml:4:3
           |
@@ -97,12 +102,15 @@ fn a_secret_has_one_source() {
           |     ---- the first one
         7 |     environment: A
           |     ^^^^^^^^^^^ a second source
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn ids_and_modes_are_numbers() {
-    check("services:\n  a:\n    image: a\n    secrets:\n      - {source: s, uid: root, mode: rwx}\nsecrets: {s: {file: a}}\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    secrets:\n      - {source: s, uid: root, mode: rwx}\nsecrets: {s: {file: a}}\n",
+        expect![[r#"
         error[E0009]: `mode` must be permission bits
          --> compose.yaml:5:38
           |
@@ -110,13 +118,16 @@ fn ids_and_modes_are_numbers() {
           |                                      ^^^ not an octal number
           |
           = help: write it like "0440"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_external_one_is_printed_but_not_acted_on() {
     let text = "services:\n  a: {image: a, secrets: [s], configs: [c]}\nsecrets: {s: {external: true}}\nconfigs: {c: {external: true, name: x}}\n";
-    check(text, expect![[r#"
+    check(
+        text,
+        expect![[r#"
         error[E0020]: `secrets.s`: an external secret is not supported yet
          --> compose.yaml:3:25
           |
@@ -128,9 +139,13 @@ fn an_external_one_is_printed_but_not_acted_on() {
           |
         4 | configs: {c: {external: true, name: x}}
           |                         ^^^^ hoist cannot act on this, and does not ignore it
-    "#]]);
+    "#]],
+    );
     let request = hoist_spec::LoadRequest { allow_unsupported: true, ..hoist_spec::LoadRequest::default() };
-    check_files(&[("compose.yaml", text)], &request, expect![[r#"
+    check_files(
+        &[("compose.yaml", text)],
+        &request,
+        expect![[r#"
         name: demo
         services:
           a:
@@ -153,12 +168,15 @@ fn an_external_one_is_printed_but_not_acted_on() {
           c:
             name: x
             external: true
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_config_can_come_from_the_environment() {
-    check("services:\n  a: {image: a, configs: [c]}\nconfigs: {c: {environment: MOTD, labels: [a=b]}}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, configs: [c]}\nconfigs: {c: {environment: MOTD, labels: [a=b]}}\n",
+        expect![[r#"
         name: demo
         services:
           a:
@@ -176,5 +194,6 @@ fn a_config_can_come_from_the_environment() {
             environment: MOTD
             labels:
               a: b
-    "#]]);
+    "#]],
+    );
 }

@@ -132,18 +132,23 @@ fn a_cycle_is_reported_as_its_path() {
 
 #[test]
 fn a_service_cannot_depend_on_itself() {
-    check("services:\n  a:\n    image: a\n    depends_on: [a]\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    depends_on: [a]\n",
+        expect![[r#"
         error[E0017]: services depend on each other in a circle: a -> a
          --> compose.yaml:4:18
           |
         4 |     depends_on: [a]
           |                  ^ `a` depends on `a`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_undefined_dependency_gets_a_suggestion() {
-    check("services:\n  database: {image: a}\n  web:\n    image: a\n    depends_on: [databse]\n", expect![[r#"
+    check(
+        "services:\n  database: {image: a}\n  web:\n    image: a\n    depends_on: [databse]\n",
+        expect![[r#"
         error[E0016]: service `web` depends on the undefined service `databse`
          --> compose.yaml:5:18
           |
@@ -151,12 +156,15 @@ fn an_undefined_dependency_gets_a_suggestion() {
           |                  ^^^^^^^ no service of this name
           |
           = help: did you mean `database`?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_unknown_condition_is_refused() {
-    check("services:\n  db: {image: a}\n  web:\n    image: a\n    depends_on: {db: {condition: service_helthy}}\n", expect![[r#"
+    check(
+        "services:\n  db: {image: a}\n  web:\n    image: a\n    depends_on: {db: {condition: service_helthy}}\n",
+        expect![[r#"
         error[E0009]: `services.web.depends_on.db.condition`: `service_helthy` is not one of `service_started`, `service_healthy`, `service_completed_successfully`
          --> compose.yaml:5:34
           |
@@ -164,16 +172,20 @@ fn an_unknown_condition_is_refused() {
           |                                  ^^^^^^^^^^^^^^ this value
           |
           = help: did you mean `service_healthy`?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_condition_is_required_in_the_long_form() {
-    check("services:\n  db: {image: a}\n  web:\n    image: a\n    depends_on: {db: {restart: true}}\n", expect![[r#"
+    check(
+        "services:\n  db: {image: a}\n  web:\n    image: a\n    depends_on: {db: {restart: true}}\n",
+        expect![[r#"
         error[E0008]: `services.web.depends_on.db` needs the attribute `condition`
          --> compose.yaml:5:22
           |
         5 |     depends_on: {db: {restart: true}}
           |                      ^^^^^^^^^^^^^^^ `condition` is missing here
-    "#]]);
+    "#]],
+    );
 }

@@ -51,7 +51,8 @@ services:
 
 #[test]
 fn its_values_are_what_is_to_be_done() {
-    let text = "services:\n  web:\n    image: a\n    deploy: {replicas: 3, resources: {limits: {memory: 1k, cpus: 1.5}}}\n";
+    let text =
+        "services:\n  web:\n    image: a\n    deploy: {replicas: 3, resources: {limits: {memory: 1k, cpus: 1.5}}}\n";
     let loaded = run(&files(&[("compose.yaml", text)]), &hoist_spec::LoadRequest::default()).unwrap();
     let web = &loaded.stack.services["web"];
     assert_eq!((web.replicas, web.resources.memory, web.resources.cpus), (3, Some(1024), Some(1.5)));
@@ -59,7 +60,9 @@ fn its_values_are_what_is_to_be_done() {
 
 #[test]
 fn scale_is_the_number_of_containers() {
-    check("services:\n  web:\n    image: a\n    scale: 2\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    scale: 2\n",
+        expect![[r#"
         name: demo
         services:
           web:
@@ -70,7 +73,8 @@ fn scale_is_the_number_of_containers() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -110,11 +114,14 @@ fn contradictions_are_shown_with_both_places() {
 
 #[test]
 fn an_unknown_restart_condition_is_refused() {
-    check("services:\n  web: {image: a, deploy: {restart_policy: {condition: perhaps}}}\n", expect![[r#"
+    check(
+        "services:\n  web: {image: a, deploy: {restart_policy: {condition: perhaps}}}\n",
+        expect![[r#"
         error[E0009]: `services.web.deploy.restart_policy`: `perhaps` is not none, on-failure or any
          --> compose.yaml:2:44
           |
         2 |   web: {image: a, deploy: {restart_policy: {condition: perhaps}}}
           |                                            ^^^^^^^^^^^^^^^^^^^^ this value
-    "#]]);
+    "#]],
+    );
 }

@@ -8,10 +8,19 @@ use super::files::{check, check_files};
 #[test]
 fn a_service_of_another_file_brings_its_own_folder() {
     let texts = [
-        ("compose.yaml", "services:\n  web:\n    extends: {file: lib/base.yaml, service: base}\n    environment: {B: own}\n    ports: ['80:80']\n"),
-        ("lib/base.yaml", "services:\n  base:\n    extends: common\n    build: .\n    volumes: ['./src:/src']\n    environment: {A: base, B: base}\n  common:\n    command: run\n    ports: ['443:443']\n"),
+        (
+            "compose.yaml",
+            "services:\n  web:\n    extends: {file: lib/base.yaml, service: base}\n    environment: {B: own}\n    ports: ['80:80']\n",
+        ),
+        (
+            "lib/base.yaml",
+            "services:\n  base:\n    extends: common\n    build: .\n    volumes: ['./src:/src']\n    environment: {A: base, B: base}\n  common:\n    command: run\n    ports: ['443:443']\n",
+        ),
     ];
-    check_files(&texts, &LoadRequest::default(), expect![[r#"
+    check_files(
+        &texts,
+        &LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -42,12 +51,15 @@ fn a_service_of_another_file_brings_its_own_folder() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn reset_drops_what_the_base_had() {
-    check("services:\n  web:\n    extends: {service: base}\n    ports: !reset []\n    command: !override [two]\n  base: {image: a, ports: ['80:80'], command: one}\n", expect![[r#"
+    check(
+        "services:\n  web:\n    extends: {service: base}\n    ports: !reset []\n    command: !override [two]\n  base: {image: a, ports: ['80:80'], command: one}\n",
+        expect![[r#"
         name: demo
         services:
           base:
@@ -70,12 +82,15 @@ fn reset_drops_what_the_base_had() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_circle_is_an_error() {
-    check("services:\n  a:\n    extends: b\n  b:\n    extends: a\n", expect![[r#"
+    check(
+        "services:\n  a:\n    extends: b\n  b:\n    extends: a\n",
+        expect![[r#"
         error[E0014]: services extend each other in a circle: a -> b -> a
          --> compose.yaml:3:14
           |
@@ -84,12 +99,15 @@ fn a_circle_is_an_error() {
         4 |   b:
         5 |     extends: a
           |              - and this one
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_missing_base_is_an_error() {
-    check("services:\n  web:\n    extends: {service: bse}\n  base: {image: a}\n", expect![[r#"
+    check(
+        "services:\n  web:\n    extends: {service: bse}\n  base: {image: a}\n",
+        expect![[r#"
         error[E0014]: there is no service `bse` in this file to extend
          --> compose.yaml:3:14
           |
@@ -97,19 +115,26 @@ fn a_missing_base_is_an_error() {
           |              ^^^^^^^^^^^^^^ extended here
           |
           = help: did you mean `base`?
-    "#]]);
-    check("services:\n  web:\n    extends: {file: gone.yaml, service: base}\n", expect![[r#"
+    "#]],
+    );
+    check(
+        "services:\n  web:\n    extends: {file: gone.yaml, service: base}\n",
+        expect![[r#"
         error[E0012]: cannot read the file to extend /demo/gone.yaml: no such file
          --> compose.yaml:3:14
           |
         3 |     extends: {file: gone.yaml, service: base}
           |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ named here
-    "#]]);
-    check("services:\n  web:\n    image: a\n    extends: {file: gone.yaml}\n", expect![[r#"
+    "#]],
+    );
+    check(
+        "services:\n  web:\n    image: a\n    extends: {file: gone.yaml}\n",
+        expect![[r#"
         error[E0008]: `services.web.extends` needs the attribute `service`
          --> compose.yaml:4:14
           |
         4 |     extends: {file: gone.yaml}
           |              ^^^^^^^^^^^^^^^^^ which service is to be extended?
-    "#]]);
+    "#]],
+    );
 }

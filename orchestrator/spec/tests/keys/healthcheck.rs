@@ -75,7 +75,9 @@ services:
 
 #[test]
 fn a_list_must_say_how_it_is_run() {
-    check("services:\n  a: {image: a, healthcheck: {test: [curl, localhost]}}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, healthcheck: {test: [curl, localhost]}}\n",
+        expect![[r#"
         error[E0009]: `healthcheck.test`: it must begin with NONE, CMD or CMD-SHELL
          --> compose.yaml:2:37
           |
@@ -83,12 +85,15 @@ fn a_list_must_say_how_it_is_run() {
           |                                     ^^^^^^^^^^^^^^^^^ this list
           |
           = help: write a plain string for a command of the shell
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_bare_number_is_not_a_duration() {
-    check("services:\n  a:\n    image: a\n    healthcheck: {test: x, interval: '10', retries: many}\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    healthcheck: {test: x, interval: '10', retries: many}\n",
+        expect![[r#"
         error[E0009]: `services.a.healthcheck.interval`: `10` is not a duration like 1m30s
          --> compose.yaml:4:38
           |
@@ -100,5 +105,6 @@ fn a_bare_number_is_not_a_duration() {
           |
         4 |     healthcheck: {test: x, interval: '10', retries: many}
           |                                                     ^^^^ this value
-    "#]]);
+    "#]],
+    );
 }

@@ -8,13 +8,19 @@ use super::files::check_files;
 #[test]
 fn an_included_file_has_its_own_folder_and_variables() {
     let texts = [
-        ("compose.yaml", "include:\n  - db/compose.yaml\n  - path: [mq/mq.yaml]\n    project_directory: mq/root\n    env_file: mq/mq.env\nservices:\n  web: {image: a, depends_on: [db, mq]}\n"),
+        (
+            "compose.yaml",
+            "include:\n  - db/compose.yaml\n  - path: [mq/mq.yaml]\n    project_directory: mq/root\n    env_file: mq/mq.env\nservices:\n  web: {image: a, depends_on: [db, mq]}\n",
+        ),
         ("db/compose.yaml", "services:\n  db:\n    image: postgres:${VERSION}\n    volumes: ['./data:/data']\n"),
         ("db/.env", "VERSION=17\n"),
         ("mq/mq.yaml", "services:\n  mq:\n    build: .\n    environment: [VERSION]\n"),
         ("mq/mq.env", "VERSION=4\n"),
     ];
-    check_files(&texts, &LoadRequest::default(), expect![[r#"
+    check_files(
+        &texts,
+        &LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           db:
@@ -48,28 +54,38 @@ fn an_included_file_has_its_own_folder_and_variables() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn files_cannot_include_each_other_in_a_circle() {
-    let texts = [("compose.yaml", "include: [b.yaml]\n"), ("b.yaml", "include: [compose.yaml]\nservices: {a: {image: a}}\n")];
-    check_files(&texts, &LoadRequest::default(), expect![[r#"
+    let texts =
+        [("compose.yaml", "include: [b.yaml]\n"), ("b.yaml", "include: [compose.yaml]\nservices: {a: {image: a}}\n")];
+    check_files(
+        &texts,
+        &LoadRequest::default(),
+        expect![[r#"
         error[E0015]: files include each other in a circle: /demo/compose.yaml -> /demo/b.yaml -> /demo/compose.yaml
          --> b.yaml:1:11
           |
         1 | include: [compose.yaml]
           |           ^^^^^^^^^^^^ included here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_missing_file_is_an_error_where_it_is_named() {
-    check_files(&[("compose.yaml", "include:\n  - gone.yaml\nservices: {a: {image: a}}\n")], &LoadRequest::default(), expect![[r#"
+    check_files(
+        &[("compose.yaml", "include:\n  - gone.yaml\nservices: {a: {image: a}}\n")],
+        &LoadRequest::default(),
+        expect![[r#"
         error[E0012]: cannot read the file to include /demo/gone.yaml: no such file
          --> compose.yaml:2:5
           |
         2 |   - gone.yaml
           |     ^^^^^^^^^ named here
-    "#]]);
+    "#]],
+    );
 }

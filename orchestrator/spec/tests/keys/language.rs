@@ -84,7 +84,9 @@ services:
 
 #[test]
 fn a_missing_required_variable_is_an_error_at_its_name() {
-    check("services:\n  web:\n    image: nginx:${VERSION:?set the version}\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: nginx:${VERSION:?set the version}\n",
+        expect![[r#"
         error[E0011]: required variable `VERSION` is missing a value: set the version
          --> compose.yaml:3:20
           |
@@ -92,12 +94,15 @@ fn a_missing_required_variable_is_an_error_at_its_name() {
           |                    ^^^^^^^ required here
           |
           = help: set VERSION in the environment or in .env
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_broken_template_is_an_error() {
-    check("services:\n  web:\n    image: nginx:${VERSION!}\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: nginx:${VERSION!}\n",
+        expect![[r#"
         error[E0010]: invalid template `${VERSION!}` in `nginx:${VERSION!}`
          --> compose.yaml:3:12
           |
@@ -105,7 +110,8 @@ fn a_broken_template_is_an_error() {
           |            ^^^^^^^^^^^^^^^^^ a variable is written $NAME or ${NAME}
           |
           = help: write $$ for a dollar sign that is meant literally
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -154,7 +160,9 @@ services:
 
 #[test]
 fn a_duplicate_key_is_an_error_that_shows_both() {
-    check("services:\n  web:\n    image: a\n    image: b\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    image: b\n",
+        expect![[r#"
         error[E0002]: `image` is given twice in one mapping
          --> compose.yaml:4:5
           |
@@ -162,12 +170,15 @@ fn a_duplicate_key_is_an_error_that_shows_both() {
           |     ----- first given here
         4 |     image: b
           |     ^^^^^ given again
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_key_that_is_not_a_string_is_an_error() {
-    check("services:\n  123:\n    image: a\n", expect![[r#"
+    check(
+        "services:\n  123:\n    image: a\n",
+        expect![[r#"
         error[E0004]: the key `123` is not a string
          --> compose.yaml:2:3
           |
@@ -175,12 +186,15 @@ fn a_key_that_is_not_a_string_is_an_error() {
           |   ^^^ YAML reads this as another type
           |
           = help: quote it: "123"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_alias_inside_its_own_anchor_is_an_error() {
-    check("x-a: &a\n  b: *a\nservices:\n  web: {image: a}\n", expect![[r#"
+    check(
+        "x-a: &a\n  b: *a\nservices:\n  web: {image: a}\n",
+        expect![[r#"
         error[E0003]: an alias refers to a node that contains it
          --> compose.yaml:2:6
           |
@@ -188,12 +202,15 @@ fn an_alias_inside_its_own_anchor_is_an_error() {
           |   -  ^^ this would be inside itself
           |   |
           |   the node begins here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_tab_is_an_error_with_a_hint() {
-    check("services:\n  web:\n\t  image: a\n", expect![[r#"
+    check(
+        "services:\n  web:\n\t  image: a\n",
+        expect![[r#"
         error[E0001]: invalid YAML: tabs disallowed within this context (block indentation)
          --> compose.yaml:3:4
           |
@@ -201,12 +218,15 @@ fn a_tab_is_an_error_with_a_hint() {
           |       ^ here
           |
           = help: YAML is indented with spaces, never with tabs
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn several_documents_merge_in_order() {
-    check("services:\n  web:\n    image: a\n    command: one\n---\nservices:\n  web:\n    command: two\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    command: one\n---\nservices:\n  web:\n    command: two\n",
+        expect![[r#"
         name: demo
         services:
           web:
@@ -218,12 +238,15 @@ fn several_documents_merge_in_order() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn wrong_types_name_what_is_there() {
-    check("services:\n  web:\n    image: 1.5\n    environment: word\n    ports: {a: b}\n    volumes:\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: 1.5\n    environment: word\n    ports: {a: b}\n    volumes:\n",
+        expect![[r#"
         error[E0007]: `services.web.image` must be a string
          --> compose.yaml:3:12
           |
@@ -249,23 +272,29 @@ fn wrong_types_name_what_is_there() {
           |
         6 |     volumes:
           |            ^ this is null
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_file_that_is_not_a_mapping_is_refused() {
-    check("- services\n", expect![[r#"
+    check(
+        "- services\n",
+        expect![[r#"
         error[E0005]: a stack file must be a mapping at its top level
          --> compose.yaml:1:1
           |
         1 | - services
           | ^^^^^^^^^^ this is a list
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_empty_file_is_refused() {
-    check("# nothing\n", expect![[r#"
+    check(
+        "# nothing\n",
+        expect![[r#"
         error[E0005]: the stack file is empty
          --> compose.yaml:1:1
           |
@@ -273,12 +302,15 @@ fn an_empty_file_is_refused() {
           | ^ nothing here
           |
           = help: a stack file has at least `services:`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn extensions_are_kept_at_the_top_and_in_services() {
-    check("x-owner: {team: a}\nservices:\n  web:\n    image: a\n    x-note: hello\n", expect![[r#"
+    check(
+        "x-owner: {team: a}\nservices:\n  web:\n    image: a\n    x-note: hello\n",
+        expect![[r#"
         name: demo
         services:
           web:
@@ -291,7 +323,8 @@ fn extensions_are_kept_at_the_top_and_in_services() {
             name: demo_default
         x-owner:
           team: a
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -302,13 +335,15 @@ fn an_alias_bomb_is_refused_quickly() {
         text.push_str(&format!("x-{level}: &a{level} [{}]\n", vec![alias; 10].join(", ")));
     }
     text.push_str("services: {web: {image: a}}\n");
-    let refused = super::files::run(&super::files::files(&[("compose.yaml", &text)]), &hoist_spec::LoadRequest::default());
+    let refused =
+        super::files::run(&super::files::files(&[("compose.yaml", &text)]), &hoist_spec::LoadRequest::default());
     assert!(refused.unwrap_err().contains("E0003"));
 }
 
 #[test]
 fn deep_nesting_is_refused_without_exhausting_the_stack() {
     let text = format!("services: {{web: {{image: a}}}}\nx-deep: {}{}\n", "[".repeat(5000), "]".repeat(5000));
-    let refused = super::files::run(&super::files::files(&[("compose.yaml", &text)]), &hoist_spec::LoadRequest::default());
+    let refused =
+        super::files::run(&super::files::files(&[("compose.yaml", &text)]), &hoist_spec::LoadRequest::default());
     assert!(refused.unwrap_err().contains("E0001"));
 }

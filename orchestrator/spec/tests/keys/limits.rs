@@ -61,7 +61,9 @@ services:
 
 #[test]
 fn sizes_and_numbers_are_checked() {
-    check("services:\n  a:\n    image: a\n    mem_limit: lots\n    cpus: many\n    ulimits: {nofile: {soft: 1}}\n    cpu_shares: -5\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    mem_limit: lots\n    cpus: many\n    ulimits: {nofile: {soft: 1}}\n    cpu_shares: -5\n",
+        expect![[r#"
         error[E0009]: `services.a.mem_limit`: `lots` is not a size like 512m or 2gb
          --> compose.yaml:4:16
           |
@@ -79,5 +81,6 @@ fn sizes_and_numbers_are_checked() {
           |
         6 |     ulimits: {nofile: {soft: 1}}
           |                       ^^^^^^^^^ `hard` is missing here
-    "#]]);
+    "#]],
+    );
 }

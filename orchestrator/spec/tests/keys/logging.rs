@@ -6,7 +6,9 @@ use super::files::check;
 
 #[test]
 fn driver_and_options() {
-    check("services:\n  a: {image: a, logging: {driver: json-file, options: {max-size: 10m, max-file: 3}}}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, logging: {driver: json-file, options: {max-size: 10m, max-file: 3}}}\n",
+        expect![[r#"
         name: demo
         services:
           a:
@@ -21,5 +23,6 @@ fn driver_and_options() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }

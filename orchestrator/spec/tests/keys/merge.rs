@@ -12,10 +12,19 @@ fn two() -> LoadRequest {
 #[test]
 fn maps_merge_lists_append_commands_replace_and_unique_items_are_replaced() {
     let texts = [
-        ("a.yaml", "services:\n  web:\n    image: a\n    command: [one, two]\n    environment: {A: 1, B: 1}\n    ports: ['80:80', '81:81']\n    volumes: ['./a:/data', './b:/b']\n    dns: [1.1.1.1]\n    healthcheck: {test: one, retries: 3}\n    logging: {driver: x, options: {a: b}}\n"),
-        ("b.yaml", "services:\n  web:\n    image: b\n    command: three\n    environment: [B=2, C=2]\n    ports: ['80:80', '82:82']\n    volumes: ['./c:/data']\n    dns: [1.1.1.1, 2.2.2.2]\n    healthcheck: {test: [CMD, two]}\n    logging: {driver: y}\n"),
+        (
+            "a.yaml",
+            "services:\n  web:\n    image: a\n    command: [one, two]\n    environment: {A: 1, B: 1}\n    ports: ['80:80', '81:81']\n    volumes: ['./a:/data', './b:/b']\n    dns: [1.1.1.1]\n    healthcheck: {test: one, retries: 3}\n    logging: {driver: x, options: {a: b}}\n",
+        ),
+        (
+            "b.yaml",
+            "services:\n  web:\n    image: b\n    command: three\n    environment: [B=2, C=2]\n    ports: ['80:80', '82:82']\n    volumes: ['./c:/data']\n    dns: [1.1.1.1, 2.2.2.2]\n    healthcheck: {test: [CMD, two]}\n    logging: {driver: y}\n",
+        ),
     ];
-    check_files(&texts, &two(), expect![[r#"
+    check_files(
+        &texts,
+        &two(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -63,16 +72,26 @@ fn maps_merge_lists_append_commands_replace_and_unique_items_are_replaced() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn reset_and_override_act_across_files() {
     let texts = [
-        ("a.yaml", "services:\n  web:\n    image: a\n    ports: ['80:80']\n    environment: {A: 1, B: 1}\n    volumes: ['./a:/a']\n  gone: {image: a}\n"),
-        ("b.yaml", "services:\n  web:\n    ports: !override ['90:90']\n    environment: {A: !reset null}\n    volumes: !reset []\n  gone: !reset null\n"),
+        (
+            "a.yaml",
+            "services:\n  web:\n    image: a\n    ports: ['80:80']\n    environment: {A: 1, B: 1}\n    volumes: ['./a:/a']\n  gone: {image: a}\n",
+        ),
+        (
+            "b.yaml",
+            "services:\n  web:\n    ports: !override ['90:90']\n    environment: {A: !reset null}\n    volumes: !reset []\n  gone: !reset null\n",
+        ),
     ];
-    check_files(&texts, &two(), expect![[r#"
+    check_files(
+        &texts,
+        &two(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -89,16 +108,23 @@ fn reset_and_override_act_across_files() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_error_points_into_the_file_that_has_it() {
     let texts = [
         ("a.yaml", "services:\n  web: {image: a}\n"),
-        ("b.yaml", "services:\n  web:\n    networks: [nowhere]\n    mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}\n"),
+        (
+            "b.yaml",
+            "services:\n  web:\n    networks: [nowhere]\n    mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}\n",
+        ),
     ];
-    check_files(&texts, &two(), expect![[r#"
+    check_files(
+        &texts,
+        &two(),
+        expect![[r#"
         error[E0016]: service `web` uses the undefined network `nowhere`
          --> b.yaml:3:16
           |
@@ -114,5 +140,6 @@ fn an_error_points_into_the_file_that_has_it() {
           |                ^^ one value
         5 |     deploy: {resources: {limits: {memory: 2g}}}
           |                                           -- another value
-    "#]]);
+    "#]],
+    );
 }

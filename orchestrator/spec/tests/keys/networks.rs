@@ -6,7 +6,9 @@ use super::files::check;
 
 #[test]
 fn a_service_without_networks_joins_default() {
-    check("services:\n  web: {image: a}\n", expect![[r#"
+    check(
+        "services:\n  web: {image: a}\n",
+        expect![[r#"
         name: demo
         services:
           web:
@@ -16,7 +18,8 @@ fn a_service_without_networks_joins_default() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -107,7 +110,9 @@ networks:
 
 #[test]
 fn external_networks_keep_their_own_name() {
-    check("services:\n  a: {image: a, networks: [x, y]}\nnetworks:\n  x: {external: true}\n  y: {external: true, name: real}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, networks: [x, y]}\nnetworks:\n  x: {external: true}\n  y: {external: true, name: real}\n",
+        expect![[r#"
         name: demo
         services:
           a:
@@ -122,7 +127,8 @@ fn external_networks_keep_their_own_name() {
           "y":
             name: real
             external: true
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -175,7 +181,9 @@ services:
 
 #[test]
 fn modes_exclude_networks() {
-    check("services:\n  a:\n    image: a\n    network_mode: host\n    networks: [x]\nnetworks: {x: }\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    network_mode: host\n    networks: [x]\nnetworks: {x: }\n",
+        expect![[r#"
         error[E0018]: service `a`: `network_mode` and `networks` exclude each other
          --> compose.yaml:4:5
           |
@@ -183,12 +191,15 @@ fn modes_exclude_networks() {
           |     ^^^^^^^^^^^^ takes a network from elsewhere
         5 |     networks: [x]
           |     -------- and joins networks
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn modes_are_read() {
-    check("services:\n  a: {image: a, network_mode: none}\n  b: {image: a, network_mode: host}\n  c: {image: a, network_mode: 'container:abc'}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, network_mode: none}\n  b: {image: a, network_mode: host}\n  c: {image: a, network_mode: 'container:abc'}\n",
+        expect![[r#"
         name: demo
         services:
           a:
@@ -200,12 +211,15 @@ fn modes_are_read() {
           c:
             image: a
             network_mode: container:abc
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_undefined_network_is_an_error() {
-    check("services:\n  a:\n    image: a\n    networks: [frnt]\nnetworks: {front: }\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    networks: [frnt]\nnetworks: {front: }\n",
+        expect![[r#"
         error[E0016]: service `a` uses the undefined network `frnt`
          --> compose.yaml:4:16
           |
@@ -213,7 +227,8 @@ fn an_undefined_network_is_an_error() {
           |                ^^^^ no network of this name
           |
           = help: did you mean `front`?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -67,7 +67,9 @@ services:
 
 #[test]
 fn a_cleared_command_differs_from_an_absent_one() {
-    check("services:\n  a: {image: a, command: []}\n  b: {image: a, command: ''}\n  c: {image: a}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, command: []}\n  b: {image: a, command: ''}\n  c: {image: a}\n",
+        expect![[r#"
         name: demo
         services:
           a:
@@ -87,18 +89,22 @@ fn a_cleared_command_differs_from_an_absent_one() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_open_quote_in_a_command_is_an_error() {
-    check("services:\n  web:\n    image: a\n    command: echo 'oops\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    command: echo 'oops\n",
+        expect![[r#"
         error[E0009]: `command` cannot be split into words
          --> compose.yaml:4:14
           |
         4 |     command: echo 'oops
           |              ^^^^^^^^^^ a quote is not closed
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -145,7 +151,10 @@ fn env_files_are_folded_in_below_environment() {
         ("a.env", "A='from $file' # comment\nB=file\nC=\"$TAG\\n${A}\"\nexport D=4\n"),
         ("raw.env", "RAW='kept as it is' # too\n"),
     ];
-    check_files(&texts, &hoist_spec::LoadRequest::default(), expect![[r#"
+    check_files(
+        &texts,
+        &hoist_spec::LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -163,30 +172,38 @@ fn env_files_are_folded_in_below_environment() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_missing_env_file_is_an_error_where_it_is_named() {
-    check("services:\n  web:\n    image: a\n    env_file: gone.env\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    env_file: gone.env\n",
+        expect![[r#"
         error[E0012]: cannot read the env file /demo/gone.env: no such file
          --> compose.yaml:4:15
           |
         4 |     env_file: gone.env
           |               ^^^^^^^^ named here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_broken_env_file_is_an_error_inside_it() {
     let texts = [("compose.yaml", "services:\n  web: {image: a, env_file: a.env}\n"), ("a.env", "OK=1\nBAD LINE=2\n")];
-    check_files(&texts, &hoist_spec::LoadRequest::default(), expect![[r#"
+    check_files(
+        &texts,
+        &hoist_spec::LoadRequest::default(),
+        expect![[r#"
         error[E0013]: a variable name cannot contain a space
          --> a.env:2:1
           |
         2 | BAD LINE=2
           | ^^^^^^^^ here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -210,12 +227,15 @@ fn pull_policies_with_times_are_understood() {
                 Missing,
             ),
         ]
-    "#]].assert_debug_eq(&policies);
+    "#]]
+    .assert_debug_eq(&policies);
 }
 
 #[test]
 fn unknown_words_are_refused() {
-    check("services:\n  a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}\n",
+        expect![[r#"
         error[E0009]: `services.a.stop_grace_period`: `soon` is not a duration like 1m30s
          --> compose.yaml:2:60
           |
@@ -227,12 +247,15 @@ fn unknown_words_are_refused() {
           |
         2 |   a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}
           |                                                                       ^^^^^^^ this value
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn two_services_cannot_share_a_container_name() {
-    check("services:\n  a: {image: a, container_name: one}\n  b: {image: a, container_name: one}\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, container_name: one}\n  b: {image: a, container_name: one}\n",
+        expect![[r#"
         error[E0024]: two services have the container name `one`
          --> compose.yaml:3:33
           |
@@ -240,5 +263,6 @@ fn two_services_cannot_share_a_container_name() {
           |                                 --- first used here
         3 |   b: {image: a, container_name: one}
           |                                 ^^^ used again
-    "#]]);
+    "#]],
+    );
 }

@@ -30,7 +30,9 @@ fn naming_a_service_activates_its_profiles() {
 
 #[test]
 fn needing_an_inactive_service_names_its_profile() {
-    check("services:\n  db:\n    image: a\n    profiles: [dev]\n  web:\n    image: a\n    depends_on: [db]\n", expect![[r#"
+    check(
+        "services:\n  db:\n    image: a\n    profiles: [dev]\n  web:\n    image: a\n    depends_on: [db]\n",
+        expect![[r#"
         error[E0016]: service `web` depends on `db`, which no active profile includes
          --> compose.yaml:7:18
           |
@@ -41,5 +43,6 @@ fn needing_an_inactive_service_names_its_profile() {
           |                  ^^ needed here
           |
           = help: activate it with `--profile dev`, or set `required: false`
-    "#]]);
+    "#]],
+    );
 }

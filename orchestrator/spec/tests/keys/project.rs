@@ -27,7 +27,9 @@ fn the_name_comes_from_flag_variable_file_or_folder() {
 
 #[test]
 fn a_bad_name_is_an_error_with_a_good_one() {
-    check("name: My App\nservices:\n  web: {image: a}\n", expect![[r#"
+    check(
+        "name: My App\nservices:\n  web: {image: a}\n",
+        expect![[r#"
         error[E0021]: `My App` cannot be a project name: lower-case letters, digits, `-` and `_`, beginning with a letter or digit
          --> compose.yaml:1:7
           |
@@ -35,12 +37,15 @@ fn a_bad_name_is_an_error_with_a_good_one() {
           |       ^^^^^^ the project's name
           |
           = help: for example `myapp`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_name_is_a_variable_for_the_file() {
-    check("name: shop\nservices:\n  web: {image: 'a:${COMPOSE_PROJECT_NAME}'}\n", expect![[r#"
+    check(
+        "name: shop\nservices:\n  web: {image: 'a:${COMPOSE_PROJECT_NAME}'}\n",
+        expect![[r#"
         name: shop
         services:
           web:
@@ -50,7 +55,8 @@ fn the_name_is_a_variable_for_the_file() {
         networks:
           default:
             name: shop_default
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -66,22 +72,30 @@ fn a_stack_file_is_searched_for_upwards() {
     let source = files(&[("../compose.yml", WEB)]);
     assert!(run(&source, &LoadRequest::default()).is_err(), "paths of the test source are not cleaned");
     let source = files(&[("/docker-compose.yml", WEB)]);
-    let loaded = load(&LoadRequest { project_name: Some("x".into()), ..LoadRequest::default() }, &source, &Env::default());
+    let loaded =
+        load(&LoadRequest { project_name: Some("x".into()), ..LoadRequest::default() }, &source, &Env::default());
     assert_eq!(loaded.unwrap().files, [std::path::PathBuf::from("/docker-compose.yml")]);
 }
 
 #[test]
 fn no_stack_file_says_where_it_was_searched() {
-    check_files(&[("other.yaml", WEB)], &LoadRequest::default(), expect![[r#"
+    check_files(
+        &[("other.yaml", WEB)],
+        &LoadRequest::default(),
+        expect![[r#"
         error[E0022]: no stack file in /demo or a folder above it
          |
          = help: looked for compose.yaml, compose.yml, docker-compose.yml, docker-compose.yaml; name another one with -f
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn two_candidates_are_a_warning() {
-    check_files(&[("compose.yaml", WEB), ("docker-compose.yml", WEB)], &LoadRequest::default(), expect![[r#"
+    check_files(
+        &[("compose.yaml", WEB), ("docker-compose.yml", WEB)],
+        &LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -93,7 +107,8 @@ fn two_candidates_are_a_warning() {
             name: demo_default
 
         warning[W0004]: several stack files in /demo: compose.yaml, docker-compose.yml; compose.yaml is used
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -112,7 +127,10 @@ fn the_shell_wins_over_env_files() {
 #[test]
 fn standard_input_is_a_file_named_by_a_dash() {
     let request = LoadRequest { files: vec!["-".into()], ..LoadRequest::default() };
-    check_files(&[("-", "services:\n  web: {imag: a}\n")], &request, expect![[r#"
+    check_files(
+        &[("-", "services:\n  web: {imag: a}\n")],
+        &request,
+        expect![[r#"
         error[E0006]: unknown attribute `imag` in `services.web`
          --> <stdin>:2:9
           |
@@ -120,7 +138,8 @@ fn standard_input_is_a_file_named_by_a_dash() {
           |         ^^^^ not an attribute of Compose
           |
           = help: did you mean `image`?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -33,12 +33,15 @@ fn every_policy_is_read() {
                 },
             ),
         ]
-    "#]].assert_debug_eq(&policies);
+    "#]]
+    .assert_debug_eq(&policies);
 }
 
 #[test]
 fn an_unquoted_no_gets_a_hint() {
-    check("services:\n  a:\n    image: a\n    restart: false\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    restart: false\n",
+        expect![[r#"
         error[E0007]: `services.a.restart` must be a string
          --> compose.yaml:4:14
           |
@@ -46,16 +49,20 @@ fn an_unquoted_no_gets_a_hint() {
           |              ^^^^^ this is a boolean
           |
           = help: quote it: "false"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_unknown_policy_is_refused() {
-    check("services:\n  a:\n    image: a\n    restart: sometimes\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    restart: sometimes\n",
+        expect![[r#"
         error[E0009]: `services.a.restart`: `sometimes` is not no, always, unless-stopped or on-failure[:count]
          --> compose.yaml:4:14
           |
         4 |     restart: sometimes
           |              ^^^^^^^^^ this value
-    "#]]);
+    "#]],
+    );
 }

@@ -6,7 +6,9 @@ use super::files::check;
 
 #[test]
 fn version_is_obsolete() {
-    check("version: '3.8'\nname: shop\nservices:\n  a: {image: a}\n", expect![[r#"
+    check(
+        "version: '3.8'\nname: shop\nservices:\n  a: {image: a}\n",
+        expect![[r#"
         name: shop
         services:
           a:
@@ -22,12 +24,15 @@ fn version_is_obsolete() {
           |
         1 | version: '3.8'
           | ^^^^^^^ remove it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_unknown_section_is_refused() {
-    check("service:\n  a: {image: a}\nfoo: 1\n", expect![[r#"
+    check(
+        "service:\n  a: {image: a}\nfoo: 1\n",
+        expect![[r#"
         error[E0006]: unknown attribute `service` in the top level
          --> compose.yaml:1:1
           |
@@ -43,5 +48,6 @@ fn an_unknown_section_is_refused() {
           | ^^^ not an attribute of Compose
           |
           = help: attributes of your own begin with `x-`: `x-foo`
-    "#]]);
+    "#]],
+    );
 }

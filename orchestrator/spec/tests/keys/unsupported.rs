@@ -131,13 +131,16 @@ fn each_is_refused_by_name() {
 
 #[test]
 fn the_place_is_shown() {
-    check("services:\n  a:\n    image: a\n    gpus: all\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    gpus: all\n",
+        expect![[r#"
         error[E0020]: `services.a.gpus`: the attribute `gpus` is not supported yet
          --> compose.yaml:4:5
           |
         4 |     gpus: all
           |     ^^^^ hoist cannot act on this, and does not ignore it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -283,7 +286,8 @@ fn each_is_carried_for_printing() {
         models:
           llm:
             model: x
-    "#]].assert_eq(&canonical::to_yaml(&loaded.stack));
+    "#]]
+    .assert_eq(&canonical::to_yaml(&loaded.stack));
     let printed = canonical::to_json(&loaded.stack);
     assert_eq!(canonical::from_json(&printed).unwrap(), loaded.stack);
 }

@@ -111,7 +111,9 @@ volumes:
 
 #[test]
 fn external_volumes_keep_their_name() {
-    check("services:\n  a: {image: a, volumes: ['v:/v', 'w:/w']}\nvolumes:\n  v: {external: true}\n  w: \n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, volumes: ['v:/v', 'w:/w']}\nvolumes:\n  v: {external: true}\n  w: \n",
+        expect![[r#"
         name: demo
         services:
           a:
@@ -136,12 +138,15 @@ fn external_volumes_keep_their_name() {
             external: true
           w:
             name: demo_w
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn external_volumes_say_nothing_else() {
-    check("services:\n  a: {image: a, volumes: ['v:/v']}\nvolumes:\n  v:\n    external: true\n    driver: local\n", expect![[r#"
+    check(
+        "services:\n  a: {image: a, volumes: ['v:/v']}\nvolumes:\n  v:\n    external: true\n    driver: local\n",
+        expect![[r#"
         error[E0018]: `volumes`: `external` and `driver` exclude each other
          --> compose.yaml:6:5
           |
@@ -149,12 +154,15 @@ fn external_volumes_say_nothing_else() {
           |     -------- says that it exists already
         6 |     driver: local
           |     ^^^^^^ says how to make it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_undefined_volume_is_an_error() {
-    check("services:\n  a:\n    image: a\n    volumes:\n      - data:/data\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    volumes:\n      - data:/data\n",
+        expect![[r#"
         error[E0016]: service `a` uses the undefined volume `data`
          --> compose.yaml:5:9
           |
@@ -162,12 +170,15 @@ fn an_undefined_volume_is_an_error() {
           |         ^^^^^^^^^^ no volume of this name
           |
           = help: declare it at the top level: `volumes: {data: }`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn malformed_mounts_are_errors() {
-    check("services:\n  a:\n    image: a\n    tmpfs: /x:color=red\n    volumes:\n      - /a::ro\n      - {type: bind, target: /x}\n      - {type: disk, target: /x}\n", expect![[r#"
+    check(
+        "services:\n  a:\n    image: a\n    tmpfs: /x:color=red\n    volumes:\n      - /a::ro\n      - {type: bind, target: /x}\n      - {type: disk, target: /x}\n",
+        expect![[r#"
         error[E0009]: `/a::ro` is not a volume: there is nothing between two colons
          --> compose.yaml:6:9
           |
@@ -185,5 +196,6 @@ fn malformed_mounts_are_errors() {
           |
         8 |       - {type: disk, target: /x}
           |                ^^^^ this value
-    "#]]);
+    "#]],
+    );
 }
