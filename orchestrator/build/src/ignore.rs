@@ -69,17 +69,6 @@ impl Ignore {
             rule.includes && (rule.cleaned.starts_with(&format!("{folder}/")) || Glob::has_wildcards(&rule.cleaned))
         })
     }
-
-    /// A stable text of the rules, for cache keys.
-    pub(crate) fn fingerprint(&self) -> String {
-        let mut text = String::new();
-        for rule in &self.rules {
-            text.push_str(if rule.includes { "!" } else { "" });
-            text.push_str(&rule.cleaned);
-            text.push('\n');
-        }
-        text
-    }
 }
 
 impl Rule {

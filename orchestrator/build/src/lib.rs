@@ -4,10 +4,12 @@
 //! knows nothing of services, stacks, containers or networks: a RUN step is handed to the caller's [`RunStep`].
 #![forbid(unsafe_code)]
 
+mod build;
 mod context;
 mod diagnostic;
 pub mod dockerfile;
 mod error;
+mod execute;
 pub mod expand;
 mod fs;
 mod glob;
@@ -20,6 +22,7 @@ mod source;
 mod stamps;
 mod step;
 
+pub use build::build;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};
 pub use error::BuildError;
 pub use glob::GlobError;
@@ -27,9 +30,3 @@ pub use host::{BaseError, BaseImages, Built, Host};
 pub use progress::{BuildEvent, Progress, StepNumber};
 pub use request::{BuildRequest, DockerfileSource, NetworkMode, SecretBytes};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};
-
-/// Builds what the request asks for and stores the image under its tags. Dropping the future stops every running step.
-pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
-    let _ = (request, host);
-    todo!("execution follows")
-}

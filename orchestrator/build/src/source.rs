@@ -14,7 +14,7 @@ use crate::ignore::Ignore;
 use crate::stamps::{HashError, Stamps};
 
 #[derive(Debug, thiserror::Error)]
-pub enum PickError {
+pub(crate) enum PickError {
     #[error("{0} is not there")]
     Missing(String),
     #[error("{0} is excluded by the ignore file")]
@@ -197,7 +197,10 @@ pub(crate) fn digest(view: &View, stamps: &Stamps, picked: &[Picked], owners: bo
                 hasher.update(&stat.st_gid.to_le_bytes());
             }
             match entry.node.kind() {
-                Kind::File => hasher.update(&contents.next().expect("one digest for each file")),
+                Kind::File => {
+                    let content = contents.next().expect("one digest for each file");
+                    hasher.update(content.hex().as_bytes());
+                }
                 Kind::Symlink => field(&mut hasher, view.read_link(&entry.node)?.as_bytes()),
                 Kind::Other(_) => hasher.update(&stat.st_rdev.to_le_bytes()),
                 Kind::Folder => {}

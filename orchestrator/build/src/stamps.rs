@@ -18,13 +18,13 @@ use crate::fs::{View, ViewError, content_attributes};
 use crate::source::PickedEntry;
 
 const MAGIC: &[u8] = b"hoist stamps 1\n";
-const RECORD: usize = 7 * 8 + 1 + 32;
+const RECORD: usize = 7 * 8 + 1 + 64;
 /// Builds that a stamp outlives without being asked for.
 const MAX_AGE: u8 = 16;
 const MARGIN_SECONDS: i64 = 2;
 
 #[derive(Debug, thiserror::Error)]
-pub enum HashError {
+pub(crate) enum HashError {
     #[error(transparent)]
     View(#[from] ViewError),
     #[error("reading {path}")]
@@ -44,7 +44,7 @@ struct Stamp {
 struct Known {
     stamp: Stamp,
     age: u8,
-    content: [u8; 32],
+    content: Digest,
 }
 
 #[derive(Debug, Default)]
@@ -83,14 +83,14 @@ impl Stamps {
     }
 
     /// The digest of a file's content and attributes.
-    fn known(&self, stat: &Stat) -> Option<[u8; 32]> {
+    fn known(&self, stat: &Stat) -> Option<Digest> {
         let mut table = self.lock();
         let known = table.known.get_mut(&(stat.st_dev, stat.st_ino))?;
         known.age = 0;
         (known.stamp == stamp(stat)).then_some(known.content)
     }
 
-    fn learn(&self, stat: &Stat, content: [u8; 32]) {
+    fn learn(&self, stat: &Stat, content: Digest) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         if stat.st_ctime.max(stat.st_mtime) + MARGIN_SECONDS > now {
@@ -102,12 +102,12 @@ impl Stamps {
     }
 
     /// Digests of regular files, in the order of `files`; those that have to be read are read on all processors.
-    pub(crate) fn digests(&self, view: &View, files: &[&PickedEntry]) -> Result<Vec<[u8; 32]>, HashError> {
-        let mut digests: Vec<Option<[u8; 32]>> = files.iter().map(|file| self.known(&file.node.stat)).collect();
+    pub(crate) fn digests(&self, view: &View, files: &[&PickedEntry]) -> Result<Vec<Digest>, HashError> {
+        let mut digests: Vec<Option<Digest>> = files.iter().map(|file| self.known(&file.node.stat)).collect();
         let unknown: Vec<usize> = (0..files.len()).filter(|index| digests[*index].is_none()).collect();
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(unknown.len()).max(1);
         let per_worker = unknown.len().div_ceil(workers).max(1);
-        let hashed: Vec<Result<Vec<(usize, [u8; 32])>, HashError>> = std::thread::scope(|scope| {
+        let hashed: Vec<Result<Vec<(usize, Digest)>, HashError>> = std::thread::scope(|scope| {
             let hash_all = |part: &[usize]| {
                 part.iter().map(|index| Ok((*index, self.hash(view, files[*index])?))).collect::<Result<Vec<_>, _>>()
             };
@@ -125,7 +125,7 @@ impl Stamps {
         Ok(digests.into_iter().map(|digest| digest.expect("every file is known or was hashed")).collect())
     }
 
-    fn hash(&self, view: &View, entry: &PickedEntry) -> Result<[u8; 32], HashError> {
+    fn hash(&self, view: &View, entry: &PickedEntry) -> Result<Digest, HashError> {
         let read = |source| HashError::Read { path: entry.node.path.clone(), source };
         let mut file = view.open_file(&entry.node)?;
         let before = rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?;
@@ -148,11 +148,7 @@ impl Stamps {
         if stamp(&before) != stamp(&after) || !same_file(&before, &entry.node.stat) {
             return Err(HashError::Changed(entry.node.path.clone()));
         }
-        let mut content = [0; 32];
-        for (byte, pair) in content.iter_mut().zip(hasher.finish().hex().as_bytes().chunks(2)) {
-            let text = std::str::from_utf8(pair).unwrap_or("00");
-            *byte = u8::from_str_radix(text, 16).unwrap_or(0);
-        }
+        let content = hasher.finish();
         self.learn(&after, content);
         Ok(content)
     }
@@ -188,7 +184,7 @@ fn encode(known: &HashMap<(u64, u64), Known>) -> Vec<u8> {
             bytes.extend_from_slice(&part.1.to_le_bytes());
         }
         bytes.push(entry.age + 1);
-        bytes.extend_from_slice(&entry.content);
+        bytes.extend_from_slice(entry.content.hex().as_bytes());
     }
     let seal = Digest::of(&bytes).hex();
     bytes.extend_from_slice(&seal.as_bytes()[..32]);
@@ -207,7 +203,7 @@ fn decode(bytes: &[u8]) -> Option<HashMap<(u64, u64), Known>> {
         let unsigned = |index| word(index).map(u64::from_le_bytes);
         let signed = |index| word(index).map(i64::from_le_bytes);
         let stamp = Stamp { size: unsigned(2)?, modified: (signed(3)?, signed(4)?), changed: (signed(5)?, signed(6)?) };
-        let content = record[57..].try_into().ok()?;
+        let content = Digest::from_hex(std::str::from_utf8(&record[57..]).ok()?)?;
         known.insert((unsigned(0)?, unsigned(1)?), Known { stamp, age: record[56], content });
     }
     Some(known)
@@ -220,11 +216,11 @@ mod tests {
     #[test]
     fn stamps_survive_the_disk_and_damage_is_noticed() {
         let stamp = Stamp { size: 5, modified: (1, 2), changed: (-3, 4) };
-        let known = HashMap::from([((7, 8), Known { stamp, age: 0, content: [9; 32] })]);
+        let known = HashMap::from([((7, 8), Known { stamp, age: 0, content: Digest::of(b"x") })]);
         let mut bytes = encode(&known);
         let read = decode(&bytes).unwrap();
         assert_eq!(read[&(7, 8)].stamp, stamp);
-        assert_eq!(read[&(7, 8)].content, [9; 32]);
+        assert_eq!(read[&(7, 8)].content, Digest::of(b"x"));
         bytes[20] ^= 1;
         assert!(decode(&bytes).is_none());
         assert!(decode(b"").is_none());

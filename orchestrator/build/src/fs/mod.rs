@@ -15,5 +15,5 @@ mod writer;
 
 pub(crate) use attributes::{content_attributes, overlay_attribute};
 pub(crate) use users::{Owner, UserError, find_owner};
-pub(crate) use view::{Kind, Node, View, ViewError, Walk};
-pub(crate) use writer::{Metadata, WriteError, Writer};
+pub(crate) use view::{Kind, Node, View, ViewError};
+pub(crate) use writer::{Metadata, WriteError, Writer, copy_content, metadata_of};

@@ -15,7 +15,7 @@ pub(crate) struct Owner {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum UserError {
+pub(crate) enum UserError {
     #[error("no user {0} in the image's /etc/passwd")]
     NoUser(String),
     #[error("no group {0} in the image's /etc/group")]

@@ -17,7 +17,7 @@ use super::attributes::is_opaque;
 const MAX_LINKS: usize = 40;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ViewError {
+pub(crate) enum ViewError {
     #[error("opening layer {path}")]
     Open { path: PathBuf, source: io::Error },
     #[error("reading /{path}")]

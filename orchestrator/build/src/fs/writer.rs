@@ -1,6 +1,6 @@
 //! Writes a new layer's folder (the upper one) as seen together with the layers below it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ use super::view::{Kind, Node, View, ViewError};
 const UPPER: usize = 0;
 
 #[derive(Debug, thiserror::Error)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     #[error(transparent)]
     View(#[from] ViewError),
     #[error("{attempt} /{path}")]
@@ -49,6 +49,8 @@ pub(crate) struct Writer {
     times: BTreeMap<PathBuf, (i64, i64)>,
     /// The folder that was asked for last: most files follow a sibling.
     last: Option<Node>,
+    /// Folders of lower layers whose place is about to be taken.
+    hidden: BTreeSet<PathBuf>,
 }
 
 impl Writer {
@@ -59,7 +61,7 @@ impl Writer {
         let view = View::of_layers(&layers)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(failed("opening", Path::new("")))?;
-        let mut writer = Self { view, upper: root, times: BTreeMap::new(), last: None };
+        let mut writer = Self { view, upper: root, times: BTreeMap::new(), last: None, hidden: BTreeSet::new() };
         if !lowers.is_empty() {
             writer.inherit_root(lowers)?;
         }
@@ -213,6 +215,15 @@ impl Writer {
         rustix::fs::linkat(&source, source_name, &folder, name, AtFlags::empty()).map_err(failed("linking", &path))
     }
 
+    /// Takes away what this layer has of a folder, for something that is none and that will hide the rest of it.
+    pub(crate) fn hide_folder(&mut self, parent: &Node, name: &OsStr) -> Result<(), WriteError> {
+        let path = parent.path.join(name);
+        self.copy_up(&path)?;
+        self.remove_own(&path)?;
+        self.hidden.insert(path);
+        Ok(())
+    }
+
     /// Takes away whatever this layer itself has at a path: what comes in its place hides the rest.
     pub(crate) fn remove_own(&mut self, path: &Path) -> Result<(), WriteError> {
         self.last = None;
@@ -235,7 +246,9 @@ impl Writer {
         let path = parent.path.join(name);
         let folder = self.upper_folder(parent)?;
         match self.view.child(parent, name)? {
-            Some(node) if node.is_folder() => return Err(WriteError::FolderInTheWay(node.path)),
+            Some(node) if node.is_folder() && !self.hidden.remove(&path) => {
+                return Err(WriteError::FolderInTheWay(node.path));
+            }
             Some(node) if node.layers[0] == UPPER => {
                 rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(failed("replacing", &path))?;
             }
@@ -407,7 +420,7 @@ pub(super) fn nanoseconds(value: u64) -> i64 {
 
 fn times((seconds, nanoseconds): (i64, i64)) -> Timestamps {
     Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT.into() },
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds },
     }
 }

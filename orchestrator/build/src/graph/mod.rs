@@ -18,7 +18,7 @@ use crate::diagnostic::Span;
 
 pub(crate) use lower::{Lowered, lower};
 pub(crate) use stages::Selection;
-pub(crate) use step::{CopyItem, CopyStep, Mkdir, Op, RunMountSource, RunMountStep, RunStepOp, SecretUse};
+pub(crate) use step::{CopyItem, CopyStep, Mkdir, Op, RunMountSource, RunStepOp};
 
 /// Index into [`Graph::steps`].
 pub(crate) type StepId = usize;

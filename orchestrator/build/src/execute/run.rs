@@ -1,0 +1,318 @@
+//! RUN: turns a step into a [`RunRequest`], runs it, and cleans the layer of what only the run needed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hoist_image::{Digest, Scratch};
+use rustix::fs::FlockOperation;
+
+use super::prepare::Prepared;
+use super::report::Running;
+use super::{Inputs, Work, blocking, chain, copy, failed, stubs};
+use crate::dockerfile::{FileOwner, Sharing};
+use crate::error::BuildError;
+use crate::fs::{Kind, View, Writer};
+use crate::graph::{RunMountSource, RunStepOp, StepId, Tree};
+use crate::source::Picked;
+use crate::step::{RunFile, RunMount, RunMountKind, RunRequest};
+use crate::{Diagnostic, SecretBytes};
+
+/// Numbers the runs of this process.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+/// Mounts of a run, and what must live until it ends.
+#[derive(Debug, Default)]
+struct Mounts {
+    mounts: Vec<RunMount>,
+    scratches: Vec<Scratch>,
+    locks: Vec<File>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one part of a step, used once")]
+pub(super) async fn run(
+    work: &Arc<Work>,
+    id: StepId,
+    run: &RunStepOp,
+    key: Digest,
+    inputs: &Inputs,
+    prepared: Prepared,
+    scratch: &Scratch,
+    running: &Running,
+) -> Result<(), BuildError> {
+    let step = &work.graph.steps[id];
+    let (upper, lowers) = (scratch.upper().to_owned(), inputs.parent.lowers.clone());
+    let mounts = {
+        let (inputs, upper, lowers) = (inputs.clone(), upper.clone(), lowers.clone());
+        blocking(work, move |work| {
+            let step = &work.graph.steps[id];
+            // The upper folder is the container's root: it looks like the root below it.
+            Writer::new(&upper, &lowers).and_then(Writer::finish).map_err(|error| failed(work, step, error))?;
+            mounts(work, id, &inputs, prepared.mounts)
+        })
+        .await?
+    };
+    let (files, secret_env) = secrets(work, id, run)?;
+    let mut env = run.env.clone();
+    env.extend(run.proxies.iter().cloned());
+    env.extend(secret_env);
+    let run_number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let request = RunRequest {
+        id: Digest::of(format!("{key} {} {run_number}", std::process::id()).as_bytes()).hex(),
+        lowers: lowers.clone(),
+        upper: upper.clone(),
+        work: scratch.work().to_owned(),
+        argv: run.argv.clone(),
+        env,
+        cwd: run.cwd.clone(),
+        user: run.user.clone(),
+        mounts: mounts.mounts.clone(),
+        files,
+        network: run.network.clone(),
+        extra_hosts: work.request.extra_hosts.clone(),
+        shm_size: work.request.shm_size,
+        output: running.output(),
+    };
+    let targets = request.mounts.iter().map(|mount| mount.target.clone());
+    let targets: Vec<String> = targets.chain(request.files.iter().map(|file| file.path.clone())).collect();
+    let ended = work.host.run.run(request).await;
+    drop(mounts);
+    match ended {
+        Ok(0) => {}
+        Ok(exit_code) => return Err(exited(work, id, exit_code, running)),
+        Err(error) => {
+            let message = format!("the step cannot be run: {}", chain(error.as_ref()));
+            let diagnostic = Box::new(Diagnostic::error(step.span, message));
+            return Err(BuildError::Step { file: Arc::clone(&work.file), diagnostic, source: Some(error) });
+        }
+    }
+    blocking(work, move |work| {
+        stubs::clean(&upper, &lowers, &targets).map_err(|error| failed(work, &work.graph.steps[id], error))
+    })
+    .await
+}
+
+fn exited(work: &Work, id: StepId, exit_code: i32, running: &Running) -> BuildError {
+    let step = &work.graph.steps[id];
+    let mut diagnostic = Diagnostic::error(step.span, format!("RUN failed with exit code {exit_code}"));
+    diagnostic = match exit_code {
+        126 => diagnostic.label("the program cannot be executed"),
+        127 => diagnostic.label("a program was not found"),
+        137 => diagnostic.label("it was killed (out of memory?)"),
+        _ => diagnostic,
+    };
+    BuildError::RunFailed {
+        file: Arc::clone(&work.file),
+        diagnostic: Box::new(diagnostic),
+        exit_code,
+        tail: running.tail(),
+    }
+}
+
+/// Files and variables of the step's secrets.
+fn secrets(work: &Work, id: StepId, run: &RunStepOp) -> Result<(Vec<RunFile>, Vec<String>), BuildError> {
+    let mut files = run.files.clone();
+    let mut env = Vec::new();
+    for secret in &run.secrets {
+        let Some(content) = work.request.secrets.get(&secret.id) else {
+            if secret.required {
+                let step = &work.graph.steps[id];
+                let message = format!("secret {} is required and was not given", secret.id);
+                let diagnostic = Box::new(Diagnostic::error(step.span, message));
+                return Err(BuildError::Step { file: Arc::clone(&work.file), diagnostic, source: None });
+            }
+            continue;
+        };
+        if let Some(name) = &secret.env {
+            env.push(format!("{name}={}", String::from_utf8_lossy(&content.0)));
+        }
+        if let Some(path) = &secret.target {
+            let FileOwner { uid, gid, mode } = secret.owner;
+            files.push(RunFile { path: path.clone(), content: SecretBytes(content.0.clone()), uid, gid, mode });
+        }
+    }
+    Ok((files, env))
+}
+
+fn mounts(work: &Work, id: StepId, inputs: &Inputs, context: Vec<Vec<Picked>>) -> Result<Mounts, BuildError> {
+    let step = &work.graph.steps[id];
+    let crate::graph::Op::Run(run) = &step.op else { return Ok(Mounts::default()) };
+    let mut context = context.into_iter();
+    let mut found = Mounts::default();
+    for mount in &run.mounts {
+        let kind = match &mount.source {
+            RunMountSource::Context { writable, .. } => {
+                let picked = context.next().unwrap_or_default();
+                context_mount(work, id, picked, *writable, &mut found)?
+            }
+            RunMountSource::Tree { tree, path, writable } => {
+                tree_mount(work, id, inputs, tree, path, *writable, &mut found)?
+            }
+            RunMountSource::Cache { id: cache, base, sharing, read_only, owner } => {
+                let base = base.as_ref().map(|(tree, path)| (&**inputs.tree(tree), path.as_str()));
+                let (folder, lock) =
+                    cache_folder(work, cache, base, *sharing, *owner).map_err(|error| failed(work, step, error))?;
+                found.locks.push(lock);
+                RunMountKind::Bind { source: folder, read_only: *read_only }
+            }
+            RunMountSource::Tmpfs { size } => RunMountKind::Tmpfs { size: *size },
+        };
+        found.mounts.push(RunMount { target: mount.target.clone(), kind });
+    }
+    Ok(found)
+}
+
+/// A copy of the picked part of the context: what the ignore file hides is not in it, and writes do not reach the user.
+fn context_mount(
+    work: &Work,
+    id: StepId,
+    picked: Vec<Picked>,
+    writable: bool,
+    found: &mut Mounts,
+) -> Result<RunMountKind, BuildError> {
+    let step = &work.graph.steps[id];
+    let scratch = work.host.store.begin_layer().map_err(BuildError::Store)?;
+    let file_name = picked.iter().find(|source| !source.is_folder()).map(|source| source.name.clone());
+    let sources: Vec<copy::Ready> = picked.into_iter().map(copy::Ready::Picked).collect();
+    copy_plain(&work.context.view, &sources, false, scratch.upper()).map_err(|error| failed(work, step, error))?;
+    let source = match file_name {
+        Some(name) => scratch.upper().join(name),
+        None => scratch.upper().to_owned(),
+    };
+    found.scratches.push(scratch);
+    Ok(RunMountKind::Bind { source, read_only: !writable })
+}
+
+fn copy_plain(view: &View, sources: &[copy::Ready], keep_owners: bool, upper: &Path) -> Result<(), copy::CopyError> {
+    let target = copy::Target {
+        destination: Path::new("/"),
+        into_folder: true,
+        chown: None,
+        chmod: None,
+        unpack: false,
+        keep_owners,
+    };
+    copy::copy(view, sources, &target, &[], upper)
+}
+
+/// A part of another tree, resolved inside of it, so that no symlink of an image leads to the host.
+fn tree_mount(
+    work: &Work,
+    id: StepId,
+    inputs: &Inputs,
+    tree: &Tree,
+    path: &str,
+    writable: bool,
+    found: &mut Mounts,
+) -> Result<RunMountKind, BuildError> {
+    let step = &work.graph.steps[id];
+    let view = View::of_layers(&inputs.tree(tree).lowers).map_err(|error| failed(work, step, error))?;
+    let walk = view.walk(Path::new(path), true).map_err(|error| failed(work, step, error))?;
+    let node = match walk.found {
+        Some(node) if matches!(node.kind(), Kind::Folder | Kind::File) => node,
+        _ => {
+            let message = format!("{path} is not in what the mount is from");
+            let diagnostic = Box::new(Diagnostic::error(step.span, message));
+            return Err(BuildError::Step { file: Arc::clone(&work.file), diagnostic, source: None });
+        }
+    };
+    let lowers = view.host_paths(&node);
+    if !node.is_folder() {
+        if writable {
+            let message = format!("{path} is a file, and a writable mount needs a folder");
+            let diagnostic = Box::new(Diagnostic::error(step.span, message));
+            return Err(BuildError::Step { file: Arc::clone(&work.file), diagnostic, source: None });
+        }
+        return Ok(RunMountKind::Bind { source: lowers[0].clone(), read_only: true });
+    }
+    if !writable {
+        return Ok(match <[PathBuf; 1]>::try_from(lowers) {
+            Ok([source]) => RunMountKind::Bind { source, read_only: true },
+            Err(lowers) => RunMountKind::Overlay { lowers, scratch: None },
+        });
+    }
+    let scratch = work.host.store.begin_layer().map_err(BuildError::Store)?;
+    let pair = (scratch.upper().to_owned(), scratch.work().to_owned());
+    found.scratches.push(scratch);
+    Ok(RunMountKind::Overlay { lowers, scratch: Some(pair) })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CacheError {
+    #[error("preparing the cache {path}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("filling the cache")]
+    Fill(#[from] copy::CopyError),
+    #[error("filling the cache")]
+    View(#[from] crate::fs::ViewError),
+    #[error("filling the cache")]
+    Pick(#[from] crate::source::PickError),
+}
+
+/// The folder of a cache mount and the lock that says how it is shared. Its name is a digest: an id cannot lead anywhere.
+fn cache_folder(
+    work: &Work,
+    id: &str,
+    base: Option<(&super::TreeState, &str)>,
+    sharing: Sharing,
+    owner: FileOwner,
+) -> Result<(PathBuf, File), CacheError> {
+    let caches = work.host.state_dir.join("caches");
+    let error = |path: &Path, source| CacheError::Io { path: path.to_owned(), source };
+    std::fs::create_dir_all(&caches).map_err(|source| error(&caches, source))?;
+    let name = Digest::of(id.as_bytes()).hex();
+    let mut number = 0;
+    loop {
+        let folder = caches.join(format!("{name}.{number}"));
+        let lock_path = caches.join(format!("{name}.{number}.lock"));
+        let lock = File::options().create(true).append(true).open(&lock_path).map_err(|s| error(&lock_path, s))?;
+        let operation = match sharing {
+            Sharing::Shared => FlockOperation::LockShared,
+            Sharing::Locked => FlockOperation::LockExclusive,
+            Sharing::Private => FlockOperation::NonBlockingLockExclusive,
+        };
+        match rustix::fs::flock(&lock, operation) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                number += 1;
+                continue;
+            }
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => return Err(error(&lock_path, errno.into())),
+        }
+        if !folder.exists() {
+            new_cache(work, &folder, base, owner)?;
+        }
+        return Ok((folder, lock));
+    }
+}
+
+/// Filled beside its place and moved there whole.
+fn new_cache(
+    work: &Work,
+    folder: &Path,
+    base: Option<(&super::TreeState, &str)>,
+    owner: FileOwner,
+) -> Result<(), CacheError> {
+    let error = |source| CacheError::Io { path: folder.to_owned(), source };
+    let fresh = folder.with_extension(format!("new-{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
+    std::fs::create_dir(&fresh).map_err(error)?;
+    if let Some((tree, path)) = base {
+        let view = View::of_layers(&tree.lowers)?;
+        let nothing = crate::ignore::Ignore::default();
+        let picker = crate::source::Picker { view: &view, ignore: &nothing, exclude: &nothing };
+        let sources: Vec<copy::Ready> = picker.pick(path)?.into_iter().map(copy::Ready::Picked).collect();
+        copy_plain(&view, &sources, true, &fresh)?;
+    }
+    let fd = File::open(&fresh).map_err(error)?;
+    rustix::fs::fchown(&fd, Some(rustix::fs::Uid::from_raw(owner.uid)), Some(rustix::fs::Gid::from_raw(owner.gid)))
+        .map_err(|errno| error(errno.into()))?;
+    rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(owner.mode)).map_err(|errno| error(errno.into()))?;
+    match std::fs::rename(&fresh, folder) {
+        // A shared cache may have been made by another step in the meantime.
+        Err(_) if folder.exists() => std::fs::remove_dir_all(&fresh).map_err(error),
+        done => done.map_err(error),
+    }
+    .inspect(|()| tracing::debug!(cache = %folder.display(), root = %work.host.state_dir.display(), "cache made"))
+}
