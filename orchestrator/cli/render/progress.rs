@@ -53,6 +53,7 @@ struct Line<'a> {
     parent: Option<&'a str>,
     text: &'a str,
     status: Status,
+    /// Only in JSON: for people the end of the command says what failed.
     details: &'a str,
     bytes: Option<(u64, u64)>,
 }
@@ -121,8 +122,8 @@ impl Progress {
 
     fn step(&mut self, label: &str, state: &StepState) {
         let (text, status, details) = match state {
-            StepState::Started { action } => (words(action).0, Status::Working, ""),
-            StepState::Done { action } => (words(action).1, Status::Done, ""),
+            StepState::Started { action } => (action.as_str(), Status::Working, ""),
+            StepState::Done { action } => (action.as_str(), Status::Done, ""),
             StepState::Failed { error, .. } => ("Error", Status::Error, error.as_str()),
             StepState::Skipped { .. } => ("Skipped", Status::Warning, ""),
         };
@@ -134,8 +135,7 @@ impl Progress {
             Form::Quiet => {}
             Form::Plain if line.bytes.is_some() => {}
             Form::Plain => {
-                let details = if line.details.is_empty() { String::new() } else { format!("  {}", line.details) };
-                self.ui.talk(&format!(" {}  {}{details}", line.id, line.text));
+                self.ui.talk(&format!(" {}  {}", line.id, line.text));
             }
             Form::Json => self.ui.talk(&json(line).to_string()),
             Form::Tty(screen) => screen.line(line),
@@ -178,27 +178,6 @@ fn pull_status(text: &str) -> Status {
     if done.iter().any(|word| text.contains(word)) { Status::Done } else { Status::Working }
 }
 
-/// An action while it is done and when it is done. Anything else is shown as it is.
-fn words(action: &str) -> (&str, &str) {
-    match action {
-        "Create" => ("Creating", "Created"),
-        "Recreate" => ("Recreating", "Recreated"),
-        "Start" => ("Starting", "Started"),
-        "Restart" => ("Restarting", "Restarted"),
-        "Stop" => ("Stopping", "Stopped"),
-        "Kill" => ("Killing", "Killed"),
-        "Remove" => ("Removing", "Removed"),
-        "Pause" => ("Pausing", "Paused"),
-        "Unpause" => ("Unpausing", "Unpaused"),
-        "Pull" => ("Pulling", "Pulled"),
-        "Build" => ("Building", "Built"),
-        "Rename" => ("Renaming", "Renamed"),
-        "Connect" => ("Connecting", "Connected"),
-        "Disconnect" => ("Disconnecting", "Disconnected"),
-        other => (other, other),
-    }
-}
-
 /// The redrawn lines: one for each container, network, volume and image, and one for each layer that is on its way.
 struct Screen {
     ui: Ui,
@@ -232,10 +211,9 @@ impl Screen {
             self.lines.insert(key.clone(), Row { bar, since: Instant::now() });
         }
         let Some(row) = self.lines.get(&key) else { return };
-        let details = if line.details.is_empty() { String::new() } else { format!("  {}", line.details) };
         let bytes =
             line.bytes.map_or_else(String::new, |(now, all)| format!("  {}/{}", units::size(now), units::size(all)));
-        row.bar.set_message(format!("{indent}{}  {}{bytes}{details}", line.id, self.status_text(line)));
+        row.bar.set_message(format!("{indent}{}  {}{bytes}", line.id, self.status_text(line)));
         let mark = match line.status {
             Status::Working => return,
             Status::Done => ("✔", AnsiColor::Green),
@@ -246,7 +224,7 @@ impl Screen {
         let took = format!("{:.1}s", row.since.elapsed().as_secs_f64());
         row.bar
             .set_style(ProgressStyle::default_bar().template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
-        row.bar.set_message(format!(" {mark_text} {indent}{}  {}{details}  {took}", line.id, self.status_text(line)));
+        row.bar.set_message(format!(" {mark_text} {indent}{}  {}  {took}", line.id, self.status_text(line)));
         row.bar.disable_steady_tick();
         row.bar.tick();
     }
