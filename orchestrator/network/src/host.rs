@@ -152,7 +152,9 @@ impl Host {
         set_only_address(&connection, &name, address)?;
         // A link-local IPv6 address would lead from containers to the host's services past the IPv4 rules.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
-        connection.batch(vec![route::set_up(&name)]).and_then(all).map_err(failed)
+        connection.batch(vec![route::set_up(&name)]).and_then(all).map_err(failed)?;
+        // A bridge that somebody deleted under us is made again behind rules that stand.
+        if self.firewall.covers(&network.id) { allow_published_loopback(&name) } else { Ok(()) }
     }
 
     /// Deletes the bridge; no error when it is gone already.
@@ -292,7 +294,7 @@ impl Host {
         // Only now: the rules that keep others from what this opens are in place.
         enable_forwarding()?;
         for network in &state.networks {
-            write_sysctl(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", network.bridge()), "1")?;
+            allow_published_loopback(&network.bridge())?;
         }
         Ok(())
     }
@@ -389,6 +391,15 @@ fn enable_forwarding() -> Result<(), NetworkError> {
     write_sysctl(PATH, "1")?;
     tracing::info!("turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1) for container networks");
     Ok(())
+}
+
+/// Lets ports be published on 127.0.0.1. A bridge that does not exist gets it when it is made.
+fn allow_published_loopback(bridge: &str) -> Result<(), NetworkError> {
+    let path = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
+    match write_sysctl(&path, "1") {
+        Err(NetworkError::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }
 
 fn write_sysctl(path: &str, value: &str) -> Result<(), NetworkError> {

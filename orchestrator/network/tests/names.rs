@@ -154,6 +154,19 @@ fn names_resolve_on_port_53_although_a_resolver_of_the_host_holds_it() {
 }
 
 #[test]
+fn names_resolve_behind_an_input_policy_drop() {
+    let Some(world) = enter("names_resolve_behind_an_input_policy_drop") else { return };
+    let net = network(1);
+    world::nft(&["add table ip filter; add chain ip filter INPUT { type filter hook input priority 0; policy drop; }"]);
+    let server = start(&world, std::slice::from_ref(&net), Path::new("/nonexistent"));
+    let a = world.container(&net, 2);
+    server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
+    let answer = inside(&a.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
+    assert_eq!(addresses(&answer), [a.address]);
+    assert_eq!(world.host.foreign_accepts()[0].chain, "INPUT");
+}
+
+#[test]
 fn a_swapped_table_is_right_for_the_next_query() {
     let Some(world) = enter("a_swapped_table_is_right_for_the_next_query") else { return };
     let net = network(1);

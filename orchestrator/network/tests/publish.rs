@@ -44,6 +44,51 @@ fn udp_is_published_too() {
 }
 
 #[test]
+fn udp_flow_that_never_pauses_follows_the_port() {
+    let Some(world) = enter("udp_flow_that_never_pauses_follows_the_port") else { return };
+    let net = network(1);
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    let neighbour = world.neighbour();
+    let (old, new) = (world.container(&net, 2), world.container(&net, 3));
+    serve_udp(&old.netns, 514, "old");
+    serve_udp(&new.netns, 514, "new");
+    let port = |target: &world::Container| {
+        let port = publish(None, 5514, &[(target.address, 514)]);
+        vec![hoist_network::Published { protocol: Protocol::Udp, ..port }]
+    };
+    let sender = inside(&neighbour, || world::udp_to(HOST_ON_LAN, 5514)).unwrap();
+    assert!(world::exchange(&sender).is_err(), "begun before the port was published");
+    world.firewall(std::slice::from_ref(&net), port(&old));
+    assert_eq!(world::exchange(&sender).unwrap(), "old hello");
+    world.firewall(std::slice::from_ref(&net), port(&new));
+    assert_eq!(world::exchange(&sender).unwrap(), "new hello");
+}
+
+#[test]
+fn udp_replicas_take_turns() {
+    let Some(world) = enter("udp_replicas_take_turns") else { return };
+    let net = network(1);
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    let replicas = [world.container(&net, 2), world.container(&net, 3)];
+    serve_udp(&replicas[0].netns, 514, "a");
+    serve_udp(&replicas[1].netns, 514, "b");
+    let targets = replicas.each_ref().map(|replica| (replica.address, 514));
+    let port = publish(None, 5514, &targets);
+    world.firewall(std::slice::from_ref(&net), vec![hoist_network::Published { protocol: Protocol::Udp, ..port }]);
+    let mut answers = [ask_udp(LOCALHOST, 5514).unwrap(), ask_udp(LOCALHOST, 5514).unwrap()];
+    answers.sort();
+    assert_eq!(answers, ["a hello", "b hello"]);
+}
+
+#[test]
+fn port_without_targets_refuses_at_once() {
+    let Some(world) = enter("port_without_targets_refuses_at_once") else { return };
+    let net = network(1);
+    world.raise(std::slice::from_ref(&net), vec![publish(None, 8080, &[])]);
+    assert_eq!(ask(LOCALHOST, 8080).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn replicas_take_turns() {
     let Some(world) = enter("replicas_take_turns") else { return };
     let net = network(1);

@@ -176,6 +176,56 @@ fn creating_a_network_again_changes_nothing() {
 }
 
 #[test]
+fn bridge_deleted_under_us_is_made_again() {
+    let Some(world) = enter("bridge_deleted_under_us_is_made_again") else { return };
+    let net = network(1);
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    command("ip", &["link", "delete", &net.bridge()]);
+    world.host.create_network(&net).unwrap();
+    let a = world.container(&net, 2);
+    serve(&a.netns, 80, "a");
+    world.firewall(std::slice::from_ref(&net), vec![publish(None, 8080, &[(a.address, 80)])]);
+    assert!(ask(Ipv4Addr::LOCALHOST, 8080).is_ok());
+}
+
+#[test]
+fn table_of_another_make_is_made_anew() {
+    let Some(world) = enter("table_of_another_make_is_made_anew") else { return };
+    let net = network(1);
+    nft(&["add table inet hoist; add set inet hoist bridges { type mark; }; \
+           add chain inet hoist raw { type filter hook input priority 7; }"]);
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    assert!(nft(&["list", "set", "inet", "hoist", "bridges"]).contains(&net.bridge()));
+}
+
+#[test]
+fn next_life_of_the_engine_takes_the_table_over() {
+    let Some(world) = enter("next_life_of_the_engine_takes_the_table_over") else { return };
+    let net = network(1);
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    let a = world.container(&net, 2);
+    serve(&a.netns, 80, "a");
+    let ports = vec![publish(None, 8080, &[(a.address, 80)])];
+    world.firewall(std::slice::from_ref(&net), ports.clone());
+    let before = nft(&["list", "ruleset"]);
+    let next = world::World { host: hoist_network::Host::open(Default::default()).unwrap() };
+    drop(world);
+    next.raise(std::slice::from_ref(&net), ports);
+    assert_eq!(nft(&["list", "ruleset"]), before);
+    assert!(ask(Ipv4Addr::LOCALHOST, 8080).is_ok());
+    next.host.set_firewall(&FirewallState::default()).unwrap();
+    assert_eq!(nft(&["list", "ruleset"]), "");
+}
+
+#[test]
+fn host_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<hoist_network::Host>();
+    shared::<hoist_network::FlushWatch>();
+    shared::<hoist_network::dns::Server>();
+}
+
+#[test]
 fn sweep_takes_strangers_and_spares_the_known() {
     let Some(world) = enter("sweep_takes_strangers_and_spares_the_known") else { return };
     let nets = [network(1), network(2)];

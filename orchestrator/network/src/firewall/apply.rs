@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Channel, Refusal};
+use super::conntrack;
 use super::foreign::{self, ForeignAccept};
 use super::nft;
 use super::rules::Ruleset;
@@ -74,7 +75,11 @@ impl Firewall {
         let changed = change.is_some_and(|change| change.is_empty() || self.send(&mut state, &change).is_ok());
         if !changed {
             let stale = applied.as_ref().map_or_else(Vec::new, |(_, old)| stale_chains(old, &new));
-            self.send(&mut state, &transaction::replace(&new, &stale))?;
+            self.replace(&mut state, &new, &stale)?;
+        }
+        let published = applied.as_ref().map_or(&[][..], |(old, _)| old.published.as_slice());
+        if let Err(error) = conntrack::forget(&conntrack::changed_ports(published, &wanted.published)) {
+            tracing::warn!(%error, "cannot forget UDP flows of ports that lead elsewhere now");
         }
         if networks_differ {
             self.accept_in_foreign_tables(&mut state, wanted)?;
@@ -87,7 +92,7 @@ impl Firewall {
     pub(crate) fn reassert(&self) -> Result<(), FirewallError> {
         let mut state = self.lock();
         let Some((wanted, rules)) = state.applied.clone() else { return Ok(()) };
-        self.send(&mut state, &transaction::replace(&rules, &[]))?;
+        self.replace(&mut state, &rules, &[])?;
         self.accept_in_foreign_tables(&mut state, &wanted)
     }
 
@@ -101,6 +106,18 @@ impl Firewall {
 
     pub(crate) fn reserves(&self, ip: Option<Ipv4Addr>, port: u16, protocol: Protocol) -> bool {
         self.lock().reservations.holds(ip, port, protocol)
+    }
+
+    fn replace(&self, state: &mut State, new: &Ruleset, stale: &[&str]) -> Result<(), FirewallError> {
+        // A stale chain may have gone with a flush.
+        let mut result = self.send(state, &transaction::replace(new, stale));
+        if result.is_err() && !stale.is_empty() {
+            result = self.send(state, &transaction::replace(new, &[]));
+        }
+        result.or_else(|error| {
+            tracing::warn!(%error, "the firewall table is of another make, so it is made anew, without its user chain");
+            self.send(state, &[transaction::remove(), transaction::replace(new, &[])].concat())
+        })
     }
 
     fn clear(&self, state: &mut State) -> Result<(), FirewallError> {
@@ -150,6 +167,12 @@ impl Firewall {
             }
         };
         Ok(state.channel.insert(channel))
+    }
+
+    /// Whether the rules of this network are in place.
+    pub(crate) fn covers(&self, network: &str) -> bool {
+        let state = self.lock();
+        state.applied.as_ref().is_some_and(|(applied, _)| applied.networks.iter().any(|spec| spec.id == network))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

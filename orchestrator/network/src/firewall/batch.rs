@@ -6,6 +6,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt;
 
+use super::attributes::{Attributes, Message, attribute, messages};
 use super::expressions::{self, ADDRESS_TYPE_NUMBER, PORT_TYPE_NUMBER};
 use super::rules::{Chain, Data, Field, Kind, Point, Rule, Set, Target, Value};
 use super::transaction::{Elements, Operation};
@@ -32,6 +33,8 @@ impl std::fmt::Debug for Channel {
 }
 
 const FIRST_OPERATION: usize = 1;
+/// Also an acknowledgement, with the code 0.
+const ERROR: u16 = 2;
 
 impl Channel {
     pub(crate) fn open() -> io::Result<Self> {
@@ -52,7 +55,9 @@ impl Channel {
         let mut refused = None;
         loop {
             let (datagram, _) = self.socket.recv_from_full().map_err(unanswered)?;
-            for Answer { sequence, error } in answers(&datagram) {
+            for message in messages(&datagram).filter(|message| message.kind == ERROR) {
+                let sequence = message.sequence;
+                let error = message.body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code).wrapping_neg());
                 if error != 0 && refused.is_none() {
                     let operation = operation_of(operations, sequence);
                     refused = Some(Refusal { operation, source: io::Error::from_raw_os_error(error) });
@@ -75,17 +80,27 @@ impl Channel {
         let mut found = Vec::new();
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
-            for message in super::watch::messages(&datagram) {
-                const ERROR: u16 = 2;
+            for message in messages(&datagram) {
                 const DONE: u16 = 3;
                 match message.kind {
                     DONE => return Ok(found),
                     ERROR => return Err(io::Error::other("the kernel does not list chains")),
-                    _ => found.extend(message.base_chain()),
+                    _ => found.extend(base_chain(&message)),
                 }
             }
         }
     }
+}
+
+/// Family, table and hook of a chain that has a hook.
+fn base_chain(message: &Message<'_>) -> Option<(u8, String, u32)> {
+    const TABLE: u16 = 1;
+    const HOOK: u16 = 4;
+    const HOOK_NUMBER: u16 = 1;
+    let table = attribute(message.attributes, TABLE)?;
+    let hook = attribute(attribute(message.attributes, HOOK)?, HOOK_NUMBER)?;
+    let table = String::from_utf8_lossy(table.strip_suffix(b"\0").unwrap_or(table)).into_owned();
+    Some((*message.body.first()?, table, u32::from_be_bytes(*hook.first_chunk()?)))
 }
 
 /// An operation may take several messages, so sequence numbers say which operation it was.
@@ -122,29 +137,6 @@ fn encode(table: &str, operations: &[Operation<'_>]) -> (Vec<u8>, u32) {
     let last = batch.sequence - 1;
     batch.message(BATCH_END, REQUEST, Family::Batch, |_| {});
     (batch.buffer, last)
-}
-
-struct Answer {
-    sequence: u32,
-    /// errno, positive.
-    error: i32,
-}
-
-fn answers(datagram: &[u8]) -> Vec<Answer> {
-    const ERROR: u16 = 2;
-    const HEADER: usize = 16;
-    let mut answers = Vec::new();
-    let mut rest = datagram;
-    while let Some(header) = rest.first_chunk::<{ HEADER + 4 }>() {
-        let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
-        let length = u32::from_ne_bytes(word(0)) as usize;
-        if u16::from_ne_bytes([header[4], header[5]]) == ERROR {
-            let error = i32::from_ne_bytes(word(HEADER)).wrapping_neg();
-            answers.push(Answer { sequence: u32::from_ne_bytes(word(8)), error });
-        }
-        rest = rest.get(length.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
-    }
-    answers
 }
 
 const BATCH_BEGIN: u16 = 0x10;
@@ -227,19 +219,11 @@ impl Batch {
             Family::Inet => (1, 0),
             Family::Batch => (0, SUBSYSTEM),
         };
-        let start = self.buffer.len();
-        self.buffer.extend([0; 4]);
-        self.buffer.extend(kind.to_ne_bytes());
-        self.buffer.extend(flags.to_ne_bytes());
-        self.buffer.extend(self.sequence.to_ne_bytes());
-        self.buffer.extend([0; 4]);
-        self.buffer.extend([family, 0]);
-        self.buffer.extend(resource.to_be_bytes());
-        let mut body = Attributes(std::mem::take(&mut self.buffer));
-        attributes(&mut body);
-        self.buffer = body.0;
-        let length = u32::try_from(self.buffer.len() - start).unwrap_or(u32::MAX);
-        self.buffer[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+        let [high, low] = u16::to_be_bytes(resource);
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut message = Attributes::after(buffer, kind, flags, self.sequence, [family, 0, high, low]);
+        attributes(&mut message);
+        self.buffer = message.finish();
         self.sequence += 1;
     }
 }
@@ -311,45 +295,4 @@ fn write_elements(message: &mut Attributes, table: &str, set: &Set, elements: &[
             });
         }
     });
-}
-
-/// Netlink attributes at the end of a message that is being written.
-#[derive(Debug)]
-pub(crate) struct Attributes(Vec<u8>);
-
-impl Attributes {
-    pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) {
-        self.attribute(kind, |buffer| buffer.extend(value));
-    }
-
-    pub(crate) fn text(&mut self, kind: u16, value: &str) {
-        self.attribute(kind, |buffer| {
-            buffer.extend(value.bytes());
-            buffer.push(0);
-        });
-    }
-
-    /// nf_tables has its numbers in network order.
-    pub(crate) fn number(&mut self, kind: u16, value: u32) {
-        self.bytes(kind, &value.to_be_bytes());
-    }
-
-    pub(crate) fn nested(&mut self, kind: u16, inner: impl FnOnce(&mut Self)) {
-        const NESTED: u16 = 0x8000;
-        self.attribute(kind | NESTED, |buffer| {
-            let mut nested = Self(std::mem::take(buffer));
-            inner(&mut nested);
-            *buffer = nested.0;
-        });
-    }
-
-    fn attribute(&mut self, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.0.len();
-        self.0.extend([0; 2]);
-        self.0.extend(kind.to_ne_bytes());
-        value(&mut self.0);
-        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
-        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-    }
 }

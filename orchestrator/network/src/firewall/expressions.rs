@@ -4,7 +4,7 @@
 
 use ipnet::Ipv4Net;
 
-use super::batch::Attributes;
+use super::attributes::Attributes;
 use super::rules::{Field, Rule, Statement, Target, Value};
 use crate::model::Protocol;
 

@@ -55,8 +55,8 @@ pub(crate) fn ensure(tag: &str, state: &FirewallState, run: Run<'_>) -> Result<V
                 script.push_str(&format!("insert rule {table} {chain} {rule}\n"));
             }
             run(&script)?;
+            tracing::info!(table, chain, why = place.accept.why, "accepts container networks in a table of others");
         }
-        tracing::info!(table, chain, why = place.accept.why, "accepts container networks in a table of others");
         accepts.push(place.accept);
     }
     if has_firewalld(&chains) {

@@ -1,7 +1,9 @@
 //! The one nft table of this engine, and accepts in other people's tables.
 
 mod apply;
+mod attributes;
 mod batch;
+mod conntrack;
 mod expressions;
 pub mod foreign;
 mod nft;

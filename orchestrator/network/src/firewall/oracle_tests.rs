@@ -151,17 +151,18 @@ fn nft_can_list_balanced_ports() {
     by_batch(&replace(&rules, &[]));
     let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let shown: Vec<_> = text.lines().filter(|line| line.contains("balance") || line.contains("replicas")).collect();
+    let shown: Vec<_> =
+        text.lines().map(str::trim).filter(|line| line.contains("balance") || line.contains("replicas")).collect();
     expect![[r#"
-        	map balanced {
-        	map balanced-any {
-        		elements = { udp . 8000 : goto balance-2 }
-        	map replicas {
-        	map replicas-any {
-        	chain balance-2 {
-        		dnat ip to ip daddr . meta l4proto . th dport . numgen inc mod 2 map @replicas
-        		dnat ip to meta l4proto . th dport . numgen inc mod 2 map @replicas-any
-        		ip daddr . meta l4proto . th dport vmap @balanced
-        		meta l4proto . th dport vmap @balanced-any"#]]
+        map balanced {
+        map balanced-any {
+        elements = { udp . 8000 : goto balance-2 }
+        map replicas {
+        map replicas-any {
+        chain balance-2 {
+        dnat ip to ip daddr . meta l4proto . th dport . numgen inc mod 2 map @replicas
+        dnat ip to meta l4proto . th dport . numgen inc mod 2 map @replicas-any
+        ip daddr . meta l4proto . th dport vmap @balanced
+        meta l4proto . th dport vmap @balanced-any"#]]
     .assert_eq(&shown.join("\n"));
 }

@@ -8,6 +8,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
 use super::apply::Writers;
+use super::attributes::{Message, attribute, messages};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirewallEvent {
@@ -81,17 +82,8 @@ impl FlushWatch {
             Err(error) => return Err(error),
         }
         let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(messages(&buffer).any(|message| !writers.contains(&message.writer) && message.matters(&self.tag)))
+        Ok(messages(&buffer).any(|message| !writers.contains(&message.writer) && matters(&message, &self.tag)))
     }
-}
-
-/// A message of the nf_tables group, as far as anybody here asks.
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    writer: u32,
-    family: u8,
-    /// Everything behind the two headers.
-    attributes: &'a [u8],
 }
 
 /// nf_tables message types: nfnetlink subsystem 10.
@@ -102,69 +94,21 @@ const DELETE_RULE: u16 = 0x0a08;
 const DELETE_SET: u16 = 0x0a0b;
 const DELETE_ELEMENT: u16 = 0x0a0e;
 
-/// First attribute of every message here.
-const TABLE: u16 = 1;
-const CHAIN_HOOK: u16 = 4;
-
-impl Message<'_> {
-    /// Family, table and hook of a chain that has a hook.
-    pub(super) fn base_chain(&self) -> Option<(u8, String, u32)> {
-        const HOOK_NUMBER: u16 = 1;
-        let table = self.attribute(TABLE)?;
-        let hook = attribute(self.attribute(CHAIN_HOOK)?, HOOK_NUMBER)?;
-        let table = String::from_utf8_lossy(table.strip_suffix(b"\0").unwrap_or(table)).into_owned();
-        Some((self.family, table, u32::from_be_bytes(*hook.first_chunk()?)))
-    }
-
-    fn matters(&self, tag: &str) -> bool {
-        const RULE_CHAIN: u16 = 2;
-        const RULE_USER_DATA: u16 = 7;
-        let ours = self.attribute(TABLE).is_some_and(|name| name.strip_suffix(b"\0").unwrap_or(name) == tag.as_bytes());
-        match self.kind {
-            DELETE_RULE if ours => self.attribute(RULE_CHAIN) != Some(b"user\0"),
-            DELETE_TABLE | DELETE_CHAIN | DELETE_SET | DELETE_ELEMENT => ours,
-            // Our accept in somebody else's chain.
-            DELETE_RULE => self
-                .attribute(RULE_USER_DATA)
-                .is_some_and(|data| data.windows(tag.len()).any(|window| window == tag.as_bytes())),
-            NEW_CHAIN => !ours && self.attribute(CHAIN_HOOK).is_some(),
-            _ => false,
+fn matters(message: &Message<'_>, tag: &str) -> bool {
+    const TABLE: u16 = 1;
+    const RULE_CHAIN: u16 = 2;
+    const CHAIN_HOOK: u16 = 4;
+    const RULE_USER_DATA: u16 = 7;
+    let get = |wanted| attribute(message.attributes, wanted);
+    let ours = get(TABLE).is_some_and(|name| name.strip_suffix(b"\0").unwrap_or(name) == tag.as_bytes());
+    match message.kind {
+        DELETE_RULE if ours => get(RULE_CHAIN) != Some(b"user\0"),
+        DELETE_TABLE | DELETE_CHAIN | DELETE_SET | DELETE_ELEMENT => ours,
+        // Our accept in somebody else's chain.
+        DELETE_RULE => {
+            get(RULE_USER_DATA).is_some_and(|data| data.windows(tag.len()).any(|window| window == tag.as_bytes()))
         }
+        NEW_CHAIN => !ours && get(CHAIN_HOOK).is_some(),
+        _ => false,
     }
-
-    fn attribute(&self, wanted: u16) -> Option<&[u8]> {
-        attribute(self.attributes, wanted)
-    }
-}
-
-fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    let mut rest = attributes;
-    while rest.len() >= 4 {
-        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-        let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
-        let value = rest.get(4..length)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    None
-}
-
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    const HEADERS: usize = 16 + 4;
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        let header: &[u8; 16] = rest.first_chunk()?;
-        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let length = word(0) as usize;
-        let message = Message {
-            kind: u16::from_ne_bytes([header[4], header[5]]),
-            writer: word(12),
-            family: *rest.get(16)?,
-            attributes: rest.get(HEADERS.min(length)..length)?,
-        };
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
 }

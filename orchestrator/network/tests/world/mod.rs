@@ -185,9 +185,18 @@ pub fn ask(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
 }
 
 pub fn ask_udp(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
+    exchange(&udp_to(address, port)?)
+}
+
+pub fn udp_to(address: Ipv4Addr, port: u16) -> std::io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect((address, port))?;
     socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// Sends a word and gives the answer.
+pub fn exchange(socket: &UdpSocket) -> std::io::Result<String> {
     socket.send(b"hello")?;
     let mut buffer = [0; 100];
     let length = socket.recv(&mut buffer)?;
