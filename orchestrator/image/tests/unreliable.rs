@@ -1,0 +1,253 @@
+//! Registries that break off, send people elsewhere, or are too busy.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hoist_image::{Digest, Phase, PullOptions, Reference, RegistryAuth, Store, pull};
+use support::{Config, OCI_MANIFEST, Registry, Tar, TestImage, TestLayer, noise};
+
+/// Passes connections on to a registry and cuts each after so many bytes of answers.
+fn cutting_proxy(target: u16, after: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let total = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&total);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let counted = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let (mut server, mut client) = (server, client);
+                let mut left = after;
+                let mut buffer = [0; 4096];
+                while left > 0 {
+                    let most = left.min(buffer.len());
+                    match server.read(&mut buffer[..most]) {
+                        Ok(count) if count > 0 && client.write_all(&buffer[..count]).is_ok() => {
+                            left -= count;
+                            counted.fetch_add(count, Ordering::Relaxed);
+                        }
+                        _ => break,
+                    }
+                }
+                let _ = client.shutdown(std::net::Shutdown::Both);
+                let _ = server.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    (port, total)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_download_goes_on_where_it_was() {
+    if support::skip(&["docker-registry"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path(), &Config::default());
+    let content = noise(1 << 20, 1);
+    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &content).end())]);
+    registry.push("app", "1", &image).await;
+    let (port, total) = cutting_proxy(registry.port, 300_000);
+    let retries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&retries);
+    let options = PullOptions {
+        progress: Arc::new(move |progress| {
+            if progress.phase == Phase::Retrying {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        }),
+        ..PullOptions::default()
+    };
+    let store = Store::open(&folder.path().join("data")).unwrap();
+    let name = Reference::parse(&format!("127.0.0.1:{port}/app:1")).unwrap();
+    let pulled = pull(&store, &name, &options).await.unwrap();
+    assert_eq!(std::fs::read(store.lowers(&pulled.image).unwrap()[0].join("big")).unwrap(), content);
+    assert!(retries.load(Ordering::Relaxed) >= 3);
+    let size = image.layers[0].blob.len();
+    let crossed = total.load(Ordering::Relaxed);
+    assert!(crossed < size + size / 20, "{crossed} bytes for a layer of {size}");
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn ok(body: &[u8], media_type: &str) -> Self {
+        Self { status: 200, headers: vec![format!("Content-Type: {media_type}")], body: body.to_vec() }
+    }
+
+    fn status(status: u16, header: String) -> Self {
+        Self { status, headers: vec![header], body: Vec::new() }
+    }
+}
+
+/// An HTTP server that answers what a function says; requests are remembered, headers and all.
+struct Liar {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Liar {
+    fn start(answer: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().map_while(Result::ok) {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                // A TLS greeting starts with 0x16 and is no request.
+                while !head.ends_with(b"\r\n\r\n") && head.first() != Some(&0x16) {
+                    match client.read(&mut byte) {
+                        Ok(1) => head.push(byte[0]),
+                        _ => break,
+                    }
+                }
+                if !head.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                let head = String::from_utf8(head).unwrap();
+                let path = head.split(' ').nth(1).unwrap().to_owned();
+                let reply = answer(&path, &head.to_lowercase());
+                seen.lock().unwrap().push(head);
+                let mut text = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
+                for header in reply.headers {
+                    text.push_str(&format!("{header}\r\n"));
+                }
+                text.push_str(&format!("Content-Length: {}\r\n\r\n", reply.body.len()));
+                let _ = client.write_all(text.as_bytes()).and_then(|()| client.write_all(&reply.body));
+            }
+        });
+        Self { port, requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn reference(&self) -> Reference {
+        Reference::parse(&format!("127.0.0.1:{}/app:1", self.port)).unwrap()
+    }
+}
+
+fn image() -> TestImage {
+    TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())])
+}
+
+fn login() -> Option<RegistryAuth> {
+    Some(RegistryAuth { username: "me".into(), password: "secret".into(), ..RegistryAuth::default() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    if support::skip(&[]) {
+        return;
+    }
+    let blobs = Liar::start(|path, _| {
+        let image = image();
+        match path {
+            "/config" => Answer::ok(&image.config, "application/octet-stream"),
+            _ => Answer::ok(&image.layers[0].blob, "application/octet-stream"),
+        }
+    });
+    let elsewhere = format!("http://127.0.0.1:{}", blobs.port);
+    let registry = Liar::start(move |path, head| {
+        let image = image();
+        match path {
+            "/v2/" => Answer::ok(b"", "text/plain"),
+            _ if !head.contains("authorization: basic bwu6c2vjcmv0") => {
+                Answer::status(401, "WWW-Authenticate: Basic realm=\"x\"".into())
+            }
+            "/v2/app/manifests/1" => Answer::ok(&image.manifest, OCI_MANIFEST),
+            _ if path.ends_with(&Digest::of(&image.config).hex()) => {
+                Answer::status(307, format!("Location: {elsewhere}/config"))
+            }
+            _ => Answer::status(307, format!("Location: {elsewhere}/layer")),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let options = PullOptions { auth: login(), ..PullOptions::default() };
+    pull(&store, &registry.reference(), &options).await.unwrap();
+    assert_eq!(blobs.requests().len(), 2);
+    assert!(blobs.requests().iter().all(|head| !head.to_lowercase().contains("authorization")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_not_sent_to_a_realm_of_somebody_else() {
+    let registry = Liar::start(|path, _| match path {
+        "/v2/" => Answer::ok(b"", "text/plain"),
+        _ => Answer::status(401, "WWW-Authenticate: Bearer realm=\"http://169.254.169.254/token\"".into()),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let options = PullOptions { auth: login(), ..PullOptions::default() };
+    let error = pull(&store, &registry.reference(), &options).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("http://169.254.169.254/token, which is refused"), "{cause}");
+    assert!(!cause.contains("secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_registry_is_asked_again() {
+    if support::skip(&[]) {
+        return;
+    }
+    let busy = AtomicUsize::new(0);
+    let registry = Liar::start(move |path, _| {
+        let image = image();
+        match path {
+            "/v2/" => Answer::ok(b"", "text/plain"),
+            _ if busy.fetch_add(1, Ordering::Relaxed) % 2 == 0 => Answer::status(503, "X-Nothing: y".into()),
+            "/v2/app/manifests/1" => Answer::ok(&image.manifest, OCI_MANIFEST),
+            _ if path.ends_with(&Digest::of(&image.config).hex()) => Answer::ok(&image.config, "x/y"),
+            _ => Answer::ok(&image.layers[0].blob, "x/y"),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    pull(&store, &registry.reference(), &PullOptions::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_sends_too_much_is_cut_off() {
+    if support::skip(&[]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let manifest_bomb = Liar::start(|path, _| match path {
+        "/v2/" => Answer::ok(b"", "text/plain"),
+        _ => Answer::ok(&vec![b' '; 5 << 20], OCI_MANIFEST),
+    });
+    let error = pull(&store, &manifest_bomb.reference(), &PullOptions::default()).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.ends_with("the manifest is longer than 4194304 bytes"), "{cause}");
+
+    let long_layer = Liar::start(|path, _| {
+        let image = image();
+        match path {
+            "/v2/" => Answer::ok(b"", "text/plain"),
+            "/v2/app/manifests/1" => Answer::ok(&image.manifest, OCI_MANIFEST),
+            _ if path.ends_with(&Digest::of(&image.config).hex()) => Answer::ok(&image.config, "x/y"),
+            _ => Answer::ok(&[&image.layers[0].blob[..], b"more"].concat(), "x/y"),
+        }
+    });
+    let error = pull(&store, &long_layer.reference(), &PullOptions::default()).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("is longer than its"), "{cause}");
+    assert!(store.images().is_empty());
+    assert_eq!(std::fs::read_dir(folder.path().join("image/layers")).unwrap().count(), 0);
+}
