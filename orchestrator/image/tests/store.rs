@@ -342,3 +342,70 @@ fn a_damaged_record_costs_its_own_image_only() {
     assert_eq!(store.images().iter().map(|image| image.id).collect::<Vec<_>>(), [kept.id]);
     assert_eq!(store.damage().len(), 2);
 }
+
+/// Mounts the stack as a container sees it and runs `look` with the merged root.
+fn mounted(lowers: &[std::path::PathBuf], look: impl FnOnce(&Path)) {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    for lower in lowers {
+        fsconfig_set_string(&context, "lowerdir+", lower).unwrap();
+    }
+    fsconfig_create(&context).unwrap();
+    // Attached nowhere: it is gone with its descriptor.
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
+    use std::os::fd::AsRawFd;
+    look(Path::new(&format!("/proc/self/fd/{}", mount.as_raw_fd())));
+}
+
+#[test]
+fn a_directory_that_a_layer_only_implies_is_as_the_layers_below_say() {
+    if support::skip(&[]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut sticky = Tar::header(b'5', "tmp/", 0);
+    sticky.set_mode(0o1777);
+    sticky.set_uid(5);
+    let base = Tar::new()
+        .raw(&sticky, b"")
+        .directory("usr/")
+        .directory("usr/bin/")
+        .file("usr/bin/sh", b"sh")
+        .symlink("bin", "usr/bin")
+        .directory("etc/")
+        .file("etc/keep", b"keep")
+        .end();
+    let top = Tar::new()
+        .file("bin/tool", b"tool")
+        .file("bin/.wh.sh", b"")
+        .file("tmp/x", b"x")
+        .file("etc/y", b"y")
+        .directory("srv/")
+        .file("srv/deep/z", b"z")
+        .end();
+    let layers = [base, top].map(|tar| store.add_layer(&mut &tar[..]).unwrap());
+    let ids = [layers[0].diff_id, layers[1].diff_id];
+    let lowers = store.lowers_of(&ids).unwrap();
+    assert_eq!(lowers, store.lowers_of(&ids).unwrap());
+    assert_eq!(std::fs::metadata(&lowers[0]).unwrap().mode() & 0o7777, 0o755);
+    mounted(&lowers, |root| {
+        assert!(root.join("bin").is_symlink());
+        assert_eq!(std::fs::read(root.join("usr/bin/tool")).unwrap(), b"tool");
+        assert!(!root.join("usr/bin/sh").exists(), "the whiteout went with its directory");
+        let tmp = std::fs::metadata(root.join("tmp")).unwrap();
+        assert_eq!((tmp.mode() & 0o7777, tmp.uid()), (0o1777, 5));
+        assert_eq!(std::fs::read(root.join("tmp/x")).unwrap(), b"x");
+        assert_eq!(std::fs::read(root.join("etc/keep")).unwrap(), b"keep");
+        assert_eq!(std::fs::read(root.join("etc/y")).unwrap(), b"y");
+        assert_eq!(std::fs::read(root.join("srv/deep/z")).unwrap(), b"z");
+    });
+    // On another base the same layer needs nothing of that.
+    assert!(store.lowers_of(&ids[1..]).unwrap()[0].ends_with("fs"));
+    drop(layers);
+    store.collect(&BTreeSet::new(), Scope::default()).unwrap();
+    assert_eq!(count(folder.path(), "layers"), 0);
+    assert_eq!(count(folder.path(), "tmp"), 0);
+}

@@ -13,6 +13,7 @@ mod hold;
 mod ingest;
 mod recover;
 mod scratch;
+mod stack;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -241,26 +242,6 @@ impl Store {
     /// overlayfs lower directories of an image, top layer first; never empty.
     pub fn lowers(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
         self.lowers_of(&image.layers)
-    }
-
-    /// The same for a list of diff ids, first layer first.
-    pub fn lowers_of(&self, layers: &[Digest]) -> Result<Vec<PathBuf>, StoreError> {
-        let state = self.state();
-        let mut lowers = Vec::with_capacity(layers.len().max(1));
-        for diff_id in layers.iter().rev() {
-            if !state.layers.contains_key(diff_id) {
-                return Err(StoreError::LayerMissing(*diff_id));
-            }
-            let lower = self.layer_folder(diff_id).join("fs");
-            // overlayfs refuses one directory twice; the upper one of two equal layers says all that both say.
-            if !lowers.contains(&lower) {
-                lowers.push(lower);
-            }
-        }
-        if lowers.is_empty() {
-            lowers.push(self.root.join("empty"));
-        }
-        Ok(lowers)
     }
 
     pub fn has_layer(&self, diff_id: &Digest) -> bool {

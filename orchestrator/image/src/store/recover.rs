@@ -69,6 +69,10 @@ impl Store {
                 .filter(|record| Some(record.diff_id) == name);
             match (name, record) {
                 (Some(diff_id), Some(record)) if same_generation || durable => {
+                    // Twins are made after the mark, so it says nothing about them.
+                    if !same_generation {
+                        self.discard(&path.join(super::stack::TWINS))?;
+                    }
                     self.state().layers.insert(diff_id, record);
                     if !durable {
                         self.durability.schedule(path);
