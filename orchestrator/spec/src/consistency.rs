@@ -23,6 +23,7 @@ pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
         limits(entry, service, report);
         platforms(entry, service, report);
         watch(entry, service, report);
+        mount_targets(entry, service, report);
         if let Some(name) = service.get("container_name")
             && let Some(text) = name.as_str()
             && let Some(first) = containers.insert(text.to_owned(), name.span)
@@ -48,6 +49,21 @@ fn source(entry: &Entry, service: &Map, report: &mut Report) {
         let _ = report
             .error("E0019", format!("service `{}` has neither `image` nor `build`", entry.key))
             .at(entry.key_span, "what should run?");
+    }
+}
+
+/// Services that the command line names must exist.
+pub(crate) fn named(tree: &Node, names: &[String], report: &mut Report) {
+    let services = tree.at(&["services"]).and_then(Node::as_map);
+    for name in names {
+        if services.is_some_and(|map| map.get(name).is_some()) {
+            continue;
+        }
+        let entry = report.error("E0023", format!("no such service: {name}"));
+        let known = services.into_iter().flat_map(|map| &map.0).map(|entry| entry.key.as_str());
+        if let Some(near) = suggest::closest(name, known) {
+            let _ = entry.hint(format!("did you mean `{near}`?"));
+        }
     }
 }
 
@@ -211,6 +227,23 @@ fn watch(entry: &Entry, service: &Map, report: &mut Report) {
             let _ = report
                 .error("E0008", format!("service `{}`: a `{action}` rule needs a `target`", entry.key))
                 .at(rule.span, "where to in the container?");
+        }
+    }
+}
+
+/// One place in a container cannot show two things.
+fn mount_targets(entry: &Entry, service: &Map, report: &mut Report) {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+    let volumes = service.get("volumes").and_then(Node::as_seq).unwrap_or_default();
+    let volumes = volumes.iter().filter_map(|mount| Some((mount.at(&["target"])?.as_str()?.to_owned(), mount.span)));
+    let tmpfs = service.get("tmpfs").and_then(Node::as_seq).unwrap_or_default();
+    let tmpfs = tmpfs.iter().filter_map(|node| Some((node.as_str()?.split(':').next()?.to_owned(), node.span)));
+    for (target, span) in volumes.chain(tmpfs) {
+        if let Some(first) = seen.insert(target.clone(), span) {
+            let _ = report
+                .error("E0024", format!("service `{}` mounts two things at `{target}`", entry.key))
+                .at(span, "mounted again")
+                .at(first, "first mounted here");
         }
     }
 }

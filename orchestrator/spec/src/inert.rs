@@ -42,6 +42,11 @@ impl Collector {
         self.carry(path, node);
     }
 
+    /// Whether what is only carried is an error.
+    pub(crate) fn refuses(&self) -> bool {
+        self.policy == Policy::Refuse
+    }
+
     /// Only reports; the model has a place for the value.
     pub(crate) fn refuse(&self, path: &[String], node: &Node, what: &str, report: &mut Report) {
         if self.policy == Policy::Refuse {

@@ -6,11 +6,15 @@
 
 mod bind;
 pub mod canonical;
+
 mod check;
+pub mod codes;
 mod consistency;
 pub mod diagnostic;
 mod dotenv;
+mod extends;
 mod files;
+mod include;
 mod inert;
 mod interpolate;
 mod lower;
@@ -96,6 +100,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     normalize::services(&mut tree, &variables, &dir);
     normalize::names(&mut tree, &name);
     consistency::cycles(&tree, &mut loader.report);
+    consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
     normalize::fold_service_files(&mut tree, &variables, &mut loader);
     consistency::check(&tree, &inactive, &mut loader.report);

@@ -195,7 +195,8 @@ fn project_name(
         }
         return Some(name);
     }
-    let mut written = parsed.iter().flat_map(|(_, _, documents)| documents).filter_map(|document| document.at(&["name"]));
+    let mut written =
+        parsed.iter().flat_map(|(_, _, documents)| documents).filter_map(|document| document.at(&["name"]));
     if let Some(node) = written.next_back()
         && let Data::Str(text) = &node.data
     {

@@ -57,7 +57,8 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          - **warning**: accepted with one warning (W0001, W0003), without effect.\n\n\
          Some values of attributes that are acted on are refused as well: links with an alias, `network_mode` other than\n\
          none, host, service: and container:, `deploy.mode` other than replicated, ports of SCTP, mounts of type image,\n\
-         npipe and cluster, targets that are not absolute, external secrets and configs, `pull_policy: refresh`.\n\n\
+         npipe and cluster, targets that are not absolute, external secrets and configs, `pull_policy: refresh`,\n\
+         network drivers other than bridge, volume drivers other than local.\n\n\
          | attribute | support | shown by |\n|---|---|---|\n",
     );
     for (path, support) in attributes() {

@@ -218,6 +218,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Refuses values of an attribute that hoist has no means for.
+    fn only(&mut self, key: &str, known: &[&str]) {
+        if let Some(node) = self.map.get(key)
+            && let Some(text) = node.as_str()
+            && !text.is_empty()
+            && !known.contains(&text)
+        {
+            self.inert.refuse(&self.path, node, &format!("the {key} `{text}`"), self.report);
+        }
+    }
+
     fn carry(&mut self, key: &str) {
         if let Some(node) = self.map.get(key) {
             let mut path = self.path.clone();

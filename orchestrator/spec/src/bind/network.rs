@@ -8,6 +8,9 @@ use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
 use super::Reader;
 
 pub(super) fn network(reader: &mut Reader<'_>) -> Network {
+    if !reader.flag("external") {
+        reader.only("driver", &["bridge", "default"]);
+    }
     let mut ipam = Vec::new();
     if let Some(mut section) = reader.section("ipam") {
         let pools = section.items("config");

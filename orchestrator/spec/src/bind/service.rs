@@ -159,6 +159,17 @@ fn healthcheck(reader: &mut Reader<'_>) -> Option<Healthcheck> {
             _ => HealthTest::Exec(rest.to_vec()),
         },
     };
+    if section.inert.refuses()
+        && let Some(interval) = section.map.entry("start_interval")
+        && section.map.get("start_period").is_none()
+    {
+        let message = format!("`{}`: `start_interval` needs a `start_period`", section.path.join("."));
+        let _ = section
+            .report
+            .error("E0008", message)
+            .at(interval.key_span, "how often to probe while the service starts")
+            .hint("say how long it may take to start, for example `start_period: 30s`");
+    }
     Some(Healthcheck {
         test,
         interval: section.duration("interval"),

@@ -9,6 +9,7 @@ use crate::units;
 use super::Reader;
 
 pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
+    reader.only("driver", &["local"]);
     Volume {
         name: reader.text("name"),
         external: reader.flag("external"),

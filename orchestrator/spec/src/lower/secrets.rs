@@ -7,7 +7,8 @@ use super::Context;
 
 /// A name is a mount of the secret of that name.
 pub(crate) fn mounts(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
-    let secret = path.ends_with("secrets");
+    // A build's secret has no place unless the file gives it one.
+    let secret = path == "services.*.secrets";
     if let Data::Seq(items) = &mut node.data {
         for item in items {
             let span = item.span;

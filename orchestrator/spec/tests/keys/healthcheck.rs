@@ -108,3 +108,19 @@ fn a_bare_number_is_not_a_duration() {
     "#]],
     );
 }
+
+#[test]
+fn a_start_interval_needs_a_start_period() {
+    check(
+        "services:\n  a:\n    image: a\n    healthcheck:\n      test: x\n      start_interval: 1s\n",
+        expect![[r#"
+        error[E0008]: `services.a.healthcheck`: `start_interval` needs a `start_period`
+         --> compose.yaml:6:7
+          |
+        6 |       start_interval: 1s
+          |       ^^^^^^^^^^^^^^ how often to probe while the service starts
+          |
+          = help: say how long it may take to start, for example `start_period: 30s`
+    "#]],
+    );
+}

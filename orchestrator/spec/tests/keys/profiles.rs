@@ -46,3 +46,17 @@ fn needing_an_inactive_service_names_its_profile() {
     "#]],
     );
 }
+
+#[test]
+fn naming_an_unknown_service_is_an_error() {
+    let named = LoadRequest { services: vec!["debg".into()], ..LoadRequest::default() };
+    super::files::check_files(
+        &[("compose.yaml", TEXT)],
+        &named,
+        expect![[r#"
+        error[E0023]: no such service: debg
+         |
+         = help: did you mean `debug`?
+    "#]],
+    );
+}

@@ -170,7 +170,6 @@ fn each_is_carried_for_printing() {
               sbom: "true"
               secrets:
               - source: s
-                target: /run/secrets/s
               ssh:
               - default
               ulimits:

@@ -179,23 +179,75 @@ fn malformed_mounts_are_errors() {
     check(
         "services:\n  a:\n    image: a\n    tmpfs: /x:color=red\n    volumes:\n      - /a::ro\n      - {type: bind, target: /x}\n      - {type: disk, target: /x}\n",
         expect![[r#"
-        error[E0009]: `/a::ro` is not a volume: there is nothing between two colons
-         --> compose.yaml:6:9
-          |
-        6 |       - /a::ro
-          |         ^^^^^^ [SOURCE:]TARGET[:OPTIONS]
+            error[E0024]: service `a` mounts two things at `/x`
+             --> compose.yaml:4:12
+              |
+            4 |     tmpfs: /x:color=red
+              |            ^^^^^^^^^^^^ mounted again
+            ...
+            8 |       - {type: disk, target: /x}
+              |         ------------------------ first mounted here
 
-        error[E0008]: a bind mount needs a `source`
+            error[E0009]: `/a::ro` is not a volume: there is nothing between two colons
+             --> compose.yaml:6:9
+              |
+            6 |       - /a::ro
+              |         ^^^^^^ [SOURCE:]TARGET[:OPTIONS]
+
+            error[E0008]: a bind mount needs a `source`
+             --> compose.yaml:7:9
+              |
+            7 |       - {type: bind, target: /x}
+              |         ^^^^^^^^^^^^^^^^^^^^^^^^ which file or folder of the host?
+
+            error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
+             --> compose.yaml:8:16
+              |
+            8 |       - {type: disk, target: /x}
+              |                ^^^^ this value
+        "#]],
+    );
+}
+
+#[test]
+fn one_place_cannot_show_two_things() {
+    check(
+        "services:\n  a:\n    image: a\n    tmpfs: /data:mode=700\n    volumes:\n      - /data\n",
+        expect![[r#"
+        error[E0024]: service `a` mounts two things at `/data`
+         --> compose.yaml:4:12
+          |
+        4 |     tmpfs: /data:mode=700
+          |            ^^^^^^^^^^^^^^ mounted again
+        5 |     volumes:
+        6 |       - /data
+          |         ----- first mounted here
+    "#]],
+    );
+}
+
+#[test]
+fn other_drivers_and_relative_targets_are_refused() {
+    check(
+        "services:\n  a:\n    image: a\n    networks: [n]\n    volumes:\n      - v:/v\n      - ./a:b\nvolumes: {v: {driver: nfs}}\nnetworks: {n: {driver: overlay}}\n",
+        expect![[r#"
+        error[E0020]: `services.a.volumes.1`: the target `b`, which is not absolute, is not supported yet
          --> compose.yaml:7:9
           |
-        7 |       - {type: bind, target: /x}
-          |         ^^^^^^^^^^^^^^^^^^^^^^^^ which file or folder of the host?
+        7 |       - ./a:b
+          |         ^^^^^ hoist cannot act on this, and does not ignore it
 
-        error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
-         --> compose.yaml:8:16
+        error[E0020]: `volumes.v`: the driver `nfs` is not supported yet
+         --> compose.yaml:8:23
           |
-        8 |       - {type: disk, target: /x}
-          |                ^^^^ this value
+        8 | volumes: {v: {driver: nfs}}
+          |                       ^^^ hoist cannot act on this, and does not ignore it
+
+        error[E0020]: `networks.n`: the driver `overlay` is not supported yet
+         --> compose.yaml:9:24
+          |
+        9 | networks: {n: {driver: overlay}}
+          |                        ^^^^^^^ hoist cannot act on this, and does not ignore it
     "#]],
     );
 }

@@ -1,0 +1,96 @@
+//! `include`: other stacks below this one, each with its own folder and variables.
+//!
+//! Must not know: how documents are read (that is `files`).
+
+use crate::files::{Loader, MAX_CHAIN, Place};
+use crate::node::{Data, Node};
+use crate::report::Span;
+use crate::{merge, normalize, paths};
+
+impl Loader<'_> {
+    pub(crate) fn included(&mut self, mut tree: Node, place: &Place) -> Node {
+        let Some(include) = tree.as_map_mut().and_then(|map| map.remove("include")) else { return tree };
+        let mut below: Option<Node> = None;
+        for item in include.value.as_seq().unwrap_or_default() {
+            let Some(part) = self.include(item, place) else { continue };
+            below = Some(match below {
+                Some(base) => merge::documents(base, part),
+                None => part,
+            });
+        }
+        match below {
+            Some(below) => merge::documents(below, tree),
+            None => tree,
+        }
+    }
+
+    fn include(&mut self, item: &Node, place: &Place) -> Option<Node> {
+        let strings = |node: Option<&Node>| -> Vec<(String, Span)> {
+            match node {
+                Some(Node { data: Data::Str(text), span, .. }) => vec![(text.clone(), *span)],
+                Some(Node { data: Data::Seq(items), .. }) => {
+                    items.iter().filter_map(|item| Some((item.as_str()?.to_owned(), item.span))).collect()
+                }
+                _ => Vec::new(),
+            }
+        };
+        let home = self.home.clone();
+        let from = |path: &str| paths::absolute(path, &place.dir, home.as_deref());
+        let files = match item.as_str() {
+            Some(path) => vec![(path.to_owned(), item.span)],
+            None => strings(item.at(&["path"])),
+        };
+        let Some((first, _)) = files.first() else {
+            let _ = self
+                .report
+                .error("E0008", "`include` needs the attribute `path`")
+                .at(item.span, "which file is to be included?");
+            return None;
+        };
+        let first = from(first);
+        let dir = match item.at(&["project_directory"]).and_then(Node::as_str) {
+            Some(dir) => from(dir),
+            None => paths::parent(&first),
+        };
+        let env_files: Vec<_> =
+            strings(item.at(&["env_file"])).into_iter().map(|(path, span)| (from(&path), Some(span))).collect();
+        let variables = self.layered_variables(&env_files, &dir, &place.variables);
+        let mut result: Option<Node> = None;
+        for (path, span) in files {
+            if paths::is_remote(&path) {
+                let _ = self
+                    .report
+                    .error("E0020", format!("including `{path}` from elsewhere is not supported yet"))
+                    .at(span, "");
+                continue;
+            }
+            let path = from(&path);
+            if place.chain.contains(&path) || place.chain.len() > MAX_CHAIN {
+                let mut names = place.chain.clone();
+                names.push(path);
+                let _ = self
+                    .report
+                    .error("E0015", format!("files include each other in a circle: {}", names.join(" -> ")))
+                    .at(span, "included here");
+                continue;
+            }
+            let Some(file) = self.text(&path, Some(span), "the file to include") else { continue };
+            let mut chain = place.chain.clone();
+            chain.push(path);
+            let inner = Place { dir: dir.clone(), variables: variables.clone(), chain };
+            let Some(tree) = self.stack(file, &inner) else { continue };
+            result = Some(match result {
+                Some(base) => merge::documents(base, tree),
+                None => tree,
+            });
+        }
+        if let Some(tree) = &mut result {
+            normalize::included(tree, &variables, &dir);
+            if let Some(map) = tree.as_map_mut() {
+                map.remove("name");
+                map.remove("version");
+            }
+        }
+        result
+    }
+}
