@@ -30,10 +30,6 @@ pub enum NetnsError {
     Enter(#[source] io::Error),
 }
 
-/// As docker sets them: whoever is alone in a namespace needs no privilege for a ping or a low port.
-const SYSCTLS: [(&str, &str); 2] =
-    [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
-
 /// A new namespace: `lo` up, pings and low ports free for every user as in docker, then the caller's `net.*` sysctls.
 ///
 /// Sysctls of single interfaces (`net.ipv4.conf.eth0.…`) can be set only after `attach`: see `set_sysctls`.
@@ -45,9 +41,9 @@ pub fn new_netns(sysctls: &[(String, String)]) -> Result<OwnedFd, NetnsError> {
         raise_loopback().map_err(NetnsError::Loopback)?;
         // Without IPv6 addresses of ours a link-local one only leads around the firewall. Missing where IPv6 is.
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-        for (name, value) in SYSCTLS {
-            write_sysctl(name, value)?;
-        }
+        // As in docker: whoever is alone in a namespace needs no privilege for a ping or a low port.
+        write_sysctl("net.ipv4.ping_group_range", &format!("0 {}", highest_group()))?;
+        write_sysctl("net.ipv4.ip_unprivileged_port_start", "0")?;
         for (name, value) in sysctls {
             write_sysctl(name, value)?;
         }
@@ -78,6 +74,18 @@ fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 fn raise_loopback() -> io::Result<()> {
     let connection = Connection::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     connection.batch(vec![route::set_up("lo")])?.into_iter().collect()
+}
+
+/// The kernel takes only groups that exist in the user namespace.
+fn highest_group() -> u32 {
+    const LARGEST_RANGE: u32 = 2_147_483_647;
+    let map = fs::read_to_string("/proc/thread-self/gid_map").unwrap_or_default();
+    let ends = map.lines().filter_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (first, _, count) = (numbers.next()?.ok()?, numbers.next()?, numbers.next()?.ok()?);
+        Some(first.saturating_add(count.saturating_sub(1)))
+    });
+    ends.max().unwrap_or(LARGEST_RANGE).min(LARGEST_RANGE)
 }
 
 /// Accepts `net.ipv4.x` and `net/ipv4/x`, where an interface name may hold dots.

@@ -118,6 +118,8 @@ impl World {
             command("ip", &["address", "add", "192.0.2.2/24", "dev", "lan-peer"]);
             command("ip", &["link", "set", "lan-peer", "up"]);
         });
+        // Asking makes the kernel notice the carrier, which it would do some time later.
+        command("ip", &["link", "show", "lan"]);
         netns
     }
 }
@@ -172,7 +174,8 @@ pub fn serve_udp(netns: &OwnedFd, port: u16, name: &'static str) {
     });
 }
 
-const PATIENCE: Duration = Duration::from_millis(700);
+/// Longer than it takes to send a lost SYN again.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What the server at the other end says; Err when it cannot be reached.
 pub fn ask(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
