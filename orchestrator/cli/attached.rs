@@ -150,6 +150,8 @@ impl Session<'_> {
         match self.phase {
             Phase::Raising => {
                 apply::check(result)?;
+                // Lines that are done stay where they are, above the logs.
+                self.progress = Progress::new(self.ctx.ui);
                 self.phase = Phase::Running;
                 if self.logs.is_none() {
                     self.follow().await?;
@@ -168,7 +170,11 @@ impl Session<'_> {
     /// Opens the log stream. A stack that has no record yet is asked again at the next event.
     async fn follow(&mut self) -> Result<()> {
         match self.client.stack_logs(&self.project, &self.log_options()).await {
-            Ok(stream) => self.logs = Some(stream),
+            Ok(stream) => {
+                let names: Vec<&str> = self.attached.shown.iter().map(String::as_str).collect();
+                self.progress.suspend(|ui| ui.note(&format!("Attaching to {}", names.join(", "))));
+                self.logs = Some(stream);
+            }
             Err(error) if error.not_found() => {}
             Err(error) => return Err(error.into()),
         }

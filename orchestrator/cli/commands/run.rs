@@ -1,11 +1,9 @@
 //! `hoist run`: a one-off container; how it is asked for, and being attached to it from its first byte on.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 
-use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult};
-use hoist_engine::client::{Client, JsonStream};
+use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, EventMessage};
+use hoist_engine::client::JsonStream;
 use hoist_scheduler::{Run, Verb};
 
 use crate::args::PullWhen;
@@ -181,7 +179,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
         _ = signals.next() => return Err(Failure::interrupted()),
     };
     progress.finish();
-    let code = exit_code(&client, &container, args.rm);
+    let mut events = client.events(None, None, &[("type", "container"), ("event", "die")]).await?;
     let stdin = args.interactive;
     let io = client.attach_container(&container, stdin).await?;
     let tty = args.tty();
@@ -212,7 +210,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     if !is_started {
         apply::check(started.await?)?;
     }
-    Ok(Exit::of_container(code.await?))
+    Ok(Exit::of_container(exit_code(&mut events, &container).await?))
 }
 
 /// Shows the progress up to the point where the container is made and waits for us.
@@ -241,17 +239,14 @@ async fn until_result(mut work: JsonStream<ApplyEvent>) -> Result<ApplyResult> {
     }
 }
 
-/// The code that the container will exit with. A container that removes itself must be waited for before it starts:
-/// afterwards there is nobody left to ask.
-fn exit_code<'a>(
-    client: &'a Client,
-    container: &'a str,
-    removed: bool,
-) -> Pin<Box<dyn Future<Output = Result<i64>> + 'a>> {
-    if !removed {
-        return Box::pin(async move { Ok(client.wait_container(container, "not-running").await?.status_code) });
+/// The code that the container exits with, from the engine's events: they were asked for before the container started,
+/// and they tell it even of a container that removes itself.
+async fn exit_code(events: &mut JsonStream<EventMessage>, container: &str) -> Result<i64> {
+    while let Some(event) = events.next().await? {
+        if event.action == "die" && event.actor.id == container {
+            let code = event.actor.attributes.get("exitCode").and_then(|code| code.parse().ok());
+            return code.ok_or_else(|| Failure::user("the engine does not say how the container ended"));
+        }
     }
-    let (owned_client, owned_id) = (client.clone(), container.to_owned());
-    let waiting = tokio::spawn(async move { owned_client.wait_container(&owned_id, "removed").await });
-    Box::pin(async move { Ok(waiting.await.map_err(anyhow::Error::new)??.status_code) })
+    Err(apply::lost())
 }

@@ -76,9 +76,10 @@ impl Progress {
             ApplyEvent::Build { .. } if self.ui.hide_builds => {}
             ApplyEvent::Step { label, state, .. } => self.step(label, state),
             ApplyEvent::Pull { image, layer, status, current, total, .. } => {
+                let parent = format!("Image {image}");
                 self.line(&Line {
                     id: layer,
-                    parent: Some(image),
+                    parent: Some(&parent),
                     text: status,
                     status: pull_status(status),
                     details: "",
@@ -196,6 +197,11 @@ struct Row {
     since: Instant,
 }
 
+fn style(template: &str) -> ProgressStyle {
+    let plain = ProgressStyle::default_spinner;
+    plain().template(template).unwrap_or_else(|_| plain()).tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
+}
+
 const TICK: Duration = Duration::from_millis(100);
 
 impl Screen {
@@ -213,31 +219,29 @@ impl Screen {
         let Some(row) = self.lines.get(&key) else { return };
         let bytes =
             line.bytes.map_or_else(String::new, |(now, all)| format!("  {}/{}", units::size(now), units::size(all)));
-        row.bar.set_message(format!("{indent}{}  {}{bytes}", line.id, self.status_text(line)));
         let mark = match line.status {
-            Status::Working => return,
+            Status::Working => {
+                row.bar.set_style(style(" {spinner} {msg}  {elapsed}"));
+                row.bar.enable_steady_tick(TICK);
+                row.bar.set_message(format!("{indent}{}  {}{bytes}", line.id, self.status_text(line)));
+                return;
+            }
             Status::Done => ("✔", AnsiColor::Green),
             Status::Error => ("✘", AnsiColor::Red),
             Status::Warning => ("!", AnsiColor::Yellow),
         };
-        let mark_text = if self.ui.color() { painted(mark.0, mark.1.on_default()) } else { mark.0.to_owned() };
-        let took = format!("{:.1}s", row.since.elapsed().as_secs_f64());
-        row.bar
-            .set_style(ProgressStyle::default_bar().template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
-        row.bar.set_message(format!(" {mark_text} {indent}{}  {}  {took}", line.id, self.status_text(line)));
+        let mark = if self.ui.color() { painted(mark.0, mark.1.on_default()) } else { mark.0.to_owned() };
+        let took = row.since.elapsed().as_secs_f64();
         row.bar.disable_steady_tick();
-        row.bar.tick();
+        row.bar.set_style(style("{msg}"));
+        row.bar.set_message(format!(" {mark} {indent}{}  {}  {took:.1}s", line.id, self.status_text(line)));
     }
 
     fn new_bar(&self, line: &Line<'_>) -> ProgressBar {
-        let bar = ProgressBar::new_spinner();
-        let style = ProgressStyle::default_spinner().template(" {spinner} {msg}  {elapsed}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()).tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
-        bar.enable_steady_tick(TICK);
         let parent = line.parent.and_then(|parent| self.lines.get(&format!("/{parent}")));
         match parent {
-            Some(parent) => self.bars.insert_after(&parent.bar, bar),
-            None => self.bars.add(bar),
+            Some(parent) => self.bars.insert_after(&parent.bar, ProgressBar::new_spinner()),
+            None => self.bars.add(ProgressBar::new_spinner()),
         }
     }
 
