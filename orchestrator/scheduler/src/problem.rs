@@ -135,6 +135,11 @@ pub enum Note {
         network: String,
         holders: BTreeSet<String>,
     },
+    /// It has changed in the stack; containers of services that the request does not name hold it as it is.
+    NetworkNotApplied {
+        network: String,
+        holders: BTreeSet<String>,
+    },
     OptionalDependencyMissing {
         service: String,
         dependency: String,
@@ -228,6 +233,9 @@ impl fmt::Display for Note {
             }
             Self::NetworkKept { network, holders } => {
                 write!(f, "network \"{network}\" stays, in use by {}", List(holders))
+            }
+            Self::NetworkNotApplied { network, holders } => {
+                write!(f, "network \"{network}\" has changed; it stays as it is for {}", List(holders))
             }
             Self::OptionalDependencyMissing { service, dependency } => {
                 write!(f, "service \"{service}\": optional dependency \"{dependency}\" is not part of this stack")

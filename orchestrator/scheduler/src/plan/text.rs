@@ -17,7 +17,7 @@ impl fmt::Display for Plan {
             if f.alternate() {
                 let after: Vec<String> = step.after.iter().map(|id| id.0.to_string()).collect();
                 let after = if after.is_empty() { String::new() } else { format!("  after {}", after.join(" ")) };
-                writeln!(f, "{:>3} {step}{after}", step.id.0)?;
+                writeln!(f, "{:<3} {step}{after}", step.id.0)?;
             } else {
                 writeln!(f, "{step}")?;
             }

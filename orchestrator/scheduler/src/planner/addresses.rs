@@ -14,8 +14,8 @@ use crate::planner::networks::{Place, Places};
 use crate::planner::subject::{Subject, Subjects};
 use crate::problem::Problem;
 
-/// Addresses that services of the stack insist on, by network name: the service.
-pub(crate) type Fixed = BTreeMap<(String, Ipv4Addr), String>;
+/// Addresses that services of the stack insist on, by network name: the services.
+pub(crate) type Fixed = BTreeMap<(String, Ipv4Addr), BTreeSet<String>>;
 
 pub(crate) fn fixed(context: Context<'_>) -> Fixed {
     let stack = &context.desired.stack;
@@ -23,7 +23,7 @@ pub(crate) fn fixed(context: Context<'_>) -> Fixed {
     for (service, definition) in &stack.services {
         for (key, attachment) in &definition.networks {
             if let (Some(network), Some(address)) = (stack.networks.get(key), attachment.ipv4_address) {
-                fixed.entry((network.name.clone(), address)).or_insert_with(|| service.clone());
+                fixed.entry((network.name.clone(), address)).or_default().insert(service.clone());
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::action::ContainerSpec;
 use crate::observed::DependencyCondition;
 use crate::plan::Reason;
 use crate::planner::addresses::{self, Making};
-use crate::planner::assemble::{Decisions, assemble};
+use crate::planner::assemble::{Decisions, assemble, is_attached};
 use crate::planner::draft::Draft;
 use crate::planner::follow::follow;
 use crate::planner::images::{self, Need};
@@ -28,11 +28,11 @@ pub(crate) use goal::Goal;
 
 pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) {
     let oneoff = goal.oneoff(context, draft);
-    let mut scope = goal.scope(context, draft);
+    let scope = goal.scope(context, draft);
     let needs = needs(context, &goal, &scope, oneoff.as_ref());
     let deferred = deferred(context, draft, &needs);
-    let remake = if goal.no_recreate || !deferred.is_empty() { BTreeSet::new() } else { remake(context, &mut scope) };
-    let needs = if remake.is_empty() { needs } else { self::needs(context, &goal, &scope, oneoff.as_ref()) };
+    let remake =
+        if goal.no_recreate || !deferred.is_empty() { BTreeSet::new() } else { remake(context, draft, &scope) };
 
     let mut subjects = subject::existing(context.observed);
     let pass = classify::Pass { context, goal: &goal, needs: &needs, deferred: &deferred, remake: &remake };
@@ -80,7 +80,7 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     decisions.images = images;
     decisions.new_volumes = new_volumes;
     decisions.timeout = goal.timeout;
-    if goal.wait {
+    if goal.wait && goal.start {
         decisions.wait = scope.difference(&deferred).cloned().collect();
     }
     network_steps(context, draft, &goal, places, &mut decisions);
@@ -93,7 +93,10 @@ pub(crate) type Needs = BTreeMap<String, (String, Need)>;
 fn needs(context: Context<'_>, goal: &Goal<'_>, scope: &BTreeSet<String>, oneoff: Option<&goal::Oneoff>) -> Needs {
     let services = context.desired.stack.services.iter();
     services
-        .filter(|(key, _)| scope.contains(*key) || oneoff.is_some_and(|oneoff| oneoff.key == **key))
+        .filter(|(key, service)| {
+            let needed = scope.contains(*key) && goal.replicas(key, service) > 0;
+            needed || oneoff.is_some_and(|oneoff| oneoff.key == **key)
+        })
         .map(|(key, service)| {
             let reference = crate::names::image_reference(&context.desired.stack.name, key, service);
             (key.clone(), (reference, images::need(context, key, service, goal.fetching)))
@@ -120,31 +123,27 @@ fn deferred(context: Context<'_>, draft: &mut Draft, needs: &Needs) -> BTreeSet<
     context.graph.dependents(&waiting, |_| true)
 }
 
-/// Changed networks of the services in scope. Who else of the stack is on one of them is drawn into scope.
-fn remake(context: Context<'_>, scope: &mut BTreeSet<String>) -> BTreeSet<String> {
-    let changed = networks::changed(context);
+/// Changed networks that can be made anew: every container of the stack's services on them is in scope. A request for
+/// some services does not touch the others, so otherwise the network stays as it is.
+fn remake(context: Context<'_>, draft: &mut Draft, scope: &BTreeSet<String>) -> BTreeSet<String> {
     let stack = &context.desired.stack;
+    let keys = scope.iter().filter_map(|key| stack.services.get(key)).flat_map(|service| service.networks.keys());
+    let used: BTreeSet<&String> = keys.filter_map(|key| stack.networks.get(key)).map(|network| &network.name).collect();
     let mut remake = BTreeSet::new();
-    loop {
-        let keys = scope.iter().filter_map(|key| stack.services.get(key)).flat_map(|service| service.networks.keys());
-        let names: BTreeSet<String> = keys
-            .filter_map(|key| stack.networks.get(key))
-            .filter(|network| changed.contains(&network.name))
-            .map(|network| network.name.clone())
-            .collect();
-        let drawn: BTreeSet<String> = names
-            .iter()
-            .flat_map(|network| networks::attached_services(context, network))
-            .filter(|service| stack.services.contains_key(*service))
-            .cloned()
-            .collect();
-        let grown = !names.is_subset(&remake) || !drawn.is_subset(scope);
-        remake.extend(names);
-        scope.extend(drawn);
-        if !grown {
-            return remake;
+    for network in networks::changed(context).into_iter().filter(|network| used.contains(network)) {
+        let attached = context.observed.containers.values().filter(|container| is_attached(container, &network));
+        let others = attached.filter(|container| {
+            let service = &container.record.service;
+            stack.services.contains_key(service) && !scope.contains(service)
+        });
+        let holders: BTreeSet<String> = others.map(|container| container.record.name.clone()).collect();
+        if holders.is_empty() {
+            remake.insert(network);
+        } else {
+            draft.note(Note::NetworkNotApplied { network, holders });
         }
     }
+    remake
 }
 
 fn orphans(context: Context<'_>, draft: &mut Draft, goal: &Goal<'_>, subjects: &mut Subjects<'_>) {

@@ -32,7 +32,7 @@ pub(crate) fn follow(context: Context<'_>, subjects: &mut Subjects<'_>, acted_on
                     subject.fate = Fate::Restart(because(&service));
                 }
             } else if was_stopped_by_this_request(context, container) && !subject.oneoff {
-                let within = within.map(|name| (*name).clone());
+                let within = within.map(|name| (*name).clone()).or_else(|| owner_within(context, container, &reach));
                 if let Some(service) = owner.or(within) {
                     subject.fate = Fate::Start(because(&service));
                 }
@@ -51,6 +51,14 @@ fn disturbed_owner(subjects: &Subjects<'_>, name: &str) -> Option<String> {
     let owners = container.record.sharing.iter().filter_map(|sharing| subjects.get(sharing.container()));
     let mut disturbed = owners.filter(|owner| owner.fate.stops() || owner.fate.starts() || owner.fate.makes());
     disturbed.next().map(|owner| owner.service.clone())
+}
+
+/// Service of a container whose namespaces this one lives in, whatever the stack says now, if the request is about it.
+fn owner_within(context: Context<'_>, container: &Container, reach: &BTreeSet<String>) -> Option<String> {
+    let owners = container.record.sharing.iter();
+    let mut services =
+        owners.filter_map(|owner| Some(&context.observed.containers.get(owner.container())?.record.service));
+    services.find(|service| reach.contains(*service)).cloned()
 }
 
 /// An earlier round of this request stopped it on the way to a restart and did not come to starting it again.

@@ -74,15 +74,15 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request, now: Time
 }
 
 impl Context<'_> {
-    /// The named services, or all that the stack or the records know. Unknown names are problems.
+    /// The named services, or all that the stack or the records know. Names that the stack does not know are problems;
+    /// without a stack any name will do.
     fn selected(&self, draft: &mut Draft, services: &Services) -> BTreeSet<String> {
-        let known: BTreeSet<&String> =
-            self.desired.stack.services.keys().chain(&self.desired.stack.inactive).chain(self.recorded()).collect();
+        let stack: BTreeSet<&String> = self.desired.stack.services.keys().chain(&self.desired.stack.inactive).collect();
         if services.is_empty() {
-            return known.into_iter().cloned().collect();
+            return stack.into_iter().chain(self.recorded()).cloned().collect();
         }
         let (found, unknown): (BTreeSet<String>, BTreeSet<String>) =
-            services.iter().cloned().partition(|service| known.contains(service));
+            services.iter().cloned().partition(|service| self.desired.is_unknown() || stack.contains(service));
         for service in unknown {
             draft.problem(Problem::UnknownService { service });
         }

@@ -53,12 +53,6 @@ pub(crate) fn changed(context: Context<'_>) -> BTreeSet<String> {
     .collect()
 }
 
-/// Services of the stack with a container on the network.
-pub(crate) fn attached_services<'a>(context: Context<'a>, network: &'a str) -> impl Iterator<Item = &'a String> {
-    let containers = context.observed.containers.values().filter(move |container| is_attached(container, network));
-    containers.map(|container| &container.record.service)
-}
-
 /// Places for the keys; `remake` holds the names of existing networks to make anew.
 pub(crate) fn decide(
     context: Context<'_>,

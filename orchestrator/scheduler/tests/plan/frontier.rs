@@ -19,7 +19,8 @@ fn dependents_of_a_failed_step_are_skipped_and_nothing_else() {
         done    start container app-other-1
         failed  wait for app-database-1 healthy
         skipped start container app-web-1
-    "#]].assert_eq(&drive(&plan, |step| step.starts_with("wait for")));
+    "#]]
+    .assert_eq(&drive(&plan, |step| step.starts_with("wait for")));
 }
 
 #[test]
@@ -36,7 +37,8 @@ fn an_optional_wait_that_fails_holds_nobody_back() {
         done    start container app-cache-1
         failed  wait for app-cache-1 healthy (optional)
         done    start container app-web-1
-    "#]].assert_eq(&drive(&plan, |step| step.starts_with("wait for")));
+    "#]]
+    .assert_eq(&drive(&plan, |step| step.starts_with("wait for")));
 }
 
 #[test]
@@ -53,5 +55,6 @@ fn nothing_that_runs_is_touched_for_an_image_that_cannot_be_had() {
         skipped remove container app-web-1
         skipped create container app-web-1 absent app_default=172.18.0.2
         skipped start container app-web-1
-    "#]].assert_eq(&drive(&plan, |step| step.starts_with("pull")));
+    "#]]
+    .assert_eq(&drive(&plan, |step| step.starts_with("pull")));
 }

@@ -22,46 +22,58 @@ fn up_build() -> Verb {
 fn a_missing_image_is_pulled_once_for_all_who_use_it() {
     let mut world = World::new().with("a", |_| {}).with("b", |_| {});
     world.observed.images.clear();
-    check(&world.preview(up()), expect![[r#"
-          0 + pull image busybox  (missing)
-          1 + create network app_default 172.18.0.0/24  (missing)
-          2 + create container app-a-1 busybox app_default=172.18.0.2  (missing)  after 0 1
-          3 + create container app-b-1 busybox app_default=172.18.0.3  (missing)  after 0 1
-          4 ~ start container app-a-1  (missing)  after 2
-          5 ~ start container app-b-1  (missing)  after 3
-    "#]]);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+            0   + pull image busybox  (missing)
+            1   + create network app_default 172.18.0.0/24  (missing)
+            2   + create container app-a-1 busybox app_default=172.18.0.2  (missing)  after 0 1
+            3   + create container app-b-1 busybox app_default=172.18.0.3  (missing)  after 0 1
+            4   ~ start container app-a-1  (missing)  after 2
+            5   ~ start container app-b-1  (missing)  after 3
+        "#]],
+    );
 }
 
 #[test]
 fn a_missing_build_is_built() {
-    check(&built().preview(up()), expect![[r#"
-          0 + build image app-web  (missing)
-          1 + create network app_default 172.18.0.0/24  (missing)
-          2 + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 0 1
-          3 ~ start container app-web-1  (missing)  after 2
-    "#]]);
+    check(
+        &built().preview(up()),
+        expect![[r#"
+            0   + build image app-web  (missing)
+            1   + create network app_default 172.18.0.0/24  (missing)
+            2   + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 0 1
+            3   ~ start container app-web-1  (missing)  after 2
+        "#]],
+    );
 }
 
 #[test]
 fn up_build_ends_with_the_build_where_it_decides_what_follows() {
     let mut world = built().with("other", |_| {}).up();
     let request = world.ask(up_build());
-    check(&world.answer(&request), expect![[r#"
-          0 + build image app-web  (forced)
-        # service "web": app-web-1 replaced if the image changes
-    "#]]);
+    check(
+        &world.answer(&request),
+        expect![[r#"
+            0   + build image app-web  (forced)
+            # service "web": app-web-1 replaced if the image changes
+        "#]],
+    );
     world.rounds(&request);
 
     let request = world.ask(up_build());
     let first = world.answer(&request);
     world.apply(&first);
     world.observed.images.get_mut("app-web").unwrap().id = "sha256:web-2".to_owned();
-    check(&world.answer(&request), expect![[r#"
-          0 ~ stop container app-web-1 SIGTERM 10s  (image changed)
-          1 - remove container app-web-1  (image changed)  after 0
-          2 + create container app-web-1 app-web@web-2 app_default=172.18.0.3  (image changed)  after 1
-          3 ~ start container app-web-1  (image changed)  after 2
-    "#]]);
+    check(
+        &world.answer(&request),
+        expect![[r#"
+            0   ~ stop container app-web-1 SIGTERM 10s  (image changed)
+            1   - remove container app-web-1  (image changed)  after 0
+            2   + create container app-web-1 app-web@web-2 app_default=172.18.0.3  (image changed)  after 1
+            3   ~ start container app-web-1  (image changed)  after 2
+        "#]],
+    );
 }
 
 #[test]
@@ -69,9 +81,12 @@ fn a_build_that_the_engine_has_done_is_not_repeated() {
     let mut world = built().up();
     let mut request = world.ask(up_build());
     request.refreshed.insert("app-web".to_owned());
-    check(&world.answer(&request), expect![[r#"
+    check(
+        &world.answer(&request),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -81,68 +96,98 @@ fn dependents_of_what_is_being_fetched_wait_for_the_next_round() {
     });
     world = world.up();
     world.edit("front", |service| crate::world::variable(service, "2"));
-    check(&world.preview(up_build()), expect![[r#"
-          0 + build image app-web  (forced)
-        # service "web": app-web-1 replaced if the image changes
-    "#]]);
+    check(
+        &world.preview(up_build()),
+        expect![[r#"
+            0   + build image app-web  (forced)
+            # service "web": app-web-1 replaced if the image changes
+        "#]],
+    );
 }
 
 #[test]
 fn pull_policies() {
     let mut world = World::new().with("web", |_| {}).up();
     world.edit("web", |service| service.pull_policy = Some(model::PullPolicy::Always));
-    check(&world.preview(up()), expect![[r#"
-          0 + pull image busybox  (forced)
-        # service "web": app-web-1 replaced if the image changes
-    "#]]);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+            0   + pull image busybox  (forced)
+            # service "web": app-web-1 replaced if the image changes
+        "#]],
+    );
     let age = Duration::from_secs(3600);
     world.edit("web", |service| service.pull_policy = Some(model::PullPolicy::Every(age)));
     world.observed.images.get_mut("busybox").unwrap().refreshed = Some(world.now());
-    check(&world.preview(up()), expect![[r#"
+    check(
+        &world.preview(up()),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
     world.pass(age);
-    check(&world.preview(up()), expect![[r#"
-          0 + pull image busybox  (forced)
-        # service "web": app-web-1 replaced if the image changes
-    "#]]);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+            0   + pull image busybox  (forced)
+            # service "web": app-web-1 replaced if the image changes
+        "#]],
+    );
     let never = Verb::Up(Up { pull: Some(PullPolicy::Never), ..Up::default() });
-    check(&world.preview(never), expect![[r#"
+    check(
+        &world.preview(never),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_image_that_may_not_be_fetched_is_a_problem() {
     let mut world = built().with("other", |service| service.image = Some("absent".to_owned()));
     let verb = Verb::Up(Up { no_build: true, pull: Some(PullPolicy::Never), ..Up::default() });
-    check(&world.preview(verb), expect![[r#"
-        ! service "other": image "absent" is not in the store and may not be fetched
-        ! service "web": image "app-web" is not in the store and may not be fetched
-          0 + create network app_default 172.18.0.0/24  (missing)
-          1 + create container app-other-1 absent app_default=172.18.0.2  (missing)  after 0
-          2 + create container app-web-1 app-web app_default=172.18.0.3  (missing)  after 0
-          3 ~ start container app-other-1  (missing)  after 1
-          4 ~ start container app-web-1  (missing)  after 2
-    "#]]);
+    check(
+        &world.preview(verb),
+        expect![[r#"
+            ! service "other": image "absent" is not in the store and may not be fetched
+            ! service "web": image "app-web" is not in the store and may not be fetched
+            0   + create network app_default 172.18.0.0/24  (missing)
+            1   + create container app-other-1 absent app_default=172.18.0.2  (missing)  after 0
+            2   + create container app-web-1 app-web app_default=172.18.0.3  (missing)  after 0
+            3   ~ start container app-other-1  (missing)  after 1
+            4   ~ start container app-web-1  (missing)  after 2
+        "#]],
+    );
 }
 
 #[test]
 fn pull_and_build_as_verbs() {
     let mut world = built().with("other", |_| {});
-    check(&world.preview(Verb::Pull(Pull::default())), expect![[r#"
-          0 + pull image busybox  (requested)
-    "#]]);
+    check(
+        &world.preview(Verb::Pull(Pull::default())),
+        expect![[r#"
+            0   + pull image busybox  (requested)
+        "#]],
+    );
     let missing = Pull { policy: Some(PullPolicy::Missing), ..Pull::default() };
-    check(&world.preview(Verb::Pull(missing)), expect![[r#"
+    check(
+        &world.preview(Verb::Pull(missing)),
+        expect![[r#"
         nothing to do
-    "#]]);
-    check(&world.act(Verb::Build(Build::default())), expect![[r#"
-          0 + build image app-web  (requested)
-    "#]]);
-    check(&world.preview(Verb::Build(Build { services: services(&["other"]), ..Build::default() })), expect![[r#"
+    "#]],
+    );
+    check(
+        &world.act(Verb::Build(Build::default())),
+        expect![[r#"
+            0   + build image app-web  (requested)
+        "#]],
+    );
+    check(
+        &world.preview(Verb::Build(Build { services: services(&["other"]), ..Build::default() })),
+        expect![[r#"
         ! service "other" has no build section
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -154,12 +199,15 @@ fn healthcheck_of_the_image_counts() {
         .observed
         .images
         .insert("postgres".to_owned(), hoist_scheduler::Image { has_healthcheck: true, ..image("pg") });
-    check(&world.preview(up()), expect![[r#"
-          0 + create network app_default 172.18.0.0/24  (missing)
-          1 + create container app-database-1 postgres@pg app_default=172.18.0.2  (missing)  after 0
-          2 + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
-          3 ~ start container app-database-1  (missing)  after 1
-          4 ? wait for app-database-1 healthy  (needed by web)  after 3
-          5 ~ start container app-web-1  (missing)  after 2 4
-    "#]]);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+            0   + create network app_default 172.18.0.0/24  (missing)
+            1   + create container app-database-1 postgres@pg app_default=172.18.0.2  (missing)  after 0
+            2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
+            3   ~ start container app-database-1  (missing)  after 1
+            4   ? wait for app-database-1 healthy  (needed by web)  after 3
+            5   ~ start container app-web-1  (missing)  after 2 4
+        "#]],
+    );
 }

@@ -18,41 +18,59 @@ fn stack() -> World {
 #[test]
 fn stop_and_start() {
     let mut world = stack().up();
-    check(&world.act(Verb::Stop(Stop::default())), expect![[r#"
-          0 ~ stop container app-web-1 SIGINT 30s  (requested)
-          1 ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
-    "#]]);
-    check(&world.preview(Verb::Stop(Stop::default())), expect![[r#"
+    check(
+        &world.act(Verb::Stop(Stop::default())),
+        expect![[r#"
+            0   ~ stop container app-web-1 SIGINT 30s  (requested)
+            1   ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
+        "#]],
+    );
+    check(
+        &world.preview(Verb::Stop(Stop::default())),
+        expect![[r#"
         nothing to do
-    "#]]);
-    check(&world.act(Verb::Start(Start::default())), expect![[r#"
-          0 ~ start container app-database-1  (requested)
-          1 ? wait for app-database-1 healthy  (needed by web)  after 0
-          2 ~ start container app-web-1  (requested)  after 1
-    "#]]);
-    check(&world.preview(Verb::Start(Start { wait: true, ..Start::default() })), expect![[r#"
+    "#]],
+    );
+    check(
+        &world.act(Verb::Start(Start::default())),
+        expect![[r#"
+            0   ~ start container app-database-1  (requested)
+            1   ? wait for app-database-1 healthy  (needed by web)  after 0
+            2   ~ start container app-web-1  (requested)  after 1
+        "#]],
+    );
+    check(
+        &world.preview(Verb::Start(Start { wait: true, ..Start::default() })),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn start_of_one_service_brings_what_it_needs() {
     let mut world = stack().up();
     world.act(Verb::Stop(Stop::default()));
-    check(&world.preview(Verb::Start(Start { services: services(&["web"]), wait: false })), expect![[r#"
-          0 ~ start container app-database-1  (requested)
-          1 ? wait for app-database-1 healthy  (needed by web)  after 0
-          2 ~ start container app-web-1  (requested)  after 1
-    "#]]);
+    check(
+        &world.preview(Verb::Start(Start { services: services(&["web"]), wait: false })),
+        expect![[r#"
+            0   ~ start container app-database-1  (requested)
+            1   ? wait for app-database-1 healthy  (needed by web)  after 0
+            2   ~ start container app-web-1  (requested)  after 1
+        "#]],
+    );
 }
 
 #[test]
 fn stop_with_another_grace_period() {
     let mut world = stack().up();
     let verb = Verb::Stop(Stop { services: services(&["web"]), timeout: Some(Duration::ZERO) });
-    check(&world.preview(verb), expect![[r#"
-          0 ~ stop container app-web-1 SIGINT 0ns  (requested)
-    "#]]);
+    check(
+        &world.preview(verb),
+        expect![[r#"
+            0   ~ stop container app-web-1 SIGINT 0ns  (requested)
+        "#]],
+    );
 }
 
 #[test]
@@ -60,14 +78,17 @@ fn restart_is_done_once_and_says_what_it_does_not_apply() {
     let mut world = stack().up();
     world.edit("web", |service| variable(service, "2"));
     let request = world.ask(Verb::Restart(Restart::default()));
-    check(&world.answer(&request), expect![[r#"
-          0 ~ stop container app-web-1 SIGINT 30s  (requested)
-          1 ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
-          2 ~ start container app-database-1  (requested)  after 1
-          3 ? wait for app-database-1 healthy  (needed by web)  after 2
-          4 ~ start container app-web-1  (requested)  after 3
-        # service "web" has changed (environment); `up` applies it
-    "#]]);
+    check(
+        &world.answer(&request),
+        expect![[r#"
+            0   ~ stop container app-web-1 SIGINT 30s  (requested)
+            1   ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
+            2   ~ start container app-database-1  (requested)  after 1
+            3   ? wait for app-database-1 healthy  (needed by web)  after 2
+            4   ~ start container app-web-1  (requested)  after 3
+            # service "web" has changed (environment); `up` applies it
+        "#]],
+    );
     assert_eq!(world.rounds(&request).len(), 1);
 }
 
@@ -75,33 +96,48 @@ fn restart_is_done_once_and_says_what_it_does_not_apply() {
 fn kill_sends_once() {
     let mut world = stack().up();
     let request = world.ask(Verb::Kill(Kill { signal: "SIGHUP".to_owned(), ..Kill::default() }));
-    check(&world.answer(&request), expect![[r#"
-          0 ~ kill container app-database-1 SIGHUP  (requested)
-          1 ~ kill container app-web-1 SIGHUP  (requested)
-    "#]]);
+    check(
+        &world.answer(&request),
+        expect![[r#"
+            0   ~ kill container app-database-1 SIGHUP  (requested)
+            1   ~ kill container app-web-1 SIGHUP  (requested)
+        "#]],
+    );
     assert_eq!(world.rounds(&request).len(), 1);
     world.act(Verb::Kill(Kill::default()));
-    check(&world.preview(Verb::Kill(Kill::default())), expect![[r#"
+    check(
+        &world.preview(Verb::Kill(Kill::default())),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn pause_and_unpause() {
     let mut world = stack().up();
-    check(&world.act(Verb::Pause(services(&["web"]))), expect![[r#"
-          0 ~ pause container app-web-1  (requested)
-    "#]]);
-    check(&world.act(Verb::Unpause(services(&[]))), expect![[r#"
-          0 ~ unpause container app-web-1  (requested)
-    "#]]);
+    check(
+        &world.act(Verb::Pause(services(&["web"]))),
+        expect![[r#"
+            0   ~ pause container app-web-1  (requested)
+        "#]],
+    );
+    check(
+        &world.act(Verb::Unpause(services(&[]))),
+        expect![[r#"
+            0   ~ unpause container app-web-1  (requested)
+        "#]],
+    );
 }
 
 #[test]
 fn services_without_containers_and_unknown_ones() {
     let mut world = stack();
-    check(&world.preview(Verb::Start(Start { services: services(&["web", "nobody"]), wait: false })), expect![[r#"
+    check(
+        &world.preview(Verb::Start(Start { services: services(&["web", "nobody"]), wait: false })),
+        expect![[r#"
         ! no such service: nobody
         ! service "web" has no container
-    "#]]);
+    "#]],
+    );
 }

@@ -22,55 +22,73 @@ fn run() -> Run {
 fn one_off_brings_its_dependencies_and_no_ports() {
     let mut world = stack();
     let request = world.ask(Verb::Run(Box::new(run())));
-    check(&world.answer(&request), expect![[r#"
-          0 + create network app_default 172.18.0.0/24  (missing)
-          1 + create container app-database-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
-          2 + create container app-web-run-a1b2 busybox@busybox-1 app_default=172.18.0.3  (requested)  after 0
-          3 ~ start container app-database-1  (missing)  after 1
-          4 ? wait for app-database-1 healthy  (needed by web)  after 3
-          5 ~ start container app-web-run-a1b2  (requested)  after 2 4
-    "#]]);
+    check(
+        &world.answer(&request),
+        expect![[r#"
+            0   + create network app_default 172.18.0.0/24  (missing)
+            1   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
+            2   + create container app-web-run-a1b2 busybox@busybox-1 app_default=172.18.0.3  (requested)  after 0
+            3   ~ start container app-database-1  (missing)  after 1
+            4   ? wait for app-database-1 healthy  (needed by web)  after 3
+            5   ~ start container app-web-run-a1b2  (requested)  after 2 4
+        "#]],
+    );
     world.rounds(&request);
     // Its end is an end: nothing starts it again.
     let container = world.observed.containers.get_mut("app-web-run-a1b2").unwrap();
     container.state = State::Exited { code: 3, at: Timestamp::from_millis(2000) };
-    check(&world.answer(&request), expect![[r#"
+    check(
+        &world.answer(&request),
+        expect![[r#"
         nothing to do
-    "#]]);
-    check(&world.preview(Verb::Supervise), expect![[r#"
+    "#]],
+    );
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn one_off_replaces_nothing_and_up_leaves_it_alone() {
     let mut world = stack().up();
     world.edit("database", |service| crate::world::variable(service, "2"));
-    check(&world.act(Verb::Run(Box::new(run()))), expect![[r#"
-          0 + create container app-web-run-a1b2 busybox@busybox-1 app_default=172.18.0.4  (requested)
-          1 ~ start container app-web-run-a1b2  (requested)  after 0
-    "#]]);
+    check(
+        &world.act(Verb::Run(Box::new(run()))),
+        expect![[r#"
+            0   + create container app-web-run-a1b2 busybox@busybox-1 app_default=172.18.0.4  (requested)
+            1   ~ start container app-web-run-a1b2  (requested)  after 0
+        "#]],
+    );
     world.edit("web", |service| crate::world::variable(service, "2"));
-    check(&world.preview(up()), expect![[r#"
-          0 ~ stop container app-web-1 SIGTERM 10s  (changed: environment)
-          1 ~ stop container app-database-1 SIGTERM 10s  (changed: environment)  after 0
-          2 - remove container app-database-1  (changed: environment)  after 1
-          3 - remove container app-web-1  (changed: environment)  after 0
-          4 + create container app-database-1 busybox@busybox-1 app_default=172.18.0.2  (changed: environment)  after 2
-          5 + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3 80->80/tcp  (changed: environment)  after 3
-          6 ~ start container app-database-1  (changed: environment)  after 4
-          7 ? wait for app-database-1 healthy  (needed by web)  after 6
-          8 ~ start container app-web-1  (changed: environment)  after 5 7
-    "#]]);
-    check(&world.preview(crate::world::down()), expect![[r#"
-          0 ~ stop container app-web-1 SIGTERM 10s  (requested)
-          1 ~ stop container app-web-run-a1b2 SIGTERM 10s  (requested)
-          2 ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0 1
-          3 - remove container app-database-1  (requested)  after 2
-          4 - remove container app-web-1  (requested)  after 0
-          5 - remove container app-web-run-a1b2  (requested)  after 1
-          6 - remove network app_default  (requested)  after 3 4 5
-    "#]]);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+            0   ~ stop container app-web-1 SIGTERM 10s  (changed: environment)
+            1   ~ stop container app-database-1 SIGTERM 10s  (changed: environment)  after 0
+            2   - remove container app-database-1  (changed: environment)  after 1
+            3   - remove container app-web-1  (changed: environment)  after 0
+            4   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.2  (changed: environment)  after 2
+            5   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3 80->80/tcp  (changed: environment)  after 3
+            6   ~ start container app-database-1  (changed: environment)  after 4
+            7   ? wait for app-database-1 healthy  (needed by web)  after 6
+            8   ~ start container app-web-1  (changed: environment)  after 5 7
+        "#]],
+    );
+    check(
+        &world.preview(crate::world::down()),
+        expect![[r#"
+            0   ~ stop container app-web-1 SIGTERM 10s  (requested)
+            1   ~ stop container app-web-run-a1b2 SIGTERM 10s  (requested)
+            2   ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0 1
+            3   - remove container app-database-1  (requested)  after 2
+            4   - remove container app-web-1  (requested)  after 0
+            5   - remove container app-web-run-a1b2  (requested)  after 1
+            6   - remove network app_default  (requested)  after 3 4 5
+        "#]],
+    );
 }
 
 #[test]
@@ -90,11 +108,14 @@ fn command_line_changes_the_one_off_only() {
         ..run()
     };
     let plan = world.preview(Verb::Run(Box::new(run)));
-    check(&plan, expect![[r#"
-          0 + create volume cache  (missing)
-          1 + create container shell busybox@busybox-1 app_default=172.18.0.4 8080->80/tcp  (requested)  after 0
-          2 ~ start container shell  (requested)  after 1
-    "#]]);
+    check(
+        &plan,
+        expect![[r#"
+            0   + create volume cache  (missing)
+            1   + create container shell busybox@busybox-1 app_default=172.18.0.4 8080->80/tcp  (requested)  after 0
+            2   ~ start container shell  (requested)  after 1
+        "#]],
+    );
     let Some(Action::CreateContainer(spec)) =
         plan.steps.iter().map(|step| &step.action).find(|action| matches!(action, Action::CreateContainer(_)))
     else {

@@ -31,9 +31,12 @@ fn exit(world: &mut World, name: &str, code: i32) {
 
 #[test]
 fn nothing_has_ended_so_nothing_is_done() {
-    check(&stack().preview(Verb::Supervise), expect![[r#"
+    check(
+        &stack().preview(Verb::Supervise),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -43,22 +46,31 @@ fn a_crash_is_answered_after_its_delay() {
     exit(&mut world, "app-job-1", 0);
     let request = hoist_scheduler::Request::new(world.now(), Verb::Supervise);
     let plan = world.answer(&request);
-    check(&plan, expect![[r#"
+    check(
+        &plan,
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
     assert_eq!(plan.wake, Some(world.now() + Duration::from_millis(100)));
-    check(&world.preview(Verb::Supervise), expect![[r#"
-          0 ~ start container app-database-1  (restart policy, attempt 1)
-    "#]]);
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
+            0   ~ start container app-database-1  (restart policy, attempt 1)
+        "#]],
+    );
 }
 
 #[test]
 fn what_was_stopped_stays_down() {
     let mut world = stack();
     world.act(Verb::Stop(Stop { services: services(&["web", "database"]), timeout: None }));
-    check(&world.preview(Verb::Supervise), expect![[r#"
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
         nothing to do
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -68,22 +80,31 @@ fn conditions_hold_after_a_boot() {
         exit(&mut world, name, 255);
         world.observed.containers.get_mut(name).unwrap().lost_in_reboot = true;
     }
-    check(&world.preview(Verb::Supervise), expect![[r#"
-          0 ~ start container app-database-1  (restart policy, attempt 0)
-        # app-web-1 waits for database
-    "#]]);
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
+            0   ~ start container app-database-1  (restart policy, attempt 0)
+            # app-web-1 waits for database
+        "#]],
+    );
     let request = world.ask(Verb::Supervise);
     let plan = world.answer(&request);
     world.apply(&plan);
-    check(&world.preview(Verb::Supervise), expect![[r#"
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
         # app-web-1 waits for database
         nothing to do
-    "#]]);
+    "#]],
+    );
     let database = world.observed.containers.get_mut("app-database-1").unwrap();
     database.state = State::Running { health: Health::Healthy };
-    check(&world.preview(Verb::Supervise), expect![[r#"
-          0 ~ start container app-web-1  (restart policy, attempt 0)
-    "#]]);
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
+            0   ~ start container app-web-1  (restart policy, attempt 0)
+        "#]],
+    );
 }
 
 #[test]
@@ -93,9 +114,12 @@ fn after_a_boot_a_stopped_container_with_always_comes_back_and_unless_stopped_do
     for container in world.observed.containers.values_mut() {
         container.lost_in_reboot = true;
     }
-    check(&world.preview(Verb::Supervise), expect![[r#"
-          0 ~ start container app-web-1  (restart policy, attempt 0)
-    "#]]);
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
+            0   ~ start container app-web-1  (restart policy, attempt 0)
+        "#]],
+    );
 }
 
 #[test]
@@ -108,9 +132,12 @@ fn namespace_sharers_are_restarted_with_a_crashed_owner() {
         })
         .up();
     exit(&mut world, "app-proxy-1", 1);
-    check(&world.preview(Verb::Supervise), expect![[r#"
-          0 ~ start container app-proxy-1  (restart policy, attempt 1)
-          1 ~ stop container app-app-1 SIGTERM 10s  (proxy is replaced)  after 0
-          2 ~ start container app-app-1  (proxy is replaced)  after 1
-    "#]]);
+    check(
+        &world.preview(Verb::Supervise),
+        expect![[r#"
+            0   ~ start container app-proxy-1  (restart policy, attempt 1)
+            1   ~ stop container app-app-1 SIGTERM 10s  (proxy is replaced)  after 0
+            2   ~ start container app-app-1  (proxy is replaced)  after 1
+        "#]],
+    );
 }

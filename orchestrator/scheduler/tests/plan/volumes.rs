@@ -28,7 +28,10 @@ fn anonymous_volumes_pass_to_the_new_container() {
     assert_eq!(world.observed.containers["app-web-1"].anonymous, before);
 
     let renew = Verb::Up(Up { renew_anon_volumes: true, ..Up::default() });
-    expect![[r#"{} [MountPoint { target: "/scratch", read_only: false, source: Anonymous { volume: New, nocopy: false } }]"#]].assert_eq(&carried(&world.preview(renew)));
+    expect![[
+        r#"{} [MountPoint { target: "/scratch", read_only: false, source: Anonymous { volume: New, nocopy: false } }]"#
+    ]]
+    .assert_eq(&carried(&world.preview(renew)));
 }
 
 #[test]
@@ -36,10 +39,13 @@ fn a_changed_volume_keeps_its_data() {
     let mut world = World::new().with_volume("data").with("web", |service| mount(service, Some("data"), "/data")).up();
     let options = &mut world.desired.stack.volumes.get_mut("data").unwrap().driver_opts;
     options.insert("type".to_owned(), "tmpfs".to_owned());
-    check(&world.preview(up()), expect![[r##"
+    check(
+        &world.preview(up()),
+        expect![[r##"
         # volume "app_data" has changed in the stack; it keeps its settings and its data
         nothing to do
-    "##]]);
+    "##]],
+    );
 }
 
 #[test]
@@ -58,13 +64,16 @@ fn external_volumes_must_exist_and_others_are_shared_with_a_note() {
         foreign_users: Default::default(),
     };
     world.observed.volumes.insert("app_theirs".to_owned(), volume);
-    check(&world.preview(up()), expect![[r#"
-        ! external volume "app_data" does not exist
-          0 + create network app_default 172.18.0.0/24  (missing)
-          1 + create container app-other-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
-          2 + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
-          3 ~ start container app-other-1  (missing)  after 1
-          4 ~ start container app-web-1  (missing)  after 2
-        # volume "app_theirs" was made by project "other"; declare it external to say so
-    "#]]);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+            ! external volume "app_data" does not exist
+            0   + create network app_default 172.18.0.0/24  (missing)
+            1   + create container app-other-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
+            2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
+            3   ~ start container app-other-1  (missing)  after 1
+            4   ~ start container app-web-1  (missing)  after 2
+            # volume "app_theirs" was made by project "other"; declare it external to say so
+        "#]],
+    );
 }

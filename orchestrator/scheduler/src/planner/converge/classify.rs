@@ -39,30 +39,34 @@ impl<'a> Pass<'a, '_> {
             draft.problem(Problem::NameScaled { service: key.to_owned(), name: name.clone(), replicas });
             return;
         }
-        let mut replicas = self.replicas(key, service);
-        for (_, container) in replicas.split_off(wanted.min(replicas.len())) {
-            let fate = Fate::Remove { why: Reason::ScaledDown, anonymous_volumes: false };
-            decide(subjects, container, fate);
+        let (outdated, current): (Vec<_>, Vec<_>) =
+            self.replicas(key, service).into_iter().partition(|(drift, _)| drift.is_some());
+        // The lowest of those that are up to date stay; the lowest free numbers fill up. An outdated one has no claim to
+        // a number beyond these, so it does not matter at which step an earlier attempt has ended.
+        let mut numbers: BTreeSet<u32> = current.iter().map(|(_, c)| c.record.number).take(wanted).collect();
+        let filling: BTreeSet<u32> =
+            (1..).filter(|number| !numbers.contains(number)).take(wanted - numbers.len()).collect();
+        for (_, container) in current {
+            let kept = numbers.contains(&container.record.number);
+            decide(subjects, container, if kept { self.undisturbed(container) } else { scaled_down() });
         }
-        let mut taken: BTreeSet<u32> = replicas.iter().map(|(_, container)| container.record.number).collect();
-        let missing = wanted - replicas.len();
-        for (drift, container) in replicas {
-            decide(subjects, container, self.fate(container, drift));
+        for (drift, container) in outdated {
+            let claims = filling.contains(&container.record.number) && numbers.insert(container.record.number);
+            let replace = drift.filter(|_| claims).map(|why| Fate::Replace { start: self.goal.start, why });
+            decide(subjects, container, replace.unwrap_or_else(scaled_down));
         }
-        for _ in 0..missing {
-            let number = (1..).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);
-            taken.insert(number);
-            self.create(draft, subjects, key, service, number);
+        for number in filling.difference(&numbers) {
+            self.create(draft, subjects, key, service, *number);
         }
     }
 
-    /// The service's containers, the best first: up to date before outdated, then by number.
+    /// The service's containers by number, with what is wrong about each.
     fn replicas(&self, key: &str, service: &Service) -> Vec<(Option<Reason>, &'a Container)> {
         let fields = digest::fields(self.context.desired, service);
         let own = self.context.observed.containers.values();
         let own = own.filter(|container| container.record.service == key && !container.record.oneoff);
         let mut replicas: Vec<_> = own.map(|container| (self.drift(key, &fields, container), container)).collect();
-        replicas.sort_by_key(|(drift, container)| (drift.is_some(), container.record.number, &container.record.name));
+        replicas.sort_by_key(|(_, container)| (container.record.number, &container.record.name));
         replicas
     }
 
@@ -90,19 +94,24 @@ impl<'a> Pass<'a, '_> {
         self.holds_a_fixed_address(key, container)
     }
 
+    /// By chance it has an address that another service insists on.
     fn holds_a_fixed_address(&self, key: &str, container: &Container) -> Option<Reason> {
         let fixed = addresses::fixed(self.context);
         let mut attachments = container.record.networks.iter();
         let held = attachments.find(|attachment| {
-            fixed.get(&(attachment.network.clone(), attachment.address)).is_some_and(|owner| owner != key)
+            let owners = fixed.get(&(attachment.network.clone(), attachment.address));
+            owners.is_some_and(|owners| !owners.contains(key) && owners.iter().any(|owner| self.has_replicas(owner)))
         });
         held.map(|attachment| Reason::AddressNeeded { network: attachment.network.clone() })
     }
 
-    fn fate(&self, container: &Container, drift: Option<Reason>) -> Fate {
-        if let Some(why) = drift {
-            return Fate::Replace { start: self.goal.start, why };
-        }
+    fn has_replicas(&self, key: &str) -> bool {
+        let service = self.context.desired.stack.services.get(key);
+        service.is_some_and(|service| self.goal.replicas(key, service) > 0)
+    }
+
+    /// What becomes of a container that is as it should be.
+    fn undisturbed(&self, container: &Container) -> Fate {
         // What this request has started once is its restart policy's business from then on.
         let begun = container.started.is_some_and(|started| started >= self.context.request.at);
         match container.state {
@@ -136,6 +145,10 @@ impl<'a> Pass<'a, '_> {
         }
         subjects.insert(name, subject);
     }
+}
+
+fn scaled_down() -> Fate {
+    Fate::Remove { why: Reason::ScaledDown, anonymous_volumes: false }
 }
 
 fn decide(subjects: &mut Subjects<'_>, container: &Container, fate: Fate) {
