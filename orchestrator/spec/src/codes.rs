@@ -35,6 +35,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("W0002", "A variable is not set and has no default; it becomes an empty string."),
     ("W0003", "An attribute is accepted without effect."),
     ("W0004", "Several stack files lie in one folder; the first of the known names is used."),
+    ("W0005", "A command has a shell's operators, but no shell runs; its words are passed on as they are."),
 ];
 
 #[cfg(test)]

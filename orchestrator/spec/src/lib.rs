@@ -6,7 +6,6 @@
 
 mod bind;
 pub mod canonical;
-
 mod check;
 pub mod codes;
 mod consistency;

@@ -11,6 +11,7 @@ pub(crate) mod ports;
 pub(crate) mod relations;
 pub(crate) mod resources;
 pub(crate) mod secrets;
+mod words;
 
 use crate::node::{Data, Entry, Map, Node, Tag};
 use crate::paths;
@@ -218,21 +219,25 @@ pub(crate) fn listed(mut node: Node) -> Node {
     node
 }
 
-/// Shell words. `''` is an empty list: the image's command is cleared.
+/// Words of a string. `''` is an empty list: the image's command is cleared.
 fn command(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
-    if let Data::Str(text) = &node.data {
-        match shlex::split(text) {
-            Some(words) => {
-                node.data = Data::Seq(words.into_iter().map(|word| Node::string(node.span, word)).collect());
-            }
-            None => {
-                let _ = context
-                    .report
-                    .error("E0009", format!("`{}` cannot be split into words", path.rsplit('.').next().unwrap_or(path)))
-                    .at(node.span, "a quote is not closed");
-            }
-        }
+    let Data::Str(text) = &node.data else { return node };
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let Some(split) = words::split(text) else {
+        let _ = context
+            .report
+            .error("E0009", format!("`{key}` cannot be split into words"))
+            .at(node.span, "a quote is not closed");
+        return node;
+    };
+    if let Some(operator) = split.operator {
+        let _ = context
+            .report
+            .warning("W0005", format!("no shell reads `{key}`: `{operator}` is passed on as a plain character"))
+            .at(node.span, "this is split into words and run as it is")
+            .hint(format!("for a shell's syntax, write `{key}: [\"sh\", \"-c\", \"…\"]`"));
     }
+    node.data = Data::Seq(split.words.into_iter().map(|word| Node::string(node.span, word)).collect());
     node
 }
 

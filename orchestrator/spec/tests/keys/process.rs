@@ -266,3 +266,31 @@ fn two_services_cannot_share_a_container_name() {
     "#]],
     );
 }
+
+#[test]
+fn operators_of_a_shell_are_plain_characters_and_that_is_said() {
+    check("services:\n  web:\n    image: a\n    command: echo a; echo b\n", expect![[r#"
+        name: demo
+        services:
+          web:
+            image: a
+            command:
+            - echo
+            - a;
+            - echo
+            - b
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+
+        warning[W0005]: no shell reads `command`: `;` is passed on as a plain character
+         --> compose.yaml:4:14
+          |
+        4 |     command: echo a; echo b
+          |              ^^^^^^^^^^^^^^ this is split into words and run as it is
+          |
+          = help: for a shell's syntax, write `command: ["sh", "-c", "…"]`
+    "#]]);
+}
