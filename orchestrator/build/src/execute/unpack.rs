@@ -282,9 +282,10 @@ impl Extensions {
     fn metadata<R: Read>(self, entry: &tar::Entry<'_, R>) -> io::Result<Metadata> {
         let header = entry.header();
         let narrow = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an owner's number is out of range"));
-        let uid = self.uid.map_or_else(|| narrow(header.uid()?), Ok)?;
-        let gid = self.gid.map_or_else(|| narrow(header.gid()?), Ok)?;
-        let seconds = i64::try_from(header.mtime()?).unwrap_or(i64::MAX);
+        let old = header.as_old();
+        let uid = self.uid.map_or_else(|| narrow(number(&old.uid, header.uid())?), Ok)?;
+        let gid = self.gid.map_or_else(|| narrow(number(&old.gid, header.gid())?), Ok)?;
+        let seconds = i64::try_from(number(&old.mtime, header.mtime())?).unwrap_or(i64::MAX);
         Ok(Metadata {
             mode: header.mode()? & 0o7777,
             owner: Owner { uid, gid },
@@ -292,6 +293,11 @@ impl Extensions {
             attributes: self.attributes,
         })
     }
+}
+
+/// A field that was left empty is 0.
+fn number<T: Default>(field: &[u8], value: io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { value }
 }
 
 /// `seconds[.fraction]`
