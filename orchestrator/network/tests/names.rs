@@ -238,6 +238,31 @@ fn local_names_do_not_wait_for_a_dead_upstream() {
 }
 
 #[test]
+fn one_asker_cannot_fill_the_server_with_questions() {
+    let Some(world) = enter("one_asker_cannot_fill_the_server_with_questions") else { return };
+    let net = network(1);
+    let _neighbour = world.neighbour();
+    let conf = resolv_conf(NEIGHBOUR.into());
+    world::command("ip", &["neighbour", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "lan"]);
+    let server = start(&world, std::slice::from_ref(&net), conf.path());
+    let a = world.container(&net, 2);
+    server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
+    inside(&a.netns, || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        for number in 0..150 {
+            let packet = question(&format!("n{number}.example.org."), RecordType::A);
+            socket.send_to(&packet, (net.gateway, 53)).unwrap();
+        }
+        let mut packet = [0; 512];
+        for _ in 0..50 {
+            let length = socket.recv(&mut packet).unwrap();
+            assert_eq!(code(&Message::from_vec(&packet[..length]).unwrap()), ResponseCode::ServFail);
+        }
+    });
+}
+
+#[test]
 fn internal_network_is_answered_but_nothing_is_forwarded() {
     let Some(world) = enter("internal_network_is_answered_but_nothing_is_forwarded") else { return };
     let net = NetworkSpec { internal: true, ..network(1) };
@@ -294,6 +319,14 @@ fn listening_follows_the_networks() {
     }
     let answer = inside(&a.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
     assert_eq!(addresses(&answer), [a.address]);
+
+    world.host.remove_network(&net.id).unwrap();
+    world.host.create_network(&net).unwrap();
+    server.listen(&listen).unwrap();
+    let again = world.container(&net, 2);
+    let answer = inside(&again.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
+    assert_eq!(addresses(&answer), [a.address], "on a bridge that was made anew");
+
     drop(server);
-    assert!(inside(&a.netns, || ask(net.gateway, 53, "web.", RecordType::A)).is_err());
+    assert!(inside(&again.netns, || ask(net.gateway, 53, "web.", RecordType::A)).is_err());
 }

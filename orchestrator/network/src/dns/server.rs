@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::BindToDevice;
 use rustix::event::{EventfdFlags, eventfd};
@@ -79,7 +80,14 @@ pub(super) struct Orders {
     pub(super) opened: Vec<Listener>,
     /// Networks whose listeners are to be closed.
     pub(super) closed: Vec<String>,
-    listening: Vec<DnsNetwork>,
+    listening: Vec<Listening>,
+}
+
+/// A bridge that was made anew has another index, and a socket hears the old one only.
+#[derive(Debug, PartialEq, Eq)]
+struct Listening {
+    network: DnsNetwork,
+    bridge: u32,
 }
 
 #[derive(Debug)]
@@ -127,23 +135,31 @@ impl Server {
         *lock(&self.shared.zone) = Arc::new(zone);
     }
 
-    /// Listens on exactly these networks' gateways. Their bridges must exist. Call it again when a bridge was made anew.
+    /// Listens on exactly these networks' gateways. Their bridges must exist. Opens what it can before it fails.
     pub fn listen(&self, networks: &[DnsNetwork]) -> Result<(), DnsError> {
+        let wanted: Vec<_> = networks
+            .iter()
+            .map(|network| {
+                let bridge = if_nametoindex(bridge_name(&network.id).as_str()).unwrap_or_default();
+                Listening { network: network.clone(), bridge }
+            })
+            .collect();
         let mut orders = lock(&self.shared.orders);
-        let gone: Vec<_> =
-            orders.listening.iter().filter(|old| !networks.contains(old)).map(|old| old.id.clone()).collect();
-        orders.listening.retain(|old| networks.contains(old));
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut orders.listening).into_iter().partition(|old| wanted.contains(old));
+        orders.listening = kept;
+        let gone: Vec<_> = gone.into_iter().map(|old| old.network.id).collect();
         orders.opened.retain(|listener| !gone.contains(&listener.network));
         orders.closed.extend(gone);
         let mut result = Ok(());
-        for network in networks {
-            if orders.listening.contains(network) {
+        for new in wanted {
+            if orders.listening.contains(&new) {
                 continue;
             }
-            match open(network, self.port) {
+            match open(&new.network, self.port) {
                 Ok(listener) => {
                     orders.opened.push(listener);
-                    orders.listening.push(network.clone());
+                    orders.listening.push(new);
                 }
                 Err(error) => result = result.and(Err(error)),
             }

@@ -241,6 +241,28 @@ mod tests {
         assert!(matches!(read(&packet("web.", RecordType::AXFR)), Incoming::Reply(_)));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let _ = read(&bytes);
+            let _ = raw_question(&bytes);
+            let _ = answers(&bytes, 7, b"x");
+        }
+
+        #[test]
+        fn any_damage_to_a_query_is_survived(at in 0..40usize, value in proptest::num::u8::ANY) {
+            let mut query = packet("a.example.org.", RecordType::A);
+            if let Some(byte) = query.get_mut(at) {
+                *byte = value;
+            }
+            if let Incoming::Query(asked) = read(&query) {
+                let _ = asked.question();
+                let _ = asked.answer(&Answer::Addresses(vec![Ipv4Addr::LOCALHOST]), true);
+                let _ = asked.failure();
+            }
+        }
+    }
+
     #[test]
     fn an_answer_must_repeat_id_and_question() {
         let query = packet("example.org.", RecordType::A);
