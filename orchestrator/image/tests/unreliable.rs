@@ -210,7 +210,7 @@ async fn a_busy_registry_is_asked_again() {
         let image = image();
         match path {
             "/v2/" => Answer::ok(b"", "text/plain"),
-            _ if busy.fetch_add(1, Ordering::Relaxed) % 2 == 0 => Answer::status(503, "X-Nothing: y".into()),
+            _ if busy.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => Answer::status(503, "X-Nothing: y".into()),
             "/v2/app/manifests/1" => Answer::ok(&image.manifest, OCI_MANIFEST),
             _ if path.ends_with(&Digest::of(&image.config).hex()) => Answer::ok(&image.config, "x/y"),
             _ => Answer::ok(&image.layers[0].blob, "x/y"),

@@ -75,6 +75,7 @@ impl Store {
         disk::remove(&self.record_file(&image.id)).map_err(failed)?;
         disk::sync_parent(&self.record_file(&image.id)).map_err(failed)?;
         state.images.remove(&image.id);
+        self.write_index(&state).map_err(failed)?;
         removed.untagged.extend(record.references);
         removed.deleted.push(image.id);
         Ok(removed)
@@ -101,6 +102,9 @@ impl Store {
             disk::remove(&self.record_file(&id))?;
             state.images.remove(&id);
             collected.images.push(id);
+        }
+        if !collected.images.is_empty() {
+            self.write_index(&state)?;
         }
         let mut wanted: BTreeSet<Digest> = layers_in_use.clone();
         wanted.extend(self.holds.held());

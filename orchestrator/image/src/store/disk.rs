@@ -124,11 +124,16 @@ impl Durability {
         Ok(Self { root, waiting: Mutex::default(), syncing: Mutex::default() })
     }
 
-    /// A layer's folder has its final name; make it durable some time soon.
-    pub(super) fn schedule(self: &Arc<Self>, folder: PathBuf) {
+    /// A layer's folder has its final name; it becomes durable with the next [`Durability::start`]. Not at once: a
+    /// syncfs in the middle of a pull or build would hold up the layers that are being written.
+    pub(super) fn queue(&self, folder: PathBuf) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).folders.push(folder);
+    }
+
+    /// Makes the waiting layers durable in the background.
+    pub(super) fn start(self: &Arc<Self>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.folders.push(folder);
-        if waiting.worker {
+        if waiting.worker || waiting.folders.is_empty() {
             return;
         }
         waiting.worker = true;
@@ -136,7 +141,7 @@ impl Durability {
         let worker = std::thread::Builder::new().name("image-sync".to_owned()).spawn(move || {
             loop {
                 if let Err(error) = this.settle() {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "layers stay to be synced");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "layers could not be made durable");
                 }
                 let mut waiting = this.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if waiting.folders.is_empty() {

@@ -210,7 +210,7 @@ impl Store {
         fs::rename(draft, &folder).map_err(disk::failed("naming", &folder))?;
         state.layers.insert(record.diff_id, record);
         drop(state);
-        self.durability.schedule(folder);
+        self.durability.queue(folder);
         Ok(())
     }
 

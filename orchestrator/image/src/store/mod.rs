@@ -181,6 +181,7 @@ impl Store {
             _lock: lock,
         };
         store.recover()?;
+        store.write_index(&store.state())?;
         Ok(Arc::new(store))
     }
 
@@ -356,7 +357,35 @@ impl Store {
             let poorer = Arc::new(self.describe(state, &other)?);
             state.images.insert(other.id, (other, poorer));
         }
+        self.write_index(state)?;
+        self.durability.start();
         Ok(image)
+    }
+
+    /// The table of contents of the OCI layout, for other tools; the store itself never reads it.
+    fn write_index(&self, state: &State) -> Result<(), StoreError> {
+        let mut manifests = Vec::new();
+        for (record, _) in state.images.values() {
+            let Some(manifest) = record.manifest else { continue };
+            let Ok(bytes) = fs::read(self.blob_file(&manifest)) else { continue };
+            let media_type = serde_json::from_slice::<serde_json::Value>(&bytes)
+                .ok()
+                .and_then(|document| Some(document.get("mediaType")?.as_str()?.to_owned()))
+                .unwrap_or_else(|| "application/vnd.oci.image.manifest.v1+json".to_owned());
+            let entry = |annotations| {
+                serde_json::json!({
+                    "mediaType": &media_type, "digest": manifest, "size": bytes.len(), "annotations": annotations,
+                })
+            };
+            if record.references.is_empty() {
+                manifests.push(entry(serde_json::json!({})));
+            }
+            for name in &record.references {
+                manifests.push(entry(serde_json::json!({ "org.opencontainers.image.ref.name": name })));
+            }
+        }
+        let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
+        disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes())
     }
 
     fn write_record(&self, record: &Record) -> Result<(), StoreError> {

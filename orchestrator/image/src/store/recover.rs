@@ -25,6 +25,7 @@ impl Store {
             self.sync()?;
             disk::replace(&self.root, &file, generation.as_bytes())?;
         }
+        self.durability.start();
         Ok(())
     }
 
@@ -75,7 +76,7 @@ impl Store {
                     }
                     self.state().layers.insert(diff_id, record);
                     if !durable {
-                        self.durability.schedule(path);
+                        self.durability.queue(path);
                     }
                 }
                 (Some(diff_id), record) => again.push((path, diff_id, record.and_then(|record| record.blob))),
