@@ -108,28 +108,28 @@ fn config_prints_the_canonical_stack() {
     Folder::with(WEB).check(
         &["config"],
         &expect![[r#"
-        name: app
-        services:
-          web:
-            image: nginx
-            command:
-            - echo
-            - ""
+            name: app
+            services:
+              web:
+                image: nginx
+                command:
+                - echo
+                - ""
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: app_default
-        x-hoist-inactive:
-        - db
-        --- stderr
-        warning[W0002]: the variable `GREETING` is not set; it becomes an empty string
-         --> DIR/compose.yaml:4:21
-          |
-        4 |     command: echo "$GREETING"
-          |                     ^^^^^^^^ used here
-        --- exit 0
-    "#]],
+              default:
+                name: app_default
+            x-hoist-inactive:
+            - db
+            --- stderr
+            warning[W0002]: the variable `GREETING` is not set; it becomes an empty string
+             --> compose.yaml:4:21
+              |
+            4 |     command: echo "$GREETING"
+              |                     ^^^^^^^^ used here
+            --- exit 0
+        "#]],
     );
 }
 
@@ -233,21 +233,21 @@ fn errors_of_the_file_are_all_reported_with_their_place() {
     Folder::with(stack).check(
         &["config"],
         &expect![[r#"
-        --- stderr
-        error[E0006]: unknown attribute `comand` in `services.web`
-         --> DIR/compose.yaml:4:5
-          |
-        4 |     comand: echo
-          |     ^^^^^^ not an attribute of Compose
-          |
-          = help: did you mean `command`?
-        error[E0009]: `99999:80` is not a port: `99999` is not a port of the host
-         --> DIR/compose.yaml:5:13
-          |
-        5 |     ports: ["99999:80"]
-          |             ^^^^^^^^^^ [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]
-        --- exit 1
-    "#]],
+            --- stderr
+            error[E0006]: unknown attribute `comand` in `services.web`
+             --> compose.yaml:4:5
+              |
+            4 |     comand: echo
+              |     ^^^^^^ not an attribute of Compose
+              |
+              = help: did you mean `command`?
+            error[E0009]: `99999:80` is not a port: `99999` is not a port of the host
+             --> compose.yaml:5:13
+              |
+            5 |     ports: ["99999:80"]
+              |             ^^^^^^^^^^ [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]
+            --- exit 1
+        "#]],
     );
 }
 
@@ -278,16 +278,17 @@ fn unknown_service_is_named_with_those_that_exist() {
     Folder::with(WEB).check(
         &["up", "-d", "wbe"],
         &expect![[r#"
-        --- stderr
-        warning[W0002]: the variable `GREETING` is not set; it becomes an empty string
-         --> DIR/compose.yaml:4:21
-          |
-        4 |     command: echo "$GREETING"
-          |                     ^^^^^^^^ used here
-        error: no such service: wbe
-        hint: services of stack `app`: web
-        --- exit 1
-    "#]],
+            --- stderr
+            error[E0023]: no such service: wbe
+             |
+             = help: did you mean `web`?
+            warning[W0002]: the variable `GREETING` is not set; it becomes an empty string
+             --> compose.yaml:4:21
+              |
+            4 |     command: echo "$GREETING"
+              |                     ^^^^^^^^ used here
+            --- exit 1
+        "#]],
     );
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hoist_spec::model::{FileSource, Stack};
+use hoist_spec::model::FileSource;
 use hoist_spec::{Kind, LoadRequest, Loaded, Source, SourceError};
 
 use crate::error::{Failure, Result};
@@ -68,7 +68,6 @@ pub(crate) fn load(settings: &Settings, ui: Ui, wish: Wish<'_>) -> Result<Loaded
     for warning in &loaded.warnings {
         ui.diagnostic(warning);
     }
-    check_services(&loaded.stack, wish.services)?;
     Ok(loaded)
 }
 
@@ -112,21 +111,6 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
             _ => Err(failure),
         },
     }
-}
-
-fn check_services(stack: &Stack, named: &[String]) -> Result<()> {
-    for name in named {
-        if !stack.services.contains_key(name) {
-            let known: Vec<_> = stack.services.keys().map(String::as_str).collect();
-            let failure = Failure::user(format!("no such service: {name}"));
-            return Err(if known.is_empty() {
-                failure
-            } else {
-                failure.hint(format!("services of stack `{}`: {}", stack.name, known.join(", ")))
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The values of `environment:` secrets and configs. They travel beside the stack, never in it.

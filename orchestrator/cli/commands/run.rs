@@ -81,6 +81,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true")]
     #[arg(default_missing_value = "true", action = clap::ArgAction::Set)]
     interactive: bool,
+    /// Give it a terminal; it has one anyway when there is one here
+    #[arg(short, long, hide = true)]
+    tty: bool,
     /// Answer to the service's aliases on its networks
     #[arg(long)]
     use_aliases: bool,
@@ -96,7 +99,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn tty(&self) -> bool {
+    fn wants_tty(&self) -> bool {
         !self.no_tty && !self.detach && self.interactive && terminal::is_interactive()
     }
 }
@@ -141,7 +144,7 @@ fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         labels: args.label.iter().map(|text| oneoff::pair(text)).collect(),
         user: args.user.clone(),
         working_dir: args.workdir.clone(),
-        tty: args.tty(),
+        tty: args.wants_tty(),
         stdin_open: args.interactive && !args.detach,
         cap_add: args.cap_add.clone(),
         cap_drop: args.cap_drop.clone(),
@@ -182,7 +185,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     let mut events = client.events(None, None, &[("type", "container"), ("event", "die")]).await?;
     let stdin = args.interactive;
     let io = client.attach_container(&container, stdin).await?;
-    let tty = args.tty();
+    let tty = args.wants_tty();
     let pump = Pump {
         client: &client,
         ui: ctx.ui,
