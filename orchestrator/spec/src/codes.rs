@@ -36,6 +36,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("W0003", "An attribute is accepted without effect."),
     ("W0004", "Several stack files lie in one folder; the first of the known names is used."),
     ("W0005", "A command has a shell's operators, but no shell runs; its words are passed on as they are."),
+    ("W0006", "A service that is not required does not exist."),
 ];
 
 #[cfg(test)]

@@ -133,6 +133,11 @@ fn dependencies(entry: &Entry, service: &Map, services: &Map, inactive: &Map, re
         let required = dependency.value.at(&["required"]).and_then(Node::as_bool).unwrap_or(true);
         match inactive.entry(name) {
             Some(_) if !required => {}
+            None if !required => {
+                let _ = report
+                    .warning("W0006", format!("service `{}` would wait for `{name}`, which does not exist", entry.key))
+                    .at(dependency.key_span, "not required, so it starts without it");
+            }
             Some(other) => {
                 let profiles: Vec<_> = other
                     .value

@@ -13,6 +13,8 @@ use serde_json::Value;
 const EQUAL_FLOOR: usize = 532;
 /// Cases that the reference refuses and so do we. Only ever raised.
 const REFUSED_FLOOR: usize = 90;
+/// Printed stacks (YAML and JSON) that load again as themselves. Only ever raised.
+const ROUND_TRIP_FLOOR: usize = 1086;
 
 fn corpus() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
@@ -87,6 +89,10 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 fn run(case: &Case) -> Result<Value, Vec<hoist_spec::Diagnostic>> {
+    run_stack(case).map(|(printed, _)| printed)
+}
+
+fn run_stack(case: &Case) -> Result<(Value, hoist_spec::model::Stack), Vec<hoist_spec::Diagnostic>> {
     let source =
         CaseSource { folder: case.folder.clone(), seen_as: PathBuf::from(case.value["project_dir"].as_str().unwrap()) };
     let mut env: BTreeMap<String, String> = BTreeMap::new();
@@ -113,7 +119,7 @@ fn run(case: &Case) -> Result<Value, Vec<hoist_spec::Diagnostic>> {
         let difference = first_difference("", &again, &printed);
         panic!("{}: from_json(to_json(s)) is not s: {difference:?}\n{a}\n{b}", case.name);
     }
-    Ok(printed)
+    Ok((printed, loaded.stack))
 }
 
 /// Takes out what the reference keeps in its YAML but drops from its JSON: `x-` below the top level, and models.
@@ -190,6 +196,57 @@ fn accepted_cases_equal_the_reference() {
     }
     let _ = writeln!(std::io::stderr(), "{log}{equal} of {total} accepted cases equal the reference");
     assert!(equal >= EQUAL_FLOOR, "{equal} cases are equal; it were {EQUAL_FLOOR}");
+}
+
+/// One file in a folder of its own.
+struct Printed(String);
+
+impl Source for Printed {
+    fn read(&self, _: &Path) -> Result<String, SourceError> {
+        Ok(self.0.clone())
+    }
+
+    fn kind(&self, path: &Path) -> Kind {
+        if path.ends_with("printed.yaml") { Kind::File } else { Kind::Missing }
+    }
+
+    fn working_dir(&self) -> PathBuf {
+        PathBuf::from("/elsewhere")
+    }
+
+    fn stdin(&self) -> Result<String, SourceError> {
+        Err(SourceError::NotFound)
+    }
+}
+
+#[test]
+fn what_is_printed_loads_again_and_means_the_same() {
+    let Some(corpus) = corpus() else { return };
+    let (mut same, mut total, mut log) = (0, 0, String::new());
+    for case in cases(&corpus) {
+        let Ok((_, stack)) = run_stack(&case) else { continue };
+        let printed = canonical::to_json(&stack);
+        for text in [canonical::to_yaml(&stack), printed.to_string()] {
+            total += 1;
+            let request = LoadRequest {
+                files: vec!["printed.yaml".into()],
+                profiles: vec!["*".into()],
+                allow_unsupported: true,
+                ..LoadRequest::default()
+            };
+            match load(&request, &Printed(text.clone()), &Env::default()) {
+                Ok(loaded) => match first_difference("", &canonical::to_json(&loaded.stack), &printed) {
+                    None => same += 1,
+                    Some(difference) => log.push_str(&format!("changes {}: {difference}\n", case.name)),
+                },
+                Err(errors) => {
+                    log.push_str(&format!("unreadable {}: {}\n", case.name, diagnostic::render(&errors[0], false)));
+                }
+            }
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{log}{same} of {total} printed stacks load again as themselves");
+    assert!(same >= ROUND_TRIP_FLOOR, "{same} printed stacks are stable; it were {ROUND_TRIP_FLOOR}");
 }
 
 #[test]

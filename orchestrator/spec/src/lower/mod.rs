@@ -170,9 +170,10 @@ fn finish(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
                     context.resolve(path);
                 }
                 // The reference prints a command in every rule, null where there is none.
-                let mut exec = Map::default();
-                exec.set("command", Node::new(span, Data::Null));
-                rule.set_default("exec", Node::new(span, Data::Map(exec)));
+                rule.set_default("exec", Node::new(span, Data::Map(Map::default())));
+                if let Some(exec) = rule.get_mut("exec").and_then(Node::as_map_mut) {
+                    exec.set_default("command", Node::new(span, Data::Null));
+                }
             }
         }
         // The reference prints a command in every hook, null where there is none.

@@ -39,7 +39,8 @@ pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>
         _ => {}
     }
     for key in ["driver", "driver_opts", "labels", "ipam", "internal", "attachable", "file", "environment", "content"] {
-        if let Some(other) = map.entry(key) {
+        let said = map.entry(key).filter(|other| other.value.as_map().is_none_or(|map| !map.0.is_empty()));
+        if let Some(other) = said {
             let _ = context
                 .report
                 .error("E0018", format!("`{section}`: `external` and `{key}` exclude each other"))

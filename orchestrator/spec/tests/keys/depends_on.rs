@@ -189,3 +189,31 @@ fn a_condition_is_required_in_the_long_form() {
     "#]],
     );
 }
+
+#[test]
+fn an_absent_dependency_that_is_not_required_is_a_warning() {
+    check(
+        "services:\n  web:\n    image: a\n    depends_on: {db: {condition: service_started, required: false}}\n",
+        expect![[r#"
+        name: demo
+        services:
+          web:
+            image: a
+            depends_on:
+              db:
+                condition: service_started
+                required: false
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+
+        warning[W0006]: service `web` would wait for `db`, which does not exist
+         --> compose.yaml:4:18
+          |
+        4 |     depends_on: {db: {condition: service_started, required: false}}
+          |                  ^^ not required, so it starts without it
+    "#]],
+    );
+}

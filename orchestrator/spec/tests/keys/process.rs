@@ -269,7 +269,9 @@ fn two_services_cannot_share_a_container_name() {
 
 #[test]
 fn operators_of_a_shell_are_plain_characters_and_that_is_said() {
-    check("services:\n  web:\n    image: a\n    command: echo a; echo b\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    command: echo a; echo b\n",
+        expect![[r#"
         name: demo
         services:
           web:
@@ -292,5 +294,6 @@ fn operators_of_a_shell_are_plain_characters_and_that_is_said() {
           |              ^^^^^^^^^^^^^^ this is split into words and run as it is
           |
           = help: for a shell's syntax, write `command: ["sh", "-c", "…"]`
-    "#]]);
+    "#]],
+    );
 }
