@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
-    /// The context folder. `None`: only an inline Dockerfile without COPY or ADD from the context.
+    /// The context folder, absolute.
     pub context: PathBuf,
     pub dockerfile: DockerfileSource,
     /// Build arguments. `None`: named without a value and unset in the caller, so the ARG's default applies.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,8 @@ const RECORD: usize = 7 * 8 + 1 + 64;
 /// Builds that a stamp outlives without being asked for.
 const MAX_AGE: u8 = 16;
 const MARGIN_SECONDS: i64 = 2;
+
+static SAVES: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HashError {
@@ -76,7 +79,9 @@ impl Stamps {
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let temporary = self.path.with_extension(format!("new-{}", std::process::id()));
+        // Several builds of one context may end at the same time.
+        let number = SAVES.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.path.with_extension(format!("new-{}-{number}", std::process::id()));
         let mut file = File::create(&temporary)?;
         file.write_all(&encode(&table.known))?;
         std::fs::rename(&temporary, &self.path)

@@ -18,7 +18,8 @@ pub type RunError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs one process to its end. Steps of independent stages run at the same time.
 pub trait RunStep: Send + Sync {
-    /// Mounts the overlay (privately: nothing may stay mounted), runs the process as the first one of a container of
+    /// Mounts the overlay (privately: nothing may stay mounted; with `index`, `metacopy` and `redirect_dir` off, since
+    /// the upper folder becomes a layer of its own), runs the process as the first one of a container of
     /// its own, streams its output and returns its exit code (128 + signal for a killed one, 126 and 127 as a shell).
     ///
     /// When the future is dropped, the process and everything it started must be gone before `upper` is used again.
@@ -34,7 +35,8 @@ pub struct RunRequest {
     pub upper: PathBuf,
     pub work: PathBuf,
     pub argv: Vec<String>,
-    /// `NAME=value`, in order, without duplicates. PATH is always there.
+    /// `NAME=value`, in order; the last of two equal names counts. PATH is always there; HOME only when the Dockerfile
+    /// sets it, otherwise it is for the implementation to take from the user's entry.
     pub env: Vec<String>,
     /// Absolute; exists in the root.
     pub cwd: String,

@@ -12,7 +12,7 @@ use crate::fs::{Kind, View, Writer};
 const ALWAYS: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 pub(super) fn clean(upper: &Path, lowers: &[PathBuf], targets: &[String]) -> Result<(), CopyError> {
-    let mut writer = Writer::new(upper, lowers)?;
+    let mut writer = Writer::resume(upper, lowers)?;
     let below = View::of_layers(lowers)?;
     // Deeper ones first, so that a folder is empty once its own stubs are gone.
     let mut places: Vec<&str> = ALWAYS.into_iter().chain(targets.iter().map(String::as_str)).collect();

@@ -54,18 +54,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// `lowers`: topmost first. The upper folder takes the looks of the root below it.
+    /// A fresh upper folder, which takes the looks of the root below it. `lowers`: topmost first.
     pub(crate) fn new(upper: &Path, lowers: &[PathBuf]) -> Result<Self, WriteError> {
+        let mut writer = Self::resume(upper, lowers)?;
+        if !lowers.is_empty() {
+            writer.inherit_root(lowers)?;
+        }
+        Ok(writer)
+    }
+
+    /// An upper folder that something was written to already.
+    pub(crate) fn resume(upper: &Path, lowers: &[PathBuf]) -> Result<Self, WriteError> {
         let mut layers = vec![upper.to_owned()];
         layers.extend(lowers.iter().cloned());
         let view = View::of_layers(&layers)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(failed("opening", Path::new("")))?;
-        let mut writer = Self { view, upper: root, times: BTreeMap::new(), last: None, hidden: BTreeSet::new() };
-        if !lowers.is_empty() {
-            writer.inherit_root(lowers)?;
-        }
-        Ok(writer)
+        Ok(Self { view, upper: root, times: BTreeMap::new(), last: None, hidden: BTreeSet::new() })
     }
 
     fn inherit_root(&mut self, lowers: &[PathBuf]) -> Result<(), WriteError> {

@@ -232,9 +232,13 @@ impl Lowering<'_> {
     }
 
     fn push(&mut self, place: Place<'_>, parent: Tree, op: Op, created_by: String, stage: &mut Stage) -> StepId {
-        let id = self.steps.len();
-        let name = format!("{} {}", place.label, place.instruction.text);
-        self.steps.push(Step { parent, op, name, span: place.instruction.span });
+        // Two stages that begin alike share their steps.
+        let same = self.steps.iter().position(|step| step.parent == parent && step.op == op);
+        let id = same.unwrap_or(self.steps.len());
+        if same.is_none() {
+            let name = format!("{} {}", place.label, place.instruction.text);
+            self.steps.push(Step { parent, op, name, span: place.instruction.span });
+        }
         stage.history.push(HistoryLine { created_by, step: Some(id) });
         stage.tree = Tree::Step(id);
         id

@@ -9,6 +9,8 @@ mod metadata;
 mod scope;
 mod stages;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -81,6 +81,9 @@ impl Globals {
                 || declared_in_stages.contains(name)
                 || self.platform.contains_key(name)
                 || PROXIES.contains(&name.as_str())
+                // For builders, not for Dockerfiles.
+                || name == "SOURCE_DATE_EPOCH"
+                || name.starts_with("BUILDKIT_")
         };
         self.given.keys().filter(|name| !used(name)).cloned().collect()
     }

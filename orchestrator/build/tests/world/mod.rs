@@ -15,10 +15,10 @@ use hoist_build::{
 };
 use hoist_image::{Image, Platform, Reference, Store};
 
-pub const BUSYBOX: &str = "/bin/busybox";
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
 /// Why tests that build cannot run here.
-pub fn reason_to_skip() -> Option<String> {
+pub(crate) fn reason_to_skip() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".to_owned());
     }
@@ -54,15 +54,15 @@ macro_rules! world_or_skip {
     };
 }
 
-pub struct World {
-    pub folder: tempfile::TempDir,
-    pub store: Arc<Store>,
-    pub runner: Arc<Runner>,
-    pub events: Arc<Mutex<Vec<BuildEvent>>>,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) store: Arc<Store>,
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) events: Arc<Mutex<Vec<BuildEvent>>>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("context")).unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
@@ -70,17 +70,17 @@ impl World {
         Self { folder, store, runner, events: Arc::default() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("context").join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
-    pub fn request(&self, dockerfile: &str) -> BuildRequest {
+    pub(crate) fn request(&self, dockerfile: &str) -> BuildRequest {
         BuildRequest {
             context: self.folder.path().join("context"),
             dockerfile: DockerfileSource::Inline(dockerfile.to_owned()),
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    pub fn host(&self) -> Host {
+    pub(crate) fn host(&self) -> Host {
         let events = Arc::clone(&self.events);
         Host {
             store: Arc::clone(&self.store),
@@ -99,16 +99,16 @@ impl World {
         }
     }
 
-    pub async fn try_build(&self, request: &BuildRequest) -> Result<Built, BuildError> {
+    pub(crate) async fn try_build(&self, request: &BuildRequest) -> Result<Built, BuildError> {
         self.events.lock().unwrap().clear();
         build(request, &self.host()).await
     }
 
-    pub async fn build(&self, dockerfile: &str) -> Built {
+    pub(crate) async fn build(&self, dockerfile: &str) -> Built {
         self.build_request(&self.request(dockerfile)).await
     }
 
-    pub async fn build_request(&self, request: &BuildRequest) -> Built {
+    pub(crate) async fn build_request(&self, request: &BuildRequest) -> Built {
         match self.try_build(request).await {
             Ok(built) => built,
             Err(error) => panic!("{error}\n{error:?}"),
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// `mybase:1.0`: busybox and its links.
-    pub async fn base(&self) {
+    pub(crate) async fn base(&self) {
         std::fs::copy(BUSYBOX, self.path("busybox")).unwrap();
         let mut request = self.request(
             "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n\
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// What a shell in the image prints.
-    pub async fn inside(&self, image: &Image, script: &str) -> String {
+    pub(crate) async fn inside(&self, image: &Image, script: &str) -> String {
         let scratch = self.store.begin_layer().unwrap();
         let printed = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&printed);
@@ -158,11 +158,11 @@ impl World {
         printed
     }
 
-    pub fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         self.runner.runs.swap(0, Ordering::Relaxed)
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.events.lock().unwrap().iter().map(|event| format!("{event}\n")).collect()
     }
 }
@@ -190,7 +190,7 @@ impl BaseImages for NoRegistry {
     }
 }
 
-pub struct Runner {
+pub(crate) struct Runner {
     mount_point: PathBuf,
     runs: AtomicUsize,
 }

@@ -1,0 +1,237 @@
+//! Dockerfiles → graphs, as text.
+
+use expect_test::{Expect, expect};
+use hoist_image::{ImageConfig, Platform};
+
+use super::*;
+use crate::dockerfile::parse;
+use crate::{BuildRequest, Diagnostic, SourceFile};
+
+fn base(on_build: &[&str]) -> ImageConfig {
+    let mut config = ImageConfig::new("amd64", "linux");
+    config.config.env = vec!["PATH=/bin".to_owned(), "FROM_BASE=yes".to_owned()];
+    config.config.on_build = on_build.iter().map(|&trigger| trigger.to_owned()).collect();
+    config.config.cmd = Some(vec!["base-cmd".to_owned()]);
+    config
+}
+
+fn graph(text: &str, request: &BuildRequest) -> Result<Graph, String> {
+    let source = SourceFile::new("Dockerfile", text);
+    let render = |problems: Vec<Diagnostic>| {
+        problems.iter().map(|problem| problem.render(&source, false)).collect::<Vec<_>>().join("\n")
+    };
+    let file = parse(&source).map_err(render)?;
+    let platform: Platform = "linux/amd64".parse().unwrap();
+    let selection = Selection::new(&file, request, &platform).map_err(render)?;
+    let bases = [("base:1", base(&[])), ("base:2", base(&[])), ("trigger", base(&["COPY a /a", "RUN b"]))];
+    let bases: Bases = bases.into_iter().map(|(name, config)| (name.to_owned(), config)).collect();
+    for (image, _) in selection.images(&file) {
+        assert!(bases.contains_key(&image), "the test has no image {image}");
+    }
+    match lower(&file, request, &selection, &bases).map_err(render)? {
+        Lowered::Graph(graph) => Ok(*graph),
+        Lowered::Needs(images) => Err(format!("needs {images:?}")),
+    }
+}
+
+fn show(graph: &Graph) -> String {
+    let mut text = String::new();
+    for (id, step) in graph.steps.iter().enumerate() {
+        text += &format!("{id}: {} | on {:?}, after {:?}\n", step.name, step.parent, step.after());
+        match &step.op {
+            Op::Run(run) => text += &format!("   {:?} in {} with {:?}\n", run.argv, run.cwd, run.env),
+            Op::Copy(copy) | Op::Link(copy) => {
+                text += &format!("   {:?} to {} (folder: {})\n", copy.sources, copy.destination, copy.into_folder);
+            }
+            Op::Mkdir(mkdir) => text += &format!("   mkdir {}\n", mkdir.path),
+        }
+    }
+    text + &format!("result {:?} on {:?}\n", graph.result, graph.base)
+}
+
+fn check(text: &str, request: &BuildRequest, expected: Expect) {
+    let shown = match graph(text, request) {
+        Ok(graph) => show(&graph),
+        Err(problems) => problems + "\n",
+    };
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn stages_become_a_graph_without_the_unused() {
+    check(
+        "FROM base:1 AS deps\nWORKDIR /src\nCOPY go.mod .\nRUN fetch\nFROM deps AS build\nCOPY . .\nRUN make\n\
+         FROM base:2 AS docs\nRUN never\nFROM scratch\nCOPY --from=build /src/out /bin/\nCOPY --from=base:2 /etc/x /x\n",
+        &BuildRequest::default(),
+        expect![[r#"
+            0: [deps 2/4] WORKDIR /src | on Image("base:1"), after []
+               mkdir /src
+            1: [deps 3/4] COPY go.mod . | on Step(0), after [0]
+               [Path("go.mod")] to /src (folder: true)
+            2: [deps 4/4] RUN fetch | on Step(1), after [1]
+               ["/bin/sh", "-c", "fetch"] in /src with ["PATH=/bin", "FROM_BASE=yes"]
+            3: [build 2/3] COPY . . | on Step(2), after [2]
+               [Path(".")] to /src (folder: true)
+            4: [build 3/3] RUN make | on Step(3), after [3]
+               ["/bin/sh", "-c", "make"] in /src with ["PATH=/bin", "FROM_BASE=yes"]
+            5: [stage-3 2/3] COPY --from=build /src/out /bin/ | on Scratch, after [4]
+               [Path("src/out")] to /bin (folder: true)
+            6: [stage-3 3/3] COPY --from=base:2 /etc/x /x | on Step(5), after [5]
+               [Path("etc/x")] to /x (folder: false)
+            result Step(6) on None
+        "#]],
+    );
+}
+
+#[test]
+fn equal_beginnings_are_one_step() {
+    check(
+        "FROM base:1 AS a\nRUN same\nRUN a\nFROM base:1 AS b\nRUN same\nRUN b\nFROM scratch\nCOPY --from=a / /\n\
+         COPY --from=b / /\n",
+        &BuildRequest::default(),
+        expect![[r#"
+            0: [a 2/3] RUN same | on Image("base:1"), after []
+               ["/bin/sh", "-c", "same"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+            1: [a 3/3] RUN a | on Step(0), after [0]
+               ["/bin/sh", "-c", "a"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+            2: [b 3/3] RUN b | on Step(0), after [0]
+               ["/bin/sh", "-c", "b"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+            3: [stage-2 2/3] COPY --from=a / / | on Scratch, after [1]
+               [Path(".")] to / (folder: true)
+            4: [stage-2 3/3] COPY --from=b / / | on Step(3), after [2, 3]
+               [Path(".")] to / (folder: true)
+            result Step(4) on None
+        "#]],
+    );
+}
+
+#[test]
+fn arguments_have_docker_scopes() {
+    let mut request = BuildRequest::default();
+    request.args.insert("GIVEN".to_owned(), Some("given".to_owned()));
+    request.args.insert("HTTPS_PROXY".to_owned(), Some("http://p".to_owned()));
+    check(
+        "ARG TAG=1\nARG GLOBAL=global\nARG GIVEN=default\nFROM base:${TAG}\nRUN before $GLOBAL\nARG GLOBAL\nARG GIVEN\n\
+         ARG LOCAL=${GIVEN}-local\nARG UNSET\nENV LOCAL=env FROM_BASE=\"${FROM_BASE}, ${GLOBAL}\"\nRUN after\n\
+         FROM scratch\nCOPY --from=0 /${GLOBAL} /x\n",
+        &request,
+        expect![[r#"
+            0: [stage-0 2/3] RUN before $GLOBAL | on Image("base:1"), after []
+               ["/bin/sh", "-c", "before $GLOBAL"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+            1: [stage-0 3/3] RUN after | on Step(0), after [0]
+               ["/bin/sh", "-c", "after"] in / with ["GLOBAL=global", "GIVEN=given", "PATH=/bin", "FROM_BASE=yes, global", "LOCAL=env"]
+            2: [stage-1 2/2] COPY --from=0 /${GLOBAL} /x | on Scratch, after [1]
+               [Path(".")] to /x (folder: false)
+            result Step(2) on None
+        "#]],
+    );
+}
+
+#[test]
+fn triggers_come_first() {
+    check(
+        "FROM trigger\nRUN own\n",
+        &BuildRequest::default(),
+        expect![[r#"
+        0: [2/4] COPY a /a | on Image("trigger"), after []
+           [Path("a")] to /a (folder: false)
+        1: [3/4] RUN b | on Step(0), after [0]
+           ["/bin/sh", "-c", "b"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+        2: [4/4] RUN own | on Step(1), after [1]
+           ["/bin/sh", "-c", "own"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+        result Step(2) on Some("trigger")
+    "#]],
+    );
+}
+
+#[test]
+fn mistakes_of_meaning_are_reported_together() {
+    check(
+        "FROM base:1 AS one\nRUN --mount=from=7,target=/x a\nCOPY --from=one a b\nFROM one AS two\n",
+        &BuildRequest::default(),
+        expect![[r#"
+            error: there is no stage 7 before this one
+             --> Dockerfile:2:5
+              |
+            2 | RUN --mount=from=7,target=/x a
+              |     ^^^^^^^^^^^^^^^^^^^^^^^^
+            error: stage one cannot copy from itself
+             --> Dockerfile:3:6
+              |
+            3 | COPY --from=one a b
+              |      ^^^^^^^^^^
+        "#]],
+    );
+    check(
+        "FROM base:1\nARG A\nEXPOSE 99999\nSTOPSIGNAL SIGNOPE\nENV X=${A:?needed}\nCOPY a${A b\nRUN --network=lan x\n",
+        &BuildRequest::default(),
+        expect![[r#"
+            error: invalid port "99999"
+             --> Dockerfile:3:8
+              |
+            3 | EXPOSE 99999
+              |        ^^^^^
+              |
+              = help: EXPOSE 80, 80/tcp, 53/udp or 8000-8010
+            error: unknown signal "SIGNOPE"
+             --> Dockerfile:4:12
+              |
+            4 | STOPSIGNAL SIGNOPE
+              |            ^^^^^^^
+            error: A: needed
+             --> Dockerfile:5:7
+              |
+            5 | ENV X=${A:?needed}
+              |       ^^^^^^^^^^^^
+            error: ${ is not closed
+             --> Dockerfile:6:6
+              |
+            6 | COPY a${A b
+              |      ^^^^
+            error: unknown network "lan"
+             --> Dockerfile:7:5
+              |
+            7 | RUN --network=lan x
+              |     ^^^^^^^^^^^^^
+              |
+              = help: --network is default, none or host
+        "#]],
+    );
+    let target = BuildRequest { target: Some("buidl".to_owned()), ..BuildRequest::default() };
+    check(
+        "FROM base:1 AS build\nFROM $UNSET\nFROM --platform=linux/arm64 base:1\n",
+        &target,
+        expect![[r#"
+        error: the base $UNSET is empty
+         --> Dockerfile:2:6
+          |
+        2 | FROM $UNSET
+          |      ^^^^^^
+          |
+          = help: declare its variables with ARG before the first FROM, and give them a value
+        error: platform linux/arm64 cannot be built here
+         --> Dockerfile:3:6
+          |
+        3 | FROM --platform=linux/arm64 base:1
+          |      ^^^^^^^^^^^^^^^^^^^^^^ this build is for linux/amd64
+        error: target stage "buidl" is not in the Dockerfile
+         --> Dockerfile:3:1
+          |
+        3 | FROM --platform=linux/arm64 base:1
+          | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: did you mean build?
+    "#]],
+    );
+}
+
+#[test]
+fn a_base_of_the_stage_before_keeps_its_own_configuration() {
+    let text = "FROM base:1 AS a\nCMD [\"a\"]\nENTRYPOINT [\"e\"]\nENV A=1\nFROM a\nENTRYPOINT [\"f\"]\nLABEL x=y\n";
+    let graph = graph(text, &BuildRequest::default()).unwrap();
+    assert_eq!(graph.execution.cmd, None);
+    assert_eq!(graph.execution.entrypoint.as_deref(), Some(&["f".to_owned()][..]));
+    assert_eq!(graph.execution.env, ["PATH=/bin", "FROM_BASE=yes", "A=1"]);
+    assert_eq!(graph.history.len(), 5);
+    assert_eq!(graph.base.as_deref(), Some("base:1"));
+}
