@@ -40,6 +40,7 @@ pub const CODES: &[(&str, &str)] = &[
 ];
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the sources lie in files")]
 mod tests {
     use super::*;
 

@@ -34,8 +34,7 @@ pub(crate) fn parse(
                 variables.insert(name, value);
             }
             Raw::Template(value, start) => {
-                let known = variables.clone();
-                let lookup = |name: &str| outside(name).or_else(|| known.get(name).cloned());
+                let lookup = |name: &str| outside(name).or_else(|| variables.get(name).cloned());
                 let value = interpolate::expand(&value, &lookup, &mut |_| {})
                     .map_err(|error| cursor.error(start, cursor.at, error.to_string()))?;
                 variables.insert(name, value);

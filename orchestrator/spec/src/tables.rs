@@ -1,6 +1,8 @@
 //! Rows that the reference's own unit tests produced, against the notations of this crate. Skipped where the corpus is
 //! absent.
 
+#![expect(clippy::disallowed_methods, reason = "the corpus lies in files")]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Real stack files, and what the reference loader makes of them. Skipped, and said so, where the corpus is absent.
 
 #![expect(clippy::unwrap_used, reason = "a broken corpus is a failed test")]
+#![expect(clippy::disallowed_methods, reason = "the corpus lies in files")]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -1,5 +1,7 @@
 //! Inputs that nobody would write: nothing panics, nothing takes long.
 
+#![expect(clippy::disallowed_methods, reason = "time is what one test is about")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

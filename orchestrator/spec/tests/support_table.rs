@@ -1,6 +1,8 @@
 //! docs/compose-support.md says for every attribute of Compose what hoist does about it, and which test shows it. The
 //! table is made from the code's own list, and every test that it names must speak of the attribute.
 
+#![expect(clippy::disallowed_methods, reason = "the table and the tests lie in files")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! The example that the README runs.
 
+#![expect(clippy::disallowed_methods, reason = "the example lies in a file")]
+
 use super::files::{files, run};
 
 #[test]
