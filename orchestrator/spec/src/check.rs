@@ -126,7 +126,11 @@ fn expected(shape: &Shape) -> String {
 fn wrong(node: &Node, expected: &str, path: &str, report: &mut Report) {
     let mut entry =
         report.error("E0007", format!("`{path}` must be {expected}")).at(node.span, format!("this is {}", node.kind()));
-    if expected.contains("a string")
+    if expected == "a duration"
+        && let Some(text) = node.scalar_text()
+    {
+        entry = entry.hint(format!("give it a unit: `{text}s`"));
+    } else if expected.contains("a string")
         && let Some(text) = node.scalar_text()
     {
         entry = entry.hint(format!("quote it: \"{text}\""));

@@ -132,7 +132,8 @@ pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, rep
                 let place = variable_span(node.span, &name, report);
                 let _ = report
                     .warning("W0002", format!("the variable `{name}` is not set; it becomes an empty string"))
-                    .at(place, "used here");
+                    .at(place, "used here")
+                    .hint(format!("set it, or write ${{{name}:-}} for nothing, or $$ for a dollar sign"));
             }
         }
         Data::Seq(items) => items.iter_mut().for_each(|item| tree(item, lookup, report)),

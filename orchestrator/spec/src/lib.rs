@@ -106,12 +106,6 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     if !request.all_resources {
         normalize::drop_unused(&mut tree);
     }
-    // Values that the checker refused would only be reported a second time.
-    if loader.report.failed() {
-        let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
-        inert::Collector::new(policy).take(&mut tree, &mut loader.report);
-        return Err(loader.report.finish());
-    }
     let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
     let mut stack = bind::stack(tree, name, policy, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();

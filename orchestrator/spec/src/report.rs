@@ -72,6 +72,14 @@ impl Report {
             Some((files.iter().position(|file| Arc::ptr_eq(file, &label.file)), label.start))
         };
         let mut diagnostics = self.diagnostics;
+        // A value that one phase refused is often refused by a later one, for a lesser reason.
+        let mut refused = HashSet::new();
+        diagnostics.retain(|diagnostic| match diagnostic.labels.first() {
+            Some(label) if matches!(diagnostic.code, "E0007" | "E0009") => {
+                refused.insert((Arc::as_ptr(&label.file), label.start, label.end))
+            }
+            _ => true,
+        });
         diagnostics.sort_by_cached_key(|diagnostic| {
             (diagnostic.severity, place(diagnostic), diagnostic.code, diagnostic.message.clone())
         });

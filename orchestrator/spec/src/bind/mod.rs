@@ -15,6 +15,7 @@ use crate::inert::{Collector, Policy};
 use crate::model::Stack;
 use crate::node::{Data, Map, Node};
 use crate::report::Report;
+use crate::suggest;
 use crate::units;
 
 pub(crate) use storage::tmpfs;
@@ -152,6 +153,17 @@ impl<'a> Reader<'a> {
         let span = self.map.get(key).map_or(self.node.span, |node| node.span);
         let path = self.path.join(".");
         let _ = self.report.error("E0009", format!("`{path}.{key}`: {problem}")).at(span, "this value");
+    }
+
+    /// A word that is not one of the known ones.
+    fn unknown_word(&mut self, key: &str, text: &str, known: &[&str], more: &str) {
+        let span = self.map.get(key).map_or(self.node.span, |node| node.span);
+        let path = self.path.join(".");
+        let message = format!("`{path}.{key}`: `{text}` is not {} or {more}", known.join(", "));
+        let entry = self.report.error("E0009", message).at(span, "this value");
+        if let Some(near) = suggest::closest(text, known.iter().copied()) {
+            let _ = entry.hint(format!("did you mean `{near}`?"));
+        }
     }
 
     fn items(&self, key: &str) -> &'a [Node] {

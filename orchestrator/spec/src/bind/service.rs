@@ -122,10 +122,8 @@ fn pull_policy(reader: &mut Reader<'_>) -> Option<PullPolicy> {
         other => other.strip_prefix("every_").and_then(units::duration).map(PullPolicy::Every),
     };
     if policy.is_none() {
-        reader.invalid(
-            "pull_policy",
-            &format!("`{text}` is not always, never, missing, build, daily, weekly or every_<time>"),
-        );
+        let known = ["always", "never", "missing", "build", "daily", "weekly"];
+        reader.unknown_word("pull_policy", &text, &known, "every_<time>");
     }
     policy
 }
@@ -196,7 +194,7 @@ fn restart(reader: &mut Reader<'_>) -> Option<RestartPolicy> {
         Some(_) => None,
     };
     if policy.is_none() {
-        reader.invalid("restart", &format!("`{text}` is not no, always, unless-stopped or on-failure[:count]"));
+        reader.unknown_word("restart", &text, &["no", "always", "unless-stopped"], "on-failure[:count]");
     }
     policy
 }
@@ -313,7 +311,8 @@ fn namespace(reader: &mut Reader<'_>, key: &str) -> Option<NamespaceMode> {
         Some(_) => None,
     };
     if mode.is_none() {
-        reader.invalid(key, &format!("`{text}` is not host, private, shareable, none, service:NAME or container:NAME"));
+        let known = ["host", "private", "shareable", "none", "service:NAME"];
+        reader.unknown_word(key, &text, &known, "container:NAME");
     }
     mode
 }

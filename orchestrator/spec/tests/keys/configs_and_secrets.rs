@@ -111,14 +111,20 @@ fn ids_and_modes_are_numbers() {
     check(
         "services:\n  a:\n    image: a\n    secrets:\n      - {source: s, uid: root, mode: rwx}\nsecrets: {s: {file: a}}\n",
         expect![[r#"
-        error[E0009]: `mode` must be permission bits
-         --> compose.yaml:5:38
-          |
-        5 |       - {source: s, uid: root, mode: rwx}
-          |                                      ^^^ not an octal number
-          |
-          = help: write it like "0440"
-    "#]],
+            error[E0009]: `services.a.secrets.0.uid`: `root` is not a numeric id
+             --> compose.yaml:5:26
+              |
+            5 |       - {source: s, uid: root, mode: rwx}
+              |                          ^^^^ this value
+
+            error[E0009]: `mode` must be permission bits
+             --> compose.yaml:5:38
+              |
+            5 |       - {source: s, uid: root, mode: rwx}
+              |                                      ^^^ not an octal number
+              |
+              = help: write it like "0440"
+        "#]],
     );
 }
 

@@ -78,6 +78,8 @@ services:
                |
             11 |       UNSET: "[$NOPE]"
                |                 ^^^^ used here
+               |
+               = help: set it, or write ${NOPE:-} for nothing, or $$ for a dollar sign
         "#]],
     );
 }

@@ -64,23 +64,29 @@ fn sizes_and_numbers_are_checked() {
     check(
         "services:\n  a:\n    image: a\n    mem_limit: lots\n    cpus: many\n    ulimits: {nofile: {soft: 1}}\n    cpu_shares: -5\n",
         expect![[r#"
-        error[E0009]: `services.a.mem_limit`: `lots` is not a size like 512m or 2gb
-         --> compose.yaml:4:16
-          |
-        4 |     mem_limit: lots
-          |                ^^^^ this value
+            error[E0009]: `services.a.mem_limit`: `lots` is not a size like 512m or 2gb
+             --> compose.yaml:4:16
+              |
+            4 |     mem_limit: lots
+              |                ^^^^ this value
 
-        error[E0009]: `services.a.cpus`: `many` is not a number
-         --> compose.yaml:5:11
-          |
-        5 |     cpus: many
-          |           ^^^^ this value
+            error[E0009]: `services.a.cpus`: `many` is not a number
+             --> compose.yaml:5:11
+              |
+            5 |     cpus: many
+              |           ^^^^ this value
 
-        error[E0008]: `services.a.ulimits.nofile` needs the attribute `hard`
-         --> compose.yaml:6:23
-          |
-        6 |     ulimits: {nofile: {soft: 1}}
-          |                       ^^^^^^^^^ `hard` is missing here
-    "#]],
+            error[E0008]: `services.a.ulimits.nofile` needs the attribute `hard`
+             --> compose.yaml:6:23
+              |
+            6 |     ulimits: {nofile: {soft: 1}}
+              |                       ^^^^^^^^^ `hard` is missing here
+
+            error[E0009]: `services.a.cpu_shares`: `-5` is out of range
+             --> compose.yaml:7:17
+              |
+            7 |     cpu_shares: -5
+              |                 ^^ this value
+        "#]],
     );
 }

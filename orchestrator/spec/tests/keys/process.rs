@@ -236,18 +236,24 @@ fn unknown_words_are_refused() {
     check(
         "services:\n  a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}\n",
         expect![[r#"
-        error[E0009]: `services.a.stop_grace_period`: `soon` is not a duration like 1m30s
-         --> compose.yaml:2:60
-          |
-        2 |   a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}
-          |                                                            ^^^^ this value
+            error[E0009]: `services.a.pull_policy`: `sometimes` is not always, never, missing, build, daily, weekly or every_<time>
+             --> compose.yaml:2:30
+              |
+            2 |   a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}
+              |                              ^^^^^^^^^ this value
 
-        error[E0009]: `services.a.tty`: `perhaps` is not a boolean
-         --> compose.yaml:2:71
-          |
-        2 |   a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}
-          |                                                                       ^^^^^^^ this value
-    "#]],
+            error[E0009]: `services.a.stop_grace_period`: `soon` is not a duration like 1m30s
+             --> compose.yaml:2:60
+              |
+            2 |   a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}
+              |                                                            ^^^^ this value
+
+            error[E0009]: `services.a.tty`: `perhaps` is not a boolean
+             --> compose.yaml:2:71
+              |
+            2 |   a: {image: a, pull_policy: sometimes, stop_grace_period: soon, tty: perhaps}
+              |                                                                       ^^^^^^^ this value
+        "#]],
     );
 }
 

@@ -56,13 +56,15 @@ fn an_unquoted_no_gets_a_hint() {
 #[test]
 fn an_unknown_policy_is_refused() {
     check(
-        "services:\n  a:\n    image: a\n    restart: sometimes\n",
+        "services:\n  a:\n    image: a\n    restart: unless-stoped\n",
         expect![[r#"
-        error[E0009]: `services.a.restart`: `sometimes` is not no, always, unless-stopped or on-failure[:count]
-         --> compose.yaml:4:14
-          |
-        4 |     restart: sometimes
-          |              ^^^^^^^^^ this value
-    "#]],
+            error[E0009]: `services.a.restart`: `unless-stoped` is not no, always, unless-stopped or on-failure[:count]
+             --> compose.yaml:4:14
+              |
+            4 |     restart: unless-stoped
+              |              ^^^^^^^^^^^^^ this value
+              |
+              = help: did you mean `unless-stopped`?
+        "#]],
     );
 }

@@ -48,11 +48,11 @@ fn unknown_namespace_modes_are_refused() {
     check(
         "services:\n  a:\n    image: a\n    pid: mine\n",
         expect![[r#"
-        error[E0009]: `services.a.pid`: `mine` is not host, private, shareable, none, service:NAME or container:NAME
-         --> compose.yaml:4:10
-          |
-        4 |     pid: mine
-          |          ^^^^ this value
-    "#]],
+            error[E0009]: `services.a.pid`: `mine` is not host, private, shareable, none, service:NAME or container:NAME
+             --> compose.yaml:4:10
+              |
+            4 |     pid: mine
+              |          ^^^^ this value
+        "#]],
     );
 }

@@ -179,6 +179,12 @@ fn malformed_mounts_are_errors() {
     check(
         "services:\n  a:\n    image: a\n    tmpfs: /x:color=red\n    volumes:\n      - /a::ro\n      - {type: bind, target: /x}\n      - {type: disk, target: /x}\n",
         expect![[r#"
+            error[E0009]: `services.a.tmpfs`: `color=red` is not an option of a tmpfs
+             --> compose.yaml:4:12
+              |
+            4 |     tmpfs: /x:color=red
+              |            ^^^^^^^^^^^^ this value
+
             error[E0024]: service `a` mounts two things at `/x`
              --> compose.yaml:4:12
               |
@@ -194,11 +200,23 @@ fn malformed_mounts_are_errors() {
             6 |       - /a::ro
               |         ^^^^^^ [SOURCE:]TARGET[:OPTIONS]
 
+            error[E0020]: `services.a.volumes.0`: a mount of type `` is not supported yet
+             --> compose.yaml:6:9
+              |
+            6 |       - /a::ro
+              |         ^^^^^^ hoist cannot act on this, and does not ignore it
+
             error[E0008]: a bind mount needs a `source`
              --> compose.yaml:7:9
               |
             7 |       - {type: bind, target: /x}
               |         ^^^^^^^^^^^^^^^^^^^^^^^^ which file or folder of the host?
+
+            error[E0020]: `services.a.volumes.1`: a mount of type `disk` is not supported yet
+             --> compose.yaml:8:9
+              |
+            8 |       - {type: disk, target: /x}
+              |         ^^^^^^^^^^^^^^^^^^^^^^^^ hoist cannot act on this, and does not ignore it
 
             error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
              --> compose.yaml:8:16
