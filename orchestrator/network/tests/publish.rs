@@ -135,6 +135,26 @@ fn port_on_loopback_is_out_of_the_neighbours_reach() {
 }
 
 #[test]
+fn container_cannot_pose_as_the_hosts_loopback() {
+    let Some(world) = enter("container_cannot_pose_as_the_hosts_loopback") else { return };
+    let net = network(1);
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    let a = world.container(&net, 2);
+    let victim = std::net::UdpSocket::bind((net.gateway, 7777)).unwrap();
+    victim.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+    let send_from = |source: Ipv4Addr| {
+        inside(&a.netns, || {
+            std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+            let socket = std::net::UdpSocket::bind((source, 0)).unwrap();
+            let _ = socket.send_to(b"trust me", (net.gateway, 7777));
+        });
+        victim.recv_from(&mut [0; 20])
+    };
+    assert!(send_from(a.address).is_ok());
+    assert!(send_from(Ipv4Addr::new(127, 0, 0, 2)).is_err());
+}
+
+#[test]
 fn unpublished_port_is_out_of_reach_by_direct_routing() {
     let Some(world) = enter("unpublished_port_is_out_of_reach_by_direct_routing") else { return };
     let net = network(1);

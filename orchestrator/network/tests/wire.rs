@@ -300,6 +300,11 @@ fn traffic_passes_beside_docker_s_forward_policy_drop() {
     assert!(inside(&b.netns, || ask(HOST_ON_LAN, 8080)).is_ok(), "to itself under br_netfilter");
     let accepts = world.host.foreign_accepts();
     assert_eq!((accepts[0].table.as_str(), accepts[0].chain.as_str()), ("ip filter", "DOCKER-USER"));
+    let shown = without_counters(&nft(&["list", "chain", "ip", "filter", "DOCKER-USER"]));
+    for side in ["iifname", "oifname"] {
+        let rule = format!("{side} \"hb-*\" counter packets bytes accept comment \"hoist\"");
+        assert!(shown.contains(&rule), "{shown}");
+    }
     world.host.set_firewall(&FirewallState::default()).unwrap();
     assert_eq!(without_counters(&nft(&["list", "ruleset"])), without_counters(&before));
     assert!(world.host.foreign_accepts().is_empty());

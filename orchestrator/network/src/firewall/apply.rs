@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::batch::{Channel, Refusal};
 use super::conntrack;
 use super::foreign::{self, ForeignAccept};
-use super::nft;
 use super::rules::Ruleset;
 use super::text::Line;
 use super::transaction::{self, Operation};
@@ -26,14 +25,8 @@ pub enum FirewallError {
         #[source]
         source: io::Error,
     },
-    #[error("start nft; is nftables installed?")]
-    Start(#[source] io::Error),
-    #[error("talk to nft")]
-    Talk(#[source] io::Error),
-    #[error("nft refused: {message}")]
-    Refused { message: String },
-    #[error("understand what nft says about the rules of others")]
-    Listing(#[source] serde_json::Error),
+    #[error("let container networks pass in the tables of other programs")]
+    Foreign(#[source] io::Error),
 }
 
 #[derive(Debug)]
@@ -121,36 +114,28 @@ impl Firewall {
     }
 
     fn clear(&self, state: &mut State) -> Result<(), FirewallError> {
-        if self.others_have_chains(state)? {
-            foreign::remove(&self.tag, &|script| nft::run_script(script, &self.writers))?;
-        }
+        foreign::remove(self.channel(state)?, &self.tag).map_err(FirewallError::Foreign)?;
         self.send(state, &transaction::remove())?;
         *state = State { channel: state.channel.take(), ..State::default() };
         Ok(())
     }
 
     fn accept_in_foreign_tables(&self, state: &mut State, wanted: &FirewallState) -> Result<(), FirewallError> {
-        state.foreign.clear();
-        if self.others_have_chains(state)? {
-            state.foreign = foreign::ensure(&self.tag, wanted, &|script| nft::run_script(script, &self.writers))?;
+        let accepts = foreign::ensure(self.channel(state)?, &self.tag, wanted).map_err(FirewallError::Foreign)?;
+        for accept @ ForeignAccept { table, chain, why } in &accepts {
+            if !state.foreign.contains(accept) {
+                tracing::info!(table, chain, why, "accepts container networks in a table of others");
+            }
         }
+        state.foreign = accepts;
         Ok(())
-    }
-
-    /// Whether anybody else has a say over our traffic: the only case in which the nft command is needed.
-    fn others_have_chains(&self, state: &mut State) -> Result<bool, FirewallError> {
-        const INPUT: u32 = 1;
-        const FORWARD: u32 = 2;
-        const FAMILIES: [u8; 2] = [1, 2];
-        let chains = self.channel(state)?.base_chains().map_err(FirewallError::Channel)?;
-        Ok(chains.iter().any(|(family, table, hook)| {
-            FAMILIES.contains(family) && matches!(*hook, INPUT | FORWARD) && !foreign::is_ours(table)
-        }))
     }
 
     fn send(&self, state: &mut State, operations: &[Operation<'_>]) -> Result<(), FirewallError> {
         let refused = self.channel(state)?.send(&self.tag, operations);
         refused.map_err(|Refusal { operation, source }| {
+            // More answers may be on their way, which are none to the next transaction.
+            state.channel = None;
             let operation = operation.and_then(|number| operations.get(number));
             let operation = operation.map(|operation| Line(&self.tag, operation).to_string());
             FirewallError::Kernel { operation: operation.unwrap_or_else(|| "the whole ruleset".to_owned()), source }

@@ -45,22 +45,30 @@ impl Channel {
     }
 
     pub(crate) fn send(&self, table: &str, operations: &[Operation<'_>]) -> Result<(), Refusal> {
-        let unanswered = |source| Refusal { operation: None, source };
-        let (batch, last) = encode(table, operations);
+        let mut batch = Batch::begin();
+        for operation in operations {
+            batch.operation(table, operation);
+        }
+        self.commit(batch)
+            .map_err(|(sequence, source)| Refusal { operation: operation_of(operations, sequence), source })
+    }
+
+    /// One transaction; the error comes with the number of the message that it is about, 0 for the whole.
+    pub(crate) fn commit(&self, batch: Batch) -> Result<(), (u32, io::Error)> {
+        let (batch, last) = batch.end();
         if sockopt::socket_send_buffer_size(&self.socket).is_ok_and(|size| size < 2 * batch.len()) {
             // Beyond the limit it needs privilege, which whoever may write rules has.
             let _ = sockopt::set_socket_send_buffer_size_force(&self.socket, 2 * batch.len());
         }
-        self.socket.send(&batch, 0).map_err(unanswered)?;
+        self.socket.send(&batch, 0).map_err(|error| (0, error))?;
         let mut refused = None;
         loop {
-            let (datagram, _) = self.socket.recv_from_full().map_err(unanswered)?;
+            let (datagram, _) = self.socket.recv_from_full().map_err(|error| (0, error))?;
             for message in messages(&datagram).filter(|message| message.kind == ERROR) {
                 let sequence = message.sequence;
                 let error = message.body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code).wrapping_neg());
                 if error != 0 && refused.is_none() {
-                    let operation = operation_of(operations, sequence);
-                    refused = Some(Refusal { operation, source: io::Error::from_raw_os_error(error) });
+                    refused = Some((sequence, io::Error::from_raw_os_error(error)));
                 }
                 // The kernel answers for the whole batch, or at its end.
                 if sequence == last || (sequence == 0 && error != 0) {
@@ -70,37 +78,55 @@ impl Channel {
         }
     }
 
-    /// Base chains at the hook of any table: family, table name, hook.
-    pub(crate) fn base_chains(&self) -> io::Result<Vec<(u8, String, u32)>> {
-        const GET_CHAIN: u16 = 4;
+    /// Every chain of every table.
+    pub(crate) fn chains(&self) -> io::Result<Vec<Object>> {
+        self.dump(4)
+    }
+
+    /// Every rule of every table.
+    pub(crate) fn rules(&self) -> io::Result<Vec<Object>> {
+        self.dump(7)
+    }
+
+    fn dump(&self, message: u16) -> io::Result<Vec<Object>> {
         const DUMP: u16 = 0x300;
-        let mut request = Batch::default();
-        request.message(nf_tables(GET_CHAIN), REQUEST | DUMP, Family::Any, |_| {});
-        self.socket.send(&request.buffer, 0)?;
+        const DONE: u16 = 3;
+        let request = Attributes::message(nf_tables(message), REQUEST | DUMP, 0, [0; 4]);
+        self.socket.send(&request.finish(), 0)?;
         let mut found = Vec::new();
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
             for message in messages(&datagram) {
-                const DONE: u16 = 3;
                 match message.kind {
                     DONE => return Ok(found),
-                    ERROR => return Err(io::Error::other("the kernel does not list chains")),
-                    _ => found.extend(base_chain(&message)),
+                    ERROR => return Err(io::Error::other("nf_tables refuses to list its objects")),
+                    _ => found.extend(Object::of(&message)),
                 }
             }
         }
     }
 }
 
-/// Family, table and hook of a chain that has a hook.
-fn base_chain(message: &Message<'_>) -> Option<(u8, String, u32)> {
-    const TABLE: u16 = 1;
-    const HOOK: u16 = 4;
-    const HOOK_NUMBER: u16 = 1;
-    let table = attribute(message.attributes, TABLE)?;
-    let hook = attribute(attribute(message.attributes, HOOK)?, HOOK_NUMBER)?;
-    let table = String::from_utf8_lossy(table.strip_suffix(b"\0").unwrap_or(table)).into_owned();
-    Some((*message.body.first()?, table, u32::from_be_bytes(*hook.first_chunk()?)))
+/// A chain or rule as the kernel lists it.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) family: u8,
+    attributes: Vec<u8>,
+}
+
+impl Object {
+    fn of(message: &Message<'_>) -> Option<Self> {
+        Some(Self { family: *message.body.first()?, attributes: message.attributes.to_vec() })
+    }
+
+    pub(crate) fn bytes(&self, kind: u16) -> Option<&[u8]> {
+        attribute(&self.attributes, kind)
+    }
+
+    pub(crate) fn text(&self, kind: u16) -> &str {
+        let bytes = self.bytes(kind).unwrap_or_default();
+        std::str::from_utf8(bytes.strip_suffix(b"\0").unwrap_or(bytes)).unwrap_or_default()
+    }
 }
 
 /// An operation may take several messages, so sequence numbers say which operation it was.
@@ -127,18 +153,6 @@ fn messages_of(operation: &Operation<'_>) -> usize {
     }
 }
 
-/// The bytes and the sequence number that the kernel answers last.
-fn encode(table: &str, operations: &[Operation<'_>]) -> (Vec<u8>, u32) {
-    let mut batch = Batch::default();
-    batch.message(BATCH_BEGIN, REQUEST, Family::Batch, |_| {});
-    for (number, operation) in operations.iter().enumerate() {
-        batch.operation(table, operation, number + 1 == operations.len());
-    }
-    let last = batch.sequence - 1;
-    batch.message(BATCH_END, REQUEST, Family::Batch, |_| {});
-    (batch.buffer, last)
-}
-
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const REQUEST: u16 = 1;
@@ -152,25 +166,60 @@ const fn nf_tables(message: u16) -> u16 {
     SUBSYSTEM << 8 | message
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Family {
-    Any,
-    Inet,
-    /// Of the batch's own brackets.
-    Batch,
-}
+const INET: u8 = 1;
 
-#[derive(Default)]
-struct Batch {
+/// Messages between the brackets of a transaction.
+#[derive(Debug)]
+pub(crate) struct Batch {
     buffer: Vec<u8>,
     sequence: u32,
+    /// Where the last message begins.
+    last: usize,
 }
 
 impl Batch {
-    fn operation(&mut self, table: &str, operation: &Operation<'_>, last: bool) {
-        let end = if last { ACKNOWLEDGE } else { 0 };
-        let create = REQUEST | CREATE | end;
-        let delete = REQUEST | end;
+    pub(crate) fn begin() -> Self {
+        let mut batch = Self { buffer: Vec::new(), sequence: 0, last: 0 };
+        batch.bracket(BATCH_BEGIN);
+        batch
+    }
+
+    /// The bytes, and the number of the message that the kernel answers last.
+    fn end(mut self) -> (Vec<u8>, u32) {
+        const FLAGS: usize = 6;
+        let last = self.sequence - 1;
+        if let Some(flags) = self.buffer.get_mut(self.last + FLAGS..).and_then(|rest| rest.first_chunk_mut()) {
+            *flags = (u16::from_ne_bytes(*flags) | ACKNOWLEDGE).to_ne_bytes();
+        }
+        self.bracket(BATCH_END);
+        (self.buffer, last)
+    }
+
+    fn bracket(&mut self, kind: u16) {
+        let [high, low] = SUBSYSTEM.to_be_bytes();
+        self.message(kind, REQUEST, [0, 0, high, low], |_| {});
+    }
+
+    /// At the head of a chain of any table.
+    pub(crate) fn insert_rule(&mut self, family: u8, table: &str, chain: &str, rule: impl FnOnce(&mut Attributes)) {
+        self.message(nf_tables(6), REQUEST | CREATE, [family, 0, 0, 0], |message| {
+            message.text(1, table);
+            message.text(2, chain);
+            rule(message);
+        });
+    }
+
+    pub(crate) fn delete_rule(&mut self, family: u8, table: &str, chain: &str, handle: &[u8]) {
+        self.message(nf_tables(8), REQUEST, [family, 0, 0, 0], |message| {
+            message.text(1, table);
+            message.text(2, chain);
+            message.bytes(3, handle);
+        });
+    }
+
+    fn operation(&mut self, table: &str, operation: &Operation<'_>) {
+        let create = REQUEST | CREATE;
+        let delete = REQUEST;
         match operation {
             Operation::AddTable => self.inet(0, create, |table_message| table_message.text(1, table)),
             Operation::DeleteTable => self.inet(2, delete, |table_message| table_message.text(1, table)),
@@ -195,33 +244,25 @@ impl Batch {
                 message.text(1, table);
                 message.text(2, &set.name);
             }),
-            Operation::AddElements(set, elements) => self.elements(12, REQUEST | CREATE, end, table, set, elements),
-            Operation::DeleteElements(set, elements) => self.elements(14, REQUEST, end, table, set, elements),
+            Operation::AddElements(set, elements) => self.elements(12, create, table, set, elements),
+            Operation::DeleteElements(set, elements) => self.elements(14, delete, table, set, elements),
         }
     }
 
-    fn elements(&mut self, message: u16, flags: u16, end: u16, table: &str, set: &Set, elements: &Elements<'_>) {
-        let chunks = elements.chunks(ELEMENTS_IN_A_MESSAGE);
-        let count = chunks.len();
-        for (number, chunk) in chunks.enumerate() {
-            let end = if number + 1 == count { end } else { 0 };
-            self.inet(message, flags | end, |message| write_elements(message, table, set, chunk));
+    fn elements(&mut self, message: u16, flags: u16, table: &str, set: &Set, elements: &Elements<'_>) {
+        for chunk in elements.chunks(ELEMENTS_IN_A_MESSAGE) {
+            self.inet(message, flags, |message| write_elements(message, table, set, chunk));
         }
     }
 
     fn inet(&mut self, message: u16, flags: u16, attributes: impl FnOnce(&mut Attributes)) {
-        self.message(nf_tables(message), flags, Family::Inet, attributes);
+        self.message(nf_tables(message), flags, [INET, 0, 0, 0], attributes);
     }
 
-    fn message(&mut self, kind: u16, flags: u16, family: Family, attributes: impl FnOnce(&mut Attributes)) {
-        let (family, resource) = match family {
-            Family::Any => (0, 0),
-            Family::Inet => (1, 0),
-            Family::Batch => (0, SUBSYSTEM),
-        };
-        let [high, low] = u16::to_be_bytes(resource);
+    fn message(&mut self, kind: u16, flags: u16, family: [u8; 4], attributes: impl FnOnce(&mut Attributes)) {
         let buffer = std::mem::take(&mut self.buffer);
-        let mut message = Attributes::after(buffer, kind, flags, self.sequence, [family, 0, high, low]);
+        self.last = buffer.len();
+        let mut message = Attributes::after(buffer, kind, flags, self.sequence, family);
         attributes(&mut message);
         self.buffer = message.finish();
         self.sequence += 1;

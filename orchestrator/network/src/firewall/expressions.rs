@@ -59,6 +59,28 @@ pub(crate) fn rule(out: &mut Attributes, rule: &Rule) {
     }
 }
 
+/// Accepts what comes from or goes to a link whose name begins with `prefix`, for a table that is not ours.
+pub(crate) fn accept_links(out: &mut Attributes, side: Side, prefix: &str, port: Option<(Protocol, u16)>) {
+    let mut writer = Expressions(out);
+    writer.meta(if side == Side::Input { Meta::InputName } else { Meta::OutputName }, REGISTER);
+    writer.compare(true, prefix.as_bytes());
+    if let Some((protocol, port)) = port {
+        writer.meta(Meta::Transport, REGISTER);
+        writer.compare(true, &[protocol.number()]);
+        writer.payload(TRANSPORT_HEADER, DESTINATION_PORT, 2, REGISTER);
+        writer.compare(true, &port.to_be_bytes());
+    }
+    // iptables expects one in every rule.
+    writer.expression("counter", |_| {});
+    writer.verdict(Verdict::Accept);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Input,
+    Output,
+}
+
 fn needs_ipv4(statement: &Statement) -> bool {
     match statement {
         Statement::SourceIn(_) | Statement::DestinationIn(_) => true,

@@ -4,13 +4,12 @@
 //! still drops our traffic. Each of them gets two rules in the place that its owner provides, and loses them with the
 //! last network. Rules are written so that iptables-nft can still list the table.
 
+use std::io;
 use std::process::Command;
 
-use serde_json::Value;
-
-use super::apply::FirewallError;
-use super::nft;
-use crate::model::{BRIDGE_PREFIX, FirewallState};
+use super::batch::{Batch, Channel, Object};
+use super::expressions::{self, Side};
+use crate::model::{BRIDGE_PREFIX, FirewallState, Protocol};
 
 /// A rule of ours in a table that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,120 +22,173 @@ pub struct ForeignAccept {
     pub why: String,
 }
 
-/// Where accepts have to go and which.
+/// A chain of any table, as far as anybody here asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    accept: ForeignAccept,
-    direction: Direction,
+struct Chain {
+    family: u8,
+    table: String,
+    name: String,
+    hook: Option<u32>,
+    drops: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Input,
+/// A chain that needs accepts, and the one that they go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place<'a> {
+    dropping: &'a Chain,
+    at: &'a Chain,
 }
 
-type Run<'a> = &'a dyn Fn(&str) -> Result<(), FirewallError>;
+/// A rule of ours that stands in somebody else's chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    family: u8,
+    table: String,
+    chain: String,
+    handle: Vec<u8>,
+}
 
-/// Makes sure that the accepts stand where they are needed now.
-pub(crate) fn ensure(tag: &str, state: &FirewallState, run: Run<'_>) -> Result<Vec<ForeignAccept>, FirewallError> {
-    let chains = nft::list(&["list", "chains"])?;
-    let mut accepts = Vec::new();
-    for place in places(&chains, state.dns_port.is_some()) {
-        let ForeignAccept { table, chain, .. } = &place.accept;
-        let rules = wanted_rules(&place, tag, state.dns_port);
-        let present = handles(&list_chain(table, chain)?, tag);
-        if present.len() != rules.len() {
-            let mut script = String::new();
-            for handle in present {
-                script.push_str(&format!("delete rule {table} {chain} handle {handle}\n"));
-            }
-            for rule in rules {
-                script.push_str(&format!("insert rule {table} {chain} {rule}\n"));
-            }
-            run(&script)?;
-            tracing::info!(table, chain, why = place.accept.why, "accepts container networks in a table of others");
+const INPUT: u32 = 1;
+const FORWARD: u32 = 2;
+const INET: u8 = 1;
+const IPV4: u8 = 2;
+
+/// Makes sure that the accepts stand where they are needed now, and nowhere else.
+pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io::Result<Vec<ForeignAccept>> {
+    let chains = chains(channel)?;
+    let places = places(&chains, state.dns_port.is_some());
+    let mut accepts: Vec<_> = places.iter().map(Place::describe).collect();
+    // Nearly everywhere there is nobody else, and nothing was put anywhere.
+    if chains.iter().any(|chain| !is_ours(&chain.table)) {
+        let standing = standing(channel, tag)?;
+        if !places.is_empty() || !standing.is_empty() {
+            let mut batch = Batch::begin();
+            standing.iter().for_each(|rule| rule.delete(&mut batch));
+            places.iter().for_each(|place| place.insert(&mut batch, tag, state.dns_port));
+            channel.commit(batch).map_err(|(_, error)| error)?;
         }
-        accepts.push(place.accept);
     }
-    if has_firewalld(&chains) {
+    if chains.iter().any(|chain| chain.table == FIREWALLD) {
         accepts.extend(trust_in_firewalld(state));
     }
     Ok(accepts)
 }
 
 /// Takes all accepts away, also those that an earlier life of this engine made.
-pub(crate) fn remove(tag: &str, run: Run<'_>) -> Result<(), FirewallError> {
-    let everything = nft::list(&["list", "ruleset"])?;
-    let mut script = String::new();
-    for rule in objects(&everything, "rule").filter(|rule| text(rule, "comment") == tag && text(rule, "table") != tag) {
-        let (family, table, chain) = (text(rule, "family"), text(rule, "table"), text(rule, "chain"));
-        script.push_str(&format!("delete rule {family} {table} {chain} handle {}\n", rule["handle"]));
+pub(crate) fn remove(channel: &Channel, tag: &str) -> io::Result<()> {
+    if chains(channel)?.iter().all(|chain| is_ours(&chain.table)) {
+        return Ok(());
     }
-    if script.is_empty() { Ok(()) } else { run(&script) }
+    let standing = standing(channel, tag)?;
+    if standing.is_empty() {
+        return Ok(());
+    }
+    let mut batch = Batch::begin();
+    standing.iter().for_each(|rule| rule.delete(&mut batch));
     // firewalld forgets an interface of a runtime zone with the interface.
+    channel.commit(batch).map_err(|(_, error)| error)
 }
 
-fn list_chain(table: &str, chain: &str) -> Result<Value, FirewallError> {
-    let mut arguments = vec!["list", "chain"];
-    arguments.extend(table.split(' '));
-    arguments.push(chain);
-    nft::list(&arguments)
+impl Chain {
+    fn of(object: &Object) -> Self {
+        const DROP: [u8; 4] = [0; 4];
+        let hook = object.bytes(4).and_then(|hook| super::attributes::attribute(hook, 1));
+        Self {
+            family: object.family,
+            table: object.text(1).to_owned(),
+            name: object.text(3).to_owned(),
+            hook: hook.and_then(|hook| hook.first_chunk()).map(|hook| u32::from_be_bytes(*hook)),
+            drops: object.bytes(5) == Some(&DROP),
+        }
+    }
+}
+
+impl Place<'_> {
+    fn describe(&self) -> ForeignAccept {
+        let family = if self.at.family == INET { "inet" } else { "ip" };
+        ForeignAccept {
+            table: format!("{family} {}", self.at.table),
+            chain: self.at.name.clone(),
+            why: format!("chain {} drops by policy", self.dropping.name),
+        }
+    }
+
+    fn insert(&self, batch: &mut Batch, tag: &str, dns_port: Option<u16>) {
+        let rules: [(Side, Option<(Protocol, u16)>); 2] = match dns_port {
+            Some(port) if self.dropping.hook == Some(INPUT) => {
+                [(Side::Input, Some((Protocol::Udp, port))), (Side::Input, Some((Protocol::Tcp, port)))]
+            }
+            _ => [(Side::Input, None), (Side::Output, None)],
+        };
+        for (side, port) in rules {
+            batch.insert_rule(self.at.family, &self.at.table, &self.at.name, |rule| {
+                rule.nested(4, |list| expressions::accept_links(list, side, BRIDGE_PREFIX, port));
+                rule.bytes(USER_DATA, &comment(tag));
+            });
+        }
+    }
+}
+
+impl Standing {
+    fn delete(&self, batch: &mut Batch) {
+        batch.delete_rule(self.family, &self.table, &self.chain, &self.handle);
+    }
+}
+
+const USER_DATA: u16 = 7;
+
+/// As nft keeps a rule's comment: kind 0, length, text with its final zero.
+fn comment(tag: &str) -> Vec<u8> {
+    let length = u8::try_from(tag.len() + 1).unwrap_or(u8::MAX);
+    [&[0, length], tag.as_bytes(), &[0]].concat()
+}
+
+fn standing(channel: &Channel, tag: &str) -> io::Result<Vec<Standing>> {
+    let rules = channel.rules()?;
+    let ours = rules.iter().filter(|rule| rule.bytes(USER_DATA) == Some(comment(tag).as_slice()));
+    Ok(ours
+        .map(|rule| Standing {
+            family: rule.family,
+            table: rule.text(1).to_owned(),
+            chain: rule.text(2).to_owned(),
+            handle: rule.bytes(3).unwrap_or_default().to_vec(),
+        })
+        .filter(|rule| rule.table != tag)
+        .collect())
+}
+
+fn chains(channel: &Channel) -> io::Result<Vec<Chain>> {
+    Ok(channel.chains()?.iter().map(Chain::of).collect())
 }
 
 /// Tables of this engine and of its sisters.
-pub(crate) fn is_ours(table: &str) -> bool {
+fn is_ours(table: &str) -> bool {
     table == "hoist" || table.starts_with("hoist-")
 }
 
 /// Base chains at the hooks that our traffic passes and whose policy is to drop.
-fn places(chains: &Value, with_dns: bool) -> Vec<Place> {
-    let docker_user = |family: &str, table: &str| {
-        objects(chains, "chain").any(|chain| {
-            text(chain, "family") == family && text(chain, "table") == table && text(chain, "name") == "DOCKER-USER"
-        })
-    };
+fn places(chains: &[Chain], with_dns: bool) -> Vec<Place<'_>> {
     let mut places = Vec::new();
-    for chain in objects(chains, "chain") {
-        let (family, table, name) = (text(chain, "family"), text(chain, "table"), text(chain, "name"));
-        if is_ours(table) || !matches!(family, "ip" | "inet") || text(chain, "policy") != "drop" {
+    for dropping in chains {
+        if is_ours(&dropping.table) || !matches!(dropping.family, INET | IPV4) || !dropping.drops {
             continue;
         }
-        let (direction, at) = match text(chain, "hook") {
-            "forward" if docker_user(family, table) => (Direction::Forward, "DOCKER-USER"),
-            "forward" => (Direction::Forward, name),
-            "input" if with_dns => (Direction::Input, name),
-            _ => continue,
-        };
-        let why = format!("chain {name} drops by policy");
-        let accept = ForeignAccept { table: format!("{family} {table}"), chain: at.to_owned(), why };
-        places.push(Place { accept, direction });
+        match dropping.hook {
+            Some(FORWARD) => {
+                let docker_user = chains.iter().find(|chain| {
+                    (chain.family, &chain.table, chain.name.as_str())
+                        == (dropping.family, &dropping.table, "DOCKER-USER")
+                });
+                places.push(Place { dropping, at: docker_user.unwrap_or(dropping) });
+            }
+            Some(INPUT) if with_dns => places.push(Place { dropping, at: dropping }),
+            _ => {}
+        }
     }
     places
 }
 
-fn wanted_rules(place: &Place, tag: &str, dns_port: Option<u16>) -> Vec<String> {
-    let link = format!("\"{BRIDGE_PREFIX}*\"");
-    let end = format!("counter accept comment \"{tag}\"");
-    match place.direction {
-        Direction::Forward => vec![format!("iifname {link} {end}"), format!("oifname {link} {end}")],
-        Direction::Input => {
-            let Some(port) = dns_port else { return Vec::new() };
-            ["udp", "tcp"].map(|protocol| format!("iifname {link} {protocol} dport {port} {end}")).into()
-        }
-    }
-}
-
-fn handles(listing: &Value, tag: &str) -> Vec<u64> {
-    objects(listing, "rule")
-        .filter(|rule| text(rule, "comment") == tag)
-        .filter_map(|rule| rule["handle"].as_u64())
-        .collect()
-}
-
-fn has_firewalld(chains: &Value) -> bool {
-    objects(chains, "chain").any(|chain| text(chain, "table") == "firewalld")
-}
+const FIREWALLD: &str = "firewalld";
 
 /// firewalld owns its table alone; an interface of its trusted zone is the place that it provides.
 fn trust_in_firewalld(state: &FirewallState) -> Option<ForeignAccept> {
@@ -157,52 +209,40 @@ fn trust_in_firewalld(state: &FirewallState) -> Option<ForeignAccept> {
     })
 }
 
-fn objects<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    let all = listing["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-    all.iter().filter_map(move |object| object.get(kind))
-}
-
-fn text<'a>(object: &'a Value, key: &str) -> &'a str {
-    object[key].as_str().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn listing(chains: &[[&str; 5]]) -> Value {
+    fn where_to(chains: &[(&str, &str, Option<u32>, bool)]) -> Vec<String> {
         let chains: Vec<_> = chains
             .iter()
-            .map(|[family, table, name, hook, policy]| {
-                serde_json::json!({"chain": {"family": family, "table": table, "name": name, "hook": hook, "policy": policy}})
+            .map(|(table, name, hook, drops)| Chain {
+                family: IPV4,
+                table: (*table).to_owned(),
+                name: (*name).to_owned(),
+                hook: *hook,
+                drops: *drops,
             })
             .collect();
-        serde_json::json!({ "nftables": chains })
-    }
-
-    fn where_to(chains: &[[&str; 5]]) -> Vec<String> {
-        let places = places(&listing(chains), true);
-        places.iter().map(|place| format!("{} {}", place.accept.table, place.accept.chain)).collect()
+        let accepts = places(&chains, true).iter().map(Place::describe).collect::<Vec<_>>();
+        accepts.iter().map(|accept| format!("{} {}", accept.table, accept.chain)).collect()
     }
 
     #[test]
     fn docker_user_is_preferred_to_the_dropping_chain() {
-        let chains = [["ip", "filter", "FORWARD", "forward", "drop"], ["ip", "filter", "DOCKER-USER", "", ""]];
+        let chains = [("filter", "FORWARD", Some(FORWARD), true), ("filter", "DOCKER-USER", None, false)];
         assert_eq!(where_to(&chains), ["ip filter DOCKER-USER"]);
     }
 
     #[test]
     fn head_of_the_dropping_chain_without_docker() {
-        let chains = [["ip", "filter", "FORWARD", "forward", "drop"], ["ip", "filter", "INPUT", "input", "drop"]];
+        let chains = [("filter", "FORWARD", Some(FORWARD), true), ("filter", "INPUT", Some(INPUT), true)];
         assert_eq!(where_to(&chains), ["ip filter FORWARD", "ip filter INPUT"]);
     }
 
     #[test]
     fn accepting_chains_and_other_instances_are_left_alone() {
-        let chains = [
-            ["ip", "filter", "FORWARD", "forward", "accept"],
-            ["inet", "hoist-0badcafe", "forward", "forward", "drop"],
-        ];
+        let chains = [("filter", "FORWARD", Some(FORWARD), false), ("hoist-0badcafe", "forward", Some(FORWARD), true)];
         assert!(where_to(&chains).is_empty());
     }
 }

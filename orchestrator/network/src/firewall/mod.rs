@@ -6,7 +6,6 @@ mod batch;
 mod conntrack;
 mod expressions;
 pub mod foreign;
-mod nft;
 pub(crate) mod rules;
 mod text;
 mod transaction;

@@ -158,10 +158,14 @@ fn base(name: &str, kind: Kind, point: Point, priority: i32, rules: Vec<Rule>) -
     Chain { name: name.to_owned(), hook: Some(Hook { kind, point, priority }), rules, users: false }
 }
 
-/// route_localnet lets 127.0.0.1 be published; this keeps everybody else from reaching loopback through it.
+/// route_localnet lets 127.0.0.1 be published; this keeps everybody else from reaching loopback through it, and
+/// containers from posing as it.
 fn raw() -> Chain {
-    use Statement::{DestinationIn, Drop, InputLinkIsNot};
-    let rules = vec![vec![InputLinkIsNot("lo".to_owned()), DestinationIn(LOOPBACK), Drop]];
+    use Statement::{DestinationIn, Drop, InputLinkIsNot, SourceIn};
+    let rules = vec![
+        vec![InputLinkIsNot("lo".to_owned()), DestinationIn(LOOPBACK), Drop],
+        vec![InputLinkIsNot("lo".to_owned()), SourceIn(LOOPBACK), Drop],
+    ];
     base("raw", Kind::Filter, Point::Prerouting, RAW, rules)
 }
 

@@ -89,6 +89,7 @@ fn whole_ruleset() {
         add element inet hoist replicas { 127.0.0.1 . tcp . 5432 . 0 : 10.89.1.3 . 5432, 127.0.0.1 . tcp . 5432 . 1 : 10.89.1.4 . 5432 }
         flush map inet hoist replicas-any
         add rule inet hoist raw iifname != "lo" ip daddr 127.0.0.0/8 drop
+        add rule inet hoist raw iifname != "lo" ip saddr 127.0.0.0/8 drop
         add rule inet hoist forward jump user
         add rule inet hoist forward ct state established,related accept
         add rule inet hoist forward iifname . oifname @within accept
