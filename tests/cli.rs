@@ -332,9 +332,14 @@ fn mistakes_in_the_command_line_are_refused() {
 #[test]
 fn nonsense_in_a_variable_is_refused() {
     let folder = Folder::with(WEB);
-    for (name, value) in [("COMPOSE_ANSI", "often"), ("COMPOSE_PROGRESS", "loud"), ("COMPOSE_REMOVE_ORPHANS", "maybe")]
-    {
-        let output = folder.run(&[(name, value)], &["config", "-q"]);
+    let config = ["config", "-q"];
+    for (name, value, args) in [
+        ("COMPOSE_ANSI", "often", config),
+        ("COMPOSE_PROGRESS", "loud", config),
+        ("COMPOSE_PARALLEL_LIMIT", "3", config),
+        ("COMPOSE_REMOVE_ORPHANS", "maybe", ["up", "-d"]),
+    ] {
+        let output = folder.run(&[(name, value)], &args);
         assert_eq!(output.status.code(), Some(1), "{name}");
         assert!(folder.text(&output.stderr).contains(name), "{name}");
     }

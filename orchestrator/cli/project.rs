@@ -9,7 +9,7 @@ use hoist_spec::{Kind, LoadRequest, Loaded, Source, SourceError};
 
 use crate::error::{Failure, Result};
 use crate::render::Ui;
-use crate::settings::Settings;
+use crate::settings::{Settings, flag};
 
 /// The real file system and standard input.
 #[derive(Debug)]
@@ -110,6 +110,15 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
             }
             _ => Err(failure),
         },
+    }
+}
+
+/// COMPOSE_REMOVE_ORPHANS, from the environment or the project's .env.
+pub(crate) fn removes_orphans(settings: &Settings, loaded: Option<&Loaded>) -> Result<bool> {
+    let name = "COMPOSE_REMOVE_ORPHANS";
+    match loaded.and_then(|loaded| loaded.variables.get(name)) {
+        Some(value) => flag(&[(name, value.as_str())].into_iter().collect(), name),
+        None => flag(&settings.env, name),
     }
 }
 

@@ -9,7 +9,8 @@ use hoist_spec::Env;
 use crate::args::{Ansi, ErrorFormat, Global, ProgressMode};
 use crate::error::{Failure, Result};
 
-/// Options of one call, resolved.
+/// Options of one call, resolved. The variables that choose files, profiles and names (COMPOSE_FILE and its kin) may
+/// also stand in a .env file, so hoist-spec looks at them, not this.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The caller's environment.
@@ -21,7 +22,6 @@ pub(crate) struct Settings {
     pub(crate) env_files: Vec<String>,
     pub(crate) profiles: Vec<String>,
     pub(crate) dry_run: bool,
-    pub(crate) remove_orphans: bool,
     pub(crate) ignore_orphans: bool,
     /// Where the engine is and where it keeps things.
     pub(crate) places: Places,
@@ -46,25 +46,13 @@ impl Settings {
             )
             .hint("-1 means no limit; the engine works on as many steps as the machine has processors for"));
         }
-        let files = if global.files.is_empty() { compose_files(&env) } else { global.files.clone() };
-        let profiles =
-            if global.profiles.is_empty() { list(&env, "COMPOSE_PROFILES") } else { global.profiles.clone() };
-        let env_files = if !global.env_files.is_empty() {
-            global.env_files.clone()
-        } else if flag(&env, "COMPOSE_DISABLE_ENV_FILE")? {
-            // An empty file in place of .env: the same as none.
-            vec!["/dev/null".to_owned()]
-        } else {
-            list(&env, "COMPOSE_ENV_FILES")
-        };
         Ok(Self {
-            files,
-            profiles,
-            env_files,
+            files: global.files.clone(),
+            profiles: global.profiles.clone(),
+            env_files: global.env_files.clone(),
             project_name: global.project_name.clone(),
             project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
             dry_run: global.dry_run,
-            remove_orphans: flag(&env, "COMPOSE_REMOVE_ORPHANS")?,
             ignore_orphans: flag(&env, "COMPOSE_IGNORE_ORPHANS")?,
             places: places(global.host.as_deref(), &working_dir)?,
             working_dir,
@@ -129,18 +117,8 @@ fn set<'a>(env: &'a Env, name: &str) -> Option<&'a str> {
     env.get(name).filter(|value| !value.is_empty())
 }
 
-fn compose_files(env: &Env) -> Vec<String> {
-    let separator = set(env, "COMPOSE_PATH_SEPARATOR").unwrap_or(":");
-    let files = set(env, "COMPOSE_FILE").unwrap_or_default();
-    files.split(separator).filter(|file| !file.is_empty()).map(str::to_owned).collect()
-}
-
-fn list(env: &Env, name: &str) -> Vec<String> {
-    let text = set(env, name).unwrap_or_default();
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-}
-
-fn flag(env: &Env, name: &str) -> Result<bool> {
+/// A yes or no in the environment.
+pub(crate) fn flag(env: &Env, name: &str) -> Result<bool> {
     match set(env, name).map(str::to_ascii_lowercase).as_deref() {
         None | Some("0" | "f" | "false" | "n" | "no") => Ok(false),
         Some("1" | "t" | "true" | "y" | "yes") => Ok(true),
@@ -172,13 +150,6 @@ mod tests {
 
     fn env(pairs: &[(&str, &str)]) -> Env {
         pairs.iter().copied().collect()
-    }
-
-    #[test]
-    fn compose_file_is_split_at_the_separator() {
-        assert_eq!(compose_files(&env(&[("COMPOSE_FILE", "a.yaml:b.yaml")])), ["a.yaml", "b.yaml"]);
-        assert_eq!(compose_files(&env(&[("COMPOSE_FILE", "a,b"), ("COMPOSE_PATH_SEPARATOR", ",")])), ["a", "b"]);
-        assert!(compose_files(&env(&[("COMPOSE_FILE", "")])).is_empty());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let kill = Kill {
         services: apply::services(&args.services),
         signal: args.signal.clone(),
-        remove_orphans: args.remove_orphans || ctx.settings.remove_orphans,
+        remove_orphans: args.remove_orphans,
     };
     Ok(apply::request_on(&project, Verb::Kill(kill)))
 }

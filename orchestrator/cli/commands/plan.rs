@@ -34,7 +34,8 @@ enum Format {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = if args.verb.is_empty() {
-        apply::request(&args.change.load(ctx)?, Verb::Up(args.change.up(ctx)))?
+        let loaded = args.change.load(ctx)?;
+        apply::request(&loaded, Verb::Up(args.change.up(ctx, &loaded)?))?
     } else {
         request_of(ctx, &args.verb)?
     };

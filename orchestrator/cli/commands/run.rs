@@ -155,7 +155,7 @@ fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         no_deps: args.no_deps,
         build: args.build,
         pull: args.pull.map(PullWhen::policy),
-        remove_orphans: args.remove_orphans || ctx.settings.remove_orphans,
+        remove_orphans: args.remove_orphans,
     };
     let mut request = apply::request(&loaded, Verb::Run(Box::new(run)))?;
     request.attach = !args.detach;
