@@ -2,7 +2,7 @@
 //!
 //! Must not know: what attributes mean, or other files.
 
-use crate::node::{Data, Node, Tag};
+use crate::node::{Data, Entry, Node, Tag};
 use crate::report::Report;
 use crate::schema::{Object, Shape};
 use crate::suggest;
@@ -29,6 +29,9 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
         }
         (Shape::Map(value), Data::Map(map)) => {
             for entry in &map.0 {
+                if !path.contains('.') {
+                    name(entry, path, report);
+                }
                 if !(entry.key.starts_with("x-") && path == "services" && entry.value.as_map().is_none()) {
                     self::shape(&entry.value, value, &format!("{path}.{}", entry.key), report);
                 }
@@ -51,6 +54,16 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
         (Shape::Either(shapes), _) => either(node, shapes, path, report),
         (Shape::Special(_, inner), _) => self::shape(node, inner, path, report),
         _ => wrong(node, &expected(shape), path, report),
+    }
+}
+
+/// Names of services and resources become parts of paths, host names and labels.
+fn name(entry: &Entry, section: &str, report: &mut Report) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if entry.key.is_empty() || !entry.key.chars().all(plain) || matches!(entry.key.as_str(), "." | "..") {
+        let _ = report
+            .error("E0009", format!("`{}` cannot be a name in `{section}`", entry.key))
+            .at(entry.key_span, "names have letters, digits, `.`, `_` and `-`");
     }
 }
 

@@ -89,27 +89,37 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-fn run(case: &Case) -> Result<Value, Vec<hoist_spec::Diagnostic>> {
-    run_stack(case).map(|(printed, _)| printed)
+fn source(case: &Case) -> CaseSource {
+    let seen_as = PathBuf::from(case.value["project_dir"].as_str().unwrap());
+    CaseSource { folder: case.folder.clone(), seen_as }
 }
 
-fn run_stack(case: &Case) -> Result<(Value, hoist_spec::model::Stack), Vec<hoist_spec::Diagnostic>> {
-    let source =
-        CaseSource { folder: case.folder.clone(), seen_as: PathBuf::from(case.value["project_dir"].as_str().unwrap()) };
+fn env(case: &Case) -> Env {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     env.insert("HOME".into(), "/root".into());
     env.insert("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     for (key, value) in case.value["env"].as_object().into_iter().flatten() {
         env.insert(key.clone(), value.as_str().unwrap_or_default().to_owned());
     }
-    let request = LoadRequest {
+    Env(env)
+}
+
+fn request(case: &Case) -> LoadRequest {
+    LoadRequest {
         files: strings(&case.value["files"]),
         profiles: strings(&case.value["profiles"]),
         services: strings(&case.value["services"]),
-        allow_unsupported: true,
         ..LoadRequest::default()
-    };
-    let loaded = load(&request, &source, &Env(env))?;
+    }
+}
+
+fn run(case: &Case) -> Result<Value, Vec<hoist_spec::Diagnostic>> {
+    run_stack(case).map(|(printed, _)| printed)
+}
+
+fn run_stack(case: &Case) -> Result<(Value, hoist_spec::model::Stack), Vec<hoist_spec::Diagnostic>> {
+    let request = LoadRequest { allow_unsupported: true, ..request(case) };
+    let loaded = load(&request, &source(case), &env(case))?;
     let printed = canonical::to_json(&loaded.stack);
     let read_back = canonical::from_json(&printed).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     if read_back != loaded.stack {
@@ -197,6 +207,34 @@ fn accepted_cases_equal_the_reference() {
     }
     let _ = writeln!(std::io::stderr(), "{log}{equal} of {total} accepted cases equal the reference");
     assert!(equal >= EQUAL_FLOOR, "{equal} cases are equal; it were {EQUAL_FLOOR}");
+}
+
+#[test]
+fn nothing_in_the_corpus_is_ignored_or_unplaced() {
+    let Some(corpus) = corpus() else { return };
+    let (mut accepted, mut total, mut log) = (0, 0, String::new());
+    for case in cases(&corpus) {
+        total += 1;
+        match load(&request(&case), &source(&case), &env(&case)) {
+            Ok(loaded) => {
+                accepted += 1;
+                let unexplained = |inert: &&hoist_spec::model::Inert| {
+                    let name = inert.path.last().map_or("", String::as_str);
+                    !name.starts_with("x-") && name != "attach" && loaded.warnings.is_empty()
+                };
+                if let Some(inert) = loaded.stack.inert.iter().find(unexplained) {
+                    log.push_str(&format!("{}: {:?} was accepted without a word\n", case.name, inert.path));
+                }
+            }
+            Err(errors) => {
+                for error in errors.iter().filter(|error| error.labels.is_empty()) {
+                    log.push_str(&format!("{}: no place: {}\n", case.name, error.message));
+                }
+            }
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{accepted} of {total} cases can be raised");
+    assert!(log.is_empty(), "{log}");
 }
 
 /// One file in a folder of its own.

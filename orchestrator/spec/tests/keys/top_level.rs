@@ -51,3 +51,29 @@ fn an_unknown_section_is_refused() {
     "#]],
     );
 }
+
+#[test]
+fn names_that_would_leave_their_folder_are_refused() {
+    check(
+        "services:\n  a/b: {image: a}\n  c:\n    image: a\n    networks: [n]\n    volumes: ['data:/x']\nnetworks:\n  n: {name: a b}\nvolumes:\n  data:\n    name: ../../etc\n",
+        expect![[r#"
+            error[E0009]: `a/b` cannot be a name in `services`
+             --> compose.yaml:2:3
+              |
+            2 |   a/b: {image: a}
+              |   ^^^ names have letters, digits, `.`, `_` and `-`
+
+            error[E0009]: `a b` cannot be the name of one of the networks
+             --> compose.yaml:8:13
+              |
+            8 |   n: {name: a b}
+              |             ^^^ a letter or digit, then letters, digits, `.`, `_` and `-`
+
+            error[E0009]: `../../etc` cannot be the name of one of the volumes
+              --> compose.yaml:11:11
+               |
+            11 |     name: ../../etc
+               |           ^^^^^^^^^ a letter or digit, then letters, digits, `.`, `_` and `-`
+        "#]],
+    );
+}
