@@ -1,18 +1,43 @@
 //! The imperative shell: owns the state on disk, observes the host, executes plans, supervises, and serves the API.
 //!
+//! One task owns everything that changes ([`world`]); it is fed by one closed event enum and never waits. Requests on
+//! stacks are carried out by sessions ([`execute`]): observe, plan, act, and again until the plan is empty. What an
+//! action does is in [`actions`]. Firewall and names follow the world in a task of their own ([`wiring`]).
+//!
 //! Must not know: YAML (the stack comes as the canonical model), terminals, and how any mechanism below works inside.
 #![forbid(unsafe_code)]
 
+mod actions;
+mod activity;
+mod adopt;
 pub mod api;
+mod archive;
+mod attach;
+mod build;
+mod buildnet;
 pub mod client;
 pub mod config;
+mod copytree;
+mod engine;
+mod error;
+mod exec;
+mod execute;
+mod feed;
+mod logs;
+mod lower;
+mod observe;
+mod probe;
+mod processes;
+mod projects;
+mod rootview;
+mod serve;
+mod shims;
+mod signal;
+mod stats;
+mod store;
+mod volumes;
+mod wiring;
+mod world;
 
 pub use config::{EngineConfig, Places};
-
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {}
-
-/// Runs an engine until it has nothing left to do; blocks, and brings its own runtime.
-pub fn serve(_config: EngineConfig) -> Result<(), ServeError> {
-    todo!()
-}
+pub use serve::{ServeError, serve};

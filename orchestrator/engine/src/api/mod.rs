@@ -1,3 +1,185 @@
-//! The HTTP API: routes, and the types that travel.
+//! The HTTP API: routes, and the types that travel. Handlers look at the world or call actions; they decide nothing.
 
+mod archive;
+mod containers;
+mod convert;
+mod exec;
+mod images;
+mod objects;
+mod stacks;
+mod streams;
+mod system;
 pub mod types;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tower::ServiceExt;
+
+use crate::actions::StepError;
+use crate::engine::{Engine, ShuttingDown};
+use types::ErrorBody;
+
+/// What a handler answers when it cannot do what it was asked.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    fn no_container(id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("no such container: {id}"))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, axum::Json(ErrorBody { message: self.message })).into_response()
+    }
+}
+
+impl From<StepError> for ApiError {
+    fn from(error: StepError) -> Self {
+        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, error.message)
+    }
+}
+
+impl From<ShuttingDown> for ApiError {
+    fn from(error: ShuttingDown) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+pub(crate) type App = axum::extract::State<Arc<Engine>>;
+
+fn routes(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/_ping", get(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/events", get(system::events))
+        .route("/containers/json", get(containers::list))
+        .route("/containers/{id}", delete(containers::remove))
+        .route("/containers/{id}/json", get(containers::inspect))
+        .route("/containers/{id}/start", post(containers::start))
+        .route("/containers/{id}/stop", post(containers::stop))
+        .route("/containers/{id}/restart", post(containers::restart))
+        .route("/containers/{id}/kill", post(containers::kill))
+        .route("/containers/{id}/pause", post(containers::pause))
+        .route("/containers/{id}/unpause", post(containers::unpause))
+        .route("/containers/{id}/wait", post(containers::wait))
+        .route("/containers/{id}/resize", post(containers::resize))
+        .route("/containers/{id}/top", get(containers::top))
+        .route("/containers/{id}/stats", get(streams::stats))
+        .route("/containers/{id}/logs", get(streams::logs))
+        .route("/containers/{id}/attach", post(streams::attach))
+        .route("/containers/{id}/archive", get(archive::get).head(archive::head).put(archive::put))
+        .route("/containers/{id}/exec", post(exec::create))
+        .route("/exec/{id}/start", post(exec::start))
+        .route("/exec/{id}/resize", post(exec::resize))
+        .route("/exec/{id}/json", get(exec::inspect))
+        .route("/images/json", get(images::list))
+        .route("/images/create", post(images::create))
+        .route("/images/load", post(images::load))
+        .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route("/networks", get(objects::networks))
+        .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
+        .route("/volumes", get(objects::volumes))
+        .route("/volumes/{name}", get(objects::volume).delete(objects::remove_volume))
+        .route("/hoist/v1/plan", post(stacks::plan))
+        .route("/hoist/v1/apply", post(stacks::apply))
+        .route("/hoist/v1/stacks", get(stacks::list))
+        .route("/hoist/v1/stacks/{name}", get(stacks::detail))
+        .route("/hoist/v1/stacks/{name}/logs", get(stacks::logs))
+        .route("/hoist/v1/images/bootstrap", post(images::bootstrap))
+        .fallback(unknown)
+        .with_state(engine)
+}
+
+async fn unknown(request: Request) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, format!("page not found: {} {}", request.method(), request.uri().path()))
+}
+
+/// `/v1.47/containers/json` means the same as `/containers/json`.
+fn without_version(uri: &Uri) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix("/v1.")?;
+    let slash = rest.find('/')?;
+    let (minor, path) = rest.split_at(slash);
+    if minor.is_empty() || !minor.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    path.parse().ok()
+}
+
+/// Serves connections.
+pub(crate) struct Server {
+    engine: Arc<Engine>,
+    routes: Router,
+}
+
+impl Server {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { routes: routes(Arc::clone(&engine)), engine }
+    }
+
+    pub(crate) fn serve(&self, stream: UnixStream) {
+        let (routes, engine) = (self.routes.clone(), Arc::clone(&self.engine));
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request| respond(routes.clone(), Arc::clone(&engine), request));
+            let connection = hyper::server::conn::http1::Builder::new()
+                // docker closes its half of a hijacked stream at the end of stdin.
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a client's connection ended badly");
+            }
+        });
+    }
+}
+
+async fn respond(
+    routes: Router,
+    engine: Arc<Engine>,
+    mut request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let _busy = engine.activity.begin();
+    if let Some(uri) = without_version(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    routes.oneshot(request.map(Body::new)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_prefix_is_taken_off() {
+        let strip = |text: &'static str| without_version(&Uri::from_static(text)).map(|uri| uri.to_string());
+        assert_eq!(strip("/v1.47/images/a/b/json?x=1"), Some("/images/a/b/json?x=1".to_owned()));
+        assert_eq!(strip("/version"), None);
+        assert_eq!(strip("/v1.x/version"), None);
+    }
+}

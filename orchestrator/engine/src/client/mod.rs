@@ -2,7 +2,7 @@
 //!
 //! Must not know: rendering, exit codes of verbs, the engine's inside.
 
-mod launch;
+pub(crate) mod launch;
 mod objects;
 mod stream;
 mod transport;

@@ -1,0 +1,248 @@
+//! Creating, stopping, signalling and removing containers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoist_runtime::{Shim, ShimError};
+use hoist_scheduler::ContainerSpec;
+use tokio::sync::watch;
+
+use super::launch::start;
+use super::networks::remove_volume;
+use super::{StepError, blocking};
+use crate::engine::{Engine, now};
+use crate::lower::{self, Material};
+use crate::signal;
+use crate::store::{StateDoc, VolumeDoc, make_folder};
+use crate::world::{Container, Event, Phase, StartWhy, Status, StopAnswer};
+
+/// What creation needs beside the spec.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) stack: hoist_spec::model::Stack,
+    pub(crate) variables: std::collections::BTreeMap<String, String>,
+    /// `run --rm`.
+    pub(crate) remove: bool,
+    /// `run` with an attached client.
+    pub(crate) attach: bool,
+}
+
+pub(crate) async fn create(
+    engine: &Arc<Engine>,
+    spec: &ContainerSpec,
+    context: &Context,
+) -> Result<(), StepError> {
+    let (name, hash) = (spec.record.name.clone(), spec.record.config_hash.clone());
+    let present = engine.look(move |world| {
+        world.by_name(&name).map(|container| container.doc.record.config_hash == hash)
+    });
+    match present.await? {
+        Some(true) => return Ok(()),
+        Some(false) => {
+            return Err(StepError::conflict(format!("container name {:?} is in use", spec.record.name)));
+        }
+        None => {}
+    }
+    let reference = match &spec.image {
+        hoist_scheduler::ImageSource::Stored { id } => id,
+        hoist_scheduler::ImageSource::Fetched => &spec.record.image,
+    };
+    let image = engine
+        .images
+        .resolve(reference)
+        .ok_or_else(|| StepError::not_found(format!("no such image: {}", spec.record.image)))?;
+    let material = Material {
+        image: &image,
+        stack: &context.stack,
+        variables: &context.variables,
+        now: now(),
+        remove: context.remove && spec.record.oneoff,
+        attach: context.attach && spec.record.oneoff,
+    };
+    let made = lower::document(spec, &material)?;
+    keep_volatile(engine, &made.volatile)?;
+    for name in &made.new_volumes {
+        let volume = VolumeDoc {
+            name: name.clone(),
+            created: now(),
+            project: spec.record.project.clone(),
+            anonymous: true,
+            ..VolumeDoc::default()
+        };
+        engine.store.put_volume(&volume);
+        engine.tell(Event::VolumeMade(Box::new(volume)));
+    }
+    engine.store.put_container(&made.doc);
+    engine.store.written().await?;
+    let container = Container::with_service(made.doc, (*spec.service).clone(), StateDoc::default());
+    engine.tell(Event::ContainerMade(Box::new(container)));
+    Ok(())
+}
+
+/// Secrets from variables: in the run directory, which is in memory, readable for us alone.
+fn keep_volatile(engine: &Engine, contents: &[(String, String)]) -> Result<(), StepError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let write = || -> std::io::Result<()> {
+        make_folder(&engine.volatile(""))?;
+        for (name, value) in contents {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(engine.volatile(name))?;
+            file.write_all(value.as_bytes())?;
+        }
+        Ok(())
+    };
+    write().map_err(|error| StepError::engine(format!("keeping secrets in the run directory: {error}")))
+}
+
+/// Waits out a start that is under way, then says what there is to stop.
+async fn stoppable(engine: &Arc<Engine>, id: &str) -> Result<Option<watch::Receiver<Status>>, StepError> {
+    loop {
+        let answer = engine.ask(|reply| Event::StopWanted { id: id.to_owned(), reply }).await?;
+        let StopAnswer::Stop { mut status } = answer else { return Ok(None) };
+        let phase = status.borrow_and_update().phase.clone();
+        if phase.has_processes() {
+            return Ok(Some(status));
+        }
+        if phase != Phase::Starting {
+            return Ok(None);
+        }
+        if status.wait_for(|status| status.phase != Phase::Starting).await.is_err() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Asks the shim on a connection of its own: an answer that takes its time must not hold up the events, and the task
+/// that reads them must not miss one.
+fn shim_call<F>(engine: &Engine, id: &str, call: F) -> impl Future<Output = Result<(), StepError>> + use<F>
+where
+    F: FnOnce(&Shim) -> Result<(), ShimError> + Send + 'static,
+{
+    let bundle = engine.bundle(id);
+    blocking(move || match Shim::connect(&bundle).and_then(|shim| call(&shim)) {
+        // It ended meanwhile, which the world hears from the shim's own last word.
+        Ok(()) | Err(ShimError::Gone | ShimError::Connect { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    })
+}
+
+/// Asks it to end, waits, then kills it.
+pub(crate) async fn stop(engine: &Arc<Engine>, id: &str, signal: &str, grace: Duration) -> Result<(), StepError> {
+    let number = signal::number(signal).ok_or_else(|| StepError::new(format!("unknown signal {signal:?}")))?;
+    let Some(mut status) = stoppable(engine, id).await? else { return Ok(()) };
+    if status.borrow().phase == Phase::Paused {
+        shim_call(engine, id, Shim::resume).await?;
+        engine.tell(Event::Paused { id: id.to_owned(), paused: false });
+    }
+    shim_call(engine, id, move |shim| shim.kill(number)).await?;
+    if ended(&mut status, grace).await {
+        return Ok(());
+    }
+    shim_call(engine, id, Shim::kill_all).await?;
+    // Only a process stuck in the kernel survives that.
+    if ended(&mut status, Duration::from_secs(30)).await {
+        return Ok(());
+    }
+    Err(StepError::engine("it does not end even though it was killed"))
+}
+
+async fn ended(status: &mut watch::Receiver<Status>, within: Duration) -> bool {
+    let down = status.wait_for(|status| !status.phase.is_up());
+    tokio::time::timeout(within, down).await.is_ok()
+}
+
+/// Sends a signal. Only one that ends it by request keeps its restart policy quiet.
+pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result<(), StepError> {
+    let number = signal::number(signal).ok_or_else(|| StepError::new(format!("unknown signal {signal:?}")))?;
+    if number == signal::KILL {
+        engine.tell(Event::Signalled { id: id.to_owned() });
+        let Some(mut status) = stoppable(engine, id).await? else { return not_running(id) };
+        shim_call(engine, id, Shim::kill_all).await?;
+        ended(&mut status, Duration::from_secs(30)).await;
+        return Ok(());
+    }
+    let name = id.to_owned();
+    let running = engine.look(move |world| world.containers.get(&name).is_some_and(|found| found.phase.has_processes()));
+    if !running.await? {
+        return not_running(id);
+    }
+    engine.tell(Event::Signalled { id: id.to_owned() });
+    shim_call(engine, id, move |shim| shim.kill(number)).await
+}
+
+fn not_running(id: &str) -> Result<(), StepError> {
+    Err(StepError::conflict(format!("container {id} is not running")))
+}
+
+pub(crate) async fn pause(engine: &Arc<Engine>, id: &str) -> Result<(), StepError> {
+    set_paused(engine, id, true).await
+}
+
+pub(crate) async fn unpause(engine: &Arc<Engine>, id: &str) -> Result<(), StepError> {
+    set_paused(engine, id, false).await
+}
+
+async fn set_paused(engine: &Arc<Engine>, id: &str, paused: bool) -> Result<(), StepError> {
+    let name = id.to_owned();
+    let found = engine.look(move |world| {
+        let container = world.containers.get(&name)?;
+        container.phase.has_processes().then_some(container.phase == Phase::Paused)
+    });
+    let Some(is_paused) = found.await? else { return not_running(id) };
+    if is_paused != paused {
+        shim_call(engine, id, if paused { Shim::pause } else { Shim::resume }).await?;
+        engine.tell(Event::Paused { id: id.to_owned(), paused });
+    }
+    Ok(())
+}
+
+/// Stop and start, in one container's own terms.
+pub(crate) async fn restart(engine: &Arc<Engine>, id: &str, grace: Option<Duration>) -> Result<(), StepError> {
+    let (signal, own) = stop_terms(engine, id).await?;
+    stop(engine, id, &signal, grace.unwrap_or(own)).await?;
+    start(engine, id, StartWhy::Request).await
+}
+
+/// A container's own stop signal and grace period.
+pub(crate) async fn stop_terms(engine: &Arc<Engine>, id: &str) -> Result<(String, Duration), StepError> {
+    let name = id.to_owned();
+    let terms = engine.look(move |world| {
+        let container = world.containers.get(&name)?;
+        let (record, image) = (&container.doc.record, &container.doc.image);
+        let signal = record.stop_signal.clone().or_else(|| image.stop_signal.clone());
+        Some((signal.unwrap_or_else(|| "SIGTERM".to_owned()), record.stop_grace))
+    });
+    terms.await?.ok_or_else(|| StepError::not_found(format!("no such container: {id}")))
+}
+
+/// With the named anonymous volumes. A running container is killed first.
+pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<String>) -> Result<(), StepError> {
+    if let Some(mut status) = stoppable(engine, id).await? {
+        shim_call(engine, id, Shim::kill_all).await?;
+        if !ended(&mut status, Duration::from_secs(30)).await {
+            return Err(StepError::engine("it does not end even though it was killed"));
+        }
+    }
+    let name = id.to_owned();
+    let doc = engine.look(move |world| world.containers.get(&name).map(|container| Arc::clone(&container.doc)));
+    let Some(doc) = doc.await? else { return Ok(()) };
+    engine.tell(Event::ContainerGone { id: id.to_owned() });
+    engine.store.delete(engine.store.layout.container(id));
+    engine.store.delete(engine.bundle(id));
+    for file in &doc.files {
+        if let crate::store::FileContent::Volatile { name, .. } = &file.content {
+            engine.store.delete(engine.volatile(name));
+        }
+    }
+    for volume in volumes {
+        remove_volume(engine, volume).await?;
+    }
+    engine.wiring.settled().await?;
+    engine.store.written().await?;
+    Ok(())
+}

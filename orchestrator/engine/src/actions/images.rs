@@ -1,0 +1,72 @@
+//! Pulling and removing images.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hoist_image::{Platform, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope};
+
+use super::{StepError, blocking};
+use crate::engine::Engine;
+use crate::error::chain;
+use crate::feed;
+
+pub(crate) async fn pull_image(
+    engine: &Arc<Engine>,
+    reference: &str,
+    platform: &str,
+    auth: &BTreeMap<String, RegistryAuth>,
+    progress: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<Pulled, StepError> {
+    let bad = |error: &dyn std::error::Error| StepError { status: 400, ..StepError::new(chain(error)) };
+    let parsed = Reference::parse(reference).map_err(|error| bad(&error))?;
+    let platform = match platform {
+        "" => None,
+        text => Some(text.parse::<Platform>().map_err(|error| bad(&error))?),
+    };
+    let options = PullOptions {
+        platform,
+        auth: auth.get(parsed.registry()).cloned(),
+        progress: Arc::new(progress),
+        ..PullOptions::default()
+    };
+    let pulled = hoist_image::pull(&engine.images, &parsed, &options)
+        .await
+        .map_err(|error| StepError::new(chain(&error)).at(&format!("pulling {reference}")))?;
+    feed::image(engine, "pull", reference, reference);
+    Ok(pulled)
+}
+
+/// Takes the name away, and the image with its last name, unless a container needs it.
+pub(crate) async fn remove_image(engine: &Arc<Engine>, reference: &str) -> Result<(), StepError> {
+    use hoist_image::RemoveError;
+    let in_use = engine
+        .look(|world| {
+            let ids = world.containers.values().map(|container| container.doc.image_id.clone());
+            ids.filter_map(|id| hoist_image::Digest::parse(&id).ok()).collect()
+        })
+        .await?;
+    let layers = layers_in_use(engine).await?;
+    let (images, name) = (Arc::clone(&engine.images), reference.to_owned());
+    let removed = blocking(move || {
+        let removed = match images.remove(&name, false, &in_use) {
+            Ok(removed) => removed,
+            Err(RemoveError::NoSuchImage(_)) => return Ok(None),
+            Err(error) => return Err(StepError::conflict(chain(&error))),
+        };
+        images.collect(&layers, Scope::default())?;
+        Ok(Some(removed))
+    });
+    if removed.await?.is_some() {
+        feed::image(engine, "delete", reference, reference);
+    }
+    Ok(())
+}
+
+/// Layers of all containers.
+pub(crate) async fn layers_in_use(
+    engine: &Engine,
+) -> Result<std::collections::BTreeSet<hoist_image::Digest>, StepError> {
+    let layers =
+        engine.look(|world| world.containers.values().flat_map(|container| container.doc.layers.clone()).collect());
+    Ok(layers.await?)
+}

@@ -1,0 +1,174 @@
+//! Starting a container.
+//!
+//! Its names and ports go live while its namespace is made; its program runs only when both are ready, so that it can
+//! ask for its peers and itself from its first instruction on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hoist_network::new_netns;
+use hoist_runtime::{Launch, Netns, Rootfs, Shim};
+use rustix::fd::OwnedFd;
+
+use super::{StepError, blocking};
+use crate::engine::{Engine, now};
+use crate::error::chain;
+use crate::lower::{self, EtcFiles, Lowered, Network, StartFacts};
+use crate::store::{ExitDoc, make_folder};
+use crate::world::{Event, Phase, StartAnswer, StartTicket, StartWhy, Summary};
+
+pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Result<(), StepError> {
+    let answer = engine.ask(|reply| Event::StartWanted { id: id.to_owned(), why, reply }).await?;
+    let ticket = match answer {
+        StartAnswer::Running => return Ok(()),
+        StartAnswer::Gone => return Err(StepError::not_found(format!("no such container: {id}"))),
+        StartAnswer::Busy(mut status) => {
+            let settled = status.wait_for(|status| status.phase != Phase::Starting).await;
+            let phase = settled.map(|status| status.phase.clone()).map_err(|_| StepError::engine("it was removed"))?;
+            return match phase.exit() {
+                Some(exit) if !exit.error.is_empty() => {
+                    Err(StepError { code: exit.code, ..StepError::new(exit.error.clone()) })
+                }
+                _ => Ok(()),
+            };
+        }
+        StartAnswer::Go(ticket) => *ticket,
+    };
+    let run = ticket.run;
+    let id = id.to_owned();
+    match launch(engine, ticket).await {
+        Ok((shim, pid)) => {
+            let at = now();
+            engine.tell(Event::Started { id, run, shim: Box::new(shim), pid, at });
+            Ok(())
+        }
+        Err(error) => {
+            let exit = ExitDoc { code: error.code, at: now(), oom: false, error: error.message.clone() };
+            engine.tell(Event::StartFailed { id, run, exit });
+            Err(error)
+        }
+    }
+}
+
+async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32), StepError> {
+    let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
+    let preparer = Arc::clone(engine);
+    let prepared = blocking(move || prepare(&preparer, &ticket));
+    let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
+    let launch = launch?;
+    live?;
+    engine.store.written().await?;
+    let runtime = Arc::clone(&engine.runtime);
+    let streams = engine.attachments.take(&launch.id);
+    blocking(move || {
+        let shim = runtime.start(&launch).map_err(|error| StepError {
+            code: i32::from(error.exit_code()),
+            ..StepError::engine(chain(&error))
+        })?;
+        for (stream, want) in streams {
+            use std::os::fd::AsFd;
+            shim.attach(stream.as_fd(), want)?;
+        }
+        let pid = shim.pid();
+        Ok((shim, pid))
+    })
+    .await
+}
+
+/// Everything before the program: folders, volumes, files of /etc, the network namespace.
+fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
+    let doc = &*ticket.container.doc;
+    let layout = &engine.store.layout;
+    let bundle = engine.bundle(&doc.id);
+    let lowers = engine.images.lowers_of(&doc.layers)?;
+    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()] {
+        make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
+    }
+    // The root of the container takes its mode from the upper folder.
+    open_to_all(&layout.upper(&doc.id))?;
+    match std::fs::remove_file(layout.exit_record(&doc.id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StepError::engine(format!("removing the last exit record: {error}")));
+        }
+        _ => {}
+    }
+    for (volume, target, copies) in lower::volume_mounts(doc) {
+        if ticket.first && copies {
+            engine.volumes.fill(layout, volume, target, &lowers)?;
+        } else {
+            crate::volumes::make(layout, volume)?;
+        }
+    }
+    let facts = engine.net.facts()?;
+    let start = StartFacts {
+        layout,
+        bundle: &bundle,
+        volatile: &engine.volatile(""),
+        host: &facts,
+        networks: &ticket.networks,
+        peers: &ticket.peers,
+    };
+    let lowered = lower::lower(&ticket.container, &start)?;
+    write_etc(&bundle, &lowered.etc)?;
+    let netns = netns(engine, &lowered)?;
+    let rootfs =
+        Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
+    Ok(assemble(engine, &ticket.container, lowered, netns, rootfs))
+}
+
+fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns, rootfs: Rootfs) -> Launch {
+    let (doc, service) = (&container.doc, &container.service);
+    Launch {
+        id: doc.id.clone(),
+        bundle: engine.bundle(&doc.id),
+        spec: lowered.spec,
+        rootfs,
+        netns,
+        user: lowered.user,
+        group_add: service.group_add.clone(),
+        log: lowered.log,
+        exit_record: engine.store.layout.exit_record(&doc.id),
+        tty: service.tty,
+        stdin_open: service.stdin_open,
+        stdin_once: doc.attach,
+        files: lowered.files,
+        init: service.init.unwrap_or(false),
+        join: lowered.join,
+        seccomp: lowered.seccomp,
+        privileged: service.privileged,
+    }
+}
+
+fn open_to_all(upper: &Path) -> Result<(), StepError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(upper, std::fs::Permissions::from_mode(0o755))
+        .map_err(|error| StepError::engine(format!("preparing {}: {error}", upper.display())))
+}
+
+fn write_etc(bundle: &Path, etc: &EtcFiles) -> Result<(), StepError> {
+    let hostname = format!("{}\n", etc.hostname);
+    for (name, text) in [("hosts", &etc.hosts), ("hostname", &hostname), ("resolv.conf", &etc.resolv_conf)] {
+        let path = bundle.join(name);
+        let written = std::fs::write(&path, text).and_then(|()| {
+            use std::os::unix::fs::PermissionsExt;
+            // Readable for every user of the container; the folder above is closed to everybody else on the host.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
+        });
+        written.map_err(|error| StepError::engine(format!("writing {}: {error}", path.display())))?;
+    }
+    Ok(())
+}
+
+fn netns(engine: &Engine, lowered: &Lowered) -> Result<Netns, StepError> {
+    match &lowered.network {
+        Network::Host => Ok(Netns::Host),
+        Network::None => Ok(Netns::New),
+        Network::Of(peer) => Ok(Netns::Path(format!("/proc/{}/ns/net", peer.pid).into())),
+        Network::Own(endpoints) => {
+            let netns: OwnedFd = new_netns(&lowered.net_sysctls)?;
+            use std::os::fd::AsFd;
+            engine.net.attach(netns.as_fd(), endpoints)?;
+            Ok(Netns::Fd(netns))
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One function per action of a plan, each idempotent: doing again what is done already is no error, so a plan can be
+//! carried out after a crash from wherever it stopped.
+
+mod containers;
+mod images;
+mod launch;
+mod networks;
+mod waiting;
+
+use std::sync::Arc;
+
+pub(crate) use containers::{Context, create, kill, pause, remove, restart, stop, stop_terms, unpause};
+pub(crate) use images::{layers_in_use, pull_image, remove_image};
+pub(crate) use launch::start;
+pub(crate) use networks::{create_network, create_volume, remove_network, remove_volume};
+pub(crate) use waiting::{until_ready, wait_until_down};
+
+use crate::engine::{Engine, ShuttingDown};
+use crate::error::chain;
+use crate::world::StartWhy;
+
+/// Why a step failed: the whole chain of causes, and docker's exit code for it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct StepError {
+    pub(crate) message: String,
+    pub(crate) code: i32,
+    /// HTTP status where a request asked for it directly.
+    pub(crate) status: u16,
+}
+
+impl StepError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 1, status: 500 }
+    }
+
+    pub(crate) fn engine(message: impl Into<String>) -> Self {
+        Self { code: 125, ..Self::new(message) }
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self { status: 404, ..Self::new(message) }
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self { status: 409, ..Self::new(message) }
+    }
+
+    /// Puts what was concerned before the message.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
+impl From<ShuttingDown> for StepError {
+    fn from(error: ShuttingDown) -> Self {
+        Self::engine(error.to_string())
+    }
+}
+
+macro_rules! engine_failures {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for StepError {
+            fn from(error: $error) -> Self {
+                Self::engine(chain(&error))
+            }
+        })*
+    };
+}
+
+engine_failures!(
+    crate::store::StoreError,
+    crate::wiring::WiringError,
+    crate::volumes::VolumeError,
+    crate::lower::LowerError,
+    hoist_network::NetworkError,
+    hoist_network::NetnsError,
+    hoist_network::FactsError,
+    hoist_image::StoreError,
+    hoist_runtime::ShimError,
+);
+
+/// Runs something that blocks.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, StepError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StepError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(|error| StepError::engine(format!("a step was cut short: {error}")))?
+}
+
+/// The restart policy wants it running.
+pub(crate) fn start_later(engine: &Arc<Engine>, id: &str) {
+    let (engine, id) = (Arc::clone(engine), id.to_owned());
+    tokio::spawn(async move {
+        if let Err(error) = start(&engine, &id, StartWhy::Policy).await {
+            tracing::warn!(container = id, %error, "cannot restart");
+        }
+    });
+}
+
+/// `run --rm`: it has ended.
+pub(crate) fn remove_later(engine: &Arc<Engine>, id: &str) {
+    let (engine, id) = (Arc::clone(engine), id.to_owned());
+    tokio::spawn(async move {
+        let volumes = engine.look({
+            let id = id.clone();
+            move |world| world.containers.get(&id).map(|container| container.doc.anonymous.values().cloned().collect())
+        });
+        let Ok(Some(volumes)) = volumes.await else { return };
+        if let Err(error) = remove(&engine, &id, &volumes).await {
+            tracing::warn!(container = id, %error, "cannot remove");
+        }
+    });
+}

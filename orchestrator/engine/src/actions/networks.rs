@@ -1,0 +1,111 @@
+//! Networks and volumes.
+
+use std::sync::Arc;
+
+use hoist_scheduler::{NetworkSpec, VolumeSpec};
+
+use super::{StepError, blocking};
+use crate::engine::{Engine, new_id, now};
+use crate::store::{NetworkDoc, VolumeDoc};
+use crate::volumes;
+use crate::world::Event;
+
+pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> Result<(), StepError> {
+    let name = spec.name.clone();
+    let present = engine.look(move |world| world.networks.get(&name).map(|network| network.config_hash.clone()));
+    match present.await? {
+        Some(hash) if hash == spec.config_hash => return Ok(()),
+        Some(_) => return Err(StepError::conflict(format!("network {} exists already", spec.name))),
+        None => {}
+    }
+    let network = NetworkDoc {
+        id: new_id(),
+        name: spec.name.clone(),
+        created: now(),
+        project: spec.project.clone(),
+        key: spec.key.clone(),
+        config_hash: spec.config_hash.clone(),
+        subnet: spec.subnet,
+        gateway: spec.gateway,
+        range: spec.range,
+        reserved: spec.reserved.clone(),
+        internal: spec.internal,
+        driver_opts: spec.driver_opts.clone(),
+        labels: spec.labels.clone(),
+    };
+    engine.store.put_network(&network);
+    engine.store.written().await?;
+    let (host, kernel) = (Arc::clone(&engine.net), network.spec());
+    let made = blocking(move || Ok(host.create_network(&kernel)?)).await;
+    if let Err(error) = made {
+        engine.store.delete(engine.store.layout.network(&network.id));
+        return Err(error);
+    }
+    engine.tell(Event::NetworkMade(Box::new(network)));
+    Ok(())
+}
+
+pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(), StepError> {
+    let wanted = name.to_owned();
+    let found = engine.look(move |world| {
+        let network = world.networks.get(&wanted)?;
+        let user = world.containers.values().find(|container| {
+            container.doc.record.networks.iter().any(|attachment| attachment.network == wanted)
+        });
+        Some((network.id.clone(), user.map(|container| container.doc.record.name.clone())))
+    });
+    let Some((id, user)) = found.await? else { return Ok(()) };
+    if let Some(user) = user {
+        return Err(StepError::conflict(format!("network {name} is in use by container {user}")));
+    }
+    engine.tell(Event::NetworkGone { name: name.to_owned() });
+    engine.wiring.settled().await?;
+    let (host, network) = (Arc::clone(&engine.net), id.clone());
+    blocking(move || Ok(host.remove_network(&network)?)).await?;
+    engine.store.delete(engine.store.layout.network(&id));
+    Ok(engine.store.written().await?)
+}
+
+pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Result<(), StepError> {
+    let name = spec.name.clone();
+    if engine.look(move |world| world.volumes.contains_key(&name)).await? {
+        return Ok(());
+    }
+    volumes::make(&engine.store.layout, &spec.name)?;
+    let volume = VolumeDoc {
+        name: spec.name.clone(),
+        created: now(),
+        project: spec.project.clone(),
+        key: spec.key.clone(),
+        config_hash: spec.config_hash.clone(),
+        anonymous: false,
+        driver_opts: spec.driver_opts.clone(),
+        labels: spec.labels.clone(),
+    };
+    engine.store.put_volume(&volume);
+    engine.store.written().await?;
+    engine.tell(Event::VolumeMade(Box::new(volume)));
+    Ok(())
+}
+
+pub(crate) async fn remove_volume(engine: &Arc<Engine>, name: &str) -> Result<(), StepError> {
+    let wanted = name.to_owned();
+    let found = engine.look(move |world| {
+        world.volumes.get(&wanted)?;
+        let user = world.containers.values().find(|container| {
+            let doc = &container.doc;
+            doc.record.volumes.contains(&wanted) || doc.anonymous.values().any(|volume| *volume == wanted)
+        });
+        Some(user.map(|container| container.doc.record.name.clone()))
+    });
+    match found.await? {
+        None => return Ok(()),
+        Some(Some(user)) => {
+            return Err(StepError::conflict(format!("volume {name} is in use by container {user}")));
+        }
+        Some(None) => {}
+    }
+    engine.tell(Event::VolumeGone { name: name.to_owned() });
+    engine.store.delete(engine.store.layout.volume(name));
+    Ok(engine.store.written().await?)
+}

@@ -1,0 +1,133 @@
+//! What a new engine finds: containers that run under their shims, containers that ended meanwhile, and leftovers.
+//!
+//! The engine before may have died at any instant. Everything is named from ids, so whatever has no record is removed,
+//! and whatever has one is made to agree with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hoist_runtime::{ExitStatus, Shim};
+
+use crate::engine::{Engine, now};
+use crate::error::chain;
+use crate::execute;
+use crate::shims;
+use crate::store::{ExitDoc, Wanted};
+use crate::world::{Event, Phase, World, exit_doc};
+
+/// What is left to decide once the world runs.
+#[derive(Debug, Default)]
+pub(crate) struct Unfinished {
+    /// Ended while nobody looked.
+    ended: Vec<String>,
+    /// Projects with containers that the machine took down.
+    rebooted: BTreeSet<String>,
+}
+
+/// Before the world runs: connects, reads records, sweeps.
+pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World) -> Unfinished {
+    let mut unfinished = Unfinished::default();
+    let ids: Vec<String> = world.containers.keys().cloned().collect();
+    let mut running = BTreeSet::new();
+    for id in ids {
+        if adopt_one(engine, world, &id, &mut unfinished) {
+            running.insert(id);
+        }
+    }
+    for error in engine.runtime.sweep(&running) {
+        tracing::warn!(error = chain(&error), "cannot sweep");
+    }
+    restore_networks(engine, world, &running);
+    sweep_volatile(engine, world);
+    unfinished
+}
+
+/// Answers whether it runs.
+fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut Unfinished) -> bool {
+    let bundle = engine.bundle(id);
+    if bundle.join("shim.sock").exists()
+        && let Ok(shim) = Shim::connect(&bundle)
+        && let Ok(state) = shim.state()
+    {
+        if state.started {
+            world.adopt(id, shim, state.pid, state.paused, shims::kept_health(engine, id));
+            return true;
+        }
+        // Set up, but its start was never asked for.
+        let _ = shim.shutdown();
+    }
+    let Some(container) = world.containers.get_mut(id) else { return false };
+    if container.state.started.is_none() {
+        return false;
+    }
+    if container.state.exit.is_none() {
+        // It was up (or coming up) when the engine died.
+        let recorded = ExitStatus::read(&engine.store.layout.exit_record(id)).ok().flatten();
+        let exit = match recorded {
+            Some(status) => exit_doc(&status, false),
+            None => ExitDoc { code: 137, at: now(), ..ExitDoc::default() },
+        };
+        container.state.exit = Some(exit.clone());
+        container.phase = Phase::Exited(exit);
+        engine.store.put_state(id, &container.state);
+    }
+    if container.state.wanted == Wanted::Created {
+        return false;
+    }
+    if container.state.boot == engine.boot {
+        unfinished.ended.push(id.to_owned());
+    } else {
+        container.lost_in_reboot = true;
+        unfinished.rebooted.insert(container.doc.record.project.clone());
+    }
+    false
+}
+
+/// Networks are the kernel's to forget at a reboot; others' leftovers are ours to remove.
+fn restore_networks(engine: &Engine, world: &World, running: &BTreeSet<String>) {
+    for network in world.networks.values() {
+        if let Err(error) = engine.net.create_network(&network.spec()) {
+            tracing::error!(network = network.name, error = chain(&error), "cannot restore a network");
+        }
+    }
+    let networks: Vec<String> = world.networks.values().map(|network| network.id.clone()).collect();
+    let containers: Vec<String> = running.iter().cloned().collect();
+    if let Err(error) = engine.net.sweep(&networks, &containers) {
+        tracing::warn!(error = chain(&error), "cannot sweep links");
+    }
+}
+
+fn sweep_volatile(engine: &Engine, world: &World) {
+    let Ok(entries) = std::fs::read_dir(engine.volatile("")) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_string_lossy().split('-').next().unwrap_or_default().to_owned();
+        if !world.containers.contains_key(&owner) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// At the end of an engine that supervises nothing.
+pub(crate) fn clean_network(engine: &Engine, networks: &[String]) {
+    if let Err(error) = engine.net.set_firewall(&hoist_network::FirewallState::default()) {
+        tracing::warn!(error = chain(&error), "cannot remove the firewall's table");
+    }
+    if let Err(error) = engine.net.sweep(networks, &[]) {
+        tracing::warn!(error = chain(&error), "cannot sweep links");
+    }
+}
+
+/// Once the world runs: restart policies, in dependency order after a reboot.
+pub(crate) fn resume(engine: &Arc<Engine>, unfinished: Unfinished) {
+    let Unfinished { ended, rebooted } = unfinished;
+    let resumer = Arc::clone(engine);
+    tokio::spawn(async move {
+        for id in ended {
+            resumer.tell(Event::Reviewed { id });
+        }
+        for project in rebooted {
+            execute::supervise(&resumer, &project).await;
+        }
+    });
+}

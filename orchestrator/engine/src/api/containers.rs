@@ -1,0 +1,239 @@
+//! Containers: listing, inspecting, and the verbs on one of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use hoist_runtime::Shim;
+use serde::Deserialize;
+
+use super::system::Filters;
+use super::types::{ContainerInspect, ContainerSummary, TopResponse, WaitError, WaitResponse};
+use super::{ApiError, ApiResult, App, convert};
+use crate::actions::{self, StepError, blocking};
+use crate::engine::Engine;
+use crate::processes;
+use crate::world::{Container, Phase, StartWhy};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ListQuery {
+    all: Option<String>,
+    filters: Option<String>,
+}
+
+pub(super) fn flag(text: Option<&str>) -> bool {
+    matches!(text, Some("1" | "true" | "True" | "TRUE" | "t"))
+}
+
+pub(super) async fn list(
+    State(engine): App,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<Vec<ContainerSummary>>> {
+    let filters = Filters::parse(query.filters.as_deref())?;
+    let all = flag(query.all.as_deref()) || filters.get("status").is_some();
+    let layout = engine.store.layout.clone();
+    let listed = engine.look(move |world| {
+        let mut found: Vec<&Container> = world
+            .containers
+            .values()
+            .filter(|container| all || container.phase.is_up() || matches!(container.phase, Phase::Restarting { .. }))
+            .filter(|container| {
+                let doc = &container.doc;
+                filters.labels(&doc.labels)
+                    && filters.any("status", |status| status == container.phase.word())
+                    && filters.any("name", |name| doc.record.name.contains(name.trim_start_matches('/')))
+                    && filters.any("id", |id| doc.id.starts_with(id))
+                    && filters.any("network", |name| doc.record.networks.iter().any(|found| found.network == name))
+            })
+            .collect();
+        // Newest first, as docker has it.
+        found.sort_by(|a, b| b.doc.created.cmp(&a.doc.created).then_with(|| a.doc.record.name.cmp(&b.doc.record.name)));
+        found.into_iter().map(|container| convert::summary(world, &layout, container)).collect()
+    });
+    Ok(Json(listed.await?))
+}
+
+/// The id that a client means.
+pub(super) async fn resolve(engine: &Arc<Engine>, name: &str) -> ApiResult<String> {
+    let wanted = name.to_owned();
+    let id = engine.look(move |world| world.resolve(&wanted).map(|container| container.doc.id.clone()));
+    id.await?.ok_or_else(|| ApiError::no_container(name))
+}
+
+pub(super) async fn inspect(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<ContainerInspect>> {
+    let (wanted, known) = (name.clone(), Arc::clone(&engine));
+    let found = engine.look(move |world| {
+        world.resolve(&wanted).map(|container| convert::inspect(world, &known, container))
+    });
+    found.await?.map(Json).ok_or_else(|| ApiError::no_container(&name))
+}
+
+/// 304 where there is nothing to do, as docker answers.
+async fn is_up(engine: &Arc<Engine>, id: &str) -> ApiResult<bool> {
+    let id = id.to_owned();
+    Ok(engine.look(move |world| world.containers.get(&id).is_some_and(|found| found.phase.is_up())).await?)
+}
+
+pub(super) async fn start(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    if is_up(&engine, &id).await? {
+        return Ok(StatusCode::NOT_MODIFIED);
+    }
+    actions::start(&engine, &id, StartWhy::Request).await?;
+    engine.store.durable().await.map_err(StepError::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StopQuery {
+    t: Option<i64>,
+    signal: Option<String>,
+}
+
+impl StopQuery {
+    /// -1 waits for ever.
+    fn grace(&self) -> Option<Duration> {
+        self.t.map(|seconds| u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs))
+    }
+}
+
+pub(super) async fn stop(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<StopQuery>,
+) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    let was_up = is_up(&engine, &id).await?;
+    let (signal, grace) = actions::stop_terms(&engine, &id).await?;
+    let signal = query.signal.clone().unwrap_or(signal);
+    actions::stop(&engine, &id, &signal, query.grace().unwrap_or(grace)).await?;
+    Ok(if was_up { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED })
+}
+
+pub(super) async fn restart(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<StopQuery>,
+) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    actions::restart(&engine, &id, query.grace()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn kill(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<StopQuery>,
+) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    actions::kill(&engine, &id, query.signal.as_deref().unwrap_or("SIGKILL")).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn pause(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    actions::pause(&engine, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn unpause(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    actions::unpause(&engine, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RemoveQuery {
+    force: Option<String>,
+    v: Option<String>,
+}
+
+pub(super) async fn remove(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<RemoveQuery>,
+) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    if is_up(&engine, &id).await? && !flag(query.force.as_deref()) {
+        let message = format!("cannot remove container {name}: it is running; stop it first or force its removal");
+        return Err(ApiError::new(StatusCode::CONFLICT, message));
+    }
+    let mut volumes = BTreeSet::new();
+    if flag(query.v.as_deref()) {
+        let wanted = id.clone();
+        let anonymous = engine.look(move |world| {
+            let container = world.containers.get(&wanted);
+            container.map(|container| container.doc.anonymous.values().cloned().collect()).unwrap_or_default()
+        });
+        volumes = anonymous.await?;
+    }
+    actions::remove(&engine, &id, &volumes).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WaitQuery {
+    condition: Option<String>,
+}
+
+pub(super) async fn wait(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> ApiResult<Json<WaitResponse>> {
+    let id = resolve(&engine, &name).await?;
+    let wanted = id.clone();
+    let status = engine.look(move |world| world.containers.get(&wanted).map(|found| found.status.subscribe()));
+    let mut status = status.await?.ok_or_else(|| ApiError::no_container(&name))?;
+    let condition = query.condition.as_deref().unwrap_or("not-running");
+    let mut exit = actions::wait_until_down(&mut status, condition != "not-running").await;
+    if condition == "removed" {
+        // Keep the last exit that was seen before it went.
+        while status.borrow_and_update().phase != Phase::Removed {
+            exit = status.borrow().phase.exit().cloned().or(exit);
+            if status.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    let exit = exit.unwrap_or_default();
+    let error = (!exit.error.is_empty()).then(|| WaitError { message: exit.error.clone() });
+    Ok(Json(WaitResponse { status_code: i64::from(exit.code), error }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ResizeQuery {
+    pub(super) h: u16,
+    pub(super) w: u16,
+}
+
+pub(super) async fn resize(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<ResizeQuery>,
+) -> ApiResult<StatusCode> {
+    let id = resolve(&engine, &name).await?;
+    let bundle = engine.bundle(&id);
+    blocking(move || Ok(Shim::connect(&bundle)?.resize(query.h, query.w)?)).await?;
+    Ok(StatusCode::OK)
+}
+
+pub(super) async fn top(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<TopResponse>> {
+    let id = resolve(&engine, &name).await?;
+    if !is_up(&engine, &id).await? {
+        return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is not running")));
+    }
+    let runtime = Arc::clone(&engine.runtime);
+    let pids = blocking(move || {
+        runtime.processes(&id).map_err(|error| StepError::new(format!("listing its processes: {error}")))
+    });
+    Ok(Json(processes::top(&pids.await?)))
+}

@@ -1,0 +1,235 @@
+//! Images.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use futures_util::TryStreamExt;
+use hoist_image::{Image, Progress, Reference, RegistryAuth, RemoveError, Scope};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::containers::flag;
+use super::streams::json_lines;
+use super::types::{BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageSummary, PullDetail, PullLine, RootFs};
+use super::{ApiError, ApiResult, App};
+use crate::actions::{self, blocking};
+use crate::engine::Engine;
+use crate::error::chain;
+use crate::execute::phase;
+
+fn seconds(created: &str) -> i64 {
+    created.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second)
+}
+
+fn names(references: &[Reference]) -> Vec<String> {
+    references.iter().map(Reference::short).collect()
+}
+
+pub(super) async fn list(State(engine): App) -> ApiResult<Json<Vec<ImageSummary>>> {
+    let used = engine.look(|world| {
+        let mut used: BTreeMap<String, i64> = BTreeMap::new();
+        for container in world.containers.values() {
+            *used.entry(container.doc.image_id.clone()).or_default() += 1;
+        }
+        used
+    });
+    let used = used.await?;
+    let summary = |image: Arc<Image>| ImageSummary {
+        repo_tags: names(&image.references),
+        repo_digests: names(&image.repo_digests),
+        created: seconds(&image.created),
+        size: image.size,
+        shared_size: -1,
+        labels: image.config.config.labels.clone(),
+        containers: used.get(&image.id.to_string()).copied().unwrap_or(0),
+        id: image.id.to_string(),
+        parent_id: String::new(),
+    };
+    Ok(Json(engine.images.images().into_iter().map(summary).collect()))
+}
+
+fn no_image(name: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, format!("no such image: {name}"))
+}
+
+/// `/images/{name}/json`, where the name has slashes of its own.
+pub(super) async fn inspect(State(engine): App, Path(path): Path<String>) -> ApiResult<Response> {
+    let Some((name, what)) = path.rsplit_once('/') else { return Err(no_image(&path)) };
+    if what != "json" {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, format!("page not found: /images/{path}")));
+    }
+    let image = engine.images.resolve(name).ok_or_else(|| no_image(name))?;
+    let config = serde_json::to_value(&image.config.config)
+        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let answer = ImageInspect {
+        id: image.id.to_string(),
+        repo_tags: names(&image.references),
+        repo_digests: names(&image.repo_digests),
+        created: image.created.clone(),
+        author: image.config.author.clone().unwrap_or_default(),
+        architecture: image.config.architecture.clone(),
+        variant: image.config.variant.clone().unwrap_or_default(),
+        os: image.config.os.clone(),
+        size: image.size,
+        config,
+        root_fs: RootFs {
+            kind: "layers".to_owned(),
+            layers: image.layers.iter().map(ToString::to_string).collect(),
+        },
+    };
+    Ok(Json(answer).into_response())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RemoveQuery {
+    force: Option<String>,
+}
+
+pub(super) async fn remove(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<RemoveQuery>,
+) -> ApiResult<Json<Vec<ImageDelete>>> {
+    let in_use = engine.look(|world| {
+        let ids = world.containers.values().map(|container| container.doc.image_id.clone());
+        ids.filter_map(|id| hoist_image::Digest::parse(&id).ok()).collect()
+    });
+    let in_use = in_use.await?;
+    let layers = actions::layers_in_use(&engine).await?;
+    let (images, wanted, force) = (Arc::clone(&engine.images), name.clone(), flag(query.force.as_deref()));
+    let removed = blocking(move || {
+        let removed = images.remove(&wanted, force, &in_use);
+        if removed.is_ok() {
+            images.collect(&layers, Scope::default())?;
+        }
+        Ok(removed)
+    });
+    let removed = removed.await?.map_err(|error| {
+        let status = match &error {
+            RemoveError::NoSuchImage(_) => StatusCode::NOT_FOUND,
+            RemoveError::InUse { .. } | RemoveError::SeveralNames { .. } => StatusCode::CONFLICT,
+            RemoveError::Store { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, chain(&error))
+    })?;
+    crate::feed::image(&engine, "delete", &name, &name);
+    let untagged = removed.untagged.iter().map(|name| ImageDelete { untagged: Some(name.short()), deleted: None });
+    let deleted = removed.deleted.iter().map(|id| ImageDelete { untagged: None, deleted: Some(id.to_string()) });
+    Ok(Json(untagged.chain(deleted).collect()))
+}
+
+type Lines = mpsc::UnboundedSender<PullLine>;
+
+fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
+    let out = out.clone();
+    move |progress: Progress| {
+        let line = PullLine {
+            status: Some(phase(progress.phase, &progress.text)),
+            id: Some(progress.item).filter(|item| !item.is_empty()),
+            progress_detail: progress.total.map(|total| PullDetail { current: progress.done, total }),
+            ..PullLine::default()
+        };
+        let _ = out.send(line);
+    }
+}
+
+fn finish(out: &Lines, outcome: Result<String, String>) {
+    let line = match outcome {
+        Ok(status) => PullLine { status: Some(status), ..PullLine::default() },
+        Err(message) => PullLine {
+            error: Some(message.clone()),
+            error_detail: Some(ErrorBody { message }),
+            ..PullLine::default()
+        },
+    };
+    let _ = out.send(line);
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct CreateQuery {
+    from_image: String,
+    tag: String,
+    platform: String,
+}
+
+pub(super) async fn create(
+    State(engine): App,
+    Query(query): Query<CreateQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let name = match query.tag.as_str() {
+        "" => query.from_image.clone(),
+        digest if digest.starts_with("sha256:") => format!("{}@{digest}", query.from_image),
+        tag => format!("{}:{tag}", query.from_image),
+    };
+    let reference = Reference::parse(&name).map_err(|error| ApiError::bad(chain(&error)))?;
+    let auth = registry_auth(&headers)?.map(|auth| BTreeMap::from([(reference.registry().to_owned(), auth)]));
+    let (out, lines) = mpsc::unbounded_channel();
+    let puller = Arc::clone(&engine);
+    tokio::spawn(async move {
+        let auth = auth.unwrap_or_default();
+        let pulled = actions::pull_image(&puller, &name, &query.platform, &auth, progress(&out)).await;
+        let outcome = pulled.map(|pulled| {
+            let what = if pulled.up_to_date { "Image is up to date" } else { "Downloaded newer image" };
+            format!("Status: {what} for {}", reference.short())
+        });
+        finish(&out, outcome.map_err(|error| error.message));
+    });
+    Ok(json_lines(&engine, lines))
+}
+
+fn registry_auth(headers: &HeaderMap) -> ApiResult<Option<RegistryAuth>> {
+    let Some(value) = headers.get("x-registry-auth").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let url_safe = base64::engine::general_purpose::URL_SAFE.decode(value.as_bytes());
+    let bytes = url_safe
+        .or_else(|_| base64::engine::general_purpose::STANDARD.decode(value.as_bytes()))
+        .or_else(|_| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value.as_bytes()))
+        .map_err(|_| ApiError::bad("X-Registry-Auth is not base64"))?;
+    // Docker sends an empty document where it has no credentials.
+    let auth: RegistryAuth =
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::bad(format!("X-Registry-Auth: {error}")))?;
+    Ok(Some(auth).filter(|auth| *auth != RegistryAuth::default()))
+}
+
+pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> {
+    let (out, lines) = mpsc::unbounded_channel();
+    let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+    let archive = SyncIoBridge::new(Box::pin(reader));
+    let loader = Arc::clone(&engine);
+    tokio::spawn(async move {
+        match hoist_image::load(&loader.images, archive, Arc::new(progress(&out))).await {
+            Ok(images) => {
+                for image in images {
+                    let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::short);
+                    let line = PullLine { stream: Some(format!("Loaded image: {name}\n")), ..PullLine::default() };
+                    let _ = out.send(line);
+                }
+            }
+            Err(error) => finish(&out, Err(chain(&error))),
+        }
+    });
+    Ok(json_lines(&engine, lines))
+}
+
+pub(super) async fn bootstrap(State(engine): App, body: axum::body::Bytes) -> ApiResult<Response> {
+    let request: BootstrapRequest =
+        serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
+    let reference = Reference::parse(&request.reference).map_err(|error| ApiError::bad(chain(&error)))?;
+    let (out, lines) = mpsc::unbounded_channel();
+    let worker: Arc<Engine> = Arc::clone(&engine);
+    tokio::spawn(async move {
+        let _busy = worker.activity.begin();
+        let made = hoist_image::bootstrap(&worker.images, &reference, Arc::new(progress(&out))).await;
+        finish(&out, made.map(|image| format!("Created {} ({})", reference.short(), image.id)).map_err(|e| chain(&e)));
+    });
+    Ok(json_lines(&engine, lines))
+}

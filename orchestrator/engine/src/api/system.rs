@@ -1,0 +1,192 @@
+//! Ping, version, info, events.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::streams::json_lines;
+use super::types::{EventMessage, Info, Version};
+use super::{ApiResult, App};
+use crate::engine::now;
+use crate::logs::moment;
+use crate::world::Phase;
+
+/// The Docker API that the object endpoints follow.
+const API_VERSION: &str = "1.47";
+
+pub(super) async fn ping() -> Response {
+    let headers = [("Api-Version", API_VERSION), ("Ostype", "linux"), ("Server", "hoist"), ("Cache-Control", "no-cache")];
+    (headers, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "OK").into_response()
+}
+
+fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+fn architecture() -> String {
+    hoist_image::Platform::host().architecture
+}
+
+pub(super) async fn version(State(engine): App) -> Json<Version> {
+    Json(Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api_version: API_VERSION.to_owned(),
+        min_api_version: "1.24".to_owned(),
+        os: "linux".to_owned(),
+        arch: architecture(),
+        kernel_version: kernel(),
+        git_commit: String::new(),
+        build_time: String::new(),
+        pid: std::process::id(),
+        data_root: engine.config.data_root.display().to_string(),
+    })
+}
+
+pub(super) async fn info(State(engine): App) -> ApiResult<Json<Info>> {
+    let (running, paused, all, mut warnings) = engine
+        .look(|world| {
+            let count = |phase: fn(&Phase) -> bool| world.containers.values().filter(|found| phase(&found.phase)).count();
+            let running = count(|phase| *phase == Phase::Running);
+            let paused = count(|phase| *phase == Phase::Paused);
+            (running, paused, world.containers.len(), world.damaged.clone())
+        })
+        .await?;
+    warnings.extend(engine.images.damage().into_iter().map(|damage| format!("{}: {}", damage.object, damage.reason)));
+    let foreign = engine.net.foreign_accepts().into_iter();
+    warnings.extend(foreign.map(|accept| format!("rule added to {} {}: {}", accept.table, accept.chain, accept.why)));
+    let system = rustix::system::sysinfo();
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    Ok(Json(Info {
+        id: engine.config.places().instance(),
+        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        containers: all,
+        containers_running: running,
+        containers_paused: paused,
+        containers_stopped: all - running - paused,
+        images: engine.images.images().len(),
+        driver: "overlay".to_owned(),
+        docker_root_dir: engine.config.data_root.display().to_string(),
+        cgroup_version: if unified { "2" } else { "1" }.to_owned(),
+        cgroup_driver: "cgroupfs".to_owned(),
+        kernel_version: kernel(),
+        operating_system: "Linux".to_owned(),
+        os_type: "linux".to_owned(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        ncpu: std::thread::available_parallelism().map_or(1, usize::from),
+        mem_total: system.totalram.saturating_mul(u64::from(system.mem_unit)),
+        warnings,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct EventsQuery {
+    until: Option<String>,
+    filters: Option<String>,
+}
+
+pub(super) async fn events(State(engine): App, Query(query): Query<EventsQuery>) -> ApiResult<Response> {
+    let filters = Filters::parse(query.filters.as_deref())?;
+    let until = query.until.as_deref().and_then(|text| moment(text, now()));
+    let mut feed = engine.feed.subscribe();
+    let (out, lines) = tokio::sync::mpsc::channel::<EventMessage>(256);
+    tokio::spawn(async move {
+        let end = async {
+            match until {
+                Some(until) => tokio::time::sleep(until.since(now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(end);
+        loop {
+            let event = tokio::select! {
+                event = feed.recv() => event,
+                () = &mut end => return,
+                () = out.closed() => return,
+            };
+            match event {
+                Ok(event) if filters.event(&event) => {
+                    if out.send((*event).clone()).await.is_err() {
+                        return;
+                    }
+                }
+                // A reader that was too slow has missed some; it goes on with what comes.
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    });
+    Ok(json_lines(&engine, lines))
+}
+
+/// Docker's filter document, in its newer (`{"label":["a=b"]}`) and older (`{"label":{"a=b":true}}`) form.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    by_key: BTreeMap<String, Vec<String>>,
+}
+
+impl Filters {
+    pub(super) fn parse(text: Option<&str>) -> ApiResult<Self> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
+        let document: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|error| super::ApiError::bad(format!("invalid filters: {error}")))?;
+        let values = |value: serde_json::Value| match value {
+            serde_json::Value::Array(list) => {
+                list.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+            }
+            serde_json::Value::Object(map) => map.into_iter().map(|(key, _)| key).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self { by_key: document.into_iter().map(|(key, value)| (key, values(value))).collect() })
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&[String]> {
+        self.by_key.get(key).map(Vec::as_slice).filter(|values| !values.is_empty())
+    }
+
+    /// One of the values fits, or nothing was asked.
+    pub(super) fn any(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
+        self.get(key).is_none_or(|values| values.iter().any(|value| fits(value)))
+    }
+
+    /// All of the wanted labels are there: `key` or `key=value`.
+    pub(super) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        let has = |wanted: &String| match wanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+            None => labels.contains_key(wanted),
+        };
+        self.get("label").is_none_or(|wanted| wanted.iter().all(has))
+    }
+
+    fn event(&self, event: &EventMessage) -> bool {
+        let name = event.actor.attributes.get("name");
+        let is = |value: &str| event.actor.id.starts_with(value) || name.is_some_and(|name| name == value);
+        self.any("type", |kind| kind == event.kind)
+            && self.any("event", |action| event.action == action || event.action.starts_with(&format!("{action}:")))
+            && self.any("container", |value| event.kind == "container" && is(value))
+            && self.any("network", |value| event.kind == "network" && is(value))
+            && self.any("volume", |value| event.kind == "volume" && is(value))
+            && self.any("image", is)
+            && self.labels(&event.actor.attributes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_come_in_two_forms() {
+        for text in [r#"{"label":["a=b"]}"#, r#"{"label":{"a=b":true}}"#] {
+            let filters = Filters::parse(Some(text)).unwrap();
+            assert!(filters.labels(&BTreeMap::from([("a".into(), "b".into())])));
+            assert!(!filters.labels(&BTreeMap::from([("a".into(), "c".into())])));
+        }
+        assert!(Filters::parse(Some("{")).is_err());
+    }
+}

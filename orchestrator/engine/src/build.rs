@@ -1,0 +1,299 @@
+//! Lends the builder what it needs: base images from registries, and RUN steps in containers of their own.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hoist_build::{
+    BaseError, BaseImages, BoxFuture, BuildRequest, DockerfileSource, Host, NetworkMode, OutputStream, RunError,
+    RunMount, RunMountKind, RunRequest, RunStep,
+};
+use hoist_image::{Image, Platform, Reference, RegistryAuth};
+use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
+use hoist_spec::model;
+use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
+
+use crate::actions::{self, StepError, blocking};
+use crate::buildnet::{BuildNetwork, Lease};
+use crate::client::FrameReader;
+use crate::client::StreamKind;
+use crate::engine::Engine;
+use crate::error::chain;
+use crate::feed;
+
+/// A build of a plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) reference: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) build: &'a model::Build,
+    pub(crate) platform: &'a str,
+}
+
+pub(crate) async fn build(
+    engine: &Arc<Engine>,
+    wanted: &Wanted<'_>,
+    variables: &BTreeMap<String, String>,
+    auth: &Arc<BTreeMap<String, RegistryAuth>>,
+    output: impl Fn(String) + Send + Sync + 'static,
+) -> Result<(), StepError> {
+    let request = request(wanted, variables);
+    let lender = Arc::new(Lender { engine: Arc::clone(engine), auth: Arc::clone(auth) });
+    let host = Host {
+        store: Arc::clone(&engine.images),
+        state_dir: engine.store.layout.root.join("build"),
+        run: lender.clone(),
+        bases: lender,
+        progress: Arc::new(move |event: hoist_build::BuildEvent| output(event.to_string())),
+    };
+    let built = hoist_build::build(&request, &host).await.map_err(|error| StepError::new(chain(&error)))?;
+    feed::image(engine, "build", &built.id.to_string(), wanted.reference);
+    Ok(())
+}
+
+fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> BuildRequest {
+    let build = wanted.build;
+    let dockerfile = match &build.dockerfile_inline {
+        Some(text) => DockerfileSource::Inline(text.clone()),
+        None if build.dockerfile.is_empty() => DockerfileSource::default(),
+        None => DockerfileSource::File(PathBuf::from(&build.dockerfile)),
+    };
+    // An argument without a value takes the caller's variable.
+    let argument = |name: &String, value: &Option<String>| value.clone().or_else(|| variables.get(name).cloned());
+    let mut tags = vec![wanted.reference.to_owned()];
+    tags.extend(build.tags.iter().cloned());
+    BuildRequest {
+        context: PathBuf::from(&build.context),
+        dockerfile,
+        args: build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect(),
+        target: build.target.clone(),
+        labels: build.labels.clone(),
+        tags,
+        platform: Some(wanted.platform.to_owned()).filter(|platform| !platform.is_empty()),
+        no_cache: build.no_cache,
+        pull: build.pull,
+        network: NetworkMode::parse(build.network.as_deref().unwrap_or_default()),
+        extra_hosts: build
+            .extra_hosts
+            .iter()
+            .flat_map(|(name, addresses)| addresses.iter().map(|address| (name.clone(), address.clone())))
+            .collect(),
+        shm_size: build.shm_size,
+        ..BuildRequest::default()
+    }
+}
+
+struct Lender {
+    engine: Arc<Engine>,
+    auth: Arc<BTreeMap<String, RegistryAuth>>,
+}
+
+impl BaseImages for Lender {
+    fn base<'a>(
+        &'a self,
+        reference: &'a Reference,
+        platform: &'a Platform,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Arc<Image>, BaseError>> {
+        Box::pin(async move {
+            if !refresh && let Some(image) = self.engine.images.find(reference) {
+                return Ok(image);
+            }
+            let (name, platform) = (reference.to_string(), platform.to_string());
+            let pulled = actions::pull_image(&self.engine, &name, &platform, &self.auth, |_| {}).await?;
+            Ok(pulled.image)
+        })
+    }
+}
+
+impl RunStep for Lender {
+    fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
+        Box::pin(async move { run(&self.engine, step).await.map_err(RunError::from) })
+    }
+}
+
+/// A step's container must be gone when its future is dropped: this kills it and waits.
+struct Cleanup {
+    engine: Arc<Engine>,
+    id: String,
+    armed: bool,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if self.armed && let Err(error) = self.engine.runtime.kill_all(&self.id) {
+            tracing::warn!(step = self.id, %error, "cannot kill an interrupted build step");
+        }
+        let _ = std::fs::remove_dir_all(self.engine.bundle(&self.id));
+        let _ = std::fs::remove_file(exit_record(&self.engine, &self.id));
+    }
+}
+
+fn exit_record(engine: &Engine, id: &str) -> PathBuf {
+    engine.config.run_dir.join("build").join(format!("{id}.exit"))
+}
+
+async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
+    let id = format!("{:0>64}", step.id).chars().take(64).collect::<String>();
+    let lease = BuildNetwork::lease(engine, &step.network).await?;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
+    let output = step.output.clone();
+    let cleanup = Cleanup { engine: Arc::clone(engine), id: id.clone(), armed: true };
+    let starter = Arc::clone(engine);
+    let shim = blocking(move || {
+        let launch = launch(&starter, &id, step, &lease)?;
+        let shim = starter.runtime.start(&launch).map_err(|error| StepError {
+            code: i32::from(error.exit_code()),
+            ..StepError::engine(chain(&error))
+        })?;
+        Ok((shim, lease, theirs))
+    });
+    let (shim, lease, theirs) = match shim.await {
+        Ok(started) => started,
+        // A command that is not there is the step's own failure, as in a shell.
+        Err(error) if matches!(error.code, 126 | 127) => {
+            output.write(OutputStream::Stderr, format!("{}\n", error.message).as_bytes());
+            return Ok(error.code);
+        }
+        Err(error) => return Err(error),
+    };
+    let code = follow(shim, ours, theirs, output).await?;
+    let mut cleanup = cleanup;
+    cleanup.armed = false;
+    drop(cleanup);
+    lease.release().await;
+    Ok(code)
+}
+
+async fn follow(
+    shim: hoist_runtime::Shim,
+    ours: std::os::unix::net::UnixStream,
+    theirs: std::os::unix::net::UnixStream,
+    output: hoist_build::OutputSink,
+) -> Result<i32, StepError> {
+    let io = |error: std::io::Error| StepError::engine(format!("reading the step's output: {error}"));
+    ours.set_nonblocking(true).map_err(io)?;
+    let stream = tokio::net::UnixStream::from_std(ours).map_err(io)?;
+    let ended = blocking(move || {
+        let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
+        shim.attach(theirs.as_fd(), want)?;
+        drop(theirs);
+        Ok(shim.wait()?.code)
+    });
+    let read = async {
+        let mut frames = FrameReader::new(stream);
+        while let Ok(Some(frame)) = frames.next().await {
+            let stream = match frame.stream {
+                StreamKind::Stderr => OutputStream::Stderr,
+                StreamKind::Stdin | StreamKind::Stdout => OutputStream::Stdout,
+            };
+            output.write(stream, &frame.data);
+        }
+    };
+    let (code, ()) = tokio::join!(ended, read);
+    code
+}
+
+fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<Launch, StepError> {
+    let bundle = engine.bundle(id);
+    let record = exit_record(engine, id);
+    for folder in [bundle.clone(), record.with_file_name("")] {
+        crate::store::make_folder(&folder)
+            .map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
+    }
+    let netns = match &step.network {
+        NetworkMode::Host => Netns::Host,
+        NetworkMode::None => Netns::New,
+        NetworkMode::Default | NetworkMode::Named(_) => {
+            let netns: OwnedFd = hoist_network::new_netns(&[])?;
+            engine.net.attach(netns.as_fd(), &[lease.endpoint(id)])?;
+            Netns::Fd(netns)
+        }
+    };
+    let mut files: Vec<InjectedFile> = step
+        .files
+        .iter()
+        .map(|file| InjectedFile {
+            path: file.path.clone(),
+            content: file.content.0.clone(),
+            uid: file.uid,
+            gid: file.gid,
+            mode: file.mode,
+            writable: false,
+        })
+        .collect();
+    files.extend(lease.etc_files(&step.extra_hosts));
+    Ok(Launch {
+        id: id.to_owned(),
+        bundle,
+        spec: spec(&step),
+        rootfs: Rootfs::Overlay { lowers: step.lowers, upper: step.upper, work: step.work },
+        netns,
+        user: step.user,
+        group_add: Vec::new(),
+        log: None,
+        exit_record: record,
+        tty: false,
+        stdin_open: false,
+        stdin_once: false,
+        files,
+        init: false,
+        join: Join::default(),
+        seccomp: Seccomp::Default,
+        privileged: false,
+    })
+}
+
+fn spec(step: &RunRequest) -> Spec {
+    let mut spec = spec_defaults::spec();
+    let mut process = spec.process().clone().unwrap_or_default();
+    process.set_args(Some(step.argv.clone()));
+    process.set_env(Some(step.env.clone()));
+    process.set_cwd(PathBuf::from(&step.cwd));
+    process.set_terminal(Some(false));
+    spec.set_process(Some(process));
+    spec.set_hostname(Some("buildkitsandbox".to_owned()));
+    spec.set_root(RootBuilder::default().path("rootfs").readonly(false).build().ok());
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    if let Some(size) = step.shm_size
+        && let Some(shm) = mounts.iter_mut().find(|mount| mount.destination().as_path() == "/dev/shm")
+    {
+        let mut options = shm.options().clone().unwrap_or_default();
+        options.retain(|option| !option.starts_with("size="));
+        options.push(format!("size={size}"));
+        shm.set_options(Some(options));
+    }
+    mounts.extend(step.mounts.iter().filter_map(mount));
+    spec.set_mounts(Some(mounts));
+    spec
+}
+
+fn mount(mount: &RunMount) -> Option<Mount> {
+    let built = MountBuilder::default().destination(mount.target.clone());
+    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let built = match &mount.kind {
+        RunMountKind::Bind { source, read_only } => {
+            let access = if *read_only { "ro" } else { "rw" };
+            built.typ("bind").source(source.clone()).options(words(&["rbind", access, "rprivate"]))
+        }
+        RunMountKind::Tmpfs { size } => {
+            let mut options = words(&["nosuid", "nodev"]);
+            options.extend(size.map(|size| format!("size={size}")));
+            built.typ("tmpfs").source("tmpfs").options(options)
+        }
+        RunMountKind::Overlay { lowers, scratch } => {
+            let joined = lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
+            let mut options = vec![format!("lowerdir={joined}")];
+            match scratch {
+                Some((upper, work)) => {
+                    options.push(format!("upperdir={}", upper.display()));
+                    options.push(format!("workdir={}", work.display()));
+                }
+                None => options.push("ro".to_owned()),
+            }
+            built.typ("overlay").source("overlay").options(options)
+        }
+    };
+    built.build().ok()
+}

@@ -1,0 +1,197 @@
+//! The network of RUN steps: one bridge of its own with a way out and names, made for the first step and taken away
+//! after the last.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use hoist_build::NetworkMode;
+use hoist_network::{Endpoint, Ipv4Net};
+use hoist_runtime::InjectedFile;
+use hoist_scheduler::Host as HostFacts;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::actions::{StepError, blocking};
+use crate::engine::{Engine, new_id, now};
+use crate::store::NetworkDoc;
+use crate::world::Event;
+
+const NAME: &str = "hoist-build";
+/// Steps at a time; each has an address.
+const SLOTS: u8 = 200;
+
+#[derive(Debug, Default)]
+pub(crate) struct BuildNetwork {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    network: Option<NetworkDoc>,
+    used: Vec<u8>,
+}
+
+/// One step's place on the network.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    engine: Arc<Engine>,
+    place: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    network: NetworkDoc,
+    slot: u8,
+}
+
+impl BuildNetwork {
+    pub(crate) async fn lease(engine: &Arc<Engine>, mode: &NetworkMode) -> Result<Lease, StepError> {
+        let mut lease = Lease { engine: Arc::clone(engine), place: None };
+        match mode {
+            NetworkMode::None | NetworkMode::Host => return Ok(lease),
+            NetworkMode::Named(name) => {
+                return Err(StepError::new(format!("network {name:?}: RUN steps can use default, host and none")));
+            }
+            NetworkMode::Default => {}
+        }
+        let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
+        let network = match &state.network {
+            Some(network) => network.clone(),
+            None => raise(engine, &mut state).await?,
+        };
+        let slot = (2..SLOTS).find(|slot| !state.used.contains(slot));
+        let slot = slot.ok_or_else(|| StepError::engine("too many RUN steps at a time"))?;
+        state.used.push(slot);
+        lease.place = Some(Place { network, slot });
+        Ok(lease)
+    }
+}
+
+async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Result<NetworkDoc, StepError> {
+    let _planning = engine.turns.planning.lock().await;
+    let taken = engine.look(|world| {
+        let networks = world.networks.values().map(|network| network.subnet);
+        networks.chain(world.claims.values().flat_map(crate::observe::Claims::subnets)).collect::<Vec<_>>()
+    });
+    let taken = taken.await?;
+    let facts = engine.net.facts()?;
+    let subnet = free_subnet(&taken, &facts.routes, &facts.addresses)
+        .ok_or_else(|| StepError::engine("every address pool is used up"))?;
+    let gateway = Ipv4Addr::from(u32::from(subnet.network()) + 1);
+    let network = NetworkDoc {
+        id: new_id(),
+        name: NAME.to_owned(),
+        created: now(),
+        project: String::new(),
+        key: String::new(),
+        config_hash: String::new(),
+        subnet,
+        gateway,
+        range: subnet,
+        reserved: Default::default(),
+        internal: false,
+        driver_opts: Default::default(),
+        labels: Default::default(),
+    };
+    let (host, kernel) = (Arc::clone(&engine.net), network.spec());
+    blocking(move || Ok(host.create_network(&kernel)?)).await?;
+    engine.tell(Event::NetworkMade(Box::new(network.clone())));
+    engine.wiring.settled().await?;
+    state.network = Some(network.clone());
+    Ok(network)
+}
+
+fn free_subnet(taken: &[Ipv4Net], routes: &[Ipv4Net], addresses: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let clashes = |net: &Ipv4Net| {
+        let overlaps = |other: &Ipv4Net| other.contains(&net.network()) || net.contains(&other.network());
+        taken.iter().any(overlaps) || routes.iter().any(overlaps) || addresses.iter().any(overlaps)
+    };
+    // From the end: stacks are given theirs from the beginning.
+    let pools = HostFacts::default().pools;
+    pools.iter().rev().find_map(|pool| pool.net.subnets(pool.size).ok()?.find(|net| !clashes(net)))
+}
+
+impl Lease {
+    pub(crate) fn endpoint(&self, id: &str) -> Endpoint {
+        let place = self.place.as_ref().expect("only steps with a network ask for an endpoint");
+        let subnet = place.network.subnet;
+        Endpoint {
+            container: id.to_owned(),
+            index: 0,
+            network: place.network.id.clone(),
+            interface: "eth0".to_owned(),
+            address: Ipv4Addr::from(u32::from(subnet.network()) + u32::from(place.slot)),
+            prefix: subnet.prefix_len(),
+            gateway: Some(place.network.gateway),
+            mac: None,
+        }
+    }
+
+    /// Laid over the root for the step; nothing of it gets into the layer.
+    pub(crate) fn etc_files(&self, extra_hosts: &[(String, String)]) -> Vec<InjectedFile> {
+        let file = |path: &str, text: String| InjectedFile {
+            path: path.to_owned(),
+            content: text.into_bytes(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+            writable: true,
+        };
+        let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost\n");
+        let gateway = self.place.as_ref().map_or(Ipv4Addr::LOCALHOST, |place| place.network.gateway);
+        for (name, address) in extra_hosts {
+            let address = if address == "host-gateway" { gateway.to_string() } else { address.clone() };
+            // Writing to a string cannot fail.
+            let _ = writeln!(hosts, "{address}\t{name}");
+        }
+        let resolv = match &self.place {
+            Some(_) => format!("nameserver {gateway}\noptions ndots:0\n"),
+            None => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        };
+        vec![file("/etc/hosts", hosts), file("/etc/resolv.conf", resolv)]
+    }
+
+    /// The last one takes the network away.
+    pub(crate) async fn release(mut self) {
+        if let Some(place) = self.place.take() {
+            give_back(Arc::clone(&self.engine), place).await;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let (Some(place), Ok(handle)) = (self.place.take(), tokio::runtime::Handle::try_current()) {
+            handle.spawn(give_back(Arc::clone(&self.engine), place));
+        }
+    }
+}
+
+async fn give_back(engine: Arc<Engine>, place: Place) {
+    let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
+    state.used.retain(|slot| *slot != place.slot);
+    if !state.used.is_empty() {
+        return;
+    }
+    state.network = None;
+    engine.tell(Event::NetworkGone { name: NAME.to_owned() });
+    let _ = engine.wiring.settled().await;
+    let (host, id) = (Arc::clone(&engine.net), place.network.id);
+    let removed = blocking(move || Ok(host.remove_network(&id)?)).await;
+    if let Err(error) = removed {
+        tracing::warn!(%error, "cannot remove the build network");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_network_keeps_clear_of_what_is_there() {
+        let first = free_subnet(&[], &[], &[]).unwrap();
+        let second = free_subnet(&[first], &[], &[]).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(free_subnet(&[], &["0.0.0.0/0".parse().unwrap()], &[]), None);
+    }
+}

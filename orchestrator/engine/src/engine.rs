@@ -1,0 +1,141 @@
+//! What every task of the engine shares: the mechanisms, and the way to the world.
+//!
+//! Nothing here changes after the start. All mutable state is the world's, which lives in one task and is reached
+//! through [`Engine::tell`] and [`Engine::look`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hoist_image::Store as ImageStore;
+use hoist_network::{Host, dns};
+use hoist_runtime::Runtime;
+use hoist_scheduler::Timestamp;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::activity::Activity;
+use crate::api::types::EventMessage;
+use crate::attach::Attachments;
+use crate::buildnet::BuildNetwork;
+use crate::config::EngineConfig;
+use crate::projects::Turns;
+use crate::store::Store;
+use crate::volumes::VolumeLocks;
+use crate::wiring::Wiring;
+use crate::world::{Event, World};
+
+/// Id of the boot, so that what was running is told from what the machine took down.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX))
+}
+
+/// RFC 3339 with nanoseconds, as docker prints times.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(time.0))
+        .map(|time| format!("{time:.9}"))
+        .unwrap_or_else(|_| "0001-01-01T00:00:00Z".to_owned())
+}
+
+/// 64 lower-case hex digits.
+pub(crate) fn new_id() -> String {
+    let mut bytes = [0_u8; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            // Interrupted by a signal; any other failure is not possible with these arguments.
+            Err(_) => {}
+        }
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The short form of an id.
+pub(crate) fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) boot: String,
+    pub(crate) store: Store,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) net: Arc<Host>,
+    pub(crate) dns: dns::Server,
+    pub(crate) wiring: Wiring,
+    pub(crate) turns: Turns,
+    pub(crate) volumes: VolumeLocks,
+    /// How many containers may be on their way up at a time.
+    pub(crate) lanes: tokio::sync::Semaphore,
+    pub(crate) activity: Activity,
+    pub(crate) attachments: Attachments,
+    pub(crate) build_network: BuildNetwork,
+    /// Set once, when the process is about to end in good order.
+    pub(crate) leaving: watch::Sender<bool>,
+    /// One permit for each shim that was told so.
+    pub(crate) left: tokio::sync::Semaphore,
+    pub(crate) feed: broadcast::Sender<Arc<EventMessage>>,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+}
+
+/// The world's task has ended, which only happens while the process ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine is shutting down")]
+pub(crate) struct ShuttingDown;
+
+impl Engine {
+    pub(crate) fn tell(&self, event: Event) {
+        // Without a receiver the process is ending, and nothing needs to know any more.
+        let _ = self.events.send(event);
+    }
+
+    /// Reads the world as it is after everything that was told before.
+    pub(crate) async fn look<R, F>(&self, look: F) -> Result<R, ShuttingDown>
+    where
+        R: Send + 'static,
+        F: FnOnce(&World) -> R + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Look(Box::new(move |world| drop(reply.send(look(world))))));
+        answer.await.map_err(|_| ShuttingDown)
+    }
+
+    /// Sends an event that carries a reply channel, and waits for the reply.
+    pub(crate) async fn ask<R>(&self, event: impl FnOnce(oneshot::Sender<R>) -> Event) -> Result<R, ShuttingDown> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(event(reply));
+        answer.await.map_err(|_| ShuttingDown)
+    }
+
+    pub(crate) fn bundle(&self, id: &str) -> PathBuf {
+        self.config.run_dir.join("containers").join(id)
+    }
+
+    /// Secrets that must not reach a disk.
+    pub(crate) fn volatile(&self, name: &str) -> PathBuf {
+        self.config.run_dir.join("secrets").join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_64_hex_digits_and_differ() {
+        let (one, other) = (new_id(), new_id());
+        assert_eq!(one.len(), 64);
+        assert_ne!(one, other);
+        assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn times_have_nine_digits() {
+        assert_eq!(rfc3339(Timestamp(1_500_000_000)), "1970-01-01T00:00:01.500000000Z");
+    }
+}

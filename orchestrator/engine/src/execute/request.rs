@@ -1,0 +1,163 @@
+//! From a request on the wire to what the planner takes: the desired stack with the digests of its files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hoist_scheduler::{Desired, Run, Verb, oneoff_name};
+use hoist_spec::canonical;
+use hoist_spec::model::{FileObject, FileSource, Stack};
+use sha2::{Digest, Sha256};
+
+use crate::api::types::ApplyRequest;
+use crate::engine::{Engine, ShuttingDown, now};
+use crate::store::StackDoc;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    #[error("the stack is not in canonical form: {0}")]
+    Stack(String),
+    #[error("neither a stack nor the name of a project was given")]
+    NoProject,
+    #[error("project name {0:?} must begin with a letter or digit and go on with letters, digits, `_` and `-`")]
+    Name(String),
+    #[error("{kind} {key:?}: reading {path}")]
+    File {
+        kind: &'static str,
+        key: String,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    ShuttingDown(#[from] ShuttingDown),
+}
+
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) desired: Desired,
+    /// To be kept as the stack's last applied form; only verbs that bring things about keep it.
+    pub(crate) document: Option<StackDoc>,
+}
+
+pub(crate) fn oneoff(project: &str, run: &Run) -> String {
+    run.name.clone().unwrap_or_else(|| oneoff_name(project, &run.service, &run.suffix))
+}
+
+fn parse(value: &serde_json::Value) -> Result<Stack, PrepareError> {
+    canonical::from_json(value).map_err(|diagnostics| {
+        let texts: Vec<String> = diagnostics.iter().map(|diagnostic| diagnostic.message.clone()).collect();
+        PrepareError::Stack(texts.join("; "))
+    })
+}
+
+/// Names become file names.
+fn check_name(name: &str) -> Result<(), PrepareError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let good = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && name.bytes().all(plain);
+    if good && name.len() < 200 { Ok(()) } else { Err(PrepareError::Name(name.to_owned())) }
+}
+
+pub(crate) async fn prepare(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
+    if request.stack.is_null() {
+        return recorded(engine, request).await;
+    }
+    let stack = parse(&request.stack)?;
+    check_name(&stack.name)?;
+    let variables = &request.variables;
+    let desired = Desired {
+        secrets: digests("secret", &stack.secrets, variables)?,
+        configs: digests("config", &stack.configs, variables)?,
+        working_dir: PathBuf::from(&request.project_dir),
+        files: request.files.iter().map(PathBuf::from).collect(),
+        stack,
+    };
+    let keeps = matches!(request.verb, Verb::Up(_) | Verb::Create(_) | Verb::Scale(_) | Verb::Run(_));
+    let document = keeps.then(|| StackDoc {
+        name: desired.stack.name.clone(),
+        stack: request.stack.clone(),
+        project_dir: desired.working_dir.clone(),
+        files: desired.files.clone(),
+        secrets: desired.secrets.clone(),
+        configs: desired.configs.clone(),
+        applied: now(),
+    });
+    Ok(Prepared { desired, document })
+}
+
+/// Without a file: the stack as it was last applied. `down` and supervision go by the records alone, since they mean
+/// everything that there is.
+async fn recorded(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
+    if request.project.is_empty() {
+        return Err(PrepareError::NoProject);
+    }
+    check_name(&request.project)?;
+    let by_records = matches!(request.verb, Verb::Down(_) | Verb::Supervise);
+    let name = request.project.clone();
+    let document = engine.look(move |world| world.stacks.get(&name).cloned()).await?;
+    let desired = match document.filter(|_| !by_records) {
+        None => Desired::unknown(request.project.clone()),
+        Some(document) => Desired {
+            stack: parse(&document.stack)?,
+            secrets: document.secrets,
+            configs: document.configs,
+            working_dir: document.project_dir,
+            files: document.files,
+        },
+    };
+    Ok(Prepared { desired, document: None })
+}
+
+/// Digests of contents, so that changed content replaces the containers that have it. What cannot be had yet (an unset
+/// variable, external objects) is left to the step that needs it, which names the service.
+fn digests(
+    kind: &'static str,
+    objects: &BTreeMap<String, FileObject>,
+    variables: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, PrepareError> {
+    let mut digests = BTreeMap::new();
+    for (key, object) in objects {
+        let content = match &object.source {
+            FileSource::File(path) => match std::fs::read(path) {
+                Ok(content) => content,
+                Err(source) => {
+                    return Err(PrepareError::File { kind, key: key.clone(), path: path.clone(), source });
+                }
+            },
+            FileSource::Content(text) => text.clone().into_bytes(),
+            FileSource::Environment(variable) => match variables.get(variable) {
+                Some(value) => value.clone().into_bytes(),
+                None => continue,
+            },
+            FileSource::External => continue,
+        };
+        let digest = Sha256::digest(&content);
+        digests.insert(key.clone(), digest.iter().map(|byte| format!("{byte:02x}")).collect());
+    }
+    Ok(digests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn project_names_cannot_be_paths() {
+        for bad in ["", "..", "a/b", "-x"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        assert!(check_name("shop_1-a").is_ok());
+    }
+
+    #[test]
+    fn missing_secret_file_is_named() {
+        let object = FileObject {
+            name: "key".into(),
+            source: FileSource::File("/nonexistent/key".into()),
+            labels: BTreeMap::new(),
+        };
+        let objects = BTreeMap::from([("key".to_owned(), object)]);
+        let error = digests("secret", &objects, &BTreeMap::new()).unwrap_err();
+        assert_eq!(error.to_string(), "secret \"key\": reading /nonexistent/key");
+    }
+}

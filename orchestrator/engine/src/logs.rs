@@ -1,0 +1,116 @@
+//! Reads the containers' logs: history, then what comes, over rotations, merged by time for a whole stack.
+//!
+//! Following waits for inotify: nothing is polled. Must not know how logs are written beyond their format and names.
+
+mod follow;
+mod tail;
+
+use std::sync::Arc;
+
+use hoist_scheduler::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::api::types::StackLogLine;
+use crate::engine::Engine;
+
+pub(crate) use tail::Line;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) follow: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+    /// `None`: all.
+    pub(crate) tail: Option<usize>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// Lines on their way to a client; a reader that is slow holds back only its own stream.
+const AHEAD: usize = 256;
+
+pub(crate) fn container(engine: &Arc<Engine>, id: &str, wanted: Wanted) -> mpsc::Receiver<Line> {
+    let (out, lines) = mpsc::channel(AHEAD);
+    let (engine, id) = (Arc::clone(engine), id.to_owned());
+    tokio::spawn(async move { follow::one(&engine, &id, &wanted, &out).await });
+    lines
+}
+
+/// `services`: empty for all.
+pub(crate) fn stack(
+    engine: &Arc<Engine>,
+    project: &str,
+    wanted: Wanted,
+    services: Vec<String>,
+) -> mpsc::Receiver<StackLogLine> {
+    let (out, lines) = mpsc::channel(AHEAD);
+    let (engine, project) = (Arc::clone(engine), project.to_owned());
+    tokio::spawn(async move { follow::stack(&engine, &project, &wanted, &services, &out).await });
+    lines
+}
+
+/// A time as docker's clients give it: seconds since the epoch (with fraction), RFC 3339, or a duration before now.
+pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let text = text.trim();
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return i64::try_from(time.as_nanosecond()).ok().map(Timestamp);
+    }
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if let Ok(seconds) = seconds.parse::<i64>()
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+        && fraction.len() <= 9
+    {
+        let nanos = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").parse().ok()? };
+        return Some(Timestamp(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?));
+    }
+    if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
+        let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        return i64::try_from(zoned.timestamp().as_nanosecond()).ok().map(Timestamp);
+    }
+    let ago = go_duration(text)?;
+    Some(Timestamp(now.0.checked_sub(ago)?))
+}
+
+/// `1h30m`, `10s`, `1.5m`.
+fn go_duration(text: &str) -> Option<i64> {
+    let mut rest = text;
+    let mut total = 0.0_f64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        total += number
+            * match &rest[..end] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and nobody asks for logs of a century")]
+    let nanos = (total * 1e9) as i64;
+    Some(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_come_in_many_forms() {
+        let now = Timestamp(100_000_000_000);
+        assert_eq!(moment("42", now), Some(Timestamp(42_000_000_000)));
+        assert_eq!(moment("42.5", now), Some(Timestamp(42_500_000_000)));
+        assert_eq!(moment("1970-01-01T00:00:07Z", now), Some(Timestamp(7_000_000_000)));
+        assert_eq!(moment("1m30s", now), Some(Timestamp(10_000_000_000)));
+        assert_eq!(moment("yesterday", now), None);
+    }
+}

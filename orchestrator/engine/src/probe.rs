@@ -1,0 +1,120 @@
+//! Runs one healthcheck: an exec whose output is kept, and whose whole tree is gone afterwards.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio, Seccomp};
+use hoist_scheduler::health::{Outcome, Probe};
+use tokio::net::unix::pipe;
+
+use crate::api::types::HealthLog;
+use crate::engine::{Engine, now, rfc3339, short};
+use crate::error::chain;
+use crate::exec;
+use crate::lower;
+use crate::world::{Event, HealthPlan, Summary};
+
+/// Docker keeps this much of the output.
+const OUTPUT_LIMIT: usize = 4096;
+
+pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary, plan: Arc<HealthPlan>) {
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let began = now();
+        let (outcome, exit_code, output) = probe(&engine, pid, &container, &plan).await;
+        let entry = HealthLog { start: rfc3339(began), end: rfc3339(now()), exit_code, output };
+        let id = container.doc.id.clone();
+        engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, entry });
+    });
+}
+
+async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &HealthPlan) -> (Outcome, i32, String) {
+    let failed = |error: String| (Outcome::Failed, -1, error);
+    let (reader, writer) = match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
+        Ok(ends) => ends,
+        Err(error) => return failed(format!("no pipe for its output: {error}")),
+    };
+    let request = match request(pid, container, plan, writer) {
+        Ok(request) => request,
+        Err(error) => return failed(error),
+    };
+    let runtime = Arc::clone(&engine.runtime);
+    let started = tokio::task::spawn_blocking(move || runtime.exec(request)).await;
+    let handle = match started {
+        Ok(Ok(handle)) => Arc::new(handle),
+        Ok(Err(error)) => return failed(chain(&error)),
+        Err(error) => return failed(error.to_string()),
+    };
+    finish(handle, reader, plan).await
+}
+
+fn request(pid: i32, container: &Summary, plan: &HealthPlan, writer: OwnedFd) -> Result<ExecRequest, String> {
+    let (doc, service) = (&container.doc, &container.service);
+    let hostname = service.hostname.clone().unwrap_or_else(|| short(&doc.id).to_owned());
+    let second = writer.try_clone().map_err(|error| format!("no pipe for its output: {error}"))?;
+    Ok(ExecRequest {
+        id: doc.id.clone(),
+        pid,
+        argv: plan.argv(doc.image.shell.as_deref()),
+        env: lower::environment(service, &doc.image, &hostname),
+        cwd: lower::working_dir(service, &doc.image),
+        user: lower::user(service, &doc.image),
+        group_add: service.group_add.clone(),
+        capabilities: exec::capabilities(service).map_err(|error| chain(&error))?,
+        no_new_privileges: lower::no_new_privileges(service).map_err(|error| chain(&error))?,
+        seccomp: if service.privileged { Seccomp::Unconfined } else { Seccomp::Default },
+        privileged: service.privileged,
+        stdio: ExecStdio::Fds { stdin: None, stdout: Some(writer), stderr: Some(second) },
+    })
+}
+
+async fn finish(handle: Arc<ExecHandle>, reader: OwnedFd, plan: &HealthPlan) -> (Outcome, i32, String) {
+    let mut output = Vec::new();
+    let read = async {
+        match pipe::Receiver::from_owned_fd(reader) {
+            Ok(mut pipe) => keep(&mut pipe, &mut output).await,
+            Err(error) => tracing::warn!(%error, "cannot read a probe's output"),
+        }
+    };
+    let both = async {
+        tokio::pin!(read);
+        let waited = exec::wait(&handle);
+        tokio::pin!(waited);
+        // What it left running in the background may hold the pipe open: its own end is what counts.
+        tokio::select! {
+            code = &mut waited => {
+                let _ = tokio::time::timeout(std::time::Duration::from_millis(10), read).await;
+                code
+            }
+            () = &mut read => waited.await,
+        }
+    };
+    let ended = tokio::time::timeout(plan.timing.timeout, both).await;
+    let killer = Arc::clone(&handle);
+    let killed = tokio::task::spawn_blocking(move || killer.kill_tree()).await;
+    if let Ok(Err(error)) = killed {
+        tracing::warn!(%error, "cannot kill what a probe left behind");
+    }
+    let text = String::from_utf8_lossy(&output).into_owned();
+    match ended {
+        Ok(0) => (Outcome::Passed, 0, text),
+        Ok(code) => (Outcome::Failed, code, text),
+        Err(_) => {
+            let seconds = plan.timing.timeout.as_secs_f64();
+            (Outcome::TimedOut, -1, format!("Health check exceeded timeout ({seconds}s): {text}"))
+        }
+    }
+}
+
+/// Keeps the beginning and reads on, so that a talkative probe is not held up.
+async fn keep(pipe: &mut pipe::Receiver, output: &mut Vec<u8>) {
+    use tokio::io::AsyncReadExt;
+    let mut buffer = [0; 4096];
+    while let Ok(count) = pipe.read(&mut buffer).await {
+        if count == 0 {
+            return;
+        }
+        let room = OUTPUT_LIMIT.saturating_sub(output.len()).min(count);
+        output.extend_from_slice(&buffer[..room]);
+    }
+}

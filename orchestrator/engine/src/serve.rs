@@ -1,0 +1,333 @@
+//! The process: its lock, its start, its socket, its end.
+//!
+//! Exactly one engine serves a run directory: whoever holds `<run>/engine.lock`. A second one that is started meanwhile
+//! waits until the first answers, and leaves.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoist_network::{Host, HostConfig, dns};
+use hoist_runtime::{EngineRestart, Runtime, RuntimeConfig, engine_lock};
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+
+use crate::client::launch::DETACHED_VARIABLE;
+use crate::config::EngineConfig;
+use crate::engine::{Engine, boot_id};
+use crate::error::chain;
+use crate::store::{Loaded, Store, make_folder};
+use crate::wiring::{self, Wiring};
+use crate::world::World;
+use crate::{adopt, api};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("creating {path}")]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("locking {path}")]
+    Lock {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("another engine holds {} but does not answer", .0.display())]
+    Silent(PathBuf),
+    #[error("starting threads")]
+    Threads(#[source] std::io::Error),
+    #[error("opening the state")]
+    Store(#[from] crate::store::StoreError),
+    #[error("opening the image store")]
+    Images(#[from] hoist_image::StoreError),
+    #[error("opening the container runtime")]
+    Runtime(#[from] hoist_runtime::RuntimeError),
+    #[error("opening the host's network")]
+    Network(#[from] hoist_network::NetworkError),
+    #[error("starting the name server")]
+    Dns(#[from] dns::DnsError),
+    #[error("listening on {path}")]
+    Listen {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Runs an engine until it has nothing left to do; blocks, and brings its own runtime.
+pub fn serve(config: EngineConfig) -> Result<(), ServeError> {
+    let report = Report::new();
+    let outcome = locked(config, &report);
+    if let Err(error) = &outcome {
+        report.say(&chain(error));
+    }
+    outcome
+}
+
+/// Tells the client that started this engine how it went, on standard output, once.
+struct Report {
+    detached: bool,
+}
+
+impl Report {
+    fn new() -> Self {
+        let detached = std::env::var_os(DETACHED_VARIABLE).is_some();
+        if detached {
+            // Fails only for a group leader, which a spawned child is not.
+            let _ = rustix::process::setsid();
+        }
+        Self { detached }
+    }
+
+    /// The stream is closed afterwards: whoever reads it need not wait.
+    fn say(&self, word: &str) {
+        if !self.detached {
+            return;
+        }
+        let _ = rustix::io::write(rustix::stdio::stdout(), word.as_bytes());
+        if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stdout(&null);
+        }
+    }
+}
+
+fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
+    for folder in [&config.data_root, &config.run_dir] {
+        make_folder(folder).map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
+    }
+    log_to(&config, report);
+    let lock_path = config.run_dir.join("engine.lock");
+    let lock_failed = |source| ServeError::Lock { path: lock_path.clone(), source };
+    // Held while an engine comes up, so that a second one sees a socket when it gets its turn.
+    let starting = starting_lock(&config.run_dir).map_err(lock_failed)?;
+    let Some(lock) = engine_lock::acquire(&lock_path).map_err(lock_failed)? else {
+        wait_for_other(&config.socket).map_err(|_| ServeError::Silent(lock_path.clone()))?;
+        report.say("ready");
+        return Ok(());
+    };
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("hoist")
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()
+        .map_err(ServeError::Threads)?;
+    let outcome = threads.block_on(run(config, lock_path, report, starting));
+    threads.shutdown_timeout(Duration::from_secs(5));
+    drop(lock);
+    outcome
+}
+
+fn log_to(config: &EngineConfig, report: &Report) {
+    if report.detached {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log_file(config));
+        if let Ok(file) = file {
+            let _ = rustix::stdio::dup2_stderr(&file);
+        }
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HOIST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // A caller that has set one up already keeps it.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}
+
+fn log_file(config: &EngineConfig) -> PathBuf {
+    config.data_root.join("engine.log")
+}
+
+fn starting_lock(run_dir: &Path) -> std::io::Result<OwnedFd> {
+    let path = run_dir.join("starting.lock");
+    let file: OwnedFd = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into();
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// Whoever has the lock is up, or about to be: a shim takes the lock before its engine does.
+fn wait_for_other(socket: &Path) -> std::io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fs::inotify;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+    inotify::add_watch(&watch, folder, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE)?;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => return Ok(()),
+            Err(error) if std::time::Instant::now() >= deadline => return Err(error),
+            Err(_) => {}
+        }
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left))?;
+        let mut buffer = [0_u8; 4096];
+        let _ = rustix::io::read(&watch, &mut buffer);
+    }
+}
+
+async fn run(config: EngineConfig, lock: PathBuf, report: &Report, starting: OwnedFd) -> Result<(), ServeError> {
+    let (engine, loaded, inbox) = open(config, lock)?;
+    let mut world = World::new(Arc::clone(&engine), loaded);
+    let unfinished = adopt::adopt(&engine, &mut world);
+    tokio::spawn(world.run(inbox));
+    tokio::spawn(wiring::run(Arc::clone(&engine)));
+    tokio::spawn(wiring::keep(Arc::clone(&engine)));
+    engine.wiring.want();
+    if let Err(error) = engine.wiring.settled().await {
+        tracing::error!(%error, "networking is not complete");
+    }
+    let listener = listen(&engine.config.socket)?;
+    adopt::resume(&engine, unfinished);
+    report.say("ready");
+    drop(starting);
+    let outcome = until_done(&engine, listener).await;
+    leave(&engine).await;
+    outcome
+}
+
+type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<crate::world::Event>);
+
+fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
+    let instance = config.places().instance();
+    let (store, loaded) = Store::open(&config.data_root)?;
+    let images = hoist_image::Store::open(&config.data_root)?;
+    let runtime = Runtime::open(RuntimeConfig {
+        run_dir: config.run_dir.clone(),
+        instance: instance.clone(),
+        shim: None,
+        engine: Some(restart_terms(&config, lock)),
+    })?;
+    let net = Host::open(HostConfig { instance })?;
+    let dns = dns::Server::start(dns::DnsConfig::default())?;
+    let (events, inbox) = mpsc::unbounded_channel();
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let engine = Engine {
+        boot: boot_id(),
+        config,
+        store,
+        images,
+        runtime: Arc::new(runtime),
+        net: Arc::new(net),
+        dns,
+        wiring: Wiring::new(),
+        turns: Default::default(),
+        volumes: Default::default(),
+        lanes: Semaphore::new(cores * 4),
+        activity: Default::default(),
+        attachments: Default::default(),
+        build_network: Default::default(),
+        leaving: watch::Sender::new(false),
+        left: Semaphore::new(0),
+        feed: broadcast::channel(1024).0,
+        events,
+    };
+    Ok((Arc::new(engine), loaded, inbox))
+}
+
+/// What a shim needs to start this engine again, in the same places.
+fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
+    let program = std::env::current_exe().map(|path| path.display().to_string());
+    let path = |path: &Path| path.display().to_string();
+    let mut env: Vec<(String, String)> = std::env::vars()
+        .filter(|(name, _)| !name.starts_with("HOIST_") || name == "HOIST_SHIM" || name == "HOIST_LOG")
+        .collect();
+    env.push(("HOIST_DATA_ROOT".to_owned(), path(&config.data_root)));
+    env.push(("HOIST_RUN_DIR".to_owned(), path(&config.run_dir)));
+    env.push(("HOIST_HOST".to_owned(), path(&config.socket)));
+    env.push((DETACHED_VARIABLE.to_owned(), "1".to_owned()));
+    let mut argv = vec![program.unwrap_or_else(|_| "hoist".to_owned()), "engine".to_owned()];
+    if config.idle_exit.is_none() {
+        argv.extend(["--idle-exit".to_owned(), "0".to_owned()]);
+    }
+    EngineRestart { argv, env, lock, log: Some(log_file(config)) }
+}
+
+/// The socket appears under its name only when it listens, and only for its owner.
+fn listen(socket: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |source| ServeError::Listen { path: socket.to_owned(), source };
+    let temporary = socket.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&temporary);
+    let listener = UnixListener::bind(&temporary).map_err(failed)?;
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::rename(&temporary, socket).map_err(failed)?;
+    Ok(listener)
+}
+
+async fn until_done(engine: &Arc<Engine>, mut listener: UnixListener) -> Result<(), ServeError> {
+    let socket = engine.config.socket.clone();
+    let failed = |source| ServeError::Listen { path: socket.clone(), source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+    let server = api::Server::new(Arc::clone(engine));
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => server.serve(stream),
+                Err(error) => {
+                    // Out of descriptors: those who are connected go on; the next to leave makes room.
+                    tracing::warn!(%error, "cannot accept a client");
+                    engine.activity.touched().await;
+                }
+            },
+            () = idle(engine) => {
+                let _ = std::fs::remove_file(&socket);
+                // Somebody may have connected between the decision and the removal.
+                let late = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
+                    std::task::Poll::Ready(accepted) => std::task::Poll::Ready(accepted.ok()),
+                    std::task::Poll::Pending => std::task::Poll::Ready(None),
+                });
+                let Some((stream, _)) = late.await else { return Ok(()) };
+                server.serve(stream);
+                listener = listen(&socket)?;
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {}
+        }
+    }
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+/// Resolves when nobody has needed the engine for long enough.
+async fn idle(engine: &Arc<Engine>) {
+    let Some(patience) = engine.config.idle_exit else { return std::future::pending().await };
+    loop {
+        let needed = engine.activity.is_busy() || engine.look(World::supervises).await.unwrap_or(false);
+        if needed {
+            engine.activity.touched().await;
+            continue;
+        }
+        tokio::select! {
+            () = engine.activity.touched() => {}
+            () = tokio::time::sleep(patience) => {
+                if !engine.activity.is_busy() && !engine.look(World::supervises).await.unwrap_or(false) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Shims are told, so that none starts an engine; what no record wants is taken away.
+async fn leave(engine: &Arc<Engine>) {
+    let running = engine.look(|world| world.containers.values().filter(|found| found.phase.has_processes()).count());
+    let running = running.await.unwrap_or(0);
+    engine.leaving.send_replace(true);
+    let told = engine.left.acquire_many(u32::try_from(running).unwrap_or(u32::MAX));
+    let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
+    let _ = engine.store.durable().await;
+    if running == 0 {
+        let leaver = Arc::clone(engine);
+        let networks = engine.look(|world| world.networks.values().map(|network| network.id.clone()).collect::<Vec<_>>());
+        let networks = networks.await.unwrap_or_default();
+        let _ = tokio::task::spawn_blocking(move || adopt::clean_network(&leaver, &networks)).await;
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading and replacing single files.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::documents::{ContainerDoc, NetworkDoc, StackDoc, StateDoc, VolumeDoc};
+use super::{Layout, StoreError};
+
+/// Every object that could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) stacks: Vec<StackDoc>,
+    pub(crate) networks: Vec<NetworkDoc>,
+    pub(crate) volumes: Vec<VolumeDoc>,
+    pub(crate) containers: Vec<(ContainerDoc, StateDoc)>,
+    /// One sentence for each file that could not.
+    pub(crate) damaged: Vec<String>,
+}
+
+const FOLDERS: [&str; 5] = ["stacks", "networks", "volumes", "containers", "damaged"];
+
+pub(super) fn make_folders(root: &Path) -> Result<(), StoreError> {
+    for folder in std::iter::once(root.to_owned()).chain(FOLDERS.map(|name| root.join(name))) {
+        make_folder(&folder).map_err(|source| StoreError::Create { path: folder, source })?;
+    }
+    Ok(())
+}
+
+/// With its parents, 0700.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Replaces a file atomically. Answers whether it is on the disk already: a new file is not, one that replaces another
+/// is.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
+    let write = || -> io::Result<bool> {
+        let temporary = path.with_extension("new");
+        if let Some(parent) = path.parent() {
+            make_folder(parent)?;
+        }
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        let replaces = path.exists();
+        if replaces {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)?;
+        Ok(replaces)
+    };
+    write().map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}
+
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A file or folder that has gone in the meantime needs no syncing.
+pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|source| StoreError::Write { path: path.to_owned(), source }),
+    }
+}
+
+pub(super) fn load(layout: &Layout) -> Loaded {
+    let mut reader = Reader { layout, damaged: Vec::new() };
+    let stacks = reader.folder("stacks");
+    let networks = reader.folder("networks");
+    let volumes = reader.volumes();
+    let containers = reader.containers();
+    Loaded { stacks, networks, volumes, containers, damaged: reader.damaged }
+}
+
+struct Reader<'a> {
+    layout: &'a Layout,
+    damaged: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn names(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.layout.root.join(folder)) else { return Vec::new() };
+        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// `None`: damaged (then moved aside) or not there.
+    fn document<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                self.damaged.push(format!("{} cannot be read: {error}", path.display()));
+                return None;
+            }
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(document) => Some(document),
+            Err(error) => {
+                self.set_aside(path, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn set_aside(&mut self, path: &Path, reason: &str) {
+        let name = path.strip_prefix(&self.layout.root).unwrap_or(path).to_string_lossy().replace('/', "-");
+        let aside = self.layout.root.join("damaged").join(name);
+        let outcome = match fs::rename(path, &aside) {
+            Ok(()) => format!("moved to {}", aside.display()),
+            Err(error) => format!("not moved aside: {error}"),
+        };
+        self.damaged.push(format!("{} is damaged ({reason}); {outcome}", path.display()));
+    }
+
+    fn folder<T: DeserializeOwned>(&mut self, folder: &str) -> Vec<T> {
+        let names = self.names(folder);
+        let path = self.layout.root.join(folder);
+        names.iter().filter(|name| name.ends_with(".json")).filter_map(|name| self.document(&path.join(name))).collect()
+    }
+
+    /// A folder without a record keeps its data: it is a user's. It gets a record of its own again.
+    fn volumes(&mut self) -> Vec<VolumeDoc> {
+        let mut volumes = Vec::new();
+        for name in self.names("volumes") {
+            let path = self.layout.volume(&name).join("volume.json");
+            if let Some(volume) = self.document::<VolumeDoc>(&path) {
+                volumes.push(volume);
+            } else if self.layout.volume_data(&name).exists() {
+                volumes.push(VolumeDoc::recovered(&name));
+            } else {
+                let _ = remove(&self.layout.volume(&name));
+            }
+        }
+        volumes
+    }
+
+    fn containers(&mut self) -> Vec<(ContainerDoc, StateDoc)> {
+        let mut containers = Vec::new();
+        for id in self.names("containers") {
+            let folder = self.layout.container(&id);
+            let Some(container) = self.document::<ContainerDoc>(&folder.join("container.json")) else {
+                // Half made or half removed, or its record is damaged: nobody can use what is left.
+                let _ = remove(&folder);
+                continue;
+            };
+            let state = self.document(&folder.join("state.json")).unwrap_or_default();
+            containers.push((container, state));
+        }
+        containers
+    }
+}

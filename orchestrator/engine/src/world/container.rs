@@ -1,0 +1,270 @@
+//! One container's state: what was decided, where it is in its life, and who watches it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hoist_scheduler::{Health, Timestamp, health};
+use hoist_spec::canonical;
+use hoist_spec::model::{HealthTest, Service};
+use tokio::sync::watch;
+
+use super::StartWhy;
+use crate::api::types::HealthLog;
+use crate::store::{ContainerDoc, ExitDoc, StateDoc, Wanted};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Created,
+    Starting,
+    Running,
+    Paused,
+    /// Ended; its restart policy starts it again.
+    Restarting {
+        exit: ExitDoc,
+    },
+    Exited(ExitDoc),
+    Removed,
+}
+
+impl Phase {
+    /// Its names and ports are (about to be) live.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Paused)
+    }
+
+    pub(crate) fn has_processes(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
+    /// The last exit, if it is down.
+    pub(crate) fn exit(&self) -> Option<&ExitDoc> {
+        match self {
+            Self::Restarting { exit } | Self::Exited(exit) => Some(exit),
+            _ => None,
+        }
+    }
+
+    /// Docker's word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Created | Self::Starting => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting { .. } => "restarting",
+            Self::Exited(_) => "exited",
+            Self::Removed => "removing",
+        }
+    }
+}
+
+/// What watchers see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) phase: Phase,
+    pub(crate) health: Health,
+    /// Grows with each start.
+    pub(crate) run: u64,
+}
+
+/// A running healthcheck.
+#[derive(Debug, Clone)]
+pub(crate) struct HealthRun {
+    pub(crate) check: health::Check,
+    pub(crate) log: VecDeque<HealthLog>,
+    pub(crate) probing: bool,
+}
+
+/// The healthcheck of a container, image and stack combined.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HealthPlan {
+    /// Docker's form: `CMD` or `CMD-SHELL` first.
+    pub(crate) test: Vec<String>,
+    pub(crate) timing: health::Timing,
+}
+
+impl HealthPlan {
+    /// `None`: no healthcheck.
+    pub(crate) fn of(service: &Service, image: &hoist_image::Execution) -> Option<Self> {
+        let from_image = image.healthcheck.clone().unwrap_or_default();
+        let image_timing = image_timing(&from_image);
+        let check = service.healthcheck.clone().unwrap_or_default();
+        let test = match &check.test {
+            HealthTest::Disabled => return None,
+            HealthTest::Inherit => from_image.test.clone(),
+            HealthTest::Exec(argv) => std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect(),
+            HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
+        };
+        if test.len() < 2 {
+            return None;
+        }
+        Some(Self { test, timing: health::Timing::of(&check, &image_timing) })
+    }
+
+    pub(crate) fn argv(&self, shell: Option<&[String]>) -> Vec<String> {
+        let rest = &self.test[1..];
+        if self.test[0] != "CMD-SHELL" {
+            return rest.to_vec();
+        }
+        let shell = shell.map_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()], <[String]>::to_vec);
+        shell.into_iter().chain(rest.iter().cloned()).collect()
+    }
+}
+
+fn image_timing(check: &hoist_image::Healthcheck) -> health::Timing {
+    use std::time::Duration;
+    let default = health::Timing::default();
+    let set = |nanos: i64, otherwise: Duration| match u64::try_from(nanos) {
+        Ok(nanos) if nanos > 0 => Duration::from_nanos(nanos),
+        _ => otherwise,
+    };
+    health::Timing {
+        interval: set(check.interval, default.interval),
+        timeout: set(check.timeout, default.timeout),
+        retries: u32::try_from(check.retries).ok().filter(|&n| n > 0).unwrap_or(default.retries),
+        start_period: set(check.start_period, default.start_period),
+        start_interval: set(check.start_interval, default.start_interval),
+    }
+}
+
+/// What does not change, shared with tasks.
+#[derive(Debug, Clone)]
+pub(crate) struct Summary {
+    pub(crate) doc: Arc<ContainerDoc>,
+    pub(crate) service: Arc<Service>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) doc: Arc<ContainerDoc>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) health_plan: Option<Arc<HealthPlan>>,
+    pub(crate) state: StateDoc,
+    pub(crate) phase: Phase,
+    /// Counts starts since this engine runs; events of earlier runs are stale.
+    pub(crate) run: u64,
+    pub(crate) pid: Option<i32>,
+    pub(crate) oom: bool,
+    /// It ended because the machine did.
+    pub(crate) lost_in_reboot: bool,
+    /// When `kill` last sent it a signal.
+    pub(crate) signalled: Option<Timestamp>,
+    pub(crate) health: Option<HealthRun>,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContainerError {
+    #[error("its stored service is not a canonical stack: {0}")]
+    Service(String),
+    #[error("its stored stack has no service")]
+    NoService,
+}
+
+impl Container {
+    /// Down, until adoption finds otherwise.
+    pub(crate) fn new(doc: ContainerDoc, state: StateDoc) -> Result<Self, ContainerError> {
+        let stack = canonical::from_json(&doc.service).map_err(|diagnostics| {
+            ContainerError::Service(diagnostics.first().map(|first| format!("{first:?}")).unwrap_or_default())
+        })?;
+        let service = stack.services.into_values().next().ok_or(ContainerError::NoService)?;
+        Ok(Self::with_service(doc, service, state))
+    }
+
+    pub(crate) fn with_service(doc: ContainerDoc, service: Service, state: StateDoc) -> Self {
+        let phase = match (&state.exit, state.started) {
+            (Some(exit), _) => Phase::Exited(exit.clone()),
+            (None, None) => Phase::Created,
+            (None, Some(started)) => Phase::Exited(ExitDoc { code: 137, at: started, ..ExitDoc::default() }),
+        };
+        let status = watch::Sender::new(Status { phase: phase.clone(), health: Health::None, run: 0 });
+        let health_plan = HealthPlan::of(&service, &doc.image).map(Arc::new);
+        Self {
+            doc: Arc::new(doc),
+            service: Arc::new(service),
+            health_plan,
+            state,
+            phase,
+            run: 0,
+            pid: None,
+            oom: false,
+            lost_in_reboot: false,
+            signalled: None,
+            health: None,
+            status,
+        }
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        Summary { doc: Arc::clone(&self.doc), service: Arc::clone(&self.service) }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        match (&self.health, &self.health_plan) {
+            (_, None) => Health::None,
+            (Some(run), Some(_)) => run.check.status,
+            (None, Some(_)) if self.phase.is_up() => Health::Starting,
+            (None, Some(_)) => Health::None,
+        }
+    }
+
+    /// Tells watchers.
+    pub(crate) fn publish(&self) {
+        let status = Status { phase: self.phase.clone(), health: self.health(), run: self.run };
+        self.status.send_if_modified(|seen| {
+            let changed = *seen != status;
+            *seen = status;
+            changed
+        });
+    }
+
+    pub(super) fn begin_start(&mut self, why: StartWhy, boot: String, now: Timestamp) {
+        if why == StartWhy::Request {
+            self.state.history = hoist_scheduler::restart::History::default();
+        }
+        self.state.wanted = Wanted::Running;
+        self.state.boot = boot;
+        self.state.started = Some(now);
+        self.state.exit = None;
+        self.run += 1;
+        self.phase = Phase::Starting;
+        self.oom = false;
+        self.lost_in_reboot = false;
+        self.health = None;
+        self.publish();
+    }
+
+    /// Answers whether the durable state changed.
+    pub(super) fn stop_requested(&mut self) -> bool {
+        if let Phase::Restarting { exit } = &self.phase {
+            self.phase = Phase::Exited(exit.clone());
+            self.publish();
+        }
+        let changed = self.state.wanted == Wanted::Running;
+        if changed {
+            self.state.wanted = Wanted::Stopped;
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_tests_use_the_images_shell() {
+        let plan = HealthPlan { test: vec!["CMD-SHELL".into(), "true".into()], timing: health::Timing::default() };
+        assert_eq!(plan.argv(None), ["/bin/sh", "-c", "true"]);
+        assert_eq!(plan.argv(Some(&["/bin/bash".into(), "-ec".into()])), ["/bin/bash", "-ec", "true"]);
+    }
+
+    #[test]
+    fn stack_can_disable_the_images_healthcheck() {
+        let mut image = hoist_image::Execution::default();
+        image.healthcheck = Some(hoist_image::Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() });
+        let mut service = Service::default();
+        assert!(HealthPlan::of(&service, &image).is_some());
+        service.healthcheck = Some(hoist_spec::model::Healthcheck { test: HealthTest::Disabled, ..Default::default() });
+        assert!(HealthPlan::of(&service, &image).is_none());
+    }
+}

@@ -1,0 +1,381 @@
+//! All mutable state, owned by one task that receives one closed [`Event`] enum.
+//!
+//! Handling an event never waits: slow work runs in tasks of its own and comes back as an event. An event is a fact or
+//! a wish about one object; what it leads to is decided from the state, not from the event's content.
+
+mod container;
+mod supervise;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hoist_runtime::Shim;
+use hoist_scheduler::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summary};
+pub(crate) use supervise::exit_doc;
+
+use crate::api::types::HealthLog;
+use crate::engine::{Engine, now};
+use crate::exec::ExecEntry;
+use crate::feed;
+use crate::lower::Peer;
+use crate::observe::Claims;
+use crate::store::{ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
+
+type Look = Box<dyn FnOnce(&World) + Send>;
+
+pub(crate) enum Event {
+    /// Somebody wants to know something.
+    Look(Look),
+    StackApplied(Box<StackDoc>),
+    StackGone(String),
+    NetworkMade(Box<NetworkDoc>),
+    NetworkGone {
+        name: String,
+    },
+    VolumeMade(Box<VolumeDoc>),
+    VolumeGone {
+        name: String,
+    },
+    ContainerMade(Box<Container>),
+    ContainerGone {
+        id: String,
+    },
+    /// What a running plan will create, so that plans of other projects keep clear of it.
+    Claimed {
+        project: String,
+        claims: Claims,
+    },
+    /// Somebody wants to start a container.
+    StartWanted {
+        id: String,
+        why: StartWhy,
+        reply: oneshot::Sender<StartAnswer>,
+    },
+    Started {
+        id: String,
+        run: u64,
+        shim: Box<Shim>,
+        pid: i32,
+        at: Timestamp,
+    },
+    StartFailed {
+        id: String,
+        run: u64,
+        exit: ExitDoc,
+    },
+    /// Somebody wants it to be down and to stay down.
+    StopWanted {
+        id: String,
+        reply: oneshot::Sender<StopAnswer>,
+    },
+    Paused {
+        id: String,
+        paused: bool,
+    },
+    /// `kill` has sent a signal.
+    Signalled {
+        id: String,
+    },
+    FromShim {
+        id: String,
+        run: u64,
+        event: hoist_runtime::Event,
+    },
+    Probed {
+        id: String,
+        run: u64,
+        probe: hoist_scheduler::health::Probe,
+        entry: HealthLog,
+    },
+    /// It was found to have ended while no engine looked.
+    Reviewed {
+        id: String,
+    },
+    /// A timer of a container has run out.
+    RestartDue {
+        id: String,
+        run: u64,
+    },
+    ProbeDue {
+        id: String,
+        run: u64,
+    },
+    ExecMade(Box<ExecEntry>),
+    ExecStarted {
+        id: String,
+        handle: Arc<hoist_runtime::ExecHandle>,
+    },
+    ExecEnded {
+        id: String,
+        code: i32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartWhy {
+    /// A request: clears the restart history.
+    Request,
+    /// The restart policy; the history is what the decision said.
+    Policy,
+}
+
+pub(crate) enum StartAnswer {
+    /// Go ahead; report with `Started` or `StartFailed` under this number.
+    Go(Box<StartTicket>),
+    /// It runs already.
+    Running,
+    /// Somebody else is starting it.
+    Busy(watch::Receiver<Status>),
+    Gone,
+}
+
+/// Everything that a start needs to know of the world.
+pub(crate) struct StartTicket {
+    pub(crate) run: u64,
+    pub(crate) container: Summary,
+    /// Never started before.
+    pub(crate) first: bool,
+    /// By name, for those that it attaches to.
+    pub(crate) networks: BTreeMap<String, NetworkDoc>,
+    /// Each container whose namespaces it shares, by name; absent: not running.
+    pub(crate) peers: BTreeMap<String, Peer>,
+}
+
+pub(crate) enum StopAnswer {
+    Stop { status: watch::Receiver<Status> },
+    Gone,
+}
+
+pub(crate) struct World {
+    engine: Arc<Engine>,
+    pub(crate) containers: BTreeMap<String, Container>,
+    /// By name.
+    pub(crate) networks: BTreeMap<String, NetworkDoc>,
+    pub(crate) volumes: BTreeMap<String, VolumeDoc>,
+    pub(crate) stacks: BTreeMap<String, StackDoc>,
+    pub(crate) claims: BTreeMap<String, Claims>,
+    pub(crate) execs: BTreeMap<String, ExecEntry>,
+    /// Reports of damaged state files.
+    pub(crate) damaged: Vec<String>,
+    /// Tells whoever follows a stack's logs that a container has come or begun to run.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+impl World {
+    /// The world as the store knows it: nothing runs yet.
+    pub(crate) fn new(engine: Arc<Engine>, loaded: Loaded) -> Self {
+        let by_name = |networks: Vec<NetworkDoc>| networks.into_iter().map(|doc| (doc.name.clone(), doc)).collect();
+        let mut damaged = loaded.damaged;
+        let mut containers = BTreeMap::new();
+        for (doc, state) in loaded.containers {
+            let id = doc.id.clone();
+            match Container::new(doc, state) {
+                Ok(container) => drop(containers.insert(id, container)),
+                Err(error) => damaged.push(format!("container {id} cannot be used: {error}")),
+            }
+        }
+        Self {
+            engine,
+            containers,
+            networks: by_name(loaded.networks),
+            volumes: loaded.volumes.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
+            stacks: loaded.stacks.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
+            claims: BTreeMap::new(),
+            execs: BTreeMap::new(),
+            damaged,
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Event>) {
+        while let Some(event) = inbox.recv().await {
+            self.handle(event);
+        }
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Container> {
+        self.containers.values().find(|container| container.doc.record.name == name)
+    }
+
+    /// By id, unambiguous prefix of an id, or name.
+    pub(crate) fn resolve(&self, name: &str) -> Option<&Container> {
+        let name = name.trim_start_matches('/');
+        self.containers.get(name).or_else(|| self.by_name(name)).or_else(|| {
+            if name.is_empty() {
+                return None;
+            }
+            let mut matches = self.containers.values().filter(|container| container.doc.id.starts_with(name));
+            matches.next().filter(|_| matches.next().is_none())
+        })
+    }
+
+    pub(crate) fn network(&self, name: &str) -> Option<&NetworkDoc> {
+        self.networks.get(name).or_else(|| {
+            let mut matches = self.networks.values().filter(|doc| !name.is_empty() && doc.id.starts_with(name));
+            matches.next().filter(|_| matches.next().is_none())
+        })
+    }
+
+    /// Does anything need an engine?
+    pub(crate) fn supervises(&self) -> bool {
+        self.containers.values().any(|container| {
+            matches!(container.phase, Phase::Starting | Phase::Running | Phase::Paused | Phase::Restarting { .. })
+        })
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) {
+        match event {
+            Event::Look(look) => look(self),
+            Event::StackApplied(stack) => drop(self.stacks.insert(stack.name.clone(), *stack)),
+            Event::StackGone(name) => drop(self.stacks.remove(&name)),
+            Event::NetworkMade(network) => self.network_made(*network),
+            Event::NetworkGone { name } => self.network_gone(&name),
+            Event::VolumeMade(volume) => self.volume_made(*volume),
+            Event::VolumeGone { name } => {
+                self.volumes.remove(&name);
+                feed::volume(&self.engine, "destroy", &name);
+            }
+            Event::ContainerMade(container) => self.container_made(*container),
+            Event::ContainerGone { id } => self.container_gone(&id),
+            Event::Claimed { project, claims } => {
+                if claims.is_empty() {
+                    self.claims.remove(&project);
+                } else {
+                    self.claims.insert(project, claims);
+                }
+            }
+            Event::StartWanted { id, why, reply } => drop(reply.send(self.start_wanted(&id, why))),
+            Event::Started { id, run, shim, pid, at } => self.started(&id, run, *shim, pid, at),
+            Event::StartFailed { id, run, exit } => self.start_failed(&id, run, exit),
+            Event::StopWanted { id, reply } => drop(reply.send(self.stop_wanted(&id))),
+            Event::Paused { id, paused } => self.paused(&id, paused),
+            Event::Signalled { id } => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.signalled = Some(now());
+                }
+            }
+            Event::FromShim { id, run, event } => self.from_shim(&id, run, event),
+            Event::Probed { id, run, probe, entry } => self.probed(&id, run, probe, entry),
+            Event::Reviewed { id } => self.review(&id),
+            Event::RestartDue { id, run } => self.restart_due(&id, run),
+            Event::ProbeDue { id, run } => self.probe_due(&id, run),
+            Event::ExecMade(exec) => drop(self.execs.insert(exec.id.clone(), *exec)),
+            Event::ExecStarted { id, handle } => {
+                if let Some(exec) = self.execs.get_mut(&id) {
+                    exec.handle = Some(handle);
+                    exec.started = true;
+                }
+            }
+            Event::ExecEnded { id, code } => {
+                if let Some(exec) = self.execs.get_mut(&id) {
+                    exec.handle = None;
+                    exec.started = true;
+                    exec.code = Some(code);
+                }
+            }
+        }
+    }
+
+    fn network_made(&mut self, network: NetworkDoc) {
+        feed::network(&self.engine, "create", &network);
+        self.networks.insert(network.name.clone(), network);
+        self.engine.wiring.want();
+    }
+
+    fn network_gone(&mut self, name: &str) {
+        if let Some(network) = self.networks.remove(name) {
+            feed::network(&self.engine, "destroy", &network);
+            self.engine.wiring.want();
+        }
+    }
+
+    fn volume_made(&mut self, volume: VolumeDoc) {
+        feed::volume(&self.engine, "create", &volume.name);
+        self.volumes.insert(volume.name.clone(), volume);
+    }
+
+    fn container_made(&mut self, container: Container) {
+        feed::container(&self.engine, &container, "create", &[]);
+        self.containers.insert(container.doc.id.clone(), container);
+        self.changed();
+    }
+
+    fn container_gone(&mut self, id: &str) {
+        let Some(mut container) = self.containers.remove(id) else { return };
+        container.phase = Phase::Removed;
+        container.publish();
+        feed::container(&self.engine, &container, "destroy", &[]);
+        self.execs.retain(|_, exec| exec.container != id);
+        self.engine.wiring.want();
+        self.changed();
+        self.engine.activity.touch();
+    }
+
+    fn start_wanted(&mut self, id: &str, why: StartWhy) -> StartAnswer {
+        let Some(container) = self.containers.get(id) else { return StartAnswer::Gone };
+        match &container.phase {
+            Phase::Running | Phase::Paused => return StartAnswer::Running,
+            Phase::Starting => return StartAnswer::Busy(container.status.subscribe()),
+            Phase::Created | Phase::Restarting { .. } | Phase::Exited(_) => {}
+            Phase::Removed => return StartAnswer::Gone,
+        }
+        let record = &container.doc.record;
+        let networks = record
+            .networks
+            .iter()
+            .filter_map(|attachment| self.networks.get(&attachment.network))
+            .map(|network| (network.name.clone(), network.clone()))
+            .collect();
+        let peers = record
+            .sharing
+            .iter()
+            .filter_map(|sharing| {
+                let peer = self.resolve(sharing.container())?;
+                peer.pid.map(|pid| (sharing.container().to_owned(), Peer { id: peer.doc.id.clone(), pid }))
+            })
+            .collect();
+        let boot = self.engine.boot.clone();
+        let container = self.containers.get_mut(id).expect("looked up above");
+        let first = container.state.started.is_none();
+        container.begin_start(why, boot, now());
+        self.engine.store.put_state(id, &container.state);
+        let ticket = StartTicket { run: container.run, container: container.summary(), first, networks, peers };
+        self.engine.wiring.want();
+        StartAnswer::Go(Box::new(ticket))
+    }
+
+    fn stop_wanted(&mut self, id: &str) -> StopAnswer {
+        let Some(container) = self.containers.get_mut(id) else { return StopAnswer::Gone };
+        if container.stop_requested() {
+            self.engine.store.put_state(id, &container.state);
+        }
+        StopAnswer::Stop { status: container.status.subscribe() }
+    }
+
+    fn paused(&mut self, id: &str, paused: bool) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        match (&container.phase, paused) {
+            (Phase::Running, true) => container.phase = Phase::Paused,
+            (Phase::Paused, false) => container.phase = Phase::Running,
+            _ => return,
+        }
+        container.publish();
+        feed::container(&self.engine, container, if paused { "pause" } else { "unpause" }, &[]);
+        if !paused {
+            self.schedule_probe(id);
+        }
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("containers", &self.containers.len()).finish_non_exhaustive()
+    }
+}

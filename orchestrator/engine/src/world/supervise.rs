@@ -1,0 +1,251 @@
+//! What happens to running containers: exits, restarts, health. Decisions are the scheduler's; this is their timing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoist_runtime::{Event as ShimEvent, ExitStatus, Shim};
+use hoist_scheduler::restart::{self, Cause, Decision};
+use hoist_scheduler::{Health, Timestamp, health};
+
+use super::{Event, HealthRun, Phase, World};
+use crate::api::types::HealthLog;
+use crate::engine::{Engine, now};
+use crate::store::{ExitDoc, Wanted};
+use crate::{actions, feed, probe, shims};
+
+/// Docker keeps this many.
+const HEALTH_LOG: usize = 5;
+
+impl World {
+    pub(super) fn started(&mut self, id: &str, run: u64, shim: Shim, pid: i32, at: Timestamp) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else {
+            // Removed meanwhile: nobody may keep it running.
+            drop(shim.shutdown());
+            return;
+        };
+        container.phase = Phase::Running;
+        container.state.started = Some(at);
+        container.pid = Some(pid);
+        if container.health_plan.is_some() {
+            container.health = Some(HealthRun { check: health::begin(at), log: Default::default(), probing: false });
+        }
+        container.publish();
+        feed::container(&self.engine, container, "start", &[]);
+        shims::follow(&self.engine, id, run, shim);
+        self.schedule_probe(id);
+        self.changed();
+    }
+
+    /// Takes over a container that outlived an engine.
+    pub(crate) fn adopt(&mut self, id: &str, shim: Shim, pid: i32, paused: bool, check: Option<health::Check>) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        container.run += 1;
+        container.phase = if paused { Phase::Paused } else { Phase::Running };
+        container.pid = Some(pid);
+        if container.health_plan.is_some() {
+            let started = container.state.started.unwrap_or_else(now);
+            let mut check = check.unwrap_or_else(|| health::begin(started));
+            check.next = check.next.min(now());
+            container.health = Some(HealthRun { check, log: Default::default(), probing: false });
+        }
+        container.publish();
+        shims::follow(&self.engine, id, container.run, shim);
+        self.schedule_probe(id);
+    }
+
+    pub(super) fn start_failed(&mut self, id: &str, run: u64, exit: ExitDoc) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        // The policy restarts what ran once; a container that cannot be started is left to the user, as docker does,
+        // unless it was on a restart already.
+        container.pid = None;
+        container.state.exit = Some(exit.clone());
+        container.phase = Phase::Exited(exit.clone());
+        let again = container.state.history.restarts > 0;
+        if !again {
+            container.state.wanted = Wanted::Created;
+        }
+        container.publish();
+        let code = exit.code.to_string();
+        feed::container(&self.engine, container, "die", &[("exitCode", &code)]);
+        self.engine.store.put_state(id, &container.state);
+        self.engine.wiring.want();
+        if again {
+            self.decide(id, Cause::Own);
+        }
+        self.engine.activity.touch();
+    }
+
+    pub(super) fn from_shim(&mut self, id: &str, run: u64, event: ShimEvent) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        match event {
+            ShimEvent::Started { .. } => {}
+            ShimEvent::Oom => {
+                container.oom = true;
+                feed::container(&self.engine, container, "oom", &[]);
+            }
+            ShimEvent::Exited(status) => self.exited(id, &status),
+            ShimEvent::Closed => {
+                if container.phase.has_processes() {
+                    self.shim_lost(id, run);
+                }
+            }
+        }
+    }
+
+    /// The shim is gone without a word: whatever is left of the container is killed, and it counts as ended.
+    fn shim_lost(&mut self, id: &str, run: u64) {
+        let engine = Arc::clone(&self.engine);
+        let id = id.to_owned();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = engine.runtime.kill_all(&id) {
+                tracing::warn!(container = id, %error, "cannot kill what a lost shim left behind");
+            }
+            let recorded = ExitStatus::read(&engine.store.layout.exit_record(&id)).ok().flatten();
+            let status = recorded.unwrap_or_else(|| ExitStatus {
+                code: 137,
+                signal: Some(9),
+                oom: false,
+                at: jiff::Timestamp::now(),
+            });
+            engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(status) });
+        });
+    }
+
+    fn exited(&mut self, id: &str, status: &ExitStatus) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        if !container.phase.is_up() {
+            return;
+        }
+        let exit = exit_doc(status, container.oom);
+        container.phase = Phase::Exited(exit.clone());
+        container.state.exit = Some(exit.clone());
+        container.pid = None;
+        container.health = None;
+        let code = exit.code.to_string();
+        feed::container(&self.engine, container, "die", &[("exitCode", &code)]);
+        let cause = if container.state.wanted == Wanted::Stopped { Cause::Requested } else { Cause::Own };
+        self.decide(id, cause);
+        self.engine.wiring.want();
+        self.changed();
+        self.engine.activity.touch();
+    }
+
+    /// Applies the restart policy to a container that is down.
+    pub(crate) fn decide(&mut self, id: &str, cause: Cause) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(exit) = container.phase.exit().cloned() else { return };
+        let facts = restart::Exit {
+            code: exit.code,
+            at: exit.at,
+            started: container.state.started.unwrap_or(exit.at),
+            cause,
+        };
+        let record = &container.doc.record;
+        match restart::decide(&record.restart, &container.state.history, &facts, now()) {
+            Decision::Stay(_) => {
+                container.phase = Phase::Exited(exit);
+                container.publish();
+                self.engine.store.put_state(id, &container.state);
+                if container.doc.remove {
+                    actions::remove_later(&self.engine, id);
+                }
+            }
+            Decision::Wait { until } => {
+                container.phase = Phase::Restarting { exit };
+                container.publish();
+                self.engine.store.put_state(id, &container.state);
+                let (id, run) = (id.to_owned(), container.run);
+                after(&self.engine, until, move || Event::RestartDue { id, run });
+            }
+            Decision::Start { history } => {
+                container.state.history = history;
+                container.phase = Phase::Restarting { exit };
+                container.publish();
+                actions::start_later(&self.engine, id);
+            }
+        }
+    }
+
+    pub(super) fn restart_due(&mut self, id: &str, run: u64) {
+        let due = self
+            .containers
+            .get(id)
+            .is_some_and(|container| container.run == run && matches!(container.phase, Phase::Restarting { .. }));
+        if due {
+            self.decide(id, Cause::Own);
+        }
+    }
+
+    pub(super) fn schedule_probe(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let Some(health) = container.health.as_ref().filter(|health| !health.probing) else { return };
+        let (id, run) = (id.to_owned(), container.run);
+        after(&self.engine, health.check.next, move || Event::ProbeDue { id, run });
+    }
+
+    pub(super) fn probe_due(&mut self, id: &str, run: u64) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        let (Phase::Running, Some(pid)) = (&container.phase, container.pid) else { return };
+        let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
+        if health.probing || health.check.next > now() + Duration::from_millis(1) {
+            return;
+        }
+        health.probing = true;
+        probe::spawn(&self.engine, container.run, pid, container.summary(), Arc::clone(plan));
+    }
+
+    pub(super) fn probed(&mut self, id: &str, run: u64, probe: health::Probe, entry: HealthLog) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
+        let before = health.check.status;
+        health.probing = false;
+        health.check = health::step(&health.check, probe, &plan.timing, now());
+        health.log.push_back(entry);
+        if health.log.len() > HEALTH_LOG {
+            health.log.pop_front();
+        }
+        let after = health.check.status;
+        if before != after {
+            shims::keep_health(&self.engine, id, &health.check);
+            container.publish();
+            feed::container(&self.engine, container, health_action(after), &[]);
+            self.engine.wiring.want();
+        }
+        self.schedule_probe(id);
+    }
+
+    /// It ended while no engine looked: its policy decides now.
+    pub(super) fn review(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let cause = if container.state.wanted == Wanted::Stopped { Cause::Requested } else { Cause::Own };
+        self.decide(id, cause);
+        self.engine.wiring.want();
+    }
+}
+
+fn health_action(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "health_status: healthy",
+        Health::Unhealthy => "health_status: unhealthy",
+        Health::Starting | Health::None => "health_status: starting",
+    }
+}
+
+pub(crate) fn exit_doc(status: &ExitStatus, oom: bool) -> ExitDoc {
+    let at = Timestamp(i64::try_from(status.at.as_nanosecond()).unwrap_or(i64::MAX));
+    ExitDoc { code: status.code, at, oom: status.oom || oom, error: String::new() }
+}
+
+fn after(engine: &Arc<Engine>, due: Timestamp, event: impl FnOnce() -> Event + Send + 'static) {
+    let wait = due.since(now());
+    if wait.is_zero() {
+        engine.tell(event());
+        return;
+    }
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        engine.tell(event());
+    });
+}
+
