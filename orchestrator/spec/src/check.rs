@@ -162,15 +162,15 @@ fn attributes(node: &Node, object: &Object, path: &str, report: &mut Report) {
             Some(field) => shape(&entry.value, &field.shape, &place, report),
             None => {
                 let owner = if path.is_empty() { "the top level".to_owned() } else { format!("`{path}`") };
-                let mut entry_ = report
+                let mut found = report
                     .error("E0006", format!("unknown attribute `{}` in {owner}", entry.key))
                     .at(entry.key_span, "not an attribute of Compose");
                 if let Some(name) = suggest::closest(&entry.key, object.fields.iter().map(|field| field.name)) {
-                    entry_ = entry_.hint(format!("did you mean `{name}`?"));
+                    found = found.hint(format!("did you mean `{name}`?"));
                 } else if object.extensible {
-                    entry_ = entry_.hint(format!("attributes of your own begin with `x-`: `x-{}`", entry.key));
+                    found = found.hint(format!("attributes of your own begin with `x-`: `x-{}`", entry.key));
                 }
-                let _ = entry_;
+                let _ = found;
             }
         }
     }

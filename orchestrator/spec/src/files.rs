@@ -24,6 +24,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) report: Report,
     pub(crate) home: Option<String>,
+    /// How many files were included so far.
+    pub(crate) included: usize,
     /// Documents by path and folder, so that a file that twenty services extend is read once.
     pub(crate) documents: HashMap<(String, String), Option<Node>>,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Place {
 
 impl<'a> Loader<'a> {
     pub(crate) fn new(source: &'a dyn Source, home: Option<String>) -> Self {
-        Self { source, report: Report::default(), home, documents: HashMap::new() }
+        Self { source, report: Report::default(), home, included: 0, documents: HashMap::new() }
     }
 
     /// Reads a text file that the user (or `from`) named.

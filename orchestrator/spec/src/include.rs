@@ -7,6 +7,9 @@ use crate::node::{Data, Node};
 use crate::report::Span;
 use crate::{merge, normalize, paths};
 
+/// Files that one stack may include; files that include others twice multiply quickly.
+const MAX_INCLUDED: usize = 1000;
+
 impl Loader<'_> {
     pub(crate) fn included(&mut self, mut tree: Node, place: &Place) -> Node {
         let Some(include) = tree.as_map_mut().and_then(|map| map.remove("include")) else { return tree };
@@ -55,30 +58,17 @@ impl Loader<'_> {
         let env_files: Vec<_> =
             strings(item.at(&["env_file"])).into_iter().map(|(path, span)| (from(&path), Some(span))).collect();
         let variables = self.layered_variables(&env_files, &dir, &place.variables);
+        let inner = Place { dir: dir.clone(), variables: variables.clone(), chain: place.chain.clone() };
         let mut result: Option<Node> = None;
         for (path, span) in files {
             if paths::is_remote(&path) {
                 let _ = self
                     .report
                     .error("E0020", format!("including `{path}` from elsewhere is not supported yet"))
-                    .at(span, "");
+                    .at(span, "hoist reads files of this machine only");
                 continue;
             }
-            let path = from(&path);
-            if place.chain.contains(&path) || place.chain.len() > MAX_CHAIN {
-                let mut names = place.chain.clone();
-                names.push(path);
-                let _ = self
-                    .report
-                    .error("E0015", format!("files include each other in a circle: {}", names.join(" -> ")))
-                    .at(span, "included here");
-                continue;
-            }
-            let Some(file) = self.text(&path, Some(span), "the file to include") else { continue };
-            let mut chain = place.chain.clone();
-            chain.push(path);
-            let inner = Place { dir: dir.clone(), variables: variables.clone(), chain };
-            let Some(tree) = self.stack(file, &inner) else { continue };
+            let Some(tree) = self.include_file(from(&path), span, inner.clone()) else { continue };
             result = Some(match result {
                 Some(base) => merge::documents(base, tree),
                 None => tree,
@@ -92,5 +82,26 @@ impl Loader<'_> {
             }
         }
         result
+    }
+    fn include_file(&mut self, path: String, span: Span, mut place: Place) -> Option<Node> {
+        if place.chain.contains(&path) || place.chain.len() > MAX_CHAIN {
+            place.chain.push(path);
+            let _ = self
+                .report
+                .error("E0015", format!("files include each other in a circle: {}", place.chain.join(" -> ")))
+                .at(span, "included here");
+            return None;
+        }
+        self.included += 1;
+        if self.included > MAX_INCLUDED {
+            if !self.report.has("E0025") {
+                let message = format!("more than {MAX_INCLUDED} files are included");
+                let _ = self.report.error("E0025", message).at(span, "this is one more");
+            }
+            return None;
+        }
+        let file = self.text(&path, Some(span), "the file to include")?;
+        place.chain.push(path);
+        self.stack(file, &place)
     }
 }

@@ -5,10 +5,10 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::model::Inert;
-use crate::node::{Data, Map, Node};
+use crate::node::{self, Data, Node};
 use crate::report::Report;
 use crate::schema::{Object, STACK, Shape, Support};
 
@@ -168,33 +168,22 @@ pub(crate) fn restore(root: &mut Value, inert: &Inert) {
     let Some((last, parents)) = inert.path.split_last() else { return };
     let mut at = root;
     for (depth, key) in parents.iter().enumerate() {
+        // Sections inside a service or resource may have nothing else in them; the service itself is never made up.
         let next = match at {
             Value::Object(map) => {
-                // Sections inside a service may have nothing else in them; a service itself is never made up.
-                if depth >= 2 {
-                    Some(map.entry(key.clone()).or_insert_with(|| Value::Object(serde_json::Map::new())))
-                } else {
-                    map.get_mut(key)
+                if depth >= 2 && !map.contains_key(key) {
+                    map.insert(key.clone(), Value::Null);
                 }
+                map.get_mut(key)
             }
             Value::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
             _ => None,
         };
-        match next {
-            Some(next) => at = next,
-            None => return,
+        let Some(next) = next else { return };
+        if next.is_null() {
+            *next = if LISTS.contains(&key.as_str()) { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
         }
-        if at.is_null() {
-            let list = inert.path[depth + 1].parse::<usize>().is_ok();
-            *at = if list { Value::Array(Vec::new()) } else { Value::Object(serde_json::Map::new()) };
-        } else if let Value::Object(map) = at
-            && map.is_empty()
-            && depth >= 2
-            && inert.path[depth + 1].parse::<usize>().is_ok()
-            && matches!(key.as_str(), "ports" | "volumes" | "secrets" | "configs")
-        {
-            *at = Value::Array(Vec::new());
-        }
+        at = next;
     }
     match at {
         Value::Object(map) => {
@@ -208,6 +197,9 @@ pub(crate) fn restore(root: &mut Value, inert: &Inert) {
         _ => {}
     }
 }
+
+/// Attributes whose items can be inert one by one.
+const LISTS: [&str; 2] = ["ports", "volumes"];
 
 impl Node {
     pub(crate) fn to_json(&self) -> Value {
@@ -240,7 +232,7 @@ impl Node {
             Value::String(text) => Data::Str(text.clone()),
             Value::Array(items) => Data::Seq(items.iter().map(Self::from_json).collect()),
             Value::Object(map) => {
-                let mut entries = Map::default();
+                let mut entries = node::Map::default();
                 for (key, value) in map {
                     entries.set(key, Self::from_json(value));
                 }

@@ -31,7 +31,7 @@ pub(crate) fn mappings(mut node: Node) -> Node {
 }
 
 /// `all` is one request for every device.
-pub(crate) fn gpus(mut node: Node, _path: &str, _context: &mut Context<'_>) -> Node {
+pub(crate) fn gpus(mut node: Node) -> Node {
     if node.as_str() == Some("all") {
         let mut map = Map::default();
         map.set("count", Node::new(node.span, Data::Int(-1)));

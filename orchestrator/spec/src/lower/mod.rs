@@ -199,7 +199,7 @@ fn special(node: Node, special: Special, inner: &Shape, path: &str, context: &mu
         Special::Networks | Special::References => relations::references(value(node, inner, path, context)),
         Special::EnvFile => relations::env_files(value(node, inner, path, context), context),
         Special::Devices => devices::mappings(value(node, inner, path, context)),
-        Special::Gpus => devices::gpus(value(node, inner, path, context), path, context),
+        Special::Gpus => devices::gpus(value(node, inner, path, context)),
         Special::DeviceCount => devices::count(node, context),
         Special::ExtraHosts => hosts::list(value(node, inner, path, context), context),
         Special::HealthTest => relations::health_test(node, context),

@@ -89,3 +89,13 @@ fn a_missing_file_is_an_error_where_it_is_named() {
     "#]],
     );
 }
+
+#[test]
+fn files_that_multiply_are_stopped() {
+    let mut texts: Vec<(String, String)> =
+        (0..30).map(|level| (format!("{level}.yaml"), format!("include: [{0}.yaml, {0}.yaml]\n", level + 1))).collect();
+    texts.push(("30.yaml".into(), "services: {a: {image: a}}\n".into()));
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let request = LoadRequest { files: vec!["0.yaml".into()], ..LoadRequest::default() };
+    assert!(super::files::run(&super::files::files(&texts), &request).unwrap_err().contains("E0025"));
+}
