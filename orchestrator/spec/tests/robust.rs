@@ -116,5 +116,5 @@ fn thousands_of_services_load_in_linear_time() {
     let loaded = load(&LoadRequest::default(), &One(text), &Env::default()).unwrap();
     assert_eq!(loaded.stack.services.len(), 4000);
     // Far above what is needed, far below what a quadratic step would take.
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
