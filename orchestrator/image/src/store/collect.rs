@@ -113,8 +113,9 @@ impl Store {
         }
         wanted.extend(self.cached_layers()?);
         let layers: Vec<Digest> = state.layers.keys().copied().filter(|layer| !wanted.contains(layer)).collect();
+        let mut trash = Vec::new();
         for diff_id in layers {
-            self.discard(&self.layer_folder(&diff_id))?;
+            trash.push(self.retire(&self.layer_folder(&diff_id))?);
             if let Some(record) = state.layers.remove(&diff_id) {
                 collected.bytes += record.size;
             }
@@ -131,6 +132,11 @@ impl Store {
                 collected.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
                 disk::remove(&entry.path())?;
             }
+        }
+        // Removing many files takes its time, which nobody else has to spend.
+        drop(state);
+        for folder in trash {
+            disk::remove(&folder)?;
         }
         collected.layers.sort();
         Ok(collected)

@@ -216,13 +216,18 @@ impl Store {
 
     /// Takes a folder out of sight at once and removes it.
     pub(super) fn discard(&self, folder: &Path) -> Result<(), StoreError> {
+        let trash = self.retire(folder)?;
+        disk::remove(&trash)
+    }
+
+    /// Takes a folder out of sight; what is returned remains to be removed, and is so at the latest when the store opens.
+    pub(super) fn retire(&self, folder: &Path) -> Result<PathBuf, StoreError> {
         let temporary = disk::temporary(&self.root);
         let name = temporary.file_name().expect("a temporary name has a last part");
         let trash = self.root.join("trash").join(name);
         match fs::rename(folder, &trash) {
-            Ok(()) => disk::remove(&trash),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(disk::failed("removing", folder)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk::failed("removing", folder)(error)),
+            _ => Ok(trash),
         }
     }
 }
