@@ -117,7 +117,9 @@ impl Line {
                 }
             }
             Some((Reply::Answer(answer), _)) => return Ok(Some(answer)),
-            Some((Reply::Started { pid } | Reply::Created { pid }, _)) => inbox.events.push_back(Event::Started { pid }),
+            Some((Reply::Started { pid } | Reply::Created { pid }, _)) => {
+                inbox.events.push_back(Event::Started { pid })
+            }
             Some((Reply::Exited(exit), _)) => inbox.events.push_back(Event::Exited(status(exit))),
             Some((Reply::Oom, _)) => inbox.events.push_back(Event::Oom),
             Some((Reply::Failed(failure), _)) => {

@@ -109,6 +109,32 @@ impl Runtime {
         self.launch(launch, false, Vec::new())
     }
 
+    /// As [`Runtime::start`], with clients that see the program's very first output and get its standard input.
+    pub fn start_attached(&self, launch: &Launch, clients: &[(OwnedFd, Attach)]) -> Result<Shim, LaunchError> {
+        if clients.is_empty() {
+            return self.start(launch);
+        }
+        let shim = self.launch(launch, true, Vec::new())?;
+        let opened = clients
+            .iter()
+            .try_for_each(|(stream, want)| shim.attach(stream.as_fd(), *want))
+            .and_then(|()| shim.open_gate());
+        match opened {
+            Ok(()) => Ok(shim),
+            Err(ShimError::Refused { reason, .. }) => {
+                // The program could not be executed; how that counts comes as its exit.
+                let exit_code = shim.wait().ok().and_then(|status| u8::try_from(status.code).ok()).unwrap_or(125);
+                let (stage, object) = reason.split_once(": ").unwrap_or((&reason, ""));
+                Err(LaunchError::Stage { stage: stage.to_owned(), object: object.to_owned(), exit_code, source: None })
+            }
+            Err(error) => {
+                // Nobody must be left waiting at the gate.
+                let _ = shim.shutdown();
+                Err(LaunchError::Protocol(io::Error::other(error)))
+            }
+        }
+    }
+
     pub(crate) fn launch(
         &self,
         launch: &Launch,

@@ -83,8 +83,10 @@ const COMPLETE: &str = "every field without a default is given";
 
 /// Bounding, effective and permitted; inheritable and ambient stay empty. Unknown names are left out.
 pub fn capabilities<'a>(names: impl IntoIterator<Item = &'a str>) -> LinuxCapabilities {
-    let set: HashSet<Capability> =
-        names.into_iter().filter_map(|name| Capability::from_str(name.strip_prefix("CAP_").unwrap_or(name)).ok()).collect();
+    let set: HashSet<Capability> = names
+        .into_iter()
+        .filter_map(|name| Capability::from_str(name.strip_prefix("CAP_").unwrap_or(name)).ok())
+        .collect();
     LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())
         .effective(set.clone())

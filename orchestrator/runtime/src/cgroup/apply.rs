@@ -41,7 +41,10 @@ impl Plan {
                 Step::Write { file, value, tolerate } => match write(file, value) {
                     Err(_) if *tolerate => {}
                     result => {
-                        result.map_err(|source| CgroupError { object: format!("{} = {value}", file.display()), source })?;
+                        result.map_err(|source| CgroupError {
+                            object: format!("{} = {value}", file.display()),
+                            source,
+                        })?;
                     }
                 },
                 Step::InheritCpuset(path) => at(path, inherit_cpuset(path))?,

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn unified_host_is_v2() {
-        let layout = Layout::parse("41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n").unwrap();
+        let layout =
+            Layout::parse("41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n").unwrap();
         assert_eq!(layout, Layout::V2("/sys/fs/cgroup".into()));
     }
 }

@@ -50,7 +50,8 @@ impl Plan {
     /// A container's cgroup that is there already, for an exec to enter.
     pub(crate) fn existing(layout: &Layout, relative: &Path) -> Self {
         let folders: Vec<PathBuf> = layout.folders(relative).into_iter().filter(|folder| folder.exists()).collect();
-        let within = |controller| layout.controller(controller).map(|point| point.join(relative)).filter(|f| f.exists());
+        let within =
+            |controller| layout.controller(controller).map(|point| point.join(relative)).filter(|f| f.exists());
         Self {
             folders,
             v2: matches!(layout, Layout::V2(_)),
@@ -335,7 +336,8 @@ mod tests {
     #[test]
     fn v2_hands_controllers_down_and_counts_swap_alone() {
         let plan = plan(&Layout::V2("/cg".into()), Path::new("hoist/x"), Some(&resources())).unwrap();
-        let own: String = text(&plan).lines().filter(|line| !line.contains("subtree_control")).collect::<Vec<_>>().join("\n");
+        let own: String =
+            text(&plan).lines().filter(|line| !line.contains("subtree_control")).collect::<Vec<_>>().join("\n");
         expect_test::expect![[r#"
             mkdir /cg/hoist
             mkdir /cg/hoist/x

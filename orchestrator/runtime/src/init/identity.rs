@@ -143,7 +143,8 @@ impl Identity {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\nbroken\n1000:x:7:7::/n:/bin/sh\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\nbroken\n1000:x:7:7::/n:/bin/sh\n";
     const GROUP: &str = "root:x:0:\nweb:x:34:\nadm:x:4:root,web\nlog:x:50:web\n";
 
     fn ids(text: &str, add: &[&str]) -> (u32, u32, Vec<u32>, String) {

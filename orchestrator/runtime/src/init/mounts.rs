@@ -206,7 +206,8 @@ pub(super) fn mask_paths(setup: &mut Setup<'_>) -> Result<(), Fault> {
                 // One empty tmpfs covers them all.
                 Some(first) => open_tree(first.as_fd(), "", CLONE_FD).on(path)?,
                 None => {
-                    let fs = tmpfs(&[("mode", "755"), ("nr_inodes", "1")], MountAttrFlags::MOUNT_ATTR_RDONLY).on(path)?;
+                    let fs =
+                        tmpfs(&[("mode", "755"), ("nr_inodes", "1")], MountAttrFlags::MOUNT_ATTR_RDONLY).on(path)?;
                     attach(&fs, &point).on(path)?;
                     empty = Some(fs);
                     continue;

@@ -124,7 +124,8 @@ pub(super) fn set_oom_score(config: &ProcessConfig, proc: Option<&OwnedFd>) -> R
 /// A hard limit above our own needs CAP_SYS_RESOURCE, which an engine in a container may lack: then as high as it goes.
 pub(super) fn set_rlimits(config: &ProcessConfig) -> Result<(), Fault> {
     for limit in &config.rlimits {
-        let resource = nix_resource(limit.resource).ok_or_else(|| Fault::plain(format!("unknown limit {}", limit.name)))?;
+        let resource =
+            nix_resource(limit.resource).ok_or_else(|| Fault::plain(format!("unknown limit {}", limit.name)))?;
         let on = || format!("{} {}:{}", limit.name, limit.soft, limit.hard);
         match nix::sys::resource::setrlimit(resource, limit.soft, limit.hard) {
             Err(nix::Error::EPERM) => {

@@ -70,7 +70,7 @@ fn reap(program: i32) -> ! {
 /// Reaps all that is dead; the exit code once the program is among them.
 fn collect(program: i32) -> Option<i32> {
     let mut code = None;
-    while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if Pid::as_raw(Some(pid)) == program {
             code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
         }

@@ -32,7 +32,8 @@ pub(super) fn mount_root(setup: &mut Setup<'_>) -> Result<(), Fault> {
     let config = setup.config;
     let point = &config.mount_point;
     let named = point.display().to_string();
-    let mut target = rustix::fs::open(point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on(&named)?;
+    let mut target =
+        rustix::fs::open(point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on(&named)?;
     if !config.files.is_empty() {
         // The files' tmpfs must be attached somewhere to be bound from; it carries the root, and leaves with the old tree.
         let scratch = tmpfs(&[("mode", "0700")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
@@ -79,7 +80,8 @@ fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Fau
     };
     fsconfig_set_string(fs.as_fd(), "source", "overlay").on("overlay")?;
     let values = lowers.iter().map(|lower| short.name(lower)).collect::<Result<Vec<_>, _>>()?;
-    let joined = values.iter().map(|value| value.replace('\\', "\\\\").replace(':', "\\:")).collect::<Vec<_>>().join(":");
+    let joined =
+        values.iter().map(|value| value.replace('\\', "\\\\").replace(':', "\\:")).collect::<Vec<_>>().join(":");
     if joined.len() <= FSCONFIG_LIMIT {
         fsconfig_set_string(fs.as_fd(), "lowerdir", joined.as_str()).on(format!("lowerdir={joined}"))?;
     } else {

@@ -154,7 +154,8 @@ fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), LaunchError> {
     {
         return Err(invalid("user namespaces are not supported"));
     }
-    if spec.process().as_ref().is_some_and(|process| process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty())) {
+    if spec.process().as_ref().is_some_and(|process| process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()))
+    {
         return Err(invalid("AppArmor profiles are not supported"));
     }
     if spec.process().as_ref().is_some_and(|process| process.selinux_label().as_ref().is_some_and(|l| !l.is_empty())) {
@@ -304,9 +305,8 @@ const DEFAULT_NODES: [(&str, u32, u32); 6] = [
 
 /// The runtime spec's default devices and the spec's own. None when the user put a /dev of his in their place.
 fn nodes(spec: &Spec, linux: &Linux) -> Result<Vec<NodeConfig>, LaunchError> {
-    let own_dev = spec.mounts().iter().flatten().any(|mount| {
-        mount.destination() == Path::new("/dev") && mounts::is_bind(mount)
-    });
+    let own_dev =
+        spec.mounts().iter().flatten().any(|mount| mount.destination() == Path::new("/dev") && mounts::is_bind(mount));
     let mut nodes = Vec::new();
     for device in linux.devices().iter().flatten() {
         let kind = match device.typ() {
@@ -329,7 +329,15 @@ fn nodes(spec: &Spec, linux: &Linux) -> Result<Vec<NodeConfig>, LaunchError> {
     if !own_dev {
         for (path, major, minor) in DEFAULT_NODES {
             if !nodes.iter().any(|node| node.path == path) {
-                nodes.push(NodeConfig { path: path.to_owned(), kind: libc::S_IFCHR, major, minor, mode: 0o666, uid: 0, gid: 0 });
+                nodes.push(NodeConfig {
+                    path: path.to_owned(),
+                    kind: libc::S_IFCHR,
+                    major,
+                    minor,
+                    mode: 0o666,
+                    uid: 0,
+                    gid: 0,
+                });
             }
         }
     }

@@ -96,7 +96,10 @@ impl MountConfig {
     fn take_word(&mut self, word: &str) -> Result<bool, LaunchError> {
         if let Some((_, kind)) = PROPAGATIONS.iter().find(|(name, _)| *name == word) {
             if *kind == libc::MS_SHARED {
-                return Err(invalid(format!("{word} mount on {}: mounts of a container never reach the host", self.target)));
+                return Err(invalid(format!(
+                    "{word} mount on {}: mounts of a container never reach the host",
+                    self.target
+                )));
             }
             self.propagation = *kind;
             return Ok(true);

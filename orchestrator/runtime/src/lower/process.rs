@@ -1,8 +1,6 @@
 //! The process part, for starts and execs.
 
-use oci_spec::runtime::{
-    Linux, LinuxPersonalityDomain, LinuxSeccompFilterFlag, PosixRlimitType, Process, User,
-};
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, LinuxSeccompFilterFlag, PosixRlimitType, Process, User};
 
 use super::invalid;
 use crate::capabilities;
@@ -12,11 +10,7 @@ use crate::seccomp;
 use crate::wire::{Payload, ProcessConfig, RlimitConfig, SeccompConfig, UserConfig};
 
 pub(super) fn numeric_user(user: &User) -> UserConfig {
-    UserConfig::Numeric {
-        uid: user.uid(),
-        gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
-    }
+    UserConfig::Numeric { uid: user.uid(), gid: user.gid(), groups: user.additional_gids().clone().unwrap_or_default() }
 }
 
 pub(super) fn of_spec(
@@ -105,14 +99,15 @@ fn filter(
     let program = match choice {
         _ if privileged => return Ok(None),
         Seccomp::Unconfined => return Ok(None),
-        Seccomp::Default => seccomp::compiled_default(bounding),
+        Seccomp::Default => seccomp::compiled_default(bounding).map(|program| program.to_vec()),
         Seccomp::FromSpec => match linux.seccomp() {
             Some(profile) => seccomp::compile(profile),
             None => return Ok(None),
         },
     }
     .map_err(LaunchError::Seccomp)?;
-    let flags = linux.seccomp().as_ref().filter(|_| choice == Seccomp::FromSpec).and_then(|profile| profile.flags().as_ref());
+    let flags =
+        linux.seccomp().as_ref().filter(|_| choice == Seccomp::FromSpec).and_then(|profile| profile.flags().as_ref());
     let flags = flags.into_iter().flatten().try_fold(0, |bits, flag| {
         Ok(bits
             | match flag {
@@ -133,7 +128,11 @@ fn rlimits(process: &Process) -> Result<Vec<RlimitConfig>, LaunchError> {
             return Err(invalid(format!("{name} is set twice")));
         }
         if limit.soft() > limit.hard() {
-            return Err(invalid(format!("{name}: the soft limit {} is above the hard one {}", limit.soft(), limit.hard())));
+            return Err(invalid(format!(
+                "{name}: the soft limit {} is above the hard one {}",
+                limit.soft(),
+                limit.hard()
+            )));
         }
         out.push(RlimitConfig { resource: number(limit.typ()), name, soft: limit.soft(), hard: limit.hard() });
     }

@@ -12,7 +12,9 @@ use super::{child_signals, exit, failure, protect};
 use crate::cgroup::Tracking;
 use crate::init::{Inheritance, run_exec};
 use crate::sys::{self, Fork};
-use crate::wire::{Answer, ChildReport, ExecConfig, Exit, Failure, FdRole, Go, Reply, Request, pair, recv, recv_wait, send};
+use crate::wire::{
+    Answer, ChildReport, ExecConfig, Exit, Failure, FdRole, Go, Reply, Request, pair, recv, recv_wait, send,
+};
 
 struct Program {
     pid: i32,
@@ -56,17 +58,25 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
         return Err(failure("open stdio", "/dev/null", &io::Error::last_os_error()));
     };
     let fds = [stdin, stdout, stderr];
-    let init = inheritance.fd(FdRole::Init).ok_or_else(|| failure("enter the container", "init", &io::ErrorKind::NotFound.into()))?;
+    let init = inheritance
+        .fd(FdRole::Init)
+        .ok_or_else(|| failure("enter the container", "init", &io::ErrorKind::NotFound.into()))?;
     // Only children enter a pid namespace, so the helper stays with the host's view of things.
     move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::PROCESS_ID)
         .map_err(|error| failure("enter the container", "pid namespace", &error.into()))?;
     let (ours, theirs) = pair().map_err(|error| failure("start the child", "socket pair", &error))?;
     let target = match tracking {
         Some(tracking) if config.cgroup.v2 => Some(tracking.open()),
-        _ => config.cgroup.clone_target().map_err(|error| failure("enter the cgroup", error.object, &error.source))?.map(Ok),
+        _ => config
+            .cgroup
+            .clone_target()
+            .map_err(|error| failure("enter the cgroup", error.object, &error.source))?
+            .map(Ok),
     };
     let target = target.transpose().map_err(|error| failure("enter the cgroup", "tracking folder", &error))?;
-    match sys::clone3(0, target.as_ref().map(|fd| fd.as_fd())).map_err(|error| failure("start the child", "clone3", &error))? {
+    match sys::clone3(0, target.as_ref().map(|fd| fd.as_fd()))
+        .map_err(|error| failure("start the child", "clone3", &error))?
+    {
         Fork::Child => {
             if stdio::install(&fds).is_err() {
                 #[expect(clippy::exit, reason = "a clone of the helper has nothing to return to")]
@@ -82,7 +92,8 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
             if !config.cgroup.v2 {
                 let entered = config.cgroup.attach(pid).and_then(|()| {
                     let tracked = tracking.map_or(Ok(()), |tracking| tracking.attach(pid));
-                    tracked.map_err(|source| crate::cgroup::CgroupError { object: "tracking folder".to_owned(), source })
+                    tracked
+                        .map_err(|source| crate::cgroup::CgroupError { object: "tracking folder".to_owned(), source })
                 });
                 if let Err(error) = entered {
                     let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
@@ -117,12 +128,7 @@ fn await_start(sync: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
 }
 
 /// Until the program ends. An engine that goes away changes nothing for it.
-fn supervise(
-    engine: &OwnedFd,
-    signals: &OwnedFd,
-    program: &Program,
-    tracking: Option<&Tracking>,
-) -> io::Result<Exit> {
+fn supervise(engine: &OwnedFd, signals: &OwnedFd, program: &Program, tracking: Option<&Tracking>) -> io::Result<Exit> {
     let mut connected = true;
     loop {
         if let Some(exit) = reap(program.pid) {
@@ -173,7 +179,7 @@ fn answer(request: &Request, program: &Program, tracking: Option<&Tracking>) -> 
 
 fn reap(pid: i32) -> Option<Exit> {
     let mut ended = None;
-    while let Ok(Some((dead, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+    while let Ok(Some((dead, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if dead.as_raw_nonzero().get() == pid {
             ended = Some(exit(status, false));
         }

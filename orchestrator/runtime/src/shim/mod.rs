@@ -12,7 +12,6 @@ mod stdio;
 mod supervisor;
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -88,8 +87,4 @@ fn child_signals() -> io::Result<nix::sys::signalfd::SignalFd> {
 /// The shim should be the last to die for memory. Without CAP_SYS_RESOURCE it stays as it is.
 fn protect() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
-}
-
-fn pidfd_exited(pidfd: &OwnedFd) -> bool {
-    sys::pidfd_signal(std::os::fd::AsFd::as_fd(pidfd), 0).is_err()
 }

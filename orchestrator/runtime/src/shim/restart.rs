@@ -56,7 +56,8 @@ fn try_start(record: &Path) -> io::Result<()> {
             std::process::exit(code)
         }
         Ok(Some(middle)) => {
-            let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(middle), rustix::process::WaitOptions::empty());
+            let _ =
+                rustix::process::waitpid(rustix::process::Pid::from_raw(middle), rustix::process::WaitOptions::empty());
             Ok(())
         }
         Err(error) => Err(error),
@@ -72,7 +73,9 @@ fn spawn(restart: &EngineRestart, lock: OwnedFd) -> io::Result<()> {
     let _ = fs::write("/proc/self/oom_score_adj", "0");
     let (program, arguments) = restart.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let errors = match &restart.log {
-        Some(path) => fs::OpenOptions::new().append(true).create(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from),
+        Some(path) => {
+            fs::OpenOptions::new().append(true).create(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from)
+        }
         None => Stdio::null(),
     };
     sys::inherit(lock.as_fd())?;

@@ -174,7 +174,8 @@ impl Supervisor {
                 add(Source::ClientOut(index), &client.stream, PollFlags::OUT);
             }
             // Without anything to ask for, poll still tells of a client that went away.
-            let flags = if client.input_open && self.input_pending.is_empty() { PollFlags::IN } else { PollFlags::empty() };
+            let flags =
+                if client.input_open && self.input_pending.is_empty() { PollFlags::IN } else { PollFlags::empty() };
             add(Source::ClientIn(index), &client.stream, flags);
         }
         let timeout = self.vigil.next.map(|next| next.saturating_duration_since(Instant::now()));
@@ -183,7 +184,12 @@ impl Supervisor {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(sources.into_iter().zip(&fds).map(|(source, fd)| (source, fd.revents())).filter(|(_, e)| !e.is_empty()).collect())
+        Ok(sources
+            .into_iter()
+            .zip(&fds)
+            .map(|(source, fd)| (source, fd.revents()))
+            .filter(|(_, e)| !e.is_empty())
+            .collect())
     }
 
     fn handle(&mut self, source: Source, events: PollFlags) {
@@ -225,7 +231,7 @@ impl Supervisor {
     fn reap(&mut self) {
         let mut buffer = [0; 1024];
         while matches!(rustix::io::read(&self.signals, &mut buffer), Ok(n) if n > 0) {}
-        while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid.as_raw_pid() == self.pid {
                 self.exited = Some(exit(status, false));
             }

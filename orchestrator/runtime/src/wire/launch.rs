@@ -124,7 +124,11 @@ pub(crate) struct ProcessConfig {
 pub(crate) enum UserConfig {
     /// Looked up inside the root.
     Named(String),
-    Numeric { uid: u32, gid: u32, groups: Vec<u32> },
+    Numeric {
+        uid: u32,
+        gid: u32,
+        groups: Vec<u32>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

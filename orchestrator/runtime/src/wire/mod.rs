@@ -6,8 +6,8 @@ mod launch;
 mod packet;
 
 pub(crate) use launch::{
-    ExecConfig, FdRole, FileConfig, Head, InitConfig, MountConfig, MountKind, NodeConfig, Payload, ProcessConfig, Range,
-    RlimitConfig, RootConfig, SeccompConfig, ShimConfig, UserConfig,
+    ExecConfig, FdRole, FileConfig, Head, InitConfig, MountConfig, MountKind, NodeConfig, Payload, ProcessConfig,
+    Range, RlimitConfig, RootConfig, SeccompConfig, ShimConfig, UserConfig,
 };
 pub(crate) use packet::{pair, recv, recv_wait, send};
 
@@ -20,11 +20,16 @@ use crate::client::Attach;
 pub(crate) enum Request {
     State,
     Start,
-    Kill { signal: i32 },
+    Kill {
+        signal: i32,
+    },
     KillAll,
     Pause,
     Resume,
-    Resize { rows: u16, columns: u16 },
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
     /// With one descriptor: the client's stream.
     Attach(Attach),
     Detach,
@@ -36,8 +41,12 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Answer(Answer),
     /// Set up and waiting for `Request::Start` (`oci create`).
-    Created { pid: i32 },
-    Started { pid: i32 },
+    Created {
+        pid: i32,
+    },
+    Started {
+        pid: i32,
+    },
     Failed(Failure),
     Exited(Exit),
     Oom,

@@ -25,14 +25,15 @@ fn busybox() -> Option<&'static Path> {
             ["/bin/busybox", "/usr/bin/busybox"].iter().map(PathBuf::from).find(|path| {
                 let bytes = fs::read(path).unwrap_or_default();
                 // A dynamic one names its loader.
-                !bytes.is_empty() && !bytes.windows(9).any(|window| window == b"ld-linux-")
+                let head = &bytes[..bytes.len().min(4096)];
+                !head.is_empty() && !head.windows(9).any(|window| window == b"ld-linux-")
             })
         })
         .as_deref()
 }
 
 /// Why tests of this file cannot run here.
-pub fn missing() -> Option<&'static str> {
+pub(crate) fn missing() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root");
     }
@@ -56,18 +57,18 @@ macro_rules! world {
 }
 
 /// A runtime with folders of its own. At its end nothing of it may be left on the host.
-pub struct World {
-    pub folder: TempDir,
-    pub runtime: Runtime,
-    pub instance: String,
+pub(crate) struct World {
+    pub(crate) folder: TempDir,
+    pub(crate) runtime: Runtime,
+    pub(crate) instance: String,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_engine(|_| None)
     }
 
-    pub fn with_engine(engine: impl FnOnce(&Path) -> Option<EngineRestart>) -> Self {
+    pub(crate) fn with_engine(engine: impl FnOnce(&Path) -> Option<EngineRestart>) -> Self {
         let folder = tempfile::Builder::new().prefix("hoist-rt-").tempdir().unwrap();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("{:06x}{number:02x}", std::process::id());
@@ -82,12 +83,12 @@ impl World {
         Self { folder, runtime, instance }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `sh -c script` with docker's defaults on an overlay over the busybox root.
-    pub fn launch(&self, script: &str) -> Launch {
+    pub(crate) fn launch(&self, script: &str) -> Launch {
         let id = format!("{:0>64}", format!("{}{:x}", self.instance, NEXT.fetch_add(1, Ordering::Relaxed)));
         let upper = self.path(&format!("{id}.upper"));
         let work = self.path(&format!("{id}.work"));
@@ -116,7 +117,7 @@ impl World {
         }
     }
 
-    pub fn upper(&self, launch: &Launch) -> PathBuf {
+    pub(crate) fn upper(&self, launch: &Launch) -> PathBuf {
         match &launch.rootfs {
             Rootfs::Overlay { upper, .. } => upper.clone(),
             Rootfs::Dir(path) => path.clone(),
@@ -124,24 +125,21 @@ impl World {
     }
 
     /// Runs to the end: exit code and the log's text.
-    pub fn run(&self, launch: &Launch) -> (i32, String) {
+    pub(crate) fn run(&self, launch: &Launch) -> (i32, String) {
         let shim = self.runtime.start(launch).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let status = shim.wait().unwrap();
         (status.code, String::from_utf8_lossy(&log_bytes(launch)).into_owned())
     }
 
-    pub fn sh(&self, script: &str) -> (i32, String) {
+    pub(crate) fn sh(&self, script: &str) -> (i32, String) {
         self.run(&self.launch(script))
     }
 
-    pub fn exec(&self, launch: &Launch, shim: &Shim, argv: &[&str]) -> (i32, String) {
+    pub(crate) fn exec(&self, launch: &Launch, shim: &Shim, argv: &[&str]) -> (i32, String) {
         let request = exec_request(launch, shim, argv);
         let (mut read, write) = std::io::pipe().unwrap();
-        let stdio = ExecStdio::Fds {
-            stdin: None,
-            stdout: Some(write.try_clone().unwrap().into()),
-            stderr: Some(write.into()),
-        };
+        let stdio =
+            ExecStdio::Fds { stdin: None, stdout: Some(write.try_clone().unwrap().into()), stderr: Some(write.into()) };
         let handle = self.runtime.exec(ExecRequest { stdio, ..request }).unwrap_or_else(|e| panic!("{}", chain(&e)));
         let mut out = String::new();
         std::io::Read::read_to_string(&mut read, &mut out).unwrap();
@@ -158,13 +156,16 @@ impl Drop for World {
         assert!(errors.is_empty(), "{errors:?}");
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!text.contains(self.folder.path().to_str().unwrap()), "a mount was left: {text}");
-        let found = Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name"]).arg(format!("*{}*", self.instance)).output();
+        let found = Command::new("find")
+            .args(["/sys/fs/cgroup", "-maxdepth", "3", "-name"])
+            .arg(format!("*{}*", self.instance))
+            .output();
         let found = String::from_utf8_lossy(&found.unwrap().stdout).into_owned();
         assert!(found.is_empty(), "a cgroup was left: {found}");
     }
 }
 
-pub fn exec_request(launch: &Launch, shim: &Shim, argv: &[&str]) -> ExecRequest {
+pub(crate) fn exec_request(launch: &Launch, shim: &Shim, argv: &[&str]) -> ExecRequest {
     ExecRequest {
         id: launch.id.clone(),
         pid: shim.pid(),
@@ -182,21 +183,21 @@ pub fn exec_request(launch: &Launch, shim: &Shim, argv: &[&str]) -> ExecRequest 
 }
 
 /// Ends what a test leaves running.
-pub fn end(shim: &Shim) {
+pub(crate) fn end(shim: &Shim) {
     let _ = shim.shutdown();
     let _ = shim.wait();
 }
 
-pub fn wait_exec(handle: &ExecHandle) -> i32 {
+pub(crate) fn wait_exec(handle: &ExecHandle) -> i32 {
     handle.wait().unwrap().code
 }
 
-pub fn set_argv(spec: &mut oci_spec::runtime::Spec, argv: &[&str]) {
+pub(crate) fn set_argv(spec: &mut oci_spec::runtime::Spec, argv: &[&str]) {
     let argv: Vec<String> = argv.iter().map(|&arg| arg.to_owned()).collect();
     spec.process_mut().as_mut().unwrap().set_args(Some(argv));
 }
 
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -207,7 +208,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What the program wrote, put together again from the log's records (all files, oldest first).
-pub fn log_bytes(launch: &Launch) -> Vec<u8> {
+pub(crate) fn log_bytes(launch: &Launch) -> Vec<u8> {
     let current = &launch.log.as_ref().unwrap().path;
     let mut files: Vec<PathBuf> = (1..10).rev().map(|n| PathBuf::from(format!("{}.{n}", current.display()))).collect();
     files.push(current.clone());
@@ -215,7 +216,8 @@ pub fn log_bytes(launch: &Launch) -> Vec<u8> {
     for file in files {
         let bytes = fs::read(&file).unwrap_or_default();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let record = hoist_runtime::log::parse(line).unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
+            let record =
+                hoist_runtime::log::parse(line).unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
             out.extend_from_slice(record.text);
             if !record.partial {
                 out.push(b'\n');
