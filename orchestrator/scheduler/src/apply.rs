@@ -155,7 +155,7 @@ impl Observed {
         for name in containers {
             let state = self.containers.get(name).map(|container| container.state);
             match (until, state) {
-                (Readiness::Completed, Some(_)) => self.end(name, 0, false),
+                (Readiness::Completed, Some(State::Running { .. })) => self.end(name, 0, false),
                 (
                     Readiness::Healthy | Readiness::Ready,
                     Some(State::Running { health: Health::Starting | Health::Unhealthy }),

@@ -31,8 +31,9 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     let scope = goal.scope(context, draft);
     let needs = needs(context, &goal, &scope, oneoff.as_ref());
     let deferred = deferred(context, draft, &needs);
-    let remake =
-        if goal.no_recreate || !deferred.is_empty() { BTreeSet::new() } else { remake(context, draft, &scope) };
+    let changed = if goal.no_recreate { BTreeSet::new() } else { remake(context, draft, &scope) };
+    // While something is being fetched its containers stay, and so do their networks.
+    let remake = if deferred.is_empty() { changed.clone() } else { BTreeSet::new() };
 
     let mut subjects = subject::existing(context.observed);
     let pass = classify::Pass { context, goal: &goal, needs: &needs, deferred: &deferred, remake: &remake };
@@ -43,6 +44,7 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
         subjects.entry(oneoff.name.clone()).or_insert_with(|| oneoff.subject());
     }
     orphans(context, draft, &goal, &mut subjects);
+    refuse_remaking_in_use(context, draft, &changed, &subjects);
     if goal.start {
         follow(context, &mut subjects, &scope, !goal.no_deps);
     }
@@ -83,7 +85,7 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     if goal.wait && goal.start {
         decisions.wait = scope.difference(&deferred).cloned().collect();
     }
-    network_steps(context, draft, &goal, places, &mut decisions);
+    network_steps(context, &goal, places, &mut decisions);
     assemble(draft, decisions);
 }
 
@@ -144,6 +146,26 @@ fn remake(context: Context<'_>, draft: &mut Draft, scope: &BTreeSet<String>) -> 
         }
     }
     remake
+}
+
+/// Whoever is on a network that must be made anew, and is not the stack's to replace, stands in the way.
+fn refuse_remaking_in_use(
+    context: Context<'_>,
+    draft: &mut Draft,
+    changed: &BTreeSet<String>,
+    subjects: &Subjects<'_>,
+) {
+    let replaceable = |holder: &String| {
+        let subject = subjects.get(holder);
+        subject.is_some_and(|s| !s.oneoff && context.desired.stack.services.contains_key(&s.service))
+    };
+    for network in changed {
+        let mut holders = networks::holders(context, network, subjects);
+        holders.retain(|holder| !replaceable(holder));
+        if !holders.is_empty() {
+            draft.problem(Problem::NetworkInUse { network: network.clone(), holders });
+        }
+    }
 }
 
 fn orphans(context: Context<'_>, draft: &mut Draft, goal: &Goal<'_>, subjects: &mut Subjects<'_>) {
@@ -237,22 +259,12 @@ fn specs(
     specs
 }
 
-fn network_steps(
-    context: Context<'_>,
-    draft: &mut Draft,
-    goal: &Goal<'_>,
-    places: Places,
-    decisions: &mut Decisions<'_>,
-) {
+fn network_steps(context: Context<'_>, goal: &Goal<'_>, places: Places, decisions: &mut Decisions<'_>) {
     for place in places.into_values() {
         match place.origin {
             Origin::Existing => {}
             Origin::Missing(spec) => decisions.new_networks.push((*spec, Reason::Missing)),
             Origin::Changed(spec) => {
-                let holders = networks::holders(context, &place.name, &decisions.subjects);
-                if !holders.is_empty() {
-                    draft.problem(Problem::NetworkInUse { network: place.name.clone(), holders });
-                }
                 let why = Reason::ConfigChanged { fields: Vec::new() };
                 decisions.old_networks.push((place.name, why.clone()));
                 decisions.new_networks.push((*spec, why));

@@ -45,11 +45,15 @@ fn is_replaced(subject: &Subject<'_>, service: &str) -> bool {
     subject.service == service && !subject.oneoff && matches!(subject.fate, Fate::Replace { .. } | Fate::Restart(_))
 }
 
-/// Service of the first container whose namespaces this one lives in and which does not simply run on.
+/// Service of the first container whose namespaces this one lives in and which does not simply run on, or was started
+/// again since, so that its namespaces are new ones.
 fn disturbed_owner(subjects: &Subjects<'_>, name: &str) -> Option<String> {
     let container = subjects.get(name)?.observed?;
     let owners = container.record.sharing.iter().filter_map(|sharing| subjects.get(sharing.container()));
-    let mut disturbed = owners.filter(|owner| owner.fate.stops() || owner.fate.starts() || owner.fate.makes());
+    let mut disturbed = owners.filter(|owner| {
+        let restarted = owner.runs() && owner.observed.and_then(|owner| owner.started) > container.started;
+        owner.fate.stops() || owner.fate.starts() || owner.fate.makes() || restarted
+    });
     disturbed.next().map(|owner| owner.service.clone())
 }
 

@@ -117,7 +117,7 @@ pub(crate) fn pull(context: Context<'_>, draft: &mut Draft, pull: &Pull) {
     }
     let mut steps = BTreeMap::new();
     for (key, service) in context.desired.stack.services.iter().filter(|(key, _)| services.contains(*key)) {
-        let skipped = service.image.is_none() || (pull.ignore_buildable && service.build.is_some());
+        let skip = service.image.is_none() || (pull.ignore_buildable && service.build.is_some());
         let reference = image_reference(&context.desired.stack.name, key, service);
         let present = context.observed.images.contains_key(&reference);
         let enough = match pull.policy {
@@ -125,9 +125,11 @@ pub(crate) fn pull(context: Context<'_>, draft: &mut Draft, pull: &Pull) {
             Some(PullPolicy::Missing) => present,
             Some(PullPolicy::Always) | None => false,
         };
-        if !skipped && !enough && !(present && is_fresh(context, &reference)) {
-            steps.entry(reference.clone()).or_insert_with(|| pull_step(&reference, service));
+        let fresh = present && is_fresh(context, &reference);
+        if skip || enough || fresh {
+            continue;
         }
+        steps.entry(reference.clone()).or_insert_with(|| pull_step(&reference, service));
     }
     for action in steps.into_values() {
         draft.step(action, Reason::Requested);

@@ -38,7 +38,7 @@ pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
     let unmet = unmet_dependencies(context, &services);
     for subject in subjects.values_mut().filter(|subject| !subject.oneoff) {
         let wanted = services.contains(&subject.service) || unmet.contains(&subject.service);
-        let begun = subject.observed.and_then(|container| container.started).is_some_and(|at| at >= context.request.at);
+        let begun = subject.observed.is_some_and(|container| context.has_begun(container));
         match subject.state() {
             Some(State::Created | State::Exited { .. }) if wanted && !begun => {
                 subject.fate = Fate::Start(Reason::Requested);

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use crate::desired::Desired;
 use crate::graph::ServiceGraph;
-use crate::observed::Observed;
+use crate::observed::{Container, Observed, State};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::request::{Request, Services, Verb};
@@ -87,6 +87,14 @@ impl Context<'_> {
             draft.problem(Problem::UnknownService { service });
         }
         found
+    }
+
+    /// Whether the request has had its way with this container already: it was started since, or it was running and came
+    /// to its end by itself. From then on it is its restart policy's business.
+    fn has_begun(&self, container: &Container) -> bool {
+        let at = self.request.at;
+        let ended = matches!(container.state, State::Exited { at: ended, .. } if ended >= at);
+        container.started.is_some_and(|started| started >= at) || (ended && !container.stopped_by_request)
     }
 
     fn recorded(&self) -> impl Iterator<Item = &String> {

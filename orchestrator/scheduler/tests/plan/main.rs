@@ -1,4 +1,5 @@
 //! Plans as text, by theme. `UPDATE_EXPECT=1 cargo test -p hoist-scheduler` rewrites them; read the difference.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../world/mod.rs"]
 mod world;

@@ -191,10 +191,13 @@ fn changed_network_is_made_anew_with_everyone_on_it() {
 fn changed_network_stays_for_services_that_were_not_named() {
     let mut world = World::new().with("a", |_| {}).with("b", |_| {}).up();
     world.desired.stack.networks.get_mut("default").unwrap().internal = true;
-    check(&world.preview(up_only(&["a"])), expect![[r##"
+    check(
+        &world.preview(up_only(&["a"])),
+        expect![[r##"
         # network "app_default" has changed; it stays as it is for app-b-1
         nothing to do
-    "##]]);
+    "##]],
+    );
 }
 
 #[test]

@@ -112,8 +112,7 @@ impl<'a> Pass<'a, '_> {
 
     /// What becomes of a container that is as it should be.
     fn undisturbed(&self, container: &Container) -> Fate {
-        // What this request has started once is its restart policy's business from then on.
-        let begun = container.started.is_some_and(|started| started >= self.context.request.at);
+        let begun = self.context.has_begun(container);
         match container.state {
             State::Created | State::Exited { .. } if self.goal.start && !begun => Fate::Start(Reason::NotRunning),
             State::Paused if self.goal.start => Fate::Unpause(Reason::NotRunning),
