@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Layout, Stats};
-use crate::client::Shim;
+use crate::client::{Attach, Shim};
 use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError};
 use crate::lower::{self, Sealed, Surroundings};
@@ -120,12 +120,11 @@ impl Runtime {
             .try_for_each(|(stream, want)| shim.attach(stream.as_fd(), *want))
             .and_then(|()| shim.open_gate());
         match opened {
-            Ok(()) => Ok(shim),
-            Err(ShimError::Refused { reason, .. }) => {
-                // The program could not be executed; how that counts comes as its exit.
-                let exit_code = shim.wait().ok().and_then(|status| u8::try_from(status.code).ok()).unwrap_or(125);
-                let (stage, object) = reason.split_once(": ").unwrap_or((&reason, ""));
-                Err(LaunchError::Stage { stage: stage.to_owned(), object: object.to_owned(), exit_code, source: None })
+            Ok(None) => Ok(shim),
+            Ok(Some(failure)) => {
+                // It cleans up, and `shim.sock` is free again when it says so.
+                let _ = shim.wait();
+                Err(failure.into())
             }
             Err(error) => {
                 // Nobody must be left waiting at the gate.
