@@ -1,3 +1,5 @@
+//! What askers on each network see.
+
 use super::*;
 
 const ALICE: Ipv4Addr = Ipv4Addr::new(10, 89, 1, 2);

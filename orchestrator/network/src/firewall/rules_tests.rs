@@ -1,3 +1,5 @@
+//! The ruleset as text, network by network and port by port.
+
 use expect_test::expect;
 
 use super::*;
