@@ -26,7 +26,6 @@ use crate::feed;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) reference: &'a str,
-    pub(crate) service: &'a str,
     pub(crate) build: &'a model::Build,
     pub(crate) platform: &'a str,
 }
@@ -143,13 +142,14 @@ async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
     let starter = Arc::clone(engine);
     let shim = blocking(move || {
         let launch = launch(&starter, &id, step, &lease)?;
-        let shim = starter.runtime.start(&launch).map_err(|error| StepError {
+        let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
+        let shim = starter.runtime.start_attached(&launch, &[(theirs.into(), want)]).map_err(|error| StepError {
             code: i32::from(error.exit_code()),
             ..StepError::engine(chain(&error))
         })?;
-        Ok((shim, lease, theirs))
+        Ok((shim, lease))
     });
-    let (shim, lease, theirs) = match shim.await {
+    let (shim, lease) = match shim.await {
         Ok(started) => started,
         // A command that is not there is the step's own failure, as in a shell.
         Err(error) if matches!(error.code, 126 | 127) => {
@@ -158,7 +158,7 @@ async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
         }
         Err(error) => return Err(error),
     };
-    let code = follow(shim, ours, theirs, output).await?;
+    let code = follow(shim, ours, output).await?;
     let mut cleanup = cleanup;
     cleanup.armed = false;
     drop(cleanup);
@@ -169,18 +169,12 @@ async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
 async fn follow(
     shim: hoist_runtime::Shim,
     ours: std::os::unix::net::UnixStream,
-    theirs: std::os::unix::net::UnixStream,
     output: hoist_build::OutputSink,
 ) -> Result<i32, StepError> {
     let io = |error: std::io::Error| StepError::engine(format!("reading the step's output: {error}"));
     ours.set_nonblocking(true).map_err(io)?;
     let stream = tokio::net::UnixStream::from_std(ours).map_err(io)?;
-    let ended = blocking(move || {
-        let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
-        shim.attach(theirs.as_fd(), want)?;
-        drop(theirs);
-        Ok(shim.wait()?.code)
-    });
+    let ended = blocking(move || Ok(shim.wait()?.code));
     let read = async {
         let mut frames = FrameReader::new(stream);
         while let Ok(Some(frame)) = frames.next().await {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio, Seccomp};
 use hoist_spec::model::Service;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
+use crate::readiness;
 use crate::actions::{StepError, blocking};
 use crate::api::types::ExecConfig;
 use crate::engine::{Engine, short};
@@ -79,7 +79,7 @@ pub(crate) async fn start(
 
 /// The exit code, as soon as it has ended.
 pub(crate) async fn wait(handle: &Arc<ExecHandle>) -> i32 {
-    let Ok(watched) = AsyncFd::with_interest(Arc::clone(handle), Interest::READABLE) else { return 125 };
+    let Ok(watched) = readiness::watch(Arc::clone(handle), Interest::READABLE) else { return 125 };
     loop {
         match handle.try_wait() {
             Ok(Some(status)) => return status.code,

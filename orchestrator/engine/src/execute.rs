@@ -19,6 +19,7 @@ use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::observe::{Claims, observe};
 use crate::projects::Turn;
+use crate::store::StackDoc;
 use crate::world::{Event, StartWhy};
 
 pub(crate) use labels::phase;
@@ -92,6 +93,8 @@ fn supervision(project: &str) -> ApplyRequest {
 struct Session {
     engine: Arc<Engine>,
     desired: Arc<Desired>,
+    /// To be stored once it is clear that the stack can be brought about.
+    document: Option<StackDoc>,
     context: Arc<Context>,
     auth: Arc<BTreeMap<String, RegistryAuth>>,
     request: Request,
@@ -120,13 +123,10 @@ impl Session {
             remove: wire.remove,
             attach: wire.attach,
         };
-        if let Some(document) = prepared.document {
-            engine.store.put_stack(&document);
-            engine.tell(Event::StackApplied(Box::new(document)));
-        }
         Self {
             engine: Arc::clone(engine),
             desired: Arc::new(prepared.desired),
+            document: prepared.document,
             context: Arc::new(context),
             auth: Arc::new(wire.auth),
             request,
@@ -207,6 +207,10 @@ impl Session {
             }
             return Ok(Round::Finished);
         }
+        if let Some(document) = self.document.take() {
+            self.engine.store.put_stack(&document);
+            self.engine.tell(Event::StackApplied(Box::new(document)));
+        }
         if plan.is_empty() {
             return Ok(Round::Finished);
         }
@@ -239,10 +243,9 @@ impl Session {
         let mut running: JoinSet<(StepId, Result<(), StepError>)> = JoinSet::new();
         let mut waits = Vec::new();
         let engine = Arc::clone(&self.engine);
-        std::thread::Builder::new()
-            .name("warm-up".to_owned())
-            .spawn(move || engine.runtime.warm_up())
-            .map_or((), drop);
+        if plan.steps.iter().any(|step| matches!(step.action, Action::StartContainer { .. })) {
+            tokio::task::spawn_blocking(move || engine.runtime.warm_up());
+        }
         while !progress.is_finished() {
             for id in progress.ready() {
                 let step = plan.step(id).expect("progress hands out steps of its plan");
@@ -365,7 +368,7 @@ impl Doing {
                 let output = move |text: String| {
                     let _ = out.send(ApplyEvent::Build { step, service: name.clone(), text });
                 };
-                let build = crate::build::Wanted { reference, service, build, platform };
+                let build = crate::build::Wanted { reference, build, platform };
                 crate::build::build(engine, &build, &self.context.variables, &self.auth, output).await
             }
             Action::RemoveImage { reference } => actions::remove_image(engine, reference).await,

@@ -29,6 +29,7 @@ mod observe;
 mod probe;
 mod processes;
 mod projects;
+mod readiness;
 mod rootview;
 mod serve;
 mod shims;

@@ -80,6 +80,12 @@ impl Drop for Waiting<'_> {
 }
 
 impl Turns {
+    /// Somebody works on it.
+    pub(crate) fn is_taken(&self, project: &str) -> bool {
+        let projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        projects.get(project).is_some_and(|project| project.lock.try_lock().is_err())
+    }
+
     /// `urgent`: whoever works now is asked to give way.
     pub(crate) async fn take(&self, project: &str, urgent: bool) -> Turn {
         let project = {

@@ -55,10 +55,6 @@ impl RootView {
     pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         open_in(self.root.as_fd(), path, flags)
     }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
 }
 
 /// Opens a path that cannot lead out of `root`, whatever its links say.

@@ -108,6 +108,8 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
     // Held while an engine comes up, so that a second one sees a socket when it gets its turn.
     let starting = starting_lock(&config.run_dir).map_err(lock_failed)?;
     let Some(lock) = engine_lock::acquire(&lock_path).map_err(lock_failed)? else {
+        // The holder may be a shim whose engine still needs this turn.
+        drop(starting);
         wait_for_other(&config.socket).map_err(|_| ServeError::Silent(lock_path.clone()))?;
         report.say("ready");
         return Ok(());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hoist_runtime::{Event as ShimEvent, Shim};
 use hoist_scheduler::health::Check;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
+use crate::readiness;
 use crate::engine::Engine;
 use crate::world::Event;
 
@@ -14,7 +14,7 @@ pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
     tokio::spawn(async move {
         let mut leaving = engine.leaving.subscribe();
-        let watched = match AsyncFd::with_interest(shim, Interest::READABLE) {
+        let watched = match readiness::watch(shim, Interest::READABLE) {
             Ok(watched) => watched,
             Err(error) => {
                 tracing::error!(container = id, %error, "cannot watch the shim");

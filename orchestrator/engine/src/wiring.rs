@@ -13,9 +13,9 @@ use hoist_network::dns::{DnsNetwork, Zone, ZoneEndpoint, ZoneNetwork};
 use hoist_network::{FirewallEvent, FirewallState, FlushWatch, Protocol, Published};
 use hoist_scheduler::{Health, Transport};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use crate::readiness;
 use crate::engine::Engine;
 use crate::world::{Container, World};
 
@@ -99,7 +99,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
             return;
         }
     };
-    let Ok(watch) = AsyncFd::with_interest(Watch(watch), Interest::READABLE) else { return };
+    let Ok(watch) = readiness::watch(Watch(watch), Interest::READABLE) else { return };
     while let Ok(mut ready) = watch.readable().await {
         ready.clear_ready();
         match watch.get_ref().0.try_next_event() {

@@ -61,14 +61,10 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32)
     let runtime = Arc::clone(&engine.runtime);
     let streams = engine.attachments.take(&launch.id);
     blocking(move || {
-        let shim = runtime.start(&launch).map_err(|error| StepError {
+        let shim = runtime.start_attached(&launch, &streams).map_err(|error| StepError {
             code: i32::from(error.exit_code()),
             ..StepError::engine(chain(&error))
         })?;
-        for (stream, want) in streams {
-            use std::os::fd::AsFd;
-            shim.attach(stream.as_fd(), want)?;
-        }
         let pid = shim.pid();
         Ok((shim, pid))
     })

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hoist_runtime::{ExecHandle, ExecStdio};
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
@@ -18,6 +19,7 @@ use super::containers::{ResizeQuery, resolve};
 use super::streams::{Taken, frame, take_over};
 use super::types::{ExecConfig, ExecInspect, ExecProcess, ExecStart, IdResponse};
 use super::{ApiError, ApiResult, App};
+use crate::readiness;
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, new_id};
 use crate::exec::{self, ExecEntry};
@@ -190,7 +192,7 @@ async fn relay_terminal(taken: Taken, handle: &Arc<ExecHandle>) -> (i32, Writer)
     let writer = Arc::new(Mutex::new(writer));
     let terminal = handle.take_terminal().and_then(|master| {
         rustix::io::ioctl_fionbio(&master, true).ok()?;
-        AsyncFd::new(master).ok()
+        readiness::watch(master, Interest::READABLE | Interest::WRITABLE).ok()
     });
     let Some(terminal) = terminal.map(Arc::new) else {
         return (exec::wait(handle).await, writer);

@@ -132,7 +132,7 @@ pub enum StepState {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ApplyResult {
-    /// Exit code for the command: 0, 1, 17 build, 18 pull, 125 engine, 126/127 start.
+    /// Exit code for the command: 0; 1; 125 the engine, 126 and 127 the command of a container.
     pub code: i32,
     /// Every failure, each naming its service and cause.
     pub errors: Vec<String>,

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Wanted;
 use super::tail::{Line, Tail};
+use crate::readiness;
 use crate::api::types::StackLogLine;
 use crate::engine::{Engine, now, rfc3339};
 use crate::world::{Phase, Status};
@@ -23,7 +24,7 @@ struct Watch {
 impl Watch {
     fn new() -> std::io::Result<Self> {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        Ok(Self { inotify: AsyncFd::with_interest(fd, Interest::READABLE)? })
+        Ok(Self { inotify: readiness::watch(fd, Interest::READABLE)? })
     }
 
     fn add(&self, log: &Path) {
@@ -194,7 +195,8 @@ pub(super) async fn stack(
         }
     }
     loop {
-        let goes_on = sources.iter().any(Source::may_write);
+        // While a request works on the project, more may come.
+        let goes_on = engine.turns.is_taken(project) || sources.iter().any(Source::may_write);
         let ends: Vec<Option<(u64, i32)>> = sources.iter().map(ended).collect();
         if !drain(&mut sources, out).await || !tell_ends(&mut sources, &ends, out).await {
             return;
@@ -254,7 +256,7 @@ fn ended(source: &Source) -> Option<(u64, i32)> {
 /// Everything that can be read now, in the order of time.
 async fn drain(sources: &mut [Source], out: &mpsc::Sender<StackLogLine>) -> bool {
     let mut heads: BTreeMap<(String, usize), Line> = BTreeMap::new();
-    let mut pull = |sources: &mut [Source], heads: &mut BTreeMap<(String, usize), Line>, index: usize| {
+    let pull = |sources: &mut [Source], heads: &mut BTreeMap<(String, usize), Line>, index: usize| {
         let source = &mut sources[index];
         let line = source.queue.pop_front().or_else(|| source.next());
         if let Some(line) = line {

@@ -247,6 +247,7 @@ impl World {
             Event::Claimed { project, claims } => {
                 if claims.is_empty() {
                     self.claims.remove(&project);
+                    self.changed();
                 } else {
                     self.claims.insert(project, claims);
                 }
