@@ -126,14 +126,10 @@ impl Picker<'_> {
         let mut open = self.children_reversed(root)?;
         let mut kept: Vec<bool> = Vec::new();
         while let Some(entry) = open.pop() {
-            let from_root = entry.node.path.to_string_lossy().into_owned();
-            let from_source = entry.path.to_string_lossy().into_owned();
-            let seen = !self.ignore.excludes(&from_root) && !self.exclude.excludes(&from_source);
-            let folder = entry.node.is_folder();
-            let enter = folder
-                && (seen
-                    || self.ignore.may_include_below(&from_root)
-                    || (!self.exclude.is_empty() && self.exclude.may_include_below(&from_source)));
+            let seen = !excluded(self.ignore, &entry.node.path) && !excluded(self.exclude, &entry.path);
+            let back = |rules: &Ignore, path: &Path| rules.may_include_below(&path.to_string_lossy());
+            let enter = entry.node.is_folder()
+                && (seen || back(self.ignore, &entry.node.path) || back(self.exclude, &entry.path));
             if enter {
                 open.extend(self.children_reversed(&entry)?);
             }
@@ -153,6 +149,10 @@ impl Picker<'_> {
         entries.reverse();
         Ok(entries)
     }
+}
+
+fn excluded(rules: &Ignore, path: &Path) -> bool {
+    !rules.is_empty() && rules.excludes(&path.to_string_lossy())
 }
 
 /// A folder that was only entered for what might be below it goes when nothing was.

@@ -87,12 +87,16 @@ impl Stamps {
         std::fs::rename(&temporary, &self.path)
     }
 
-    /// The digest of a file's content and attributes.
-    fn known(&self, stat: &Stat) -> Option<Digest> {
+    /// What is known about files, in their order.
+    fn known(&self, files: &[&PickedEntry]) -> Vec<Option<Digest>> {
         let mut table = self.lock();
-        let known = table.known.get_mut(&(stat.st_dev, stat.st_ino))?;
-        known.age = 0;
-        (known.stamp == stamp(stat)).then_some(known.content)
+        let mut one = |file: &&PickedEntry| {
+            let stat = &file.node.stat;
+            let known = table.known.get_mut(&(stat.st_dev, stat.st_ino))?;
+            known.age = 0;
+            (known.stamp == stamp(stat)).then_some(known.content)
+        };
+        files.iter().map(&mut one).collect()
     }
 
     fn learn(&self, stat: &Stat, content: Digest) {
@@ -108,7 +112,7 @@ impl Stamps {
 
     /// Digests of regular files, in the order of `files`; those that have to be read are read on all processors.
     pub(crate) fn digests(&self, view: &View, files: &[&PickedEntry]) -> Result<Vec<Digest>, HashError> {
-        let mut digests: Vec<Option<Digest>> = files.iter().map(|file| self.known(&file.node.stat)).collect();
+        let mut digests = self.known(files);
         let unknown: Vec<usize> = (0..files.len()).filter(|index| digests[*index].is_none()).collect();
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(unknown.len()).max(1);
         let per_worker = unknown.len().div_ceil(workers).max(1);

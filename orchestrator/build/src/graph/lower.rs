@@ -6,14 +6,9 @@ use hoist_image::Execution;
 
 use super::scope::{Globals, Scope};
 use super::stages::{FromTarget, StageBase, from_target};
-use super::step::{CopyItem, RunMountSource, RunMountStep, SecretUse};
-use super::{Bases, CopyStep, Graph, HistoryLine, Mkdir, Op, RunStepOp, Selection, Step, StepId, Tree};
-use crate::dockerfile::{
-    Command, Copy, CopySource, Dockerfile, Instruction, Kind, Mount, MountKind, Run, octal_mode, parse_trigger,
-};
-use crate::ignore::{Ignore, clean};
-use crate::request::{NetworkMode, SecretBytes};
-use crate::step::RunFile;
+use super::{Bases, Graph, HistoryLine, Mkdir, Op, Selection, Step, StepId, Tree};
+use crate::dockerfile::{Command, Dockerfile, Instruction, Kind, parse_trigger};
+use crate::ignore::clean;
 use crate::{BuildRequest, Diagnostic, Span, Spanned, expand};
 
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -80,7 +75,7 @@ pub(super) struct Stage {
     pub(super) author: Option<String>,
     pub(super) history: Vec<HistoryLine>,
     pub(super) cmd_is_own: bool,
-    tree: Tree,
+    pub(super) tree: Tree,
     base: Option<String>,
 }
 
@@ -114,7 +109,7 @@ impl Stage {
         if path.starts_with('/') { clean(path) } else { clean(&format!("/{}/{path}", self.execution.working_dir)) }
     }
 
-    fn user(&self) -> Option<String> {
+    pub(super) fn user(&self) -> Option<String> {
         (!self.execution.user.is_empty()).then(|| self.execution.user.clone())
     }
 }
@@ -131,11 +126,11 @@ pub(super) struct Lowering<'a> {
 
 /// Which instruction of which stage is being lowered.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     stage: usize,
     /// `[build 2/6]`
     label: &'a str,
-    instruction: &'a Instruction,
+    pub(super) instruction: &'a Instruction,
 }
 
 impl Lowering<'_> {
@@ -231,7 +226,14 @@ impl Lowering<'_> {
         }
     }
 
-    fn push(&mut self, place: Place<'_>, parent: Tree, op: Op, created_by: String, stage: &mut Stage) -> StepId {
+    pub(super) fn push(
+        &mut self,
+        place: Place<'_>,
+        parent: Tree,
+        op: Op,
+        created_by: String,
+        stage: &mut Stage,
+    ) -> StepId {
         // Two stages that begin alike share their steps.
         let same = self.steps.iter().position(|step| step.parent == parent && step.op == op);
         let id = same.unwrap_or(self.steps.len());
@@ -259,7 +261,7 @@ impl Lowering<'_> {
     }
 
     /// The tree that a `--from` names.
-    fn tree_from(
+    pub(super) fn tree_from(
         &mut self,
         place: Place<'_>,
         from: &str,
@@ -281,228 +283,15 @@ impl Lowering<'_> {
             }
         }
     }
-
-    fn copy(
-        &mut self,
-        place: Place<'_>,
-        copy: &Copy,
-        add: bool,
-        stage: &mut Stage,
-        done: &BTreeMap<usize, Stage>,
-    ) -> Result<(), Diagnostic> {
-        let escape = self.escape();
-        let from = match &copy.from {
-            Some(from) => Some(self.tree_from(place, &from.value, from.span, done)?),
-            None => None,
-        };
-        let mut sources = Vec::new();
-        for source in &copy.sources {
-            sources.push(match source {
-                CopySource::Path(path) => CopyItem::Path(inside(&stage.expand(path, escape)?)),
-                CopySource::Heredoc(heredoc) => {
-                    let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
-                    let content = if heredoc.expand { expand_body(stage, &body, escape)? } else { body.value };
-                    CopyItem::Inline { name: heredoc.name.clone(), content }
-                }
-            });
-        }
-        let destination = stage.expand(&copy.destination, escape)?;
-        let into_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
-        if sources.len() > 1 && !into_folder {
-            return Err(Diagnostic::error(
-                copy.destination.span,
-                "with several sources, the destination must be a folder",
-            )
-            .label(format!("this is {destination}"))
-            .hint("end it with a /"));
-        }
-        let chmod = match &copy.chmod {
-            Some(mode) => Some(octal_mode(&stage.expand(mode, escape)?, mode.span)?),
-            None => None,
-        };
-        let chown = copy.chown.as_ref().map(|owner| stage.expand(owner, escape)).transpose()?;
-        let patterns =
-            copy.exclude.iter().map(|pattern| stage.expand(pattern, escape)).collect::<Result<Vec<_>, _>>()?;
-        let exclude = Ignore::from_patterns(patterns.iter().map(String::as_str))
-            .map_err(|error| Diagnostic::error(place.instruction.span, error.to_string()))?;
-        let op = CopyStep {
-            from,
-            sources,
-            destination: stage.absolute(&destination),
-            into_folder,
-            chown,
-            chmod,
-            unpack: add,
-            exclude,
-        };
-        let created_by = created_by_copy(&op, copy, &destination);
-        // A linked layer is the same on whatever lies below it, unless names have to be looked up there.
-        let independent = copy.link && op.chown.as_deref().is_none_or(is_numeric_owner);
-        let op = if independent { Op::Link(op) } else { Op::Copy(op) };
-        let parent = stage.tree.clone();
-        self.push(place, parent, op, created_by, stage);
-        Ok(())
-    }
-
-    fn run(
-        &mut self,
-        place: Place<'_>,
-        run: &Run,
-        stage: &mut Stage,
-        done: &BTreeMap<usize, Stage>,
-    ) -> Result<(), Diagnostic> {
-        let (command, files) = with_heredocs(run);
-        let argv = stage.argv(&command);
-        let args = stage.scope.arg_lines();
-        let mut env = args.clone();
-        env.extend(stage.scope.env_lines());
-        if !env.iter().any(|line| line.starts_with("PATH=")) {
-            env.push(format!("PATH={DEFAULT_PATH}"));
-        }
-        let network = match &run.network {
-            None => self.request.network.clone(),
-            Some(network) => match network.value.as_str() {
-                "default" => self.request.network.clone(),
-                "none" => NetworkMode::None,
-                "host" => NetworkMode::Host,
-                other => {
-                    return Err(Diagnostic::error(network.span, format!("unknown network {other:?}"))
-                        .hint("--network is default, none or host"));
-                }
-            },
-        };
-        let mut mounts = Vec::new();
-        let mut secrets = Vec::new();
-        for mount in &run.mounts {
-            self.mount(place, mount, stage, done, &mut mounts, &mut secrets)?;
-        }
-        let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
-        let op = Op::Run(Box::new(RunStepOp {
-            argv: argv.clone(),
-            env,
-            proxies: stage.scope.proxy_lines(self.globals()),
-            cwd: cwd.to_owned(),
-            user: stage.user(),
-            network,
-            mounts,
-            secrets,
-            files,
-        }));
-        let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
-        let created_by = format!("RUN {shown_args}{}", argv.join(" "));
-        let parent = stage.tree.clone();
-        self.push(place, parent, op, created_by, stage);
-        Ok(())
-    }
-
-    fn mount(
-        &mut self,
-        place: Place<'_>,
-        mount: &Mount,
-        stage: &Stage,
-        done: &BTreeMap<usize, Stage>,
-        mounts: &mut Vec<RunMountStep>,
-        secrets: &mut Vec<SecretUse>,
-    ) -> Result<(), Diagnostic> {
-        let escape = self.escape();
-        let text = |value: &str| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape);
-        let (target, source) = match &mount.kind {
-            MountKind::Bind { target, from, source, writable } => {
-                let path = inside(&text(source)?);
-                let source = match from {
-                    None => RunMountSource::Context { path, writable: *writable },
-                    Some(from) => {
-                        let tree = self.tree_from(place, from, mount.span, done)?;
-                        RunMountSource::Tree { tree, path, writable: *writable }
-                    }
-                };
-                (text(target)?, source)
-            }
-            MountKind::Cache { target, id, from, source, sharing, read_only, owner } => {
-                let base = match from {
-                    None => None,
-                    Some(from) => Some((self.tree_from(place, from, mount.span, done)?, inside(&text(source)?))),
-                };
-                let id = text(id)?;
-                let source =
-                    RunMountSource::Cache { id, base, sharing: *sharing, read_only: *read_only, owner: *owner };
-                (text(target)?, source)
-            }
-            MountKind::Tmpfs { target, size } => (text(target)?, RunMountSource::Tmpfs { size: *size }),
-            MountKind::Secret { id, target, env, required, owner } => {
-                let id = text(id)?;
-                let default = env.is_none().then(|| format!("/run/secrets/{id}"));
-                let target = match target {
-                    Some(target) => Some(stage.absolute(&text(target)?)),
-                    None => default,
-                };
-                secrets.push(SecretUse { id, target, env: env.clone(), required: *required, owner: *owner });
-                return Ok(());
-            }
-        };
-        mounts.push(RunMountStep { target: stage.absolute(&target), source });
-        Ok(())
-    }
 }
 
 fn makes_step(kind: &Kind) -> bool {
     matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
 }
 
-fn is_numeric_owner(owner: &str) -> bool {
-    owner.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
-}
-
 /// Relative to a root that `..` cannot leave.
-fn inside(path: &str) -> String {
+pub(super) fn inside(path: &str) -> String {
     let cleaned = clean(&format!("/{path}"));
     let relative = cleaned.trim_start_matches('/');
     if relative.is_empty() { ".".to_owned() } else { relative.to_owned() }
-}
-
-/// Variables in a file's text; quotes are nothing special there.
-fn expand_body(stage: &Stage, body: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
-    expand::expand_text(&body.value, escape, &|name| stage.scope.get(name))
-        .map_err(|error| Diagnostic::error(body.span, error.to_string()))
-}
-
-fn created_by_copy(op: &CopyStep, copy: &Copy, destination: &str) -> String {
-    let mut text = if op.unpack { "ADD".to_owned() } else { "COPY".to_owned() };
-    for (flag, value) in [("from", &copy.from), ("chown", &copy.chown), ("chmod", &copy.chmod)] {
-        if let Some(value) = value {
-            text.push_str(&format!(" --{flag}={}", value.value));
-        }
-    }
-    for source in &op.sources {
-        text.push(' ');
-        text.push_str(match source {
-            CopyItem::Path(path) => path,
-            CopyItem::Inline { name, .. } => name,
-        });
-    }
-    format!("{text} {destination}")
-}
-
-/// The shell gets the bodies as they stand, unless the command is nothing but a heredoc: then the body is the script.
-fn with_heredocs(run: &Run) -> (Command, Vec<RunFile>) {
-    let (Command::Shell(line), Some(first)) = (&run.command, run.heredocs.first()) else {
-        return (run.command.clone(), Vec::new());
-    };
-    if run.heredocs.len() == 1 && line.trim() == first.marker {
-        if !first.content.starts_with("#!") {
-            return (Command::Shell(first.content.clone()), Vec::new());
-        }
-        let path = format!("/dev/pipes/{}", first.name);
-        let content = SecretBytes(first.content.clone().into_bytes());
-        let file = RunFile { path: path.clone(), content, uid: 0, gid: 0, mode: 0o755 };
-        return (Command::Shell(path), vec![file]);
-    }
-    let mut script = line.clone();
-    for heredoc in &run.heredocs {
-        script.push('\n');
-        script.push_str(&heredoc.raw);
-        script.push_str(&heredoc.name);
-    }
-    script.push('\n');
-    (Command::Shell(script), Vec::new())
 }

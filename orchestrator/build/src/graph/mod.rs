@@ -4,8 +4,10 @@
 //! instructions to steps ([`lower`]). A step names the file system trees that it reads; whatever is not connected may run
 //! at the same time. Metadata instructions make no steps: they are folded into the result's configuration.
 
+mod copy;
 mod lower;
 mod metadata;
+mod run;
 mod scope;
 mod stages;
 mod step;

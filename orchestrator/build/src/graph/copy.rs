@@ -1,0 +1,101 @@
+//! COPY and ADD → steps.
+
+use std::collections::BTreeMap;
+
+use super::lower::{Lowering, Place, Stage, inside};
+use super::step::CopyItem;
+use super::{CopyStep, Op};
+use crate::dockerfile::{Copy, CopySource, octal_mode};
+use crate::ignore::Ignore;
+use crate::{Diagnostic, Spanned, expand};
+
+impl Lowering<'_> {
+    pub(super) fn copy(
+        &mut self,
+        place: Place<'_>,
+        copy: &Copy,
+        add: bool,
+        stage: &mut Stage,
+        done: &BTreeMap<usize, Stage>,
+    ) -> Result<(), Diagnostic> {
+        let escape = self.escape();
+        let from = match &copy.from {
+            Some(from) => Some(self.tree_from(place, &from.value, from.span, done)?),
+            None => None,
+        };
+        let mut sources = Vec::new();
+        for source in &copy.sources {
+            sources.push(match source {
+                CopySource::Path(path) => CopyItem::Path(inside(&stage.expand(path, escape)?)),
+                CopySource::Heredoc(heredoc) => {
+                    let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
+                    let content = if heredoc.expand { expand_body(stage, &body, escape)? } else { body.value };
+                    CopyItem::Inline { name: heredoc.name.clone(), content }
+                }
+            });
+        }
+        let destination = stage.expand(&copy.destination, escape)?;
+        let into_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
+        if sources.len() > 1 && !into_folder {
+            return Err(Diagnostic::error(
+                copy.destination.span,
+                "with several sources, the destination must be a folder",
+            )
+            .label(format!("this is {destination}"))
+            .hint("end it with a /"));
+        }
+        let chmod = match &copy.chmod {
+            Some(mode) => Some(octal_mode(&stage.expand(mode, escape)?, mode.span)?),
+            None => None,
+        };
+        let chown = copy.chown.as_ref().map(|owner| stage.expand(owner, escape)).transpose()?;
+        let patterns =
+            copy.exclude.iter().map(|pattern| stage.expand(pattern, escape)).collect::<Result<Vec<_>, _>>()?;
+        let exclude = Ignore::from_patterns(patterns.iter().map(String::as_str))
+            .map_err(|error| Diagnostic::error(place.instruction.span, error.to_string()))?;
+        let op = CopyStep {
+            from,
+            sources,
+            destination: stage.absolute(&destination),
+            into_folder,
+            chown,
+            chmod,
+            unpack: add,
+            exclude,
+        };
+        let created_by = created_by_copy(&op, copy, &destination);
+        // A linked layer is the same on whatever lies below it, unless names have to be looked up there.
+        let independent = copy.link && op.chown.as_deref().is_none_or(is_numeric_owner);
+        let op = if independent { Op::Link(op) } else { Op::Copy(op) };
+        let parent = stage.tree.clone();
+        self.push(place, parent, op, created_by, stage);
+        Ok(())
+    }
+}
+
+fn is_numeric_owner(owner: &str) -> bool {
+    owner.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Variables in a file's text; quotes are nothing special there.
+fn expand_body(stage: &Stage, body: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
+    expand::expand_text(&body.value, escape, &|name| stage.scope.get(name))
+        .map_err(|error| Diagnostic::error(body.span, error.to_string()))
+}
+
+fn created_by_copy(op: &CopyStep, copy: &Copy, destination: &str) -> String {
+    let mut text = if op.unpack { "ADD".to_owned() } else { "COPY".to_owned() };
+    for (flag, value) in [("from", &copy.from), ("chown", &copy.chown), ("chmod", &copy.chmod)] {
+        if let Some(value) = value {
+            text.push_str(&format!(" --{flag}={}", value.value));
+        }
+    }
+    for source in &op.sources {
+        text.push(' ');
+        text.push_str(match source {
+            CopyItem::Path(path) => path,
+            CopyItem::Inline { name, .. } => name,
+        });
+    }
+    format!("{text} {destination}")
+}

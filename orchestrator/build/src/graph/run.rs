@@ -1,0 +1,137 @@
+//! RUN → steps, with its mounts and heredocs.
+
+use std::collections::BTreeMap;
+
+use super::lower::{DEFAULT_PATH, Lowering, Place, Stage, inside};
+use super::step::{RunMountSource, RunMountStep, SecretUse};
+use super::{Op, RunStepOp};
+use crate::dockerfile::{Command, Mount, MountKind, Run};
+use crate::request::{NetworkMode, SecretBytes};
+use crate::step::RunFile;
+use crate::{Diagnostic, Spanned};
+
+impl Lowering<'_> {
+    pub(super) fn run(
+        &mut self,
+        place: Place<'_>,
+        run: &Run,
+        stage: &mut Stage,
+        done: &BTreeMap<usize, Stage>,
+    ) -> Result<(), Diagnostic> {
+        let (command, files) = with_heredocs(run);
+        let argv = stage.argv(&command);
+        let args = stage.scope.arg_lines();
+        let mut env = args.clone();
+        env.extend(stage.scope.env_lines());
+        if !env.iter().any(|line| line.starts_with("PATH=")) {
+            env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        let network = match &run.network {
+            None => self.request.network.clone(),
+            Some(network) => match network.value.as_str() {
+                "default" => self.request.network.clone(),
+                "none" => NetworkMode::None,
+                "host" => NetworkMode::Host,
+                other => {
+                    return Err(Diagnostic::error(network.span, format!("unknown network {other:?}"))
+                        .hint("--network is default, none or host"));
+                }
+            },
+        };
+        let mut mounts = Vec::new();
+        let mut secrets = Vec::new();
+        for mount in &run.mounts {
+            self.mount(place, mount, stage, done, &mut mounts, &mut secrets)?;
+        }
+        let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
+        let op = Op::Run(Box::new(RunStepOp {
+            argv: argv.clone(),
+            env,
+            proxies: stage.scope.proxy_lines(self.globals()),
+            cwd: cwd.to_owned(),
+            user: stage.user(),
+            network,
+            mounts,
+            secrets,
+            files,
+        }));
+        let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
+        let created_by = format!("RUN {shown_args}{}", argv.join(" "));
+        let parent = stage.tree.clone();
+        self.push(place, parent, op, created_by, stage);
+        Ok(())
+    }
+
+    fn mount(
+        &mut self,
+        place: Place<'_>,
+        mount: &Mount,
+        stage: &Stage,
+        done: &BTreeMap<usize, Stage>,
+        mounts: &mut Vec<RunMountStep>,
+        secrets: &mut Vec<SecretUse>,
+    ) -> Result<(), Diagnostic> {
+        let escape = self.escape();
+        let text = |value: &str| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape);
+        let (target, source) = match &mount.kind {
+            MountKind::Bind { target, from, source, writable } => {
+                let path = inside(&text(source)?);
+                let source = match from {
+                    None => RunMountSource::Context { path, writable: *writable },
+                    Some(from) => {
+                        let tree = self.tree_from(place, from, mount.span, done)?;
+                        RunMountSource::Tree { tree, path, writable: *writable }
+                    }
+                };
+                (text(target)?, source)
+            }
+            MountKind::Cache { target, id, from, source, sharing, read_only, owner } => {
+                let base = match from {
+                    None => None,
+                    Some(from) => Some((self.tree_from(place, from, mount.span, done)?, inside(&text(source)?))),
+                };
+                let id = text(id)?;
+                let source =
+                    RunMountSource::Cache { id, base, sharing: *sharing, read_only: *read_only, owner: *owner };
+                (text(target)?, source)
+            }
+            MountKind::Tmpfs { target, size } => (text(target)?, RunMountSource::Tmpfs { size: *size }),
+            MountKind::Secret { id, target, env, required, owner } => {
+                let id = text(id)?;
+                let default = env.is_none().then(|| format!("/run/secrets/{id}"));
+                let target = match target {
+                    Some(target) => Some(stage.absolute(&text(target)?)),
+                    None => default,
+                };
+                secrets.push(SecretUse { id, target, env: env.clone(), required: *required, owner: *owner });
+                return Ok(());
+            }
+        };
+        mounts.push(RunMountStep { target: stage.absolute(&target), source });
+        Ok(())
+    }
+}
+
+/// The shell gets the bodies as they stand, unless the command is nothing but a heredoc: then the body is the script.
+fn with_heredocs(run: &Run) -> (Command, Vec<RunFile>) {
+    let (Command::Shell(line), Some(first)) = (&run.command, run.heredocs.first()) else {
+        return (run.command.clone(), Vec::new());
+    };
+    if run.heredocs.len() == 1 && line.trim() == first.marker {
+        if !first.content.starts_with("#!") {
+            return (Command::Shell(first.content.clone()), Vec::new());
+        }
+        let path = format!("/dev/pipes/{}", first.name);
+        let content = SecretBytes(first.content.clone().into_bytes());
+        let file = RunFile { path: path.clone(), content, uid: 0, gid: 0, mode: 0o755 };
+        return (Command::Shell(path), vec![file]);
+    }
+    let mut script = line.clone();
+    for heredoc in &run.heredocs {
+        script.push('\n');
+        script.push_str(&heredoc.raw);
+        script.push_str(&heredoc.name);
+    }
+    script.push('\n');
+    (Command::Shell(script), Vec::new())
+}
