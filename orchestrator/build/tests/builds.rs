@@ -485,7 +485,7 @@ async fn deletions_of_a_step_are_seen_by_the_next() {
 }
 
 #[tokio::test]
-async fn an_unchanged_context_is_not_read_again() {
+async fn a_change_with_the_old_size_and_time_is_seen() {
     let world = world_or_skip!();
     world.base().await;
     for number in 0..50 {
