@@ -109,3 +109,111 @@ fn early(check: &Check, probe: Probe, timing: &Timing, now: Timestamp) -> Timest
     // The first probe that counts runs exactly when docker's would.
     if now < counting { (now + delay).min(counting) } else { now + delay }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Probes as due, each taking `takes`, until `end`; `passes` tells the outcome by the time since the start.
+    fn run(
+        timing: &Timing,
+        takes: Duration,
+        end: Duration,
+        passes: impl Fn(Duration) -> bool,
+    ) -> Vec<(Duration, Check)> {
+        let start = Timestamp::from_millis(1_000_000);
+        let mut check = begin(start);
+        let mut seen = Vec::new();
+        while check.next.since(start) <= end {
+            let began = check.next;
+            let outcome = if passes(began.since(start)) { Outcome::Passed } else { Outcome::Failed };
+            check = step(&check, Probe { began, outcome }, timing, began + takes);
+            seen.push((began.since(start), check));
+        }
+        seen
+    }
+
+    #[test]
+    fn first_probe_is_at_once_and_can_make_healthy() {
+        let seen = run(&Timing::default(), Duration::from_millis(5), Duration::ZERO, |_| true);
+        assert_eq!(seen[0].0, Duration::ZERO);
+        assert_eq!(seen[0].1.status, Health::Healthy);
+    }
+
+    #[test]
+    fn readiness_is_seen_soon_and_cheaply() {
+        for ready in [20, 100, 400, 1_000, 5_000] {
+            let ready = Duration::from_millis(ready);
+            let seen = run(&Timing::default(), Duration::from_millis(2), seconds(10), |age| age >= ready);
+            let (probes, (at, _)) =
+                seen.iter().enumerate().find(|(_, (_, check))| check.status == Health::Healthy).unwrap();
+            let late = *at - ready;
+            assert!(late <= (ready / 10).max(Duration::from_millis(15)), "{ready:?} seen {late:?} late");
+            assert!(probes < 120, "{probes} probes in {ready:?}");
+        }
+    }
+
+    #[test]
+    fn an_expensive_probe_runs_a_third_of_the_time_at_most() {
+        let seen = run(&Timing::default(), seconds(1), seconds(29), |_| false);
+        assert!(seen.len() <= 11, "{} probes", seen.len());
+    }
+
+    #[test]
+    fn early_failures_do_not_count_and_later_ones_count_as_dockers_do() {
+        let timing = Timing { interval: seconds(2), ..Timing::default() };
+        let seen = run(&timing, Duration::ZERO, seconds(20), |_| false);
+        let counted: Vec<(Duration, u32, Health)> = seen
+            .iter()
+            .filter(|(_, check)| check.failing_streak > 0)
+            .map(|(at, check)| (*at, check.failing_streak, check.status))
+            .take(3)
+            .collect();
+        assert_eq!(
+            counted,
+            [(seconds(2), 1, Health::Starting), (seconds(4), 2, Health::Starting), (seconds(6), 3, Health::Unhealthy)]
+        );
+    }
+
+    #[test]
+    fn start_period_is_lenient_and_probed_at_start_interval_at_most() {
+        let timing = Timing { start_period: seconds(60), start_interval: seconds(1), ..Timing::default() };
+        let seen = run(&timing, Duration::ZERO, seconds(59), |_| false);
+        assert!(seen.iter().all(|(_, check)| check.status == Health::Starting && check.failing_streak == 0));
+        let gaps = seen.windows(2).map(|pair| pair[1].0 - pair[0].0);
+        assert!(gaps.max().unwrap() <= seconds(1));
+        let seen = run(&timing, Duration::ZERO, seconds(130), |_| false);
+        assert_eq!(seen.last().unwrap().1.status, Health::Unhealthy);
+    }
+
+    #[test]
+    fn a_failure_after_success_counts_even_in_the_start_period() {
+        let timing = Timing { interval: seconds(1), start_period: seconds(60), retries: 2, ..Timing::default() };
+        let seen = run(&timing, Duration::ZERO, seconds(3), |age| age.is_zero());
+        assert_eq!(seen[0].1.status, Health::Healthy);
+        assert_eq!(seen[1].1.failing_streak, 1);
+        assert_eq!(seen[2].1.status, Health::Unhealthy);
+    }
+
+    #[test]
+    fn unhealthy_recovers_with_one_success() {
+        let timing = Timing { interval: seconds(1), retries: 1, ..Timing::default() };
+        let seen = run(&timing, Duration::ZERO, seconds(5), |age| age >= seconds(3));
+        assert!(seen.iter().any(|(_, check)| check.status == Health::Unhealthy));
+        assert_eq!(seen.last().unwrap().1.status, Health::Healthy);
+        assert_eq!(seen.last().unwrap().1.failing_streak, 0);
+    }
+
+    #[test]
+    fn unset_values_come_from_the_image_then_from_docker() {
+        let image = Timing { interval: seconds(7), retries: 5, ..Timing::default() };
+        let check = Healthcheck { timeout: Some(seconds(1)), interval: Some(Duration::ZERO), ..Healthcheck::default() };
+        let timing = Timing::of(&check, &image);
+        assert_eq!((timing.interval, timing.timeout, timing.retries), (seconds(7), seconds(1), 5));
+        assert_eq!(timing.start_interval, seconds(5));
+    }
+}

@@ -149,3 +149,123 @@ pub fn decide(policy: &Policy, history: &History, exit: &Exit, now: Timestamp) -
 fn delay_after(streak: u32) -> Duration {
     FIRST_DELAY.saturating_mul(2_u32.saturating_pow(streak.min(16))).min(LONGEST_DELAY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn policy(when: When, max_attempts: Option<u32>) -> Policy {
+        Policy { when, max_attempts, delay: None, window: None }
+    }
+
+    const NONE: History = History { restarts: 0, streak: 0 };
+
+    /// It ran for so long and has just ended.
+    fn ended(code: i32, ran: Duration, cause: Cause) -> Exit {
+        let started = Timestamp::from_millis(1_000_000);
+        Exit { code, at: started + ran, started, cause }
+    }
+
+    fn at_once(policy: &Policy, history: &History, exit: &Exit) -> Decision {
+        decide(policy, history, exit, exit.at)
+    }
+
+    #[test]
+    fn policies_by_exit_code() {
+        use Rest::{NoPolicy, Succeeded};
+        let long = Duration::from_secs(60);
+        let waits = |exit: &Exit| Decision::Wait { until: exit.at + FIRST_DELAY };
+        let failed = ended(1, long, Cause::Own);
+        let finished = ended(0, long, Cause::Own);
+        let table = [
+            (When::Never, failed, Decision::Stay(NoPolicy)),
+            (When::OnFailure, failed, waits(&failed)),
+            (When::OnFailure, finished, Decision::Stay(Succeeded)),
+            (When::Always, finished, waits(&finished)),
+            (When::UnlessStopped, finished, waits(&finished)),
+        ];
+        for (when, exit, expected) in table {
+            assert_eq!(at_once(&policy(when, None), &NONE, &exit), expected, "{when:?} {}", exit.code);
+        }
+    }
+
+    #[test]
+    fn what_was_stopped_stays_down_except_always_after_a_boot() {
+        let stopped = ended(0, Duration::from_secs(60), Cause::Requested);
+        let rebooted = ended(0, Duration::from_secs(60), Cause::RebootAfterStop);
+        for when in [When::OnFailure, When::Always, When::UnlessStopped] {
+            assert_eq!(at_once(&policy(when, None), &NONE, &stopped), Decision::Stay(Rest::Stopped));
+        }
+        assert_eq!(at_once(&policy(When::Always, None), &NONE, &rebooted), Decision::Start { history: NONE });
+        assert_eq!(at_once(&policy(When::UnlessStopped, None), &NONE, &rebooted), Decision::Stay(Rest::Stopped));
+    }
+
+    #[test]
+    fn a_boot_starts_at_once_and_forgets_attempts() {
+        let exit = ended(255, Duration::from_secs(1), Cause::Reboot);
+        let history = History { restarts: 5, streak: 5 };
+        for when in [When::OnFailure, When::Always, When::UnlessStopped] {
+            assert_eq!(at_once(&policy(when, Some(3)), &history, &exit), Decision::Start { history: NONE });
+        }
+    }
+
+    #[test]
+    fn delay_doubles_to_a_minute_and_is_forgotten_after_ten_seconds() {
+        let delay = |streak, ran| match at_once(
+            &policy(When::Always, None),
+            &History { restarts: streak, streak },
+            &ended(1, ran, Cause::Own),
+        ) {
+            Decision::Wait { until } => until.since(ended(1, ran, Cause::Own).at).as_millis(),
+            other => panic!("{other:?}"),
+        };
+        let quick = Duration::from_secs(1);
+        let delays: Vec<u128> = (0..12).map(|streak| delay(streak, quick)).collect();
+        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
+        assert_eq!(delay(9, Duration::from_secs(10)), 100);
+        assert_eq!(delay(u32::MAX, quick), 60000);
+    }
+
+    #[test]
+    fn due_means_start_with_one_more_attempt() {
+        let exit = ended(1, Duration::from_secs(1), Cause::Own);
+        let due = exit.at + FIRST_DELAY;
+        let history = History { restarts: 1, streak: 1 };
+        assert_eq!(decide(&policy(When::Always, None), &NONE, &exit, due), Decision::Start { history });
+    }
+
+    #[test]
+    fn attempts_are_used_up_and_forgiven_only_by_a_window() {
+        let exit = ended(1, Duration::from_secs(30), Cause::Own);
+        let history = History { restarts: 3, streak: 0 };
+        let limited = policy(When::OnFailure, Some(3));
+        assert_eq!(at_once(&limited, &history, &exit), Decision::Stay(Rest::GivenUp));
+        let window = Policy { window: Some(Duration::from_secs(20)), ..limited };
+        let due = exit.at + FIRST_DELAY;
+        let again = History { restarts: 1, streak: 1 };
+        assert_eq!(decide(&window, &history, &exit, due), Decision::Start { history: again });
+    }
+
+    #[test]
+    fn deploy_policy_wins_and_sets_its_own_delay() {
+        let deploy = model::DeployRestart {
+            condition: Some("on-failure".to_owned()),
+            delay: Some(Duration::from_secs(5)),
+            max_attempts: Some(2),
+            window: None,
+        };
+        let service =
+            Service { restart: Some(model::RestartPolicy::Always), deploy_restart: Some(deploy), ..Service::default() };
+        let policy = Policy::of(&service);
+        assert_eq!((policy.when, policy.max_attempts), (When::OnFailure, Some(2)));
+        let exit = ended(1, Duration::from_secs(1), Cause::Own);
+        assert_eq!(at_once(&policy, &NONE, &exit), Decision::Wait { until: exit.at + Duration::from_secs(5) });
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_hold_anything() {
+        let exit = ended(1, Duration::from_secs(1), Cause::Own);
+        let before = Timestamp::from_millis(0);
+        assert!(matches!(decide(&policy(When::Always, None), &NONE, &exit, before), Decision::Start { .. }));
+    }
+}
