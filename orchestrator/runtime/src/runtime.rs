@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::{self, Layout, Stats};
 use crate::client::{Attach, Shim};
 use crate::exec::{ExecHandle, ExecRequest};
-use crate::launch::{Launch, LaunchError};
+use crate::launch::{Launch, LaunchError, Rootfs};
 use crate::lower::{self, Sealed, Surroundings};
 use crate::wire::{Failure, FdRole, Reply, pair, recv_wait, send};
 
@@ -141,7 +141,11 @@ impl Runtime {
         stdio: Vec<(FdRole, OwnedFd)>,
     ) -> Result<Shim, LaunchError> {
         let bundle = |source| LaunchError::Bundle { path: launch.bundle.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&launch.bundle).map_err(bundle)?;
+        let point = match &launch.rootfs {
+            Rootfs::Dir(_) => launch.bundle.clone(),
+            Rootfs::Overlay { .. } => launch.bundle.join("rootfs"),
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(point).map_err(bundle)?;
         match fs::remove_file(&launch.exit_record) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(bundle(error)),
             // An earlier start's end is not this one's.

@@ -84,7 +84,11 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
         loopback: matches!(launch.netns, Netns::New),
         reaper: launch.init,
         cgroup_view: cgroup_view(&plan, around.layout, around.cgroup),
-        mount_point: launch.bundle.clone(),
+        // Not the bundle itself: what the engine keeps there must stay visible for binds.
+        mount_point: match &launch.rootfs {
+            Rootfs::Dir(path) => path.clone(),
+            Rootfs::Overlay { .. } => launch.bundle.join("rootfs"),
+        },
     };
     let shim = ShimConfig {
         id: launch.id.clone(),
