@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use crate::status::ExitStatus;
-use crate::wire::{Answer, Exit, Reply, Request, recv, recv_wait, send};
+use crate::wire::{Answer, Exit, Failure, Reply, Request, recv, recv_wait, send};
 
 /// Shims answer within microseconds; only emptying a cgroup takes longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -303,9 +303,12 @@ impl Shim {
         self.line.ask("shut down", &Request::Shutdown, &[]).map(drop)
     }
 
-    /// Opens the gate of a container that was only set up.
-    pub(crate) fn open_gate(&self) -> Result<(), ShimError> {
-        self.line.ask("start the program", &Request::Start, &[]).map(drop)
+    /// Opens the gate of a container that was only set up; why its program could not be executed, if so.
+    pub(crate) fn open_gate(&self) -> Result<Option<Failure>, ShimError> {
+        match self.line.ask("start the program", &Request::Start, &[])? {
+            Answer::NotStarted(failure) => Ok(Some(failure)),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -11,17 +11,21 @@ use rustix::process::{Pid, WaitOptions};
 use super::{Fault, fail, leave};
 use crate::sys;
 
-/// Signals that the kernel sends to process 1 for its own doings; passing them on would make them the program's.
-const OWN: [i32; 6] = [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGTRAP];
-
 /// Returns in the child, which goes on to be the program. Process 1 never returns.
 pub(super) fn split(sync: &OwnedFd) {
+    // Before there are two: what arrives from now on waits until it is read, none is lost. The kernel's own verdicts
+    // (a fault in this very process) strike through the block.
+    let signals = SigSet::all();
+    let _ = signals.thread_block();
     match sys::fork() {
-        Ok(None) => take_terminal(),
+        Ok(None) => {
+            let _ = SigSet::empty().thread_set_mask();
+            take_terminal();
+        }
         Ok(Some(program)) => {
             // Exec success shows as the socket's end; this copy would keep it open.
             let _ = sys::close_from(3);
-            reap(program)
+            reap(program, &signals)
         }
         Err(error) => fail(sync, "start the reaper", &Fault::new("fork", error)),
     }
@@ -39,17 +43,8 @@ fn take_terminal() {
     }
 }
 
-fn reap(program: i32) -> ! {
-    let mut signals = SigSet::all();
-    for own in OWN.iter().filter_map(|number| Signal::try_from(*number).ok()) {
-        signals.remove(own);
-    }
-    let _ = signals.thread_block();
-    let Ok(arrivals) = SignalFd::new(&signals) else { leave(125) };
-    // It may have ended before the signals were blocked.
-    if let Some(code) = collect(program) {
-        leave(code);
-    }
+fn reap(program: i32, signals: &SigSet) -> ! {
+    let Ok(arrivals) = SignalFd::new(signals) else { leave(125) };
     loop {
         let Ok(Some(arrival)) = arrivals.read_signal() else { continue };
         match i32::try_from(arrival.ssi_signo).unwrap_or_default() {

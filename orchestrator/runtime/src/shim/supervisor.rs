@@ -285,7 +285,7 @@ impl Supervisor {
     fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Answer {
         let result = match request {
             Request::State => return self.state(),
-            Request::Start => self.open_gate(),
+            Request::Start => return self.open_gate(),
             Request::Kill { signal } => self.kill(signal),
             Request::KillAll => self.config.cgroup.kill(),
             Request::Pause => self.freeze(true),
@@ -316,20 +316,19 @@ impl Supervisor {
         }
     }
 
-    fn open_gate(&mut self) -> io::Result<()> {
+    fn open_gate(&mut self) -> Answer {
         let Phase::Held(gate) = std::mem::replace(&mut self.phase, Phase::Running) else {
-            return Err(io::Error::other("the container is running already"));
+            return Answer::Refused("the container is running already".to_owned());
         };
         match bring_up::go(&gate, self.pid) {
             Ok(()) => {
                 self.tell(&Reply::Started { pid: self.pid });
-                Ok(())
+                Answer::Done
             }
             Err(failure) => {
                 let code = i32::from(failure.exit_code);
                 self.exited = Some(Exit { code, signal: None, oom: false, at: record::now() });
-                let source = io::Error::from_raw_os_error(failure.errno);
-                Err(io::Error::other(format!("{}: {}: {source}", failure.stage, failure.object)))
+                Answer::NotStarted(failure)
             }
         }
     }

@@ -56,7 +56,17 @@ pub(crate) enum Reply {
 pub(crate) enum Answer {
     Done,
     Refused(String),
-    State { id: String, pid: i32, shim_pid: i32, paused: bool, tty: bool, started: bool, dropped_log_records: u64 },
+    /// The gate was opened, and the program could not be executed.
+    NotStarted(Failure),
+    State {
+        id: String,
+        pid: i32,
+        shim_pid: i32,
+        paused: bool,
+        tty: bool,
+        started: bool,
+        dropped_log_records: u64,
+    },
 }
 
 /// A failed stage of set-up.
