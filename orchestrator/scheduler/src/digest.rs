@@ -7,18 +7,73 @@
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 
-use hoist_spec::model::{FileMount, MountSource, Network, Service, Volume};
+use hoist_spec::canonical;
+use hoist_spec::model::{FileMount, Network, Service, Stack, Volume};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::desired::Desired;
+use crate::planner::volume_keys;
 
-/// Digests of the attributes that a container is made from, by Compose name.
+/// Digests of the attributes that a container is made from, by Compose name: of their canonical form, so an attribute that
+/// the model learns later is part of it by itself.
 pub(crate) fn fields(desired: &Desired, service: &Service) -> BTreeMap<String, String> {
     let mut fields = Fields(BTreeMap::new());
-    process_fields(&mut fields, service);
-    host_fields(&mut fields, service);
-    object_fields(&mut fields, desired, service);
+    for (name, value) in canonical_form(service) {
+        match (name.as_str(), value) {
+            (_, Value::Null) | ("scale", _) => {}
+            // Where limits stand in the file does not matter, only what they are.
+            ("deploy", value) => {
+                let policy = value.get("restart_policy").cloned().unwrap_or_default();
+                fields.put("deploy.restart_policy", &policy.to_string(), &Value::Null.to_string());
+            }
+            (_, value) => {
+                let outside = outside(desired, service, &name);
+                fields.put(&name, &(value.to_string(), outside), &Default::default());
+            }
+        }
+    }
     fields.0
+}
+
+/// The service without what makes no difference to a container.
+fn canonical_form(service: &Service) -> serde_json::Map<String, Value> {
+    let mut plain = service.clone();
+    plain.build = None;
+    plain.pull_policy = None;
+    plain.depends_on.clear();
+    plain.profiles.clear();
+    plain.replicas = 1;
+    plain.attach = true;
+    plain.deploy = None;
+    plain.bare_mounts.clear();
+    plain.extensions.clear();
+    let stack = Stack { services: BTreeMap::from([(String::new(), plain)]), ..Stack::default() };
+    let mut form = canonical::to_json(&stack);
+    let service = form.get_mut("services").and_then(|services| services.get_mut(""));
+    service.and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default()
+}
+
+/// The part of an attribute's meaning that lies outside of the service: real names, contents of files.
+fn outside(desired: &Desired, service: &Service, attribute: &str) -> Vec<String> {
+    let stack = &desired.stack;
+    match attribute {
+        "networks" => {
+            let names = service.networks.keys();
+            names.map(|key| stack.networks.get(key).map_or(key, |network| &network.name).clone()).collect()
+        }
+        "volumes" => {
+            let names = volume_keys(service);
+            names.map(|key| stack.volumes.get(key).map_or(key, |volume| &volume.name).clone()).collect()
+        }
+        "secrets" => contents(&service.secrets, &desired.secrets),
+        "configs" => contents(&service.configs, &desired.configs),
+        _ => Vec::new(),
+    }
+}
+
+fn contents(mounts: &[FileMount], contents: &BTreeMap<String, String>) -> Vec<String> {
+    mounts.iter().map(|mount| contents.get(&mount.source).cloned().unwrap_or_default()).collect()
 }
 
 pub(crate) fn config_hash(fields: &BTreeMap<String, String>) -> String {
@@ -46,20 +101,20 @@ pub(crate) fn network_hash(network: &Network) -> String {
         ipam,
     } = network;
     let mut fields = Fields(BTreeMap::new());
-    fields.put("driver", &driver.clone().filter(|name| name != "bridge"));
-    fields.put("driver_opts", driver_opts);
-    fields.put("internal", internal);
-    fields.put("enable_ipv4", &enable_ipv4.filter(|on| !on));
-    fields.put("enable_ipv6", &enable_ipv6.filter(|on| *on));
-    fields.put("ipam", ipam);
+    fields.put("driver", &driver.clone().filter(|name| name != "bridge"), &None);
+    fields.put("driver_opts", driver_opts, &BTreeMap::new());
+    fields.put("internal", internal, &false);
+    fields.put("enable_ipv4", &enable_ipv4.filter(|on| !on), &None);
+    fields.put("enable_ipv6", &enable_ipv6.filter(|on| *on), &None);
+    fields.put("ipam", ipam, &Vec::new());
     config_hash(&fields.0)
 }
 
 pub(crate) fn volume_hash(volume: &Volume) -> String {
     let Volume { name: _, external: _, driver, driver_opts, labels: _ } = volume;
     let mut fields = Fields(BTreeMap::new());
-    fields.put("driver", &driver.clone().filter(|name| name != "local"));
-    fields.put("driver_opts", driver_opts);
+    fields.put("driver", &driver.clone().filter(|name| name != "local"), &None);
+    fields.put("driver_opts", driver_opts, &BTreeMap::new());
     config_hash(&fields.0)
 }
 
@@ -75,95 +130,11 @@ pub(crate) fn changed(before: &BTreeMap<String, String>, after: &BTreeMap<String
 struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    fn put<T: Debug + Default + PartialEq>(&mut self, name: &str, value: &T) {
-        if *value != T::default() {
+    fn put<T: Debug + PartialEq>(&mut self, name: &str, value: &T, default: &T) {
+        if value != default {
             self.0.insert(name.to_owned(), hex(&format!("{value:?}"))[..16].to_owned());
         }
     }
-}
-
-fn process_fields(fields: &mut Fields, service: &Service) {
-    fields.put("image", &service.image);
-    fields.put("platform", &service.platform);
-    fields.put("command", &service.command);
-    fields.put("entrypoint", &service.entrypoint);
-    fields.put("environment", &service.environment);
-    fields.put("working_dir", &service.working_dir);
-    fields.put("user", &service.user);
-    fields.put("group_add", &service.group_add);
-    fields.put("hostname", &service.hostname);
-    fields.put("domainname", &service.domainname);
-    fields.put("container_name", &service.container_name);
-    fields.put("init", &service.init);
-    fields.put("tty", &service.tty);
-    fields.put("stdin_open", &service.stdin_open);
-    fields.put("stop_signal", &service.stop_signal);
-    fields.put("stop_grace_period", &service.stop_grace_period);
-    fields.put("labels", &service.labels);
-    fields.put("annotations", &service.annotations);
-    fields.put("healthcheck", &service.healthcheck);
-    fields.put("restart", &service.restart);
-    fields.put("deploy.restart_policy", &service.deploy_restart);
-}
-
-fn host_fields(fields: &mut Fields, service: &Service) {
-    fields.put("network_mode", &service.network_mode);
-    fields.put("ports", &service.ports);
-    fields.put("expose", &service.expose);
-    fields.put("dns", &service.dns);
-    fields.put("dns_search", &service.dns_search);
-    fields.put("dns_opt", &service.dns_opt);
-    fields.put("extra_hosts", &service.extra_hosts);
-    fields.put("mac_address", &service.mac_address);
-    fields.put("read_only", &service.read_only);
-    fields.put("shm_size", &service.shm_size);
-    fields.put("resources", &service.resources);
-    fields.put("ulimits", &service.ulimits);
-    fields.put("sysctls", &service.sysctls);
-    fields.put("oom_score_adj", &service.oom_score_adj);
-    fields.put("cap_add", &service.cap_add);
-    fields.put("cap_drop", &service.cap_drop);
-    fields.put("security_opt", &service.security_opt);
-    fields.put("privileged", &service.privileged);
-    fields.put("devices", &service.devices);
-    fields.put("pid", &service.pid);
-    fields.put("ipc", &service.ipc);
-    fields.put("uts", &service.uts);
-    fields.put("logging", &service.logging);
-}
-
-/// Attributes whose meaning lies partly outside of the service: real names, contents of files.
-fn object_fields(fields: &mut Fields, desired: &Desired, service: &Service) {
-    let stack = &desired.stack;
-    let networks: Vec<_> = service
-        .networks
-        .iter()
-        .map(|(key, attachment)| (stack.networks.get(key).map_or(key.as_str(), |network| &network.name), attachment))
-        .collect();
-    fields.put("networks", &networks);
-    let mounts: Vec<_> = service
-        .mounts
-        .iter()
-        .map(|mount| {
-            let real = match &mount.source {
-                MountSource::Volume { name: Some(key), .. } => {
-                    Some(stack.volumes.get(key).map_or(key.as_str(), |volume| &volume.name))
-                }
-                _ => None,
-            };
-            (mount, real)
-        })
-        .collect();
-    fields.put("volumes", &mounts);
-    fields.put("secrets", &with_contents(&service.secrets, &desired.secrets));
-    fields.put("configs", &with_contents(&service.configs, &desired.configs));
-}
-
-fn with_contents<'a>(
-    mounts: &'a [FileMount],
-    contents: &'a BTreeMap<String, String>,
-) -> Vec<(&'a FileMount, Option<&'a String>)> {
-    mounts.iter().map(|mount| (mount, contents.get(&mount.source))).collect()
 }
 
 fn hex(text: &str) -> String {

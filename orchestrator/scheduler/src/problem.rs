@@ -182,7 +182,9 @@ impl fmt::Display for Problem {
                 write!(f, "service \"{service}\": address {address} in network \"{network}\" is held by {holder}")
             }
             Self::PortTaken { service, host_ip, ports, transport, holder } => {
-                write!(f, "service \"{service}\": {} is held by {holder}", PortText(*host_ip, *ports, *transport))
+                let range = if ports.0 == ports.1 { "" } else { ", the first" };
+                let text = PortText(*host_ip, *ports, *transport);
+                write!(f, "service \"{service}\": {text} is in use{range} by {holder}")
             }
             Self::ExternalNetworkMissing { network } => write!(f, "external network \"{network}\" does not exist"),
             Self::ExternalVolumeMissing { volume } => write!(f, "external volume \"{volume}\" does not exist"),

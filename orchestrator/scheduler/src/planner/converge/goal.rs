@@ -95,7 +95,7 @@ impl<'a> Goal<'a> {
         if self.services.is_empty() {
             self.services = known.keys().cloned().collect();
         }
-        for service in self.services.iter().filter(|service| !known.contains_key(*service)) {
+        for service in self.services.iter().chain(self.scale.keys()).filter(|service| !known.contains_key(*service)) {
             draft.problem(Problem::UnknownService { service: service.clone() });
         }
         self.services.retain(|service| known.contains_key(service));
