@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, linkat, mkdirat, mknodat,
-    openat, readlinkat, statat, symlinkat, unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, linkat, mkdirat, mknodat, openat,
+    readlinkat, statat, symlinkat, unlinkat,
 };
 use serde::Serialize;
 use tar::{Archive, Builder, EntryType, Header};
@@ -68,10 +68,17 @@ pub(crate) fn stat(view: &RootView, path: &Path) -> io::Result<PathStat> {
     let (folder, name) = parent(view, path)?;
     let stat = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
     let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-    let target = if link { readlinkat(&folder, &name, Vec::new())?.to_string_lossy().into_owned() } else { String::new() };
+    let target =
+        if link { readlinkat(&folder, &name, Vec::new())?.to_string_lossy().into_owned() } else { String::new() };
     let mtime = jiff::Timestamp::from_second(stat.st_mtime).unwrap_or_default();
     let shown = path.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
-    Ok(PathStat { name: shown, size: stat.st_size, mode: go_mode(&stat), mtime: mtime.to_string(), link_target: target })
+    Ok(PathStat {
+        name: shown,
+        size: stat.st_size,
+        mode: go_mode(&stat),
+        mtime: mtime.to_string(),
+        link_target: target,
+    })
 }
 
 /// Packs a path and what is below it; the first entry is named like the path's last part.

@@ -121,7 +121,9 @@ struct Cleanup {
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        if self.armed && let Err(error) = self.engine.runtime.kill_all(&self.id) {
+        if self.armed
+            && let Err(error) = self.engine.runtime.kill_all(&self.id)
+        {
             tracing::warn!(step = self.id, %error, "cannot kill an interrupted build step");
         }
         let _ = std::fs::remove_dir_all(self.engine.bundle(&self.id));
@@ -134,19 +136,23 @@ fn exit_record(engine: &Engine, id: &str) -> PathBuf {
 }
 
 async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
-    let id = format!("{:0>64}", step.id).chars().take(64).collect::<String>();
+    // Kernel objects are named from the first digits of an id.
+    let id = hoist_image::Digest::of(step.id.as_bytes()).hex();
+    let _step = engine.steps.begin();
     let lease = BuildNetwork::lease(engine, &step.network).await?;
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
+    let (ours, theirs) =
+        std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
     let output = step.output.clone();
     let cleanup = Cleanup { engine: Arc::clone(engine), id: id.clone(), armed: true };
     let starter = Arc::clone(engine);
+    let lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
     let shim = blocking(move || {
         let launch = launch(&starter, &id, step, &lease)?;
         let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
-        let shim = starter.runtime.start_attached(&launch, &[(theirs.into(), want)]).map_err(|error| StepError {
-            code: i32::from(error.exit_code()),
-            ..StepError::engine(chain(&error))
-        })?;
+        let shim = starter
+            .runtime
+            .start_attached(&launch, &[(theirs.into(), want)])
+            .map_err(|error| StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) })?;
         Ok((shim, lease))
     });
     let (shim, lease) = match shim.await {
@@ -158,6 +164,7 @@ async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
         }
         Err(error) => return Err(error),
     };
+    drop(lane);
     let code = follow(shim, ours, output).await?;
     let mut cleanup = cleanup;
     cleanup.armed = false;

@@ -75,6 +75,8 @@ pub(crate) struct Engine {
     pub(crate) activity: Activity,
     pub(crate) attachments: Attachments,
     pub(crate) build_network: BuildNetwork,
+    /// RUN steps in progress.
+    pub(crate) steps: Activity,
     /// Set once, when the process is about to end in good order.
     pub(crate) leaving: watch::Sender<bool>,
     /// One permit for each shim that was told so.

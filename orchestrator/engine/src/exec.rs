@@ -6,12 +6,12 @@ use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio, Seccomp};
 use hoist_spec::model::Service;
 use tokio::io::Interest;
 
-use crate::readiness;
 use crate::actions::{StepError, blocking};
 use crate::api::types::ExecConfig;
 use crate::engine::{Engine, short};
 use crate::error::chain;
 use crate::lower::{self, LowerError};
+use crate::readiness;
 use crate::world::Summary;
 
 #[derive(Debug, Clone)]

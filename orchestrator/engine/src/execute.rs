@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::actions::{self, Context, StepError};
+use crate::adopt;
 use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, PlanResponse, RegistryAuth, StepInfo, StepState};
 use crate::engine::{Engine, now};
 use crate::error::chain;
@@ -44,7 +45,11 @@ pub(crate) async fn apply(engine: &Arc<Engine>, request: ApplyRequest, out: Outp
     let result = match prepare(engine, &request).await {
         Ok(prepared) => {
             let project = prepared.desired.stack.name.clone();
+            let ends = matches!(request.verb, Verb::Down(_) | Verb::Stop(_) | Verb::Kill(_) | Verb::Remove(_));
             let result = Session::begin(engine, request, prepared, out.clone()).await.run().await;
+            if ends {
+                adopt::tidy(engine).await;
+            }
             engine.tell(Event::Claimed { project, claims: Claims::default() });
             result
         }
@@ -178,9 +183,9 @@ impl Session {
     async fn settle(&mut self) -> Result<(), StepError> {
         self.engine.wiring.settled().await?;
         let project = self.desired.stack.name.clone();
-        let left = self.engine.look(move |world| {
-            world.containers.values().any(|container| container.doc.record.project == project)
-        });
+        let left = self
+            .engine
+            .look(move |world| world.containers.values().any(|container| container.doc.record.project == project));
         if matches!(self.request.verb, Verb::Down(_)) && self.result.code == 0 && !left.await? {
             let name = self.desired.stack.name.clone();
             self.engine.store.delete(self.engine.store.layout.stack(&name));
@@ -188,10 +193,8 @@ impl Session {
         }
         if let Verb::Run(run) = &self.request.verb {
             let name = request::oneoff(&self.desired.stack.name, run);
-            self.result.container = self
-                .engine
-                .look(move |world| world.by_name(&name).map(|container| container.doc.id.clone()))
-                .await?;
+            self.result.container =
+                self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone())).await?;
         }
         Ok(self.engine.store.durable().await?)
     }
@@ -230,8 +233,7 @@ impl Session {
     /// One at a time in the engine, until what it takes is known to the plans of other projects.
     async fn plan(&self) -> Result<(Plan, Observed), StepError> {
         let _one = self.engine.turns.planning.lock().await;
-        let observed =
-            observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
+        let observed = observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
         let plan = plan(&self.desired, &observed, &self.request, now());
         let claims = Claims::of(&plan, &observed);
         self.engine.tell(Event::Claimed { project: self.desired.stack.name.clone(), claims });
@@ -251,7 +253,7 @@ impl Session {
                 let step = plan.step(id).expect("progress hands out steps of its plan");
                 let (started, _) = labels::words(&step.action);
                 self.step(plan, id, StepState::Started { action: started.to_owned() });
-                let service = labels::service(&step.action, observed);
+                let service = labels::service(&step.action, plan, observed);
                 let doing = Doing {
                     engine: Arc::clone(&self.engine),
                     context: Arc::clone(&self.context),

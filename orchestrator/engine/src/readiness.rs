@@ -7,7 +7,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// What is wrapped owns its descriptor and keeps it for life, which is all that tokio's newer, unsafe constructor asks.
-#[expect(deprecated, reason = "the replacement is unsafe, which this crate forbids; the callers' types keep its promise")]
+#[expect(
+    deprecated,
+    reason = "the replacement is unsafe, which this crate forbids; the callers' types keep its promise"
+)]
 pub(crate) fn watch<T: AsRawFd>(descriptor: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(descriptor, interest)
 }

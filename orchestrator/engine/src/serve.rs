@@ -208,7 +208,6 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
     let net = Host::open(HostConfig { instance })?;
     let dns = dns::Server::start(dns::DnsConfig::default())?;
     let (events, inbox) = mpsc::unbounded_channel();
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let engine = Engine {
         boot: boot_id(),
         config,
@@ -220,10 +219,11 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
         wiring: Wiring::new(),
         turns: Default::default(),
         volumes: Default::default(),
-        lanes: Semaphore::new(cores * 4),
+        lanes: Semaphore::new(adopt::lanes() as usize),
         activity: Default::default(),
         attachments: Default::default(),
         build_network: Default::default(),
+        steps: Default::default(),
         leaving: watch::Sender::new(false),
         left: Semaphore::new(0),
         feed: broadcast::channel(1024).0,
@@ -328,7 +328,8 @@ async fn leave(engine: &Arc<Engine>) {
     let _ = engine.store.durable().await;
     if running == 0 {
         let leaver = Arc::clone(engine);
-        let networks = engine.look(|world| world.networks.values().map(|network| network.id.clone()).collect::<Vec<_>>());
+        let networks =
+            engine.look(|world| world.networks.values().map(|network| network.id.clone()).collect::<Vec<_>>());
         let networks = networks.await.unwrap_or_default();
         let _ = tokio::task::spawn_blocking(move || adopt::clean_network(&leaver, &networks)).await;
     }

@@ -6,8 +6,8 @@ use hoist_runtime::{Event as ShimEvent, Shim};
 use hoist_scheduler::health::Check;
 use tokio::io::Interest;
 
-use crate::readiness;
 use crate::engine::Engine;
+use crate::readiness;
 use crate::world::Event;
 
 pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {

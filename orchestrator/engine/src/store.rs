@@ -241,8 +241,10 @@ impl Sync {
         let paths: Vec<PathBuf> = self.files.into_iter().chain(self.folders).collect();
         let lanes = paths.len().div_ceil(LANES).max(1);
         thread::scope(|scope| {
-            let running: Vec<_> =
-                paths.chunks(lanes).map(|chunk| scope.spawn(|| chunk.iter().try_for_each(|path| files::sync(path)))).collect();
+            let running: Vec<_> = paths
+                .chunks(lanes)
+                .map(|chunk| scope.spawn(|| chunk.iter().try_for_each(|path| files::sync(path))))
+                .collect();
             running.into_iter().try_for_each(|lane| lane.join().unwrap_or(Err(StoreError::Gone)))
         })
     }

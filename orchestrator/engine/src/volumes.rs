@@ -80,8 +80,7 @@ impl VolumeLocks {
         };
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let data = make(layout, volume)?;
-        let failed =
-            |source| VolumeError::Fill { volume: volume.to_owned(), target: target.to_owned(), source };
+        let failed = |source| VolumeError::Fill { volume: volume.to_owned(), target: target.to_owned(), source };
         let marker = layout.volume(volume).join("_filling");
         if marker.exists() {
             empty(&data).map_err(failed)?;

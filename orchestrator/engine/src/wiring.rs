@@ -15,8 +15,8 @@ use hoist_scheduler::{Health, Transport};
 use tokio::io::Interest;
 use tokio::sync::watch;
 
-use crate::readiness;
 use crate::engine::Engine;
+use crate::readiness;
 use crate::world::{Container, World};
 
 #[derive(Debug)]
@@ -170,7 +170,12 @@ fn firewall(world: &World, dns_port: u16) -> FirewallState {
     }
     let published = published
         .into_iter()
-        .map(|((host_ip, host_port, protocol), targets)| Published { host_ip, host_port, protocol, targets: best(&targets) })
+        .map(|((host_ip, host_port, protocol), targets)| Published {
+            host_ip,
+            host_port,
+            protocol,
+            targets: best(&targets),
+        })
         .collect();
     let networks: Vec<_> = world.networks.values().map(|network| network.spec()).collect();
     let dns_port = (!networks.is_empty()).then_some(dns_port);
@@ -179,8 +184,7 @@ fn firewall(world: &World, dns_port: u16) -> FirewallState {
 
 /// The healthy ones; all, while there is none.
 fn best<T: Copy>(targets: &[(Health, T)]) -> Vec<T> {
-    let healthy: Vec<T> =
-        targets.iter().filter(|(health, _)| is_healthy(*health)).map(|(_, target)| *target).collect();
+    let healthy: Vec<T> = targets.iter().filter(|(health, _)| is_healthy(*health)).map(|(_, target)| *target).collect();
     if healthy.is_empty() { targets.iter().map(|(_, target)| *target).collect() } else { healthy }
 }
 

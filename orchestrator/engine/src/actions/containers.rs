@@ -28,15 +28,10 @@ pub(crate) struct Context {
     pub(crate) attach: bool,
 }
 
-pub(crate) async fn create(
-    engine: &Arc<Engine>,
-    spec: &ContainerSpec,
-    context: &Context,
-) -> Result<(), StepError> {
+pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: &Context) -> Result<(), StepError> {
     let (name, hash) = (spec.record.name.clone(), spec.record.config_hash.clone());
-    let present = engine.look(move |world| {
-        world.by_name(&name).map(|container| container.doc.record.config_hash == hash)
-    });
+    let present =
+        engine.look(move |world| world.by_name(&name).map(|container| container.doc.record.config_hash == hash));
     match present.await? {
         Some(true) => return Ok(()),
         Some(false) => {
@@ -167,7 +162,8 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
         return Ok(());
     }
     let name = id.to_owned();
-    let running = engine.look(move |world| world.containers.get(&name).is_some_and(|found| found.phase.has_processes()));
+    let running =
+        engine.look(move |world| world.containers.get(&name).is_some_and(|found| found.phase.has_processes()));
     if !running.await? {
         return not_running(id);
     }

@@ -61,10 +61,9 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32)
     let runtime = Arc::clone(&engine.runtime);
     let streams = engine.attachments.take(&launch.id);
     blocking(move || {
-        let shim = runtime.start_attached(&launch, &streams).map_err(|error| StepError {
-            code: i32::from(error.exit_code()),
-            ..StepError::engine(chain(&error))
-        })?;
+        let shim = runtime
+            .start_attached(&launch, &streams)
+            .map_err(|error| StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) })?;
         let pid = shim.pid();
         Ok((shim, pid))
     })
@@ -77,7 +76,8 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
     let lowers = engine.images.lowers_of(&doc.layers)?;
-    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()] {
+    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()]
+    {
         make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     }
     // The root of the container takes its mode from the upper folder.
@@ -107,8 +107,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
     let lowered = lower::lower(&ticket.container, &start)?;
     write_etc(&bundle, &lowered.etc)?;
     let netns = netns(engine, &lowered)?;
-    let rootfs =
-        Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
+    let rootfs = Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
     Ok(assemble(engine, &ticket.container, lowered, netns, rootfs))
 }
 

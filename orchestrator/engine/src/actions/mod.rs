@@ -87,7 +87,9 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, StepError> + Send + 'static,
 {
-    tokio::task::spawn_blocking(work).await.map_err(|error| StepError::engine(format!("a step was cut short: {error}")))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StepError::engine(format!("a step was cut short: {error}")))?
 }
 
 /// The restart policy wants it running.

@@ -49,9 +49,10 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     let wanted = name.to_owned();
     let found = engine.look(move |world| {
         let network = world.networks.get(&wanted)?;
-        let user = world.containers.values().find(|container| {
-            container.doc.record.networks.iter().any(|attachment| attachment.network == wanted)
-        });
+        let user = world
+            .containers
+            .values()
+            .find(|container| container.doc.record.networks.iter().any(|attachment| attachment.network == wanted));
         Some((network.id.clone(), user.map(|container| container.doc.record.name.clone())))
     });
     let Some((id, user)) = found.await? else { return Ok(()) };

@@ -127,7 +127,9 @@ pub(crate) async fn wait_until_down(status: &mut watch::Receiver<Status>, fresh:
     };
     let down = status.wait_for(|status| {
         let counts = !fresh || was_up || status.run > run;
-        status.phase == Phase::Removed || (counts && status.phase.exit().is_some()) || (!fresh && status.phase == Phase::Created)
+        status.phase == Phase::Removed
+            || (counts && status.phase.exit().is_some())
+            || (!fresh && status.phase == Phase::Created)
     });
     down.await.ok().and_then(|status| status.phase.exit().cloned())
 }

@@ -29,10 +29,7 @@ pub(super) fn flag(text: Option<&str>) -> bool {
     matches!(text, Some("1" | "true" | "True" | "TRUE" | "t"))
 }
 
-pub(super) async fn list(
-    State(engine): App,
-    Query(query): Query<ListQuery>,
-) -> ApiResult<Json<Vec<ContainerSummary>>> {
+pub(super) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<Vec<ContainerSummary>>> {
     let filters = Filters::parse(query.filters.as_deref())?;
     let all = flag(query.all.as_deref()) || filters.get("status").is_some();
     let layout = engine.store.layout.clone();
@@ -66,9 +63,8 @@ pub(super) async fn resolve(engine: &Arc<Engine>, name: &str) -> ApiResult<Strin
 
 pub(super) async fn inspect(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<ContainerInspect>> {
     let (wanted, known) = (name.clone(), Arc::clone(&engine));
-    let found = engine.look(move |world| {
-        world.resolve(&wanted).map(|container| convert::inspect(world, &known, container))
-    });
+    let found =
+        engine.look(move |world| world.resolve(&wanted).map(|container| convert::inspect(world, &known, container)));
     found.await?.map(Json).ok_or_else(|| ApiError::no_container(&name))
 }
 
@@ -98,7 +94,8 @@ pub(super) struct StopQuery {
 impl StopQuery {
     /// -1 waits for ever.
     fn grace(&self) -> Option<Duration> {
-        self.t.map(|seconds| u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs))
+        self.t
+            .map(|seconds| u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs))
     }
 }
 

@@ -286,7 +286,11 @@ fn config(container: &Container) -> ContainerConfig {
         image: record.image.clone(),
         working_dir: lower::working_dir(service, image),
         labels: container.doc.labels.clone(),
-        stop_signal: record.stop_signal.clone().or_else(|| image.stop_signal.clone()).unwrap_or_else(|| "SIGTERM".to_owned()),
+        stop_signal: record
+            .stop_signal
+            .clone()
+            .or_else(|| image.stop_signal.clone())
+            .unwrap_or_else(|| "SIGTERM".to_owned()),
         stop_timeout: Some(record.stop_grace.as_secs()),
         exposed_ports: exposed(container).into_iter().map(|(port, kind)| (format!("{port}/{kind}"), empty())).collect(),
         volumes: None,

@@ -19,10 +19,10 @@ use super::containers::{ResizeQuery, resolve};
 use super::streams::{Taken, frame, take_over};
 use super::types::{ExecConfig, ExecInspect, ExecProcess, ExecStart, IdResponse};
 use super::{ApiError, ApiResult, App};
-use crate::readiness;
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, new_id};
 use crate::exec::{self, ExecEntry};
+use crate::readiness;
 use crate::world::{Event, Phase, Summary};
 
 pub(super) async fn create(

@@ -17,7 +17,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::containers::flag;
 use super::streams::json_lines;
-use super::types::{BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageSummary, PullDetail, PullLine, RootFs};
+use super::types::{
+    BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageSummary, PullDetail, PullLine, RootFs,
+};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, blocking};
 use crate::engine::Engine;
@@ -79,10 +81,7 @@ pub(super) async fn inspect(State(engine): App, Path(path): Path<String>) -> Api
         os: image.config.os.clone(),
         size: image.size,
         config,
-        root_fs: RootFs {
-            kind: "layers".to_owned(),
-            layers: image.layers.iter().map(ToString::to_string).collect(),
-        },
+        root_fs: RootFs { kind: "layers".to_owned(), layers: image.layers.iter().map(ToString::to_string).collect() },
     };
     Ok(Json(answer).into_response())
 }
@@ -144,11 +143,9 @@ fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
 fn finish(out: &Lines, outcome: Result<String, String>) {
     let line = match outcome {
         Ok(status) => PullLine { status: Some(status), ..PullLine::default() },
-        Err(message) => PullLine {
-            error: Some(message.clone()),
-            error_detail: Some(ErrorBody { message }),
-            ..PullLine::default()
-        },
+        Err(message) => {
+            PullLine { error: Some(message.clone()), error_detail: Some(ErrorBody { message }), ..PullLine::default() }
+        }
     };
     let _ = out.send(line);
 }

@@ -146,7 +146,8 @@ impl Server {
     pub(crate) fn serve(&self, stream: UnixStream) {
         let (routes, engine) = (self.routes.clone(), Arc::clone(&self.engine));
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request| respond(routes.clone(), Arc::clone(&engine), request));
+            let service =
+                hyper::service::service_fn(move |request| respond(routes.clone(), Arc::clone(&engine), request));
             let connection = hyper::server::conn::http1::Builder::new()
                 // docker closes its half of a hijacked stream at the end of stdin.
                 .half_close(true)

@@ -83,10 +83,7 @@ pub(super) async fn detail(State(engine): App, Path(name): Path<String>) -> ApiR
             name,
         })
     });
-    found
-        .await?
-        .map(Json)
-        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("no such stack: {name}")))
+    found.await?.map(Json).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("no such stack: {name}")))
 }
 
 pub(super) async fn logs(

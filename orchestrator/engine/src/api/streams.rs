@@ -133,8 +133,7 @@ pub(super) async fn logs(
     let raw = tty && !flag(query.multiplexed.as_deref());
     let timestamps = flag(query.timestamps.as_deref());
     let lines = logs::container(&engine, &id, wanted);
-    let content =
-        if raw { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    let content = if raw { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
     Ok(streamed(&engine, lines, content, move |line: logs::Line| {
         let mut data = Vec::new();
         if timestamps && line.starts {
@@ -220,8 +219,7 @@ where
             Err(_) => tracing::error!("a connection that is no Unix socket was taken over"),
         }
     });
-    let content =
-        if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    let content = if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
     let headers = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "tcp"), (header::CONTENT_TYPE, content)];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }

@@ -19,7 +19,8 @@ use crate::world::Phase;
 const API_VERSION: &str = "1.47";
 
 pub(super) async fn ping() -> Response {
-    let headers = [("Api-Version", API_VERSION), ("Ostype", "linux"), ("Server", "hoist"), ("Cache-Control", "no-cache")];
+    let headers =
+        [("Api-Version", API_VERSION), ("Ostype", "linux"), ("Server", "hoist"), ("Cache-Control", "no-cache")];
     (headers, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "OK").into_response()
 }
 
@@ -49,7 +50,8 @@ pub(super) async fn version(State(engine): App) -> Json<Version> {
 pub(super) async fn info(State(engine): App) -> ApiResult<Json<Info>> {
     let (running, paused, all, mut warnings) = engine
         .look(|world| {
-            let count = |phase: fn(&Phase) -> bool| world.containers.values().filter(|found| phase(&found.phase)).count();
+            let count =
+                |phase: fn(&Phase) -> bool| world.containers.values().filter(|found| phase(&found.phase)).count();
             let running = count(|phase| *phase == Phase::Running);
             let paused = count(|phase| *phase == Phase::Paused);
             (running, paused, world.containers.len(), world.damaged.clone())

@@ -1,7 +1,7 @@
 //! Words for people: what a step is about, and how it goes.
 
 use hoist_image::Phase;
-use hoist_scheduler::{Action, Observed, Readiness};
+use hoist_scheduler::{Action, Observed, Plan, Readiness};
 
 /// E.g. `Container shop-db-1`.
 pub(super) fn label(action: &Action) -> String {
@@ -52,11 +52,19 @@ pub(super) fn words(action: &Action) -> (&'static str, &'static str) {
 }
 
 /// `service "db"`, for the head of an error; empty where the action names itself.
-pub(super) fn service(action: &Action, observed: &Observed) -> String {
-    let of = |name: &String| {
-        observed.containers.get(name).map_or_else(|| format!("container {name}"), |found| {
-            format!("service {:?} (container {name})", found.record.service)
+pub(super) fn service(action: &Action, plan: &Plan, observed: &Observed) -> String {
+    let created = |name: &String| {
+        plan.steps.iter().find_map(|step| match &step.action {
+            Action::CreateContainer(spec) if spec.record.name == *name => Some(spec.record.service.clone()),
+            _ => None,
         })
+    };
+    let of = |name: &String| {
+        let known = observed.containers.get(name).map(|found| found.record.service.clone());
+        match created(name).or(known) {
+            Some(service) => format!("service {service:?} (container {name})"),
+            None => format!("container {name}"),
+        }
     };
     match action {
         Action::CreateContainer(spec) => {

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::Wanted;
 use super::tail::{Line, Tail};
-use crate::readiness;
 use crate::api::types::StackLogLine;
 use crate::engine::{Engine, now, rfc3339};
+use crate::readiness;
 use crate::world::{Phase, Status};
 
 /// Wakes when a log grows or is rotated.
@@ -294,11 +294,7 @@ async fn drain(sources: &mut [Source], out: &mpsc::Sender<StackLogLine>) -> bool
     true
 }
 
-async fn tell_ends(
-    sources: &mut [Source],
-    ends: &[Option<(u64, i32)>],
-    out: &mpsc::Sender<StackLogLine>,
-) -> bool {
+async fn tell_ends(sources: &mut [Source], ends: &[Option<(u64, i32)>], out: &mpsc::Sender<StackLogLine>) -> bool {
     for (source, end) in sources.iter_mut().zip(ends) {
         let Some((run, code)) = *end else { continue };
         source.told = run;

@@ -20,12 +20,7 @@ pub(crate) struct EtcFiles {
     pub(crate) resolv_conf: String,
 }
 
-pub(crate) fn etc_files(
-    doc: &ContainerDoc,
-    service: &Service,
-    network: &Network,
-    facts: &StartFacts<'_>,
-) -> EtcFiles {
+pub(crate) fn etc_files(doc: &ContainerDoc, service: &Service, network: &Network, facts: &StartFacts<'_>) -> EtcFiles {
     let hostname = service.hostname.clone().unwrap_or_else(|| match network {
         Network::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         _ => short(&doc.id).to_owned(),
@@ -114,9 +109,8 @@ pub(super) fn injected(files: &[FileDoc], volatile: &Path) -> Result<Vec<Injecte
                     path: path.clone(),
                     source,
                 })?,
-                FileContent::Volatile { name, variable } => std::fs::read(volatile.join(name)).map_err(|_| {
-                    LowerError::Volatile { label: file.label.clone(), variable: variable.clone() }
-                })?,
+                FileContent::Volatile { name, variable } => std::fs::read(volatile.join(name))
+                    .map_err(|_| LowerError::Volatile { label: file.label.clone(), variable: variable.clone() })?,
             };
             let (uid, gid, mode) = (file.uid, file.gid, file.mode);
             Ok(InjectedFile { path: file.target.clone(), content, uid, gid, mode, writable: false })

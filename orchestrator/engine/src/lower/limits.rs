@@ -124,10 +124,10 @@ fn node(
         return Err(LowerError::NotADevice(source.to_owned()));
     };
     let number = |part: u32| i64::from(part);
-    let (major, minor) =
-        (number(rustix::fs::major(metadata.rdev())), number(rustix::fs::minor(metadata.rdev())));
+    let (major, minor) = (number(rustix::fs::major(metadata.rdev())), number(rustix::fs::minor(metadata.rdev())));
     let access = if permissions.is_empty() { "rwm" } else { permissions };
-    let rule = LinuxDeviceCgroupBuilder::default().allow(true).typ(typ).major(major).minor(minor).access(access).build();
+    let rule =
+        LinuxDeviceCgroupBuilder::default().allow(true).typ(typ).major(major).minor(minor).access(access).build();
     let node = LinuxDeviceBuilder::default()
         .path(target)
         .typ(typ)

@@ -66,7 +66,9 @@ pub(crate) enum LowerError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{label} comes from the variable {variable}, whose value is gone since the host was started; run `up` again")]
+    #[error(
+        "{label} comes from the variable {variable}, whose value is gone since the host was started; run `up` again"
+    )]
     Volatile { label: String, variable: String },
     #[error("{label}: the variable {variable} is not set")]
     Unset { label: String, variable: String },

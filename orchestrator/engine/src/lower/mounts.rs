@@ -19,7 +19,8 @@ pub(super) fn apply(
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     shared_memory(&mut mounts, service);
     let covered = |target: &str| doc.mounts.iter().any(|mount| mount.target == target);
-    for (name, target) in [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")] {
+    for (name, target) in [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")]
+    {
         if covered(target) {
             continue;
         }

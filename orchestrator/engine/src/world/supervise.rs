@@ -61,6 +61,7 @@ impl World {
         container.state.exit = Some(exit.clone());
         container.phase = Phase::Exited(exit.clone());
         let again = container.state.history.restarts > 0;
+        let temporary = container.doc.remove;
         if !again {
             container.state.wanted = Wanted::Created;
         }
@@ -71,6 +72,8 @@ impl World {
         self.engine.wiring.want();
         if again {
             self.decide(id, Cause::Own);
+        } else if temporary {
+            actions::remove_later(&self.engine, id);
         }
         self.engine.activity.touch();
     }
@@ -134,12 +137,8 @@ impl World {
     pub(crate) fn decide(&mut self, id: &str, cause: Cause) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(exit) = container.phase.exit().cloned() else { return };
-        let facts = restart::Exit {
-            code: exit.code,
-            at: exit.at,
-            started: container.state.started.unwrap_or(exit.at),
-            cause,
-        };
+        let facts =
+            restart::Exit { code: exit.code, at: exit.at, started: container.state.started.unwrap_or(exit.at), cause };
         let record = &container.doc.record;
         match restart::decide(&record.restart, &container.state.history, &facts, now()) {
             Decision::Stay(_) => {
@@ -248,4 +247,3 @@ fn after(engine: &Arc<Engine>, due: Timestamp, event: impl FnOnce() -> Event + S
         engine.tell(event());
     });
 }
-
