@@ -69,14 +69,34 @@ enum EntryKind {
 
 impl Destination {
     pub(crate) async fn look(client: &Client, container: &str, path: &str) -> Result<Self> {
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let kind = match client.stat_archive(container, &path).await {
-            Ok(stat) => Some(kind(&stat)),
-            Err(error) if error.not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
+        let path = absolute(path);
+        let kind = look(client, container, &path).await?;
         Ok(Self { path, kind })
     }
+
+    /// The folder that an archive from standard input is unpacked in.
+    pub(crate) fn folder(&self) -> Result<&str> {
+        match self.kind {
+            Some(EntryKind::Folder) => Ok(&self.path),
+            Some(EntryKind::Other) | None => Err(no_folder(&self.path)),
+        }
+    }
+}
+
+async fn look(client: &Client, container: &str, path: &str) -> Result<Option<EntryKind>> {
+    match client.stat_archive(container, path).await {
+        Ok(stat) => Ok(Some(kind(&stat))),
+        Err(error) if error.not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+fn no_folder(path: &str) -> Failure {
+    Failure::user(format!("folder {path} does not exist in the container"))
 }
 
 /// From docker's stat document, whose mode is Go's: the highest bit says folder.
@@ -96,9 +116,7 @@ fn placement(source: &Source, destination: &Destination) -> Result<(String, Opti
         Some(EntryKind::Other) if source.is_dir => {
             Err(Failure::user(format!("cannot copy a folder over the file {path} of the container")))
         }
-        None if !source.is_dir && path.ends_with('/') => {
-            Err(Failure::user(format!("folder {path} does not exist in the container")))
-        }
+        None if !source.is_dir && path.ends_with('/') => Err(no_folder(path)),
         Some(EntryKind::Other) | None => {
             let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
             let parent = if parent.is_empty() { "/" } else { parent };
@@ -117,6 +135,9 @@ pub(crate) async fn send(
     keep_owner: bool,
 ) -> Result<()> {
     let (folder, name) = placement(source, destination)?;
+    if look(client, container, &folder).await? != Some(EntryKind::Folder) {
+        return Err(no_folder(&folder));
+    }
     let (sender, receiver) = mpsc::channel::<std::io::Result<Vec<u8>>>(CHUNKS);
     let path = source.path.clone();
     let packing = tokio::task::spawn_blocking(move || pack::pack(&path, name.as_deref(), keep_owner, sender));
@@ -129,16 +150,25 @@ pub(crate) async fn send(
     Ok(sent?)
 }
 
-pub(crate) async fn fetch(
-    client: &Client,
-    container: &str,
-    path: &str,
-    target: &Path,
-    wants_folder: bool,
-    keep_owner: bool,
-) -> Result<()> {
-    let (mut bytes, stat) = client.get_archive(container, path).await?;
-    let (folder, name) = local_placement(path, kind(&stat), target, wants_folder)?;
+/// What is to be fetched from a container, and where to.
+#[derive(Debug)]
+pub(crate) struct Fetch<'a> {
+    pub(crate) container: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) target: &'a Path,
+    /// The target was typed with a slash at its end.
+    pub(crate) wants_folder: bool,
+    pub(crate) follow: bool,
+    pub(crate) keep_owner: bool,
+}
+
+pub(crate) async fn fetch(client: &Client, fetch: &Fetch<'_>) -> Result<()> {
+    let path = absolute(fetch.path);
+    let source = if fetch.follow { followed(client, fetch.container, &path).await? } else { path.clone() };
+    let (mut bytes, stat) = client.get_archive(fetch.container, &source).await?;
+    // The name is that of the link, not of what it points to.
+    let (folder, name) = local_placement(&path, kind(&stat), fetch.target, fetch.wants_folder)?;
+    let keep_owner = fetch.keep_owner;
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(CHUNKS);
     let unpacking = tokio::task::spawn_blocking(move || unpack::unpack(receiver, &folder, name.as_deref(), keep_owner));
     while let Some(chunk) = bytes.next().await? {
@@ -150,6 +180,17 @@ pub(crate) async fn fetch(
     drop(sender);
     unpacking.await.map_err(anyhow::Error::new)??;
     Ok(())
+}
+
+/// Where a symbolic link in the container leads; any other path as it is.
+async fn followed(client: &Client, container: &str, path: &str) -> Result<String> {
+    let stat = client.stat_archive(container, path).await?;
+    let target = stat.get("linkTarget").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if target.is_empty() || target.starts_with('/') {
+        return Ok(if target.is_empty() { path.to_owned() } else { target.to_owned() });
+    }
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    Ok(format!("{parent}/{target}"))
 }
 
 /// As [`placement`], in the other direction.

@@ -76,7 +76,7 @@ impl Failure {
 
     /// A command that could not be run in a container, with docker's codes for why.
     pub(crate) fn command(error: ClientError) -> Self {
-        let text = error.to_string();
+        let text = error.to_string().to_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let code = if has(&["executable file not found", "command not found", "no such file or directory"]) {
             127

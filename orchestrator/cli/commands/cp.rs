@@ -3,7 +3,7 @@
 use hoist_engine::api::types::ContainerSummary;
 use hoist_engine::client::Client;
 
-use crate::archive::{self, Destination, Place};
+use crate::archive::{self, Destination, Fetch, Place};
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::{containers, project};
@@ -46,18 +46,26 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
                 }
             } else {
                 let target = ctx.settings.working_dir.join(local);
-                archive::fetch(&client, &container.id, path, &target, local.ends_with('/'), args.archive).await?;
+                let fetch = Fetch {
+                    container: &container.id,
+                    path,
+                    target: &target,
+                    wants_folder: local.ends_with('/'),
+                    follow: args.follow_link,
+                    keep_owner: args.archive,
+                };
+                archive::fetch(&client, &fetch).await?;
             }
         }
         (Place::Local(local), Place::Container { service, path }) => {
             let (client, found) = find(ctx, args, service).await?;
             for container in &found {
+                let destination = Destination::look(&client, &container.id, path).await?;
                 if local == "-" {
-                    client.put_archive(&container.id, path, tokio::io::stdin()).await?;
+                    client.put_archive(&container.id, destination.folder()?, tokio::io::stdin()).await?;
                     continue;
                 }
                 let source = archive::Source::look(&ctx.settings.working_dir, local, args.follow_link)?;
-                let destination = Destination::look(&client, &container.id, path).await?;
                 archive::send(&client, &container.id, &source, &destination, args.archive).await?;
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, EventMessage};
-use hoist_engine::client::JsonStream;
+use hoist_engine::client::{Client, JsonStream};
 use hoist_scheduler::{Run, Verb};
 
 use crate::args::PullWhen;
@@ -200,7 +200,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     loop {
         tokio::select! {
             result = &mut started, if !is_started => {
-                apply::check(result?)?;
+                check(&client, &container, args.rm, result?).await?;
                 is_started = true;
             }
             end = &mut pump => match end? {
@@ -211,9 +211,18 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
         }
     }
     if !is_started {
-        apply::check(started.await?)?;
+        check(&client, &container, args.rm, started.await?).await?;
     }
     Ok(Exit::of_container(exit_code(&mut events, &container).await?))
+}
+
+/// A container that could not be started never exits, so nobody would remove it.
+async fn check(client: &Client, container: &str, remove: bool, result: ApplyResult) -> Result<()> {
+    if result.code != 0 && remove {
+        // What failed before is what the user has to hear of.
+        let _ = client.remove_container(container, true, true).await;
+    }
+    apply::check(result).map(drop)
 }
 
 /// Shows the progress up to the point where the container is made and waits for us.
