@@ -556,6 +556,7 @@ proptest! {
         for container in world.observed.containers.values_mut() {
             // What ended has ended; the claim is about what runs.
             container.state = State::Running { health: Health::None };
+            container.started = Some(world.observed.at);
         }
         let plan = world.preview(Verb::Up(Up { no_recreate: matches!(&request.verb, Verb::Up(up) if up.no_recreate), ..Up::default() }));
         prop_assert!(plan.is_empty(), "{plan}");
