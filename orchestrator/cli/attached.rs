@@ -5,8 +5,8 @@ mod seen;
 use std::collections::BTreeSet;
 
 use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, LogOptions, StackLogLine, StepState};
-use hoist_engine::client::{Client, JsonStream};
-use hoist_scheduler::{Kill, Stop, Verb};
+use hoist_engine::client::{Client, ClientError, JsonStream};
+use hoist_scheduler::{Stop, Verb};
 use jiff::Timestamp;
 
 use self::seen::Seen;
@@ -294,12 +294,27 @@ impl Session<'_> {
                 self.stop(Exit::INTERRUPTED, "Gracefully stopping... (press Ctrl+C again to force)").await
             }
             Phase::Stopping(_) => {
-                let verb = Verb::Kill(Kill { services: self.attached.running.clone(), ..Kill::default() });
-                self.begin(verb, Phase::Killing(Exit::INTERRUPTED)).await
+                self.phase = Phase::Killing(Exit::INTERRUPTED);
+                self.kill().await?;
+                Ok(None)
             }
             // A third one: leave at once.
             Phase::Killing(_) => Err(Failure::interrupted()),
         }
+    }
+
+    /// Ends the grace periods that the engine is waiting for; the stop that is under way does the rest.
+    async fn kill(&mut self) -> Result<()> {
+        for container in containers::of_services(&self.client, &self.project, &[], false).await? {
+            if self.attached.running.contains(container.service()) {
+                match self.client.kill_container(&container.id, "SIGKILL").await {
+                    // It has ended in the meantime.
+                    Err(ClientError::Api { status: 404 | 409, .. }) | Ok(()) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn stop(&mut self, exit: Exit, say: &str) -> Result<Option<Exit>> {

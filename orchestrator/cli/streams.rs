@@ -29,7 +29,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    async fn resize(&self, client: &Client) {
+    pub(crate) async fn resize(&self, client: &Client) {
         let Some((rows, columns)) = terminal::size() else { return };
         // The process may have ended already; then its terminal's size is nobody's concern.
         let _ = match self {

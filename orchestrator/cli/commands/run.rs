@@ -186,14 +186,9 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     let stdin = args.interactive;
     let io = client.attach_container(&container, stdin).await?;
     let tty = args.wants_tty();
-    let pump = Pump {
-        client: &client,
-        ui: ctx.ui,
-        target: Target::Container(container.clone()),
-        tty,
-        stdin,
-        detach: tty.then(DetachKeys::default),
-    };
+    let target = Target::Container(container.clone());
+    let pump =
+        Pump { client: &client, ui: ctx.ui, target: target.clone(), tty, stdin, detach: tty.then(DetachKeys::default) };
     let mut pump = std::pin::pin!(pump.run(io));
     let mut started = std::pin::pin!(until_result(work));
     let mut is_started = false;
@@ -202,6 +197,10 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
             result = &mut started, if !is_started => {
                 check(&client, &container, args.rm, result?).await?;
                 is_started = true;
+                if tty {
+                    // Before the start there was no terminal yet to have a size.
+                    target.resize(&client).await;
+                }
             }
             end = &mut pump => match end? {
                 End::Detached => return Ok(Exit::OK),

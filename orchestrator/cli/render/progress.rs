@@ -256,7 +256,7 @@ impl Screen {
     }
 
     fn finish(&mut self) {
-        for row in self.lines.values() {
+        for (_, row) in self.lines.drain() {
             row.bar.abandon();
         }
     }
