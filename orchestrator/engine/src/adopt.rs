@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hoist_runtime::{ExitStatus, Shim};
 
+use crate::actions;
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::execute;
@@ -20,6 +21,8 @@ use crate::world::{Event, Phase, World, exit_doc};
 pub(crate) struct Unfinished {
     /// Ended while nobody looked.
     ended: Vec<String>,
+    /// Were being stopped.
+    stopping: Vec<(String, u64)>,
     /// Projects with containers that the machine took down.
     rebooted: BTreeSet<String>,
 }
@@ -51,6 +54,8 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut
     {
         if state.started {
             world.adopt(id, shim, state.pid, state.paused, shims::kept_health(engine, id));
+            let adopted = world.containers.get(id).filter(|container| container.state.wanted == Wanted::Stopped);
+            unfinished.stopping.extend(adopted.map(|container| (id.to_owned(), container.run)));
             return true;
         }
         // Set up, but its start was never asked for.
@@ -140,7 +145,15 @@ pub(crate) fn clean_network(engine: &Engine, networks: &[String]) {
 
 /// Once the world runs: restart policies, in dependency order after a reboot.
 pub(crate) fn resume(engine: &Arc<Engine>, unfinished: Unfinished) {
-    let Unfinished { ended, rebooted } = unfinished;
+    let Unfinished { ended, stopping, rebooted } = unfinished;
+    for (id, run) in stopping {
+        let engine = Arc::clone(engine);
+        tokio::spawn(async move {
+            if let Err(error) = actions::finish_stop(&engine, &id, run).await {
+                tracing::warn!(container = id, %error, "cannot finish stopping");
+            }
+        });
+    }
     let resumer = Arc::clone(engine);
     tokio::spawn(async move {
         for id in ended {

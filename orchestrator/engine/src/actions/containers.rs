@@ -95,9 +95,13 @@ fn keep_volatile(engine: &Engine, contents: &[(String, String)]) -> Result<(), S
 }
 
 /// Waits out a start that is under way, then says what there is to stop.
-async fn stoppable(engine: &Arc<Engine>, id: &str) -> Result<Option<watch::Receiver<Status>>, StepError> {
+async fn stoppable(
+    engine: &Arc<Engine>,
+    id: &str,
+    run: Option<u64>,
+) -> Result<Option<watch::Receiver<Status>>, StepError> {
     loop {
-        let answer = engine.ask(|reply| Event::StopWanted { id: id.to_owned(), reply }).await?;
+        let answer = engine.ask(|reply| Event::StopWanted { id: id.to_owned(), run, reply }).await?;
         let StopAnswer::Stop { mut status } = answer else { return Ok(None) };
         let phase = status.borrow_and_update().phase.clone();
         if phase.has_processes() {
@@ -128,8 +132,24 @@ where
 
 /// Asks it to end, waits, then kills it.
 pub(crate) async fn stop(engine: &Arc<Engine>, id: &str, signal: &str, grace: Duration) -> Result<(), StepError> {
+    stop_run(engine, id, None, signal, grace).await
+}
+
+/// Finishes a stop that an engine before this one had begun; a run that somebody started since is left alone.
+pub(crate) async fn finish_stop(engine: &Arc<Engine>, id: &str, run: u64) -> Result<(), StepError> {
+    let (signal, grace) = stop_terms(engine, id).await?;
+    stop_run(engine, id, Some(run), &signal, grace).await
+}
+
+async fn stop_run(
+    engine: &Arc<Engine>,
+    id: &str,
+    run: Option<u64>,
+    signal: &str,
+    grace: Duration,
+) -> Result<(), StepError> {
     let number = signal::number(signal).ok_or_else(|| StepError::new(format!("unknown signal {signal:?}")))?;
-    let Some(mut status) = stoppable(engine, id).await? else { return Ok(()) };
+    let Some(mut status) = stoppable(engine, id, run).await? else { return Ok(()) };
     if status.borrow().phase == Phase::Paused {
         shim_call(engine, id, Shim::resume).await?;
         engine.tell(Event::Paused { id: id.to_owned(), paused: false });
@@ -156,7 +176,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
     let number = signal::number(signal).ok_or_else(|| StepError::new(format!("unknown signal {signal:?}")))?;
     if number == signal::KILL {
         engine.tell(Event::Signalled { id: id.to_owned() });
-        let Some(mut status) = stoppable(engine, id).await? else { return not_running(id) };
+        let Some(mut status) = stoppable(engine, id, None).await? else { return not_running(id) };
         shim_call(engine, id, Shim::kill_all).await?;
         ended(&mut status, Duration::from_secs(30)).await;
         return Ok(());
@@ -218,7 +238,7 @@ pub(crate) async fn stop_terms(engine: &Arc<Engine>, id: &str) -> Result<(String
 
 /// With the named anonymous volumes. A running container is killed first.
 pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<String>) -> Result<(), StepError> {
-    if let Some(mut status) = stoppable(engine, id).await? {
+    if let Some(mut status) = stoppable(engine, id, None).await? {
         shim_call(engine, id, Shim::kill_all).await?;
         if !ended(&mut status, Duration::from_secs(30)).await {
             return Err(StepError::engine("it does not end even though it was killed"));

@@ -119,6 +119,25 @@ async fn explain(engine: &Arc<Engine>, name: &str, reason: String) -> String {
     }
 }
 
+/// What is being stopped (by a single request, or by an engine that died meanwhile) still runs, but not for long: a plan
+/// must not take it for running.
+pub(crate) async fn until_stops_settle(engine: &Arc<Engine>, project: &str) -> Result<(), StepError> {
+    let project = project.to_owned();
+    let stopping = engine.look(move |world| {
+        let of_project = world.containers.values().filter(|container| container.doc.record.project == project);
+        let stopping = of_project.filter(|container| {
+            container.phase.has_processes() && container.state.wanted == crate::store::Wanted::Stopped
+        });
+        stopping.map(|container| (container.status.subscribe(), container.doc.record.stop_grace)).collect::<Vec<_>>()
+    });
+    for (mut status, grace) in stopping.await? {
+        let down = status.wait_for(|status| !status.phase.is_up());
+        // One that cannot be killed is what it is.
+        let _ = tokio::time::timeout(grace + std::time::Duration::from_secs(5), down).await;
+    }
+    Ok(())
+}
+
 /// The exit of a container that is down, as soon as it is. `fresh`: only an exit that happens from now on.
 pub(crate) async fn wait_until_down(status: &mut watch::Receiver<Status>, fresh: bool) -> Option<ExitDoc> {
     let (run, was_up) = {

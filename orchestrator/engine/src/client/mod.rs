@@ -61,38 +61,38 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 /// A handle on one engine. Cheap to clone; every call has a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    places: Places,
 }
 
 impl Client {
     /// Connects, starting an engine (`<current executable> engine`) when none answers.
     pub async fn connect(places: &Places) -> Result<Self> {
-        let client = Self { socket: places.socket.clone() };
+        let client = Self { places: places.clone() };
         if client.answers().await? {
             return Ok(client);
         }
         launch::start(places).await?;
-        match transport::dial(&client.socket).await {
+        match transport::dial(&places.socket).await {
             Ok(_) => Ok(client),
-            Err(source) => Err(transport::refused(&client.socket, source)),
+            Err(source) => Err(transport::refused(&places.socket, source)),
         }
     }
 
     /// Connects only to an engine that is there.
     pub async fn connect_running(places: &Places) -> Result<Option<Self>> {
-        let client = Self { socket: places.socket.clone() };
+        let client = Self { places: places.clone() };
         Ok(if client.answers().await? { Some(client) } else { None })
     }
 
     async fn answers(&self) -> Result<bool> {
         use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
-        match transport::dial(&self.socket).await {
+        match transport::dial(&self.places.socket).await {
             Ok(_) => Ok(true),
             Err(source) if matches!(source.kind(), NotFound | ConnectionRefused) => Ok(false),
             Err(source) if source.kind() == PermissionDenied => {
-                Err(ClientError::Permission { socket: self.socket.clone() })
+                Err(ClientError::Permission { socket: self.places.socket.clone() })
             }
-            Err(source) => Err(transport::refused(&self.socket, source)),
+            Err(source) => Err(transport::refused(&self.places.socket, source)),
         }
     }
 
@@ -117,7 +117,7 @@ impl Client {
     }
 
     pub fn socket(&self) -> &Path {
-        &self.socket
+        &self.places.socket
     }
 
     pub async fn ping(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures_util::TryStreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -32,12 +32,8 @@ pub(super) fn refused(socket: &Path, source: std::io::Error) -> ClientError {
     ClientError::NoEngine { socket: socket.to_owned(), source }
 }
 
-fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
-
-fn bytes_body(bytes: Vec<u8>) -> Body {
-    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+fn empty() -> Payload {
+    Payload::Bytes(Bytes::new())
 }
 
 pub(super) fn reader_body<R: AsyncRead + Send + 'static>(reader: R) -> Body {
@@ -101,24 +97,38 @@ pub(super) fn path_stat(headers: &HeaderMap) -> serde_json::Value {
         .unwrap_or_default()
 }
 
-fn json<T: Serialize>(value: &T) -> Result<Body> {
+fn json<T: Serialize>(value: &T) -> Result<Payload> {
     let bytes = serde_json::to_vec(value)
         .map_err(|source| ClientError::Transport { attempt: "encode the request", source: Box::new(source) })?;
-    Ok(bytes_body(bytes))
+    Ok(Payload::Bytes(Bytes::from(bytes)))
+}
+
+/// What is sent along.
+enum Payload {
+    Bytes(Bytes),
+    /// Can only be read once.
+    Stream(Body),
 }
 
 /// What one call needs.
 struct Call<'a> {
     method: Method,
     path: &'a str,
-    body: Body,
+    body: Payload,
     upgrade: bool,
     auth: Option<&'a RegistryAuth>,
 }
 
 impl<'a> Call<'a> {
-    fn new(method: Method, path: &'a str, body: Body) -> Self {
+    fn new(method: Method, path: &'a str, body: Payload) -> Self {
         Self { method, path, body, upgrade: false, auth: None }
+    }
+
+    /// The same once more, if that is possible.
+    fn again(&self) -> Option<Self> {
+        let Payload::Bytes(bytes) = &self.body else { return None };
+        let body = Payload::Bytes(bytes.clone());
+        Some(Self { method: self.method.clone(), path: self.path, body, upgrade: self.upgrade, auth: self.auth })
     }
 
     fn request(self) -> std::result::Result<Request<Body>, hyper::http::Error> {
@@ -135,16 +145,37 @@ impl<'a> Call<'a> {
             let document = serde_json::json!(auth).to_string();
             request = request.header("X-Registry-Auth", base64::engine::general_purpose::URL_SAFE.encode(document));
         }
-        request.body(self.body)
+        request.body(match self.body {
+            Payload::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+            Payload::Stream(body) => body,
+        })
     }
 }
 
 impl Client {
+    /// An engine may leave (idle, upgraded, killed) at any moment: a request that got no answer at all and can be sent
+    /// again goes to the next one. That is safe because everything that can be asked for is a state, not an event.
     async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>> {
+        const ATTEMPTS: usize = 3;
+        let mut call = call;
+        for _ in 1..ATTEMPTS {
+            let again = call.again();
+            match (self.send_once(call).await, again) {
+                (Err(ClientError::NoEngine { .. } | ClientError::Transport { attempt: "send", .. }), Some(again)) => {
+                    super::launch::start(&self.places).await?;
+                    call = again;
+                }
+                (outcome, _) => return outcome,
+            }
+        }
+        self.send_once(call).await
+    }
+
+    async fn send_once(&self, call: Call<'_>) -> Result<Response<Incoming>> {
         let transport = |attempt| {
             move |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Transport { attempt, source }
         };
-        let stream = dial(&self.socket).await.map_err(|source| refused(&self.socket, source))?;
+        let stream = dial(&self.places.socket).await.map_err(|source| refused(&self.places.socket, source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| transport("shake hands")(source.into()))?;
@@ -227,7 +258,7 @@ impl Client {
     }
 
     pub(super) async fn post_body_stream<T: DeserializeOwned>(&self, path: &str, body: Body) -> Result<JsonStream<T>> {
-        self.streamed(Call::new(Method::POST, path, body)).await
+        self.streamed(Call::new(Method::POST, path, Payload::Stream(body))).await
     }
 
     pub(super) async fn pull<T: DeserializeOwned>(
@@ -239,7 +270,7 @@ impl Client {
     }
 
     pub(super) async fn put_body(&self, path: &str, body: Body) -> Result<()> {
-        self.done(Call::new(Method::PUT, path, body)).await
+        self.done(Call::new(Method::PUT, path, Payload::Stream(body))).await
     }
 
     pub(super) async fn delete_unit(&self, path: &str) -> Result<()> {

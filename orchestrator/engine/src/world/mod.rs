@@ -69,6 +69,8 @@ pub(crate) enum Event {
     /// Somebody wants it to be down and to stay down.
     StopWanted {
         id: String,
+        /// Only if it is still this run: for a stop that is finished on behalf of somebody else.
+        run: Option<u64>,
         reply: oneshot::Sender<StopAnswer>,
     },
     Paused {
@@ -255,7 +257,7 @@ impl World {
             Event::StartWanted { id, why, reply } => drop(reply.send(self.start_wanted(&id, why))),
             Event::Started { id, run, shim, pid, at } => self.started(&id, run, *shim, pid, at),
             Event::StartFailed { id, run, exit } => self.start_failed(&id, run, exit),
-            Event::StopWanted { id, reply } => drop(reply.send(self.stop_wanted(&id))),
+            Event::StopWanted { id, run, reply } => drop(reply.send(self.stop_wanted(&id, run))),
             Event::Paused { id, paused } => self.paused(&id, paused),
             Event::Signalled { id } => {
                 if let Some(container) = self.containers.get_mut(&id) {
@@ -352,8 +354,11 @@ impl World {
         StartAnswer::Go(Box::new(ticket))
     }
 
-    fn stop_wanted(&mut self, id: &str) -> StopAnswer {
+    fn stop_wanted(&mut self, id: &str, run: Option<u64>) -> StopAnswer {
         let Some(container) = self.containers.get_mut(id) else { return StopAnswer::Gone };
+        if run.is_some_and(|run| run != container.run) {
+            return StopAnswer::Gone;
+        }
         if container.stop_requested() {
             self.engine.store.put_state(id, &container.state);
         }
