@@ -228,6 +228,12 @@ impl Runtime {
         cgroup::kill_folders(&self.layout.folders(&self.cgroup(id)))
     }
 
+    pub(crate) fn remove_cgroup(&self, id: &str) -> io::Result<()> {
+        let folders = self.layout.folders(&self.cgroup(id));
+        cgroup::kill_folders(&folders)?;
+        cgroup::remove_folders(&folders)
+    }
+
     /// Process ids (the host's) in the container's cgroup.
     pub fn processes(&self, id: &str) -> io::Result<Vec<i32>> {
         let folders = self.layout.folders(&self.cgroup(id));

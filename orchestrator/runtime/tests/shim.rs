@@ -244,7 +244,7 @@ fn killing_an_execs_tree_leaves_none_of_it() {
     let script =
         "trap '' TERM; (setsid sh -c 'setsid sleep 2000 & sleep 2001' &); sleep 2002 & while :; do sleep 2003; done";
     let handle = world.runtime.exec(exec_request(&launch, &shim, &["sh", "-c", script])).unwrap();
-    until("all of them run", || world.runtime.processes(&launch.id).unwrap().len() >= 7);
+    until("all of them run", || world.runtime.processes(&launch.id).unwrap().len() >= 6);
     handle.kill_tree().unwrap();
     assert_eq!(handle.wait().unwrap().code, 137);
     until("they are gone", || world.runtime.processes(&launch.id).unwrap() == [shim.pid()]);
@@ -419,8 +419,8 @@ fn shim_is_small_and_belongs_to_process_one() {
         .filter(|line| line.starts_with("Private_Dirty") || line.starts_with("Private_Clean"))
         .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
         .sum();
-    // The dev build's; the released one is a third of it.
-    assert!(private < 1500, "{memory}");
+    // This is the debug build's; the static one of the shim profile takes less than a tenth of it.
+    assert!(private < 4000, "{memory}");
     end(&shim);
 }
 

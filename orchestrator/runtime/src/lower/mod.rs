@@ -166,9 +166,16 @@ fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), LaunchError> {
         return Err(invalid("SELinux labels are not supported"));
     }
     let hooks = spec.hooks().as_ref().is_some_and(|hooks| {
-        [hooks.create_runtime(), hooks.create_container(), hooks.start_container(), hooks.poststart(), hooks.poststop()]
-            .iter()
-            .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+        [
+            hooks.prestart(),
+            hooks.create_runtime(),
+            hooks.create_container(),
+            hooks.start_container(),
+            hooks.poststart(),
+            hooks.poststop(),
+        ]
+        .iter()
+        .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
     });
     if hooks {
         return Err(invalid("hooks are not supported"));

@@ -54,6 +54,11 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     }
     container.oom = crate::cgroup::OomWatch::open(&config.cgroup);
     await_ready(&sync, &mut container)?;
+    if let (Some(socket), Some(master)) =
+        (inheritance.take(FdRole::ConsoleSocket), container.terminal.take_if(|_| config.hold))
+    {
+        give_away(&socket, &master).map_err(|error| failure("open the terminal", "console socket", &error))?;
+    }
     if config.hold {
         container.phase = Phase::Held(sync);
         return Ok(container);
@@ -153,6 +158,19 @@ pub(super) fn go(sync: &OwnedFd, pid: i32) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(error) => Err(failure("start the program", "message from the child", &error)),
     }
+}
+
+/// The console socket's protocol: one byte string with the descriptor.
+fn give_away(socket: &OwnedFd, master: &OwnedFd) -> io::Result<()> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [master.as_fd()];
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    sendmsg(socket, &[io::IoSlice::new(b"/dev/ptmx")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 fn child_failure(sync: &OwnedFd, pid: i32) -> Option<Failure> {
