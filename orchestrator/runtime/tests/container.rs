@@ -1,4 +1,5 @@
 //! Containers on the real kernel: what a program in one sees and may do.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

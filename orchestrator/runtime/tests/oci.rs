@@ -1,4 +1,5 @@
 //! The OCI command line's functions on a plain bundle.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

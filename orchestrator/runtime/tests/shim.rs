@@ -1,4 +1,5 @@
 //! The shim's own work: logs, attached clients, terminals, exec, engine restarts, and leaving nothing behind.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 
@@ -162,6 +163,7 @@ fn terminal_is_a_terminal() {
     let shim = world.runtime.start(&launch).unwrap();
     shim.resize(33, 111).unwrap();
     let mut client = attach(&shim, ALL);
+    until("it reads", || String::from_utf8_lossy(&log_bytes(&launch)).contains("\r\ncrw"));
     client.write_all(b"typed\n").unwrap();
     client.write_all(b"\x04").unwrap();
     assert_eq!(shim.wait().unwrap().code, 0);

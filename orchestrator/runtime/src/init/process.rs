@@ -47,7 +47,7 @@ fn terminal_pair(root: &OwnedFd, config: &ProcessConfig, sync: &OwnedFd) -> Resu
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     let master = rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), resolve).on(ptmx)?;
-    if i64::from(rustix::fs::fstatfs(&master).on(ptmx)?.f_type) != DEVPTS_MAGIC {
+    if rustix::fs::fstatfs(&master).on(ptmx)?.f_type != DEVPTS_MAGIC {
         return Err(Fault::plain(format!("{ptmx} is not on a devpts")));
     }
     rustix::pty::unlockpt(&master).on(ptmx)?;

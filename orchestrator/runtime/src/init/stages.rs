@@ -75,16 +75,14 @@ pub(crate) fn run_container(inheritance: &Inheritance, sync: OwnedFd) -> ! {
 pub(crate) fn run_exec(config: &ProcessConfig, inheritance: &Inheritance, namespaces: u64, sync: OwnedFd) -> ! {
     sys::reset_signals();
     rustix::process::umask(rustix::fs::Mode::empty());
-    let stages: [(&str, &dyn Fn() -> Result<(), Fault>); 3] = [
-        ("enter the container", &|| enter(inheritance, namespaces)),
-        ("start a session", &|| start_session(config)),
-        ("open the terminal", &|| process::open_exec_terminal(config, &sync)),
-    ];
-    for (name, stage) in stages {
-        if let Err(fault) = stage() {
+    let check = |name: &str, result: Result<(), Fault>| {
+        if let Err(fault) = result {
             fail(&sync, name, &fault);
         }
-    }
+    };
+    check("enter the container", enter(inheritance, namespaces));
+    check("start a session", start_session(config));
+    check("open the terminal", process::open_exec_terminal(config, &sync));
     let command = prepare(config, inheritance, None, &sync);
     become_program(command, &sync)
 }

@@ -51,7 +51,7 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<F
     };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     // SAFETY: `args` is a valid clone_args of the size passed; without CLONE_VM the child has its own copy of memory and
     // goes on on the same stack, so this is fork; `pidfd` outlives the call and only the parent's copy is written.

@@ -1,5 +1,5 @@
 //! A root folder of busybox and containers on it that clean up after themselves.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "tests; each file uses its part")]
 
 use std::collections::BTreeSet;
 use std::fs;
