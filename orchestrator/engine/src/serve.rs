@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hoist_network::{Host, HostConfig, dns};
 use hoist_runtime::{EngineRestart, Runtime, RuntimeConfig, engine_lock};
@@ -104,13 +104,7 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
     }
     log_to(&config, report);
     let lock_path = config.run_dir.join("engine.lock");
-    let lock_failed = |source| ServeError::Lock { path: lock_path.clone(), source };
-    // Held while an engine comes up, so that a second one sees a socket when it gets its turn.
-    let starting = starting_lock(&config.run_dir).map_err(lock_failed)?;
-    let Some(lock) = engine_lock::acquire(&lock_path).map_err(lock_failed)? else {
-        // The holder may be a shim whose engine still needs this turn.
-        drop(starting);
-        wait_for_other(&config.socket).map_err(|_| ServeError::Silent(lock_path.clone()))?;
+    let Some((lock, starting)) = become_the_one(&config, &lock_path)? else {
         report.say("ready");
         return Ok(());
     };
@@ -144,30 +138,69 @@ fn log_file(config: &EngineConfig) -> PathBuf {
     config.data_root.join("engine.log")
 }
 
-fn starting_lock(run_dir: &Path) -> std::io::Result<OwnedFd> {
-    let path = run_dir.join("starting.lock");
+/// Takes the engine's lock, or waits until the engine that has it answers (then `None`). The second lock is held while
+/// an engine comes up, so that others see a socket when they get their turn.
+fn become_the_one(config: &EngineConfig, lock_path: &Path) -> Result<Option<(OwnedFd, OwnedFd)>, ServeError> {
+    let failed = |source| ServeError::Lock { path: lock_path.to_owned(), source };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let starting = exclusive(&config.run_dir.join("starting.lock")).map_err(failed)?;
+        if let Some(lock) = engine_lock::acquire(lock_path).map_err(failed)? {
+            return Ok(Some((lock, starting)));
+        }
+        // The holder may be a shim whose engine still needs this turn.
+        drop(starting);
+        match wait_for_other(&config.socket, lock_path, deadline).map_err(failed)? {
+            Other::Answers => return Ok(None),
+            Other::Gone => {}
+            Other::Silent => return Err(ServeError::Silent(lock_path.to_owned())),
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn exclusive(path: &Path) -> std::io::Result<OwnedFd> {
     let file: OwnedFd = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into();
     flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
 }
 
-/// Whoever has the lock is up, or about to be: a shim takes the lock before its engine does.
-fn wait_for_other(socket: &Path) -> std::io::Result<()> {
+enum Other {
+    Answers,
+    /// It has let go of the lock: it was about to die.
+    Gone,
+    Silent,
+}
+
+/// Whoever has the lock is up, or about to be (a shim takes the lock before its engine does), or about to be gone.
+fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant) -> std::io::Result<Other> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::inotify;
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let folder = socket.parent().unwrap_or(Path::new("/"));
     inotify::add_watch(&watch, folder, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE)?;
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let (released, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let path = lock_path.to_owned();
+    // Closes the pipe when the lock is free. If it never is, the thread ends with this process.
+    std::thread::spawn(move || {
+        drop(exclusive(&path));
+        drop(release);
+    });
     loop {
-        match std::os::unix::net::UnixStream::connect(socket) {
-            Ok(_) => return Ok(()),
-            Err(error) if std::time::Instant::now() >= deadline => return Err(error),
-            Err(_) => {}
+        if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+            return Ok(Other::Answers);
         }
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Other::Silent);
+        }
         let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left))?;
+        let mut descriptors = [PollFd::new(&watch, PollFlags::IN), PollFd::new(&released, PollFlags::IN)];
+        poll(&mut descriptors, Some(&left))?;
+        if !descriptors[1].revents().is_empty() {
+            return Ok(Other::Gone);
+        }
         let mut buffer = [0_u8; 4096];
         let _ = rustix::io::read(&watch, &mut buffer);
     }

@@ -105,6 +105,8 @@ async fn stoppable(
         let StopAnswer::Stop { mut status } = answer else { return Ok(None) };
         let phase = status.borrow_and_update().phase.clone();
         if phase.has_processes() {
+            // The wish is in place before it shows: whoever takes over must know why the container ended.
+            engine.store.written().await?;
             return Ok(Some(status));
         }
         if phase != Phase::Starting {
