@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hoist_runtime::{ExitStatus, Shim};
+use hoist_scheduler::restart::When;
 
 use crate::actions;
 use crate::engine::{Engine, now};
@@ -21,6 +22,8 @@ use crate::world::{Event, Phase, World, exit_doc};
 pub(crate) struct Unfinished {
     /// Ended while nobody looked.
     ended: Vec<String>,
+    /// Their start was cut short, or their shim was killed with them: there is no record of an end.
+    interrupted: Vec<String>,
     /// Were being stopped.
     stopping: Vec<(String, u64)>,
     /// Projects with containers that the machine took down.
@@ -65,9 +68,11 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut
     if container.state.started.is_none() {
         return false;
     }
+    let mut interrupted = false;
     if container.state.exit.is_none() {
         // It was up (or coming up) when the engine died.
         let recorded = ExitStatus::read(&engine.store.layout.exit_record(id)).ok().flatten();
+        interrupted = recorded.is_none();
         let exit = match recorded {
             Some(status) => exit_doc(&status, false),
             None => ExitDoc { code: 137, at: now(), ..ExitDoc::default() },
@@ -80,6 +85,11 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut
         return false;
     }
     if container.state.boot == engine.boot {
+        let again = interrupted && container.state.wanted == Wanted::Running;
+        if again && container.doc.record.restart.when != When::Never {
+            unfinished.interrupted.push(id.to_owned());
+            return false;
+        }
         unfinished.ended.push(id.to_owned());
     } else {
         container.lost_in_reboot = true;
@@ -145,7 +155,10 @@ pub(crate) fn clean_network(engine: &Engine, networks: &[String]) {
 
 /// Once the world runs: restart policies, in dependency order after a reboot.
 pub(crate) fn resume(engine: &Arc<Engine>, unfinished: Unfinished) {
-    let Unfinished { ended, stopping, rebooted } = unfinished;
+    let Unfinished { ended, interrupted, stopping, rebooted } = unfinished;
+    for id in interrupted {
+        actions::start_later(engine, &id);
+    }
     for (id, run) in stopping {
         let engine = Arc::clone(engine);
         tokio::spawn(async move {

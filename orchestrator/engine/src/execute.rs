@@ -233,7 +233,7 @@ impl Session {
     /// One at a time in the engine, until what it takes is known to the plans of other projects.
     async fn plan(&self) -> Result<(Plan, Observed), StepError> {
         if !matches!(self.request.verb, Verb::Kill(_)) {
-            actions::until_stops_settle(&self.engine, &self.desired.stack.name).await?;
+            actions::until_settled(&self.engine, &self.desired.stack.name).await?;
         }
         let _one = self.engine.turns.planning.lock().await;
         let observed = observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;

@@ -13,7 +13,7 @@ pub(crate) use containers::{Context, create, finish_stop, kill, pause, remove, r
 pub(crate) use images::{layers_in_use, pull_image, remove_image};
 pub(crate) use launch::start;
 pub(crate) use networks::{create_network, create_volume, remove_network, remove_volume};
-pub(crate) use waiting::{until_ready, until_stops_settle, wait_until_down};
+pub(crate) use waiting::{until_ready, until_settled, wait_until_down};
 
 use crate::engine::{Engine, ShuttingDown};
 use crate::error::chain;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_scheduler::{Health, Readiness};
 use tokio::sync::watch;
 
 use super::StepError;
 use crate::engine::Engine;
-use crate::store::ExitDoc;
+use crate::store::{ExitDoc, Wanted};
 use crate::world::{Phase, Status};
 
 struct Watched {
@@ -119,21 +120,24 @@ async fn explain(engine: &Arc<Engine>, name: &str, reason: String) -> String {
     }
 }
 
-/// What is being stopped (by a single request, or by an engine that died meanwhile) still runs, but not for long: a plan
-/// must not take it for running.
-pub(crate) async fn until_stops_settle(engine: &Arc<Engine>, project: &str) -> Result<(), StepError> {
+/// What is being stopped or started (by a single request, its policy, or an engine that died meanwhile) is not in that
+/// state for long: a plan must not take it for running.
+pub(crate) async fn until_settled(engine: &Arc<Engine>, project: &str) -> Result<(), StepError> {
     let project = project.to_owned();
-    let stopping = engine.look(move |world| {
+    let moving = engine.look(move |world| {
         let of_project = world.containers.values().filter(|container| container.doc.record.project == project);
-        let stopping = of_project.filter(|container| {
-            container.phase.has_processes() && container.state.wanted == crate::store::Wanted::Stopped
+        let moving = of_project.filter(|container| {
+            let stopping = container.phase.has_processes() && container.state.wanted == Wanted::Stopped;
+            stopping || container.phase == Phase::Starting
         });
-        stopping.map(|container| (container.status.subscribe(), container.doc.record.stop_grace)).collect::<Vec<_>>()
+        moving.map(|container| (container.status.subscribe(), container.doc.record.stop_grace)).collect::<Vec<_>>()
     });
-    for (mut status, grace) in stopping.await? {
-        let down = status.wait_for(|status| !status.phase.is_up());
+    for (mut status, grace) in moving.await? {
+        let starting = status.borrow().phase == Phase::Starting;
+        let settled =
+            status.wait_for(|status| if starting { status.phase != Phase::Starting } else { !status.phase.is_up() });
         // One that cannot be killed is what it is.
-        let _ = tokio::time::timeout(grace + std::time::Duration::from_secs(5), down).await;
+        let _ = tokio::time::timeout(grace + Duration::from_secs(5), settled).await;
     }
     Ok(())
 }
