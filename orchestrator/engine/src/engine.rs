@@ -44,11 +44,8 @@ pub(crate) fn new_id() -> String {
     let mut bytes = [0_u8; 32];
     let mut filled = 0;
     while filled < bytes.len() {
-        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            // Interrupted by a signal; any other failure is not possible with these arguments.
-            Err(_) => {}
-        }
+        // Interrupted by a signal at worst; any other failure is not possible with these arguments.
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

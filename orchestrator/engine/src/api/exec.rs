@@ -150,14 +150,16 @@ async fn relay_pipes(
     let (mut reader, writer) = stream.into_split();
     let writer = Arc::new(Mutex::new(writer));
     let input = tokio::spawn(async move {
-        match stdin.map(pipe::Sender::from_owned_fd) {
-            Some(Ok(mut pipe)) => {
-                if pipe.write_all(&early).await.is_ok() {
-                    let _ = tokio::io::copy(&mut reader, &mut pipe).await;
-                }
+        let Some(stdin) = stdin else { return };
+        let mut pipe = match pipe::Sender::from_owned_fd(stdin) {
+            Ok(pipe) => pipe,
+            Err(error) => {
+                tracing::warn!(%error, "cannot write to an exec");
+                return;
             }
-            Some(Err(error)) => tracing::warn!(%error, "cannot write to an exec"),
-            None => {}
+        };
+        if pipe.write_all(&early).await.is_ok() {
+            let _ = tokio::io::copy(&mut reader, &mut pipe).await;
         }
     });
     let out = tokio::spawn(output(stdout, 1, Arc::clone(&writer)));

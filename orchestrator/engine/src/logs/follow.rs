@@ -139,14 +139,11 @@ pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &m
         let mut lines: VecDeque<Line> = VecDeque::new();
         while let Some(line) = tokio::task::block_in_place(|| source.next()) {
             lines.push_back(line);
-            match only_last {
-                Some(most) if lines.len() > most => drop(lines.pop_front()),
-                None if lines.len() >= 1024 => {
-                    if !send_all(out, &mut lines).await {
-                        return;
-                    }
-                }
-                _ => {}
+            if only_last.is_some_and(|most| lines.len() > most) {
+                lines.pop_front();
+            }
+            if only_last.is_none() && lines.len() >= 1024 && !send_all(out, &mut lines).await {
+                return;
             }
         }
         only_last = None;

@@ -297,10 +297,11 @@ mod tests {
 
     #[test]
     fn unknown_log_driver_is_refused() {
-        let mut service = Service::default();
-        service.logging = Some(hoist_spec::model::Logging { driver: Some("syslog".into()), ..Default::default() });
-        assert!(matches!(log(&service, PathBuf::new()), Err(LowerError::LogDriver(_))));
-        service.logging = Some(hoist_spec::model::Logging { driver: Some("none".into()), ..Default::default() });
-        assert_eq!(log(&service, PathBuf::new()).unwrap(), None);
+        let with = |driver: &str| {
+            let logging = hoist_spec::model::Logging { driver: Some(driver.to_owned()), ..Default::default() };
+            Service { logging: Some(logging), ..Service::default() }
+        };
+        assert!(matches!(log(&with("syslog"), PathBuf::new()), Err(LowerError::LogDriver(_))));
+        assert_eq!(log(&with("none"), PathBuf::new()).unwrap(), None);
     }
 }

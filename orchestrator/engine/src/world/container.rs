@@ -260,9 +260,8 @@ mod tests {
 
     #[test]
     fn stack_can_disable_the_images_healthcheck() {
-        let mut image = hoist_image::Execution::default();
-        image.healthcheck =
-            Some(hoist_image::Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() });
+        let check = hoist_image::Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() };
+        let image = hoist_image::Execution { healthcheck: Some(check), ..Default::default() };
         let mut service = Service::default();
         assert!(HealthPlan::of(&service, &image).is_some());
         service.healthcheck = Some(hoist_spec::model::Healthcheck { test: HealthTest::Disabled, ..Default::default() });

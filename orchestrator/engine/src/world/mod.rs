@@ -264,7 +264,7 @@ impl World {
                     container.signalled = Some(now());
                 }
             }
-            Event::FromShim { id, run, event } => self.from_shim(&id, run, event),
+            Event::FromShim { id, run, event } => self.heard_from_shim(&id, run, event),
             Event::Probed { id, run, probe, entry } => self.probed(&id, run, probe, entry),
             Event::Reviewed { id } => self.review(&id),
             Event::RestartDue { id, run } => self.restart_due(&id, run),

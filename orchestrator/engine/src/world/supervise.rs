@@ -78,7 +78,7 @@ impl World {
         self.engine.activity.touch();
     }
 
-    pub(super) fn from_shim(&mut self, id: &str, run: u64, event: ShimEvent) {
+    pub(super) fn heard_from_shim(&mut self, id: &str, run: u64, event: ShimEvent) {
         let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
         match event {
             ShimEvent::Started { .. } => {}
