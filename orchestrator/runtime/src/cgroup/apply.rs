@@ -345,3 +345,59 @@ impl Tracking {
         let _ = fs::remove_dir(&self.folder);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::cgroup::{Layout, plan};
+
+    /// A v2 mount to try the parts on that need no controllers; hybrid hosts have an empty one.
+    fn v2() -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let point = mounts.lines().find(|line| line.contains(" cgroup2 "))?.split(' ').nth(1)?.to_owned();
+        rustix::process::geteuid().is_root().then(|| point.into())
+    }
+
+    fn in_cgroup(plan: &Plan, script: &str) -> Child {
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("read go; {script}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        plan.attach(i32::try_from(child.id()).unwrap()).unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        child
+    }
+
+    #[test]
+    fn v2_device_program_freezer_and_kill_work() {
+        let Some(point) = v2() else {
+            return;
+        };
+        let relative = format!("hoist-test-{}/x", std::process::id());
+        let spec = crate::spec_defaults::spec();
+        let resources = spec.linux().as_ref().unwrap().resources().as_ref();
+        let plan = plan(&Layout::V2(point), Path::new(&relative), resources).unwrap();
+        plan.create().unwrap();
+        let mut child = in_cgroup(&plan, "head -c 1 /dev/zero | wc -c; head -c 1 /dev/kmsg; echo $?; head -c 1 /dev/vda; echo $?");
+        let mut out = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        child.wait().unwrap();
+        assert_eq!(out, "1\n1\n1\n", "zero can be read, the kernel's log and disks cannot");
+        let mut child = in_cgroup(&plan, "while :; do :; done");
+        plan.freeze(true).unwrap();
+        plan.freeze(false).unwrap();
+        plan.freeze(true).unwrap();
+        // A frozen one can be killed, too; it must be reaped by its parent for the cgroup to count as empty.
+        let reaper = std::thread::spawn(move || child.wait().unwrap());
+        plan.kill().unwrap();
+        assert!(!reaper.join().unwrap().success());
+        plan.remove().unwrap();
+        fs::remove_dir(plan.folders[0].parent().unwrap()).unwrap();
+    }
+}

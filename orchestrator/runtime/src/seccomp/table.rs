@@ -66,6 +66,7 @@ pub(super) const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 pub(super) const AF_ALG: u64 = 38;
 pub(super) const AF_VSOCK: u64 = 40;
 
+#[cfg(feature = "seccomp")]
 /// Calls that are younger than the library that knows names; from 424 on all machines have the same numbers.
 pub(super) const YOUNG: [(&str, i32); 24] = [
     ("process_mrelease", 448),

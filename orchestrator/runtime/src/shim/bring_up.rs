@@ -25,7 +25,6 @@ pub(super) fn run(engine: OwnedFd, mut inheritance: Inheritance) -> io::Result<(
     match start(&config, &mut inheritance) {
         Ok(container) => {
             drop(inheritance);
-            sys::trim_heap();
             Supervisor::new(config, container, signals.into(), engine).run()
         }
         Err(failure) => {

@@ -134,6 +134,9 @@ impl Supervisor {
             Phase::Running => Reply::Started { pid: self.pid },
         };
         self.tell(&first);
+        // From here on it mostly waits, for as long as the container lives.
+        sys::trim_heap();
+        let _ = sys::forget_code();
         while self.exited.is_none() {
             for (source, events) in self.wait()? {
                 self.handle(source, events);

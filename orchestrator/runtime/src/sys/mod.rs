@@ -257,6 +257,27 @@ pub(crate) fn trim_heap() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// Unmaps this program's own code pages; those that run again come back from the page cache. A start touches most of
+/// the program and waiting afterwards nearly nothing of it.
+pub(crate) fn forget_code() -> io::Result<()> {
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        let mut words = line.split(' ');
+        let (Some(range), Some("r-xp")) = (words.next(), words.next()) else { continue };
+        let Some((start, end)) = range.split_once('-') else { continue };
+        let address = |text| usize::from_str_radix(text, 16).map_err(io::Error::other);
+        let (start, end) = (address(start)?, address(end)?);
+        // The vdso and its kin have no file to come back from.
+        if !line.contains(" /") {
+            continue;
+        }
+        let pointer = std::ptr::without_provenance_mut::<libc::c_void>(start);
+        // SAFETY: the range is a whole mapping of this process that is not writable, so its pages equal the file's
+        // and are read again from there on the next touch.
+        check(unsafe { libc::madvise(pointer, end - start, libc::MADV_DONTNEED) }.into())?;
+    }
+    Ok(())
+}
+
 /// execve that only returns on failure.
 pub(crate) fn execve(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     match nix::unistd::execve(path, argv, env) {
