@@ -96,7 +96,8 @@ fn unsafe_lives_in_one_folder() {
         }
         for (number, line) in fs::read_to_string(&path).expect("read a source").lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            let found = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| code.contains(word));
+            let found =
+                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| code.contains(word));
             assert!(!found, "{}:{}: unsafe outside orchestrator/runtime/src/sys", inside.display(), number + 1);
         }
     }

@@ -158,10 +158,10 @@ impl Failure {
     }
 }
 
-/// What could not be run keeps docker's own codes; every other failure is 1, as in docker compose since v5.
+/// A command that could not be run keeps docker's codes, 126 and 127; every other failure is 1, as in docker compose.
 fn apply_exit(code: i32) -> Exit {
     match u8::try_from(code) {
-        Ok(code @ 125..=127) => Exit(code),
+        Ok(code @ 126..=127) => Exit(code),
         _ => Exit(1),
     }
 }

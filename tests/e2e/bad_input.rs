@@ -84,7 +84,7 @@ fn a_used_up_address_pool_is_refused() {
 fn a_missing_bind_source_is_refused() {
     refused(
         "missing bind source",
-        "services:\n  web:\n    image: busybox\n    volumes:\n      - { type: bind, source: ./nowhere, target: /x, bind: { create_host_path: false } }\n",
+        "services:\n  web:\n    image: busybox\n    command: [sleep, \"9\"]\n    volumes:\n      - { type: bind, source: ./nowhere, target: /x, bind: { create_host_path: false } }\n",
         1,
         &["web", "nowhere"],
     );
@@ -120,7 +120,7 @@ fn a_dependency_that_never_turns_healthy_fails_the_up() {
         "dependency never healthy",
         "services:\n  sick:\n    image: busybox\n    command: [sleep, \"1000\"]\n    stop_grace_period: 0s\n    \
          healthcheck: { test: [CMD, \"false\"], interval: 100ms, retries: 2 }\n  \
-         web: { image: busybox, depends_on: { sick: { condition: service_healthy } } }\n",
+         web: { image: busybox, command: [sleep, \"9\"], depends_on: { sick: { condition: service_healthy } } }\n",
         1,
         &["sick", "unhealthy"],
     );
