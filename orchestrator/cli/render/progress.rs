@@ -76,12 +76,14 @@ impl Progress {
             ApplyEvent::Build { .. } if self.ui.hide_builds => {}
             ApplyEvent::Step { label, state, .. } => self.step(label, state),
             ApplyEvent::Pull { image, layer, status, current, total, .. } => {
-                let parent = format!("Image {image}");
+                let label = format!("Image {image}");
+                let (id, parent) = if layer.is_empty() { (&label, None) } else { (layer, Some(label.as_str())) };
                 self.line(&Line {
-                    id: layer,
-                    parent: Some(&parent),
+                    id,
+                    parent,
                     text: status,
-                    status: pull_status(status),
+                    // Only the step itself says that the image as a whole is there.
+                    status: if layer.is_empty() { Status::Working } else { pull_status(status) },
                     details: "",
                     bytes: (*total > 0).then_some((*current, *total)),
                 });
