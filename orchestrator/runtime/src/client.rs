@@ -266,12 +266,12 @@ impl Shim {
 
     /// To the container's init. A container that has just ended is not an error.
     pub fn kill(&self, signal: i32) -> Result<(), ShimError> {
-        self.line.ask("send the signal", &Request::Kill { signal }, &[]).map(drop)
+        ended_is_fine(self.line.ask("send the signal", &Request::Kill { signal }, &[]))
     }
 
     /// SIGKILL to every process of the container's cgroup.
     pub fn kill_all(&self) -> Result<(), ShimError> {
-        self.line.ask("kill the container's processes", &Request::KillAll, &[]).map(drop)
+        ended_is_fine(self.line.ask("kill the container's processes", &Request::KillAll, &[]))
     }
 
     pub fn pause(&self) -> Result<(), ShimError> {
@@ -295,12 +295,12 @@ impl Shim {
 
     /// Says goodbye: this connection's end is no death of the engine.
     pub fn detach(self) -> Result<(), ShimError> {
-        self.line.ask("detach", &Request::Detach, &[]).map(drop)
+        ended_is_fine(self.line.ask("detach", &Request::Detach, &[]))
     }
 
     /// Kills the container and ends the shim.
     pub fn shutdown(&self) -> Result<(), ShimError> {
-        self.line.ask("shut down", &Request::Shutdown, &[]).map(drop)
+        ended_is_fine(self.line.ask("shut down", &Request::Shutdown, &[]))
     }
 
     /// Opens the gate of a container that was only set up; why its program could not be executed, if so.
@@ -309,6 +309,14 @@ impl Shim {
             Answer::NotStarted(failure) => Ok(Some(failure)),
             _ => Ok(None),
         }
+    }
+}
+
+/// What was asked for has happened by itself when the shim has gone.
+fn ended_is_fine(result: Result<Answer, ShimError>) -> Result<(), ShimError> {
+    match result {
+        Err(ShimError::Gone) => Ok(()),
+        result => result.map(drop),
     }
 }
 

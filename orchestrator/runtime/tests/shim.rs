@@ -440,3 +440,18 @@ fn many_containers_start_at_once() {
         }
     });
 }
+
+#[test]
+fn a_million_lines_pass_quickly_and_whole() {
+    let world = world!();
+    let mut launch = world.launch(
+        "yes 0123456789012345678901234567890123456789012345678901234567890123456789012345678 | head -n 1000000",
+    );
+    launch.log.as_mut().unwrap().max_size = 0;
+    let start = Instant::now();
+    let shim = world.runtime.start(&launch).unwrap();
+    shim.wait().unwrap();
+    println!("{:?}", start.elapsed());
+    let lines = fs::read(&launch.log.as_ref().unwrap().path).unwrap().iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(lines, 1_000_000);
+}

@@ -384,7 +384,8 @@ mod tests {
         let resources = spec.linux().as_ref().unwrap().resources().as_ref();
         let plan = plan(&Layout::V2(point), Path::new(&relative), resources).unwrap();
         plan.create().unwrap();
-        let mut child = in_cgroup(&plan, "head -c 1 /dev/zero | wc -c; head -c 1 /dev/kmsg; echo $?; head -c 1 /dev/vda; echo $?");
+        let mut child =
+            in_cgroup(&plan, "head -c 1 /dev/zero | wc -c; head -c 1 /dev/kmsg; echo $?; head -c 1 /dev/vda; echo $?");
         let mut out = String::new();
         child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         child.wait().unwrap();

@@ -182,11 +182,7 @@ impl Oci {
             return Err(OciError::Invalid(format!("container {id} is not running")));
         };
         if all && number == libc::SIGKILL { shim.kill_all() } else { shim.kill(number) }?;
-        match shim.detach() {
-            // The signal ended it.
-            Err(crate::client::ShimError::Gone) => Ok(()),
-            result => Ok(result?),
-        }
+        Ok(shim.detach()?)
     }
 
     pub fn delete(&self, id: &str, force: bool) -> Result<(), OciError> {

@@ -101,7 +101,7 @@ impl Logger {
         let full = format!("{time} {name} F ");
         let mut records: Vec<Record<'_>> = Vec::new();
         let mut rest = &buffer.bytes[..buffer.filled];
-        while let Some(end) = memchr(rest) {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end + 1);
             records.push(Record { line, partial: false });
             if records.len() == BATCH {
@@ -208,8 +208,4 @@ struct Record<'a> {
     /// With its newline, unless partial.
     line: &'a [u8],
     partial: bool,
-}
-
-fn memchr(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
 }

@@ -75,7 +75,9 @@ impl World {
         let runtime = Runtime::open(RuntimeConfig {
             run_dir: folder.path().join("run"),
             instance: instance.clone(),
-            shim: Some(env!("CARGO_BIN_EXE_hoist-shim").into()),
+            shim: Some(
+                std::env::var_os("HOIST_TEST_SHIM").unwrap_or_else(|| env!("CARGO_BIN_EXE_hoist-shim").into()).into(),
+            ),
             engine: engine(folder.path()),
         })
         .unwrap();
