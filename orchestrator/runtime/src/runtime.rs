@@ -173,6 +173,9 @@ impl Runtime {
     pub fn exec(&self, request: ExecRequest) -> Result<ExecHandle, LaunchError> {
         let (init, root) = hold_container(request.pid).map_err(|_| LaunchError::NotRunning(request.id.clone()))?;
         let id = request.id.clone();
+        if self.layout.frozen(&self.cgroup(&id)) {
+            return Err(LaunchError::Paused(id));
+        }
         let fds = vec![(FdRole::Init, init), (FdRole::Root, root)];
         let sealed = lower::exec(request, &self.layout, &self.cgroup(&id), fds)?;
         let socket = self.spawn("exec", &id, &sealed)?;
@@ -228,7 +231,8 @@ impl Runtime {
         cgroup::kill_folders(&self.layout.folders(&self.cgroup(id)))
     }
 
-    pub(crate) fn remove_cgroup(&self, id: &str) -> io::Result<()> {
+    /// What a killed shim could not do: ends the container's processes and removes its cgroup.
+    pub fn remove_cgroup(&self, id: &str) -> io::Result<()> {
         let folders = self.layout.folders(&self.cgroup(id));
         cgroup::kill_folders(&folders)?;
         cgroup::remove_folders(&folders)

@@ -71,6 +71,15 @@ impl Layout {
         }
     }
 
+    pub(crate) fn frozen(&self, relative: &Path) -> bool {
+        let Some(folder) = self.controller("freezer").map(|point| point.join(relative)) else { return false };
+        let read = |file| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+        match self {
+            Self::V1(_) => read("freezer.state").trim() != "THAWED" && folder.exists(),
+            Self::V2(_) => read("cgroup.freeze").trim() == "1",
+        }
+    }
+
     pub(crate) fn controller(&self, name: &str) -> Option<&Path> {
         match self {
             Self::V1(controllers) => controllers.get(name).map(PathBuf::as_path),

@@ -24,7 +24,7 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
-    /// With parents; existing ones are fine.
+    /// An existing one is fine.
     Folder(PathBuf),
     Write {
         file: PathBuf,
@@ -94,7 +94,11 @@ fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Pl
         };
         let folder = point.join(relative);
         if !plan.folders.contains(&folder) {
-            plan.steps.push(Step::Folder(folder.clone()));
+            let mut ancestor = point.to_path_buf();
+            for part in relative.components() {
+                ancestor.push(part);
+                plan.steps.push(Step::Folder(ancestor.clone()));
+            }
             plan.folders.push(folder.clone());
         }
         let mut write = Writer { steps: &mut plan.steps, folder: folder.clone() };
@@ -313,13 +317,16 @@ mod tests {
         let layout = Layout::V1(["cpu", "memory", "pids"].map(|c| (c.to_owned(), format!("/cg/{c}").into())).into());
         let plan = plan(&layout, Path::new("hoist/x"), Some(&resources())).unwrap();
         expect_test::expect![[r#"
+            mkdir /cg/memory/hoist
             mkdir /cg/memory/hoist/x
             /cg/memory/hoist/x/memory.limit_in_bytes = 67108864
             /cg/memory/hoist/x/memory.memsw.limit_in_bytes = 67108864
+            mkdir /cg/cpu/hoist
             mkdir /cg/cpu/hoist/x
             /cg/cpu/hoist/x/cpu.shares = 1024
             /cg/cpu/hoist/x/cpu.cfs_period_us = 100000
             /cg/cpu/hoist/x/cpu.cfs_quota_us = 50000
+            mkdir /cg/pids/hoist
             mkdir /cg/pids/hoist/x
             /cg/pids/hoist/x/pids.max = 20
         "#]]

@@ -25,22 +25,45 @@ pub(super) struct Client {
     queue: Vec<u8>,
     sent: usize,
     pub(super) input_open: bool,
+    /// It reads no more; what it wrote before may still be on the way.
+    deaf: bool,
     pub(super) gone: bool,
 }
 
 impl Client {
     pub(super) fn new(stream: OwnedFd, want: Attach, tty: bool) -> io::Result<Self> {
         nonblocking(&stream)?;
-        Ok(Self { stream, want, framed: !tty, queue: Vec::new(), sent: 0, input_open: want.stdin, gone: false })
+        Ok(Self {
+            stream,
+            want,
+            framed: !tty,
+            queue: Vec::new(),
+            sent: 0,
+            input_open: want.stdin,
+            deaf: false,
+            gone: false,
+        })
     }
 
     pub(super) fn waiting(&self) -> bool {
         self.sent < self.queue.len()
     }
 
+    fn close_output(&mut self) {
+        self.deaf = true;
+        self.queue = Vec::new();
+        self.sent = 0;
+        self.gone = !self.input_open;
+    }
+
+    pub(super) fn close_input(&mut self) {
+        self.input_open = false;
+        self.gone |= self.deaf;
+    }
+
     /// Holds the program's output back until it has read more.
     pub(super) fn holds_back(&self) -> bool {
-        self.want.lossless && !self.gone && self.queue.len() - self.sent >= QUEUE_LIMIT
+        self.want.lossless && !self.gone && !self.deaf && self.queue.len() - self.sent >= QUEUE_LIMIT
     }
 
     pub(super) fn offer(&mut self, stream: Stream, bytes: &[u8]) {
@@ -48,7 +71,7 @@ impl Client {
             Stream::Stdout => (self.want.stdout, 1),
             Stream::Stderr => (self.want.stderr, 2),
         };
-        if !wanted || self.gone || bytes.is_empty() {
+        if !wanted || self.gone || self.deaf || bytes.is_empty() {
             return;
         }
         let length = u32::try_from(bytes.len()).expect("the read buffer is small").to_be_bytes();
@@ -59,10 +82,7 @@ impl Client {
             match send(&self.stream, &[IoSlice::new(head), IoSlice::new(bytes)]) {
                 Ok(count) => done = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => {
-                    self.gone = true;
-                    return;
-                }
+                Err(_) => return self.close_output(),
             }
         }
         if done == head.len() + bytes.len() {
@@ -85,10 +105,7 @@ impl Client {
             match send(&self.stream, &[IoSlice::new(&self.queue[self.sent..])]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.gone = true;
-                    return;
-                }
+                Err(_) => return self.close_output(),
             }
         }
         self.queue = Vec::new();

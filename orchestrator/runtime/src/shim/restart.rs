@@ -3,14 +3,12 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
-use super::stdio::open_lock;
 use crate::engine_lock::INHERITED;
 use crate::runtime::EngineRestart;
 use crate::sys;
@@ -43,7 +41,8 @@ impl Vigil {
 /// Does nothing when somebody else holds the lock.
 fn try_start(record: &Path) -> io::Result<()> {
     let restart: EngineRestart = serde_json::from_slice(&fs::read(record)?)?;
-    let lock = open_lock(&restart.lock)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(&restart.lock, flags, Mode::RUSR | Mode::WUSR)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(());
     }
@@ -79,7 +78,6 @@ fn spawn(restart: &EngineRestart, lock: OwnedFd) -> io::Result<()> {
         None => Stdio::null(),
     };
     sys::inherit(lock.as_fd())?;
-    // Not `spawn` and leave: only exec in place leaves no second process behind; this one is the engine-to-be's parent.
     Command::new(program)
         .args(arguments)
         .env_clear()
@@ -88,7 +86,6 @@ fn spawn(restart: &EngineRestart, lock: OwnedFd) -> io::Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors)
-        .process_group(0)
         .spawn()?;
     Ok(())
 }

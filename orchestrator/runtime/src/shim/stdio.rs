@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::init::Inheritance;
@@ -64,10 +64,4 @@ pub(super) fn install(fds: &[OwnedFd; 3]) -> io::Result<()> {
 pub(super) fn nonblocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
-}
-
-/// Opens nothing of the working directory's; kept here beside its kin.
-pub(super) fn open_lock(path: &std::path::Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?)
 }

@@ -77,6 +77,8 @@ pub(super) struct Supervisor {
     /// The container's standard input (or its terminal), and what did not fit into it yet.
     input: Option<OwnedFd>,
     input_pending: Vec<u8>,
+    /// No more input will come; it closes when what is pending has gone.
+    input_ending: bool,
     terminal: Option<OwnedFd>,
     oom: Option<OomWatch>,
     engines: Vec<Engine>,
@@ -105,6 +107,7 @@ impl Supervisor {
             input = if config.stdin_open { master.try_clone().ok() } else { None };
             outputs.push(Output { stream: Stream::Stdout, fd: master, lines: LineBuffer::new(), ended: false });
         }
+        let _ = nonblocking(&engine);
         let logger = config.log.clone().map(Logger::new);
         Self {
             config,
@@ -116,6 +119,7 @@ impl Supervisor {
             outputs,
             input,
             input_pending: Vec::new(),
+            input_ending: false,
             terminal: own_terminal,
             oom,
             engines: vec![Engine { socket: engine, gone: false }],
@@ -138,8 +142,8 @@ impl Supervisor {
         sys::trim_heap();
         let _ = sys::forget_code();
         while self.exited.is_none() {
-            for (source, events) in self.wait()? {
-                self.handle(source, events);
+            for source in self.wait()? {
+                self.handle(source);
             }
             if self.vigil.next.is_some_and(|next| next <= Instant::now())
                 && let Some(record) = &self.config.engine
@@ -151,7 +155,7 @@ impl Supervisor {
         self.finish()
     }
 
-    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+    fn wait(&self) -> io::Result<Vec<Source>> {
         let mut sources = vec![Source::Child, Source::Listener];
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
         let mut add = |source, fd, flags| {
@@ -176,10 +180,12 @@ impl Supervisor {
             if client.waiting() {
                 add(Source::ClientOut(index), &client.stream, PollFlags::OUT);
             }
-            // Without anything to ask for, poll still tells of a client that went away.
-            let flags =
-                if client.input_open && self.input_pending.is_empty() { PollFlags::IN } else { PollFlags::empty() };
-            add(Source::ClientIn(index), &client.stream, flags);
+            if !client.input_open {
+                // Without anything to ask for, poll still tells of a client that went away.
+                add(Source::ClientIn(index), &client.stream, PollFlags::empty());
+            } else if self.input_pending.is_empty() {
+                add(Source::ClientIn(index), &client.stream, PollFlags::IN);
+            }
         }
         let timeout = self.vigil.next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
@@ -187,15 +193,11 @@ impl Supervisor {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(sources
-            .into_iter()
-            .zip(&fds)
-            .map(|(source, fd)| (source, fd.revents()))
-            .filter(|(_, e)| !e.is_empty())
-            .collect())
+        let ready = sources.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(ready.map(|(source, _)| source).collect())
     }
 
-    fn handle(&mut self, source: Source, events: PollFlags) {
+    fn handle(&mut self, source: Source) {
         match source {
             Source::Child => self.reap(),
             Source::Listener => self.accept(),
@@ -210,7 +212,7 @@ impl Supervisor {
             Source::Input => self.push_input(),
             Source::Engine(index) => self.serve(index),
             Source::ClientOut(index) => self.clients[index].drain(),
-            Source::ClientIn(index) => self.read_client(index, events),
+            Source::ClientIn(index) => self.read_client(index),
         }
     }
 
@@ -243,7 +245,8 @@ impl Supervisor {
 
     fn accept(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
-        while let Ok(engine) = accept_with(&self.listener, SocketFlags::CLOEXEC) {
+        // Sending never waits: an engine that stands still must not hold the shim.
+        while let Ok(engine) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             let hello = match self.phase {
                 Phase::Held(_) => Reply::Created { pid: self.pid },
                 Phase::Running => Reply::Started { pid: self.pid },
@@ -255,7 +258,7 @@ impl Supervisor {
         }
     }
 
-    /// To all engines. One that does not read its packets loses them: the socket must not hold the shim.
+    /// To all engines. One that does not read its packets loses them.
     fn tell(&self, reply: &Reply) {
         for engine in &self.engines {
             let _ = send(&engine.socket, reply, &[]);
@@ -384,25 +387,22 @@ impl Supervisor {
         }
     }
 
-    fn read_client(&mut self, index: usize, events: PollFlags) {
+    fn read_client(&mut self, index: usize) {
         let client = &mut self.clients[index];
-        if !client.input_open || !events.contains(PollFlags::IN) {
-            if events.intersects(PollFlags::HUP | PollFlags::ERR) && !events.contains(PollFlags::IN) {
-                client.gone = true;
-            }
+        if !client.input_open {
+            client.gone = true;
             return;
         }
         let mut buffer = [0; 4096];
         match rustix::io::read(&client.stream, &mut buffer) {
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(0) => {
-                // Half closed: it still wants to see the output.
-                client.input_open = false;
+            Ok(0) | Err(_) => {
+                // Half closed: it may still want to see the output.
+                client.close_input();
                 if !self.clients.iter().any(|client| client.input_open) {
                     self.end_input();
                 }
             }
-            Err(_) => client.gone = true,
             Ok(count) => {
                 self.input_pending.extend_from_slice(&buffer[..count]);
                 self.push_input();
@@ -427,16 +427,16 @@ impl Supervisor {
             }
         }
         self.input_pending = Vec::new();
-        // Its writers may all have left while it was full.
-        if !self.clients.iter().any(|client| client.input_open) && !self.clients.is_empty() {
-            self.end_input();
+        if self.input_ending {
+            self.input = None;
         }
     }
 
     /// The last client with input left. A terminal has no end of input.
     fn end_input(&mut self) {
-        if self.config.stdin_once && !self.config.tty && self.input_pending.is_empty() {
-            self.input = None;
+        if self.config.stdin_once && !self.config.tty {
+            self.input_ending = true;
+            self.push_input();
         }
     }
 
