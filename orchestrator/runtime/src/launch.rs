@@ -42,8 +42,8 @@ pub struct Launch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rootfs {
     Dir(PathBuf),
-    /// Lowers: top first, as in overlay's own option. `upper` and `work` must exist, empty, on one file system; owner
-    /// and mode of `upper` become those of the container's `/` (0755, or nobody but root gets anywhere).
+    /// Lowers: top first, as in overlay's own option. `upper` and `work` must exist on one file system; owner and
+    /// mode of `upper` become those of the container's `/` (0755, or nobody but root gets anywhere).
     Overlay {
         lowers: Vec<PathBuf>,
         upper: PathBuf,
