@@ -80,7 +80,7 @@ fn read(settings: &Settings, wish: Wish<'_>) -> Result<Loaded> {
         profiles: if wish.all_profiles { vec!["*".to_owned()] } else { settings.profiles.clone() },
         services: wish.services.to_vec(),
         allow_unsupported: wish.only_print,
-        all_resources: false,
+        ..LoadRequest::default()
     };
     let source = FileSystem { working_dir: settings.working_dir.clone() };
     hoist_spec::load(&request, &source, &settings.env).map_err(Failure::spec)

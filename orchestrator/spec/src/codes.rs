@@ -32,6 +32,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0023", "The command line names a service that does not exist."),
     ("E0024", "Two things have one name or one place: container names, mount targets."),
     ("E0025", "More files are included than anyone writes; probably they include others again and again."),
+    ("E0026", "The reference loader cannot read or print this, and `config` keeps to it."),
+    ("E0027", "Two included files define one service or resource differently."),
     ("W0001", "An obsolete attribute or notation."),
     ("W0002", "A variable is not set and has no default; it becomes an empty string."),
     ("W0003", "An attribute is accepted without effect."),

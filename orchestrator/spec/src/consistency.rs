@@ -18,6 +18,7 @@ pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
         let Some(service) = entry.value.as_map() else { continue };
         source(entry, service, report);
         references(tree, entry, service, report);
+        extension_networks(entry, service, report);
         dependencies(entry, service, services, inactive, report);
         replicas(entry, service, report);
         limits(entry, service, report);
@@ -44,6 +45,9 @@ fn resource_names(tree: &Node, report: &mut Report) {
         for entry in tree.at(&[section]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
             let Some(node) = entry.value.at(&["name"]) else { continue };
             let name = node.as_str().unwrap_or_default();
+            if name.is_empty() {
+                continue;
+            }
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
             if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
                 let _ = report
@@ -97,6 +101,33 @@ pub(crate) fn network_modes(tree: &Node, report: &mut Report) {
     }
 }
 
+/// Keys that begin with `x-` belong to the user wherever Compose has keys of its own, and `networks` is such a place.
+fn extension_networks(entry: &Entry, service: &Map, report: &mut Report) {
+    for network in service.get("networks").and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+        if network.key.starts_with("x-") {
+            let message = format!("service `{}` cannot join a network named `{}`", entry.key, network.key);
+            let _ = report
+                .error("E0016", message)
+                .at(network.key_span, "what begins with `x-` is an extension, not a network")
+                .hint("give the network another name");
+        }
+    }
+}
+
+/// What the reference's loader cannot print, though it is part of the language. `config` keeps to the reference.
+pub(crate) fn beyond_the_reference(tree: &Node, report: &mut Report) {
+    for entry in tree.at(&["services"]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+        for key in entry.value.at(&["build", "ssh"]).and_then(Node::as_seq).unwrap_or_default() {
+            if key.as_str().is_some_and(|key| key.contains('=')) {
+                let _ = report
+                    .error("E0026", format!("service `{}`: an SSH key with a path has no printed form", entry.key))
+                    .at(key.span, "other tools cannot read this from a printed stack")
+                    .hint("name the key only, or print it all the same with `config --no-consistency`");
+            }
+        }
+    }
+}
+
 fn references(tree: &Node, entry: &Entry, service: &Map, report: &mut Report) {
     let declared = |section: &str| tree.at(&[section]).and_then(Node::as_map);
     let mut undefined = |kind: &str, section: &str, name: &str, span: Span| {
@@ -113,6 +144,9 @@ fn references(tree: &Node, entry: &Entry, service: &Map, report: &mut Report) {
         };
     };
     for network in service.get("networks").and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+        if network.key.starts_with("x-") {
+            continue;
+        }
         undefined("network", "networks", &network.key, network.key_span);
     }
     for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {

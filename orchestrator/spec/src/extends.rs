@@ -75,7 +75,15 @@ impl Loader<'_> {
             _ => self.service(services, &base_name, place, done, trail),
         };
         trail.pop();
+        let nothing = |base: &Node| base.as_map().is_some_and(|map| map.0.is_empty());
         let merged = match base {
+            Some(base) if nothing(&base) && !self.report.has("E0014") => {
+                self.without_effect(name, &base_name, span, base.span);
+                if let Some(map) = service.as_map_mut() {
+                    map.0.push(extends);
+                }
+                service
+            }
             Some(base) => merge::services(base, service),
             None => service,
         };
@@ -94,6 +102,15 @@ impl Loader<'_> {
             entry = entry.at(*other, "and this one");
         }
         let _ = entry;
+    }
+
+    /// As in the reference, the attribute then stays where it is.
+    fn without_effect(&mut self, name: &str, base: &str, span: Span, empty: Span) {
+        let _ = self
+            .report
+            .warning("W0003", format!("`services.{name}.extends` has no effect: the service `{base}` is empty"))
+            .at(span, "extended here")
+            .at(empty, "nothing here");
     }
 
     fn no_base(&mut self, name: &str, place: &str, span: Span, services: &Map) {

@@ -24,6 +24,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) report: Report,
     pub(crate) home: Option<String>,
+    /// Refuse what the reference loader cannot read.
+    pub(crate) as_reference: bool,
     /// How many files were included so far.
     pub(crate) included: usize,
     /// Documents by path and folder, so that a file that twenty services extend is read once.
@@ -41,7 +43,7 @@ pub(crate) struct Place {
 
 impl<'a> Loader<'a> {
     pub(crate) fn new(source: &'a dyn Source, home: Option<String>) -> Self {
-        Self { source, report: Report::default(), home, included: 0, documents: HashMap::new() }
+        Self { source, report: Report::default(), home, as_reference: false, included: 0, documents: HashMap::new() }
     }
 
     /// Reads a text file that the user (or `from`) named.

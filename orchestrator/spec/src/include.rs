@@ -17,13 +17,37 @@ impl Loader<'_> {
         for item in include.value.as_seq().unwrap_or_default() {
             let Some(part) = self.include(item, place) else { continue };
             below = Some(match below {
-                Some(base) => merge::documents(base, part),
+                Some(base) => {
+                    self.conflicts(&base, &part, item.span);
+                    merge::documents(base, part)
+                }
                 None => part,
             });
         }
         match below {
             Some(below) => merge::documents(below, tree),
             None => tree,
+        }
+    }
+
+    /// Included stacks stand side by side: what two of them define must be the same thing.
+    fn conflicts(&mut self, base: &Node, part: &Node, span: Span) {
+        for section in ["services", "networks", "volumes", "secrets", "configs", "models"] {
+            let Some(known) = base.at(&[section]).and_then(Node::as_map) else { continue };
+            for entry in part.at(&[section]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+                let Some(other) = known.entry(&entry.key) else { continue };
+                if same_value(&other.value, &entry.value) {
+                    continue;
+                }
+                let kind = section.trim_end_matches('s');
+                let _ = self
+                    .report
+                    .error("E0027", format!("two included files define the {kind} `{}` differently", entry.key))
+                    .at(entry.key_span, "defined again")
+                    .at(other.key_span, "first defined here")
+                    .at(span, "the second one is included here")
+                    .hint("give one of them another name, or include both with one `path: [FIRST, SECOND]`");
+            }
         }
     }
 
@@ -103,5 +127,17 @@ impl Loader<'_> {
         let file = self.text(&path, Some(span), "the file to include")?;
         place.chain.push(path);
         self.stack(file, &place)
+    }
+}
+
+/// Whether two values say the same, wherever they stand and in whatever order their keys are.
+fn same_value(a: &Node, b: &Node) -> bool {
+    match (&a.data, &b.data) {
+        (Data::Map(a), Data::Map(b)) => {
+            a.0.len() == b.0.len()
+                && a.0.iter().all(|entry| b.get(&entry.key).is_some_and(|other| same_value(&entry.value, other)))
+        }
+        (Data::Seq(a), Data::Seq(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b)),
+        (a, b) => a == b,
     }
 }

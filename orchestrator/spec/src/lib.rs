@@ -61,6 +61,8 @@ pub struct LoadRequest {
     pub allow_unsupported: bool,
     /// Keep networks, volumes, secrets and configs that no active service uses.
     pub all_resources: bool,
+    /// Refuse what the reference loader cannot read or print (`config` does, unless it checks nothing).
+    pub as_reference: bool,
 }
 
 /// A loaded stack and what was learnt on the way.
@@ -80,6 +82,7 @@ pub struct Loaded {
 pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
     let home = env.get("HOME").map(str::to_owned);
     let mut loader = Loader::new(source, home);
+    loader.as_reference = request.as_reference;
     let Some(project) = project::gather(request, &mut loader, env) else {
         return Err(loader.report.finish());
     };
@@ -95,12 +98,16 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     }
     check::required(&tree, &schema::Shape::Object(&schema::STACK), "", &mut loader.report);
     consistency::network_modes(&tree, &mut loader.report);
+    normalize::emptied(&mut tree);
     normalize::default_network(&mut tree);
     normalize::services(&mut tree, &variables, &dir);
     normalize::names(&mut tree, &name);
     consistency::cycles(&tree, &mut loader.report);
     consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
+    if request.as_reference {
+        consistency::beyond_the_reference(&tree, &mut loader.report);
+    }
     normalize::fold_service_files(&mut tree, &variables, &mut loader);
     consistency::check(&tree, &inactive, &mut loader.report);
     if !request.all_resources {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::canonical;
 use crate::dotenv;
 use crate::files::{Loader, Variables};
 use crate::node::{Data, Entry, Map, Node};
@@ -43,6 +44,26 @@ pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
     Map(off)
 }
 
+/// Reads back what [`canonical::EMPTY`] lists.
+pub(crate) fn emptied(tree: &mut Node) {
+    let listed = |node: &mut Node| {
+        let span = node.span;
+        let Some(map) = node.as_map_mut() else { return };
+        let Some(entry) = map.remove(canonical::EMPTY) else { return };
+        for key in entry.value.as_seq().unwrap_or_default().iter().filter_map(Node::as_str) {
+            map.set_default(key, Node::string(span, ""));
+        }
+    };
+    for section_name in ["networks", "volumes", "configs", "secrets"] {
+        section(tree, section_name).into_iter().flat_map(|map| &mut map.0).for_each(|entry| listed(&mut entry.value));
+    }
+    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+        if let Some(build) = entry.value.as_map_mut().and_then(|map| map.get_mut("build")) {
+            listed(build);
+        }
+    }
+}
+
 pub(crate) fn names(tree: &mut Node, project: &str) {
     for section in ["networks", "volumes", "configs", "secrets"] {
         let Some(map) = tree.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut) else {
@@ -56,7 +77,8 @@ pub(crate) fn names(tree: &mut Node, project: &str) {
             let Some(resource) = entry.value.as_map_mut() else { continue };
             let external = resource.get("external").and_then(Node::as_bool) == Some(true);
             let name = if external { entry.key.clone() } else { format!("{project}_{}", entry.key) };
-            if resource.get("name").is_none_or(|name| name.as_str() == Some("")) {
+            // A name that is nothing stays nothing where there is no other to make.
+            if resource.get("name").is_none_or(|name| name.as_str() == Some("") && !external) {
                 resource.set("name", Node::string(span, name));
             }
         }
@@ -280,6 +302,13 @@ fn env_file(
     let text = loader.report.text(file);
     let outside = |name: &str| variables.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
     match item.at(&["format"]).and_then(Node::as_str) {
+        Some("raw") if loader.as_reference => {
+            let _ = loader
+                .report
+                .error("E0026", "the reference loader reads no raw env files")
+                .at(item.at(&["format"]).map_or(item.span, |node| node.span), "other tools may refuse this format")
+                .hint("`up` reads it; print it all the same with `config --no-consistency`");
+        }
         Some("raw") => dotenv::parse_raw(&text.text, &outside, collected),
         None | Some("" | "default") => loader.dotenv(file, &text.text, &outside, collected),
         Some(other) => {

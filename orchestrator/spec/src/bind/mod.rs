@@ -241,6 +241,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Refuses an external resource whose name is nothing: nobody could find it.
+    fn named(&mut self) {
+        if self.boolean("external") == Some(true) && self.string("name").is_none() {
+            self.inert.refuse(&self.path, self.node, "an external resource without a name", self.report);
+        }
+    }
+
     fn carry(&mut self, key: &str) {
         if let Some(node) = self.map.get(key) {
             let mut path = self.path.clone();

@@ -8,6 +8,7 @@ use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
 use super::Reader;
 
 pub(super) fn network(reader: &mut Reader<'_>) -> Network {
+    reader.named();
     if !reader.flag("external") {
         reader.only("driver", &["bridge", "default"]);
     }

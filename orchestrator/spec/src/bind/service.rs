@@ -15,6 +15,8 @@ pub(super) fn service(reader: &mut Reader<'_>) -> Service {
     if reader.boolean("attach") == Some(true) {
         reader.carry("attach");
     }
+    // Only there when it had no effect; see `extends`.
+    reader.carry("extends");
     let (deploy, deploy_restart) = deploy(reader);
     let mut service = Service {
         image: reader.string("image"),

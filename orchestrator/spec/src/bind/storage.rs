@@ -10,6 +10,7 @@ use super::Reader;
 
 pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
     reader.only("driver", &["local"]);
+    reader.named();
     Volume {
         name: reader.text("name"),
         external: reader.flag("external"),

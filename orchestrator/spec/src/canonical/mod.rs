@@ -15,6 +15,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::inert::{self, Policy};
 use crate::model::Stack;
 use crate::node::Node;
+use crate::normalize;
 use crate::report::Report;
 use crate::units;
 
@@ -34,12 +35,31 @@ pub fn to_json(stack: &Stack) -> Value {
     {
         map.insert(INACTIVE.to_owned(), Value::from(stack.inactive.clone()));
     }
+    rename_block_devices(&mut root, capital);
     map_text(root, &|text| text.replace('$', "$$"))
+}
+
+/// The reference's JSON has capital letters in the lists of `blkio_config`, its YAML has not.
+fn rename_block_devices(root: &mut Value, rename: fn(&str) -> String) {
+    for service in root.get_mut("services").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        let sections = service.get_mut("blkio_config").and_then(Value::as_object_mut);
+        for device in sections.into_iter().flat_map(Map::values_mut).filter_map(Value::as_array_mut).flatten() {
+            if let Value::Object(map) = device {
+                *map = std::mem::take(map).into_iter().map(|(key, value)| (rename(&key), value)).collect();
+            }
+        }
+    }
+}
+
+fn capital(key: &str) -> String {
+    let mut chars = key.chars();
+    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
 
 /// The same as YAML, without attributes that are null because they are not set.
 pub fn to_yaml(stack: &Stack) -> String {
     let mut root = to_json(stack);
+    rename_block_devices(&mut root, str::to_ascii_lowercase);
     if let Some(services) = root.get_mut("services").and_then(Value::as_object_mut) {
         for service in services.values_mut().filter_map(Value::as_object_mut) {
             service.retain(|_, value| !value.is_null());
@@ -59,8 +79,10 @@ pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
     let mut report = Report::default();
     // Places in here are of no use to anyone, but diagnostics need a text to point at.
     report.add_file("<canonical>".to_owned(), String::new());
-    let plain = map_text(value.clone(), &|text| text.replace("$$", "$"));
+    let mut plain = map_text(value.clone(), &|text| text.replace("$$", "$"));
+    rename_block_devices(&mut plain, str::to_ascii_lowercase);
     let mut tree = Node::from_json(&plain);
+    normalize::emptied(&mut tree);
     let mut inactive = Vec::new();
     let mut name = String::new();
     match tree.as_map_mut() {
@@ -98,6 +120,10 @@ fn map_text(value: Value, change: &dyn Fn(&str) -> String) -> Value {
     }
 }
 
+/// Attributes of a section that were set to nothing. The reference prints them as if they were not set, which would
+/// mean their default when the output is read again.
+pub(crate) const EMPTY: &str = "x-hoist-empty";
+
 /// An object under construction; what is not set is left out.
 #[derive(Default)]
 struct Object(Map<String, Value>);
@@ -115,6 +141,15 @@ impl Object {
 
     fn text(&mut self, key: &str, value: Option<&String>) {
         self.maybe(key, value.cloned());
+    }
+
+    /// A text that has a default of its own, so that nothing is not the same as not set.
+    fn text_or_empty(&mut self, key: &str, value: &str) {
+        if value.is_empty() {
+            self.put(EMPTY, vec![Value::from(key)]);
+        } else {
+            self.put(key, value);
+        }
     }
 
     fn flag(&mut self, key: &str, value: bool) {

@@ -355,8 +355,10 @@ fn namespace(mode: &NamespaceMode) -> String {
 fn build(build: &Build) -> Value {
     let mut object = Object::default();
     object.put("context", build.context.clone());
-    object.text("dockerfile", Some(&build.dockerfile).filter(|text| !text.is_empty()));
-    object.text("dockerfile_inline", build.dockerfile_inline.as_ref());
+    match &build.dockerfile_inline {
+        Some(inline) => object.put("dockerfile_inline", inline.clone()),
+        None => object.text_or_empty("dockerfile", &build.dockerfile),
+    }
     object.open_table("args", &build.args);
     object.text("target", build.target.as_ref());
     object.table("labels", &build.labels);

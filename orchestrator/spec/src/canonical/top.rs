@@ -28,7 +28,7 @@ pub(super) fn stack(stack: &Stack) -> Value {
 
 fn network(network: &Network) -> Value {
     let mut object = Object::default();
-    object.put("name", network.name.clone());
+    object.text_or_empty("name", &network.name);
     object.text("driver", network.driver.as_ref());
     object.table("driver_opts", &network.driver_opts);
     let mut ipam = Object::default();
@@ -58,7 +58,7 @@ fn pool(pool: &IpamPool) -> Value {
 
 fn volume(volume: &Volume) -> Value {
     let mut object = Object::default();
-    object.put("name", volume.name.clone());
+    object.text_or_empty("name", &volume.name);
     object.text("driver", volume.driver.as_ref());
     object.table("driver_opts", &volume.driver_opts);
     object.flag("external", volume.external);
@@ -68,7 +68,7 @@ fn volume(volume: &Volume) -> Value {
 
 fn file_object(file: &FileObject) -> Value {
     let mut object = Object::default();
-    object.put("name", file.name.clone());
+    object.text_or_empty("name", &file.name);
     match &file.source {
         FileSource::File(path) => object.put("file", path.to_string_lossy().into_owned()),
         FileSource::Environment(name) => object.put("environment", name.clone()),

@@ -176,6 +176,11 @@ fn finish(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
                 }
             }
         }
+        path if path.starts_with("services.*.blkio_config.") => {
+            for entry in node.as_map_mut().into_iter().flat_map(|map| &mut map.0) {
+                entry.key.make_ascii_lowercase();
+            }
+        }
         // The reference prints a command in every hook, null where there is none.
         "services.*.pre_start[]" => {
             let span = node.span;

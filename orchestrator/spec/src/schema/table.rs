@@ -344,10 +344,17 @@ static BLKIO: Object = Object {
     required: &[],
     extensible: false,
 };
-static BLKIO_RATE: Object =
-    Object { fields: &[yes("path", Str), yes("rate", Bytes)], required: &[], extensible: false };
-static BLKIO_WEIGHT: Object =
-    Object { fields: &[yes("path", Str), yes("weight", Int)], required: &[], extensible: false };
+/// The capitals are the reference's own printed JSON, which must be readable again.
+static BLKIO_RATE: Object = Object {
+    fields: &[yes("path", Str), yes("rate", Bytes), yes("Path", Str), yes("Rate", Bytes)],
+    required: &[],
+    extensible: false,
+};
+static BLKIO_WEIGHT: Object = Object {
+    fields: &[yes("path", Str), yes("weight", Int), yes("Path", Str), yes("Weight", Int)],
+    required: &[],
+    extensible: false,
+};
 
 const HOOK_FIELDS: &[Field] = &[
     yes("command", Command),

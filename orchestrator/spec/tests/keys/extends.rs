@@ -138,3 +138,36 @@ fn a_missing_base_is_an_error() {
     "#]],
     );
 }
+
+#[test]
+fn an_empty_base_has_no_effect() {
+    let texts = [
+        ("compose.yaml", "services:\n  web:\n    image: a\n    extends: {file: base.yaml, service: nil}\n"),
+        ("base.yaml", "services:\n  nil:\n"),
+    ];
+    super::files::check_files(&texts, &hoist_spec::LoadRequest::default(), expect![[r#"
+        name: demo
+        services:
+          web:
+            image: a
+            networks:
+              default: null
+            extends:
+              file: /demo/base.yaml
+              service: nil
+        networks:
+          default:
+            name: demo_default
+
+        warning[W0003]: `services.web.extends` has no effect: the service `nil` is empty
+         --> compose.yaml:4:14
+          |
+        4 |     extends: {file: base.yaml, service: nil}
+          |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ extended here
+          |
+         ::: base.yaml:2:6
+          |
+        2 |   nil:
+          |      - nothing here
+    "#]]);
+}

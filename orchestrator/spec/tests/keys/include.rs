@@ -99,3 +99,48 @@ fn files_that_multiply_are_stopped() {
     let request = LoadRequest { files: vec!["0.yaml".into()], ..LoadRequest::default() };
     assert!(super::files::run(&super::files::files(&texts), &request).unwrap_err().contains("E0025"));
 }
+
+#[test]
+fn included_files_cannot_define_one_thing_differently() {
+    let texts = [
+        ("compose.yaml", "include: [a.yaml, b.yaml]\n"),
+        ("a.yaml", "services:\n  db: {image: postgres}\n  same: {image: x, init: true}\n"),
+        ("b.yaml", "services:\n  db: {image: mysql}\n  same: {init: true, image: x}\n"),
+    ];
+    check_files(&texts, &LoadRequest::default(), expect![[r#"
+        error[E0027]: two included files define the service `db` differently
+         --> b.yaml:2:3
+          |
+        2 |   db: {image: mysql}
+          |   ^^ defined again
+          |
+         ::: a.yaml:2:3
+          |
+        2 |   db: {image: postgres}
+          |   -- first defined here
+          |
+         ::: compose.yaml:1:19
+          |
+        1 | include: [a.yaml, b.yaml]
+          |                   ------ the second one is included here
+          |
+          = help: give one of them another name, or include both with one `path: [FIRST, SECOND]`
+    "#]]);
+    // What the including file says about an included service is an override, not a conflict.
+    let texts = [
+        ("compose.yaml", "include: [a.yaml]\nservices:\n  db: {image: mysql}\n"),
+        ("a.yaml", "services:\n  db: {image: postgres, init: true}\n"),
+    ];
+    check_files(&texts, &LoadRequest::default(), expect![[r#"
+        name: demo
+        services:
+          db:
+            image: mysql
+            init: true
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+    "#]]);
+}

@@ -303,3 +303,34 @@ fn operators_of_a_shell_are_plain_characters_and_that_is_said() {
     "#]],
     );
 }
+
+#[test]
+fn a_raw_env_file_is_taken_as_it_is() {
+    let texts = [
+        ("compose.yaml", "services:\n  web:\n    image: a\n    env_file: [{path: raw.env, format: raw}]\n"),
+        ("raw.env", "A='$B' # no comment\n"),
+    ];
+    super::files::check_files(&texts, &hoist_spec::LoadRequest::default(), expect![[r#"
+        name: demo
+        services:
+          web:
+            image: a
+            environment:
+              A: "'$$B' # no comment"
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+    "#]]);
+    let request = hoist_spec::LoadRequest { as_reference: true, ..hoist_spec::LoadRequest::default() };
+    super::files::check_files(&texts, &request, expect![[r#"
+        error[E0026]: the reference loader reads no raw env files
+         --> compose.yaml:4:40
+          |
+        4 |     env_file: [{path: raw.env, format: raw}]
+          |                                        ^^^ other tools may refuse this format
+          |
+          = help: `up` reads it; print it all the same with `config --no-consistency`
+    "#]]);
+}

@@ -269,3 +269,17 @@ fn other_drivers_and_relative_targets_are_refused() {
     "#]],
     );
 }
+
+#[test]
+fn an_external_volume_whose_name_is_nothing_stays_nameless() {
+    check(
+        "services:\n  web: {image: a, volumes: ['data:/data']}\nvolumes:\n  data: {external: true, name: \"${NONE:-}\"}\n",
+        expect![[r#"
+            error[E0020]: `volumes.data`: an external resource without a name is not supported yet
+             --> compose.yaml:4:9
+              |
+            4 |   data: {external: true, name: "${NONE:-}"}
+              |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ hoist cannot act on this, and does not ignore it
+        "#]],
+    );
+}
