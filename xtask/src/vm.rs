@@ -111,7 +111,7 @@ fn emulate(machine: &Path, payload: &Path) -> Result<i32> {
         .arg(machine.join("vmlinuz"))
         .arg("-initrd")
         .arg(machine.join("initrd"))
-        .args(["-append", "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=false"])
+        .args(["-append", "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=false systemd.mask=serial-getty@ttyS0.service"])
         .args(["-drive", &drive(&machine.join("root.ext4")), "-drive", &drive(payload)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

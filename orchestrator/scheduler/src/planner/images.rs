@@ -51,6 +51,7 @@ impl Need {
 /// How the image of a service is come by.
 pub(crate) fn need(context: Context<'_>, key: &str, service: &Service, fetching: Fetching) -> Need {
     let reference = image_reference(&context.desired.stack.name, key, service);
+    let (key, service) = builder(context, &reference).filter(|_| service.build.is_none()).unwrap_or((key, service));
     let stored = context.observed.images.get(&reference);
     let policy = fetching.pull.map_or(service.pull_policy, |policy| {
         Some(match policy {
@@ -87,6 +88,13 @@ pub(crate) fn need(context: Context<'_>, key: &str, service: &Service, fetching:
     } else {
         Need::Stored { id }
     }
+}
+
+/// The service that builds a reference. Others that only name it share its image: no registry has it.
+fn builder<'a>(context: Context<'a>, reference: &str) -> Option<(&'a str, &'a Service)> {
+    let stack = &context.desired.stack;
+    let mut services = stack.services.iter().map(|(key, service)| (key.as_str(), service));
+    services.find(|(key, service)| service.build.is_some() && image_reference(&stack.name, key, service) == reference)
 }
 
 /// Pulled or built by this very request.

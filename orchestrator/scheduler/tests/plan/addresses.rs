@@ -1,3 +1,5 @@
+//! Subnets and addresses.
+
 use expect_test::expect;
 use hoist_scheduler::{Network, Pool};
 use hoist_spec::model::{self, Attachment, IpamPool};

@@ -1,3 +1,5 @@
+//! Conditions as steps.
+
 use expect_test::expect;
 use hoist_scheduler::{Health, State, Timestamp, Verb};
 use hoist_spec::model::{Condition, Dependency, NetworkMode};

@@ -1,3 +1,5 @@
+//! Which steps may run when, and what a failure leaves out.
+
 use expect_test::expect;
 use hoist_spec::model::{Condition, Dependency};
 

@@ -1,3 +1,5 @@
+//! What is pulled or built first.
+
 use std::time::Duration;
 
 use expect_test::expect;
@@ -45,6 +47,25 @@ fn a_missing_build_is_built() {
             2   + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 0 1
             3   ~ start container app-web-1  (missing)  after 2
         "#]],
+    );
+}
+
+#[test]
+fn services_that_name_an_image_which_another_one_builds_wait_for_that_build() {
+    let mut world = built().with("worker", |_| {});
+    for service in ["web", "worker"] {
+        world.desired.stack.services.get_mut(service).unwrap().image = Some("app/image".to_owned());
+    }
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   + build image app/image  (missing)
+        1   + create network app_default 172.18.0.0/24  (missing)
+        2   + create container app-web-1 app/image app_default=172.18.0.2  (missing)  after 0 1
+        3   + create container app-worker-1 app/image app_default=172.18.0.3  (missing)  after 0 1
+        4   ~ start container app-web-1  (missing)  after 2
+        5   ~ start container app-worker-1  (missing)  after 3
+    "#]],
     );
 }
 

@@ -1,3 +1,5 @@
+//! Start, stop, restart, kill, pause, remove.
+
 use std::time::Duration;
 
 use expect_test::expect;

@@ -1,3 +1,5 @@
+//! Published ports, fixed and drawn.
+
 use expect_test::expect;
 use hoist_scheduler::{HeldPort, PortHolder, Start, Transport, Up, Verb};
 

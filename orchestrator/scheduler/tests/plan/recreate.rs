@@ -1,3 +1,5 @@
+//! When a container is replaced, and why.
+
 use expect_test::expect;
 use hoist_scheduler::{Up, Verb};
 use hoist_spec::model::{Condition, FileMount, RestartPolicy};

@@ -1,3 +1,5 @@
+//! One-off containers.
+
 use expect_test::expect;
 use hoist_scheduler::{Action, Run, RunPort, RunVolume, State, Timestamp, Transport, Verb};
 use hoist_spec::model::{Condition, RestartPolicy};

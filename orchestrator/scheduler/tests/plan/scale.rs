@@ -1,3 +1,5 @@
+//! Numbers of containers.
+
 use expect_test::expect;
 use hoist_scheduler::{Scale, Up, Verb};
 

@@ -1,3 +1,5 @@
+//! What comes back by itself after a crash or a reboot.
+
 use std::time::Duration;
 
 use expect_test::expect;

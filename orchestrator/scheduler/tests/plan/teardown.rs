@@ -1,3 +1,5 @@
+//! The plan of a `down`.
+
 use expect_test::expect;
 use hoist_scheduler::{Desired, Down, ImageRemoval, Remove, Verb};
 use hoist_spec::model::{self, Condition};

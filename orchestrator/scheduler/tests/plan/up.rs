@@ -1,3 +1,5 @@
+//! The plan of an `up`.
+
 use expect_test::expect;
 use hoist_scheduler::{Down, State, Up, Verb};
 use hoist_spec::model::Condition;

@@ -1,3 +1,5 @@
+//! Named and anonymous volumes.
+
 use expect_test::expect;
 use hoist_scheduler::{Action, Image, Plan, Up, Verb, Volume};
 
