@@ -14,9 +14,12 @@ use crate::shell::{cache, command, output, root, run as run_to_end, say};
 use crate::{artifacts, packages};
 
 /// Raise when the recipe below changes: the name of the cached root carries it.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,udev,kmod,nftables,libseccomp2,iproute2,busybox-static,\
                         curl,ca-certificates,procps,util-linux,strace";
+/// A login prompt would hang up the console that the payload writes to.
+const KERNEL_ARGUMENTS: &str = "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=false \
+                                systemd.mask=serial-getty@ttyS0.service";
 const EXIT_MARK: &str = "hoist-vm-exit:";
 
 /// Runs a command in the machine; its output is shown and its exit code returned.
@@ -92,7 +95,9 @@ fn payload(hoist: &Path, script: &str, work: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
     fs::copy(hoist, tree.join("hoist"))?;
     fs::copy(hoist.with_file_name("hoist-shim"), tree.join("hoist-shim"))?;
-    fs::write(tree.join("run.sh"), script)?;
+    fs::copy(root().join("packaging/hoist.service"), tree.join("hoist.service"))?;
+    // The console is a terminal of no size.
+    fs::write(tree.join("run.sh"), format!("export COMPOSE_PROGRESS=plain COMPOSE_ANSI=never\n{script}"))?;
     let image = work.join("payload.ext4");
     disk(&image, "256M", &tree)?;
     Ok(image)
@@ -106,12 +111,12 @@ fn emulate(machine: &Path, payload: &Path) -> Result<i32> {
     let drive = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on", path.display());
     let mut guest = command("qemu-system-x86_64")
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
-        .args(["-nographic", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio"])
+        .args(["-nographic", "-nic", "none", "-monitor", "none", "-serial", "stdio"])
         .arg("-kernel")
         .arg(machine.join("vmlinuz"))
         .arg("-initrd")
         .arg(machine.join("initrd"))
-        .args(["-append", "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=false systemd.mask=serial-getty@ttyS0.service"])
+        .args(["-append", KERNEL_ARGUMENTS])
         .args(["-drive", &drive(&machine.join("root.ext4")), "-drive", &drive(payload)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

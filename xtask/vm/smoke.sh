@@ -3,6 +3,28 @@ set -eu
 fail() { echo "FAILED: $*"; hoist version || true; exit 1; }
 step() { echo "-- $*"; }
 
+nothing_left() {
+    [ "$(ip -o link | grep -cE ' (hb-|hv)')" = 0 ] || fail "links left: $(ip -o link)"
+    [ -z "$(find /sys/fs/cgroup/hoist -mindepth 1 -type d 2>/dev/null)" ] || fail "cgroups left"
+    [ -z "$(pgrep hoist-shim)" ] || fail "shims left"
+    ! grep -qE '/(run|var/lib)/hoist' /proc/self/mountinfo || fail "mounts left: $(cat /proc/self/mountinfo)"
+    ! nft list ruleset | grep -q dnat || fail "published ports left: $(nft list ruleset)"
+    [ -z "$(ls /var/lib/hoist/containers /var/lib/hoist/volumes 2>/dev/null | grep -v :)" ] || fail "objects left"
+}
+answers() { curl -sf --retry 60 --retry-connrefused --retry-delay 1 http://127.0.0.1:8080/; }
+
+if [ -e /root/stack/rebooted ]; then
+    step "after a reset of the machine, what should run runs, and what was stopped stays stopped"
+    cd /root/stack
+    answers || fail "the published port does not answer after the reset: $(hoist ps -a)"
+    [ "$(hoist ps -a --status exited -q quiet | wc -l)" = 1 ] || fail "quiet should stay stopped: $(hoist ps -a)"
+    step "down leaves nothing"
+    hoist down -v -t 1 || fail "down"
+    nothing_left
+    echo "ok: the smoke test passed on cgroup v2"
+    exit 0
+fi
+
 [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] || fail "this machine is not on cgroup v2"
 mkdir -p /root/stack/image && cd /root/stack
 cp /bin/busybox image/busybox
@@ -30,14 +52,15 @@ services:
     depends_on: [web]
     pids_limit: 12
     command: ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 1000 & done; echo all forked; wait"]
+  quiet:
+    image: smoke/busybox
+    restart: unless-stopped
+    command: ["sleep", "1000"]
 END
-
-links_before=$(ip -o link | wc -l)
-mounts_before=$(wc -l </proc/self/mountinfo)
 
 step "a small stack is up and its port answers"
 hoist up -d --build || fail "up"
-curl -sf --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8080/ || fail "the published port does not answer"
+answers || fail "the published port does not answer"
 
 step "a memory limit kills, and says so"
 [ "$(hoist wait hungry)" = 137 ] || fail "hungry was not killed at its memory limit: $(hoist ps -a)"
@@ -50,7 +73,7 @@ step "a killed container is restarted"
 before=$(hoist ps -q web)
 pid=$(pgrep -f 'httpd -f -p 8080' | head -1)
 kill -9 "$pid"
-curl -sf --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8080/ >/dev/null || fail "web did not come back"
+answers >/dev/null || fail "web did not come back"
 [ "$(hoist ps -q web)" = "$before" ] || fail "web was replaced instead of restarted"
 
 step "logs are kept over the restart"
@@ -62,10 +85,14 @@ code 3" ] || fail "exec"
 
 step "down leaves nothing"
 hoist down -v -t 1 || fail "down"
-[ "$(ip -o link | grep -vc 'hb-')" -ge "$links_before" ] || fail "links vanished"
-[ "$(ip -o link | grep -cE ' (hb-|hv)')" = 0 ] || fail "links left: $(ip -o link)"
-[ -z "$(find /sys/fs/cgroup/hoist -mindepth 1 -type d 2>/dev/null)" ] || fail "cgroups left"
-[ "$(wc -l </proc/self/mountinfo)" = "$mounts_before" ] || fail "mounts left: $(cat /proc/self/mountinfo)"
-[ -z "$(pgrep hoist-shim)" ] || fail "shims left"
-[ -z "$(nft list ruleset | grep 'dnat')" ] || fail "published ports left: $(nft list ruleset)"
-echo "ok: the smoke test passed on cgroup v2"
+nothing_left
+
+step "up again under the systemd unit, one service stopped by hand, then a reset without a farewell"
+cp /payload/hoist.service /etc/systemd/system/
+systemctl enable --now hoist.service || fail "the unit does not start: $(journalctl -u hoist --no-pager)"
+hoist up -d || fail "up"
+hoist stop -t 0 quiet || fail "stop"
+sync
+touch rebooted
+sync rebooted
+reboot -f -f
