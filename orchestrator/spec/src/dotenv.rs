@@ -3,6 +3,7 @@
 //! Must not know: what the variables are for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::interpolate;
 
@@ -14,16 +15,21 @@ pub(crate) struct DotenvError {
     pub(crate) message: String,
 }
 
+/// Where a file gives a value to a name, in the order of the file.
+pub(crate) type Assignments = Vec<(String, Range<usize>)>;
+
 /// Reads a file onto `variables`. `outside` is asked first when a value names a variable, then what was read before.
 pub(crate) fn parse(
     text: &str,
     outside: &dyn Fn(&str) -> Option<String>,
     variables: &mut BTreeMap<String, String>,
+    assignments: &mut Assignments,
 ) -> Result<(), DotenvError> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut cursor = Cursor { text, at: text.len() - body.len() };
     while let Some(statement) = cursor.next()? {
-        let Statement { name, value } = statement;
+        let Statement { name, value, start } = statement;
+        assignments.push((name.clone(), start..start + name.len()));
         match value {
             Raw::Absent => {
                 if let Some(value) = outside(&name) {
@@ -49,12 +55,20 @@ pub(crate) fn parse_raw(
     text: &str,
     outside: &dyn Fn(&str) -> Option<String>,
     variables: &mut BTreeMap<String, String>,
+    assignments: &mut Assignments,
 ) {
-    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
+    let mut next = text.len() - text.strip_prefix('\u{feff}').unwrap_or(text).len();
+    for whole in text[next..].split_inclusive('\n') {
+        let start = next;
+        next += whole.len();
+        let line = whole.strip_suffix('\n').map_or(whole, |line| line.strip_suffix('\r').unwrap_or(line));
+        let start = start + line.len() - line.trim_start().len();
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        let name = line.split('=').next().unwrap_or_default();
+        assignments.push((name.to_owned(), start..start + name.len()));
         match line.split_once('=') {
             Some((name, value)) => {
                 variables.insert(name.to_owned(), value.to_owned());
@@ -71,6 +85,8 @@ pub(crate) fn parse_raw(
 struct Statement {
     name: String,
     value: Raw,
+    /// Where the name begins.
+    start: usize,
 }
 
 enum Raw {
@@ -111,12 +127,10 @@ impl Cursor<'_> {
         {
             self.at += self.rest().len() - tail.trim_start_matches([' ', '\t']).len();
         }
+        let start = self.at;
         let (name, bare) = self.name()?;
-        if bare {
-            return Ok(Some(Statement { name, value: Raw::Absent }));
-        }
-        let value = self.value()?;
-        Ok(Some(Statement { name, value }))
+        let value = if bare { Raw::Absent } else { self.value()? };
+        Ok(Some(Statement { name, value, start }))
     }
 
     fn skip_line(&mut self) {

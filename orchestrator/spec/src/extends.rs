@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::files::{Loader, MAX_CHAIN, Place};
-use crate::node::{Data, Map, Node, Tag};
+use crate::node::{Data, Map, Node, Tag, Why};
 use crate::report::Span;
 use crate::{merge, paths, suggest, yaml};
 
@@ -84,7 +84,10 @@ impl Loader<'_> {
                 }
                 service
             }
-            Some(base) => merge::services(base, service),
+            Some(mut base) => {
+                base.mark(Why::Extends);
+                merge::services(base, service)
+            }
             None => service,
         };
         done.insert(name.to_owned(), merged.clone());

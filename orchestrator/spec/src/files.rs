@@ -9,7 +9,7 @@ use crate::dotenv;
 use crate::interpolate;
 use crate::lower::{self, Context};
 use crate::merge;
-use crate::node::{Data, Map, Node};
+use crate::node::{Data, Map, Node, Why};
 use crate::report::{Report, Span};
 use crate::schema::STACK;
 use crate::source::{Kind, Source, SourceError};
@@ -90,9 +90,12 @@ impl<'a> Loader<'a> {
             if document.is_null() {
                 continue;
             }
-            let Some(tree) = self.document(document, place) else { continue };
+            let Some(mut tree) = self.document(document, place) else { continue };
             result = Some(match result {
-                Some(base) => merge::documents(base, tree),
+                Some(base) => {
+                    tree.mark(Why::Override);
+                    merge::documents(base, tree)
+                }
                 None => tree,
             });
         }
@@ -150,20 +153,27 @@ impl<'a> Loader<'a> {
     fn read_variables(&mut self, path: &str, span: Option<Span>, outer: &Variables, variables: &mut Variables) {
         let Some(file) = self.text(path, span, "the env file") else { return };
         let text = self.report.text(file);
-        self.dotenv(file, &text.text, &|name| outer.get(name).cloned(), variables);
+        for (name, span) in self.dotenv(file, &text.text, &|name| outer.get(name).cloned(), variables) {
+            if let Some(value) = variables.get(&name) {
+                self.report.variables.set(&name, value, span);
+            }
+        }
     }
 
-    /// Reads the dialect, reporting what is wrong with its place.
+    /// Reads the dialect, reporting what is wrong with its place. What was set where comes back.
     pub(crate) fn dotenv(
         &mut self,
         file: u32,
         text: &str,
         outside: &dyn Fn(&str) -> Option<String>,
         variables: &mut Variables,
-    ) {
-        if let Err(error) = dotenv::parse(text, outside, variables) {
+    ) -> Vec<(String, Span)> {
+        let mut assignments = Vec::new();
+        if let Err(error) = dotenv::parse(text, outside, variables, &mut assignments) {
             let _ = self.report.error("E0013", error.message).at(Span::new(file, error.start, error.end), "here");
         }
+        let spans = assignments.into_iter().map(|(name, range)| (name, Span::new(file, range.start, range.end)));
+        spans.collect()
     }
 }
 

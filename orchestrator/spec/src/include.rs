@@ -3,7 +3,7 @@
 //! Must not know: how documents are read (that is `files`).
 
 use crate::files::{Loader, MAX_CHAIN, Place};
-use crate::node::{Data, Node};
+use crate::node::{Data, Node, Why};
 use crate::report::Span;
 use crate::{merge, normalize, paths};
 
@@ -99,6 +99,7 @@ impl Loader<'_> {
             });
         }
         if let Some(tree) = &mut result {
+            tree.mark(Why::Include);
             normalize::included(tree, &variables, &dir);
             if let Some(map) = tree.as_map_mut() {
                 map.remove("name");

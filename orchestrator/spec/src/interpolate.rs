@@ -2,8 +2,10 @@
 //!
 //! Must not know: where variables come from, or what a value means.
 
+use std::cell::RefCell;
+
 use crate::node::{Data, Node};
-use crate::report::{Report, Span};
+use crate::report::{Report, Span, Used};
 
 /// Nesting of `${A:-${B:-…}}` that is still believed to be meant.
 const MAX_NESTING: usize = 64;
@@ -124,7 +126,15 @@ pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, rep
     match &mut node.data {
         Data::Str(text) if text.contains('$') => {
             let mut unset = Vec::new();
-            match expand(text, lookup, &mut |name| unset.push(name.to_owned())) {
+            let used = RefCell::new(Vec::new());
+            let remembered = |name: &str| {
+                let value = lookup(name);
+                used.borrow_mut().push(Used { name: name.to_owned(), value: value.clone() });
+                value
+            };
+            let expanded = expand(text, &remembered, &mut |name| unset.push(name.to_owned()));
+            report.variables.used(node.span, used.into_inner());
+            match expanded {
                 Ok(expanded) => *text = expanded,
                 Err(error) => template_error(&error, text, node.span, report),
             }

@@ -11,6 +11,7 @@ pub mod codes;
 mod consistency;
 pub mod diagnostic;
 mod dotenv;
+pub mod explain;
 mod extends;
 mod files;
 mod include;
@@ -63,6 +64,8 @@ pub struct LoadRequest {
     pub all_resources: bool,
     /// Refuse what the reference loader cannot read or print (`config` does, unless it checks nothing).
     pub as_reference: bool,
+    /// Keep what [`Loaded::provenance`] needs.
+    pub keep_places: bool,
 }
 
 /// A loaded stack and what was learnt on the way.
@@ -76,6 +79,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// The variables that interpolation saw: the caller's environment over the env files.
     pub variables: BTreeMap<String, String>,
+    /// Where each value comes from, when it was asked for.
+    pub provenance: Option<explain::Provenance>,
 }
 
 /// Reads, checks and canonicalises a stack. Every error that can be found is found in one run.
@@ -83,6 +88,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     let home = env.get("HOME").map(str::to_owned);
     let mut loader = Loader::new(source, home);
     loader.as_reference = request.as_reference;
+    loader.report.variables.outside = env.0.keys().cloned().collect();
     let Some(project) = project::gather(request, &mut loader, env) else {
         return Err(loader.report.finish());
     };
@@ -113,6 +119,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     if !request.all_resources {
         normalize::drop_unused(&mut tree);
     }
+    let provenance = request.keep_places.then(|| explain::Provenance::new(tree.clone(), &loader.report));
     let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
     let mut stack = bind::stack(tree, name, policy, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
@@ -120,5 +127,12 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     if loader.report.failed() {
         return Err(loader.report.finish());
     }
-    Ok(Loaded { stack, project_dir: PathBuf::from(dir), files, warnings: loader.report.finish(), variables })
+    Ok(Loaded {
+        stack,
+        project_dir: PathBuf::from(dir),
+        files,
+        warnings: loader.report.finish(),
+        variables,
+        provenance,
+    })
 }

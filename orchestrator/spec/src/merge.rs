@@ -47,19 +47,23 @@ fn settled(mut node: Node, path: &str) -> Node {
 
 fn merge(mut base: Node, over: Node, path: &str) -> Node {
     match over.tag {
-        Some(Tag::Reset) => return over,
-        Some(Tag::Override) => return Node { tag: None, ..over },
+        Some(Tag::Reset) => return over.over(base),
+        Some(Tag::Override) => return Node { tag: None, ..over }.over(base),
         None => {}
     }
-    if base.tag == Some(Tag::Reset) || replaces(path) {
-        return over;
+    let other_driver = path.ends_with(".logging") && drivers_differ(&base, &over);
+    if base.tag == Some(Tag::Reset) || replaces(path) || other_driver {
+        return over.over(base);
     }
     match (base.data, over.data) {
         (Data::Map(below), Data::Map(above)) => {
-            if path.ends_with(".logging") && drivers_differ(&below, &above) {
-                return Node { data: Data::Map(above), ..over };
+            let (merged, gone) = mappings(below, above, path);
+            base.data = Data::Map(merged);
+            if !gone.is_empty() {
+                let span = base.span;
+                let gone = Node { tag: Some(Tag::Reset), ..Node::new(span, Data::Map(Map(gone))) };
+                return base.over(gone);
             }
-            base.data = Data::Map(mappings(below, above, path));
             base
         }
         (Data::Seq(below), Data::Seq(above)) => {
@@ -67,11 +71,12 @@ fn merge(mut base: Node, over: Node, path: &str) -> Node {
             base
         }
         (below, Data::Null) => Node { data: below, ..base },
-        (_, above) => Node { data: above, ..over },
+        (below, above) => Node { data: above, ..over }.over(Node { data: below, ..base }),
     }
 }
 
-fn mappings(mut below: Map, above: Map, path: &str) -> Map {
+/// The entries of both, and those that were taken out.
+fn mappings(mut below: Map, above: Map, path: &str) -> (Map, Vec<Entry>) {
     let index: HashMap<String, usize> =
         below.0.iter().enumerate().map(|(index, entry)| (entry.key.clone(), index)).collect();
     for entry in above.0 {
@@ -89,8 +94,9 @@ fn mappings(mut below: Map, above: Map, path: &str) -> Map {
             None => below.0.push(entry),
         }
     }
-    below.0.retain(|entry| entry.value.tag != Some(Tag::Reset));
-    below
+    let is_gone = |entry: &mut Entry| entry.value.tag == Some(Tag::Reset);
+    let gone = below.0.extract_if(.., is_gone).collect();
+    (below, gone)
 }
 
 fn lists(mut below: Vec<Node>, above: Vec<Node>, path: &str) -> Vec<Node> {
@@ -126,8 +132,8 @@ fn replaces(path: &str) -> bool {
     )
 }
 
-fn drivers_differ(below: &Map, above: &Map) -> bool {
-    match (below.get("driver").and_then(Node::as_str), above.get("driver").and_then(Node::as_str)) {
+fn drivers_differ(below: &Node, above: &Node) -> bool {
+    match (below.at(&["driver"]).and_then(Node::as_str), above.at(&["driver"]).and_then(Node::as_str)) {
         (Some(below), Some(above)) => below != above,
         _ => false,
     }
@@ -197,7 +203,10 @@ fn unique(items: Vec<Node>, path: &str) -> Vec<Node> {
     for item in items {
         match identity(path, &item) {
             Some(key) => match seen.get(&key) {
-                Some(&index) => kept[index] = item,
+                Some(&index) => {
+                    let below = std::mem::replace(&mut kept[index], Node::new(item.span, Data::Null));
+                    kept[index] = item.over(below);
+                }
                 None => {
                     seen.insert(key, kept.len());
                     kept.push(item);

@@ -8,7 +8,29 @@ use crate::report::Span;
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) tag: Option<Tag>,
+    pub(crate) why: Why,
+    /// What stood here before another file or service put this over it. Under a mapping: the entries that a
+    /// [`Tag::Reset`] took out of it.
+    pub(crate) earlier: Option<Box<Node>>,
     pub(crate) data: Data,
+}
+
+/// How a value came to its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Why {
+    /// The first stack file says so.
+    #[default]
+    File,
+    /// A later stack file, or a later document of the first.
+    Override,
+    Include,
+    Extends,
+    EnvFile,
+    LabelFile,
+    /// A key without a value: the variable of this name.
+    Variable,
+    /// Nobody said anything.
+    Default,
 }
 
 /// The two tags that Compose gives a meaning when files are merged.
@@ -42,7 +64,29 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn new(span: Span, data: Data) -> Self {
-        Self { span, tag: None, data }
+        Self { span, tag: None, why: Why::File, earlier: None, data }
+    }
+
+    /// Says how this and everything in it came here, where nothing else is known.
+    pub(crate) fn mark(&mut self, why: Why) {
+        if self.why == Why::File {
+            self.why = why;
+        }
+        match &mut self.data {
+            Data::Seq(items) => items.iter_mut().for_each(|item| item.mark(why)),
+            Data::Map(map) => map.0.iter_mut().for_each(|entry| entry.value.mark(why)),
+            _ => {}
+        }
+    }
+
+    /// This value over another one, which is remembered.
+    pub(crate) fn over(mut self, below: Self) -> Self {
+        let mut last = &mut self.earlier;
+        while let Some(node) = last {
+            last = &mut node.earlier;
+        }
+        *last = Some(Box::new(below));
+        self
     }
 
     pub(crate) fn string(span: Span, text: impl Into<String>) -> Self {
@@ -159,8 +203,9 @@ impl Map {
         }
     }
 
-    pub(crate) fn set_default(&mut self, key: &str, value: Node) {
+    pub(crate) fn set_default(&mut self, key: &str, mut value: Node) {
         if self.get(key).is_none() {
+            value.mark(Why::Default);
             self.set(key, value);
         }
     }

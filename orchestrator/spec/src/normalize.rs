@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::canonical;
 use crate::dotenv;
 use crate::files::{Loader, Variables};
-use crate::node::{Data, Entry, Map, Node};
+use crate::node::{Data, Entry, Map, Node, Why};
 use crate::report::Span;
 use crate::source::Kind;
 
@@ -79,7 +79,8 @@ pub(crate) fn names(tree: &mut Node, project: &str) {
             let name = if external { entry.key.clone() } else { format!("{project}_{}", entry.key) };
             // A name that is nothing stays nothing where there is no other to make.
             if resource.get("name").is_none_or(|name| name.as_str() == Some("") && !external) {
-                resource.set("name", Node::string(span, name));
+                resource.remove("name");
+                resource.set_default("name", Node::string(span, name));
             }
         }
     }
@@ -99,7 +100,8 @@ pub(crate) fn default_network(tree: &mut Node) {
             if empty {
                 let mut networks = Map::default();
                 networks.set("default", Node::new(span, Data::Null));
-                service.set("networks", Node::new(span, Data::Map(networks)));
+                service.remove("networks");
+                service.set_default("networks", Node::new(span, Data::Map(networks)));
             }
             if service.get("networks").is_some_and(|networks| networks.at(&["default"]).is_some()) {
                 used = Some(span);
@@ -240,6 +242,7 @@ fn close(map: &mut Map, variables: &Variables) {
             && let Some(value) = variables.get(&entry.key)
         {
             entry.value.data = Data::Str(value.clone());
+            entry.value.why = Why::Variable;
         }
     }
 }
@@ -249,20 +252,24 @@ fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>)
     if let Some(files) = service.remove("env_file") {
         let own = table_of(service.get("environment"));
         let mut collected: Variables = own.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+        let mut below = Map::default();
         for item in files.value.as_seq().unwrap_or_default() {
-            env_file(item, variables, &own, &mut collected, loader);
+            let set = env_file(item, variables, &own, &mut collected, loader);
+            fold(&mut below, set, &collected, Why::EnvFile);
         }
-        fold(service, "environment", &collected, files.value.span);
+        put_over(service, "environment", below, files.value.span);
     }
     if let Some(files) = service.remove("label_file") {
         let mut collected = Variables::new();
+        let mut below = Map::default();
         for item in files.value.as_seq().unwrap_or_default() {
             let Some(path) = item.as_str().map(str::to_owned) else { continue };
             let Some(file) = loader.text(&path, Some(item.span), "the label file") else { continue };
             let text = loader.report.text(file);
-            loader.dotenv(file, &text.text, &|name| variables.get(name).cloned(), &mut collected);
+            let set = loader.dotenv(file, &text.text, &|name| variables.get(name).cloned(), &mut collected);
+            fold(&mut below, set, &collected, Why::LabelFile);
         }
-        fold(service, "labels", &collected, files.value.span);
+        put_over(service, "labels", below, files.value.span);
     }
 }
 
@@ -271,16 +278,37 @@ fn table_of(node: Option<&Node>) -> BTreeMap<String, Option<String>> {
     entries.iter().map(|entry| (entry.key.clone(), entry.value.scalar_text())).collect()
 }
 
-fn fold(service: &mut Map, key: &str, below: &Variables, span: Span) {
-    let mut merged = Map::default();
-    for (name, value) in below {
-        merged.set(name, Node::string(span, value.clone()));
-    }
-    for entry in service.remove(key).and_then(|entry| entry.value.as_map().cloned()).unwrap_or_default().0 {
-        if entry.value.is_null() && merged.get(&entry.key).is_some() {
-            continue;
+/// Adds what one file set, over what the files before it did.
+fn fold(below: &mut Map, set: Vec<(String, Span)>, values: &Variables, why: Why) {
+    for (name, span) in set {
+        let Some(value) = values.get(&name) else { continue };
+        let node = Node { why, ..Node::string(span, value.clone()) };
+        match below.get_mut(&name) {
+            Some(slot) if slot.span.file == span.file => *slot = node,
+            Some(slot) => {
+                let old = std::mem::replace(slot, Node::new(span, Data::Null));
+                *slot = node.over(old);
+            }
+            None => below.set(&name, node),
         }
-        merged.set(&entry.key, entry.value);
+    }
+}
+
+/// The service's own values over those of the files.
+fn put_over(service: &mut Map, key: &str, below: Map, span: Span) {
+    let mut merged = below;
+    for mut entry in service.remove(key).and_then(|entry| entry.value.as_map().cloned()).unwrap_or_default().0 {
+        match merged.get_mut(&entry.key) {
+            Some(_) if entry.value.is_null() => {}
+            Some(slot) => {
+                let old = std::mem::replace(slot, Node::new(span, Data::Null));
+                *slot = entry.value.over(old);
+            }
+            None => {
+                entry.key_span = entry.value.span;
+                merged.0.push(entry);
+            }
+        }
     }
     service.set(key, Node::new(span, Data::Map(merged)));
 }
@@ -291,33 +319,40 @@ fn env_file(
     own: &BTreeMap<String, Option<String>>,
     collected: &mut Variables,
     loader: &mut Loader<'_>,
-) {
-    let Some(path) = item.at(&["path"]).and_then(Node::as_str).map(str::to_owned) else { return };
+) -> Vec<(String, Span)> {
+    let nothing = Vec::new();
+    let Some(path) = item.at(&["path"]).and_then(Node::as_str).map(str::to_owned) else { return nothing };
     let required = item.at(&["required"]).and_then(Node::as_bool).unwrap_or(true);
     if !required && loader.source.kind(Path::new(&path)) == Kind::Missing {
-        return;
+        return nothing;
     }
     let span = item.at(&["path"]).map_or(item.span, |node| node.span);
-    let Some(file) = loader.text(&path, Some(span), "the env file") else { return };
+    let Some(file) = loader.text(&path, Some(span), "the env file") else { return nothing };
     let text = loader.report.text(file);
     let outside = |name: &str| variables.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
+    let format_span = item.at(&["format"]).map_or(item.span, |node| node.span);
     match item.at(&["format"]).and_then(Node::as_str) {
         Some("raw") if loader.as_reference => {
             let _ = loader
                 .report
                 .error("E0026", "the reference loader reads no raw env files")
-                .at(item.at(&["format"]).map_or(item.span, |node| node.span), "other tools may refuse this format")
+                .at(format_span, "other tools may refuse this format")
                 .hint("`up` reads it; print it all the same with `config --no-consistency`");
         }
-        Some("raw") => dotenv::parse_raw(&text.text, &outside, collected),
-        None | Some("" | "default") => loader.dotenv(file, &text.text, &outside, collected),
+        Some("raw") => {
+            let mut set = Vec::new();
+            dotenv::parse_raw(&text.text, &outside, collected, &mut set);
+            return set.into_iter().map(|(name, at)| (name, Span::new(file, at.start, at.end))).collect();
+        }
+        None | Some("" | "default") => return loader.dotenv(file, &text.text, &outside, collected),
         Some(other) => {
             let _ = loader
                 .report
                 .error("E0009", format!("`env_file.format`: `{other}` is not a format"))
-                .at(item.at(&["format"]).map_or(item.span, |node| node.span), "the only one is `raw`");
+                .at(format_span, "the only one is `raw`");
         }
     }
+    nothing
 }
 
 /// Networks, volumes, secrets and configs that no active service uses go away.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::files::{Loader, Place, Variables};
-use crate::node::{Data, Node};
+use crate::node::{Data, Node, Why};
 use crate::normalize::Selection;
 use crate::report::Span;
 use crate::source::{Env, Kind, Source};
@@ -85,9 +85,12 @@ fn merged(
     let first = parsed.first().map(|(_, file, _)| *file);
     for (path, _, documents) in parsed {
         let place = Place { dir: dir.to_owned(), variables: variables.clone(), chain: vec![path] };
-        let Some(next) = loader.documents(documents, &place) else { continue };
+        let Some(mut next) = loader.documents(documents, &place) else { continue };
         tree = Some(match tree {
-            Some(base) => crate::merge::documents(base, next),
+            Some(base) => {
+                next.mark(Why::Override);
+                crate::merge::documents(base, next)
+            }
             None => next,
         });
     }

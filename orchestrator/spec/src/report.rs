@@ -2,13 +2,13 @@
 //!
 //! Must not know: how diagnostics look.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Label, Severity, SourceFile};
 
 /// A place in one of the texts of a [`Report`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Span {
     pub(crate) file: u32,
     pub(crate) start: u32,
@@ -26,12 +26,60 @@ impl Span {
 pub(crate) struct Report {
     files: Vec<Arc<SourceFile>>,
     diagnostics: Vec<Diagnostic>,
+    pub(crate) variables: VariablePlaces,
+}
+
+/// Which variables the values of the files took part of their text from, and where those were set.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct VariablePlaces {
+    /// Names that the caller's environment sets: it wins over every file.
+    pub(crate) outside: HashSet<String>,
+    /// By name: values with the places in env files that set them.
+    set: HashMap<String, Vec<(String, Span)>>,
+    used: HashMap<Span, Vec<Used>>,
+}
+
+/// A variable in a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) name: String,
+    /// `None`: not set.
+    pub(crate) value: Option<String>,
+}
+
+impl VariablePlaces {
+    pub(crate) fn set(&mut self, name: &str, value: &str, place: Span) {
+        let places = self.set.entry(name.to_owned()).or_default();
+        if !places.iter().any(|(known, _)| known == value) {
+            places.push((value.to_owned(), place));
+        }
+    }
+
+    pub(crate) fn used(&mut self, at: Span, variables: Vec<Used>) {
+        self.used.insert(at, variables);
+    }
+
+    pub(crate) fn of(&self, value: Span) -> &[Used] {
+        self.used.get(&value).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The place in an env file that gave the variable this value; `None`: the environment, or nothing did.
+    pub(crate) fn place(&self, name: &str, value: &str) -> Option<Span> {
+        if self.outside.contains(name) {
+            return None;
+        }
+        self.set.get(name)?.iter().find(|(known, _)| known == value).map(|(_, span)| *span)
+    }
 }
 
 impl Report {
     pub(crate) fn add_file(&mut self, name: String, text: String) -> u32 {
         self.files.push(Arc::new(SourceFile { name, text }));
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn files(&self) -> &[Arc<SourceFile>] {
+        &self.files
     }
 
     pub(crate) fn text(&self, file: u32) -> Arc<SourceFile> {
@@ -64,8 +112,34 @@ impl Report {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
     }
 
+    /// A value that is wrong may be so because of a variable in it, which then is a place to look at, too.
+    fn point_to_variables(&mut self, index: usize) {
+        let diagnostic = &self.diagnostics[index];
+        if diagnostic.severity != Severity::Error || matches!(diagnostic.code, "E0010" | "E0011") {
+            return;
+        }
+        let Some(first) = diagnostic.labels.first() else { return };
+        let Some(file) = self.files.iter().position(|file| Arc::ptr_eq(file, &first.file)) else { return };
+        let span = Span::new(u32::try_from(file).unwrap_or(u32::MAX), first.start, first.end);
+        for Used { name, value } in self.variables.of(span).to_vec() {
+            let place = value.as_ref().and_then(|value| self.variables.place(&name, value));
+            let label = place.map(|place| self.label(place, format!("`{name}` is set here")));
+            let diagnostic = &mut self.diagnostics[index];
+            match (label, value) {
+                (Some(label), _) => diagnostic.labels.push(label),
+                (None, Some(value)) => {
+                    diagnostic.hints.push(format!("the variable `{name}` is `{value}`, from the environment"));
+                }
+                (None, None) => diagnostic.hints.push(format!("the variable `{name}` is not set")),
+            }
+        }
+    }
+
     /// Errors, then warnings, each once, by place.
-    pub(crate) fn finish(self) -> Vec<Diagnostic> {
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        for index in 0..self.diagnostics.len() {
+            self.point_to_variables(index);
+        }
         let files = self.files;
         let place = |diagnostic: &Diagnostic| {
             let label = diagnostic.labels.first()?;

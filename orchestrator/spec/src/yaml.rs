@@ -159,7 +159,7 @@ impl Reader<'_> {
         // A block collection "ends" at the next token; what the user sees ends with the last value.
         let end = if end.end > end.start { end.end } else { last_end(&data).unwrap_or(frame.span.end) };
         let span = Span { end: end.max(frame.span.start), ..frame.span };
-        let node = Node { span, tag: frame.tag, data };
+        let node = Node { tag: frame.tag, ..Node::new(span, data) };
         self.value(frame.anchor, Sized { node, size: frame.size, depth: frame.depth + 1 })
     }
 
@@ -202,7 +202,7 @@ impl Reader<'_> {
             None if plain => resolve(text),
             None => Data::Str(text.to_owned()),
         };
-        let node = Node { span, tag: compose_tag(tag), data };
+        let node = Node { tag: compose_tag(tag), ..Node::new(span, data) };
         self.open(anchor, span);
         self.value(anchor, Sized { node, size: 1, depth: 1 })
     }

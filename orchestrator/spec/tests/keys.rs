@@ -8,6 +8,7 @@ mod keys {
     mod depends_on;
     mod deploy;
     mod example;
+    mod explain;
     mod extends;
     pub(crate) mod files;
     mod healthcheck;

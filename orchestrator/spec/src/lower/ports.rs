@@ -59,7 +59,7 @@ impl ShortPort {
             map.set("published", Node::string(at.span, published.clone()));
         }
         map.set("protocol", Node::string(at.span, self.protocol.clone()));
-        Node { data: Data::Map(map), ..*at }
+        Node { tag: at.tag, ..Node::new(at.span, Data::Map(map)) }
     }
 }
 

@@ -145,7 +145,10 @@ fn an_empty_base_has_no_effect() {
         ("compose.yaml", "services:\n  web:\n    image: a\n    extends: {file: base.yaml, service: nil}\n"),
         ("base.yaml", "services:\n  nil:\n"),
     ];
-    super::files::check_files(&texts, &hoist_spec::LoadRequest::default(), expect![[r#"
+    super::files::check_files(
+        &texts,
+        &hoist_spec::LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -169,5 +172,6 @@ fn an_empty_base_has_no_effect() {
           |
         2 |   nil:
           |      - nothing here
-    "#]]);
+    "#]],
+    );
 }

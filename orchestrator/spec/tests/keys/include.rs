@@ -107,7 +107,10 @@ fn included_files_cannot_define_one_thing_differently() {
         ("a.yaml", "services:\n  db: {image: postgres}\n  same: {image: x, init: true}\n"),
         ("b.yaml", "services:\n  db: {image: mysql}\n  same: {init: true, image: x}\n"),
     ];
-    check_files(&texts, &LoadRequest::default(), expect![[r#"
+    check_files(
+        &texts,
+        &LoadRequest::default(),
+        expect![[r#"
         error[E0027]: two included files define the service `db` differently
          --> b.yaml:2:3
           |
@@ -125,13 +128,17 @@ fn included_files_cannot_define_one_thing_differently() {
           |                   ------ the second one is included here
           |
           = help: give one of them another name, or include both with one `path: [FIRST, SECOND]`
-    "#]]);
+    "#]],
+    );
     // What the including file says about an included service is an override, not a conflict.
     let texts = [
         ("compose.yaml", "include: [a.yaml]\nservices:\n  db: {image: mysql}\n"),
         ("a.yaml", "services:\n  db: {image: postgres, init: true}\n"),
     ];
-    check_files(&texts, &LoadRequest::default(), expect![[r#"
+    check_files(
+        &texts,
+        &LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           db:
@@ -142,5 +149,6 @@ fn included_files_cannot_define_one_thing_differently() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
 }

@@ -259,7 +259,9 @@ fn bad_addresses_are_errors() {
 
 #[test]
 fn an_extension_is_not_a_network() {
-    check("services:\n  web:\n    image: a\n    networks: [x-net]\nnetworks:\n  x-net:\n", expect![[r#"
+    check(
+        "services:\n  web:\n    image: a\n    networks: [x-net]\nnetworks:\n  x-net:\n",
+        expect![[r#"
         error[E0016]: service `web` cannot join a network named `x-net`
          --> compose.yaml:4:16
           |
@@ -267,5 +269,6 @@ fn an_extension_is_not_a_network() {
           |                ^^^^^ what begins with `x-` is an extension, not a network
           |
           = help: give the network another name
-    "#]]);
+    "#]],
+    );
 }

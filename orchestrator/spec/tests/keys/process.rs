@@ -310,7 +310,10 @@ fn a_raw_env_file_is_taken_as_it_is() {
         ("compose.yaml", "services:\n  web:\n    image: a\n    env_file: [{path: raw.env, format: raw}]\n"),
         ("raw.env", "A='$B' # no comment\n"),
     ];
-    super::files::check_files(&texts, &hoist_spec::LoadRequest::default(), expect![[r#"
+    super::files::check_files(
+        &texts,
+        &hoist_spec::LoadRequest::default(),
+        expect![[r#"
         name: demo
         services:
           web:
@@ -322,9 +325,13 @@ fn a_raw_env_file_is_taken_as_it_is() {
         networks:
           default:
             name: demo_default
-    "#]]);
+    "#]],
+    );
     let request = hoist_spec::LoadRequest { as_reference: true, ..hoist_spec::LoadRequest::default() };
-    super::files::check_files(&texts, &request, expect![[r#"
+    super::files::check_files(
+        &texts,
+        &request,
+        expect![[r#"
         error[E0026]: the reference loader reads no raw env files
          --> compose.yaml:4:40
           |
@@ -332,5 +339,6 @@ fn a_raw_env_file_is_taken_as_it_is() {
           |                                        ^^^ other tools may refuse this format
           |
           = help: `up` reads it; print it all the same with `config --no-consistency`
-    "#]]);
+    "#]],
+    );
 }

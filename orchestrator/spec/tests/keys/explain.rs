@@ -1,0 +1,187 @@
+//! Where values come from: `config --explain`.
+
+use expect_test::{Expect, expect};
+use hoist_spec::{LoadRequest, explain};
+
+use super::files::{files, run};
+
+const TEXTS: &[(&str, &str)] = &[
+    (
+        "compose.yaml",
+        "include: [inc.yaml]\nservices:\n  web:\n    extends: {file: base.yaml, service: web}\n    image: app:${TAG}\n    env_file: [one.env, two.env]\n    environment:\n      DB: file\n      TAG:\n      FROM_DOTENV:\n    labels: {com.example.a: b}\n    ports: ['${PORT:-80}:80']\n    command: run\n",
+    ),
+    (
+        "compose.override.yaml",
+        "services:\n  web:\n    environment: {DB: '${HOST_NAME}/db'}\n    command: [serve]\n    init: !reset null\n",
+    ),
+    (
+        "base.yaml",
+        "services:\n  web:\n    image: base\n    init: true\n    user: nobody\n    environment: {DB: base}\n",
+    ),
+    ("inc.yaml", "services:\n  db: {image: postgres}\n"),
+    ("one.env", "DB=one\nLEVEL=1\n"),
+    ("two.env", "# more\nLEVEL=2\n"),
+    (".env", "HOST_NAME=db.local\nFROM_DOTENV=yes\n"),
+];
+
+fn check(path: &str, expected: &Expect) {
+    let request = LoadRequest { keep_places: true, ..LoadRequest::default() };
+    let loaded = run(&files(TEXTS), &request).unwrap();
+    let text = match loaded.provenance.unwrap().explain(path) {
+        Ok(explanation) => explain::render(&explanation),
+        Err(error) => format!("{error}; near: {}\n", error.near.join(", ")),
+    };
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn every_place_that_had_a_say_is_named_in_order() {
+    check("services.web.environment.DB", &expect![[r#"
+        services.web.environment.DB = "db.local/db"
+          env file   one.env:1:1                 "one"
+          extends    base.yaml:6:23              "base"
+          base       compose.yaml:8:11           "file"
+          override   compose.override.yaml:3:23  "db.local/db"
+                     $HOST_NAME = db.local, set in .env:1:1
+    "#]]);
+    check("services.web.environment.LEVEL", &expect![[r#"
+        services.web.environment.LEVEL = "2"
+          env file   one.env:2:1  "1"
+          env file   two.env:2:1  "2"
+    "#]]);
+    check("services.web.image", &expect![[r#"
+        services.web.image = "app:1.2"
+          extends    base.yaml:3:12     "base"
+          base       compose.yaml:5:12  "app:1.2"
+                     $TAG = 1.2, from the environment
+    "#]]);
+    check("services.web.command", &expect![[r#"
+        services.web.command = ["serve"]
+          base       compose.yaml:13:14          ["run"]
+          override   compose.override.yaml:4:14  ["serve"]
+    "#]]);
+    check("services.web.user", &expect![[r#"
+        services.web.user = "nobody"
+          extends    base.yaml:5:11  "nobody"
+    "#]]);
+    check("services.db.image", &expect![[r#"
+        services.db.image = "postgres"
+          include    inc.yaml:2:15  "postgres"
+    "#]]);
+}
+
+#[test]
+fn variables_lead_to_where_they_are_set() {
+    check("services.web.environment.TAG", &expect![[r#"
+        services.web.environment.TAG = "1.2"
+          variable   compose.yaml:9:10  "1.2"
+                     $TAG = 1.2, from the environment
+    "#]]);
+    check("services.web.environment.FROM_DOTENV", &expect![[r#"
+        services.web.environment.FROM_DOTENV = "yes"
+          variable   compose.yaml:10:18  "yes"
+                     $FROM_DOTENV = yes, set in .env:2:1
+    "#]]);
+    check("services.web.ports[0]", &expect![[r#"
+        services.web.ports[0].mode = "ingress"
+          base       compose.yaml:12:13  "ingress"
+                     $PORT is not set
+        services.web.ports[0].target = 80
+          base       compose.yaml:12:13  80
+                     $PORT is not set
+        services.web.ports[0].published = "80"
+          base       compose.yaml:12:13  "80"
+                     $PORT is not set
+        services.web.ports[0].protocol = "tcp"
+          base       compose.yaml:12:13  "tcp"
+                     $PORT is not set
+    "#]]);
+}
+
+#[test]
+fn keys_may_contain_dots_and_sections_give_every_value() {
+    check("services.web.labels.com.example.a", &expect![[r#"
+        services.web.labels.com.example.a = "b"
+          base       compose.yaml:11:29  "b"
+    "#]]);
+    check("services.web.environment", &expect![[r#"
+        services.web.environment.DB = "db.local/db"
+          env file   one.env:1:1                 "one"
+          extends    base.yaml:6:23              "base"
+          base       compose.yaml:8:11           "file"
+          override   compose.override.yaml:3:23  "db.local/db"
+                     $HOST_NAME = db.local, set in .env:1:1
+        services.web.environment.LEVEL = "2"
+          env file   one.env:2:1  "1"
+          env file   two.env:2:1  "2"
+        services.web.environment.TAG = "1.2"
+          variable   compose.yaml:9:10  "1.2"
+                     $TAG = 1.2, from the environment
+        services.web.environment.FROM_DOTENV = "yes"
+          variable   compose.yaml:10:18  "yes"
+                     $FROM_DOTENV = yes, set in .env:2:1
+    "#]]);
+}
+
+#[test]
+fn defaults_and_resets_are_explained_and_typos_corrected() {
+    check("networks.default.name", &expect![[r#"
+        networks.default.name = "demo_default"
+          default    compose.yaml:3:3  "demo_default"
+    "#]]);
+    check("services.web.init", &expect![[r#"
+        services.web.init = (removed)
+          extends    base.yaml:4:11              true
+          reset      compose.override.yaml:5:18  !reset
+    "#]]);
+    check("services.web.imgae", &expect![[r#"
+        nothing is set at `services.web.imgae`; near: services.web.image
+    "#]]);
+}
+
+#[test]
+fn a_wrong_value_points_to_the_variable_in_it() {
+    let texts = [
+        (
+            "compose.yaml",
+            "services:\n  web:\n    image: a\n    ports: ['${PORT}:80']\n    scale: ${COUNT}\n    restart: ${TAG}\n",
+        ),
+        (".env", "# ports\nPORT=http\n"),
+    ];
+    super::files::check_files(&texts, &LoadRequest::default(), expect![[r#"
+        error[E0009]: `http:80` is not a port: `http` is not a port of the host
+         --> compose.yaml:4:13
+          |
+        4 |     ports: ['${PORT}:80']
+          |             ^^^^^^^^^^^^ [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]
+          |
+         ::: .env:2:1
+          |
+        2 | PORT=http
+          | ---- `PORT` is set here
+
+        error[E0009]: `services.web.scale`: `` is not a whole number
+         --> compose.yaml:5:12
+          |
+        5 |     scale: ${COUNT}
+          |            ^^^^^^^^ this value
+          |
+          = help: the variable `COUNT` is not set
+
+        error[E0009]: `services.web.restart`: `1.2` is not no, always, unless-stopped or on-failure[:count]
+         --> compose.yaml:6:14
+          |
+        6 |     restart: ${TAG}
+          |              ^^^^^^ this value
+          |
+          = help: the variable `TAG` is `1.2`, from the environment
+
+        warning[W0002]: the variable `COUNT` is not set; it becomes an empty string
+         --> compose.yaml:5:14
+          |
+        5 |     scale: ${COUNT}
+          |              ^^^^^ used here
+          |
+          = help: set it, or write ${COUNT:-} for nothing, or $$ for a dollar sign
+    "#]]);
+}
