@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult};
-use hoist_engine::client::{Client, JsonStream};
+use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth};
+use hoist_engine::client::{Client, CredentialsError, JsonStream};
 use hoist_scheduler::{Services, Verb};
 use hoist_spec::Loaded;
 
@@ -19,7 +19,7 @@ use crate::signals::Interrupts;
 pub(crate) fn request(loaded: &Loaded, verb: Verb) -> Result<ApplyRequest> {
     let mut variables = project::environment_values(loaded)?;
     variables.extend(build_variables(loaded));
-    let auth = Client::credentials(references(loaded)).map_err(anyhow::Error::new)?;
+    let auth = credentials(loaded).map_err(anyhow::Error::new)?;
     Ok(ApplyRequest { variables, auth, ..bare(loaded, verb) })
 }
 
@@ -75,12 +75,14 @@ fn build_variables(loaded: &Loaded) -> BTreeMap<String, String> {
     bare.filter_map(|(name, _)| Some((name.clone(), loaded.variables.get(name)?.clone()))).collect()
 }
 
-/// Images whose registries may be asked. Where a Dockerfile's base comes from is only known when it is read, so a
-/// build brings along the default registry.
-fn references(loaded: &Loaded) -> Vec<&str> {
-    let services = loaded.stack.services.values();
-    let base = services.clone().any(|service| service.build.is_some()).then_some("debian");
-    services.filter_map(|service| service.image.as_deref()).chain(base).collect()
+/// For the registries that may be asked.
+fn credentials(loaded: &Loaded) -> std::result::Result<BTreeMap<String, RegistryAuth>, CredentialsError> {
+    let services = || loaded.stack.services.values();
+    let mut auth = Client::credentials(services().filter_map(|service| service.image.as_deref()))?;
+    if services().any(|service| service.build.is_some()) {
+        auth.extend(Client::every_credential()?);
+    }
+    Ok(auth)
 }
 
 /// Prints what the request would do.

@@ -5,8 +5,10 @@
 
 mod bad_input;
 mod crash;
+mod distribution;
 mod example;
 mod habits;
 mod host;
 mod lifecycle;
+mod registry;
 mod world;

@@ -1,7 +1,7 @@
 //! Registry credentials of the user: `~/.docker/config.json` and credential helpers. Called by the client, never by the
 //! engine, which may run with another HOME.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ pub struct RegistryAuth {
     pub identity_token: String,
     #[serde(default, rename = "serveraddress", skip_serializing_if = "String::is_empty")]
     pub server_address: String,
+    /// Why the user's credentials cannot be had. It matters only to a registry that asks for some.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 impl fmt::Debug for RegistryAuth {
@@ -106,6 +109,34 @@ impl Credentials {
         }
     }
 
+    /// What [`Credentials::get`] says; when it fails, the reason in place of credentials. Images that are there, and
+    /// registries that let everybody in, do not need a helper that works.
+    pub fn get_or_trouble(&self, registry: &str) -> Option<RegistryAuth> {
+        self.get(registry).unwrap_or_else(|error| {
+            let mut trouble = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                trouble.push_str(": ");
+                trouble.push_str(&error.to_string());
+                cause = error.source();
+            }
+            Some(RegistryAuth { trouble, ..RegistryAuth::default() })
+        })
+    }
+
+    /// The registries that the user has credentials for, as [`crate::Reference::registry`] names them.
+    pub fn registries(&self) -> BTreeSet<String> {
+        let mut keys: Vec<String> = self.auths.keys().chain(self.helpers.keys()).cloned().collect();
+        if let Some(store) = self.store.as_deref().filter(|store| !store.is_empty()) {
+            keys.extend(list_of_helper(store));
+        }
+        let registry = |key: &String| match bare(key) {
+            hub if keys_of_hub().contains(&hub) => "docker.io".to_owned(),
+            other => other,
+        };
+        keys.iter().map(registry).filter(|name| !name.is_empty()).collect()
+    }
+
     /// The credentials for a registry (as [`crate::Reference::registry`] names it), asking its helper when one is set.
     pub fn get(&self, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
         let keys = keys(registry);
@@ -136,6 +167,7 @@ impl Entry {
             password: self.password.clone().unwrap_or_default(),
             identity_token: self.identitytoken.clone().unwrap_or_default(),
             server_address: registry.to_owned(),
+            trouble: String::new(),
         };
         if let Some(encoded) = self.auth.as_deref().filter(|encoded| !encoded.is_empty()) {
             let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map_err(|_| malformed())?;
@@ -153,9 +185,13 @@ impl Entry {
 /// The keys under which a registry's entry may be filed.
 fn keys(registry: &str) -> Vec<String> {
     match registry {
-        "docker.io" => [HUB_KEY, "index.docker.io", "docker.io", "registry-1.docker.io"].map(str::to_owned).to_vec(),
+        "docker.io" => std::iter::once(HUB_KEY.to_owned()).chain(keys_of_hub()).collect(),
         other => vec![other.to_owned()],
     }
+}
+
+fn keys_of_hub() -> [String; 3] {
+    ["index.docker.io", "docker.io", "registry-1.docker.io"].map(str::to_owned)
 }
 
 /// `https://host/v1/` as plain `host`.
@@ -164,11 +200,23 @@ fn bare(key: &str) -> String {
     host.split('/').next().unwrap_or_default().to_owned()
 }
 
-fn ask_helper(helper: &str, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
+fn helper_program(helper: &str) -> Result<String, CredentialsError> {
     if helper.is_empty() || !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
         return Err(CredentialsError::HelperName(helper.to_owned()));
     }
-    let program = format!("docker-credential-{helper}");
+    Ok(format!("docker-credential-{helper}"))
+}
+
+/// The servers that a helper knows; none when it cannot say.
+fn list_of_helper(helper: &str) -> Vec<String> {
+    let Ok(program) = helper_program(helper) else { return Vec::new() };
+    let output = Command::new(program).arg("list").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let servers = output.ok().and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
+    servers.unwrap_or_default().into_keys().collect()
+}
+
+fn ask_helper(helper: &str, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
+    let program = helper_program(helper)?;
     let failed = |source| CredentialsError::Helper { program: program.clone(), source };
     let mut child = Command::new(&program)
         .arg("get")
@@ -228,6 +276,24 @@ mod tests {
         assert_eq!(credentials.get("t.example").unwrap().unwrap().identity_token, "tok");
         assert_eq!(credentials.get("empty.example").unwrap(), None);
         assert_eq!(credentials.get("other.example").unwrap(), None);
+    }
+
+    #[test]
+    fn registries_with_credentials_are_listed_by_their_names() {
+        let credentials = parse(&format!(
+            r#"{{"auths":{{"{HUB_KEY}":{{}},"https://r.example/v2/":{{}}}},"credHelpers":{{"127.0.0.1:5000":"x"}}}}"#
+        ));
+        let names: Vec<String> = credentials.registries().into_iter().collect();
+        assert_eq!(names, ["127.0.0.1:5000", "docker.io", "r.example"]);
+    }
+
+    #[test]
+    fn a_broken_helper_is_trouble_only_for_who_needs_it() {
+        let credentials = parse(r#"{"credHelpers":{"x.example":"is-not-there"}}"#);
+        let auth = credentials.get_or_trouble("x.example").unwrap();
+        assert!(auth.trouble.contains("docker-credential-is-not-there"), "{}", auth.trouble);
+        assert!(auth.username.is_empty());
+        assert_eq!(credentials.get_or_trouble("y.example"), None);
     }
 
     #[test]

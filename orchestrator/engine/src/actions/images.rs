@@ -31,7 +31,7 @@ pub(crate) async fn pull_image(
     };
     let pulled = hoist_image::pull(&engine.images, &parsed, &options)
         .await
-        .map_err(|error| StepError::new(chain(&error)).at(&format!("pulling {reference}")))?;
+        .map_err(|error| StepError::new(chain(&error)))?;
     feed::image(engine, "pull", reference, reference);
     Ok(pulled)
 }

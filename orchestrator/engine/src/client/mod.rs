@@ -115,13 +115,25 @@ impl Client {
             .filter_map(|text| Reference::parse(text).ok())
             .map(|reference| reference.registry().to_owned())
             .collect();
+        Ok(Self::gather(&user, registries))
+    }
+
+    /// The same for every registry that the user has credentials for: where a Dockerfile's bases come from is only known
+    /// when it is read.
+    pub fn every_credential() -> std::result::Result<BTreeMap<String, RegistryAuth>, CredentialsError> {
+        let user = Credentials::of_user()?;
+        let registries = user.registries();
+        Ok(Self::gather(&user, registries))
+    }
+
+    fn gather(user: &Credentials, registries: BTreeSet<String>) -> BTreeMap<String, RegistryAuth> {
         let mut found = BTreeMap::new();
         for registry in registries {
-            if let Some(auth) = user.get(&registry)? {
+            if let Some(auth) = user.get_or_trouble(&registry) {
                 found.insert(registry, auth);
             }
         }
-        Ok(found)
+        found
     }
 
     pub fn socket(&self) -> &Path {

@@ -244,6 +244,7 @@ impl Registry {
 
     fn unauthorized(&self) -> RegistryError {
         let hint = match &self.auth {
+            Some(auth) if !auth.trouble.is_empty() => auth.trouble.clone(),
             Some(_) => "the credentials for it were not accepted".to_owned(),
             None => format!("no credentials for {} in the docker configuration", self.name),
         };
