@@ -93,7 +93,7 @@ fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
         services: BTreeMap::from([(SERVICE.to_owned(), service)]),
         ..Stack::default()
     };
-    Ok(Loaded { stack, project_dir: context, files: Vec::new(), warnings: Vec::new(), variables })
+    Ok(Loaded { stack, project_dir: context, files: Vec::new(), warnings: Vec::new(), variables, provenance: None })
 }
 
 fn absolute(ctx: &Ctx, path: &std::path::Path) -> Result<PathBuf> {
