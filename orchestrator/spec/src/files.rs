@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::dotenv;
-use crate::interpolate;
+use crate::interpolate::{self, VariableReference};
 use crate::lower::{self, Context};
 use crate::merge;
 use crate::node::{Data, Map, Node, Why};
@@ -26,6 +26,10 @@ pub(crate) struct Loader<'a> {
     pub(crate) home: Option<String>,
     /// Refuse what the reference loader cannot read.
     pub(crate) as_reference: bool,
+    /// Leave relative paths as they are.
+    pub(crate) keep_paths: bool,
+    /// Variables that texts refer to, when they are not replaced.
+    pub(crate) references: BTreeMap<String, VariableReference>,
     /// How many files were included so far.
     pub(crate) included: usize,
     /// Documents by path and folder, so that a file that twenty services extend is read once.
@@ -43,7 +47,16 @@ pub(crate) struct Place {
 
 impl<'a> Loader<'a> {
     pub(crate) fn new(source: &'a dyn Source, home: Option<String>) -> Self {
-        Self { source, report: Report::default(), home, as_reference: false, included: 0, documents: HashMap::new() }
+        Self {
+            source,
+            report: Report::default(),
+            home,
+            as_reference: false,
+            keep_paths: false,
+            references: BTreeMap::new(),
+            included: 0,
+            documents: HashMap::new(),
+        }
     }
 
     /// Reads a text file that the user (or `from`) named.
@@ -118,13 +131,22 @@ impl<'a> Loader<'a> {
             return None;
         }
         let lookup = |name: &str| place.variables.get(name).cloned();
-        interpolate::tree(&mut document, &lookup, &mut self.report);
+        if self.report.lenient {
+            interpolate::references(&document, &mut self.references);
+        } else {
+            interpolate::tree(&mut document, &lookup, &mut self.report);
+        }
         if place.chain.len() > 1 {
             // Of a file that others draw from, only what they draw must be whole.
             drop_empty_services(&mut document);
         }
         check::shape(&document, &crate::schema::Shape::Object(&STACK), "", &mut self.report);
-        let mut context = Context { dir: place.dir.clone(), home: self.home.clone(), report: &mut self.report };
+        let mut context = Context {
+            dir: place.dir.clone(),
+            home: self.home.clone(),
+            keep_paths: self.keep_paths,
+            report: &mut self.report,
+        };
         Some(lower::document(document, &mut context))
     }
 

@@ -3,6 +3,7 @@
 //! Must not know: where variables come from, or what a value means.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use crate::node::{Data, Node};
 use crate::report::{Report, Span, Used};
@@ -183,4 +184,60 @@ fn variable_span(span: Span, name: &str, report: &Report) -> Span {
         }
     }
     span
+}
+
+/// A variable that a value refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VariableReference {
+    pub name: String,
+    /// `${NAME:?}` somewhere.
+    pub required: bool,
+    /// Of `${NAME:-default}`, variables in it as they are written.
+    pub default: String,
+    /// Of `${NAME:+alternate}`.
+    pub alternate: String,
+}
+
+/// Collects the variables of every string in a tree.
+pub(crate) fn references(node: &Node, found: &mut BTreeMap<String, VariableReference>) {
+    match &node.data {
+        Data::Str(text) => text_references(text, found, 0),
+        Data::Seq(items) => items.iter().for_each(|item| references(item, found)),
+        Data::Map(map) => map.0.iter().for_each(|entry| references(&entry.value, found)),
+        _ => {}
+    }
+}
+
+fn text_references(text: &str, found: &mut BTreeMap<String, VariableReference>, depth: usize) {
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        let after = &rest[dollar + 1..];
+        let (body, next) = match after.chars().next() {
+            Some('$') => ("", &after[1..]),
+            Some('{') => match closing(&after[1..]) {
+                Some(end) => (&after[1..=end], &after[end + 2..]),
+                None => return,
+            },
+            _ => (name_prefix(after), &after[name_prefix(after).len()..]),
+        };
+        rest = next;
+        let name = name_prefix(body);
+        if name.is_empty() {
+            continue;
+        }
+        let reference = found
+            .entry(name.to_owned())
+            .or_insert_with(|| VariableReference { name: name.to_owned(), ..VariableReference::default() });
+        let operator = body[name.len()..].trim_start_matches(':');
+        let operand = operator.get(1..).unwrap_or_default();
+        match operator.chars().next() {
+            Some('?') => reference.required = true,
+            Some('-') => operand.clone_into(&mut reference.default),
+            Some('+') => operand.clone_into(&mut reference.alternate),
+            _ => {}
+        }
+        if depth < MAX_NESTING {
+            text_references(operand, found, depth + 1);
+        }
+    }
 }

@@ -40,6 +40,7 @@ use files::Loader;
 use inert::Policy;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use interpolate::VariableReference;
 pub use source::{Env, Kind, Source, SourceError};
 
 /// What to load, as the command line says it. `Default` means: search upwards from the working directory.
@@ -66,6 +67,21 @@ pub struct LoadRequest {
     pub as_reference: bool,
     /// Keep what [`Loaded::provenance`] needs.
     pub keep_places: bool,
+    pub skip: Skip,
+}
+
+/// Steps on the way to the canonical form that are to be left out. Only for printing: nothing can be raised from what
+/// comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Skip {
+    /// Implicit networks and dependencies, names of resources, defaults of builds.
+    pub normalization: bool,
+    /// Whether references lead somewhere and attributes agree.
+    pub consistency: bool,
+    /// Paths stay as they are written.
+    pub path_resolution: bool,
+    /// `env_file` and `label_file` stay, and so do variables without a value.
+    pub env_resolution: bool,
 }
 
 /// A loaded stack and what was learnt on the way.
@@ -83,39 +99,47 @@ pub struct Loaded {
     pub provenance: Option<explain::Provenance>,
 }
 
+/// What the files say before variables are replaced: merged and in long form where that needs no values.
+#[derive(Debug, Clone)]
+pub struct Uninterpolated {
+    pub value: serde_json::Value,
+    /// Every variable that a value refers to, by name.
+    pub references: Vec<VariableReference>,
+    pub warnings: Vec<Diagnostic>,
+}
+
 /// Reads, checks and canonicalises a stack. Every error that can be found is found in one run.
 pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
-    let home = env.get("HOME").map(str::to_owned);
-    let mut loader = Loader::new(source, home);
-    loader.as_reference = request.as_reference;
-    loader.report.variables.outside = env.0.keys().cloned().collect();
+    let mut loader = loader(request, source, env);
     let Some(project) = project::gather(request, &mut loader, env) else {
         return Err(loader.report.finish());
     };
     let project::Project { name, dir, files, variables, selection, mut tree } = project;
-    if let Some(map) = tree.as_map_mut() {
-        map.remove("name");
-        if let Some(version) = map.remove("version") {
-            let _ = loader
-                .report
-                .warning("W0001", "`version` is obsolete and has no effect")
-                .at(version.key_span, "remove it");
-        }
-    }
+    let skip = request.skip;
+    top_level(&mut tree, &mut loader.report);
     check::required(&tree, &schema::Shape::Object(&schema::STACK), "", &mut loader.report);
-    consistency::network_modes(&tree, &mut loader.report);
+    if !skip.consistency {
+        consistency::network_modes(&tree, &mut loader.report);
+    }
     normalize::emptied(&mut tree);
-    normalize::default_network(&mut tree);
-    normalize::services(&mut tree, &variables, &dir);
-    normalize::names(&mut tree, &name);
-    consistency::cycles(&tree, &mut loader.report);
+    if !skip.env_resolution {
+        normalize::environments(&mut tree, &variables);
+    }
+    normalized(&mut tree, skip, &name, &variables, &dir);
+    if !skip.consistency {
+        consistency::cycles(&tree, &mut loader.report);
+    }
     consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
     if request.as_reference {
         consistency::beyond_the_reference(&tree, &mut loader.report);
     }
-    normalize::fold_service_files(&mut tree, &variables, &mut loader);
-    consistency::check(&tree, &inactive, &mut loader.report);
+    if !skip.env_resolution {
+        normalize::fold_service_files(&mut tree, &variables, &mut loader);
+    }
+    if !skip.consistency {
+        consistency::check(&tree, &inactive, &mut loader.report);
+    }
     if !request.all_resources {
         normalize::drop_unused(&mut tree);
     }
@@ -127,12 +151,59 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     if loader.report.failed() {
         return Err(loader.report.finish());
     }
-    Ok(Loaded {
-        stack,
-        project_dir: PathBuf::from(dir),
-        files,
-        warnings: loader.report.finish(),
-        variables,
-        provenance,
-    })
+    let project_dir = PathBuf::from(dir);
+    Ok(Loaded { stack, project_dir, files, warnings: loader.report.finish(), variables, provenance })
+}
+
+/// Reads a stack and leaves its variables as they are written. Values that have one are not checked.
+pub fn uninterpolated(
+    request: &LoadRequest,
+    source: &dyn Source,
+    env: &Env,
+) -> Result<Uninterpolated, Vec<Diagnostic>> {
+    let mut loader = loader(request, source, env);
+    loader.report.lenient = true;
+    let Some(project) = project::gather(request, &mut loader, env) else {
+        return Err(loader.report.finish());
+    };
+    let project::Project { name, dir, variables, selection, mut tree, .. } = project;
+    top_level(&mut tree, &mut loader.report);
+    normalized(&mut tree, request.skip, &name, &variables, &dir);
+    consistency::named(&tree, &request.services, &mut loader.report);
+    normalize::apply_profiles(&mut tree, &selection);
+    if !request.all_resources {
+        normalize::drop_unused(&mut tree);
+    }
+    if loader.report.failed() {
+        return Err(loader.report.finish());
+    }
+    let value = canonical::in_order(name, tree.to_json());
+    let references = std::mem::take(&mut loader.references).into_values().collect();
+    Ok(Uninterpolated { value, references, warnings: loader.report.finish() })
+}
+
+fn loader<'a>(request: &LoadRequest, source: &'a dyn Source, env: &Env) -> Loader<'a> {
+    let mut loader = Loader::new(source, env.get("HOME").map(str::to_owned));
+    loader.as_reference = request.as_reference;
+    loader.keep_paths = request.skip.path_resolution;
+    loader.report.variables.outside = env.0.keys().cloned().collect();
+    loader
+}
+
+fn normalized(tree: &mut node::Node, skip: Skip, name: &str, variables: &BTreeMap<String, String>, dir: &str) {
+    normalize::builds(tree, variables, if skip.path_resolution { "." } else { dir });
+    if !skip.normalization {
+        normalize::default_network(tree);
+        normalize::services(tree);
+    }
+    normalize::names(tree, (!skip.normalization).then_some(name));
+}
+
+/// Takes out what the model has no place for.
+fn top_level(tree: &mut node::Node, report: &mut report::Report) {
+    let Some(map) = tree.as_map_mut() else { return };
+    map.remove("name");
+    if let Some(version) = map.remove("version") {
+        let _ = report.warning("W0001", "`version` is obsolete and has no effect").at(version.key_span, "remove it");
+    }
 }

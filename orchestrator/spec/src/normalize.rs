@@ -64,7 +64,8 @@ pub(crate) fn emptied(tree: &mut Node) {
     }
 }
 
-pub(crate) fn names(tree: &mut Node, project: &str) {
+/// Names of resources; without a project only of those that are somebody else's.
+pub(crate) fn names(tree: &mut Node, project: Option<&str>) {
     for section in ["networks", "volumes", "configs", "secrets"] {
         let Some(map) = tree.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut) else {
             continue;
@@ -76,7 +77,11 @@ pub(crate) fn names(tree: &mut Node, project: &str) {
             }
             let Some(resource) = entry.value.as_map_mut() else { continue };
             let external = resource.get("external").and_then(Node::as_bool) == Some(true);
-            let name = if external { entry.key.clone() } else { format!("{project}_{}", entry.key) };
+            let name = match project {
+                _ if external => entry.key.clone(),
+                Some(project) => format!("{project}_{}", entry.key),
+                None => continue,
+            };
             // A name that is nothing stays nothing where there is no other to make.
             if resource.get("name").is_none_or(|name| name.as_str() == Some("") && !external) {
                 resource.remove("name");
@@ -155,10 +160,38 @@ fn implicit_dependencies(service: &mut Map) {
 }
 
 /// Defaults inside every service.
-pub(crate) fn services(tree: &mut Node, variables: &Variables, project_dir: &str) {
+pub(crate) fn services(tree: &mut Node) {
     for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
         if let Some(map) = entry.value.as_map_mut() {
-            service(map, variables, project_dir);
+            service(map);
+        }
+    }
+}
+
+/// Where a build is, unless it says so.
+pub(crate) fn builds(tree: &mut Node, variables: &Variables, project_dir: &str) {
+    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+        let Some(node) = entry.value.as_map_mut().and_then(|map| map.get_mut("build")) else { continue };
+        let span = node.span;
+        let Some(build) = node.as_map_mut() else { continue };
+        build.set_default("context", Node::string(span, project_dir));
+        if build.get("dockerfile_inline").is_none() {
+            build.set_default("dockerfile", Node::string(span, "Dockerfile"));
+        }
+        if let Some(args) = build.get_mut("args").and_then(Node::as_map_mut) {
+            close(args, variables);
+            args.0.retain(|entry| !entry.value.is_null());
+        }
+    }
+}
+
+/// Gives variables without a value the caller's.
+pub(crate) fn environments(tree: &mut Node, variables: &Variables) {
+    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+        if let Some(environment) =
+            entry.value.as_map_mut().and_then(|map| map.get_mut("environment")).and_then(Node::as_map_mut)
+        {
+            close(environment, variables);
         }
     }
 }
@@ -172,27 +205,11 @@ pub(crate) fn fold_service_files(tree: &mut Node, variables: &Variables, loader:
     }
 }
 
-fn service(service: &mut Map, variables: &Variables, project_dir: &str) {
+fn service(service: &mut Map) {
     if let Some(Node { data: Data::Str(policy), .. }) = service.get_mut("pull_policy")
         && policy == "if_not_present"
     {
         "missing".clone_into(policy);
-    }
-    if let Some(node) = service.get_mut("build") {
-        let span = node.span;
-        if let Some(build) = node.as_map_mut() {
-            build.set_default("context", Node::string(span, project_dir));
-            if build.get("dockerfile_inline").is_none() {
-                build.set_default("dockerfile", Node::string(span, "Dockerfile"));
-            }
-            if let Some(args) = build.get_mut("args").and_then(Node::as_map_mut) {
-                close(args, variables);
-                args.0.retain(|entry| !entry.value.is_null());
-            }
-        }
-    }
-    if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
-        close(environment, variables);
     }
     for entry in service.get_mut("depends_on").and_then(Node::as_map_mut).into_iter().flat_map(|map| &mut map.0) {
         let span = entry.value.span;

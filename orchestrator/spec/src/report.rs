@@ -27,6 +27,8 @@ pub(crate) struct Report {
     files: Vec<Arc<SourceFile>>,
     diagnostics: Vec<Diagnostic>,
     pub(crate) variables: VariablePlaces,
+    /// Variables were left in the text, so values that have one are taken on trust.
+    pub(crate) lenient: bool,
 }
 
 /// Which variables the values of the files took part of their text from, and where those were set.
@@ -84,6 +86,11 @@ impl Report {
 
     pub(crate) fn text(&self, file: u32) -> Arc<SourceFile> {
         Arc::clone(&self.files[file as usize])
+    }
+
+    /// Whether a text is taken on trust.
+    pub(crate) fn trusts(&self, text: &str) -> bool {
+        self.lenient && text.contains('$')
     }
 
     /// The text of a place.

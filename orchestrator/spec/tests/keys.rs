@@ -27,6 +27,7 @@ mod keys {
     mod security;
     mod top_level;
     mod unsupported;
+    mod views;
     mod volumes;
     mod warned;
 }

@@ -17,6 +17,9 @@ pub(super) fn service(reader: &mut Reader<'_>) -> Service {
     }
     // Only there when it had no effect; see `extends`.
     reader.carry("extends");
+    // Only there when they were not to be read.
+    reader.carry("env_file");
+    reader.carry("label_file");
     let (deploy, deploy_restart) = deploy(reader);
     let mut service = Service {
         image: reader.string("image"),

@@ -74,6 +74,26 @@ pub fn to_yaml(stack: &Stack) -> String {
     serde_yaml::to_string(&root).unwrap_or_default()
 }
 
+/// A tree that was never bound to the model, in the order in which stacks are printed.
+pub(crate) fn in_order(name: String, mut tree: Value) -> Value {
+    tree.sort_all_objects();
+    let mut all = Map::new();
+    all.insert("name".to_owned(), Value::String(name));
+    if let Value::Object(mut map) = tree {
+        for section in ["services", "networks", "volumes", "secrets", "configs", "models"] {
+            all.extend(map.remove_entry(section));
+        }
+        all.extend(map);
+    }
+    Value::Object(all)
+}
+
+/// YAML of a value that is printed as it is.
+pub fn value_to_yaml(value: &Value) -> String {
+    // A tree of plain values always has a YAML form.
+    serde_yaml::to_string(value).unwrap_or_default()
+}
+
 /// Reads what [`to_json`] wrote. Lossless: `from_json(&to_json(s)) == s`.
 pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
     let mut report = Report::default();

@@ -26,9 +26,16 @@ pub(super) fn stack(stack: &Stack) -> Value {
     root.done()
 }
 
+/// Only the name of something external can be nothing; others without one were not given theirs yet.
+fn named(object: &mut Object, name: &str, external: bool) {
+    if external || !name.is_empty() {
+        object.text_or_empty("name", name);
+    }
+}
+
 fn network(network: &Network) -> Value {
     let mut object = Object::default();
-    object.text_or_empty("name", &network.name);
+    named(&mut object, &network.name, network.external);
     object.text("driver", network.driver.as_ref());
     object.table("driver_opts", &network.driver_opts);
     let mut ipam = Object::default();
@@ -58,7 +65,7 @@ fn pool(pool: &IpamPool) -> Value {
 
 fn volume(volume: &Volume) -> Value {
     let mut object = Object::default();
-    object.text_or_empty("name", &volume.name);
+    named(&mut object, &volume.name, volume.external);
     object.text("driver", volume.driver.as_ref());
     object.table("driver_opts", &volume.driver_opts);
     object.flag("external", volume.external);
@@ -68,7 +75,7 @@ fn volume(volume: &Volume) -> Value {
 
 fn file_object(file: &FileObject) -> Value {
     let mut object = Object::default();
-    object.text_or_empty("name", &file.name);
+    named(&mut object, &file.name, file.source == FileSource::External);
     match &file.source {
         FileSource::File(path) => object.put("file", path.to_string_lossy().into_owned()),
         FileSource::Environment(name) => object.put("environment", name.clone()),

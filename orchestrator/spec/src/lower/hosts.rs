@@ -16,6 +16,7 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
                         let texts = addresses.split(',').map(|address| joined(name, address));
                         hosts.extend(texts.map(|text| Node::string(item.span, text)));
                     }
+                    None if context.report.trusts(text) => hosts.push(item),
                     None => {
                         let _ = context
                             .report

@@ -25,15 +25,27 @@ pub(crate) struct Context<'a> {
     /// Absolute folder that relative paths start from.
     pub(crate) dir: String,
     pub(crate) home: Option<String>,
+    /// Relative paths stay as they are, unless a file must be read.
+    pub(crate) keep_paths: bool,
     pub(crate) report: &'a mut Report,
 }
 
 impl Context<'_> {
     pub(crate) fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') {
+        if path.starts_with('/') || self.keep_paths {
             return path.to_owned();
         }
         paths::absolute(path, &self.dir, self.home.as_deref())
+    }
+
+    /// The same for a file that this crate is going to read.
+    pub(crate) fn resolve_to_read(&self, node: &mut Node) {
+        if let Data::Str(path) = &mut node.data
+            && !path.is_empty()
+            && !path.starts_with('/')
+        {
+            *path = paths::absolute(path, &self.dir, self.home.as_deref());
+        }
     }
 
     /// Makes a string node an absolute path.
@@ -139,7 +151,9 @@ fn object(mut node: Node, table: &Object, path: &str, context: &mut Context<'_>)
 }
 
 fn attribute(node: Node, shape: &Shape, path: &str, context: &mut Context<'_>) -> Node {
-    if node.tag == Some(Tag::Reset) {
+    // A text whose variables are still in it may become anything.
+    let open = matches!(shape, Shape::Special(..)) && node.as_str().is_some_and(|text| context.report.trusts(text));
+    if node.tag == Some(Tag::Reset) || open && !path.ends_with(".build") {
         return node;
     }
     match shape {

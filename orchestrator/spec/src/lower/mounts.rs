@@ -12,6 +12,7 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
         if let Data::Str(text) = &item.data {
             match short(text, item.span) {
                 Ok(long) => item.data = Data::Map(long),
+                Err(_) if context.report.trusts(text) => continue,
                 Err(problem) => {
                     let _ = context
                         .report

@@ -24,6 +24,7 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
             _ => {
                 let text = item.scalar_text().unwrap_or_default();
                 match short(&text) {
+                    Err(_) if context.report.trusts(&text) => ports.push(item),
                     Ok(parsed) => ports.extend(parsed.iter().map(|port| port.node(&item))),
                     Err(problem) => {
                         let _ = context

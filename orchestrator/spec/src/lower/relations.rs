@@ -53,7 +53,7 @@ pub(crate) fn env_files(node: Node, context: &mut Context<'_>) -> Node {
             }
             if let Data::Map(map) = &mut item.data {
                 if let Some(path) = map.get_mut("path") {
-                    context.resolve(path);
+                    context.resolve_to_read(path);
                 }
                 map.set_default("required", Node::new(span, Data::Bool(true)));
             }

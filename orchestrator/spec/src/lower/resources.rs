@@ -69,7 +69,7 @@ pub(crate) fn volume(node: &mut Node, context: &mut Context<'_>) {
 pub(crate) fn service(node: &mut Node, context: &mut Context<'_>) {
     let Some(map) = node.as_map_mut() else { return };
     if let Some(Node { data: Data::Seq(files), .. }) = map.get_mut("label_file") {
-        files.iter_mut().for_each(|file| context.resolve(file));
+        files.iter_mut().for_each(|file| context.resolve_to_read(file));
     }
     expand_extends(map, context);
     if let Some(environment) = map.get("environment").and_then(Node::as_map) {
@@ -88,7 +88,7 @@ pub(crate) fn service(node: &mut Node, context: &mut Context<'_>) {
         let valid = text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.len() > 1
             && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-        if !valid {
+        if !valid && !context.report.trusts(text) {
             let _ = context
                 .report
                 .error("E0009", format!("`{text}` cannot be a container name"))
@@ -109,6 +109,6 @@ fn expand_extends(map: &mut Map, context: &Context<'_>) {
     if let Some(file) = extends.as_map_mut().and_then(|map| map.get_mut("file"))
         && file.as_str().is_some_and(|file| !paths::is_remote(file))
     {
-        context.resolve(file);
+        context.resolve_to_read(file);
     }
 }

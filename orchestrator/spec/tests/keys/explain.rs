@@ -36,53 +36,79 @@ fn check(path: &str, expected: &Expect) {
 
 #[test]
 fn every_place_that_had_a_say_is_named_in_order() {
-    check("services.web.environment.DB", &expect![[r#"
+    check(
+        "services.web.environment.DB",
+        &expect![[r#"
         services.web.environment.DB = "db.local/db"
           env file   one.env:1:1                 "one"
           extends    base.yaml:6:23              "base"
           base       compose.yaml:8:11           "file"
           override   compose.override.yaml:3:23  "db.local/db"
                      $HOST_NAME = db.local, set in .env:1:1
-    "#]]);
-    check("services.web.environment.LEVEL", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.environment.LEVEL",
+        &expect![[r#"
         services.web.environment.LEVEL = "2"
           env file   one.env:2:1  "1"
           env file   two.env:2:1  "2"
-    "#]]);
-    check("services.web.image", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.image",
+        &expect![[r#"
         services.web.image = "app:1.2"
           extends    base.yaml:3:12     "base"
           base       compose.yaml:5:12  "app:1.2"
                      $TAG = 1.2, from the environment
-    "#]]);
-    check("services.web.command", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.command",
+        &expect![[r#"
         services.web.command = ["serve"]
           base       compose.yaml:13:14          ["run"]
           override   compose.override.yaml:4:14  ["serve"]
-    "#]]);
-    check("services.web.user", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.user",
+        &expect![[r#"
         services.web.user = "nobody"
           extends    base.yaml:5:11  "nobody"
-    "#]]);
-    check("services.db.image", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.db.image",
+        &expect![[r#"
         services.db.image = "postgres"
           include    inc.yaml:2:15  "postgres"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn variables_lead_to_where_they_are_set() {
-    check("services.web.environment.TAG", &expect![[r#"
+    check(
+        "services.web.environment.TAG",
+        &expect![[r#"
         services.web.environment.TAG = "1.2"
           variable   compose.yaml:9:10  "1.2"
                      $TAG = 1.2, from the environment
-    "#]]);
-    check("services.web.environment.FROM_DOTENV", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.environment.FROM_DOTENV",
+        &expect![[r#"
         services.web.environment.FROM_DOTENV = "yes"
           variable   compose.yaml:10:18  "yes"
                      $FROM_DOTENV = yes, set in .env:2:1
-    "#]]);
-    check("services.web.ports[0]", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.ports[0]",
+        &expect![[r#"
         services.web.ports[0].mode = "ingress"
           base       compose.yaml:12:13  "ingress"
                      $PORT is not set
@@ -95,16 +121,22 @@ fn variables_lead_to_where_they_are_set() {
         services.web.ports[0].protocol = "tcp"
           base       compose.yaml:12:13  "tcp"
                      $PORT is not set
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn keys_may_contain_dots_and_sections_give_every_value() {
-    check("services.web.labels.com.example.a", &expect![[r#"
+    check(
+        "services.web.labels.com.example.a",
+        &expect![[r#"
         services.web.labels.com.example.a = "b"
           base       compose.yaml:11:29  "b"
-    "#]]);
-    check("services.web.environment", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.environment",
+        &expect![[r#"
         services.web.environment.DB = "db.local/db"
           env file   one.env:1:1                 "one"
           extends    base.yaml:6:23              "base"
@@ -120,23 +152,33 @@ fn keys_may_contain_dots_and_sections_give_every_value() {
         services.web.environment.FROM_DOTENV = "yes"
           variable   compose.yaml:10:18  "yes"
                      $FROM_DOTENV = yes, set in .env:2:1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn defaults_and_resets_are_explained_and_typos_corrected() {
-    check("networks.default.name", &expect![[r#"
+    check(
+        "networks.default.name",
+        &expect![[r#"
         networks.default.name = "demo_default"
           default    compose.yaml:3:3  "demo_default"
-    "#]]);
-    check("services.web.init", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.init",
+        &expect![[r#"
         services.web.init = (removed)
           extends    base.yaml:4:11              true
           reset      compose.override.yaml:5:18  !reset
-    "#]]);
-    check("services.web.imgae", &expect![[r#"
+    "#]],
+    );
+    check(
+        "services.web.imgae",
+        &expect![[r#"
         nothing is set at `services.web.imgae`; near: services.web.image
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -148,7 +190,10 @@ fn a_wrong_value_points_to_the_variable_in_it() {
         ),
         (".env", "# ports\nPORT=http\n"),
     ];
-    super::files::check_files(&texts, &LoadRequest::default(), expect![[r#"
+    super::files::check_files(
+        &texts,
+        &LoadRequest::default(),
+        expect![[r#"
         error[E0009]: `http:80` is not a port: `http` is not a port of the host
          --> compose.yaml:4:13
           |
@@ -183,5 +228,6 @@ fn a_wrong_value_points_to_the_variable_in_it() {
           |              ^^^^^ used here
           |
           = help: set it, or write ${COUNT:-} for nothing, or $$ for a dollar sign
-    "#]]);
+    "#]],
+    );
 }
