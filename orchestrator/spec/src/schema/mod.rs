@@ -3,8 +3,10 @@
 //! The checker, the expander, the list of refused attributes and docs/compose-support.md all read this one table.
 //! Must not know: how a shape is checked or expanded.
 
+mod json;
 mod table;
 
+pub use json::json_schema;
 pub(crate) use table::{SERVICE, STACK};
 
 /// What hoist does with an attribute.
