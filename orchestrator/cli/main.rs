@@ -66,7 +66,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
     match command {
-        Command::Config(args) => commands::config::run(ctx, args),
+        Command::Config(args) => block_on(commands::config::run(ctx, args)),
         Command::Version(args) => commands::version::run(ctx, args),
         Command::Completion(args) => commands::completion::run(ctx, args),
         Command::Engine(args) => commands::engine::run(ctx, args),

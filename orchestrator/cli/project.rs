@@ -72,7 +72,16 @@ pub(crate) fn load(settings: &Settings, ui: Ui, wish: Wish<'_>) -> Result<Loaded
 }
 
 fn read(settings: &Settings, wish: Wish<'_>) -> Result<Loaded> {
-    let request = LoadRequest {
+    hoist_spec::load(&request(settings, wish), &file_system(settings), &settings.env).map_err(Failure::spec)
+}
+
+pub(crate) fn file_system(settings: &Settings) -> impl Source {
+    FileSystem { working_dir: settings.working_dir.clone() }
+}
+
+/// What the options say about the files.
+pub(crate) fn request(settings: &Settings, wish: Wish<'_>) -> LoadRequest {
+    LoadRequest {
         files: settings.files.clone(),
         project_dir: settings.project_directory.clone(),
         project_name: settings.project_name.clone(),
@@ -81,9 +90,7 @@ fn read(settings: &Settings, wish: Wish<'_>) -> Result<Loaded> {
         services: wish.services.to_vec(),
         allow_unsupported: wish.only_print,
         ..LoadRequest::default()
-    };
-    let source = FileSystem { working_dir: settings.working_dir.clone() };
-    hoist_spec::load(&request, &source, &settings.env).map_err(Failure::spec)
+    }
 }
 
 /// A stack that may be known by its name alone: `down`, `ps`, `stop` and their kind work without the file when -p

@@ -1,16 +1,18 @@
-//! `hoist config`: the stack that the files mean. Needs no engine.
+//! `hoist config`: the stack that the files mean. Needs no engine, but for the digests of images.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use hoist_spec::Loaded;
+use hoist_engine::client::Client;
 use hoist_spec::model::{Mount, MountSource, NamespaceMode, NetworkMode, Service, Stack};
+use hoist_spec::{LoadRequest, Loaded, Skip, Uninterpolated, canonical, explain, schema};
 
 use crate::commands::Ctx;
 use crate::config_hash;
 use crate::error::{Exit, Failure, Result};
 use crate::project::{self, Wish};
+use crate::render::table::Table;
 
 /// Check the Compose files and print the stack that they mean
 #[derive(Debug, clap::Args)]
@@ -33,15 +35,49 @@ pub(crate) struct Args {
     /// Print the names of the images, one a line
     #[arg(long, group = "what")]
     images: bool,
+    /// Print the names of the models, one a line
+    #[arg(long, group = "what")]
+    models: bool,
     /// Print the names of the profiles, one a line
     #[arg(long, group = "what")]
     profiles: bool,
+    /// Print the variables that the files refer to, with their defaults
+    #[arg(long, group = "what")]
+    variables: bool,
     /// Print the variables that were used for interpolation
     #[arg(long, group = "what")]
     environment: bool,
     /// Print the configuration hash of services (comma-separated, or `*` for all)
     #[arg(long, value_name = "SERVICES", group = "what")]
     hash: Option<String>,
+    /// Print a value, such as services.web.environment.DB, and every place that had a say in it
+    #[arg(long, value_name = "PATH", group = "what")]
+    explain: Option<String>,
+    /// Print a JSON schema of Compose files, for editors
+    #[arg(long, group = "what")]
+    schema: bool,
+    /// Leave variables as they are written
+    #[arg(long, conflicts_with_all = ["images", "models", "profiles", "environment", "hash", "explain"])]
+    #[arg(conflicts_with_all = ["resolve_image_digests", "lock_image_digests"])]
+    no_interpolate: bool,
+    /// Make nothing up: no implicit networks and dependencies, no names of resources
+    #[arg(long)]
+    no_normalize: bool,
+    /// Leave relative paths as they are written
+    #[arg(long)]
+    no_path_resolution: bool,
+    /// Leave env files and variables without a value as they are written
+    #[arg(long)]
+    no_env_resolution: bool,
+    /// Do not check whether references lead somewhere and attributes agree
+    #[arg(long)]
+    no_consistency: bool,
+    /// Pin the images to their digests; asks the engine and the registries
+    #[arg(long)]
+    resolve_image_digests: bool,
+    /// Print an override file that pins the images to their digests
+    #[arg(long, group = "what")]
+    lock_image_digests: bool,
     /// Only check, print nothing
     #[arg(short, long)]
     quiet: bool,
@@ -56,13 +92,14 @@ enum Format {
     Json,
 }
 
-pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let wish = Wish { services: &args.services, only_print: true, all_profiles: args.profiles };
-    let mut loaded = project::load(&ctx.settings, ctx.ui, wish)?;
-    if !args.services.is_empty() {
-        narrow(&mut loaded.stack, &args.services);
-    }
-    let text = text(&loaded, args)?;
+pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let text = if args.schema {
+        format!("{:#}\n", schema::json_schema())
+    } else if args.no_interpolate || args.variables {
+        open(ctx, args)?
+    } else {
+        resolved(ctx, args).await?
+    };
     if args.quiet {
         return Ok(Exit::OK);
     }
@@ -75,8 +112,137 @@ pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
+    let wish = Wish { services: &args.services, only_print: true, all_profiles: args.profiles };
+    LoadRequest {
+        as_reference: !args.no_consistency,
+        keep_places: args.explain.is_some(),
+        skip: Skip {
+            normalization: args.no_normalize,
+            consistency: args.no_consistency,
+            path_resolution: args.no_path_resolution,
+            env_resolution: args.no_env_resolution,
+        },
+        ..project::request(&ctx.settings, wish)
+    }
+}
+
+async fn resolved(ctx: &Ctx, args: &Args) -> Result<String> {
+    let source = project::file_system(&ctx.settings);
+    let mut loaded = hoist_spec::load(&request(ctx, args), &source, &ctx.settings.env).map_err(Failure::spec)?;
+    loaded.warnings.iter().for_each(|warning| ctx.ui.diagnostic(warning));
+    if !args.services.is_empty() {
+        narrow(&mut loaded.stack, &args.services);
+    }
+    if args.resolve_image_digests || args.lock_image_digests {
+        pin(ctx, &mut loaded.stack).await?;
+    }
+    text(&loaded, args)
+}
+
+/// What can be said without values for the variables.
+fn open(ctx: &Ctx, args: &Args) -> Result<String> {
+    let source = project::file_system(&ctx.settings);
+    let open = hoist_spec::uninterpolated(&request(ctx, args), &source, &ctx.settings.env).map_err(Failure::spec)?;
+    open.warnings.iter().for_each(|warning| ctx.ui.diagnostic(warning));
+    if args.variables {
+        return Ok(variables(&open, args.format));
+    }
+    let names = |section: &str| -> Vec<String> {
+        open.value[section].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
+    };
+    let mut names = if args.list_services {
+        names("services")
+    } else if args.volumes {
+        names("volumes")
+    } else if args.networks {
+        names("networks")
+    } else {
+        return Ok(match args.format {
+            Format::Yaml => canonical::value_to_yaml(&open.value),
+            Format::Json => format!("{:#}\n", open.value),
+        });
+    };
+    names.sort();
+    Ok(names.into_iter().map(|line| line + "\n").collect())
+}
+
+fn variables(open: &Uninterpolated, format: Format) -> String {
+    if format == Format::Json {
+        let one = |reference: &hoist_spec::VariableReference| {
+            serde_json::json!({
+                "Name": reference.name, "Required": reference.required,
+                "DefaultValue": reference.default, "PresenceValue": reference.alternate,
+            })
+        };
+        return format!("{:#}\n", open.references.iter().map(one).collect::<serde_json::Value>());
+    }
+    let mut table = Table::new(["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"]);
+    for reference in &open.references {
+        table.row([
+            reference.name.clone(),
+            reference.required.to_string(),
+            reference.default.clone(),
+            reference.alternate.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Adds to every image the digest that its registry has for it now.
+async fn pin(ctx: &Ctx, stack: &mut Stack) -> Result<()> {
+    let open = |service: &Service| service.image.clone().filter(|image| !image.contains('@'));
+    let images: BTreeSet<String> = stack.services.values().filter_map(open).collect();
+    let client = ctx.client().await?;
+    let mut pinned = BTreeMap::new();
+    for image in images {
+        let auth = Client::credentials([image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+        let mut stream = client.pull_image(&image, None, auth.values().next()).await?;
+        while let Some(line) = stream.next().await? {
+            if let Some(error) = line.error {
+                return Err(Failure::user(error));
+            }
+        }
+        let digests = client.image(&image).await?.repo_digests;
+        let digest = digests.iter().find_map(|name| name.split_once('@')).map(|(_, digest)| digest.to_owned());
+        let digest = digest.ok_or_else(|| Failure::user(format!("the registry gave no digest for {image}")))?;
+        pinned.insert(image.clone(), format!("{image}@{digest}"));
+    }
+    for image in stack.services.values_mut().filter_map(|service| service.image.as_mut()) {
+        if let Some(with_digest) = pinned.get(image.as_str()) {
+            image.clone_from(with_digest);
+        }
+    }
+    Ok(())
+}
+
+/// Only the images, as a file to be put over the others.
+fn lock(stack: &Stack) -> serde_json::Value {
+    let images = stack.services.iter().filter_map(|(name, service)| Some((name, service.image.as_ref()?)));
+    let services: serde_json::Map<_, _> =
+        images.map(|(name, image)| (name.clone(), serde_json::json!({ "image": image }))).collect();
+    serde_json::json!({ "services": services })
+}
+
+fn explained(loaded: &Loaded, path: &str, format: Format) -> Result<String> {
+    let Some(provenance) = &loaded.provenance else { return Ok(String::new()) };
+    match provenance.explain(path) {
+        Ok(explanation) if format == Format::Json => Ok(format!("{:#}\n", explain::to_json(&explanation))),
+        Ok(explanation) => Ok(explain::render(&explanation)),
+        Err(error) => {
+            let near = error.near.join(", ");
+            let failure = Failure::user(error.to_string());
+            Err(if near.is_empty() { failure } else { failure.hint(format!("there is {near}")) })
+        }
+    }
+}
+
 fn text(loaded: &Loaded, args: &Args) -> Result<String> {
     let stack = &loaded.stack;
+    let print = |value: serde_json::Value| match args.format {
+        Format::Yaml => canonical::value_to_yaml(&value),
+        Format::Json => format!("{value:#}\n"),
+    };
     let lines = if args.list_services {
         stack.services.keys().cloned().collect()
     } else if args.volumes {
@@ -85,6 +251,9 @@ fn text(loaded: &Loaded, args: &Args) -> Result<String> {
         stack.networks.keys().cloned().collect()
     } else if args.images {
         images(stack)
+    } else if args.models {
+        let all = canonical::to_json(stack);
+        all["models"].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
     } else if args.profiles {
         let profiles: BTreeSet<_> = stack.services.values().flat_map(|service| &service.profiles).collect();
         profiles.into_iter().cloned().collect()
@@ -92,10 +261,14 @@ fn text(loaded: &Loaded, args: &Args) -> Result<String> {
         loaded.variables.iter().map(|(name, value)| format!("{name}={value}")).collect()
     } else if let Some(services) = &args.hash {
         hashes(loaded, services)?
+    } else if let Some(path) = &args.explain {
+        return explained(loaded, path, args.format);
+    } else if args.lock_image_digests {
+        return Ok(print(lock(stack)));
     } else {
         return Ok(match args.format {
-            Format::Yaml => hoist_spec::canonical::to_yaml(stack),
-            Format::Json => format!("{:#}\n", hoist_spec::canonical::to_json(stack)),
+            Format::Yaml => canonical::to_yaml(stack),
+            Format::Json => format!("{:#}\n", canonical::to_json(stack)),
         });
     };
     Ok(lines.into_iter().map(|line: String| line + "\n").collect())
