@@ -63,7 +63,8 @@ hoist up -d --build || fail "up"
 answers || fail "the published port does not answer"
 
 step "a memory limit kills, and says so"
-[ "$(hoist wait hungry)" = 137 ] || fail "hungry was not killed at its memory limit: $(hoist ps -a)"
+code=0; hoist wait hungry || code=$?
+[ "$code" = 137 ] || fail "hungry was not killed at its memory limit: $(hoist ps -a)"
 
 step "a pids limit holds"
 hoist logs crowd 2>&1 | grep -q "all forked" && fail "crowd forked past its limit"
