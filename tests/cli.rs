@@ -345,3 +345,85 @@ fn hash_changes_with_the_content_of_a_secret_and_not_with_the_number_of_containe
     assert_eq!(hash("3", "secret"), first);
     assert_ne!(hash("1", "other"), first);
 }
+
+const OPEN: &str =
+    "services:\n  web:\n    image: nginx:${TAG:-1}\n    build: ./src\n    environment: { DB: \"$DB_HOST\" }\n";
+
+#[test]
+fn config_leaves_steps_out_on_demand() {
+    let folder = Folder::with(OPEN);
+    folder.file(".env", "DB_HOST=db\n");
+    let config = |option: &str| folder.ok(&[], &["-p", "app", "config", option]);
+    assert!(config("--no-interpolate").contains("image: nginx:${TAG:-1}"));
+    assert!(!config("--no-normalize").contains("networks"));
+    assert!(config("--no-path-resolution").contains("context: ./src"));
+    let incomplete = Folder::with("services: { web: { networks: [gone] } }\n");
+    assert_eq!(incomplete.run(&[], &["config"]).status.code(), Some(1));
+    assert!(incomplete.ok(&[], &["config", "--no-consistency"]).contains("gone: null"));
+    let raw = Folder::with("services: { web: { image: x, env_file: [{ path: e, format: raw }] } }\n");
+    raw.file("e", "A='1'\n");
+    assert!(raw.ok(&[], &["config", "--no-consistency"]).contains("A: \"'1'\""));
+    assert!(raw.ok(&[], &["config", "--no-consistency", "--no-env-resolution"]).contains("format: raw"));
+}
+
+#[test]
+fn config_lists_the_variables_of_the_files() {
+    let folder = Folder::with(OPEN);
+    folder.check(
+        &["config", "--variables"],
+        &expect![[r#"
+            NAME      REQUIRED   DEFAULT VALUE   ALTERNATE VALUE
+            DB_HOST   false
+            TAG       false      1
+            --- stderr
+            --- exit 0
+        "#]],
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&folder.ok(&[], &["config", "--variables", "--format", "json"])).expect("JSON");
+    assert_eq!(json[1]["DefaultValue"], "1");
+}
+
+#[test]
+fn config_explains_where_a_value_comes_from() {
+    let folder = Folder::with(OPEN);
+    folder.file(".env", "# hosts\nDB_HOST=db\n");
+    folder.file("compose.override.yaml", "services:\n  web:\n    image: nginx:2\n");
+    folder.check(
+        &["config", "--explain", "services.web.image"],
+        &expect![[r#"
+            services.web.image = "nginx:2"
+              base       compose.yaml:3:12           "nginx:1"
+                         $TAG is not set
+              override   compose.override.yaml:3:12  "nginx:2"
+            --- stderr
+            --- exit 0
+        "#]],
+    );
+    folder.check(
+        &["config", "--explain", "services.web.environment.DB"],
+        &expect![[r#"
+            services.web.environment.DB = "db"
+              base       compose.yaml:5:24  "db"
+                         $DB_HOST = db, set in .env:2:1
+            --- stderr
+            --- exit 0
+        "#]],
+    );
+    folder.check(
+        &["config", "--explain", "services.web.imgae"],
+        &expect![[r#"
+            --- stderr
+            error: nothing is set at `services.web.imgae`
+            hint: there is services.web.image
+            --- exit 1
+        "#]],
+    );
+}
+
+#[test]
+fn config_prints_a_schema_without_any_file() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&Folder::empty().ok(&[], &["config", "--schema"])).expect("JSON");
+    assert!(schema["properties"]["services"]["additionalProperties"]["properties"]["image"].is_object());
+}
