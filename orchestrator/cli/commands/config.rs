@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use hoist_engine::client::Client;
 use hoist_spec::model::{Mount, MountSource, NamespaceMode, NetworkMode, Service, Stack};
-use hoist_spec::{LoadRequest, Loaded, Skip, Uninterpolated, canonical, explain, schema};
+use hoist_spec::{LoadRequest, Loaded, Skip, Uninterpolated, canonical, codes, explain, schema};
 
 use crate::commands::Ctx;
 use crate::config_hash;
@@ -50,7 +50,8 @@ pub(crate) struct Args {
     /// Print the configuration hash of services (comma-separated, or `*` for all)
     #[arg(long, value_name = "SERVICES", group = "what")]
     hash: Option<String>,
-    /// Print a value, such as services.web.environment.DB, and every place that had a say in it
+    /// Print a value, such as services.web.environment.DB, and every place that had a say in it; or the page about the
+    /// code of an error, such as E0012
     #[arg(long, value_name = "PATH", group = "what")]
     explain: Option<String>,
     /// Print a JSON schema of Compose files, for editors
@@ -93,7 +94,10 @@ enum Format {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let text = if args.schema {
+    let page = args.explain.as_deref().and_then(codes::page);
+    let text = if let Some(page) = page {
+        page.to_owned()
+    } else if args.schema {
         format!("{:#}\n", schema::json_schema())
     } else if args.no_interpolate || args.variables {
         open(ctx, args)?

@@ -5,6 +5,23 @@ pub fn explain(code: &str) -> Option<&'static str> {
     CODES.iter().find(|(known, _)| *known == code).map(|(_, text)| *text)
 }
 
+macro_rules! pages {
+    ($($code:literal),* $(,)?) => {
+        &[$(($code, include_str!(concat!("../../../docs/errors/", $code, ".md")))),*]
+    };
+}
+
+/// The page of docs/errors about a code: an example, what is said about it, and what to do.
+pub fn page(code: &str) -> Option<&'static str> {
+    PAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, text)| *text)
+}
+
+const PAGES: &[(&str, &str)] = pages![
+    "E0001", "E0002", "E0003", "E0004", "E0005", "E0006", "E0007", "E0008", "E0009", "E0010", "E0011", "E0012",
+    "E0013", "E0014", "E0015", "E0016", "E0017", "E0018", "E0019", "E0020", "E0021", "E0022", "E0023", "E0024",
+    "E0025", "E0026", "E0027", "W0001", "W0002", "W0003", "W0004", "W0005", "W0006"
+];
+
 /// Every code with its sentence.
 pub const CODES: &[(&str, &str)] = &[
     ("E0001", "The text is not YAML."),
@@ -67,5 +84,7 @@ mod tests {
         let explained: std::collections::BTreeSet<&str> = CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(used, explained);
         assert!(explain("E0001").is_some() && explain("E9999").is_none());
+        assert_eq!(PAGES.len(), CODES.len());
+        assert!(page("e0001").is_some_and(|text| text.starts_with("# E0001")));
     }
 }
