@@ -137,16 +137,16 @@ fn expected(shape: &Shape) -> String {
 }
 
 fn wrong(node: &Node, expected: &str, path: &str, report: &mut Report) {
+    // As it stands in the file: `1.10` is a number that prints as 1.1.
+    let written = report.written(node.span);
     let mut entry =
         report.error("E0007", format!("`{path}` must be {expected}")).at(node.span, format!("this is {}", node.kind()));
     if expected == "a duration"
         && let Some(text) = node.scalar_text()
     {
         entry = entry.hint(format!("give it a unit: `{text}s`"));
-    } else if expected.contains("a string")
-        && let Some(text) = node.scalar_text()
-    {
-        entry = entry.hint(format!("quote it: \"{text}\""));
+    } else if expected.contains("a string") && node.scalar_text().is_some() && !written.is_empty() {
+        entry = entry.hint(format!("quote it: \"{written}\"; without quotes, YAML reads {}", node.kind()));
     }
     let _ = entry;
 }

@@ -64,7 +64,16 @@ impl<'a> Loader<'a> {
         match self.source.read(Path::new(path)) {
             Ok(text) => {
                 let name = self.shown(path);
-                Some(self.report.add_file(name, text))
+                let file = self.report.add_file(name, text);
+                if let Some(span) = from {
+                    let how = match what {
+                        "the file to extend" => "extended from here",
+                        "the file to include" => "included from here",
+                        _ => "named here",
+                    };
+                    self.report.led_to(file, span, how);
+                }
+                Some(file)
             }
             Err(error) => {
                 let code = "E0012";

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) variables: VariablePlaces,
     /// Variables were left in the text, so values that have one are taken on trust.
     pub(crate) lenient: bool,
+    /// Of files that another file named: where, and as what.
+    origins: HashMap<u32, (Span, &'static str)>,
 }
 
 /// Which variables the values of the files took part of their text from, and where those were set.
@@ -88,6 +90,17 @@ impl Report {
         Arc::clone(&self.files[file as usize])
     }
 
+    /// A value as it stands in its file.
+    pub(crate) fn written(&self, span: Span) -> String {
+        let text = self.files.get(span.file as usize).and_then(|f| f.text.get(span.start as usize..span.end as usize));
+        text.unwrap_or_default().to_owned()
+    }
+
+    /// Says which place led to a file being read.
+    pub(crate) fn led_to(&mut self, file: u32, from: Span, how: &'static str) {
+        self.origins.insert(file, (from, how));
+    }
+
     /// Whether a text is taken on trust.
     pub(crate) fn trusts(&self, text: &str) -> bool {
         self.lenient && text.contains('$')
@@ -142,10 +155,26 @@ impl Report {
         }
     }
 
+    /// What is wrong in a file that another one drew in is easier to understand with the place that did.
+    fn point_to_origin(&mut self, index: usize) {
+        let diagnostic = &self.diagnostics[index];
+        let number = |label: &Label| self.files.iter().position(|file| Arc::ptr_eq(file, &label.file));
+        let Some(file) = diagnostic.labels.first().and_then(number).and_then(|file| u32::try_from(file).ok()) else {
+            return;
+        };
+        let Some((from, how)) = self.origins.get(&file).copied() else { return };
+        let label = self.label(from, how);
+        let shown = diagnostic.labels.iter().any(|other| Arc::ptr_eq(&other.file, &label.file));
+        if diagnostic.severity == Severity::Error && !shown {
+            self.diagnostics[index].labels.push(label);
+        }
+    }
+
     /// Errors, then warnings, each once, by place.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         for index in 0..self.diagnostics.len() {
             self.point_to_variables(index);
+            self.point_to_origin(index);
         }
         let files = self.files;
         let place = |diagnostic: &Diagnostic| {

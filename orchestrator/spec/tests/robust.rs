@@ -52,8 +52,13 @@ fn survive(text: &str) {
 
 const SEED: &str = include_str!("seed.yaml");
 
+/// A few hundred in passing; PROPTEST_CASES says how many when it is to be sure (a million were run).
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_answered(text in "\\PC{0,200}") {

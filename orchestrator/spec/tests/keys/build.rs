@@ -117,19 +117,19 @@ fn neither_image_nor_build_is_an_error() {
     check(
         "services:\n  web:\n    command: true\n",
         expect![[r#"
-        error[E0019]: service `web` has neither `image` nor `build`
-         --> compose.yaml:2:3
-          |
-        2 |   web:
-          |   ^^^ what should run?
+            error[E0019]: service `web` has neither `image` nor `build`
+             --> compose.yaml:2:3
+              |
+            2 |   web:
+              |   ^^^ what should run?
 
-        error[E0007]: `services.web.command` must be a string or a list of strings
-         --> compose.yaml:3:14
-          |
-        3 |     command: true
-          |              ^^^^ this is a boolean
-          |
-          = help: quote it: "true"
-    "#]],
+            error[E0007]: `services.web.command` must be a string or a list of strings
+             --> compose.yaml:3:14
+              |
+            3 |     command: true
+              |              ^^^^ this is a boolean
+              |
+              = help: quote it: "true"; without quotes, YAML reads a boolean
+        "#]],
     );
 }

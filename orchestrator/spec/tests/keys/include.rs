@@ -66,12 +66,17 @@ fn files_cannot_include_each_other_in_a_circle() {
         &texts,
         &LoadRequest::default(),
         expect![[r#"
-        error[E0015]: files include each other in a circle: /demo/compose.yaml -> /demo/b.yaml -> /demo/compose.yaml
-         --> b.yaml:1:11
-          |
-        1 | include: [compose.yaml]
-          |           ^^^^^^^^^^^^ included here
-    "#]],
+            error[E0015]: files include each other in a circle: /demo/compose.yaml -> /demo/b.yaml -> /demo/compose.yaml
+             --> b.yaml:1:11
+              |
+            1 | include: [compose.yaml]
+              |           ^^^^^^^^^^^^ included here
+              |
+             ::: compose.yaml:1:11
+              |
+            1 | include: [b.yaml]
+              |           ------ included from here
+        "#]],
     );
 }
 

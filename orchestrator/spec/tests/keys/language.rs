@@ -249,32 +249,32 @@ fn wrong_types_name_what_is_there() {
     check(
         "services:\n  web:\n    image: 1.5\n    environment: word\n    ports: {a: b}\n    volumes:\n",
         expect![[r#"
-        error[E0007]: `services.web.image` must be a string
-         --> compose.yaml:3:12
-          |
-        3 |     image: 1.5
-          |            ^^^ this is a number
-          |
-          = help: quote it: "1.5"
+            error[E0007]: `services.web.image` must be a string
+             --> compose.yaml:3:12
+              |
+            3 |     image: 1.5
+              |            ^^^ this is a number
+              |
+              = help: quote it: "1.5"; without quotes, YAML reads a number
 
-        error[E0007]: `services.web.environment` must be a mapping or a list of KEY=VALUE
-         --> compose.yaml:4:18
-          |
-        4 |     environment: word
-          |                  ^^^^ this is a string
+            error[E0007]: `services.web.environment` must be a mapping or a list of KEY=VALUE
+             --> compose.yaml:4:18
+              |
+            4 |     environment: word
+              |                  ^^^^ this is a string
 
-        error[E0007]: `services.web.ports` must be a list
-         --> compose.yaml:5:12
-          |
-        5 |     ports: {a: b}
-          |            ^^^^^^ this is a mapping
+            error[E0007]: `services.web.ports` must be a list
+             --> compose.yaml:5:12
+              |
+            5 |     ports: {a: b}
+              |            ^^^^^^ this is a mapping
 
-        error[E0007]: `services.web.volumes` must be a list
-         --> compose.yaml:6:12
-          |
-        6 |     volumes:
-          |            ^ this is null
-    "#]],
+            error[E0007]: `services.web.volumes` must be a list
+             --> compose.yaml:6:12
+              |
+            6 |     volumes:
+              |            ^ this is null
+        "#]],
     );
 }
 

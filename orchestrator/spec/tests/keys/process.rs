@@ -197,12 +197,17 @@ fn a_broken_env_file_is_an_error_inside_it() {
         &texts,
         &hoist_spec::LoadRequest::default(),
         expect![[r#"
-        error[E0013]: a variable name cannot contain a space
-         --> a.env:2:1
-          |
-        2 | BAD LINE=2
-          | ^^^^^^^^ here
-    "#]],
+            error[E0013]: a variable name cannot contain a space
+             --> a.env:2:1
+              |
+            2 | BAD LINE=2
+              | ^^^^^^^^ here
+              |
+             ::: compose.yaml:2:29
+              |
+            2 |   web: {image: a, env_file: a.env}
+              |                             ----- named here
+        "#]],
     );
 }
 

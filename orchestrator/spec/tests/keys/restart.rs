@@ -42,14 +42,14 @@ fn an_unquoted_no_gets_a_hint() {
     check(
         "services:\n  a:\n    image: a\n    restart: false\n",
         expect![[r#"
-        error[E0007]: `services.a.restart` must be a string
-         --> compose.yaml:4:14
-          |
-        4 |     restart: false
-          |              ^^^^^ this is a boolean
-          |
-          = help: quote it: "false"
-    "#]],
+            error[E0007]: `services.a.restart` must be a string
+             --> compose.yaml:4:14
+              |
+            4 |     restart: false
+              |              ^^^^^ this is a boolean
+              |
+              = help: quote it: "false"; without quotes, YAML reads a boolean
+        "#]],
     );
 }
 
