@@ -13,13 +13,14 @@ use crate::suggest;
 pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
     let empty = Map::default();
     let services = tree.at(&["services"]).and_then(Node::as_map).unwrap_or(&empty);
+    let names: HashSet<&str> = services.0.iter().map(|entry| entry.key.as_str()).collect();
     let mut containers: BTreeMap<String, Span> = BTreeMap::new();
     for entry in &services.0 {
         let Some(service) = entry.value.as_map() else { continue };
         source(entry, service, report);
         references(tree, entry, service, report);
         extension_networks(entry, service, report);
-        dependencies(entry, service, services, inactive, report);
+        dependencies(entry, service, &names, inactive, report);
         replicas(entry, service, report);
         limits(entry, service, report);
         platforms(entry, service, report);
@@ -61,12 +62,16 @@ fn resource_names(tree: &Node, report: &mut Report) {
 fn source(entry: &Entry, service: &Map, report: &mut Report) {
     let image = service.get("image").is_some_and(|image| image.as_str() != Some(""));
     // A misspelt `image` was reported already.
-    let misspelt = service.0.iter().any(|entry| {
-        SERVICE.field(&entry.key).is_none() && suggest::closest(&entry.key, ["image", "build"].into_iter()).is_some()
-    });
+    let misspelt = || {
+        service.0.iter().any(|entry| {
+            SERVICE.field(&entry.key).is_none()
+                && suggest::closest(&entry.key, ["image", "build"].into_iter()).is_some()
+        })
+    };
     // So was a base that is not there.
-    let incomplete = report.has("E0014") || report.has("E0012");
-    if !image && !misspelt && !incomplete && service.get("build").is_none() && service.get("provider").is_none() {
+    let incomplete = |report: &Report| report.has("E0014") || report.has("E0012");
+    let nothing = !image && service.get("build").is_none() && service.get("provider").is_none();
+    if nothing && !misspelt() && !incomplete(report) {
         let _ = report
             .error("E0019", format!("service `{}` has neither `image` nor `build`", entry.key))
             .at(entry.key_span, "what should run?");
@@ -175,10 +180,10 @@ fn references(tree: &Node, entry: &Entry, service: &Map, report: &mut Report) {
     }
 }
 
-fn dependencies(entry: &Entry, service: &Map, services: &Map, inactive: &Map, report: &mut Report) {
+fn dependencies(entry: &Entry, service: &Map, services: &HashSet<&str>, inactive: &Map, report: &mut Report) {
     for dependency in service.get("depends_on").and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
         let name = dependency.key.as_str();
-        if services.get(name).is_some() {
+        if services.contains(name) {
             continue;
         }
         let required = dependency.value.at(&["required"]).and_then(Node::as_bool).unwrap_or(true);
@@ -213,7 +218,7 @@ fn dependencies(entry: &Entry, service: &Map, services: &Map, inactive: &Map, re
             None => {
                 let message = format!("service `{}` depends on the undefined service `{name}`", entry.key);
                 let entry = report.error("E0016", message).at(dependency.key_span, "no service of this name");
-                if let Some(near) = suggest::closest(name, services.0.iter().map(|entry| entry.key.as_str())) {
+                if let Some(near) = suggest::closest(name, services.iter().copied()) {
                     let _ = entry.hint(format!("did you mean `{near}`?"));
                 }
             }

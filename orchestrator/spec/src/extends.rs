@@ -11,12 +11,13 @@ use crate::{merge, paths, suggest, yaml};
 
 impl Loader<'_> {
     pub(crate) fn extended(&mut self, mut tree: Node, place: &Place) -> Node {
-        let Some(services) = tree.as_map().and_then(|map| map.get("services")).and_then(Node::as_map).cloned() else {
+        let Some(services) = tree.as_map().and_then(|map| map.get("services")).and_then(Node::as_map) else {
             return tree;
         };
         if !services.0.iter().any(|entry| entry.value.at(&["extends"]).is_some()) {
             return tree;
         }
+        let services = services.clone();
         let mut done: HashMap<String, Node> = HashMap::new();
         let mut result = services.clone();
         for entry in &mut result.0 {

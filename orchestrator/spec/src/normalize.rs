@@ -375,7 +375,8 @@ fn env_file(
 /// Networks, volumes, secrets and configs that no active service uses go away.
 pub(crate) fn drop_unused(tree: &mut Node) {
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let services = tree.at(&["services"]).and_then(Node::as_map).cloned().unwrap_or_default();
+    let none = Map::default();
+    let services = tree.at(&["services"]).and_then(Node::as_map).unwrap_or(&none);
     for Entry { value: service, .. } in &services.0 {
         for network in service.at(&["networks"]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
             used.entry("networks").or_default().insert(network.key.clone());
