@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::inert::{Collector, Policy};
 use crate::model::Stack;
-use crate::node::{Data, Map, Node};
+use crate::node::{Data, Entry, Map, Node};
 use crate::report::Report;
 use crate::suggest;
 use crate::units;
@@ -29,26 +29,28 @@ pub(crate) fn stack(mut tree: Node, name: String, policy: Policy, report: &mut R
     let mut stack = Stack { name, ..Stack::default() };
     let section = |name: &str| top.get(name).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
     let blank = Node::new(tree.span, Data::Map(Map::default()));
-    let fields = |entry: &crate::node::Entry| if entry.value.is_null() { blank.clone() } else { entry.value.clone() };
+    fn fields<'a>(entry: &'a Entry, blank: &'a Node) -> &'a Node {
+        if entry.value.is_null() { blank } else { &entry.value }
+    }
     for entry in section("services") {
-        let node = fields(entry);
-        let mut reader = Reader::new(&node, &["services", &entry.key], &mut inert, report);
+        let node = fields(entry, &blank);
+        let mut reader = Reader::new(node, &["services", &entry.key], &mut inert, report);
         stack.services.insert(entry.key.clone(), service::service(&mut reader));
     }
     for entry in section("networks") {
-        let node = fields(entry);
-        let mut reader = Reader::new(&node, &["networks", &entry.key], &mut inert, report);
+        let node = fields(entry, &blank);
+        let mut reader = Reader::new(node, &["networks", &entry.key], &mut inert, report);
         stack.networks.insert(entry.key.clone(), network::network(&mut reader));
     }
     for entry in section("volumes") {
-        let node = fields(entry);
-        let mut reader = Reader::new(&node, &["volumes", &entry.key], &mut inert, report);
+        let node = fields(entry, &blank);
+        let mut reader = Reader::new(node, &["volumes", &entry.key], &mut inert, report);
         stack.volumes.insert(entry.key.clone(), storage::volume(&mut reader));
     }
     for (name, target) in [("secrets", &mut stack.secrets), ("configs", &mut stack.configs)] {
         for entry in section(name) {
-            let node = fields(entry);
-            let mut reader = Reader::new(&node, &[name, &entry.key], &mut inert, report);
+            let node = fields(entry, &blank);
+            let mut reader = Reader::new(node, &[name, &entry.key], &mut inert, report);
             target.insert(entry.key.clone(), storage::file_object(&mut reader));
         }
     }
