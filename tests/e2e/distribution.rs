@@ -138,7 +138,15 @@ impl Registry {
     }
 
     pub(crate) fn push_blob(&self, repository: &str, bytes: &[u8]) {
-        let headers = self.curl(&["-X", "POST", "-D", "-", "-o", "/dev/null", &self.url(&format!("{repository}/blobs/uploads/"))]);
+        let headers = self.curl(&[
+            "-X",
+            "POST",
+            "-D",
+            "-",
+            "-o",
+            "/dev/null",
+            &self.url(&format!("{repository}/blobs/uploads/")),
+        ]);
         let headers = String::from_utf8_lossy(&headers).into_owned();
         let location = headers.lines().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
@@ -193,7 +201,8 @@ impl Drop for Registry {
 fn certificate(folder: &Path) {
     let path = |name: &str| folder.join(name).display().to_string();
     fs::write(folder.join("ext"), "subjectAltName=IP:127.0.0.1\n").expect("write the extensions");
-    let (ca, ca_key, key, request, host) = (path("ca.crt"), path("ca.key"), path("host.key"), path("csr"), path("host.crt"));
+    let (ca, ca_key, key, request, host) =
+        (path("ca.crt"), path("ca.key"), path("host.key"), path("csr"), path("host.crt"));
     #[rustfmt::skip]
     output(Command::new("openssl").args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
         "-subj", "/CN=test ca", "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", &ca_key, "-out", &ca]));
@@ -225,7 +234,23 @@ impl Image {
     pub(crate) fn busybox() -> Self {
         let mut layer = Layer::new().folder("bin").folder("etc").folder("tmp");
         layer = layer.file("bin/busybox", 0o755, &fs::read("/bin/busybox").expect("read busybox"));
-        for tool in ["sh", "cat", "echo", "sleep", "ls", "id", "env", "pwd", "true", "mkdir", "ln", "stat", "wget", "head"] {
+        for tool in [
+            "sh",
+            "cat",
+            "echo",
+            "sleep",
+            "ls",
+            "id",
+            "env",
+            "pwd",
+            "true",
+            "mkdir",
+            "ln",
+            "stat",
+            "wget",
+            "head",
+            "sha256sum",
+        ] {
             layer = layer.symlink(&format!("bin/{tool}"), "busybox");
         }
         layer = layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/tmp:/bin/sh\n");
@@ -247,6 +272,28 @@ impl Image {
         diff_ids.push(digest(&tar).into());
         let blob = gzip(&tar);
         self.layers.push((tar, blob));
+        self
+    }
+
+    /// The last layer's bytes under a diff id that is not theirs.
+    pub(crate) fn with_diff_id(mut self, diff_id: &str) -> Self {
+        let diff_ids = self.config["rootfs"]["diff_ids"].as_array_mut().expect("the list of layers");
+        *diff_ids.last_mut().expect("it has a layer") = diff_id.into();
+        self
+    }
+
+    /// A blob as it is, with a diff id that nothing can have.
+    pub(crate) fn raw_layer(mut self, blob: &[u8]) -> Self {
+        self = self.layer(Vec::new());
+        self.layers.last_mut().expect("just added").1 = blob.to_vec();
+        self
+    }
+
+    /// The first half of a layer, complete as a blob.
+    pub(crate) fn cut_layer(mut self, tar: Vec<u8>) -> Self {
+        self = self.layer(tar);
+        let blob = &mut self.layers.last_mut().expect("just added").1;
+        blob.truncate(blob.len() / 2);
         self
     }
 
@@ -311,6 +358,9 @@ impl Layer {
         header.set_gid(0);
         header.set_mtime(1_700_000_000);
         header.set_size(content.len() as u64);
+        for set in [tar::Header::set_device_major, tar::Header::set_device_minor] {
+            set(&mut header, 0).expect("a ustar header has device numbers");
+        }
         header.set_cksum();
         self.bytes.extend_from_slice(header.as_bytes());
         self.bytes.extend_from_slice(content);

@@ -9,6 +9,7 @@ mod distribution;
 mod example;
 mod habits;
 mod host;
+mod images;
 mod lifecycle;
 mod registry;
 mod world;

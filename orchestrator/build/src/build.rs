@@ -12,7 +12,7 @@ use crate::dockerfile::{self, Dockerfile};
 use crate::error::BuildError;
 use crate::execute::{Reporter, TreeState, Work, execute, now};
 use crate::graph::{Bases, Graph, Lowered, Selection, Tree, lower};
-use crate::host::{Built, Host};
+use crate::host::{BaseError, Built, Host};
 use crate::request::BuildRequest;
 use crate::{Diagnostic, SourceFile, Span};
 
@@ -110,7 +110,12 @@ impl Images<'_> {
             BuildError::Dockerfile(Arc::clone(self.file), vec![diagnostic])
         })?;
         let label = format!("FROM {reference}");
-        if !self.request.pull
+        let refused = |source: BaseError| {
+            let diagnostic = Diagnostic::error(span, format!("no image {reference}")).label(source.to_string());
+            BuildError::Base { file: Arc::clone(self.file), diagnostic: Box::new(diagnostic), source }
+        };
+        let made_here = self.host.bases.made_here(&reference).await.map_err(refused)?;
+        if (made_here || !self.request.pull)
             && let Some(image) = self.host.store.find(&reference)
             && self.fits(&image)
         {
@@ -125,8 +130,7 @@ impl Images<'_> {
             }
             Err(source) => {
                 running.failed(&source.to_string());
-                let diagnostic = Diagnostic::error(span, format!("no image {reference}")).label(source.to_string());
-                Err(BuildError::Base { file: Arc::clone(self.file), diagnostic: Box::new(diagnostic), source })
+                Err(refused(source))
             }
         }
     }

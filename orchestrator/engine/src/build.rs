@@ -16,6 +16,7 @@ use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
 
 use crate::actions::{self, StepError, blocking};
 use crate::buildnet::{BuildNetwork, Lease};
+use crate::building::Building;
 use crate::client::FrameReader;
 use crate::client::StreamKind;
 use crate::engine::Engine;
@@ -28,6 +29,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) reference: &'a str,
     pub(crate) build: &'a model::Build,
     pub(crate) platform: &'a str,
+    pub(crate) building: &'a Arc<Building>,
 }
 
 pub(crate) async fn build(
@@ -37,8 +39,13 @@ pub(crate) async fn build(
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
     output: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<(), StepError> {
-    let request = request(wanted, variables);
-    let lender = Arc::new(Lender { engine: Arc::clone(engine), auth: Arc::clone(auth) });
+    let request = request(wanted, variables)?;
+    let lender = Arc::new(Lender {
+        engine: Arc::clone(engine),
+        auth: Arc::clone(auth),
+        own: wanted.reference.to_owned(),
+        building: Arc::clone(wanted.building),
+    });
     let host = Host {
         store: Arc::clone(&engine.images),
         state_dir: engine.store.layout.root.join("build"),
@@ -51,8 +58,9 @@ pub(crate) async fn build(
     Ok(())
 }
 
-fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> BuildRequest {
+fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> Result<BuildRequest, StepError> {
     let build = wanted.build;
+    let platform = platform(wanted)?;
     let dockerfile = match &build.dockerfile_inline {
         Some(text) => DockerfileSource::Inline(text.clone()),
         None if build.dockerfile.is_empty() => DockerfileSource::default(),
@@ -62,14 +70,14 @@ fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> BuildRe
     let argument = |name: &String, value: &Option<String>| value.clone().or_else(|| variables.get(name).cloned());
     let mut tags = vec![wanted.reference.to_owned()];
     tags.extend(build.tags.iter().cloned());
-    BuildRequest {
+    Ok(BuildRequest {
         context: PathBuf::from(&build.context),
         dockerfile,
         args: build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect(),
         target: build.target.clone(),
         labels: build.labels.clone(),
         tags,
-        platform: Some(wanted.platform.to_owned()).filter(|platform| !platform.is_empty()),
+        platform,
         no_cache: build.no_cache,
         pull: build.pull,
         network: NetworkMode::parse(build.network.as_deref().unwrap_or_default()),
@@ -80,15 +88,46 @@ fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> BuildRe
             .collect(),
         shm_size: build.shm_size,
         ..BuildRequest::default()
+    })
+}
+
+/// What is built for: the service's platform, which must be one of the build's where that has a list, else the build's.
+fn platform(wanted: &Wanted<'_>) -> Result<Option<String>, StepError> {
+    let chosen = match (wanted.platform, wanted.build.platforms.as_slice()) {
+        ("", []) => return Ok(None),
+        ("", [only]) => only,
+        ("", several) => {
+            let list = several.join(", ");
+            return Err(StepError::new(format!("platforms {list}: an image is built for one platform at a time")));
+        }
+        (platform, []) => platform,
+        (platform, list) if list.iter().any(|listed| listed == platform) => platform,
+        (platform, list) => {
+            let list = list.join(", ");
+            return Err(StepError::new(format!("platform {platform} is not one of the build's platforms {list}")));
+        }
+    };
+    let parsed: Platform = chosen.parse().map_err(|error| StepError::new(chain(&error)))?;
+    let host = Platform::host();
+    if (&parsed.os, &parsed.architecture) != (&host.os, &host.architecture) {
+        return Err(StepError::new(format!("building for platform {chosen} is not supported on {host}")));
     }
+    Ok(Some(chosen.to_owned()))
 }
 
 struct Lender {
     engine: Arc<Engine>,
     auth: Arc<BTreeMap<String, RegistryAuth>>,
+    /// The image that is built.
+    own: String,
+    building: Arc<Building>,
 }
 
 impl BaseImages for Lender {
+    fn made_here<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<bool, BaseError>> {
+        Box::pin(async move { Ok(self.building.wait(&self.own, reference).await?) })
+    }
+
     fn base<'a>(
         &'a self,
         reference: &'a Reference,

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::actions::{self, Context, StepError};
 use crate::adopt;
 use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, PlanResponse, RegistryAuth, StepInfo, StepState};
+use crate::building::Building;
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::observe::{Claims, observe};
@@ -107,6 +108,8 @@ struct Session {
     turn: Turn,
     out: Output,
     result: ApplyResult,
+    /// Of the plan that is carried out now.
+    building: Arc<Building>,
     /// Another request for the project wants to go on.
     superseded: bool,
 }
@@ -139,6 +142,7 @@ impl Session {
             turn,
             out,
             result: ApplyResult::default(),
+            building: Arc::default(),
             superseded: false,
         }
     }
@@ -247,6 +251,7 @@ impl Session {
         let mut progress = Progress::new(plan);
         let mut running: JoinSet<(StepId, Result<(), StepError>)> = JoinSet::new();
         let mut waits = Vec::new();
+        self.building = Arc::new(Building::of(plan));
         let engine = Arc::clone(&self.engine);
         if plan.steps.iter().any(|step| matches!(step.action, Action::StartContainer { .. })) {
             tokio::task::spawn_blocking(move || engine.runtime.warm_up());
@@ -262,6 +267,7 @@ impl Session {
                     context: Arc::clone(&self.context),
                     auth: Arc::clone(&self.auth),
                     out: self.out.clone(),
+                    building: Arc::clone(&self.building),
                     step: id.0,
                     deadline,
                 };
@@ -331,7 +337,11 @@ impl Session {
     }
 
     fn skip(&self, plan: &Plan, id: StepId) {
-        let (started, _) = labels::words(&plan.steps[id.0].action);
+        let action = &plan.steps[id.0].action;
+        if let Action::BuildImage { reference, .. } = action {
+            self.building.finished(reference, false);
+        }
+        let (started, _) = labels::words(action);
         self.step(plan, id, StepState::Skipped { action: started.to_owned() });
     }
 }
@@ -353,6 +363,7 @@ struct Doing {
     context: Arc<Context>,
     auth: Arc<BTreeMap<String, RegistryAuth>>,
     out: Output,
+    building: Arc<Building>,
     step: usize,
     deadline: Option<tokio::time::Instant>,
 }
@@ -373,8 +384,10 @@ impl Doing {
                 let output = move |text: String| {
                     let _ = out.send(ApplyEvent::Build { step, service: name.clone(), text });
                 };
-                let build = crate::build::Wanted { reference, build, platform };
-                crate::build::build(engine, &build, &self.context.variables, &self.auth, output).await
+                let wanted = crate::build::Wanted { reference, build, platform, building: &self.building };
+                let built = crate::build::build(engine, &wanted, &self.context.variables, &self.auth, output).await;
+                self.building.finished(reference, built.is_ok());
+                built
             }
             Action::RemoveImage { reference } => actions::remove_image(engine, reference).await,
             Action::CreateNetwork(spec) => actions::create_network(engine, spec).await,

@@ -14,6 +14,7 @@ pub mod api;
 mod archive;
 mod attach;
 mod build;
+mod building;
 mod buildnet;
 pub mod client;
 pub mod config;

@@ -86,7 +86,7 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         image: image.config.config.clone(),
         record: spec.record.clone(),
         service: alone(&spec.record.service, service),
-        labels: spec.labels.clone(),
+        labels: labels(&image.config.config.labels, &spec.labels),
         mounts,
         anonymous,
         files,
@@ -94,6 +94,13 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         attach: material.attach,
     };
     Ok(Made { doc, new_volumes, volatile })
+}
+
+/// The image's own labels, and over them the service's. An image has no say in names that stand for membership.
+fn labels(image: &BTreeMap<String, String>, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let reserved = |name: &str| ["com.docker.compose.", "io.hoist."].iter().any(|prefix| name.starts_with(prefix));
+    let of_image = image.iter().filter(|(name, _)| !reserved(name));
+    of_image.chain(own).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn fresh(new_volumes: &mut Vec<String>) -> String {
@@ -170,6 +177,17 @@ mod tests {
     fn targets_of_the_image_are_cleaned() {
         assert_eq!(clean("/var//lib/db/"), "/var/lib/db");
         assert_eq!(clean("data"), "/data");
+    }
+
+    #[test]
+    fn an_image_has_no_say_in_reserved_labels() {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let image = map(&[("com.docker.compose.project", "other"), ("io.hoist.x", "1"), ("a", "image"), ("b", "image")]);
+        let own = map(&[("com.docker.compose.service", "web"), ("b", "own")]);
+        let expected = map(&[("com.docker.compose.service", "web"), ("a", "image"), ("b", "own")]);
+        assert_eq!(labels(&image, &own), expected);
     }
 
     #[test]
