@@ -99,7 +99,9 @@ fn every_verb_has_help() {
 fn completion_knows_the_verbs() {
     let folder = Folder::empty();
     for shell in ["bash", "zsh", "fish"] {
-        assert!(folder.ok(&[], &["completion", shell]).contains("restart"), "{shell}");
+        let script = folder.ok(&[], &["completion", shell]);
+        assert!(script.contains("restart"), "{shell}");
+        assert!(script.contains("config --services"), "{shell}: services are completed");
     }
 }
 
