@@ -15,8 +15,8 @@ use hoist_spec::model;
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
 
 use crate::actions::{self, StepError, blocking};
-use crate::buildnet::{BuildNetwork, Lease};
 use crate::building::Building;
+use crate::buildnet::{BuildNetwork, Lease};
 use crate::client::FrameReader;
 use crate::client::StreamKind;
 use crate::engine::Engine;

@@ -29,9 +29,8 @@ pub(crate) async fn pull_image(
         progress: Arc::new(progress),
         ..PullOptions::default()
     };
-    let pulled = hoist_image::pull(&engine.images, &parsed, &options)
-        .await
-        .map_err(|error| StepError::new(chain(&error)))?;
+    let pulled =
+        hoist_image::pull(&engine.images, &parsed, &options).await.map_err(|error| StepError::new(chain(&error)))?;
     feed::image(engine, "pull", reference, reference);
     Ok(pulled)
 }
