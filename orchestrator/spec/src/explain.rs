@@ -125,7 +125,7 @@ impl Provenance {
                         Err(other) => near = other,
                     }
                 }
-                for entry in gone_entries(node).filter(|entry| entry.key == rest) {
+                if let Some(entry) = gone_entries(node).find(|entry| entry.key == rest) {
                     return Ok(Found::Gone(&entry.value, join(path, &entry.key)));
                 }
                 if near.is_empty() {

@@ -11,7 +11,7 @@ pub(crate) struct Node {
     pub(crate) why: Why,
     /// What stood here before another file or service put this over it. Under a mapping: the entries that a
     /// [`Tag::Reset`] took out of it.
-    pub(crate) earlier: Option<Box<Node>>,
+    pub(crate) earlier: Option<Box<Self>>,
     pub(crate) data: Data,
 }
 
