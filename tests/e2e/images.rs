@@ -308,7 +308,7 @@ fn a_service_may_build_on_what_another_one_builds() {
 }
 
 /// In time, not in number: a slow machine does fewer.
-const BUDGET: Duration = Duration::from_secs(18);
+const BUDGET: Duration = Duration::from_secs(14);
 const MOMENTS: u32 = 25;
 
 #[test]
