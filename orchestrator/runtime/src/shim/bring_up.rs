@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -43,7 +43,7 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     config.cgroup.create().map_err(|error| failure("create the cgroup", error.object, &error.source))?;
     let (sync, child) = spawn(config, inheritance, &mut stdio)?;
     let mut container =
-        Container { pid: child.0, pidfd: child.1, stdio, listener, terminal: None, phase: Phase::Running, oom: None };
+        Container { pid: child.0, pidfd: child.1, stdio, listener, terminal: None, phase: Phase::Running, oom: None, root: None };
     if !config.cgroup.v2
         && let Err(error) = config.cgroup.attach(container.pid)
     {
@@ -53,6 +53,7 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     }
     container.oom = crate::cgroup::OomWatch::open(&config.cgroup);
     await_ready(&sync, &mut container)?;
+    container.root = hold_root(container.pid);
     if let (Some(socket), Some(master)) =
         (inheritance.take(FdRole::ConsoleSocket), container.terminal.take_if(|_| config.hold))
     {
@@ -144,6 +145,14 @@ fn await_ready(sync: &OwnedFd, container: &mut Container) -> Result<(), Failure>
             }
         }
     }
+}
+
+/// A hold on the container's root mount. Unmounting an overlay writes back the whole file system below it, and the last
+/// process of a mount namespace pays for that: its end was measured to take 200 ms on a busy disk. With this hold the
+/// shim pays instead, when it leaves, and the exit is told first. Without it (no right to look) only that is lost.
+fn hold_root(pid: i32) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty()).ok()
 }
 
 /// Opens the gate. Exec closes the child's end, which is the good news.

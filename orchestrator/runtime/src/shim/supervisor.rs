@@ -29,6 +29,7 @@ pub(super) struct Container {
     pub(super) terminal: Option<OwnedFd>,
     pub(super) phase: Phase,
     pub(super) oom: Option<OomWatch>,
+    pub(super) root: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -89,11 +90,13 @@ pub(super) struct Supervisor {
     vigil: Vigil,
     paused: bool,
     exited: Option<Exit>,
+    /// Held until the shim leaves; see `bring_up::hold_root`.
+    _root: Option<OwnedFd>,
 }
 
 impl Supervisor {
     pub(super) fn new(config: ShimConfig, container: Container, signals: OwnedFd, engine: OwnedFd) -> Self {
-        let Container { pid, pidfd, stdio, listener, terminal, phase, oom } = container;
+        let Container { pid, pidfd, stdio, listener, terminal, phase, oom, root } = container;
         let mut outputs = Vec::new();
         let mut input = stdio.stdin;
         let mut own_terminal = None;
@@ -129,6 +132,7 @@ impl Supervisor {
             vigil: Vigil::default(),
             paused: false,
             exited: None,
+            _root: root,
         }
     }
 
