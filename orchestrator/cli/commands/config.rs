@@ -208,7 +208,12 @@ async fn pin(ctx: &Ctx, stack: &mut Stack) -> Result<()> {
             }
         }
         let digests = client.image(&image).await?.repo_digests;
-        let digest = digests.iter().find_map(|name| name.split_once('@')).map(|(_, digest)| digest.to_owned());
+        let repository =
+            image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image.as_str(), |(name, _)| name);
+        // An image may be known from several registries; this one's own digest comes first.
+        let mut named: Vec<(&str, &str)> = digests.iter().filter_map(|name| name.split_once('@')).collect();
+        named.sort_by_key(|(name, _)| *name != repository);
+        let digest = named.first().map(|(_, digest)| (*digest).to_owned());
         let digest = digest.ok_or_else(|| Failure::user(format!("the registry gave no digest for {image}")))?;
         pinned.insert(image.clone(), format!("{image}@{digest}"));
     }
