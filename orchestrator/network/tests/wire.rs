@@ -7,7 +7,7 @@ mod world;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use hoist_network::{Endpoint, FirewallEvent, FirewallState, LinkKind, NetworkSpec, new_netns};
+use hoist_network::{Endpoint, FirewallEvent, FirewallState, Host, HostConfig, LinkKind, NetworkSpec, new_netns};
 use world::{HOST_ON_LAN, NEIGHBOUR, ask, command, enter, inside, network, nft, publish, read, serve};
 
 #[test]
@@ -344,6 +344,21 @@ fn flushed_ruleset_is_noticed_and_put_back() {
     world.host.reassert_firewall().unwrap();
     assert_eq!(nft(&["list", "ruleset"]), before);
     assert!(ask(Ipv4Addr::LOCALHOST, 8080).is_ok());
+    assert_eq!(watch.try_next_event().unwrap(), None);
+}
+
+#[test]
+fn engines_side_by_side_do_not_answer_each_other() {
+    let Some(world) = enter("engines_side_by_side_do_not_answer_each_other") else { return };
+    let (ours, theirs) = (network(1), network(2));
+    let other = Host::open(HostConfig { instance: "0123abcd".to_owned() }).unwrap();
+    world.raise(std::slice::from_ref(&ours), Vec::new());
+    let watch = world.host.watch_flush().unwrap();
+    other.create_network(&theirs).unwrap();
+    other.set_firewall(&FirewallState { networks: vec![theirs], ..FirewallState::default() }).unwrap();
+    other.reassert_firewall().unwrap();
+    assert_eq!(watch.try_next_event().unwrap(), None);
+    other.set_firewall(&FirewallState::default()).unwrap();
     assert_eq!(watch.try_next_event().unwrap(), None);
 }
 

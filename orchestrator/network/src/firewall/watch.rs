@@ -100,7 +100,10 @@ fn matters(message: &Message<'_>, tag: &str) -> bool {
     const CHAIN_HOOK: u16 = 4;
     const RULE_USER_DATA: u16 = 7;
     let get = |wanted| attribute(message.attributes, wanted);
-    let ours = get(TABLE).is_some_and(|name| name.strip_suffix(b"\0").unwrap_or(name) == tag.as_bytes());
+    let table = get(TABLE).map_or(&b""[..], |name| name.strip_suffix(b"\0").unwrap_or(name));
+    let ours = table == tag.as_bytes();
+    // Engines side by side drop nothing of each other's. To answer another one's answer would never end.
+    let of_another_engine = !ours && (table == b"hoist" || table.starts_with(b"hoist-"));
     match message.kind {
         DELETE_RULE if ours => get(RULE_CHAIN) != Some(b"user\0"),
         DELETE_TABLE | DELETE_CHAIN | DELETE_SET | DELETE_ELEMENT => ours,
@@ -108,7 +111,7 @@ fn matters(message: &Message<'_>, tag: &str) -> bool {
         DELETE_RULE => {
             get(RULE_USER_DATA).is_some_and(|data| data.windows(tag.len()).any(|window| window == tag.as_bytes()))
         }
-        NEW_CHAIN => !ours && get(CHAIN_HOOK).is_some(),
+        NEW_CHAIN => !ours && !of_another_engine && get(CHAIN_HOOK).is_some(),
         _ => false,
     }
 }
