@@ -16,6 +16,7 @@ use crate::{artifacts, packages, report};
 
 const ROUNDS: usize = 7;
 const SERVICES: [usize; 2] = [1, 10];
+const CONFIG_SERVICES: usize = 20;
 const DOCKERFILE: &str =
     "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 
@@ -30,11 +31,14 @@ pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
             cases.extend(up_and_down(&tools, services)?);
         }
     }
+    if wanted(chosen, "config") {
+        cases.push(config(&tools)?);
+    }
     if wanted(chosen, "memory") {
         cases.push(memory(&tools, 10)?);
     }
     if cases.is_empty() {
-        bail!("no such case; there are: up-1, up-10, memory");
+        bail!("no such case; there are: up-1, up-10, config, memory");
     }
     say(&report::table(&cases));
     if chosen.is_empty() {
@@ -157,6 +161,24 @@ fn up_and_down(tools: &[Tool<'_>], services: usize) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+/// Reading, checking and printing a stack file; no engine has a part in it.
+fn config(tools: &[Tool<'_>]) -> Result<Case> {
+    let mut case = Case {
+        title: format!("`config`, {CONFIG_SERVICES} services"),
+        unit: Unit::Seconds,
+        measured: tools.iter().map(|tool| Measured::new(tool.name)).collect(),
+    };
+    for round in 0..=ROUNDS {
+        for (index, tool) in tools.iter().enumerate() {
+            let seconds = tool.timed(CONFIG_SERVICES, &["config"])?;
+            if round > 0 {
+                case.measured[index].values.push(seconds);
+            }
+        }
+    }
+    Ok(case)
+}
+
 /// What the tool keeps resident for its containers: engines, monitors and shims, not the containers themselves.
 fn memory(tools: &[Tool<'_>], services: usize) -> Result<Case> {
     let mut case = Case {
@@ -184,7 +206,7 @@ fn stack_files(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     fs::copy("/bin/busybox", dir.join("busybox")).context("copy /bin/busybox")?;
     fs::write(dir.join("Dockerfile"), DOCKERFILE)?;
-    for services in SERVICES {
+    for services in SERVICES.into_iter().chain([CONFIG_SERVICES]) {
         let mut text = format!("name: bench{services}\nservices:\n");
         for number in 1..=services {
             text.push_str(&format!("  s{number}: {{ image: bench/busybox, command: [sleep, \"1000000\"] }}\n"));
