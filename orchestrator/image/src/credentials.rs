@@ -211,7 +211,8 @@ fn helper_program(helper: &str) -> Result<String, CredentialsError> {
 fn list_of_helper(helper: &str) -> Vec<String> {
     let Ok(program) = helper_program(helper) else { return Vec::new() };
     let output = Command::new(program).arg("list").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let servers = output.ok().and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
+    let servers =
+        output.ok().and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
     servers.unwrap_or_default().into_keys().collect()
 }
 

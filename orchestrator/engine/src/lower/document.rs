@@ -184,7 +184,8 @@ mod tests {
         let map = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
         };
-        let image = map(&[("com.docker.compose.project", "other"), ("io.hoist.x", "1"), ("a", "image"), ("b", "image")]);
+        let image =
+            map(&[("com.docker.compose.project", "other"), ("io.hoist.x", "1"), ("a", "image"), ("b", "image")]);
         let own = map(&[("com.docker.compose.service", "web"), ("b", "own")]);
         let expected = map(&[("com.docker.compose.service", "web"), ("a", "image"), ("b", "own")]);
         assert_eq!(labels(&image, &own), expected);

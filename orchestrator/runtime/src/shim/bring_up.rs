@@ -42,8 +42,16 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     let mut stdio = Stdio::open(config, inheritance).map_err(|error| failure("open stdio", "pipes", &error))?;
     config.cgroup.create().map_err(|error| failure("create the cgroup", error.object, &error.source))?;
     let (sync, child) = spawn(config, inheritance, &mut stdio)?;
-    let mut container =
-        Container { pid: child.0, pidfd: child.1, stdio, listener, terminal: None, phase: Phase::Running, oom: None, root: None };
+    let mut container = Container {
+        pid: child.0,
+        pidfd: child.1,
+        stdio,
+        listener,
+        terminal: None,
+        phase: Phase::Running,
+        oom: None,
+        root: None,
+    };
     if !config.cgroup.v2
         && let Err(error) = config.cgroup.attach(container.pid)
     {
