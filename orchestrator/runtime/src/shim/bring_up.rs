@@ -62,8 +62,9 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     container.oom = crate::cgroup::OomWatch::open(&config.cgroup);
     await_ready(&sync, &mut container)?;
     container.root = hold_root(container.pid);
-    if let (Some(socket), Some(master)) =
-        (inheritance.take(FdRole::ConsoleSocket), container.terminal.take_if(|_| config.hold))
+    // Only `oci create` names a socket; every other terminal stays with the shim.
+    if let Some(socket) = inheritance.take(FdRole::ConsoleSocket)
+        && let Some(master) = container.terminal.take()
     {
         give_away(&socket, &master).map_err(|error| failure("open the terminal", "console socket", &error))?;
     }
