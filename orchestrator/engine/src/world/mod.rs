@@ -6,7 +6,7 @@
 mod container;
 mod supervise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hoist_runtime::Shim;
@@ -154,6 +154,8 @@ pub(crate) enum StopAnswer {
 pub(crate) struct World {
     engine: Arc<Engine>,
     pub(crate) containers: BTreeMap<String, Container>,
+    /// Ids of the containers by their names, which never change.
+    names: HashMap<String, String>,
     /// By name.
     pub(crate) networks: BTreeMap<String, NetworkDoc>,
     pub(crate) volumes: BTreeMap<String, VolumeDoc>,
@@ -179,8 +181,10 @@ impl World {
                 Err(error) => damaged.push(format!("container {id} cannot be used: {error}")),
             }
         }
+        let name = |container: &Container| (container.doc.record.name.clone(), container.doc.id.clone());
         Self {
             engine,
+            names: containers.values().map(name).collect(),
             containers,
             networks: by_name(loaded.networks),
             volumes: loaded.volumes.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
@@ -199,7 +203,7 @@ impl World {
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<&Container> {
-        self.containers.values().find(|container| container.doc.record.name == name)
+        self.containers.get(self.names.get(name)?)
     }
 
     /// By id, unambiguous prefix of an id, or name.
@@ -306,12 +310,18 @@ impl World {
 
     fn container_made(&mut self, container: Container) {
         feed::container(&self.engine, &container, "create", &[]);
+        self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
         self.changed();
     }
 
     fn container_gone(&mut self, id: &str) {
         let Some(mut container) = self.containers.remove(id) else { return };
+        // Its successor may have the name already.
+        let name = &container.doc.record.name;
+        if self.names.get(name).is_some_and(|holder| holder == id) {
+            self.names.remove(name);
+        }
         container.phase = Phase::Removed;
         container.publish();
         feed::container(&self.engine, &container, "destroy", &[]);
