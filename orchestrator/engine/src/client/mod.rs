@@ -93,10 +93,11 @@ impl Client {
     }
 
     async fn answers(&self) -> Result<bool> {
-        use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied};
         match transport::dial(&self.places.socket).await {
             Ok(_) => Ok(true),
-            Err(source) if matches!(source.kind(), NotFound | ConnectionRefused) => Ok(false),
+            // Reset: an engine that was on its way out let it wait, and left.
+            Err(source) if matches!(source.kind(), NotFound | ConnectionRefused | ConnectionReset) => Ok(false),
             Err(source) if source.kind() == PermissionDenied => {
                 Err(ClientError::Permission { socket: self.places.socket.clone() })
             }
