@@ -11,5 +11,7 @@ mod habits;
 mod host;
 mod images;
 mod lifecycle;
+mod recovery;
 mod registry;
+mod terminal;
 mod world;

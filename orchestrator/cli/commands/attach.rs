@@ -33,7 +33,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let container = containers::running(&client, &project.name, &args.service, args.index).await?;
     let config = client.container(&container.id).await?.config;
     let stdin = !args.no_stdin && config.open_stdin;
-    let io = client.attach_container(&container.id, stdin).await?;
+    let io = client.attach_container(&container.id, stdin, None).await?;
     let pump = Pump {
         client: &client,
         ui: ctx.ui,

@@ -184,8 +184,9 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     progress.finish();
     let mut events = client.events(None, None, &[("type", "container"), ("event", "die")]).await?;
     let stdin = args.interactive;
-    let io = client.attach_container(&container, stdin).await?;
     let tty = args.wants_tty();
+    let size = if tty { terminal::size() } else { None };
+    let io = client.attach_container(&container, stdin, size).await?;
     let target = Target::Container(container.clone());
     let pump =
         Pump { client: &client, ui: ctx.ui, target: target.clone(), tty, stdin, detach: tty.then(DetachKeys::default) };
@@ -198,7 +199,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
                 check(&client, &container, args.rm, result?).await?;
                 is_started = true;
                 if tty {
-                    // Before the start there was no terminal yet to have a size.
+                    // It may have changed since.
                     target.resize(&client).await;
                 }
             }

@@ -15,8 +15,16 @@ pub(crate) struct Attachments {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    streams: Vec<(OwnedFd, Attach)>,
+    clients: Clients,
     arrived: Arc<Notify>,
+}
+
+/// Those who wait for one container.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    pub(crate) streams: Vec<(OwnedFd, Attach)>,
+    /// Rows and columns of the last one's terminal: the program must see them from its first instruction on.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 impl Attachments {
@@ -30,15 +38,16 @@ impl Attachments {
         async move { arrived.notified().await }
     }
 
-    pub(crate) fn add(&self, id: &str, stream: OwnedFd, want: Attach) {
+    pub(crate) fn add(&self, id: &str, stream: OwnedFd, want: Attach, size: Option<(u16, u16)>) {
         let mut waiting = self.lock();
         let entry = waiting.entry(id.to_owned()).or_default();
-        entry.streams.push((stream, want));
+        entry.clients.streams.push((stream, want));
+        entry.clients.size = size.or(entry.clients.size);
         entry.arrived.notify_one();
     }
 
-    /// For the start: all streams that wait.
-    pub(crate) fn take(&self, id: &str) -> Vec<(OwnedFd, Attach)> {
-        self.lock().remove(id).map(|waiting| waiting.streams).unwrap_or_default()
+    /// For the start: all that wait.
+    pub(crate) fn take(&self, id: &str) -> Clients {
+        self.lock().remove(id).map(|waiting| waiting.clients).unwrap_or_default()
     }
 }

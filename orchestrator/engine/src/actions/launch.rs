@@ -55,14 +55,17 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32)
     let preparer = Arc::clone(engine);
     let prepared = blocking(move || prepare(&preparer, &ticket));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
-    let launch = launch?;
+    let mut launch = launch?;
     live?;
     engine.store.written().await?;
     let runtime = Arc::clone(&engine.runtime);
-    let streams = engine.attachments.take(&launch.id);
+    let clients = engine.attachments.take(&launch.id);
+    if let Some(size) = clients.size.filter(|_| launch.tty) {
+        lower::console(&mut launch.spec, size);
+    }
     blocking(move || {
         let shim = runtime
-            .start_attached(&launch, &streams)
+            .start_attached(&launch, &clients.streams)
             .map_err(|error| StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) })?;
         let pid = shim.pid();
         Ok((shim, pid))

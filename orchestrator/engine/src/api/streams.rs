@@ -231,6 +231,9 @@ pub(super) struct AttachQuery {
     stdin: Option<String>,
     stdout: Option<String>,
     stderr: Option<String>,
+    /// Rows and columns of the caller's terminal, for a container that has yet to start.
+    h: Option<u16>,
+    w: Option<u16>,
 }
 
 pub(super) async fn attach(
@@ -254,6 +257,7 @@ pub(super) async fn attach(
         stderr: flag(query.stderr.as_deref()),
         lossless: true,
     };
+    let size = query.h.zip(query.w);
     let worker = Arc::clone(&engine);
     take_over(&engine, request, tty, move |taken| async move {
         match direct(taken).await {
@@ -264,7 +268,7 @@ pub(super) async fn attach(
                     tracing::warn!(container = id, %error, "cannot attach");
                 }
             }
-            Ok(stream) => worker.attachments.add(&id, stream, want),
+            Ok(stream) => worker.attachments.add(&id, stream, want, size),
             Err(error) => tracing::warn!(container = id, %error, "cannot attach"),
         }
     })

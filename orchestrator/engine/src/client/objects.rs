@@ -68,10 +68,18 @@ impl Client {
 
     /// Attaches to the container's streams; may be called before the first start. Frames are multiplexed unless the
     /// container has a tty.
-    pub async fn attach_container(&self, id: &str, stdin: bool) -> Result<Hijacked> {
+    /// `size`: rows and columns of the caller's terminal, for a container that has yet to start.
+    pub async fn attach_container(&self, id: &str, stdin: bool, size: Option<(u16, u16)>) -> Result<Hijacked> {
         let flag = |on: bool| u8::from(on).to_string();
-        let query =
-            query(&[("stream", flag(true)), ("stdin", flag(stdin)), ("stdout", flag(true)), ("stderr", flag(true))]);
+        let side = |side: Option<u16>| side.map(|side| side.to_string()).unwrap_or_default();
+        let query = query(&[
+            ("stream", flag(true)),
+            ("stdin", flag(stdin)),
+            ("stdout", flag(true)),
+            ("stderr", flag(true)),
+            ("h", side(size.map(|(rows, _)| rows))),
+            ("w", side(size.map(|(_, columns)| columns))),
+        ]);
         self.hijack(&format!("/containers/{}/attach?{query}", escape(id)), None::<&()>).await
     }
 

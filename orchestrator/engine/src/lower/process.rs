@@ -7,7 +7,8 @@ use hoist_image::Execution;
 use hoist_runtime::{Seccomp, spec_defaults};
 use hoist_spec::model::Service;
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Spec,
+    BoxBuilder, Capabilities, Capability, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    Spec,
 };
 
 use super::LowerError;
@@ -47,6 +48,14 @@ pub(super) fn apply(spec: &mut Spec, doc: &ContainerDoc, service: &Service, host
     spec.set_hostname(Some(hostname.to_owned()));
     spec.set_domainname(service.domainname.clone());
     Ok(())
+}
+
+/// Gives the terminal its first size.
+pub(crate) fn console(spec: &mut Spec, (rows, columns): (u16, u16)) {
+    let size = BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns)).build();
+    if let Some(process) = spec.process_mut() {
+        process.set_console_size(size.ok());
+    }
 }
 
 /// Docker's rules: a service's entrypoint drops the image's command.

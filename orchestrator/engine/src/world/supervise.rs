@@ -7,11 +7,11 @@ use hoist_runtime::{Event as ShimEvent, ExitStatus, Shim};
 use hoist_scheduler::restart::{self, Cause, Decision};
 use hoist_scheduler::{Health, Timestamp, health};
 
-use super::{Event, HealthRun, Phase, World};
+use super::{Container, Event, HealthRun, Phase, World};
 use crate::api::types::HealthLog;
 use crate::engine::{Engine, now};
 use crate::store::{ExitDoc, Wanted};
-use crate::{actions, feed, probe, shims};
+use crate::{actions, execute, feed, probe, shims};
 
 /// Docker keeps this many.
 const HEALTH_LOG: usize = 5;
@@ -33,7 +33,23 @@ impl World {
         feed::container(&self.engine, container, "start", &[]);
         shims::follow(&self.engine, id, run, shim);
         self.schedule_probe(id);
+        self.renew_sharers(id);
         self.changed();
+    }
+
+    /// Whoever lives in the namespaces of its last run is in dead ones: what to do is for a plan to say.
+    fn renew_sharers(&self, id: &str) {
+        let Some(owner) = self.containers.get(id) else { return };
+        let (name, project) = (&owner.doc.record.name, &owner.doc.record.project);
+        let left_behind = |container: &Container| {
+            container.phase.has_processes()
+                && container.state.started < owner.state.started
+                && container.doc.record.sharing.iter().any(|sharing| sharing.container() == name)
+        };
+        if self.containers.values().any(left_behind) {
+            let (engine, project) = (Arc::clone(&self.engine), project.clone());
+            tokio::spawn(async move { execute::supervise(&engine, &project).await });
+        }
     }
 
     /// Takes over a container that outlived an engine.
