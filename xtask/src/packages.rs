@@ -9,8 +9,17 @@ pub(crate) const DEMO: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "nftabl
 
 /// What the tests bring as real parts: a registry with password files and TLS, a static userland, iproute2 to look
 /// at the host from outside of hoist, git for the tidy test.
-pub(crate) const TEST: &[&str] =
-    &["docker-registry", "apache2-utils", "openssl", "busybox-static", "iproute2", "git", "util-linux", "curl"];
+pub(crate) const TEST: &[&str] = &[
+    "docker-registry",
+    "apache2-utils",
+    "openssl",
+    "busybox-static",
+    "iproute2",
+    "git",
+    "util-linux",
+    "curl",
+    "python3",
+];
 
 /// The emulated machine.
 pub(crate) const VM: &[&str] = &["qemu-system-x86", "e2fsprogs", "mmdebstrap"];
