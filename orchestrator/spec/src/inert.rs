@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::model::Inert;
 use crate::node::{self, Data, Node};
-use crate::report::Report;
+use crate::report::{Report, Span};
 use crate::schema::{Object, STACK, Shape, Support};
 
 /// Whether what is only carried is an error.
@@ -38,7 +38,7 @@ impl Collector {
 
     /// Carries a value, and reports that it is not acted on.
     pub(crate) fn not_yet(&mut self, path: &[String], node: &Node, what: &str, report: &mut Report) {
-        self.refuse(path, node, what, report);
+        self.refuse(path, node.span, what, report);
         self.carry(path, node);
     }
 
@@ -48,11 +48,11 @@ impl Collector {
     }
 
     /// Only reports; the model has a place for the value.
-    pub(crate) fn refuse(&self, path: &[String], node: &Node, what: &str, report: &mut Report) {
+    pub(crate) fn refuse(&self, path: &[String], at: Span, what: &str, report: &mut Report) {
         if self.policy == Policy::Refuse {
             let _ = report
                 .error("E0020", format!("`{}`: {what} is not supported yet", path.join(".")))
-                .at(node.span, "hoist cannot act on this, and does not ignore it");
+                .at(at, "hoist cannot act on this, and does not ignore it");
         }
     }
 
@@ -85,6 +85,10 @@ impl Collector {
                 // An empty section says nothing; `placement` is always printed.
                 Some(Support::Warn) if entry.value.as_map().is_some_and(|map| map.0.is_empty()) && depth > 2 => {}
                 Some(Support::Yes) => kept.push(entry),
+                Some(Support::Modelled) => {
+                    self.refuse(path, entry.key_span, &format!("the attribute `{}`", entry.key), report);
+                    kept.push(entry);
+                }
                 Some(Support::NotYet) => {
                     let key = entry.key.clone();
                     let at = Node { span: entry.key_span, ..entry.value };

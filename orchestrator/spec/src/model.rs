@@ -155,6 +155,44 @@ pub struct Build {
     pub shm_size: Option<u64>,
     pub extra_hosts: BTreeMap<String, Vec<String>>,
     pub platforms: Vec<String>,
+    pub ulimits: BTreeMap<String, Ulimit>,
+    pub privileged: bool,
+    /// `network.host`, `security.insecure` and the like.
+    pub entitlements: Vec<String>,
+    /// Name to a folder (absolute), a URL, `docker-image://REFERENCE` or `service:NAME`.
+    pub additional_contexts: BTreeMap<String, String>,
+    /// `REFERENCE` or `type=KIND,KEY=VALUE…`.
+    pub cache_from: Vec<String>,
+    pub cache_to: Vec<String>,
+    /// Stages that are built again, whatever the cache knows.
+    pub no_cache_filter: Vec<String>,
+    pub secrets: Vec<BuildSecret>,
+    pub ssh: Vec<BuildSsh>,
+    /// `true`, `false` or `KEY=VALUE,…`.
+    pub provenance: Option<String>,
+    pub sbom: Option<String>,
+}
+
+/// A secret that RUN steps may mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildSecret {
+    /// Key of `Stack::secrets`.
+    pub source: String,
+    /// The id by which the Dockerfile asks for it; `source` when it is not set.
+    pub target: Option<String>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+}
+
+/// An SSH agent or key that RUN steps may use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildSsh {
+    /// `default`, or the id by which the Dockerfile asks for it.
+    pub id: String,
+    /// A key or an agent's socket; `None`: the caller's agent.
+    pub path: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::inert::{Collector, Policy};
-use crate::model::Stack;
+use crate::model::{Stack, Ulimit};
 use crate::node::{Data, Entry, Map, Node};
 use crate::report::Report;
 use crate::suggest;
@@ -239,14 +239,14 @@ impl<'a> Reader<'a> {
             && !text.is_empty()
             && !known.contains(&text)
         {
-            self.inert.refuse(&self.path, node, &format!("the {key} `{text}`"), self.report);
+            self.inert.refuse(&self.path, node.span, &format!("the {key} `{text}`"), self.report);
         }
     }
 
     /// Refuses an external resource whose name is nothing: nobody could find it.
     fn named(&mut self) {
         if self.boolean("external") == Some(true) && self.string("name").is_none() {
-            self.inert.refuse(&self.path, self.node, "an external resource without a name", self.report);
+            self.inert.refuse(&self.path, self.node.span, "an external resource without a name", self.report);
         }
     }
 
@@ -257,4 +257,23 @@ impl<'a> Reader<'a> {
             self.inert.carry(&path, node);
         }
     }
+}
+
+/// `ulimits` of a service or a build.
+fn ulimits(reader: &mut Reader<'_>) -> BTreeMap<String, Ulimit> {
+    let mut ulimits = BTreeMap::new();
+    let entries = reader.entries("ulimits");
+    let Some(mut section) = reader.section("ulimits") else { return ulimits };
+    for entry in entries {
+        let ulimit = if entry.value.as_map().is_some() {
+            let mut both = section.below(&entry.value, &entry.key);
+            both.number("soft").zip(both.number("hard")).map(|(soft, hard)| Ulimit { soft, hard, single: false })
+        } else {
+            section.number(&entry.key).map(|limit| Ulimit { soft: limit, hard: limit, single: true })
+        };
+        if let Some(ulimit) = ulimit {
+            ulimits.insert(entry.key.clone(), ulimit);
+        }
+    }
+    ulimits
 }

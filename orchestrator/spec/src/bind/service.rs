@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Condition, Dependency, Deploy, DeployRestart, Device, HealthTest, Healthcheck, Logging, NamespaceMode, PullPolicy,
-    Resources, RestartPolicy, Service, Ulimit,
+    Resources, RestartPolicy, Service,
 };
 use crate::node::Node;
 use crate::units;
 
-use super::{Reader, build, extensions, network, storage};
+use super::{Reader, build, extensions, network, storage, ulimits};
 
 pub(super) fn service(reader: &mut Reader<'_>) -> Service {
     if reader.boolean("attach") == Some(true) {
@@ -73,7 +73,7 @@ fn relations(service: &mut Service, reader: &mut Reader<'_>) {
         && let Some(node) = reader.map.get("links")
     {
         let path = reader.path.clone();
-        reader.inert.refuse(&path, node, "a link with an alias", reader.report);
+        reader.inert.refuse(&path, node.span, "a link with an alias", reader.report);
     }
 }
 
@@ -219,7 +219,7 @@ fn deploy(reader: &mut Reader<'_>) -> (Option<Deploy>, Option<DeployRestart>) {
     if section.string("mode").is_some_and(|mode| mode != "replicated") {
         let path = section.path.clone();
         let node = section.node;
-        section.inert.refuse(&path, node, "a mode other than `replicated`", section.report);
+        section.inert.refuse(&path, node.span, "a mode other than `replicated`", section.report);
     }
     let has = |path: &[&str]| section.node.at(path).is_some_and(|node| !node.is_null());
     let deploy = Deploy {
@@ -268,24 +268,6 @@ fn resources(reader: &mut Reader<'_>) -> Resources {
         resources.memory_reservation = reservations.number("memory").or(resources.memory_reservation);
     }
     resources
-}
-
-fn ulimits(reader: &mut Reader<'_>) -> BTreeMap<String, Ulimit> {
-    let mut ulimits = BTreeMap::new();
-    let entries = reader.entries("ulimits");
-    let Some(mut section) = reader.section("ulimits") else { return ulimits };
-    for entry in entries {
-        let ulimit = if entry.value.as_map().is_some() {
-            let mut both = section.below(&entry.value, &entry.key);
-            both.number("soft").zip(both.number("hard")).map(|(soft, hard)| Ulimit { soft, hard, single: false })
-        } else {
-            section.number(&entry.key).map(|limit| Ulimit { soft: limit, hard: limit, single: true })
-        };
-        if let Some(ulimit) = ulimit {
-            ulimits.insert(entry.key.clone(), ulimit);
-        }
-    }
-    ulimits
 }
 
 fn devices(reader: &mut Reader<'_>) -> Vec<Device> {

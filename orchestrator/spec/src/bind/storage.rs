@@ -26,7 +26,7 @@ pub(super) fn file_object(reader: &mut Reader<'_>) -> FileObject {
             if let Some(node) = reader.map.get("external") {
                 let path = reader.path.clone();
                 let kind = path[0].trim_end_matches('s').to_owned();
-                reader.inert.refuse(&path, node, &format!("an external {kind}"), reader.report);
+                reader.inert.refuse(&path, node.span, &format!("an external {kind}"), reader.report);
             }
             FileSource::External
         }
@@ -108,7 +108,7 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
         let path = reader.path.clone();
         reader.inert.refuse(
             &path,
-            reader.node,
+            reader.node.span,
             &format!("the target `{target}`, which is not absolute,"),
             reader.report,
         );
@@ -158,7 +158,7 @@ pub(super) fn file_mounts(reader: &mut Reader<'_>, key: &str, folder: &str) -> V
             Some(target) => format!("{folder}/{target}"),
             None => format!("{folder}/{source}"),
         };
-        let mode = item.string("mode").and_then(|text| u32::from_str_radix(&text, 8).ok());
+        let mode = mode(&item);
         mounts.push(FileMount {
             source,
             target,
@@ -168,4 +168,9 @@ pub(super) fn file_mounts(reader: &mut Reader<'_>, key: &str, folder: &str) -> V
         });
     }
     mounts
+}
+
+/// Permission bits of a secret or config.
+pub(super) fn mode(reader: &Reader<'_>) -> Option<u32> {
+    reader.string("mode").and_then(|text| u32::from_str_radix(&text, 8).ok())
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: where the stack came from.
 
+mod build;
 mod service;
 mod top;
 

@@ -1,14 +1,17 @@
 //! Services and what is inside them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::bind::tmpfs;
 use crate::model::{
-    Attachment, Build, Condition, Deploy, Device, FileMount, HealthTest, Healthcheck, Mount, MountSource,
-    NamespaceMode, NetworkMode, Port, Protocol, PullPolicy, RestartPolicy, Service,
+    Attachment, Condition, Deploy, Device, FileMount, HealthTest, Healthcheck, Mount, MountSource, NamespaceMode,
+    NetworkMode, Port, Protocol, PullPolicy, RestartPolicy, Service, Ulimit,
 };
 
 use super::Object;
+use super::build::build;
 
 pub(super) fn service(service: &Service) -> Value {
     let mut object = Object::default();
@@ -247,10 +250,14 @@ fn file_mount(mount: &FileMount, folder: &str) -> Value {
     } else {
         object.put("target", short);
     }
-    object.maybe("uid", mount.uid.map(|id| id.to_string()));
-    object.maybe("gid", mount.gid.map(|id| id.to_string()));
-    object.maybe("mode", mount.mode.map(|mode| format!("0{mode:o}")));
+    ownership(&mut object, mount.uid, mount.gid, mount.mode);
     object.done()
+}
+
+pub(super) fn ownership(object: &mut Object, uid: Option<u32>, gid: Option<u32>, mode: Option<u32>) {
+    object.maybe("uid", uid.map(|id| id.to_string()));
+    object.maybe("gid", gid.map(|id| id.to_string()));
+    object.maybe("mode", mode.map(|mode| format!("0{mode:o}")));
 }
 
 fn limits(service: &Service, object: &mut Object) {
@@ -309,18 +316,7 @@ fn deploy(service: &Service) -> Option<Value> {
 }
 
 fn confinement(service: &Service, object: &mut Object) {
-    let mut ulimits = Object::default();
-    for (name, limit) in &service.ulimits {
-        if limit.single {
-            ulimits.put(name, limit.soft);
-        } else {
-            let mut both = Object::default();
-            both.put("soft", limit.soft);
-            both.put("hard", limit.hard);
-            ulimits.put(name, both.0);
-        }
-    }
-    object.section("ulimits", ulimits);
+    object.section("ulimits", ulimits(&service.ulimits));
     object.table("sysctls", &service.sysctls);
     object.maybe("oom_score_adj", service.oom_score_adj);
     object.strings("cap_add", &service.cap_add);
@@ -331,6 +327,21 @@ fn confinement(service: &Service, object: &mut Object) {
     object.maybe("pid", service.pid.as_ref().map(namespace));
     object.maybe("ipc", service.ipc.as_ref().map(namespace));
     object.maybe("uts", service.uts.as_ref().map(namespace));
+}
+
+pub(super) fn ulimits(limits: &BTreeMap<String, Ulimit>) -> Object {
+    let mut ulimits = Object::default();
+    for (name, limit) in limits {
+        if limit.single {
+            ulimits.put(name, limit.soft);
+        } else {
+            let mut both = Object::default();
+            both.put("soft", limit.soft);
+            both.put("hard", limit.hard);
+            ulimits.put(name, both.0);
+        }
+    }
+    ulimits
 }
 
 fn device(device: &Device) -> Value {
@@ -350,26 +361,6 @@ fn namespace(mode: &NamespaceMode) -> String {
         NamespaceMode::Service(name) => format!("service:{name}"),
         NamespaceMode::Container(name) => format!("container:{name}"),
     }
-}
-
-fn build(build: &Build) -> Value {
-    let mut object = Object::default();
-    object.put("context", build.context.clone());
-    match &build.dockerfile_inline {
-        Some(inline) => object.put("dockerfile_inline", inline.clone()),
-        None => object.text_or_empty("dockerfile", &build.dockerfile),
-    }
-    object.open_table("args", &build.args);
-    object.text("target", build.target.as_ref());
-    object.table("labels", &build.labels);
-    object.strings("tags", &build.tags);
-    object.text("network", build.network.as_ref());
-    object.flag("no_cache", build.no_cache);
-    object.flag("pull", build.pull);
-    object.bytes("shm_size", build.shm_size);
-    object.hosts("extra_hosts", &build.extra_hosts);
-    object.strings("platforms", &build.platforms);
-    object.done()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ fn property(field: &Field) -> Value {
     let mut schema = shape(&field.shape);
     let note = match field.support {
         Support::Yes => return schema,
-        Support::NotYet => "hoist cannot act on this yet: `up` refuses it.",
+        Support::NotYet | Support::Modelled => "hoist cannot act on this yet: `up` refuses it.",
         Support::Warn => "Accepted with a warning; hoist does nothing with it.",
     };
     schema["description"] = json!(note);

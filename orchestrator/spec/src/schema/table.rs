@@ -4,10 +4,14 @@ use super::{Field, Object, Shape, Special, Support};
 use Shape::{
     Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList, Table, Word,
 };
-use Support::{NotYet, Warn, Yes};
+use Support::{Modelled, NotYet, Warn, Yes};
 
 const fn yes(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, support: Yes }
+}
+
+const fn modelled(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, support: Modelled }
 }
 
 const fn not_yet(name: &'static str, shape: Shape) -> Field {
@@ -161,31 +165,31 @@ static GRANT: Object = object(&[
 ]);
 
 static BUILD: Object = object(&[
-    not_yet("additional_contexts", Table),
+    modelled("additional_contexts", Table),
     yes("args", Table),
-    not_yet("cache_from", STRINGS),
-    not_yet("cache_to", STRINGS),
+    modelled("cache_from", STRINGS),
+    modelled("cache_to", STRINGS),
     yes("context", Str),
     yes("dockerfile", Str),
     yes("dockerfile_inline", Str),
-    not_yet("entitlements", STRINGS),
+    modelled("entitlements", STRINGS),
     yes("extra_hosts", Shape::Special(Special::ExtraHosts, &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]))),
     warn("isolation", Str),
     yes("labels", Labels),
     yes("network", Str),
     yes("no_cache", Bool),
-    not_yet("no_cache_filter", StringOrList),
+    modelled("no_cache_filter", StringOrList),
     yes("platforms", STRINGS),
-    not_yet("privileged", Bool),
-    not_yet("provenance", SCALAR),
+    modelled("privileged", Bool),
+    modelled("provenance", SCALAR),
     yes("pull", Bool),
-    not_yet("sbom", SCALAR),
-    not_yet("secrets", GRANTS),
+    modelled("sbom", SCALAR),
+    modelled("secrets", GRANTS),
     yes("shm_size", Bytes),
-    not_yet("ssh", Shape::Special(Special::Ssh, &Either(&[STRINGS, Map(&SCALAR)]))),
+    modelled("ssh", Shape::Special(Special::Ssh, &Either(&[STRINGS, Map(&SCALAR)]))),
     yes("tags", STRINGS),
     yes("target", Str),
-    not_yet("ulimits", ULIMITS),
+    modelled("ulimits", ULIMITS),
 ]);
 
 static DEPENDENCY: Object = Object {

@@ -155,25 +155,25 @@ fn each_is_carried_for_printing() {
             build:
               context: /demo
               dockerfile: Dockerfile
+              ulimits:
+                nofile: 1
+              privileged: true
+              entitlements:
+              - x
               additional_contexts:
                 a: /demo/b
               cache_from:
               - x
               cache_to:
               - x
-              entitlements:
-              - x
               no_cache_filter:
               - x
-              privileged: true
-              provenance: "true"
-              sbom: "true"
               secrets:
               - source: s
               ssh:
               - default
-              ulimits:
-                nofile: 1
+              provenance: "true"
+              sbom: "true"
             depends_on:
               b:
                 condition: service_started
