@@ -286,7 +286,7 @@ fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
 /// The socket appears under its name only when it listens, and only for its owner.
 fn listen(socket: &Path) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Listen { path: socket.to_owned(), source };
-    let temporary = socket.with_extension(format!("{}.new", std::process::id()));
+    let temporary = socket.with_extension("new");
     let _ = std::fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).map_err(failed)?;
     std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;

@@ -289,6 +289,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_killed_engine_was_writing_is_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(root.path()).unwrap();
+        let layout = &store.layout;
+        store.put_stack(&stack("shop"));
+        store.put_volume(&VolumeDoc { name: "kept.new".to_owned(), ..VolumeDoc::default() });
+        store.written().await.unwrap();
+        std::fs::create_dir_all(layout.volume_data("begun")).unwrap();
+        let half = [
+            layout.stack("blog").with_extension("new"),
+            layout.network("0123").with_extension("new"),
+            layout.volume("kept.new").join("volume.new"),
+            layout.container("0123").join("container.new"),
+            layout.volume("begun").join("volume.new"),
+        ];
+        for path in &half {
+            make_folder(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"{\"na").unwrap();
+        }
+        let (store, loaded) = Store::open(root.path()).unwrap();
+        for path in &half {
+            assert!(!path.exists(), "{}", path.display());
+        }
+        assert!(!store.layout.volume("begun").exists() && !store.layout.container("0123").exists());
+        assert_eq!(loaded.volumes.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>(), ["kept.new"]);
+        assert!(loaded.damaged.is_empty());
+    }
+
+    #[tokio::test]
     async fn folder_without_a_record_is_swept() {
         let root = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(root.path()).unwrap();

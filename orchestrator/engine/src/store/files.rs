@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
@@ -35,11 +35,16 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Where the next content of a file is written; an engine that is killed may leave it behind.
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// Replaces a file atomically. Answers whether it is on the disk already: a new file is not, one that replaces another
 /// is.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
     let write = || -> io::Result<bool> {
-        let temporary = path.with_extension("new");
+        let temporary = temporary(path);
         if let Some(parent) = path.parent() {
             make_folder(parent)?;
         }
@@ -73,6 +78,10 @@ pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(|source| StoreError::Write { path: path.to_owned(), source }),
     }
+}
+
+fn has_entries(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 pub(super) fn load(layout: &Layout) -> Loaded {
@@ -128,19 +137,30 @@ impl Reader<'_> {
     }
 
     fn folder<T: DeserializeOwned>(&mut self, folder: &str) -> Vec<T> {
-        let names = self.names(folder);
         let path = self.layout.root.join(folder);
+        let (unfinished, names): (Vec<_>, Vec<_>) =
+            self.names(folder).into_iter().partition(|name| name.ends_with(".new"));
+        for name in unfinished {
+            let _ = remove(&path.join(name));
+        }
         names.iter().filter(|name| name.ends_with(".json")).filter_map(|name| self.document(&path.join(name))).collect()
     }
 
-    /// A folder without a record keeps its data: it is a user's. It gets a record of its own again.
+    /// A record in the folder of its object.
+    fn record<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
+        let _ = remove(&temporary(path));
+        self.document(path)
+    }
+
+    /// A folder without a record keeps its data: it is a user's. It gets a record of its own again. One without data was
+    /// just being made.
     fn volumes(&mut self) -> Vec<VolumeDoc> {
         let mut volumes = Vec::new();
         for name in self.names("volumes") {
             let path = self.layout.volume(&name).join("volume.json");
-            if let Some(volume) = self.document::<VolumeDoc>(&path) {
+            if let Some(volume) = self.record::<VolumeDoc>(&path) {
                 volumes.push(volume);
-            } else if self.layout.volume_data(&name).exists() {
+            } else if has_entries(&self.layout.volume_data(&name)) {
                 volumes.push(VolumeDoc::recovered(&name));
             } else {
                 let _ = remove(&self.layout.volume(&name));
@@ -153,12 +173,12 @@ impl Reader<'_> {
         let mut containers = Vec::new();
         for id in self.names("containers") {
             let folder = self.layout.container(&id);
-            let Some(container) = self.document::<ContainerDoc>(&folder.join("container.json")) else {
+            let Some(container) = self.record::<ContainerDoc>(&folder.join("container.json")) else {
                 // Half made or half removed, or its record is damaged: nobody can use what is left.
                 let _ = remove(&folder);
                 continue;
             };
-            let state = self.document(&folder.join("state.json")).unwrap_or_default();
+            let state = self.record(&folder.join("state.json")).unwrap_or_default();
             containers.push((container, state));
         }
         containers
