@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::pid_of;
-use crate::world::{World, eventually, kill, note, within};
+use crate::world::{World, eventually, kill, note};
 
 const STACK: &str = r#"
 name: crash
@@ -53,7 +53,7 @@ fn the_engine_may_die_while_the_stack_runs() {
 
     let dead = world.kill_engine().expect("an engine runs");
     assert_eq!(world.get("http://127.0.0.1:18081/"), before, "a new connection while no engine answers");
-    within(Duration::from_secs(5), "a shim starts a new engine", || world.engine().is_some_and(|pid| pid != dead));
+    eventually("a shim starts a new engine", || world.engine().is_some_and(|pid| pid != dead));
     assert_eq!(world.ok(&["ps", "-q"]), ids, "every container is adopted");
     eventually("health is known again", || world.field("base", "Health") == "healthy");
     assert_eq!(world.ok(&["exec", "-T", "web", "wget", "-qO-", "http://web/"]), before.clone().expect("answered"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::lifecycle::pid_of;
-use crate::world::{World, kill, within};
+use crate::world::{World, eventually, kill, within};
 
 const BASE: &str = "debian:trixie-slim";
 const PORT: &str = "http://127.0.0.1:18088/";
@@ -36,7 +36,7 @@ fn the_example_lives_through_an_engines_death_and_an_edit() {
     world.kill_engine().expect("an engine runs");
     let second = counts(&world).expect("the backend answers while no engine does");
     assert_eq!(second["rows"].as_u64(), Some(2), "{second}");
-    within(Duration::from_secs(5), "a shim starts a new engine", || world.engine().is_some());
+    eventually("a shim starts a new engine", || world.engine().is_some());
     assert_eq!(
         world.ok(&["exec", "-T", "backend", "sh", "-c", "getent hosts database >/dev/null && echo resolved"]),
         "resolved\n"

@@ -44,8 +44,9 @@ impl Measured {
 
 /// One row a case: `median [min–max]` of each tool, and how many times more than hoist it is.
 pub(crate) fn table(cases: &[Case]) -> String {
-    let Some(first) = cases.first() else { return String::new() };
-    let names: Vec<_> = first.measured.iter().map(|measured| measured.tool).collect();
+    // Some work is only hoist's.
+    let Some(widest) = cases.iter().max_by_key(|case| case.measured.len()) else { return String::new() };
+    let names: Vec<_> = widest.measured.iter().map(|measured| measured.tool).collect();
     let mut text = format!("| case | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for case in cases {
         let ours = case.measured.first().map_or(f64::NAN, Measured::median);
@@ -60,7 +61,9 @@ pub(crate) fn table(cases: &[Case]) -> String {
             let ratio = if index == 0 { String::new() } else { format!(", {:.1}×", measured.median() / ours) };
             format!("{}{range}{ratio}", case.unit.show(measured.median()))
         });
-        text.push_str(&format!("| {} | {} |\n", case.title, cells.collect::<Vec<_>>().join(" | ")));
+        let nobody = vec!["–".to_owned(); names.len() - case.measured.len()];
+        let cells: Vec<String> = cells.chain(nobody).collect();
+        text.push_str(&format!("| {} | {} |\n", case.title, cells.join(" | ")));
     }
     text
 }

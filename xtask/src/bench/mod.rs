@@ -2,6 +2,8 @@
 //!
 //! Absolute times of a shared machine mean little; the table gives medians with their range and the ratios of this run.
 
+mod adoption;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -17,14 +19,33 @@ use crate::{artifacts, packages, report};
 const ROUNDS: usize = 7;
 const SERVICES: [usize; 2] = [1, 10];
 const CONFIG_SERVICES: usize = 20;
+const HOIST_RUN_DIR: &str = "/run/hoist-bench";
 const DOCKERFILE: &str =
     "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 
 pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
     packages::ensure(&[packages::DEMO, packages::TEST])?;
     let hoist = artifacts::release()?;
+    let mut cases = Vec::new();
+    if ["up-1", "up-10", "config", "memory"].iter().any(|case| wanted(chosen, case)) {
+        cases.extend(beside_peers(&hoist, chosen)?);
+    }
+    if wanted(chosen, "adoption") {
+        cases.push(adoption::measure(&Tool::hoist(&hoist)?)?);
+    }
+    if cases.is_empty() {
+        bail!("no such case; there are: up-1, up-10, config, memory, adoption");
+    }
+    say(&report::table(&cases));
+    if chosen.is_empty() {
+        report::write(&root().join("docs"), &cases)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn beside_peers(hoist: &Path, chosen: &[String]) -> Result<Vec<Case>> {
     let peers = Peers::start()?;
-    let tools = [Tool::hoist(&hoist)?, Tool::docker(&peers)?, Tool::podman(&peers)?];
+    let tools = [Tool::hoist(hoist)?, Tool::docker(&peers)?, Tool::podman(&peers)?];
     let mut cases = Vec::new();
     for services in SERVICES {
         if wanted(chosen, &format!("up-{services}")) {
@@ -37,14 +58,7 @@ pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
     if wanted(chosen, "memory") {
         cases.push(memory(&tools, 10)?);
     }
-    if cases.is_empty() {
-        bail!("no such case; there are: up-1, up-10, config, memory");
-    }
-    say(&report::table(&cases));
-    if chosen.is_empty() {
-        report::write(&root().join("docs"), &cases)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(cases)
 }
 
 fn wanted(chosen: &[String], case: &str) -> bool {
@@ -67,7 +81,7 @@ impl<'a> Tool<'a> {
         let dir = PathBuf::from("/var/tmp/hoist-bench");
         stack_files(&dir)?;
         let data_root = dir.join("data");
-        let run_dir = PathBuf::from("/run/hoist-bench");
+        let run_dir = PathBuf::from(HOIST_RUN_DIR);
         let settings = move |command: &mut Command| {
             command.env("HOIST_DATA_ROOT", &data_root).env("HOIST_RUN_DIR", &run_dir);
         };

@@ -1,0 +1,66 @@
+//! How long names and commands are away when the engine is killed: a shim starts the next one, which takes over.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use super::{HOIST_RUN_DIR, ROUNDS, Tool};
+use crate::report::{Case, Measured, Unit};
+use crate::shell::{command, run};
+
+const SERVICES: usize = 10;
+
+pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
+    let mut measured = Measured::new(hoist.name);
+    hoist.timed(SERVICES, &["up", "-d"])?;
+    for round in 0..=ROUNDS {
+        let engine = engine()?;
+        let start = Instant::now();
+        run(command("kill").args(["-KILL", &engine]))?;
+        // No client of ours may be the one that starts an engine: only the socket is watched.
+        while !answers(&Path::new(HOIST_RUN_DIR).join("hoist.sock"))? {
+            std::thread::yield_now();
+        }
+        hoist.timed(SERVICES, &["exec", "-T", "s1", "nslookup", "-type=a", "s2"])?;
+        if round > 0 {
+            measured.values.push(start.elapsed().as_secs_f64());
+        }
+    }
+    hoist.timed(SERVICES, &["down", "-t", "0"])?;
+    Ok(Case {
+        title: format!("engine killed with {SERVICES} running, until `exec` in one resolves another"),
+        unit: Unit::Seconds,
+        measured: vec![measured],
+    })
+}
+
+/// Its process id: the one whose environment names the bench's run directory.
+fn engine() -> Result<String> {
+    let variable = format!("HOIST_RUN_DIR={HOIST_RUN_DIR}");
+    for entry in fs::read_dir("/proc")? {
+        let process = entry?.path();
+        // A process may end between the listing and the reading.
+        let Ok(arguments) = fs::read(process.join("cmdline")) else { continue };
+        let Ok(environment) = fs::read(process.join("environ")) else { continue };
+        let is_engine = arguments.split(|byte| *byte == 0).nth(1) == Some(b"engine");
+        if is_engine && environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()) {
+            return Ok(process.file_name().context("a process has an id")?.to_string_lossy().into_owned());
+        }
+    }
+    bail!("no engine runs")
+}
+
+fn answers(socket: &Path) -> Result<bool> {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(false),
+        Err(error) => bail!("connect to {}: {error}", socket.display()),
+    };
+    let mut answer = [0; 12];
+    let asked = stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: hoist\r\n\r\n");
+    Ok(asked.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer.ends_with(b"200"))
+}
