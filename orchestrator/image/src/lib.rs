@@ -16,6 +16,7 @@ mod progress;
 mod pull;
 mod reference;
 mod registry;
+mod resolve;
 mod store;
 
 pub use bootstrap::{BootstrapError, bootstrap};
@@ -27,7 +28,8 @@ pub use manifest::ManifestError;
 pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
 pub use reference::{Reference, ReferenceError};
-pub use registry::RegistryError;
+pub use registry::{Access, RegistryError};
+pub use resolve::{Described, ResolveError, describe, resolve};
 pub use store::{
     CacheEntry, Collected, Damage, Hold, Image, LayerError, LayerInfo, RemoveError, Removed, Scope, Scratch, Store,
     StoreError,

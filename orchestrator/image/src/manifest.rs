@@ -192,6 +192,13 @@ pub(crate) fn rank(offered: &DescribedPlatform, wanted: &Platform) -> Option<u32
     (offered <= most).then(|| most - offered)
 }
 
+impl From<DescribedPlatform> for Platform {
+    fn from(described: DescribedPlatform) -> Self {
+        let DescribedPlatform { architecture, os, variant } = described;
+        Self { os, architecture, variant }
+    }
+}
+
 impl std::fmt::Display for DescribedPlatform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;

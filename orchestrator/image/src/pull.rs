@@ -1,7 +1,6 @@
 //! Pulling an image from a registry into the store.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -11,11 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::fetch::Fetch;
 use crate::manifest::{ACCEPTED, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
-use crate::registry::{Registry, RegistryError, Settings};
+use crate::registry::{Access, Registry, RegistryError};
 use crate::store::{LayerError, Record, RecordLayer};
-use crate::{
-    Digest, Image, ImageConfig, Phase, Progress, ProgressSink, Reference, RegistryAuth, Store, StoreError, silent,
-};
+use crate::{Digest, Image, ImageConfig, Phase, Progress, ProgressSink, Reference, Store, StoreError, silent};
 
 /// Enough to keep a disk and a few cores busy; registries cut off clients that open many connections.
 const LAYERS_AT_ONCE: usize = 4;
@@ -85,24 +82,13 @@ impl fmt::Display for Platform {
 pub struct PullOptions {
     /// `None`: the host's.
     pub platform: Option<Platform>,
-    pub auth: Option<RegistryAuth>,
-    /// Registries (host or host:port) that may be asked over plain HTTP or with an unknown certificate. Loopback
-    /// addresses may be asked over plain HTTP without being listed.
-    pub insecure: Vec<String>,
-    /// Where `<host>/ca.crt` files are looked up.
-    pub certificates: PathBuf,
+    pub access: Access,
     pub progress: ProgressSink,
 }
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self {
-            platform: None,
-            auth: None,
-            insecure: Vec::new(),
-            certificates: PathBuf::from("/etc/docker/certs.d"),
-            progress: silent(),
-        }
+        Self { platform: None, access: Access::default(), progress: silent() }
     }
 }
 
@@ -110,8 +96,7 @@ impl fmt::Debug for PullOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PullOptions")
             .field("platform", &self.platform)
-            .field("auth", &self.auth)
-            .field("insecure", &self.insecure)
+            .field("access", &self.access)
             .finish_non_exhaustive()
     }
 }
@@ -181,14 +166,8 @@ impl Pull<'_> {
             return Ok(Pulled { image, digest, up_to_date: true });
         }
         self.report("", Phase::Resolving, 0, None);
-        let registry = self.reference.registry();
-        let settings = Settings {
-            auth: self.options.auth.clone(),
-            insecure: self.options.insecure.iter().any(|listed| listed == registry),
-            certificates: self.options.certificates.clone(),
-        };
-        let registry =
-            Arc::new(Registry::connect(self.reference, settings).await.map_err(|error| self.registry(error))?);
+        let registry = Registry::connect(self.reference, &self.options.access).await;
+        let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let found = self.resolve(&registry).await?;
         let image_id = found.config.digest;
         let known = self.store.image(&image_id).filter(|image| {
@@ -212,11 +191,7 @@ impl Pull<'_> {
     }
 
     async fn resolve(&self, registry: &Registry) -> Result<Found, PullError> {
-        let target = match (self.reference.digest(), self.reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or("latest").to_owned(),
-        };
-        let (bytes, delivered) = self.manifest(registry, &target, self.reference.digest()).await?;
+        let (bytes, delivered) = self.manifest(registry, &self.reference.target(), self.reference.digest()).await?;
         let digest = Digest::of(&bytes);
         let manifest = Manifest::parse(&bytes, &delivered).map_err(|error| self.manifest_error(error))?;
         let entries = match manifest {

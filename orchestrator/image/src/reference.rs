@@ -109,6 +109,14 @@ impl Reference {
         self.digest
     }
 
+    /// What a registry is asked for: the digest where there is one, else the tag.
+    pub(crate) fn target(&self) -> String {
+        match (self.digest, &self.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.as_deref().unwrap_or("latest").to_owned(),
+        }
+    }
+
     /// The same repository under a tag.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
         if !is_tag(tag) {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hoist_image::{Digest, Phase, Progress, PullOptions, Reference, RegistryAuth, Store, pull};
+use hoist_image::{Access, Digest, Phase, Progress, PullOptions, Reference, RegistryAuth, Store, pull};
 use support::{Certificate, Config, Registry, Tar, TestImage, TestLayer, noise};
 
 fn options() -> PullOptions {
@@ -196,7 +196,7 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     let certificates = folder.path().join("certs.d");
     std::fs::create_dir_all(certificates.join(registry.host())).unwrap();
     std::fs::copy(&certificate.authority, certificates.join(registry.host()).join("ca.crt")).unwrap();
-    let trusting = PullOptions { certificates, ..options() };
+    let trusting = PullOptions { access: Access { certificates, ..Access::default() }, ..options() };
     let error = chain(&pull(&store, &name, &trusting).await.unwrap_err());
     let expected = format!(
         "pulling {host}/private/app:1: registry {host}: authentication required for private/app; no credentials for \
@@ -205,18 +205,19 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     );
     assert_eq!(error, expected);
 
-    let auth = |password: &str| {
-        Some(RegistryAuth { username: "me".into(), password: password.into(), ..RegistryAuth::default() })
+    let login = |password: &str, access: &Access| {
+        let auth = RegistryAuth { username: "me".into(), password: password.into(), ..RegistryAuth::default() };
+        PullOptions { access: Access { auth: [(registry.host(), auth)].into(), ..access.clone() }, ..options() }
     };
-    let wrong = PullOptions { auth: auth("wrong"), ..trusting.clone() };
+    let wrong = login("wrong", &trusting.access);
     let error = chain(&pull(&store, &name, &wrong).await.unwrap_err());
     assert!(error.contains("credentials for it were not accepted") && !error.contains("wrong"), "{error}");
 
-    let right = PullOptions { auth: auth("secret"), ..trusting.clone() };
+    let right = login("secret", &trusting.access);
     assert_eq!(pull(&store, &name, &right).await.unwrap().digest, manifest);
 
     let store = Store::open(&folder.path().join("other")).unwrap();
-    let careless = PullOptions { auth: auth("secret"), insecure: vec![registry.host()], ..options() };
+    let careless = login("secret", &Access { insecure: vec![registry.host()], ..Access::default() });
     assert_eq!(pull(&store, &name, &careless).await.unwrap().digest, manifest);
 }
 

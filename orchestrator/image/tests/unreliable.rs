@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hoist_image::{Digest, Phase, PullOptions, Reference, RegistryAuth, Store, pull};
+use hoist_image::{Access, Digest, Phase, PullOptions, Reference, RegistryAuth, Store, pull};
 use support::{Config, OCI_MANIFEST, Registry, Tar, TestImage, TestLayer, noise};
 
 /// Passes connections on to a registry and cuts each after so many bytes of answers.
@@ -146,8 +146,10 @@ fn image() -> TestImage {
     TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())])
 }
 
-fn login() -> Option<RegistryAuth> {
-    Some(RegistryAuth { username: "me".into(), password: "secret".into(), ..RegistryAuth::default() })
+fn login(registry: &Liar) -> PullOptions {
+    let auth = RegistryAuth { username: "me".into(), password: "secret".into(), ..RegistryAuth::default() };
+    let auth = [(registry.reference().registry().to_owned(), auth)].into();
+    PullOptions { access: Access { auth, ..Access::default() }, ..PullOptions::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,8 +181,7 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     });
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let options = PullOptions { auth: login(), ..PullOptions::default() };
-    pull(&store, &registry.reference(), &options).await.unwrap();
+    pull(&store, &registry.reference(), &login(&registry)).await.unwrap();
     assert_eq!(blobs.requests().len(), 2);
     assert!(blobs.requests().iter().all(|head| !head.to_lowercase().contains("authorization")));
 }
@@ -193,8 +194,7 @@ async fn credentials_are_not_sent_to_a_realm_of_somebody_else() {
     });
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let options = PullOptions { auth: login(), ..PullOptions::default() };
-    let error = pull(&store, &registry.reference(), &options).await.unwrap_err();
+    let error = pull(&store, &registry.reference(), &login(&registry)).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("http://169.254.169.254/token, which is refused"), "{cause}");
     assert!(!cause.contains("secret"));

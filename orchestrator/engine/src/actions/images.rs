@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hoist_image::{Platform, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope};
+use hoist_image::{Access, Platform, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope};
 
 use super::{StepError, blocking};
 use crate::engine::Engine;
@@ -25,9 +25,8 @@ pub(crate) async fn pull_image(
     };
     let options = PullOptions {
         platform,
-        auth: auth.get(parsed.registry()).cloned(),
+        access: Access { auth: auth.clone(), ..Access::default() },
         progress: Arc::new(progress),
-        ..PullOptions::default()
     };
     let pulled =
         hoist_image::pull(&engine.images, &parsed, &options).await.map_err(|error| StepError::new(chain(&error)))?;

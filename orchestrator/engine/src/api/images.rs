@@ -8,9 +8,8 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
 use futures_util::TryStreamExt;
-use hoist_image::{Image, Progress, Reference, RegistryAuth, RemoveError, Scope};
+use hoist_image::{Image, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -169,11 +168,10 @@ pub(super) async fn create(
         tag => format!("{}:{tag}", query.from_image),
     };
     let reference = Reference::parse(&name).map_err(|error| ApiError::bad(chain(&error)))?;
-    let auth = registry_auth(&headers)?.map(|auth| BTreeMap::from([(reference.registry().to_owned(), auth)]));
+    let auth = super::distribution::auth_of(&headers, &reference)?;
     let (out, lines) = mpsc::unbounded_channel();
     let puller = Arc::clone(&engine);
     tokio::spawn(async move {
-        let auth = auth.unwrap_or_default();
         let pulled = actions::pull_image(&puller, &name, &query.platform, &auth, progress(&out)).await;
         let outcome = pulled.map(|pulled| {
             let what = if pulled.up_to_date { "Image is up to date" } else { "Downloaded newer image" };
@@ -182,19 +180,6 @@ pub(super) async fn create(
         finish(&out, outcome.map_err(|error| error.message));
     });
     Ok(json_lines(&engine, lines))
-}
-
-fn registry_auth(headers: &HeaderMap) -> ApiResult<Option<RegistryAuth>> {
-    let Some(value) = headers.get("x-registry-auth").filter(|value| !value.is_empty()) else { return Ok(None) };
-    let url_safe = base64::engine::general_purpose::URL_SAFE.decode(value.as_bytes());
-    let bytes = url_safe
-        .or_else(|_| base64::engine::general_purpose::STANDARD.decode(value.as_bytes()))
-        .or_else(|_| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value.as_bytes()))
-        .map_err(|_| ApiError::bad("X-Registry-Auth is not base64"))?;
-    // Docker sends an empty document where it has no credentials.
-    let auth: RegistryAuth =
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::bad(format!("X-Registry-Auth: {error}")))?;
-    Ok(Some(auth).filter(|auth| *auth != RegistryAuth::default()))
 }
 
 pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> {

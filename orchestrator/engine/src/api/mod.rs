@@ -3,6 +3,7 @@
 mod archive;
 mod containers;
 mod convert;
+mod distribution;
 mod exec;
 mod images;
 mod objects;
@@ -103,6 +104,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
         .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route("/distribution/{*name}", get(distribution::inspect))
         .route("/networks", get(objects::networks))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
         .route("/volumes", get(objects::volumes))

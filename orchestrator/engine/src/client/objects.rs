@@ -6,9 +6,9 @@ use super::stream::{ByteStream, Hijacked, JsonStream, LogFrames};
 use super::transport::{escape, filters, log_query, query, reader_body};
 use super::{Client, Result};
 use crate::api::types::{
-    BootstrapRequest, ContainerInspect, ContainerSummary, ExecConfig, ExecInspect, ExecStart, IdResponse, ImageDelete,
-    ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse, VolumeInspect,
-    VolumeList, WaitResponse,
+    BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig, ExecInspect, ExecStart,
+    IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth, Stats,
+    TopResponse, VolumeInspect, VolumeList, WaitResponse,
 };
 
 /// Containers.
@@ -171,6 +171,12 @@ impl Client {
         let mut pairs = vec![("fromImage", reference.to_owned())];
         pairs.extend(platform.map(|platform| ("platform", platform.to_owned())));
         self.pull(&format!("/images/create?{}", query(&pairs)), auth).await
+    }
+
+    /// What the registry has for a reference now: the digest, without bringing anything here. `auth`: the caller's
+    /// credentials for that registry, as [`Client::credentials`] finds them.
+    pub async fn resolve_image(&self, reference: &str, auth: Option<&RegistryAuth>) -> Result<DistributionInspect> {
+        self.get_with_auth(&format!("/distribution/{reference}/json?platforms=0"), auth).await
     }
 
     /// A docker or OCI archive.

@@ -215,6 +215,14 @@ impl Client {
         self.decoded(Call::new(Method::GET, path, empty())).await
     }
 
+    pub(super) async fn get_with_auth<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<T> {
+        self.decoded(Call { auth, ..Call::new(Method::GET, path, empty()) }).await
+    }
+
     pub(super) async fn get_unit(&self, path: &str) -> Result<()> {
         self.done(Call::new(Method::GET, path, empty())).await
     }

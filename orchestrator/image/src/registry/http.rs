@@ -1,35 +1,19 @@
 //! Requests: scheme, certificates, authorisation, redirects, retries.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::sync::Mutex;
 
+use super::Access;
 use super::auth::{Authorization, Challenge, TokenAnswer, check_realm};
 use super::error::RegistryError;
+use super::trust::client;
 use crate::{Reference, RegistryAuth};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between two pieces of an answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 5;
 pub(crate) const ATTEMPTS: u32 = 5;
-const SYSTEM_BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub auth: Option<RegistryAuth>,
-    /// May be asked in plain HTTP or with an unknown certificate.
-    pub insecure: bool,
-    /// Holds `<host>/ca.crt`.
-    pub certificates: PathBuf,
-}
 
 /// A registry and what we may do in one of its repositories.
 #[derive(Debug)]
@@ -44,11 +28,12 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Finds out how the registry of `reference` is spoken to.
-    pub(crate) async fn connect(reference: &Reference, settings: Settings) -> Result<Self, RegistryError> {
+    pub(crate) async fn connect(reference: &Reference, access: &Access) -> Result<Self, RegistryError> {
         let name = reference.registry().to_owned();
         let host = if name == "docker.io" { "registry-1.docker.io" } else { &name };
-        let own_certificate = settings.certificates.join(&name).join("ca.crt");
-        let lenient = settings.insecure && !own_certificate.exists();
+        let own_certificate = access.certificates.join(&name).join("ca.crt");
+        let insecure = access.insecure.contains(&name);
+        let lenient = insecure && !own_certificate.exists();
         let client = client(&name, &own_certificate, lenient)?;
         let base = |scheme: &str| {
             Url::parse(&format!("{scheme}://{host}/")).map_err(|error| RegistryError::Protocol {
@@ -57,13 +42,13 @@ impl Registry {
             })
         };
         let secure = base("https")?;
-        let plain_allowed = (settings.insecure || is_loopback(&secure)) && !own_certificate.exists();
+        let plain_allowed = (insecure || is_loopback(&secure)) && !own_certificate.exists();
         let base = if plain_allowed { probe(&client, &name, secure, base("http")?).await? } else { secure };
         Ok(Self {
             client,
             repository: reference.repository().to_owned(),
             base,
-            auth: settings.auth,
+            auth: access.auth.get(&name).cloned(),
             authorization: Mutex::new(None),
             name,
         })
@@ -76,10 +61,30 @@ impl Registry {
         headers: &[(HeaderName, String)],
         what: &str,
     ) -> Result<Response, RegistryError> {
+        self.ask(Method::GET, path, headers, what).await
+    }
+
+    /// The same without a body.
+    pub(crate) async fn head(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        what: &str,
+    ) -> Result<Response, RegistryError> {
+        self.ask(Method::HEAD, path, headers, what).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        what: &str,
+    ) -> Result<Response, RegistryError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let (error, wait) = match self.once(path, headers, what).await {
+            let (error, wait) = match self.once(&method, path, headers, what).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
@@ -94,6 +99,7 @@ impl Registry {
 
     async fn once(
         &self,
+        method: &Method,
         path: &str,
         headers: &[(HeaderName, String)],
         what: &str,
@@ -104,7 +110,7 @@ impl Registry {
             .map_err(|error| (self.protocol(format!("no address for {what}: {error}")), None))?;
         let mut renewed = false;
         loop {
-            let response = self.follow(url.clone(), headers).await.map_err(|error| (error, None))?;
+            let response = self.follow(method, url.clone(), headers).await.map_err(|error| (error, None))?;
             if response.status() == StatusCode::UNAUTHORIZED && !renewed {
                 renewed = true;
                 let challenges: Vec<String> = response
@@ -129,9 +135,14 @@ impl Registry {
     }
 
     /// One request through its redirects. Authorization goes to the registry itself and to nobody else.
-    async fn follow(&self, mut url: Url, headers: &[(HeaderName, String)]) -> Result<Response, RegistryError> {
+    async fn follow(
+        &self,
+        method: &Method,
+        mut url: Url,
+        headers: &[(HeaderName, String)],
+    ) -> Result<Response, RegistryError> {
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.client.request(Method::GET, url.clone());
+            let mut request = self.client.request(method.clone(), url.clone());
             for (name, value) in headers {
                 request = request.header(name, value);
             }
@@ -309,96 +320,5 @@ async fn probe(client: &Client, name: &str, secure: Url, plain: Url) -> Result<U
         Ok(response) if response.status() == StatusCode::BAD_REQUEST => Err(error),
         Ok(_) => Ok(plain),
         Err(_) => Err(error),
-    }
-}
-
-fn client(name: &str, own_certificate: &Path, lenient: bool) -> Result<Client, RegistryError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let setup = |source| RegistryError::TlsSetup { registry: name.to_owned(), source };
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(setup)?;
-    let config = if lenient {
-        let verifier = Arc::new(AnyCertificate(provider));
-        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-    } else {
-        builder.with_root_certificates(roots(name, own_certificate)?).with_no_client_auth()
-    };
-    Client::builder()
-        .tls_backend_preconfigured(config)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|source| RegistryError::Setup { registry: name.to_owned(), source })
-}
-
-/// The system's authorities, and the one that the administrator gave this registry.
-fn roots(name: &str, own_certificate: &Path) -> Result<rustls::RootCertStore, RegistryError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let bundle = std::env::var_os("SSL_CERT_FILE")
-        .map(PathBuf::from)
-        .or_else(|| SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
-    if let Some(bundle) = bundle {
-        add_certificates(&mut roots, name, &bundle)?;
-    }
-    if own_certificate.exists() {
-        add_certificates(&mut roots, name, own_certificate)?;
-    }
-    Ok(roots)
-}
-
-fn add_certificates(roots: &mut rustls::RootCertStore, name: &str, path: &Path) -> Result<(), RegistryError> {
-    let failed =
-        |source| RegistryError::Certificate { registry: name.to_owned(), path: path.display().to_string(), source };
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let certificates = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok);
-    // A bundle may hold a certificate that rustls does not take; the others count all the same.
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(failed(std::io::Error::other("it holds no usable certificate")));
-    }
-    Ok(())
-}
-
-/// For registries that the caller listed as insecure.
-#[derive(Debug)]
-struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -98,11 +98,15 @@ impl Registry {
 
     /// How often a blob was asked for.
     pub(crate) fn requests_for(&self, digest: &Digest) -> usize {
-        let wanted = format!("/blobs/{digest}");
-        self.log()
-            .lines()
-            .filter(|line| line.contains("\"response completed\"") && line.contains(&wanted) && line.contains("GET"))
-            .count()
+        self.answered("GET", &format!("/blobs/{digest}"))
+    }
+
+    /// How many requests of a method with `path` in their address were answered.
+    pub(crate) fn answered(&self, method: &str, path: &str) -> usize {
+        let method = format!("\"http.request.method\":\"{method}\"");
+        let counts =
+            |line: &&str| line.contains("\"response completed\"") && line.contains(&method) && line.contains(path);
+        self.log().lines().filter(counts).count()
     }
 
     fn client(&self) -> reqwest::Client {

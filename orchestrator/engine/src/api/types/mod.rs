@@ -4,6 +4,7 @@
 //! (plan, apply, stacks) lives under `/hoist/v1`. Clients may leave out or null every optional field.
 
 mod container;
+mod distribution;
 mod exec;
 mod image;
 mod object;
@@ -15,6 +16,7 @@ pub use hoist_scheduler::Verb;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use container::*;
+pub use distribution::*;
 pub use exec::*;
 pub use image::*;
 pub use object::*;
