@@ -31,6 +31,6 @@ pub use reference::{Reference, ReferenceError};
 pub use registry::{Access, RegistryError};
 pub use resolve::{Described, ResolveError, describe, resolve};
 pub use store::{
-    CacheEntry, Collected, Damage, Hold, Image, LayerError, LayerInfo, RemoveError, Removed, Scope, Scratch, Store,
-    StoreError,
+    CacheEntry, CheckOptions, CheckReport, Collected, Damage, Hold, Image, LayerError, LayerInfo, Outcome, Problem,
+    RemoveError, Removed, Scope, Scratch, Store, StoreError,
 };

@@ -1,14 +1,16 @@
 //! Layers as tar streams and as directories in overlay form.
 //!
-//! Owns the tar reader, the unpacker and the packer. Input is hostile until its digests were verified, and after that
+//! Owns the tar reader, the unpacker, the packer, and the comparison of what was unpacked. Input is hostile until its digests were verified, and after that
 //! too: a digest says that these are the bytes that were asked for, not that they mean well.
 
 mod archive;
+mod compare;
 mod decode;
 mod pack;
 mod unpack;
 
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
+pub(crate) use compare::difference;
 pub(crate) use decode::Decoder;
 pub(crate) use pack::{PackError, pack};
 pub(crate) use unpack::{UnpackError, unpack};

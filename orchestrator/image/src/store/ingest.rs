@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::{LayerInfo, LayerRecord, Store, StoreError, disk};
+use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
 use crate::layer::{self, ArchiveError, Decoder, Limits, TarReader, UnpackError};
 use crate::{Digest, Hasher};
 
@@ -49,7 +49,7 @@ pub(crate) enum LayerBlob {
 }
 
 /// A layer in `tmp`; what is left of it goes with it.
-struct Draft(PathBuf);
+pub(super) struct Draft(pub(super) PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -71,6 +71,19 @@ impl Store {
         expected: Expected,
         keep: LayerBlob,
     ) -> Result<LayerInfo, LayerError> {
+        let (draft, record, digest, hold) = self.draft(source, expected, keep)?;
+        let (diff_id, size) = (record.diff_id, record.size);
+        self.name_layer(&draft.0, record).map_err(LayerError::Store)?;
+        Ok(LayerInfo { diff_id, digest, size, hold })
+    }
+
+    /// Unpacks and verifies a layer, which still lacks its name, and names its blob.
+    fn draft(
+        &self,
+        source: &mut dyn Read,
+        expected: Expected,
+        keep: LayerBlob,
+    ) -> Result<(Draft, LayerRecord, Digest, Hold), LayerError> {
         let draft = Draft(disk::temporary(&self.root));
         let create = |path: &Path| disk::create_private(path).map_err(LayerError::Store);
         create(&draft.0)?;
@@ -116,16 +129,27 @@ impl Store {
         }
         let blob = (keep != LayerBlob::Forget).then_some(digest);
         let record = LayerRecord { diff_id, blob, size: unpacked.bytes, implicit: unpacked.implicit };
-        self.name_layer(&draft.0, record).map_err(LayerError::Store)?;
-        Ok(LayerInfo { diff_id, digest, size: unpacked.bytes, hold })
+        Ok((draft, record, digest, hold))
     }
 
     /// Unpacks a layer again from its blob in the store.
     pub(crate) fn ingest_blob(&self, digest: Digest, diff_id: Digest) -> Result<LayerInfo, LayerError> {
+        let (mut file, expected) = self.stored(digest, diff_id)?;
+        self.ingest(&mut file, expected, LayerBlob::Stored)
+    }
+
+    /// What the blob of a layer unpacks to, to be looked at or to take the layer's place.
+    pub(super) fn draft_of_blob(&self, digest: Digest, diff_id: Digest) -> Result<(Draft, LayerRecord), LayerError> {
+        let (mut file, expected) = self.stored(digest, diff_id)?;
+        let (draft, record, ..) = self.draft(&mut file, expected, LayerBlob::Stored)?;
+        Ok((draft, record))
+    }
+
+    fn stored(&self, digest: Digest, diff_id: Digest) -> Result<(File, Expected), LayerError> {
         let path = self.blob_file(&digest);
-        let mut file = File::open(&path).map_err(disk::failed("opening", &path)).map_err(LayerError::Store)?;
+        let file = File::open(&path).map_err(disk::failed("opening", &path)).map_err(LayerError::Store)?;
         let size = file.metadata().map_err(LayerError::Read)?.len();
-        self.ingest(&mut file, Expected { blob: Some((digest, size)), diff_id: Some(diff_id) }, LayerBlob::Stored)
+        Ok((file, Expected { blob: Some((digest, size)), diff_id: Some(diff_id) }))
     }
 
     /// Turns the upper directory of a scratch folder into a layer.
@@ -193,7 +217,7 @@ impl Store {
         Ok((path, file))
     }
 
-    fn name_layer(&self, draft: &Path, record: LayerRecord) -> Result<(), StoreError> {
+    pub(super) fn name_layer(&self, draft: &Path, record: LayerRecord) -> Result<(), StoreError> {
         let bytes =
             serde_json::to_vec(&record).map_err(|source| StoreError::Encode { what: "a layer record", source })?;
         let path = draft.join("layer.json");

@@ -7,6 +7,7 @@
 //! - `layers/<hex of the diff id>/`: `fs` (overlay form), `layer.json`, and `durable` once its files are on the disk.
 //! - `cache/<hex>.json`: build cache entries. `tmp`, `trash`: emptied when the store is opened.
 
+mod check;
 mod collect;
 mod disk;
 mod hold;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
+pub use check::{CheckOptions, CheckReport, Outcome, Problem};
 pub use collect::{Collected, RemoveError, Removed, Scope};
 pub use hold::Hold;
 pub use ingest::LayerError;
@@ -100,7 +102,7 @@ pub struct Damage {
 }
 
 /// `images/<hex>.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub version: u32,
     pub id: Digest,
@@ -112,14 +114,14 @@ pub(crate) struct Record {
     pub stored: jiff::Timestamp,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordLayer {
     pub diff_id: Digest,
     pub blob: Option<Digest>,
 }
 
 /// `layers/<hex>/layer.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LayerRecord {
     pub diff_id: Digest,
     /// `None` for a layer that was committed from a directory.
