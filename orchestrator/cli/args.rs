@@ -142,6 +142,8 @@ pub(crate) enum Command {
     Network(commands::network::Command),
     #[command(subcommand)]
     Volume(commands::volume::Command),
+    #[command(subcommand)]
+    System(commands::system::Command),
     Engine(commands::engine::Args),
     Oci(commands::oci::Args),
 }

@@ -20,6 +20,8 @@ impl Exit {
     pub(crate) const PROBLEMS: Self = Self(1);
     /// `plan` found something to do.
     pub(crate) const CHANGES: Self = Self(2);
+    /// `system check` found something broken that it did not put right.
+    pub(crate) const UNSOUND: Self = Self(3);
     pub(crate) const INTERRUPTED: Self = Self(130);
 
     /// A container's exit code as this program's own.

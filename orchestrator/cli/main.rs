@@ -102,6 +102,7 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Rmi(args) => block_on(commands::image::rm::run(ctx, args)),
         Command::Network(command) => block_on(commands::network::run(ctx, command)),
         Command::Volume(command) => block_on(commands::volume::run(ctx, command)),
+        Command::System(command) => block_on(commands::system::run(ctx, command)),
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod scale;
 pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod stop;
+pub(crate) mod system;
 pub(crate) mod top;
 pub(crate) mod unpause;
 pub(crate) mod up;

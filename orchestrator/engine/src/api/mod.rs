@@ -8,6 +8,7 @@ mod exec;
 mod images;
 mod objects;
 mod stacks;
+mod store;
 mod streams;
 mod system;
 pub mod types;
@@ -115,6 +116,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/hoist/v1/stacks/{name}", get(stacks::detail))
         .route("/hoist/v1/stacks/{name}/logs", get(stacks::logs))
         .route("/hoist/v1/images/bootstrap", post(images::bootstrap))
+        .route("/hoist/v1/system/check", post(store::check))
         .fallback(unknown)
         .with_state(engine)
 }

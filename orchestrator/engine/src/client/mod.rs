@@ -4,6 +4,7 @@
 
 pub(crate) mod launch;
 mod objects;
+mod store;
 mod stream;
 mod transport;
 

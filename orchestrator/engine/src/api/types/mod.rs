@@ -9,6 +9,7 @@ mod exec;
 mod image;
 mod object;
 mod stack;
+mod store;
 mod system;
 
 pub use hoist_image::RegistryAuth;
@@ -21,6 +22,7 @@ pub use exec::*;
 pub use image::*;
 pub use object::*;
 pub use stack::*;
+pub use store::*;
 pub use system::*;
 
 /// Docker clients send `null` for every absent field.
