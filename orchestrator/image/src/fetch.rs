@@ -14,8 +14,8 @@ use crate::registry::{ATTEMPTS, Registry, RegistryError, backoff};
 use crate::store::{Expected, LayerBlob, LayerError};
 use crate::{Digest, Phase, Progress, ProgressSink, Store};
 
-/// Pieces (of 8 to 64 KiB) between the socket and the unpacker: a slow disk slows the socket down.
-const PIECES: usize = 32;
+/// Pieces (of up to some 400 KiB) between the socket and the unpacker: a slow disk slows the socket down.
+const PIECES: usize = 8;
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Fetch {
@@ -178,8 +178,20 @@ impl Read for Pieces {
                 None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the download ended early")),
             }
         }
-        let count = self.current.len().min(buffer.len());
-        self.current.split_to(count).copy_to_slice(&mut buffer[..count]);
-        Ok(count)
+        let mut filled = 0;
+        loop {
+            let count = self.current.len().min(buffer.len() - filled);
+            self.current.split_to(count).copy_to_slice(&mut buffer[filled..filled + count]);
+            filled += count;
+            if filled == buffer.len() {
+                return Ok(filled);
+            }
+            // As much as is there: the reader hashes and writes in large pieces.
+            match self.receiver.try_recv() {
+                Ok(Piece::Bytes(bytes)) => self.current = bytes,
+                Ok(Piece::End) => self.complete = true,
+                Err(_) => return Ok(filled),
+            }
+        }
     }
 }

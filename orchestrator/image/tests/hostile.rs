@@ -164,7 +164,8 @@ fn malformed_archives_are_refused() {
     gzip.truncate(gzip.len() - 200);
     field.refused(&gzip, "reading the layer");
     field.refused(b"not a tar at all", "ends in the middle");
-    field.refused(&[b"BZh9".as_slice(), &[0; 600]].concat(), "bzip2 is not supported");
+    field.refused(&[b"BZh9".as_slice(), &[0; 600]].concat(), "reading the layer");
+    field.refused(&[b"\xfd7zXZ\0".as_slice(), &[0; 600]].concat(), "reading the layer");
 
     let pax = |records: &[(&str, &[u8])]| Tar::new().pax(records).file("f", b"x").end();
     field.refused(&pax(&[("path", b"a"), ("path", b"b")]), "a key appears twice");

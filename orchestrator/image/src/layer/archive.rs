@@ -4,7 +4,7 @@
 //! collects extension records of any length in memory and passes over malformed ones in silence.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 const BLOCK: usize = 512;
 /// Long names and PAX records: the kernel's PATH_MAX is 4096, an xattr value at most 64 KiB.
@@ -46,8 +46,6 @@ pub(crate) struct Entry {
     pub gid: u32,
     /// Seconds and nanoseconds.
     pub modified: (i64, u32),
-    /// Bytes of the body; 0 for everything but files.
-    pub size: u64,
     pub device: (u32, u32),
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -200,7 +198,6 @@ impl<R: Read> TarReader<R> {
             uid,
             gid,
             modified,
-            size,
             device,
             xattrs: extension.xattrs,
             path,
@@ -260,12 +257,36 @@ impl<R: Read> Read for TarReader<R> {
         }
         let count = self.input.read(&mut buffer[..most])?;
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the tar stream ends in the middle of a file"));
+            return Err(cut_file());
         }
         self.remaining -= count as u64;
         self.position += count as u64;
         Ok(count)
     }
+}
+
+impl<R: BufRead> BufRead for TarReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.remaining == 0 {
+            return Ok(&[]);
+        }
+        let available = self.input.fill_buf()?;
+        if available.is_empty() {
+            return Err(cut_file());
+        }
+        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(available.len());
+        Ok(&available[..most])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+        self.remaining -= count as u64;
+        self.position += count as u64;
+    }
+}
+
+fn cut_file() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the tar stream ends in the middle of a file")
 }
 
 fn extension_is_empty(extension: &Extension) -> bool {

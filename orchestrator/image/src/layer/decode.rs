@@ -4,14 +4,17 @@ use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use flate2::bufread::MultiGzDecoder;
+use bzip2::bufread::MultiBzDecoder;
+use lzma_rust2::XzReader;
 
 use super::Limits;
-use crate::{Digest, Hasher};
+use super::gzip::Gzip;
 
 /// zstd frames may ask for more; 128 MiB is what `zstd --long=27` takes by default.
 const ZSTD_WINDOW_LOG: u32 = 27;
-const BUFFER: usize = 128 << 10;
+/// `xz -9` needs 65 MiB to be read.
+const XZ_MEMORY_KIB: u32 = 128 << 10;
+const BUFFER: usize = 256 << 10;
 
 /// Counts what goes into a decoder.
 struct Counted<R> {
@@ -27,16 +30,19 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+type Input<R> = BufReader<Counted<R>>;
+
 enum Form<'a, R: Read> {
-    Plain(BufReader<Counted<R>>),
-    Gzip(Box<MultiGzDecoder<BufReader<Counted<R>>>>),
-    Zstd(zstd::Decoder<'a, BufReader<Counted<R>>>),
+    Plain(Input<R>),
+    Gzip(Box<Gzip<Input<R>>>),
+    Zstd(zstd::Decoder<'a, Input<R>>),
+    Bzip2(MultiBzDecoder<Input<R>>),
+    Xz(Box<XzReader<Input<R>>>),
 }
 
-/// Decodes a gzip, zstd or plain stream, computes the digest of what comes out, and stops bombs.
+/// Decodes a gzip, zstd, bzip2, xz or plain stream, and stops bombs.
 pub(crate) struct Decoder<'a, R: Read> {
     form: Form<'a, R>,
-    hasher: Hasher,
     read: Rc<Cell<u64>>,
     produced: u64,
     limits: Limits,
@@ -47,35 +53,32 @@ impl<R: Read> Decoder<'_, R> {
         let read = Rc::new(Cell::new(0));
         let mut input = BufReader::with_capacity(BUFFER, Counted { inner, count: Rc::clone(&read) });
         let form = match input.fill_buf()? {
-            [0x1f, 0x8b, ..] => Form::Gzip(Box::new(MultiGzDecoder::new(input))),
+            [0x1f, 0x8b, ..] => Form::Gzip(Box::new(Gzip::new(input))),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 let mut decoder = zstd::Decoder::with_buffer(input)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 Form::Zstd(decoder)
             }
-            [b'B', b'Z', b'h', ..] => return Err(unsupported("bzip2")),
-            [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(unsupported("xz")),
+            [b'B', b'Z', b'h', ..] => Form::Bzip2(MultiBzDecoder::new(input)),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+                Form::Xz(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)))
+            }
             _ => Form::Plain(input),
         };
-        Ok(Self { form, hasher: Hasher::new(), read, produced: 0, limits })
+        Ok(Self { form, read, produced: 0, limits })
     }
 
-    /// Reads to the end of the stream, including what follows the decoded part, and gives the digest and length of the
-    /// decoded bytes.
-    pub(crate) fn finish(mut self) -> io::Result<(Digest, u64)> {
-        io::copy(&mut self, &mut io::sink())?;
+    /// Reads what follows the decoded part: the digest of the blob covers it.
+    pub(crate) fn drain(self) -> io::Result<()> {
         let mut rest = match self.form {
             Form::Plain(input) => input,
             Form::Gzip(decoder) => decoder.into_inner(),
             Form::Zstd(decoder) => decoder.finish(),
+            Form::Bzip2(decoder) => decoder.into_inner(),
+            Form::Xz(decoder) => decoder.into_inner(),
         };
-        io::copy(&mut rest, &mut io::sink())?;
-        Ok((self.hasher.finish(), self.produced))
+        io::copy(&mut rest, &mut io::sink()).map(drop)
     }
-}
-
-fn unsupported(name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("compression {name} is not supported (gzip, zstd or none)"))
 }
 
 impl<R: Read> Read for Decoder<'_, R> {
@@ -84,8 +87,9 @@ impl<R: Read> Read for Decoder<'_, R> {
             Form::Plain(input) => input.read(buffer)?,
             Form::Gzip(decoder) => decoder.read(buffer)?,
             Form::Zstd(decoder) => decoder.read(buffer)?,
+            Form::Bzip2(decoder) => decoder.read(buffer)?,
+            Form::Xz(decoder) => decoder.read(buffer)?,
         };
-        self.hasher.update(&buffer[..count]);
         self.produced += count as u64;
         let allowed = self.read.get().saturating_mul(self.limits.ratio).max(self.limits.free_bytes);
         if self.produced > allowed || self.produced > self.limits.bytes {

@@ -6,14 +6,17 @@
 mod archive;
 mod compare;
 mod decode;
+mod gzip;
 mod pack;
+mod pipe;
 mod unpack;
 
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
 pub(crate) use compare::difference;
 pub(crate) use decode::Decoder;
 pub(crate) use pack::{PackError, pack};
-pub(crate) use unpack::{UnpackError, unpack};
+pub(crate) use pipe::pipe;
+pub(crate) use unpack::{UnpackError, Unpacked, unpack};
 
 /// overlayfs's mark of a directory that hides everything below it.
 const OPAQUE: &str = "trusted.overlay.opaque";

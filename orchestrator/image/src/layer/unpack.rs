@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -43,13 +43,12 @@ pub(crate) struct Unpacked {
 }
 
 /// Reads the whole archive from `tar` and unpacks it below `root`, an empty directory that nobody else can reach.
-pub(crate) fn unpack<R: Read>(
+pub(crate) fn unpack<R: BufRead>(
     tar: &mut TarReader<R>,
     root: BorrowedFd<'_>,
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
-    let mut unpacker =
-        Unpacker { root, parent: None, times: Vec::new(), done: Unpacked::default(), buffer: vec![0; 256 << 10] };
+    let mut unpacker = Unpacker { root, parent: None, times: Vec::new(), done: Unpacked::default() };
     while let Some(entry) = tar.next()? {
         unpacker.done.entries += 1;
         if unpacker.done.entries > limits.entries {
@@ -67,7 +66,6 @@ struct Unpacker<'a> {
     /// Directories' times, set at the end because every new child changes them.
     times: Vec<(Vec<u8>, (i64, u32))>,
     done: Unpacked,
-    buffer: Vec<u8>,
 }
 
 /// What an attempt on one entry failed with.
@@ -78,7 +76,7 @@ fn os(bytes: &[u8]) -> &OsStr {
 }
 
 impl Unpacker<'_> {
-    fn entry<R: Read>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), UnpackError> {
+    fn entry<R: BufRead>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), UnpackError> {
         let refuse = |reason: &str| UnpackError::Refused { path: entry.display_path(), reason: reason.to_owned() };
         let components = components(&entry.path).map_err(refuse)?;
         let Some((name, parents)) = components.split_last() else {
@@ -105,10 +103,7 @@ impl Unpacker<'_> {
                 self.times.push((path, entry.modified));
             }
             Kind::File => {
-                let directory = self.make_room(name).map_err(failed)?;
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(directory, os(name), flags, Mode::RUSR | Mode::WUSR)
-                    .map_err(|errno| failed(("creating the file", errno)))?;
+                let file = self.create(name).map_err(failed)?;
                 let file = self.write(file.into(), entry, tar)?;
                 describe(file.as_fd(), entry).map_err(failed)?;
                 rustix::fs::futimens(&file, &timestamps(entry.modified))
@@ -305,6 +300,18 @@ impl Unpacker<'_> {
         Ok(self.current())
     }
 
+    fn create(&mut self, name: &[u8]) -> Attempt<OwnedFd> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create =
+            |directory: BorrowedFd<'_>| rustix::fs::openat(directory, os(name), flags, Mode::RUSR | Mode::WUSR);
+        let created = match create(self.current()) {
+            // Rare in a layer, so room is made only when it is missing.
+            Err(Errno::EXIST) => create(self.make_room(name)?),
+            other => other,
+        };
+        created.map_err(|errno| ("creating the file", errno))
+    }
+
     fn hard_link(&mut self, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
         let target = String::from_utf8_lossy(&entry.link).into_owned();
         let refuse = |reason: String| UnpackError::Refused { path: entry.display_path(), reason };
@@ -345,23 +352,28 @@ impl Unpacker<'_> {
             .map_err(|errno| failed("creating the hard link", errno))
     }
 
-    fn write<R: Read>(&mut self, mut file: File, entry: &Entry, tar: &mut TarReader<R>) -> Result<File, UnpackError> {
-        let mut left = entry.size;
-        while left > 0 {
-            let count = match tar.read(&mut self.buffer) {
-                Ok(count) => count,
+    fn write<R: BufRead>(
+        &mut self,
+        mut file: File,
+        entry: &Entry,
+        tar: &mut TarReader<R>,
+    ) -> Result<File, UnpackError> {
+        loop {
+            let piece = match tar.fill_buf() {
+                Ok([]) => return Ok(file),
+                Ok(piece) => piece,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ArchiveError::Read(error).into()),
             };
-            file.write_all(&self.buffer[..count]).map_err(|source| UnpackError::Io {
+            file.write_all(piece).map_err(|source| UnpackError::Io {
                 path: entry.display_path(),
                 attempt: "writing the file",
                 source,
             })?;
-            left -= count as u64;
+            let count = piece.len();
+            tar.consume(count);
             self.done.bytes += count as u64;
         }
-        Ok(file)
     }
 }
 

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
-use crate::layer::{self, ArchiveError, Decoder, Limits, TarReader, UnpackError};
+use crate::layer::{self, ArchiveError, Decoder, Limits, TarReader, UnpackError, Unpacked};
 use crate::{Digest, Hasher};
 
 #[derive(Debug, thiserror::Error)]
@@ -100,13 +100,7 @@ impl Store {
         };
         let mut tee = Tee { source, copy, hasher: Hasher::new(), count: 0, most: expected.blob.map(|(_, size)| size) };
 
-        let limits = Limits::default();
-        let mut tar = TarReader::new(Decoder::new(&mut tee, limits).map_err(LayerError::Read)?);
-        let unpacked = match layer::unpack(&mut tar, root.as_fd(), limits) {
-            Err(UnpackError::Archive(ArchiveError::Read(error))) => return Err(LayerError::Read(error)),
-            result => result.map_err(LayerError::Unpack)?,
-        };
-        let (diff_id, _) = tar.into_inner().finish().map_err(LayerError::Read)?;
+        let (unpacked, diff_id) = unpack_beside(&mut tee, root.as_fd())?;
 
         let Tee { copy, hasher, count, .. } = tee;
         let digest = hasher.finish();
@@ -173,11 +167,13 @@ impl Store {
         if let Some(blob) = blob
             && let Ok(file) = File::open(self.blob_file(&blob))
         {
-            let mut decoder = Decoder::new(file, Limits::default()).map_err(|error| failed(LayerError::Read(error)))?;
-            io::copy(&mut decoder, output).map_err(|error| failed(LayerError::Read(error)))?;
-            return match decoder.finish().map_err(|error| failed(LayerError::Read(error)))? {
-                (found, _) if found == *diff_id => Ok(()),
-                (found, _) => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
+            let read = |error| failed(LayerError::Read(error));
+            let mut decoder = Decoder::new(file, Limits::default()).map_err(read)?;
+            let mut tee = HashingWriter { output, hasher: Hasher::new() };
+            io::copy(&mut decoder, &mut tee).map_err(read)?;
+            return match tee.hasher.finish() {
+                found if found == *diff_id => Ok(()),
+                found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
             };
         }
         let folder = self.layer_folder(diff_id).join("fs");
@@ -254,6 +250,37 @@ impl Store {
             _ => Ok(trash),
         }
     }
+}
+
+/// Decodes in this thread and unpacks in another one; also gives the digest of the decoded bytes.
+fn unpack_beside(source: &mut Tee<'_>, root: BorrowedFd<'_>) -> Result<(Unpacked, Digest), LayerError> {
+    let limits = Limits::default();
+    let mut decoder = Decoder::new(source, limits).map_err(LayerError::Read)?;
+    let (filler, drawer) = layer::pipe();
+    std::thread::scope(|scope| {
+        let unpacking = std::thread::Builder::new()
+            .name("image-unpack".to_owned())
+            .spawn_scoped(scope, move || {
+                let mut tar = TarReader::new(drawer);
+                let unpacked = layer::unpack(&mut tar, root, limits)?;
+                let diff_id = tar.into_inner().finish().map_err(ArchiveError::Read)?;
+                Ok::<_, UnpackError>((unpacked, diff_id))
+            })
+            .map_err(LayerError::Read)?;
+        let passed = filler.pass(&mut decoder);
+        let unpacked = match unpacking.join() {
+            Ok(unpacked) => unpacked,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // When the source failed, the unpacker only says that its input ended.
+        passed.map_err(LayerError::Read)?;
+        let unpacked = match unpacked {
+            Err(UnpackError::Archive(ArchiveError::Read(error))) => return Err(LayerError::Read(error)),
+            result => result.map_err(LayerError::Unpack)?,
+        };
+        decoder.drain().map_err(LayerError::Read)?;
+        Ok(unpacked)
+    })
 }
 
 /// Passes bytes on and keeps what the digest and the blob need.
