@@ -113,17 +113,17 @@ fn config_prints_the_canonical_stack() {
             name: app
             services:
               web:
-                image: nginx
                 command:
-                - echo
-                - hello
+                  - echo
+                  - hello
+                image: nginx
                 networks:
                   default: null
             networks:
               default:
                 name: app_default
             x-hoist-inactive:
-            - db
+              - db
             --- stderr
             --- exit 0
         "#]],

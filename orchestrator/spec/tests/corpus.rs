@@ -14,6 +14,8 @@ use serde_json::Value;
 const ACCEPTED: usize = 535;
 /// Cases that the reference refuses; so do we, each with a place.
 const REFUSED: usize = 95;
+/// Cases that Docker Compose 2.26.1 and the newest version mean the same by.
+const LAID_OUT: usize = 445;
 /// Cases that name services and load; the reference's answers do not cover them.
 const SELECTED: usize = 5;
 
@@ -325,4 +327,38 @@ fn refused_cases_are_refused_with_a_place() {
     }
     let _ = writeln!(std::io::stderr(), "{log}{refused} of {total} refused, {placed} of them with a place");
     assert_eq!((refused, placed, total), (REFUSED, REFUSED, REFUSED), "{log}");
+}
+
+/// Docker Compose 2.26.1's own output, where the version that made it means the same as the newest one.
+#[test]
+fn what_is_printed_is_laid_out_like_docker_compose_config() {
+    let Some(corpus) = corpus() else { return };
+    let (mut same, mut total, mut log) = (0, 0, String::new());
+    for case in cases(&corpus) {
+        let read = |name: &str| std::fs::read_to_string(case.folder.join(name)).ok();
+        let Some(theirs) = read("expected.yaml") else { continue };
+        let Some(meant) = read("expected.json").and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+            continue;
+        };
+        let Ok((mut printed, mut stack)) = run_stack(&case) else { continue };
+        as_the_reference_prints(&mut printed);
+        if first_difference("", &printed, &meant).is_some() {
+            continue;
+        }
+        stack.inactive.clear();
+        let ours = canonical::to_yaml(&stack);
+        // Said by hoist alone: the reference prints what was set to nothing as if it were not set.
+        if ours.contains("x-hoist-empty:") || ours.contains("name: \"\"") {
+            continue;
+        }
+        total += 1;
+        let difference = ours.lines().zip(theirs.lines()).find(|(ours, theirs)| ours != theirs);
+        match difference {
+            None if ours.lines().count() == theirs.lines().count() => same += 1,
+            None => log.push_str(&format!("{}: one is longer\n", case.name)),
+            Some((ours, theirs)) => log.push_str(&format!("{}:\n  ours   {ours}\n  theirs {theirs}\n", case.name)),
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{log}{same} of {total} printed stacks are docker compose's to the byte");
+    assert_eq!((same, total), (LAID_OUT, LAID_OUT), "{log}");
 }

@@ -3,8 +3,10 @@
 //! Must not know: where the stack came from.
 
 mod build;
+mod order;
 mod service;
 mod top;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,13 +38,14 @@ pub fn to_json(stack: &Stack) -> Value {
     {
         map.insert(INACTIVE.to_owned(), Value::from(stack.inactive.clone()));
     }
+    order::stack(&mut root);
     rename_block_devices(&mut root, capital);
     map_text(root, &|text| text.replace('$', "$$"))
 }
 
 /// The reference's JSON has capital letters in the lists of `blkio_config`, its YAML has not.
 fn rename_block_devices(root: &mut Value, rename: fn(&str) -> String) {
-    for service in root.get_mut("services").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+    for service in entries(root, "services") {
         let sections = service.get_mut("blkio_config").and_then(Value::as_object_mut);
         for device in sections.into_iter().flat_map(Map::values_mut).filter_map(Value::as_array_mut).flatten() {
             if let Value::Object(map) = device {
@@ -57,22 +60,36 @@ fn capital(key: &str) -> String {
     chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
 
-/// The same as YAML, without attributes that are null because they are not set.
+/// The same as YAML, without what is there only because JSON shows it: attributes that are not set, empty sections.
 pub fn to_yaml(stack: &Stack) -> String {
     let mut root = to_json(stack);
     rename_block_devices(&mut root, str::to_ascii_lowercase);
-    if let Some(services) = root.get_mut("services").and_then(Value::as_object_mut) {
-        for service in services.values_mut().filter_map(Value::as_object_mut) {
-            service.retain(|_, value| !value.is_null());
+    for service in entries(&mut root, "services") {
+        service.retain(|_, value| !value.is_null());
+        if let Some(deploy) = service.get_mut("deploy").and_then(Value::as_object_mut) {
+            deploy.retain(|_, value| !is_empty(value));
+        }
+        let rules = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
+        for rule in rules.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+            if let Some(exec) = rule.get_mut("exec").and_then(Value::as_object_mut) {
+                exec.retain(|_, value| !value.is_null());
+            }
+            rule.retain(|_, value| !is_empty(value));
         }
     }
-    if let Some(networks) = root.get_mut("networks").and_then(Value::as_object_mut) {
-        for network in networks.values_mut().filter_map(Value::as_object_mut) {
-            network.retain(|key, value| key != "ipam" || value.as_object().is_none_or(|ipam| !ipam.is_empty()));
-        }
+    for network in entries(&mut root, "networks") {
+        network.retain(|key, value| key != "ipam" || !is_empty(value));
     }
-    // A tree of plain values always has a YAML form.
-    serde_yaml::to_string(&root).unwrap_or_default()
+    value_to_yaml(&root)
+}
+
+fn entries<'a>(root: &'a mut Value, section: &str) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let section = root.get_mut(section).and_then(Value::as_object_mut);
+    section.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut)
+}
+
+fn is_empty(section: &Value) -> bool {
+    section.as_object().is_some_and(Map::is_empty)
 }
 
 /// A tree that was never bound to the model, in the order in which stacks are printed.
@@ -89,10 +106,9 @@ pub(crate) fn in_order(name: String, mut tree: Value) -> Value {
     Value::Object(all)
 }
 
-/// YAML of a value that is printed as it is.
+/// YAML of a value that is printed as it is, laid out as the reference does.
 pub fn value_to_yaml(value: &Value) -> String {
-    // A tree of plain values always has a YAML form.
-    serde_yaml::to_string(value).unwrap_or_default()
+    yaml::text(value)
 }
 
 /// Reads what [`to_json`] wrote. Lossless: `from_json(&to_json(s)) == s`.

@@ -50,30 +50,31 @@ static INCLUDE: Object = Object {
 };
 
 pub(crate) static SERVICE: Object = object(&[
+    yes("profiles", STRINGS),
     yes("annotations", Labels),
     yes("attach", Bool),
-    not_yet("blkio_config", Shape::Object(&BLKIO)),
     yes("build", Shape::Special(Special::Build, &Either(&[Str, Shape::Object(&BUILD)]))),
+    warn("develop", Either(&[Shape::Object(&DEVELOP), Null])),
+    not_yet("blkio_config", Shape::Object(&BLKIO)),
     yes("cap_add", STRINGS),
     yes("cap_drop", STRINGS),
-    not_yet("cgroup", Word(&["host", "private"])),
     not_yet("cgroup_parent", Str),
-    yes("command", Command),
-    yes("configs", GRANTS),
-    yes("container_name", Str),
+    not_yet("cgroup", Word(&["host", "private"])),
     not_yet("cpu_count", Int),
     not_yet("cpu_percent", Num),
     yes("cpu_period", Int),
     yes("cpu_quota", Int),
     not_yet("cpu_rt_period", Int),
     not_yet("cpu_rt_runtime", Int),
-    yes("cpu_shares", Int),
     yes("cpus", Num),
     yes("cpuset", Str),
+    yes("cpu_shares", Int),
+    yes("command", Command),
+    yes("configs", GRANTS),
+    yes("container_name", Str),
     warn("credential_spec", Shape::Object(&object(&[yes("config", Str), yes("file", Str), yes("registry", Str)]))),
     yes("depends_on", Shape::Special(Special::DependsOn, &Either(&[STRINGS, Map(&Shape::Object(&DEPENDENCY))]))),
     yes("deploy", Either(&[Shape::Object(&DEPLOY), Null])),
-    warn("develop", Either(&[Shape::Object(&DEVELOP), Null])),
     not_yet("device_cgroup_rules", STRINGS),
     yes("devices", Shape::Special(Special::Devices, &List(&Either(&[Str, Shape::Object(&DEVICE)])))),
     yes("dns", StringOrList),
@@ -81,29 +82,30 @@ pub(crate) static SERVICE: Object = object(&[
     yes("dns_search", StringOrList),
     yes("domainname", Str),
     yes("entrypoint", Command),
-    yes("env_file", Shape::Special(Special::EnvFile, &Either(&[Str, List(&Either(&[Str, Shape::Object(&ENV_FILE)]))]))),
+    not_yet("provider", Shape::Object(&PROVIDER)),
     yes("environment", Table),
+    yes("env_file", Shape::Special(Special::EnvFile, &Either(&[Str, List(&Either(&[Str, Shape::Object(&ENV_FILE)]))]))),
     yes("expose", List(&STR_OR_NUM)),
     yes("extends", Either(&[Str, Shape::Object(&EXTENDS)])),
     not_yet("external_links", STRINGS),
     yes("extra_hosts", Shape::Special(Special::ExtraHosts, &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]))),
-    not_yet("gpus", Shape::Special(Special::Gpus, &Either(&[Word(&["all"]), List(&Shape::Object(&GPU))]))),
     yes("group_add", List(&STR_OR_NUM)),
-    yes("healthcheck", Shape::Object(&HEALTHCHECK)),
+    not_yet("gpus", Shape::Special(Special::Gpus, &Either(&[Word(&["all"]), List(&Shape::Object(&GPU))]))),
     yes("hostname", Str),
+    yes("healthcheck", Shape::Object(&HEALTHCHECK)),
     yes("image", Str),
     yes("init", Bool),
     yes("ipc", Str),
     warn("isolation", Str),
-    yes("label_file", StringOrList),
     yes("labels", Labels),
+    yes("label_file", StringOrList),
     yes("links", STRINGS),
     yes("logging", Shape::Object(&object(&[yes("driver", Str), yes("options", OPTIONS)]))),
-    yes("mac_address", Str),
     yes("mem_limit", Bytes),
     yes("mem_reservation", Bytes),
-    not_yet("mem_swappiness", Bytes),
     yes("memswap_limit", Bytes),
+    not_yet("mem_swappiness", Bytes),
+    yes("mac_address", Str),
     not_yet(
         "models",
         Shape::Special(Special::References, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&MODEL_USE), Null]))])),
@@ -119,12 +121,7 @@ pub(crate) static SERVICE: Object = object(&[
     yes("pids_limit", Int),
     yes("platform", Str),
     yes("ports", Shape::Special(Special::Ports, &List(&Either(&[Str, Num, Shape::Object(&PORT)])))),
-    not_yet("post_start", List(&Shape::Object(&HOOK))),
-    not_yet("pre_start", List(&Shape::Object(&PRE_START))),
-    not_yet("pre_stop", List(&Shape::Object(&HOOK))),
     yes("privileged", Bool),
-    yes("profiles", STRINGS),
-    not_yet("provider", Shape::Object(&PROVIDER)),
     yes("pull_policy", Str),
     not_yet("pull_refresh_after", Str),
     yes("read_only", Bool),
@@ -149,6 +146,9 @@ pub(crate) static SERVICE: Object = object(&[
     yes("volumes", Shape::Special(Special::Mounts, &List(&Either(&[Str, Shape::Object(&MOUNT)])))),
     not_yet("volumes_from", STRINGS),
     yes("working_dir", Str),
+    not_yet("pre_start", List(&Shape::Object(&PRE_START))),
+    not_yet("post_start", List(&Shape::Object(&HOOK))),
+    not_yet("pre_stop", List(&Shape::Object(&HOOK))),
 ]);
 
 const ULIMITS: Shape = Shape::Special(Special::Ulimits, &Map(&Either(&[Int, Shape::Object(&ULIMIT)])));
@@ -165,31 +165,31 @@ static GRANT: Object = object(&[
 ]);
 
 static BUILD: Object = object(&[
-    modelled("additional_contexts", Table),
-    yes("args", Table),
-    modelled("cache_from", STRINGS),
-    modelled("cache_to", STRINGS),
     yes("context", Str),
     yes("dockerfile", Str),
     yes("dockerfile_inline", Str),
     modelled("entitlements", STRINGS),
-    yes("extra_hosts", Shape::Special(Special::ExtraHosts, &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]))),
-    warn("isolation", Str),
+    yes("args", Table),
+    modelled("provenance", SCALAR),
+    modelled("sbom", SCALAR),
+    modelled("ssh", Shape::Special(Special::Ssh, &Either(&[STRINGS, Map(&SCALAR)]))),
     yes("labels", Labels),
-    yes("network", Str),
+    modelled("cache_from", STRINGS),
+    modelled("cache_to", STRINGS),
     yes("no_cache", Bool),
     modelled("no_cache_filter", StringOrList),
-    yes("platforms", STRINGS),
-    modelled("privileged", Bool),
-    modelled("provenance", SCALAR),
+    modelled("additional_contexts", Table),
     yes("pull", Bool),
-    modelled("sbom", SCALAR),
+    yes("extra_hosts", Shape::Special(Special::ExtraHosts, &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]))),
+    warn("isolation", Str),
+    yes("network", Str),
+    yes("target", Str),
     modelled("secrets", GRANTS),
     yes("shm_size", Bytes),
-    modelled("ssh", Shape::Special(Special::Ssh, &Either(&[STRINGS, Map(&SCALAR)]))),
     yes("tags", STRINGS),
-    yes("target", Str),
     modelled("ulimits", ULIMITS),
+    yes("platforms", STRINGS),
+    modelled("privileged", Bool),
 ]);
 
 static DEPENDENCY: Object = Object {
@@ -215,16 +215,16 @@ static ENV_FILE: Object = Object {
 };
 
 static EXTENDS: Object =
-    Object { fields: &[yes("service", Str), yes("file", Str)], required: &["service"], extensible: false };
+    Object { fields: &[yes("file", Str), yes("service", Str)], required: &["service"], extensible: false };
 
 static HEALTHCHECK: Object = object(&[
-    yes("disable", Bool),
-    yes("interval", Duration),
-    yes("retries", Int),
-    yes("start_interval", Duration),
-    yes("start_period", Duration),
     yes("test", Shape::Special(Special::HealthTest, &Either(&[Str, STRINGS]))),
     yes("timeout", Duration),
+    yes("interval", Duration),
+    yes("retries", Int),
+    yes("start_period", Duration),
+    yes("start_interval", Duration),
+    yes("disable", Bool),
 ]);
 
 static ATTACHMENT: Object = object(&[
@@ -240,44 +240,44 @@ static ATTACHMENT: Object = object(&[
 ]);
 
 static PORT: Object = object(&[
-    yes("app_protocol", Str),
-    yes("host_ip", Str),
-    yes("mode", Str),
     yes("name", Str),
-    yes("protocol", Str),
-    yes("published", STR_OR_NUM),
+    yes("mode", Str),
+    yes("host_ip", Str),
     yes("target", Int),
+    yes("published", STR_OR_NUM),
+    yes("protocol", Str),
+    yes("app_protocol", Str),
 ]);
 
 static MOUNT: Object = Object {
     fields: &[
-        yes("bind", Shape::Object(&BIND)),
-        yes("consistency", Str),
-        yes("image", Shape::Object(&object(&[not_yet("subpath", Str)]))),
-        yes("read_only", Bool),
+        yes("type", Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
         yes("source", Str),
         yes("target", Str),
-        yes("tmpfs", Shape::Object(&object(&[yes("mode", Num), yes("size", Bytes)]))),
-        yes("type", Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
+        yes("read_only", Bool),
+        yes("consistency", Str),
+        yes("bind", Shape::Object(&BIND)),
         yes("volume", Shape::Object(&object(&[not_yet("labels", Labels), yes("nocopy", Bool), yes("subpath", Str)]))),
+        yes("tmpfs", Shape::Object(&object(&[yes("mode", Num), yes("size", Bytes)]))),
+        yes("image", Shape::Object(&object(&[not_yet("subpath", Str)]))),
     ],
     required: &["type"],
     extensible: true,
 };
 
 static BIND: Object = object(&[
-    yes("create_host_path", Bool),
-    yes("propagation", Str),
-    not_yet("recursive", Word(&["enabled", "disabled", "writable", "readonly"])),
     yes("selinux", Word(&["z", "Z"])),
+    yes("propagation", Str),
+    yes("create_host_path", Bool),
+    not_yet("recursive", Word(&["enabled", "disabled", "writable", "readonly"])),
 ]);
 
 static DEPLOY: Object = object(&[
-    warn("endpoint_mode", Str),
-    warn("labels", Labels),
     yes("mode", Str),
-    warn("placement", Shape::Object(&PLACEMENT)),
     yes("replicas", Int),
+    warn("labels", Labels),
+    not_yet("update_config", Shape::Object(&UPDATE)),
+    not_yet("rollback_config", Shape::Object(&UPDATE)),
     yes(
         "resources",
         Shape::Object(&object(&[
@@ -294,12 +294,13 @@ static DEPLOY: Object = object(&[
             yes("window", Duration),
         ])),
     ),
-    not_yet("rollback_config", Shape::Object(&UPDATE)),
-    not_yet("update_config", Shape::Object(&UPDATE)),
+    warn("placement", Shape::Object(&PLACEMENT)),
+    warn("endpoint_mode", Str),
 ]);
 
 static RESERVATIONS: Object = object(&[
     warn("cpus", Num),
+    yes("memory", Bytes),
     not_yet("devices", List(&Shape::Object(&RESERVED_DEVICE))),
     not_yet(
         "generic_resources",
@@ -308,29 +309,28 @@ static RESERVATIONS: Object = object(&[
             Shape::Object(&object(&[yes("kind", Str), yes("value", Int)])),
         )]))),
     ),
-    yes("memory", Bytes),
 ]);
 
 static PLACEMENT: Object = object(&[
     yes("constraints", STRINGS),
-    yes("max_replicas_per_node", Int),
     yes("preferences", List(&Shape::Object(&object(&[yes("spread", Str)])))),
+    yes("max_replicas_per_node", Int),
 ]);
 
 static UPDATE: Object = object(&[
+    yes("parallelism", Int),
     yes("delay", Duration),
     yes("failure_action", Str),
-    yes("max_failure_ratio", Num),
     yes("monitor", Duration),
+    yes("max_failure_ratio", Num),
     yes("order", Word(&["start-first", "stop-first"])),
-    yes("parallelism", Int),
 ]);
 
 const GPU_FIELDS: &[Field] = &[
     yes("capabilities", STRINGS),
+    yes("driver", Str),
     yes("count", Shape::Special(Special::DeviceCount, &STR_OR_NUM)),
     yes("device_ids", STRINGS),
-    yes("driver", Str),
     yes("options", Table),
 ];
 static GPU: Object = Object { fields: GPU_FIELDS, required: &[], extensible: true };
@@ -338,12 +338,12 @@ static RESERVED_DEVICE: Object = Object { fields: GPU_FIELDS, required: &["capab
 
 static BLKIO: Object = Object {
     fields: &[
+        yes("weight", Int),
+        yes("weight_device", List(&Shape::Object(&BLKIO_WEIGHT))),
         yes("device_read_bps", List(&Shape::Object(&BLKIO_RATE))),
         yes("device_read_iops", List(&Shape::Object(&BLKIO_RATE))),
         yes("device_write_bps", List(&Shape::Object(&BLKIO_RATE))),
         yes("device_write_iops", List(&Shape::Object(&BLKIO_RATE))),
-        yes("weight", Int),
-        yes("weight_device", List(&Shape::Object(&BLKIO_WEIGHT))),
     ],
     required: &[],
     extensible: false,
@@ -362,10 +362,10 @@ static BLKIO_WEIGHT: Object = Object {
 
 const HOOK_FIELDS: &[Field] = &[
     yes("command", Command),
-    yes("environment", Table),
-    yes("privileged", Bool),
     yes("user", Str),
+    yes("privileged", Bool),
     yes("working_dir", Str),
+    yes("environment", Table),
 ];
 static HOOK: Object = Object { fields: HOOK_FIELDS, required: &["command"], extensible: true };
 static PRE_START: Object = object(&[
@@ -381,13 +381,13 @@ static PRE_START: Object = object(&[
 static DEVELOP: Object = object(&[yes("watch", List(&Shape::Object(&WATCH)))]);
 static WATCH: Object = Object {
     fields: &[
-        yes("action", Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])),
-        yes("exec", Shape::Object(&object(HOOK_FIELDS))),
-        yes("ignore", StringOrList),
-        yes("include", StringOrList),
-        yes("initial_sync", Bool),
         yes("path", Str),
+        yes("action", Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])),
         yes("target", Str),
+        yes("exec", Shape::Object(&object(HOOK_FIELDS))),
+        yes("include", StringOrList),
+        yes("ignore", StringOrList),
+        yes("initial_sync", Bool),
     ],
     required: &["path", "action"],
     extensible: true,
@@ -419,13 +419,9 @@ const EXTERNAL: Shape =
     Shape::Special(Special::External, &Either(&[Bool, Shape::Object(&object(&[yes("name", Str)]))]));
 
 static NETWORK: Object = object(&[
-    yes("attachable", Bool),
+    yes("name", Str),
     yes("driver", Str),
     yes("driver_opts", Map(&STR_OR_NUM)),
-    yes("enable_ipv4", Bool),
-    yes("enable_ipv6", Bool),
-    yes("external", EXTERNAL),
-    yes("internal", Bool),
     yes(
         "ipam",
         Shape::Object(&object(&[
@@ -434,37 +430,41 @@ static NETWORK: Object = object(&[
             not_yet("options", Map(&Str)),
         ])),
     ),
+    yes("external", EXTERNAL),
+    yes("internal", Bool),
+    yes("attachable", Bool),
     yes("labels", Labels),
-    yes("name", Str),
+    yes("enable_ipv4", Bool),
+    yes("enable_ipv6", Bool),
 ]);
 static POOL: Object =
-    object(&[yes("aux_addresses", Map(&Str)), yes("gateway", Str), yes("ip_range", Str), yes("subnet", Str)]);
+    object(&[yes("subnet", Str), yes("gateway", Str), yes("ip_range", Str), yes("aux_addresses", Map(&Str))]);
 
 static VOLUME: Object = object(&[
+    yes("name", Str),
     yes("driver", Str),
     yes("driver_opts", Map(&STR_OR_NUM)),
     yes("external", EXTERNAL),
     yes("labels", Labels),
-    yes("name", Str),
 ]);
 
 static SECRET: Object = object(&[
-    not_yet("driver", Str),
-    not_yet("driver_opts", Map(&STR_OR_NUM)),
+    yes("name", Str),
+    yes("file", Str),
     yes("environment", Str),
     yes("external", EXTERNAL),
-    yes("file", Str),
     yes("labels", Labels),
-    yes("name", Str),
+    not_yet("driver", Str),
+    not_yet("driver_opts", Map(&STR_OR_NUM)),
     not_yet("template_driver", Str),
 ]);
 
 static CONFIG: Object = object(&[
-    yes("content", Str),
-    yes("environment", Str),
-    yes("external", EXTERNAL),
-    yes("file", Str),
-    yes("labels", Labels),
     yes("name", Str),
+    yes("file", Str),
+    yes("environment", Str),
+    yes("content", Str),
+    yes("external", EXTERNAL),
+    yes("labels", Labels),
     not_yet("template_driver", Str),
 ]);

@@ -50,29 +50,29 @@ services:
             name: demo
             services:
               web:
-                image: mine
                 build:
                   context: /demo
                   dockerfile: docker/Dockerfile
                   args:
                     A: "1"
                     TAG: "1.2"
-                  target: final
                   labels:
                     a: b
-                  tags:
-                  - mine:1
-                  network: host
                   no_cache: true
                   pull: true
-                  shm_size: "67108864"
                   extra_hosts:
-                  - a=1.2.3.4
+                    - a=1.2.3.4
+                  network: host
+                  target: final
+                  shm_size: "67108864"
+                  tags:
+                    - mine:1
                   platforms:
-                  - linux/amd64
-                platform: linux/amd64
+                    - linux/amd64
+                image: mine
                 networks:
                   default: null
+                platform: linux/amd64
             networks:
               default:
                 name: demo_default

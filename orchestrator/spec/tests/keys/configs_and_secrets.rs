@@ -28,22 +28,22 @@ configs:
             name: demo
             services:
               a:
+                configs:
+                  - source: motd
+                  - source: app
+                    target: /etc/app.conf
+                    mode: "0600"
                 image: a
                 networks:
                   default: null
                 secrets:
-                - source: password
-                  target: /run/secrets/password
-                - source: token
-                  target: api_token
-                  uid: "103"
-                  gid: "103"
-                  mode: "0440"
-                configs:
-                - source: motd
-                - source: app
-                  target: /etc/app.conf
-                  mode: "0600"
+                  - source: password
+                    target: /run/secrets/password
+                  - source: token
+                    target: api_token
+                    uid: "103"
+                    gid: "103"
+                    mode: "0440"
             networks:
               default:
                 name: demo_default
@@ -152,29 +152,29 @@ fn an_external_one_is_printed_but_not_acted_on() {
         &[("compose.yaml", text)],
         &request,
         expect![[r#"
-        name: demo
-        services:
-          a:
-            image: a
+            name: demo
+            services:
+              a:
+                configs:
+                  - source: c
+                image: a
+                networks:
+                  default: null
+                secrets:
+                  - source: s
+                    target: /run/secrets/s
             networks:
-              default: null
+              default:
+                name: demo_default
             secrets:
-            - source: s
-              target: /run/secrets/s
+              s:
+                name: s
+                external: true
             configs:
-            - source: c
-        networks:
-          default:
-            name: demo_default
-        secrets:
-          s:
-            name: s
-            external: true
-        configs:
-          c:
-            name: x
-            external: true
-    "#]],
+              c:
+                name: x
+                external: true
+        "#]],
     );
 }
 
@@ -183,23 +183,23 @@ fn a_config_can_come_from_the_environment() {
     check(
         "services:\n  a: {image: a, configs: [c]}\nconfigs: {c: {environment: MOTD, labels: [a=b]}}\n",
         expect![[r#"
-        name: demo
-        services:
-          a:
-            image: a
+            name: demo
+            services:
+              a:
+                configs:
+                  - source: c
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
+              default:
+                name: demo_default
             configs:
-            - source: c
-        networks:
-          default:
-            name: demo_default
-        configs:
-          c:
-            name: demo_c
-            environment: MOTD
-            labels:
-              a: b
-    "#]],
+              c:
+                name: demo_c
+                environment: MOTD
+                labels:
+                  a: b
+        "#]],
     );
 }

@@ -22,15 +22,14 @@ services:
             name: demo
             services:
               a:
-                image: a
                 depends_on:
                   db:
                     condition: service_started
                     required: true
+                image: a
                 networks:
                   default: null
               b:
-                image: b
                 depends_on:
                   db:
                     condition: service_healthy
@@ -39,6 +38,7 @@ services:
                   init:
                     condition: service_completed_successfully
                     required: false
+                image: b
                 networks:
                   default: null
               db:
@@ -70,35 +70,35 @@ services:
             name: demo
             services:
               a:
-                image: a
                 depends_on:
                   db:
                     condition: service_started
                     restart: true
                     required: true
+                image: a
                 links:
-                - db
+                  - db
                 networks:
                   default: null
               b:
-                image: a
                 depends_on:
                   db:
                     condition: service_started
                     restart: true
                     required: true
+                image: a
                 network_mode: service:db
               c:
-                image: a
                 depends_on:
                   db:
                     condition: service_started
                     restart: true
                     required: true
+                image: a
+                ipc: service:db
                 networks:
                   default: null
                 pid: service:db
-                ipc: service:db
               db:
                 image: db
                 networks:
@@ -195,25 +195,25 @@ fn an_absent_dependency_that_is_not_required_is_a_warning() {
     check(
         "services:\n  web:\n    image: a\n    depends_on: {db: {condition: service_started, required: false}}\n",
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
-            depends_on:
-              db:
-                condition: service_started
-                required: false
+            name: demo
+            services:
+              web:
+                depends_on:
+                  db:
+                    condition: service_started
+                    required: false
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
+              default:
+                name: demo_default
 
-        warning[W0006]: service `web` would wait for `db`, which does not exist
-         --> compose.yaml:4:18
-          |
-        4 |     depends_on: {db: {condition: service_started, required: false}}
-          |                  ^^ not required, so it starts without it
-    "#]],
+            warning[W0006]: service `web` would wait for `db`, which does not exist
+             --> compose.yaml:4:18
+              |
+            4 |     depends_on: {db: {condition: service_started, required: false}}
+              |                  ^^ not required, so it starts without it
+        "#]],
     );
 }

@@ -23,9 +23,6 @@ services:
             name: demo
             services:
               web:
-                image: a
-                networks:
-                  default: null
                 deploy:
                   mode: replicated
                   replicas: 3
@@ -36,12 +33,14 @@ services:
                       pids: 100
                     reservations:
                       memory: "20971520"
-                  placement: {}
                   restart_policy:
                     condition: on-failure
                     delay: 5s
                     max_attempts: 3
                     window: 2m0s
+                image: a
+                networks:
+                  default: null
             networks:
               default:
                 name: demo_default

@@ -21,37 +21,37 @@ fn a_service_of_another_file_brings_its_own_folder() {
         &texts,
         &LoadRequest::default(),
         expect![[r#"
-        name: demo
-        services:
-          web:
-            build:
-              context: /demo/lib
-              dockerfile: Dockerfile
-            command:
-            - run
-            environment:
-              A: base
-              B: own
+            name: demo
+            services:
+              web:
+                build:
+                  context: /demo/lib
+                  dockerfile: Dockerfile
+                command:
+                  - run
+                environment:
+                  A: base
+                  B: own
+                networks:
+                  default: null
+                ports:
+                  - mode: ingress
+                    target: 443
+                    published: "443"
+                    protocol: tcp
+                  - mode: ingress
+                    target: 80
+                    published: "80"
+                    protocol: tcp
+                volumes:
+                  - type: bind
+                    source: /demo/lib/src
+                    target: /src
+                    bind: {}
             networks:
-              default: null
-            ports:
-            - mode: ingress
-              target: 443
-              published: "443"
-              protocol: tcp
-            - mode: ingress
-              target: 80
-              published: "80"
-              protocol: tcp
-            volumes:
-            - type: bind
-              source: /demo/lib/src
-              target: /src
-              bind: {}
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 
@@ -60,29 +60,29 @@ fn reset_drops_what_the_base_had() {
     check(
         "services:\n  web:\n    extends: {service: base}\n    ports: !reset []\n    command: !override [two]\n  base: {image: a, ports: ['80:80'], command: one}\n",
         expect![[r#"
-        name: demo
-        services:
-          base:
-            image: a
-            command:
-            - one
+            name: demo
+            services:
+              base:
+                command:
+                  - one
+                image: a
+                networks:
+                  default: null
+                ports:
+                  - mode: ingress
+                    target: 80
+                    published: "80"
+                    protocol: tcp
+              web:
+                command:
+                  - two
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-            ports:
-            - mode: ingress
-              target: 80
-              published: "80"
-              protocol: tcp
-          web:
-            image: a
-            command:
-            - two
-            networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 
@@ -149,29 +149,29 @@ fn an_empty_base_has_no_effect() {
         &texts,
         &hoist_spec::LoadRequest::default(),
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
+            name: demo
+            services:
+              web:
+                extends:
+                  file: /demo/base.yaml
+                  service: nil
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-            extends:
-              file: /demo/base.yaml
-              service: nil
-        networks:
-          default:
-            name: demo_default
+              default:
+                name: demo_default
 
-        warning[W0003]: `services.web.extends` has no effect: the service `nil` is empty
-         --> compose.yaml:4:14
-          |
-        4 |     extends: {file: base.yaml, service: nil}
-          |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ extended here
-          |
-         ::: base.yaml:2:6
-          |
-        2 |   nil:
-          |      - nothing here
-    "#]],
+            warning[W0003]: `services.web.extends` has no effect: the service `nil` is empty
+             --> compose.yaml:4:14
+              |
+            4 |     extends: {file: base.yaml, service: nil}
+              |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ extended here
+              |
+             ::: base.yaml:2:6
+              |
+            2 |   nil:
+              |      - nothing here
+        "#]],
     );
 }

@@ -20,50 +20,50 @@ services:
             name: demo
             services:
               a:
-                image: a
                 healthcheck:
                   test:
-                  - CMD-SHELL
-                  - curl -f localhost
-                  interval: 1m30s
+                    - CMD-SHELL
+                    - curl -f localhost
                   timeout: 10s
+                  interval: 1m30s
                   retries: 3
                   start_period: 40s
                   start_interval: 5s
+                image: a
                 networks:
                   default: null
               b:
-                image: a
                 healthcheck:
                   test:
-                  - CMD
-                  - pg_isready
+                    - CMD
+                    - pg_isready
+                image: a
                 networks:
                   default: null
               c:
-                image: a
                 healthcheck:
                   test:
-                  - CMD-SHELL
-                  - exit 0
+                    - CMD-SHELL
+                    - exit 0
+                image: a
                 networks:
                   default: null
               d:
-                image: a
                 healthcheck:
                   disable: true
+                image: a
                 networks:
                   default: null
               e:
-                image: a
                 healthcheck:
                   disable: true
+                image: a
                 networks:
                   default: null
               f:
-                image: a
                 healthcheck:
                   interval: 1s
+                image: a
                 networks:
                   default: null
             networks:

@@ -21,40 +21,40 @@ fn an_included_file_has_its_own_folder_and_variables() {
         &texts,
         &LoadRequest::default(),
         expect![[r#"
-        name: demo
-        services:
-          db:
-            image: postgres:17
-            networks:
-              default: null
-            volumes:
-            - type: bind
-              source: /demo/db/data
-              target: /data
-              bind: {}
-          mq:
-            build:
-              context: /demo/mq/root
-              dockerfile: Dockerfile
-            environment:
-              VERSION: "4"
-            networks:
-              default: null
-          web:
-            image: a
-            depends_on:
+            name: demo
+            services:
               db:
-                condition: service_started
-                required: true
+                image: postgres:17
+                networks:
+                  default: null
+                volumes:
+                  - type: bind
+                    source: /demo/db/data
+                    target: /data
+                    bind: {}
               mq:
-                condition: service_started
-                required: true
+                build:
+                  context: /demo/mq/root
+                  dockerfile: Dockerfile
+                environment:
+                  VERSION: "4"
+                networks:
+                  default: null
+              web:
+                depends_on:
+                  db:
+                    condition: service_started
+                    required: true
+                  mq:
+                    condition: service_started
+                    required: true
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 

@@ -17,21 +17,21 @@ fn labels_take_both_forms_and_files() {
         &texts,
         &hoist_spec::LoadRequest::default(),
         expect![[r#"
-        name: demo
-        services:
-          a:
-            image: a
-            labels:
-              a: "1"
-              b: ""
-              c: "3"
-            annotations:
-              x: "1"
+            name: demo
+            services:
+              a:
+                annotations:
+                  x: "1"
+                image: a
+                labels:
+                  a: "1"
+                  b: ""
+                  c: "3"
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }

@@ -58,7 +58,6 @@ services:
             name: demo
             services:
               web:
-                image: nginx:1.2
                 environment:
                   $$TAG: keys stay
                   DEFAULT: fallback
@@ -66,7 +65,8 @@ services:
                   INSTEAD: there
                   LAZY: "1.2"
                   NESTED: inner
-                  UNSET: "[]"
+                  UNSET: '[]'
+                image: nginx:1.2
                 networks:
                   default: null
             networks:
@@ -135,27 +135,27 @@ services:
             name: demo
             services:
               a:
-                image: alpine
                 environment:
                   A: "1"
                   B: "3"
+                image: alpine
                 networks:
                   default: null
               b:
-                image: alpine
                 environment:
                   A: "1"
                   B: "2"
+                image: alpine
                 networks:
                   default: null
             networks:
               default:
                 name: demo_default
             x-base:
-              image: alpine
               environment:
                 A: "1"
                 B: "2"
+              image: alpine
         "#]],
     );
 }
@@ -229,18 +229,18 @@ fn several_documents_merge_in_order() {
     check(
         "services:\n  web:\n    image: a\n    command: one\n---\nservices:\n  web:\n    command: two\n",
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
-            command:
-            - two
+            name: demo
+            services:
+              web:
+                command:
+                  - two
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 

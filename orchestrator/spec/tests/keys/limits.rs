@@ -31,27 +31,27 @@ services:
             name: demo
             services:
               a:
-                image: a
-                networks:
-                  default: null
-                cpus: 1.5
-                cpu_shares: 512
-                cpu_quota: 50000
                 cpu_period: 100000
+                cpu_quota: 50000
+                cpus: 1.5
                 cpuset: 0,1
+                cpu_shares: 512
+                image: a
                 mem_limit: "1610612736"
                 mem_reservation: "268435456"
                 memswap_limit: "-1"
-                pids_limit: 100
+                networks:
+                  default: null
                 oom_kill_disable: true
+                oom_score_adj: -500
+                pids_limit: 100
+                sysctls:
+                  net.core.somaxconn: "1024"
                 ulimits:
                   nofile:
                     soft: 20000
                     hard: 40000
                   nproc: 65535
-                sysctls:
-                  net.core.somaxconn: "1024"
-                oom_score_adj: -500
             networks:
               default:
                 name: demo_default

@@ -25,54 +25,54 @@ fn maps_merge_lists_append_commands_replace_and_unique_items_are_replaced() {
         &texts,
         &two(),
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: b
-            command:
-            - three
-            environment:
-              A: "1"
-              B: "2"
-              C: "2"
-            logging:
-              driver: "y"
-            healthcheck:
-              test:
-              - CMD
-              - two
-              retries: 3
+            name: demo
+            services:
+              web:
+                command:
+                  - three
+                dns:
+                  - 1.1.1.1
+                  - 2.2.2.2
+                environment:
+                  A: "1"
+                  B: "2"
+                  C: "2"
+                healthcheck:
+                  test:
+                    - CMD
+                    - two
+                  retries: 3
+                image: b
+                logging:
+                  driver: "y"
+                networks:
+                  default: null
+                ports:
+                  - mode: ingress
+                    target: 80
+                    published: "80"
+                    protocol: tcp
+                  - mode: ingress
+                    target: 81
+                    published: "81"
+                    protocol: tcp
+                  - mode: ingress
+                    target: 82
+                    published: "82"
+                    protocol: tcp
+                volumes:
+                  - type: bind
+                    source: /demo/c
+                    target: /data
+                    bind: {}
+                  - type: bind
+                    source: /demo/b
+                    target: /b
+                    bind: {}
             networks:
-              default: null
-            ports:
-            - mode: ingress
-              target: 80
-              published: "80"
-              protocol: tcp
-            - mode: ingress
-              target: 81
-              published: "81"
-              protocol: tcp
-            - mode: ingress
-              target: 82
-              published: "82"
-              protocol: tcp
-            dns:
-            - "1.1.1.1"
-            - "2.2.2.2"
-            volumes:
-            - type: bind
-              source: /demo/c
-              target: /data
-              bind: {}
-            - type: bind
-              source: /demo/b
-              target: /b
-              bind: {}
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 
@@ -92,23 +92,23 @@ fn reset_and_override_act_across_files() {
         &texts,
         &two(),
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
-            environment:
-              B: "1"
+            name: demo
+            services:
+              web:
+                environment:
+                  B: "1"
+                image: a
+                networks:
+                  default: null
+                ports:
+                  - mode: ingress
+                    target: 90
+                    published: "90"
+                    protocol: tcp
             networks:
-              default: null
-            ports:
-            - mode: ingress
-              target: 90
-              published: "90"
-              protocol: tcp
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 

@@ -66,23 +66,23 @@ networks:
                   front: null
               b:
                 image: a
+                mac_address: 02:42:ac:11:65:43
                 networks:
                   back: null
                   front:
                     aliases:
-                    - www
-                    - web
-                    ipv4_address: "10.1.0.10"
-                    ipv6_address: fd00::10
-                    link_local_ips:
-                    - "169.254.1.1"
-                    mac_address: 02:42:72:98:65:08
-                    interface_name: eth7
-                    priority: 10
-                    gw_priority: 5
+                      - www
+                      - web
                     driver_opts:
                       a: "1"
-                mac_address: 02:42:ac:11:65:43
+                    gw_priority: 5
+                    interface_name: eth7
+                    ipv4_address: 10.1.0.10
+                    ipv6_address: fd00::10
+                    link_local_ips:
+                      - 169.254.1.1
+                    mac_address: 02:42:72:98:65:08
+                    priority: 10
             networks:
               back:
                 name: backnet
@@ -94,16 +94,16 @@ networks:
                   mtu: "1400"
                 ipam:
                   config:
-                  - subnet: 10.1.0.0/16
-                    ip_range: 10.1.2.0/24
-                    gateway: "10.1.0.1"
-                    aux_addresses:
-                      printer: "10.1.0.5"
+                    - subnet: 10.1.0.0/16
+                      gateway: 10.1.0.1
+                      ip_range: 10.1.2.0/24
+                      aux_addresses:
+                        printer: 10.1.0.5
                 attachable: true
-                enable_ipv4: true
-                enable_ipv6: false
                 labels:
                   a: b
+                enable_ipv4: true
+                enable_ipv6: false
         "#]],
     );
 }
@@ -150,28 +150,28 @@ services:
             name: demo
             services:
               a:
-                image: a
-                networks:
-                  default: null
                 dns:
-                - "8.8.8.8"
-                dns_search:
-                - example.com
+                  - 8.8.8.8
                 dns_opt:
-                - use-vc
+                  - use-vc
+                dns_search:
+                  - example.com
                 extra_hosts:
-                - a=1.2.3.4
-                - b=5.6.7.8
-                - gw=host-gateway
-                - six=::1
-              b:
+                  - a=1.2.3.4
+                  - b=5.6.7.8
+                  - gw=host-gateway
+                  - six=::1
                 image: a
                 networks:
                   default: null
+              b:
                 extra_hosts:
-                - c=1.2.3.4
-                - d=1.1.1.1
-                - d=2.2.2.2
+                  - c=1.2.3.4
+                  - d=1.1.1.1
+                  - d=2.2.2.2
+                image: a
+                networks:
+                  default: null
             networks:
               default:
                 name: demo_default

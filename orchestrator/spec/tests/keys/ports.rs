@@ -24,46 +24,46 @@ services:
             name: demo
             services:
               web:
+                expose:
+                  - "3000"
+                  - 4000-4001
                 image: a
                 networks:
                   default: null
                 ports:
-                - mode: ingress
-                  target: 80
-                  protocol: tcp
-                - mode: ingress
-                  target: 80
-                  published: "8080"
-                  protocol: tcp
-                - mode: ingress
-                  host_ip: "127.0.0.1"
-                  target: 90
-                  published: "9000"
-                  protocol: udp
-                - mode: ingress
-                  host_ip: "127.0.0.1"
-                  target: 91
-                  published: "9001"
-                  protocol: udp
-                - mode: ingress
-                  host_ip: "::1"
-                  target: 443
-                  published: "443"
-                  protocol: tcp
-                - mode: ingress
-                  target: 5000
-                  published: 5000-5010
-                  protocol: tcp
-                - name: api
-                  mode: host
-                  host_ip: "127.0.0.1"
-                  target: 7000
-                  published: "7100"
-                  protocol: udp
-                  app_protocol: http
-                expose:
-                - "3000"
-                - 4000-4001
+                  - mode: ingress
+                    target: 80
+                    protocol: tcp
+                  - mode: ingress
+                    target: 80
+                    published: "8080"
+                    protocol: tcp
+                  - mode: ingress
+                    host_ip: 127.0.0.1
+                    target: 90
+                    published: "9000"
+                    protocol: udp
+                  - mode: ingress
+                    host_ip: 127.0.0.1
+                    target: 91
+                    published: "9001"
+                    protocol: udp
+                  - mode: ingress
+                    host_ip: ::1
+                    target: 443
+                    published: "443"
+                    protocol: tcp
+                  - mode: ingress
+                    target: 5000
+                    published: 5000-5010
+                    protocol: tcp
+                  - name: api
+                    mode: host
+                    host_ip: 127.0.0.1
+                    target: 7000
+                    published: "7100"
+                    protocol: udp
+                    app_protocol: http
             networks:
               default:
                 name: demo_default

@@ -32,32 +32,32 @@ services:
             name: demo
             services:
               web:
-                image: nginx
-                pull_policy: always
-                platform: linux/amd64
-                command:
-                - nginx
-                - -g
-                - daemon off;
-                entrypoint:
-                - /entry
-                - --flag
-                working_dir: /srv
-                user: 1000:1000
-                group_add:
-                - mail
-                - "44"
-                hostname: web1
-                domainname: example.com
-                container_name: the-web
-                init: true
-                tty: true
-                stdin_open: true
-                stop_signal: SIGQUIT
-                stop_grace_period: 1m30s
                 attach: false
+                command:
+                  - nginx
+                  - -g
+                  - daemon off;
+                container_name: the-web
+                domainname: example.com
+                entrypoint:
+                  - /entry
+                  - --flag
+                group_add:
+                  - mail
+                  - "44"
+                hostname: web1
+                image: nginx
+                init: true
                 networks:
                   default: null
+                platform: linux/amd64
+                pull_policy: always
+                stdin_open: true
+                stop_grace_period: 1m30s
+                stop_signal: SIGQUIT
+                tty: true
+                user: 1000:1000
+                working_dir: /srv
             networks:
               default:
                 name: demo_default
@@ -70,26 +70,26 @@ fn a_cleared_command_differs_from_an_absent_one() {
     check(
         "services:\n  a: {image: a, command: []}\n  b: {image: a, command: ''}\n  c: {image: a}\n",
         expect![[r#"
-        name: demo
-        services:
-          a:
-            image: a
-            command: []
+            name: demo
+            services:
+              a:
+                command: []
+                image: a
+                networks:
+                  default: null
+              b:
+                command: []
+                image: a
+                networks:
+                  default: null
+              c:
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-          b:
-            image: a
-            command: []
-            networks:
-              default: null
-          c:
-            image: a
-            networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 
@@ -115,7 +115,6 @@ fn environment_takes_maps_lists_and_the_callers_values() {
             name: demo
             services:
               a:
-                image: a
                 environment:
                   B: "true"
                   E: ""
@@ -123,15 +122,16 @@ fn environment_takes_maps_lists_and_the_callers_values() {
                   "N": "1"
                   NOPE: null
                   TAG: "1.2"
+                image: a
                 networks:
                   default: null
               b:
-                image: a
                 environment:
                   E: ""
                   "N": "1"
                   NOPE: null
                   TAG: "1.2"
+                image: a
                 networks:
                   default: null
             networks:
@@ -155,24 +155,24 @@ fn env_files_are_folded_in_below_environment() {
         &texts,
         &hoist_spec::LoadRequest::default(),
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
-            environment:
-              A: from $$file
-              B: environment
-              C: |-
-                1.2
-                from $$file
-              D: "4"
-              RAW: "'kept as it is' # too"
+            name: demo
+            services:
+              web:
+                environment:
+                  A: from $$file
+                  B: environment
+                  C: |-
+                    1.2
+                    from $$file
+                  D: "4"
+                  RAW: '''kept as it is'' # too'
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
 }
 
@@ -283,29 +283,29 @@ fn operators_of_a_shell_are_plain_characters_and_that_is_said() {
     check(
         "services:\n  web:\n    image: a\n    command: echo a; echo b\n",
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
-            command:
-            - echo
-            - a;
-            - echo
-            - b
+            name: demo
+            services:
+              web:
+                command:
+                  - echo
+                  - a;
+                  - echo
+                  - b
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
+              default:
+                name: demo_default
 
-        warning[W0005]: no shell reads `command`: `;` is passed on as a plain character
-         --> compose.yaml:4:14
-          |
-        4 |     command: echo a; echo b
-          |              ^^^^^^^^^^^^^^ this is split into words and run as it is
-          |
-          = help: for a shell's syntax, write `command: ["sh", "-c", "…"]`
-    "#]],
+            warning[W0005]: no shell reads `command`: `;` is passed on as a plain character
+             --> compose.yaml:4:14
+              |
+            4 |     command: echo a; echo b
+              |              ^^^^^^^^^^^^^^ this is split into words and run as it is
+              |
+              = help: for a shell's syntax, write `command: ["sh", "-c", "…"]`
+        "#]],
     );
 }
 
@@ -319,18 +319,18 @@ fn a_raw_env_file_is_taken_as_it_is() {
         &texts,
         &hoist_spec::LoadRequest::default(),
         expect![[r#"
-        name: demo
-        services:
-          web:
-            image: a
-            environment:
-              A: "'$$B' # no comment"
+            name: demo
+            services:
+              web:
+                environment:
+                  A: '''$$B'' # no comment'
+                image: a
+                networks:
+                  default: null
             networks:
-              default: null
-        networks:
-          default:
-            name: demo_default
-    "#]],
+              default:
+                name: demo_default
+        "#]],
     );
     let request = hoist_spec::LoadRequest { as_reference: true, ..hoist_spec::LoadRequest::default() };
     super::files::check_files(

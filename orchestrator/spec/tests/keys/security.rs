@@ -23,18 +23,18 @@ services:
             name: demo
             services:
               a:
+                cap_add:
+                  - NET_ADMIN
+                cap_drop:
+                  - ALL
                 image: a
+                ipc: shareable
                 networks:
                   default: null
-                cap_add:
-                - NET_ADMIN
-                cap_drop:
-                - ALL
-                security_opt:
-                - no-new-privileges:true
-                privileged: true
                 pid: host
-                ipc: shareable
+                privileged: true
+                security_opt:
+                  - no-new-privileges:true
                 uts: host
             networks:
               default:

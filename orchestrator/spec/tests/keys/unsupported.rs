@@ -151,121 +151,120 @@ fn each_is_carried_for_printing() {
         name: demo
         services:
           a:
-            image: a
             build:
               context: /demo
               dockerfile: Dockerfile
+              entitlements:
+                - x
+              provenance: "true"
+              sbom: "true"
+              ssh:
+                - default
+              cache_from:
+                - x
+              cache_to:
+                - x
+              no_cache_filter:
+                - x
+              additional_contexts:
+                a: /demo/b
+              secrets:
+                - source: s
               ulimits:
                 nofile: 1
               privileged: true
-              entitlements:
-              - x
-              additional_contexts:
-                a: /demo/b
-              cache_from:
-              - x
-              cache_to:
-              - x
-              no_cache_filter:
-              - x
-              secrets:
-              - source: s
-              ssh:
-              - default
-              provenance: "true"
-              sbom: "true"
+            blkio_config:
+              weight: 300
+              device_read_bps:
+                - path: /dev/sda
+                  rate: "12582912"
+            cgroup_parent: x
+            cgroup: private
+            cpu_count: 2
+            cpu_percent: 50
+            cpu_rt_period: 100
+            cpu_rt_runtime: 100
             depends_on:
               b:
                 condition: service_started
                 restart: true
                 required: true
-            links:
-            - b:alias
-            volumes:
-            - type: image
-              source: x
-              target: /x
-              image:
-                subpath: "y"
-            - type: bind
-              source: /x
-              target: /y
-              bind:
-                recursive: disabled
-            - type: volume
-              target: /z
-              volume:
-                labels:
-                  a: b
             deploy:
               mode: global
+              update_config:
+                parallelism: 1
+              rollback_config:
+                parallelism: 1
               resources:
                 reservations:
                   devices:
-                  - capabilities:
-                    - gpu
-                    count: -1
+                    - capabilities:
+                        - gpu
+                      count: -1
                   generic_resources: []
-              placement: {}
-              rollback_config:
-                parallelism: 1
-              update_config:
-                parallelism: 1
-            blkio_config:
-              weight: 300
-              device_read_bps:
-              - path: /dev/sda
-                rate: "12582912"
-            cgroup: private
-            cgroup_parent: x
-            cpu_count: 2
-            cpu_percent: 50
-            cpu_rt_period: 100
-            cpu_rt_runtime: 100
             device_cgroup_rules:
-            - c 1:3 mr
+              - c 1:3 mr
+            provider:
+              type: x
             external_links:
-            - other
+              - other
             gpus:
-            - count: -1
+              - count: -1
+            image: a
+            links:
+              - b:alias
             mem_swappiness: "60"
             models:
               llm: null
             network_mode: bridge
-            post_start:
-            - command:
-              - a
-            pre_start:
-            - command:
-              - a
-              image: a
-            pre_stop:
-            - command:
-              - a
-            provider:
-              type: x
             pull_refresh_after: 1d
             runtime: runsc
             storage_opt:
               size: 1g
             use_api_socket: true
             userns_mode: host
+            volumes:
+              - type: image
+                source: x
+                target: /x
+                image:
+                  subpath: "y"
+              - type: bind
+                source: /x
+                target: /y
+                bind:
+                  recursive: disabled
+              - type: volume
+                target: /z
+                volume:
+                  labels:
+                    a: b
             volumes_from:
-            - container:x
+              - container:x
+            pre_start:
+              - command:
+                  - a
+                image: a
+            post_start:
+              - command:
+                  - a
+            pre_stop:
+              - command:
+                  - a
           b:
+            configs:
+              - source: c
             image: b
             networks:
               "n": null
-            secrets:
-            - source: s
-              target: /run/secrets/s
-            configs:
-            - source: c
             ports:
-            - mode: ingress
-              target: 80
-              published: "80"
-              protocol: sctp
+              - mode: ingress
+                target: 80
+                published: "80"
+                protocol: sctp
+            secrets:
+              - source: s
+                target: /run/secrets/s
         networks:
           "n":
             name: demo_n

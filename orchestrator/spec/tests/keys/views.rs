@@ -28,24 +28,24 @@ fn without_normalization_nothing_is_made_up() {
               db:
                 image: postgres
               web:
-                image: app:1.2
                 build:
                   context: /demo/src
                   dockerfile: Dockerfile
                 environment:
                   LEVEL: "1"
                   TAG: "1.2"
+                image: app:1.2
                 links:
-                - db
+                  - db
                 volumes:
-                - type: bind
-                  source: /demo/data
-                  target: /data
-                  bind: {}
-                - type: volume
-                  source: v
-                  target: /v
-                  volume: {}
+                  - type: bind
+                    source: /demo/data
+                    target: /data
+                    bind: {}
+                  - type: volume
+                    source: v
+                    target: /v
+                    volume: {}
             volumes:
               v: {}
         "#]],
@@ -58,45 +58,45 @@ fn without_path_resolution_paths_stay() {
         TEXTS,
         &skipping(Skip { path_resolution: true, ..Skip::default() }),
         expect![[r#"
-        name: demo
-        services:
-          db:
-            image: postgres
-            networks:
-              default: null
-          web:
-            image: app:1.2
-            build:
-              context: ./src
-              dockerfile: Dockerfile
-            environment:
-              LEVEL: "1"
-              TAG: "1.2"
-            depends_on:
+            name: demo
+            services:
               db:
-                condition: service_started
-                restart: true
-                required: true
-            links:
-            - db
+                image: postgres
+                networks:
+                  default: null
+              web:
+                build:
+                  context: ./src
+                  dockerfile: Dockerfile
+                depends_on:
+                  db:
+                    condition: service_started
+                    restart: true
+                    required: true
+                environment:
+                  LEVEL: "1"
+                  TAG: "1.2"
+                image: app:1.2
+                links:
+                  - db
+                networks:
+                  default: null
+                volumes:
+                  - type: bind
+                    source: ./data
+                    target: /data
+                    bind: {}
+                  - type: volume
+                    source: v
+                    target: /v
+                    volume: {}
             networks:
-              default: null
+              default:
+                name: demo_default
             volumes:
-            - type: bind
-              source: ./data
-              target: /data
-              bind: {}
-            - type: volume
-              source: v
-              target: /v
-              volume: {}
-        networks:
-          default:
-            name: demo_default
-        volumes:
-          v:
-            name: demo_v
-    "#]],
+              v:
+                name: demo_v
+        "#]],
     );
 }
 
@@ -106,47 +106,47 @@ fn without_env_resolution_files_and_open_variables_stay() {
         TEXTS,
         &skipping(Skip { env_resolution: true, ..Skip::default() }),
         expect![[r#"
-        name: demo
-        services:
-          db:
-            image: postgres
-            networks:
-              default: null
-          web:
-            image: app:1.2
-            build:
-              context: /demo/src
-              dockerfile: Dockerfile
-            environment:
-              TAG: null
-            depends_on:
+            name: demo
+            services:
               db:
-                condition: service_started
-                restart: true
-                required: true
-            links:
-            - db
+                image: postgres
+                networks:
+                  default: null
+              web:
+                build:
+                  context: /demo/src
+                  dockerfile: Dockerfile
+                depends_on:
+                  db:
+                    condition: service_started
+                    restart: true
+                    required: true
+                environment:
+                  TAG: null
+                env_file:
+                  - path: /demo/one.env
+                    required: true
+                image: app:1.2
+                links:
+                  - db
+                networks:
+                  default: null
+                volumes:
+                  - type: bind
+                    source: /demo/data
+                    target: /data
+                    bind: {}
+                  - type: volume
+                    source: v
+                    target: /v
+                    volume: {}
             networks:
-              default: null
+              default:
+                name: demo_default
             volumes:
-            - type: bind
-              source: /demo/data
-              target: /data
-              bind: {}
-            - type: volume
-              source: v
-              target: /v
-              volume: {}
-            env_file:
-            - path: /demo/one.env
-              required: true
-        networks:
-          default:
-            name: demo_default
-        volumes:
-          v:
-            name: demo_v
-    "#]],
+              v:
+                name: demo_v
+        "#]],
     );
 }
 
@@ -190,13 +190,13 @@ fn without_interpolation_variables_stay_as_they_are_written() {
             services:
               web:
                 command:
-                - echo
-                - $$HOME
-                - $WORD
+                  - echo
+                  - $$HOME
+                  - $WORD
                 environment:
                   A: ${B:+${C-d}}
                 extra_hosts:
-                - $HOSTS
+                  - $HOSTS
                 healthcheck:
                   interval: ${EVERY}
                   test: curl $URL
@@ -204,17 +204,17 @@ fn without_interpolation_variables_stay_as_they_are_written() {
                 networks:
                   default: null
                 ports:
-                - ${PORT:-80}:80
-                - mode: ingress
-                  protocol: tcp
-                  published: "443"
-                  target: 443
+                  - ${PORT:-80}:80
+                  - mode: ingress
+                    protocol: tcp
+                    published: "443"
+                    target: 443
                 scale: ${COUNT}
                 volumes:
-                - source: ${DATA}
-                  target: /data
-                  type: volume
-                  volume: {}
+                  - source: ${DATA}
+                    target: /data
+                    type: volume
+                    volume: {}
             networks:
               default:
                 name: demo_default

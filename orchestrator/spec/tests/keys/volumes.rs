@@ -38,60 +38,60 @@ volumes:
             name: demo
             services:
               a:
+                devices:
+                  - source: /dev/fuse
+                    target: /dev/fuse
+                    permissions: rwm
+                  - source: /dev/a
+                    target: /dev/b
+                    permissions: r
                 image: a
                 networks:
                   default: null
-                volumes:
-                - type: volume
-                  target: /anonymous
-                  volume: {}
-                - type: volume
-                  source: data
-                  target: /data
-                  volume:
-                    nocopy: true
-                - type: bind
-                  source: /demo/src
-                  target: /src
-                  read_only: true
-                  bind:
-                    selinux: z
-                - type: bind
-                  source: /root/home
-                  target: /home
-                  bind: {}
-                - type: bind
-                  source: /other
-                  target: /there
-                  read_only: true
-                  consistency: cached
-                  bind:
-                    create_host_path: false
-                    propagation: rslave
-                    selinux: z
-                - type: volume
-                  source: data
-                  target: /again
-                  volume:
-                    nocopy: true
-                    subpath: a/b
-                - type: tmpfs
-                  target: /scratch
-                  tmpfs:
-                    size: "1048576"
-                    mode: 448
-                tmpfs:
-                - /run:size=64m,mode=1777,uid=1
-                - /tmp
                 read_only: true
                 shm_size: "67108864"
-                devices:
-                - source: /dev/fuse
-                  target: /dev/fuse
-                  permissions: rwm
-                - source: /dev/a
-                  target: /dev/b
-                  permissions: r
+                tmpfs:
+                  - /run:size=64m,mode=1777,uid=1
+                  - /tmp
+                volumes:
+                  - type: volume
+                    target: /anonymous
+                    volume: {}
+                  - type: volume
+                    source: data
+                    target: /data
+                    volume:
+                      nocopy: true
+                  - type: bind
+                    source: /demo/src
+                    target: /src
+                    read_only: true
+                    bind:
+                      selinux: z
+                  - type: bind
+                    source: /root/home
+                    target: /home
+                    bind: {}
+                  - type: bind
+                    source: /other
+                    target: /there
+                    read_only: true
+                    consistency: cached
+                    bind:
+                      selinux: z
+                      propagation: rslave
+                      create_host_path: false
+                  - type: volume
+                    source: data
+                    target: /again
+                    volume:
+                      nocopy: true
+                      subpath: a/b
+                  - type: tmpfs
+                    target: /scratch
+                    tmpfs:
+                      mode: 448
+                      size: "1048576"
             networks:
               default:
                 name: demo_default
@@ -114,31 +114,31 @@ fn external_volumes_keep_their_name() {
     check(
         "services:\n  a: {image: a, volumes: ['v:/v', 'w:/w']}\nvolumes:\n  v: {external: true}\n  w: \n",
         expect![[r#"
-        name: demo
-        services:
-          a:
-            image: a
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                volumes:
+                  - type: volume
+                    source: v
+                    target: /v
+                    volume: {}
+                  - type: volume
+                    source: w
+                    target: /w
+                    volume: {}
             networks:
-              default: null
+              default:
+                name: demo_default
             volumes:
-            - type: volume
-              source: v
-              target: /v
-              volume: {}
-            - type: volume
-              source: w
-              target: /w
-              volume: {}
-        networks:
-          default:
-            name: demo_default
-        volumes:
-          v:
-            name: v
-            external: true
-          w:
-            name: demo_w
-    "#]],
+              v:
+                name: v
+                external: true
+              w:
+                name: demo_w
+        "#]],
     );
 }
 

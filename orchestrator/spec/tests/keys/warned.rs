@@ -25,32 +25,30 @@ services:
             name: demo
             services:
               a:
-                image: a
                 build:
                   context: /demo
                   dockerfile: Dockerfile
                   isolation: process
-                networks:
-                  default: null
+                develop:
+                  watch:
+                    - path: /demo
+                      action: rebuild
+                credential_spec:
+                  file: x
                 deploy:
+                  labels:
+                    a: b
                   resources:
                     reservations:
                       cpus: 0.5
                   placement:
                     constraints:
-                    - node.role==manager
+                      - node.role==manager
                   endpoint_mode: dnsrr
-                  labels:
-                    a: b
-                credential_spec:
-                  file: x
-                develop:
-                  watch:
-                  - path: /demo
-                    action: rebuild
-                    exec:
-                      command: null
+                image: a
                 isolation: process
+                networks:
+                  default: null
             networks:
               default:
                 name: demo_default
