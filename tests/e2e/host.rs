@@ -24,17 +24,22 @@ pub(crate) struct Traces {
 impl Traces {
     pub(crate) fn read(data_root: &Path, run_dir: &Path) -> Self {
         Self {
-            links: names(Path::new("/sys/class/net"))
+            // Of the thread's own namespace, unlike /sys/class/net.
+            links: fs::read_to_string("/proc/thread-self/net/dev")
+                .unwrap_or_default()
+                .lines()
+                .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
                 .filter(|name| name.starts_with("hb-") || name.starts_with("hv"))
                 .collect(),
             nft_tables: lines("nft", &["list", "tables"]).filter(|line| line.contains("hoist")).collect(),
-            mounts: fs::read_to_string("/proc/self/mountinfo")
+            mounts: fs::read_to_string("/proc/thread-self/mountinfo")
                 .unwrap_or_default()
                 .lines()
                 .filter_map(|line| line.split(' ').nth(4).map(str::to_owned))
                 .filter(|point| Path::new(point).starts_with(data_root) || Path::new(point).starts_with(run_dir))
                 .collect(),
             network_namespaces: processes()
+                .chain(["thread-self".to_owned()])
                 .filter_map(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok())
                 .map(|link| link.display().to_string())
                 .collect(),

@@ -155,7 +155,13 @@ impl World {
 
     /// Asks a published port of this host.
     pub(crate) fn get(&self, address: &str) -> Option<String> {
-        let output = Command::new("curl").args(["-s", "-f", "--max-time", "10", address]).output().expect("run curl");
+        self.get_within(address, "10")
+    }
+
+    /// With the seconds after which no answer counts as none, for what must not be reached.
+    pub(crate) fn get_within(&self, address: &str, seconds: &str) -> Option<String> {
+        let output =
+            Command::new("curl").args(["-s", "-f", "--max-time", seconds, address]).output().expect("run curl");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
