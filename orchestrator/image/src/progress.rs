@@ -26,6 +26,10 @@ pub enum Phase {
     Exists,
     /// Bytes arrive and are unpacked in the same pass.
     Downloading,
+    /// Bytes leave.
+    Uploading,
+    /// The registry took the layer over from its repository `text`; no byte of it crosses.
+    Mounted,
     /// Unpacking from a local file.
     Unpacking,
     Retrying,

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::fetch::Fetch;
 use crate::manifest::{ACCEPTED, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
-use crate::registry::{Access, Registry, RegistryError};
+use crate::registry::{Access, Registry, RegistryError, Right};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::{Digest, Image, ImageConfig, Phase, Progress, ProgressSink, Reference, Store, StoreError, silent};
 
@@ -166,7 +166,7 @@ impl Pull<'_> {
             return Ok(Pulled { image, digest, up_to_date: true });
         }
         self.report("", Phase::Resolving, 0, None);
-        let registry = Registry::connect(self.reference, &self.options.access).await;
+        let registry = Registry::connect(self.reference, &self.options.access, Right::Pull).await;
         let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let found = self.resolve(&registry).await?;
         let image_id = found.config.digest;

@@ -1,7 +1,6 @@
 //! Challenges, tokens, and where credentials may go.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use serde::Deserialize;
@@ -119,36 +118,30 @@ pub(super) struct TokenAnswer {
     pub token: Option<String>,
     #[serde(default)]
     pub access_token: Option<String>,
-    #[serde(default)]
-    pub expires_in: Option<u64>,
 }
 
-/// What goes into the Authorization header.
-#[derive(Clone)]
+/// What goes into the Authorization header. When it expires is not counted: the registry says so.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Authorization {
     pub header: String,
-    pub expires: Option<Instant>,
 }
 
 impl std::fmt::Debug for Authorization {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authorization").field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("Authorization").finish_non_exhaustive()
     }
 }
 
 impl Authorization {
     pub(super) fn bearer(answer: TokenAnswer) -> Option<Self> {
         let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;
-        // Renewed a little early: a request takes its time. A minute is what the protocol gives tokens without a limit.
-        let seconds = answer.expires_in.unwrap_or(60).max(60);
-        let expires = Instant::now() + Duration::from_secs(seconds.min(86_400).saturating_sub(10));
-        Some(Self { header: format!("Bearer {token}"), expires: Some(expires) })
+        Some(Self { header: format!("Bearer {token}") })
     }
 
     pub(super) fn basic(username: &str, password: &str) -> Self {
         use base64::Engine as _;
         let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
-        Self { header: format!("Basic {encoded}"), expires: None }
+        Self { header: format!("Basic {encoded}") }
     }
 }
 

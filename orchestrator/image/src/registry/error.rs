@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -22,13 +24,15 @@ pub enum RegistryError {
     #[error("registry {registry}: {what} not found in {repository}{detail}")]
     NotFound { registry: String, repository: String, what: String, detail: String },
     #[error("registry {registry}: too many requests; try again later or log in")]
-    TooManyRequests { registry: String },
+    TooManyRequests { registry: String, wait: Option<Duration> },
     #[error("registry {registry}: answered {status}{detail}")]
-    Status { registry: String, status: u16, detail: String },
+    Status { registry: String, status: u16, detail: String, wait: Option<Duration> },
     #[error("registry {registry}: {reason}")]
     Protocol { registry: String, reason: String },
     #[error("registry {registry}: it asks for credentials to be sent to {realm}, which is refused: {reason}")]
     Realm { registry: String, realm: String, reason: &'static str },
+    #[error("reading {path} of the store")]
+    Local { path: PathBuf, source: io::Error },
     #[error("registry {registry}: reading certificate {path}")]
     Certificate { registry: String, path: String, source: io::Error },
     #[error("registry {registry}: setting up TLS")]
@@ -67,8 +71,16 @@ impl RegistryError {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::TooManyRequests { .. } => true,
-            Self::Status { status, .. } => *status >= 500,
+            Self::Status { status, .. } => *status >= 500 || *status == 408,
             _ => false,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { wait, .. } | Self::Status { wait, .. } => *wait,
+            _ => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod collect;
 mod disk;
 mod hold;
 mod ingest;
+mod publish;
 mod recover;
 mod scratch;
 mod stack;
@@ -28,6 +29,7 @@ pub use collect::{Collected, RemoveError, Removed, Scope};
 pub use hold::Hold;
 pub use ingest::LayerError;
 pub(crate) use ingest::{Expected, LayerBlob};
+pub(crate) use publish::StoredBlob;
 pub use scratch::Scratch;
 
 use crate::{Digest, ImageConfig, Reference};

@@ -103,9 +103,8 @@ impl Registry {
 
     /// How many requests of a method with `path` in their address were answered.
     pub(crate) fn answered(&self, method: &str, path: &str) -> usize {
-        let method = format!("\"http.request.method\":\"{method}\"");
-        let counts =
-            |line: &&str| line.contains("\"response completed\"") && line.contains(&method) && line.contains(path);
+        let method = format!("\"{method} /");
+        let counts = |line: &&str| line.contains(&method) && line.contains(path);
         self.log().lines().filter(counts).count()
     }
 

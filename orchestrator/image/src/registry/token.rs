@@ -1,0 +1,88 @@
+//! Answering a registry's challenge: a password, or a token for it.
+
+use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use reqwest::{Response, StatusCode, Url};
+
+use super::auth::{Authorization, Challenge, TokenAnswer, check_realm};
+use super::endpoint::Endpoint;
+use super::error::RegistryError;
+
+impl Endpoint {
+    /// Gets what the refused request lacked. `sent`: what it was sent with.
+    pub(super) async fn authorize(
+        &self,
+        refused: &Response,
+        sent: Option<&Authorization>,
+    ) -> Result<(), RegistryError> {
+        let mut slot = self.authorization.lock().await;
+        // Several layers run into an expired token at once; the first one renews it for all.
+        if slot.as_ref() != sent {
+            return Ok(());
+        }
+        let challenges = refused.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let auth = self.auth.as_ref();
+        *slot = match Challenge::choose(challenges) {
+            Some(Challenge::Bearer { realm, service, scope }) => {
+                Some(self.fetch_token(&realm, service.as_deref(), scope.as_deref()).await?)
+            }
+            Some(Challenge::Basic) => match auth.filter(|auth| !auth.username.is_empty()) {
+                Some(auth) => Some(Authorization::basic(&auth.username, &auth.password)),
+                None => return Err(self.unauthorized()),
+            },
+            None => return Err(self.unauthorized()),
+        };
+        Ok(())
+    }
+
+    async fn fetch_token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+    ) -> Result<Authorization, RegistryError> {
+        let refused = |reason| RegistryError::Realm { registry: self.name.clone(), realm: realm.to_owned(), reason };
+        let mut url = Url::parse(realm).map_err(|_| refused("it is no address"))?;
+        let auth = self.auth.as_ref();
+        let identity = auth.map(|auth| auth.identity_token.as_str()).filter(|token| !token.is_empty());
+        let password = auth.filter(|auth| !auth.username.is_empty() && identity.is_none());
+        check_realm(&url, &self.base, identity.is_some() || password.is_some()).map_err(refused)?;
+        // Everything that we are going to do, whatever this request alone needs.
+        let mut scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
+        scopes.extend(scope.filter(|_| scopes.is_empty()));
+        let identity_scope = scopes.join(" ");
+        let mut parameters: Vec<(&str, &str)> = match identity {
+            // One parameter with spaces in a form, one each in an address: what token servers of both kinds understand.
+            Some(_) => vec![("scope", &identity_scope)],
+            None => scopes.iter().map(|scope| ("scope", *scope)).collect(),
+        };
+        parameters.extend(service.map(|service| ("service", service)));
+        let request = if let Some(identity) = identity {
+            parameters.extend([("grant_type", "refresh_token"), ("refresh_token", identity), ("client_id", "hoist")]);
+            let mut form = url.clone();
+            form.query_pairs_mut().clear().extend_pairs(parameters);
+            self.client
+                .post(url)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form.query().unwrap_or_default().to_owned())
+        } else {
+            url.query_pairs_mut().extend_pairs(parameters);
+            let request = self.client.get(url);
+            match password {
+                Some(auth) => {
+                    request.header(AUTHORIZATION, Authorization::basic(&auth.username, &auth.password).header)
+                }
+                None => request,
+            }
+        };
+        let response = request.send().await.map_err(|error| RegistryError::of(&self.name, error))?;
+        match response.status() {
+            status if status.is_success() => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
+            _ => return Err(self.refusal(response, "a token").await),
+        }
+        let bytes = self.bytes(response, 1 << 20, "a token").await?;
+        let answer: TokenAnswer =
+            serde_json::from_slice(&bytes).map_err(|_| self.protocol("its token is not valid JSON".to_owned()))?;
+        Authorization::bearer(answer).ok_or_else(|| self.protocol("its token answer holds no token".to_owned()))
+    }
+}
