@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Run(Box<commands::run::Args>),
     Build(commands::build::Args),
     Pull(commands::pull::Args),
+    Push(commands::push::Args),
+    Tag(commands::image::tag::Args),
     Images(commands::images::Args),
     Create(Box<commands::create::Args>),
     Start(commands::start::Args),

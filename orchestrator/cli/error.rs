@@ -109,6 +109,10 @@ impl Failure {
         matches!(self.kind, Kind::Apply(_))
     }
 
+    pub(crate) fn is_interruption(&self) -> bool {
+        matches!(self.kind, Kind::Interrupted)
+    }
+
     pub(crate) fn report_as_warning(&self, ui: Ui) {
         chain(&self.error).lines().for_each(|line| ui.warn(line));
     }

@@ -125,6 +125,12 @@ impl Registry {
         output(curl.args(args))
     }
 
+    /// The headers, in lower case, of what is at a path such as `app/manifests/1`.
+    pub(crate) fn head(&self, path: &str) -> String {
+        let accept = format!("Accept: {MANIFEST}, application/vnd.docker.distribution.manifest.v2+json");
+        String::from_utf8_lossy(&self.curl(&["-I", "-H", &accept, &self.url(path)])).to_lowercase()
+    }
+
     fn url(&self, path: &str) -> String {
         let scheme = if self.login.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}/v2/{path}", self.port)

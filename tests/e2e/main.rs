@@ -13,6 +13,7 @@ mod images;
 mod lan;
 mod lifecycle;
 mod network;
+mod push;
 mod recovery;
 mod registry;
 mod terminal;

@@ -177,7 +177,8 @@ fn json(line: &Line<'_>) -> serde_json::Value {
 }
 
 fn pull_status(text: &str) -> Status {
-    let done = ["complete", "exists", "Pulled", "Downloaded newer", "up to date", "Loaded"];
+    let done =
+        ["complete", "exists", "Pushed", "Mounted", "digest: ", "Pulled", "Downloaded newer", "up to date", "Loaded"];
     if done.iter().any(|word| text.contains(word)) { Status::Done } else { Status::Working }
 }
 

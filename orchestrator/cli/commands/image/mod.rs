@@ -7,9 +7,11 @@ pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rm;
+pub(crate) mod tag;
 
-use hoist_engine::api::types::PullLine;
+use hoist_engine::api::types::{PullLine, PushResult};
 use hoist_engine::client::JsonStream;
 
 use crate::commands::Ctx;
@@ -25,6 +27,8 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     Rm(rm::Args),
     Pull(pull::Args),
+    Push(push::Args),
+    Tag(tag::Args),
     Load(load::Args),
     Bootstrap(bootstrap::Args),
     Build(build::Args),
@@ -37,6 +41,8 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Inspect(args) => inspect::run(ctx, args).await,
         Command::Rm(args) => rm::run(ctx, args).await,
         Command::Pull(args) => pull::run(ctx, args).await,
+        Command::Push(args) => push::run(ctx, args).await,
+        Command::Tag(args) => tag::run(ctx, args).await,
         Command::Load(args) => load::run(ctx, args).await,
         Command::Bootstrap(args) => bootstrap::run(ctx, args).await,
         Command::Build(args) => build::run(ctx, args).await,
@@ -44,10 +50,11 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
     }
 }
 
-/// Shows a stream of pull lines up to its end, which may be an error.
-async fn show(ctx: &Ctx, subject: &str, mut stream: JsonStream<PullLine>) -> Result<()> {
+/// Shows a stream of pull lines up to its end, which may be an error; a push ends with what the registry has now.
+async fn show(ctx: &Ctx, subject: &str, mut stream: JsonStream<PullLine>) -> Result<Option<PushResult>> {
     let mut interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(ctx.ui);
+    let mut pushed = None;
     loop {
         let line = tokio::select! {
             line = stream.next() => line?,
@@ -57,8 +64,11 @@ async fn show(ctx: &Ctx, subject: &str, mut stream: JsonStream<PullLine>) -> Res
         if let Some(error) = line.error {
             return Err(Failure::user(error));
         }
-        progress.pull(subject, &line);
+        match line.aux {
+            Some(aux) => pushed = Some(aux),
+            None => progress.pull(subject, &line),
+        }
     }
     progress.finish();
-    Ok(())
+    Ok(pushed)
 }

@@ -56,7 +56,7 @@ pub(super) async fn list(State(engine): App) -> ApiResult<Json<Vec<ImageSummary>
     Ok(Json(engine.images.images().into_iter().map(summary).collect()))
 }
 
-fn no_image(name: &str) -> ApiError {
+pub(super) fn no_image(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("no such image: {name}"))
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn remove(
     Ok(Json(untagged.chain(deleted).collect()))
 }
 
-type Lines = mpsc::UnboundedSender<PullLine>;
+pub(super) type Lines = mpsc::UnboundedSender<PullLine>;
 
 fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
     let out = out.clone();
@@ -139,7 +139,7 @@ fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
     }
 }
 
-fn finish(out: &Lines, outcome: Result<String, String>) {
+pub(super) fn finish(out: &Lines, outcome: Result<String, String>) {
     let line = match outcome {
         Ok(status) => PullLine { status: Some(status), ..PullLine::default() },
         Err(message) => {

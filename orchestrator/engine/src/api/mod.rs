@@ -7,6 +7,7 @@ mod distribution;
 mod exec;
 mod images;
 mod objects;
+mod push;
 mod stacks;
 mod store;
 mod streams;
@@ -104,7 +105,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
-        .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route("/images/{*name}", get(images::inspect).post(push::post).delete(images::remove))
         .route("/distribution/{*name}", get(distribution::inspect))
         .route("/networks", get(objects::networks))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))

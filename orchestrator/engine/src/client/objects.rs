@@ -173,6 +173,16 @@ impl Client {
         self.pull(&format!("/images/create?{}", query(&pairs)), auth).await
     }
 
+    /// `reference`: a name of the image with a tag.
+    pub async fn push_image(&self, reference: &str, auth: Option<&RegistryAuth>) -> Result<JsonStream<PullLine>> {
+        self.pull(&format!("/images/{reference}/push"), auth).await
+    }
+
+    /// Gives an image one more name.
+    pub async fn tag_image(&self, image: &str, name: &str) -> Result<()> {
+        self.post_unit(&format!("/images/{image}/tag?{}", query(&[("repo", name.to_owned())]))).await
+    }
+
     /// What the registry has for a reference now: the digest, without bringing anything here. `auth`: the caller's
     /// credentials for that registry, as [`Client::credentials`] finds them.
     pub async fn resolve_image(&self, reference: &str, auth: Option<&RegistryAuth>) -> Result<DistributionInspect> {

@@ -93,6 +93,8 @@ pub(crate) fn phase(phase: Phase, text: &str) -> String {
         Phase::Waiting => "Waiting",
         Phase::Exists => "Already exists",
         Phase::Downloading => "Downloading",
+        Phase::Uploading => "Pushing",
+        Phase::Mounted => return format!("Mounted from {text}"),
         Phase::Unpacking => "Extracting",
         Phase::Retrying => "Retrying",
         Phase::Complete => "Pull complete",

@@ -57,7 +57,7 @@ pub struct ImageDelete {
     pub deleted: Option<String>,
 }
 
-/// One line of `POST /images/create`, `/images/load` and bootstrap, as docker's clients know it.
+/// One line of `POST /images/create`, `/images/load`, `/images/{name}/push` and bootstrap, as docker's clients know it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PullLine {
@@ -70,11 +70,23 @@ pub struct PullLine {
     pub progress_detail: Option<PullDetail>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// The last line of a push that worked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux: Option<PushResult>,
     /// The stream ends with this when it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<ErrorBody>,
+}
+
+/// What the registry has after a push.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PushResult {
+    pub tag: String,
+    pub digest: String,
+    pub size: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,145 @@
+//! Images that leave: to real registries, and from there into docker and podman.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::distribution::{Image, Layer, Registry, have, peers};
+use crate::world::{World, note};
+
+const CLAIM: [&str; 3] = ["docker-registry", "curl", "gzip"];
+
+fn stack(registry: &Registry) -> String {
+    format!(
+        "services:\n  base:\n    image: {}\n  app:\n    build: app\n    image: {}\n    depends_on: [tool]\n  \
+         tool:\n    build: {{ context: app, tags: [\"{}\"] }}\n    image: {}\n  unnamed:\n    build: app\n",
+        registry.name("base:1"),
+        registry.name("team/app:1"),
+        registry.name("team/tool:extra"),
+        registry.name("team/tool:1"),
+    )
+}
+
+/// `docker images`' word for what a registry has.
+fn digest_of(registry: &Registry, path: &str) -> String {
+    let headers = registry.head(path);
+    let found = headers.lines().find_map(|line| line.strip_prefix("docker-content-digest: ").map(str::trim));
+    found.unwrap_or_else(|| panic!("no digest in\n{headers}")).to_owned()
+}
+
+#[test]
+fn what_a_stack_builds_is_pushed_and_what_it_pulls_is_not() {
+    let claim = "a stack is pushed";
+    if !have(claim, &CLAIM) {
+        return;
+    }
+    let Some(world) = World::new(claim) else { return };
+    let registry = Registry::plain(&world.project.join("registry"));
+    let base = registry.push("base", "1", &Image::busybox());
+    let dockerfile = format!("FROM {}\nRUN echo made >/made\n", registry.name("base:1"));
+    world.file("app/Dockerfile", &dockerfile);
+    world.file("compose.yaml", &stack(&registry));
+    world.ok(&["build"]);
+    world.ok(&["push", "app"]);
+    assert_eq!(registry.answered(&["PUT", "/team/tool/manifests/"]), 0, "only what was named");
+    world.ok(&["push", "-q", "--include-deps", "app"]);
+    assert_eq!(registry.answered(&["PUT", "/team/tool/manifests/"]), 2, "its image and its further tag");
+    world.ok(&["push"]);
+    assert_eq!(registry.answered(&["PUT", "/base/manifests/"]), 1, "the test's own push");
+    // The base's layer was in the registry: nobody sent it again.
+    assert!(registry.answered(&["POST", "mount=", "from=base"]) >= 1);
+
+    // Under another name, by hand.
+    world.ok(&["tag", &registry.name("base:1"), &registry.name("copy/base:2")]);
+    let said = world.ok(&["image", "push", "-q", &registry.name("copy/base:2")]);
+    assert_eq!(said.trim(), format!("{}@{base}", registry.name("copy/base")));
+    let missing = world.hoist(&["image", "push", &registry.name("nothing:1")]);
+    assert!(missing.code == 1 && missing.stderr.contains("no such image"), "{}", missing.stderr);
+
+    // A registry that is away.
+    world.file("compose.yaml", &stack(&registry).replace(&registry.name("team/tool"), "127.0.0.1:1/tool"));
+    world.ok(&["build", "tool"]);
+    let failed = world.hoist(&["push"]);
+    assert!(failed.code == 1 && failed.stderr.contains("127.0.0.1:1/tool"), "{}", failed.stderr);
+    let ignored = world.hoist(&["push", "--ignore-push-failures"]);
+    assert!(ignored.code == 0 && ignored.stderr.contains("refused"), "{}", ignored.stderr);
+    world.finish();
+}
+
+#[test]
+fn what_was_pushed_runs_under_docker_and_podman() {
+    let claim = "docker and podman run what was pushed";
+    if !have(claim, &CLAIM) {
+        return;
+    }
+    let (Some(root), Some(world)) = (peers(claim), World::new(claim)) else { return };
+    let registry = Registry::plain(&world.project.join("registry"));
+    let image = Image::busybox().layer(Layer::new().file("version", 0o644, b"one\n").tar());
+    let pulled = registry.push("base", "1", &image);
+    world.file(
+        "app/Dockerfile",
+        &format!("FROM {}\nRUN echo made >/made\nCMD [\"cat\", \"/version\", \"/made\"]\n", registry.name("base:1")),
+    );
+    world.ok(&["image", "build", "-t", &registry.name("made:1"), "app"]);
+    world.ok(&["image", "push", &registry.name("made:1")]);
+    world.ok(&["tag", &registry.name("base:1"), &registry.name("again:1")]);
+    world.ok(&["image", "push", &registry.name("again:1")]);
+    assert_eq!(digest_of(&registry, "again/manifests/1"), pulled);
+    let Some(said) = in_peers(&root, &registry.host()) else {
+        note(&format!("skipped: {claim}: the peers' engines did not start"));
+        return;
+    };
+    let made = digest_of(&registry, "made/manifests/1");
+    for line in
+        ["docker: one made", "podman: one made", &format!("docker-digest: {made}"), &format!("podman-digest: {made}")]
+    {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    // And back: docker writes a manifest of its own kind for the same image.
+    world.ok(&["image", "pull", &registry.name("by-docker:1")]);
+    let ids = |name: &str| world.ok(&["image", "ls", "-q", "--no-trunc", &registry.name(name)]);
+    assert_eq!(ids("by-docker"), ids("made"));
+    world.finish();
+}
+
+/// What the peers say of the images, in namespaces of their own but for the network: the registry is on loopback.
+fn in_peers(root: &Path, host: &str) -> Option<String> {
+    let script = PEERS.replace("HOST", host);
+    let done = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
+        .arg(root)
+        .output()
+        .expect("run unshare");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        note(&format!("{said}{}", String::from_utf8_lossy(&done.stderr)));
+        return None;
+    }
+    Some(said)
+}
+
+const PEERS: &str = r#"set -eu
+root=$0
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+if [ -d "$root/sys/fs/cgroup/unified" ]; then umount -l "$root/sys/fs/cgroup/unified"; fi
+mount --rbind /dev "$root/dev"
+for place in run tmp var/lib/docker var/lib/containerd var/lib/containers; do mkdir -p "$root/$place"; mount -t tmpfs tmpfs "$root/$place"; done
+mkdir -p "$root/run/old"
+cd "$root"
+pivot_root . run/old
+umount -l /run/old
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
+podman pull -q --tls-verify=false HOST/made:1 >/dev/null
+echo podman: $(podman run --rm --network none --cgroups=disabled HOST/made:1)
+podman image inspect --format 'podman-digest: {{.Digest}}' HOST/made:1
+containerd >/run/containerd.log 2>&1 &
+dockerd --containerd /run/containerd/containerd.sock --iptables=false --ip6tables=false --bridge=none >/run/dockerd.log 2>&1 &
+for attempt in $(seq 300); do docker version >/dev/null 2>&1 && break; sleep 0.1; done
+docker pull -q HOST/made:1 >/dev/null || { cat /run/dockerd.log >&2; exit 1; }
+echo docker: $(docker run --rm --network none HOST/made:1)
+docker image inspect --format 'docker-digest: {{index .RepoDigests 0}}' HOST/made:1 | sed 's/ .*@/ /'
+docker tag HOST/made:1 HOST/by-docker:1
+docker push -q HOST/by-docker:1 >/dev/null
+"#;
