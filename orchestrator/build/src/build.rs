@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 
 use hoist_image::{History, Image, ImageConfig, Platform, Reference};
 
+use crate::bring::Bringer;
 use crate::context::{self, Context};
 use crate::diagnostic::Severity;
 use crate::dockerfile::{self, Dockerfile};
 use crate::error::BuildError;
-use crate::execute::{Reporter, TreeState, Work, execute, now};
-use crate::graph::{Bases, Graph, Lowered, Selection, Tree, lower};
+use crate::execute::{Brought, Reporter, TreeState, Work, execute, now};
+use crate::graph::{BaseImage, Bases, Graph, Lowered, Origin, Selection, Tree, lower};
 use crate::host::{BaseError, Built, Host};
 use crate::request::BuildRequest;
 use crate::{Diagnostic, SourceFile, Span};
@@ -20,31 +21,37 @@ use crate::{Diagnostic, SourceFile, Span};
 pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
     let tags = tags(request)?;
     let platform = platform(request)?;
+    let reporter = Reporter::new(Arc::clone(&host.progress));
+    let bringer = Bringer { request, host, reporter: &reporter };
+    let folder = bringer.context().await?;
     let (context, file) = {
         let (request, state_dir) = (request.clone(), host.state_dir.clone());
-        on_disk(move || context::open(&request, &state_dir)).await?
+        on_disk(move || context::open(&folder, &request, &state_dir)).await?
     };
-    let reporter = Reporter::new(Arc::clone(&host.progress));
     let wrong = |problems| BuildError::Dockerfile(Arc::clone(&file), problems);
     let dockerfile = dockerfile::parse(&file).map_err(wrong)?;
     for warning in dockerfile.warnings.iter().filter(|warning| warning.severity == Severity::Warning) {
         reporter.warning(warning.render(&file, false));
     }
     let selection = Selection::new(&dockerfile, request, &platform).map_err(wrong)?;
-    let mut images =
-        Images { host, request, platform: &platform, file: &file, reporter: &reporter, found: BTreeMap::new() };
+    let mut images = Images { host, request, file: &file, reporter: &reporter, found: BTreeMap::new() };
     let graph = images.lower(&dockerfile, &selection).await?;
     for name in &graph.unused_args {
         reporter.warning(format!("warning: build argument {name} is not used: no ARG declares it"));
     }
     let found = images.found;
-    let work = Arc::new(work(request, host, context, Arc::clone(&file), graph, &found, reporter).await?);
+    let brought = bringer.files(&graph, &file).await?;
+    let work =
+        Arc::new(work(request, host, context, brought, Arc::clone(&file), graph, &found, reporter.clone()).await?);
     let executed = execute(&work).await;
     // Also after a failure: what was hashed need not be hashed again.
     let saving = Arc::clone(&work);
     on_disk(move || {
-        if let Err(error) = saving.context.stamps.save() {
-            tracing::warn!(%error, "the stamps of the build context cannot be kept");
+        let contexts = std::iter::once(&saving.context).chain(saving.brought.values().map(|brought| &brought.context));
+        for context in contexts {
+            if let Err(error) = context.stamps.save() {
+                tracing::warn!(%error, "the stamps of the build context cannot be kept");
+            }
         }
         Ok(())
     })
@@ -52,7 +59,7 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     let states = executed?;
     let finishing = Arc::clone(&work);
     let image = on_disk(move || {
-        let config = image_config(&finishing, &states, &found, &platform);
+        let config = image_config(&finishing, &states, &found);
         finishing.host.store.add_image(&config, &tags).map_err(BuildError::Store)
     })
     .await?;
@@ -80,20 +87,19 @@ fn platform(request: &BuildRequest) -> Result<Platform, BuildError> {
 struct Images<'a> {
     host: &'a Host,
     request: &'a BuildRequest,
-    platform: &'a Platform,
     file: &'a Arc<SourceFile>,
     reporter: &'a Reporter,
-    found: BTreeMap<String, Arc<Image>>,
+    found: BTreeMap<BaseImage, Arc<Image>>,
 }
 
 impl Images<'_> {
     /// Lowers again until no trigger of a base asks for another image.
     async fn lower(&mut self, dockerfile: &Dockerfile, selection: &Selection) -> Result<Graph, BuildError> {
-        let mut needed = selection.images(dockerfile);
+        let mut needed = selection.images(dockerfile, self.request);
         loop {
-            for (name, span) in needed {
-                let image = self.find(&name, span).await?;
-                self.found.insert(name, image);
+            for (base, span) in needed {
+                let image = self.find(&base, span).await?;
+                self.found.insert(base, image);
             }
             let bases: Bases = self.found.iter().map(|(name, image)| (name.clone(), image.config.clone())).collect();
             match lower(dockerfile, self.request, selection, &bases) {
@@ -104,7 +110,10 @@ impl Images<'_> {
         }
     }
 
-    async fn find(&self, name: &str, span: Span) -> Result<Arc<Image>, BuildError> {
+    async fn find(&self, base: &BaseImage, span: Span) -> Result<Arc<Image>, BuildError> {
+        let name = &base.name;
+        let platform: Platform =
+            base.platform.parse().map_err(|error| BuildError::Platform(base.platform.clone(), error))?;
         let reference = Reference::parse(name).map_err(|error| {
             let diagnostic = Diagnostic::error(span, format!("{name:?} is not an image: {error}"));
             BuildError::Dockerfile(Arc::clone(self.file), vec![diagnostic])
@@ -117,13 +126,13 @@ impl Images<'_> {
         let made_here = self.host.bases.made_here(&reference).await.map_err(refused)?;
         if (made_here || !self.request.pull)
             && let Some(image) = self.host.store.find(&reference)
-            && self.fits(&image)
+            && fits(&image, &platform)
         {
             self.reporter.found(&label);
             return Ok(image);
         }
         let running = self.reporter.started(&label);
-        match self.host.bases.base(&reference, self.platform, self.request.pull).await {
+        match self.host.bases.base(&reference, &platform, self.request.pull).await {
             Ok(image) => {
                 running.done();
                 Ok(image)
@@ -134,19 +143,21 @@ impl Images<'_> {
             }
         }
     }
-
-    fn fits(&self, image: &Image) -> bool {
-        image.config.os == self.platform.os && image.config.architecture == self.platform.architecture
-    }
 }
 
+fn fits(image: &Image, platform: &Platform) -> bool {
+    image.config.os == platform.os && image.config.architecture == platform.architecture
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one part of the work, put together once")]
 async fn work(
     request: &BuildRequest,
     host: &Host,
     context: Context,
+    brought: BTreeMap<Origin, Brought>,
     file: Arc<SourceFile>,
     graph: Graph,
-    images: &BTreeMap<String, Arc<Image>>,
+    images: &BTreeMap<BaseImage, Arc<Image>>,
     reporter: Reporter,
 ) -> Result<Work, BuildError> {
     let (store, images) = (Arc::clone(&host.store), images.clone());
@@ -169,6 +180,7 @@ async fn work(
         host: host.clone(),
         request: request.clone(),
         context,
+        brought,
         file,
         graph,
         trees,
@@ -184,13 +196,9 @@ fn epoch(request: &BuildRequest) -> Option<String> {
 }
 
 /// The configuration of the result: the base's history, then one line for each instruction.
-fn image_config(
-    work: &Work,
-    states: &[Arc<TreeState>],
-    images: &BTreeMap<String, Arc<Image>>,
-    platform: &Platform,
-) -> ImageConfig {
+fn image_config(work: &Work, states: &[Arc<TreeState>], images: &BTreeMap<BaseImage, Arc<Image>>) -> ImageConfig {
     let graph = &work.graph;
+    let platform = &graph.platform;
     let base = graph.base.as_ref().and_then(|name| images.get(name)).map(|image| image.config.clone());
     let mut config = base.unwrap_or_else(|| {
         let mut config = ImageConfig::new(&platform.architecture, &platform.os);

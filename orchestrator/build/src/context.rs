@@ -19,28 +19,50 @@ const MAX_TEXT: u64 = 4 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Context {
-    pub(crate) view: View,
+    pub(crate) view: Arc<View>,
     pub(crate) ignore: Ignore,
     pub(crate) stamps: Stamps,
 }
 
+impl Context {
+    /// A context beside the main one: its own ignore file counts.
+    pub(crate) fn beside(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
+        let view = folder_view(folder)?;
+        let ignore = ignore_file(&view, &[PathBuf::from(".dockerignore")])?;
+        Ok(Self { view: Arc::new(view), ignore, stamps: Stamps::load(state_dir, folder) })
+    }
+
+    /// What was downloaded: all of it counts.
+    pub(crate) fn brought(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
+        let view = Arc::new(folder_view(folder)?);
+        Ok(Self { view, ignore: Ignore::default(), stamps: Stamps::load(state_dir, folder) })
+    }
+}
+
+fn folder_view(folder: &Path) -> Result<View, BuildError> {
+    View::of_folder(folder).map_err(|error| BuildError::Context { path: folder.to_owned(), source: into_io(error) })
+}
+
 /// Opens the context and reads the Dockerfile.
-pub(crate) fn open(request: &BuildRequest, state_dir: &Path) -> Result<(Context, Arc<SourceFile>), BuildError> {
-    let unusable = |source| BuildError::Context { path: request.context.clone(), source };
-    let view = View::of_folder(&request.context).map_err(|error| unusable(into_io(error)))?;
+pub(crate) fn open(
+    folder: &Path,
+    request: &BuildRequest,
+    state_dir: &Path,
+) -> Result<(Context, Arc<SourceFile>), BuildError> {
+    let view = folder_view(folder)?;
     let (source, ignore_names) = match &request.dockerfile {
         DockerfileSource::Inline(text) => {
             (SourceFile::new("inline Dockerfile", text.as_str()), vec![PathBuf::from(".dockerignore")])
         }
         DockerfileSource::File(path) => {
-            let inside = inside_context(&request.context, path);
+            let inside = inside_context(folder, path);
             let shown = inside.clone().unwrap_or_else(|| path.clone());
             let text = match &inside {
                 Some(relative) => read_inside(&view, relative),
-                None => read_limited(std::fs::File::open(request.context.join(path))),
+                None => read_limited(std::fs::File::open(folder.join(path))),
             };
             let text = text_of(text, &shown)?
-                .map_err(|source| BuildError::NoDockerfile { path: request.context.join(path), source })?;
+                .map_err(|source| BuildError::NoDockerfile { path: folder.join(path), source })?;
             let mut own = shown.clone().into_os_string();
             own.push(".dockerignore");
             let own = inside.map(|_| PathBuf::from(own));
@@ -49,8 +71,8 @@ pub(crate) fn open(request: &BuildRequest, state_dir: &Path) -> Result<(Context,
         }
     };
     let ignore = ignore_file(&view, &ignore_names)?;
-    let stamps = Stamps::load(state_dir, &request.context);
-    Ok((Context { view, ignore, stamps }, source))
+    let stamps = Stamps::load(state_dir, folder);
+    Ok((Context { view: Arc::new(view), ignore, stamps }, source))
 }
 
 /// The first ignore file that is there: the Dockerfile's own, else the context's.

@@ -15,6 +15,8 @@ use crate::step::RunError;
 pub enum BuildError {
     #[error("build context {path} cannot be opened")]
     Context { path: PathBuf, source: std::io::Error },
+    #[error("build context {url}: {reason}")]
+    Remote { url: String, reason: String },
     #[error("{attempt} {path}")]
     Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
     #[error("no Dockerfile at {path}")]

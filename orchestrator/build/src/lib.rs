@@ -4,6 +4,7 @@
 //! knows nothing of services, stacks, containers or networks: a RUN step is handed to the caller's [`RunStep`].
 #![forbid(unsafe_code)]
 
+mod bring;
 mod build;
 mod context;
 mod diagnostic;
@@ -17,6 +18,7 @@ mod graph;
 mod host;
 pub mod ignore;
 mod progress;
+mod remote;
 mod request;
 mod source;
 mod stamps;
@@ -28,5 +30,5 @@ pub use error::BuildError;
 pub use glob::GlobError;
 pub use host::{BaseError, BaseImages, Built, Host};
 pub use progress::{BuildEvent, Progress, StepNumber};
-pub use request::{BuildRequest, DockerfileSource, NetworkMode, SecretBytes};
+pub use request::{BuildRequest, ContextSource, DockerfileSource, Entitlement, NamedContext, NetworkMode, SecretBytes};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};

@@ -3,14 +3,17 @@
 //! Everything here is plain data. Paths are the caller's; variables such as build arguments are resolved before they get
 //! here, because the engine runs with another environment than the user.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::remote::Remote;
+
 #[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
-    /// The context folder, absolute.
-    pub context: PathBuf,
+    pub context: ContextSource,
+    /// More contexts, by the names that `FROM` and `--from` have for them.
+    pub contexts: BTreeMap<String, NamedContext>,
     pub dockerfile: DockerfileSource,
     /// Build arguments. `None`: named without a value and unset in the caller, so the ARG's default applies.
     pub args: BTreeMap<String, Option<String>>,
@@ -32,6 +35,85 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// What `RUN --mount=type=secret,id=…` may read. Never part of a layer, a cache key, the history or a message.
     pub secrets: BTreeMap<String, SecretBytes>,
+    /// Sockets of ssh agents for `RUN --mount=type=ssh`, and (`default`) for git over ssh.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// What steps may ask for beyond the sandbox.
+    pub entitlements: BTreeSet<Entitlement>,
+    /// Stages of which every step is run again.
+    pub no_cache_filter: Vec<String>,
+    /// Limits of RUN steps: name, soft, hard; -1 is none.
+    pub ulimits: Vec<(String, i64, i64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// Absolute.
+    Folder(PathBuf),
+    /// A git repository, a tar archive or a Dockerfile, by URL.
+    Remote(String),
+}
+
+impl ContextSource {
+    /// What a path or URL names. A relative path is the caller's to resolve.
+    pub fn parse(text: &str) -> Self {
+        match Remote::parse(text) {
+            Some(_) => Self::Remote(text.to_owned()),
+            None => Self::Folder(PathBuf::from(text)),
+        }
+    }
+}
+
+impl Default for ContextSource {
+    fn default() -> Self {
+        Self::Folder(PathBuf::new())
+    }
+}
+
+/// A context beside the main one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// Absolute.
+    Folder(PathBuf),
+    Image(String),
+    /// A git repository, or a tar archive, by URL.
+    Remote(String),
+}
+
+impl NamedContext {
+    /// `docker-image://REFERENCE`, a URL, or a path.
+    pub fn parse(text: &str) -> Self {
+        match (text.strip_prefix("docker-image://"), ContextSource::parse(text)) {
+            (Some(image), _) => Self::Image(image.to_owned()),
+            (None, ContextSource::Remote(url)) => Self::Remote(url),
+            (None, ContextSource::Folder(path)) => Self::Folder(path),
+        }
+    }
+}
+
+/// What `--allow` and `entitlements` name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    NetworkHost,
+    SecurityInsecure,
+}
+
+impl Entitlement {
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "network.host" => Some(Self::NetworkHost),
+            "security.insecure" => Some(Self::SecurityInsecure),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Entitlement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NetworkHost => "network.host",
+            Self::SecurityInsecure => "security.insecure",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,6 +34,8 @@ pub(crate) struct Picked {
     pub(crate) name: OsString,
     /// Parents before children; the first is the source itself, with an empty path.
     pub(crate) entries: Vec<PickedEntry>,
+    /// `--parents`: the first only says where the others are, and none of its looks count.
+    pub(crate) bare: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +99,42 @@ impl Picker<'_> {
         Ok(names.filter(|name| glob.matches(&name.to_string_lossy())).map(|name| parent.join(name)).collect())
     }
 
+    /// A path that means itself, wildcards and all.
+    pub(crate) fn literal(&self, path: &str) -> Result<Picked, PickError> {
+        self.one(Path::new(path))
+    }
+
+    /// `--parents`: what matches, in the folders that it is in. `base/./rest` keeps those of the rest.
+    pub(crate) fn with_parents(&self, pattern: &str) -> Result<Picked, PickError> {
+        let (base, rest) = pattern.split_once("/./").unwrap_or((".", pattern));
+        let glob = Glob::new(rest, true)?;
+        let root = self.one_folder(base)?;
+        let mut entries = vec![root.clone()];
+        self.below(&root, &mut entries)?;
+        let mut matched: Option<PathBuf> = None;
+        let kept: Vec<bool> = entries[1..]
+            .iter()
+            .map(|entry| {
+                if rest != "." && matched.as_ref().is_none_or(|top| !entry.path.starts_with(top)) {
+                    matched = glob.matches(&entry.path.to_string_lossy()).then(|| entry.path.clone());
+                }
+                rest == "." || matched.is_some()
+            })
+            .collect();
+        drop_empty_ways(&mut entries, 1, &kept);
+        if entries.len() == 1 && rest != "." {
+            let shown = pattern.to_owned();
+            return Err(if Glob::has_wildcards(rest) { PickError::NoMatch(shown) } else { PickError::Missing(shown) });
+        }
+        Ok(Picked { name: OsString::new(), entries, bare: true })
+    }
+
+    fn one_folder(&self, path: &str) -> Result<PickedEntry, PickError> {
+        let found = self.view.walk(Path::new(path), true)?.found;
+        let node = found.filter(Node::is_folder).ok_or_else(|| PickError::Missing(path.to_owned()))?;
+        Ok(PickedEntry { path: PathBuf::new(), node })
+    }
+
     fn one(&self, path: &Path) -> Result<Picked, PickError> {
         let shown = || path.display().to_string();
         let walk = self.view.walk(path, true)?;
@@ -109,7 +147,7 @@ impl Picker<'_> {
             return match ignored {
                 true => Err(PickError::Ignored(shown())),
                 false if excluded => Err(PickError::NoMatch(shown())),
-                false => Ok(Picked { name, entries: vec![root] }),
+                false => Ok(Picked { name, entries: vec![root], bare: false }),
             };
         }
         let mut entries = vec![root.clone()];
@@ -117,7 +155,7 @@ impl Picker<'_> {
         if ignored && entries.len() == 1 {
             return Err(PickError::Ignored(shown()));
         }
-        Ok(Picked { name, entries })
+        Ok(Picked { name, entries, bare: false })
     }
 
     /// Everything below a folder. An explicit stack: a deep tree must not overflow ours.
@@ -188,7 +226,7 @@ pub(crate) fn digest(view: &View, stamps: &Stamps, picked: &[Picked], owners: bo
         }
         let files: Vec<&PickedEntry> = source.entries.iter().filter(|entry| entry.node.kind() == Kind::File).collect();
         let mut contents = stamps.digests(view, &files)?.into_iter();
-        for entry in &source.entries {
+        for entry in source.entries.iter().skip(usize::from(source.bare)) {
             field(&mut hasher, entry.path.as_os_str().as_bytes());
             let stat = &entry.node.stat;
             hasher.update(&stat.st_mode.to_le_bytes());

@@ -48,6 +48,12 @@ pub struct RunRequest {
     pub network: NetworkMode,
     pub extra_hosts: Vec<(String, String)>,
     pub shm_size: Option<u64>,
+    /// Name, soft, hard; -1 is none.
+    pub ulimits: Vec<(String, i64, i64)>,
+    /// With every right of the caller's, and without the filters.
+    pub insecure: bool,
+    /// `os/arch`, when it is not that of the machine: an emulator has to run it.
+    pub platform: Option<String>,
     pub output: OutputSink,
 }
 

@@ -338,14 +338,6 @@ fn all_mistakes_are_reported_at_once() {
                |
                = help: quote every element: ["program", "1"]
 
-            error: ADD of https://example.com/x is not supported
-              --> Dockerfile:16:5
-               |
-            16 | ADD https://example.com/x /x
-               |     ^^^^^^^^^^^^^^^^^^^^^
-               |
-               = help: download it in a RUN step, or before the build
-
             error: FROM is not allowed as an ONBUILD trigger
               --> Dockerfile:17:9
                |
@@ -366,7 +358,7 @@ fn all_mistakes_are_reported_at_once() {
             19 | COPY --chmod=rwx a b
                |      ^^^^^^^^^^^
                |
-               = help: --chmod takes octal numbers: --chmod=755
+               = help: --chmod takes octal numbers or changes: --chmod=755, --chmod=u=rwX,go=rX
 
             error: a mount of type secret needs an id
               --> Dockerfile:20:5

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, BuildRequest, DockerfileSource, Host, NetworkMode, OutputStream, RunError,
+    BaseError, BaseImages, BoxFuture, BuildRequest, ContextSource, DockerfileSource, Host, NetworkMode, OutputStream, RunError,
     RunMount, RunMountKind, RunRequest, RunStep,
 };
 use hoist_image::{Image, Platform, Reference, RegistryAuth};
@@ -71,7 +71,7 @@ fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> Result<
     let mut tags = vec![wanted.reference.to_owned()];
     tags.extend(build.tags.iter().cloned());
     Ok(BuildRequest {
-        context: PathBuf::from(&build.context),
+        context: ContextSource::parse(&build.context),
         dockerfile,
         args: build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect(),
         target: build.target.clone(),

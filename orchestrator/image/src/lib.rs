@@ -31,7 +31,7 @@ pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
 pub use push::{PushError, PushOptions, Pushed, push};
 pub use reference::{Reference, ReferenceError};
-pub use registry::{Access, RegistryError};
+pub use registry::{Access, RegistryError, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
 pub use store::{
     CacheEntry, CheckOptions, CheckReport, Collected, Damage, Hold, Image, LayerError, LayerInfo, Outcome, Problem,

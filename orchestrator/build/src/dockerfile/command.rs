@@ -17,22 +17,26 @@ impl Parser<'_> {
     }
 
     pub(super) fn run(&self, at: usize) -> Result<Run, Diagnostic> {
-        let (flags, at) = self.flags(at, "RUN", &["mount", "network", "security"])?;
-        if let Some(security) = flags.value("security")?
-            && security.value != "sandbox"
-        {
-            return Err(Diagnostic::error(
-                security.span,
-                format!("RUN --security={} is not supported", security.value),
-            )
-            .hint("steps run with the default capabilities (sandbox)"));
+        let (flags, at) = self.flags(at, "RUN", &["mount", "network", "security", "device"])?;
+        if let Some(device) = flags.first("device") {
+            return Err(
+                Diagnostic::error(device, "RUN --device is not supported").hint("steps have no devices of the host")
+            );
         }
+        let insecure = match flags.value("security")? {
+            Some(security) if security.value == "insecure" => Some(security.span),
+            Some(security) if security.value != "sandbox" => {
+                let message = format!("unknown security {}", security.value);
+                return Err(Diagnostic::error(security.span, message).hint("--security is sandbox or insecure"));
+            }
+            _ => None,
+        };
         let mounts = flags.values("mount").map(|text| self.mount(&text?)).collect::<Result<Vec<_>, _>>()?;
         let command = self.command(at, "RUN")?;
         if command == Command::Exec(Vec::new()) {
             return Err(Diagnostic::error(self.line.span, "RUN needs a program"));
         }
-        Ok(Run { command, heredocs: self.line.heredocs.clone(), mounts, network: flags.value("network")? })
+        Ok(Run { command, heredocs: self.line.heredocs.clone(), mounts, network: flags.value("network")?, insecure })
     }
 
     pub(super) fn shell(&self, at: usize) -> Result<Kind, Diagnostic> {

@@ -1,8 +1,8 @@
 //! COPY and ADD.
 
 use super::words;
-use super::{Copy, CopySource, Parser};
-use crate::diagnostic::{Diagnostic, Span, Spanned};
+use super::{Chmod, Copy, CopySource, Parser};
+use crate::diagnostic::{Diagnostic, Spanned};
 
 impl Parser<'_> {
     pub(super) fn copy(&self, at: usize, instruction: &str) -> Result<Copy, Diagnostic> {
@@ -12,11 +12,6 @@ impl Parser<'_> {
             &["chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"]
         };
         let (flags, at) = self.flags(at, instruction, known)?;
-        for later in ["parents", "checksum", "keep-git-dir", "unpack"] {
-            if let Some(span) = flags.first(later) {
-                return Err(Diagnostic::error(span, format!("{instruction} --{later} is not supported")));
-            }
-        }
         let from = flags.value("from")?;
         if let Some(from) = from.as_ref().filter(|from| from.value.contains('$')) {
             return Err(Diagnostic::error(from.span, "variables are not expanded in --from")
@@ -34,13 +29,17 @@ impl Parser<'_> {
                 .hint(format!("{instruction} [--chown=user:group] source… destination")));
         };
         let copy = Copy {
-            sources: words.into_iter().map(|word| self.source(word, instruction)).collect::<Result<_, _>>()?,
+            sources: words.into_iter().map(|word| self.source(word)).collect(),
             destination,
             from,
             chown: flags.value("chown")?,
             chmod: flags.value("chmod")?,
             link: flags.switch("link")?,
             exclude: flags.values("exclude").collect::<Result<_, _>>()?,
+            parents: flags.switch("parents")?,
+            checksum: flags.value("checksum")?,
+            keep_git_dir: flags.switch("keep-git-dir")?,
+            unpack: flags.first("unpack").map(|_| flags.switch("unpack")).transpose()?,
         };
         if copy.sources.len() > 1 && !names_a_folder(&copy.destination.value) {
             let message = format!("with several sources, the destination of {instruction} must be a folder");
@@ -49,40 +48,19 @@ impl Parser<'_> {
         if let Some(chmod) = &copy.chmod
             && !chmod.value.contains('$')
         {
-            octal_mode(&chmod.value, chmod.span)?;
+            Chmod::parse(&chmod.value, chmod.span)?;
         }
         Ok(copy)
     }
 
-    fn source(&self, word: Spanned<String>, instruction: &str) -> Result<CopySource, Diagnostic> {
-        if let Some(marker) = words::heredoc_marker(&word.value, self.escape)
-            && let Some(heredoc) = self.line.heredocs.iter().find(|heredoc| heredoc.marker == marker.text)
-        {
-            return Ok(CopySource::Heredoc(heredoc.clone()));
-        }
-        if instruction == "ADD" && is_remote(&word.value) {
-            return Err(Diagnostic::error(word.span, format!("ADD of {} is not supported", word.value))
-                .hint("download it in a RUN step, or before the build"));
-        }
-        Ok(CopySource::Path(word))
+    fn source(&self, word: Spanned<String>) -> CopySource {
+        let marker = words::heredoc_marker(&word.value, self.escape);
+        let heredoc = marker.and_then(|marker| self.line.heredocs.iter().find(|heredoc| heredoc.marker == marker.text));
+        heredoc.map_or(CopySource::Path(word), |heredoc| CopySource::Heredoc(heredoc.clone()))
     }
 }
 
 fn names_a_folder(destination: &str) -> bool {
     // A variable may still end in a slash: judged again when it is known.
     destination.ends_with('/') || destination == "." || destination.ends_with("/.") || destination.contains('$')
-}
-
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
-}
-
-pub(crate) fn octal_mode(text: &str, span: Span) -> Result<u32, Diagnostic> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => {
-            Err(Diagnostic::error(span, format!("invalid mode {text}"))
-                .hint("--chmod takes octal numbers: --chmod=755"))
-        }
-    }
 }

@@ -75,6 +75,13 @@ pub struct Copy {
     /// The layer does not depend on what is below it.
     pub link: bool,
     pub exclude: Vec<Spanned<String>>,
+    /// Sources keep the folders that they are in, from `/./` on.
+    pub parents: bool,
+    /// Of what ADD downloads.
+    pub checksum: Option<Spanned<String>>,
+    pub keep_git_dir: bool,
+    /// `None`: local archives are unpacked, downloaded ones are not.
+    pub unpack: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +96,8 @@ pub struct Run {
     pub heredocs: Vec<Heredoc>,
     pub mounts: Vec<Mount>,
     pub network: Option<Spanned<String>>,
+    /// `--security=insecure`, where it stands.
+    pub insecure: Option<Span>,
 }
 
 /// `RUN --mount=…`
@@ -124,6 +133,13 @@ pub enum MountKind {
         target: Option<String>,
         /// Hand it over as a variable of this name.
         env: Option<String>,
+        required: bool,
+        owner: FileOwner,
+    },
+    /// The socket of an ssh agent.
+    Ssh {
+        id: String,
+        target: Option<String>,
         required: bool,
         owner: FileOwner,
     },

@@ -3,6 +3,7 @@
 //! All problems are reported at once. The syntax is that of BuildKit's stable frontend; an external frontend named by
 //! `# syntax=` is never loaded.
 
+mod chmod;
 mod command;
 mod copy;
 mod instruction;
@@ -13,7 +14,7 @@ mod words;
 
 use crate::diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned, closest};
 
-pub(crate) use copy::octal_mode;
+pub(crate) use chmod::Chmod;
 pub use instruction::{
     ArgPair, Command, Copy, CopySource, FileOwner, Health, Instruction, Kind, Mount, MountKind, Pair, Run, Sharing,
     Stage,

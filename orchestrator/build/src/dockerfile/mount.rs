@@ -149,10 +149,15 @@ impl Keys {
                     owner: owner(0o400),
                 }
             }
-            "ssh" => return Err(Diagnostic::error(span, "mounts of type ssh are not supported")),
+            "ssh" => MountKind::Ssh {
+                id: self.id.clone().unwrap_or_else(|| "default".to_owned()),
+                target: self.target.clone(),
+                required: self.required,
+                owner: owner(0o600),
+            },
             other => {
                 let problem = Diagnostic::error(span, format!("unknown type {other:?} of a mount"));
-                return Err(match closest(other, ["bind", "cache", "tmpfs", "secret"]) {
+                return Err(match closest(other, ["bind", "cache", "tmpfs", "secret", "ssh"]) {
                     Some(known) => problem.hint(format!("did you mean {known}?")),
                     None => problem,
                 });

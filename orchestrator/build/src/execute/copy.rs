@@ -5,10 +5,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::unpack::{self, UnpackError};
+use crate::dockerfile::Chmod;
 use crate::fs::{
     Kind, Metadata, Node, Owner, UserError, View, ViewError, WriteError, Writer, copy_content, find_owner, metadata_of,
 };
@@ -30,8 +32,16 @@ pub(crate) enum CopyError {
 /// One source, looked up.
 #[derive(Debug, Clone)]
 pub(crate) enum Ready {
-    Picked(Picked),
-    Inline { name: String, content: String },
+    Picked {
+        view: Arc<View>,
+        picked: Picked,
+        /// Downloaded: an archive is unpacked only when that is asked for.
+        remote: bool,
+    },
+    Inline {
+        name: String,
+        content: String,
+    },
 }
 
 /// How and where to.
@@ -40,26 +50,24 @@ pub(crate) struct Target<'a> {
     pub(crate) destination: &'a Path,
     pub(crate) into_folder: bool,
     pub(crate) chown: Option<&'a str>,
-    pub(crate) chmod: Option<u32>,
+    pub(crate) chmod: Option<&'a Chmod>,
     pub(crate) unpack: bool,
+    pub(crate) unpack_remote: bool,
     /// Whether the sources' owners count: files of the context belong to root.
     pub(crate) keep_owners: bool,
 }
 
-pub(crate) fn copy(
-    view: &View,
-    sources: &[Ready],
-    target: &Target<'_>,
-    lowers: &[PathBuf],
-    upper: &Path,
-) -> Result<(), CopyError> {
+pub(crate) fn copy(sources: &[Ready], target: &Target<'_>, lowers: &[PathBuf], upper: &Path) -> Result<(), CopyError> {
     let writer = Writer::new(upper, lowers)?;
     let owner = target.chown.map(|owner| find_owner(writer.view(), owner)).transpose()?;
-    let mut copier = Copier { view, target, owner, writer, links: HashMap::new() };
+    let mut copier = Copier { target, owner, writer, links: HashMap::new() };
     for source in sources {
         match source {
-            Ready::Picked(picked) if picked.is_folder() => copier.folder(picked)?,
-            Ready::Picked(picked) => copier.file(picked)?,
+            Ready::Picked { view, picked, .. } if picked.is_folder() => copier.folder(view, picked)?,
+            Ready::Picked { view, picked, remote } => {
+                let unpack = if *remote { target.unpack_remote } else { target.unpack };
+                copier.file(view, picked, unpack)?;
+            }
             Ready::Inline { name, content } => copier.inline(name, content)?,
         }
     }
@@ -68,7 +76,6 @@ pub(crate) fn copy(
 }
 
 struct Copier<'a> {
-    view: &'a View,
     target: &'a Target<'a>,
     owner: Option<Owner>,
     writer: Writer,
@@ -82,28 +89,30 @@ impl Copier<'_> {
         Metadata { mode: 0o755, owner: self.owner.unwrap_or_default(), ..Metadata::default() }
     }
 
-    fn metadata(&self, node: &Node) -> Result<Metadata, CopyError> {
-        let mut metadata = metadata_of(self.view, node)?;
+    fn metadata(&self, view: &View, node: &Node) -> Result<Metadata, CopyError> {
+        let mut metadata = metadata_of(view, node)?;
         if let Some(owner) = self.owner {
             metadata.owner = owner;
         } else if !self.target.keep_owners {
             metadata.owner = Owner::default();
         }
-        if let Some(mode) = self.target.chmod {
-            metadata.mode = mode;
+        if let Some(chmod) = self.target.chmod {
+            metadata.mode = chmod.apply(metadata.mode, node.is_folder());
         }
         Ok(metadata)
     }
 
     /// A folder's contents go into the destination, which takes its looks only when it is new.
-    fn folder(&mut self, picked: &Picked) -> Result<(), CopyError> {
+    fn folder(&mut self, view: &View, picked: &Picked) -> Result<(), CopyError> {
         let root = &picked.entries[0];
         let walk = self.writer.view().walk(self.target.destination, true)?;
-        let top = if let Some(found) = walk.found {
+        let top = if picked.bare {
+            self.writer.make_folders(self.target.destination, &self.plain_folder())?
+        } else if let Some(found) = walk.found {
             self.writer.make_folders(&Path::new("/").join(&found.path), &self.plain_folder())?
         } else {
             let (parent, name) = self.place()?;
-            let metadata = self.metadata(&root.node)?;
+            let metadata = self.metadata(view, &root.node)?;
             self.writer.put_folder(&parent, &name, &metadata)?
         };
         let mut folders: Vec<(PathBuf, Node)> = vec![(PathBuf::new(), top)];
@@ -116,33 +125,33 @@ impl Copier<'_> {
             let parent = folders.last().map(|(_, node)| node.clone()).expect("the top is never popped");
             let name = entry.path.file_name().unwrap_or_default();
             if entry.node.is_folder() {
-                let metadata = self.metadata(&entry.node)?;
+                let metadata = self.metadata(view, &entry.node)?;
                 let node = self.writer.put_folder(&parent, name, &metadata)?;
                 folders.push((entry.path.clone(), node));
             } else {
-                self.entry(entry, &parent, name)?;
+                self.entry(view, entry, &parent, name)?;
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, picked: &Picked) -> Result<(), CopyError> {
+    fn file(&mut self, view: &View, picked: &Picked, unpack: bool) -> Result<(), CopyError> {
         let entry = &picked.entries[0];
-        if self.target.unpack && entry.node.kind() == Kind::File {
+        if unpack && entry.node.kind() == Kind::File {
             let failed = |source| CopyError::Unpack { path: entry.node.path.display().to_string(), source };
-            let file = self.view.open_file(&entry.node)?;
+            let file = view.open_file(&entry.node)?;
             if let Some(archive) = unpack::open(file).map_err(failed)? {
                 let folder = self.writer.make_folders(self.target.destination, &self.plain_folder())?;
                 return unpack::unpack(archive, &mut self.writer, &folder).map_err(failed);
             }
         }
         let (parent, name) = self.place_for(&picked.name)?;
-        self.entry(entry, &parent, &name)
+        self.entry(view, entry, &parent, &name)
     }
 
     fn inline(&mut self, name: &str, content: &str) -> Result<(), CopyError> {
         let metadata = Metadata {
-            mode: self.target.chmod.unwrap_or(0o644),
+            mode: self.target.chmod.map_or(0o644, |chmod| chmod.apply(0o644, false)),
             owner: self.owner.unwrap_or_default(),
             ..Metadata::default()
         };
@@ -179,7 +188,7 @@ impl Copier<'_> {
         Ok((folder, name))
     }
 
-    fn entry(&mut self, entry: &PickedEntry, parent: &Node, name: &OsStr) -> Result<(), CopyError> {
+    fn entry(&mut self, view: &View, entry: &PickedEntry, parent: &Node, name: &OsStr) -> Result<(), CopyError> {
         let stat = &entry.node.stat;
         let identity = (stat.st_dev, stat.st_ino);
         if stat.st_nlink > 1 {
@@ -191,15 +200,15 @@ impl Copier<'_> {
             }
             self.links.insert(identity, parent.path.join(name));
         }
-        let metadata = self.metadata(&entry.node)?;
+        let metadata = self.metadata(view, &entry.node)?;
         match entry.node.kind() {
             Kind::File => {
-                let source = self.view.open_file(&entry.node)?;
+                let source = view.open_file(&entry.node)?;
                 let expected = entry.node.stat;
                 self.writer.put_file(parent, name, &metadata, &mut |file| copy_unchanged(&source, file, &expected))?;
             }
             Kind::Symlink => {
-                let target = self.view.read_link(&entry.node)?;
+                let target = view.read_link(&entry.node)?;
                 self.writer.put_symlink(parent, name, &target, &metadata)?;
             }
             // A socket without its process is nothing.

@@ -35,7 +35,7 @@ impl Key {
 
     pub(super) fn copy(&mut self, copy: &CopyStep) {
         self.text(&copy.destination);
-        self.text(&format!("{} {} {:?}", copy.into_folder, copy.unpack, copy.chmod));
+        self.text(&format!("{} {} {:?} {}", copy.into_folder, copy.unpack, copy.chmod, copy.unpack_remote));
         self.text(copy.chown.as_deref().unwrap_or_default());
     }
 
@@ -56,6 +56,10 @@ impl Key {
         for secret in &run.secrets {
             self.text(&format!("secret {} {:?} {:?} {:?}", secret.id, secret.target, secret.env, secret.owner));
         }
+        for agent in &run.agents {
+            self.text(&format!("ssh {} {} {:?}", agent.id, agent.target, agent.owner));
+        }
+        self.text(&format!("{} {:?}", run.insecure, run.platform));
         for file in &run.files {
             self.text(&file.path);
             self.digest(Digest::of(&file.content.0));

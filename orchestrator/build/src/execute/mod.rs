@@ -3,6 +3,7 @@
 //! A step's key is made from what really goes into it: the layers below, the expanded instruction, the contents of its
 //! sources. So it does not matter in which order edits came, or which image the layers below belong to.
 
+mod agent;
 mod copy;
 mod key;
 mod prepare;
@@ -21,13 +22,14 @@ use tokio::task::JoinSet;
 use crate::context::Context;
 use crate::error::BuildError;
 use crate::fs::{Metadata, Writer, find_owner};
-use crate::graph::{Graph, Mkdir, Op, Step, StepId, Tree};
+use crate::graph::{Graph, Mkdir, Op, Origin, Step, StepId, Tree};
 use crate::host::Host;
 use crate::request::BuildRequest;
 use crate::{Diagnostic, SourceFile};
 
 pub(crate) use report::Reporter;
 use report::Running;
+pub(crate) use unpack::{open as open_archive, unpack_into};
 
 /// What a tree is made of, once it is there.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub(crate) struct Work {
     pub(crate) host: Host,
     pub(crate) request: BuildRequest,
     pub(crate) context: Context,
+    /// The other contexts and what was downloaded.
+    pub(crate) brought: BTreeMap<Origin, Brought>,
     pub(crate) file: Arc<SourceFile>,
     pub(crate) graph: Graph,
     /// Scratch and the images.
@@ -63,6 +67,24 @@ pub(crate) struct Work {
     pub(crate) reporter: Reporter,
     /// Instead of the time of day, for results that can be made again.
     pub(crate) epoch: Option<String>,
+}
+
+/// Files that were brought for the steps.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    pub(crate) context: Context,
+    /// The one file of it that was asked for.
+    pub(crate) file: Option<String>,
+}
+
+impl Work {
+    /// Where a step finds files that no step makes.
+    fn context_of(&self, origin: &Origin) -> &Context {
+        match self.brought.get(origin) {
+            Some(brought) => &brought.context,
+            None => &self.context,
+        }
+    }
 }
 
 /// Runs all steps; returns what each of them left.
@@ -113,7 +135,7 @@ fn inputs_of(work: &Work, step: &Step, done: &[Option<Arc<TreeState>>]) -> Input
         Tree::Step(id) => done[*id].clone().expect("a step waits for the steps that it reads"),
         other => work.trees.get(other).cloned().expect("images are found before steps run"),
     };
-    let trees = step.op.inputs().into_iter().map(|tree| (tree.clone(), find(tree))).collect();
+    let trees = step.op.inputs().into_iter().map(|tree| (tree.clone(), find(&tree))).collect();
     Inputs { parent: find(&step.parent), trees }
 }
 
@@ -223,12 +245,12 @@ fn write(
         destination: Path::new(&copy.destination),
         into_folder: copy.into_folder,
         chown: copy.chown.as_deref(),
-        chmod: copy.chmod,
+        chmod: copy.chmod.as_ref(),
         unpack: copy.unpack,
-        keep_owners: copy.from.is_some(),
+        unpack_remote: copy.unpack_remote,
+        keep_owners: matches!(copy.from, Origin::Tree(_)),
     };
-    let view = prepared.view.as_ref().unwrap_or(&work.context.view);
-    copy::copy(view, &prepared.sources, &target, lowers, scratch.upper()).map_err(|error| failed(work, step, error))
+    copy::copy(&prepared.sources, &target, lowers, scratch.upper()).map_err(|error| failed(work, step, error))
 }
 
 /// WORKDIR: a folder that is there stays as it is.
@@ -268,7 +290,7 @@ fn store_failed(work: &Work, id: StepId, error: StoreError) -> BuildError {
 }
 
 /// An error with its causes; a cause that the text already ends in is not repeated.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,5 +1,7 @@
 //! Looks up what a step reads and makes its key, before it is known whether the step has to run.
 
+use std::sync::Arc;
+
 use hoist_image::Digest;
 
 use super::copy::Ready;
@@ -8,18 +10,36 @@ use super::{Inputs, Work, failed};
 use crate::Diagnostic;
 use crate::error::BuildError;
 use crate::fs::View;
-use crate::graph::{CopyItem, CopyStep, Op, RunMountSource, RunStepOp, Step};
+use crate::graph::{CopyItem, CopyStep, Op, Origin, RunMountSource, RunStepOp, Step};
 use crate::ignore::Ignore;
 use crate::source::{self, PickError, Picked, Picker};
+use crate::stamps::Stamps;
 
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     /// Of COPY and ADD.
     pub(super) sources: Vec<Ready>,
-    /// Where they are, when it is not the context.
-    pub(super) view: Option<View>,
-    /// Of each mount of RUN that binds a part of the context, in order.
-    pub(super) mounts: Vec<Vec<Picked>>,
+    /// Of each mount of RUN that binds a part of a context, in order.
+    pub(super) mounts: Vec<(Arc<View>, Vec<Picked>)>,
+}
+
+/// Files to look up.
+struct Place<'a> {
+    view: Arc<View>,
+    ignore: Option<&'a Ignore>,
+    stamps: &'a Stamps,
+    /// Whether the owners of files count.
+    owners: bool,
+}
+
+fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> Result<Place<'a>, BuildError> {
+    if let Origin::Tree(tree) = origin {
+        let view = View::of_layers(&inputs.tree(tree).lowers).map_err(|error| failed(work, step, error))?;
+        return Ok(Place { view: Arc::new(view), ignore: None, stamps: &work.context.stamps, owners: true });
+    }
+    let context = work.context_of(origin);
+    let view = Arc::clone(&context.view);
+    Ok(Place { view, ignore: Some(&context.ignore), stamps: &context.stamps, owners: false })
 }
 
 pub(super) fn prepare(work: &Work, step: &Step, inputs: &Inputs) -> Result<(Digest, Prepared), BuildError> {
@@ -43,37 +63,35 @@ fn prepare_copy(
     mut key: Key,
     inputs: &Inputs,
 ) -> Result<(Digest, Prepared), BuildError> {
-    let view = match &copy.from {
-        None => None,
-        Some(tree) => {
-            let lowers = &inputs.tree(tree).lowers;
-            Some(View::of_layers(lowers).map_err(|error| failed(work, step, error))?)
-        }
-    };
-    let nothing = Ignore::default();
-    let ignore = if copy.from.is_some() { &nothing } else { &work.context.ignore };
-    let seen = view.as_ref().unwrap_or(&work.context.view);
-    let picker = Picker { view: seen, ignore, exclude: &copy.exclude };
     let mut sources = Vec::new();
     let mut missing = None;
     for item in &copy.sources {
-        match item {
+        let origin = match item {
             CopyItem::Inline { name, content } => {
                 key.text("inline");
                 key.text(name);
                 key.text(content);
                 sources.push(Ready::Inline { name: name.clone(), content: content.clone() });
+                continue;
             }
-            CopyItem::Path(pattern) => match picker.pick(pattern) {
-                Ok(picked) => {
-                    let digest = source::digest(seen, &work.context.stamps, &picked, copy.from.is_some());
-                    key.digest(digest.map_err(|error| failed(work, step, error))?);
-                    sources.extend(picked.into_iter().map(Ready::Picked));
-                }
-                // `COPY package.json package-lock.json* ./` is a habit: one of several may match nothing.
-                Err(error @ PickError::NoMatch(_)) => missing = Some(error),
-                Err(error) => return Err(not_found(work, step, copy, &error)),
-            },
+            CopyItem::Remote(remote) => Origin::Remote(remote.clone()),
+            CopyItem::Path(_) => copy.from.clone(),
+        };
+        let place = place(work, step, inputs, &origin)?;
+        match pick(work, copy, item, &origin, &place) {
+            Ok(picked) => {
+                let digest = source::digest(&place.view, place.stamps, &picked, place.owners);
+                key.digest(digest.map_err(|error| failed(work, step, error))?);
+                let remote = matches!(item, CopyItem::Remote(_));
+                sources.extend(picked.into_iter().map(|picked| Ready::Picked {
+                    view: Arc::clone(&place.view),
+                    picked,
+                    remote,
+                }));
+            }
+            // `COPY package.json package-lock.json* ./` is a habit: one of several may match nothing.
+            Err(error @ PickError::NoMatch(_)) => missing = Some(error),
+            Err(error) => return Err(not_found(work, step, copy, &error)),
         }
     }
     if sources.is_empty()
@@ -87,14 +105,35 @@ fn prepare_copy(
         return Err(at_step(work, diagnostic));
     }
     key.copy(copy);
-    Ok((key.finish(), Prepared { sources, view, mounts: Vec::new() }))
+    Ok((key.finish(), Prepared { sources, mounts: Vec::new() }))
+}
+
+fn pick(
+    work: &Work,
+    copy: &CopyStep,
+    item: &CopyItem,
+    origin: &Origin,
+    place: &Place<'_>,
+) -> Result<Vec<Picked>, PickError> {
+    let nothing = Ignore::default();
+    let picker = Picker { view: &place.view, ignore: place.ignore.unwrap_or(&nothing), exclude: &copy.exclude };
+    match item {
+        CopyItem::Path(pattern) if copy.parents => picker.with_parents(pattern).map(|picked| vec![picked]),
+        CopyItem::Path(pattern) => picker.pick(pattern),
+        CopyItem::Remote(_) => {
+            let file = work.brought.get(origin).and_then(|brought| brought.file.as_deref());
+            picker.literal(file.unwrap_or(".")).map(|picked| vec![picked])
+        }
+        CopyItem::Inline { .. } => Ok(Vec::new()),
+    }
 }
 
 fn not_found(work: &Work, step: &Step, copy: &CopyStep, error: &PickError) -> BuildError {
-    let place = if copy.from.is_some() { "what it copies from" } else { "the build context" };
+    let from_context = copy.from == Origin::Context;
+    let place = if from_context { "the build context" } else { "what it copies from" };
     let mut diagnostic = Diagnostic::error(step.span, format!("{} (in {place})", super::chain(error)));
     if let PickError::Missing(_) = error
-        && copy.from.is_none()
+        && from_context
     {
         diagnostic = diagnostic.hint("paths are relative to the context, and symlinks cannot lead out of it");
     }
@@ -118,17 +157,19 @@ fn prepare_run(
     for mount in &run.mounts {
         key.text(&mount.target);
         match &mount.source {
-            RunMountSource::Context { path, writable } => {
-                let picker = Picker { view: &work.context.view, ignore: &work.context.ignore, exclude: &nothing };
-                let picked = picker.pick(path).map_err(|error| failed(work, step, error))?;
-                let digest = source::digest(&work.context.view, &work.context.stamps, &picked, false);
-                key.text(&format!("context {path} {writable}"));
-                key.digest(digest.map_err(|error| failed(work, step, error))?);
-                mounts.push(picked);
-            }
-            RunMountSource::Tree { tree, path, writable } => {
+            RunMountSource::Files { origin: Origin::Tree(tree), path, writable } => {
                 key.text(&format!("tree {path} {writable}"));
                 key.digest(inputs.tree(tree).chain());
+            }
+            RunMountSource::Files { origin, path, writable } => {
+                let place = place(work, step, inputs, origin)?;
+                let ignore = place.ignore.unwrap_or(&nothing);
+                let picker = Picker { view: &place.view, ignore, exclude: &nothing };
+                let picked = picker.pick(path).map_err(|error| failed(work, step, error))?;
+                let digest = source::digest(&place.view, place.stamps, &picked, false);
+                key.text(&format!("context {path} {writable}"));
+                key.digest(digest.map_err(|error| failed(work, step, error))?);
+                mounts.push((place.view, picked));
             }
             // What is in a cache must not change the result, so only its name counts.
             RunMountSource::Cache { id, read_only, .. } => key.text(&format!("cache {id} {read_only}")),

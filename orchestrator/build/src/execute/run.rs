@@ -10,11 +10,11 @@ use rustix::fs::FlockOperation;
 
 use super::prepare::Prepared;
 use super::report::Running;
-use super::{Inputs, Work, blocking, chain, copy, failed, stubs};
+use super::{Inputs, Work, agent, blocking, chain, copy, failed, stubs};
 use crate::dockerfile::{FileOwner, Sharing};
 use crate::error::BuildError;
 use crate::fs::{Kind, View, Writer};
-use crate::graph::{RunMountSource, RunStepOp, StepId, Tree};
+use crate::graph::{Origin, RunMountSource, RunStepOp, StepId, Tree};
 use crate::source::Picked;
 use crate::step::{RunFile, RunMount, RunMountKind, RunRequest};
 use crate::{Diagnostic, SecretBytes};
@@ -54,6 +54,7 @@ pub(super) async fn run(
         .await?
     };
     let (files, secret_env) = secrets(work, id, run)?;
+    let agents = agent::forward(work, id, run)?;
     let mut env = run.env.clone();
     env.extend(run.proxies.iter().cloned());
     env.extend(secret_env);
@@ -67,17 +68,20 @@ pub(super) async fn run(
         env,
         cwd: run.cwd.clone(),
         user: run.user.clone(),
-        mounts: mounts.mounts.clone(),
+        mounts: mounts.mounts.iter().cloned().chain(agents.iter().map(agent::Forwarded::mount)).collect(),
         files,
         network: run.network.clone(),
         extra_hosts: work.request.extra_hosts.clone(),
         shm_size: work.request.shm_size,
+        ulimits: work.request.ulimits.clone(),
+        insecure: run.insecure,
+        platform: run.platform.clone(),
         output: running.output(),
     };
     let targets = request.mounts.iter().map(|mount| mount.target.clone());
     let targets: Vec<String> = targets.chain(request.files.iter().map(|file| file.path.clone())).collect();
     let ended = work.host.run.run(request).await;
-    drop(mounts);
+    drop((mounts, agents));
     match ended {
         Ok(0) => {}
         Ok(exit_code) => return Err(exited(work, id, exit_code, running)),
@@ -135,22 +139,34 @@ fn secrets(work: &Work, id: StepId, run: &RunStepOp) -> Result<(Vec<RunFile>, Ve
     Ok((files, env))
 }
 
-fn mounts(work: &Work, id: StepId, inputs: &Inputs, context: Vec<Vec<Picked>>) -> Result<Mounts, BuildError> {
+fn mounts(
+    work: &Work,
+    id: StepId,
+    inputs: &Inputs,
+    context: Vec<(Arc<View>, Vec<Picked>)>,
+) -> Result<Mounts, BuildError> {
     let step = &work.graph.steps[id];
     let crate::graph::Op::Run(run) = &step.op else { return Ok(Mounts::default()) };
     let mut context = context.into_iter();
     let mut found = Mounts::default();
     for mount in &run.mounts {
         let kind = match &mount.source {
-            RunMountSource::Context { writable, .. } => {
-                let picked = context.next().unwrap_or_default();
-                context_mount(work, id, picked, *writable, &mut found)?
-            }
-            RunMountSource::Tree { tree, path, writable } => {
+            RunMountSource::Files { origin: Origin::Tree(tree), path, writable } => {
                 tree_mount(work, id, inputs, tree, path, *writable, &mut found)?
             }
+            RunMountSource::Files { writable, .. } => {
+                let picked = context.next().expect("every mount of a context was looked up");
+                context_mount(work, id, picked, *writable, &mut found)?
+            }
             RunMountSource::Cache { id: cache, base, sharing, read_only, owner } => {
-                let base = base.as_ref().map(|(tree, path)| (&**inputs.tree(tree), path.as_str()));
+                let base = base.as_ref().map(|(origin, path)| {
+                    let view = match origin {
+                        Origin::Tree(tree) => View::of_layers(&inputs.tree(tree).lowers).map(Arc::new),
+                        other => Ok(Arc::clone(&work.context_of(other).view)),
+                    };
+                    view.map(|view| (view, path.as_str()))
+                });
+                let base = base.transpose().map_err(|error| failed(work, step, error))?;
                 let (folder, lock) =
                     cache_folder(work, cache, base, *sharing, *owner).map_err(|error| failed(work, step, error))?;
                 found.locks.push(lock);
@@ -167,15 +183,14 @@ fn mounts(work: &Work, id: StepId, inputs: &Inputs, context: Vec<Vec<Picked>>) -
 fn context_mount(
     work: &Work,
     id: StepId,
-    picked: Vec<Picked>,
+    (view, picked): (Arc<View>, Vec<Picked>),
     writable: bool,
     found: &mut Mounts,
 ) -> Result<RunMountKind, BuildError> {
     let step = &work.graph.steps[id];
     let scratch = work.host.store.begin_layer().map_err(BuildError::Store)?;
     let file_name = picked.iter().find(|source| !source.is_folder()).map(|source| source.name.clone());
-    let sources: Vec<copy::Ready> = picked.into_iter().map(copy::Ready::Picked).collect();
-    copy_plain(&work.context.view, &sources, false, scratch.upper()).map_err(|error| failed(work, step, error))?;
+    copy_plain(&ready(&view, picked), false, scratch.upper()).map_err(|error| failed(work, step, error))?;
     let source = match file_name {
         Some(name) => scratch.upper().join(name),
         None => scratch.upper().to_owned(),
@@ -184,16 +199,22 @@ fn context_mount(
     Ok(RunMountKind::Bind { source, read_only: !writable })
 }
 
-fn copy_plain(view: &View, sources: &[copy::Ready], keep_owners: bool, upper: &Path) -> Result<(), copy::CopyError> {
+fn ready(view: &Arc<View>, picked: Vec<Picked>) -> Vec<copy::Ready> {
+    let one = |picked| copy::Ready::Picked { view: Arc::clone(view), picked, remote: false };
+    picked.into_iter().map(one).collect()
+}
+
+fn copy_plain(sources: &[copy::Ready], keep_owners: bool, upper: &Path) -> Result<(), copy::CopyError> {
     let target = copy::Target {
         destination: Path::new("/"),
         into_folder: true,
         chown: None,
         chmod: None,
         unpack: false,
+        unpack_remote: false,
         keep_owners,
     };
-    copy::copy(view, sources, &target, &[], upper)
+    copy::copy(sources, &target, &[], upper)
 }
 
 /// A part of another tree, resolved inside of it, so that no symlink of an image leads to the host.
@@ -245,8 +266,6 @@ enum CacheError {
     #[error("filling the cache")]
     Fill(#[from] copy::CopyError),
     #[error("filling the cache")]
-    View(#[from] crate::fs::ViewError),
-    #[error("filling the cache")]
     Pick(#[from] crate::source::PickError),
 }
 
@@ -254,7 +273,7 @@ enum CacheError {
 fn cache_folder(
     work: &Work,
     id: &str,
-    base: Option<(&super::TreeState, &str)>,
+    base: Option<(Arc<View>, &str)>,
     sharing: Sharing,
     owner: FileOwner,
 ) -> Result<(PathBuf, File), CacheError> {
@@ -289,21 +308,14 @@ fn cache_folder(
 }
 
 /// Filled beside its place and moved there whole.
-fn new_cache(
-    work: &Work,
-    folder: &Path,
-    base: Option<(&super::TreeState, &str)>,
-    owner: FileOwner,
-) -> Result<(), CacheError> {
+fn new_cache(work: &Work, folder: &Path, base: Option<(Arc<View>, &str)>, owner: FileOwner) -> Result<(), CacheError> {
     let error = |source| CacheError::Io { path: folder.to_owned(), source };
     let fresh = folder.with_extension(format!("new-{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
     std::fs::create_dir(&fresh).map_err(error)?;
-    if let Some((tree, path)) = base {
-        let view = View::of_layers(&tree.lowers)?;
+    if let Some((view, path)) = base {
         let nothing = crate::ignore::Ignore::default();
         let picker = crate::source::Picker { view: &view, ignore: &nothing, exclude: &nothing };
-        let sources: Vec<copy::Ready> = picker.pick(path)?.into_iter().map(copy::Ready::Picked).collect();
-        copy_plain(&view, &sources, true, &fresh)?;
+        copy_plain(&ready(&view, picker.pick(path)?), true, &fresh)?;
     }
     let fd = File::open(&fresh).map_err(error)?;
     rustix::fs::fchown(&fd, Some(rustix::fs::Uid::from_raw(owner.uid)), Some(rustix::fs::Gid::from_raw(owner.gid)))

@@ -98,6 +98,15 @@ fn is_tar(block: &[u8]) -> bool {
     u64::from_str_radix(text.trim(), 8) == Ok(sum)
 }
 
+/// Unpacks into an empty folder.
+pub(crate) fn unpack_into(archive: Archive, folder: &Path) -> Result<(), UnpackError> {
+    let mut writer = Writer::new(folder, &[])?;
+    let root = writer.view().root()?;
+    unpack(archive, &mut writer, &root)?;
+    writer.finish()?;
+    Ok(())
+}
+
 /// Unpacks below `folder`, through the symlinks of the image.
 pub(crate) fn unpack(mut archive: Archive, writer: &mut Writer, folder: &Node) -> Result<(), UnpackError> {
     let mut unpacker = Unpacker { writer, base: Path::new("/").join(&folder.path), parent: None };

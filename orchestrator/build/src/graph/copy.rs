@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::lower::{Lowering, Place, Stage, inside};
 use super::step::CopyItem;
-use super::{CopyStep, Op};
-use crate::dockerfile::{Copy, CopySource, octal_mode};
+use super::{CopyStep, Op, Origin};
+use crate::dockerfile::{Chmod, Copy, CopySource};
 use crate::ignore::Ignore;
+use crate::remote::Remote;
 use crate::{Diagnostic, Spanned, expand};
 
 impl Lowering<'_> {
@@ -20,13 +21,13 @@ impl Lowering<'_> {
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let from = match &copy.from {
-            Some(from) => Some(self.tree_from(place, &from.value, from.span, done)?),
-            None => None,
+            Some(from) => self.origin(place, &from.value, from.span, done)?,
+            None => Origin::Context,
         };
         let mut sources = Vec::new();
         for source in &copy.sources {
             sources.push(match source {
-                CopySource::Path(path) => CopyItem::Path(inside(&stage.expand(path, escape)?)),
+                CopySource::Path(path) => path_or_remote(path, &stage.expand(path, escape)?, copy, add, stage, escape)?,
                 CopySource::Heredoc(heredoc) => {
                     let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
                     let content = if heredoc.expand { expand_body(stage, &body, escape)? } else { body.value };
@@ -45,7 +46,7 @@ impl Lowering<'_> {
             .hint("end it with a /"));
         }
         let chmod = match &copy.chmod {
-            Some(mode) => Some(octal_mode(&stage.expand(mode, escape)?, mode.span)?),
+            Some(mode) => Some(Chmod::parse(&stage.expand(mode, escape)?, mode.span)?),
             None => None,
         };
         let chown = copy.chown.as_ref().map(|owner| stage.expand(owner, escape)).transpose()?;
@@ -60,9 +61,17 @@ impl Lowering<'_> {
             into_folder,
             chown,
             chmod,
-            unpack: add,
+            unpack: add && copy.unpack != Some(false),
+            unpack_remote: copy.unpack == Some(true),
             exclude,
+            parents: copy.parents,
         };
+        if let Some(checksum) = &copy.checksum
+            && !op.sources.iter().all(|source| matches!(source, CopyItem::Remote(_)))
+        {
+            return Err(Diagnostic::error(checksum.span, "--checksum is for sources that are downloaded")
+                .hint("files of the context are compared by their contents anyway"));
+        }
         let created_by = created_by_copy(&op, copy, &destination);
         // A linked layer is the same on whatever lies below it, unless names have to be looked up there.
         let independent = copy.link && op.chown.as_deref().is_none_or(is_numeric_owner);
@@ -71,6 +80,27 @@ impl Lowering<'_> {
         self.push(place, parent, op, created_by, stage);
         Ok(())
     }
+}
+
+fn path_or_remote(
+    place: &Spanned<String>,
+    text: &str,
+    copy: &Copy,
+    add: bool,
+    stage: &Stage,
+    escape: char,
+) -> Result<CopyItem, Diagnostic> {
+    if add && let Some(remote) = Remote::parse(text) {
+        let checksum = copy.checksum.as_ref().map(|checksum| stage.expand(checksum, escape)).transpose()?;
+        let remote = remote.of_add(checksum, copy.keep_git_dir);
+        return remote.map(CopyItem::Remote).map_err(|error| Diagnostic::error(place.span, error.to_string()));
+    }
+    // The pivot of --parents is kept: cleaning would take it away.
+    let path = match text.split_once("/./") {
+        Some((base, rest)) if copy.parents => format!("{}/./{}", inside(base), inside(rest)),
+        _ => inside(text),
+    };
+    Ok(CopyItem::Path(path))
 }
 
 fn is_numeric_owner(owner: &str) -> bool {
@@ -94,6 +124,7 @@ fn created_by_copy(op: &CopyStep, copy: &Copy, destination: &str) -> String {
         text.push(' ');
         text.push_str(match source {
             CopyItem::Path(path) => path,
+            CopyItem::Remote(remote) => remote.shown(),
             CopyItem::Inline { name, .. } => name,
         });
     }

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hoist_image::Execution;
+use hoist_image::{Execution, Platform};
 
 use super::scope::{Globals, Scope};
 use super::stages::{FromTarget, StageBase, from_target};
-use super::{Bases, Graph, HistoryLine, Mkdir, Op, Selection, Step, StepId, Tree};
+use super::{
+    BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Selection, Step, StepId, Tree,
+};
 use crate::dockerfile::{Command, Dockerfile, Instruction, Kind, parse_trigger};
-use crate::ignore::clean;
+use crate::ignore::{Ignore, clean};
 use crate::{BuildRequest, Diagnostic, Span, Spanned, expand};
 
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,7 +20,7 @@ pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 pub(crate) enum Lowered {
     Graph(Box<Graph>),
     /// ONBUILD triggers of a base copy from images that are not in `bases` yet: find them and lower again.
-    Needs(Vec<(String, Span)>),
+    Needs(Vec<(BaseImage, Span)>),
 }
 
 pub(crate) fn lower(
@@ -60,6 +62,7 @@ pub(crate) fn lower(
         steps: lowering.steps,
         result: target.tree,
         base: target.base,
+        platform: target.platform,
         execution: target.execution,
         author: target.author,
         history: target.history,
@@ -76,7 +79,8 @@ pub(super) struct Stage {
     pub(super) history: Vec<HistoryLine>,
     pub(super) cmd_is_own: bool,
     pub(super) tree: Tree,
-    base: Option<String>,
+    pub(super) platform: Platform,
+    base: Option<BaseImage>,
 }
 
 impl Stage {
@@ -121,7 +125,7 @@ pub(super) struct Lowering<'a> {
     bases: &'a Bases,
     steps: Vec<Step>,
     problems: Vec<Diagnostic>,
-    missing: Vec<(String, Span)>,
+    missing: Vec<(BaseImage, Span)>,
 }
 
 /// Which instruction of which stage is being lowered.
@@ -145,7 +149,7 @@ impl Lowering<'_> {
     fn stage(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
         let mut stage = self.begin(index, done);
         let mut instructions = self.triggers(index, &mut stage);
-        instructions.extend(self.file.stages[index].instructions.iter().cloned());
+        instructions.extend(self.selection.instructions(self.file, index).iter().cloned());
         let total = 1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
         let mut number = 1;
         for instruction in &instructions {
@@ -160,31 +164,61 @@ impl Lowering<'_> {
     }
 
     fn begin(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
-        let fresh = |tree, base, execution: Execution| Stage {
+        let base = &self.selection.bases[index];
+        let fresh = |tree, image, execution: Execution| Stage {
             scope: Scope::from_env(&execution.env),
             execution,
             author: None,
             history: Vec::new(),
             cmd_is_own: false,
             tree,
-            base,
+            platform: base.platform.clone(),
+            base: image,
         };
-        match &self.selection.bases[index] {
-            StageBase::Scratch => {
-                let execution = Execution { env: vec![format!("PATH={DEFAULT_PATH}")], ..Execution::default() };
-                fresh(Tree::Scratch, None, execution)
+        let bare = || Execution { env: vec![format!("PATH={DEFAULT_PATH}")], ..Execution::default() };
+        match &base.of {
+            StageBase::Scratch => fresh(Tree::Scratch, None, bare()),
+            StageBase::Files(name) => {
+                let mut stage = fresh(Tree::Scratch, None, bare());
+                self.files_of(index, name, &mut stage);
+                stage
             }
-            StageBase::Stage(base) => {
-                let base = done.get(base).expect("a stage's base is needed and comes before it");
-                Stage { cmd_is_own: false, ..base.clone() }
+            StageBase::Stage(earlier) => {
+                let earlier = done.get(earlier).expect("a stage's base is needed and comes before it");
+                Stage { cmd_is_own: false, platform: base.platform.clone(), ..earlier.clone() }
             }
-            StageBase::Image(image) => {
-                let config = self.bases.get(image).expect("the images of a selection are found before lowering");
-                let mut stage = fresh(Tree::Image(image.clone()), Some(image.clone()), config.config.clone());
+            StageBase::Image(name) => {
+                let image = BaseImage { name: name.clone(), platform: base.platform.to_string() };
+                let config = self.bases.get(&image).expect("the images of a selection are found before lowering");
+                let mut stage = fresh(Tree::Image(image.clone()), Some(image), config.config.clone());
                 stage.author.clone_from(&config.author);
                 stage
             }
         }
+    }
+
+    /// A context as the base of a stage: all its files.
+    fn files_of(&mut self, index: usize, context: &str, stage: &mut Stage) {
+        let op = Op::Copy(CopyStep {
+            from: Origin::Named(context.to_owned()),
+            sources: vec![CopyItem::Path(".".to_owned())],
+            destination: "/".to_owned(),
+            into_folder: true,
+            chown: None,
+            chmod: None,
+            unpack: false,
+            unpack_remote: false,
+            exclude: Ignore::default(),
+            parents: false,
+        });
+        let from = &self.file.stages[index];
+        let step = Step {
+            parent: Tree::Scratch,
+            op,
+            name: format!("{} {}", self.label(index, 1, 1), from.text),
+            span: from.span,
+        };
+        self.add(step, format!("context {context}"), stage);
     }
 
     /// The base's ONBUILD triggers fire here, once.
@@ -234,12 +268,16 @@ impl Lowering<'_> {
         created_by: String,
         stage: &mut Stage,
     ) -> StepId {
+        let name = format!("{} {}", place.label, place.instruction.text);
+        self.add(Step { parent, op, name, span: place.instruction.span }, created_by, stage)
+    }
+
+    fn add(&mut self, step: Step, created_by: String, stage: &mut Stage) -> StepId {
         // Two stages that begin alike share their steps.
-        let same = self.steps.iter().position(|step| step.parent == parent && step.op == op);
+        let same = self.steps.iter().position(|known| known.parent == step.parent && known.op == step.op);
         let id = same.unwrap_or(self.steps.len());
         if same.is_none() {
-            let name = format!("{} {}", place.label, place.instruction.text);
-            self.steps.push(Step { parent, op, name, span: place.instruction.span });
+            self.steps.push(step);
         }
         stage.history.push(HistoryLine { created_by, step: Some(id) });
         stage.tree = Tree::Step(id);
@@ -260,26 +298,28 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The tree that a `--from` names.
-    pub(super) fn tree_from(
+    /// What a `--from` names.
+    pub(super) fn origin(
         &mut self,
         place: Place<'_>,
         from: &str,
         span: Span,
         done: &BTreeMap<usize, Stage>,
-    ) -> Result<Tree, Diagnostic> {
-        match from_target(self.file, place.stage, from, span)? {
+    ) -> Result<Origin, Diagnostic> {
+        match from_target(self.file, self.request, place.stage, from, span)? {
             FromTarget::Stage(index) => match done.get(&index) {
-                Some(stage) => Ok(stage.tree.clone()),
+                Some(stage) => Ok(Origin::Tree(stage.tree.clone())),
                 // Only an ONBUILD trigger can name a stage that the selection did not see.
                 None => Err(Diagnostic::error(span, format!("a trigger of the base image copies from stage {from}"))
                     .hint("name the stage in a COPY --from of this Dockerfile")),
             },
-            FromTarget::Image(image) => {
+            FromTarget::Files(name) => Ok(Origin::Named(name)),
+            FromTarget::Image(name) => {
+                let image = self.selection.image(&name);
                 if !self.bases.contains_key(&image) && !self.missing.iter().any(|(known, _)| *known == image) {
                     self.missing.push((image.clone(), span));
                 }
-                Ok(Tree::Image(image))
+                Ok(Origin::Tree(Tree::Image(image)))
             }
         }
     }

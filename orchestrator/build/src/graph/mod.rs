@@ -4,6 +4,7 @@
 //! instructions to steps ([`lower`]). A step names the file system trees that it reads; whatever is not connected may run
 //! at the same time. Metadata instructions make no steps: they are folded into the result's configuration.
 
+mod contexts;
 mod copy;
 mod lower;
 mod metadata;
@@ -14,15 +15,15 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hoist_image::{Execution, ImageConfig};
+use hoist_image::{Execution, ImageConfig, Platform};
 
 use crate::diagnostic::Span;
 
 pub(crate) use lower::{Lowered, lower};
 pub(crate) use stages::Selection;
-pub(crate) use step::{CopyItem, CopyStep, Mkdir, Op, RunMountSource, RunStepOp};
+pub(crate) use step::{AgentUse, CopyItem, CopyStep, Mkdir, Op, Origin, RunMountSource, RunStepOp};
 
 /// Index into [`Graph::steps`].
 pub(crate) type StepId = usize;
@@ -32,10 +33,18 @@ pub(crate) type StepId = usize;
 pub(crate) enum Tree {
     /// Nothing at all.
     Scratch,
-    /// A base image, by the reference in the Dockerfile.
-    Image(String),
+    Image(BaseImage),
     /// What a step leaves.
     Step(StepId),
+}
+
+/// An image that stages start from or copy from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BaseImage {
+    /// The reference as written.
+    pub(crate) name: String,
+    /// `os/arch[/variant]`
+    pub(crate) platform: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,13 +56,20 @@ pub(crate) struct Step {
     pub(crate) span: Span,
 }
 
+impl Graph {
+    /// Named contexts and downloads that steps take files from.
+    pub(crate) fn files(&self) -> BTreeSet<Origin> {
+        self.steps.iter().flat_map(|step| step.op.origins()).filter(|origin| origin.is_brought()).collect()
+    }
+}
+
 impl Step {
     /// Every step that has to be done before this one.
     pub(crate) fn after(&self) -> Vec<StepId> {
-        let mut trees = vec![&self.parent];
+        let mut trees = vec![self.parent.clone()];
         trees.extend(self.op.inputs());
         let mut steps: Vec<StepId> =
-            trees.into_iter().filter_map(|tree| if let Tree::Step(step) = tree { Some(*step) } else { None }).collect();
+            trees.into_iter().filter_map(|tree| if let Tree::Step(step) = tree { Some(step) } else { None }).collect();
         steps.sort_unstable();
         steps.dedup();
         steps
@@ -74,7 +90,9 @@ pub(crate) struct Graph {
     pub(crate) steps: Vec<Step>,
     pub(crate) result: Tree,
     /// The base image at the bottom of the result; its history comes first.
-    pub(crate) base: Option<String>,
+    pub(crate) base: Option<BaseImage>,
+    /// Of the result.
+    pub(crate) platform: Platform,
     pub(crate) execution: Execution,
     pub(crate) author: Option<String>,
     pub(crate) history: Vec<HistoryLine>,
@@ -82,5 +100,5 @@ pub(crate) struct Graph {
     pub(crate) unused_args: Vec<String>,
 }
 
-/// The configurations of the images that the selected stages start from or copy from, by reference as written.
-pub(crate) type Bases = BTreeMap<String, ImageConfig>;
+/// The configurations of the images that the selected stages start from or copy from.
+pub(crate) type Bases = BTreeMap<BaseImage, ImageConfig>;

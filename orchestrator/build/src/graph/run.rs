@@ -3,14 +3,32 @@
 use std::collections::BTreeMap;
 
 use super::lower::{DEFAULT_PATH, Lowering, Place, Stage, inside};
-use super::step::{RunMountSource, RunMountStep, SecretUse};
-use super::{Op, RunStepOp};
+use super::step::{AgentUse, RunMountSource, RunMountStep, SecretUse};
+use super::{Op, Origin, RunStepOp};
+use hoist_image::Platform;
+
 use crate::dockerfile::{Command, Mount, MountKind, Run};
-use crate::request::{NetworkMode, SecretBytes};
+use crate::request::{Entitlement, NetworkMode, SecretBytes};
 use crate::step::RunFile;
-use crate::{Diagnostic, Spanned};
+use crate::{Diagnostic, Span, Spanned};
+
+/// What the mounts of one RUN come to.
+#[derive(Debug, Default)]
+struct Lent {
+    mounts: Vec<RunMountStep>,
+    secrets: Vec<SecretUse>,
+    agents: Vec<AgentUse>,
+}
 
 impl Lowering<'_> {
+    fn entitled(&self, entitlement: Entitlement, span: Span) -> Result<(), Diagnostic> {
+        if self.request.entitlements.contains(&entitlement) {
+            return Ok(());
+        }
+        Err(Diagnostic::error(span, format!("this build is not entitled to {entitlement}"))
+            .hint(format!("allow it with --allow {entitlement}, or in the stack's build section under entitlements")))
+    }
+
     pub(super) fn run(
         &mut self,
         place: Place<'_>,
@@ -31,17 +49,28 @@ impl Lowering<'_> {
             Some(network) => match network.value.as_str() {
                 "default" => self.request.network.clone(),
                 "none" => NetworkMode::None,
-                "host" => NetworkMode::Host,
+                "host" if self.request.network == NetworkMode::Host => NetworkMode::Host,
+                "host" => {
+                    self.entitled(Entitlement::NetworkHost, network.span)?;
+                    NetworkMode::Host
+                }
                 other => {
                     return Err(Diagnostic::error(network.span, format!("unknown network {other:?}"))
                         .hint("--network is default, none or host"));
                 }
             },
         };
-        let mut mounts = Vec::new();
-        let mut secrets = Vec::new();
+        if let Some(span) = run.insecure {
+            self.entitled(Entitlement::SecurityInsecure, span)?;
+        }
+        let mut lent = Lent::default();
         for mount in &run.mounts {
-            self.mount(place, mount, stage, done, &mut mounts, &mut secrets)?;
+            self.mount(place, mount, stage, done, &mut lent)?;
+        }
+        if let Some(agent) = lent.agents.first()
+            && !env.iter().any(|line| line.starts_with("SSH_AUTH_SOCK="))
+        {
+            env.push(format!("SSH_AUTH_SOCK={}", agent.target));
         }
         let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
         let op = Op::Run(Box::new(RunStepOp {
@@ -51,8 +80,11 @@ impl Lowering<'_> {
             cwd: cwd.to_owned(),
             user: stage.user(),
             network,
-            mounts,
-            secrets,
+            mounts: lent.mounts,
+            secrets: lent.secrets,
+            agents: lent.agents,
+            insecure: run.insecure.is_some(),
+            platform: (!is_native(&stage.platform)).then(|| stage.platform.to_string()),
             files,
         }));
         let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
@@ -68,27 +100,23 @@ impl Lowering<'_> {
         mount: &Mount,
         stage: &Stage,
         done: &BTreeMap<usize, Stage>,
-        mounts: &mut Vec<RunMountStep>,
-        secrets: &mut Vec<SecretUse>,
+        lent: &mut Lent,
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let text = |value: &str| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape);
         let (target, source) = match &mount.kind {
             MountKind::Bind { target, from, source, writable } => {
                 let path = inside(&text(source)?);
-                let source = match from {
-                    None => RunMountSource::Context { path, writable: *writable },
-                    Some(from) => {
-                        let tree = self.tree_from(place, from, mount.span, done)?;
-                        RunMountSource::Tree { tree, path, writable: *writable }
-                    }
+                let origin = match from {
+                    None => Origin::Context,
+                    Some(from) => self.origin(place, from, mount.span, done)?,
                 };
-                (text(target)?, source)
+                (text(target)?, RunMountSource::Files { origin, path, writable: *writable })
             }
             MountKind::Cache { target, id, from, source, sharing, read_only, owner } => {
                 let base = match from {
                     None => None,
-                    Some(from) => Some((self.tree_from(place, from, mount.span, done)?, inside(&text(source)?))),
+                    Some(from) => Some((self.origin(place, from, mount.span, done)?, inside(&text(source)?))),
                 };
                 let id = text(id)?;
                 let source =
@@ -103,13 +131,28 @@ impl Lowering<'_> {
                     Some(target) => Some(stage.absolute(&text(target)?)),
                     None => default,
                 };
-                secrets.push(SecretUse { id, target, env: env.clone(), required: *required, owner: *owner });
+                lent.secrets.push(SecretUse { id, target, env: env.clone(), required: *required, owner: *owner });
+                return Ok(());
+            }
+            MountKind::Ssh { id, target, required, owner } => {
+                let target = match target {
+                    Some(target) => stage.absolute(&text(target)?),
+                    None => format!("/run/buildkit/ssh_agent.{}", lent.agents.len()),
+                };
+                lent.agents.push(AgentUse { id: text(id)?, target, required: *required, owner: *owner });
                 return Ok(());
             }
         };
-        mounts.push(RunMountStep { target: stage.absolute(&target), source });
+        lent.mounts.push(RunMountStep { target: stage.absolute(&target), source });
         Ok(())
     }
+}
+
+/// Whether the machine runs its programs itself.
+fn is_native(platform: &Platform) -> bool {
+    let host = Platform::host();
+    let also = matches!((&*host.architecture, &*platform.architecture), ("amd64", "386"));
+    host.os == platform.os && (host.architecture == platform.architecture || also)
 }
 
 /// The shell gets the bodies as they stand, unless the command is nothing but a heredoc: then the body is the script.

@@ -95,7 +95,7 @@ impl Globals {
 
 fn platform_args(platform: &Platform, target: Option<&str>) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
-    for side in ["TARGET", "BUILD"] {
+    for (side, platform) in [("TARGET", platform), ("BUILD", &Platform::host())] {
         args.insert(format!("{side}PLATFORM"), platform.to_string());
         args.insert(format!("{side}OS"), platform.os.clone());
         args.insert(format!("{side}ARCH"), platform.architecture.clone());

@@ -24,9 +24,10 @@ fn graph(text: &str, request: &BuildRequest) -> Result<Graph, String> {
     let platform: Platform = "linux/amd64".parse().unwrap();
     let selection = Selection::new(&file, request, &platform).map_err(render)?;
     let bases = [("base:1", base(&[])), ("base:2", base(&[])), ("trigger", base(&["COPY a /a", "RUN b"]))];
-    let bases: Bases = bases.into_iter().map(|(name, config)| (name.to_owned(), config)).collect();
-    for (image, _) in selection.images(&file) {
-        assert!(bases.contains_key(&image), "the test has no image {image}");
+    let image = |name: &str| BaseImage { name: name.to_owned(), platform: "linux/amd64".to_owned() };
+    let bases: Bases = bases.into_iter().map(|(name, config)| (image(name), config)).collect();
+    for (image, _) in selection.images(&file, request) {
+        assert!(bases.contains_key(&image), "the test has no image {image:?}");
     }
     match lower(&file, request, &selection, &bases).map_err(render)? {
         Lowered::Graph(graph) => Ok(*graph),
@@ -64,7 +65,7 @@ fn stages_become_a_graph_without_the_unused() {
          FROM base:2 AS docs\nRUN never\nFROM scratch\nCOPY --from=build /src/out /bin/\nCOPY --from=base:2 /etc/x /x\n",
         &BuildRequest::default(),
         expect![[r#"
-            0: [deps 2/4] WORKDIR /src | on Image("base:1"), after []
+            0: [deps 2/4] WORKDIR /src | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
                mkdir /src
             1: [deps 3/4] COPY go.mod . | on Step(0), after [0]
                [Path("go.mod")] to /src (folder: true)
@@ -90,7 +91,7 @@ fn equal_beginnings_are_one_step() {
          COPY --from=b / /\n",
         &BuildRequest::default(),
         expect![[r#"
-            0: [a 2/3] RUN same | on Image("base:1"), after []
+            0: [a 2/3] RUN same | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
                ["/bin/sh", "-c", "same"] in / with ["PATH=/bin", "FROM_BASE=yes"]
             1: [a 3/3] RUN a | on Step(0), after [0]
                ["/bin/sh", "-c", "a"] in / with ["PATH=/bin", "FROM_BASE=yes"]
@@ -116,7 +117,7 @@ fn arguments_have_docker_scopes() {
          FROM scratch\nCOPY --from=0 /${GLOBAL} /x\n",
         &request,
         expect![[r#"
-            0: [stage-0 2/3] RUN before $GLOBAL | on Image("base:1"), after []
+            0: [stage-0 2/3] RUN before $GLOBAL | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
                ["/bin/sh", "-c", "before $GLOBAL"] in / with ["PATH=/bin", "FROM_BASE=yes"]
             1: [stage-0 3/3] RUN after | on Step(0), after [0]
                ["/bin/sh", "-c", "after"] in / with ["GLOBAL=global", "GIVEN=given", "PATH=/bin", "FROM_BASE=yes, global", "LOCAL=env"]
@@ -133,14 +134,14 @@ fn triggers_come_first() {
         "FROM trigger\nRUN own\n",
         &BuildRequest::default(),
         expect![[r#"
-        0: [2/4] COPY a /a | on Image("trigger"), after []
-           [Path("a")] to /a (folder: false)
-        1: [3/4] RUN b | on Step(0), after [0]
-           ["/bin/sh", "-c", "b"] in / with ["PATH=/bin", "FROM_BASE=yes"]
-        2: [4/4] RUN own | on Step(1), after [1]
-           ["/bin/sh", "-c", "own"] in / with ["PATH=/bin", "FROM_BASE=yes"]
-        result Step(2) on Some("trigger")
-    "#]],
+            0: [2/4] COPY a /a | on Image(BaseImage { name: "trigger", platform: "linux/amd64" }), after []
+               [Path("a")] to /a (folder: false)
+            1: [3/4] RUN b | on Step(0), after [0]
+               ["/bin/sh", "-c", "b"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+            2: [4/4] RUN own | on Step(1), after [1]
+               ["/bin/sh", "-c", "own"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+            result Step(2) on Some(BaseImage { name: "trigger", platform: "linux/amd64" })
+        "#]],
     );
 }
 
@@ -202,26 +203,21 @@ fn mistakes_of_meaning_are_reported_together() {
         "FROM base:1 AS build\nFROM $UNSET\nFROM --platform=linux/arm64 base:1\n",
         &target,
         expect![[r#"
-        error: the base $UNSET is empty
-         --> Dockerfile:2:6
-          |
-        2 | FROM $UNSET
-          |      ^^^^^^
-          |
-          = help: declare its variables with ARG before the first FROM, and give them a value
-        error: platform linux/arm64 cannot be built here
-         --> Dockerfile:3:6
-          |
-        3 | FROM --platform=linux/arm64 base:1
-          |      ^^^^^^^^^^^^^^^^^^^^^^ this build is for linux/amd64
-        error: target stage "buidl" is not in the Dockerfile
-         --> Dockerfile:3:1
-          |
-        3 | FROM --platform=linux/arm64 base:1
-          | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-          |
-          = help: did you mean build?
-    "#]],
+            error: the base $UNSET is empty
+             --> Dockerfile:2:6
+              |
+            2 | FROM $UNSET
+              |      ^^^^^^
+              |
+              = help: declare its variables with ARG before the first FROM, and give them a value
+            error: target stage "buidl" is not in the Dockerfile
+             --> Dockerfile:3:1
+              |
+            3 | FROM --platform=linux/arm64 base:1
+              | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+              |
+              = help: did you mean build?
+        "#]],
     );
 }
 
@@ -233,5 +229,5 @@ fn a_base_of_the_stage_before_keeps_its_own_configuration() {
     assert_eq!(graph.execution.entrypoint.as_deref(), Some(&["f".to_owned()][..]));
     assert_eq!(graph.execution.env, ["PATH=/bin", "FROM_BASE=yes", "A=1"]);
     assert_eq!(graph.history.len(), 5);
-    assert_eq!(graph.base.as_deref(), Some("base:1"));
+    assert_eq!(graph.base.map(|base| base.name).as_deref(), Some("base:1"));
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, BuildRequest, Built, DockerfileSource, Host,
-    OutputStream, RunError, RunMountKind, RunRequest, RunStep, build,
+    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, BuildRequest, Built, ContextSource, DockerfileSource,
+    Host, OutputStream, RunError, RunMountKind, RunRequest, RunStep, build,
 };
 use hoist_image::{Image, Platform, Reference, Store};
 
@@ -82,7 +82,7 @@ impl World {
 
     pub(crate) fn request(&self, dockerfile: &str) -> BuildRequest {
         BuildRequest {
-            context: self.folder.path().join("context"),
+            context: ContextSource::Folder(self.folder.path().join("context")),
             dockerfile: DockerfileSource::Inline(dockerfile.to_owned()),
             ..BuildRequest::default()
         }
@@ -148,6 +148,9 @@ impl World {
             network: hoist_build::NetworkMode::None,
             extra_hosts: Vec::new(),
             shm_size: None,
+            ulimits: Vec::new(),
+            insecure: false,
+            platform: None,
             output: hoist_build::OutputSink::new(move |_, bytes| {
                 sink.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
             }),
@@ -250,7 +253,11 @@ fn script(step: &RunRequest, root: &Path) -> Result<String, RunError> {
         let target = quote(&target);
         match &mount.kind {
             RunMountKind::Bind { source, read_only } => {
-                let make = if source.is_dir() { "mkdir -p" } else { "touch" };
+                let make = if source.is_dir() {
+                    "mkdir -p".to_owned()
+                } else {
+                    format!("mkdir -p $(dirname {target}) && touch")
+                };
                 let ro = if *read_only { ",ro" } else { "" };
                 script += &format!("{make} {target}\nmount -o bind {} {target}\n", source.display());
                 script += &format!("mount -o remount,bind{ro} {target}\n");

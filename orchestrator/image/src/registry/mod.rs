@@ -17,6 +17,7 @@ use endpoint::Call;
 use endpoint::Endpoint;
 pub(crate) use endpoint::{ATTEMPTS, Payload, Sent, backoff};
 pub use error::RegistryError;
+pub use trust::web_client;
 pub(crate) use upload::Upload;
 
 use crate::Reference;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -17,6 +17,16 @@ const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 pub(super) fn client(name: &str, own_certificate: &Path, lenient: bool) -> Result<Client, RegistryError> {
+    let failed = |source| RegistryError::Setup { registry: name.to_owned(), source };
+    builder(name, own_certificate, lenient)?.build().map_err(failed)
+}
+
+/// A client for servers that are no registries: the system's authorities, and no redirects of its own.
+pub fn web_client() -> Result<ClientBuilder, RegistryError> {
+    builder("", Path::new(""), false)
+}
+
+fn builder(name: &str, own_certificate: &Path, lenient: bool) -> Result<ClientBuilder, RegistryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let setup = |source| RegistryError::TlsSetup { registry: name.to_owned(), source };
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -28,14 +38,12 @@ pub(super) fn client(name: &str, own_certificate: &Path, lenient: bool) -> Resul
     } else {
         builder.with_root_certificates(roots(name, own_certificate)?).with_no_client_auth()
     };
-    Client::builder()
+    Ok(Client::builder()
         .tls_backend_preconfigured(config)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|source| RegistryError::Setup { registry: name.to_owned(), source })
+        .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION"))))
 }
 
 /// The system's authorities, and the one that the administrator gave this registry.

@@ -1,0 +1,112 @@
+//! Brings what a build reads and no step makes: a context by URL, named contexts, files and repositories of ADD.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::error::BuildError;
+use crate::execute::{Brought, Reporter, chain};
+use crate::graph::{Graph, Origin};
+use crate::host::Host;
+use crate::remote::{self, Lent, Remote, RemoteError, unpacked};
+use crate::request::{ContextSource, NamedContext};
+use crate::{BuildRequest, Diagnostic, SourceFile};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Bringer<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) host: &'a Host,
+    pub(crate) reporter: &'a Reporter,
+}
+
+impl Bringer<'_> {
+    /// The folder of the main context.
+    pub(crate) async fn context(self) -> Result<PathBuf, BuildError> {
+        match &self.request.context {
+            ContextSource::Folder(folder) => Ok(folder.clone()),
+            ContextSource::Remote(url) => {
+                self.folder(url).await.map_err(|error| BuildError::Remote { url: url.clone(), reason: chain(&error) })
+            }
+        }
+    }
+
+    /// A repository, an unpacked archive, or a folder with one file.
+    async fn folder(self, url: &str) -> Result<PathBuf, RemoteError> {
+        let Some(remote) = Remote::parse(url) else { return Ok(PathBuf::from(url)) };
+        let brought = self.remote(&remote).await?;
+        unpacked(&brought, &self.lent(&self.state()), url)
+    }
+
+    /// Everything that the graph's steps read, at once.
+    pub(crate) async fn files(
+        self,
+        graph: &Graph,
+        file: &Arc<SourceFile>,
+    ) -> Result<BTreeMap<Origin, Brought>, BuildError> {
+        let all = graph.files().into_iter().map(async |origin| match self.one(&origin).await {
+            Ok(brought) => Ok((origin, brought)),
+            Err(error) => Err(at_step(graph, file, &origin, error)),
+        });
+        Ok(futures_util::future::try_join_all(all).await?.into_iter().collect())
+    }
+
+    async fn one(self, origin: &Origin) -> Result<Brought, BuildError> {
+        let state_dir = &self.host.state_dir;
+        let failed = |url: &str, error: &RemoteError| BuildError::Remote { url: url.to_owned(), reason: chain(error) };
+        match origin {
+            Origin::Remote(remote) => {
+                let brought = self.remote(remote).await.map_err(|error| failed(remote.shown(), &error))?;
+                Ok(Brought { context: Context::brought(&brought.folder, state_dir)?, file: brought.file })
+            }
+            Origin::Named(name) => match self.request.contexts.get(name) {
+                Some(NamedContext::Remote(url)) => {
+                    let folder = self.folder(url).await.map_err(|error| failed(url, &error))?;
+                    Ok(Brought { context: Context::brought(&folder, state_dir)?, file: None })
+                }
+                Some(NamedContext::Folder(folder)) => {
+                    Ok(Brought { context: Context::beside(folder, state_dir)?, file: None })
+                }
+                Some(NamedContext::Image(_)) | None => unreachable!("only contexts with files are brought as files"),
+            },
+            Origin::Context | Origin::Tree(_) => unreachable!("these are not brought"),
+        }
+    }
+
+    async fn remote(self, remote: &Remote) -> Result<remote::Brought, RemoteError> {
+        let running = self.reporter.started(&format!("[internal] load {}", remote.shown()));
+        let state = self.state();
+        match remote.bring(&self.lent(&state)).await {
+            Ok(brought) => {
+                running.done();
+                Ok(brought)
+            }
+            Err(error) => {
+                running.failed(&chain(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn state(self) -> PathBuf {
+        self.host.state_dir.join("remote")
+    }
+
+    fn lent<'b>(self, folder: &'b std::path::Path) -> Lent<'b>
+    where
+        Self: 'b,
+    {
+        Lent { folder, ssh: &self.request.ssh }
+    }
+}
+
+/// Blames the first step that reads it.
+fn at_step(graph: &Graph, file: &Arc<SourceFile>, origin: &Origin, error: BuildError) -> BuildError {
+    let Some(step) = graph.steps.iter().find(|step| step.op.origins().contains(origin)) else { return error };
+    let message = match &error {
+        BuildError::Remote { reason, .. } => reason.clone(),
+        other => chain(other),
+    };
+    let diagnostic = Box::new(Diagnostic::error(step.span, message));
+    BuildError::Step { file: Arc::clone(file), diagnostic, source: None }
+}
