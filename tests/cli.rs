@@ -317,12 +317,76 @@ fn nonsense_in_a_variable_is_refused() {
         ("COMPOSE_ANSI", "often", config),
         ("COMPOSE_PROGRESS", "loud", config),
         ("COMPOSE_PARALLEL_LIMIT", "3", config),
-        ("COMPOSE_REMOVE_ORPHANS", "maybe", ["up", "-d"]),
+        ("COMPOSE_REMOVE_ORPHANS", "maybe", config),
+        ("COMPOSE_IGNORE_ORPHANS", "maybe", config),
+        ("COMPOSE_STATUS_STDOUT", "maybe", config),
+        ("COMPOSE_COMPATIBILITY", "1", config),
     ] {
-        let output = folder.run(&[(name, value)], &args);
-        assert_eq!(output.status.code(), Some(1), "{name}");
-        assert!(folder.text(&output.stderr).contains(name), "{name}");
+        let refused = |output: &Output| {
+            assert_eq!(output.status.code(), Some(1), "{name}");
+            assert!(folder.text(&output.stderr).contains(name), "{name}");
+        };
+        refused(&folder.run(&[(name, value)], &args));
+        // The same in the project's env file, unless the caller knows better.
+        folder.file(".env", &format!("{name}={value}\n"));
+        refused(&folder.run(&[], &args));
+        folder.ok(&[(name, "")], &args);
+        folder.file(".env", "");
     }
+}
+
+#[test]
+fn options_of_the_env_file_count_from_a_folder_below() {
+    let folder = Folder::with(WEB);
+    folder.file(".env", "COMPOSE_ANSI=always\nNO_COLOR=1\n");
+    std::fs::create_dir(folder.path().join("below")).expect("make a folder");
+    std::fs::create_dir(folder.path().join("other")).expect("make a folder");
+    folder.file("other/compose.yaml", WEB);
+    folder.file("other/.env", "COMPOSE_ANSI=often\n");
+    folder.file("bad.yaml", "services: { web: { imag: x } }\n");
+    let escape = |args: &[&str]| folder.run(&[], args).stderr.contains(&0x1b);
+    assert!(escape(&["-f", "bad.yaml", "config"]));
+    assert!(!escape(&["--env-file", "/dev/null", "-f", "bad.yaml", "config"]));
+    let from = |dir: &str| {
+        let run = folder.run(&[("GREETING", "hello")], &["--project-directory", dir, "config", "-q"]);
+        folder.text(&run.stderr)
+    };
+    assert!(from("other").contains("COMPOSE_ANSI is `often`"));
+    assert_eq!(from("below"), "");
+}
+
+#[test]
+fn default_platform_is_that_of_services_without_one() {
+    let stack = "services:\n  a: { image: x }\n  b: { image: x, platform: linux/arm64 }\n";
+    let folder = Folder::with(stack);
+    let hashes = |env: &[(&str, &str)]| folder.ok(env, &["config", "--hash", "*"]);
+    let plain = hashes(&[]);
+    let other = hashes(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")]);
+    let changed = |name: &str| {
+        let line = |text: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        line(&plain) != line(&other)
+    };
+    assert!(changed("a ") && !changed("b "), "{plain}{other}");
+    folder.file(".env", "DOCKER_DEFAULT_PLATFORM=linux/arm64\n");
+    assert_eq!(hashes(&[]), other);
+    assert!(!folder.ok(&[], &["config", "a"]).contains("platform"), "it is not in the file, so it is not printed");
+
+    let folder = Folder::with("services: { a: { build: { context: ., platforms: [linux/amd64] } } }\n");
+    let output = folder.run(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")], &["up", "-d"]);
+    let said = folder.text(&output.stderr);
+    assert!(said.contains("service `a`: build.platforms lacks linux/arm64"), "{said}");
+}
+
+#[test]
+fn the_file_and_the_name_may_stand_in_the_env_file() {
+    let folder = Folder::empty();
+    folder.file("other.yaml", "services: { only: { image: x }, more: { image: x, profiles: [full] } }\n");
+    folder.file(".env", "COMPOSE_FILE=other.yaml;other.yaml\nCOMPOSE_PATH_SEPARATOR=;\nCOMPOSE_PROJECT_NAME=fromfile\nCOMPOSE_PROFILES=full\n");
+    let text = folder.ok(&[], &["config", "--format", "json"]);
+    let stack: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(stack["name"], "fromfile");
+    assert_eq!(folder.ok(&[], &["config", "--services"]), "more\nonly\n");
+    assert_eq!(folder.ok(&[("COMPOSE_PROFILES", "none")], &["config", "--services"]), "only\n");
 }
 
 #[test]
@@ -364,7 +428,7 @@ fn config_leaves_steps_out_on_demand() {
     assert!(incomplete.ok(&[], &["config", "--no-consistency"]).contains("gone: null"));
     let raw = Folder::with("services: { web: { image: x, env_file: [{ path: e, format: raw }] } }\n");
     raw.file("e", "A='1'\n");
-    assert!(raw.ok(&[], &["config", "--no-consistency"]).contains("A: \"'1'\""));
+    assert!(raw.ok(&[], &["config", "--no-consistency"]).contains("A: '''1'''"));
     assert!(raw.ok(&[], &["config", "--no-consistency", "--no-env-resolution"]).contains("format: raw"));
 }
 

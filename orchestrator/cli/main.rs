@@ -40,10 +40,11 @@ fn main() -> ExitCode {
     // A variable that is not text cannot be used for interpolation, so it does not exist for us.
     let env: Env =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-    let output = Output::resolve(&cli.global, &env);
+    let options = project::option_variables(&cli.global, &env);
+    let output = Output::resolve(&cli.global, &options);
     let ui = Ui::new(*output.as_ref().unwrap_or(&Output::fallback(Some(&cli.global))));
     let result = output.and_then(|_| {
-        let settings = Settings::resolve(&cli.global, env)?;
+        let settings = Settings::resolve(&cli.global, env, &options)?;
         let ui = ui.hiding_orphans(settings.ignore_orphans);
         run(&Ctx { settings, ui }, &cli.command)
     });

@@ -5,11 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hoist_spec::model::FileSource;
-use hoist_spec::{Kind, LoadRequest, Loaded, Source, SourceError};
+use hoist_spec::{Env, Kind, LoadRequest, Loaded, Source, SourceError};
 
+use crate::args::Global;
 use crate::error::{Failure, Result};
 use crate::render::Ui;
-use crate::settings::{Settings, flag};
+use crate::settings::Settings;
 
 /// The real file system and standard input.
 #[derive(Debug)]
@@ -62,13 +63,46 @@ pub(crate) struct Wish<'a> {
     pub(crate) all_profiles: bool,
 }
 
+/// The variables that set options of this program, from the environment and the project's env files.
+pub(crate) fn option_variables(global: &Global, env: &Env) -> Env {
+    // Without a working directory there are no files, which is said where they are needed.
+    let source = FileSystem { working_dir: std::env::current_dir().unwrap_or_default() };
+    let request = LoadRequest {
+        files: global.files.clone(),
+        project_dir: global.project_directory.clone(),
+        env_files: global.env_files.clone(),
+        ..LoadRequest::default()
+    };
+    hoist_spec::option_variables(&request, &source, env)
+}
+
 /// Reads the stack; warnings go to standard error, errors come back all at once.
 pub(crate) fn load(settings: &Settings, ui: Ui, wish: Wish<'_>) -> Result<Loaded> {
-    let loaded = read(settings, wish)?;
+    let mut loaded = read(settings, wish)?;
+    if !wish.only_print {
+        default_platform(&mut loaded)?;
+    }
     for warning in &loaded.warnings {
         ui.diagnostic(warning);
     }
     Ok(loaded)
+}
+
+/// DOCKER_DEFAULT_PLATFORM is the platform of services that name none. `config` does not print it, as in docker compose.
+pub(crate) fn default_platform(loaded: &mut Loaded) -> Result<()> {
+    let name = "DOCKER_DEFAULT_PLATFORM";
+    let Some(platform) = loaded.variables.get(name).filter(|platform| !platform.is_empty()) else { return Ok(()) };
+    for (key, service) in &mut loaded.stack.services {
+        let built = service.build.as_ref().map(|build| &build.platforms).filter(|platforms| !platforms.is_empty());
+        if service.platform.is_none() && built.is_some_and(|platforms| !platforms.contains(platform)) {
+            return Err(Failure::user(format!(
+                "service `{key}`: build.platforms lacks {platform}, which {name} asks for"
+            ))
+            .hint(format!("add it to build.platforms, set `platform` at the service, or unset {name}")));
+        }
+        service.platform.get_or_insert_with(|| platform.clone());
+    }
+    Ok(())
 }
 
 fn read(settings: &Settings, wish: Wish<'_>) -> Result<Loaded> {
@@ -111,21 +145,10 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
     }
     match load(settings, ui, Wish { services, all_profiles: true, only_print: true }) {
         Ok(loaded) => Ok(Project { name: loaded.stack.name.clone(), loaded: Some(loaded) }),
-        Err(failure) => match settings.env.get("COMPOSE_PROJECT_NAME") {
-            Some(name) if !name.is_empty() && settings.files.is_empty() => {
-                Ok(Project { name: name.to_owned(), loaded: None })
-            }
+        Err(failure) => match &settings.remembered_name {
+            Some(name) if settings.files.is_empty() => Ok(Project { name: name.clone(), loaded: None }),
             _ => Err(failure),
         },
-    }
-}
-
-/// COMPOSE_REMOVE_ORPHANS, from the environment or the project's .env.
-pub(crate) fn removes_orphans(settings: &Settings, loaded: Option<&Loaded>) -> Result<bool> {
-    let name = "COMPOSE_REMOVE_ORPHANS";
-    match loaded.and_then(|loaded| loaded.variables.get(name)) {
-        Some(value) => flag(&[(name, value.as_str())].into_iter().collect(), name),
-        None => flag(&settings.env, name),
     }
 }
 

@@ -9,8 +9,8 @@ use hoist_spec::Env;
 use crate::args::{Ansi, ErrorFormat, Global, ProgressMode};
 use crate::error::{Failure, Result};
 
-/// Options of one call, resolved. The variables that choose files, profiles and names (COMPOSE_FILE and its kin) may
-/// also stand in a .env file, so hoist-spec looks at them, not this.
+/// Options of one call, resolved. The variables that choose files, profiles and names (COMPOSE_FILE and its kin) are
+/// looked at by hoist-spec, not this.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The caller's environment.
@@ -23,6 +23,9 @@ pub(crate) struct Settings {
     pub(crate) profiles: Vec<String>,
     pub(crate) dry_run: bool,
     pub(crate) ignore_orphans: bool,
+    pub(crate) remove_orphans: bool,
+    /// COMPOSE_PROJECT_NAME: names a stack whose files are gone.
+    pub(crate) remembered_name: Option<String>,
     /// Where the engine is and where it keeps things.
     pub(crate) places: Places,
 }
@@ -34,13 +37,22 @@ pub(crate) struct Output {
     pub(crate) color_stdout: bool,
     pub(crate) color_stderr: bool,
     pub(crate) error_format: ErrorFormat,
+    /// Progress belongs on standard output.
+    pub(crate) status_stdout: bool,
 }
 
 impl Settings {
-    pub(crate) fn resolve(global: &Global, env: Env) -> Result<Self> {
+    /// `options`: the variables that set options, which may also stand in an env file.
+    pub(crate) fn resolve(global: &Global, env: Env, options: &Env) -> Result<Self> {
         let working_dir = std::env::current_dir()
             .map_err(|error| Failure::from(anyhow::Error::new(error).context("cannot find the working directory")))?;
-        if global.parallel.is_some_and(|limit| limit >= 0) || number(&env, "COMPOSE_PARALLEL_LIMIT")?.is_some() {
+        if flag(options, "COMPOSE_COMPATIBILITY")? {
+            return Err(Failure::user(
+                "COMPOSE_COMPATIBILITY: names in the style of Compose 1 (`app_web_1`) are not supported",
+            )
+            .hint("unset it; `container_name` and `image` give a service the name that it must have"));
+        }
+        if global.parallel.is_some_and(|limit| limit >= 0) || number(options, "COMPOSE_PARALLEL_LIMIT")?.is_some() {
             return Err(Failure::user(
                 "a limit of parallel steps (--parallel, COMPOSE_PARALLEL_LIMIT) is not supported",
             )
@@ -53,7 +65,9 @@ impl Settings {
             project_name: global.project_name.clone(),
             project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
             dry_run: global.dry_run,
-            ignore_orphans: flag(&env, "COMPOSE_IGNORE_ORPHANS")?,
+            ignore_orphans: flag(options, "COMPOSE_IGNORE_ORPHANS")?,
+            remove_orphans: flag(options, "COMPOSE_REMOVE_ORPHANS")?,
+            remembered_name: set(options, "COMPOSE_PROJECT_NAME").map(str::to_owned),
             places: places(global.host.as_deref(), &working_dir)?,
             working_dir,
             env,
@@ -70,44 +84,55 @@ fn places(host: Option<&str>, working_dir: &Path) -> Result<Places> {
 }
 
 impl Output {
-    pub(crate) fn resolve(global: &Global, env: &Env) -> Result<Self> {
+    /// `options` as for [`Settings::resolve`].
+    pub(crate) fn resolve(global: &Global, options: &Env) -> Result<Self> {
         let ansi = match global.ansi {
-            None => variable(env, "COMPOSE_ANSI")?.unwrap_or(Ansi::Auto),
+            None => variable(options, "COMPOSE_ANSI")?.unwrap_or(Ansi::Auto),
             Some(ansi) => ansi,
         };
         let progress = match global.progress {
-            None => variable(env, "COMPOSE_PROGRESS")?.unwrap_or(ProgressMode::Auto),
+            None => variable(options, "COMPOSE_PROGRESS")?.unwrap_or(ProgressMode::Auto),
             Some(progress) => progress,
         };
-        Ok(Self::on_terminals(ansi, progress, global.error_format, set(env, "NO_COLOR").is_some()))
+        let status_stdout = flag(options, "COMPOSE_STATUS_STDOUT")?;
+        let no_color = set(options, "NO_COLOR").is_some();
+        Ok(Self::on_terminals(ansi, progress, global.error_format, no_color, status_stdout))
     }
 
     /// What to use for complaining about options that could not be resolved.
     pub(crate) fn fallback(global: Option<&Global>) -> Self {
         let format = global.and_then(|global| global.error_format);
-        Self::on_terminals(Ansi::Auto, ProgressMode::Auto, format, false)
+        Self::on_terminals(Ansi::Auto, ProgressMode::Auto, format, false, false)
     }
 
-    fn on_terminals(ansi: Ansi, progress: ProgressMode, format: Option<ErrorFormat>, no_color: bool) -> Self {
+    fn on_terminals(
+        ansi: Ansi,
+        progress: ProgressMode,
+        format: Option<ErrorFormat>,
+        no_color: bool,
+        status_stdout: bool,
+    ) -> Self {
         let color = |terminal: bool| match ansi {
             Ansi::Auto => terminal && !no_color,
             Ansi::Never => false,
             Ansi::Always => true,
         };
-        let stderr = std::io::stderr().is_terminal();
+        let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        let terminal = if status_stdout { stdout } else { stderr };
         let progress = match progress {
-            ProgressMode::Auto if stderr && ansi != Ansi::Never => ProgressMode::Tty,
+            ProgressMode::Auto if terminal && ansi != Ansi::Never => ProgressMode::Tty,
             ProgressMode::Auto => ProgressMode::Plain,
             // Nothing can be redrawn in a pipe.
-            ProgressMode::Tty if !stderr => ProgressMode::Plain,
+            ProgressMode::Tty if !terminal => ProgressMode::Plain,
             chosen => chosen,
         };
         let implied = if progress == ProgressMode::Json { ErrorFormat::Json } else { ErrorFormat::Text };
         Self {
             progress,
-            color_stdout: color(std::io::stdout().is_terminal()),
+            color_stdout: color(stdout),
             color_stderr: color(stderr),
             error_format: format.unwrap_or(implied),
+            status_stdout,
         }
     }
 }
@@ -118,7 +143,7 @@ fn set<'a>(env: &'a Env, name: &str) -> Option<&'a str> {
 }
 
 /// A yes or no in the environment.
-pub(crate) fn flag(env: &Env, name: &str) -> Result<bool> {
+fn flag(env: &Env, name: &str) -> Result<bool> {
     match set(env, name).map(str::to_ascii_lowercase).as_deref() {
         None | Some("0" | "f" | "false" | "n" | "no") => Ok(false),
         Some("1" | "t" | "true" | "y" | "yes") => Ok(true),

@@ -259,3 +259,47 @@ unshare --net sh -c '
   docker build -q -t made-by-docker:1 . >/dev/null || { cat /run/dockerd.log >&2; exit 1; }
   docker save -o docker.tar made-by-docker:1'
 "#;
+
+#[test]
+fn config_pins_images_to_the_digests_of_the_registry_and_pulls_nothing() {
+    let claim = "images pinned by config";
+    if !have(claim, &["docker-registry", "curl", "gzip"]) {
+        return;
+    }
+    let Some(world) = World::new(claim) else { return };
+    let mut registry = Registry::plain(&world.project.join("registry"));
+    registry.push("team/app", "1", &version("one\n"));
+    let (tagged, untagged) = (registry.name("team/app:1"), registry.name("team/app"));
+    registry.push("team/app", "latest", &version("two\n"));
+    let more = format!("  newest:\n    image: {untagged}\n  built:\n    build: .\n");
+    world.file("compose.yaml", &(stack(&tagged, "") + &more));
+    let fetched = |registry: &Registry| registry.answered(&["GET", "/blobs/"]);
+    let before = fetched(&registry);
+
+    let resolved = world.ok(&["config", "--resolve-image-digests", "--images"]);
+    let pinned: Vec<&str> = resolved.lines().filter(|line| line.contains("@sha256:")).collect();
+    assert_eq!(pinned.len(), 2, "{resolved}");
+    let digest = |name: &str| pinned.iter().find_map(|line| line.strip_prefix(&format!("{name}@"))).expect("pinned");
+    assert_ne!(digest(&tagged), digest(&untagged));
+
+    // The lock is an override file: over the stack it means what was resolved.
+    let lock = world.ok(&["config", "--lock-image-digests"]);
+    world.file("lock.yaml", &lock);
+    let images = world.ok(&["-f", "compose.yaml", "-f", "lock.yaml", "config", "--images"]);
+    assert_eq!(images, resolved);
+    assert_eq!(fetched(&registry), before, "nothing but manifests was asked for");
+    assert!(!world.ok(&["image", "ls"]).contains("team/app"), "nothing was pulled");
+
+    // What was locked stays what it was when the tag moves.
+    registry.push("team/app", "1", &version("three\n"));
+    world.ok(&["-f", "compose.yaml", "-f", "lock.yaml", "up", "-d", "--wait", "web"]);
+    assert!(world.ok(&["logs", "--no-log-prefix", "web"]).contains("one"));
+    world.ok(&["down"]);
+
+    world.file("compose.yaml", &stack(&registry.name("team/none:1"), ""));
+    fails(&world, &["config", "--resolve-image-digests"], &["team/none:1", "not found"]);
+    world.file("compose.yaml", &stack(&tagged, ""));
+    registry.stop();
+    fails(&world, &["config", "--lock-image-digests"], &[&tagged, "refused"]);
+    world.finish();
+}

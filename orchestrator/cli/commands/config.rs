@@ -135,6 +135,9 @@ async fn resolved(ctx: &Ctx, args: &Args) -> Result<String> {
     let source = project::file_system(&ctx.settings);
     let mut loaded = hoist_spec::load(&request(ctx, args), &source, &ctx.settings.env).map_err(Failure::spec)?;
     loaded.warnings.iter().for_each(|warning| ctx.ui.diagnostic(warning));
+    if args.hash.is_some() {
+        project::default_platform(&mut loaded)?;
+    }
     if !args.services.is_empty() {
         narrow(&mut loaded.stack, &args.services);
     }
@@ -201,21 +204,8 @@ async fn pin(ctx: &Ctx, stack: &mut Stack) -> Result<()> {
     let mut pinned = BTreeMap::new();
     for image in images {
         let auth = Client::credentials([image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-        let mut stream = client.pull_image(&image, None, auth.values().next()).await?;
-        while let Some(line) = stream.next().await? {
-            if let Some(error) = line.error {
-                return Err(Failure::user(error));
-            }
-        }
-        let digests = client.image(&image).await?.repo_digests;
-        let repository =
-            image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image.as_str(), |(name, _)| name);
-        // An image may be known from several registries; this one's own digest comes first.
-        let mut named: Vec<(&str, &str)> = digests.iter().filter_map(|name| name.split_once('@')).collect();
-        named.sort_by_key(|(name, _)| *name != repository);
-        let digest = named.first().map(|(_, digest)| (*digest).to_owned());
-        let digest = digest.ok_or_else(|| Failure::user(format!("the registry gave no digest for {image}")))?;
-        pinned.insert(image.clone(), format!("{image}@{digest}"));
+        let found = client.resolve_image(&image, auth.values().next()).await?;
+        pinned.insert(image.clone(), format!("{image}@{}", found.descriptor.digest));
     }
     for image in stack.services.values_mut().filter_map(|service| service.image.as_mut()) {
         if let Some(with_digest) = pinned.get(image.as_str()) {

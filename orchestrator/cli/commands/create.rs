@@ -60,7 +60,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         pull: args.pull.map(PullWhen::policy),
         force_recreate: args.force_recreate,
         no_recreate: args.no_recreate,
-        remove_orphans: args.remove_orphans || project::removes_orphans(&ctx.settings, Some(&loaded))?,
+        remove_orphans: args.remove_orphans || ctx.settings.remove_orphans,
         scale,
     };
     apply::request(&loaded, Verb::Create(create))

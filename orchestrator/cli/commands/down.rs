@@ -45,7 +45,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
             Some(Rmi::Local) => ImageRemoval::Local,
             Some(Rmi::All) => ImageRemoval::All,
         },
-        remove_orphans: args.remove_orphans || project::removes_orphans(&ctx.settings, project.loaded.as_ref())?,
+        remove_orphans: args.remove_orphans || ctx.settings.remove_orphans,
         timeout: apply::seconds(args.timeout),
     };
     Ok(apply::request_on(&project, Verb::Down(down)))

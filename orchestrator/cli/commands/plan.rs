@@ -35,7 +35,7 @@ enum Format {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = if args.verb.is_empty() {
         let loaded = args.change.load(ctx)?;
-        apply::request(&loaded, Verb::Up(args.change.up(ctx, &loaded)?))?
+        apply::request(&loaded, Verb::Up(args.change.up(ctx)))?
     } else {
         request_of(ctx, &args.verb)?
     };

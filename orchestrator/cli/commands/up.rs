@@ -119,9 +119,8 @@ impl Change {
         }
     }
 
-    pub(crate) fn up(&self, ctx: &Ctx, loaded: &Loaded) -> Result<Up> {
-        let remove_orphans = self.remove_orphans || project::removes_orphans(&ctx.settings, Some(loaded))?;
-        Ok(Up {
+    pub(crate) fn up(&self, ctx: &Ctx) -> Up {
+        Up {
             services: apply::services(&self.services),
             build: self.build,
             no_build: self.no_build,
@@ -131,12 +130,12 @@ impl Change {
             always_recreate_deps: self.always_recreate_deps,
             no_deps: self.no_deps,
             no_start: false,
-            remove_orphans,
+            remove_orphans: self.remove_orphans || ctx.settings.remove_orphans,
             renew_anon_volumes: self.renew_anon_volumes,
             scale: self.scale.iter().cloned().collect(),
             timeout: apply::seconds(self.timeout),
             wait: false,
-        })
+        }
     }
 }
 
@@ -145,7 +144,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 }
 
 fn request_for(ctx: &Ctx, args: &Args, loaded: &Loaded) -> Result<ApplyRequest> {
-    let up = Up { no_start: args.no_start, wait: args.wait, ..args.change.up(ctx, loaded)? };
+    let up = Up { no_start: args.no_start, wait: args.wait, ..args.change.up(ctx) };
     let mut request = apply::request(loaded, Verb::Up(up))?;
     request.wait_timeout = apply::seconds(args.wait_timeout);
     Ok(request)

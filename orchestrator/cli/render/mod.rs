@@ -60,6 +60,11 @@ impl Ui {
         self
     }
 
+    /// Progress on standard output?
+    pub(crate) fn status_stdout(self) -> bool {
+        self.output.status_stdout
+    }
+
     /// Colour on standard error?
     pub(crate) fn color(self) -> bool {
         self.output.color_stderr
@@ -99,6 +104,15 @@ impl Ui {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// How the work goes: on standard error, or where COMPOSE_STATUS_STDOUT wants it.
+    pub(crate) fn status(self, text: &str) {
+        if self.output.status_stdout {
+            let _ = writeln!(std::io::stdout().lock(), "{text}");
+        } else {
+            self.talk(text);
+        }
+    }
+
     /// Asks; anything but a yes is a no.
     pub(crate) fn confirm(self, question: &str) -> std::io::Result<bool> {
         let mut err = std::io::stderr().lock();
@@ -132,8 +146,8 @@ impl Ui {
     pub(crate) fn note(self, text: &str) {
         match self.output.progress {
             ProgressMode::Quiet => {}
-            ProgressMode::Json => self.talk(&serde_json::json!({ "level": "info", "message": text }).to_string()),
-            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => self.talk(text),
+            ProgressMode::Json => self.status(&serde_json::json!({ "level": "info", "message": text }).to_string()),
+            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => self.status(text),
         }
     }
 

@@ -1,5 +1,4 @@
-//! How an apply goes, in four forms: redrawn lines on a terminal, plain lines, JSON lines, nothing. All on standard
-//! error.
+//! How an apply goes, in four forms: redrawn lines on a terminal, plain lines, JSON lines, nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -138,9 +137,9 @@ impl Progress {
             Form::Quiet => {}
             Form::Plain if line.bytes.is_some() => {}
             Form::Plain => {
-                self.ui.talk(&format!(" {}  {}", line.id, line.text));
+                self.ui.status(&format!(" {}  {}", line.id, line.text));
             }
-            Form::Json => self.ui.talk(&json(line).to_string()),
+            Form::Json => self.ui.status(&json(line).to_string()),
             Form::Tty(screen) => screen.line(line),
         }
     }
@@ -151,10 +150,10 @@ impl Progress {
             Form::Quiet => {}
             Form::Json => {
                 let value = serde_json::json!({ "id": source, "text": text, "status": Status::Working.word() });
-                self.ui.talk(&value.to_string());
+                self.ui.status(&value.to_string());
             }
             Form::Plain | Form::Tty(_) => {
-                self.suspend(|ui| text.lines().for_each(|line| ui.talk(&format!("{source}  {line}"))));
+                self.suspend(|ui| text.lines().for_each(|line| ui.status(&format!("{source}  {line}"))));
             }
         }
     }
@@ -209,7 +208,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 impl Screen {
     fn new(ui: Ui) -> Self {
-        Self { ui, bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), lines: HashMap::new() }
+        let target = if ui.status_stdout() { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::stderr() };
+        Self { ui, bars: MultiProgress::with_draw_target(target), lines: HashMap::new() }
     }
 
     fn line(&mut self, line: &Line<'_>) {

@@ -155,6 +155,11 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     Ok(Loaded { stack, project_dir, files, warnings: loader.report.finish(), variables, provenance })
 }
 
+/// The caller's variables with those of the env files that set options of the program (`COMPOSE_ANSI` and its kin).
+pub fn option_variables(request: &LoadRequest, source: &dyn Source, env: &Env) -> Env {
+    project::options(request, source, env)
+}
+
 /// Reads a stack and leaves its variables as they are written. Values that have one are not checked.
 pub fn uninterpolated(
     request: &LoadRequest,

@@ -27,8 +27,15 @@ pub(crate) struct Project {
     pub(crate) tree: Node,
 }
 
+/// Which files, and the folder that their relative paths start from.
+struct Found {
+    files: Vec<String>,
+    dir: String,
+    cwd: String,
+}
+
 /// `None`: reported.
-pub(crate) fn gather(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) -> Option<Project> {
+fn find(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) -> Option<Found> {
     let cwd = loader.source.working_dir().to_string_lossy().into_owned();
     let given_dir = request.project_dir.as_ref().map(|dir| paths::absolute(&dir.to_string_lossy(), &cwd, None));
     let early = early_variables(request, given_dir.as_deref().unwrap_or(&cwd), &cwd, loader, env);
@@ -37,6 +44,27 @@ pub(crate) fn gather(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) 
         Some(first) if first != "-" => paths::parent(first),
         _ => cwd.clone(),
     });
+    Some(Found { files, dir, cwd })
+}
+
+/// The variables that set options of the program (`COMPOSE_ANSI`): the caller's, and those of the env files that begin
+/// with `COMPOSE_`. What is wrong with the files is for [`gather`] to say.
+pub(crate) fn options(request: &LoadRequest, source: &dyn Source, env: &Env) -> Env {
+    let mut quiet = Loader::new(source, env.get("HOME").map(str::to_owned));
+    let (dir, cwd) = match find(request, &mut quiet, env) {
+        Some(found) => (found.dir, found.cwd),
+        None => {
+            let cwd = source.working_dir().to_string_lossy().into_owned();
+            (cwd.clone(), cwd)
+        }
+    };
+    let all = variables(request, &dir, &cwd, &mut quiet, env);
+    all.into_iter().filter(|(name, _)| name.starts_with("COMPOSE_") || env.get(name).is_some()).collect()
+}
+
+/// `None`: reported.
+pub(crate) fn gather(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) -> Option<Project> {
+    let Found { files, dir, cwd } = find(request, loader, env)?;
     let mut variables = variables(request, &dir, &cwd, loader, env);
 
     let mut parsed = Vec::new();
