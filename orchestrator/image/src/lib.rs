@@ -12,6 +12,7 @@ mod fetch;
 mod layer;
 mod load;
 mod manifest;
+mod portable;
 mod progress;
 mod pull;
 mod push;
@@ -19,7 +20,9 @@ mod reference;
 mod registry;
 mod resolve;
 mod send;
+mod save;
 mod store;
+mod tarball;
 
 pub use bootstrap::{BootstrapError, bootstrap};
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
@@ -33,6 +36,7 @@ pub use push::{PushError, PushOptions, Pushed, push};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Access, RegistryError, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
+pub use save::{Archive, SaveError};
 pub use store::{
     CacheEntry, CheckOptions, CheckReport, Collected, Damage, Hold, Image, LayerError, LayerInfo, Outcome, Problem,
     RemoveError, Removed, Scope, Scratch, Store, StoreError,

@@ -13,17 +13,15 @@ use serde::Deserialize;
 
 use crate::layer::{ArchiveError, Decoder, Kind, Limits, TarReader};
 use crate::manifest::{Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
+use crate::save::{CONTAINERD_NAME, REF_NAME};
 use crate::store::{LayerError, Record, RecordLayer};
+use crate::tarball::blob_name;
 use crate::{
     Digest, Hasher, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError, Store,
     StoreError,
 };
 
 const MAX_MEMBERS: usize = 20_000;
-/// containerd's name for the whole reference; the standard's own annotation is often the tag alone.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("reading the archive")]
@@ -76,6 +74,11 @@ struct DockerImage {
     layers: Option<Vec<String>>,
 }
 
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
 /// What the archive says about one image, both forms alike.
 struct Contents {
     config: Vec<u8>,
@@ -107,27 +110,44 @@ impl Loader<'_> {
 
     fn docker(&self) -> Result<Vec<Contents>, LoadError> {
         let images: Vec<DockerImage> = self.members.json("manifest.json")?;
+        let manifests = self.manifests();
         let contents = images.into_iter().map(|image| {
             let names = image.repo_tags.unwrap_or_default();
+            let config = self.members.bytes(&image.config, MAX_CONFIG)?;
+            let layers = image.layers.unwrap_or_default();
+            let manifest = manifests.get(&Digest::of(&config)).filter(|(_, blobs)| *blobs == layers);
             Ok(Contents {
-                config: self.members.bytes(&image.config, MAX_CONFIG)?,
-                layers: image.layers.unwrap_or_default(),
+                manifest: manifest.map(|(bytes, _)| bytes.clone()),
+                config,
+                layers,
                 names: names
                     .iter()
                     .map(|name| Reference::parse(name))
                     .collect::<Result<_, _>>()
                     .map_err(LoadError::Reference)?,
-                manifest: None,
             })
         });
         contents.collect()
     }
 
+    /// The manifests of the OCI layout that newer dockers put into the same archive, with the members that they name, by
+    /// configuration. Docker's table alone is enough to load an image, so whatever is wrong here is passed over.
+    fn manifests(&self) -> BTreeMap<Digest, (Vec<u8>, Vec<String>)> {
+        let Ok(index) = self.members.json::<Index>("index.json") else { return BTreeMap::new() };
+        let manifest = |entry: &Descriptor| {
+            let bytes = self.blob(entry, MAX_MANIFEST).ok()?;
+            match Manifest::parse(&bytes, &entry.media_type).ok()? {
+                Manifest::Image { config, layers } => {
+                    let layers = layers.iter().map(|layer| blob_name(&layer.digest)).collect();
+                    Some((config.digest, (bytes, layers)))
+                }
+                Manifest::Index(_) => None,
+            }
+        };
+        index.manifests.iter().filter_map(manifest).collect()
+    }
+
     fn oci(&self) -> Result<Vec<Contents>, LoadError> {
-        #[derive(Deserialize)]
-        struct Index {
-            manifests: Vec<Descriptor>,
-        }
         let index: Index = self.members.json("index.json")?;
         index.manifests.iter().map(|entry| self.oci_image(entry)).collect()
     }
@@ -238,10 +258,6 @@ impl Loader<'_> {
         let done = if phase == Phase::Complete { size } else { 0 };
         (self.progress)(Progress { item: diff_id.short(), phase, done, total, text: String::new() });
     }
-}
-
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 #[derive(Debug, Clone)]

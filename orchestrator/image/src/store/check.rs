@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -236,7 +235,8 @@ impl Check<'_> {
             });
         }
         let Some(blob) = blob else {
-            let packs = there && packs_to(&files, &record.diff_id)?;
+            // What cannot be packed now was not packed before either.
+            let packs = there && self.store.pack_layer(&record.diff_id, io::sink()).is_ok();
             return Ok(match record.blob {
                 None if packs => None,
                 Some(blob) if packs => Some((format!("its blob {blob} is missing or damaged"), Cure::ForgetBlob)),
@@ -340,12 +340,4 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
     let mut hasher = Hasher::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
     Ok(hasher.finish())
-}
-
-/// Whether a layer's files, packed, have this digest.
-fn packs_to(files: &Path, diff_id: &Digest) -> Result<bool, StoreError> {
-    let root = File::open(files).map_err(disk::failed("opening", files))?;
-    let mut hasher = Hasher::new();
-    // What cannot be packed was not packed before either.
-    Ok(layer::pack(root.as_fd(), &mut hasher).is_ok() && hasher.finish() == *diff_id)
 }

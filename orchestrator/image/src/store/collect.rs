@@ -109,7 +109,7 @@ impl Store {
         let mut wanted: BTreeSet<Digest> = layers_in_use.clone();
         wanted.extend(self.holds.held());
         for (record, _) in state.images.values() {
-            wanted.extend(mentioned(record));
+            wanted.extend(record.mentioned());
         }
         wanted.extend(self.cached_layers()?);
         let layers: Vec<Digest> = state.layers.keys().copied().filter(|layer| !wanted.contains(layer)).collect();
@@ -154,7 +154,10 @@ impl Store {
     }
 }
 
-fn mentioned(record: &Record) -> impl Iterator<Item = Digest> + '_ {
-    let layers = record.layers.iter().flat_map(|layer| [Some(layer.diff_id), layer.blob]);
-    [Some(record.id), record.manifest].into_iter().chain(layers).flatten()
+impl Record {
+    /// Everything that the image needs.
+    pub(crate) fn mentioned(&self) -> impl Iterator<Item = Digest> + '_ {
+        let layers = self.layers.iter().flat_map(|layer| [Some(layer.diff_id), layer.blob]);
+        [Some(self.id), self.manifest].into_iter().chain(layers).flatten()
+    }
 }

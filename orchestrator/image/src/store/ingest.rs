@@ -122,7 +122,7 @@ impl Store {
             self.name_blob(copy, &blob_file, &digest).map_err(LayerError::Store)?;
         }
         let blob = (keep != LayerBlob::Forget).then_some(digest);
-        let record = LayerRecord { diff_id, blob, size: unpacked.bytes, implicit: unpacked.implicit };
+        let record = LayerRecord { diff_id, blob, size: unpacked.bytes, packed: None, implicit: unpacked.implicit };
         Ok((draft, record, digest, hold))
     }
 
@@ -150,11 +150,11 @@ impl Store {
     pub(super) fn ingest_folder(&self, folder: &Path) -> Result<LayerInfo, LayerError> {
         let fs_folder = folder.join("fs");
         let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
-        let mut hasher = Hasher::new();
-        let size = layer::pack(root.as_fd(), &mut hasher).map_err(LayerError::Pack)?;
-        let diff_id = hasher.finish();
+        let mut tee = HashingWriter::new(io::sink());
+        let size = layer::pack(root.as_fd(), &mut tee).map_err(LayerError::Pack)?;
+        let (diff_id, packed) = (tee.hasher.finish(), Some(tee.count));
         let hold = self.hold(&[diff_id]);
-        let record = LayerRecord { diff_id, blob: None, size, implicit: BTreeSet::new() };
+        let record = LayerRecord { diff_id, blob: None, size, packed, implicit: BTreeSet::new() };
         self.name_layer(folder, record).map_err(LayerError::Store)?;
         Ok(LayerInfo { diff_id, digest: diff_id, size, hold })
     }
@@ -169,21 +169,33 @@ impl Store {
         {
             let read = |error| failed(LayerError::Read(error));
             let mut decoder = Decoder::new(file, Limits::default()).map_err(read)?;
-            let mut tee = HashingWriter { output, hasher: Hasher::new() };
+            let mut tee = HashingWriter::new(output);
             io::copy(&mut decoder, &mut tee).map_err(read)?;
             return match tee.hasher.finish() {
                 found if found == *diff_id => Ok(()),
                 found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
             };
         }
+        self.pack_layer(diff_id, output).map(drop)
+    }
+
+    /// Packs a layer's files; fails when they are not those of the diff id. Returns the tar's length.
+    pub(super) fn pack_layer(&self, diff_id: &Digest, output: impl Write) -> Result<u64, StoreError> {
+        let failed = |error| StoreError::Layer(Box::new(error));
         let folder = self.layer_folder(diff_id).join("fs");
         let root = File::open(&folder).map_err(disk::failed("opening", &folder))?;
-        let mut tee = HashingWriter { output, hasher: Hasher::new() };
+        let mut tee = HashingWriter::new(output);
         layer::pack(root.as_fd(), &mut tee).map_err(|error| failed(LayerError::Pack(error)))?;
         match tee.hasher.finish() {
-            found if found == *diff_id => Ok(()),
+            found if found == *diff_id => Ok(tee.count),
             found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
         }
+    }
+
+    /// How long the tar of a layer without a blob will be.
+    pub(crate) fn packed_size(&self, diff_id: &Digest) -> Result<u64, StoreError> {
+        let known = self.state().layers.get(diff_id).ok_or(StoreError::LayerMissing(*diff_id))?.packed;
+        known.map_or_else(|| self.pack_layer(diff_id, io::sink()), Ok)
     }
 
     /// Stores small content under its digest.
@@ -307,15 +319,23 @@ impl Read for Tee<'_> {
     }
 }
 
-struct HashingWriter<'a> {
-    output: &'a mut dyn Write,
+struct HashingWriter<W> {
+    output: W,
     hasher: Hasher,
+    count: u64,
 }
 
-impl Write for HashingWriter<'_> {
+impl<W: Write> HashingWriter<W> {
+    fn new(output: W) -> Self {
+        Self { output, hasher: Hasher::new(), count: 0 }
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.output.write(bytes)?;
         self.hasher.update(&bytes[..count]);
+        self.count += count as u64;
         Ok(count)
     }
 

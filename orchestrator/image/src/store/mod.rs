@@ -130,6 +130,9 @@ pub(crate) struct LayerRecord {
     pub blob: Option<Digest>,
     /// Bytes of file content.
     pub size: u64,
+    /// Bytes of the tar that a layer without a blob is packed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<u64>,
     /// Directories that the layer's tar needs but does not describe.
     #[serde(default)]
     pub implicit: BTreeSet<String>,
@@ -247,6 +250,20 @@ impl Store {
     /// overlayfs lower directories of an image, top layer first; never empty.
     pub fn lowers(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
         self.lowers_of(&image.layers)
+    }
+
+    /// Records that fit, by id.
+    pub(crate) fn records(&self, fits: impl Fn(&Record) -> bool) -> Vec<Record> {
+        let state = self.state();
+        state.images.values().map(|(record, _)| record).filter(|record| fits(record)).cloned().collect()
+    }
+
+    /// The blob to hand on for a layer: the one that its image names, else the one that it was unpacked from, if it is
+    /// there.
+    pub(crate) fn blob_of(&self, diff_id: &Digest, named: Option<Digest>) -> Result<Option<Digest>, StoreError> {
+        let state = self.state();
+        let own = state.layers.get(diff_id).ok_or(StoreError::LayerMissing(*diff_id))?.blob;
+        Ok([named, own].into_iter().flatten().find(|blob| self.blob_file(blob).exists()))
     }
 
     pub fn has_layer(&self, diff_id: &Digest) -> bool {
