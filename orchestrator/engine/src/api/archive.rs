@@ -3,19 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use futures_util::TryStreamExt;
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::containers::resolve;
-use super::streams::bytes;
-use super::{ApiError, ApiResult, App};
+use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
 use crate::archive::{self, PathStat};
 use crate::engine::Engine;
@@ -103,32 +99,9 @@ pub(super) async fn get(
     })
     .await?;
     let (stat, path) = stat;
-    let (out, chunks) = mpsc::channel::<Bytes>(8);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = archive::pack(&view, &path, Chunks { out }) {
-            tracing::warn!(path = %path.display(), %error, "an archive is incomplete");
-        }
-    });
-    let mut response = bytes(&engine, chunks, "application/x-tar");
+    let mut response = tarballs::written(&engine, move |out| archive::pack(&view, &path, out));
     response.headers_mut().insert(STAT, stat_header(&stat)?);
     Ok(response)
-}
-
-/// A writer whose chunks go to the client.
-struct Chunks {
-    out: mpsc::Sender<Bytes>,
-}
-
-impl std::io::Write for Chunks {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        self.out.blocking_send(Bytes::copy_from_slice(data)).map_err(gone)?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 pub(super) async fn put(
@@ -138,8 +111,7 @@ pub(super) async fn put(
     body: Body,
 ) -> ApiResult<StatusCode> {
     let view = view(&engine, &name).await?;
-    let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
-    let archive = SyncIoBridge::new(Box::pin(reader));
+    let archive = tarballs::received(body);
     let path = PathBuf::from(&query.path);
     blocking(move || archive::unpack(&view, &path, archive).map_err(|error| path_error(&query.path, &error))).await?;
     Ok(StatusCode::OK)

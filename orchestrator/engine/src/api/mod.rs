@@ -12,6 +12,7 @@ mod stacks;
 mod store;
 mod streams;
 mod system;
+mod tarballs;
 pub mod types;
 
 use std::convert::Infallible;

@@ -67,10 +67,6 @@ where
     })
 }
 
-pub(super) fn bytes(engine: &Engine, source: mpsc::Receiver<Bytes>, content: &'static str) -> Response {
-    streamed(engine, source, content, |bytes| bytes)
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LogQuery {

@@ -46,6 +46,8 @@ pub(crate) struct Entry {
     pub gid: u32,
     /// Seconds and nanoseconds.
     pub modified: (i64, u32),
+    /// The size of a file whose body is a map and the parts that hold data (GNU's PAX format 1.0).
+    pub sparse: Option<u64>,
     pub device: (u32, u32),
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -65,8 +67,17 @@ struct Extension {
     uid: Option<u64>,
     gid: Option<u64>,
     modified: Option<(i64, u32)>,
+    sparse: Sparse,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pax_seen: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sparse {
+    major: Option<u64>,
+    minor: Option<u64>,
+    name: Option<Vec<u8>>,
+    size: Option<u64>,
 }
 
 /// Yields entries; between two calls of [`TarReader::next`] it is a [`Read`] of the current entry's body.
@@ -144,7 +155,8 @@ impl<R: Read> TarReader<R> {
     }
 
     fn entry(&mut self, header: &tar::Header, size: u64, extension: Extension, at: u64) -> Result<Entry, ArchiveError> {
-        let path = extension.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let Sparse { major, minor, name, size: whole } = extension.sparse;
+        let path = name.or(extension.path).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = match extension.link {
             Some(link) => link,
             None => header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default(),
@@ -157,6 +169,11 @@ impl<R: Read> TarReader<R> {
         if path.contains(&0) || link.contains(&0) {
             return Err(refuse("its name holds a NUL"));
         }
+        let sparse = match (major, minor, whole) {
+            (None, None, None) => None,
+            (Some(1), Some(0), Some(size)) => Some(size),
+            _ => return Err(refuse("sparse entries of this format are not supported")),
+        };
         let kind = match header.as_bytes()[156] {
             b'0' | 0 | b'7' if path.ends_with(b"/") => Kind::Directory,
             b'0' | 0 | b'7' => Kind::File,
@@ -198,6 +215,7 @@ impl<R: Read> TarReader<R> {
             uid,
             gid,
             modified,
+            sparse: sparse.filter(|_| kind == Kind::File),
             device,
             xattrs: extension.xattrs,
             path,
@@ -297,6 +315,7 @@ fn extension_is_empty(extension: &Extension) -> bool {
         && extension.uid.is_none()
         && extension.gid.is_none()
         && extension.modified.is_none()
+        && extension.sparse == Sparse::default()
         && extension.xattrs.is_empty()
 }
 
@@ -348,6 +367,10 @@ fn parse_pax(mut bytes: &[u8], into: &mut Extension, at: u64) -> Result<(), Arch
             b"uid" => into.uid = Some(decimal()?),
             b"gid" => into.gid = Some(decimal()?),
             b"mtime" => into.modified = Some(parse_time(value).ok_or(bad("a time is malformed"))?),
+            b"GNU.sparse.major" => into.sparse.major = Some(decimal()?),
+            b"GNU.sparse.minor" => into.sparse.minor = Some(decimal()?),
+            b"GNU.sparse.name" if !value.is_empty() => into.sparse.name = Some(value.to_owned()),
+            b"GNU.sparse.realsize" => into.sparse.size = Some(decimal()?),
             _ if key.starts_with(b"GNU.sparse.") => return Err(bad("sparse entries are not supported")),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {

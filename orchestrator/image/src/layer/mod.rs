@@ -6,17 +6,31 @@
 mod archive;
 mod compare;
 mod decode;
+mod folder;
 mod gzip;
 mod pack;
 mod pipe;
+mod sparse;
 mod unpack;
 
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
 pub(crate) use compare::difference;
 pub(crate) use decode::Decoder;
-pub(crate) use pack::{PackError, pack};
+pub use folder::{FolderError, pack_folder, unpack_folder};
+pub use pack::PackError;
+pub(crate) use pack::pack;
 pub(crate) use pipe::pipe;
-pub(crate) use unpack::{UnpackError, Unpacked, unpack};
+pub use unpack::UnpackError;
+pub(crate) use unpack::{Unpacked, unpack};
+
+/// What a tar is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A layer: whiteouts and opaque directories speak of the layers below.
+    Layer,
+    /// A folder that stands for itself.
+    Folder,
+}
 
 /// overlayfs's mark of a directory that hides everything below it.
 const OPAQUE: &str = "trusted.overlay.opaque";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::{OPAQUE, OPAQUE_ENTRY, WHITEOUT};
+use super::{Form, OPAQUE, OPAQUE_ENTRY, WHITEOUT, sparse};
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 const BLOCK: usize = 512;
@@ -26,13 +26,13 @@ pub enum PackError {
 }
 
 /// Writes everything below `root` to `output` and returns the bytes of file content.
-pub(crate) fn pack(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, PackError> {
-    let mut packer = Packer { root, output, links: BTreeMap::new(), bytes: 0 };
+pub(crate) fn pack(root: BorrowedFd<'_>, form: Form, output: &mut dyn Write) -> Result<u64, PackError> {
+    let mut packer = Packer { root, form, output, links: BTreeMap::new(), bytes: 0 };
     let stat = rustix::fs::fstat(root).map_err(|errno| failed("looking at", b"/", errno))?;
     // The root is described only when it is not what every unpacker starts with.
     let xattrs = packer.xattrs(root, b"", b".")?;
     if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || !xattrs.kept.is_empty() {
-        let meta = Meta { link: None, kind: b'5', stat: &stat, size: 0, xattrs: &xattrs.kept };
+        let meta = Meta { link: None, kind: b'5', stat: &stat, size: 0, sparse: None, xattrs: &xattrs.kept };
         packer.header(b"./", &meta)?;
     }
     if xattrs.opaque {
@@ -58,6 +58,7 @@ pub(crate) fn pack(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, 
 
 struct Packer<'a> {
     root: BorrowedFd<'a>,
+    form: Form,
     output: &'a mut dyn Write,
     /// The first path of each file with several names.
     links: BTreeMap<(u64, u64), Vec<u8>>,
@@ -69,6 +70,8 @@ struct Meta<'a> {
     kind: u8,
     stat: &'a Stat,
     size: u64,
+    /// The whole size of a file of which only parts are in the body.
+    sparse: Option<u64>,
     xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
@@ -117,12 +120,24 @@ impl Packer<'_> {
 
     /// Writes one entry; `true` for a directory, whose children follow.
     fn entry(&mut self, path: &[u8]) -> Result<bool, PackError> {
+        match self.try_entry(path) {
+            // A folder in use changes while it is read.
+            Err(PackError::Io { source, .. })
+                if self.form == Form::Folder && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    fn try_entry(&mut self, path: &[u8]) -> Result<bool, PackError> {
         let (parent, name) = split(path);
         let directory = self.open(parent, OFlags::PATH | OFlags::DIRECTORY)?;
         let stat = rustix::fs::statat(&directory, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| failed("looking at", path, errno))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+        if self.form == Form::Layer && kind == FileType::CharacterDevice && stat.st_rdev == 0 {
             self.marker(parent, &[WHITEOUT, name].concat())?;
             return Ok(false);
         }
@@ -131,7 +146,7 @@ impl Packer<'_> {
             return Ok(false);
         }
         let xattrs = self.xattrs(directory.as_fd(), path, name)?;
-        let mut meta = Meta { link: None, kind: b'0', stat: &stat, size: 0, xattrs: &xattrs.kept };
+        let mut meta = Meta { link: None, kind: b'0', stat: &stat, size: 0, sparse: None, xattrs: &xattrs.kept };
         if kind != FileType::Directory && stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
                 let meta = Meta { link: Some(&first), kind: b'1', xattrs: &[], ..meta };
@@ -151,8 +166,13 @@ impl Packer<'_> {
             }
             FileType::RegularFile => {
                 meta.size = u64::try_from(stat.st_size).unwrap_or(0);
+                let mut file = std::fs::File::from(self.open(path, OFlags::RDONLY)?);
+                if self.form == Form::Folder && self.holes(path, &mut file, &mut meta)? {
+                    return Ok(false);
+                }
                 self.header(path, &meta)?;
-                self.body(path, meta.size)?;
+                self.body(path, &mut file, meta.size)?;
+                self.pad(path, meta.size)?;
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&directory, OsStr::from_bytes(name), Vec::new())
@@ -167,28 +187,67 @@ impl Packer<'_> {
         Ok(false)
     }
 
-    fn body(&mut self, path: &[u8], size: u64) -> Result<(), PackError> {
-        let mut file = std::fs::File::from(self.open(path, OFlags::RDONLY)?);
-        let io_failed =
-            |attempt, source| PackError::Io { attempt, path: String::from_utf8_lossy(path).into_owned(), source };
+    /// Writes a file with holes as its parts; `false` when it has none.
+    fn holes(&mut self, path: &[u8], file: &mut std::fs::File, meta: &mut Meta<'_>) -> Result<bool, PackError> {
+        let io_failed = |source| PackError::Io {
+            attempt: "looking for holes in",
+            path: String::from_utf8_lossy(path).into_owned(),
+            source,
+        };
+        let (size, allocated) = (meta.size, u64::try_from(meta.stat.st_blocks).unwrap_or(0) * BLOCK as u64);
+        let map = if allocated < size { sparse::map(file, size).map_err(io_failed)? } else { None };
+        let Some(map) = map else {
+            file.rewind().map_err(io_failed)?;
+            return Ok(false);
+        };
+        let head = sparse::encode(&map);
+        meta.sparse = Some(size);
+        meta.size = head.len() as u64 + map.iter().map(|(_, length)| length).sum::<u64>();
+        self.header(path, meta)?;
+        self.write(path, &head)?;
+        for (offset, length) in map {
+            file.seek(io::SeekFrom::Start(offset)).map_err(io_failed)?;
+            self.body(path, file, length)?;
+        }
+        self.pad(path, meta.size)?;
+        Ok(true)
+    }
+
+    fn body(&mut self, path: &[u8], file: &mut std::fs::File, size: u64) -> Result<(), PackError> {
         let mut buffer = vec![0; 256 << 10];
         let mut left = size;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let count = file.read(&mut buffer[..most]).map_err(|source| io_failed("reading", source))?;
+            let mut count = file.read(&mut buffer[..most]).map_err(|source| PackError::Io {
+                attempt: "reading",
+                path: String::from_utf8_lossy(path).into_owned(),
+                source,
+            })?;
+            if count == 0 && self.form == Form::Folder {
+                buffer.fill(0);
+                count = most;
+            }
             if count == 0 {
                 return Err(PackError::Changed { path: String::from_utf8_lossy(path).into_owned() });
             }
-            self.output.write_all(&buffer[..count]).map_err(|source| io_failed("writing the tar of", source))?;
+            self.write(path, &buffer[..count])?;
             left -= count as u64;
         }
         self.bytes += size;
-        self.pad(size).map_err(|source| io_failed("writing the tar of", source))
+        Ok(())
     }
 
-    fn pad(&mut self, size: u64) -> io::Result<()> {
+    fn write(&mut self, path: &[u8], bytes: &[u8]) -> Result<(), PackError> {
+        self.output.write_all(bytes).map_err(|source| PackError::Io {
+            attempt: "writing the tar of",
+            path: String::from_utf8_lossy(path).into_owned(),
+            source,
+        })
+    }
+
+    fn pad(&mut self, path: &[u8], size: u64) -> Result<(), PackError> {
         let padding = size.next_multiple_of(BLOCK as u64) - size;
-        self.output.write_all(&[0; BLOCK][..usize::try_from(padding).expect("less than a block")])
+        self.write(path, &[0; BLOCK][..usize::try_from(padding).expect("less than a block")])
     }
 
     /// An empty file that says something about the layers below.
@@ -246,6 +305,24 @@ impl Packer<'_> {
                 })?;
             }
         }
+        if self.form == Form::Folder && meta.stat.st_mtime_nsec > 0 {
+            records.retain(|(key, _)| key != b"mtime");
+            // PAX counts back from a negative second as it counts on from others.
+            let time = jiff::Timestamp::new(meta.stat.st_mtime, i32::try_from(meta.stat.st_mtime_nsec).unwrap_or(0));
+            if let Ok(time) = time {
+                let (seconds, fraction) = (time.as_second(), time.subsec_nanosecond().unsigned_abs());
+                let sign = if time < jiff::Timestamp::UNIX_EPOCH { "-" } else { "" };
+                let text = format!("{sign}{}.{fraction:09}", seconds.unsigned_abs());
+                records.push((b"mtime".to_vec(), text.into_bytes()));
+            }
+        }
+        if let Some(size) = meta.sparse {
+            let sparse: [(&[u8], &[u8]); 3] =
+                [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.name", path)];
+            records.extend(sparse.map(|(key, value)| (key.to_vec(), value.to_vec())));
+            records.push((b"GNU.sparse.realsize".to_vec(), size.to_string().into_bytes()));
+        }
+        let path = if meta.sparse.is_some() { sparse::ENTRY_NAME } else { path };
         for (name, value) in meta.xattrs {
             records.push(([b"SCHILY.xattr.", name.as_slice()].concat(), value.clone()));
         }
@@ -312,13 +389,16 @@ impl Packer<'_> {
                 b"trusted.overlay.metacopy" => Some("metacopy"),
                 _ => None,
             };
-            if let Some(feature) = feature {
+            if let Some(feature) = feature
+                && self.form == Form::Layer
+            {
                 return Err(PackError::Feature { path: String::from_utf8_lossy(path).into_owned(), feature });
             }
-            if name == OPAQUE.as_bytes() {
-                xattrs.opaque = true;
+            if self.form == Form::Layer && name.starts_with(b"trusted.overlay.") {
+                xattrs.opaque |= name == OPAQUE.as_bytes();
+                continue;
             }
-            let host: [&[u8]; 4] = [b"trusted.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
+            let host: [&[u8]; 3] = [b"security.selinux", b"security.ima", b"security.evm"];
             if host.iter().any(|prefix| name.starts_with(prefix)) {
                 continue;
             }

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, T
 use rustix::io::Errno;
 
 use super::archive::{ArchiveError, Entry, Kind, TarReader};
-use super::{Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
+use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT, sparse};
 
 const MAX_DEPTH: usize = 1024;
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -45,11 +45,16 @@ pub(crate) struct Unpacked {
 /// Reads the whole archive from `tar` and unpacks it below `root`, an empty directory that nobody else can reach.
 pub(crate) fn unpack<R: BufRead>(
     tar: &mut TarReader<R>,
+    form: Form,
     root: BorrowedFd<'_>,
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
-    let mut unpacker = Unpacker { root, parent: None, times: Vec::new(), done: Unpacked::default() };
-    while let Some(entry) = tar.next()? {
+    let mut unpacker = Unpacker { root, form, parent: None, times: Vec::new(), done: Unpacked::default() };
+    while let Some(mut entry) = tar.next()? {
+        if form == Form::Layer {
+            let overlay: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+            entry.xattrs.retain(|(name, _)| !overlay.iter().any(|prefix| name.starts_with(prefix)));
+        }
         unpacker.done.entries += 1;
         if unpacker.done.entries > limits.entries {
             return Err(UnpackError::TooManyEntries(limits.entries));
@@ -61,6 +66,7 @@ pub(crate) fn unpack<R: BufRead>(
 
 struct Unpacker<'a> {
     root: BorrowedFd<'a>,
+    form: Form,
     /// The directory of the last entry: most entries follow a sibling.
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// Directories' times, set at the end because every new child changes them.
@@ -86,7 +92,7 @@ impl Unpacker<'_> {
             return self.describe_root(entry);
         };
         self.enter(parents, entry)?;
-        if name.starts_with(WHITEOUT) {
+        if self.form == Form::Layer && name.starts_with(WHITEOUT) {
             return self.whiteout(name, entry);
         }
         let failed = |(attempt, errno): (&'static str, Errno)| UnpackError::Io {
@@ -101,6 +107,9 @@ impl Unpacker<'_> {
                 let path = components.join(&b'/');
                 self.done.implicit.remove(&*String::from_utf8_lossy(&path));
                 self.times.push((path, entry.modified));
+            }
+            Kind::File if self.form == Form::Layer && entry.sparse.is_some() => {
+                return Err(refuse("sparse entries are not supported"));
             }
             Kind::File => {
                 let file = self.create(name).map_err(failed)?;
@@ -119,7 +128,7 @@ impl Unpacker<'_> {
                     .map_err(|errno| failed(("creating the symlink", errno)))?;
                 describe_by_name(directory, name, entry).map_err(failed)?;
             }
-            Kind::Char if entry.device == (0, 0) => {
+            Kind::Char if self.form == Form::Layer && entry.device == (0, 0) => {
                 return Err(refuse("a character device 0:0 is overlayfs's own mark"));
             }
             Kind::Char | Kind::Block | Kind::Fifo => {
@@ -358,6 +367,14 @@ impl Unpacker<'_> {
         entry: &Entry,
         tar: &mut TarReader<R>,
     ) -> Result<File, UnpackError> {
+        if let Some(size) = entry.sparse {
+            self.done.bytes += sparse::restore(tar, &mut file, size).map_err(|source| UnpackError::Io {
+                path: entry.display_path(),
+                attempt: "writing the file",
+                source,
+            })?;
+            return Ok(file);
+        }
         loop {
             let piece = match tar.fill_buf() {
                 Ok([]) => return Ok(file),
@@ -451,10 +468,9 @@ fn describe_by_name(directory: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> At
         .map_err(|errno| ("setting the time", errno))
 }
 
-/// Without overlayfs's own, and without what belongs to the host's security policy.
+/// Without what belongs to the host's security policy.
 fn wanted_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let unwanted: [&[u8]; 5] =
-        [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
+    let unwanted: [&[u8]; 3] = [b"security.selinux", b"security.ima", b"security.evm"];
     entry
         .xattrs
         .iter()

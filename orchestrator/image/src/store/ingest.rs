@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
-use crate::layer::{self, ArchiveError, Decoder, Limits, TarReader, UnpackError, Unpacked};
+use crate::layer::{self, ArchiveError, Decoder, Form, Limits, TarReader, UnpackError, Unpacked};
 use crate::{Digest, Hasher};
 
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ impl Store {
         let fs_folder = folder.join("fs");
         let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
         let mut tee = HashingWriter::new(io::sink());
-        let size = layer::pack(root.as_fd(), &mut tee).map_err(LayerError::Pack)?;
+        let size = layer::pack(root.as_fd(), Form::Layer, &mut tee).map_err(LayerError::Pack)?;
         let (diff_id, packed) = (tee.hasher.finish(), Some(tee.count));
         let hold = self.hold(&[diff_id]);
         let record = LayerRecord { diff_id, blob: None, size, packed, implicit: BTreeSet::new() };
@@ -185,7 +185,7 @@ impl Store {
         let folder = self.layer_folder(diff_id).join("fs");
         let root = File::open(&folder).map_err(disk::failed("opening", &folder))?;
         let mut tee = HashingWriter::new(output);
-        layer::pack(root.as_fd(), &mut tee).map_err(|error| failed(LayerError::Pack(error)))?;
+        layer::pack(root.as_fd(), Form::Layer, &mut tee).map_err(|error| failed(LayerError::Pack(error)))?;
         match tee.hasher.finish() {
             found if found == *diff_id => Ok(tee.count),
             found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
@@ -274,7 +274,7 @@ fn unpack_beside(source: &mut Tee<'_>, root: BorrowedFd<'_>) -> Result<(Unpacked
             .name("image-unpack".to_owned())
             .spawn_scoped(scope, move || {
                 let mut tar = TarReader::new(drawer);
-                let unpacked = layer::unpack(&mut tar, root, limits)?;
+                let unpacked = layer::unpack(&mut tar, Form::Layer, root, limits)?;
                 let diff_id = tar.into_inner().finish().map_err(ArchiveError::Read)?;
                 Ok::<_, UnpackError>((unpacked, diff_id))
             })

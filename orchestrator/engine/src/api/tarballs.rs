@@ -1,0 +1,58 @@
+//! Bodies that are archives: written by a thread as fast as the client reads, in constant memory.
+
+use std::io::{self, BufWriter, Write};
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::{TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::engine::Engine;
+
+const PIECE: usize = 256 << 10;
+/// Pieces between the writer and the client.
+const PIECES: usize = 4;
+
+/// A tar as the body. When its writing fails the body breaks off, so that nobody takes a torn archive for a whole one.
+pub(super) fn written<F>(engine: &Engine, write: F) -> Response
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+{
+    let (out, pieces) = mpsc::channel::<io::Result<Bytes>>(PIECES);
+    tokio::task::spawn_blocking(move || {
+        let mut writer = BufWriter::with_capacity(PIECE, Pieces(out.clone()));
+        if let Err(error) = write(&mut writer).and_then(|()| writer.flush()) {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                tracing::warn!(%error, "an archive was not finished");
+            }
+            let _ = out.blocking_send(Err(error));
+        }
+    });
+    let state = (pieces, engine.activity.begin());
+    let body = stream::unfold(state, |(mut pieces, busy)| async move {
+        let piece = pieces.recv().await?;
+        Some((piece, (pieces, busy)))
+    });
+    ([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(body)).into_response()
+}
+
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pieces {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.0.blocking_send(Ok(Bytes::copy_from_slice(data))).map_err(gone)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A request's body for code that blocks.
+pub(super) fn received(body: Body) -> impl io::Read + Send + 'static {
+    SyncIoBridge::new(Box::pin(StreamReader::new(body.into_data_stream().map_err(io::Error::other))))
+}
