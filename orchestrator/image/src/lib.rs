@@ -19,8 +19,8 @@ mod push;
 mod reference;
 mod registry;
 mod resolve;
-mod send;
 mod save;
+mod send;
 mod store;
 mod tarball;
 
