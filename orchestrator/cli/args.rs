@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Pull(commands::pull::Args),
     Push(commands::push::Args),
     Tag(commands::image::tag::Args),
+    Login(commands::login::Args),
+    Logout(commands::logout::Args),
     Images(commands::images::Args),
     Create(Box<commands::create::Args>),
     Start(commands::start::Args),

@@ -82,6 +82,8 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Build(args) => block_on(commands::build::run(ctx, args)),
         Command::Pull(args) => block_on(commands::pull::run(ctx, args)),
         Command::Push(args) => block_on(commands::push::run(ctx, args)),
+        Command::Login(args) => block_on(commands::login::run(ctx, args)),
+        Command::Logout(args) => commands::logout::run(ctx, args),
         Command::Tag(args) => block_on(commands::image::tag::run(ctx, args)),
         Command::Images(args) => block_on(commands::images::run(ctx, args)),
         Command::Create(args) => block_on(commands::create::run(ctx, args)),

@@ -1,8 +1,8 @@
 //! Owns the terminal's modes: raw while a container's terminal is on the other side, as it was afterwards.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{LocalModes, OptionalActions, Termios};
 
 /// Raw mode of standard input; dropping it brings the old mode back.
 #[derive(Debug)]
@@ -30,6 +30,38 @@ impl Drop for RawMode {
         // The terminal may be gone, and then there is nothing to restore.
         let _ = rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
+}
+
+/// Whether what is typed is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echo {
+    Shown,
+    Hidden,
+}
+
+/// Asks for a line on standard error; `None` when nobody sits there.
+pub(crate) fn ask(question: &str, echo: Echo) -> std::io::Result<Option<String>> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Ok(None);
+    }
+    let mut err = std::io::stderr();
+    write!(err, "{question}")?;
+    err.flush()?;
+    let mut line = String::new();
+    if echo == Echo::Shown {
+        stdin.read_line(&mut line)?;
+    } else {
+        let before = rustix::termios::tcgetattr(&stdin)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        rustix::termios::tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
+        let read = stdin.read_line(&mut line);
+        rustix::termios::tcsetattr(&stdin, OptionalActions::Now, &before)?;
+        writeln!(err)?;
+        read?;
+    }
+    Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// Rows and columns of the terminal on standard output.

@@ -26,7 +26,7 @@ mod tarball;
 
 pub use bootstrap::{BootstrapError, bootstrap};
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
-pub use credentials::{Credentials, CredentialsError, RegistryAuth};
+pub use credentials::{Credentials, CredentialsError, Kept, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
 pub use layer::{FolderError, PackError, UnpackError, pack_folder, unpack_folder};
 pub use load::{LoadError, load};
@@ -34,8 +34,8 @@ pub use manifest::ManifestError;
 pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
 pub use push::{PushError, PushOptions, Pushed, push};
-pub use reference::{Reference, ReferenceError};
-pub use registry::{Access, RegistryError, web_client};
+pub use reference::{Reference, ReferenceError, registry_of};
+pub use registry::{Access, RegistryError, login, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
 pub use save::{Archive, SaveError};
 pub use store::{

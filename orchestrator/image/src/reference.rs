@@ -161,6 +161,18 @@ impl Reference {
     }
 }
 
+/// The registry that somebody means by a name or an address, as [`Reference::registry`] names it; nothing is Docker's.
+pub fn registry_of(address: &str) -> Result<String, ReferenceError> {
+    let host = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or(address);
+    match host.split('/').next().unwrap_or_default() {
+        "" | DEFAULT_REGISTRY | "index.docker.io" | "registry-1.docker.io" => Ok(DEFAULT_REGISTRY.to_owned()),
+        host if is_host(host) => Ok(host.to_owned()),
+        host => {
+            Err(ReferenceError::Invalid { reference: address.to_owned(), what: "registry host", part: host.to_owned() })
+        }
+    }
+}
+
 /// Docker's rule for telling `host/path` from `user/path`.
 fn looks_like_a_host(part: &str) -> bool {
     part == "localhost" || part.contains(['.', ':', '[']) || part.chars().any(|c| c.is_ascii_uppercase())

@@ -200,7 +200,7 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     let error = chain(&pull(&store, &name, &trusting).await.unwrap_err());
     let expected = format!(
         "pulling {host}/private/app:1: registry {host}: authentication required for private/app; no credentials for \
-         {host} in the docker configuration",
+         {host} in the docker configuration (hoist login {host})",
         host = registry.host()
     );
     assert_eq!(error, expected);

@@ -9,9 +9,24 @@ use base64::Engine as _;
 use hoist_image::{Access, Described, Reference, RegistryAuth};
 use serde::Deserialize;
 
-use super::types::{Descriptor, DistributionInspect, Platform};
+use super::types::{AuthAnswer, Descriptor, DistributionInspect, Platform};
 use super::{ApiError, ApiResult, App};
 use crate::error::chain;
+
+/// `POST /auth`: whether a registry lets somebody in.
+pub(super) async fn login(State(engine): App, body: axum::body::Bytes) -> ApiResult<Json<AuthAnswer>> {
+    let _busy = engine.activity.begin();
+    let auth: RegistryAuth =
+        serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
+    let registry = hoist_image::registry_of(&auth.server_address).map_err(|error| ApiError::bad(chain(&error)))?;
+    let access = Access { auth: [(registry.clone(), auth)].into(), ..Access::default() };
+    hoist_image::login(&registry, &access).await.map_err(|error| {
+        let refused = matches!(error, hoist_image::RegistryError::Unauthorized { .. });
+        let status = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::INTERNAL_SERVER_ERROR };
+        ApiError::new(status, chain(&error))
+    })?;
+    Ok(Json(AuthAnswer { status: "Login Succeeded".to_owned(), identity_token: String::new() }))
+}
 
 /// The credentials that came along for the registry of an image.
 pub(super) fn auth_of(headers: &HeaderMap, reference: &Reference) -> ApiResult<BTreeMap<String, RegistryAuth>> {

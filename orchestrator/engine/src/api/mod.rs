@@ -107,6 +107,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
         .route("/images/{*name}", get(images::inspect).post(push::post).delete(images::remove))
+        .route("/auth", post(distribution::login))
         .route("/distribution/{*name}", get(distribution::inspect))
         .route("/networks", get(objects::networks))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))

@@ -89,6 +89,7 @@ fn push(engine: Arc<Engine>, name: &str, tag: &str, headers: &HeaderMap) -> ApiR
 }
 
 fn tell(out: &Lines, progress: Progress) {
+    let moving = matches!(progress.phase, Phase::Uploading);
     let status = match progress.phase {
         Phase::Exists => "Layer already exists".to_owned(),
         Phase::Complete if progress.item.is_empty() => return,
@@ -98,7 +99,7 @@ fn tell(out: &Lines, progress: Progress) {
     let line = PullLine {
         status: Some(status),
         id: Some(progress.item).filter(|item| !item.is_empty()),
-        progress_detail: progress.total.map(|total| PullDetail { current: progress.done, total }),
+        progress_detail: progress.total.filter(|_| moving).map(|total| PullDetail { current: progress.done, total }),
         ..PullLine::default()
     };
     let _ = out.send(line);

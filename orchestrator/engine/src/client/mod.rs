@@ -3,22 +3,20 @@
 //! Must not know: rendering, exit codes of verbs, the engine's inside.
 
 pub(crate) mod launch;
+mod login;
 mod objects;
 mod store;
 mod stream;
 mod transport;
 
+pub use login::{CredentialsError, Kept, ReferenceError, registry_of};
 pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames, StreamKind};
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use hoist_image::CredentialsError;
-use hoist_image::{Credentials, Reference};
-
 use crate::api::types::{
-    ApplyEvent, ApplyRequest, EventMessage, Info, LogOptions, PlanResponse, RegistryAuth, StackDetail, StackLogLine,
-    StackSummary, Version,
+    ApplyEvent, ApplyRequest, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine, StackSummary,
+    Version,
 };
 use crate::config::Places;
 
@@ -104,38 +102,6 @@ impl Client {
             }
             Err(source) => Err(transport::refused(&self.places.socket, source)),
         }
-    }
-
-    /// The user's credentials for these image references by registry host, from docker's configuration and helpers.
-    /// References that do not parse are left out: the engine says so better.
-    pub fn credentials<'a>(
-        references: impl IntoIterator<Item = &'a str>,
-    ) -> std::result::Result<BTreeMap<String, RegistryAuth>, CredentialsError> {
-        let user = Credentials::of_user()?;
-        let registries: BTreeSet<String> = references
-            .into_iter()
-            .filter_map(|text| Reference::parse(text).ok())
-            .map(|reference| reference.registry().to_owned())
-            .collect();
-        Ok(Self::gather(&user, registries))
-    }
-
-    /// The same for every registry that the user has credentials for: where a Dockerfile's bases come from is only known
-    /// when it is read.
-    pub fn every_credential() -> std::result::Result<BTreeMap<String, RegistryAuth>, CredentialsError> {
-        let user = Credentials::of_user()?;
-        let registries = user.registries();
-        Ok(Self::gather(&user, registries))
-    }
-
-    fn gather(user: &Credentials, registries: BTreeSet<String>) -> BTreeMap<String, RegistryAuth> {
-        let mut found = BTreeMap::new();
-        for registry in registries {
-            if let Some(auth) = user.get_or_trouble(&registry) {
-                found.insert(registry, auth);
-            }
-        }
-        found
     }
 
     pub fn socket(&self) -> &Path {

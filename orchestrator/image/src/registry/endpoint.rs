@@ -178,9 +178,10 @@ impl Endpoint {
         let hint = match &self.auth {
             Some(auth) if !auth.trouble.is_empty() => auth.trouble.clone(),
             Some(_) => "the credentials for it were not accepted".to_owned(),
-            None => format!("no credentials for {} in the docker configuration", self.name),
+            None => format!("no credentials for {0} in the docker configuration (hoist login {0})", self.name),
         };
-        RegistryError::Unauthorized { registry: self.name.clone(), repository: self.repository.clone(), hint }
+        let subject = if self.repository.is_empty() { "it".to_owned() } else { self.repository.clone() };
+        RegistryError::Unauthorized { registry: self.name.clone(), repository: subject, hint }
     }
 
     pub(super) async fn refusal(&self, response: Response, what: &str) -> RegistryError {

@@ -7,15 +7,15 @@ use super::Access;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::trust::client;
-use crate::Reference;
 
-/// Finds out how the registry of `reference` is spoken to.
+/// Finds out how a registry is spoken to.
 pub(super) async fn endpoint(
-    reference: &Reference,
+    registry: &str,
+    repository: &str,
     access: &Access,
     scopes: Vec<String>,
 ) -> Result<Endpoint, RegistryError> {
-    let name = reference.registry().to_owned();
+    let name = registry.to_owned();
     let host = if name == "docker.io" { "registry-1.docker.io" } else { &name };
     let own_certificate = access.certificates.join(&name).join("ca.crt");
     let insecure = access.insecure.contains(&name);
@@ -32,7 +32,7 @@ pub(super) async fn endpoint(
     let base = if plain_allowed { probe(&client, &name, secure, base("http")?).await? } else { secure };
     Ok(Endpoint {
         client,
-        repository: reference.repository().to_owned(),
+        repository: repository.to_owned(),
         base,
         auth: access.auth.get(&name).cloned(),
         scopes,

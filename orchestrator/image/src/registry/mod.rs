@@ -22,6 +22,14 @@ pub(crate) use upload::Upload;
 
 use crate::Reference;
 
+/// Whether a registry (as [`Reference::registry`] names it) lets the user of `access` in.
+pub async fn login(registry: &str, access: &Access) -> Result<(), RegistryError> {
+    let endpoint = locate::endpoint(registry, "", access, Vec::new()).await?;
+    let url = endpoint.base.join("v2/").expect("a constant relative path joins any base");
+    let call = Call { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: "its root" };
+    endpoint.ask(&url, &call).await.map(drop)
+}
+
 /// What is going to be done in the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right<'a> {
@@ -52,7 +60,8 @@ impl Registry {
                 std::iter::once(own("pull,push")).chain(sources).collect()
             }
         };
-        Ok(Self { endpoint: locate::endpoint(reference, access, scopes).await? })
+        let endpoint = locate::endpoint(reference.registry(), reference.repository(), access, scopes).await?;
+        Ok(Self { endpoint })
     }
 
     /// `GET /v2/<repository>/<path>`; an answer that is no success is an error naming `what`.

@@ -26,3 +26,11 @@ pub struct Platform {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }
+
+/// `POST /auth`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct AuthAnswer {
+    pub status: String,
+    pub identity_token: String,
+}

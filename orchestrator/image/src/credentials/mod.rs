@@ -1,13 +1,16 @@
 //! Registry credentials of the user: `~/.docker/config.json` and credential helpers. Called by the client, never by the
 //! engine, which may run with another HOME.
 
+mod edit;
+mod helper;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use base64::Engine as _;
+pub use edit::Kept;
 use serde::{Deserialize, Serialize};
 
 /// The name under which docker files its hub's credentials.
@@ -40,6 +43,10 @@ impl fmt::Debug for RegistryAuth {
 pub enum CredentialsError {
     #[error("reading {path}")]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("writing {path}")]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("there is no home to keep credentials in; set DOCKER_CONFIG to a folder")]
+    NoHome,
     #[error("{path} is not a docker client configuration")]
     Parse { path: PathBuf, source: serde_json::Error },
     #[error("the credentials for {registry} in the docker configuration are malformed")]
@@ -78,26 +85,18 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// What a helper answers.
-#[derive(Deserialize)]
-struct HelperAnswer {
-    #[serde(rename = "Username", default)]
-    username: String,
-    #[serde(rename = "Secret", default)]
-    secret: String,
-}
-
 impl Credentials {
     /// `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`; a missing file is no credentials.
     pub fn of_user() -> Result<Self, CredentialsError> {
+        Self::file_of_user().map_or_else(|| Ok(Self::default()), |file| Self::read(&file))
+    }
+
+    fn file_of_user() -> Option<PathBuf> {
         let folder = match std::env::var_os("DOCKER_CONFIG") {
             Some(folder) => PathBuf::from(folder),
-            None => match std::env::home_dir() {
-                Some(home) => home.join(".docker"),
-                None => return Ok(Self::default()),
-            },
+            None => std::env::home_dir()?.join(".docker"),
         };
-        Self::read(&folder.join("config.json"))
+        Some(folder.join("config.json"))
     }
 
     pub fn read(file: &Path) -> Result<Self, CredentialsError> {
@@ -128,7 +127,7 @@ impl Credentials {
     pub fn registries(&self) -> BTreeSet<String> {
         let mut keys: Vec<String> = self.auths.keys().chain(self.helpers.keys()).cloned().collect();
         if let Some(store) = self.store.as_deref().filter(|store| !store.is_empty()) {
-            keys.extend(list_of_helper(store));
+            keys.extend(helper::list(store));
         }
         let registry = |key: &String| match bare(key) {
             hub if keys_of_hub().contains(&hub) => "docker.io".to_owned(),
@@ -140,13 +139,12 @@ impl Credentials {
     /// The credentials for a registry (as [`crate::Reference::registry`] names it), asking its helper when one is set.
     pub fn get(&self, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
         let keys = keys(registry);
-        let helper = keys.iter().find_map(|key| Some((key, self.helpers.get(key)?)));
-        if let Some((key, helper)) = helper {
-            return ask_helper(helper, key);
+        if let Some((key, helper)) = self.own_helper(&keys) {
+            return helper::get(helper, key);
         }
         if let Some(store) = self.store.as_deref().filter(|store| !store.is_empty()) {
             let primary = keys.first().expect("every registry has a key");
-            let found = ask_helper(store, primary)?;
+            let found = helper::get(store, primary)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -156,6 +154,18 @@ impl Credentials {
             Some((_, entry)) => entry.decode(registry),
             None => Ok(None),
         }
+    }
+}
+
+impl Credentials {
+    fn own_helper<'a>(&'a self, keys: &'a [String]) -> Option<(&'a String, &'a String)> {
+        keys.iter().find_map(|key| Some((key, self.helpers.get(key)?)))
+    }
+
+    /// The program that keeps a registry's credentials, and the key that it has them under.
+    fn keeper<'a>(&'a self, keys: &'a [String]) -> Option<(&'a String, &'a String)> {
+        let store = self.store.as_ref().filter(|store| !store.is_empty());
+        self.own_helper(keys).or_else(|| Some((keys.first()?, store?)))
     }
 }
 
@@ -198,62 +208,6 @@ fn keys_of_hub() -> [String; 3] {
 fn bare(key: &str) -> String {
     let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     host.split('/').next().unwrap_or_default().to_owned()
-}
-
-fn helper_program(helper: &str) -> Result<String, CredentialsError> {
-    if helper.is_empty() || !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        return Err(CredentialsError::HelperName(helper.to_owned()));
-    }
-    Ok(format!("docker-credential-{helper}"))
-}
-
-/// The servers that a helper knows; none when it cannot say.
-fn list_of_helper(helper: &str) -> Vec<String> {
-    let Ok(program) = helper_program(helper) else { return Vec::new() };
-    let output = Command::new(program).arg("list").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let servers =
-        output.ok().and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
-    servers.unwrap_or_default().into_keys().collect()
-}
-
-fn ask_helper(helper: &str, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
-    let program = helper_program(helper)?;
-    let failed = |source| CredentialsError::Helper { program: program.clone(), source };
-    let mut child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    // A helper that does not read its input says why on its output.
-    let _ = stdin.write_all(registry.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().map_err(failed)?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        // The protocol's words for "nothing there".
-        if said.contains("credentials not found") {
-            return Ok(None);
-        }
-        let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
-        return Err(CredentialsError::HelperFailed { program, registry: registry.to_owned(), output: said });
-    }
-    // The parse error is left out: it may quote the secret.
-    let answer: HelperAnswer = serde_json::from_slice(&output.stdout).map_err(|_| CredentialsError::HelperFailed {
-        program: program.clone(),
-        registry: registry.to_owned(),
-        output: "its answer is not valid JSON".to_owned(),
-    })?;
-    let mut auth = RegistryAuth { server_address: registry.to_owned(), ..RegistryAuth::default() };
-    if answer.username == "<token>" {
-        auth.identity_token = answer.secret;
-    } else {
-        auth.username = answer.username;
-        auth.password = answer.secret;
-    }
-    Ok(Some(auth))
 }
 
 #[cfg(test)]

@@ -1,0 +1,21 @@
+//! `hoist logout`: forgets what `login` kept.
+
+use hoist_engine::client::{Client, registry_of};
+
+use crate::commands::Ctx;
+use crate::error::{Exit, Result};
+
+/// Log out from a registry
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Address of the registry (default: Docker's)
+    #[arg(value_name = "SERVER", default_value = "", hide_default_value = true)]
+    server: String,
+}
+
+pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let registry = registry_of(&args.server).map_err(anyhow::Error::new)?;
+    let known = Client::forget_credentials(&registry).map_err(anyhow::Error::new)?;
+    ctx.ui.line(format!("{} {registry}", if known { "Logged out from" } else { "Not logged in to" }))?;
+    Ok(Exit::OK)
+}
