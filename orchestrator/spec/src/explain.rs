@@ -63,10 +63,14 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     pub name: String,
-    /// `None`: not set, so its default or nothing took its place.
+    /// `None`: not set.
     pub value: Option<String>,
     /// Where an env file sets it; `None`: in the caller's environment, or nowhere.
     pub place: Option<String>,
+    /// What took the place of a value that is not there.
+    pub default: Option<String>,
+    /// Values and places of env files that set it, too, and did not win.
+    pub overruled: Vec<(String, String)>,
 }
 
 /// There is nothing at a path.
@@ -162,7 +166,7 @@ impl Provenance {
                 }
                 values.extend(gone_entries(node).map(|entry| self.gone(&entry.value, join(path, &entry.key))));
             }
-            Data::Seq(items) if items.iter().any(|item| item.as_map().is_some()) => {
+            Data::Seq(items) if items.iter().any(|item| item.as_map().is_some() || item.why != node.why) => {
                 for (index, item) in items.iter().enumerate() {
                     self.values(item, &format!("{path}[{index}]"), values);
                 }
@@ -204,11 +208,11 @@ impl Provenance {
         };
         let mut variables: Vec<Variable> = Vec::new();
         if node.why == Why::Variable {
-            variables.push(self.variable(name, node.as_str().map(str::to_owned)));
+            variables.push(self.variable(name, node.as_str().map(str::to_owned), None));
         }
         let spans = std::iter::once(node.span).chain(node.as_seq().into_iter().flatten().map(|item| item.span));
         for used in spans.flat_map(|span| self.variables.of(span)) {
-            let variable = self.variable(&used.name, used.value.clone());
+            let variable = self.variable(&used.name, used.value.clone(), used.default.clone());
             if !variables.contains(&variable) && node.why != Why::Default {
                 variables.push(variable);
             }
@@ -216,9 +220,18 @@ impl Provenance {
         steps.push(Step { role, place: self.place(node.span), value: Some(node.to_json()), variables });
     }
 
-    fn variable(&self, name: &str, value: Option<String>) -> Variable {
-        let place = value.as_ref().and_then(|value| self.variables.place(name, value));
-        Variable { name: name.to_owned(), value, place: place.map(|place| self.place(place)) }
+    fn variable(&self, name: &str, value: Option<String>, default: Option<String>) -> Variable {
+        let winner = value.as_ref().and_then(|value| self.variables.place(name, value));
+        let place = winner.map(|place| self.place(place));
+        // Included files may read the same env file again.
+        let mut overruled: Vec<(String, String)> = Vec::new();
+        for (value, other) in self.variables.settings(name) {
+            let other = (value.clone(), self.place(*other));
+            if Some(&other.1) != place.as_ref() && !overruled.contains(&other) {
+                overruled.push(other);
+            }
+        }
+        Variable { name: name.to_owned(), value, place, default, overruled }
     }
 
     fn place(&self, span: Span) -> String {
@@ -265,19 +278,32 @@ pub fn render(explanation: &Explanation) -> String {
             for variable in &step.variables {
                 let from = match (&variable.value, &variable.place) {
                     (None, _) => "is not set".to_owned(),
+                    (Some(value), Some(place)) if value.is_empty() => format!("is empty, set in {place}"),
                     (Some(value), Some(place)) => format!("= {value}, set in {place}"),
                     (Some(value), None) => format!("= {value}, from the environment"),
                 };
-                text.push_str(&format!("  {:<10} ${} {from}\n", "", variable.name));
+                let default = variable.default.as_ref().map(|default| format!(", so its default is taken: {default}"));
+                let default = default.unwrap_or_default();
+                text.push_str(&format!("  {:<10} ${} {from}{default}\n", "", variable.name));
+                for (value, place) in &variable.overruled {
+                    text.push_str(&format!("  {:<10} not {value}, set in {place}\n", ""));
+                }
             }
         }
     }
     text
 }
 
-/// The same for programs: `[{path, value, steps: [{role, place, value, variables: [{name, value, place}]}]}]`.
+/// The same for programs: `[{path, value, steps: [{role, place, value, variables: [{name, value, place, …}]}]}]`.
 pub fn to_json(explanation: &Explanation) -> Value {
-    let variable = |variable: &Variable| serde_json::json!({ "name": variable.name, "value": variable.value, "place": variable.place });
+    let variable = |variable: &Variable| {
+        let overruled = variable.overruled.iter();
+        let overruled = overruled.map(|(value, place)| serde_json::json!({ "value": value, "place": place }));
+        serde_json::json!({
+            "name": variable.name, "value": variable.value, "place": variable.place, "default": variable.default,
+            "overruled": overruled.collect::<Vec<_>>(),
+        })
+    };
     let step = |step: &Step| {
         serde_json::json!({
             "role": step.role.name(), "place": step.place, "value": step.value,

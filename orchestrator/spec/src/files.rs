@@ -184,7 +184,10 @@ impl<'a> Loader<'a> {
     fn read_variables(&mut self, path: &str, span: Option<Span>, outer: &Variables, variables: &mut Variables) {
         let Some(file) = self.text(path, span, "the env file") else { return };
         let text = self.report.text(file);
-        for (name, span) in self.dotenv(file, &text.text, &|name| outer.get(name).cloned(), variables) {
+        let assignments = self.dotenv(file, &text.text, &|name| outer.get(name).cloned(), variables);
+        // Of what one file says twice, only the last counts.
+        let last: BTreeMap<String, Span> = assignments.into_iter().collect();
+        for (name, span) in last {
             if let Some(value) = variables.get(&name) {
                 self.report.variables.set(&name, value, span);
             }

@@ -19,19 +19,28 @@ pub(crate) enum TemplateError {
     Required { name: String, message: String },
 }
 
-/// Replaces the variables of a text. `unset` hears of every variable that had neither a value nor a default.
+/// What there is to say about a variable without a value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Missing<'a> {
+    /// Nothing took its place.
+    Unset(&'a str),
+    /// Its default did.
+    Default(&'a str, &'a str),
+}
+
+/// Replaces the variables of a text. `missing` hears of every variable that had no value.
 pub(crate) fn expand(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-    unset: &mut dyn FnMut(&str),
+    missing: &mut dyn FnMut(Missing<'_>),
 ) -> Result<String, TemplateError> {
-    expand_nested(text, lookup, unset, 0)
+    expand_nested(text, lookup, missing, 0)
 }
 
 fn expand_nested(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-    unset: &mut dyn FnMut(&str),
+    missing: &mut dyn FnMut(Missing<'_>),
     depth: usize,
 ) -> Result<String, TemplateError> {
     if depth > MAX_NESTING {
@@ -47,14 +56,14 @@ fn expand_nested(
             rest = tail;
         } else if let Some(body) = after.strip_prefix('{') {
             let end = closing(body).ok_or_else(|| TemplateError::Invalid(rest[dollar..].to_owned()))?;
-            output.push_str(&braced(&body[..end], lookup, unset, depth)?);
+            output.push_str(&braced(&body[..end], lookup, missing, depth)?);
             rest = &body[end + 1..];
         } else {
             let name = name_prefix(after);
             if name.is_empty() {
                 output.push('$');
             } else {
-                output.push_str(&plain(name, lookup, unset));
+                output.push_str(&plain(name, lookup, missing));
             }
             rest = &after[name.len()..];
         }
@@ -63,9 +72,9 @@ fn expand_nested(
     Ok(output)
 }
 
-fn plain(name: &str, lookup: &dyn Fn(&str) -> Option<String>, unset: &mut dyn FnMut(&str)) -> String {
+fn plain(name: &str, lookup: &dyn Fn(&str) -> Option<String>, missing: &mut dyn FnMut(Missing<'_>)) -> String {
     lookup(name).unwrap_or_else(|| {
-        unset(name);
+        missing(Missing::Unset(name));
         String::new()
     })
 }
@@ -74,7 +83,7 @@ fn plain(name: &str, lookup: &dyn Fn(&str) -> Option<String>, unset: &mut dyn Fn
 fn braced(
     body: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-    unset: &mut dyn FnMut(&str),
+    missing: &mut dyn FnMut(Missing<'_>),
     depth: usize,
 ) -> Result<String, TemplateError> {
     let name = name_prefix(body);
@@ -83,17 +92,21 @@ fn braced(
         return Err(TemplateError::Invalid(format!("${{{body}}}")));
     }
     if rest.is_empty() {
-        return Ok(plain(name, lookup, unset));
+        return Ok(plain(name, lookup, missing));
     }
     let (empty_counts, operator) = match rest.strip_prefix(':') {
         Some(operator) => (true, operator),
         None => (false, rest),
     };
     let value = lookup(name).filter(|value| !(empty_counts && value.is_empty()));
-    let mut nested = |text: &str| expand_nested(text, lookup, unset, depth + 1);
+    let mut nested = |text: &str| expand_nested(text, lookup, missing, depth + 1);
     match (operator.chars().next(), value) {
         (Some('-'), Some(value)) => Ok(value),
-        (Some('-'), None) => nested(&operator[1..]),
+        (Some('-'), None) => {
+            let default = nested(&operator[1..])?;
+            missing(Missing::Default(name, &default));
+            Ok(default)
+        }
         (Some('+'), Some(_)) => nested(&operator[1..]),
         (Some('+'), None) => Ok(String::new()),
         (Some('?'), Some(value)) => Ok(value),
@@ -127,13 +140,21 @@ pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, rep
     match &mut node.data {
         Data::Str(text) if text.contains('$') => {
             let mut unset = Vec::new();
-            let used = RefCell::new(Vec::new());
+            let used = RefCell::new(Vec::<Used>::new());
             let remembered = |name: &str| {
                 let value = lookup(name);
-                used.borrow_mut().push(Used { name: name.to_owned(), value: value.clone() });
+                let places = variable_places(node.span, name, report);
+                used.borrow_mut().push(Used { name: name.to_owned(), value: value.clone(), default: None, places });
                 value
             };
-            let expanded = expand(text, &remembered, &mut |name| unset.push(name.to_owned()));
+            let expanded = expand(text, &remembered, &mut |missing| match missing {
+                Missing::Unset(name) => unset.push(name.to_owned()),
+                Missing::Default(name, default) => {
+                    if let Some(used) = used.borrow_mut().iter_mut().rev().find(|used| used.name == name) {
+                        used.default = Some(default.to_owned());
+                    }
+                }
+            });
             report.variables.used(node.span, used.into_inner());
             match expanded {
                 Ok(expanded) => *text = expanded,
@@ -171,19 +192,20 @@ fn template_error(error: &TemplateError, text: &str, span: Span, report: &mut Re
     }
 }
 
-/// Where a variable is named inside a value, when the source text shows it.
+/// Where a variable is named inside a value; the value, when the text does not show it.
 fn variable_span(span: Span, name: &str, report: &Report) -> Span {
-    let file = report.text(span.file);
-    let (start, end) = (span.start as usize, (span.end as usize).min(file.text.len()));
-    let Some(source) = file.text.get(start..end) else { return span };
-    for (offset, _) in source.match_indices(name) {
-        let before = &source[..offset];
-        let tail = &source[offset + name.len()..];
-        if (before.ends_with('$') || before.ends_with("${")) && name_prefix(&format!("a{tail}")).len() == 1 {
-            return Span::new(span.file, start + offset, start + offset + name.len());
-        }
-    }
-    span
+    variable_places(span, name, report).first().copied().unwrap_or(span)
+}
+
+fn variable_places(span: Span, name: &str, report: &Report) -> Vec<Span> {
+    let source = report.written(span);
+    let named = source.match_indices(name).filter(|(offset, _)| {
+        let (before, tail) = (&source[..*offset], &source[offset + name.len()..]);
+        (before.ends_with('$') || before.ends_with("${"))
+            && !tail.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+    });
+    let start = span.start as usize;
+    named.map(|(offset, _)| Span::new(span.file, start + offset, start + offset + name.len())).collect()
 }
 
 /// A variable that a value refers to.

@@ -72,6 +72,9 @@ impl Node {
         if self.why == Why::File {
             self.why = why;
         }
+        if let Some(earlier) = &mut self.earlier {
+            earlier.mark(why);
+        }
         match &mut self.data {
             Data::Seq(items) => items.iter_mut().for_each(|item| item.mark(why)),
             Data::Map(map) => map.0.iter_mut().for_each(|entry| entry.value.mark(why)),

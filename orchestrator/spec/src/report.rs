@@ -2,7 +2,7 @@
 //!
 //! Must not know: how diagnostics look.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Label, Severity, SourceFile};
@@ -19,6 +19,10 @@ impl Span {
     pub(crate) fn new(file: u32, start: usize, end: usize) -> Self {
         let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
         Self { file, start: narrow(start), end: narrow(end) }
+    }
+
+    fn contains(self, part: Self) -> bool {
+        self.file == part.file && self.start <= part.start && part.end <= self.end
     }
 }
 
@@ -38,9 +42,10 @@ pub(crate) struct Report {
 pub(crate) struct VariablePlaces {
     /// Names that the caller's environment sets: it wins over every file.
     pub(crate) outside: HashSet<String>,
-    /// By name: values with the places in env files that set them.
+    /// By name: values with the places in env files that set them, in the order in which they were read.
     set: HashMap<String, Vec<(String, Span)>>,
-    used: HashMap<Span, Vec<Used>>,
+    /// By file and start: values with variables in them.
+    used: BTreeMap<(u32, u32), (Span, Vec<Used>)>,
 }
 
 /// A variable in a value.
@@ -49,22 +54,30 @@ pub(crate) struct Used {
     pub(crate) name: String,
     /// `None`: not set.
     pub(crate) value: Option<String>,
+    /// What took the place of a value that is not there.
+    pub(crate) default: Option<String>,
+    /// Where it is named; nowhere, if the text does not show it.
+    pub(crate) places: Vec<Span>,
 }
 
 impl VariablePlaces {
     pub(crate) fn set(&mut self, name: &str, value: &str, place: Span) {
-        let places = self.set.entry(name.to_owned()).or_default();
-        if !places.iter().any(|(known, _)| known == value) {
-            places.push((value.to_owned(), place));
-        }
+        self.set.entry(name.to_owned()).or_default().push((value.to_owned(), place));
     }
 
     pub(crate) fn used(&mut self, at: Span, variables: Vec<Used>) {
-        self.used.insert(at, variables);
+        self.used.insert((at.file, at.start), (at, variables));
     }
 
-    pub(crate) fn of(&self, value: Span) -> &[Used] {
-        self.used.get(&value).map(Vec::as_slice).unwrap_or_default()
+    /// The variables in a value, or in a part of one.
+    pub(crate) fn of(&self, part: Span) -> impl Iterator<Item = &Used> {
+        let before = self.used.range(..=(part.file, part.start)).next_back();
+        let around = before.map(|(_, found)| found).filter(|(whole, _)| whole.contains(part));
+        around.into_iter().flat_map(move |(whole, used)| {
+            used.iter().filter(move |used| {
+                part == *whole || used.places.is_empty() || used.places.iter().any(|place| part.contains(*place))
+            })
+        })
     }
 
     /// The place in an env file that gave the variable this value; `None`: the environment, or nothing did.
@@ -72,7 +85,12 @@ impl VariablePlaces {
         if self.outside.contains(name) {
             return None;
         }
-        self.set.get(name)?.iter().find(|(known, _)| known == value).map(|(_, span)| *span)
+        self.set.get(name)?.iter().rev().find(|(known, _)| known == value).map(|(_, span)| *span)
+    }
+
+    /// Everything that env files say about a variable.
+    pub(crate) fn settings(&self, name: &str) -> impl Iterator<Item = &(String, Span)> {
+        self.set.get(name).into_iter().flatten()
     }
 }
 
@@ -135,13 +153,15 @@ impl Report {
     /// A value that is wrong may be so because of a variable in it, which then is a place to look at, too.
     fn point_to_variables(&mut self, index: usize) {
         let diagnostic = &self.diagnostics[index];
-        if diagnostic.severity != Severity::Error || matches!(diagnostic.code, "E0010" | "E0011") {
+        // These are about a variable themselves.
+        if matches!(diagnostic.code, "E0010" | "E0011" | "W0002") {
             return;
         }
         let Some(first) = diagnostic.labels.first() else { return };
         let Some(file) = self.files.iter().position(|file| Arc::ptr_eq(file, &first.file)) else { return };
         let span = Span::new(u32::try_from(file).unwrap_or(u32::MAX), first.start, first.end);
-        for Used { name, value } in self.variables.of(span).to_vec() {
+        let used: Vec<Used> = self.variables.of(span).cloned().collect();
+        for Used { name, value, default, .. } in used {
             let place = value.as_ref().and_then(|value| self.variables.place(&name, value));
             let label = place.map(|place| self.label(place, format!("`{name}` is set here")));
             let diagnostic = &mut self.diagnostics[index];
@@ -150,7 +170,10 @@ impl Report {
                 (None, Some(value)) => {
                     diagnostic.hints.push(format!("the variable `{name}` is `{value}`, from the environment"));
                 }
-                (None, None) => diagnostic.hints.push(format!("the variable `{name}` is not set")),
+                (None, None) => diagnostic.hints.push(match default {
+                    Some(default) => format!("the variable `{name}` is not set, so its default `{default}` is taken"),
+                    None => format!("the variable `{name}` is not set"),
+                }),
             }
         }
     }
@@ -165,7 +188,7 @@ impl Report {
         let Some((from, how)) = self.origins.get(&file).copied() else { return };
         let label = self.label(from, how);
         let shown = diagnostic.labels.iter().any(|other| Arc::ptr_eq(&other.file, &label.file));
-        if diagnostic.severity == Severity::Error && !shown {
+        if !shown {
             self.diagnostics[index].labels.push(label);
         }
     }

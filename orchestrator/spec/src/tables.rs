@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::lower::parts::Written;
 use crate::lower::{self, Context, mounts, ports};
 use crate::node::{Data, Node};
 use crate::report::{Report, Span};
@@ -73,7 +74,7 @@ fn env_files_equal_the_reference() {
 #[test]
 fn short_volumes_equal_the_reference() {
     let run = |row: &Value| {
-        let map = mounts::short(row["input"].as_str().unwrap(), Span::default()).ok()?;
+        let map = mounts::short(row["input"].as_str().unwrap(), &nowhere()).ok()?;
         Some(Node::new(Span::default(), Data::Map(map)).to_json())
     };
     rows("volume-short", 91, run, |row| row["result"].clone());
@@ -84,7 +85,7 @@ fn short_ports_equal_the_reference() {
     let run = |row: &Value| {
         let at = Node::string(Span::default(), "");
         let parsed = ports::short(row["input"].as_str().unwrap()).ok()?;
-        Some(parsed.iter().map(|port| port.node(&at).to_json()).collect())
+        Some(parsed.iter().map(|port| port.node(&at, &nowhere()).to_json()).collect())
     };
     rows("port-short", 32, run, |row| row["result"].clone());
 }
@@ -132,4 +133,9 @@ fn merges_equal_the_reference() {
     }
     let _ = writeln!(std::io::stderr(), "{log}merges: {right} of {} cases", found.len());
     assert_eq!((right, found.len()), (CASES, CASES), "{log}");
+}
+
+/// The rows stand in no file.
+fn nowhere() -> Written {
+    Written::new(Span::default(), &Report::default())
 }

@@ -5,19 +5,19 @@ use crate::node::{Data, Map, Node};
 use super::Context;
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`; the long form gets its defaults.
-pub(crate) fn mappings(mut node: Node) -> Node {
+pub(crate) fn mappings(mut node: Node, context: &Context<'_>) -> Node {
     if let Data::Seq(items) = &mut node.data {
         for item in items {
             let span = item.span;
             if let Data::Str(text) = &item.data {
-                let mut parts = text.splitn(3, ':');
-                let source = parts.next().unwrap_or_default().to_owned();
-                let target = parts.next().unwrap_or(&source).to_owned();
-                let permissions = parts.next().unwrap_or("rwm").to_owned();
+                let parts: Vec<&str> = text.splitn(3, ':').collect();
+                let places = context.written(item).split(':', parts.len());
                 let mut map = Map::default();
-                map.set("source", Node::string(span, source));
-                map.set("target", Node::string(span, target));
-                map.set("permissions", Node::string(span, permissions));
+                for ((key, part), place) in ["source", "target", "permissions"].into_iter().zip(&parts).zip(places) {
+                    map.set(key, Node::string(place, *part));
+                }
+                map.set_default("target", Node::string(span, parts[0]));
+                map.set_default("permissions", Node::string(span, "rwm"));
                 item.data = Data::Map(map);
             } else if let Data::Map(map) = &mut item.data {
                 if let Some(source) = map.get("source").cloned() {

@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub(crate) mod devices;
 pub(crate) mod hosts;
 pub(crate) mod mounts;
+pub(crate) mod parts;
 pub(crate) mod ports;
 pub(crate) mod relations;
 pub(crate) mod resources;
@@ -18,6 +19,8 @@ use crate::paths;
 use crate::report::Report;
 use crate::schema::{Object, STACK, Shape, Special};
 use crate::units;
+
+use parts::Written;
 
 /// Where a document stands.
 #[derive(Debug)]
@@ -46,6 +49,11 @@ impl Context<'_> {
         {
             *path = paths::absolute(path, &self.dir, self.home.as_deref());
         }
+    }
+
+    /// A short form as it stands in its file.
+    pub(crate) fn written(&self, node: &Node) -> Written {
+        Written::new(node.span, self.report)
     }
 
     /// Makes a string node an absolute path.
@@ -159,8 +167,8 @@ fn attribute(node: Node, shape: &Shape, path: &str, context: &mut Context<'_>) -
     match shape {
         Shape::StringOrList => listed(node),
         Shape::Command => command(node, path, context),
-        Shape::Table => table(node, false),
-        Shape::Labels => table(node, true),
+        Shape::Table => table(node, false, context),
+        Shape::Labels => table(node, true, context),
         _ => value(node, shape, path, context),
     }
 }
@@ -217,7 +225,7 @@ fn special(node: Node, special: Special, inner: &Shape, path: &str, context: &mu
         Special::DependsOn => relations::depends_on(value(node, inner, path, context)),
         Special::Networks | Special::References => relations::references(value(node, inner, path, context)),
         Special::EnvFile => relations::env_files(value(node, inner, path, context), context),
-        Special::Devices => devices::mappings(value(node, inner, path, context)),
+        Special::Devices => devices::mappings(value(node, inner, path, context), context),
         Special::Gpus => devices::gpus(value(node, inner, path, context)),
         Special::DeviceCount => devices::count(node, context),
         Special::ExtraHosts => hosts::list(value(node, inner, path, context), context),
@@ -262,18 +270,20 @@ fn command(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
 }
 
 /// `[KEY=VALUE]` and mappings with scalar values become mappings of strings.
-fn table(mut node: Node, empty_when_open: bool) -> Node {
+fn table(mut node: Node, empty_when_open: bool, context: &Context<'_>) -> Node {
     let open = || if empty_when_open { Data::Str(String::new()) } else { Data::Null };
     let mut map = Map::default();
     match node.data {
         Data::Seq(items) => {
             for item in items {
                 let Some(text) = item.as_str() else { continue };
-                let (key, data) = match text.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Data::Str(value.to_owned())),
-                    None => (text.to_owned(), open()),
+                let (key, data, span) = match text.split_once('=') {
+                    Some((key, value)) => {
+                        (key.to_owned(), Data::Str(value.to_owned()), context.written(&item).after('='))
+                    }
+                    None => (text.to_owned(), open(), item.span),
                 };
-                map.set(&key, Node { data, ..item });
+                map.set(&key, Node { data, span, ..item });
             }
         }
         Data::Map(entries) => {

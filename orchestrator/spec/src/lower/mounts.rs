@@ -2,15 +2,15 @@
 
 use crate::node::{Data, Map, Node};
 use crate::paths;
-use crate::report::Span;
 
 use super::Context;
+use super::parts::Written;
 
 pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
     let Data::Seq(items) = &mut node.data else { return node };
     for item in items {
         if let Data::Str(text) = &item.data {
-            match short(text, item.span) {
+            match short(text, &context.written(item)) {
                 Ok(long) => item.data = Data::Map(long),
                 Err(_) if context.report.trusts(text) => continue,
                 Err(problem) => {
@@ -74,7 +74,8 @@ pub(crate) enum MountError {
 }
 
 /// The long form of `[SOURCE:]TARGET[:OPTIONS]`.
-pub(crate) fn short(text: &str, span: Span) -> Result<Map, MountError> {
+pub(crate) fn short(text: &str, written: &Written) -> Result<Map, MountError> {
+    let span = written.whole();
     let mut map = Map::default();
     match text.len() {
         0 => return Err(MountError::Empty),
@@ -99,25 +100,33 @@ pub(crate) fn short(text: &str, span: Span) -> Result<Map, MountError> {
         [source, target, options] => (Some(source), target, options.as_str()),
         _ => return Err(MountError::TooMany),
     };
+    let places = written.split(':', parts.len());
+    let (source_at, target_at) = (places[0], places[usize::from(source.is_some())]);
+    let options_at = places[places.len() - 1];
     let bind = source.is_some_and(|source| is_path(source));
-    map.set("type", Node::string(span, if bind { "bind" } else { "volume" }));
+    map.set("type", Node::string(source_at, if bind { "bind" } else { "volume" }));
     if let Some(source) = source {
-        map.set("source", Node::string(span, source.clone()));
+        map.set("source", Node::string(source_at, source.clone()));
     }
-    map.set("target", Node::string(span, target.clone()));
+    map.set("target", Node::string(target_at, target.clone()));
     let mut detail = Map::default();
     for option in options.split(',') {
         match option {
-            "ro" => map.set("read_only", Node::new(span, Data::Bool(true))),
-            "nocopy" if !bind => detail.set("nocopy", Node::new(span, Data::Bool(true))),
+            "ro" => map.set("read_only", Node::new(options_at, Data::Bool(true))),
+            "nocopy" if !bind => detail.set("nocopy", Node::new(options_at, Data::Bool(true))),
             "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" if bind => {
-                detail.set("propagation", Node::string(span, option));
+                detail.set("propagation", Node::string(options_at, option));
             }
-            "z" | "Z" if bind => detail.set("selinux", Node::string(span, option)),
+            "z" | "Z" if bind => detail.set("selinux", Node::string(options_at, option)),
             _ => {}
         }
     }
-    map.set(if bind { "bind" } else { "volume" }, Node::new(span, Data::Map(detail)));
+    let kind = if bind { "bind" } else { "volume" };
+    if detail.0.is_empty() {
+        map.set_default(kind, Node::new(span, Data::Map(detail)));
+    } else {
+        map.set(kind, Node::new(options_at, Data::Map(detail)));
+    }
     Ok(map)
 }
 

@@ -1,8 +1,10 @@
 //! `ports`: `[IP:][HOST[-HOST]:]CONTAINER[-CONTAINER][/PROTOCOL]` and the long form.
 
 use crate::node::{Data, Map, Node};
+use crate::report::Span;
 
 use super::Context;
+use super::parts::Written;
 
 pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
     let Data::Seq(items) = node.data else { return node };
@@ -25,7 +27,10 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
                 let text = item.scalar_text().unwrap_or_default();
                 match short(&text) {
                     Err(_) if context.report.trusts(&text) => ports.push(item),
-                    Ok(parsed) => ports.extend(parsed.iter().map(|port| port.node(&item))),
+                    Ok(parsed) => {
+                        let written = context.written(&item);
+                        ports.extend(parsed.iter().map(|port| port.node(&item, &written)));
+                    }
                     Err(problem) => {
                         let _ = context
                             .report
@@ -49,19 +54,58 @@ pub(crate) struct ShortPort {
 }
 
 impl ShortPort {
-    pub(crate) fn node(&self, at: &Node) -> Node {
+    pub(crate) fn node(&self, at: &Node, written: &Written) -> Node {
+        let places = self.places(written);
         let mut map = Map::default();
-        map.set("mode", Node::string(at.span, "ingress"));
+        map.set_default("mode", Node::string(at.span, "ingress"));
         if let Some(ip) = &self.host_ip {
-            map.set("host_ip", Node::string(at.span, ip.clone()));
+            map.set("host_ip", Node::string(places.host_ip, ip.clone()));
         }
-        map.set("target", Node::new(at.span, Data::Int(i64::from(self.target))));
+        map.set("target", Node::new(places.target, Data::Int(i64::from(self.target))));
         if let Some(published) = &self.published {
-            map.set("published", Node::string(at.span, published.clone()));
+            map.set("published", Node::string(places.published, published.clone()));
         }
-        map.set("protocol", Node::string(at.span, self.protocol.clone()));
+        match places.protocol {
+            Some(place) => map.set("protocol", Node::string(place, self.protocol.clone())),
+            None => map.set_default("protocol", Node::string(at.span, self.protocol.clone())),
+        }
         Node { tag: at.tag, ..Node::new(at.span, Data::Map(map)) }
     }
+
+    /// Found as [`short`] finds the parts. What a variable holds together has one place.
+    fn places(&self, written: &Written) -> Places {
+        let text = written.text();
+        let whole = 0..text.len();
+        let body = text.find('/').unwrap_or(text.len());
+        let protocol = (body < text.len()).then(|| written.place(body + 1..text.len()));
+        let last = |end: usize| text[..end].rfind(':');
+        let (rest, target) = match last(body) {
+            Some(at) => (Some(0..at), at + 1..body),
+            None => (None, 0..body),
+        };
+        let (host_ip, published) = match (rest, &self.host_ip, &self.published) {
+            (Some(rest), Some(_), Some(_)) => match last(rest.end) {
+                Some(at) => (0..at, at + 1..rest.end),
+                None => (rest.clone(), rest),
+            },
+            (Some(rest), _, _) => (rest.clone(), rest),
+            (None, _, _) => (whole.clone(), whole),
+        };
+        Places {
+            host_ip: written.place(host_ip),
+            published: written.place(published),
+            target: written.place(target),
+            protocol,
+        }
+    }
+}
+
+struct Places {
+    host_ip: Span,
+    published: Span,
+    target: Span,
+    /// `None`: not written.
+    protocol: Option<Span>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -163,14 +163,14 @@ fn an_undefined_volume_is_an_error() {
     check(
         "services:\n  a:\n    image: a\n    volumes:\n      - data:/data\n",
         expect![[r#"
-        error[E0016]: service `a` uses the undefined volume `data`
-         --> compose.yaml:5:9
-          |
-        5 |       - data:/data
-          |         ^^^^^^^^^^ no volume of this name
-          |
-          = help: declare it at the top level: `volumes: {data: }`
-    "#]],
+            error[E0016]: service `a` uses the undefined volume `data`
+             --> compose.yaml:5:9
+              |
+            5 |       - data:/data
+              |         ^^^^ no volume of this name
+              |
+              = help: declare it at the top level: `volumes: {data: }`
+        "#]],
     );
 }
 
