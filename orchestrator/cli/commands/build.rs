@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Pull base images even when they exist
     #[arg(long)]
     pull: bool,
+    /// Agent for RUN --mount=type=ssh and git over ssh: default, or ID=SOCKET (can be repeated)
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    ssh: Vec<String>,
     /// Build images of services that these depend on too
     #[arg(long)]
     with_dependencies: bool,
@@ -43,8 +46,17 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         no_cache: args.no_cache,
         pull: args.pull,
         args: build_args(&args.build_args, &loaded.variables),
+        ssh: args.ssh.iter().map(|text| agent(ctx, text)).collect(),
     };
     apply::request(&loaded, Verb::Build(build))
+}
+
+/// `ID[=SOCKET]`, the socket absolute.
+pub(crate) fn agent(ctx: &Ctx, text: &str) -> (String, Option<String>) {
+    match text.split_once('=') {
+        Some((id, path)) => (id.to_owned(), Some(ctx.settings.working_dir.join(path).display().to_string())),
+        None => (text.to_owned(), None),
+    }
 }
 
 /// `NAME=VALUE`; a bare `NAME` takes the environment's value, and stays out when there is none.

@@ -1,18 +1,23 @@
 //! Lends the builder what it needs: base images from registries, and RUN steps in containers of their own.
 
+mod emulator;
+mod request;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, BuildRequest, ContextSource, DockerfileSource, Host, NetworkMode, OutputStream, RunError,
-    RunMount, RunMountKind, RunRequest, RunStep,
+    BaseError, BaseImages, BoxFuture, Host, NetworkMode, OutputStream, RunError, RunMount, RunMountKind, RunRequest,
+    RunStep,
 };
 use hoist_image::{Image, Platform, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
 use hoist_spec::model;
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
+
+pub(crate) use request::Beside;
 
 use crate::actions::{self, StepError, blocking};
 use crate::building::Building;
@@ -22,6 +27,7 @@ use crate::client::StreamKind;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::feed;
+use crate::lower;
 
 /// A build of a plan.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +41,11 @@ pub(crate) struct Wanted<'a> {
 pub(crate) async fn build(
     engine: &Arc<Engine>,
     wanted: &Wanted<'_>,
-    variables: &BTreeMap<String, String>,
+    beside: Beside<'_>,
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
     output: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<(), StepError> {
-    let request = request(wanted, variables)?;
+    let request = request::request(wanted, platform(wanted)?, beside)?;
     let lender = Arc::new(Lender {
         engine: Arc::clone(engine),
         auth: Arc::clone(auth),
@@ -58,39 +64,6 @@ pub(crate) async fn build(
     Ok(())
 }
 
-fn request(wanted: &Wanted<'_>, variables: &BTreeMap<String, String>) -> Result<BuildRequest, StepError> {
-    let build = wanted.build;
-    let platform = platform(wanted)?;
-    let dockerfile = match &build.dockerfile_inline {
-        Some(text) => DockerfileSource::Inline(text.clone()),
-        None if build.dockerfile.is_empty() => DockerfileSource::default(),
-        None => DockerfileSource::File(PathBuf::from(&build.dockerfile)),
-    };
-    // An argument without a value takes the caller's variable.
-    let argument = |name: &String, value: &Option<String>| value.clone().or_else(|| variables.get(name).cloned());
-    let mut tags = vec![wanted.reference.to_owned()];
-    tags.extend(build.tags.iter().cloned());
-    Ok(BuildRequest {
-        context: ContextSource::parse(&build.context),
-        dockerfile,
-        args: build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect(),
-        target: build.target.clone(),
-        labels: build.labels.clone(),
-        tags,
-        platform,
-        no_cache: build.no_cache,
-        pull: build.pull,
-        network: NetworkMode::parse(build.network.as_deref().unwrap_or_default()),
-        extra_hosts: build
-            .extra_hosts
-            .iter()
-            .flat_map(|(name, addresses)| addresses.iter().map(|address| (name.clone(), address.clone())))
-            .collect(),
-        shm_size: build.shm_size,
-        ..BuildRequest::default()
-    })
-}
-
 /// What is built for: the service's platform, which must be one of the build's where that has a list, else the build's.
 fn platform(wanted: &Wanted<'_>) -> Result<Option<String>, StepError> {
     let chosen = match (wanted.platform, wanted.build.platforms.as_slice()) {
@@ -107,11 +80,7 @@ fn platform(wanted: &Wanted<'_>) -> Result<Option<String>, StepError> {
             return Err(StepError::new(format!("platform {platform} is not one of the build's platforms {list}")));
         }
     };
-    let parsed: Platform = chosen.parse().map_err(|error| StepError::new(chain(&error)))?;
-    let host = Platform::host();
-    if (&parsed.os, &parsed.architecture) != (&host.os, &host.architecture) {
-        return Err(StepError::new(format!("building for platform {chosen} is not supported on {host}")));
-    }
+    let _: Platform = chosen.parse().map_err(|error| StepError::new(chain(&error)))?;
     Ok(Some(chosen.to_owned()))
 }
 
@@ -236,6 +205,10 @@ async fn follow(
 }
 
 fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<Launch, StepError> {
+    let insecure = step.insecure;
+    if let Some(platform) = &step.platform {
+        emulator::check(platform)?;
+    }
     let bundle = engine.bundle(id);
     let record = exit_record(engine, id);
     for folder in [bundle.clone(), record.with_file_name("")] {
@@ -267,7 +240,7 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
     Ok(Launch {
         id: id.to_owned(),
         bundle,
-        spec: spec(&step),
+        spec: spec(&step)?,
         rootfs: Rootfs::Overlay { lowers: step.lowers, upper: step.upper, work: step.work },
         netns,
         user: step.user,
@@ -280,18 +253,26 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
         files,
         init: false,
         join: Join::default(),
-        seccomp: Seccomp::Default,
-        privileged: false,
+        seccomp: if insecure { Seccomp::Unconfined } else { Seccomp::Default },
+        privileged: insecure,
     })
 }
 
-fn spec(step: &RunRequest) -> Spec {
+fn spec(step: &RunRequest) -> Result<Spec, StepError> {
     let mut spec = spec_defaults::spec();
+    if step.insecure {
+        spec_defaults::privileged(&mut spec);
+    }
     let mut process = spec.process().clone().unwrap_or_default();
     process.set_args(Some(step.argv.clone()));
     process.set_env(Some(step.env.clone()));
     process.set_cwd(PathBuf::from(&step.cwd));
     process.set_terminal(Some(false));
+    let limits = step.ulimits.iter().map(|(name, soft, hard)| (name.as_str(), *soft, *hard));
+    let limits = lower::rlimits(limits).map_err(|error| StepError::new(error.to_string()))?;
+    if !limits.is_empty() {
+        process.set_rlimits(Some(limits));
+    }
     spec.set_process(Some(process));
     spec.set_hostname(Some("buildkitsandbox".to_owned()));
     spec.set_root(RootBuilder::default().path("rootfs").readonly(false).build().ok());
@@ -306,7 +287,7 @@ fn spec(step: &RunRequest) -> Spec {
     }
     mounts.extend(step.mounts.iter().filter_map(mount));
     spec.set_mounts(Some(mounts));
-    spec
+    Ok(spec)
 }
 
 fn mount(mount: &RunMount) -> Option<Mount> {

@@ -385,7 +385,9 @@ impl Doing {
                     let _ = out.send(ApplyEvent::Build { step, service: name.clone(), text });
                 };
                 let wanted = crate::build::Wanted { reference, build, platform, building: &self.building };
-                let built = crate::build::build(engine, &wanted, &self.context.variables, &self.auth, output).await;
+                let (stack, variables) = (&self.context.stack, &self.context.variables);
+                let beside = crate::build::Beside { stack, variables };
+                let built = crate::build::build(engine, &wanted, beside, &self.auth, output).await;
                 self.building.finished(reference, built.is_ok());
                 built
             }

@@ -234,4 +234,6 @@ pub struct Build {
     pub pull: bool,
     /// `--build-arg`, over the file's.
     pub args: BTreeMap<String, Option<String>>,
+    /// `--ssh`, beside the file's: agents by id; `None` is the caller's own.
+    pub ssh: BTreeMap<String, Option<String>>,
 }

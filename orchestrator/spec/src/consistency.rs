@@ -175,6 +175,12 @@ fn references(tree: &Node, entry: &Entry, service: &Map, report: &mut Report) {
             }
         }
     }
+    let contexts = service.get("build").and_then(|build| build.at(&["additional_contexts"])).and_then(Node::as_map);
+    for context in contexts.into_iter().flat_map(|map| &map.0) {
+        if let Some(name) = context.value.as_str().and_then(|text| text.strip_prefix("service:")) {
+            undefined("service", "services", name, context.value.span);
+        }
+    }
     for model in service.get("models").and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
         undefined("model", "models", &model.key, model.key_span);
     }

@@ -42,6 +42,7 @@ use inert::Policy;
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::VariableReference;
 pub use source::{Env, Kind, Source, SourceError};
+pub use units::bytes;
 
 /// What to load, as the command line says it. `Default` means: search upwards from the working directory.
 #[derive(Debug, Clone, Default)]

@@ -72,7 +72,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
 }
 
 /// Bytes; `k`, `m`, `g`, `t`, `p` are binary, with or without `b` or `ib`. -1 is "unlimited".
-pub(crate) fn bytes(text: &str) -> Option<i64> {
+pub fn bytes(text: &str) -> Option<i64> {
     let text = text.trim().to_lowercase();
     if let Ok(number) = text.parse::<i64>() {
         return Some(number);

@@ -145,7 +145,7 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
         blocking(work, move |work| prepare::prepare(work, &work.graph.steps[id], &inputs)).await?
     };
     let step = &work.graph.steps[id];
-    if !work.request.no_cache
+    if !step.fresh
         && let Some(found) = cached(work, key, &inputs.parent).await?
     {
         work.reporter.cached(&step.name);

@@ -212,12 +212,8 @@ impl Lowering<'_> {
             parents: false,
         });
         let from = &self.file.stages[index];
-        let step = Step {
-            parent: Tree::Scratch,
-            op,
-            name: format!("{} {}", self.label(index, 1, 1), from.text),
-            span: from.span,
-        };
+        let name = format!("{} {}", self.label(index, 1, 1), from.text);
+        let step = Step { parent: Tree::Scratch, op, name, span: from.span, fresh: self.is_fresh(index) };
         self.add(step, format!("context {context}"), stage);
     }
 
@@ -269,7 +265,14 @@ impl Lowering<'_> {
         stage: &mut Stage,
     ) -> StepId {
         let name = format!("{} {}", place.label, place.instruction.text);
-        self.add(Step { parent, op, name, span: place.instruction.span }, created_by, stage)
+        let fresh = self.is_fresh(place.stage);
+        self.add(Step { parent, op, name, span: place.instruction.span, fresh }, created_by, stage)
+    }
+
+    fn is_fresh(&self, index: usize) -> bool {
+        let name = self.file.stages[index].name.as_ref();
+        let filtered = |stage: &String| name.is_some_and(|name| name.value.eq_ignore_ascii_case(stage));
+        self.request.no_cache || self.request.no_cache_filter.iter().any(filtered)
     }
 
     fn add(&mut self, step: Step, created_by: String, stage: &mut Stage) -> StepId {

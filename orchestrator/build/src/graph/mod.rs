@@ -54,6 +54,8 @@ pub(crate) struct Step {
     /// `[build 2/6] RUN make`
     pub(crate) name: String,
     pub(crate) span: Span,
+    /// Run, whatever the cache knows.
+    pub(crate) fresh: bool,
 }
 
 impl Graph {

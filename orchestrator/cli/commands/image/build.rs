@@ -7,6 +7,7 @@ use hoist_scheduler::{Build, Verb};
 use hoist_spec::Loaded;
 use hoist_spec::model::{Build as BuildSpec, Service, Stack};
 
+use super::options;
 use crate::apply;
 use crate::args::ProgressMode;
 use crate::commands::{Ctx, build};
@@ -15,9 +16,9 @@ use crate::error::{Exit, Failure, Result};
 /// Build one image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder that COPY and ADD take from
+    /// Folder that COPY and ADD take from, or the URL of a git repository or a tar archive
     #[arg(value_name = "CONTEXT")]
-    context: PathBuf,
+    context: String,
     /// Name of the image (can be repeated)
     #[arg(short, long = "tag", value_name = "NAME", required = true)]
     tags: Vec<String>,
@@ -39,6 +40,36 @@ pub(crate) struct Args {
     /// Pull base images even when they exist
     #[arg(long)]
     pull: bool,
+    /// Run every step of this stage (can be repeated)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Context of its own name: a folder, a URL, docker-image://IMAGE (can be repeated)
+    #[arg(long = "build-context", value_name = "NAME=CONTEXT")]
+    contexts: Vec<String>,
+    /// Secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE (can be repeated)
+    #[arg(long = "secret", value_name = "SECRET")]
+    secrets: Vec<String>,
+    /// Agent for RUN --mount=type=ssh and git over ssh: default, or ID=SOCKET (can be repeated)
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    ssh: Vec<String>,
+    /// Allow steps more than the sandbox: network.host, security.insecure (can be repeated)
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    allow: Vec<String>,
+    /// Network of RUN steps: default, none or host
+    #[arg(long, value_name = "MODE")]
+    network: Option<String>,
+    /// Line for /etc/hosts in RUN steps (can be repeated)
+    #[arg(long = "add-host", value_name = "HOST=ADDRESS")]
+    hosts: Vec<String>,
+    /// Size of /dev/shm in RUN steps
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<String>,
+    /// Limit of RUN steps (can be repeated)
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    ulimits: Vec<String>,
+    /// What to build for: os/architecture
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -61,13 +92,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 
 /// One image is a stack with one service that is only built: there is one way to build, not two.
 fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
-    let context = absolute(ctx, &args.context)?;
-    if !context.is_dir() {
-        return Err(Failure::user(format!("build context {} is not a folder", context.display())));
-    }
+    let context = options::context(ctx, &args.context)?;
     let dockerfile = match &args.file {
         None => "Dockerfile".to_owned(),
-        Some(file) => absolute(ctx, file)?.display().to_string(),
+        Some(file) => options::absolute(ctx, file)?.display().to_string(),
     };
     let Some((name, more)) = args.tags.split_first() else {
         return Err(Failure::user("a name for the image is needed: -t NAME"));
@@ -77,27 +105,46 @@ fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
         (name.to_owned(), value.to_owned())
     };
     let variables = ctx.settings.env.0.clone();
+    let secrets = options::secrets(ctx, &args.secrets)?;
     let build = BuildSpec {
-        context: context.display().to_string(),
+        context,
         dockerfile,
         args: build::build_args(&args.build_args, &variables),
         target: args.target.clone(),
         labels: args.labels.iter().map(pair).collect(),
         tags: more.to_vec(),
+        no_cache_filter: args.no_cache_filter.clone(),
+        additional_contexts: options::contexts(ctx, &args.contexts)?,
+        secrets: secrets.grants,
+        ssh: options::agents(ctx, &args.ssh),
+        entitlements: args.allow.clone(),
+        network: args.network.clone(),
+        extra_hosts: options::hosts(&args.hosts)?,
+        shm_size: args.shm_size.as_deref().map(options::bytes).transpose()?,
+        ulimits: options::ulimits(&args.ulimits)?,
         ..BuildSpec::default()
     };
-    let service =
-        Service { image: Some(name.clone()), build: Some(build), replicas: 1, attach: true, ..Service::default() };
+    let platform = args.platform.clone();
+    let service = Service {
+        image: Some(name.clone()),
+        build: Some(build),
+        platform,
+        replicas: 1,
+        attach: true,
+        ..Service::default()
+    };
     let stack = Stack {
         name: "hoist-image-build".to_owned(),
         services: BTreeMap::from([(SERVICE.to_owned(), service)]),
+        secrets: secrets.objects,
         ..Stack::default()
     };
-    Ok(Loaded { stack, project_dir: context, files: Vec::new(), warnings: Vec::new(), variables, provenance: None })
-}
-
-fn absolute(ctx: &Ctx, path: &std::path::Path) -> Result<PathBuf> {
-    let joined = ctx.settings.working_dir.join(path);
-    std::fs::canonicalize(&joined)
-        .map_err(|error| Failure::from(anyhow::Error::new(error).context(format!("cannot find {}", joined.display()))))
+    Ok(Loaded {
+        stack,
+        project_dir: ctx.settings.working_dir.clone(),
+        files: Vec::new(),
+        warnings: Vec::new(),
+        variables,
+        provenance: None,
+    })
 }

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod ls;
+mod options;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;

@@ -22,7 +22,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 pub(crate) use document::{Material, document};
 pub(crate) use files::{EtcFiles, etc_files};
 pub(crate) use mounts::volume_mounts;
-pub(crate) use process::{argv, capabilities, console, environment, no_new_privileges, user, working_dir};
+pub(crate) use process::{argv, capabilities, console, environment, no_new_privileges, rlimits, user, working_dir};
 
 use crate::store::{ContainerDoc, Layout, NetworkDoc};
 use crate::world::Summary;

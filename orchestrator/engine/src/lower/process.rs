@@ -20,7 +20,8 @@ pub(super) fn apply(spec: &mut Spec, doc: &ContainerDoc, service: &Service, host
     let argv = argv(service, &doc.image)?;
     let capabilities = if service.privileged { None } else { Some(capabilities(service)?) };
     let no_new_privileges = no_new_privileges(service)?;
-    let rlimits = rlimits(service)?;
+    let ulimits = service.ulimits.iter().map(|(name, limit)| (name.as_str(), limit.soft, limit.hard));
+    let rlimits = rlimits(ulimits)?;
     let mut process = spec.process().clone().unwrap_or_default();
     process.set_args(Some(argv));
     process.set_env(Some(environment(service, &doc.image, hostname)));
@@ -162,21 +163,15 @@ pub(super) fn seccomp(service: &Service) -> Result<Seccomp, LowerError> {
     Ok(if unconfined || service.privileged { Seccomp::Unconfined } else { Seccomp::Default })
 }
 
-fn rlimits(service: &Service) -> Result<Vec<PosixRlimit>, LowerError> {
+/// Name, soft, hard; below zero is none.
+pub(crate) fn rlimits<'a>(limits: impl Iterator<Item = (&'a str, i64, i64)>) -> Result<Vec<PosixRlimit>, LowerError> {
     let value = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
-    service
-        .ulimits
-        .iter()
-        .map(|(name, limit)| {
-            let unknown = || LowerError::Limit(name.clone());
+    limits
+        .map(|(name, soft, hard)| {
+            let unknown = || LowerError::Limit(name.to_owned());
             let text = serde_json::Value::String(format!("RLIMIT_{}", name.to_ascii_uppercase()));
             let typ: PosixRlimitType = serde_json::from_value(text).map_err(|_| unknown())?;
-            PosixRlimitBuilder::default()
-                .typ(typ)
-                .soft(value(limit.soft))
-                .hard(value(limit.hard))
-                .build()
-                .map_err(|_| unknown())
+            PosixRlimitBuilder::default().typ(typ).soft(value(soft)).hard(value(hard)).build().map_err(|_| unknown())
         })
         .collect()
 }

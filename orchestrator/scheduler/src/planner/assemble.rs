@@ -29,6 +29,8 @@ pub(crate) struct Decisions<'a> {
     pub(crate) specs: BTreeMap<String, ContainerSpec>,
     /// By reference.
     pub(crate) images: BTreeMap<String, (Action, Reason)>,
+    /// Pairs of references: the first is built after the second.
+    pub(crate) image_order: Vec<(String, String)>,
     pub(crate) new_networks: Vec<(NetworkSpec, Reason)>,
     pub(crate) old_networks: Vec<(String, Reason)>,
     pub(crate) new_volumes: Vec<(VolumeSpec, Reason)>,
@@ -48,6 +50,7 @@ impl<'a> Decisions<'a> {
             subjects,
             specs: BTreeMap::new(),
             images: BTreeMap::new(),
+            image_order: Vec::new(),
             new_networks: Vec::new(),
             old_networks: Vec::new(),
             new_volumes: Vec::new(),
@@ -102,8 +105,10 @@ impl Assembly<'_, '_> {
     }
 
     fn images(&mut self) {
+        let mut made = BTreeMap::new();
         for (reference, (action, why)) in &self.decisions.images {
             let image = self.draft.step(action.clone(), why.clone());
+            made.insert(reference.clone(), image);
             for (name, spec) in &self.decisions.specs {
                 let Some(steps) = self.steps.get(name).filter(|_| spec.record.image == *reference) else { continue };
                 // Nothing that runs is disturbed for an image that cannot be had.
@@ -111,6 +116,11 @@ impl Assembly<'_, '_> {
                 for step in [first, steps.create].into_iter().flatten() {
                     self.draft.after(step, image);
                 }
+            }
+        }
+        for (later, first) in &self.decisions.image_order {
+            if let (Some(later), Some(first)) = (made.get(later), made.get(first)) {
+                self.draft.after(*later, *first);
             }
         }
         for reference in &self.decisions.old_images {

@@ -75,11 +75,13 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
         let wanted = matches!(need, Need::Refresh { .. }) || making.iter().any(|made| made.subject.service == *service);
         if let Some(step) = need.step().filter(|_| wanted) {
             images.entry(reference.clone()).or_insert(step);
+            context_images(context, service, &goal, &mut images);
         }
     }
     let mut decisions = Decisions::new(context.observed, context.graph, subjects);
     decisions.specs = specs;
     decisions.images = images;
+    decisions.image_order = images::order(&context.desired.stack);
     decisions.new_volumes = new_volumes;
     decisions.timeout = goal.timeout;
     if goal.wait && goal.start {
@@ -87,6 +89,22 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     }
     network_steps(context, &goal, places, &mut decisions);
     assemble(draft, decisions);
+}
+
+/// The images that a build takes files from, as far as they are missing or to be made again.
+fn context_images(
+    context: Context<'_>,
+    service: &str,
+    goal: &Goal<'_>,
+    images: &mut BTreeMap<String, (crate::action::Action, crate::plan::Reason)>,
+) {
+    let stack = &context.desired.stack;
+    for key in images::with_contexts(stack, BTreeSet::from([service.to_owned()])) {
+        let Some(other) = stack.services.get(&key).filter(|_| key != service) else { continue };
+        if let Some(step) = images::need(context, &key, other, goal.fetching).step() {
+            images.entry(crate::names::image_reference(&stack.name, &key, other)).or_insert(step);
+        }
+    }
 }
 
 /// By service: the image's reference and how it is come by.

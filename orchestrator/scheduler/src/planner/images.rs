@@ -1,6 +1,6 @@
 //! Owns which images must be had first, and whether what comes of it can replace containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_spec::model::{self, Service};
 
@@ -97,6 +97,41 @@ fn builder<'a>(context: Context<'a>, reference: &str) -> Option<(&'a str, &'a Se
     services.find(|(key, service)| service.build.is_some() && image_reference(&stack.name, key, service) == reference)
 }
 
+/// Services whose images a build takes files from: `additional_contexts: {name: service:KEY}`.
+fn contexts(service: &Service) -> impl Iterator<Item = &str> {
+    let build = service.build.iter();
+    build.flat_map(|build| build.additional_contexts.values()).filter_map(|context| context.strip_prefix("service:"))
+}
+
+/// The services, and those that their builds take files from.
+pub(crate) fn with_contexts(stack: &model::Stack, services: BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let mut open: Vec<String> = services.into_iter().collect();
+    while let Some(key) = open.pop() {
+        if let Some(service) = stack.services.get(&key).filter(|_| !all.contains(&key)) {
+            open.extend(contexts(service).map(str::to_owned));
+            all.insert(key);
+        }
+    }
+    all
+}
+
+/// Which builds take files from the images of which others: pairs of references, the later one first.
+pub(crate) fn order(stack: &model::Stack) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (key, service) in &stack.services {
+        for context in contexts(service) {
+            // Builds on each other cannot be ordered: that is an error when they run.
+            let on_each_other = with_contexts(stack, BTreeSet::from([context.to_owned()])).contains(key);
+            if let Some(other) = stack.services.get(context).filter(|_| !on_each_other) {
+                let name = |key: &str, service| image_reference(&stack.name, key, service);
+                pairs.push((name(key, service), name(context, other)));
+            }
+        }
+    }
+    pairs
+}
+
 /// Pulled or built by this very request.
 fn is_fresh(context: Context<'_>, reference: &str) -> bool {
     let image = context.observed.images.get(reference);
@@ -150,6 +185,7 @@ pub(crate) fn build(context: Context<'_>, draft: &mut Draft, build: &Build) {
     if build.with_dependencies {
         services = context.graph.closure(&services);
     }
+    let services = with_contexts(&context.desired.stack, services);
     let mut steps = BTreeMap::new();
     for (key, service) in context.desired.stack.services.iter().filter(|(key, _)| services.contains(*key)) {
         let Some(section) = &service.build else {
@@ -166,9 +202,14 @@ pub(crate) fn build(context: Context<'_>, draft: &mut Draft, build: &Build) {
         section.no_cache |= build.no_cache;
         section.pull |= build.pull;
         section.args.extend(build.args.clone());
+        section.ssh.extend(build.ssh.iter().map(|(id, path)| model::BuildSsh { id: id.clone(), path: path.clone() }));
         steps.entry(reference.clone()).or_insert_with(|| build_step(&reference, key, service, &section));
     }
-    for action in steps.into_values() {
-        draft.step(action, Reason::Requested);
+    let steps = steps.into_iter().map(|(reference, action)| (reference, draft.step(action, Reason::Requested)));
+    let steps: BTreeMap<_, _> = steps.collect();
+    for (later, first) in order(&context.desired.stack) {
+        if let (Some(later), Some(first)) = (steps.get(&later), steps.get(&first)) {
+            draft.after(*later, *first);
+        }
     }
 }

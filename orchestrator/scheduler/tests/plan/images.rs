@@ -232,3 +232,33 @@ fn healthcheck_of_the_image_counts() {
         "#]],
     );
 }
+
+#[test]
+fn a_build_on_the_image_of_a_service_comes_after_that_build() {
+    let mut world = built().with("base", |service| {
+        service.image = None;
+        service.build = Some(model::Build { context: "/srv/base".to_owned(), ..model::Build::default() });
+        service.replicas = 0;
+    });
+    let web = world.desired.stack.services.get_mut("web").unwrap();
+    let contexts = [("files".to_owned(), "service:base".to_owned())].into();
+    web.build.as_mut().unwrap().additional_contexts = contexts;
+    let build = Build { services: services(&["web"]), ..Build::default() };
+    check(
+        &world.preview(Verb::Build(build)),
+        expect![[r#"
+        0   + build image app-base  (requested)
+        1   + build image app-web  (requested)  after 0
+    "#]],
+    );
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   + build image app-base  (missing)
+        1   + build image app-web  (missing)  after 0
+        2   + create network app_default 172.18.0.0/24  (missing)
+        3   + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 1 2
+        4   ~ start container app-web-1  (missing)  after 3
+    "#]],
+    );
+}

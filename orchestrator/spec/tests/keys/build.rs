@@ -45,6 +45,15 @@ services:
       shm_size: 64m
       extra_hosts: [a=1.2.3.4]
       platforms: [linux/amd64]
+      additional_contexts: {files: ./more, base: service:web, image: docker-image://alpine, repo: https://x.test/a.git}
+      entitlements: [network.host]
+      no_cache_filter: [deps]
+      privileged: true
+      secrets: [key, {source: key, target: other, uid: "1", gid: "2", mode: 0400}]
+      ssh: [default]
+      ulimits: {nofile: {soft: 1, hard: 2}}
+secrets:
+  key: {environment: KEY}
 "#,
         expect![[r#"
             name: demo
@@ -53,22 +62,45 @@ services:
                 build:
                   context: /demo
                   dockerfile: docker/Dockerfile
+                  entitlements:
+                    - network.host
                   args:
                     A: "1"
                     TAG: "1.2"
+                  ssh:
+                    - default
                   labels:
                     a: b
                   no_cache: true
+                  no_cache_filter:
+                    - deps
+                  additional_contexts:
+                    base: service:web
+                    files: /demo/more
+                    image: docker-image://alpine
+                    repo: https://x.test/a.git
                   pull: true
                   extra_hosts:
                     - a=1.2.3.4
                   network: host
                   target: final
+                  secrets:
+                    - source: key
+                    - source: key
+                      target: other
+                      uid: "1"
+                      gid: "2"
+                      mode: "0400"
                   shm_size: "67108864"
                   tags:
                     - mine:1
+                  ulimits:
+                    nofile:
+                      soft: 1
+                      hard: 2
                   platforms:
                     - linux/amd64
+                  privileged: true
                 image: mine
                 networks:
                   default: null
@@ -76,6 +108,10 @@ services:
             networks:
               default:
                 name: demo_default
+            secrets:
+              key:
+                name: demo_key
+                environment: KEY
         "#]],
     );
 }

@@ -39,17 +39,10 @@ services:
       - {type: volume, target: /z, volume: {labels: {a: b}}}
     build:
       context: .
-      additional_contexts: {a: ./b}
       cache_from: [x]
       cache_to: [x]
-      entitlements: [x]
-      no_cache_filter: x
-      privileged: true
       provenance: true
       sbom: true
-      secrets: [s]
-      ssh: [default]
-      ulimits: {nofile: 1}
     deploy:
       mode: global
       update_config: {parallelism: 1}
@@ -105,17 +98,10 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.volumes.0.image.subpath`: the attribute `subpath` is not supported yet
         error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet
         error[E0020]: `services.a.volumes.2.volume.labels`: the attribute `labels` is not supported yet
-        error[E0020]: `services.a.build.additional_contexts`: the attribute `additional_contexts` is not supported yet
         error[E0020]: `services.a.build.cache_from`: the attribute `cache_from` is not supported yet
         error[E0020]: `services.a.build.cache_to`: the attribute `cache_to` is not supported yet
-        error[E0020]: `services.a.build.entitlements`: the attribute `entitlements` is not supported yet
-        error[E0020]: `services.a.build.no_cache_filter`: the attribute `no_cache_filter` is not supported yet
-        error[E0020]: `services.a.build.privileged`: the attribute `privileged` is not supported yet
         error[E0020]: `services.a.build.provenance`: the attribute `provenance` is not supported yet
         error[E0020]: `services.a.build.sbom`: the attribute `sbom` is not supported yet
-        error[E0020]: `services.a.build.secrets`: the attribute `secrets` is not supported yet
-        error[E0020]: `services.a.build.ssh`: the attribute `ssh` is not supported yet
-        error[E0020]: `services.a.build.ulimits`: the attribute `ulimits` is not supported yet
         error[E0020]: `services.a.deploy`: a mode other than `replicated` is not supported yet
         error[E0020]: `services.a.deploy.update_config`: the attribute `update_config` is not supported yet
         error[E0020]: `services.a.deploy.rollback_config`: the attribute `rollback_config` is not supported yet
@@ -154,25 +140,12 @@ fn each_is_carried_for_printing() {
             build:
               context: /demo
               dockerfile: Dockerfile
-              entitlements:
-                - x
               provenance: "true"
               sbom: "true"
-              ssh:
-                - default
               cache_from:
                 - x
               cache_to:
                 - x
-              no_cache_filter:
-                - x
-              additional_contexts:
-                a: /demo/b
-              secrets:
-                - source: s
-              ulimits:
-                nofile: 1
-              privileged: true
             blkio_config:
               weight: 300
               device_read_bps:

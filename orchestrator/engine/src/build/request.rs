@@ -1,0 +1,150 @@
+//! A service's build section, with what the stack has beside it → what the builder is asked for.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hoist_build::{BuildRequest, ContextSource, DockerfileSource, Entitlement, NamedContext, NetworkMode, SecretBytes};
+use hoist_scheduler::image_reference;
+use hoist_spec::model::{Build, FileSource, Stack};
+
+use super::Wanted;
+use crate::actions::StepError;
+
+/// As BuildKit has it.
+const MAX_SECRET: u64 = 500 << 10;
+
+/// What travels beside a build section.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beside<'a> {
+    pub(crate) stack: &'a Stack,
+    /// Of the caller's environment.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+}
+
+/// Reads the files of secrets: not for an async thread.
+pub(super) fn request(
+    wanted: &Wanted<'_>,
+    platform: Option<String>,
+    beside: Beside<'_>,
+) -> Result<BuildRequest, StepError> {
+    let build = wanted.build;
+    let dockerfile = match &build.dockerfile_inline {
+        Some(text) => DockerfileSource::Inline(text.clone()),
+        None if build.dockerfile.is_empty() => DockerfileSource::default(),
+        None => DockerfileSource::File(PathBuf::from(&build.dockerfile)),
+    };
+    // An argument without a value takes the caller's variable.
+    let argument =
+        |name: &String, value: &Option<String>| value.clone().or_else(|| beside.variables.get(name).cloned());
+    let mut tags = vec![wanted.reference.to_owned()];
+    tags.extend(build.tags.iter().cloned());
+    let contexts = build.additional_contexts.iter();
+    Ok(BuildRequest {
+        context: ContextSource::parse(&build.context),
+        contexts: contexts
+            .map(|(name, text)| Ok((name.clone(), context(text, beside)?)))
+            .collect::<Result<_, StepError>>()?,
+        dockerfile,
+        args: build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect(),
+        target: build.target.clone(),
+        labels: build.labels.clone(),
+        tags,
+        platform,
+        no_cache: build.no_cache,
+        no_cache_filter: build.no_cache_filter.clone(),
+        pull: build.pull,
+        network: NetworkMode::parse(build.network.as_deref().unwrap_or_default()),
+        extra_hosts: build
+            .extra_hosts
+            .iter()
+            .flat_map(|(name, addresses)| addresses.iter().map(|address| (name.clone(), address.clone())))
+            .collect(),
+        shm_size: build.shm_size,
+        secrets: secrets(build, beside)?,
+        ssh: agents(build, beside)?,
+        entitlements: entitlements(build)?,
+        ulimits: build.ulimits.iter().map(|(name, limit)| (name.clone(), limit.soft, limit.hard)).collect(),
+    })
+}
+
+fn context(text: &str, beside: Beside<'_>) -> Result<NamedContext, StepError> {
+    if let Some(key) = text.strip_prefix("service:") {
+        let service = beside.stack.services.get(key);
+        let service = service.ok_or_else(|| StepError::new(format!("context {text}: there is no service {key:?}")))?;
+        return Ok(NamedContext::Image(image_reference(&beside.stack.name, key, service)));
+    }
+    if text.starts_with("oci-layout://") {
+        let message = format!("context {text}: OCI layouts are not supported; load it with `hoist image load`");
+        return Err(StepError::new(message));
+    }
+    Ok(NamedContext::parse(text))
+}
+
+fn secrets(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, SecretBytes>, StepError> {
+    let mut secrets = BTreeMap::new();
+    for secret in &build.secrets {
+        let name = &secret.source;
+        let object = beside.stack.secrets.get(name);
+        let object = object.ok_or_else(|| StepError::new(format!("the stack has no secret {name:?}")))?;
+        let bytes = match &object.source {
+            FileSource::File(path) => read(name, path)?,
+            FileSource::Content(text) => text.clone().into_bytes(),
+            FileSource::Environment(variable) => {
+                let unset = || StepError::new(format!("secret {name:?}: environment variable {variable} is not set"));
+                beside.variables.get(variable).ok_or_else(unset)?.clone().into_bytes()
+            }
+            FileSource::External => {
+                return Err(StepError::new(format!("secret {name:?} is external: give it a file or an environment")));
+            }
+        };
+        secrets.insert(secret.target.clone().unwrap_or_else(|| name.clone()), SecretBytes(bytes));
+    }
+    Ok(secrets)
+}
+
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, StepError> {
+    let failed =
+        |error: std::io::Error| StepError::new(format!("secret {name:?}: reading {}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_SECRET {
+        return Err(StepError::new(format!("secret {name:?}: {} is larger than {MAX_SECRET} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, PathBuf>, StepError> {
+    let mut agents = BTreeMap::new();
+    for ssh in &build.ssh {
+        let own = || beside.variables.get("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+        let Some(path) = ssh.path.as_ref().or_else(own) else {
+            let message =
+                format!("ssh {}: no agent runs where the command was called (SSH_AUTH_SOCK is not set)", ssh.id);
+            return Err(StepError::new(message));
+        };
+        let kind =
+            std::fs::metadata(path).map_err(|error| StepError::new(format!("ssh {}: {path}: {error}", ssh.id)))?;
+        if !std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()) {
+            let message = format!("ssh {}: {path} is not an agent's socket; add keys to an agent with ssh-add", ssh.id);
+            return Err(StepError::new(message));
+        }
+        agents.insert(ssh.id.clone(), PathBuf::from(path));
+    }
+    Ok(agents)
+}
+
+fn entitlements(build: &Build) -> Result<std::collections::BTreeSet<Entitlement>, StepError> {
+    let unknown = |name: &String| {
+        StepError::new(format!("entitlement {name:?} is not known; there are network.host and security.insecure"))
+    };
+    let mut found: std::collections::BTreeSet<Entitlement> = build
+        .entitlements
+        .iter()
+        .map(|name| Entitlement::parse(name).ok_or_else(|| unknown(name)))
+        .collect::<Result<_, _>>()?;
+    if build.privileged {
+        found.insert(Entitlement::SecurityInsecure);
+    }
+    Ok(found)
+}
