@@ -117,6 +117,7 @@ pub(crate) enum Command {
     Pull(commands::pull::Args),
     Push(commands::push::Args),
     Tag(commands::image::tag::Args),
+    Lock(commands::lock::Args),
     Login(commands::login::Args),
     Logout(commands::logout::Args),
     Images(commands::images::Args),

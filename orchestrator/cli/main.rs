@@ -11,6 +11,7 @@ mod commands;
 mod config_hash;
 mod containers;
 mod error;
+mod lock;
 mod oneoff;
 mod project;
 mod render;
@@ -83,6 +84,7 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Pull(args) => block_on(commands::pull::run(ctx, args)),
         Command::Push(args) => block_on(commands::push::run(ctx, args)),
         Command::Login(args) => block_on(commands::login::run(ctx, args)),
+        Command::Lock(args) => block_on(commands::lock::run(ctx, args)),
         Command::Logout(args) => commands::logout::run(ctx, args),
         Command::Tag(args) => block_on(commands::image::tag::run(ctx, args)),
         Command::Images(args) => block_on(commands::images::run(ctx, args)),

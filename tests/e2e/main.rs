@@ -12,6 +12,7 @@ mod host;
 mod images;
 mod lan;
 mod lifecycle;
+mod lock;
 mod login;
 mod network;
 mod push;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use hoist_engine::client::Client;
 use hoist_spec::model::{Mount, MountSource, NamespaceMode, NetworkMode, Service, Stack};
 use hoist_spec::{LoadRequest, Loaded, Skip, Uninterpolated, canonical, codes, explain, schema};
 
 use crate::commands::Ctx;
 use crate::config_hash;
 use crate::error::{Exit, Failure, Result};
+use crate::lock;
 use crate::project::{self, Wish};
 use crate::render::table::Table;
 
@@ -200,23 +200,17 @@ fn variables(open: &Uninterpolated, format: Format) -> String {
 async fn pin(ctx: &Ctx, stack: &mut Stack) -> Result<()> {
     let open = |service: &Service| service.image.clone().filter(|image| !image.contains('@'));
     let images: BTreeSet<String> = stack.services.values().filter_map(open).collect();
-    let client = ctx.client().await?;
-    let mut pinned = BTreeMap::new();
-    for image in images {
-        let auth = Client::credentials([image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-        let found = client.resolve_image(&image, auth.values().next()).await?;
-        pinned.insert(image.clone(), format!("{image}@{}", found.descriptor.digest));
-    }
+    let pinned = lock::digests(&ctx.client().await?, images).await?;
     for image in stack.services.values_mut().filter_map(|service| service.image.as_mut()) {
-        if let Some(with_digest) = pinned.get(image.as_str()) {
-            image.clone_from(with_digest);
+        if let Some(digest) = pinned.get(image.as_str()) {
+            *image = format!("{image}@{digest}");
         }
     }
     Ok(())
 }
 
 /// Only the images, as a file to be put over the others.
-fn lock(stack: &Stack) -> serde_json::Value {
+fn override_file(stack: &Stack) -> serde_json::Value {
     let images = stack.services.iter().filter_map(|(name, service)| Some((name, service.image.as_ref()?)));
     let services: serde_json::Map<_, _> =
         images.map(|(name, image)| (name.clone(), serde_json::json!({ "image": image }))).collect();
@@ -263,7 +257,7 @@ fn text(loaded: &Loaded, args: &Args) -> Result<String> {
     } else if let Some(path) = &args.explain {
         return explained(loaded, path, args.format);
     } else if args.lock_image_digests {
-        return Ok(print(lock(stack)));
+        return Ok(print(override_file(stack)));
     } else {
         return Ok(match args.format {
             Format::Yaml => canonical::to_yaml(stack),

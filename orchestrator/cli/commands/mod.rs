@@ -15,6 +15,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod kill;
+pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;

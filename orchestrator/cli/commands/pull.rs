@@ -3,11 +3,11 @@
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Pull, Verb};
 
-use crate::apply;
 use crate::args::{ProgressMode, PullWhen};
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
 use crate::project::{self, Wish};
+use crate::{apply, lock};
 
 /// Pull the images of the stack
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Pull images of services that these depend on too
     #[arg(long)]
     include_deps: bool,
+    /// Pull exactly the images that stack.lock names
+    #[arg(long)]
+    locked: bool,
     /// When to pull
     #[arg(long, value_enum, value_name = "WHEN")]
     policy: Option<PullWhen>,
@@ -34,7 +37,10 @@ pub(crate) struct Args {
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let wish = Wish { services: &args.services, ..Wish::default() };
-    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let mut loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    if args.locked {
+        lock::pin(&mut loaded)?;
+    }
     let pull = Pull {
         services: apply::services(&args.services),
         include_deps: args.include_deps,

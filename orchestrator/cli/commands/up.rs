@@ -12,7 +12,7 @@ use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::project::{self, Wish};
 use crate::render::logs::LogStyle;
-use crate::{apply, args};
+use crate::{apply, args, lock};
 
 /// Create and start the stack, or bring it to what the file says now
 #[derive(Debug, clap::Args)]
@@ -84,6 +84,9 @@ pub(crate) struct Change {
     /// When to pull images
     #[arg(long, value_enum, value_name = "WHEN")]
     pull: Option<PullWhen>,
+    /// Use exactly the images that stack.lock names
+    #[arg(long)]
+    locked: bool,
     /// Replace containers even when nothing of them has changed
     #[arg(long, conflicts_with = "no_recreate")]
     force_recreate: bool,
@@ -112,7 +115,10 @@ pub(crate) struct Change {
 
 impl Change {
     pub(crate) fn load(&self, ctx: &Ctx) -> Result<Loaded> {
-        let loaded = project::load(&ctx.settings, ctx.ui, Wish { services: &self.services, ..Wish::default() })?;
+        let mut loaded = project::load(&ctx.settings, ctx.ui, Wish { services: &self.services, ..Wish::default() })?;
+        if self.locked {
+            lock::pin(&mut loaded)?;
+        }
         match self.scale.iter().find(|(service, _)| !loaded.stack.services.contains_key(service)) {
             None => Ok(loaded),
             Some((service, _)) => Err(Failure::user(format!("no such service: {service}"))),
