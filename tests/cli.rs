@@ -316,7 +316,7 @@ fn nonsense_in_a_variable_is_refused() {
     for (name, value, args) in [
         ("COMPOSE_ANSI", "often", config),
         ("COMPOSE_PROGRESS", "loud", config),
-        ("COMPOSE_PARALLEL_LIMIT", "3", config),
+        ("COMPOSE_PARALLEL_LIMIT", "0", config),
         ("COMPOSE_REMOVE_ORPHANS", "maybe", config),
         ("COMPOSE_IGNORE_ORPHANS", "maybe", config),
         ("COMPOSE_STATUS_STDOUT", "maybe", config),

@@ -42,6 +42,7 @@ fn nothing_but(project: String, verb: Verb) -> ApplyRequest {
         project,
         verb,
         wait_timeout: None,
+        parallel: None,
         attach: false,
         remove: false,
         project_dir: String::new(),
@@ -97,6 +98,12 @@ pub(crate) async fn dry_run(ctx: &Ctx, client: &Client, request: &ApplyRequest) 
     Ok(Exit::OK)
 }
 
+/// Sends the request, with what the global options say of every request.
+pub(crate) async fn begin(ctx: &Ctx, client: &Client, request: &ApplyRequest) -> Result<JsonStream<ApplyEvent>> {
+    let request = ApplyRequest { parallel: ctx.settings.parallel, ..request.clone() };
+    Ok(client.apply(&request).await?)
+}
+
 /// Does it, shows how it goes, and fails with what failed. On a dry run the plan is printed and nothing is done.
 pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResult> {
     let client = ctx.client().await?;
@@ -105,7 +112,7 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
         return Ok(ApplyResult::default());
     }
     let mut interrupts = Interrupts::listen()?;
-    let mut stream = client.apply(request).await?;
+    let mut stream = begin(ctx, &client, request).await?;
     let mut progress = Progress::new(ctx.ui);
     let result = tokio::select! {
         result = pump(&mut stream, &mut progress) => result?,

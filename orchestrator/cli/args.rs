@@ -47,8 +47,8 @@ pub(crate) struct Global {
     /// Print the plan and do nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
-    /// Most steps to work on at the same time; only -1, no limit, is supported
-    #[arg(long, value_name = "N", allow_negative_numbers = true, hide = true)]
+    /// Most steps (pulls, builds, starts, stops) to work on at the same time; -1 is no limit
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) parallel: Option<i32>,
     /// Socket of the engine, as a path or unix:// address
     #[arg(short = 'H', long, value_name = "SOCKET", global = true)]

@@ -75,7 +75,7 @@ pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) 
     let mut interrupts = Interrupts::listen()?;
     let client = ctx.client().await?;
     let began = Timestamp::now();
-    let work = client.apply(request).await?;
+    let work = apply::begin(ctx, &client, request).await?;
     let mut session = Session {
         ctx,
         attached,
@@ -326,7 +326,7 @@ impl Session<'_> {
     async fn begin(&mut self, verb: Verb, phase: Phase) -> Result<Option<Exit>> {
         self.progress.finish();
         self.progress = Progress::new(self.ctx.ui);
-        self.work = Some(self.client.apply(&apply::on_name(&self.project, verb)).await?);
+        self.work = Some(apply::begin(self.ctx, &self.client, &apply::on_name(&self.project, verb)).await?);
         self.phase = phase;
         Ok(None)
     }

@@ -1,6 +1,7 @@
 //! Owns the way from flags and environment to resolved options. Nothing behind it reads the environment for options.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use hoist_engine::Places;
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) env_files: Vec<String>,
     pub(crate) profiles: Vec<String>,
     pub(crate) dry_run: bool,
+    /// Most steps to work on at a time.
+    pub(crate) parallel: Option<NonZeroU32>,
     pub(crate) ignore_orphans: bool,
     pub(crate) remove_orphans: bool,
     /// COMPOSE_PROJECT_NAME: names a stack whose files are gone.
@@ -52,12 +55,6 @@ impl Settings {
             )
             .hint("unset it; `container_name` and `image` give a service the name that it must have"));
         }
-        if global.parallel.is_some_and(|limit| limit >= 0) || number(options, "COMPOSE_PARALLEL_LIMIT")?.is_some() {
-            return Err(Failure::user(
-                "a limit of parallel steps (--parallel, COMPOSE_PARALLEL_LIMIT) is not supported",
-            )
-            .hint("-1 means no limit; the engine works on as many steps as the machine has processors for"));
-        }
         Ok(Self {
             files: global.files.clone(),
             profiles: global.profiles.clone(),
@@ -65,6 +62,13 @@ impl Settings {
             project_name: global.project_name.clone(),
             project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
             dry_run: global.dry_run,
+            parallel: match global.parallel {
+                Some(limit) => parallel("--parallel", limit.into())?,
+                None => match set(options, "COMPOSE_PARALLEL_LIMIT") {
+                    Some(text) => parallel("COMPOSE_PARALLEL_LIMIT", number("COMPOSE_PARALLEL_LIMIT", text)?)?,
+                    None => None,
+                },
+            },
             ignore_orphans: flag(options, "COMPOSE_IGNORE_ORPHANS")?,
             remove_orphans: flag(options, "COMPOSE_REMOVE_ORPHANS")?,
             remembered_name: set(options, "COMPOSE_PROJECT_NAME").map(str::to_owned),
@@ -151,13 +155,18 @@ fn flag(env: &Env, name: &str) -> Result<bool> {
     }
 }
 
-fn number(env: &Env, name: &str) -> Result<Option<u32>> {
-    let Some(text) = set(env, name) else { return Ok(None) };
-    // -1 is docker compose's way to say: no limit.
-    if text == "-1" {
+fn number(name: &str, text: &str) -> Result<i64> {
+    text.parse().map_err(|_| Failure::user(format!("{name} is `{text}`, expected a number")))
+}
+
+/// -1 is docker compose's way to say: no limit.
+fn parallel(name: &str, limit: i64) -> Result<Option<NonZeroU32>> {
+    if limit == -1 {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| Failure::user(format!("{name} is `{text}`, expected a number")))
+    let limit = u32::try_from(limit).ok().and_then(NonZeroU32::new);
+    let refused = || Failure::user(format!("{name} must be at least 1, or -1 for no limit"));
+    limit.map(Some).ok_or_else(refused)
 }
 
 fn variable<T: clap::ValueEnum>(env: &Env, name: &str) -> Result<Option<T>> {
@@ -189,6 +198,13 @@ mod tests {
     fn nonsense_in_a_variable_is_refused() {
         assert!(flag(&env(&[("COMPOSE_REMOVE_ORPHANS", "maybe")]), "COMPOSE_REMOVE_ORPHANS").is_err());
         assert!(variable::<Ansi>(&env(&[("COMPOSE_ANSI", "often")]), "COMPOSE_ANSI").is_err());
-        assert_eq!(number(&env(&[("COMPOSE_PARALLEL_LIMIT", "-1")]), "COMPOSE_PARALLEL_LIMIT").unwrap(), None);
+        assert!(number("COMPOSE_PARALLEL_LIMIT", "many").is_err());
+    }
+
+    #[test]
+    fn parallel_steps_are_limited_by_one_or_more() {
+        assert_eq!(parallel("--parallel", -1).unwrap(), None);
+        assert_eq!(parallel("--parallel", 3).unwrap(), NonZeroU32::new(3));
+        assert!(parallel("--parallel", 0).is_err() && parallel("--parallel", -2).is_err());
     }
 }

@@ -44,6 +44,8 @@ fn verbs_do_what_their_names_say() {
     world.ok(&["cp", "a:/note.txt", "back.txt"]);
     assert_eq!(std::fs::read_to_string(world.project.join("back.txt")).expect("copied out"), "carried in\n");
 
+    folders_are_copied_both_ways(&world);
+
     let resolved = world.ok(&["exec", "-T", "c", "nslookup", "-type=a", "a"]);
     assert!(resolved.contains("Address"), "{resolved}");
     assert_ne!(world.hoist(&["exec", "-T", "b", "ping", "-c1", "-W1", "a"]).code, 0, "b and a share no network");
@@ -55,6 +57,30 @@ fn verbs_do_what_their_names_say() {
     assert_eq!(world.field("a", "State"), "absent");
     world.ok(&["--profile", "extra", "down", "-t", "0"]);
     world.finish();
+}
+
+/// As `cp -r` would: into a folder that is there, as one that is not, or its content with `/.`.
+fn folders_are_copied_both_ways(world: &World) {
+    world.file("tree/deep/leaf.txt", "leaf\n");
+    std::os::unix::fs::symlink("deep/leaf.txt", world.project.join("tree/link")).expect("make a link");
+    std::fs::create_dir(world.project.join("tree/empty")).expect("make a folder");
+    world.ok(&["exec", "-T", "a", "mkdir", "/there"]);
+    for (source, target, root) in
+        [("tree", "/there", "/there/tree"), ("tree", "/new", "/new"), ("tree/.", "/there", "/there")]
+    {
+        world.ok(&["cp", source, &format!("a:{target}")]);
+        assert_eq!(world.ok(&["exec", "-T", "a", "cat", &format!("{root}/link")]), "leaf\n", "{source} to {target}");
+        world.ok(&["exec", "-T", "a", "test", "-d", &format!("{root}/empty")]);
+    }
+    std::fs::create_dir(world.project.join("here")).expect("make a folder");
+    for (source, target, root) in [("/new", "here", "here/new"), ("/new", "fresh", "fresh"), ("/new/.", "here", "here")]
+    {
+        world.ok(&["cp", &format!("a:{source}"), target]);
+        let root = world.project.join(root);
+        assert_eq!(std::fs::read_to_string(root.join("link")).expect("copied out"), "leaf\n", "{source} to {target}");
+        assert!(root.join("empty").is_dir());
+    }
+    assert_ne!(world.hoist(&["cp", "a:/absent", "here"]).code, 0);
 }
 
 #[test]

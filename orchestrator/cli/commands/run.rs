@@ -175,7 +175,7 @@ fn environment(ctx: &Ctx, texts: &[String]) -> BTreeMap<String, Option<String>> 
 async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Exit> {
     let mut signals = Forwarded::listen()?;
     let client = ctx.client().await?;
-    let mut work = client.apply(request).await?;
+    let mut work = apply::begin(ctx, &client, request).await?;
     let mut progress = Progress::new(ctx.ui);
     let container = tokio::select! {
         container = until_attach(&mut work, &mut progress) => container?,

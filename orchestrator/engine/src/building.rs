@@ -4,18 +4,21 @@
 //! other build runs, an image of that name in the store is about to be replaced.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hoist_image::Reference;
 use hoist_scheduler::{Action, Plan};
 use tokio::sync::watch;
 
 use crate::actions::StepError;
+use crate::execute::Slots;
 
 #[derive(Debug, Default)]
 pub(crate) struct Building {
     images: BTreeMap<String, watch::Sender<State>>,
     /// Who waits for whom; a build waits for one base at a time.
     waiting: std::sync::Mutex<BTreeMap<String, String>>,
+    slots: Option<Arc<Slots>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +29,14 @@ enum State {
 }
 
 impl Building {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    /// Each build holds one of the `slots`.
+    pub(crate) fn of(plan: &Plan, slots: &Arc<Slots>) -> Self {
         let references = plan.steps.iter().filter_map(|step| match &step.action {
             Action::BuildImage { reference, .. } => Some(name(reference)),
             _ => None,
         });
         let images = references.map(|name| (name, watch::Sender::new(State::Pending))).collect();
-        Self { images, waiting: std::sync::Mutex::default() }
+        Self { images, waiting: std::sync::Mutex::default(), slots: Some(Arc::clone(slots)) }
     }
 
     pub(crate) fn finished(&self, reference: &str, succeeded: bool) {
@@ -47,7 +51,11 @@ impl Building {
         let Some(image) = self.images.get(&base).filter(|_| own != base) else { return Ok(false) };
         self.enter(&own, &base)?;
         let mut state = image.subscribe();
-        let state = state.wait_for(|state| *state != State::Pending).await.map(|state| *state);
+        let built = async { state.wait_for(|state| *state != State::Pending).await.map(|state| *state) };
+        let state = match &self.slots {
+            Some(slots) => slots.lend(built).await,
+            None => built.await,
+        };
         self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&own);
         match state {
             Ok(State::Built) => Ok(true),
@@ -82,7 +90,7 @@ mod tests {
 
     fn building(names: &[&str]) -> Building {
         let images = names.iter().map(|text| (name(text), watch::Sender::new(State::Pending))).collect();
-        Building { images, waiting: std::sync::Mutex::default() }
+        Building { images, ..Building::default() }
     }
 
     #[tokio::test]

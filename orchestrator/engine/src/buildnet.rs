@@ -96,7 +96,7 @@ async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Resu
     let (host, kernel) = (Arc::clone(&engine.net), network.spec());
     blocking(move || Ok(host.create_network(&kernel)?)).await?;
     engine.tell(Event::NetworkMade(Box::new(network.clone())));
-    engine.wiring.settled().await?;
+    engine.wiring.settled().await.check([network.id.as_str()])?;
     state.network = Some(network.clone());
     Ok(network)
 }
@@ -175,7 +175,7 @@ async fn give_back(engine: Arc<Engine>, place: Place) {
     }
     state.network = None;
     engine.tell(Event::NetworkGone { name: NAME.to_owned() });
-    let _ = engine.wiring.settled().await;
+    engine.wiring.settled().await;
     let (host, id) = (Arc::clone(&engine.net), place.network.id);
     let removed = blocking(move || Ok(host.remove_network(&id)?)).await;
     if let Err(error) = removed {

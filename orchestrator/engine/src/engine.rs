@@ -10,13 +10,13 @@ use hoist_image::Store as ImageStore;
 use hoist_network::{Host, dns};
 use hoist_runtime::Runtime;
 use hoist_scheduler::Timestamp;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::activity::Activity;
-use crate::api::types::EventMessage;
 use crate::attach::Attachments;
 use crate::buildnet::BuildNetwork;
 use crate::config::EngineConfig;
+use crate::feed::Feed;
 use crate::projects::Turns;
 use crate::store::Store;
 use crate::volumes::VolumeLocks;
@@ -78,7 +78,7 @@ pub(crate) struct Engine {
     pub(crate) leaving: watch::Sender<bool>,
     /// One permit for each shim that was told so.
     pub(crate) left: tokio::sync::Semaphore,
-    pub(crate) feed: broadcast::Sender<Arc<EventMessage>>,
+    pub(crate) feed: Feed,
     pub(crate) events: mpsc::UnboundedSender<Event>,
 }
 

@@ -1,12 +1,56 @@
-//! Events for subscribers, in docker's form.
+//! Events for subscribers, in docker's form: those to come, and the last ones of this engine's life.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hoist_scheduler::Timestamp;
+use tokio::sync::broadcast;
 
 use crate::api::types::{EventActor, EventMessage};
 use crate::engine::{Engine, now};
 use crate::store::NetworkDoc;
 use crate::world::Container;
+
+/// Docker keeps this many.
+const PAST: usize = 256;
+/// A subscriber that is further behind misses some.
+const PENDING: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Feed {
+    live: broadcast::Sender<Arc<EventMessage>>,
+    /// Oldest first. Held while an event is sent, so that a subscriber gets each event once.
+    past: Mutex<VecDeque<Arc<EventMessage>>>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { live: broadcast::channel(PENDING).0, past: Mutex::default() }
+    }
+}
+
+impl Feed {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<EventMessage>> {
+        self.live.subscribe()
+    }
+
+    /// What happened from `since` on, as far as it is remembered, and what comes next.
+    pub(crate) fn since(&self, since: Timestamp) -> (Vec<Arc<EventMessage>>, broadcast::Receiver<Arc<EventMessage>>) {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = past.iter().filter(|event| event.time_nano >= since.0).cloned().collect();
+        (wanted, self.live.subscribe())
+    }
+
+    fn send(&self, event: Arc<EventMessage>) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        if past.len() == PAST {
+            past.pop_front();
+        }
+        past.push_back(Arc::clone(&event));
+        // Nobody listening is fine.
+        let _ = self.live.send(event);
+    }
+}
 
 fn send(engine: &Engine, kind: &str, action: &str, id: &str, attributes: BTreeMap<String, String>) {
     let at = now();
@@ -18,14 +62,10 @@ fn send(engine: &Engine, kind: &str, action: &str, id: &str, attributes: BTreeMa
         time: at.0 / 1_000_000_000,
         time_nano: at.0,
     };
-    // Nobody listening is fine.
-    let _ = engine.feed.send(Arc::new(message));
+    engine.feed.send(Arc::new(message));
 }
 
 pub(crate) fn container(engine: &Engine, container: &Container, action: &str, extra: &[(&str, &str)]) {
-    if engine.feed.receiver_count() == 0 {
-        return;
-    }
     let mut attributes = container.doc.labels.clone();
     attributes.insert("name".to_owned(), container.doc.record.name.clone());
     attributes.insert("image".to_owned(), container.doc.record.image.clone());
@@ -45,4 +85,25 @@ pub(crate) fn volume(engine: &Engine, action: &str, name: &str) {
 
 pub(crate) fn image(engine: &Engine, action: &str, id: &str, name: &str) {
     send(engine, "image", action, id, BTreeMap::from([("name".to_owned(), name.to_owned())]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(time_nano: i64) -> Arc<EventMessage> {
+        Arc::new(EventMessage { time_nano, ..EventMessage::default() })
+    }
+
+    #[test]
+    fn the_last_events_are_remembered() {
+        let feed = Feed::default();
+        let last = i64::try_from(PAST).unwrap() + 10;
+        (0..last).for_each(|time| feed.send(event(time)));
+        assert_eq!(feed.since(Timestamp(0)).0.len(), PAST);
+        let (past, mut live) = feed.since(Timestamp(last - 2));
+        assert_eq!(past.iter().map(|event| event.time_nano).collect::<Vec<_>>(), [last - 2, last - 1]);
+        feed.send(event(last));
+        assert_eq!(live.try_recv().unwrap().time_nano, last);
+    }
 }

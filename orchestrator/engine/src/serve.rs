@@ -14,7 +14,7 @@ use hoist_runtime::{EngineRestart, Runtime, RuntimeConfig, engine_lock};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::client::launch::DETACHED_VARIABLE;
 use crate::config::EngineConfig;
@@ -214,9 +214,8 @@ async fn run(config: EngineConfig, lock: PathBuf, report: &Report, starting: Own
     tokio::spawn(wiring::run(Arc::clone(&engine)));
     tokio::spawn(wiring::keep(Arc::clone(&engine)));
     engine.wiring.want();
-    if let Err(error) = engine.wiring.settled().await {
-        tracing::error!(%error, "networking is not complete");
-    }
+    // What is not complete was reported there.
+    engine.wiring.settled().await;
     let listener = listen(&engine.config.socket)?;
     adopt::resume(&engine, unfinished);
     report.say("ready");
@@ -259,7 +258,7 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
         steps: Default::default(),
         leaving: watch::Sender::new(false),
         left: Semaphore::new(0),
-        feed: broadcast::channel(1024).0,
+        feed: Default::default(),
         events,
     };
     Ok((Arc::new(engine), loaded, inbox))

@@ -22,14 +22,16 @@ use crate::world::{Container, World};
 #[derive(Debug)]
 pub(crate) struct Wiring {
     wanted: watch::Sender<u64>,
-    applied: watch::Sender<Applied>,
+    tried: watch::Sender<Tried>,
 }
 
+/// The outcome of applying the state of some moment: what could not be made live, and why.
 #[derive(Debug, Clone, Default)]
-struct Applied {
+pub(crate) struct Tried {
     version: u64,
-    /// Why the last attempt failed.
-    failure: Option<Arc<str>>,
+    firewall: Option<Arc<str>>,
+    /// By network.
+    names: BTreeMap<String, Arc<str>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ pub(crate) struct WiringError(Arc<str>);
 
 impl Wiring {
     pub(crate) fn new() -> Self {
-        Self { wanted: watch::Sender::new(0), applied: watch::Sender::new(Applied::default()) }
+        Self { wanted: watch::Sender::new(0), tried: watch::Sender::new(Tried::default()) }
     }
 
     /// The world has changed in a way that matters here.
@@ -46,15 +48,30 @@ impl Wiring {
         self.wanted.send_modify(|version| *version += 1);
     }
 
-    /// Everything that was wanted up to now is live.
-    pub(crate) async fn settled(&self) -> Result<(), WiringError> {
+    /// Everything that was wanted up to now is live, but for what the answer says. Whoever takes something away need
+    /// not look at it: a rule too many is no reason to keep a container.
+    pub(crate) async fn settled(&self) -> Tried {
         let version = *self.wanted.borrow();
-        let mut applied = self.applied.subscribe();
-        let state = applied.wait_for(|applied| applied.version >= version).await;
-        match state.map(|state| state.failure.clone()) {
-            Ok(Some(failure)) => Err(WiringError(failure)),
-            Ok(None) | Err(_) => Ok(()),
+        let mut tried = self.tried.subscribe();
+        let settled = tried.wait_for(|tried| tried.version >= version).await;
+        // Nobody applies any more only while the process ends.
+        settled.map(|tried| tried.clone()).unwrap_or_default()
+    }
+}
+
+impl Tried {
+    /// Is everything live that whoever lives in these networks (by id) needs? What fails elsewhere is not theirs.
+    pub(crate) fn check<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<(), WiringError> {
+        for network in networks {
+            if let Some(failure) = self.firewall.as_ref().or_else(|| self.names.get(network)) {
+                return Err(WiringError(Arc::clone(failure)));
+            }
         }
+        Ok(())
+    }
+
+    fn complete(&self) -> bool {
+        self.firewall.is_none() && self.names.is_empty()
     }
 }
 
@@ -76,17 +93,17 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         let Ok(state) = engine.look(move |world| state(world, port)).await else { return };
         let (applier, known) = (Arc::clone(&engine), std::mem::take(&mut listening));
         let outcome = tokio::task::spawn_blocking(move || apply(&applier, state, known)).await;
-        let failure = match outcome {
-            Ok((now_listening, failure)) => {
+        let tried = match outcome {
+            Ok((now_listening, tried)) => {
                 listening = now_listening;
-                failure
+                Tried { version, ..tried }
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => Tried { version, firewall: Some(error.to_string().into()), ..Tried::default() },
         };
-        if let Some(failure) = &failure {
-            tracing::error!(failure, "cannot apply networking");
+        if !tried.complete() {
+            tracing::error!(firewall = ?tried.firewall, names = ?tried.names, "cannot apply networking");
         }
-        engine.wiring.applied.send_replace(Applied { version, failure: failure.map(Arc::from) });
+        engine.wiring.tried.send_replace(tried);
     }
 }
 
@@ -124,18 +141,19 @@ impl AsRawFd for Watch {
     }
 }
 
-fn apply(engine: &Engine, state: State, known: Vec<DnsNetwork>) -> (Vec<DnsNetwork>, Option<String>) {
-    let mut failure = None;
+/// Answers also on which networks there is a name server now, as far as that is sure.
+fn apply(engine: &Engine, state: State, known: Vec<DnsNetwork>) -> (Vec<DnsNetwork>, Tried) {
+    let mut tried = Tried::default();
     engine.dns.set_zone(Zone::new(&state.zone));
-    if known != state.listen
-        && let Err(error) = engine.dns.listen(&state.listen)
-    {
-        failure = Some(crate::error::chain(&error));
+    if known != state.listen {
+        let failed = engine.dns.listen(&state.listen).into_iter();
+        tried.names = failed.map(|(network, error)| (network, crate::error::chain(&error).into())).collect();
     }
     if let Err(error) = engine.net.set_firewall(&state.firewall) {
-        failure = Some(crate::error::chain(&error));
+        tried.firewall = Some(crate::error::chain(&error).into());
     }
-    (state.listen, failure)
+    let listening = if tried.names.is_empty() { state.listen } else { Vec::new() };
+    (listening, tried)
 }
 
 fn state(world: &World, dns_port: u16) -> State {
@@ -243,5 +261,16 @@ mod tests {
     fn unhealthy_targets_are_used_only_while_there_is_no_other() {
         assert_eq!(best(&[(Health::Unhealthy, 1), (Health::Healthy, 2)]), [2]);
         assert_eq!(best(&[(Health::Unhealthy, 1), (Health::Starting, 2)]), [1, 2]);
+    }
+
+    #[test]
+    fn a_failure_is_only_of_those_who_need_what_failed() {
+        let names = BTreeMap::from([("one".to_owned(), "taken".into())]);
+        let tried = Tried { names, ..Tried::default() };
+        assert_eq!(tried.check(["one"]).unwrap_err().to_string(), "cannot set up networking: taken");
+        assert!(tried.check(["two"]).is_ok());
+        let tried = Tried { firewall: Some("busy".into()), ..Tried::default() };
+        assert!(tried.check(["two"]).is_err());
+        assert!(tried.check([]).is_ok(), "a container without networks");
     }
 }

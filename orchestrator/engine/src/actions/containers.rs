@@ -156,16 +156,22 @@ async fn stop_run(
         shim_call(engine, id, Shim::resume).await?;
         engine.tell(Event::Paused { id: id.to_owned(), paused: false });
     }
+    announce(engine, id, "kill", Some(number));
     shim_call(engine, id, move |shim| shim.kill(number)).await?;
-    if ended(&mut status, grace).await {
-        return Ok(());
+    if !ended(&mut status, grace).await {
+        announce(engine, id, "kill", Some(signal::KILL));
+        shim_call(engine, id, Shim::kill_all).await?;
+        // Only a process stuck in the kernel survives that.
+        if !ended(&mut status, Duration::from_secs(30)).await {
+            return Err(StepError::engine("it does not end even though it was killed"));
+        }
     }
-    shim_call(engine, id, Shim::kill_all).await?;
-    // Only a process stuck in the kernel survives that.
-    if ended(&mut status, Duration::from_secs(30)).await {
-        return Ok(());
-    }
-    Err(StepError::engine("it does not end even though it was killed"))
+    announce(engine, id, "stop", None);
+    Ok(())
+}
+
+fn announce(engine: &Engine, id: &str, action: &'static str, signal: Option<i32>) {
+    engine.tell(Event::Announced { id: id.to_owned(), action, signal });
 }
 
 async fn ended(status: &mut watch::Receiver<Status>, within: Duration) -> bool {
@@ -179,6 +185,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
     if number == signal::KILL {
         engine.tell(Event::Signalled { id: id.to_owned() });
         let Some(mut status) = stoppable(engine, id, None).await? else { return not_running(id) };
+        announce(engine, id, "kill", Some(number));
         shim_call(engine, id, Shim::kill_all).await?;
         ended(&mut status, Duration::from_secs(30)).await;
         return Ok(());
@@ -190,6 +197,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
         return not_running(id);
     }
     engine.tell(Event::Signalled { id: id.to_owned() });
+    announce(engine, id, "kill", Some(number));
     shim_call(engine, id, move |shim| shim.kill(number)).await
 }
 
@@ -223,7 +231,9 @@ async fn set_paused(engine: &Arc<Engine>, id: &str, paused: bool) -> Result<(), 
 pub(crate) async fn restart(engine: &Arc<Engine>, id: &str, grace: Option<Duration>) -> Result<(), StepError> {
     let (signal, own) = stop_terms(engine, id).await?;
     stop(engine, id, &signal, grace.unwrap_or(own)).await?;
-    start(engine, id, StartWhy::Request).await
+    start(engine, id, StartWhy::Request).await?;
+    announce(engine, id, "restart", None);
+    Ok(())
 }
 
 /// A container's own stop signal and grace period.
@@ -260,7 +270,7 @@ pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<St
     for volume in volumes {
         remove_volume(engine, volume).await?;
     }
-    engine.wiring.settled().await?;
+    engine.wiring.settled().await;
     engine.store.written().await?;
     Ok(())
 }

@@ -53,10 +53,11 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
 async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32), StepError> {
     let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
     let preparer = Arc::clone(engine);
+    let networks: Vec<String> = ticket.networks.values().map(|network| network.id.clone()).collect();
     let prepared = blocking(move || prepare(&preparer, &ticket));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
-    live?;
+    live.check(networks.iter().map(String::as_str))?;
     engine.store.written().await?;
     let runtime = Arc::clone(&engine.runtime);
     let clients = engine.attachments.take(&launch.id);

@@ -60,7 +60,7 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
         return Err(StepError::conflict(format!("network {name} is in use by container {user}")));
     }
     engine.tell(Event::NetworkGone { name: name.to_owned() });
-    engine.wiring.settled().await?;
+    engine.wiring.settled().await;
     let (host, network) = (Arc::clone(&engine.net), id.clone());
     blocking(move || Ok(host.remove_network(&network)?)).await?;
     engine.store.delete(engine.store.layout.network(&id));

@@ -4,6 +4,7 @@ mod archive;
 mod containers;
 mod convert;
 mod distribution;
+mod events;
 mod exec;
 mod images;
 mod objects;
@@ -82,7 +83,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/_ping", get(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
-        .route("/events", get(system::events))
+        .route("/events", get(events::events))
         .route("/containers/json", get(containers::list))
         .route("/containers/{id}", delete(containers::remove))
         .route("/containers/{id}/json", get(containers::inspect))

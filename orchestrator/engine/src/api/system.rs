@@ -1,18 +1,14 @@
-//! Ping, version, info, events.
+//! Ping, version, info; docker's filter documents.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 
-use super::streams::json_lines;
-use super::types::{EventMessage, Info, Version};
+use super::types::{Info, Version};
 use super::{ApiResult, App};
-use crate::engine::now;
-use crate::logs::moment;
 use crate::world::Phase;
 
 /// The Docker API that the object endpoints follow.
@@ -85,47 +81,6 @@ pub(super) async fn info(State(engine): App) -> ApiResult<Json<Info>> {
     }))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct EventsQuery {
-    until: Option<String>,
-    filters: Option<String>,
-}
-
-pub(super) async fn events(State(engine): App, Query(query): Query<EventsQuery>) -> ApiResult<Response> {
-    let filters = Filters::parse(query.filters.as_deref())?;
-    let until = query.until.as_deref().and_then(|text| moment(text, now()));
-    let mut feed = engine.feed.subscribe();
-    let (out, lines) = tokio::sync::mpsc::channel::<EventMessage>(256);
-    tokio::spawn(async move {
-        let end = async {
-            match until {
-                Some(until) => tokio::time::sleep(until.since(now())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(end);
-        loop {
-            let event = tokio::select! {
-                event = feed.recv() => event,
-                () = &mut end => return,
-                () = out.closed() => return,
-            };
-            match event {
-                Ok(event) if filters.event(&event) => {
-                    if out.send((*event).clone()).await.is_err() {
-                        return;
-                    }
-                }
-                // A reader that was too slow has missed some; it goes on with what comes.
-                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-            }
-        }
-    });
-    Ok(json_lines(&engine, lines))
-}
-
 /// Docker's filter document, in its newer (`{"label":["a=b"]}`) and older (`{"label":{"a=b":true}}`) form.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
@@ -163,18 +118,6 @@ impl Filters {
             None => labels.contains_key(wanted),
         };
         self.get("label").is_none_or(|wanted| wanted.iter().all(has))
-    }
-
-    fn event(&self, event: &EventMessage) -> bool {
-        let name = event.actor.attributes.get("name");
-        let is = |value: &str| event.actor.id.starts_with(value) || name.is_some_and(|name| name == value);
-        self.any("type", |kind| kind == event.kind)
-            && self.any("event", |action| event.action == action || event.action.starts_with(&format!("{action}:")))
-            && self.any("container", |value| event.kind == "container" && is(value))
-            && self.any("network", |value| event.kind == "network" && is(value))
-            && self.any("volume", |value| event.kind == "volume" && is(value))
-            && self.any("image", is)
-            && self.labels(&event.actor.attributes)
     }
 }
 

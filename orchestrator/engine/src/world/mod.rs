@@ -77,9 +77,15 @@ pub(crate) enum Event {
         id: String,
         paused: bool,
     },
-    /// `kill` has sent a signal.
+    /// `kill` is sending a signal.
     Signalled {
         id: String,
+    },
+    /// Subscribers should know; nothing here changes by it.
+    Announced {
+        id: String,
+        action: &'static str,
+        signal: Option<i32>,
     },
     FromShim {
         id: String,
@@ -266,6 +272,13 @@ impl World {
             Event::Signalled { id } => {
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.signalled = Some(now());
+                }
+            }
+            Event::Announced { id, action, signal } => {
+                if let Some(container) = self.containers.get(&id) {
+                    let signal = signal.map(|signal| signal.to_string());
+                    let signal: Vec<_> = signal.iter().map(|signal| ("signal", signal.as_str())).collect();
+                    feed::container(&self.engine, container, action, &signal);
                 }
             }
             Event::FromShim { id, run, event } => self.heard_from_shim(&id, run, event),

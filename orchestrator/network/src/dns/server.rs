@@ -3,6 +3,7 @@
 //! It listens on a high port of each gateway, on that bridge only; the firewall leads port 53 there. So it needs no port
 //! that a resolver of the host may hold, and nobody but the bridge's own containers can ask.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -135,8 +136,9 @@ impl Server {
         *lock(&self.shared.zone) = Arc::new(zone);
     }
 
-    /// Listens on exactly these networks' gateways. Their bridges must exist. Opens what it can before it fails.
-    pub fn listen(&self, networks: &[DnsNetwork]) -> Result<(), DnsError> {
+    /// Listens on exactly these networks' gateways. Their bridges must exist. Answers which networks have no server, and
+    /// why.
+    pub fn listen(&self, networks: &[DnsNetwork]) -> BTreeMap<String, DnsError> {
         let wanted: Vec<_> = networks
             .iter()
             .map(|network| {
@@ -151,7 +153,7 @@ impl Server {
         let gone: Vec<_> = gone.into_iter().map(|old| old.network.id).collect();
         orders.opened.retain(|listener| !gone.contains(&listener.network));
         orders.closed.extend(gone);
-        let mut result = Ok(());
+        let mut failed = BTreeMap::new();
         for new in wanted {
             if orders.listening.contains(&new) {
                 continue;
@@ -161,12 +163,12 @@ impl Server {
                     orders.opened.push(listener);
                     orders.listening.push(new);
                 }
-                Err(error) => result = result.and(Err(error)),
+                Err(error) => drop(failed.insert(new.network.id, error)),
             }
         }
         drop(orders);
         self.shared.wake();
-        result
+        failed
     }
 }
 

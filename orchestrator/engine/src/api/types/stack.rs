@@ -1,6 +1,7 @@
 //! Stacks: what is ours, under `/hoist/v1`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hoist_image::RegistryAuth;
@@ -28,6 +29,9 @@ pub struct ApplyRequest {
     /// How long `up --wait` and other waits may take.
     #[serde(default)]
     pub wait_timeout: Option<Duration>,
+    /// Most steps to work on at a time; absent: no limit but the machine's.
+    #[serde(default)]
+    pub parallel: Option<NonZeroU32>,
     /// `run`: the start of the one-off waits until the client has attached to it (see [`ApplyEvent::Attach`]).
     #[serde(default)]
     pub attach: bool,

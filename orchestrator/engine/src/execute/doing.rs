@@ -1,0 +1,153 @@
+//! Doing one step: which function of `actions` it is, with what of the request, and what is told meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hoist_scheduler::Action;
+
+use super::slots::{Slot, Slots};
+use super::{Output, labels};
+use crate::actions::{self, Context, StepError};
+use crate::api::types::{ApplyEvent, RegistryAuth, StepState};
+use crate::building::Building;
+use crate::engine::Engine;
+use crate::world::StartWhy;
+
+/// What one step needs.
+pub(super) struct Doing {
+    pub(super) engine: Arc<Engine>,
+    pub(super) context: Arc<Context>,
+    pub(super) auth: Arc<BTreeMap<String, RegistryAuth>>,
+    pub(super) out: Output,
+    pub(super) building: Arc<Building>,
+    pub(super) slots: Arc<Slots>,
+    pub(super) step: usize,
+    pub(super) deadline: Option<tokio::time::Instant>,
+}
+
+/// How a step went.
+pub(super) enum Done {
+    /// The slot is free once this was reported.
+    Ended(Result<(), StepError>, Option<Slot>),
+    /// The request was given up before it was its turn.
+    NotBegun,
+}
+
+impl Doing {
+    pub(super) async fn run(self, action: &Action) -> Done {
+        let slot = match action {
+            Action::Await { .. } => None,
+            _ => match self.slots.take().await {
+                Some(slot) => Some(slot),
+                None => return Done::NotBegun,
+            },
+        };
+        let (started, _) = labels::words(action);
+        let state = StepState::Started { action: started.to_owned() };
+        // A client that left does not stop the work.
+        let _ = self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
+        Done::Ended(self.act(action).await, slot)
+    }
+
+    async fn id(&self, name: &str) -> Result<Option<String>, StepError> {
+        let name = name.to_owned();
+        let id = self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone()));
+        Ok(id.await?)
+    }
+
+    async fn act(&self, action: &Action) -> Result<(), StepError> {
+        let engine = &self.engine;
+        match action {
+            Action::PullImage { reference, platform } => self.pull(reference, platform).await,
+            Action::BuildImage { reference, service, build, platform } => {
+                let (out, step, name) = (self.out.clone(), self.step, service.clone());
+                let output = move |text: String| {
+                    let _ = out.send(ApplyEvent::Build { step, service: name.clone(), text });
+                };
+                let wanted = crate::build::Wanted { reference, build, platform, building: &self.building };
+                let (stack, variables) = (&self.context.stack, &self.context.variables);
+                let beside = crate::build::Beside { stack, variables };
+                let built = crate::build::build(engine, &wanted, beside, &self.auth, output).await;
+                self.building.finished(reference, built.is_ok());
+                built
+            }
+            Action::RemoveImage { reference } => actions::remove_image(engine, reference).await,
+            Action::CreateNetwork(spec) => actions::create_network(engine, spec).await,
+            Action::RemoveNetwork { network } => actions::remove_network(engine, network).await,
+            Action::CreateVolume(spec) => actions::create_volume(engine, spec).await,
+            Action::RemoveVolume { volume } => actions::remove_volume(engine, volume).await,
+            Action::CreateContainer(spec) => actions::create(engine, spec, &self.context).await,
+            Action::Await { containers, until, .. } => {
+                let wait = actions::until_ready(engine, containers, *until);
+                match self.deadline {
+                    None => wait.await,
+                    Some(deadline) => tokio::time::timeout_at(deadline, wait)
+                        .await
+                        .unwrap_or_else(|_| Err(StepError::new("application not healthy after the wait timeout"))),
+                }
+            }
+            Action::StartContainer { container }
+            | Action::StopContainer { container, .. }
+            | Action::KillContainer { container, .. }
+            | Action::PauseContainer { container }
+            | Action::UnpauseContainer { container }
+            | Action::RemoveContainer { container, .. } => match self.id(container).await? {
+                Some(id) => self.act_on(&id, action).await,
+                None if matches!(action, Action::StartContainer { .. }) => {
+                    Err(StepError::not_found(format!("container {container} does not exist")))
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn act_on(&self, id: &str, action: &Action) -> Result<(), StepError> {
+        let engine = &self.engine;
+        match action {
+            Action::StartContainer { .. } => {
+                if self.context.attach {
+                    self.attached(id).await?;
+                }
+                actions::start(engine, id, StartWhy::Request).await
+            }
+            Action::StopContainer { signal, grace, .. } => actions::stop(engine, id, signal, *grace).await,
+            Action::KillContainer { signal, .. } => actions::kill(engine, id, signal).await,
+            Action::PauseContainer { .. } => actions::pause(engine, id).await,
+            Action::UnpauseContainer { .. } => actions::unpause(engine, id).await,
+            Action::RemoveContainer { volumes, .. } => actions::remove(engine, id, volumes).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// `run`: the client attaches before the first byte is written.
+    async fn attached(&self, id: &str) -> Result<(), StepError> {
+        let name = id.to_owned();
+        let wanted = self.engine.look(move |world| {
+            world.containers.get(&name).is_some_and(|container| container.doc.attach && container.doc.record.oneoff)
+        });
+        if !wanted.await? {
+            return Ok(());
+        }
+        let arrived = self.engine.attachments.expect(id);
+        let _ = self.out.send(ApplyEvent::Attach { container: id.to_owned() });
+        tokio::select! {
+            () = arrived => Ok(()),
+            () = self.out.closed() => Err(StepError::new("the client left before it attached")),
+        }
+    }
+
+    async fn pull(&self, reference: &str, platform: &str) -> Result<(), StepError> {
+        let (out, step, image) = (self.out.clone(), self.step, reference.to_owned());
+        let progress = move |progress: hoist_image::Progress| {
+            let _ = out.send(ApplyEvent::Pull {
+                step,
+                image: image.clone(),
+                layer: progress.item,
+                status: labels::phase(progress.phase, &progress.text),
+                current: progress.done,
+                total: progress.total.unwrap_or(0),
+            });
+        };
+        actions::pull_image(&self.engine, reference, platform, &self.auth, progress).await.map(drop)
+    }
+}

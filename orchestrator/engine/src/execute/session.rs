@@ -1,0 +1,313 @@
+//! One request from its turn to its result: rounds of observing, planning and carrying out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hoist_scheduler::{Action, Desired, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
+use tokio::task::JoinSet;
+
+use super::doing::{Doing, Done};
+use super::request::{Prepared, oneoff};
+use super::{Outcome, Output, Slots, ends, labels, overtakes};
+use crate::actions::{self, Context, StepError};
+use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth, StepInfo, StepState};
+use crate::building::Building;
+use crate::engine::{Engine, now};
+use crate::error::chain;
+use crate::observe::{Claims, observe};
+use crate::projects::Turn;
+use crate::store::StackDoc;
+use crate::world::{Event, World};
+
+/// A plan that is still not empty after this many rounds would never be.
+const ROUNDS: usize = 12;
+
+pub(super) struct Session {
+    engine: Arc<Engine>,
+    desired: Arc<Desired>,
+    /// To be stored once it is clear that the stack can be brought about.
+    document: Option<StackDoc>,
+    context: Arc<Context>,
+    auth: Arc<BTreeMap<String, RegistryAuth>>,
+    request: Request,
+    wait_timeout: Option<std::time::Duration>,
+    /// `None`: it waits for nobody.
+    turn: Option<Turn>,
+    out: Output,
+    result: ApplyResult,
+    held: bool,
+    /// Of the plan that is carried out now.
+    building: Arc<Building>,
+    slots: Arc<Slots>,
+    /// Another request for the project wants to go on.
+    superseded: bool,
+}
+
+enum Round {
+    Again,
+    Finished,
+}
+
+impl Session {
+    pub(super) async fn begin(engine: &Arc<Engine>, wire: ApplyRequest, prepared: Prepared, out: Output) -> Self {
+        let turn = match &wire.verb {
+            verb if overtakes(verb) => None,
+            verb => Some(engine.turns.take(&prepared.desired.stack.name, ends(verb)).await),
+        };
+        // From here on: what this request made or started itself is not made or started again by its next round.
+        let request = Request::new(now(), wire.verb);
+        let context = Context {
+            stack: prepared.desired.stack.clone(),
+            variables: wire.variables,
+            remove: wire.remove,
+            attach: wire.attach,
+        };
+        Self {
+            engine: Arc::clone(engine),
+            desired: Arc::new(prepared.desired),
+            document: prepared.document,
+            context: Arc::new(context),
+            auth: Arc::new(wire.auth),
+            request,
+            wait_timeout: wire.wait_timeout,
+            turn,
+            out,
+            result: ApplyResult::default(),
+            held: false,
+            building: Arc::default(),
+            slots: Arc::new(Slots::new(wire.parallel)),
+            superseded: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Outcome {
+        let deadline = self.wait_timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            match self.round(deadline).await {
+                Ok(Round::Again) if rounds < ROUNDS => {}
+                Ok(Round::Again) => {
+                    self.fail(&StepError::engine("the plan does not become empty; this is a fault of hoist's planner"));
+                    break;
+                }
+                Ok(Round::Finished) => break,
+                Err(error) => {
+                    self.fail(&error);
+                    break;
+                }
+            }
+        }
+        if let Err(error) = self.settle().await {
+            self.fail(&error);
+        }
+        Outcome { result: self.result, held: self.held }
+    }
+
+    fn fail(&mut self, error: &StepError) {
+        if self.result.code == 0 {
+            self.result.code = error.code;
+        }
+        self.result.errors.push(error.message.clone());
+    }
+
+    fn say(&self, event: ApplyEvent) {
+        // A client that left does not stop the work.
+        let _ = self.out.send(event);
+    }
+
+    /// Everything is live and on the disk before the answer.
+    async fn settle(&mut self) -> Result<(), StepError> {
+        let tried = self.engine.wiring.settled().await;
+        let project = self.desired.stack.name.clone();
+        if !ends(&self.request.verb) {
+            let name = project.clone();
+            let networks = self.engine.look(move |world| networks_in_use(world, &name)).await?;
+            tried.check(networks.iter().map(String::as_str))?;
+        }
+        let left = self
+            .engine
+            .look(move |world| world.containers.values().any(|container| container.doc.record.project == project));
+        if matches!(self.request.verb, Verb::Down(_)) && self.result.code == 0 && !left.await? {
+            let name = self.desired.stack.name.clone();
+            self.engine.store.delete(self.engine.store.layout.stack(&name));
+            self.engine.tell(Event::StackGone(name));
+        }
+        if let Verb::Run(run) = &self.request.verb {
+            let name = oneoff(&self.desired.stack.name, run);
+            self.result.container =
+                self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone())).await?;
+        }
+        Ok(self.engine.store.durable().await?)
+    }
+
+    async fn round(&mut self, deadline: Option<tokio::time::Instant>) -> Result<Round, StepError> {
+        let (plan, observed) = self.plan().await?;
+        for note in &plan.notes {
+            self.say(ApplyEvent::Warning { text: note.to_string() });
+        }
+        self.held = plan.notes.iter().any(|note| matches!(note, Note::Held { .. }));
+        if !plan.is_sound() {
+            for problem in &plan.problems {
+                self.fail(&StepError::new(problem.to_string()));
+            }
+            return Ok(Round::Finished);
+        }
+        if let Some(document) = self.document.take() {
+            self.engine.store.put_stack(&document);
+            self.engine.tell(Event::StackApplied(Box::new(document)));
+        }
+        if plan.is_empty() {
+            return Ok(Round::Finished);
+        }
+        let info = plan.steps.iter().map(|step| StepInfo {
+            id: step.id.0,
+            label: labels::label(&step.action),
+            action: step.action.name().to_owned(),
+        });
+        self.say(ApplyEvent::Plan { text: plan.to_string(), steps: info.collect() });
+        let succeeded = self.execute(&plan, &observed, deadline).await;
+        if self.superseded {
+            return Err(StepError::new("given up: another request for this project came in between"));
+        }
+        Ok(if succeeded { Round::Again } else { Round::Finished })
+    }
+
+    /// One at a time in the engine, until what it takes is known to the plans of other projects.
+    async fn plan(&self) -> Result<(Plan, Observed), StepError> {
+        if self.turn.is_some() {
+            actions::until_settled(&self.engine, &self.desired.stack.name).await?;
+        }
+        let _one = self.engine.turns.planning.lock().await;
+        let observed = observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
+        let plan = plan(&self.desired, &observed, &self.request, now());
+        if self.turn.is_some() {
+            let claims = Claims::of(&plan, &observed);
+            self.engine.tell(Event::Claimed { project: self.desired.stack.name.clone(), claims });
+        }
+        Ok((plan, observed))
+    }
+
+    async fn execute(&mut self, plan: &Plan, observed: &Observed, deadline: Option<tokio::time::Instant>) -> bool {
+        let mut progress = Progress::new(plan);
+        let mut running: JoinSet<(StepId, Done)> = JoinSet::new();
+        let mut waits = Vec::new();
+        self.building = Arc::new(Building::of(plan, &self.slots));
+        let engine = Arc::clone(&self.engine);
+        if plan.steps.iter().any(|step| matches!(step.action, Action::StartContainer { .. })) {
+            tokio::task::spawn_blocking(move || engine.runtime.warm_up());
+        }
+        while !progress.is_finished() {
+            for id in progress.ready() {
+                let action = plan.step(id).expect("progress hands out steps of its plan").action.clone();
+                let is_wait = matches!(action, Action::Await { .. });
+                let doing = self.doing(id, deadline);
+                let handle = running.spawn(async move { (id, doing.run(&action).await) });
+                if is_wait {
+                    waits.push(handle);
+                }
+            }
+            let next = tokio::select! {
+                next = running.join_next() => next,
+                () = give_way(&mut self.turn, &self.out), if !self.superseded => {
+                    self.superseded = true;
+                    self.slots.close();
+                    for id in progress.abandon() {
+                        self.skip(plan, id);
+                    }
+                    waits.drain(..).for_each(|wait| wait.abort());
+                    continue;
+                }
+            };
+            match next {
+                Some(Ok((id, Done::Ended(Ok(()), _slot)))) => self.done(plan, &mut progress, id),
+                Some(Ok((id, Done::Ended(Err(error), _slot)))) => {
+                    let service = labels::service(&plan.steps[id.0].action, plan, observed);
+                    let error = if service.is_empty() { error } else { error.at(&service) };
+                    self.failed(plan, &mut progress, id, &error);
+                }
+                // Like an aborted wait: its step stays open in a plan that is given up anyway.
+                Some(Ok((id, Done::NotBegun))) => self.skip(plan, id),
+                Some(Err(error)) if error.is_cancelled() => {}
+                Some(Err(error)) => {
+                    self.fail(&StepError::engine(format!("a step was cut short: {error}")));
+                    return false;
+                }
+                None => break,
+            }
+        }
+        progress.succeeded()
+    }
+
+    fn doing(&self, step: StepId, deadline: Option<tokio::time::Instant>) -> Doing {
+        Doing {
+            engine: Arc::clone(&self.engine),
+            context: Arc::clone(&self.context),
+            auth: Arc::clone(&self.auth),
+            out: self.out.clone(),
+            building: Arc::clone(&self.building),
+            slots: Arc::clone(&self.slots),
+            step: step.0,
+            deadline,
+        }
+    }
+
+    fn step(&self, plan: &Plan, id: StepId, state: StepState) {
+        let label = plan.step(id).map(|step| labels::label(&step.action)).unwrap_or_default();
+        self.say(ApplyEvent::Step { id: id.0, label, state });
+    }
+
+    fn done(&mut self, plan: &Plan, progress: &mut Progress, id: StepId) {
+        progress.done(id);
+        self.result.done += 1;
+        let Some(step) = plan.step(id) else { return };
+        if let Action::PullImage { reference, .. } | Action::BuildImage { reference, .. } = &step.action {
+            self.request.refreshed.insert(reference.clone());
+        }
+        let (_, done) = labels::words(&step.action);
+        self.step(plan, id, StepState::Done { action: done.to_owned() });
+    }
+
+    fn failed(&mut self, plan: &Plan, progress: &mut Progress, id: StepId, error: &StepError) {
+        let (started, _) = labels::words(&plan.steps[id.0].action);
+        let state = StepState::Failed { action: started.to_owned(), error: error.message.clone() };
+        self.step(plan, id, state);
+        if matches!(plan.steps[id.0].action, Action::Await { required: false, .. }) {
+            self.say(ApplyEvent::Warning { text: error.message.clone() });
+        } else {
+            self.fail(error);
+        }
+        for skipped in progress.failed(id) {
+            self.skip(plan, skipped);
+        }
+    }
+
+    fn skip(&self, plan: &Plan, id: StepId) {
+        let action = &plan.steps[id.0].action;
+        if let Action::BuildImage { reference, .. } = action {
+            self.building.finished(reference, false);
+        }
+        let (started, _) = labels::words(action);
+        self.step(plan, id, StepState::Skipped { action: started.to_owned() });
+    }
+}
+
+/// Resolves when this request should make room: for an urgent one at once, for any other when its own client is gone.
+async fn give_way(turn: &mut Option<Turn>, out: &Output) {
+    let Some(turn) = turn else { return std::future::pending().await };
+    if !out.is_closed() {
+        tokio::select! {
+            () = turn.urgently_wanted() => return,
+            () = out.closed() => {}
+        }
+    }
+    turn.wanted().await;
+}
+
+/// Ids of the networks that running containers of a project are in.
+fn networks_in_use(world: &World, project: &str) -> Vec<String> {
+    let of_project = world.containers.values().filter(|container| container.doc.record.project == project);
+    let running = of_project.filter(|container| container.phase.is_up());
+    let attachments = running.flat_map(|container| &container.doc.record.networks);
+    attachments.filter_map(|attachment| Some(world.networks.get(&attachment.network)?.id.clone())).collect()
+}

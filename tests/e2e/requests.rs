@@ -1,0 +1,94 @@
+//! What one request means for another, and what is in the way of none.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Stdio;
+
+use crate::lan::on_a_lan;
+use crate::world::{World, eventually};
+
+#[test]
+fn kill_overtakes_a_stop_that_waits() {
+    let Some(world) = World::new("kill overtakes a stop that waits") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: stubborn\nservices:\n  deaf:\n    image: busybox\n    stop_grace_period: 1h\n    \
+         command: [sh, -c, \"trap 'echo asked to stop' TERM; echo ready; while :; do sleep 1 & wait; done\"]\n",
+    );
+    world.ok(&["up", "-d"]);
+    eventually("it listens to signals", || world.ok(&["logs", "deaf"]).contains("ready"));
+    let stop = world.command(&["stop"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run hoist");
+    eventually("the stop waits", || world.ok(&["logs", "deaf"]).contains("asked to stop"));
+    world.ok(&["kill"]);
+    let stopped = stop.wait_with_output().expect("wait for stop");
+    assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+    assert_eq!(world.field("deaf", "State"), "exited");
+    assert_eq!(world.field("deaf", "ExitCode"), "137");
+    world.finish();
+}
+
+/// How many steps were worked on at the same time at most, and how many there were.
+fn most_at_a_time(progress: &str) -> (usize, usize) {
+    let (mut now, mut most, mut all) = (0_usize, 0, 0);
+    for line in progress.lines() {
+        let step: serde_json::Value = serde_json::from_str(line).expect("progress as JSON");
+        let text = step["text"].as_str().unwrap_or_default();
+        match step["status"].as_str() {
+            Some("Working") if text.ends_with("ing") && text != "Waiting" => {
+                now += 1;
+                all += 1;
+                most = most.max(now);
+            }
+            Some("Done") if text != "Healthy" => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    (most, all)
+}
+
+#[test]
+fn parallel_steps_can_be_limited() {
+    let Some(world) = World::new("parallel steps can be limited") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: narrow\nservices:\n  \
+           built: { build: { dockerfile_inline: \"FROM narrow-base\\nENV child=1\\n\" }, command: [sleep, \"1000\"], stop_grace_period: 0s }\n  \
+           base: { image: narrow-base, build: { dockerfile_inline: \"FROM busybox\\nENV base=1\\n\" }, command: [sleep, \"1000\"], stop_grace_period: 0s }\n  \
+           many: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s, scale: 4, healthcheck: { test: [\"CMD\", \"true\"], interval: 100ms } }\n  \
+           last: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s, depends_on: { many: { condition: service_healthy } } }\n",
+    );
+    let up = world.hoist(&["--parallel", "1", "--progress", "json", "up", "-d"]);
+    assert_eq!(up.code, 0, "a build on another's image does not wait for ever: {}", up.stderr);
+    // A build lends its only place to the one that it is based on.
+    let without_builds: String =
+        up.stderr.lines().filter(|line| !line.contains("Image ")).map(|line| format!("{line}\n")).collect();
+    let (most, all) = most_at_a_time(&without_builds);
+    assert!(most == 1 && all > 10, "{most} of {all} at a time\n{}", up.stderr);
+    let mut down = world.command(&["--progress", "json", "down"]);
+    let down = down.env("COMPOSE_PARALLEL_LIMIT", "2").output().expect("run hoist");
+    let progress = String::from_utf8_lossy(&down.stderr);
+    assert!(down.status.success() && most_at_a_time(&progress).0 <= 2, "{progress}");
+    world.finish();
+}
+
+#[test]
+fn networking_that_fails_is_in_the_way_of_who_needs_it_only() {
+    on_a_lan("networking that fails", |_| {
+        let Some(world) = World::new("networking that fails") else { return };
+        let service = "image: busybox, stop_grace_period: 0s, command: [sleep, \"1000\"]";
+        world.busybox().file("compose.yaml", &format!("name: wired\nservices:\n  a: {{ {service} }}\n"));
+        world.file("other.yaml", &format!("name: alone\nservices:\n  b: {{ {service}, network_mode: none }}\n"));
+        // The engine runs and has chosen its port for names: the first of its range on a fresh host.
+        let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 20053)).expect("nobody else is here");
+        let up = world.hoist(&["up", "-d"]);
+        assert_ne!(up.code, 0, "{}", up.stderr);
+        assert!(up.stderr.contains("cannot set up networking") && up.stderr.contains("20053"), "{}", up.stderr);
+        world.ok(&["-f", "other.yaml", "up", "-d"]);
+        world.ok(&["-f", "other.yaml", "down"]);
+        world.ok(&["down"]);
+        world.assert_nothing_left();
+        drop(taken);
+        world.ok(&["up", "-d"]);
+        assert!(world.ok(&["exec", "-T", "a", "nslookup", "-type=a", "a"]).contains("Address"));
+        world.finish();
+    });
+}
