@@ -4,6 +4,7 @@
 //! host. Scenarios take turns: they look at the same host. Without root they are skipped, and say so.
 
 mod bad_input;
+mod beside_docker;
 mod crash;
 mod distribution;
 mod example;

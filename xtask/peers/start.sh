@@ -1,6 +1,7 @@
 # Becomes the first process of the peers' own mount, network and pid namespaces: makes their Debian root the root,
 # starts containerd and dockerd by hand, says when they answer, and waits. Everything dies with this process.
-# A chroot would not do: docker's exec would run in the host's root.
+# A chroot would not do: docker's exec would run in the host's root. With `fresh` as second argument docker starts with
+# empty stores in memory, so that it is in nobody's way who uses the same root.
 set -eu
 root=$1
 mount --make-rprivate /
@@ -12,6 +13,11 @@ if [ -d "$root/sys/fs/cgroup/unified" ]; then umount -l "$root/sys/fs/cgroup/uni
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
+if [ "${2:-}" = fresh ]; then
+    mkdir -p "$root/var/lib/docker" "$root/var/lib/containerd"
+    mount -t tmpfs tmpfs "$root/var/lib/docker"
+    mount -t tmpfs tmpfs "$root/var/lib/containerd"
+fi
 cd "$root"
 mkdir -p run/old
 pivot_root . run/old

@@ -8,7 +8,7 @@ use crate::shell::{self, command, say};
 pub(crate) const DEMO: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "nftables", "mmdebstrap", "ca-certificates"];
 
 /// What the tests bring as real parts: a registry with password files and TLS, a static userland, iproute2 to look
-/// at the host from outside of hoist, git for the tidy test.
+/// at the host from outside of hoist, a resolver to be beside, git for the tidy test.
 pub(crate) const TEST: &[&str] = &[
     "docker-registry",
     "apache2-utils",
@@ -19,6 +19,7 @@ pub(crate) const TEST: &[&str] = &[
     "util-linux",
     "curl",
     "python3",
+    "dnsmasq-base",
 ];
 
 /// The emulated machine.

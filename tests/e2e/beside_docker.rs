@@ -1,0 +1,174 @@
+//! A host that runs Docker, which drops what it does not know on its way through, and a resolver on port 53.
+//!
+//! Docker is the one of the benchmarks' peers: in its own root, but on the network of the scenario's host.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::lan::{HOST, OUTSIDE, OUTSIDE_NAME, on_a_lan};
+use crate::world::{World, eventually, note};
+
+const CLAIM: &str = "beside docker";
+const STACK: &str = r#"
+name: beside
+services:
+  web:
+    image: busybox
+    stop_grace_period: 0s
+    command: [sh, -c, "mkdir -p /www; echo hoist >/www/index.html; exec httpd -f -p 80 -h /www"]
+    ports: ["18130:80"]
+  client: { image: busybox, stop_grace_period: 0s, command: [sleep, "100000"] }
+"#;
+const DOCKERS_PORT: u16 = 18131;
+
+/// The newest of the roots that `cargo xtask bench` has made.
+fn peers_root() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("hoist");
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("peers-")?.parse::<u32>().ok();
+    let roots = fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path());
+    roots.filter(|path| number(path).is_some()).max_by_key(number)
+}
+
+struct Docker {
+    holder: Child,
+    /// Its first process.
+    init: String,
+}
+
+impl Docker {
+    /// In the network of the calling thread.
+    fn start(root: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("xtask/peers/start.sh");
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--kill-child", "sh"])
+            .arg(script)
+            .args([root, Path::new("fresh")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("run unshare");
+        let mut answer = String::new();
+        let output = holder.stdout.take().expect("piped");
+        BufReader::new(output).read_line(&mut answer).expect("read");
+        assert_eq!(answer.trim(), "ready", "docker did not start");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id())).expect("its child");
+        Self { holder, init: children.trim().to_owned() }
+    }
+
+    fn inside(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.init, "--mount", "--pid", "--root", "--wd"]).args(arguments);
+        let output = command.output().expect("run nsenter");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        let found =
+            Command::new("find").args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/docker*"]).output();
+        for folder in String::from_utf8_lossy(&found.expect("run find").stdout).lines() {
+            // One that others still use stays: rmdir refuses it.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Listens on port 53 of all addresses, as many hosts have it.
+struct Resolver(Child);
+
+impl Resolver {
+    fn start() -> Option<Self> {
+        let known = format!("--address=/{OUTSIDE_NAME}/{OUTSIDE}");
+        let mut command = Command::new("/usr/sbin/dnsmasq");
+        command.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", &known]);
+        command.args(["--user=root", "--pid-file"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let started = command.spawn().ok().map(Self)?;
+        // In the mount namespace of the scenario, over the real file.
+        fs::write("/etc/resolv.conf", "nameserver 127.0.0.1\n").expect("name the resolver");
+        eventually("the resolver listens", || std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).is_err());
+        Some(started)
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn docker_user() -> String {
+    let output = Command::new("nft").args(["list", "chain", "ip", "filter", "DOCKER-USER"]).output().expect("run nft");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_stack_lives_beside_docker_and_a_resolver() {
+    let Some(root) = peers_root() else {
+        note(&format!("skipped: {CLAIM}: there is no root with docker in it; `cargo xtask bench` makes one"));
+        return;
+    };
+    on_a_lan(CLAIM, |outside| {
+        let Some(world) = World::new(CLAIM) else { return };
+        let Some(_resolver) = Resolver::start() else {
+            note(&format!("skipped: {CLAIM}: needs dnsmasq"));
+            return;
+        };
+        let docker = Docker::start(&root);
+        docker.inside(&["iptables", "--policy", "FORWARD", "DROP"]);
+        let bridged = fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").unwrap_or_default();
+        note(&format!("bridge-nf-call-iptables is {:?}", bridged.trim()));
+        docker.inside(&["sh", "-c", "tar -c -C /usr/bin busybox | docker import - busybox >/dev/null"]);
+        let serve = "/busybox mkdir /www; echo docker >/www/index.html; exec /busybox httpd -f -p 80 -h /www";
+        let serve = serve.replace("echo", "/busybox echo");
+        let port = format!("{DOCKERS_PORT}:80");
+        docker.inside(&[
+            "docker", "run", "-d", "--name", "theirs", "-p", &port, "busybox", "/busybox", "sh", "-c", &serve,
+        ]);
+
+        world.busybox().file("compose.yaml", STACK);
+        world.ok(&["up", "-d"]);
+        let (ours, theirs) = (Some("hoist\n".to_owned()), Some("docker\n".to_owned()));
+        let url = |address: Ipv4Addr, port: u16| format!("http://{address}:{port}/");
+        let from_ours = |address: &str| {
+            let run = world.hoist(&["exec", "-T", "client", "timeout", "5", "wget", "-qO-", address]);
+            (run.code == 0).then_some(run.stdout)
+        };
+        let from_theirs = |address: &str| {
+            let mut command = Command::new("nsenter");
+            command.args(["--target", &docker.init, "--mount", "--pid", "--root", "--wd", "docker", "exec", "theirs"]);
+            let output = command.args(["/busybox", "timeout", "5", "/busybox", "wget", "-qO-", address]).output();
+            let output = output.expect("run docker");
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        eventually("the server listens", || world.get(&url(Ipv4Addr::LOCALHOST, 18130)) == ours);
+        assert_eq!(outside.inside(|| world.get(&url(HOST, 18130))), ours, "published");
+        assert_eq!(from_ours("http://web/"), ours, "by name");
+        let address = world.ok(&["exec", "-T", "web", "hostname", "-i"]);
+        assert_eq!(from_ours(&format!("http://{}/", address.trim())), ours, "by address, over the bridge");
+        assert_eq!(from_ours(&url(HOST, 18130)), ours, "by the host's address");
+        let resolved = world.ok(&["exec", "-T", "client", "nslookup", "-type=a", OUTSIDE_NAME]);
+        assert!(resolved.contains(&OUTSIDE.to_string()), "by the host's resolver: {resolved}");
+        assert_eq!(from_ours(&url(OUTSIDE, 80)), Some(HOST.to_string()), "out of the host");
+
+        eventually("docker's server listens", || world.get(&url(HOST, DOCKERS_PORT)) == theirs);
+        assert_eq!(outside.inside(|| world.get(&url(HOST, DOCKERS_PORT))), theirs);
+        assert_eq!(from_ours(&url(HOST, DOCKERS_PORT)), theirs, "ours asks theirs");
+        assert_eq!(from_theirs(&url(HOST, 18130)), ours, "theirs asks ours");
+
+        assert!(docker_user().contains("hoist"), "{}", docker_user());
+        world.ok(&["down"]);
+        assert!(docker_user().contains("chain DOCKER-USER") && !docker_user().contains("hoist"), "{}", docker_user());
+        assert_eq!(outside.inside(|| world.get(&url(HOST, DOCKERS_PORT))), theirs, "docker goes on");
+        docker.inside(&["docker", "rm", "-f", "theirs"]);
+        world.finish();
+    });
+}
