@@ -35,7 +35,7 @@ pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
 pub use push::{PushError, PushOptions, Pushed, push};
 pub use reference::{Reference, ReferenceError, registry_of};
-pub use registry::{Access, RegistryError, login, web_client};
+pub use registry::{Access, ConfigurationError, RegistryError, hosts_of, login, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
 pub use save::{Archive, SaveError};
 pub use store::{

@@ -166,7 +166,7 @@ impl Pull<'_> {
             return Ok(Pulled { image, digest, up_to_date: true });
         }
         self.report("", Phase::Resolving, 0, None);
-        let registry = Registry::connect(self.reference, &self.options.access, Right::Pull).await;
+        let registry = Registry::open(self.reference, &self.options.access, Right::Pull);
         let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let found = self.resolve(&registry).await?;
         let image_id = found.config.digest;

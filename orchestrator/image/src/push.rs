@@ -90,7 +90,7 @@ impl Push<'_> {
         let known: BTreeMap<Digest, Descriptor> = self.image.layers.iter().copied().zip(known).collect();
         let sources = self.sources();
         let from: Vec<String> = sources.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let registry = Registry::connect(self.reference, &self.options.access, Right::Push { from: &from }).await;
+        let registry = Registry::open(self.reference, &self.options.access, Right::Push { from: &from });
         let registry = Arc::new(registry.map_err(|source| self.registry(source))?);
 
         let sent = self.layers(&registry, &known, &sources).await?;

@@ -37,7 +37,7 @@ impl ResolveError {
 /// The digest that the registry has for a reference now. One request without a body where the registry says it in a
 /// header; such requests do not count as pulls where pulls are limited.
 pub async fn resolve(reference: &Reference, access: &Access) -> Result<Described, ResolveError> {
-    let lookup = Lookup::start(reference, access).await?;
+    let lookup = Lookup::start(reference, access)?;
     match lookup.header().await? {
         Some(described) => Ok(described),
         None => Ok(lookup.manifest().await?.0),
@@ -46,7 +46,7 @@ pub async fn resolve(reference: &Reference, access: &Access) -> Result<Described
 
 /// The same with the platforms that can be pulled, for which the manifest itself has to come.
 pub async fn describe(reference: &Reference, access: &Access) -> Result<Described, ResolveError> {
-    let lookup = Lookup::start(reference, access).await?;
+    let lookup = Lookup::start(reference, access)?;
     let (mut described, manifest) = lookup.manifest().await?;
     let manifest = Manifest::parse(&manifest, &described.media_type).map_err(|error| lookup.manifest_error(error))?;
     described.platforms = match manifest {
@@ -66,9 +66,9 @@ struct Lookup<'a> {
 }
 
 impl<'a> Lookup<'a> {
-    async fn start(reference: &'a Reference, access: &Access) -> Result<Self, ResolveError> {
+    fn start(reference: &'a Reference, access: &Access) -> Result<Self, ResolveError> {
         let failed = |source| ResolveError::Registry { image: reference.short(), source: Box::new(source) };
-        let registry = Registry::connect(reference, access, Right::Pull).await.map_err(failed)?;
+        let registry = Registry::open(reference, access, Right::Pull).map_err(failed)?;
         Ok(Self { reference, registry, path: format!("manifests/{}", reference.target()) })
     }
 

@@ -186,7 +186,10 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     let manifest = filler.push("private/app", "1", &TestImage::new(vec![base()])).await;
     drop(filler);
     let certificate = Certificate::make(folder.path());
-    let registry = Registry::start(folder.path(), &Config { tls: Some(&certificate), login: Some(("me", "secret")) });
+    let registry = Registry::start(
+        folder.path(),
+        &Config { tls: Some(&certificate), login: Some(("me", "secret")), ..Config::default() },
+    );
     let name = reference(&registry, "private/app:1");
     let store = Store::open(&folder.path().join("data")).unwrap();
 
@@ -196,7 +199,8 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     let certificates = folder.path().join("certs.d");
     std::fs::create_dir_all(certificates.join(registry.host())).unwrap();
     std::fs::copy(&certificate.authority, certificates.join(registry.host()).join("ca.crt")).unwrap();
-    let trusting = PullOptions { access: Access { certificates, ..Access::default() }, ..options() };
+    let trusting =
+        PullOptions { access: Access { certificates: vec![certificates], ..Access::default() }, ..options() };
     let error = chain(&pull(&store, &name, &trusting).await.unwrap_err());
     let expected = format!(
         "pulling {host}/private/app:1: registry {host}: authentication required for private/app; no credentials for \

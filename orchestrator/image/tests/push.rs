@@ -177,7 +177,7 @@ async fn a_private_registry_takes_what_the_right_user_pushes() {
     }
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::make(folder.path());
-    let config = Config { tls: Some(&certificate), login: Some(("me", "secret")) };
+    let config = Config { tls: Some(&certificate), login: Some(("me", "secret")), ..Config::default() };
     let registry = Registry::start(folder.path(), &config);
     let certificates = folder.path().join("certs.d");
     std::fs::create_dir_all(certificates.join(registry.host())).unwrap();
@@ -188,7 +188,7 @@ async fn a_private_registry_takes_what_the_right_user_pushes() {
     let as_user = |password: &str| {
         let auth = RegistryAuth { username: "me".into(), password: password.into(), ..RegistryAuth::default() };
         let auth = [(registry.host(), auth)].into();
-        Access { auth, certificates: certificates.clone(), ..Access::default() }
+        Access { auth, certificates: vec![certificates.clone()], ..Access::default() }
     };
     let options = |password| PushOptions { access: as_user(password), ..PushOptions::default() };
     let error = push(&store, &name, &options("wrong")).await.unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hoist_image::{Credentials, Reference};
+use hoist_image::{Access, Credentials, Reference, hosts_of};
 pub use hoist_image::{CredentialsError, Kept, ReferenceError, registry_of};
 
 use super::{Client, Result};
@@ -26,16 +26,22 @@ impl Client {
         Credentials::forget(registry)
     }
 
-    /// The user's credentials for these image references by registry host, from docker's configuration and helpers.
+    /// The user's credentials for the servers of these images, from docker's configuration and helpers.
     /// References that do not parse are left out: the engine says so better.
     pub fn credentials<'a>(references: impl IntoIterator<Item = &'a str>) -> Found {
         let user = Credentials::of_user()?;
         let registries: BTreeSet<String> = references
             .into_iter()
             .filter_map(|text| Reference::parse(text).ok())
-            .map(|reference| reference.registry().to_owned())
+            .flat_map(|reference| hosts_of(&reference, &Access::default()))
             .collect();
         Ok(Self::gather(&user, registries))
+    }
+
+    /// The user's credentials for the registry of one image.
+    pub fn credential(image: &str) -> std::result::Result<Option<RegistryAuth>, CredentialsError> {
+        let user = Credentials::of_user()?;
+        Ok(Reference::parse(image).ok().and_then(|reference| user.get_or_trouble(reference.registry())))
     }
 
     /// The same for every registry that the user has credentials for: where a Dockerfile's bases come from is only known

@@ -5,20 +5,29 @@ use std::path::PathBuf;
 
 use crate::RegistryAuth;
 
-/// Whose credentials are used, whose certificates are believed, and what may go without any.
+/// Whose credentials are used, whose certificates are believed, what may go without any, and what is asked instead.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// By registry, as [`crate::Reference::registry`] names it.
+    /// By host of the server that is asked, as [`crate::Reference::registry`] names it; a mirror is sent its own alone.
     pub auth: BTreeMap<String, RegistryAuth>,
     /// Registries (host or host:port) that may be asked over plain HTTP or with an unknown certificate. Loopback
     /// addresses may be asked over plain HTTP without being listed.
     pub insecure: Vec<String>,
-    /// Where `<host>/ca.crt` files are looked up.
-    pub certificates: PathBuf,
+    /// Hold `<host>/` with authorities (`*.crt`) and our own certificate (`*.cert` with its `*.key`); of several folders
+    /// for a host the first counts.
+    pub certificates: Vec<PathBuf>,
+    /// registries.conf, with its `.d` folder beside it. Read for every operation: a change needs no new engine.
+    pub configuration: PathBuf,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Self { auth: BTreeMap::new(), insecure: Vec::new(), certificates: PathBuf::from("/etc/docker/certs.d") }
+        let configuration = std::env::var_os("CONTAINERS_REGISTRIES_CONF").map(PathBuf::from);
+        Self {
+            auth: BTreeMap::new(),
+            insecure: Vec::new(),
+            certificates: ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).into(),
+            configuration: configuration.unwrap_or_else(|| PathBuf::from("/etc/containers/registries.conf")),
+        }
     }
 }

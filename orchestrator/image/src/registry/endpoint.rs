@@ -72,6 +72,10 @@ impl Endpoint {
 
     /// Asks until there is an answer, or it is clear that there will be none.
     pub(super) async fn ask(&self, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
+        self.ask_times(ATTEMPTS, url, call).await
+    }
+
+    pub(super) async fn ask_times(&self, attempts: u32, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -79,7 +83,7 @@ impl Endpoint {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            if attempt >= ATTEMPTS || !error.is_passing() {
+            if attempt >= attempts || !error.is_passing() {
                 return Err(error);
             }
             let wait = error.wait().unwrap_or_default().max(backoff(attempt));
@@ -158,18 +162,6 @@ impl Endpoint {
         Ok(next)
     }
 
-    /// The whole body, if it is not longer than `most`.
-    pub(super) async fn bytes(&self, mut response: Response, most: u64, what: &str) -> Result<Vec<u8>, RegistryError> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| RegistryError::of(&self.name, error))? {
-            if bytes.len() as u64 + chunk.len() as u64 > most {
-                return Err(self.protocol(format!("{what} is longer than {most} bytes")));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
-
     pub(super) fn protocol(&self, reason: String) -> RegistryError {
         RegistryError::Protocol { registry: self.name.clone(), reason }
     }
@@ -187,7 +179,7 @@ impl Endpoint {
     pub(super) async fn refusal(&self, response: Response, what: &str) -> RegistryError {
         let status = response.status();
         let wait = retry_after(&response).map(|wait| wait.min(MOST_WAIT));
-        let detail = match self.bytes(response, 64 << 10, "an error").await {
+        let detail = match bytes(&self.name, response, 64 << 10, "an error").await {
             Ok(body) => explain(&body),
             Err(_) => String::new(),
         };
@@ -200,6 +192,24 @@ impl Endpoint {
             status => RegistryError::Status { registry, status: status.as_u16(), detail, wait },
         }
     }
+}
+
+/// The whole body, if it is not longer than `most`.
+pub(super) async fn bytes(
+    registry: &str,
+    mut response: Response,
+    most: u64,
+    what: &str,
+) -> Result<Vec<u8>, RegistryError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| RegistryError::of(registry, error))? {
+        if bytes.len() as u64 + chunk.len() as u64 > most {
+            let reason = format!("{what} is longer than {most} bytes");
+            return Err(RegistryError::Protocol { registry: registry.to_owned(), reason });
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// Seconds, or a date.

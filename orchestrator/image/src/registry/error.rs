@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::configuration::ConfigurationError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error("registry {registry}: unknown host")]
@@ -33,6 +35,10 @@ pub enum RegistryError {
     Realm { registry: String, realm: String, reason: &'static str },
     #[error("reading {path} of the store")]
     Local { path: PathBuf, source: io::Error },
+    #[error("registry {registry}: the configuration of registries")]
+    Configuration { registry: String, source: Box<ConfigurationError> },
+    #[error("registry {registry}: {prefix} is blocked by {path}")]
+    Blocked { registry: String, prefix: String, path: PathBuf },
     #[error("registry {registry}: reading certificate {path}")]
     Certificate { registry: String, path: String, source: io::Error },
     #[error("registry {registry}: setting up TLS")]
@@ -74,6 +80,11 @@ impl RegistryError {
             Self::Status { status, .. } => *status >= 500 || *status == 408,
             _ => false,
         }
+    }
+
+    /// Whether nobody is there who could be asked.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::UnknownHost { .. } | Self::Refused { .. } | Self::Tls { .. } | Self::Unreachable { .. })
     }
 
     /// How long the server wants to be left alone.

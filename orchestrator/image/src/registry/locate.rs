@@ -1,44 +1,104 @@
 //! From the name of a registry to the servers that are asked for it.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::{Client, StatusCode, Url};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::Access;
+use super::configuration::{Configuration, Place, Places};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::trust::client;
+use super::trust::{Trust, client};
+use crate::RegistryAuth;
 
-/// Finds out how a registry is spoken to.
-pub(super) async fn endpoint(
+/// One server that may have the repository; spoken to when it is first needed.
+#[derive(Debug)]
+pub(super) struct Server {
+    place: Place,
+    insecure: bool,
+    auth: Option<RegistryAuth>,
+    certificates: Vec<PathBuf>,
+    scopes: Vec<String>,
+    endpoint: OnceCell<Endpoint>,
+    away: AtomicBool,
+}
+
+/// The servers for a repository: mirrors in order, then the registry itself. Never empty.
+pub(super) fn servers(
     registry: &str,
     repository: &str,
+    by_digest: bool,
     access: &Access,
-    scopes: Vec<String>,
-) -> Result<Endpoint, RegistryError> {
-    let name = registry.to_owned();
-    let host = if name == "docker.io" { "registry-1.docker.io" } else { &name };
-    let own_certificate = access.certificates.join(&name).join("ca.crt");
-    let insecure = access.insecure.contains(&name);
-    let lenient = insecure && !own_certificate.exists();
-    let client = client(&name, &own_certificate, lenient)?;
-    let base = |scheme: &str| {
-        Url::parse(&format!("{scheme}://{host}/")).map_err(|error| RegistryError::Protocol {
-            registry: name.clone(),
-            reason: format!("its name makes no address: {error}"),
-        })
+    scopes: &dyn Fn(&str) -> Vec<String>,
+) -> Result<Vec<Server>, RegistryError> {
+    let configured = Configuration::read(&access.configuration)
+        .map_err(|source| RegistryError::Configuration { registry: registry.to_owned(), source: Box::new(source) })?;
+    let places = match configured.places(registry, repository, by_digest) {
+        Places::Ask(places) => places,
+        Places::Blocked(prefix) => {
+            let (registry, path) = (registry.to_owned(), access.configuration.clone());
+            return Err(RegistryError::Blocked { registry, prefix, path });
+        }
     };
-    let secure = base("https")?;
-    let plain_allowed = (insecure || is_loopback(&secure)) && !own_certificate.exists();
-    let base = if plain_allowed { probe(&client, &name, secure, base("http")?).await? } else { secure };
-    Ok(Endpoint {
-        client,
-        repository: repository.to_owned(),
-        base,
-        auth: access.auth.get(&name).cloned(),
-        scopes,
-        authorization: Mutex::new(None),
-        name,
-    })
+    let server = |place: Place| Server {
+        insecure: place.insecure || access.insecure.contains(&place.host),
+        auth: access.auth.get(&place.host).cloned(),
+        certificates: access.certificates.clone(),
+        scopes: scopes(&place.repository),
+        endpoint: OnceCell::new(),
+        away: AtomicBool::new(false),
+        place,
+    };
+    Ok(places.into_iter().map(server).collect())
+}
+
+impl Server {
+    pub(super) async fn endpoint(&self) -> Result<&Endpoint, RegistryError> {
+        self.endpoint.get_or_try_init(|| self.connect()).await
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.place.host
+    }
+
+    /// It did not answer, and is not asked again for this operation.
+    pub(super) fn give_up(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Finds out how the server is spoken to.
+    async fn connect(&self) -> Result<Endpoint, RegistryError> {
+        let name = self.place.host.clone();
+        let host = if name == "docker.io" { "registry-1.docker.io" } else { &name };
+        let trust = Trust::of_host(&name, &self.certificates)?;
+        // Whoever was given an authority for a registry wants it to be used.
+        let lenient = self.insecure && !trust.has_authority();
+        let client = client(&name, &trust, lenient)?;
+        let base = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/")).map_err(|error| RegistryError::Protocol {
+                registry: name.clone(),
+                reason: format!("its name makes no address: {error}"),
+            })
+        };
+        let secure = base("https")?;
+        let plain_allowed = (self.insecure || is_loopback(&secure)) && !trust.has_authority();
+        let base = if plain_allowed { probe(&client, &name, secure, base("http")?).await? } else { secure };
+        Ok(Endpoint {
+            client,
+            repository: self.place.repository.clone(),
+            base,
+            auth: self.auth.clone(),
+            scopes: self.scopes.clone(),
+            authorization: Mutex::new(None),
+            name,
+        })
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {

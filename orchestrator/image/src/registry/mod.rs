@@ -2,6 +2,7 @@
 
 mod access;
 mod auth;
+mod configuration;
 mod endpoint;
 mod error;
 mod locate;
@@ -13,21 +14,38 @@ use reqwest::header::HeaderName;
 use reqwest::{Method, Response};
 
 pub use access::Access;
+pub use configuration::ConfigurationError;
 use endpoint::Call;
-use endpoint::Endpoint;
 pub(crate) use endpoint::{ATTEMPTS, Payload, Sent, backoff};
 pub use error::RegistryError;
+use locate::Server;
 pub use trust::web_client;
 pub(crate) use upload::Upload;
 
 use crate::Reference;
 
+/// There is somebody else to ask.
+const MIRROR_ATTEMPTS: u32 = 2;
+
 /// Whether a registry (as [`Reference::registry`] names it) lets the user of `access` in.
 pub async fn login(registry: &str, access: &Access) -> Result<(), RegistryError> {
-    let endpoint = locate::endpoint(registry, "", access, Vec::new()).await?;
+    let servers = locate::servers(registry, "", false, access, &|_| Vec::new())?;
+    let endpoint = primary(&servers).endpoint().await?;
     let url = endpoint.base.join("v2/").expect("a constant relative path joins any base");
     let call = Call { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: "its root" };
     endpoint.ask(&url, &call).await.map(drop)
+}
+
+/// The servers that may be asked for an image: its registry, or what registries.conf names in its place.
+pub fn hosts_of(reference: &Reference, access: &Access) -> Vec<String> {
+    let by_digest = reference.digest().is_some();
+    let servers = locate::servers(reference.registry(), reference.repository(), by_digest, access, &|_| Vec::new());
+    // Whoever asks for the image is told what is wrong with the configuration.
+    servers.map_or_else(|_| Vec::new(), |servers| servers.iter().map(|server| server.host().to_owned()).collect())
+}
+
+fn primary(servers: &[Server]) -> &Server {
+    servers.last().expect("the registry itself is always among its servers")
 }
 
 /// What is going to be done in the repository.
@@ -40,28 +58,28 @@ pub(crate) enum Right<'a> {
     },
 }
 
-/// A registry and what we may do in one of its repositories.
+/// A registry and what we may do in one of its repositories. Mirrors are asked first, for what is read alone.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    endpoint: Endpoint,
+    name: String,
+    servers: Vec<Server>,
 }
 
 impl Registry {
-    pub(crate) async fn connect(
-        reference: &Reference,
-        access: &Access,
-        right: Right<'_>,
-    ) -> Result<Self, RegistryError> {
-        let own = |actions: &str| format!("repository:{}:{actions}", reference.repository());
-        let scopes = match right {
-            Right::Pull => vec![own("pull")],
-            Right::Push { from } => {
-                let sources = from.iter().map(|source| format!("repository:{source}:pull"));
-                std::iter::once(own("pull,push")).chain(sources).collect()
+    pub(crate) fn open(reference: &Reference, access: &Access, right: Right<'_>) -> Result<Self, RegistryError> {
+        let scopes = |repository: &str| {
+            let own = |actions: &str| format!("repository:{repository}:{actions}");
+            match right {
+                Right::Pull => vec![own("pull")],
+                Right::Push { from } => {
+                    let sources = from.iter().map(|source| format!("repository:{source}:pull"));
+                    std::iter::once(own("pull,push")).chain(sources).collect()
+                }
             }
         };
-        let endpoint = locate::endpoint(reference.registry(), reference.repository(), access, scopes).await?;
-        Ok(Self { endpoint })
+        let (name, repository) = (reference.registry(), reference.repository());
+        let servers = locate::servers(name, repository, reference.digest().is_some(), access, &scopes)?;
+        Ok(Self { name: name.to_owned(), servers })
     }
 
     /// `GET /v2/<repository>/<path>`; an answer that is no success is an error naming `what`.
@@ -92,7 +110,24 @@ impl Registry {
         what: &str,
     ) -> Result<Response, RegistryError> {
         let call = Call { method, headers: headers.to_vec(), body: Payload::Nothing, what };
-        self.endpoint.ask(&self.endpoint.url(path)?, &call).await
+        let (itself, mirrors) = self.servers.split_last().expect("the registry itself is always among its servers");
+        for mirror in mirrors.iter().filter(|mirror| !mirror.is_away()) {
+            let asked = async {
+                let endpoint = mirror.endpoint().await?;
+                endpoint.ask_times(MIRROR_ATTEMPTS, &endpoint.url(path)?, &call).await
+            };
+            match asked.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a mirror does not help");
+                    if error.is_absence() {
+                        mirror.give_up();
+                    }
+                }
+            }
+        }
+        let endpoint = itself.endpoint().await?;
+        endpoint.ask(&endpoint.url(path)?, &call).await
     }
 
     /// `PUT /v2/<repository>/<path>`.
@@ -105,19 +140,20 @@ impl Registry {
     ) -> Result<Response, RegistryError> {
         let body = Payload::Bytes(bytes.into());
         let call = Call { method: Method::PUT, headers: headers.to_vec(), body, what };
-        self.endpoint.ask(&self.endpoint.url(path)?, &call).await
+        let endpoint = primary(&self.servers).endpoint().await?;
+        endpoint.ask(&endpoint.url(path)?, &call).await
     }
 
     /// The whole body, if it is not longer than `most`.
     pub(crate) async fn bytes(&self, response: Response, most: u64, what: &str) -> Result<Vec<u8>, RegistryError> {
-        self.endpoint.bytes(response, most, what).await
+        endpoint::bytes(&self.name, response, most, what).await
     }
 
     pub(crate) fn broken(&self, error: reqwest::Error) -> RegistryError {
-        RegistryError::of(&self.endpoint.name, error)
+        RegistryError::of(&self.name, error)
     }
 
     pub(crate) fn protocol(&self, reason: String) -> RegistryError {
-        self.endpoint.protocol(reason)
+        RegistryError::Protocol { registry: self.name.clone(), reason }
     }
 }

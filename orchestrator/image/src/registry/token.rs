@@ -4,7 +4,7 @@ use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode, Url};
 
 use super::auth::{Authorization, Challenge, TokenAnswer, check_realm};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, bytes};
 use super::error::RegistryError;
 
 impl Endpoint {
@@ -80,7 +80,7 @@ impl Endpoint {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
             _ => return Err(self.refusal(response, "a token").await),
         }
-        let bytes = self.bytes(response, 1 << 20, "a token").await?;
+        let bytes = bytes(&self.name, response, 1 << 20, "a token").await?;
         let answer: TokenAnswer =
             serde_json::from_slice(&bytes).map_err(|_| self.protocol("its token is not valid JSON".to_owned()))?;
         Authorization::bearer(answer).ok_or_else(|| self.protocol("its token answer holds no token".to_owned()))

@@ -1,12 +1,13 @@
 //! Whom a registry's certificate must come from, and the HTTP client that insists on it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::error::RegistryError;
 
@@ -16,27 +17,87 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-pub(super) fn client(name: &str, own_certificate: &Path, lenient: bool) -> Result<Client, RegistryError> {
+/// What an administrator put into a host's folder of certs.d.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    authorities: Vec<PathBuf>,
+    /// Our certificate and its key.
+    own: Option<(PathBuf, PathBuf)>,
+}
+
+impl Trust {
+    /// Reads the first of the folders that knows the host.
+    pub(super) fn of_host(host: &str, folders: &[PathBuf]) -> Result<Self, RegistryError> {
+        let mut trust = Self::default();
+        let Some(folder) = folders.iter().map(|folder| folder.join(host)).find(|folder| folder.is_dir()) else {
+            return Ok(trust);
+        };
+        let entries = std::fs::read_dir(&folder).map_err(unusable(host, &folder))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        for path in files {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => trust.authorities.push(path),
+                Some("cert") => {
+                    let key = path.with_extension("key");
+                    if !key.exists() {
+                        return Err(unusable(host, &path)(io::Error::other(
+                            "its key is missing: the same name with .key",
+                        )));
+                    }
+                    trust.own.get_or_insert((path, key));
+                }
+                _ => {}
+            }
+        }
+        Ok(trust)
+    }
+
+    pub(super) fn has_authority(&self) -> bool {
+        !self.authorities.is_empty()
+    }
+
+    fn identity(&self, name: &str) -> Result<Option<Identity>, RegistryError> {
+        let Some((certificate, key)) = &self.own else { return Ok(None) };
+        let read = |path: &Path| std::fs::read(path).map_err(unusable(name, path));
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(certificate)?).filter_map(Result::ok).collect();
+        let parsed = PrivateKeyDer::from_pem_slice(&read(key)?);
+        // The parse error is left out: it may quote the key.
+        let parsed = parsed.map_err(|_| unusable(name, key)(io::Error::other("it holds no usable key")))?;
+        Ok(Some((chain, parsed)))
+    }
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn unusable<'a>(registry: &'a str, path: &'a Path) -> impl Fn(io::Error) -> RegistryError + 'a {
+    move |source| RegistryError::Certificate { registry: registry.to_owned(), path: path.display().to_string(), source }
+}
+
+pub(super) fn client(name: &str, trust: &Trust, lenient: bool) -> Result<Client, RegistryError> {
     let failed = |source| RegistryError::Setup { registry: name.to_owned(), source };
-    builder(name, own_certificate, lenient)?.build().map_err(failed)
+    builder(name, trust, lenient)?.build().map_err(failed)
 }
 
 /// A client for servers that are no registries: the system's authorities, and no redirects of its own.
 pub fn web_client() -> Result<ClientBuilder, RegistryError> {
-    builder("", Path::new(""), false)
+    builder("", &Trust::default(), false)
 }
 
-fn builder(name: &str, own_certificate: &Path, lenient: bool) -> Result<ClientBuilder, RegistryError> {
+fn builder(name: &str, trust: &Trust, lenient: bool) -> Result<ClientBuilder, RegistryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let setup = |source| RegistryError::TlsSetup { registry: name.to_owned(), source };
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(setup)?;
-    let config = if lenient {
-        let verifier = Arc::new(AnyCertificate(provider));
-        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+    let builder = if lenient {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
-        builder.with_root_certificates(roots(name, own_certificate)?).with_no_client_auth()
+        builder.with_root_certificates(roots(name, &trust.authorities)?)
+    };
+    let config = match trust.identity(name)? {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(setup)?,
+        None => builder.with_no_client_auth(),
     };
     Ok(Client::builder()
         .tls_backend_preconfigured(config)
@@ -46,30 +107,25 @@ fn builder(name: &str, own_certificate: &Path, lenient: bool) -> Result<ClientBu
         .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION"))))
 }
 
-/// The system's authorities, and the one that the administrator gave this registry.
-fn roots(name: &str, own_certificate: &Path) -> Result<rustls::RootCertStore, RegistryError> {
+/// The system's authorities, and those that the administrator gave this registry.
+fn roots(name: &str, authorities: &[PathBuf]) -> Result<rustls::RootCertStore, RegistryError> {
     let mut roots = rustls::RootCertStore::empty();
     let bundle = std::env::var_os("SSL_CERT_FILE")
         .map(PathBuf::from)
         .or_else(|| SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
-    if let Some(bundle) = bundle {
-        add_certificates(&mut roots, name, &bundle)?;
-    }
-    if own_certificate.exists() {
-        add_certificates(&mut roots, name, own_certificate)?;
+    for path in bundle.iter().chain(authorities) {
+        add_certificates(&mut roots, name, path)?;
     }
     Ok(roots)
 }
 
 fn add_certificates(roots: &mut rustls::RootCertStore, name: &str, path: &Path) -> Result<(), RegistryError> {
-    let failed =
-        |source| RegistryError::Certificate { registry: name.to_owned(), path: path.display().to_string(), source };
-    let bytes = std::fs::read(path).map_err(failed)?;
+    let bytes = std::fs::read(path).map_err(unusable(name, path))?;
     let certificates = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok);
     // A bundle may hold a certificate that rustls does not take; the others count all the same.
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
-        return Err(failed(std::io::Error::other("it holds no usable certificate")));
+        return Err(unusable(name, path)(io::Error::other("it holds no usable certificate")));
     }
     Ok(())
 }

@@ -4,9 +4,9 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Response, Url};
 use tokio_util::bytes::{Buf, Bytes};
 
-use super::Registry;
 use super::endpoint::{ATTEMPTS, Call, Endpoint, Payload, backoff};
 use super::error::RegistryError;
+use super::{Registry, primary};
 use crate::Digest;
 
 const CHUNK: usize = 8 << 20;
@@ -30,7 +30,7 @@ impl Registry {
         mount: Option<(&Digest, &str)>,
         what: &'a str,
     ) -> Result<Option<Upload<'a>>, RegistryError> {
-        let endpoint = &self.endpoint;
+        let endpoint = primary(&self.servers).endpoint().await?;
         let mut url = endpoint.url("blobs/uploads/")?;
         if let Some((digest, from)) = mount {
             url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);

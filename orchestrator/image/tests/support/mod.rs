@@ -36,6 +36,8 @@ pub(crate) fn skip(programs: &[&str]) -> bool {
 #[derive(Default)]
 pub(crate) struct Config<'a> {
     pub(crate) tls: Option<&'a Certificate>,
+    /// Only clients with a certificate of the same authority.
+    pub(crate) clients_too: bool,
     /// `user:password`
     pub(crate) login: Option<(&'a str, &'a str)>,
 }
@@ -59,7 +61,11 @@ impl Registry {
         );
         if let Some(certificate) = config.tls {
             let (cert, key) = (certificate.certificate.display(), certificate.key.display());
-            yaml.push_str(&format!("  tls: {{certificate: {cert}, key: {key}}}\n"));
+            let clients = match config.clients_too {
+                true => format!(", clientcas: [{}]", certificate.authority.display()),
+                false => String::new(),
+            };
+            yaml.push_str(&format!("  tls: {{certificate: {cert}, key: {key}{clients}}}\n"));
         }
         if let Some((user, password)) = config.login {
             let file = folder.join(format!("htpasswd-{port}"));

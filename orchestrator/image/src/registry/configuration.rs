@@ -1,0 +1,269 @@
+//! `registries.conf` (version 2) and `registries.conf.d`: where the images of a name are, as podman, skopeo and buildah
+//! have it. Short names stay Docker's: `unqualified-search-registries` and aliases have no say in what a stack file means.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    #[error("reading {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The parser's own text has line, column and the line itself.
+    #[error("{path} is not a registries.conf of version 2")]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{path}: a [[registry]] has neither prefix nor location")]
+    Nameless { path: PathBuf },
+    #[error("{path}: prefix {prefix:?}: {reason}")]
+    Prefix { path: PathBuf, prefix: String, reason: &'static str },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    registry: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Entry {
+    prefix: String,
+    location: String,
+    insecure: bool,
+    blocked: bool,
+    mirror: Vec<Mirror>,
+    mirror_by_digest_only: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Mirror {
+    location: String,
+    insecure: bool,
+    pull_from_mirror: Which,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Which {
+    #[default]
+    All,
+    DigestOnly,
+    TagOnly,
+}
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) repository: String,
+    pub(super) insecure: bool,
+}
+
+/// What the configuration says of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Places {
+    /// The prefix that blocks it.
+    Blocked(String),
+    /// Mirrors in order, then the registry itself.
+    Ask(Vec<Place>),
+}
+
+/// All entries that count, each with its prefix filled in.
+#[derive(Debug, Default)]
+pub(super) struct Configuration {
+    entries: Vec<Entry>,
+}
+
+impl Configuration {
+    /// Reads a file and the `.d` folder beside it; what is not there says nothing.
+    pub(super) fn read(file: &Path) -> Result<Self, ConfigurationError> {
+        let mut files = vec![file.to_owned()];
+        let folder = file.with_extension("conf.d");
+        match fs::read_dir(&folder) {
+            Ok(entries) => {
+                let mut more: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+                more.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+                more.sort();
+                files.extend(more);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(ConfigurationError::Read { path: folder, source }),
+        }
+        let mut configuration = Self::default();
+        for path in files {
+            match fs::read_to_string(&path) {
+                Ok(text) => configuration.add(&path, &text)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(ConfigurationError::Read { path, source }),
+            }
+        }
+        Ok(configuration)
+    }
+
+    /// A later file's entry replaces an earlier one for the same prefix.
+    fn add(&mut self, path: &Path, text: &str) -> Result<(), ConfigurationError> {
+        let parsed: File = toml::from_str(text)
+            .map_err(|source| ConfigurationError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        for mut entry in parsed.registry {
+            for location in std::iter::once(&mut entry.location).chain(entry.mirror.iter_mut().map(|m| &mut m.location))
+            {
+                *location = location.trim_end_matches('/').to_owned();
+            }
+            if entry.prefix.is_empty() {
+                entry.prefix.clone_from(&entry.location);
+            }
+            if entry.prefix.is_empty() {
+                return Err(ConfigurationError::Nameless { path: path.to_owned() });
+            }
+            let refuse = |reason| {
+                let prefix = entry.prefix.clone();
+                Err(ConfigurationError::Prefix { path: path.to_owned(), prefix, reason })
+            };
+            let wildcard = entry.prefix.strip_prefix("*.");
+            if entry.prefix.contains("://") {
+                return refuse("it is no address but a name: host[:port][/path]");
+            }
+            if entry.prefix.contains('*') && wildcard.is_none_or(|rest| rest.contains(['*', '/'])) {
+                return refuse("a wildcard stands for the first labels of a host alone: *.example.com");
+            }
+            if entry.location.is_empty() && wildcard.is_none() {
+                entry.location.clone_from(&entry.prefix);
+            }
+            self.entries.retain(|old| old.prefix != entry.prefix);
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Where `host/repository` is, asked for by a tag or by a digest.
+    pub(super) fn places(&self, host: &str, repository: &str, by_digest: bool) -> Places {
+        let name = if repository.is_empty() { host.to_owned() } else { format!("{host}/{repository}") };
+        let best = self.entries.iter().filter_map(|entry| Some((matched(&entry.prefix, &name)?, entry)));
+        let itself = |insecure| Place { host: host.to_owned(), repository: repository.to_owned(), insecure };
+        let Some((length, entry)) = best.max_by_key(|(_, entry)| entry.prefix.len()) else {
+            return Places::Ask(vec![itself(false)]);
+        };
+        if entry.blocked {
+            return Places::Blocked(entry.prefix.clone());
+        }
+        let moved = |location: &str, insecure| {
+            let moved = format!("{location}{}", &name[length..]);
+            let (host, repository) = moved.split_once('/').unwrap_or((&moved, ""));
+            Place { host: host.to_owned(), repository: repository.to_owned(), insecure }
+        };
+        let wanted = |mirror: &&Mirror| match mirror.pull_from_mirror {
+            _ if entry.mirror_by_digest_only => by_digest,
+            Which::All => true,
+            Which::DigestOnly => by_digest,
+            Which::TagOnly => !by_digest,
+        };
+        let mut places: Vec<Place> =
+            entry.mirror.iter().filter(wanted).map(|mirror| moved(&mirror.location, mirror.insecure)).collect();
+        places.push(match entry.location.as_str() {
+            "" => itself(entry.insecure),
+            location => moved(location, entry.insecure),
+        });
+        Places::Ask(places)
+    }
+}
+
+/// How many bytes of the name a prefix stands for.
+fn matched(prefix: &str, name: &str) -> Option<usize> {
+    if let Some(domain) = prefix.strip_prefix('*') {
+        let host = name.split('/').next().unwrap_or_default();
+        let bare = host.split(':').next().unwrap_or_default();
+        return (host.ends_with(domain) || bare.ends_with(domain)).then_some(host.len());
+    }
+    let rest = name.strip_prefix(prefix)?;
+    (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(prefix.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(texts: &[&str]) -> Configuration {
+        let mut configuration = Configuration::default();
+        for text in texts {
+            configuration.add(Path::new("registries.conf"), text).unwrap();
+        }
+        configuration
+    }
+
+    fn asked(configuration: &Configuration, host: &str, repository: &str, by_digest: bool) -> Vec<String> {
+        match configuration.places(host, repository, by_digest) {
+            Places::Blocked(prefix) => vec![format!("blocked by {prefix}")],
+            Places::Ask(places) => places
+                .into_iter()
+                .map(|place| {
+                    format!("{}/{}{}", place.host, place.repository, if place.insecure { " insecure" } else { "" })
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_says_where_a_repository_is() {
+        let conf = configuration(&[r#"
+            unqualified-search-registries = ["quay.io"]
+            short-name-mode = "enforcing"
+            [[registry]]
+            location = "docker.io"
+            [[registry.mirror]]
+            location = "mirror.example:5000/hub/"
+            insecure = true
+            [[registry]]
+            prefix = "docker.io/secret"
+            blocked = true
+            [[registry]]
+            prefix = "old.example/team"
+            location = "new.example/group/team"
+        "#]);
+        let of = |host: &str, repository: &str| asked(&conf, host, repository, false);
+        assert_eq!(of("docker.io", "library/x"), ["mirror.example:5000/hub/library/x insecure", "docker.io/library/x"]);
+        assert_eq!(of("docker.io", "secret/x"), ["blocked by docker.io/secret"]);
+        assert_eq!(of("docker.io", "secretive/x").len(), 2);
+        assert_eq!(of("old.example", "team/app"), ["new.example/group/team/app"]);
+        assert_eq!(of("old.example", "other"), ["old.example/other"]);
+        assert_eq!(of("docker.io.example", "x"), ["docker.io.example/x"]);
+    }
+
+    #[test]
+    fn wildcards_stand_for_hosts_and_mirrors_may_be_for_digests_alone() {
+        let conf = configuration(&[r#"
+            [[registry]]
+            prefix = "*.corp.example"
+            insecure = true
+            [[registry]]
+            location = "q.example"
+            mirror-by-digest-only = true
+            [[registry.mirror]]
+            location = "m.example"
+            [[registry]]
+            location = "t.example"
+            [[registry.mirror]]
+            location = "tags.example"
+            pull-from-mirror = "tag-only"
+        "#]);
+        assert_eq!(asked(&conf, "a.corp.example:5000", "x", false), ["a.corp.example:5000/x insecure"]);
+        assert_eq!(asked(&conf, "corp.example", "x", false), ["corp.example/x"]);
+        assert_eq!(asked(&conf, "q.example", "x", false), ["q.example/x"]);
+        assert_eq!(asked(&conf, "q.example", "x", true), ["m.example/x", "q.example/x"]);
+        assert_eq!(asked(&conf, "t.example", "x", true), ["t.example/x"]);
+        assert_eq!(asked(&conf, "t.example", "x", false), ["tags.example/x", "t.example/x"]);
+    }
+
+    #[test]
+    fn a_later_file_replaces_a_prefix_and_mistakes_are_named() {
+        let conf = configuration(&["[[registry]]\nlocation = \"a\"\nblocked = true", "[[registry]]\nlocation = \"a\""]);
+        assert_eq!(asked(&conf, "a", "x", false), ["a/x"]);
+        let add = |text: &str| Configuration::default().add(Path::new("f"), text).unwrap_err().to_string();
+        assert!(add("[[registry]]\ninsecure = true").contains("neither prefix nor location"));
+        assert!(add("[[registry]]\nprefix = \"https://a\"").contains("no address"));
+        assert!(add("[[registry]]\nprefix = \"a*b\"").contains("wildcard"));
+        assert!(add("registry = 1").contains("not a registries.conf of version 2"));
+    }
+}
