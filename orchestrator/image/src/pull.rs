@@ -10,9 +10,12 @@ use tokio::task::JoinSet;
 
 use crate::fetch::Fetch;
 use crate::manifest::{ACCEPTED, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
+use crate::policy::{Denied, Policy, Rules};
 use crate::registry::{Access, Registry, RegistryError, Right};
 use crate::store::{LayerError, Record, RecordLayer};
-use crate::{Digest, Image, ImageConfig, Phase, Progress, ProgressSink, Reference, Store, StoreError, silent};
+use crate::{
+    Digest, Image, ImageConfig, Phase, Progress, ProgressSink, Reference, Store, StoreError, signatures, silent,
+};
 
 /// Enough to keep a disk and a few cores busy; registries cut off clients that open many connections.
 const LAYERS_AT_ONCE: usize = 4;
@@ -83,12 +86,14 @@ pub struct PullOptions {
     /// `None`: the host's.
     pub platform: Option<Platform>,
     pub access: Access,
+    /// `None`: every image may be pulled.
+    pub policy: Option<Arc<Policy>>,
     pub progress: ProgressSink,
 }
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { platform: None, access: Access::default(), progress: silent() }
+        Self { platform: None, access: Access::default(), policy: None, progress: silent() }
     }
 }
 
@@ -97,6 +102,7 @@ impl fmt::Debug for PullOptions {
         f.debug_struct("PullOptions")
             .field("platform", &self.platform)
             .field("access", &self.access)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }
@@ -123,6 +129,8 @@ pub enum PullError {
     Size { image: String, what: &'static str, expected: u64, found: u64 },
     #[error("pulling {image}: layer {digest}")]
     Layer { image: String, digest: Digest, source: Box<LayerError> },
+    #[error("pulling {image}")]
+    Denied { image: String, source: Box<Denied> },
     #[error("storing {image}")]
     Store { image: String, source: StoreError },
     #[error("pulling {image}: a worker thread ended early")]
@@ -158,8 +166,11 @@ impl Pull<'_> {
     async fn run(&self) -> Result<Pulled, PullError> {
         let lock = self.store.busy(format!("image {}", self.reference));
         let _working = lock.lock().await;
-        // A digest names the same bytes for ever: what is here needs no registry.
-        if let Some(digest) = self.reference.digest()
+        let rules = self.options.policy.as_ref().map(|policy| policy.rules(self.reference)).transpose();
+        let rules = rules.map_err(|denied| self.denied(denied))?.filter(Rules::need_signatures);
+        // A digest names the same bytes for ever: what is here needs no registry, but for its signatures.
+        if rules.is_none()
+            && let Some(digest) = self.reference.digest()
             && let Some(image) = self.store.find(self.reference)
             && self.options.platform.is_none()
         {
@@ -169,6 +180,9 @@ impl Pull<'_> {
         let registry = Registry::open(self.reference, &self.options.access, Right::Pull);
         let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let found = self.resolve(&registry).await?;
+        if let Some(rules) = rules {
+            self.check_signatures(&registry, &rules, &found).await?;
+        }
         let image_id = found.config.digest;
         let known = self.store.image(&image_id).filter(|image| {
             image.manifest == Some(found.manifest) && image.references.contains(self.reference)
@@ -188,6 +202,19 @@ impl Pull<'_> {
         let image = self.register(config_bytes, &found, &diff_ids).await?;
         self.report("", Phase::Complete, 0, None);
         Ok(Pulled { image, digest: found.digest, up_to_date: false })
+    }
+
+    /// Before any layer comes. The signature of an index vouches for the manifests that it names.
+    async fn check_signatures(&self, registry: &Registry, rules: &Rules<'_>, found: &Found) -> Result<(), PullError> {
+        let mut digests = vec![found.digest];
+        if found.manifest != found.digest {
+            digests.push(found.manifest);
+        }
+        let mut all = Vec::new();
+        for digest in &digests {
+            all.extend(signatures::fetch(registry, digest).await.map_err(|error| self.registry(error))?);
+        }
+        rules.check(self.reference, &digests, &all).map_err(|denied| self.denied(denied))
     }
 
     async fn resolve(&self, registry: &Registry) -> Result<Found, PullError> {
@@ -363,6 +390,10 @@ impl Pull<'_> {
 
     fn registry(&self, source: RegistryError) -> PullError {
         PullError::Registry { image: self.reference.short(), source: Box::new(source) }
+    }
+
+    fn denied(&self, source: Denied) -> PullError {
+        PullError::Denied { image: self.reference.short(), source: Box::new(source) }
     }
 
     fn manifest_error(&self, source: ManifestError) -> PullError {

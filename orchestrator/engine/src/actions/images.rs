@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hoist_image::{Access, Platform, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope};
+use hoist_image::{Access, Platform, Policy, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope};
 
 use super::{StepError, blocking};
 use crate::engine::Engine;
@@ -26,12 +26,22 @@ pub(crate) async fn pull_image(
     let options = PullOptions {
         platform,
         access: Access { auth: auth.clone(), ..Access::default() },
+        policy: policy()?.map(Arc::new),
         progress: Arc::new(progress),
     };
     let pulled =
         hoist_image::pull(&engine.images, &parsed, &options).await.map_err(|error| StepError::new(chain(&error)))?;
     feed::image(engine, "pull", reference, reference);
     Ok(pulled)
+}
+
+/// Read for every pull, so that a change counts at once. The usual file may be absent, one that was named may not.
+fn policy() -> Result<Option<Policy>, StepError> {
+    let policy = match std::env::var_os("HOIST_POLICY").filter(|value| !value.is_empty()) {
+        Some(path) => Policy::read(path.as_ref()).map(Some),
+        None => Policy::find("/etc/containers/policy.json".as_ref()),
+    };
+    policy.map_err(|error| StepError::new(chain(&error)))
 }
 
 /// Takes the name away, and the image with its last name, unless a container needs it.
