@@ -5,6 +5,8 @@
 
 mod bad_input;
 mod beside_docker;
+mod buildkit;
+mod conformance;
 mod crash;
 mod distribution;
 mod example;

@@ -42,11 +42,18 @@ impl Measured {
     }
 }
 
-/// One row a case: `median [min–max]` of each tool, and how many times more than hoist it is.
+/// A table for each set of tools: not every tool does all the work.
 pub(crate) fn table(cases: &[Case]) -> String {
-    // Some work is only hoist's.
-    let Some(widest) = cases.iter().max_by_key(|case| case.measured.len()) else { return String::new() };
-    let names: Vec<_> = widest.measured.iter().map(|measured| measured.tool).collect();
+    let same_tools = |a: &Case, b: &Case| {
+        a.measured.iter().map(|measured| measured.tool).eq(b.measured.iter().map(|measured| measured.tool))
+    };
+    cases.chunk_by(same_tools).map(one_table).collect::<Vec<_>>().join("\n")
+}
+
+/// One row a case: `median [min–max]` of each tool, and how many times more than hoist it is.
+fn one_table(cases: &[Case]) -> String {
+    let Some(first) = cases.first() else { return String::new() };
+    let names: Vec<_> = first.measured.iter().map(|measured| measured.tool).collect();
     let mut text = format!("| case | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for case in cases {
         let ours = case.measured.first().map_or(f64::NAN, Measured::median);
@@ -61,9 +68,7 @@ pub(crate) fn table(cases: &[Case]) -> String {
             let ratio = if index == 0 { String::new() } else { format!(", {:.1}×", measured.median() / ours) };
             format!("{}{range}{ratio}", case.unit.show(measured.median()))
         });
-        let nobody = vec!["–".to_owned(); names.len() - case.measured.len()];
-        let cells: Vec<String> = cells.chain(nobody).collect();
-        text.push_str(&format!("| {} | {} |\n", case.title, cells.join(" | ")));
+        text.push_str(&format!("| {} | {} |\n", case.title, cells.collect::<Vec<_>>().join(" | ")));
     }
     text
 }
@@ -77,7 +82,7 @@ pub(crate) fn write(docs: &Path, cases: &[Case]) -> Result<()> {
         "# Benchmarks\n\n\
          Written by `cargo xtask bench`. Medians [minimum–maximum] of one run in which the tools take turns; the ratio says\n\
          how many times hoist's median a peer needs. Read the ratios: absolute times are those of one shared machine with\n\
-         {cores} cores and kernel {kernel}. Peers: docker compose and podman-compose as Debian trixie ships them.\n\n{table}\n",
+         {cores} cores and kernel {kernel}. Peers: docker, podman and buildah as Debian trixie ships them.\n\n{table}\n",
         cores = std::thread::available_parallelism()?,
         kernel = kernel.trim(),
         table = table(cases),

@@ -292,8 +292,9 @@ async fn archives_unpack_through_the_symlinks_of_the_image() {
         assert_eq!(world.inside(&built.image, script).await, "l\n4755 7 2\nhi/etc/passwd\n/b.gz\n", "{archive}");
     }
     world.write("a.xz", [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0]);
-    let error = world.try_build(&world.request("FROM mybase:1.0\nADD a.xz /\n")).await.unwrap_err();
-    assert!(error.to_string().contains("compressed with xz"), "{error}");
+    let built = world.build("FROM mybase:1.0\nADD a.xz /\n").await;
+    // What only begins like an archive is copied as it is.
+    assert_eq!(world.inside(&built.image, "stat -c %s /a.xz").await, "8\n");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Absolute times of a shared machine mean little; the table gives medians with their range and the ratios of this run.
 
 mod adoption;
+mod build;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,9 @@ pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
     if wanted(chosen, "adoption") {
         cases.push(adoption::measure(&Tool::hoist(&hoist)?)?);
     }
+    cases.extend(build::cases(&hoist, |name| wanted(chosen, name))?);
     if cases.is_empty() {
-        bail!("no such case; there are: up-1, up-10, config, memory, adoption");
+        bail!("no such case; there are: up-1, up-10, config, memory, adoption, {}", build::NAMES.join(", "));
     }
     say(&report::table(&cases));
     if chosen.is_empty() {

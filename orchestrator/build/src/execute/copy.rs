@@ -102,19 +102,9 @@ impl Copier<'_> {
         Ok(metadata)
     }
 
-    /// A folder's contents go into the destination, which takes its looks only when it is new.
+    /// A folder's contents go into the destination, which is nothing but a place: it takes nothing of the source's looks.
     fn folder(&mut self, view: &View, picked: &Picked) -> Result<(), CopyError> {
-        let root = &picked.entries[0];
-        let walk = self.writer.view().walk(self.target.destination, true)?;
-        let top = if picked.bare {
-            self.writer.make_folders(self.target.destination, &self.plain_folder())?
-        } else if let Some(found) = walk.found {
-            self.writer.make_folders(&Path::new("/").join(&found.path), &self.plain_folder())?
-        } else {
-            let (parent, name) = self.place()?;
-            let metadata = self.metadata(view, &root.node)?;
-            self.writer.put_folder(&parent, &name, &metadata)?
-        };
+        let top = self.writer.make_folders(self.target.destination, &self.plain_folder())?;
         let mut folders: Vec<(PathBuf, Node)> = vec![(PathBuf::new(), top)];
         for entry in &picked.entries[1..] {
             let parent_path = entry.path.parent().unwrap_or(Path::new(""));

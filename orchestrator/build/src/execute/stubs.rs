@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use super::copy::CopyError;
 use crate::fs::{Kind, View, Writer};
 
-/// What every container gets mounted, whether the image has a place for it or not.
-const ALWAYS: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+/// Files that every step gets, whether the image has a place for them or not. /proc, /sys and /dev stay once they were
+/// made, as with BuildKit: every container needs them.
+const ALWAYS: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 pub(super) fn clean(upper: &Path, lowers: &[PathBuf], targets: &[String]) -> Result<(), CopyError> {
     let mut writer = Writer::resume(upper, lowers)?;

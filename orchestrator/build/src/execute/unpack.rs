@@ -18,8 +18,6 @@ use crate::fs::{Metadata, Node, Owner, ViewError, WriteError, Writer, overlay_at
 pub(crate) enum UnpackError {
     #[error("reading the archive: {0}")]
     Read(#[source] io::Error),
-    #[error("archives compressed with {0} cannot be unpacked here; use gzip or zstd")]
-    Compression(&'static str),
     #[error("entry {path}: {reason}")]
     Refused { path: String, reason: &'static str },
     #[error(transparent)]
@@ -33,6 +31,8 @@ pub(crate) type Archive = tar::Archive<Box<dyn Read + Send>>;
 const BLOCK: usize = 512;
 /// 128 MiB: what zstd itself uses at its highest ordinary level.
 const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+/// KiB: four times what `xz -9` asks for.
+const MAX_XZ_MEMORY: u32 = 256 << 10;
 
 /// `None`: not an archive, to be copied as it is. Decided by content, whatever the name says.
 pub(crate) fn open(mut file: File) -> Result<Option<Archive>, UnpackError> {
@@ -45,9 +45,9 @@ pub(crate) fn open(mut file: File) -> Result<Option<Archive>, UnpackError> {
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         Some(Box::new(zstd(clone(&file)?)?))
     } else if head.starts_with(b"BZh") {
-        return Err(UnpackError::Compression("bzip2"));
+        Some(Box::new(bzip2::read::MultiBzDecoder::new(BufReader::new(clone(&file)?))))
     } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        return Err(UnpackError::Compression("xz"));
+        Some(Box::new(lzma_rust2::XzReader::new_mem_limit(BufReader::new(clone(&file)?), true, MAX_XZ_MEMORY)))
     } else {
         None
     };

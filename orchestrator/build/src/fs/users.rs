@@ -35,6 +35,8 @@ pub(crate) fn find_owner(view: &View, text: &str) -> Result<Owner, UserError> {
         None => (text, None),
     };
     let (uid, own_gid) = match number(user)? {
+        // `:group` is root's with another group.
+        None if user.is_empty() && group.is_some() => (0, 0),
         Some(uid) => (uid, uid),
         None => {
             let line = account(view, "etc/passwd", user)?.ok_or_else(|| UserError::NoUser(user.to_owned()))?;

@@ -175,7 +175,11 @@ impl Lowering<'_> {
             platform: base.platform.clone(),
             base: image,
         };
-        let bare = || Execution { env: vec![format!("PATH={DEFAULT_PATH}")], ..Execution::default() };
+        let bare = || Execution {
+            env: vec![format!("PATH={DEFAULT_PATH}")],
+            working_dir: "/".to_owned(),
+            ..Execution::default()
+        };
         match &base.of {
             StageBase::Scratch => fresh(Tree::Scratch, None, bare()),
             StageBase::Files(name) => {

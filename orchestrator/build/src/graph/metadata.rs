@@ -80,7 +80,8 @@ impl Lowering<'_> {
             }
             Kind::OnBuild(trigger) => {
                 stage.execution.on_build.push(trigger.clone());
-                instruction.text.clone()
+                // As with BuildKit: it says something about other images, so it is no line of this one's history.
+                return Ok(());
             }
             Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_) => return Ok(()),
         };

@@ -1,0 +1,1 @@
+echo x > linked/one; ln linked/one linked/two; ln linked/one linked/three

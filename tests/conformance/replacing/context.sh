@@ -1,0 +1,1 @@
+ln -s target link-folder/sub/link; echo t > link-folder/sub/target
