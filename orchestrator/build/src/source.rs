@@ -34,8 +34,6 @@ pub(crate) struct Picked {
     pub(crate) name: OsString,
     /// Parents before children; the first is the source itself, with an empty path.
     pub(crate) entries: Vec<PickedEntry>,
-    /// `--parents`: the first only says where the others are, and none of its looks count.
-    pub(crate) bare: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -126,7 +124,7 @@ impl Picker<'_> {
             let shown = pattern.to_owned();
             return Err(if Glob::has_wildcards(rest) { PickError::NoMatch(shown) } else { PickError::Missing(shown) });
         }
-        Ok(Picked { name: OsString::new(), entries, bare: true })
+        Ok(Picked { name: OsString::new(), entries })
     }
 
     fn one_folder(&self, path: &str) -> Result<PickedEntry, PickError> {
@@ -147,7 +145,7 @@ impl Picker<'_> {
             return match ignored {
                 true => Err(PickError::Ignored(shown())),
                 false if excluded => Err(PickError::NoMatch(shown())),
-                false => Ok(Picked { name, entries: vec![root], bare: false }),
+                false => Ok(Picked { name, entries: vec![root] }),
             };
         }
         let mut entries = vec![root.clone()];
@@ -155,7 +153,7 @@ impl Picker<'_> {
         if ignored && entries.len() == 1 {
             return Err(PickError::Ignored(shown()));
         }
-        Ok(Picked { name, entries, bare: false })
+        Ok(Picked { name, entries })
     }
 
     /// Everything below a folder. An explicit stack: a deep tree must not overflow ours.
@@ -226,7 +224,8 @@ pub(crate) fn digest(view: &View, stamps: &Stamps, picked: &[Picked], owners: bo
         }
         let files: Vec<&PickedEntry> = source.entries.iter().filter(|entry| entry.node.kind() == Kind::File).collect();
         let mut contents = stamps.digests(view, &files)?.into_iter();
-        for entry in source.entries.iter().skip(usize::from(source.bare)) {
+        // The looks of a folder itself go nowhere: only what is in it is copied.
+        for entry in source.entries.iter().skip(usize::from(source.is_folder())) {
             field(&mut hasher, entry.path.as_os_str().as_bytes());
             let stat = &entry.node.stat;
             hasher.update(&stat.st_mode.to_le_bytes());

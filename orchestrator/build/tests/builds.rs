@@ -280,8 +280,14 @@ async fn archives_unpack_through_the_symlinks_of_the_image() {
     world.write("a.tar", &plain);
     world.write("a.tgz", &gzip);
     world.write("a.zst", zstd::encode_all(&plain[..], 1).unwrap());
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    std::io::Write::write_all(&mut bzip2, &plain).unwrap();
+    world.write("a.bz2", bzip2.finish().unwrap());
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    std::io::Write::write_all(&mut xz, &plain).unwrap();
+    world.write("a.xz", xz.finish().unwrap());
     world.write("b.gz", &gzip[..20]);
-    for archive in ["a.tar", "a.tgz", "a.zst"] {
+    for archive in ["a.tar", "a.tgz", "a.zst", "a.bz2", "a.xz"] {
         let built = world
             .build(&format!(
                 "FROM mybase:1.0\nRUN mkdir -p /usr/lib && ln -s usr/lib /lib\nADD {archive} /\nADD b.gz /b.gz\n"
@@ -291,10 +297,10 @@ async fn archives_unpack_through_the_symlinks_of_the_image() {
                       /usr/lib/outside; ls -d /b.gz";
         assert_eq!(world.inside(&built.image, script).await, "l\n4755 7 2\nhi/etc/passwd\n/b.gz\n", "{archive}");
     }
-    world.write("a.xz", [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0]);
-    let built = world.build("FROM mybase:1.0\nADD a.xz /\n").await;
+    world.write("b.xz", [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0]);
+    let built = world.build("FROM mybase:1.0\nADD b.xz /\n").await;
     // What only begins like an archive is copied as it is.
-    assert_eq!(world.inside(&built.image, "stat -c %s /a.xz").await, "8\n");
+    assert_eq!(world.inside(&built.image, "stat -c %s /b.xz").await, "8\n");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub use bootstrap::{BootstrapError, bootstrap};
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
 pub use credentials::{Credentials, CredentialsError, Kept, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
-pub use layer::{FolderError, PackError, UnpackError, pack_folder, unpack_folder};
+pub use layer::{FolderError, PackError, UnpackError, decompress, pack_folder, unpack_folder};
 pub use load::{LoadError, load};
 pub use manifest::ManifestError;
 pub use policy::{Denied, Policy, PolicyError, SignatureError};

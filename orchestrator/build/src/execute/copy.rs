@@ -130,7 +130,7 @@ impl Copier<'_> {
         if unpack && entry.node.kind() == Kind::File {
             let failed = |source| CopyError::Unpack { path: entry.node.path.display().to_string(), source };
             let file = view.open_file(&entry.node)?;
-            if let Some(archive) = unpack::open(file).map_err(failed)? {
+            if let Some(archive) = unpack::open(file) {
                 let folder = self.writer.make_folders(self.target.destination, &self.plain_folder())?;
                 return unpack::unpack(archive, &mut self.writer, &folder).map_err(failed);
             }

@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -26,52 +26,20 @@ pub(crate) enum UnpackError {
     View(#[from] ViewError),
 }
 
-pub(crate) type Archive = tar::Archive<Box<dyn Read + Send>>;
+pub(crate) type Archive = tar::Archive<Box<dyn Read>>;
 
 const BLOCK: usize = 512;
-/// 128 MiB: what zstd itself uses at its highest ordinary level.
-const MAX_ZSTD_WINDOW_LOG: u32 = 27;
-/// KiB: four times what `xz -9` asks for.
-const MAX_XZ_MEMORY: u32 = 256 << 10;
 
 /// `None`: not an archive, to be copied as it is. Decided by content, whatever the name says.
-pub(crate) fn open(mut file: File) -> Result<Option<Archive>, UnpackError> {
+pub(crate) fn open(file: File) -> Option<Archive> {
+    // What cannot be decompressed is no archive, either.
+    let mut reader = hoist_image::decompress(file).ok()?;
     let mut head = [0u8; BLOCK];
-    let length = read_up_to(&mut file, &mut head).map_err(UnpackError::Read)?;
-    let head = &head[..length];
-    file.rewind().map_err(UnpackError::Read)?;
-    let compressed: Option<Box<dyn Read + Send>> = if head.starts_with(&[0x1f, 0x8b]) {
-        Some(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(clone(&file)?))))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Some(Box::new(zstd(clone(&file)?)?))
-    } else if head.starts_with(b"BZh") {
-        Some(Box::new(bzip2::read::MultiBzDecoder::new(BufReader::new(clone(&file)?))))
-    } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        Some(Box::new(lzma_rust2::XzReader::new_mem_limit(BufReader::new(clone(&file)?), true, MAX_XZ_MEMORY)))
-    } else {
-        None
-    };
-    let Some(mut reader) = compressed else {
-        return Ok(is_tar(head).then(|| tar::Archive::new(Box::new(BufReader::new(file)) as Box<dyn Read + Send>)));
-    };
-    let mut inner = [0u8; BLOCK];
-    // Whatever cannot be decompressed is no archive, either.
-    let length = read_up_to(&mut reader, &mut inner).unwrap_or(0);
-    if !is_tar(&inner[..length]) {
-        return Ok(None);
+    let length = read_up_to(&mut reader, &mut head).ok()?;
+    if !is_tar(&head[..length]) {
+        return None;
     }
-    let whole = io::Cursor::new(inner[..length].to_vec()).chain(reader);
-    Ok(Some(tar::Archive::new(Box::new(whole) as Box<dyn Read + Send>)))
-}
-
-fn zstd(file: File) -> Result<impl Read + Send, UnpackError> {
-    let mut decoder = zstd::Decoder::new(file).map_err(UnpackError::Read)?;
-    decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(UnpackError::Read)?;
-    Ok(decoder)
-}
-
-fn clone(file: &File) -> Result<File, UnpackError> {
-    file.try_clone().map_err(UnpackError::Read)
+    Some(tar::Archive::new(Box::new(io::Cursor::new(head).chain(reader)) as Box<dyn Read>))
 }
 
 fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

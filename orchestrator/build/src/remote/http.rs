@@ -272,7 +272,7 @@ pub(crate) fn unpacked(brought: &Brought, lent: &Lent<'_>, url: &str) -> Result<
     let path = brought.folder.join(name);
     let failed = |reason: String| RemoteError::Unpack { url: url.to_owned(), reason };
     let file = std::fs::File::open(&path).map_err(io_error("opening", &path))?;
-    let Some(archive) = crate::execute::open_archive(file).map_err(|error| failed(error.to_string()))? else {
+    let Some(archive) = crate::execute::open_archive(file) else {
         return Ok(brought.folder.clone());
     };
     let place = brought.folder.with_extension("unpacked");

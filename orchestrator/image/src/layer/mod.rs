@@ -16,6 +16,7 @@ mod unpack;
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
 pub(crate) use compare::difference;
 pub(crate) use decode::Decoder;
+pub use decode::decompress;
 pub use folder::{FolderError, pack_folder, unpack_folder};
 pub use pack::PackError;
 pub(crate) use pack::pack;
