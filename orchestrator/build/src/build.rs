@@ -4,45 +4,38 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hoist_image::{History, Image, ImageConfig, Platform, Reference};
+use hoist_image::{History, Image, ImageConfig, Reference};
 
+use crate::SourceFile;
 use crate::bring::Bringer;
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::diagnostic::Severity;
-use crate::dockerfile::{self, Dockerfile};
 use crate::error::BuildError;
 use crate::execute::{Brought, Reporter, TreeState, Work, execute, now};
-use crate::graph::{BaseImage, Bases, Graph, Lowered, Origin, Selection, Tree, lower};
-use crate::host::{BaseError, Built, Host};
+use crate::graph::{BaseImage, Graph, Origin, Tree};
+use crate::host::{Built, Host};
+use crate::reading::{Bases, Read, on_disk, read};
 use crate::request::BuildRequest;
-use crate::{Diagnostic, SourceFile, Span};
 
 /// Builds what the request asks for and stores the image under its tags. Dropping the future stops every running step.
 pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
     let tags = tags(request)?;
-    let platform = platform(request)?;
     let reporter = Reporter::new(Arc::clone(&host.progress));
-    let bringer = Bringer { request, host, reporter: &reporter };
-    let folder = bringer.context().await?;
-    let (context, file) = {
-        let (request, state_dir) = (request.clone(), host.state_dir.clone());
-        on_disk(move || context::open(&folder, &request, &state_dir)).await?
-    };
-    let wrong = |problems| BuildError::Dockerfile(Arc::clone(&file), problems);
-    let dockerfile = dockerfile::parse(&file).map_err(wrong)?;
-    for warning in dockerfile.warnings.iter().filter(|warning| warning.severity == Severity::Warning) {
-        reporter.warning(warning.render(&file, false));
+    let read = read(request, host, &reporter, Bases::Pulled).await?;
+    let mut findings = read.findings;
+    for finding in &findings {
+        reporter.warning(finding.render(&read.file, false));
     }
-    let selection = Selection::new(&dockerfile, request, &platform).map_err(wrong)?;
-    let mut images = Images { host, request, file: &file, reporter: &reporter, found: BTreeMap::new() };
-    let graph = images.lower(&dockerfile, &selection).await?;
-    for name in &graph.unused_args {
+    if read.settings.error && findings.iter().any(|finding| finding.rule.is_some()) {
+        findings.iter_mut().for_each(|finding| finding.severity = Severity::Error);
+        return Err(BuildError::Dockerfile(read.file, findings));
+    }
+    for name in &read.graph.unused_args {
         reporter.warning(format!("warning: build argument {name} is not used: no ARG declares it"));
     }
-    let found = images.found;
-    let brought = bringer.files(&graph, &file).await?;
-    let work =
-        Arc::new(work(request, host, context, brought, Arc::clone(&file), graph, &found, reporter.clone()).await?);
+    let Read { context, file, graph, images: found, .. } = read;
+    let brought = Bringer { request, host, reporter: &reporter }.files(&graph, &file).await?;
+    let work = Arc::new(work(request, host, context, brought, file, graph, &found, reporter.clone()).await?);
     let executed = execute(&work).await;
     // Also after a failure: what was hashed need not be hashed again.
     let saving = Arc::clone(&work);
@@ -63,6 +56,10 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
         finishing.host.store.add_image(&config, &tags).map_err(BuildError::Store)
     })
     .await?;
+    if !findings.is_empty() {
+        let (count, plural) = (findings.len(), if findings.len() == 1 { "" } else { "s" });
+        reporter.warning(format!("{count} warning{plural} about the Dockerfile; `build --check` shows them alone"));
+    }
     Ok(Built {
         id: image.id,
         image,
@@ -74,79 +71,6 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
 fn tags(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
     let parse = |tag: &String| Reference::parse(tag).map_err(|error| BuildError::Tag(tag.clone(), error));
     request.tags.iter().map(parse).collect()
-}
-
-fn platform(request: &BuildRequest) -> Result<Platform, BuildError> {
-    match &request.platform {
-        None => Ok(Platform::host()),
-        Some(text) => text.parse().map_err(|error| BuildError::Platform(text.clone(), error)),
-    }
-}
-
-/// Finds the images that a Dockerfile names.
-struct Images<'a> {
-    host: &'a Host,
-    request: &'a BuildRequest,
-    file: &'a Arc<SourceFile>,
-    reporter: &'a Reporter,
-    found: BTreeMap<BaseImage, Arc<Image>>,
-}
-
-impl Images<'_> {
-    /// Lowers again until no trigger of a base asks for another image.
-    async fn lower(&mut self, dockerfile: &Dockerfile, selection: &Selection) -> Result<Graph, BuildError> {
-        let mut needed = selection.images(dockerfile, self.request);
-        loop {
-            for (base, span) in needed {
-                let image = self.find(&base, span).await?;
-                self.found.insert(base, image);
-            }
-            let bases: Bases = self.found.iter().map(|(name, image)| (name.clone(), image.config.clone())).collect();
-            match lower(dockerfile, self.request, selection, &bases) {
-                Ok(Lowered::Graph(graph)) => return Ok(*graph),
-                Ok(Lowered::Needs(images)) => needed = images,
-                Err(problems) => return Err(BuildError::Dockerfile(Arc::clone(self.file), problems)),
-            }
-        }
-    }
-
-    async fn find(&self, base: &BaseImage, span: Span) -> Result<Arc<Image>, BuildError> {
-        let name = &base.name;
-        let platform: Platform =
-            base.platform.parse().map_err(|error| BuildError::Platform(base.platform.clone(), error))?;
-        let reference = Reference::parse(name).map_err(|error| {
-            let diagnostic = Diagnostic::error(span, format!("{name:?} is not an image: {error}"));
-            BuildError::Dockerfile(Arc::clone(self.file), vec![diagnostic])
-        })?;
-        let label = format!("FROM {reference}");
-        let refused = |source: BaseError| {
-            let diagnostic = Diagnostic::error(span, format!("no image {reference}")).label(source.to_string());
-            BuildError::Base { file: Arc::clone(self.file), diagnostic: Box::new(diagnostic), source }
-        };
-        let made_here = self.host.bases.made_here(&reference).await.map_err(refused)?;
-        if (made_here || !self.request.pull)
-            && let Some(image) = self.host.store.find(&reference)
-            && fits(&image, &platform)
-        {
-            self.reporter.found(&label);
-            return Ok(image);
-        }
-        let running = self.reporter.started(&label);
-        match self.host.bases.base(&reference, &platform, self.request.pull).await {
-            Ok(image) => {
-                running.done();
-                Ok(image)
-            }
-            Err(source) => {
-                running.failed(&source.to_string());
-                Err(refused(source))
-            }
-        }
-    }
-}
-
-fn fits(image: &Image, platform: &Platform) -> bool {
-    image.config.os == platform.os && image.config.architecture == platform.architecture
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is one part of the work, put together once")]
@@ -231,14 +155,4 @@ fn image_config(work: &Work, states: &[Arc<TreeState>], images: &BTreeMap<BaseIm
     }
     config.created = created.or_else(|| Some(work.epoch.clone().unwrap_or_else(now)));
     config
-}
-
-async fn on_disk<T: Send + 'static>(
-    act: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
-) -> Result<T, BuildError> {
-    match tokio::task::spawn_blocking(act).await {
-        Ok(result) => result,
-        Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-        Err(_) => Err(BuildError::Interrupted),
-    }
 }

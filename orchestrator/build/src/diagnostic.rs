@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::lint::Rule;
+
 /// A place in the Dockerfile, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
@@ -70,6 +72,8 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
+    /// The check that found it.
+    pub rule: Option<Rule>,
     pub message: String,
     pub span: Span,
     /// Said at the place itself; may be empty.
@@ -79,11 +83,22 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(crate) fn error(span: Span, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), span, label: String::new(), hints: Vec::new() }
+        Self {
+            severity: Severity::Error,
+            rule: None,
+            message: message.into(),
+            span,
+            label: String::new(),
+            hints: Vec::new(),
+        }
     }
 
     pub(crate) fn warning(span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
+    }
+
+    pub(crate) fn lint(rule: Rule, span: Span, message: impl Into<String>) -> Self {
+        Self { rule: Some(rule), ..Self::warning(span, message) }
     }
 
     pub(crate) fn label(mut self, text: impl Into<String>) -> Self {
@@ -107,7 +122,11 @@ impl Diagnostic {
             annotation = annotation.label(self.label.as_str());
         }
         let snippet = Snippet::source(file.text.as_str()).path(file.name.as_str()).annotation(annotation);
-        let mut group = Group::with_title(level.primary_title(self.message.as_str())).element(snippet);
+        let mut title = level.primary_title(self.message.as_str());
+        if let Some(rule) = self.rule {
+            title = title.id(rule.name());
+        }
+        let mut group = Group::with_title(title).element(snippet);
         for hint in &self.hints {
             group = group.element(Level::HELP.message(hint.as_str()));
         }

@@ -20,14 +20,28 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Expands one word to one word; quotes are removed, nothing is split.
 pub fn expand(word: &str, escape: char, lookup: Lookup<'_>) -> Result<String, ExpandError> {
-    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup };
+    expand_noting(word, escape, lookup).map(|(text, _)| text)
+}
+
+/// Also says which variables were not there and would have been needed.
+pub(crate) fn expand_noting(
+    word: &str,
+    escape: char,
+    lookup: Lookup<'_>,
+) -> Result<(String, Vec<String>), ExpandError> {
+    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup, unset: Vec::new() };
     let pieces = scanner.pieces(None)?;
-    Ok(pieces.into_iter().map(|piece| piece.text).collect())
+    Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
+}
+
+/// The variables that a word needs.
+pub(crate) fn mentioned(word: &str, escape: char) -> Vec<String> {
+    expand_noting(word, escape, &|_| None).map(|(_, names)| names).unwrap_or_default()
 }
 
 /// Expands one word to several: what comes from unquoted variables is split at white space (EXPOSE).
 pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<String>, ExpandError> {
-    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup };
+    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup, unset: Vec::new() };
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
     for piece in scanner.pieces(None)? {
@@ -58,7 +72,7 @@ pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<
 
 /// Expands the text of a heredoc: quotes stand for themselves, and only variables and escaped dollars are looked at.
 pub(crate) fn expand_text(text: &str, escape: char, lookup: Lookup<'_>) -> Result<String, ExpandError> {
-    let mut scanner = Scanner { rest: text.chars().peekable(), escape, lookup };
+    let mut scanner = Scanner { rest: text.chars().peekable(), escape, lookup, unset: Vec::new() };
     let mut expanded = String::new();
     while let Some(character) = scanner.rest.next() {
         match character {
@@ -83,6 +97,8 @@ struct Scanner<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
     lookup: Lookup<'a>,
+    /// Variables without a value that no modifier makes up for.
+    unset: Vec<String>,
 }
 
 impl Scanner<'_> {
@@ -155,7 +171,15 @@ impl Scanner<'_> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        Ok((self.lookup)(&name).unwrap_or_default())
+        Ok(self.needed(name).unwrap_or_default())
+    }
+
+    fn needed(&mut self, name: String) -> Option<String> {
+        let value = (self.lookup)(&name);
+        if value.is_none() {
+            self.unset.push(name);
+        }
+        value
     }
 
     fn name(&mut self) -> String {
@@ -176,8 +200,11 @@ impl Scanner<'_> {
         if name.is_empty() {
             return Err(ExpandError::BadModifier(self.rest.clone().take(20).collect()));
         }
-        let value = (self.lookup)(&name);
         let Some(modifier) = self.rest.next() else { return Err(ExpandError::Unclosed("${")) };
+        let value = match modifier {
+            ':' | '-' | '+' | '?' => (self.lookup)(&name),
+            _ => self.needed(name.clone()),
+        };
         match modifier {
             '}' => Ok(value.unwrap_or_default()),
             ':' | '-' | '+' | '?' => {

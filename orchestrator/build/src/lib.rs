@@ -6,6 +6,7 @@
 
 mod bring;
 mod build;
+mod check;
 mod context;
 mod diagnostic;
 pub mod dockerfile;
@@ -17,7 +18,9 @@ mod glob;
 mod graph;
 mod host;
 pub mod ignore;
+mod lint;
 mod progress;
+mod reading;
 mod remote;
 mod request;
 mod source;
@@ -25,10 +28,12 @@ mod stamps;
 mod step;
 
 pub use build::build;
+pub use check::{Checked, check};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};
 pub use error::BuildError;
 pub use glob::GlobError;
 pub use host::{BaseError, BaseImages, Built, Host};
+pub use lint::Rule;
 pub use progress::{BuildEvent, Progress, StepNumber};
 pub use request::{BuildRequest, ContextSource, DockerfileSource, Entitlement, NamedContext, NetworkMode, SecretBytes};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};

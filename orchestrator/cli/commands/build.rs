@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Build images of services that these depend on too
     #[arg(long)]
     with_dependencies: bool,
+    /// Check the Dockerfiles and build nothing; 1 is the exit code when there are findings
+    #[arg(long)]
+    check: bool,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -71,6 +74,17 @@ pub(crate) fn build_args(texts: &[String], variables: &BTreeMap<String, String>)
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
     let ctx = if args.quiet { &quiet } else { ctx };
+    if args.check {
+        return check(ctx, &request(ctx, args)?).await;
+    }
     apply::apply(ctx, &request(ctx, args)?).await?;
     Ok(Exit::OK)
+}
+
+/// Prints what the checks say about the builds of a request.
+pub(crate) async fn check(ctx: &Ctx, request: &ApplyRequest) -> Result<Exit> {
+    let checks = ctx.client().await?.check(request).await?;
+    ctx.ui.data(crate::render::checks::text(&checks, ctx.ui))?;
+    let clean = checks.iter().all(|check| check.error.is_empty() && check.findings.is_empty());
+    Ok(if clean { Exit::OK } else { Exit::PROBLEMS })
 }

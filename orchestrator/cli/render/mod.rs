@@ -2,6 +2,7 @@
 //!
 //! Must not know: engines, files, verbs. It gets values and writes them.
 
+pub(crate) mod checks;
 pub(crate) mod containers;
 pub(crate) mod images;
 pub(crate) mod logs;

@@ -1,5 +1,6 @@
 //! Lends the builder what it needs: base images from registries, and RUN steps in containers of their own.
 
+mod check;
 mod emulator;
 mod request;
 
@@ -17,6 +18,7 @@ use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, 
 use hoist_spec::model;
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
 
+pub(crate) use check::check;
 pub(crate) use request::Beside;
 
 use crate::actions::{self, StepError, blocking};
@@ -46,22 +48,32 @@ pub(crate) async fn build(
     output: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<(), StepError> {
     let request = request::request(wanted, platform(wanted)?, beside)?;
+    let host = host(engine, wanted, auth, output);
+    let built = hoist_build::build(&request, &host).await.map_err(|error| StepError::new(chain(&error)))?;
+    feed::image(engine, "build", &built.id.to_string(), wanted.reference);
+    Ok(())
+}
+
+/// What the engine lends a build.
+fn host(
+    engine: &Arc<Engine>,
+    wanted: &Wanted<'_>,
+    auth: &Arc<BTreeMap<String, RegistryAuth>>,
+    output: impl Fn(String) + Send + Sync + 'static,
+) -> Host {
     let lender = Arc::new(Lender {
         engine: Arc::clone(engine),
         auth: Arc::clone(auth),
         own: wanted.reference.to_owned(),
         building: Arc::clone(wanted.building),
     });
-    let host = Host {
+    Host {
         store: Arc::clone(&engine.images),
         state_dir: engine.store.layout.root.join("build"),
         run: lender.clone(),
         bases: lender,
         progress: Arc::new(move |event: hoist_build::BuildEvent| output(event.to_string())),
-    };
-    let built = hoist_build::build(&request, &host).await.map_err(|error| StepError::new(chain(&error)))?;
-    feed::image(engine, "build", &built.id.to_string(), wanted.reference);
-    Ok(())
+    }
 }
 
 /// What is built for: the service's platform, which must be one of the build's where that has a list, else the build's.

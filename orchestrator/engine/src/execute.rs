@@ -32,10 +32,19 @@ pub(crate) type Output = mpsc::UnboundedSender<ApplyEvent>;
 
 /// What would be done.
 pub(crate) async fn preview(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<PlanResponse, StepError> {
+    let (_, plan) = planned(engine, request).await?;
+    Ok(PlanResponse { text: plan.to_string(), plan: plan.to_json(), steps: plan.steps.len() })
+}
+
+/// The plan of what would be done, and the stack that it is for.
+pub(crate) async fn planned(
+    engine: &Arc<Engine>,
+    request: &ApplyRequest,
+) -> Result<(hoist_spec::model::Stack, Plan), StepError> {
     let prepared = prepare(engine, request).await.map_err(|error| StepError::new(chain(&error)))?;
     let observed = observe(engine, &prepared.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
     let plan = plan(&prepared.desired, &observed, &Request::new(now(), request.verb.clone()), now());
-    Ok(PlanResponse { text: plan.to_string(), plan: plan.to_json(), steps: plan.steps.len() })
+    Ok((prepared.desired.stack, plan))
 }
 
 /// How a request went.

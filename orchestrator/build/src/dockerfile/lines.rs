@@ -5,6 +5,7 @@
 
 use super::words;
 use crate::diagnostic::{Diagnostic, SourceFile, Span, Spanned};
+use crate::lint::Rule;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heredoc {
@@ -51,6 +52,7 @@ impl LogicalLine {
 pub(crate) struct Lines {
     pub(crate) escape: Option<char>,
     pub(crate) syntax: Option<Spanned<String>>,
+    pub(crate) check: Option<Spanned<String>>,
     pub(crate) lines: Vec<LogicalLine>,
     pub(crate) problems: Vec<Diagnostic>,
 }
@@ -127,7 +129,7 @@ fn directives(physical: &[Physical<'_>], found: &mut Lines) -> usize {
                 }
             },
             "syntax" => found.syntax = Some(Spanned { value: value.to_owned(), span }),
-            _ => {}
+            _ => found.check = Some(Spanned { value: value.to_owned(), span }),
         }
         seen.push(name);
     }
@@ -164,7 +166,7 @@ fn join(physical: &[Physical<'_>], first: usize, escape: char, problems: &mut Ve
     }
     if let Some(span) = empty_inside {
         problems.push(
-            Diagnostic::warning(span, "empty line inside a continued instruction")
+            Diagnostic::lint(Rule::NoEmptyContinuation, span, "empty line inside a continued instruction")
                 .hint("put a # on the line, or remove it: the instruction goes on after it"),
         );
     }

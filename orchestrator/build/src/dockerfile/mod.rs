@@ -29,6 +29,8 @@ pub struct Dockerfile {
     /// Never empty.
     pub stages: Vec<Stage>,
     pub escape: char,
+    /// `# check=…`
+    pub check: Option<Spanned<String>>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -62,11 +64,12 @@ pub fn parse(source: &SourceFile) -> Result<Dockerfile, Vec<Diagnostic>> {
         && !is_builtin_frontend(&syntax.value)
     {
         problems.push(
-            Diagnostic::warning(syntax.span, format!("the frontend {} is not loaded", syntax.value))
-                .hint("the Dockerfile is read by hoist itself"),
+            Diagnostic::error(syntax.span, format!("the frontend {} cannot be loaded", syntax.value))
+                .hint("the Dockerfile is read by hoist itself: docker/dockerfile, of any version, is known"),
         );
     }
-    let mut file = Dockerfile { args: Vec::new(), stages: Vec::new(), escape, warnings: Vec::new() };
+    let check = lines.check.take();
+    let mut file = Dockerfile { args: Vec::new(), stages: Vec::new(), escape, check, warnings: Vec::new() };
     let mut before_from_reported = false;
     for line in &lines.lines {
         let parser = Parser { line, escape };
@@ -91,7 +94,6 @@ pub fn parse(source: &SourceFile) -> Result<Dockerfile, Vec<Diagnostic>> {
     if file.stages.is_empty() && !problems.iter().any(|problem| problem.severity == Severity::Error) {
         problems.push(Diagnostic::error(Span::new(0, 0), "the Dockerfile has no FROM"));
     }
-    duplicate_stage_names(&file.stages, &mut problems);
     problems.sort_by_key(|problem| problem.span.start);
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
@@ -123,23 +125,13 @@ pub(crate) fn parse_trigger(text: &str, span: Span, escape: char) -> Result<Inst
     }
 }
 
+/// BuildKit's own, of any version: what they can is built in.
 fn is_builtin_frontend(syntax: &str) -> bool {
-    let image = syntax.split_once(['@']).map_or(syntax, |(image, _)| image);
+    let name = syntax.split_whitespace().next().unwrap_or_default();
+    let image = name.split_once('@').map_or(name, |(image, _)| image);
     let image = image.strip_prefix("docker.io/").unwrap_or(image);
-    image == "docker/dockerfile" || image.starts_with("docker/dockerfile:1")
-}
-
-fn duplicate_stage_names(stages: &[Stage], problems: &mut Vec<Diagnostic>) {
-    for (index, stage) in stages.iter().enumerate() {
-        let Some(name) = &stage.name else { continue };
-        let earlier = stages[..index].iter().filter_map(|other| other.name.as_ref());
-        if earlier.into_iter().any(|other| other.value == name.value) {
-            problems.push(
-                Diagnostic::warning(name.span, format!("two stages are named {}", name.value))
-                    .label("this one hides the earlier one"),
-            );
-        }
-    }
+    let repository = image.split_once(':').map_or(image, |(repository, _)| repository);
+    matches!(repository, "docker/dockerfile" | "docker/dockerfile-upstream")
 }
 
 enum Line {

@@ -1,5 +1,6 @@
 //! The instructions of the needed stages → steps and configuration.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_image::{Execution, Platform};
@@ -9,8 +10,10 @@ use super::stages::{FromTarget, StageBase, from_target};
 use super::{
     BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Selection, Step, StepId, Tree,
 };
+use crate::diagnostic::closest;
 use crate::dockerfile::{Command, Dockerfile, Instruction, Kind, parse_trigger};
 use crate::ignore::{Ignore, clean};
+use crate::lint::Rule;
 use crate::{BuildRequest, Diagnostic, Span, Spanned, expand};
 
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,8 +32,16 @@ pub(crate) fn lower(
     selection: &Selection,
     bases: &Bases,
 ) -> Result<Lowered, Vec<Diagnostic>> {
-    let mut lowering =
-        Lowering { file, request, selection, bases, steps: Vec::new(), problems: Vec::new(), missing: Vec::new() };
+    let mut lowering = Lowering {
+        file,
+        request,
+        selection,
+        bases,
+        steps: Vec::new(),
+        problems: Vec::new(),
+        findings: Vec::new(),
+        missing: Vec::new(),
+    };
     let mut stages: BTreeMap<usize, Stage> = BTreeMap::new();
     let mut declared = BTreeSet::new();
     for &index in &selection.needed {
@@ -66,6 +77,7 @@ pub(crate) fn lower(
         execution: target.execution,
         author: target.author,
         history: target.history,
+        findings: lowering.findings,
         unused_args: selection.globals.unused(&declared),
     })))
 }
@@ -81,12 +93,18 @@ pub(super) struct Stage {
     pub(super) tree: Tree,
     pub(super) platform: Platform,
     base: Option<BaseImage>,
+    /// Whether all of its variables are known.
+    known: bool,
+    /// Variables that an instruction needed and that are not there.
+    unset: RefCell<Vec<Spanned<String>>>,
 }
 
 impl Stage {
     pub(super) fn expand(&self, word: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
-        expand::expand(&word.value, escape, &|name| self.scope.get(name))
-            .map_err(|error| Diagnostic::error(word.span, error.to_string()))
+        let (text, unset) = expand::expand_noting(&word.value, escape, &|name| self.scope.get(name))
+            .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
+        self.unset.borrow_mut().extend(unset.into_iter().map(|value| Spanned { value, span: word.span }));
+        Ok(text)
     }
 
     pub(super) fn metadata(&mut self, created_by: String) {
@@ -125,6 +143,7 @@ pub(super) struct Lowering<'a> {
     bases: &'a Bases,
     steps: Vec<Step>,
     problems: Vec<Diagnostic>,
+    findings: Vec<Diagnostic>,
     missing: Vec<(BaseImage, Span)>,
 }
 
@@ -159,8 +178,24 @@ impl Lowering<'_> {
             if let Err(problem) = self.instruction(place, &mut stage, done) {
                 self.problems.push(problem);
             }
+            self.undefined(&stage);
         }
         stage
+    }
+
+    /// Variables that nothing declares. What an unknown base declares is not known.
+    fn undefined(&mut self, stage: &Stage) {
+        for name in stage.unset.take() {
+            if !stage.known || stage.scope.is_declared(&name.value) {
+                continue;
+            }
+            let finding =
+                Diagnostic::lint(Rule::UndefinedVar, name.span, format!("variable {} is not defined", name.value));
+            self.findings.push(match closest(&name.value, stage.scope.names()) {
+                Some(known) => finding.hint(format!("did you mean {known}?")),
+                None => finding,
+            });
+        }
     }
 
     fn begin(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
@@ -174,6 +209,8 @@ impl Lowering<'_> {
             tree,
             platform: base.platform.clone(),
             base: image,
+            known: true,
+            unset: RefCell::default(),
         };
         let bare = || Execution {
             env: vec![format!("PATH={DEFAULT_PATH}")],
@@ -194,8 +231,10 @@ impl Lowering<'_> {
             StageBase::Image(name) => {
                 let image = BaseImage { name: name.clone(), platform: base.platform.to_string() };
                 let config = self.bases.get(&image).expect("the images of a selection are found before lowering");
-                let mut stage = fresh(Tree::Image(image.clone()), Some(image), config.config.clone());
-                stage.author.clone_from(&config.author);
+                let execution = config.as_ref().map(|config| config.config.clone());
+                let mut stage = fresh(Tree::Image(image.clone()), Some(image), execution.unwrap_or_default());
+                stage.known = config.is_some();
+                stage.author = config.as_ref().and_then(|config| config.author.clone());
                 stage
             }
         }

@@ -109,7 +109,9 @@ fn expose(ports: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<
                 Diagnostic::error(word.span, format!("invalid port {port:?}"))
                     .hint("EXPOSE 80, 80/tcp, 53/udp or 8000-8010")
             };
-            let (range, protocol) = port.split_once('/').unwrap_or((&port, "tcp"));
+            // An address and a port of the host may stand before it, and mean nothing.
+            let own = port.rsplit(':').next().unwrap_or_default();
+            let (range, protocol) = own.split_once('/').unwrap_or((own, "tcp"));
             let protocol = protocol.to_lowercase();
             if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
                 return Err(invalid());

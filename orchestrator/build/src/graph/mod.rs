@@ -19,9 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_image::{Execution, ImageConfig, Platform};
 
-use crate::diagnostic::Span;
+use crate::diagnostic::{Diagnostic, Span};
 
 pub(crate) use lower::{Lowered, lower};
+pub(crate) use scope::PLATFORM_ARGS;
 pub(crate) use stages::Selection;
 pub(crate) use step::{AgentUse, CopyItem, CopyStep, Mkdir, Op, Origin, RunMountSource, RunStepOp};
 
@@ -98,9 +99,12 @@ pub(crate) struct Graph {
     pub(crate) execution: Execution,
     pub(crate) author: Option<String>,
     pub(crate) history: Vec<HistoryLine>,
+    /// What the checks say about its instructions.
+    pub(crate) findings: Vec<Diagnostic>,
     /// Build arguments that no ARG asked for.
     pub(crate) unused_args: Vec<String>,
 }
 
-/// The configurations of the images that the selected stages start from or copy from.
-pub(crate) type Bases = BTreeMap<BaseImage, ImageConfig>;
+/// The configurations of the images that the selected stages start from or copy from. `None`: there is such an image,
+/// and nothing is known about it (a check does not pull).
+pub(crate) type Bases = BTreeMap<BaseImage, Option<ImageConfig>>;

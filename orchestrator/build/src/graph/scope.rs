@@ -22,6 +22,19 @@ const PROXIES: [&str; 10] = [
     "all_proxy",
 ];
 
+/// Arguments that every FROM knows.
+pub(crate) const PLATFORM_ARGS: [&str; 9] = [
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETSTAGE",
+];
+
 /// What is known before the first stage.
 #[derive(Debug, Clone)]
 pub(crate) struct Globals {
@@ -127,6 +140,16 @@ impl Scope {
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let env = self.env.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
         env.or_else(|| self.args.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.clone()))
+    }
+
+    /// Also an ARG without a value is one.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let args = self.args.iter().map(|(name, _)| name.as_str());
+        args.chain(self.env.iter().map(|(name, _)| name.as_str()))
     }
 
     pub(super) fn set_env(&mut self, name: String, value: String) {

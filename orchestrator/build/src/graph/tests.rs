@@ -25,7 +25,7 @@ fn graph(text: &str, request: &BuildRequest) -> Result<Graph, String> {
     let selection = Selection::new(&file, request, &platform).map_err(render)?;
     let bases = [("base:1", base(&[])), ("base:2", base(&[])), ("trigger", base(&["COPY a /a", "RUN b"]))];
     let image = |name: &str| BaseImage { name: name.to_owned(), platform: "linux/amd64".to_owned() };
-    let bases: Bases = bases.into_iter().map(|(name, config)| (image(name), config)).collect();
+    let bases: Bases = bases.into_iter().map(|(name, config)| (image(name), Some(config))).collect();
     for (image, _) in selection.images(&file, request) {
         assert!(bases.contains_key(&image), "the test has no image {image:?}");
     }

@@ -1,6 +1,12 @@
 //! A store and a context of its own for each test, and a way to run RUN steps for real: an overlay mount in a private
 //! mount namespace, with util-linux. The namespace ends with the process, so nothing stays mounted.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, reason = "each test file uses a part; tests may panic")]
+#![allow(
+    dead_code,
+    unused_macros,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "each test file uses a part; tests may panic"
+)]
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(value_name = "CONTEXT")]
     context: String,
     /// Name of the image (can be repeated)
-    #[arg(short, long = "tag", value_name = "NAME", required = true)]
+    #[arg(short, long = "tag", value_name = "NAME", required_unless_present = "check")]
     tags: Vec<String>,
     /// Dockerfile (default: CONTEXT/Dockerfile)
     #[arg(short, long, value_name = "FILE")]
@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// What to build for: os/architecture
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
+    /// Check the Dockerfile and build nothing; 1 is the exit code when there are findings
+    #[arg(long)]
+    check: bool,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -82,6 +85,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let loaded = stack(ctx, args)?;
     let verb = Verb::Build(Build { no_cache: args.no_cache, pull: args.pull, ..Build::default() });
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
+    if args.check {
+        return build::check(ctx, &apply::request(&loaded, verb)?).await;
+    }
     let chosen = if args.quiet { &quiet } else { ctx };
     apply::apply(chosen, &apply::request(&loaded, verb)?).await?;
     if !ctx.settings.dry_run {
@@ -97,7 +103,9 @@ fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
         None => "Dockerfile".to_owned(),
         Some(file) => options::absolute(ctx, file)?.display().to_string(),
     };
-    let Some((name, more)) = args.tags.split_first() else {
+    let unnamed = [SERVICE.to_owned()];
+    let names = if args.tags.is_empty() { &unnamed } else { args.tags.as_slice() };
+    let Some((name, more)) = names.split_first() else {
         return Err(Failure::user("a name for the image is needed: -t NAME"));
     };
     let pair = |text: &String| {

@@ -115,6 +115,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/volumes", get(objects::volumes))
         .route("/volumes/{name}", get(objects::volume).delete(objects::remove_volume))
         .route("/hoist/v1/plan", post(stacks::plan))
+        .route("/hoist/v1/check", post(stacks::check))
         .route("/hoist/v1/apply", post(stacks::apply))
         .route("/hoist/v1/stacks", get(stacks::list))
         .route("/hoist/v1/stacks/{name}", get(stacks::detail))

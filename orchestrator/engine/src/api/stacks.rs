@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::streams::{LogQuery, json_lines};
-use super::types::{ApplyRequest, PlanResponse, StackDetail, StackSummary};
+use super::types::{ApplyRequest, BuildCheck, PlanResponse, StackDetail, StackSummary};
 use super::{ApiError, ApiResult, App, convert};
 use crate::execute;
 use crate::logs;
@@ -21,6 +21,10 @@ fn decode(body: &[u8]) -> ApiResult<ApplyRequest> {
 
 pub(super) async fn plan(State(engine): App, body: axum::body::Bytes) -> ApiResult<Json<PlanResponse>> {
     Ok(Json(execute::preview(&engine, &decode(&body)?).await?))
+}
+
+pub(super) async fn check(State(engine): App, body: axum::body::Bytes) -> ApiResult<Json<Vec<BuildCheck>>> {
+    Ok(Json(crate::build::check(&engine, &decode(&body)?).await?))
 }
 
 pub(super) async fn apply(State(engine): App, body: axum::body::Bytes) -> ApiResult<Response> {

@@ -15,8 +15,8 @@ pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames
 use std::path::{Path, PathBuf};
 
 use crate::api::types::{
-    ApplyEvent, ApplyRequest, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine, StackSummary,
-    Version,
+    ApplyEvent, ApplyRequest, BuildCheck, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine,
+    StackSummary, Version,
 };
 use crate::config::Places;
 
@@ -123,6 +123,11 @@ impl Client {
     /// What would be done.
     pub async fn plan(&self, request: &ApplyRequest) -> Result<PlanResponse> {
         self.post_json("/hoist/v1/plan", request).await
+    }
+
+    /// What the checks say about the builds of a plan.
+    pub async fn check(&self, request: &ApplyRequest) -> Result<Vec<BuildCheck>> {
+        self.post_json("/hoist/v1/check", request).await
     }
 
     /// Does it. The last item is `ApplyEvent::Result`; dropping the stream does not stop the work.

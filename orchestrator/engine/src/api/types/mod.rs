@@ -3,6 +3,7 @@
 //! Objects (containers, images, networks, volumes, exec, events) have the shape of the Docker Engine API; what is ours
 //! (plan, apply, stacks) lives under `/hoist/v1`. Clients may leave out or null every optional field.
 
+mod check;
 mod container;
 mod distribution;
 mod exec;
@@ -16,6 +17,7 @@ pub use hoist_image::RegistryAuth;
 pub use hoist_scheduler::Verb;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use check::*;
 pub use container::*;
 pub use distribution::*;
 pub use exec::*;
