@@ -149,6 +149,10 @@ pub(crate) enum Command {
     Volume(commands::volume::Command),
     #[command(subcommand)]
     System(commands::system::Command),
+    #[command(subcommand)]
+    Bundle(commands::bundle::Command),
+    Save(commands::image::save::Args),
+    Load(commands::image::load::Args),
     Engine(commands::engine::Args),
     Oci(commands::oci::Args),
 }

@@ -13,11 +13,13 @@ mod containers;
 mod error;
 mod lock;
 mod oneoff;
+mod portable;
 mod project;
 mod render;
 mod settings;
 mod signals;
 mod streams;
+mod target;
 mod terminal;
 mod when;
 
@@ -110,6 +112,9 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Network(command) => block_on(commands::network::run(ctx, command)),
         Command::Volume(command) => block_on(commands::volume::run(ctx, command)),
         Command::System(command) => block_on(commands::system::run(ctx, command)),
+        Command::Bundle(command) => block_on(commands::bundle::run(ctx, command)),
+        Command::Save(args) => block_on(commands::image::save::run(ctx, args)),
+        Command::Load(args) => block_on(commands::image::load::run(ctx, args)),
     }
 }
 

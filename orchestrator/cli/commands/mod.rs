@@ -4,6 +4,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+pub(crate) mod bundle;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod cp;

@@ -1,5 +1,7 @@
 //! `hoist volume …`: a look at volumes, and removing them.
 
+mod export;
+
 use clap::ValueEnum;
 
 use crate::commands::Ctx;
@@ -16,6 +18,12 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Remove volumes and what is in them
     Rm(RmArgs),
+    /// Write what is in a volume into a tar archive
+    ///
+    /// Containers that write to it are paused meanwhile.
+    Export(export::ExportArgs),
+    /// Fill a volume from a tar archive, wholly or not at all
+    Import(export::ImportArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +64,8 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Ls(args) => ls(ctx, args).await,
         Command::Inspect(args) => inspect(ctx, args).await,
         Command::Rm(args) => rm(ctx, args).await,
+        Command::Export(args) => export::export(ctx, args).await,
+        Command::Import(args) => export::import(ctx, args).await,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::error::chain;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
 use crate::world::World;
-use crate::{adopt, api};
+use crate::{adopt, api, still};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -218,6 +218,7 @@ async fn run(config: EngineConfig, lock: PathBuf, report: &Report, starting: Own
     engine.wiring.settled().await;
     let listener = listen(&engine.config.socket)?;
     adopt::resume(&engine, unfinished);
+    still::resume_held(&engine);
     report.say("ready");
     drop(starting);
     let outcome = until_done(&engine, listener).await;

@@ -104,6 +104,7 @@ impl Store {
     pub(crate) fn open(root: &Path) -> Result<(Self, Loaded), StoreError> {
         let layout = Layout { root: root.to_owned() };
         files::make_folders(root)?;
+        crate::staging::recover(&layout).map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
         let loaded = files::load(&layout);
         let (jobs, inbox) = mpsc::channel();
         thread::Builder::new()

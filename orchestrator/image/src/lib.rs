@@ -31,7 +31,7 @@ pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
 pub use credentials::{Credentials, CredentialsError, Kept, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
 pub use layer::{FolderError, PackError, UnpackError, decompress, pack_folder, unpack_folder};
-pub use load::{LoadError, load};
+pub use load::{Incoming, LoadError, Received, load};
 pub use manifest::ManifestError;
 pub use policy::{Denied, Policy, PolicyError, SignatureError};
 pub use progress::{Phase, Progress, ProgressSink, silent};
@@ -40,8 +40,8 @@ pub use push::{PushError, PushOptions, Pushed, push};
 pub use reference::{Reference, ReferenceError, registry_of};
 pub use registry::{Access, ConfigurationError, RegistryError, hosts_of, login, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
-pub use save::{Archive, SaveError};
+pub use save::{Archive, Artifact, SaveError};
 pub use store::{
     CacheEntry, CheckOptions, CheckReport, Collected, Damage, Hold, Image, LayerError, LayerInfo, Outcome, Problem,
-    RemoveError, Removed, Scope, Scratch, Store, StoreError,
+    RemoveError, Removed, Scope, Scratch, Spool, Store, StoreError,
 };

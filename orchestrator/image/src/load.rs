@@ -17,8 +17,8 @@ use crate::save::{CONTAINERD_NAME, REF_NAME};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::tarball::blob_name;
 use crate::{
-    Digest, Hasher, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError, Store,
-    StoreError,
+    Digest, Hasher, Hold, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError,
+    Store, StoreError,
 };
 
 const MAX_MEMBERS: usize = 20_000;
@@ -59,8 +59,75 @@ pub async fn load(
     progress: ProgressSink,
 ) -> Result<Vec<Arc<Image>>, LoadError> {
     let store = Arc::clone(store);
-    let work = move || Loader { store: &store, progress: &progress, members: Members::read(&store, archive)? }.run();
+    let work = move || Incoming::read(&store, archive)?.load(&progress);
     tokio::task::spawn_blocking(work).await.map_err(|_| LoadError::Worker)?
+}
+
+/// An archive that was read to its end; nothing of it is in the store yet.
+#[derive(Debug)]
+pub struct Incoming {
+    store: Arc<Store>,
+    members: Members,
+}
+
+/// What came with the images; see [`crate::Artifact`].
+#[derive(Debug)]
+pub struct Received {
+    pub document: Vec<u8>,
+    /// Files that hold the blobs, in the order in which they were saved. They live as long as the [`Incoming`].
+    pub blobs: Vec<(Digest, PathBuf)>,
+}
+
+impl Incoming {
+    /// Blocks until the archive ends. Every blob is what its name says, or none is taken.
+    pub fn read(store: &Arc<Store>, archive: impl Read) -> Result<Self, LoadError> {
+        let members = Members::read(store, archive)?;
+        for (name, member) in &members.files {
+            let expected = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
+            if let Some(expected) = expected.filter(|expected| *expected != member.digest) {
+                return Err(LoadError::Digest { name: name.clone(), expected, found: member.digest });
+            }
+        }
+        Ok(Self { store: Arc::clone(store), members })
+    }
+
+    /// The artifact of this kind, with all that it names.
+    pub fn artifact(&self, kind: &str) -> Result<Option<Received>, LoadError> {
+        #[derive(Deserialize)]
+        struct Typed {
+            #[serde(default, rename = "artifactType")]
+            kind: String,
+            digest: Digest,
+        }
+        #[derive(Deserialize)]
+        struct TypedIndex {
+            manifests: Vec<Typed>,
+        }
+        #[derive(Deserialize)]
+        struct ArtifactManifest {
+            config: Descriptor,
+            layers: Vec<Descriptor>,
+        }
+        if !self.members.has("index.json") {
+            return Ok(None);
+        }
+        let index: TypedIndex = self.members.json("index.json")?;
+        let entry = index.manifests.iter().find(|entry| entry.kind == kind);
+        let Some(entry) = entry else { return Ok(None) };
+        let manifest: ArtifactManifest = self.members.json(&blob_name(&entry.digest))?;
+        let find = |blob: &Descriptor| {
+            let name = blob_name(&blob.digest);
+            let member = self.members.find(&name).ok_or(LoadError::Missing(name))?;
+            Ok((member.digest, member.path))
+        };
+        let document = self.members.bytes(&blob_name(&manifest.config.digest), MAX_CONFIG)?;
+        Ok(Some(Received { document, blobs: manifest.layers.iter().map(find).collect::<Result<_, LoadError>>()? }))
+    }
+
+    /// Stores the images: first all of their layers, then their names.
+    pub fn load(&self, progress: &ProgressSink) -> Result<Vec<Arc<Image>>, LoadError> {
+        Loader { store: &self.store, progress, members: &self.members }.run()
+    }
 }
 
 /// One entry of docker's `manifest.json`.
@@ -89,14 +156,20 @@ struct Contents {
     manifest: Option<Vec<u8>>,
 }
 
+/// An image of which everything is there but its record.
+struct Taken {
+    record: Record,
+    _hold: Hold,
+}
+
 struct Loader<'a> {
     store: &'a Store,
     progress: &'a ProgressSink,
-    members: Members,
+    members: &'a Members,
 }
 
 impl Loader<'_> {
-    fn run(mut self) -> Result<Vec<Arc<Image>>, LoadError> {
+    fn run(self) -> Result<Vec<Arc<Image>>, LoadError> {
         // Archives of newer dockers have both; the older table has the full names.
         let contents = if self.members.has("manifest.json") {
             self.docker()?
@@ -105,7 +178,8 @@ impl Loader<'_> {
         } else {
             return Err(LoadError::NoImage);
         };
-        contents.into_iter().map(|contents| self.image(contents)).collect()
+        let taken: Vec<Taken> = contents.into_iter().map(|contents| self.take(contents)).collect::<Result<_, _>>()?;
+        taken.into_iter().map(|taken| self.store.register(taken.record).map_err(LoadError::Store)).collect()
     }
 
     fn docker(&self) -> Result<Vec<Contents>, LoadError> {
@@ -188,7 +262,8 @@ impl Loader<'_> {
         }
     }
 
-    fn image(&mut self, contents: Contents) -> Result<Arc<Image>, LoadError> {
+    /// Puts into the store what the image consists of.
+    fn take(&self, contents: Contents) -> Result<Taken, LoadError> {
         let failed = |error| LoadError::Manifest(Box::new(error));
         let config: ImageConfig =
             serde_json::from_slice(&contents.config).map_err(|error| failed(ManifestError::Config(error)))?;
@@ -201,7 +276,7 @@ impl Loader<'_> {
         let mut held = diff_ids.clone();
         held.push(id);
         held.extend(contents.manifest.as_deref().map(Digest::of));
-        let _hold = self.store.hold(&held);
+        let hold = self.store.hold(&held);
         let mut layers = Vec::new();
         for (name, diff_id) in contents.layers.iter().zip(&diff_ids) {
             let expected = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
@@ -222,11 +297,11 @@ impl Loader<'_> {
             layers,
             stored: jiff::Timestamp::now(),
         };
-        self.store.register(record).map_err(LoadError::Store)
+        Ok(Taken { record, _hold: hold })
     }
 
     /// Makes the layer be in the store and returns its blob's digest.
-    fn layer(&mut self, name: &str, expected: Option<Digest>, diff_id: Digest) -> Result<Option<Digest>, LoadError> {
+    fn layer(&self, name: &str, expected: Option<Digest>, diff_id: Digest) -> Result<Option<Digest>, LoadError> {
         let lock = self.store.busy(format!("layer {diff_id}"));
         let _working = lock.blocking_lock();
         if self.store.has_layer(&diff_id) {
@@ -268,6 +343,7 @@ struct Member {
 }
 
 /// An archive's files, put aside in the store's `tmp`.
+#[derive(Debug)]
 struct Members {
     files: BTreeMap<String, Member>,
     links: BTreeMap<String, String>,

@@ -6,15 +6,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::manifest::{MAX_MANIFEST, Manifest};
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Record, Spool, Store, StoreError};
 use crate::{Digest, Hasher};
 
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -36,8 +37,7 @@ pub(crate) struct Blob {
 
 #[derive(Debug, Clone)]
 enum Content {
-    /// A blob of the store.
-    Stored,
+    File(PathBuf),
     /// The tar of a layer, to be packed.
     Packed,
     Bytes(Arc<[u8]>),
@@ -47,6 +47,11 @@ impl Blob {
     pub(crate) fn of_bytes(media_type: &str, bytes: Vec<u8>) -> Self {
         let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
         Self { media_type: media_type.to_owned(), digest, size, content: Content::Bytes(bytes.into()) }
+    }
+
+    pub(crate) fn of_spool(media_type: &str, spool: &Spool) -> Self {
+        let content = Content::File(spool.path().to_owned());
+        Self { media_type: media_type.to_owned(), digest: spool.digest, size: spool.size, content }
     }
 
     fn stored(store: &Store, digest: Digest) -> Result<Self, StoreError> {
@@ -60,7 +65,7 @@ impl Blob {
             [0x28, 0xb5, 0x2f, 0xfd] => "+zstd",
             _ => "",
         };
-        Ok(Self { media_type: format!("{OCI_LAYER}{compression}"), digest, size, content: Content::Stored })
+        Ok(Self { media_type: format!("{OCI_LAYER}{compression}"), digest, size, content: Content::File(path) })
     }
 
     pub(crate) fn descriptor(&self) -> serde_json::Value {
@@ -73,8 +78,8 @@ impl Blob {
             Content::Bytes(bytes) => output.write_all(bytes),
             // Checks the digest itself.
             Content::Packed => store.write_layer(&self.digest, output).map_err(io::Error::other),
-            Content::Stored => {
-                let mut file = File::open(store.blob_file(&self.digest))?;
+            Content::File(path) => {
+                let mut file = File::open(path)?;
                 let mut hasher = Hasher::new();
                 let mut buffer = vec![0; 256 << 10];
                 loop {

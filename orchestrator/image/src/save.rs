@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::portable::Portable;
-use crate::store::Record;
+use crate::portable::{Blob, OCI_MANIFEST, Portable};
+use crate::store::{Record, Spool};
 use crate::tarball::{Tarball, blob_name};
 use crate::{Digest, Hold, Reference, Store, StoreError};
 
@@ -29,7 +29,31 @@ pub enum SaveError {
 pub struct Archive {
     store: Arc<Store>,
     images: Vec<(Portable, Vec<Reference>)>,
+    artifact: Option<Artifact>,
     _hold: Hold,
+}
+
+/// Something of another kind that travels with images: a document, and blobs that it speaks of.
+#[derive(Debug)]
+pub struct Artifact {
+    pub kind: String,
+    pub document: Vec<u8>,
+    pub document_type: String,
+    /// Media type and content.
+    pub blobs: Vec<(String, Spool)>,
+}
+
+impl Artifact {
+    /// The manifest, the document, the other blobs.
+    fn parts(&self) -> (Blob, Blob, Vec<Blob>) {
+        let document = Blob::of_bytes(&self.document_type, self.document.clone());
+        let blobs: Vec<Blob> = self.blobs.iter().map(|(kind, spool)| Blob::of_spool(kind, spool)).collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": self.kind,
+            "config": document.descriptor(), "layers": blobs.iter().map(Blob::descriptor).collect::<Vec<_>>(),
+        });
+        (Blob::of_bytes(OCI_MANIFEST, manifest.to_string().into_bytes()), document, blobs)
+    }
 }
 
 impl Archive {
@@ -58,17 +82,25 @@ impl Archive {
             let failed = |source| SaveError::Image { name: record.id.to_string(), source };
             images.push((Portable::of(store, &record).map_err(failed)?, references));
         }
-        Ok(Self { store: Arc::clone(store), images, _hold: hold })
+        Ok(Self { store: Arc::clone(store), images, artifact: None, _hold: hold })
     }
 
-    /// Writes the archive; nothing of it is ever in memory but the tables.
+    #[must_use]
+    pub fn with(self, artifact: Artifact) -> Self {
+        Self { artifact: Some(artifact), ..self }
+    }
+
+    /// Writes the archive; nothing of it is ever in memory but the tables, which come first.
     pub fn write(&self, output: &mut dyn Write) -> io::Result<()> {
         let mut tar = Tarball::new(output);
         let (mut index, mut table) = (Vec::new(), Vec::new());
+        let artifact = self.artifact.as_ref().map(|artifact| (&artifact.kind, artifact.parts()));
+        if let Some((kind, (manifest, ..))) = &artifact {
+            let mut entry = manifest.descriptor();
+            entry["artifactType"] = json!(kind);
+            index.push(entry);
+        }
         for (image, references) in &self.images {
-            for blob in image.blobs() {
-                tar.blob(&self.store, blob)?;
-            }
             index.extend(index_entries(image, references));
             table.push(json!({
                 "Config": blob_name(&image.config.digest),
@@ -77,15 +109,25 @@ impl Archive {
             }));
         }
         let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index });
+        tar.bytes("oci-layout", OCI_LAYOUT)?;
         tar.bytes("index.json", index.to_string().as_bytes())?;
         tar.bytes("manifest.json", serde_json::Value::from(table).to_string().as_bytes())?;
-        tar.bytes("oci-layout", OCI_LAYOUT)?;
+        if let Some((_, (manifest, document, _))) = &artifact {
+            tar.blob(&self.store, manifest)?;
+            tar.blob(&self.store, document)?;
+        }
+        for blob in self.images.iter().flat_map(|(image, _)| image.blobs()) {
+            tar.blob(&self.store, blob)?;
+        }
+        for blob in artifact.iter().flat_map(|(_, (.., blobs))| blobs) {
+            tar.blob(&self.store, blob)?;
+        }
         tar.finish()
     }
 }
 
-pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
     let whole_repository = !name.contains('@') && !name.rsplit('/').next().unwrap_or(name).contains(':');
@@ -106,7 +148,7 @@ fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
 }
 
 /// An entry for each name; one without a name where there is none.
-pub(crate) fn index_entries(image: &Portable, references: &[Reference]) -> Vec<serde_json::Value> {
+fn index_entries(image: &Portable, references: &[Reference]) -> Vec<serde_json::Value> {
     let entry = |annotations: BTreeMap<&str, String>| {
         let mut entry = image.manifest.descriptor();
         if !annotations.is_empty() {

@@ -10,6 +10,7 @@ pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rm;
+pub(crate) mod save;
 pub(crate) mod tag;
 
 use hoist_engine::api::types::{PullLine, PushResult};
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Push(push::Args),
     Tag(tag::Args),
     Load(load::Args),
+    Save(save::Args),
     Bootstrap(bootstrap::Args),
     Build(build::Args),
     Prune(prune::Args),
@@ -45,6 +47,7 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Push(args) => push::run(ctx, args).await,
         Command::Tag(args) => tag::run(ctx, args).await,
         Command::Load(args) => load::run(ctx, args).await,
+        Command::Save(args) => save::run(ctx, args).await,
         Command::Bootstrap(args) => bootstrap::run(ctx, args).await,
         Command::Build(args) => build::run(ctx, args).await,
         Command::Prune(args) => prune::run(ctx, args).await,

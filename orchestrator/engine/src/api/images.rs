@@ -8,11 +8,9 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt;
 use hoist_image::{Image, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::containers::flag;
 use super::streams::json_lines;
@@ -60,12 +58,17 @@ pub(super) fn no_image(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("no such image: {name}"))
 }
 
-/// `/images/{name}/json`, where the name has slashes of its own.
-pub(super) async fn inspect(State(engine): App, Path(path): Path<String>) -> ApiResult<Response> {
-    let Some((name, what)) = path.rsplit_once('/') else { return Err(no_image(&path)) };
-    if what != "json" {
-        return Err(ApiError::new(StatusCode::NOT_FOUND, format!("page not found: /images/{path}")));
+/// `/images/{name}/json` and its neighbours, where the name has slashes of its own.
+pub(super) async fn look(State(engine): App, Path(path): Path<String>) -> ApiResult<Response> {
+    match path.rsplit_once('/') {
+        Some((name, "json")) => inspect(&engine, name),
+        Some((name, "get")) => super::transfer::save(&engine, vec![name.to_owned()]).await,
+        Some(_) => Err(ApiError::new(StatusCode::NOT_FOUND, format!("page not found: /images/{path}"))),
+        None => Err(no_image(&path)),
     }
+}
+
+fn inspect(engine: &Engine, name: &str) -> ApiResult<Response> {
     let image = engine.images.resolve(name).ok_or_else(|| no_image(name))?;
     let config = serde_json::to_value(&image.config.config)
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -184,8 +187,7 @@ pub(super) async fn create(
 
 pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> {
     let (out, lines) = mpsc::unbounded_channel();
-    let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
-    let archive = SyncIoBridge::new(Box::pin(reader));
+    let archive = super::tarballs::received(body);
     let loader = Arc::clone(&engine);
     tokio::spawn(async move {
         match hoist_image::load(&loader.images, archive, Arc::new(progress(&out))).await {

@@ -13,7 +13,8 @@ mod stacks;
 mod store;
 mod streams;
 mod system;
-mod tarballs;
+pub(crate) mod tarballs;
+mod transfer;
 pub mod types;
 
 use std::convert::Infallible;
@@ -107,8 +108,9 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
-        .route("/images/{*name}", get(images::inspect).post(push::post).delete(images::remove))
         .route("/auth", post(distribution::login))
+        .route("/images/get", get(transfer::images))
+        .route("/images/{*name}", get(images::look).post(push::post).delete(images::remove))
         .route("/distribution/{*name}", get(distribution::inspect))
         .route("/networks", get(objects::networks))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
@@ -122,6 +124,10 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/hoist/v1/stacks/{name}/logs", get(stacks::logs))
         .route("/hoist/v1/images/bootstrap", post(images::bootstrap))
         .route("/hoist/v1/system/check", post(store::check))
+        .route("/hoist/v1/volumes/{name}/export", get(transfer::export_volume))
+        .route("/hoist/v1/volumes/{name}/import", post(transfer::import_volume))
+        .route("/hoist/v1/bundles/save", post(transfer::save_bundle))
+        .route("/hoist/v1/bundles/load", post(transfer::load_bundle))
         .fallback(unknown)
         .with_state(engine)
 }

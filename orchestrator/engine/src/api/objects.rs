@@ -65,7 +65,7 @@ pub(super) async fn volumes(State(engine): App, Query(query): Query<ListQuery>) 
     Ok(Json(VolumeList { volumes: listed.await?, warnings: Vec::new() }))
 }
 
-fn no_volume(name: &str) -> ApiError {
+pub(super) fn no_volume(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("get {name}: no such volume"))
 }
 

@@ -56,3 +56,55 @@ impl Write for Pieces {
 pub(super) fn received(body: Body) -> impl io::Read + Send + 'static {
     SyncIoBridge::new(Box::pin(StreamReader::new(body.into_data_stream().map_err(io::Error::other))))
 }
+
+/// An archive and what is said about its making, in one body: docker's frames, the archive as stdout, talk as stderr.
+#[derive(Debug, Clone)]
+pub(crate) struct Frames {
+    out: mpsc::Sender<io::Result<Bytes>>,
+}
+
+impl Frames {
+    /// The frames and the response that carries them.
+    pub(super) fn new(engine: &Engine) -> (Self, Response) {
+        let (out, pieces) = mpsc::channel(PIECES);
+        let body =
+            Body::from_stream(stream::unfold((pieces, engine.activity.begin()), |(mut pieces, busy)| async move {
+                let piece: io::Result<Bytes> = pieces.recv().await?;
+                Some((piece, (pieces, busy)))
+            }));
+        let content = [(header::CONTENT_TYPE, "application/vnd.docker.multiplexed-stream")];
+        (Self { out }, (content, body).into_response())
+    }
+
+    /// Says something. Nobody listening shows up where the archive is written.
+    pub(crate) async fn say(&self, event: &impl serde::Serialize) {
+        let mut line = serde_json::to_vec(event).unwrap_or_default();
+        line.push(b'\n');
+        let _ = self.out.send(Ok(frame(2, &line))).await;
+    }
+
+    /// For code that blocks.
+    pub(crate) fn archive(&self) -> impl Write + use<> {
+        BufWriter::with_capacity(PIECE, ArchiveFrames(self.out.clone()))
+    }
+}
+
+fn frame(stream: u8, data: &[u8]) -> Bytes {
+    let length = u32::try_from(data.len()).expect("pieces are small");
+    [&[stream, 0, 0, 0][..], &length.to_be_bytes(), data].concat().into()
+}
+
+struct ArchiveFrames(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for ArchiveFrames {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let data = &data[..data.len().min(PIECE)];
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.0.blocking_send(Ok(frame(1, data))).map_err(gone)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

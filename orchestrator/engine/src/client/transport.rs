@@ -265,6 +265,15 @@ impl Client {
         self.streamed(Call::new(Method::POST, path, json(body)?)).await
     }
 
+    pub(super) async fn post_bytes<B: Serialize>(&self, path: &str, body: &B) -> Result<ByteStream> {
+        let response = self.send(Call::new(Method::POST, path, json(body)?)).await?;
+        Ok(ByteStream::new(response.into_body()))
+    }
+
+    pub(super) async fn post_body(&self, path: &str, body: Body) -> Result<()> {
+        self.done(Call::new(Method::POST, path, Payload::Stream(body))).await
+    }
+
     pub(super) async fn post_body_stream<T: DeserializeOwned>(&self, path: &str, body: Body) -> Result<JsonStream<T>> {
         self.streamed(Call::new(Method::POST, path, Payload::Stream(body))).await
     }

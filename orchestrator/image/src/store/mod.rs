@@ -15,6 +15,7 @@ mod ingest;
 mod publish;
 mod recover;
 mod scratch;
+mod spool;
 mod stack;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,6 +32,7 @@ pub use ingest::LayerError;
 pub(crate) use ingest::{Expected, LayerBlob};
 pub(crate) use publish::StoredBlob;
 pub use scratch::Scratch;
+pub use spool::Spool;
 
 use crate::{Digest, ImageConfig, Reference};
 use hold::Holds;
@@ -283,6 +285,17 @@ impl Store {
         };
         let mut record = record.clone();
         record.references.insert(reference.clone());
+        self.put(&mut state, record).map(drop)
+    }
+
+    /// Notes that registries know the image under a digest, so that it is found by that.
+    pub fn add_digest(&self, image: &Digest, reference: &Reference) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let Some((record, _)) = state.images.get(image) else {
+            return Err(StoreError::NoSuchImage(image.to_string()));
+        };
+        let mut record = record.clone();
+        record.repo_digests.extend(reference.digest().map(|digest| reference.with_digest(digest)));
         self.put(&mut state, record).map(drop)
     }
 
