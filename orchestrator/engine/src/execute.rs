@@ -40,7 +40,7 @@ pub(crate) async fn preview(engine: &Arc<Engine>, request: &ApplyRequest) -> Res
 pub(crate) async fn planned(
     engine: &Arc<Engine>,
     request: &ApplyRequest,
-) -> Result<(hoist_spec::model::Stack, Plan), StepError> {
+) -> Result<(hoist_spec::model::Stack, hoist_scheduler::Plan), StepError> {
     let prepared = prepare(engine, request).await.map_err(|error| StepError::new(chain(&error)))?;
     let observed = observe(engine, &prepared.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
     let plan = plan(&prepared.desired, &observed, &Request::new(now(), request.verb.clone()), now());
