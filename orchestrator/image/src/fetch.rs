@@ -39,15 +39,31 @@ impl Fetch {
         if self.store.blob_file(&self.digest).exists() && self.unpack_stored().await? {
             return Ok(());
         }
-        self.report(Phase::Downloading, 0, String::new());
+        let lock = self.store.busy(format!("blob {}", self.digest));
+        let _alone = lock.lock().await;
+        let kept = self.store.partial(&self.digest).map_or(0, |(length, _)| length);
+        match self.bring(kept).await {
+            // Whatever was kept may have been at fault.
+            Err(PullError::Layer { .. }) if kept > 0 => self.bring(0).await,
+            result => result,
+        }
+    }
+
+    /// Downloads and unpacks at once; the first `kept` bytes come from an earlier attempt.
+    async fn bring(&self, kept: u64) -> Result<(), PullError> {
+        self.report(Phase::Downloading, kept, String::new());
         let (sender, receiver) = mpsc::channel(PIECES);
-        let store = Arc::clone(&self.store);
+        let (store, digest) = (Arc::clone(&self.store), self.digest);
         let expected = Expected { blob: Some((self.digest, self.size)), diff_id: Some(self.diff_id) };
         let unpacking = tokio::task::spawn_blocking(move || {
-            let mut source = Pieces { receiver, current: Bytes::new(), complete: false };
-            store.ingest(&mut source, expected, LayerBlob::Keep).map(drop)
+            let pieces = Pieces { receiver, current: Bytes::new(), complete: false };
+            match store.partial(&digest).filter(|_| kept > 0) {
+                Some((_, file)) => store.ingest(&mut file.take(kept).chain(pieces), expected, LayerBlob::Resume(kept)),
+                None => store.ingest(&mut { pieces }, expected, LayerBlob::Resume(0)),
+            }
+            .map(drop)
         });
-        let downloaded = self.download(&sender).await;
+        let downloaded = self.download(&sender, kept).await;
         if downloaded.is_ok() {
             // Without this word the unpacker takes the end of the channel for a failure.
             let _ = sender.send(Piece::End).await;
@@ -59,9 +75,10 @@ impl Fetch {
                 self.report(Phase::Complete, self.size, String::new());
                 Ok(())
             }
-            // When the download failed, the unpacker only says that its input ended.
+            // When the download failed, the unpacker only says that its input ended; what has come waits for the rest.
             (Err(Some(source)), _) => Err(PullError::Registry { image: self.image.clone(), source: Box::new(source) }),
             (_, Err(source)) => {
+                self.store.forget_partial(&self.digest);
                 Err(PullError::Layer { image: self.image.clone(), digest: self.digest, source: Box::new(source) })
             }
             (Err(None), Ok(())) => Err(PullError::Worker { image: self.image.clone() }),
@@ -87,8 +104,8 @@ impl Fetch {
     }
 
     /// Sends the blob's bytes; after a broken connection it goes on where it was. `None`: the receiver is gone.
-    async fn download(&self, sender: &mpsc::Sender<Piece>) -> Result<(), Option<RegistryError>> {
-        let mut sent = 0;
+    async fn download(&self, sender: &mpsc::Sender<Piece>, kept: u64) -> Result<(), Option<RegistryError>> {
+        let mut sent = kept;
         let mut failures = 0;
         let mut reported = Instant::now();
         while sent < self.size {

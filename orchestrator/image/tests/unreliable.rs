@@ -251,3 +251,97 @@ async fn a_registry_that_sends_too_much_is_cut_off() {
     assert!(store.images().is_empty());
     assert_eq!(std::fs::read_dir(folder.path().join("image/layers")).unwrap().count(), 0);
 }
+
+/// Passes connections on to a registry until so many bytes of answers have come; then nothing comes any more.
+fn stalling_proxy(target: u16, after: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let left = Arc::new(AtomicUsize::new(after));
+    std::thread::spawn(move || {
+        let mut stalled = Vec::new();
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            stalled.push(client.try_clone().unwrap());
+            let left = Arc::clone(&left);
+            std::thread::spawn(move || {
+                let (mut server, mut client) = (server, client);
+                let mut buffer = [0; 4096];
+                while let Ok(count) = server.read(&mut buffer) {
+                    let enough = left.load(Ordering::Relaxed) < count;
+                    if count == 0 || enough || client.write_all(&buffer[..count]).is_err() {
+                        return;
+                    }
+                    left.fetch_sub(count, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_was_killed_goes_on_where_it_was() {
+    if support::skip(&["docker-registry"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path(), &Config::default());
+    let content = noise(4 << 20, 1);
+    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &content).end())]);
+    let digest = registry.push("app", "1", &image).await;
+    let data = folder.path().join("data");
+    let partial = data.join("image/partial").join(image.layers[0].digest().hex());
+    let arrived = || std::fs::metadata(&partial).map_or(0, |metadata| metadata.len());
+    let through = |port: u16| Reference::parse(&format!("127.0.0.1:{port}/app:1")).unwrap();
+
+    let store = Store::open(&data).unwrap();
+    let name = through(stalling_proxy(registry.port, 3 << 20));
+    let pulling = tokio::spawn(async move { pull(&store, &name, &PullOptions::default()).await.map(drop) });
+    while arrived() < 2 << 20 {
+        tokio::task::yield_now().await;
+    }
+    // The worker thread lets go of the store when its input has ended; the lock tells when.
+    pulling.abort();
+    assert!(pulling.await.unwrap_err().is_cancelled());
+    let reopen = || loop {
+        match Store::open(&data) {
+            Ok(store) => break store,
+            Err(hoist_image::StoreError::Locked(_)) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let store = reopen();
+    assert!(arrived() >= 2 << 20, "what had arrived is kept");
+
+    let (port, crossed) = cutting_proxy(registry.port, usize::MAX);
+    let pulled = pull(&store, &through(port), &PullOptions::default()).await.unwrap();
+    assert_eq!(pulled.digest, digest);
+    assert!(crossed.load(Ordering::Relaxed) < (2 << 20) + (200 << 10), "{} bytes", crossed.load(Ordering::Relaxed));
+    let lower = store.lowers(&pulled.image).unwrap().remove(0);
+    assert_eq!(std::fs::read(lower.join("big")).unwrap(), content);
+    assert!(!partial.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_that_went_bad_is_fetched_again() {
+    if support::skip(&["docker-registry"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path(), &Config::default());
+    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &noise(300_000, 1)).end())]);
+    let digest = registry.push("app", "1", &image).await;
+    let data = folder.path().join("data");
+    let store = Store::open(&data).unwrap();
+    let partial = data.join("image/partial").join(image.layers[0].digest().hex());
+    let name = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
+    for wrong in [vec![0; 200_000], vec![7; 900_000]] {
+        std::fs::write(&partial, wrong).unwrap();
+        assert_eq!(pull(&store, &name, &PullOptions::default()).await.unwrap().digest, digest);
+        assert!(!partial.exists());
+        store.remove(&name.short(), true, &std::collections::BTreeSet::new()).unwrap();
+        store.collect(&std::collections::BTreeSet::new(), hoist_image::Scope::default()).unwrap();
+    }
+}

@@ -124,13 +124,15 @@ impl Store {
         // A layer that a container or the cache keeps is worth its blob too.
         let blobs: Vec<Digest> = state.layers.values().filter_map(|record| record.blob).collect();
         wanted.extend(blobs);
-        let folder = self.root.join("blobs/sha256");
-        for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
-            let entry = entry.map_err(disk::failed("listing", &folder))?;
-            let digest = entry.file_name().to_str().and_then(Digest::from_hex);
-            if digest.is_none_or(|digest| !wanted.contains(&digest)) {
-                collected.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-                disk::remove(&entry.path())?;
+        for folder in ["blobs/sha256", super::partial::FOLDER] {
+            let folder = self.root.join(folder);
+            for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
+                let entry = entry.map_err(disk::failed("listing", &folder))?;
+                let digest = entry.file_name().to_str().and_then(Digest::from_hex);
+                if digest.is_none_or(|digest| !wanted.contains(&digest)) {
+                    collected.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+                    disk::remove(&entry.path())?;
+                }
             }
         }
         // Removing many files takes its time, which nobody else has to spend.

@@ -42,6 +42,8 @@ pub(crate) struct Expected {
 pub(crate) enum LayerBlob {
     /// Becomes a blob of the store.
     Keep,
+    /// The same from a download that may end early: so many bytes are in its partial file already, which keeps what comes.
+    Resume(u64),
     /// Is one already.
     Stored,
     /// Can be made again from the layer.
@@ -91,14 +93,20 @@ impl Store {
         create(&fs_folder)?;
         disk::set_mode(&fs_folder, 0o755).map_err(LayerError::Store)?;
         let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
-        let blob_file = draft.0.join("blob");
-        let copy = match keep {
-            LayerBlob::Keep => Some(
-                disk::create(&blob_file).map_err(disk::failed("creating", &blob_file)).map_err(LayerError::Store)?,
-            ),
-            LayerBlob::Stored | LayerBlob::Forget => None,
+        let (blob_file, copy, kept) = match (keep, expected.blob) {
+            (LayerBlob::Resume(kept), Some((digest, _))) => {
+                let (path, file) = self.open_partial(&digest, kept).map_err(LayerError::Store)?;
+                (path, Some(file), kept)
+            }
+            (LayerBlob::Keep | LayerBlob::Resume(_), _) => {
+                let path = draft.0.join("blob");
+                let file = disk::create(&path).map_err(disk::failed("creating", &path)).map_err(LayerError::Store)?;
+                (path, Some(file), 0)
+            }
+            (LayerBlob::Stored | LayerBlob::Forget, _) => (PathBuf::new(), None, 0),
         };
-        let mut tee = Tee { source, copy, hasher: Hasher::new(), count: 0, most: expected.blob.map(|(_, size)| size) };
+        let mut tee =
+            Tee { source, copy, kept, hasher: Hasher::new(), count: 0, most: expected.blob.map(|(_, size)| size) };
 
         let (unpacked, diff_id) = unpack_beside(&mut tee, root.as_fd())?;
 
@@ -299,6 +307,8 @@ fn unpack_beside(source: &mut Tee<'_>, root: BorrowedFd<'_>) -> Result<(Unpacked
 struct Tee<'a> {
     source: &'a mut dyn Read,
     copy: Option<File>,
+    /// Of the first bytes so many are in the copy already.
+    kept: u64,
     hasher: Hasher,
     count: u64,
     most: Option<u64>,
@@ -313,7 +323,9 @@ impl Read for Tee<'_> {
         }
         self.hasher.update(&buffer[..count]);
         if let Some(copy) = &mut self.copy {
-            copy.write_all(&buffer[..count])?;
+            let there = usize::try_from(self.kept).unwrap_or(usize::MAX).min(count);
+            self.kept -= there as u64;
+            copy.write_all(&buffer[there..count])?;
         }
         Ok(count)
     }

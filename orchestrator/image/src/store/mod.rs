@@ -5,6 +5,7 @@
 //! - `blobs/sha256/<hex>`: configurations, manifests, compressed layers; on disk (fsync) before they have their name.
 //! - `images/<hex>.json`: one record per image id.
 //! - `layers/<hex of the diff id>/`: `fs` (overlay form), `layer.json`, and `durable` once its files are on the disk.
+//! - `partial/<hex>`: the beginnings of blobs whose download was cut short.
 //! - `cache/<hex>.json`: build cache entries. `tmp`, `trash`: emptied when the store is opened.
 
 mod check;
@@ -12,6 +13,7 @@ mod collect;
 mod disk;
 mod hold;
 mod ingest;
+mod partial;
 mod publish;
 mod recover;
 mod scratch;
@@ -167,7 +169,7 @@ impl Store {
         let root = data_root.join("image");
         disk::create_private(data_root)?;
         disk::create_private(&root)?;
-        for folder in ["blobs", "blobs/sha256", "images", "layers", "cache", "tmp", "trash"] {
+        for folder in ["blobs", "blobs/sha256", "images", "layers", "cache", partial::FOLDER, "tmp", "trash"] {
             disk::create_private(&root.join(folder))?;
         }
         let empty = root.join("empty");

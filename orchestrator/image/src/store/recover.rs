@@ -16,6 +16,7 @@ impl Store {
         let generation = generation(&self.root)?;
         let file = self.root.join("generation");
         let same = fs::read_to_string(&file).is_ok_and(|last| last == generation);
+        self.sweep_partials(same)?;
         let mut records = self.read_records()?;
         self.read_layers(same, &records)?;
         for record in &mut records {
