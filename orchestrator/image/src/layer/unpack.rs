@@ -485,3 +485,30 @@ fn tolerate(name: &[u8], result: Result<(), Errno>) -> Attempt<()> {
         other => other.map_err(|errno| ("setting an extended attribute", errno)),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_past_the_limit_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = File::open(folder.path()).unwrap();
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in ["a", "b", "c"] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_uid(rustix::process::geteuid().as_raw().into());
+            header.set_gid(rustix::process::getegid().as_raw().into());
+            builder.append_data(&mut header, name, io::empty()).unwrap();
+        }
+        let bytes = builder.into_inner().unwrap();
+        let unpack_up_to = |entries| {
+            unpack(&mut TarReader::new(&bytes[..]), Form::Layer, root.as_fd(), Limits { entries, ..Limits::default() })
+        };
+        assert!(matches!(unpack_up_to(2), Err(UnpackError::TooManyEntries(2))));
+        assert_eq!(unpack_up_to(3).unwrap().entries, 3);
+    }
+}
