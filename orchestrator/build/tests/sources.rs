@@ -314,8 +314,16 @@ async fn an_ssh_agent_is_lent_to_the_steps_that_ask() {
         let (mut connection, _) = listener.accept().unwrap();
         std::io::Write::write_all(&mut connection, b"keys\n").unwrap();
     });
-    let text = "FROM mybase:1.0\nRUN --mount=type=ssh stat -c '%a %u' $SSH_AUTH_SOCK >/looks && \
-                nc local:$SSH_AUTH_SOCK </dev/null >/said\nRUN test ! -e /run/buildkit\n";
+    world.perl();
+    let text = r"FROM mybase:1.0
+COPY perl/ /
+COPY <<'ASK' /ask
+socket(S, 1, 1, 0) and connect(S, pack('S a*', 1, $ENV{SSH_AUTH_SOCK})) or die $!;
+print <S>;
+ASK
+RUN --mount=type=ssh stat -c '%a %u' $SSH_AUTH_SOCK >/looks && perl /ask >/said
+RUN test ! -e /run/buildkit
+";
     let mut request = world.request(text);
     request.ssh.insert("default".to_owned(), agent);
     let built = world.build_request(&request).await;

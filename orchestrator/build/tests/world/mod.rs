@@ -135,6 +135,18 @@ impl World {
         self.runner.runs.store(0, Ordering::Relaxed);
     }
 
+    /// Puts Debian's perl and its libraries into the context, below `perl/`: busybox cannot connect to a unix socket.
+    pub(crate) fn perl(&self) {
+        let libraries = Command::new("ldd").arg("/usr/bin/perl").output().unwrap();
+        let libraries = String::from_utf8(libraries.stdout).unwrap();
+        let paths = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+        for path in paths.chain(["/usr/bin/perl"]) {
+            let at = self.path(&format!("perl{path}"));
+            std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+            std::fs::copy(path, at).unwrap();
+        }
+    }
+
     /// What a shell in the image prints.
     pub(crate) async fn inside(&self, image: &Image, script: &str) -> String {
         let scratch = self.store.begin_layer().unwrap();
