@@ -153,6 +153,12 @@ pub(crate) enum Command {
     Bundle(commands::bundle::Command),
     Save(commands::image::save::Args),
     Load(commands::image::load::Args),
+    Import(commands::image::import::Args),
+    Export(commands::export::Args),
+    Commit(Box<commands::commit::Args>),
+    History(commands::image::history::Args),
+    #[command(subcommand)]
+    Container(commands::container::Command),
     Engine(commands::engine::Args),
     Oci(commands::oci::Args),
 }

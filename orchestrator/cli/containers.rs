@@ -3,7 +3,9 @@
 use hoist_engine::api::types::ContainerSummary;
 use hoist_engine::client::Client;
 
+use crate::commands::Ctx;
 use crate::error::{Failure, Result};
+use crate::project;
 
 pub(crate) const PROJECT_LABEL: &str = "com.docker.compose.project";
 
@@ -58,4 +60,14 @@ pub(crate) async fn any(client: &Client, project: &str, service: &str, index: Op
 /// The name as it stands in front of log lines: without the project's.
 pub(crate) fn short_name<'a>(project: &str, name: &'a str) -> &'a str {
     name.strip_prefix(project).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name)
+}
+
+/// The id of the container that a user means: a service's of the stack here, else any by its name or id.
+pub(crate) async fn meant(ctx: &Ctx, client: &Client, name: &str, index: Option<u32>) -> Result<String> {
+    if let Ok(project) = project::find(&ctx.settings, ctx.ui, &[])
+        && let Ok(container) = any(client, &project.name, name, index).await
+    {
+        return Ok(container.id);
+    }
+    Ok(client.container(name).await?.id)
 }

@@ -115,6 +115,11 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Bundle(command) => block_on(commands::bundle::run(ctx, command)),
         Command::Save(args) => block_on(commands::image::save::run(ctx, args)),
         Command::Load(args) => block_on(commands::image::load::run(ctx, args)),
+        Command::Import(args) => block_on(commands::image::import::run(ctx, args)),
+        Command::Export(args) => block_on(commands::export::run(ctx, args)),
+        Command::Commit(args) => block_on(commands::commit::run(ctx, args)),
+        Command::History(args) => block_on(commands::image::history::run(ctx, args)),
+        Command::Container(command) => block_on(commands::container::run(ctx, command)),
     }
 }
 

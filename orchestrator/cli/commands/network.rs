@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::commands::Ctx;
+use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::Table;
 
@@ -14,6 +14,8 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Print everything that is known of networks
     Inspect(InspectArgs),
+    /// Remove networks that no container has
+    Prune(prune::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,6 +45,7 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
     match command {
         Command::Ls(args) => ls(ctx, args).await,
         Command::Inspect(args) => inspect(ctx, args).await,
+        Command::Prune(args) => prune::networks(ctx, args).await,
     }
 }
 

@@ -4,7 +4,7 @@ mod export;
 
 use clap::ValueEnum;
 
-use crate::commands::Ctx;
+use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::Table;
 
@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Remove volumes and what is in them
     Rm(RmArgs),
+    /// Remove volumes that no container has
+    Prune(prune::VolumeArgs),
     /// Write what is in a volume into a tar archive
     ///
     /// Containers that write to it are paused meanwhile.
@@ -64,6 +66,7 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Ls(args) => ls(ctx, args).await,
         Command::Inspect(args) => inspect(ctx, args).await,
         Command::Rm(args) => rm(ctx, args).await,
+        Command::Prune(args) => prune::volumes(ctx, args).await,
         Command::Export(args) => export::export(ctx, args).await,
         Command::Import(args) => export::import(ctx, args).await,
     }

@@ -2,11 +2,12 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod build;
+pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod ls;
 mod options;
-pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rm;
@@ -16,7 +17,7 @@ pub(crate) mod tag;
 use hoist_engine::api::types::{PullLine, PushResult};
 use hoist_engine::client::JsonStream;
 
-use crate::commands::Ctx;
+use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
 use crate::render::progress::Progress;
 use crate::signals::Interrupts;
@@ -35,7 +36,10 @@ pub(crate) enum Command {
     Save(save::Args),
     Bootstrap(bootstrap::Args),
     Build(build::Args),
-    Prune(prune::Args),
+    /// Remove images that nothing uses
+    Prune(prune::ImageArgs),
+    History(history::Args),
+    Import(import::Args),
 }
 
 pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
@@ -50,7 +54,9 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Save(args) => save::run(ctx, args).await,
         Command::Bootstrap(args) => bootstrap::run(ctx, args).await,
         Command::Build(args) => build::run(ctx, args).await,
-        Command::Prune(args) => prune::run(ctx, args).await,
+        Command::Prune(args) => prune::images(ctx, args).await,
+        Command::History(args) => history::run(ctx, args).await,
+        Command::Import(args) => import::run(ctx, args).await,
     }
 }
 

@@ -23,11 +23,11 @@ use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::phase;
 
-fn seconds(created: &str) -> i64 {
+pub(super) fn seconds(created: &str) -> i64 {
     created.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second)
 }
 
-fn names(references: &[Reference]) -> Vec<String> {
+pub(super) fn names(references: &[Reference]) -> Vec<String> {
     references.iter().map(Reference::short).collect()
 }
 
@@ -62,6 +62,7 @@ pub(super) fn no_image(name: &str) -> ApiError {
 pub(super) async fn look(State(engine): App, Path(path): Path<String>) -> ApiResult<Response> {
     match path.rsplit_once('/') {
         Some((name, "json")) => inspect(&engine, name),
+        Some((name, "history")) => super::making::history(&engine, name),
         Some((name, "get")) => super::transfer::save(&engine, vec![name.to_owned()]).await,
         Some(_) => Err(ApiError::new(StatusCode::NOT_FOUND, format!("page not found: /images/{path}"))),
         None => Err(no_image(&path)),
@@ -163,8 +164,13 @@ pub(super) struct CreateQuery {
 pub(super) async fn create(
     State(engine): App,
     Query(query): Query<CreateQuery>,
+    Query(pairs): Query<Vec<(String, String)>>,
     headers: HeaderMap,
+    body: Body,
 ) -> ApiResult<Response> {
+    if query.from_image.is_empty() {
+        return super::making::import(&engine, &pairs, body).await;
+    }
     let name = match query.tag.as_str() {
         "" => query.from_image.clone(),
         digest if digest.starts_with("sha256:") => format!("{}@{digest}", query.from_image),

@@ -7,7 +7,9 @@ mod distribution;
 mod events;
 mod exec;
 mod images;
+mod making;
 mod objects;
+mod prune;
 mod push;
 mod stacks;
 mod store;
@@ -123,6 +125,14 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/hoist/v1/stacks/{name}", get(stacks::detail))
         .route("/hoist/v1/stacks/{name}/logs", get(stacks::logs))
         .route("/hoist/v1/images/bootstrap", post(images::bootstrap))
+        .route("/commit", post(making::commit))
+        .route("/containers/{id}/export", get(making::export))
+        .route("/containers/prune", post(prune::containers))
+        .route("/images/prune", post(prune::images))
+        .route("/volumes/prune", post(prune::volumes))
+        .route("/networks/prune", post(prune::networks))
+        .route("/build/prune", post(prune::build))
+        .route("/system/df", get(store::usage))
         .route("/hoist/v1/system/check", post(store::check))
         .route("/hoist/v1/volumes/{name}/export", get(transfer::export_volume))
         .route("/hoist/v1/volumes/{name}/import", post(transfer::import_volume))

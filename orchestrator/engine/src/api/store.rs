@@ -1,15 +1,18 @@
-//! The stored data as a whole: whether it is sound.
+//! The stored data as a whole: whether it is sound, and how much there is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use hoist_image::{CheckOptions, CheckReport, Digest};
+use hoist_image::{CheckOptions, CheckReport, Digest, Store};
 
-use super::types::CheckRequest;
-use super::{ApiResult, App};
+use super::types::{
+    CheckRequest, ContainerSummary, ContainerUsage, DiskUsage, ImageSummary, UsageData, VolumeInspect, VolumeUsage,
+};
+use super::{ApiResult, App, convert};
 use crate::actions::{StepError, blocking};
+use crate::usage;
 use crate::world::World;
 
 /// Layers of the containers that fit.
@@ -26,4 +29,66 @@ pub(super) async fn check(State(engine): App, Json(request): Json<CheckRequest>)
     let images = Arc::clone(&engine.images);
     let report = blocking(move || images.check(&options).map_err(StepError::from)).await?;
     Ok(Json(report))
+}
+
+/// `GET /system/df`
+pub(super) async fn usage(State(engine): App) -> ApiResult<Json<DiskUsage>> {
+    let layout = engine.store.layout.clone();
+    let (containers, volumes) = engine
+        .look(move |world| {
+            let containers: Vec<_> = world
+                .containers
+                .values()
+                .map(|container| (convert::summary(world, &layout, container), container.doc.layers.clone()))
+                .collect();
+            let references = |name: &str| {
+                world.containers.values().filter(|container| super::prune::has_volume(&container.doc, name)).count()
+            };
+            let volumes: Vec<_> = world
+                .volumes
+                .values()
+                .map(|volume| (convert::volume(&layout, volume), references(&volume.name)))
+                .collect();
+            (containers, volumes)
+        })
+        .await?;
+    let Json(images) = super::images::list(State(Arc::clone(&engine))).await?;
+    let (store, layout) = (Arc::clone(&engine.images), engine.store.layout.clone());
+    let usage = blocking(move || {
+        let sizes = store.layer_sizes();
+        let size = |layer: &Digest| sizes.get(layer).map_or(0, |(size, _)| *size);
+        let container = |(summary, layers): (ContainerSummary, Vec<Digest>)| {
+            let own = usage::of_folder(&layout.upper(&summary.id));
+            ContainerUsage { size_rw: own, size_root_fs: own + layers.iter().map(size).sum::<u64>(), summary }
+        };
+        let volume = |(inspect, references): (VolumeInspect, usize)| {
+            let size = usage::of_folder(&layout.volume_data(&inspect.name));
+            VolumeUsage { usage_data: UsageData { size, ref_count: references }, inspect }
+        };
+        Ok(DiskUsage {
+            layers_size: sizes.values().filter(|(_, cache)| !cache).map(|(size, _)| size).sum(),
+            images: with_shares(&store, images, size),
+            containers: containers.into_iter().map(container).collect(),
+            volumes: volumes.into_iter().map(volume).collect(),
+            build_cache: Vec::new(),
+            build_cache_size: sizes.values().filter(|(_, cache)| *cache).map(|(size, _)| size).sum(),
+        })
+    });
+    Ok(Json(usage.await?))
+}
+
+/// How much of each image is in others too.
+fn with_shares(store: &Store, mut images: Vec<ImageSummary>, size: impl Fn(&Digest) -> u64) -> Vec<ImageSummary> {
+    let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
+    let known = store.images();
+    for image in &known {
+        let layers: BTreeSet<Digest> = image.layers.iter().copied().collect();
+        layers.into_iter().for_each(|layer| *users.entry(layer).or_default() += 1);
+    }
+    for summary in &mut images {
+        let Some(image) = known.iter().find(|image| image.id.to_string() == summary.id) else { continue };
+        let shared = image.layers.iter().filter(|layer| users.get(layer).is_some_and(|users| *users > 1));
+        summary.shared_size = i64::try_from(shared.map(&size).sum::<u64>()).unwrap_or(i64::MAX);
+    }
+    images
 }

@@ -102,6 +102,10 @@ impl Filters {
         Ok(Self { by_key: document.into_iter().map(|(key, value)| (key, values(value))).collect() })
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.by_key.keys().map(String::as_str)
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&[String]> {
         self.by_key.get(key).map(Vec::as_slice).filter(|values| !values.is_empty())
     }

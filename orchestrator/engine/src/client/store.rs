@@ -3,14 +3,51 @@
 use tokio::io::AsyncRead;
 
 use super::stream::{ByteStream, JsonStream, LogFrames};
-use super::transport::{escape, query, reader_body};
+use super::transport::{escape, filters, query, reader_body};
 use super::{Client, Result};
-use crate::api::types::{BundleEvent, BundleRequest, CheckReport, CheckRequest};
+use crate::api::types::{
+    BundleEvent, BundleRequest, CheckReport, CheckRequest, DiskUsage, HistoryEntry, IdResponse, Pruned, PullLine,
+};
 
 impl Client {
     /// Looks the image store over.
     pub async fn check_store(&self, request: &CheckRequest) -> Result<CheckReport> {
         self.post_json("/hoist/v1/system/check", request).await
+    }
+
+    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+        self.get_json("/system/df").await
+    }
+
+    pub async fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
+        self.get_json(&format!("/images/{name}/history")).await
+    }
+
+    /// `what`: `containers`, `images`, `volumes`, `networks` or `build`.
+    pub async fn prune(&self, what: &str, selectors: &[(&str, &str)]) -> Result<Pruned> {
+        self.post_empty(&format!("/{what}/prune?{}", query(&[("filters", filters(selectors))]))).await
+    }
+
+    /// The files of a container, without what is mounted over them.
+    pub async fn export_container(&self, id: &str) -> Result<ByteStream> {
+        Ok(self.get_bytes(&format!("/containers/{}/export", escape(id))).await?.0)
+    }
+
+    /// An image of a container; `terms` are docker's: `repo`, `tag`, `comment`, `author`, `changes`, `pause`.
+    pub async fn commit_container(&self, id: &str, terms: &[(&str, String)]) -> Result<IdResponse> {
+        let mut pairs = vec![("container", id.to_owned())];
+        pairs.extend_from_slice(terms);
+        self.post_empty(&format!("/commit?{}", query(&pairs))).await
+    }
+
+    /// An image of a tar; `terms` are docker's: `repo`, `tag`, `message`, `changes`, `platform`.
+    pub async fn import_image<R>(&self, terms: &[(&str, String)], archive: R) -> Result<JsonStream<PullLine>>
+    where
+        R: AsyncRead + Send + 'static,
+    {
+        let mut pairs = vec![("fromSrc", "-".to_owned())];
+        pairs.extend_from_slice(terms);
+        self.post_body_stream(&format!("/images/create?{}", query(&pairs)), reader_body(archive)).await
     }
 
     /// Images as one archive that docker and podman load too.

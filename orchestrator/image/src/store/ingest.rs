@@ -167,6 +167,30 @@ impl Store {
         Ok(LayerInfo { diff_id, digest: diff_id, size, hold })
     }
 
+    /// Makes a layer of an upper directory (overlay form) that goes on to belong to somebody else. Nothing may write to
+    /// it meanwhile.
+    pub fn add_upper(&self, upper: BorrowedFd<'_>) -> Result<LayerInfo, StoreError> {
+        let failed = |error| StoreError::Layer(Box::new(error));
+        let (mut reader, writer) = io::pipe().map_err(|error| failed(LayerError::Read(error)))?;
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(move || {
+                let mut writer = io::BufWriter::with_capacity(256 << 10, writer);
+                layer::pack(upper, Form::Layer, &mut writer)?;
+                // A reader that stopped early says why.
+                let _ = writer.flush();
+                Ok::<_, layer::PackError>(())
+            });
+            let drafted = self.draft(&mut reader, Expected::default(), LayerBlob::Forget);
+            drop(reader);
+            let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let (draft, record, digest, hold) = drafted.map_err(failed)?;
+            packed.map_err(|error| failed(LayerError::Pack(error)))?;
+            let (diff_id, size) = (record.diff_id, record.size);
+            self.name_layer(&draft.0, record)?;
+            Ok(LayerInfo { diff_id, digest, size, hold })
+        })
+    }
+
     /// Writes a layer as the tar that has its diff id: from its blob where there is one, else packed again.
     pub fn write_layer(&self, diff_id: &Digest, output: &mut dyn Write) -> Result<(), StoreError> {
         let _hold = self.hold(&[*diff_id]);

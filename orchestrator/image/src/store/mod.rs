@@ -270,6 +270,15 @@ impl Store {
         Ok([named, own].into_iter().flatten().find(|blob| self.blob_file(blob).exists()))
     }
 
+    /// Every layer with its bytes of content, and whether only the build cache needs it.
+    pub fn layer_sizes(&self) -> BTreeMap<Digest, (u64, bool)> {
+        let state = self.state();
+        let of_images: BTreeSet<Digest> =
+            state.images.values().flat_map(|(record, _)| record.layers.iter().map(|layer| layer.diff_id)).collect();
+        let size = |layer: &LayerRecord| (layer.diff_id, (layer.size, !of_images.contains(&layer.diff_id)));
+        state.layers.values().map(size).collect()
+    }
+
     pub fn has_layer(&self, diff_id: &Digest) -> bool {
         self.state().layers.contains_key(diff_id)
     }

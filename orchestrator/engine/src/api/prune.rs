@@ -1,0 +1,210 @@
+//! Removing what nothing uses, with docker's filters and answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use hoist_image::{Digest, Scope};
+use hoist_scheduler::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::containers::flag;
+use super::system::Filters;
+use super::types::ImageDelete;
+use super::{ApiError, ApiResult, App};
+use crate::actions::{self, StepError, blocking};
+use crate::engine::{Engine, now};
+use crate::logs::moment;
+use crate::store::{ContainerDoc, MountKind};
+use crate::usage;
+use crate::world::World;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PruneQuery {
+    filters: Option<String>,
+}
+
+/// What is to be removed, of what could be.
+struct Wish {
+    filters: Filters,
+    until: Option<Timestamp>,
+}
+
+impl Wish {
+    fn parse(query: &PruneQuery, known: &[&str]) -> ApiResult<Self> {
+        let filters = Filters::parse(query.filters.as_deref())?;
+        if let Some(key) = filters.keys().find(|key| !known.contains(key)) {
+            return Err(ApiError::bad(format!("invalid filter {key:?}: known here are {}", known.join(", "))));
+        }
+        let until = match filters.get("until") {
+            None => None,
+            Some([text]) => Some(moment(text, now()).ok_or_else(|| ApiError::bad(format!("until={text} is no time")))?),
+            Some(_) => return Err(ApiError::bad("more than one until filter")),
+        };
+        Ok(Self { filters, until })
+    }
+
+    /// `until`, `label` and `label!`.
+    fn takes(&self, created: Timestamp, labels: &BTreeMap<String, String>) -> bool {
+        let has = |wanted: &String| match wanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+            None => labels.contains_key(wanted),
+        };
+        self.until.is_none_or(|until| created < until)
+            && self.filters.labels(labels)
+            && !self.filters.get("label!").is_some_and(|unwanted| unwanted.iter().any(has))
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        self.filters.get(key).and_then(|values| values.first()).map(|text| flag(Some(text)))
+    }
+}
+
+/// `POST /containers/prune`
+pub(super) async fn containers(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
+    let wish = Wish::parse(&query, &["until", "label", "label!"])?;
+    let chosen: Vec<String> = engine
+        .look(move |world| {
+            let stopped = world.containers.values().filter(|container| !world_needs(container));
+            let chosen = stopped.filter(|container| wish.takes(container.doc.created, &container.doc.labels));
+            chosen.map(|container| container.doc.id.clone()).collect()
+        })
+        .await?;
+    let (mut removed, mut reclaimed) = (Vec::new(), 0);
+    for id in chosen {
+        let upper = engine.store.layout.upper(&id);
+        let size = blocking(move || Ok(usage::of_folder(&upper))).await?;
+        // One that was started in between is left alone.
+        let wanted = id.clone();
+        if engine.look(move |world| world.containers.get(&wanted).is_none_or(world_needs)).await? {
+            continue;
+        }
+        actions::remove(&engine, &id, &BTreeSet::new()).await?;
+        reclaimed += size;
+        removed.push(id);
+    }
+    engine.store.durable().await.map_err(StepError::from)?;
+    Ok(Json(json!({ "ContainersDeleted": removed, "SpaceReclaimed": reclaimed })).into_response())
+}
+
+fn world_needs(container: &crate::world::Container) -> bool {
+    container.phase.is_up() || matches!(container.phase, crate::world::Phase::Restarting { .. })
+}
+
+/// `POST /images/prune`; `dangling=false`: images with names too.
+pub(super) async fn images(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
+    let wish = Wish::parse(&query, &["dangling", "until", "label", "label!"])?;
+    let named_too = wish.flag("dangling") == Some(false);
+    let used: BTreeSet<String> = engine
+        .look(|world| world.containers.values().map(|container| container.doc.image_id.clone()).collect())
+        .await?;
+    let layers = actions::layers_in_use(&engine).await?;
+    let images = Arc::clone(&engine.images);
+    let (deleted, reclaimed) = blocking(move || {
+        let mut deleted = Vec::new();
+        for image in images.images() {
+            let created = image.created.parse::<jiff::Timestamp>().map_or(0, |time| time.as_nanosecond());
+            let created = Timestamp(i64::try_from(created).unwrap_or(0));
+            let unused = !used.contains(&image.id.to_string()) && (named_too || image.references.is_empty());
+            if !unused || !wish.takes(created, &image.config.config.labels) {
+                continue;
+            }
+            // Gone or renamed in between: nothing of ours any more.
+            let Ok(removed) = images.remove(&image.id.to_string(), true, &BTreeSet::new()) else { continue };
+            deleted.extend(
+                removed.untagged.iter().map(|name| ImageDelete { untagged: Some(name.short()), deleted: None }),
+            );
+            deleted
+                .extend(removed.deleted.iter().map(|id| ImageDelete { untagged: None, deleted: Some(id.to_string()) }));
+        }
+        let collected = images.collect(&layers, Scope::default())?;
+        let gone = |id: &Digest| ImageDelete { untagged: None, deleted: Some(id.to_string()) };
+        deleted.extend(collected.layers.iter().map(gone));
+        Ok((deleted, collected.bytes))
+    })
+    .await?;
+    Ok(Json(json!({ "ImagesDeleted": deleted, "SpaceReclaimed": reclaimed })).into_response())
+}
+
+/// Whether a container has the volume.
+pub(super) fn has_volume(doc: &ContainerDoc, volume: &str) -> bool {
+    let mounted = |kind: &MountKind| matches!(kind, MountKind::Volume { name, .. } if name == volume);
+    doc.mounts.iter().any(|mount| mounted(&mount.kind))
+        || doc.record.volumes.iter().any(|name| name == volume)
+        || doc.anonymous.values().any(|name| name == volume)
+}
+
+fn unused_volumes(world: &World, wish: &Wish) -> Vec<String> {
+    let all = wish.flag("all") == Some(true);
+    let candidates = world.volumes.values().filter(|volume| all || volume.anonymous);
+    let chosen = candidates.filter(|volume| {
+        wish.takes(volume.created, &volume.labels)
+            && !world.containers.values().any(|container| has_volume(&container.doc, &volume.name))
+    });
+    chosen.map(|volume| volume.name.clone()).collect()
+}
+
+/// `POST /volumes/prune`; anonymous ones, with `all=true` named ones too.
+pub(super) async fn volumes(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
+    let wish = Wish::parse(&query, &["all", "label", "label!"])?;
+    let chosen = engine.look(move |world| unused_volumes(world, &wish)).await?;
+    let (mut removed, mut reclaimed) = (Vec::new(), 0);
+    for name in chosen {
+        let data = engine.store.layout.volume_data(&name);
+        let size = blocking(move || Ok(usage::of_folder(&data))).await?;
+        match actions::remove_volume(&engine, &name).await {
+            Ok(()) => {
+                reclaimed += size;
+                removed.push(name);
+            }
+            // A container has it since.
+            Err(error) if error.status == 409 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    engine.store.durable().await.map_err(StepError::from)?;
+    Ok(Json(json!({ "VolumesDeleted": removed, "SpaceReclaimed": reclaimed })).into_response())
+}
+
+/// `POST /networks/prune`
+pub(super) async fn networks(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
+    let wish = Wish::parse(&query, &["until", "label", "label!"])?;
+    let chosen: Vec<String> = engine
+        .look(move |world| {
+            let used = |name: &str| {
+                let mut records = world.containers.values().flat_map(|container| &container.doc.record.networks);
+                records.any(|attachment| attachment.network == name)
+            };
+            let unused = world.networks.values().filter(|network| !used(&network.name));
+            let chosen = unused.filter(|network| wish.takes(network.created, &network.labels));
+            chosen.map(|network| network.name.clone()).collect()
+        })
+        .await?;
+    let mut removed = Vec::new();
+    for name in chosen {
+        match actions::remove_network(&engine, &name).await {
+            Ok(()) => removed.push(name),
+            Err(error) if error.status == 409 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    engine.store.durable().await.map_err(StepError::from)?;
+    Ok(Json(json!({ "NetworksDeleted": removed })).into_response())
+}
+
+/// `POST /build/prune`: the build cache.
+pub(super) async fn build(State(engine): App) -> ApiResult<Response> {
+    let collected = collect(&engine, Scope { cache: true, ..Scope::default() }).await?;
+    let layers: Vec<String> = collected.layers.iter().map(ToString::to_string).collect();
+    Ok(Json(json!({ "CachesDeleted": layers, "SpaceReclaimed": collected.bytes })).into_response())
+}
+
+async fn collect(engine: &Arc<Engine>, scope: Scope) -> ApiResult<hoist_image::Collected> {
+    let layers = actions::layers_in_use(engine).await?;
+    let images = Arc::clone(&engine.images);
+    Ok(blocking(move || Ok(images.collect(&layers, scope)?)).await?)
+}
