@@ -43,8 +43,13 @@ impl Traces {
                 .filter_map(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok())
                 .map(|link| link.display().to_string())
                 .collect(),
-            cgroups: lines("find", &["/sys/fs/cgroup", "-mindepth", "3", "-type", "d", "-path", "*/hoist*/*"])
-                .collect(),
+            // With the parent of all of an engine's containers: on v2 below the root, on v1 below each hierarchy.
+            cgroups: lines(
+                "find",
+                &["/sys/fs/cgroup", "-type", "d", "(", "-name", "hoist", "-o", "-name", "hoist-*", ")"],
+            )
+            .chain(lines("find", &["/sys/fs/cgroup", "-type", "d", "-path", "*/hoist*/*"]))
+            .collect(),
             processes: processes()
                 .filter(|pid| comm(pid) == "hoist-shim")
                 .map(|pid| format!("{pid} {}", fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()))

@@ -18,6 +18,7 @@ mod lifecycle;
 mod lock;
 mod login;
 mod looking;
+mod namespaces;
 mod network;
 mod push;
 mod recovery;

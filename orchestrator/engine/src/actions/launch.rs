@@ -161,7 +161,8 @@ fn write_etc(bundle: &Path, etc: &EtcFiles) -> Result<(), StepError> {
 fn netns(engine: &Engine, lowered: &Lowered) -> Result<Netns, StepError> {
     match &lowered.network {
         Network::Host => Ok(Netns::Host),
-        Network::None => Ok(Netns::New),
+        // With what docker sets in every namespace, which a bare new one does not have.
+        Network::None => Ok(Netns::Fd(new_netns(&lowered.net_sysctls)?)),
         Network::Of(peer) => Ok(Netns::Path(format!("/proc/{}/ns/net", peer.pid).into())),
         Network::Own(endpoints) => {
             let netns: OwnedFd = new_netns(&lowered.net_sysctls)?;

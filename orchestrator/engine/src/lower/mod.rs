@@ -204,7 +204,7 @@ fn join(doc: &ContainerDoc, facts: &StartFacts<'_>) -> Result<Join, LowerError> 
     Ok(join)
 }
 
-/// Leaves out the namespaces that are the host's or another container's.
+/// Leaves out the namespaces that are the host's. Those of other containers are in `join`.
 fn namespaces(spec: &mut Spec, service: &Service, network: &Network, join: &Join) {
     use LinuxNamespaceType as Type;
     let is_host = |mode: &Option<NamespaceMode>| matches!(mode, Some(NamespaceMode::Host));
@@ -212,14 +212,16 @@ fn namespaces(spec: &mut Spec, service: &Service, network: &Network, join: &Join
     if *network == Network::Host {
         absent.push(Type::Network);
     }
-    if is_host(&service.pid) || join.pid.is_some() {
+    if is_host(&service.pid) {
         absent.push(Type::Pid);
     }
-    if is_host(&service.ipc) || join.ipc.is_some() {
+    if is_host(&service.ipc) {
         absent.push(Type::Ipc);
     }
-    if is_host(&service.uts) || join.uts.is_some() {
+    if is_host(&service.uts) {
         absent.push(Type::Uts);
+    }
+    if is_host(&service.uts) || join.uts.is_some() {
         // The name belongs to whoever owns the namespace.
         spec.set_hostname(None);
         spec.set_domainname(None);
@@ -231,7 +233,7 @@ fn namespaces(spec: &mut Spec, service: &Service, network: &Network, join: &Join
 
 /// Puts kernel settings into the spec, but those of a network namespace that is made before: they are returned.
 fn sysctls(spec: &mut Spec, service: &Service, network: &Network) -> Vec<(String, String)> {
-    let own_network = matches!(network, Network::Own(_));
+    let own_network = matches!(network, Network::Own(_) | Network::None);
     let (net, rest): (Vec<_>, Vec<_>) = service
         .sysctls
         .iter()

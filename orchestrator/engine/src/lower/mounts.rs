@@ -62,7 +62,10 @@ fn shared_memory(mounts: &mut Vec<Mount>, service: &Service) {
             mounts.retain(|mount| mount.destination().as_path() != shm);
             mounts.push(bind(shm, "/dev/shm", false, "rprivate"));
         }
-        Some(NamespaceMode::None) => mounts.retain(|mount| mount.destination().as_path() != shm),
+        // That of the container whose ipc namespace it joins, and nothing of its own, comes with the namespace.
+        Some(NamespaceMode::Service(_) | NamespaceMode::Container(_) | NamespaceMode::None) => {
+            mounts.retain(|mount| mount.destination().as_path() != shm)
+        }
         _ => {}
     }
     let Some(size) = service.shm_size else { return };

@@ -15,7 +15,7 @@ use super::root::{attach, tmpfs};
 use super::stages::Setup;
 use super::{Fault, On as _};
 use crate::sys;
-use crate::wire::{FileConfig, MountConfig, MountKind, NodeConfig};
+use crate::wire::{FdRole, FileConfig, MountConfig, MountKind, NodeConfig};
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 /// A copy of the mount that an open descriptor is on.
@@ -58,6 +58,11 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
                 setup.proc = Some(fs);
             }
             Ok(())
+        }
+        MountKind::SharedMemory => {
+            let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
+            let missing = || Fault::plain(format!("no mount for {target}"));
+            attach(setup.inheritance.fd(FdRole::SharedMemory).ok_or_else(missing)?, &point).on(target)
         }
         MountKind::Cgroup => mount_cgroup(setup, mount),
     }

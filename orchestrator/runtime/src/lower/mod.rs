@@ -2,6 +2,7 @@
 
 mod mounts;
 mod process;
+mod shm;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, Spec};
 
 use crate::cgroup::{self, Layout};
 use crate::exec::{ExecRequest, ExecStdio};
-use crate::launch::{Launch, LaunchError, Netns, Rootfs};
+use crate::launch::{Join, Launch, LaunchError, Netns, Rootfs};
 use crate::wire::{
     ExecConfig, FdRole, FileConfig, Head, InitConfig, NodeConfig, Payload, RootConfig, ShimConfig, UserConfig,
 };
@@ -51,6 +52,10 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
     let mut payload = Payload::default();
     let mut fds = around.stdio;
     let namespaces = Namespaces::of(launch, linux, around.layout, &mut fds)?;
+    let mut mounts = mounts::of_spec(spec, &launch.bundle)?;
+    if let Some(owner) = launch.join.ipc {
+        mounts.extend(shm::of(owner, &mounts, &mut fds)?);
+    }
     let plan = cgroup::plan(around.layout, around.cgroup, linux.resources().as_ref()).map_err(LaunchError::Spec)?;
     let user = match &launch.user {
         Some(text) => UserConfig::Named(text.clone()),
@@ -62,7 +67,7 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
         root_readonly: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
         propagation: mounts::host_propagation(spec, linux)?,
         root_propagation: mounts::root_propagation(linux)?,
-        mounts: mounts::of_spec(spec, &launch.bundle)?,
+        mounts,
         nodes: nodes(spec, linux)?,
         files: launch
             .files
@@ -205,21 +210,19 @@ impl Namespaces {
     ) -> Result<Self, LaunchError> {
         // The root is always mounted in a mount namespace of the container's own.
         let mut flags = u64::from(libc::CLONE_NEWNS.cast_unsigned());
+        let joins = joins(&launch.join);
+        for (_, role, pid, name) in &joins {
+            fds.push((*role, open(&format!("/proc/{pid}/ns/{name}").into())?));
+        }
         for namespace in linux.namespaces().iter().flatten() {
             let kind = namespace.typ();
-            let joined = match kind {
-                LinuxNamespaceType::Mount | LinuxNamespaceType::Network => None,
-                // On v1 the child enters its cgroup after it is made, so a namespace would have the wrong root.
-                LinuxNamespaceType::Cgroup if matches!(layout, Layout::V1(_)) => continue,
-                LinuxNamespaceType::Pid => launch.join.pid.map(|pid| (FdRole::JoinPid, pid, "pid")),
-                LinuxNamespaceType::Ipc => launch.join.ipc.map(|pid| (FdRole::JoinIpc, pid, "ipc")),
-                LinuxNamespaceType::Uts => launch.join.uts.map(|pid| (FdRole::JoinUts, pid, "uts")),
-                _ => None,
-            };
-            match (joined, namespace.path(), kind) {
-                (_, _, LinuxNamespaceType::Network) => {}
-                (Some((role, pid, name)), _, _) => fds.push((role, open(&format!("/proc/{pid}/ns/{name}").into())?)),
-                (None, Some(path), _) if !path.as_os_str().is_empty() => {
+            // On v1 the child enters its cgroup after it is made, so a namespace would have the wrong root.
+            let after = kind == LinuxNamespaceType::Cgroup && matches!(layout, Layout::V1(_));
+            if kind == LinuxNamespaceType::Network || after || joins.iter().any(|(joined, ..)| *joined == kind) {
+                continue;
+            }
+            match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+                Some(path) => {
                     let role = match kind {
                         LinuxNamespaceType::Pid => FdRole::JoinPid,
                         LinuxNamespaceType::Ipc => FdRole::JoinIpc,
@@ -228,7 +231,7 @@ impl Namespaces {
                     };
                     fds.push((role, open(path)?));
                 }
-                (None, _, _) => flags |= u64::from(kind as u32),
+                None => flags |= u64::from(kind as u32),
             }
         }
         let own_net = match &launch.netns {
@@ -249,6 +252,16 @@ impl Namespaces {
         };
         Ok(Self { flags, own_net })
     }
+}
+
+/// Whatever the spec lists: a namespace that is to be joined must never turn out to be the host's.
+fn joins(join: &Join) -> Vec<(LinuxNamespaceType, FdRole, i32, &'static str)> {
+    let wanted = [
+        (LinuxNamespaceType::Pid, FdRole::JoinPid, join.pid, "pid"),
+        (LinuxNamespaceType::Ipc, FdRole::JoinIpc, join.ipc, "ipc"),
+        (LinuxNamespaceType::Uts, FdRole::JoinUts, join.uts, "uts"),
+    ];
+    wanted.into_iter().filter_map(|(kind, role, pid, name)| Some((kind, role, pid?, name))).collect()
 }
 
 fn open(path: &PathBuf) -> Result<OwnedFd, LaunchError> {

@@ -27,6 +27,8 @@ pub(crate) enum FdRole {
     JoinPid,
     JoinIpc,
     JoinUts,
+    /// A copy of the mount on /dev/shm of the container whose ipc namespace is joined.
+    SharedMemory,
     Stdin,
     Stdout,
     Stderr,
@@ -182,6 +184,8 @@ pub(crate) enum MountKind {
         source: String,
         options: Vec<(String, Option<String>)>,
     },
+    /// What [`FdRole::SharedMemory`] holds.
+    SharedMemory,
     /// The container's own cgroup: a cgroup2 mount, or a tmpfs with a bind of each v1 folder.
     Cgroup,
 }
