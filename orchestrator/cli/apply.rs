@@ -69,15 +69,17 @@ pub(crate) fn seconds(timeout: Option<u32>) -> Option<Duration> {
     timeout.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-/// Values for build arguments that are named without one, and where the caller's ssh agent is.
+/// Of the caller's environment, what builds may take: values for arguments that are named without one, and a few more.
 fn build_variables(loaded: &Loaded) -> BTreeMap<String, String> {
     let builds = loaded.stack.services.values().filter_map(|service| service.build.as_ref());
     let bare = builds.flat_map(|build| build.args.iter()).filter(|(_, value)| value.is_none());
     let mut variables: BTreeMap<String, String> =
         bare.filter_map(|(name, _)| Some((name.clone(), loaded.variables.get(name)?.clone()))).collect();
-    // The caller's own ssh agent, for builds that ask for one without naming it.
-    let agent = loaded.variables.get("SSH_AUTH_SOCK").map(|socket| ("SSH_AUTH_SOCK".to_owned(), socket.clone()));
-    variables.extend(agent.filter(|_| loaded.stack.services.values().any(|service| service.build.is_some())));
+    if loaded.stack.services.values().any(|service| service.build.is_some()) {
+        // The caller's own ssh agent, for builds that ask for one without naming it, and the time that they write down.
+        let own = ["SSH_AUTH_SOCK", "SOURCE_DATE_EPOCH"].into_iter();
+        variables.extend(own.filter_map(|name| Some((name.to_owned(), loaded.variables.get(name)?.clone()))));
+    }
     variables
 }
 

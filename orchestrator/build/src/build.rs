@@ -11,7 +11,7 @@ use crate::bring::Bringer;
 use crate::context::Context;
 use crate::diagnostic::Severity;
 use crate::error::BuildError;
-use crate::execute::{Brought, Reporter, TreeState, Work, execute, now};
+use crate::execute::{Brought, Epoch, Reporter, TreeState, Work, execute, now};
 use crate::graph::{BaseImage, Graph, Origin, Tree};
 use crate::host::{Built, Host};
 use crate::reading::{Bases, Read, on_disk, read};
@@ -109,14 +109,8 @@ async fn work(
         graph,
         trees,
         reporter,
-        epoch: epoch(request),
+        epoch: Epoch::of(request)?,
     })
-}
-
-/// SOURCE_DATE_EPOCH among the build arguments fixes every time that the build itself writes down.
-fn epoch(request: &BuildRequest) -> Option<String> {
-    let seconds = request.args.get("SOURCE_DATE_EPOCH")?.as_ref()?.parse().ok()?;
-    Some(jiff::Timestamp::from_second(seconds).ok()?.to_string())
 }
 
 /// The configuration of the result: the base's history, then one line for each instruction.
@@ -140,7 +134,7 @@ fn image_config(work: &Work, states: &[Arc<TreeState>], images: &BTreeMap<BaseIm
     config.rootfs.diff_ids.clone_from(&result.layers);
     config.config = graph.execution.clone();
     config.author.clone_from(&graph.author);
-    let mut created = config.created.clone();
+    let mut created = work.epoch.map(Epoch::text).or_else(|| config.created.clone());
     for line in &graph.history {
         if let Some(step) = line.step {
             created.clone_from(&states[step].created);
@@ -153,6 +147,6 @@ fn image_config(work: &Work, states: &[Arc<TreeState>], images: &BTreeMap<BaseIm
             empty_layer: line.step.is_none(),
         });
     }
-    config.created = created.or_else(|| Some(work.epoch.clone().unwrap_or_else(now)));
+    config.created = created.or_else(|| Some(now()));
     config
 }

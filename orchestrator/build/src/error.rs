@@ -29,6 +29,8 @@ pub enum BuildError {
     Ignore { path: PathBuf, source: IgnoreError },
     #[error("invalid platform {0:?}")]
     Platform(String, #[source] hoist_image::PlatformError),
+    #[error("SOURCE_DATE_EPOCH is {0:?}, and not a number of seconds since 1970")]
+    Epoch(String),
     #[error("invalid tag {0:?}")]
     Tag(String, #[source] hoist_image::ReferenceError),
     /// Everything that is wrong with the text.

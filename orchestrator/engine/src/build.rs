@@ -49,7 +49,10 @@ pub(crate) async fn build(
 ) -> Result<(), StepError> {
     let request = request::request(wanted, platform(wanted)?, beside)?;
     let host = host(engine, wanted, auth, output);
-    let built = hoist_build::build(&request, &host).await.map_err(|error| StepError::new(chain(&error)))?;
+    let stay = BuildNetwork::stay(engine).await;
+    let built = hoist_build::build(&request, &host).await;
+    stay.end().await;
+    let built = built.map_err(|error| StepError::new(chain(&error)))?;
     feed::image(engine, "build", &built.id.to_string(), wanted.reference);
     Ok(())
 }

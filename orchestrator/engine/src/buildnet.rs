@@ -1,5 +1,5 @@
-//! The network of RUN steps: one bridge of its own with a way out and names, made for the first step and taken away
-//! after the last.
+//! The network of RUN steps: one bridge of its own with a way out and names, made for the first step that needs it and
+//! taken away after the last build.
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -29,6 +29,14 @@ pub(crate) struct BuildNetwork {
 struct State {
     network: Option<NetworkDoc>,
     used: Vec<u8>,
+    /// Builds that go on: between two steps of one the network stays.
+    builds: usize,
+}
+
+/// One build's interest in the network.
+#[derive(Debug)]
+pub(crate) struct Stay {
+    engine: Option<Arc<Engine>>,
 }
 
 /// One step's place on the network.
@@ -45,6 +53,12 @@ struct Place {
 }
 
 impl BuildNetwork {
+    /// The network stays, once a step has it, for as long as the result lives.
+    pub(crate) async fn stay(engine: &Arc<Engine>) -> Stay {
+        engine.build_network.state.lock().await.builds += 1;
+        Stay { engine: Some(Arc::clone(engine)) }
+    }
+
     pub(crate) async fn lease(engine: &Arc<Engine>, mode: &NetworkMode) -> Result<Lease, StepError> {
         let mut lease = Lease { engine: Arc::clone(engine), place: None };
         match mode {
@@ -167,16 +181,43 @@ impl Drop for Lease {
     }
 }
 
+impl Stay {
+    /// Returns when the network is gone, if it went with this build.
+    pub(crate) async fn end(mut self) {
+        if let Some(engine) = self.engine.take() {
+            end_build(engine).await;
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if let (Some(engine), Ok(handle)) = (self.engine.take(), tokio::runtime::Handle::try_current()) {
+            handle.spawn(end_build(engine));
+        }
+    }
+}
+
+async fn end_build(engine: Arc<Engine>) {
+    let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
+    state.builds -= 1;
+    take_away_when_idle(&engine, &mut state).await;
+}
+
 async fn give_back(engine: Arc<Engine>, place: Place) {
     let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
     state.used.retain(|slot| *slot != place.slot);
-    if !state.used.is_empty() {
+    take_away_when_idle(&engine, &mut state).await;
+}
+
+async fn take_away_when_idle(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) {
+    if state.builds > 0 || !state.used.is_empty() {
         return;
     }
-    state.network = None;
+    let Some(network) = state.network.take() else { return };
     engine.tell(Event::NetworkGone { name: NAME.to_owned() });
-    engine.wiring.settled().await;
-    let (host, id) = (Arc::clone(&engine.net), place.network.id);
+    let _ = engine.wiring.settled().await;
+    let (host, id) = (Arc::clone(&engine.net), network.id);
     let removed = blocking(move || Ok(host.remove_network(&id)?)).await;
     if let Err(error) = removed {
         tracing::warn!(%error, "cannot remove the build network");

@@ -2,21 +2,23 @@
 
 use hoist_image::{Digest, Hasher};
 
+use super::Epoch;
 use crate::graph::{CopyStep, Mkdir, RunStepOp};
 use crate::request::BuildRequest;
 use crate::source::field;
 
 /// Changes whenever the same inputs would make another layer than before.
-const VERSION: &str = "hoist step 1";
+const VERSION: &str = "hoist step 2";
 
 pub(super) struct Key(Hasher);
 
 impl Key {
-    pub(super) fn new(kind: &str, below: Option<Digest>) -> Self {
+    pub(super) fn new(kind: &str, below: Option<Digest>, epoch: Option<Epoch>) -> Self {
         let mut key = Self(Hasher::new());
         key.text(VERSION);
         key.text(kind);
         key.text(&below.map(|chain| chain.to_string()).unwrap_or_default());
+        key.text(&epoch.map(Epoch::text).unwrap_or_default());
         key
     }
 

@@ -5,6 +5,7 @@
 
 mod agent;
 mod copy;
+mod epoch;
 mod key;
 mod prepare;
 mod report;
@@ -27,6 +28,7 @@ use crate::host::Host;
 use crate::request::BuildRequest;
 use crate::{Diagnostic, SourceFile};
 
+pub(crate) use epoch::Epoch;
 pub(crate) use report::Reporter;
 use report::Running;
 pub(crate) use unpack::{open as open_archive, unpack_into};
@@ -66,7 +68,7 @@ pub(crate) struct Work {
     pub(crate) trees: BTreeMap<Tree, Arc<TreeState>>,
     pub(crate) reporter: Reporter,
     /// Instead of the time of day, for results that can be made again.
-    pub(crate) epoch: Option<String>,
+    pub(crate) epoch: Option<Epoch>,
 }
 
 /// Files that were brought for the steps.
@@ -214,8 +216,16 @@ async fn make_layer(
             .await?
     };
     blocking(work, move |work| {
+        if let Some(epoch) = work.epoch {
+            let upper = scratch.upper();
+            epoch.clamp(upper).map_err(|source| BuildError::Io {
+                attempt: "dating",
+                path: upper.to_owned(),
+                source,
+            })?;
+        }
         let layer = work.host.store.commit_layer(scratch).map_err(|error| store_failed(work, id, error))?;
-        let created = work.epoch.clone().unwrap_or_else(now);
+        let created = work.epoch.map_or_else(now, Epoch::text);
         let entry = CacheEntry { layer: Some(layer.diff_id), data: serde_json::json!({ "created": created }) };
         work.host.store.cache_put(&key, &entry).map_err(BuildError::Store)?;
         with_layer(work, &parent, layer.diff_id, layer.hold, Some(created))

@@ -45,14 +45,14 @@ fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> R
 pub(super) fn prepare(work: &Work, step: &Step, inputs: &Inputs) -> Result<(Digest, Prepared), BuildError> {
     let below = inputs.parent.chain();
     match &step.op {
-        Op::Copy(copy) => prepare_copy(work, step, copy, Key::new("copy", Some(below)), inputs),
-        Op::Link(copy) => prepare_copy(work, step, copy, Key::new("link", None), inputs),
+        Op::Copy(copy) => prepare_copy(work, step, copy, Key::new("copy", Some(below), work.epoch), inputs),
+        Op::Link(copy) => prepare_copy(work, step, copy, Key::new("link", None, work.epoch), inputs),
         Op::Mkdir(mkdir) => {
-            let mut key = Key::new("mkdir", Some(below));
+            let mut key = Key::new("mkdir", Some(below), work.epoch);
             key.mkdir(mkdir);
             Ok((key.finish(), Prepared::default()))
         }
-        Op::Run(run) => prepare_run(work, step, run, Key::new("run", Some(below)), inputs),
+        Op::Run(run) => prepare_run(work, step, run, Key::new("run", Some(below), work.epoch), inputs),
     }
 }
 

@@ -37,6 +37,11 @@ pub(super) fn request(
     // An argument without a value takes the caller's variable.
     let argument =
         |name: &String, value: &Option<String>| value.clone().or_else(|| beside.variables.get(name).cloned());
+    let mut args: BTreeMap<_, _> =
+        build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect();
+    if let Some(time) = beside.variables.get("SOURCE_DATE_EPOCH") {
+        args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| Some(time.clone()));
+    }
     let mut tags = vec![wanted.reference.to_owned()];
     tags.extend(build.tags.iter().cloned());
     let contexts = build.additional_contexts.iter();
@@ -46,7 +51,7 @@ pub(super) fn request(
             .map(|(name, text)| Ok((name.clone(), context(text, beside)?)))
             .collect::<Result<_, StepError>>()?,
         dockerfile,
-        args: build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect(),
+        args,
         target: build.target.clone(),
         labels: build.labels.clone(),
         tags,
