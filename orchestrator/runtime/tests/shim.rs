@@ -402,6 +402,27 @@ fn goodbye_starts_no_engine() {
 }
 
 #[test]
+fn shim_that_nobody_can_find_starts_no_engine() {
+    let world = match support::missing() {
+        Some(reason) => {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+        None => World::with_engine(engine),
+    };
+    let launch = world.launch("exec sleep 1000");
+    let shim = world.runtime.start(&launch).unwrap();
+    let (pid, own) = (shim.pid(), shim.state().unwrap().shim_pid);
+    // As when the run folder was removed: the next engine's is another one.
+    fs::remove_dir_all(&launch.bundle).unwrap();
+    drop(shim);
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    // It has heard of its engine's end before it can hear of the program's.
+    until("the shim has left", || !Path::new(&format!("/proc/{own}")).exists());
+    assert!(!world.path("started").exists());
+}
+
+#[test]
 fn killed_shim_is_swept() {
     let world = world!();
     let launch = world.launch("exec sleep 1000");

@@ -132,7 +132,10 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The kernel gives no event for this. Most often the next turn of the scheduler brings it; later ones take longer.
+/// Between two tries of what the kernel finishes in the background without an event to wait for: v1's freezer, which
+/// goes on only when its state is read, and the last reference to a cgroup whose processes have ended (`rmdir` says
+/// busy). Most often the next turn of the scheduler brings it; what takes longer is tried a thousand times a second, for
+/// [`PATIENCE`] at most.
 fn breathe(round: u32) {
     if round < 100 {
         rustix::thread::sched_yield();

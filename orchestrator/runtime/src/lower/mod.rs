@@ -3,6 +3,7 @@
 mod mounts;
 mod process;
 mod shm;
+mod unsupported;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
     let empty = Linux::default();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
     let process = spec.process().as_ref().ok_or_else(|| invalid("no process"))?;
-    refuse_unsupported(spec, linux)?;
+    unsupported::refuse(spec, linux)?;
     let mut payload = Payload::default();
     let mut fds = around.stdio;
     let namespaces = Namespaces::of(launch, linux, around.layout, &mut fds)?;
@@ -155,41 +156,6 @@ const EXEC_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWTIME) as u64;
-
-fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), LaunchError> {
-    let namespaces = linux.namespaces().iter().flatten();
-    if namespaces.into_iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
-        || linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty())
-    {
-        return Err(invalid("user namespaces are not supported"));
-    }
-    if spec.process().as_ref().is_some_and(|process| process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()))
-    {
-        return Err(invalid("AppArmor profiles are not supported"));
-    }
-    if spec.process().as_ref().is_some_and(|process| process.selinux_label().as_ref().is_some_and(|l| !l.is_empty())) {
-        return Err(invalid("SELinux labels are not supported"));
-    }
-    let hooks = spec.hooks().as_ref().is_some_and(|hooks| {
-        [
-            hooks.prestart(),
-            hooks.create_runtime(),
-            hooks.create_container(),
-            hooks.start_container(),
-            hooks.poststart(),
-            hooks.poststop(),
-        ]
-        .iter()
-        .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
-    });
-    if hooks {
-        return Err(invalid("hooks are not supported"));
-    }
-    if linux.intel_rdt().is_some() {
-        return Err(invalid("intelRdt is not supported"));
-    }
-    Ok(())
-}
 
 struct Namespaces {
     /// To be made: `CLONE_NEW*`.

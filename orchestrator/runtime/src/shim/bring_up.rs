@@ -14,7 +14,8 @@ use crate::init::{Inheritance, run_container};
 use crate::sys::{self, Fork};
 use crate::wire::{ChildReport, Failure, FdRole, Go, Reply, ShimConfig, pair, recv_wait, send};
 
-const SOCKET: &str = "shim.sock";
+/// In the bundle, which is the working folder.
+pub(super) const SOCKET: &str = "shim.sock";
 const BACKLOG: i32 = 16;
 
 pub(super) fn run(engine: OwnedFd, mut inheritance: Inheritance) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
+use super::bring_up::SOCKET;
 use crate::engine_lock::INHERITED;
 use crate::runtime::EngineRestart;
 use crate::sys;
@@ -40,6 +41,11 @@ impl Vigil {
 
 /// Does nothing when somebody else holds the lock.
 fn try_start(record: &Path) -> io::Result<()> {
+    // The working folder is the container's. Without it no engine finds this shim, so one that it started would only be
+    // in the way of the engine that the run folder has by now.
+    if !Path::new(SOCKET).exists() {
+        return Ok(());
+    }
     let restart: EngineRestart = serde_json::from_slice(&fs::read(record)?)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
     let lock = rustix::fs::open(&restart.lock, flags, Mode::RUSR | Mode::WUSR)?;
