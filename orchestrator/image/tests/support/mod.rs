@@ -36,6 +36,8 @@ pub(crate) fn skip(programs: &[&str]) -> bool {
 #[derive(Default)]
 pub(crate) struct Config<'a> {
     pub(crate) tls: Option<&'a Certificate>,
+    /// Where tokens are to be had, and the certificate of who signs them.
+    pub(crate) tokens: Option<(&'a str, &'a Path)>,
     /// Only clients with a certificate of the same authority.
     pub(crate) clients_too: bool,
     /// `user:password`
@@ -73,6 +75,12 @@ impl Registry {
             assert!(output.status.success());
             std::fs::write(&file, output.stdout).unwrap();
             yaml.push_str(&format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display()));
+        }
+        if let Some((realm, certificate)) = config.tokens {
+            let bundle = certificate.display();
+            yaml.push_str(&format!(
+                "auth:\n  token: {{realm: \"{realm}\", service: test, issuer: tests, rootcertbundle: {bundle}}}\n"
+            ));
         }
         let config_file = folder.join(format!("registry-{port}.yml"));
         std::fs::write(&config_file, yaml).unwrap();
