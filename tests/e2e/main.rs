@@ -3,6 +3,7 @@
 //! Every scenario ends with [`world::World::finish`], which takes the stack down and checks that nothing is left on the
 //! host. Scenarios take turns: they look at the same host. Without root they are skipped, and say so.
 
+mod attributes;
 mod bad_input;
 mod beside_docker;
 mod buildkit;

@@ -62,7 +62,7 @@ pub(crate) async fn start(
         group_add: service.group_add.clone(),
         capabilities: capabilities(service)?,
         no_new_privileges: lower::no_new_privileges(service)?,
-        seccomp: if privileged { Seccomp::Unconfined } else { Seccomp::Default },
+        seccomp: if privileged { Seccomp::Unconfined } else { lower::seccomp(service)? },
         privileged,
         stdio,
     };

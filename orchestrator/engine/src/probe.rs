@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio, Seccomp};
+use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio};
 use hoist_scheduler::health::{Outcome, Probe};
 use tokio::net::unix::pipe;
 
@@ -62,7 +62,7 @@ fn request(pid: i32, container: &Summary, plan: &HealthPlan, writer: OwnedFd) ->
         group_add: service.group_add.clone(),
         capabilities: exec::capabilities(service).map_err(|error| chain(&error))?,
         no_new_privileges: lower::no_new_privileges(service).map_err(|error| chain(&error))?,
-        seccomp: if service.privileged { Seccomp::Unconfined } else { Seccomp::Default },
+        seccomp: lower::seccomp(service).map_err(|error| chain(&error))?,
         privileged: service.privileged,
         stdio: ExecStdio::Fds { stdin: None, stdout: Some(writer), stderr: Some(second) },
     })

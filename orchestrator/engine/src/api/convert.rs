@@ -339,6 +339,7 @@ fn host_config(container: &Container) -> HostConfig {
     let extra = extra.flat_map(|(name, addresses)| addresses.iter().map(move |address| format!("{name}:{address}")));
     HostConfig {
         binds: binds.collect(),
+        annotations: service.annotations.clone(),
         network_mode: network_mode(container),
         port_bindings: bindings(container).into_iter().map(|(port, found)| (port, found.unwrap_or_default())).collect(),
         restart_policy: restart_policy(&container.doc.record.restart),

@@ -22,7 +22,9 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 pub(crate) use document::{Material, document};
 pub(crate) use files::{EtcFiles, etc_files};
 pub(crate) use mounts::volume_mounts;
-pub(crate) use process::{argv, capabilities, console, environment, no_new_privileges, rlimits, user, working_dir};
+pub(crate) use process::{
+    argv, capabilities, console, environment, no_new_privileges, rlimits, seccomp, user, working_dir,
+};
 
 use crate::store::{ContainerDoc, Layout, NetworkDoc};
 use crate::world::Summary;
@@ -136,6 +138,9 @@ pub(crate) fn lower(container: &Summary, facts: &StartFacts<'_>) -> Result<Lower
     let mut spec = spec_defaults::spec();
     if service.privileged {
         spec_defaults::privileged(&mut spec);
+    }
+    if !service.annotations.is_empty() {
+        spec.set_annotations(Some(service.annotations.clone().into_iter().collect()));
     }
     process::apply(&mut spec, doc, service, &etc.hostname)?;
     mounts::apply(&mut spec, doc, service, &network, facts)?;

@@ -157,7 +157,7 @@ pub(crate) fn no_new_privileges(service: &Service) -> Result<bool, LowerError> {
     Ok(set)
 }
 
-pub(super) fn seccomp(service: &Service) -> Result<Seccomp, LowerError> {
+pub(crate) fn seccomp(service: &Service) -> Result<Seccomp, LowerError> {
     no_new_privileges(service)?;
     let unconfined = service.security_opt.iter().any(|text| option(text) == ("seccomp", "unconfined"));
     Ok(if unconfined || service.privileged { Seccomp::Unconfined } else { Seccomp::Default })

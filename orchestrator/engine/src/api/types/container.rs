@@ -212,6 +212,7 @@ pub struct HealthConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct HostConfig {
     pub binds: Vec<String>,
+    pub annotations: BTreeMap<String, String>,
     pub network_mode: String,
     pub port_bindings: BTreeMap<String, Vec<PortBinding>>,
     pub restart_policy: RestartPolicyConfig,
