@@ -5,10 +5,11 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use hoist_image::{Access, Digest, Phase, PullOptions, Reference, RegistryAuth, Store, pull};
+use support::liar::{Answer, Liar};
 use support::{Config, OCI_MANIFEST, Registry, Tar, TestImage, TestLayer, noise};
 
 /// Passes connections on to a registry and cuts each after so many bytes of answers.
@@ -74,72 +75,6 @@ async fn a_broken_download_goes_on_where_it_was() {
     let size = image.layers[0].blob.len();
     let crossed = total.load(Ordering::Relaxed);
     assert!(crossed < size + size / 20, "{crossed} bytes for a layer of {size}");
-}
-
-struct Answer {
-    status: u16,
-    headers: Vec<String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn ok(body: &[u8], media_type: &str) -> Self {
-        Self { status: 200, headers: vec![format!("Content-Type: {media_type}")], body: body.to_vec() }
-    }
-
-    fn status(status: u16, header: String) -> Self {
-        Self { status, headers: vec![header], body: Vec::new() }
-    }
-}
-
-/// An HTTP server that answers what a function says; requests are remembered, headers and all.
-struct Liar {
-    port: u16,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Liar {
-    fn start(answer: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
-        std::thread::spawn(move || {
-            for mut client in listener.incoming().map_while(Result::ok) {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                // A TLS greeting starts with 0x16 and is no request.
-                while !head.ends_with(b"\r\n\r\n") && head.first() != Some(&0x16) {
-                    match client.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => break,
-                    }
-                }
-                if !head.ends_with(b"\r\n\r\n") {
-                    continue;
-                }
-                let head = String::from_utf8(head).unwrap();
-                let path = head.split(' ').nth(1).unwrap().to_owned();
-                let reply = answer(&path, &head.to_lowercase());
-                seen.lock().unwrap().push(head);
-                let mut text = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
-                for header in reply.headers {
-                    text.push_str(&format!("{header}\r\n"));
-                }
-                text.push_str(&format!("Content-Length: {}\r\n\r\n", reply.body.len()));
-                let _ = client.write_all(text.as_bytes()).and_then(|()| client.write_all(&reply.body));
-            }
-        });
-        Self { port, requests }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    fn reference(&self) -> Reference {
-        Reference::parse(&format!("127.0.0.1:{}/app:1", self.port)).unwrap()
-    }
 }
 
 fn image() -> TestImage {

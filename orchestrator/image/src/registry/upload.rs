@@ -67,19 +67,19 @@ impl Upload<'_> {
             headers.push((CONTENT_RANGE, format!("{}-{}", self.offset, end - 1)));
             let body = Payload::Bytes(bytes.clone());
             let call = Call { method: Method::PATCH, headers, body, what: self.what };
-            let (reached, answer) = match self.endpoint.once(&self.location, &call).await {
-                // Not every registry repeats how far it is.
-                Ok(answer) => (received(&answer).unwrap_or(end), answer),
+            let (reached, least, answer) = match self.endpoint.once(&self.location, &call).await {
+                // Not every registry repeats how far it is; but one that takes nothing would be sent the same for ever.
+                Ok(answer) => (received(&answer).unwrap_or(end), self.offset + 1, answer),
                 Err(error) if error.is_passing() && failures + 1 < ATTEMPTS => {
                     failures += 1;
                     tokio::time::sleep(error.wait().unwrap_or_default().max(backoff(failures))).await;
                     let answer = self.status().await.map_err(|_| error)?;
-                    (received(&answer).unwrap_or(0), answer)
+                    (received(&answer).unwrap_or(0), self.offset, answer)
                 }
                 Err(error) => return Err(error),
             };
-            if reached < self.offset || reached > end {
-                let reason = format!("it has {reached} bytes of {}, not {} to {end}", self.what, self.offset);
+            if reached < least || reached > end {
+                let reason = format!("it has {reached} bytes of {}, not {least} to {end}", self.what);
                 return Err(self.endpoint.protocol(reason));
             }
             bytes.advance(usize::try_from(reached - self.offset).unwrap_or(usize::MAX).min(bytes.len()));
@@ -115,5 +115,5 @@ fn octets() -> Vec<(reqwest::header::HeaderName, String)> {
 fn received(answer: &Response) -> Option<u64> {
     let text = answer.headers().get(RANGE)?.to_str().ok()?;
     let last: u64 = text.trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;
-    Some(if last == 0 { 0 } else { last + 1 })
+    Some(if last == 0 { 0 } else { last.saturating_add(1) })
 }

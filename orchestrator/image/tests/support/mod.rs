@@ -1,6 +1,8 @@
 //! A real registry on loopback, and images to fill it with.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod liar;
+
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
