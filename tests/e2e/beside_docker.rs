@@ -165,6 +165,8 @@ fn a_stack_lives_beside_docker_and_a_resolver() {
         assert_eq!(from_theirs(&url(HOST, 18130)), ours, "theirs asks ours");
 
         assert!(docker_user().contains("hoist"), "{}", docker_user());
+        let told = world.ok(&["network", "inspect", "beside_default"]);
+        assert!(told.contains("DOCKER-USER (chain FORWARD drops by policy)"), "{told}");
         world.ok(&["down"]);
         assert!(docker_user().contains("chain DOCKER-USER") && !docker_user().contains("hoist"), "{}", docker_user());
         assert_eq!(outside.inside(|| world.get(&url(HOST, DOCKERS_PORT))), theirs, "docker goes on");

@@ -40,7 +40,14 @@ fn no_network(name: &str) -> ApiError {
 pub(super) async fn network(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<NetworkInspect>> {
     let wanted = name.clone();
     let found = engine.look(move |world| Some(convert::network(world, world.network(&wanted)?)));
-    found.await?.map(Json).ok_or_else(|| no_network(&name))
+    let mut network = found.await?.ok_or_else(|| no_network(&name))?;
+    // Rules of ours that stand in other people's tables for the sake of all networks.
+    let accepts = engine.net.foreign_accepts().into_iter();
+    let accepts: Vec<_> = accepts.map(|accept| format!("{} {} ({})", accept.table, accept.chain, accept.why)).collect();
+    if !accepts.is_empty() {
+        network.options.insert("io.hoist.accepted-in".to_owned(), accepts.join(", "));
+    }
+    Ok(Json(network))
 }
 
 pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
