@@ -35,7 +35,7 @@ pub enum ManifestError {
     Neither,
     #[error("the manifest calls itself {inside}, but was delivered as {outside}")]
     MediaType { inside: String, outside: String },
-    #[error("it is not a container image but an artifact (its configuration is {0})")]
+    #[error("it is not a container image but an artifact of type {0}")]
     Artifact(String),
     #[error("layer {0} is a foreign layer, to be fetched from elsewhere; such images are refused")]
     Foreign(Digest),
@@ -83,6 +83,7 @@ pub(crate) struct DescribedPlatform {
 struct Raw {
     schema_version: Option<u64>,
     media_type: Option<String>,
+    artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
@@ -111,22 +112,27 @@ impl Manifest {
             && delivered.starts_with("application/vnd.")
             && inside != delivered
         {
-            return Err(ManifestError::MediaType { inside, outside: delivered.to_owned() });
+            return Err(ManifestError::MediaType { inside: printable(&inside), outside: printable(delivered) });
         }
         match (raw.config, raw.layers, raw.manifests) {
-            (Some(config), Some(layers), None) => Self::image(config, layers),
+            (Some(config), Some(layers), None) => Self::image(config, layers, raw.artifact_type),
             (None, None, Some(manifests)) => Ok(Self::Index(manifests)),
             (_, Some(_), Some(_)) | (Some(_), _, Some(_)) => Err(ManifestError::Ambiguous),
             _ => Err(ManifestError::Neither),
         }
     }
 
-    fn image(config: Descriptor, layers: Vec<Descriptor>) -> Result<Self, ManifestError> {
+    fn image(
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+        artifact_type: Option<String>,
+    ) -> Result<Self, ManifestError> {
         if !matches!(
             config.media_type.as_str(),
             "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json"
         ) {
-            return Err(ManifestError::Artifact(config.media_type));
+            let kind = artifact_type.filter(|kind| !kind.is_empty()).unwrap_or(config.media_type);
+            return Err(ManifestError::Artifact(printable(&kind)));
         }
         if config.size > MAX_CONFIG {
             return Err(ManifestError::LongConfig(config.size));
@@ -146,12 +152,17 @@ impl Manifest {
                     return Err(ManifestError::Foreign(layer.digest));
                 }
                 other => {
-                    return Err(ManifestError::LayerType { digest: layer.digest, media_type: other.to_owned() });
+                    return Err(ManifestError::LayerType { digest: layer.digest, media_type: printable(other) });
                 }
             }
         }
         Ok(Self::Image { config, layers })
     }
+}
+
+/// What a manifest says of itself, for a message: it may have been made to steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(200).collect()
 }
 
 /// The entry of an index for a platform. Attestations and other entries without a real platform are never candidates.
@@ -176,7 +187,7 @@ pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result
         wanted: wanted.to_string(),
         available: match candidates().map(|(_, platform)| platform.to_string()).collect::<Vec<_>>() {
             names if names.is_empty() => "none".to_owned(),
-            names => names.join(", "),
+            names => printable(&names.join(", ")),
         },
     })
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use hoist_image::{
     Access, Digest, ImageConfig, PullOptions, PushOptions, Reference, RegistryAuth, Store, pull, push, resolve,
 };
+use serde_json::json;
 use support::liar::{Answer, Liar};
-use support::{OCI_MANIFEST, Tar, TestImage, TestLayer, noise};
+use support::{GZIP_LAYER, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Tar, TestImage, TestLayer, noise};
 
 fn image() -> TestImage {
     TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())])
@@ -184,5 +185,44 @@ async fn a_registry_that_claims_more_than_it_was_sent_is_not_believed() {
         let options = PushOptions { access: access(&registry), ..PushOptions::default() };
         let error = chain(&push(&store, &registry.reference(), &options).await.unwrap_err());
         assert!(error.contains("bytes of layer"), "{range}: {error}");
+    }
+}
+
+/// A registry with one manifest, delivered as `media_type`.
+fn with_manifest(manifest: serde_json::Value, media_type: &'static str) -> Liar {
+    Liar::start(move |path, _| match path {
+        "/v2/" => Answer::ok(b"", "text/plain"),
+        _ => Answer::ok(manifest.to_string().as_bytes(), media_type),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_image_for_us_is_refused_by_name() {
+    let digest = Digest::of(b"x");
+    let blob = |kind: &str| json!({"mediaType": kind, "digest": digest, "size": 1});
+    let image = |config: &str, layer: &str| json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": blob(config), "layers": [blob(layer)]});
+    let mut typed = image("application/vnd.oci.empty.v1+json", GZIP_LAYER);
+    typed["artifactType"] = json!("application/spdx+json\u{1b}[2J");
+    let index = |entry: serde_json::Value| json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
+    let mut attestation = blob(OCI_MANIFEST);
+    attestation["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    attestation["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    let old = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    let cases = [
+        (
+            image("application/vnd.cncf.helm.config.v1+json", "x/y"),
+            OCI_MANIFEST,
+            "artifact of type application/vnd.cncf.helm",
+        ),
+        (typed, OCI_MANIFEST, "artifact of type application/spdx+json[2J"),
+        (image(OCI_CONFIG, foreign), OCI_MANIFEST, "is a foreign layer"),
+        (image(OCI_CONFIG, "application/x\u{7}"), OCI_MANIFEST, "has the unknown media type application/x"),
+        (json!({"schemaVersion": 1}), old, "schema 1, which no digest protects; push the image again"),
+        (index(attestation), OCI_INDEX, "no image for platform linux/amd64, only for none"),
+    ];
+    for (manifest, media_type, words) in cases {
+        let error = refused(&with_manifest(manifest, media_type)).await;
+        assert!(error.contains(words) && !error.chars().any(char::is_control), "{words}: {error:?}");
     }
 }
