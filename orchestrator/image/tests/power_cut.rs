@@ -9,13 +9,14 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hoist_image::{Reference, Store, load, silent};
-use support::{Tar, TestImage, TestLayer, noise};
+use hoist_image::{Image, ImageConfig, PullOptions, Reference, Store, load, pull, silent};
+use support::{Config, Registry, Tar, TestImage, TestLayer, noise};
 
 const INSIDE: &str = "HOIST_TEST_POWER_CUT";
 const NAME: &str = "after_a_power_cut_no_listed_image_has_a_wrong_byte";
 const LAYERS: u64 = 3;
 const FILES: u64 = 1000;
+const BUILT: &str = "built:1";
 
 fn run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
@@ -52,20 +53,37 @@ fn listed(store: &Store) -> Vec<u64> {
     (0..2)
         .filter(|number| {
             let Some(image) = store.find(&Reference::parse(&format!("app:{number}")).unwrap()) else { return false };
-            for (layer, root) in (0..LAYERS).rev().zip(store.lowers(&image).unwrap()) {
-                for file in 0..FILES {
-                    let path = root.join(format!("d/{layer}-{file}"));
-                    assert!(std::fs::read(&path).unwrap() == content(*number, layer, file), "{}", path.display());
-                }
-            }
+            check(store, &image, *number);
             true
         })
         .collect()
 }
 
+/// Looks at every byte.
+fn check(store: &Store, image: &Image, number: u64) {
+    for (layer, root) in (0..LAYERS).rev().zip(store.lowers(image).unwrap()) {
+        for file in 0..FILES {
+            let path = root.join(format!("d/{layer}-{file}"));
+            assert!(std::fs::read(&path).unwrap() == content(number, layer, file), "{}", path.display());
+        }
+    }
+}
+
+/// An image of one layer that was made here.
+fn build(store: &Store) {
+    let scratch = store.begin_layer().unwrap();
+    for file in 0..FILES {
+        std::fs::write(scratch.upper().join(format!("{file}")), content(3, 0, file)).unwrap();
+    }
+    let layer = store.commit_layer(scratch).unwrap();
+    let mut config = ImageConfig::new("amd64", "linux");
+    config.rootfs.diff_ids = vec![layer.diff_id];
+    store.add_image(&config, &[Reference::parse(BUILT).unwrap()]).unwrap();
+}
+
 #[tokio::test]
 async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
-    if support::skip(&["unshare", "python3", "mount"]) {
+    if support::skip(&["unshare", "python3", "mount", "docker-registry"]) {
         return;
     }
     let Some(folder) = std::env::var_os(INSIDE) else {
@@ -106,6 +124,11 @@ async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
         .unwrap();
     plug.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
     load(&store, Cursor::new(archive(1)), silent()).await.unwrap();
+    let registry = Registry::start(folder, &Config::default());
+    registry.push("app", "1", &image(2)).await;
+    let pulled = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
+    pull(&store, &pulled, &PullOptions::default()).await.unwrap();
+    build(&store);
     drop(plug.stdin.take());
     assert!(plug.wait().unwrap().success());
     drop(store);
@@ -114,7 +137,20 @@ async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
     let store = Store::open(Path::new(mount)).unwrap();
     // Blobs are on the disk before their image is, so nothing that was acknowledged is lost either.
     assert_eq!(listed(&store), [0, 1]);
-    assert!(store.damage().is_empty(), "{:?}", store.damage());
+    let image = store.find(&pulled).expect("what was pulled is there");
+    check(&store, &image, 2);
+    // What was built has no blob to be made again from. It is there as it was made, or it is gone and said to be.
+    match store.find(&Reference::parse(BUILT).unwrap()) {
+        Some(built) => {
+            let root = store.lowers(&built).unwrap().remove(0);
+            for file in 0..FILES {
+                assert!(std::fs::read(root.join(format!("{file}"))).unwrap() == content(3, 0, file), "{file}");
+            }
+            assert!(store.damage().is_empty(), "{:?}", store.damage());
+            println!("the built image survived");
+        }
+        None => assert!(store.damage().iter().any(|damage| damage.reason.contains(BUILT)), "{:?}", store.damage()),
+    }
     drop(store);
     assert!(run("umount", &[mount]));
 }
