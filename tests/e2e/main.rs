@@ -26,4 +26,5 @@ mod recovery;
 mod registry;
 mod requests;
 mod terminal;
+mod transfer;
 mod world;

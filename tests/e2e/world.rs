@@ -136,7 +136,11 @@ impl World {
 
     /// The engine of this world, found by its folder.
     pub(crate) fn engine(&self) -> Option<String> {
-        let run_dir = self.run_dir.display().to_string();
+        Self::engine_of(&self.run_dir)
+    }
+
+    pub(crate) fn engine_of(run_dir: &Path) -> Option<String> {
+        let run_dir = run_dir.display().to_string();
         host::processes().find(|pid| {
             host::comm(pid) == "hoist"
                 && fs::read(format!("/proc/{pid}/cmdline"))

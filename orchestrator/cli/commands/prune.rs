@@ -100,8 +100,8 @@ pub(crate) async fn volumes(ctx: &Ctx, args: &VolumeArgs) -> Result<Exit> {
 pub(crate) async fn networks(ctx: &Ctx, args: &Args) -> Result<Exit> {
     args.confirmed(ctx, "all networks without a container")?;
     let pruned = ctx.client().await?.prune("networks", &args.selectors()).await?;
-    for name in pruned.networks_deleted {
-        ctx.ui.line(name)?;
+    if !pruned.networks_deleted.is_empty() {
+        ctx.ui.line(format!("Deleted Networks:\n{}", pruned.networks_deleted.join("\n")))?;
     }
     Ok(Exit::OK)
 }
