@@ -16,8 +16,8 @@ name: shop
 services:
   db:
     image: busybox
-    command: [sh, -c, "test -e /data/file || /fill; echo ready >/tmp/ready; while true; do date >/data/now; sleep 0.01; done"]
-    healthcheck: { test: [CMD, test, -e, /tmp/ready], interval: 50ms, retries: 100 }
+    command: [sh, -c, "test -e /data/file || /fill; echo ready >/ready; while true; do date >/data/now; sleep 0.01; done"]
+    healthcheck: { test: [CMD, test, -e, /ready], interval: 50ms, retries: 100 }
     volumes: ["data:/data"]
     configs: [{ source: fill, target: /fill, mode: 0555 }]
     stop_grace_period: 0s
@@ -166,6 +166,7 @@ fn a_stack_moves_in_one_file_and_needs_no_registry() {
     let again = there.hoist(folder, &["bundle", "load", "-d", "other", &path]);
     assert!(again.code == 1 && again.stderr.contains("shop_data"), "{}", again.stderr);
     there.ok(&stack, &["down", "-v", "-t", "0"]);
+    drop(there);
     world.finish();
 }
 
@@ -182,7 +183,8 @@ fn tampered_bundles_change_nothing(there: &Elsewhere<'_>, bundle: &Path) {
     }
     for body in blob_bodies(&bytes) {
         let mut turned = bytes.clone();
-        turned[body.start + body.len() / 2] ^= 1;
+        let middle = body.start + body.len() / 2;
+        turned[middle] ^= 1;
         fs::write(&broken, turned).expect("write a tampered bundle");
         let run = there.hoist(&there.folder, &["bundle", "load", &path]);
         assert_eq!(run.code, 1, "a bit turned in {body:?}: {}", run.stdout);
@@ -234,7 +236,7 @@ fn images_are_made_of_containers_and_archives() {
          healthcheck: {test: [CMD, test, '!', -e, /bin/vi], interval: 50ms, retries: 100}\n",
     );
     world.ok(&["up", "-d", "--wait"]);
-    let change = "CMD [\"sh\", \"-c\", \"cat /file; ls /bin/vi; echo $B\"]";
+    let change = "CMD [\"sh\", \"-c\", \"cat /file; ls /bin/vi 2>&1; echo $B\"]";
     world.ok(&["commit", "-m", "a note", "-a", "me", "-c", change, "-c", "LABEL kind=snapshot", "a", "snapshot:1"]);
     let history = world.ok(&["history", "--format", "json", "--no-trunc", "snapshot:1"]);
     let top: Value = serde_json::from_str(history.lines().next().expect("a line")).expect("JSON");
@@ -365,7 +367,7 @@ mount --bind "$1" "$root/tmp/shared"
 cd "$root"
 pivot_root . run/old
 umount -l /run/old
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PODMAN_IGNORE_CGROUPSV1_WARNING=1
 cd /tmp/shared
 podman load -q -i saved.tar >/dev/null
 echo podman: $(podman run --rm --network none --cgroups=disabled saved:1 2>&1)
