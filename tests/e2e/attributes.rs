@@ -64,7 +64,7 @@ name: process
 services:
   web:
     {{ {IDLE}, container_name: the-web, hostname: front, domainname: example.org, user: '1000:1001', group_add: ['1002'],
-      working_dir: /tmp, init: true, oom_score_adj: 77, attach: false, tty: false, annotations: {{ com.example.note: kept }},
+      working_dir: /tmp, init: true, oom_score_adj: 77, tty: false, annotations: {{ com.example.note: kept }},
       environment: {{ DIRECT: 'yes', LEVEL: '2' }}, labels: {{ com.example.a: b }}, label_file: labels, platform: linux/amd64,
       env_file: [one.env, {{ path: raw.env, format: raw }}, {{ path: missing.env, required: false }}],
       sysctls: {{ net.ipv4.ip_unprivileged_port_start: 81 }}, ulimits: {{ nofile: {{ soft: 100, hard: 200 }}, nproc: 555 }} }}
@@ -340,6 +340,20 @@ services:
     assert!(!world.hoist(&["logs", "--no-log-prefix", "silent"]).stdout.contains("hello"));
     let count = |service: &str| world.ps().iter().filter(|container| container["Service"] == service).count();
     assert_eq!((count("many"), count("deployed")), (2, 2));
+    world.finish();
+}
+
+#[test]
+fn services_may_keep_their_output_to_themselves() {
+    let Some(world) = World::new("attach") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: attach\nservices:\n  loud: { image: busybox, command: [echo, heard] }\n  \
+         quiet: { image: busybox, command: [echo, whispered], attach: false }\n",
+    );
+    let shown = world.ok(&["up"]);
+    assert!(shown.contains("heard") && !shown.contains("whispered"), "{shown}");
+    assert!(world.ok(&["logs", "quiet"]).contains("whispered"), "it is kept all the same");
     world.finish();
 }
 

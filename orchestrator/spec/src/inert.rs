@@ -84,7 +84,7 @@ impl Collector {
             match support {
                 // An empty section says nothing; `placement` is always printed.
                 Some(Support::Warn) if entry.value.as_map().is_some_and(|map| map.0.is_empty()) && depth > 2 => {}
-                Some(Support::Yes) => kept.push(entry),
+                Some(Support::Yes | Support::Printed) => kept.push(entry),
                 Some(Support::Modelled) => {
                     self.refuse(path, entry.key_span, &format!("the attribute `{}`", entry.key), report);
                     kept.push(entry);

@@ -9,13 +9,161 @@ use std::path::Path;
 use expect_test::expect_file;
 use hoist_spec::schema::{Support, attributes};
 
-/// The file under tests/keys that shows an attribute at work.
-fn shown_in(path: &str, support: Support) -> &'static str {
+/// Tests that show what an attribute does to a container, a network or a plan: file below the repository, then name.
+/// The first whose attributes are the path or a part of it counts; `*` stands for whatever follows.
+const SHOWN: &[(&str, &str, &[&str])] = &[
+    ("tests/e2e/network.rs", "datagrams_are_published_too", &["services.*.ports[].protocol"]),
+    ("tests/e2e/network.rs", "ports_are_published_where_the_file_says", &["services.*.ports*"]),
+    (
+        "tests/e2e/network.rs",
+        "names_and_addresses_are_those_of_the_file",
+        &["services.*.networks.*.aliases", "services.*.networks.*.ipv4_address", "networks.*.internal"],
+    ),
+    (
+        "tests/e2e/attributes.rs",
+        "a_process_is_what_the_file_says",
+        &[
+            "services.*.annotations",
+            "services.*.command",
+            "services.*.container_name",
+            "services.*.domainname",
+            "services.*.entrypoint",
+            "services.*.env_file*",
+            "services.*.environment",
+            "services.*.group_add",
+            "services.*.hostname",
+            "services.*.init",
+            "services.*.label_file",
+            "services.*.labels",
+            "services.*.oom_score_adj",
+            "services.*.stdin_open",
+            "services.*.stop_grace_period",
+            "services.*.stop_signal",
+            "services.*.sysctls",
+            "services.*.tty",
+            "services.*.ulimits*",
+            "services.*.user",
+            "services.*.working_dir",
+        ],
+    ),
+    (
+        "tests/e2e/attributes.rs",
+        "a_container_is_confined_as_the_file_says",
+        &[
+            "services.*.cap_add",
+            "services.*.cap_drop",
+            "services.*.devices*",
+            "services.*.ipc",
+            "services.*.pid",
+            "services.*.privileged",
+            "services.*.read_only",
+            "services.*.security_opt",
+            "services.*.uts",
+        ],
+    ),
+    (
+        "tests/e2e/attributes.rs",
+        "limits_reach_the_cgroup",
+        &[
+            "services.*.cpu*",
+            "services.*.mem*",
+            "services.*.oom_kill_disable",
+            "services.*.pids_limit",
+            "services.*.shm_size",
+            "services.*.deploy.resources*",
+        ],
+    ),
+    (
+        "tests/e2e/attributes.rs",
+        "files_are_mounted_as_the_file_says",
+        &[
+            "services.*.configs*",
+            "services.*.secrets*",
+            "services.*.tmpfs",
+            "services.*.volumes*",
+            "volumes.*.labels",
+            "secrets.*.environment",
+            "secrets.*.file",
+            "configs.*.content",
+            "configs.*.file",
+        ],
+    ),
+    (
+        "tests/e2e/attributes.rs",
+        "a_network_is_joined_as_the_file_says",
+        &[
+            "services.*.dns*",
+            "services.*.expose",
+            "services.*.extra_hosts",
+            "services.*.links",
+            "services.*.mac_address",
+            "services.*.network_mode",
+            "services.*.networks*",
+            "networks.*.ipam*",
+            "networks.*.labels",
+        ],
+    ),
+    (
+        "tests/e2e/attributes.rs",
+        "health_and_restarts_follow_the_file",
+        &[
+            "services.*.deploy.mode",
+            "services.*.deploy.replicas",
+            "services.*.deploy.restart_policy*",
+            "services.*.healthcheck*",
+            "services.*.logging*",
+            "services.*.restart",
+            "services.*.scale",
+        ],
+    ),
+    ("tests/e2e/attributes.rs", "services_may_keep_their_output_to_themselves", &["services.*.attach"]),
+    (
+        "tests/e2e/registry.rs",
+        "a_stack_is_pulled_from_a_plain_registry_by_its_pull_policy",
+        &["services.*.image", "services.*.pull_policy"],
+    ),
+    (
+        "orchestrator/scheduler/tests/plan/dependencies.rs",
+        "dependents_that_ask_for_it_are_restarted_with_a_replaced_dependency",
+        &["services.*.depends_on.*.restart"],
+    ),
+    (
+        "orchestrator/scheduler/tests/plan/dependencies.rs",
+        "optional_dependency_may_be_absent_and_may_fail",
+        &["services.*.depends_on.*.required"],
+    ),
+    (
+        "orchestrator/scheduler/tests/plan/up.rs",
+        "first_up_makes_everything_at_once_and_starts_by_condition",
+        &["services.*.depends_on*"],
+    ),
+    (
+        "orchestrator/scheduler/tests/plan/addresses.rs",
+        "external_networks_must_exist_and_belong_to_whom_they_belong",
+        &["networks.*.external*", "networks.*.name"],
+    ),
+    (
+        "orchestrator/scheduler/tests/plan/volumes.rs",
+        "external_volumes_must_exist_and_others_are_shared_with_a_note",
+        &["volumes.*.external*", "volumes.*.name"],
+    ),
+];
+
+/// Where an attribute is shown at work: a test that sees its effect, or the file of the language's own tests.
+fn shown_in(path: &str, support: Support) -> (String, String) {
+    let keys = |name: &str| (format!("orchestrator/spec/tests/keys/{name}.rs"), String::new());
     match support {
-        Support::NotYet | Support::Modelled => return "unsupported",
-        Support::Warn if path == "version" => return "top_level",
-        Support::Warn => return "warned",
-        Support::Yes => {}
+        Support::NotYet | Support::Modelled => return keys("unsupported"),
+        Support::Warn if path == "version" => return keys("top_level"),
+        Support::Warn => return keys("warned"),
+        Support::Yes => {
+            let covers = |known: &str| known.strip_suffix('*').map_or(path == known, |start| path.starts_with(start));
+            let found = SHOWN.iter().find(|(_, _, paths)| paths.iter().any(|known| covers(known)));
+            if let Some((file, test, _)) = found {
+                return ((*file).to_owned(), (*test).to_owned());
+            }
+        }
+        Support::Printed => {}
     }
     let parts: Vec<&str> = path.split('.').collect();
     let key = match parts.as_slice() {
@@ -23,28 +171,20 @@ fn shown_in(path: &str, support: Support) -> &'static str {
         [top, ..] => top.trim_end_matches("[]"),
         [] => "",
     };
-    match key {
+    keys(match key {
         "build" => "build",
         "secrets" | "configs" => "configs_and_secrets",
-        "depends_on" | "links" => "depends_on",
-        "deploy" | "scale" => "deploy",
+        "deploy" => "deploy",
         "extends" => "extends",
-        "healthcheck" => "healthcheck",
         "include" => "include",
-        "labels" | "label_file" | "annotations" => "labels",
-        "logging" => "logging",
-        "networks" | "mac_address" | "dns" | "dns_opt" | "dns_search" | "extra_hosts" | "network_mode" => "networks",
-        "ports" | "expose" => "ports",
+        "networks" => "networks",
+        "ports" => "ports",
         "profiles" => "profiles",
-        "restart" => "restart",
-        "cap_add" | "cap_drop" | "security_opt" | "privileged" | "pid" | "ipc" | "uts" => "security",
         "volumes" if path.contains("image") => "unsupported",
-        "volumes" | "tmpfs" | "devices" | "shm_size" | "read_only" => "volumes",
+        "volumes" => "volumes",
         "name" | "services" => "top_level",
-        "cpus" | "cpu_shares" | "cpu_quota" | "cpu_period" | "cpuset" | "mem_limit" | "mem_reservation"
-        | "memswap_limit" | "pids_limit" | "oom_kill_disable" | "oom_score_adj" | "ulimits" | "sysctls" => "limits",
         _ => "process",
-    }
+    })
 }
 
 #[test]
@@ -54,27 +194,36 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          What hoist does about every attribute of the Compose specification. This table is made from the code's own\n\
          list by `orchestrator/spec/tests/support_table.rs`, which fails when the two differ (`UPDATE_EXPECT=1` writes it\n\
          again). `*` is a key of the user's own, `[]` an item of a list; `x-` keys are kept wherever they are allowed.\n\n\
-         - **yes**: read, printed by `hoist config`, acted on.\n\
+         - **yes**: read, printed by `hoist config`, acted on. The test that is named sees the effect; where only a\n\
+         \x20 file of `keys/` is named, the attribute belongs to the language itself, or its effect has no test yet.\n\
+         - **printed**: read and printed by `hoist config`; says nothing to an engine on one Linux machine.\n\
          - **refused**: read and printed by `hoist config`; `up` and the other verbs refuse it by name (E0020).\n\
          - **warning**: accepted with one warning (W0001, W0003), without effect.\n\n\
          Some values of attributes that are acted on are refused as well: links with an alias, `network_mode` other than\n\
          none, host, service: and container:, `deploy.mode` other than replicated, ports of SCTP, mounts of type image,\n\
          npipe and cluster, targets that are not absolute, external secrets and configs, `pull_policy: refresh`,\n\
-         network drivers other than bridge, volume drivers other than local.\n\n\
+         network drivers other than bridge, their options other than the MTU, IPv6, volume drivers other than local.\n\n\
          | attribute | support | shown by |\n|---|---|---|\n",
     );
     for (path, support) in attributes() {
-        let file = shown_in(&path, support);
+        let (file, test) = shown_in(&path, support);
         let word = match support {
             Support::Yes => "yes",
+            Support::Printed => "printed",
             Support::NotYet | Support::Modelled => "refused",
             Support::Warn => "warning",
         };
-        let _ = writeln!(table, "| `{path}` | {word} | `keys/{file}.rs` |");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/keys/{file}.rs"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&file);
         let text = std::fs::read_to_string(&source).unwrap();
-        let name = path.rsplit('.').next().unwrap_or(&path);
-        assert!(text.contains(name), "{} says nothing of `{path}`", source.display());
+        if test.is_empty() {
+            let name = path.rsplit('.').next().unwrap_or(&path);
+            assert!(text.contains(name), "{file} says nothing of `{path}`");
+        } else {
+            assert!(text.contains(&format!("fn {test}()")), "{file} has no test {test}");
+        }
+        let short = file.trim_start_matches("tests/").replace("orchestrator/", "").replace("/tests/", "/");
+        let shown = if test.is_empty() { format!("`{short}`") } else { format!("`{short}`: `{test}`") };
+        let _ = writeln!(table, "| `{path}` | {word} | {shown} |");
     }
     expect_file!["../../../docs/compose-support.md"].assert_eq(&table);
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::lower::ports;
 use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
+use crate::node::Node;
+use crate::report::Span;
 
 use super::Reader;
 
@@ -11,6 +13,7 @@ pub(super) fn network(reader: &mut Reader<'_>) -> Network {
     reader.named();
     if !reader.flag("external") {
         reader.only("driver", &["bridge", "default"]);
+        not_acted_on(reader);
     }
     let mut ipam = Vec::new();
     if let Some(mut section) = reader.section("ipam") {
@@ -32,6 +35,29 @@ pub(super) fn network(reader: &mut Reader<'_>) -> Network {
         ipam,
     }
 }
+
+/// Values that would change the network, and do not yet.
+fn not_acted_on(reader: &mut Reader<'_>) {
+    let mut refuse = |at: Span, what: &str| reader.inert.refuse(&reader.path, at, what, reader.report);
+    for (key, wrong, what) in [("enable_ipv4", false, "a network without IPv4"), ("enable_ipv6", true, "IPv6")] {
+        if let Some(node) = reader.map.get(key).filter(|node| node.as_bool() == Some(wrong)) {
+            refuse(node.span, what);
+        }
+    }
+    let options = reader.map.get("driver_opts").and_then(Node::as_map);
+    for option in options.into_iter().flat_map(|map| &map.0).filter(|option| option.key != MTU) {
+        refuse(option.key_span, &format!("the driver option `{}`", option.key));
+    }
+    let pools = reader.node.at(&["ipam", "config"]).and_then(Node::as_seq).unwrap_or_default();
+    for subnet in pools.iter().filter_map(|pool| pool.at(&["subnet"])) {
+        if subnet.as_str().is_some_and(|text| text.contains(':')) {
+            refuse(subnet.span, "IPv6");
+        }
+    }
+}
+
+/// The one option of a bridge that is acted on.
+const MTU: &str = "com.docker.network.driver.mtu";
 
 fn pool(reader: &mut Reader<'_>) -> IpamPool {
     let mut aux_addresses = BTreeMap::new();

@@ -14,6 +14,8 @@ pub(crate) use table::{SERVICE, STACK};
 pub enum Support {
     /// It is in the model and acted on.
     Yes,
+    /// In the model and printed by `config`; says nothing to an engine on one Linux machine.
+    Printed,
     /// In the model and printed by `config`, but nothing acts on it yet; `up` refuses it.
     Modelled,
     /// Known and printed by `config`; `up` refuses it.

@@ -4,10 +4,14 @@ use super::{Field, Object, Shape, Special, Support};
 use Shape::{
     Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList, Table, Word,
 };
-use Support::{Modelled, NotYet, Warn, Yes};
+use Support::{Modelled, NotYet, Printed, Warn, Yes};
 
 const fn yes(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, support: Yes }
+}
+
+const fn printed(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, support: Printed }
 }
 
 const fn modelled(name: &'static str, shape: Shape) -> Field {
@@ -229,24 +233,24 @@ static HEALTHCHECK: Object = object(&[
 
 static ATTACHMENT: Object = object(&[
     yes("aliases", STRINGS),
-    yes("driver_opts", Map(&STR_OR_NUM)),
+    modelled("driver_opts", Map(&STR_OR_NUM)),
     yes("gw_priority", Int),
     yes("interface_name", Str),
     yes("ipv4_address", Str),
-    yes("ipv6_address", Str),
-    yes("link_local_ips", STRINGS),
+    modelled("ipv6_address", Str),
+    modelled("link_local_ips", STRINGS),
     yes("mac_address", Str),
     yes("priority", Int),
 ]);
 
 static PORT: Object = object(&[
-    yes("name", Str),
-    yes("mode", Str),
+    printed("name", Str),
+    printed("mode", Str),
     yes("host_ip", Str),
     yes("target", Int),
     yes("published", STR_OR_NUM),
     yes("protocol", Str),
-    yes("app_protocol", Str),
+    printed("app_protocol", Str),
 ]);
 
 static MOUNT: Object = Object {
@@ -255,7 +259,7 @@ static MOUNT: Object = Object {
         yes("source", Str),
         yes("target", Str),
         yes("read_only", Bool),
-        yes("consistency", Str),
+        printed("consistency", Str),
         yes("bind", Shape::Object(&BIND)),
         yes("volume", Shape::Object(&object(&[not_yet("labels", Labels), yes("nocopy", Bool), yes("subpath", Str)]))),
         yes("tmpfs", Shape::Object(&object(&[yes("mode", Num), yes("size", Bytes)]))),
@@ -266,7 +270,7 @@ static MOUNT: Object = Object {
 };
 
 static BIND: Object = object(&[
-    yes("selinux", Word(&["z", "Z"])),
+    printed("selinux", Word(&["z", "Z"])),
     yes("propagation", Str),
     yes("create_host_path", Bool),
     not_yet("recursive", Word(&["enabled", "disabled", "writable", "readonly"])),
@@ -432,7 +436,7 @@ static NETWORK: Object = object(&[
     ),
     yes("external", EXTERNAL),
     yes("internal", Bool),
-    yes("attachable", Bool),
+    printed("attachable", Bool),
     yes("labels", Labels),
     yes("enable_ipv4", Bool),
     yes("enable_ipv6", Bool),
@@ -443,7 +447,7 @@ static POOL: Object =
 static VOLUME: Object = object(&[
     yes("name", Str),
     yes("driver", Str),
-    yes("driver_opts", Map(&STR_OR_NUM)),
+    modelled("driver_opts", Map(&STR_OR_NUM)),
     yes("external", EXTERNAL),
     yes("labels", Labels),
 ]);

@@ -35,18 +35,15 @@ services:
       front:
         aliases: [www, web]
         ipv4_address: 10.1.0.10
-        ipv6_address: fd00::10
-        link_local_ips: [169.254.1.1]
         mac_address: 02:42:72:98:65:08
         interface_name: eth7
         priority: 10
         gw_priority: 5
-        driver_opts: {a: 1}
       back:
 networks:
   front:
     driver: bridge
-    driver_opts: {mtu: 1400}
+    driver_opts: {com.docker.network.driver.mtu: 1400}
     attachable: true
     enable_ipv4: true
     enable_ipv6: false
@@ -73,14 +70,9 @@ networks:
                     aliases:
                       - www
                       - web
-                    driver_opts:
-                      a: "1"
                     gw_priority: 5
                     interface_name: eth7
                     ipv4_address: 10.1.0.10
-                    ipv6_address: fd00::10
-                    link_local_ips:
-                      - 169.254.1.1
                     mac_address: 02:42:72:98:65:08
                     priority: 10
             networks:
@@ -91,7 +83,7 @@ networks:
                 name: demo_front
                 driver: bridge
                 driver_opts:
-                  mtu: "1400"
+                  com.docker.network.driver.mtu: "1400"
                 ipam:
                   config:
                     - subnet: 10.1.0.0/16

@@ -51,11 +51,18 @@ services:
   b:
     image: b
     ports: ["80:80/sctp"]
-    networks: [n]
+    networks: {n: {driver_opts: {a: 1}, link_local_ips: [169.254.1.1], ipv6_address: "fd00::10"}}
+    volumes: ["v:/v"]
     secrets: [s]
     configs: [c]
 networks:
-  n: {ipam: {driver: x, options: {a: b}}}
+  n:
+    enable_ipv4: false
+    enable_ipv6: true
+    driver_opts: {com.docker.network.bridge.name: x, com.docker.network.driver.mtu: 1400}
+    ipam: {driver: x, options: {a: b}, config: [{subnet: "fd00::/64"}]}
+volumes:
+  v: {driver_opts: {type: none, o: bind, device: ./store}}
 models:
   llm: {model: x}
 secrets:
@@ -108,8 +115,16 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.deploy.resources.reservations.devices`: the attribute `devices` is not supported yet
         error[E0020]: `services.a.deploy.resources.reservations.generic_resources`: the attribute `generic_resources` is not supported yet
         error[E0020]: `services.b.ports.0`: the protocol `sctp` is not supported yet
+        error[E0020]: `services.b.networks.n.driver_opts`: the attribute `driver_opts` is not supported yet
+        error[E0020]: `services.b.networks.n.link_local_ips`: the attribute `link_local_ips` is not supported yet
+        error[E0020]: `services.b.networks.n.ipv6_address`: the attribute `ipv6_address` is not supported yet
+        error[E0020]: `networks.n`: a network without IPv4 is not supported yet
+        error[E0020]: `networks.n`: IPv6 is not supported yet
+        error[E0020]: `networks.n`: the driver option `com.docker.network.bridge.name` is not supported yet
         error[E0020]: `networks.n.ipam.driver`: the attribute `driver` is not supported yet
         error[E0020]: `networks.n.ipam.options`: the attribute `options` is not supported yet
+        error[E0020]: `networks.n`: IPv6 is not supported yet
+        error[E0020]: `volumes.v.driver_opts`: the attribute `driver_opts` is not supported yet
         error[E0020]: `models`: the attribute `models` is not supported yet
         error[E0020]: `secrets.s`: an external secret is not supported yet
         error[E0020]: `configs.c.template_driver`: the attribute `template_driver` is not supported yet"#]].assert_eq(&lines.join("\n"));
@@ -229,7 +244,12 @@ fn each_is_carried_for_printing() {
               - source: c
             image: b
             networks:
-              "n": null
+              "n":
+                driver_opts:
+                  a: "1"
+                ipv6_address: fd00::10
+                link_local_ips:
+                  - 169.254.1.1
             ports:
               - mode: ingress
                 target: 80
@@ -238,13 +258,32 @@ fn each_is_carried_for_printing() {
             secrets:
               - source: s
                 target: /run/secrets/s
+            volumes:
+              - type: volume
+                source: v
+                target: /v
+                volume: {}
         networks:
           "n":
             name: demo_n
+            driver_opts:
+              com.docker.network.bridge.name: x
+              com.docker.network.driver.mtu: "1400"
             ipam:
+              config:
+                - subnet: fd00::/64
               driver: x
               options:
                 a: b
+            enable_ipv4: false
+            enable_ipv6: true
+        volumes:
+          v:
+            name: demo_v
+            driver_opts:
+              device: /demo/store
+              o: bind
+              type: none
         secrets:
           s:
             name: s

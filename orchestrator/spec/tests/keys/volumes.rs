@@ -32,7 +32,7 @@ services:
         volume: {nocopy: true, subpath: a/b}
       - {type: tmpfs, target: /scratch, tmpfs: {size: 1m, mode: 448}}
 volumes:
-  data: {driver: local, driver_opts: {type: none, o: bind, device: ./store}, labels: {a: b}, name: shared}
+  data: {driver: local, labels: {a: b}, name: shared}
 "#,
         expect![[r#"
             name: demo
@@ -99,10 +99,6 @@ volumes:
               data:
                 name: shared
                 driver: local
-                driver_opts:
-                  device: /demo/store
-                  o: bind
-                  type: none
                 labels:
                   a: b
         "#]],
