@@ -53,6 +53,13 @@ impl Peers {
         inside
     }
 
+    /// A command of the host on the peers' loopback.
+    pub(crate) fn beside(&self, program: &str) -> Command {
+        let mut beside = command("nsenter");
+        beside.args(["--target", &self.init.to_string(), "--net", program]);
+        beside
+    }
+
     /// Where a path of the peers' root lies on the host.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside.trim_start_matches('/'))
@@ -66,6 +73,28 @@ impl Peers {
                 && std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|theirs| theirs == namespace)
         })
     }
+
+    /// Peak memory of the one process inside with this name, in MiB.
+    pub(crate) fn peak(&self, name: &str) -> Result<f64> {
+        let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", self.init))?;
+        for entry in std::fs::read_dir("/proc")? {
+            let Ok(pid) = entry?.file_name().into_string() else { continue };
+            if std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|theirs| theirs == namespace)
+                && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+            {
+                return peak_memory(&pid);
+            }
+        }
+        bail!("no {name} runs")
+    }
+}
+
+/// The most that a process had resident so far, in MiB.
+pub(crate) fn peak_memory(pid: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a process has a peak")?;
+    let kibibytes: f64 = line.split_whitespace().next().context("VmHWM has a value")?.parse()?;
+    Ok(kibibytes / 1024.0)
 }
 
 impl Drop for Peers {

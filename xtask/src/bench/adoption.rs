@@ -18,7 +18,7 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
     let mut measured = Measured::new(hoist.name);
     hoist.timed(SERVICES, &["up", "-d"])?;
     for round in 0..=ROUNDS {
-        let engine = engine()?;
+        let engine = engine(HOIST_RUN_DIR)?;
         let start = Instant::now();
         run(command("kill").args(["-KILL", &engine]))?;
         // No client of ours may be the one that starts an engine: only the socket is watched.
@@ -38,9 +38,9 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
     })
 }
 
-/// Its process id: the one whose environment names the bench's run directory.
-fn engine() -> Result<String> {
-    let variable = format!("HOIST_RUN_DIR={HOIST_RUN_DIR}");
+/// Its process id: the one whose environment names this run directory.
+pub(super) fn engine(run_dir: &str) -> Result<String> {
+    let variable = format!("HOIST_RUN_DIR={run_dir}");
     for entry in fs::read_dir("/proc")? {
         let process = entry?.path();
         // A process may end between the listing and the reading.

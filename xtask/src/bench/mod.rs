@@ -4,6 +4,9 @@
 
 mod adoption;
 mod build;
+mod layers;
+mod pull;
+mod registry;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,8 +38,12 @@ pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
         cases.push(adoption::measure(&Tool::hoist(&hoist)?)?);
     }
     cases.extend(build::cases(&hoist, |name| wanted(chosen, name))?);
+    if pull::NAMES.iter().any(|case| wanted(chosen, case)) {
+        cases.extend(pull::measure(&hoist, chosen)?);
+    }
     if cases.is_empty() {
-        bail!("no such case; there are: up-1, up-10, config, memory, adoption, {}", build::NAMES.join(", "));
+        let more = [&build::NAMES[..], &pull::NAMES[..]].concat().join(", ");
+        bail!("no such case; there are: up-1, up-10, config, memory, adoption, {more}");
     }
     say(&report::table(&cases));
     if chosen.is_empty() {
