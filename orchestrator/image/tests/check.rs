@@ -144,3 +144,22 @@ fn what_a_running_container_uses_is_left_alone() {
     let missing = CheckOptions { in_use: BTreeSet::from([Digest::of(b"gone")]), ..CheckOptions::default() };
     assert!(fixture.store.check(&missing).unwrap().problems.iter().any(|problem| problem.reason.contains("container")));
 }
+
+#[test]
+fn a_name_that_was_on_its_way_to_another_image_leaves_a_sound_store() {
+    if support::skip(&[]) {
+        return;
+    }
+    let Fixture { folder, store, image } = Fixture::new();
+    let record = folder.path().join(format!("image/images/{}.json", image.id.hex()));
+    let before = std::fs::read(&record).unwrap();
+    let mut config = image.config.clone();
+    config.author = Some("another".to_owned());
+    let younger = store.add_image(&config, &[Reference::parse("app:1").unwrap()]).unwrap();
+    drop(store);
+    // The engine ended between the two records.
+    std::fs::write(&record, before).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.find(&Reference::parse("app:1").unwrap()).unwrap().id, younger.id);
+    assert_eq!(store.check(&CheckOptions::default()).unwrap().problems, []);
+}

@@ -48,7 +48,12 @@ impl Store {
         records.sort_by(|a, b| b.stored.cmp(&a.stored).then(a.id.cmp(&b.id)));
         let mut seen = std::collections::BTreeSet::new();
         for record in &mut records {
+            let named = record.references.len();
             record.references.retain(|name| seen.insert(name.clone()));
+            // The engine ended after the new owner's record was written and before this one was.
+            if record.references.len() < named {
+                self.write_record(record)?;
+            }
         }
         Ok(records)
     }
