@@ -28,8 +28,11 @@ impl Random {
     }
 }
 
+/// Path, mode, links, inode, change time, content.
+type State = (PathBuf, u32, u64, u64, i64, i64, Vec<u8>);
+
 /// Everything around the store that a layer could want to change.
-fn outside(folder: &Path) -> Vec<(PathBuf, u32, u64, u64, i64, i64, Vec<u8>)> {
+fn outside(folder: &Path) -> Vec<State> {
     let mut paths = vec![folder.to_owned(), PathBuf::from("/etc"), PathBuf::from("/tmp/.."), folder.join("data")];
     for name in ["canary", "canary/d"] {
         paths.push(folder.join(name));
@@ -84,7 +87,7 @@ fn trick(tar: Tar, random: &mut Random, canary: &str) -> Tar {
     let below = format!("{link}/{}", random.pick(&["secret", "d/x", "new", ".wh.secret", ".wh..wh..opq", ".wh.d"]));
     match random.below(18) {
         0 => tar.file(random.pick(&["../x", "a/../../x", "a/..", "..", "/../../etc/hoist-pwned"]), b"x"),
-        1 => tar.file(&format!("{canary}/new")[..].trim_start_matches('/'), b"x"),
+        1 => tar.file(format!("{canary}/new").trim_start_matches('/'), b"x"),
         2 => tar.symlink(link, canary).file(&below, b"x"),
         3 => tar.symlink(link, "../../../../../../../..").file(&below, b"x"),
         4 => tar.symlink(link, canary).hard_link("stolen", &format!("{link}/secret")),

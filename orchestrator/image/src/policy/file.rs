@@ -78,21 +78,24 @@ enum Rule {
         _signed_identity: Option<Identity>,
     },
     #[serde(rename = "sigstoreSigned")]
-    #[serde(rename_all = "camelCase")]
-    SigstoreSigned {
-        key_path: Option<PathBuf>,
-        key_paths: Option<Vec<PathBuf>>,
-        key_data: Option<String>,
-        key_datas: Option<Vec<String>>,
-        fulcio: Option<Fulcio>,
-        rekor_public_key_path: Option<PathBuf>,
-        rekor_public_key_paths: Option<Vec<PathBuf>>,
-        rekor_public_key_data: Option<String>,
-        rekor_public_key_datas: Option<Vec<String>>,
-        #[serde(default)]
-        signed_identity: Identity,
-        pki: Option<serde_json::Value>,
-    },
+    SigstoreSigned(Box<SignedRule>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SignedRule {
+    key_path: Option<PathBuf>,
+    key_paths: Option<Vec<PathBuf>>,
+    key_data: Option<String>,
+    key_datas: Option<Vec<String>>,
+    fulcio: Option<Fulcio>,
+    rekor_public_key_path: Option<PathBuf>,
+    rekor_public_key_paths: Option<Vec<PathBuf>>,
+    rekor_public_key_data: Option<String>,
+    rekor_public_key_datas: Option<Vec<String>>,
+    #[serde(default)]
+    signed_identity: Identity,
+    pki: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -194,35 +197,22 @@ impl TryFrom<Rule> for Requirement {
     type Error = String;
 
     fn try_from(rule: Rule) -> Result<Self, String> {
-        let (keys, fulcio, rekor, identity, pki) = match rule {
+        let rule = match rule {
             Rule::InsecureAcceptAnything {} => return Ok(Self::InsecureAcceptAnything),
             Rule::Reject {} => return Ok(Self::Reject),
             Rule::SignedBy { .. } => return Ok(Self::SignedBy),
-            Rule::SigstoreSigned {
-                key_path,
-                key_paths,
-                key_data,
-                key_datas,
-                fulcio,
-                rekor_public_key_path,
-                rekor_public_key_paths,
-                rekor_public_key_data,
-                rekor_public_key_datas,
-                signed_identity,
-                pki,
-            } => {
-                let keys = keys(&key_path, &key_paths, &key_data, &key_datas, "key")?;
-                let rekor = self::keys(
-                    &rekor_public_key_path,
-                    &rekor_public_key_paths,
-                    &rekor_public_key_data,
-                    &rekor_public_key_datas,
-                    "rekorPublicKey",
-                )?;
-                (keys, fulcio, rekor, signed_identity, pki.is_some())
-            }
+            Rule::SigstoreSigned(rule) => rule,
         };
-        let authority = match &fulcio {
+        let keys = keys(&rule.key_path, &rule.key_paths, &rule.key_data, &rule.key_datas, "key")?;
+        let rekor = self::keys(
+            &rule.rekor_public_key_path,
+            &rule.rekor_public_key_paths,
+            &rule.rekor_public_key_data,
+            &rule.rekor_public_key_datas,
+            "rekorPublicKey",
+        )?;
+        let pki = rule.pki.is_some();
+        let authority = match &rule.fulcio {
             Some(fulcio) => Some(fulcio.authority()?),
             None => None,
         };
@@ -232,7 +222,13 @@ impl TryFrom<Rule> for Requirement {
             (_, Some(_)) if rekor.is_empty() => return Err("fulcio needs a rekorPublicKey beside it".to_owned()),
             _ => {}
         }
-        Ok(Self::SigstoreSigned(Box::new(SigstoreSigned { keys, authority, rekor, identity, pki })))
+        Ok(Self::SigstoreSigned(Box::new(SigstoreSigned {
+            keys,
+            authority,
+            rekor,
+            identity: rule.signed_identity,
+            pki,
+        })))
     }
 }
 
