@@ -17,11 +17,8 @@ pub(crate) fn apply(config: &mut Execution, changes: &[String]) -> Result<(), St
         let shown: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
         bad(format!("--change: {}", shown.join("; ")))
     })?;
-    let instructions = file.stages.into_iter().flat_map(|stage| stage.instructions);
-    instructions
-        .map(|instruction| one(config, &instruction.kind, &instruction.text))
-        .collect::<Result<_, _>>()
-        .map_err(bad)
+    let mut instructions = file.stages.into_iter().flat_map(|stage| stage.instructions);
+    instructions.try_for_each(|instruction| one(config, &instruction.kind, &instruction.text)).map_err(bad)
 }
 
 fn one(config: &mut Execution, kind: &Kind, text: &str) -> Result<(), String> {

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Load(load::Args),
     Save(save::Args),
     Bootstrap(bootstrap::Args),
-    Build(build::Args),
+    Build(Box<build::Args>),
     /// Remove images that nothing uses
     Prune(prune::ImageArgs),
     History(history::Args),
