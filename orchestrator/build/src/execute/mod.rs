@@ -142,14 +142,19 @@ fn inputs_of(work: &Work, step: &Step, done: &[Option<Arc<TreeState>>]) -> Input
 }
 
 async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<TreeState>, BuildError> {
-    let (key, prepared) = {
+    let (key, prepared, found) = {
         let inputs = inputs.clone();
-        blocking(work, move |work| prepare::prepare(work, &work.graph.steps[id], &inputs)).await?
+        // One visit to the disk for both: a cached step costs little else.
+        let look = move |work: &Work| {
+            let step = &work.graph.steps[id];
+            let (key, prepared) = prepare::prepare(work, step, &inputs)?;
+            let found = if step.fresh { None } else { cached(work, key, &inputs.parent)? };
+            Ok((key, prepared, found))
+        };
+        blocking(work, look).await?
     };
     let step = &work.graph.steps[id];
-    if !step.fresh
-        && let Some(found) = cached(work, key, &inputs.parent).await?
-    {
+    if let Some(found) = found {
         work.reporter.cached(&step.name);
         return Ok(Arc::new(found));
     }
@@ -168,19 +173,15 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
 }
 
 /// The layer of an earlier run, when it is still in the store.
-async fn cached(work: &Arc<Work>, key: Digest, parent: &Arc<TreeState>) -> Result<Option<TreeState>, BuildError> {
-    let parent = Arc::clone(parent);
-    blocking(work, move |work| {
-        let Some(entry) = work.host.store.cache_get(&key) else { return Ok(None) };
-        let Some(layer) = entry.layer else { return Ok(None) };
-        let hold = work.host.store.hold(&[layer]);
-        if !work.host.store.has_layer(&layer) {
-            return Ok(None);
-        }
-        let created = entry.data.get("created").and_then(|created| created.as_str()).map(str::to_owned);
-        with_layer(work, &parent, layer, hold, created).map(Some)
-    })
-    .await
+fn cached(work: &Work, key: Digest, parent: &TreeState) -> Result<Option<TreeState>, BuildError> {
+    let Some(entry) = work.host.store.cache_get(&key) else { return Ok(None) };
+    let Some(layer) = entry.layer else { return Ok(None) };
+    let hold = work.host.store.hold(&[layer]);
+    if !work.host.store.has_layer(&layer) {
+        return Ok(None);
+    }
+    let created = entry.data.get("created").and_then(|created| created.as_str()).map(str::to_owned);
+    with_layer(work, parent, layer, hold, created).map(Some)
 }
 
 fn with_layer(
