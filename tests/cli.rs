@@ -85,6 +85,8 @@ fn every_verb_has_help() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        // A verb stands at two columns; what is further in goes on from the line before.
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|verb| *verb != "help")
         .collect();
@@ -460,7 +462,7 @@ fn config_explains_where_a_value_comes_from() {
         &expect![[r#"
             services.web.image = "nginx:2"
               base       compose.yaml:3:12           "nginx:1"
-                         $TAG is not set
+                         $TAG is not set, so its default is taken: 1
               override   compose.override.yaml:3:12  "nginx:2"
             --- stderr
             --- exit 0

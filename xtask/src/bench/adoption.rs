@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::{HOIST_RUN_DIR, ROUNDS, Tool};
+use super::{HOIST_RUN_DIR, ROUNDS, Tool, stack_name};
 use crate::report::{Case, Measured, Unit};
 use crate::shell::{command, run};
 
@@ -16,7 +16,7 @@ const SERVICES: usize = 10;
 
 pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
     let mut measured = Measured::new(hoist.name);
-    hoist.timed(SERVICES, &["up", "-d"])?;
+    hoist.timed(&stack_name(SERVICES), &["up", "-d"])?;
     for round in 0..=ROUNDS {
         let engine = engine(HOIST_RUN_DIR)?;
         let start = Instant::now();
@@ -25,12 +25,12 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
         while !answers(&Path::new(HOIST_RUN_DIR).join("hoist.sock"))? {
             std::thread::yield_now();
         }
-        hoist.timed(SERVICES, &["exec", "-T", "s1", "nslookup", "-type=a", "s2"])?;
+        hoist.timed(&stack_name(SERVICES), &["exec", "-T", "s1", "nslookup", "-type=a", "s2"])?;
         if round > 0 {
             measured.values.push(start.elapsed().as_secs_f64());
         }
     }
-    hoist.timed(SERVICES, &["down", "-t", "0"])?;
+    hoist.timed(&stack_name(SERVICES), &["down", "-t", "0"])?;
     Ok(Case {
         title: format!("engine killed with {SERVICES} running, until `exec` in one resolves another"),
         unit: Unit::Seconds,

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod build;
+mod config;
 mod layers;
 mod pull;
 mod registry;
@@ -22,7 +23,6 @@ use crate::{artifacts, packages, report};
 
 const ROUNDS: usize = 7;
 const SERVICES: [usize; 2] = [1, 10];
-const CONFIG_SERVICES: usize = 20;
 const HOIST_RUN_DIR: &str = "/run/hoist-bench";
 const DOCKERFILE: &str =
     "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
@@ -62,7 +62,9 @@ fn beside_peers(hoist: &Path, chosen: &[String]) -> Result<Vec<Case>> {
         }
     }
     if wanted(chosen, "config") {
-        cases.push(config(&tools)?);
+        for services in config::SERVICES {
+            cases.push(config::measure(&tools, services)?);
+        }
     }
     if wanted(chosen, "memory") {
         cases.push(memory(&tools, 10)?);
@@ -74,8 +76,8 @@ fn wanted(chosen: &[String], case: &str) -> bool {
     chosen.is_empty() || chosen.iter().any(|name| name == case)
 }
 
-/// Builds a command that runs `args` on the stack file of a number of idle services.
-type Compose<'a> = Box<dyn Fn(usize, &[&str]) -> Command + 'a>;
+/// Builds a command that runs `args` on the stack file of this name.
+type Compose<'a> = Box<dyn Fn(&str, &[&str]) -> Command + 'a>;
 
 /// One way to type compose commands.
 struct Tool<'a> {
@@ -99,9 +101,9 @@ impl<'a> Tool<'a> {
         output(&mut build)?;
         Ok(Self {
             name: "hoist",
-            compose: Box::new(move |services, args| {
+            compose: Box::new(move |file, args| {
                 let mut command = command(hoist);
-                settings(command.arg("-f").arg(dir.join(stack_name(services))).args(args));
+                settings(command.arg("-f").arg(dir.join(file)).args(args));
                 command
             }),
             memory: Box::new(|| proportional_memory(|_, name| name.starts_with("hoist"))),
@@ -115,9 +117,9 @@ impl<'a> Tool<'a> {
         )?;
         Ok(Self {
             name: "docker compose",
-            compose: Box::new(|services, args| {
+            compose: Box::new(|file, args| {
                 let mut command = peers.command("docker");
-                command.arg("compose").arg("-f").arg(format!("/bench/{}", stack_name(services))).args(args);
+                command.arg("compose").arg("-f").arg(format!("/bench/{file}")).args(args);
                 command
             }),
             memory: Box::new(|| peers.memory(&["dockerd", "containerd"])),
@@ -134,17 +136,17 @@ impl<'a> Tool<'a> {
         )?;
         Ok(Self {
             name: "podman-compose",
-            compose: Box::new(|services, args| {
+            compose: Box::new(|file, args| {
                 let mut command = peers.command("podman-compose");
-                command.arg("-f").arg(format!("/bench/{}", stack_name(services))).args(args);
+                command.arg("-f").arg(format!("/bench/{file}")).args(args);
                 command
             }),
             memory: Box::new(|| peers.memory(&["conmon"])),
         })
     }
 
-    fn timed(&self, services: usize, args: &[&str]) -> Result<f64> {
-        let mut command = (self.compose)(services, args);
+    fn timed(&self, file: &str, args: &[&str]) -> Result<f64> {
+        let mut command = (self.compose)(file, args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let start = Instant::now();
         let output = command.output().with_context(|| format!("run {}", self.name))?;
@@ -171,7 +173,7 @@ fn up_and_down(tools: &[Tool<'_>], services: usize) -> Result<Vec<Case>> {
         for (index, tool) in tools.iter().enumerate() {
             let times = [&["up", "-d"][..], &["up", "-d"], &["down", "-t", "0"]]
                 .into_iter()
-                .map(|args| tool.timed(services, args))
+                .map(|args| tool.timed(&stack_name(services), args))
                 .collect::<Result<Vec<_>>>()?;
             // The first round warms caches up.
             if round > 0 {
@@ -184,24 +186,6 @@ fn up_and_down(tools: &[Tool<'_>], services: usize) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Reading, checking and printing a stack file; no engine has a part in it.
-fn config(tools: &[Tool<'_>]) -> Result<Case> {
-    let mut case = Case {
-        title: format!("`config`, {CONFIG_SERVICES} services"),
-        unit: Unit::Seconds,
-        measured: tools.iter().map(|tool| Measured::new(tool.name)).collect(),
-    };
-    for round in 0..=ROUNDS {
-        for (index, tool) in tools.iter().enumerate() {
-            let seconds = tool.timed(CONFIG_SERVICES, &["config"])?;
-            if round > 0 {
-                case.measured[index].values.push(seconds);
-            }
-        }
-    }
-    Ok(case)
-}
-
 /// What the tool keeps resident for its containers: engines, monitors and shims, not the containers themselves.
 fn memory(tools: &[Tool<'_>], services: usize) -> Result<Case> {
     let mut case = Case {
@@ -210,9 +194,9 @@ fn memory(tools: &[Tool<'_>], services: usize) -> Result<Case> {
         measured: Vec::new(),
     };
     for tool in tools {
-        tool.timed(services, &["up", "-d"])?;
+        tool.timed(&stack_name(services), &["up", "-d"])?;
         let kibibytes = (tool.memory)()?;
-        tool.timed(services, &["down", "-t", "0"])?;
+        tool.timed(&stack_name(services), &["down", "-t", "0"])?;
         let mut measured = Measured::new(tool.name);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 KiB")]
         measured.values.push(kibibytes as f64 / 1024.0);
@@ -229,12 +213,15 @@ fn stack_files(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     fs::copy("/bin/busybox", dir.join("busybox")).context("copy /bin/busybox")?;
     fs::write(dir.join("Dockerfile"), DOCKERFILE)?;
-    for services in SERVICES.into_iter().chain([CONFIG_SERVICES]) {
+    for services in SERVICES {
         let mut text = format!("name: bench{services}\nservices:\n");
         for number in 1..=services {
             text.push_str(&format!("  s{number}: {{ image: bench/busybox, command: [sleep, \"1000000\"] }}\n"));
         }
         fs::write(dir.join(stack_name(services)), text)?;
+    }
+    for services in config::SERVICES {
+        fs::write(dir.join(config::stack_name(services)), config::stack(services))?;
     }
     Ok(())
 }
