@@ -26,8 +26,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) home: Option<String>,
     /// Refuse what the reference loader cannot read.
     pub(crate) as_reference: bool,
-    /// Leave relative paths as they are.
-    pub(crate) keep_paths: bool,
+    /// The project's folder, when relative paths are to stay as they are.
+    pub(crate) relative_to: Option<String>,
     /// Variables that texts refer to, when they are not replaced.
     pub(crate) references: BTreeMap<String, VariableReference>,
     /// How many files were included so far.
@@ -52,7 +52,7 @@ impl<'a> Loader<'a> {
             report: Report::default(),
             home,
             as_reference: false,
-            keep_paths: false,
+            relative_to: None,
             references: BTreeMap::new(),
             included: 0,
             documents: HashMap::new(),
@@ -153,7 +153,7 @@ impl<'a> Loader<'a> {
         let mut context = Context {
             dir: place.dir.clone(),
             home: self.home.clone(),
-            keep_paths: self.keep_paths,
+            relative_to: self.relative_to.clone(),
             report: &mut self.report,
         };
         Some(lower::document(document, &mut context))

@@ -161,7 +161,8 @@ pub fn option_variables(request: &LoadRequest, source: &dyn Source, env: &Env) -
     project::options(request, source, env)
 }
 
-/// Reads a stack and leaves its variables as they are written. Values that have one are not checked.
+/// Reads a stack and leaves its variables as they are written. Values that have one are not checked. Services of every
+/// profile are there: which ones are active may hang on a variable.
 pub fn uninterpolated(
     request: &LoadRequest,
     source: &dyn Source,
@@ -172,11 +173,10 @@ pub fn uninterpolated(
     let Some(project) = project::gather(request, &mut loader, env) else {
         return Err(loader.report.finish());
     };
-    let project::Project { name, dir, variables, selection, mut tree, .. } = project;
+    let project::Project { name, dir, variables, mut tree, .. } = project;
     top_level(&mut tree, &mut loader.report);
     normalized(&mut tree, request.skip, &name, &variables, &dir);
     consistency::named(&tree, &request.services, &mut loader.report);
-    normalize::apply_profiles(&mut tree, &selection);
     if !request.all_resources {
         normalize::drop_unused(&mut tree);
     }
@@ -191,7 +191,6 @@ pub fn uninterpolated(
 fn loader<'a>(request: &LoadRequest, source: &'a dyn Source, env: &Env) -> Loader<'a> {
     let mut loader = Loader::new(source, env.get("HOME").map(str::to_owned));
     loader.as_reference = request.as_reference;
-    loader.keep_paths = request.skip.path_resolution;
     loader.report.variables.outside = env.0.keys().cloned().collect();
     loader
 }

@@ -65,6 +65,7 @@ pub(crate) fn options(request: &LoadRequest, source: &dyn Source, env: &Env) -> 
 /// `None`: reported.
 pub(crate) fn gather(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) -> Option<Project> {
     let Found { files, dir, cwd } = find(request, loader, env)?;
+    loader.relative_to = request.skip.path_resolution.then(|| dir.clone());
     let mut variables = variables(request, &dir, &cwd, loader, env);
 
     let mut parsed = Vec::new();

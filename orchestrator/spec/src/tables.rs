@@ -95,7 +95,7 @@ fn lowered(path: &Path) -> Node {
     let mut report = Report::default();
     let file = report.add_file(path.display().to_string(), std::fs::read_to_string(path).unwrap());
     let document = yaml::parse(&mut report, file).unwrap().remove(0);
-    let mut context = Context { dir: "/project".into(), home: None, keep_paths: false, report: &mut report };
+    let mut context = Context { dir: "/project".into(), home: None, relative_to: None, report: &mut report };
     lower::document(document, &mut context)
 }
 

@@ -28,17 +28,21 @@ pub(crate) struct Context<'a> {
     /// Absolute folder that relative paths start from.
     pub(crate) dir: String,
     pub(crate) home: Option<String>,
-    /// Relative paths stay as they are, unless a file must be read.
-    pub(crate) keep_paths: bool,
+    /// Relative paths stay as they are, unless a file must be read; those of files in other folders start from this one.
+    pub(crate) relative_to: Option<String>,
     pub(crate) report: &'a mut Report,
 }
 
 impl Context<'_> {
     pub(crate) fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') || self.keep_paths {
+        if path.starts_with('/') || self.relative_to.as_ref() == Some(&self.dir) {
             return path.to_owned();
         }
-        paths::absolute(path, &self.dir, self.home.as_deref())
+        let absolute = paths::absolute(path, &self.dir, self.home.as_deref());
+        match self.relative_to.as_ref().and_then(|dir| absolute.strip_prefix(dir)?.strip_prefix('/')) {
+            Some(below) => format!("./{below}"),
+            None => absolute,
+        }
     }
 
     /// The same for a file that this crate is going to read.

@@ -53,6 +53,42 @@ fn without_normalization_nothing_is_made_up() {
 }
 
 #[test]
+fn without_path_resolution_paths_of_other_folders_start_from_the_projects() {
+    check_files(
+        &[
+            (
+                "compose.yaml",
+                "services:\n  web:\n    extends: { file: sub/base.yaml, service: base }\n    volumes: [./own:/o]\n",
+            ),
+            ("sub/base.yaml", "services:\n  base:\n    build: ./ctx\n    volumes: [\"../data:/d\"]\n"),
+        ],
+        &skipping(Skip { path_resolution: true, ..Skip::default() }),
+        expect![[r#"
+            name: demo
+            services:
+              web:
+                build:
+                  context: ./sub/ctx
+                  dockerfile: Dockerfile
+                networks:
+                  default: null
+                volumes:
+                  - type: bind
+                    source: ./data
+                    target: /d
+                    bind: {}
+                  - type: bind
+                    source: ./own
+                    target: /o
+                    bind: {}
+            networks:
+              default:
+                name: demo_default
+        "#]],
+    );
+}
+
+#[test]
 fn without_path_resolution_paths_stay() {
     check_files(
         TEXTS,
@@ -228,6 +264,31 @@ fn without_interpolation_variables_stay_as_they_are_written() {
             VariableReference { name: "TAG", required: true, default: "", alternate: "" }
             VariableReference { name: "URL", required: false, default: "", alternate: "" }
             VariableReference { name: "WORD", required: false, default: "", alternate: "" }
+        "#]],
+    );
+}
+
+#[test]
+fn without_interpolation_services_of_every_profile_are_there() {
+    check_open(
+        "name: demo\nservices:\n  web:\n    image: app\n  debug:\n    image: tool\n    profiles: ['${WHO}']\n",
+        &expect![[r#"
+            name: demo
+            services:
+              debug:
+                image: tool
+                networks:
+                  default: null
+                profiles:
+                  - ${WHO}
+              web:
+                image: app
+                networks:
+                  default: null
+            networks:
+              default:
+                name: demo_default
+            VariableReference { name: "WHO", required: false, default: "", alternate: "" }
         "#]],
     );
 }
