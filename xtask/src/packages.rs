@@ -20,6 +20,7 @@ pub(crate) const TEST: &[&str] = &[
     "curl",
     "python3",
     "dnsmasq-base",
+    "zstd",
 ];
 
 /// The emulated machine.
