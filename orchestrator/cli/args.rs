@@ -75,8 +75,17 @@ pub(crate) enum ProgressMode {
     Plain,
     /// One JSON object for each event
     Json,
+    /// As `json`, with what a build does as objects of its own (docs/progress.md)
+    #[value(name = "rawjson")]
+    RawJson,
     /// Nothing
     Quiet,
+}
+
+impl ProgressMode {
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::RawJson)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -130,7 +130,7 @@ impl Output {
             ProgressMode::Tty if !terminal => ProgressMode::Plain,
             chosen => chosen,
         };
-        let implied = if progress == ProgressMode::Json { ErrorFormat::Json } else { ErrorFormat::Text };
+        let implied = if progress.is_json() { ErrorFormat::Json } else { ErrorFormat::Text };
         Self {
             progress,
             color_stdout: color(stdout),

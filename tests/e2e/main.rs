@@ -6,6 +6,7 @@
 mod attributes;
 mod bad_input;
 mod beside_docker;
+mod build_output;
 mod buildkit;
 mod conformance;
 mod crash;

@@ -3,12 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::step::OutputStream;
 
 /// Number of a step in one build, counted in the order in which steps are first mentioned.
 pub type StepNumber = u32;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Its JSON form, one object an event, is what `--progress=rawjson` writes: the names here are documented
+/// (docs/progress.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
 pub enum BuildEvent {
     /// Something to know that does not stop the build, already rendered.
     Warning {
@@ -27,17 +32,34 @@ pub enum BuildEvent {
     Output {
         step: StepNumber,
         stream: OutputStream,
+        /// Since the step began.
+        #[serde(with = "seconds")]
         at: Duration,
         line: String,
     },
     Done {
         step: StepNumber,
+        #[serde(with = "seconds")]
         took: Duration,
     },
     Failed {
         step: StepNumber,
         error: String,
     },
+}
+
+/// Durations as JSON numbers, in whole milliseconds.
+mod seconds {
+    use super::{Deserialize, Deserializer, Duration, Serializer};
+
+    #[expect(clippy::cast_precision_loss, reason = "a step that runs for 2^53 ms is none")]
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_millis() as f64 / 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Receives events, from any thread; must not block for long.

@@ -129,7 +129,7 @@ impl Ui {
     }
 
     pub(crate) fn warn(self, text: &str) {
-        if self.output.progress == ProgressMode::Json {
+        if self.output.progress.is_json() {
             return self.talk(&serde_json::json!({ "level": "warning", "message": text }).to_string());
         }
         self.talk(&format!("{}: {text}", self.paint("warning", AnsiColor::Yellow.on_default().bold())));
@@ -147,7 +147,9 @@ impl Ui {
     pub(crate) fn note(self, text: &str) {
         match self.output.progress {
             ProgressMode::Quiet => {}
-            ProgressMode::Json => self.status(&serde_json::json!({ "level": "info", "message": text }).to_string()),
+            ProgressMode::Json | ProgressMode::RawJson => {
+                self.status(&serde_json::json!({ "level": "info", "message": text }).to_string())
+            }
             ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => self.status(text),
         }
     }

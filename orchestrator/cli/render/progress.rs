@@ -1,10 +1,10 @@
-//! How an apply goes, in four forms: redrawn lines on a terminal, plain lines, JSON lines, nothing.
+//! How an apply goes: redrawn lines on a terminal, plain lines, JSON lines (of builds in two depths), nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
-use hoist_engine::api::types::{ApplyEvent, PullLine, StepState};
+use hoist_engine::api::types::{ApplyEvent, BuildEvent, PullLine, StepState};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::ProgressMode;
@@ -22,6 +22,7 @@ enum Form {
     Quiet,
     Plain,
     Json,
+    RawJson,
     Tty(Screen),
 }
 
@@ -62,6 +63,7 @@ impl Progress {
         let form = match ui.progress() {
             ProgressMode::Quiet => Form::Quiet,
             ProgressMode::Json => Form::Json,
+            ProgressMode::RawJson => Form::RawJson,
             ProgressMode::Tty => Form::Tty(Screen::new(ui)),
             ProgressMode::Auto | ProgressMode::Plain => Form::Plain,
         };
@@ -87,7 +89,7 @@ impl Progress {
                     bytes: (*total > 0).then_some((*current, *total)),
                 });
             }
-            ApplyEvent::Build { service, text, .. } => self.output(service, text),
+            ApplyEvent::Build { service, event, .. } => self.build(service, event),
             // The remark about orphans names the option that removes them.
             ApplyEvent::Warning { text } if self.ui.hide_orphans && text.contains("--remove-orphans") => {}
             ApplyEvent::Warning { text } => self.suspend(|ui| ui.warn(text)),
@@ -139,8 +141,15 @@ impl Progress {
             Form::Plain => {
                 self.ui.status(&format!(" {}  {}", line.id, line.text));
             }
-            Form::Json => self.ui.status(&json(line).to_string()),
+            Form::Json | Form::RawJson => self.ui.status(&json(line).to_string()),
             Form::Tty(screen) => screen.line(line),
+        }
+    }
+
+    fn build(&mut self, service: &str, event: &BuildEvent) {
+        match &self.form {
+            Form::RawJson => self.ui.status(&raw(service, event).to_string()),
+            _ => self.output(service, &event.to_string()),
         }
     }
 
@@ -148,7 +157,7 @@ impl Progress {
     fn output(&mut self, source: &str, text: &str) {
         match &self.form {
             Form::Quiet => {}
-            Form::Json => {
+            Form::Json | Form::RawJson => {
                 let value = serde_json::json!({ "id": source, "text": text, "status": Status::Working.word() });
                 self.ui.status(&value.to_string());
             }
@@ -171,6 +180,15 @@ fn json(line: &Line<'_>) -> serde_json::Value {
         value["current"] = current.into();
         value["total"] = total.into();
         value["percent"] = (current.min(total) * 100 / total).into();
+    }
+    value
+}
+
+/// The build's own event, with whose it is.
+fn raw(service: &str, event: &BuildEvent) -> serde_json::Value {
+    let mut value = serde_json::json!({ "id": service });
+    if let (Some(fields), Ok(serde_json::Value::Object(event))) = (value.as_object_mut(), serde_json::to_value(event)) {
+        fields.extend(event);
     }
     value
 }
@@ -274,6 +292,16 @@ impl Drop for Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn raw_json_line_is_the_builds_own_event() {
+        let at = Duration::from_millis(1500);
+        let begun = BuildEvent::Started { step: 3, name: "RUN x".to_owned() };
+        let line = serde_json::json!({ "id": "web", "event": "started", "step": 3, "name": "RUN x" });
+        assert_eq!(raw("web", &begun), line);
+        let done = BuildEvent::Done { step: 3, took: at };
+        assert_eq!(raw("web", &done), serde_json::json!({ "id": "web", "event": "done", "step": 3, "took": 1.5 }));
+    }
 
     #[test]
     fn json_line_has_composes_fields() {

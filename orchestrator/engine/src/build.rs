@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, Host, NetworkMode, OutputStream, RunError, RunMount, RunMountKind, RunRequest,
-    RunStep,
+    BaseError, BaseImages, BoxFuture, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount, RunMountKind,
+    RunRequest, RunStep,
 };
 use hoist_image::{Image, Platform, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
@@ -45,7 +45,7 @@ pub(crate) async fn build(
     wanted: &Wanted<'_>,
     beside: Beside<'_>,
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
-    output: impl Fn(String) + Send + Sync + 'static,
+    output: impl Fn(BuildEvent) + Send + Sync + 'static,
 ) -> Result<(), StepError> {
     let request = request::request(wanted, platform(wanted)?, beside)?;
     let host = host(engine, wanted, auth, output);
@@ -62,7 +62,7 @@ fn host(
     engine: &Arc<Engine>,
     wanted: &Wanted<'_>,
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
-    output: impl Fn(String) + Send + Sync + 'static,
+    output: impl Fn(BuildEvent) + Send + Sync + 'static,
 ) -> Host {
     let lender = Arc::new(Lender {
         engine: Arc::clone(engine),
@@ -75,7 +75,7 @@ fn host(
         state_dir: engine.store.layout.root.join("build"),
         run: lender.clone(),
         bases: lender,
-        progress: Arc::new(move |event: hoist_build::BuildEvent| output(event.to_string())),
+        progress: Arc::new(output),
     }
 }
 

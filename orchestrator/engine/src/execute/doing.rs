@@ -8,7 +8,7 @@ use hoist_scheduler::Action;
 use super::slots::{Slot, Slots};
 use super::{Output, labels};
 use crate::actions::{self, Context, StepError};
-use crate::api::types::{ApplyEvent, RegistryAuth, StepState};
+use crate::api::types::{ApplyEvent, BuildEvent, RegistryAuth, StepState};
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::world::StartWhy;
@@ -61,8 +61,8 @@ impl Doing {
             Action::PullImage { reference, platform } => self.pull(reference, platform).await,
             Action::BuildImage { reference, service, build, platform } => {
                 let (out, step, name) = (self.out.clone(), self.step, service.clone());
-                let output = move |text: String| {
-                    let _ = out.send(ApplyEvent::Build { step, service: name.clone(), text });
+                let output = move |event: BuildEvent| {
+                    let _ = out.send(ApplyEvent::Build { step, service: name.clone(), event });
                 };
                 let wanted = crate::build::Wanted { reference, build, platform, building: &self.building };
                 let (stack, variables) = (&self.context.stack, &self.context.variables);

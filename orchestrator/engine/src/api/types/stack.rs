@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use hoist_build::BuildEvent;
 use hoist_image::RegistryAuth;
 use hoist_scheduler::Verb;
 use serde::{Deserialize, Serialize};
@@ -83,11 +84,11 @@ pub enum ApplyEvent {
         current: u64,
         total: u64,
     },
-    /// Output of a build.
+    /// What a build tells.
     Build {
         step: usize,
         service: String,
-        text: String,
+        event: BuildEvent,
     },
     /// `run` with `attach`: the container is made; it starts as soon as the client attaches to it.
     Attach {
