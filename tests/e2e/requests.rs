@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Stdio;
 
 use crate::lan::on_a_lan;
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, kill};
 
 #[test]
 fn kill_overtakes_a_stop_that_waits() {
@@ -23,6 +23,23 @@ fn kill_overtakes_a_stop_that_waits() {
     assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
     assert_eq!(world.field("deaf", "State"), "exited");
     assert_eq!(world.field("deaf", "ExitCode"), "137");
+    world.finish();
+}
+
+#[test]
+fn who_was_killed_while_waiting_is_in_nobodys_way() {
+    let Some(world) = World::new("who was killed while waiting") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: gone\nservices:\n  slow:\n    image: busybox\n    command: [sleep, \"1000\"]\n    stop_grace_period: 0s\n    \
+         healthcheck: { test: [CMD, \"false\"], interval: 1h, start_period: 1h }\n",
+    );
+    let mut waiting = world.spawn(&["up", "--wait"]);
+    eventually("it waits", || world.field("slow", "Health") == "starting");
+    kill("-KILL", &waiting.id().to_string());
+    waiting.wait().expect("it is dead");
+    let mut next = world.spawn(&["up", "-d"]);
+    eventually("the next one is done", || next.try_wait().expect("look at it").is_some());
     world.finish();
 }
 

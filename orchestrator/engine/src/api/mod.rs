@@ -6,6 +6,7 @@ mod convert;
 mod distribution;
 mod events;
 mod exec;
+mod gone;
 mod images;
 mod making;
 mod objects;
@@ -28,7 +29,8 @@ use axum::extract::Request;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use hyper::body::Incoming;
+use futures_util::StreamExt;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
@@ -171,8 +173,16 @@ impl Server {
     pub(crate) fn serve(&self, stream: UnixStream) {
         let (routes, engine) = (self.routes.clone(), Arc::clone(&self.engine));
         tokio::spawn(async move {
-            let service =
-                hyper::service::service_fn(move |request| respond(routes.clone(), Arc::clone(&engine), request));
+            let gone = match gone::gone(&stream) {
+                Ok(gone) => gone,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch a client's connection");
+                    return;
+                }
+            };
+            let service = hyper::service::service_fn(move |request| {
+                respond(routes.clone(), Arc::clone(&engine), gone.clone(), request)
+            });
             let connection = hyper::server::conn::http1::Builder::new()
                 // docker closes its half of a hijacked stream at the end of stdin.
                 .half_close(true)
@@ -188,13 +198,19 @@ impl Server {
 async fn respond(
     routes: Router,
     engine: Arc<Engine>,
+    gone: gone::Gone,
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let _busy = engine.activity.begin();
     if let Some(uri) = without_version(request.uri()) {
         *request.uri_mut() = uri;
     }
-    routes.oneshot(request.map(Body::new)).await
+    let response = routes.oneshot(request.map(Body::new)).await?;
+    if response.body().size_hint().exact().is_some() {
+        return Ok(response);
+    }
+    // Whoever writes the answer learns from its closed end that nobody reads it.
+    Ok(response.map(|body| Body::from_stream(body.into_data_stream().take_until(gone))))
 }
 
 #[cfg(test)]
