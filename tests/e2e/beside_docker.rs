@@ -3,12 +3,11 @@
 //! Docker is the one of the benchmarks' peers: in its own root, but on the network of the scenario's host.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::lan::{HOST, OUTSIDE, OUTSIDE_NAME, on_a_lan};
+use crate::peers::{self, Network, Peers};
 use crate::world::{World, eventually, note};
 
 const CLAIM: &str = "beside docker";
@@ -23,63 +22,6 @@ services:
   client: { image: busybox, stop_grace_period: 0s, command: [sleep, "100000"] }
 "#;
 const DOCKERS_PORT: u16 = 18131;
-
-/// The newest of the roots that `cargo xtask bench` has made.
-fn peers_root() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("hoist");
-    let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("peers-")?.parse::<u32>().ok();
-    let roots = fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path());
-    roots.filter(|path| number(path).is_some()).max_by_key(number)
-}
-
-struct Docker {
-    holder: Child,
-    /// Its first process.
-    init: String,
-}
-
-impl Docker {
-    /// In the network of the calling thread.
-    fn start(root: &Path) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("xtask/peers/start.sh");
-        let mut holder = Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child", "sh"])
-            .arg(script)
-            .args([root, Path::new("fresh")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("run unshare");
-        let mut answer = String::new();
-        let output = holder.stdout.take().expect("piped");
-        BufReader::new(output).read_line(&mut answer).expect("read");
-        assert_eq!(answer.trim(), "ready", "docker did not start");
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id())).expect("its child");
-        Self { holder, init: children.trim().to_owned() }
-    }
-
-    fn inside(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init, "--mount", "--pid", "--root", "--wd"]).args(arguments);
-        let output = command.output().expect("run nsenter");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        let found =
-            Command::new("find").args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/docker*"]).output();
-        for folder in String::from_utf8_lossy(&found.expect("run find").stdout).lines() {
-            // One that others still use stays: rmdir refuses it.
-            let _ = fs::remove_dir(folder);
-        }
-    }
-}
 
 /// Listens on port 53 of all addresses, as many hosts have it.
 struct Resolver(Child);
@@ -112,27 +54,22 @@ fn docker_user() -> String {
 
 #[test]
 fn a_stack_lives_beside_docker_and_a_resolver() {
-    let Some(root) = peers_root() else {
-        note(&format!("skipped: {CLAIM}: there is no root with docker in it; `cargo xtask bench` makes one"));
-        return;
-    };
+    let Some(root) = peers::root(CLAIM) else { return };
     on_a_lan(CLAIM, |outside| {
         let Some(world) = World::new(CLAIM) else { return };
         let Some(_resolver) = Resolver::start() else {
             note(&format!("skipped: {CLAIM}: needs dnsmasq"));
             return;
         };
-        let docker = Docker::start(&root);
-        docker.inside(&["iptables", "--policy", "FORWARD", "DROP"]);
+        let docker = Peers::start(&root, &world.project.join("docker"), Network::Shared);
+        docker.ok(&["iptables", "--policy", "FORWARD", "DROP"]);
         let bridged = fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").unwrap_or_default();
         note(&format!("bridge-nf-call-iptables is {:?}", bridged.trim()));
-        docker.inside(&["sh", "-c", "tar -c -C /usr/bin busybox | docker import - busybox >/dev/null"]);
+        docker.ok(&["sh", "-c", "tar -c -C /usr/bin busybox | docker import - busybox >/dev/null"]);
         let serve = "/busybox mkdir /www; echo docker >/www/index.html; exec /busybox httpd -f -p 80 -h /www";
         let serve = serve.replace("echo", "/busybox echo");
         let port = format!("{DOCKERS_PORT}:80");
-        docker.inside(&[
-            "docker", "run", "-d", "--name", "theirs", "-p", &port, "busybox", "/busybox", "sh", "-c", &serve,
-        ]);
+        docker.ok(&["docker", "run", "-d", "--name", "theirs", "-p", &port, "busybox", "/busybox", "sh", "-c", &serve]);
 
         world.busybox().file("compose.yaml", STACK);
         world.ok(&["up", "-d"]);
@@ -143,10 +80,9 @@ fn a_stack_lives_beside_docker_and_a_resolver() {
             (run.code == 0).then_some(run.stdout)
         };
         let from_theirs = |address: &str| {
-            let mut command = Command::new("nsenter");
-            command.args(["--target", &docker.init, "--mount", "--pid", "--root", "--wd", "docker", "exec", "theirs"]);
-            let output = command.args(["/busybox", "timeout", "5", "/busybox", "wget", "-qO-", address]).output();
-            let output = output.expect("run docker");
+            let wget = ["/busybox", "timeout", "5", "/busybox", "wget", "-qO-", address];
+            let mut command = docker.command(&[&["docker", "exec", "theirs"], &wget[..]].concat());
+            let output = command.output().expect("run docker");
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         };
         eventually("the server listens", || world.get(&url(Ipv4Addr::LOCALHOST, 18130)) == ours);
@@ -170,7 +106,8 @@ fn a_stack_lives_beside_docker_and_a_resolver() {
         world.ok(&["down"]);
         assert!(docker_user().contains("chain DOCKER-USER") && !docker_user().contains("hoist"), "{}", docker_user());
         assert_eq!(outside.inside(|| world.get(&url(HOST, DOCKERS_PORT))), theirs, "docker goes on");
-        docker.inside(&["docker", "rm", "-f", "theirs"]);
+        docker.ok(&["docker", "rm", "-f", "theirs"]);
+        drop(docker);
         world.finish();
     });
 }

@@ -14,8 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::buildkit::BuildKit;
 use crate::distribution::have;
+use crate::peers::{self, Network, Peers};
 use crate::world::{World, note};
 
 /// What `FROM busybox` is in every case; the first image that both builders build.
@@ -29,8 +29,8 @@ fn builds_are_equal_to_buildkits() {
     if !have(claim, &["python3", "unshare", "nsenter", "tar"]) {
         return;
     }
-    let Some(world) = World::new(claim) else { return };
-    let Some(docker) = BuildKit::start(claim, &world.project.join("docker")) else { return };
+    let (Some(root), Some(world)) = (peers::root(claim), World::new(claim)) else { return };
+    let docker = Peers::start(&root, &world.project.join("docker"), Network::Own);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let both = Both { world: &world, docker: &docker, since };
     // With a variable, only one case: for whoever adds one.
@@ -62,7 +62,7 @@ fn cases() -> Vec<String> {
 
 struct Both<'a> {
     world: &'a World,
-    docker: &'a BuildKit,
+    docker: &'a Peers,
     since: u64,
 }
 
@@ -79,9 +79,9 @@ impl Both<'_> {
             verb.chain(own).chain([context.to_owned()]).collect()
         };
         let (ours, theirs) = (context.display().to_string(), format!("/mnt/{name}"));
-        let (ours, theirs) = (flags(&["image", "build"], &ours), flags(&["build"], &theirs));
+        let (ours, theirs) = (flags(&["image", "build"], &ours), flags(&["docker", "build"], &theirs));
         let run = self.world.hoist(&ours.iter().map(String::as_str).collect::<Vec<_>>());
-        let output = self.docker.docker(&theirs.iter().map(String::as_str).collect::<Vec<_>>()).output();
+        let output = self.docker.command(&theirs.iter().map(String::as_str).collect::<Vec<_>>()).output();
         let output = output.expect("run docker");
         let said = String::from_utf8_lossy(&output.stderr);
         if let Some(reason) = read("refused") {

@@ -379,17 +379,3 @@ impl Layer {
         self.bytes
     }
 }
-
-/// The peers' Debian root, where docker, skopeo and buildah are; made by `cargo xtask bench`.
-pub(crate) fn peers(claim: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?.join("hoist");
-    let found = fs::read_dir(cache).ok().into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("peers-"))
-            && path.join("usr/bin/skopeo").exists()
-    });
-    if found.is_none() {
-        note(&format!("skipped: {claim}: the peers' root is not there (cargo xtask bench makes it)"));
-    }
-    found
-}

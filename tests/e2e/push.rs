@@ -1,10 +1,8 @@
 //! Images that leave: to real registries, and from there into docker and podman.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::distribution::{Image, Layer, Registry, have, peers};
-use crate::world::{World, note};
+use crate::distribution::{Image, Layer, Registry, have};
+use crate::peers::{self, Network, Peers};
+use crate::world::World;
 
 const CLAIM: [&str; 3] = ["docker-registry", "curl", "gzip"];
 
@@ -71,7 +69,7 @@ fn what_was_pushed_runs_under_docker_and_podman() {
     if !have(claim, &CLAIM) {
         return;
     }
-    let (Some(root), Some(world)) = (peers(claim), World::new(claim)) else { return };
+    let (Some(root), Some(world)) = (peers::root(claim), World::new(claim)) else { return };
     let registry = Registry::plain(&world.project.join("registry"));
     let image = Image::busybox().layer(Layer::new().file("version", 0o644, b"one\n").tar());
     let pulled = registry.push("base", "1", &image);
@@ -84,62 +82,23 @@ fn what_was_pushed_runs_under_docker_and_podman() {
     world.ok(&["tag", &registry.name("base:1"), &registry.name("again:1")]);
     world.ok(&["image", "push", &registry.name("again:1")]);
     assert_eq!(digest_of(&registry, "again/manifests/1"), pulled);
-    let Some(said) = in_peers(&root, &registry.host()) else {
-        note(&format!("skipped: {claim}: the peers' engines did not start"));
-        return;
-    };
-    let made = digest_of(&registry, "made/manifests/1");
-    for line in
-        ["docker: one made", "podman: one made", &format!("docker-digest: {made}"), &format!("podman-digest: {made}")]
-    {
-        assert!(said.contains(line), "{line} is not in\n{said}");
-    }
+    let (made, digest) = (registry.name("made:1"), digest_of(&registry, "made/manifests/1"));
+    let peers = Peers::start(&root, &world.project.join("peers"), Network::Untouched);
+    peers.ok(&["podman", "pull", "-q", "--tls-verify=false", &made]);
+    let ran = peers.ok(&["podman", "run", "--rm", "--network", "none", "--cgroups=disabled", &made]);
+    assert_eq!(ran, "one\nmade\n", "podman");
+    assert_eq!(peers.ok(&["podman", "image", "inspect", "--format", "{{.Digest}}", &made]).trim(), digest);
+    peers.ok(&["docker", "pull", "-q", &made]);
+    assert_eq!(peers.ok(&["docker", "run", "--rm", "--network", "none", &made]), "one\nmade\n", "docker");
+    let known = peers.ok(&["docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", &made]);
+    assert!(known.trim().ends_with(&format!("@{digest}")), "{known}");
+    let by_docker = registry.name("by-docker:1");
+    peers.ok(&["docker", "tag", &made, &by_docker]);
+    peers.ok(&["docker", "push", "-q", &by_docker]);
+    drop(peers);
     // And back: docker writes a manifest of its own kind for the same image.
-    world.ok(&["image", "pull", &registry.name("by-docker:1")]);
+    world.ok(&["image", "pull", &by_docker]);
     let ids = |name: &str| world.ok(&["image", "ls", "-q", "--no-trunc", &registry.name(name)]);
     assert_eq!(ids("by-docker"), ids("made"));
     world.finish();
 }
-
-/// What the peers say of the images, in namespaces of their own but for the network: the registry is on loopback.
-fn in_peers(root: &Path, host: &str) -> Option<String> {
-    let script = PEERS.replace("HOST", host);
-    let done = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
-        .arg(root)
-        .output()
-        .expect("run unshare");
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
-        note(&format!("{said}{}", String::from_utf8_lossy(&done.stderr)));
-        return None;
-    }
-    Some(said)
-}
-
-const PEERS: &str = r#"set -eu
-root=$0
-mount --make-rprivate /
-mount --bind "$root" "$root"
-mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
-if [ -d "$root/sys/fs/cgroup/unified" ]; then umount -l "$root/sys/fs/cgroup/unified"; fi
-mount --rbind /dev "$root/dev"
-for place in run tmp var/lib/docker var/lib/containerd var/lib/containers; do mkdir -p "$root/$place"; mount -t tmpfs tmpfs "$root/$place"; done
-mkdir -p "$root/run/old"
-cd "$root"
-pivot_root . run/old
-umount -l /run/old
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
-podman pull -q --tls-verify=false HOST/made:1 >/dev/null
-echo podman: $(podman run --rm --network none --cgroups=disabled HOST/made:1)
-podman image inspect --format 'podman-digest: {{.Digest}}' HOST/made:1
-containerd >/run/containerd.log 2>&1 &
-dockerd --containerd /run/containerd/containerd.sock --iptables=false --ip6tables=false --bridge=none >/run/dockerd.log 2>&1 &
-for attempt in $(seq 300); do docker version >/dev/null 2>&1 && break; sleep 0.1; done
-docker pull -q HOST/made:1 >/dev/null || { cat /run/dockerd.log >&2; exit 1; }
-echo docker: $(docker run --rm --network none HOST/made:1)
-docker image inspect --format 'docker-digest: {{index .RepoDigests 0}}' HOST/made:1 | sed 's/ .*@/ /'
-docker tag HOST/made:1 HOST/by-docker:1
-docker push -q HOST/by-docker:1 >/dev/null
-"#;

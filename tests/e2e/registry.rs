@@ -1,11 +1,11 @@
 //! Images from real registries and real archives, through the binary.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use crate::distribution::{Image, Layer, Registry, digest, have, output, peers};
-use crate::world::{World, note};
+use crate::distribution::{Image, Layer, Registry, digest, have, output};
+use crate::peers::{self, Network, Peers};
+use crate::world::World;
 
 fn stack(image: &str, more: &str) -> String {
     format!(
@@ -163,21 +163,23 @@ fn archives_of_docker_and_skopeo_are_loaded_and_run() {
     if !have(claim, &["docker-registry", "curl", "gzip", "unshare"]) {
         return;
     }
-    let (Some(root), Some(world)) = (peers(claim), World::new(claim)) else { return };
+    let (Some(root), Some(world)) = (peers::root(claim), World::new(claim)) else { return };
     let registry = Registry::plain(&world.project.join("registry"));
     registry.push("team/app", "1", &version("one\n").with("Entrypoint", serde_json::json!(["/bin/cat"])));
-    let shared = world.project.join("shared");
-    fs::create_dir_all(&shared).expect("make a folder");
+    let peers = Peers::start(&root, &world.project.join("peers"), Network::Untouched);
+    let shared = peers.share();
     fs::write(shared.join("Dockerfile"), DOCKER).expect("write a Dockerfile");
     fs::copy("/bin/busybox", shared.join("busybox")).expect("copy busybox");
-    let made = in_peers(&root, &shared, &registry.name("team/app:1"));
-    if !made {
-        note(&format!("skipped: {claim}: the peers' docker did not start"));
-        return;
+    let image = format!("docker://{}", registry.name("team/app:1"));
+    for archive in ["oci-archive:/mnt/oci.tar:oci-archive:2", "docker-archive:/mnt/skopeo-docker.tar:skopeo-docker:3"] {
+        peers.ok(&["skopeo", "copy", "-q", "--src-tls-verify=false", &image, archive]);
     }
-    world.ok(&["image", "load", "-i", "shared/docker.tar"]);
-    world.ok(&["image", "load", "-i", "shared/oci.tar"]);
-    world.ok(&["image", "load", "-i", "shared/skopeo-docker.tar"]);
+    peers.ok(&["docker", "build", "-q", "-t", "made-by-docker:1", "/mnt"]);
+    peers.ok(&["docker", "save", "-o", "/mnt/docker.tar", "made-by-docker:1"]);
+    drop(peers);
+    for archive in ["docker.tar", "oci.tar", "skopeo-docker.tar"] {
+        world.ok(&["image", "load", "-i", shared.join(archive).to_str().expect("a path of letters")]);
+    }
     let listed = world.ok(&["image", "ls"]);
     for name in ["made-by-docker", "oci-archive", "skopeo-docker"] {
         assert!(listed.contains(name), "{name} is not in\n{listed}");
@@ -213,51 +215,6 @@ WORKDIR /srv/deep
 USER 1000:1000
 ENTRYPOINT ["/bin/show"]
 CMD ["arg"]
-"#;
-
-/// Makes the three archives with the peers' programs, in namespaces of their own, over stores in memory.
-fn in_peers(root: &Path, shared: &Path, image: &str) -> bool {
-    let script = PEERS.replace("IMAGE", image);
-    let done = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
-        .arg(root)
-        .arg(shared)
-        .output()
-        .expect("run unshare");
-    if !done.status.success() {
-        note(&String::from_utf8_lossy(&done.stderr));
-    }
-    done.status.success()
-}
-
-const PEERS: &str = r#"set -eu
-root=$0 shared=$1
-mount --make-rprivate /
-mount --bind "$root" "$root"
-mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
-mount --rbind /dev "$root/dev"
-mount -t tmpfs tmpfs "$root/run"
-mount -t tmpfs tmpfs "$root/tmp"
-mount -t tmpfs tmpfs "$root/var/lib/docker"
-mount -t tmpfs tmpfs "$root/var/lib/containerd"
-mkdir -p "$root/tmp/shared" "$root/run/old"
-mount --bind "$shared" "$root/tmp/shared"
-cd "$root"
-pivot_root . run/old
-umount -l /run/old
-cd /tmp/shared
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-skopeo copy -q --src-tls-verify=false docker://IMAGE oci-archive:oci.tar:oci-archive:2
-skopeo copy -q --src-tls-verify=false docker://IMAGE docker-archive:skopeo-docker.tar:skopeo-docker:3
-# Its own network namespace: nothing of docker's firewall reaches the host.
-unshare --net sh -c '
-  ip link set lo up
-  containerd >/run/containerd.log 2>&1 &
-  dockerd --containerd /run/containerd/containerd.sock >/run/dockerd.log 2>&1 &
-  for attempt in $(seq 200); do docker version >/dev/null 2>&1 && break; sleep 0.1; done
-  docker build -q -t made-by-docker:1 . >/dev/null || { cat /run/dockerd.log >&2; exit 1; }
-  docker save -o docker.tar made-by-docker:1'
 "#;
 
 #[test]

@@ -4,12 +4,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::distribution::{have, peers};
-use crate::world::{Run, World, eventually, kill, note};
+use crate::distribution::have;
+use crate::peers::{self, Network, Peers};
+use crate::world::{Run, World, eventually, kill};
 
 const STACK: &str = r#"
 name: shop
@@ -305,7 +305,7 @@ fn what_is_killed_leaves_a_sound_store() {
 #[test]
 fn docker_and_podman_load_what_was_saved() {
     let claim = "docker and podman load saved images";
-    let (true, Some(root)) = (have(claim, &["unshare"]), peers(claim)) else { return };
+    let (true, Some(root)) = (have(claim, &["unshare"]), peers::root(claim)) else { return };
     let Some(world) = World::new(claim) else { return };
     world.busybox();
     world.file(
@@ -316,69 +316,30 @@ fn docker_and_podman_load_what_was_saved() {
     world.ok(&["save", "saved:1", "busybox", "-o", "saved.tar"]);
     let id = |name: &str| world.ok(&["image", "ls", "-q", "--no-trunc", name]).trim().to_owned();
     let (saved, busybox) = (id("saved"), id("busybox"));
-    let Some(said) = in_peers(&root, &world.project) else {
-        note(&format!("skipped: {claim}: the peers' engines did not start"));
-        return;
-    };
-    for line in [
-        "docker: made",
-        "podman: made",
-        &format!("docker-id: {saved}"),
-        &format!("docker-id: {busybox}"),
-        &format!("podman-id: {saved}"),
-    ] {
-        assert!(said.contains(line), "{line} is not in\n{said}");
+    let peers = Peers::start(&root, &world.project.join("peers"), Network::Own);
+    fs::copy(world.project.join("saved.tar"), peers.share().join("saved.tar")).expect("share the archive");
+    let look = ["saved:1", "sh", "-c", "cat /made; test ! -e /bin/vi && echo gone"];
+    peers.ok(&["podman", "load", "-q", "-i", "/mnt/saved.tar"]);
+    let run = ["podman", "run", "--rm", "--network", "none", "--cgroups=disabled"];
+    assert_eq!(peers.ok(&[&run[..], &look].concat()), "made\ngone\n", "podman");
+    let of_podman = peers.ok(&["podman", "image", "inspect", "--format", "{{.Id}}", "saved:1"]);
+    assert_eq!(format!("sha256:{}", of_podman.trim()), saved);
+    peers.ok(&["podman", "save", "-q", "-o", "/mnt/by-podman.tar", "saved:1"]);
+    peers.ok(&["docker", "load", "-q", "-i", "/mnt/saved.tar"]);
+    let run = ["docker", "run", "--rm", "--network", "none"];
+    assert_eq!(peers.ok(&[&run[..], &look].concat()), "made\ngone\n", "docker");
+    for (name, id) in [("saved:1", &saved), ("busybox", &busybox)] {
+        assert_eq!(peers.ok(&["docker", "image", "inspect", "--format", "{{.Id}}", name]).trim(), id);
     }
+    peers.ok(&["docker", "save", "-o", "/mnt/by-docker.tar", "saved:1"]);
+    let shared = peers.share();
+    drop(peers);
     // And back, under another store: what docker and podman save has the same id.
     world.ok(&["image", "rm", "saved:1"]);
     for archive in ["by-docker.tar", "by-podman.tar"] {
-        world.ok(&["load", "-i", archive]);
+        world.ok(&["load", "-i", shared.join(archive).to_str().expect("a path of letters")]);
         assert!(world.ok(&["image", "ls", "-q", "--no-trunc"]).contains(&saved), "{archive}");
         world.ok(&["image", "rm", "-f", &saved]);
     }
     world.finish();
 }
-
-fn in_peers(root: &Path, shared: &Path) -> Option<String> {
-    let done = Command::new("unshare")
-        .args(["--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", PEERS])
-        .args([root, shared])
-        .output()
-        .expect("run unshare");
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
-        note(&format!("{said}{}", String::from_utf8_lossy(&done.stderr)));
-        return None;
-    }
-    Some(said)
-}
-
-const PEERS: &str = r#"set -eu
-root=$0
-mount --make-rprivate /
-mount --bind "$root" "$root"
-mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
-if [ -d "$root/sys/fs/cgroup/unified" ]; then umount -l "$root/sys/fs/cgroup/unified"; fi
-mount --rbind /dev "$root/dev"
-for place in run tmp var/lib/docker var/lib/containerd var/lib/containers; do mkdir -p "$root/$place"; mount -t tmpfs tmpfs "$root/$place"; done
-mkdir -p "$root/run/old" "$root/tmp/shared"
-mount --bind "$1" "$root/tmp/shared"
-cd "$root"
-pivot_root . run/old
-umount -l /run/old
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PODMAN_IGNORE_CGROUPSV1_WARNING=1
-cd /tmp/shared
-podman load -q -i saved.tar >/dev/null
-echo podman: $(podman run --rm --network none --cgroups=disabled saved:1 2>&1)
-echo podman-id: sha256:$(podman image inspect --format '{{.Id}}' saved:1)
-podman save -q -o by-podman.tar saved:1
-containerd >/run/containerd.log 2>&1 &
-dockerd --containerd /run/containerd/containerd.sock --iptables=false --ip6tables=false --bridge=none >/run/dockerd.log 2>&1 &
-for attempt in $(seq 300); do docker version >/dev/null 2>&1 && break; sleep 0.1; done
-docker load -q -i saved.tar >/dev/null || { cat /run/dockerd.log >&2; exit 1; }
-echo docker: $(docker run --rm --network none saved:1 2>&1)
-echo docker-id: $(docker image inspect --format '{{.Id}}' saved:1)
-echo docker-id: $(docker image inspect --format '{{.Id}}' busybox)
-docker save -o by-docker.tar saved:1
-"#;
