@@ -65,7 +65,7 @@ impl Peers {
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("xtask/peers/start.sh"))
             .args([root, state])
             .args(options)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("run unshare");

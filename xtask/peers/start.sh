@@ -34,4 +34,5 @@ containerd >/run/peers/containerd.log 2>&1 &
 dockerd --containerd /run/containerd/containerd.sock "$@" >/run/peers/dockerd.log 2>&1 &
 until docker version >/dev/null 2>&1; do sleep 0.1; done
 echo ready
-exec sleep infinity
+# Whoever started this holds the other end: when it is gone, so are we.
+exec cat

@@ -32,7 +32,7 @@ impl Peers {
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "sh"])
             .arg(root().join("xtask/peers/start.sh"))
             .arg(&root_dir)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("run unshare")?;
