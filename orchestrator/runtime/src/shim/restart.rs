@@ -22,12 +22,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Vigil {
     /// When to look whether somebody managed to start one, and if not, to try again.
     pub(super) next: Option<Instant>,
+    /// The engine's process, while it has not ended yet.
+    pub(super) dying: Option<OwnedFd>,
     pause: Duration,
 }
 
 impl Vigil {
-    /// The last engine connection broke, or the time has come to look again.
+    /// An engine's connection broke.
+    pub(super) fn lost(&mut self, socket: &OwnedFd) {
+        self.dying = process_of(socket).ok();
+    }
+
+    /// No engine is left. The kernel closes a dying process's descriptors one after the other, this connection before
+    /// the lock: only the end of the process says that the lock is free.
+    pub(super) fn begin(&mut self, record: &Path) {
+        if self.dying.is_some() {
+            self.next = Some(Instant::now() + FIRST_PAUSE);
+        } else {
+            self.act(record);
+        }
+    }
+
+    /// The engine's process has ended, or the time has come to look again.
     pub(super) fn act(&mut self, record: &Path) {
+        self.dying = None;
         // Whether it worked or another shim has the lock shows by an engine's connection, which ends the vigil.
         let _ = try_start(record);
         self.pause = if self.pause.is_zero() { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
@@ -37,6 +55,12 @@ impl Vigil {
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }
+}
+
+/// Fails when it has ended already.
+fn process_of(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    let peer = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok(rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty())?)
 }
 
 /// Does nothing when somebody else holds the lock.

@@ -62,6 +62,7 @@ enum Source {
     Output(usize),
     Input,
     Engine(usize),
+    EngineEnd,
     ClientIn(usize),
     ClientOut(usize),
 }
@@ -180,6 +181,9 @@ impl Supervisor {
         for (index, engine) in self.engines.iter().enumerate() {
             add(Source::Engine(index), &engine.socket, PollFlags::IN);
         }
+        if let Some(engine) = &self.vigil.dying {
+            add(Source::EngineEnd, engine, PollFlags::IN);
+        }
         for (index, client) in self.clients.iter().enumerate() {
             if client.waiting() {
                 add(Source::ClientOut(index), &client.stream, PollFlags::OUT);
@@ -215,6 +219,11 @@ impl Supervisor {
             Source::Output(index) => self.copy_output(index),
             Source::Input => self.push_input(),
             Source::Engine(index) => self.serve(index),
+            Source::EngineEnd => {
+                if let Some(record) = &self.config.engine {
+                    self.vigil.act(record);
+                }
+            }
             Source::ClientOut(index) => self.clients[index].drain(),
             Source::ClientIn(index) => self.read_client(index),
         }
@@ -229,11 +238,11 @@ impl Supervisor {
         }
         self.outputs.retain(|output| !output.ended);
         self.engines.retain(|engine| !engine.gone);
-        if std::mem::take(&mut self.engine_lost)
-            && self.engines.is_empty()
-            && let Some(record) = &self.config.engine
-        {
-            self.vigil.act(record);
+        if std::mem::take(&mut self.engine_lost) {
+            match &self.config.engine {
+                Some(record) if self.engines.is_empty() => self.vigil.begin(record),
+                _ => self.vigil.end(),
+            }
         }
     }
 
@@ -287,6 +296,7 @@ impl Supervisor {
             }
             Ok(None) | Err(_) => {
                 self.engines[index].gone = true;
+                self.vigil.lost(&self.engines[index].socket);
                 self.engine_lost = true;
             }
         }
