@@ -3,6 +3,7 @@
 mod forward;
 pub(crate) mod resolv;
 pub mod server;
+mod shared;
 mod tcp;
 mod wire;
 mod worker;

@@ -9,15 +9,15 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::BindToDevice;
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
+use super::shared::{Listener, Shared, lock};
 use super::worker::Worker;
 use super::zone::Zone;
 use crate::model::bridge_name;
@@ -63,25 +63,8 @@ pub enum DnsError {
 pub struct Server {
     port: u16,
     shared: Arc<Shared>,
+    listening: Mutex<Vec<Listening>>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What the server's thread and its owner both see.
-#[derive(Debug)]
-pub(super) struct Shared {
-    zone: Mutex<Arc<Zone>>,
-    orders: Mutex<Orders>,
-    /// Becomes readable when there are orders.
-    pub(super) wake: OwnedFd,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Orders {
-    pub(super) stop: bool,
-    pub(super) opened: Vec<Listener>,
-    /// Networks whose listeners are to be closed.
-    pub(super) closed: Vec<String>,
-    listening: Vec<Listening>,
 }
 
 /// A bridge that was made anew has another index, and a socket hears the old one only.
@@ -91,39 +74,13 @@ struct Listening {
     bridge: u32,
 }
 
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) network: String,
-    pub(super) udp: UdpSocket,
-    pub(super) tcp: TcpListener,
-}
-
-impl Shared {
-    pub(super) fn zone(&self) -> Arc<Zone> {
-        Arc::clone(&lock(&self.zone))
-    }
-
-    pub(super) fn take_orders(&self) -> (bool, Vec<Listener>, Vec<String>) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.wake, &mut count);
-        let mut orders = lock(&self.orders);
-        (orders.stop, std::mem::take(&mut orders.opened), std::mem::take(&mut orders.closed))
-    }
-
-    fn wake(&self) {
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-    }
-}
-
 impl Server {
     pub fn start(config: DnsConfig) -> Result<Self, DnsError> {
         let port = free_port().ok_or(DnsError::NoPort)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let wake = wake.map_err(|errno| DnsError::Start(errno.into()))?;
-        let shared = Arc::new(Shared { zone: Mutex::default(), orders: Mutex::default(), wake });
+        let shared = Arc::new(Shared::new().map_err(|errno| DnsError::Start(errno.into()))?);
         let worker = Worker::new(Arc::clone(&shared), config.resolv_conf);
         let thread = std::thread::Builder::new().name("names".to_owned()).spawn(move || worker.run());
-        Ok(Self { port, shared, thread: Some(thread.map_err(DnsError::Start)?) })
+        Ok(Self { port, shared, listening: Mutex::default(), thread: Some(thread.map_err(DnsError::Start)?) })
     }
 
     /// The port on the gateways; goes into `FirewallState::dns_port`.
@@ -133,7 +90,7 @@ impl Server {
 
     /// Every query that arrives after this returns sees the new table.
     pub fn set_zone(&self, zone: Zone) {
-        *lock(&self.shared.zone) = Arc::new(zone);
+        self.shared.set_zone(zone);
     }
 
     /// Listens on exactly these networks' gateways. Their bridges must exist. Answers which networks have no server, and
@@ -146,44 +103,42 @@ impl Server {
                 Listening { network: network.clone(), bridge }
             })
             .collect();
-        let mut orders = lock(&self.shared.orders);
+        // Held to the end: two calls at a time would each open what both want.
+        let mut listening = lock(&self.listening);
         let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut orders.listening).into_iter().partition(|old| wanted.contains(old));
-        orders.listening = kept;
-        let gone: Vec<_> = gone.into_iter().map(|old| old.network.id).collect();
-        orders.opened.retain(|listener| !gone.contains(&listener.network));
-        orders.closed.extend(gone);
+            std::mem::take(&mut *listening).into_iter().partition(|old| wanted.contains(old));
+        *listening = kept;
+        let mut opened = Vec::new();
         let mut failed = BTreeMap::new();
         for new in wanted {
-            if orders.listening.contains(&new) {
+            if listening.contains(&new) {
                 continue;
             }
             match open(&new.network, self.port) {
                 Ok(listener) => {
-                    orders.opened.push(listener);
-                    orders.listening.push(new);
+                    opened.push(listener);
+                    listening.push(new);
                 }
                 Err(error) => drop(failed.insert(new.network.id, error)),
             }
         }
-        drop(orders);
-        self.shared.wake();
+        self.shared.order(|orders| {
+            let gone: Vec<_> = gone.into_iter().map(|old| old.network.id).collect();
+            orders.opened.retain(|listener| !gone.contains(&listener.network));
+            orders.closed.extend(gone);
+            orders.opened.extend(opened);
+        });
         failed
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        lock(&self.shared.orders).stop = true;
-        self.shared.wake();
+        self.shared.order(|orders| orders.stop = true);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Below the range that the kernel hands out, so that no outgoing connection is ever in the way.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::forward::{Forwarded, HostResolvers, ReplyTo};
-use super::server::{Listener, Shared};
+use super::shared::{Listener, Orders, Shared};
 use super::tcp::Conversation;
 use super::wire::{self, Incoming};
 use super::zone::Answer;
@@ -90,7 +90,7 @@ impl Worker {
 
     fn wait(&self) -> rustix::io::Result<Vec<Source>> {
         let mut sources = vec![Source::Orders];
-        let mut fds = vec![PollFd::new(&self.shared.wake, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(self.shared.wake(), PollFlags::IN)];
         for (number, listener) in self.listeners.iter().enumerate() {
             sources.extend([Source::Datagrams(number), Source::Connections(number)]);
             fds.extend([PollFd::new(&listener.udp, PollFlags::IN), PollFd::new(&listener.tcp, PollFlags::IN)]);
@@ -115,7 +115,7 @@ impl Worker {
 
     /// False to stop.
     fn obey(&mut self) -> bool {
-        let (stop, opened, closed) = self.shared.take_orders();
+        let Orders { stop, opened, closed } = self.shared.take_orders();
         self.listeners.retain(|listener| !closed.contains(&listener.network));
         self.clients.retain(|_, client| !closed.contains(&client.network));
         self.listeners.extend(opened);
