@@ -1,19 +1,26 @@
-//! Signatures as cosign keeps them: an artifact beside the image, under a tag made of the image's digest.
+//! Signatures as cosign keeps them: artifacts beside the image, found by the image's digest.
+//!
+//! cosign 1 and 2 put simple signing documents under a tag of their own; cosign 3 attaches bundles, which the referrers
+//! API lists, or an index under a tag where a registry does not have it.
 
 use base64::Engine as _;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::Digest;
 use crate::manifest::{Descriptor, MAX_MANIFEST};
-use crate::policy::Signature;
+use crate::policy::{Annotations, Signature, SignatureError};
 use crate::registry::{Registry, RegistryError};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// A signing document is a few hundred bytes.
-const MAX_PAYLOAD: u64 = 256 << 10;
-/// Of one image; whoever may push could add more without end.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// Of every version.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+/// A signing document is a few hundred bytes, a bundle some thousand.
+const MAX_DOCUMENT: u64 = 256 << 10;
+/// Of one image and kind; whoever may push could add more without end.
 const MAX_SIGNATURES: usize = 64;
 
 #[derive(Deserialize)]
@@ -21,37 +28,99 @@ struct Manifest {
     layers: Vec<Descriptor>,
 }
 
-/// All signatures that the registry has for a digest. What is malformed is left out: it could not count anyway.
-pub(crate) async fn fetch(registry: &Registry, digest: &Digest) -> Result<Vec<Signature>, RegistryError> {
-    let path = format!("manifests/sha256-{}.sig", digest.hex());
-    let what = format!("the signatures of {digest}");
-    let answer = match registry.get(&path, &[(ACCEPT, MANIFEST.to_owned())], &what).await {
-        Err(RegistryError::NotFound { .. }) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let bytes = registry.bytes(answer, MAX_MANIFEST, &what).await?;
-    let manifest: Manifest =
-        serde_json::from_slice(&bytes).map_err(|error| registry.protocol(format!("{what} are malformed: {error}")))?;
-    let mut signatures = Vec::new();
-    for layer in manifest.layers.into_iter().filter(|layer| layer.media_type == PAYLOAD).take(MAX_SIGNATURES) {
-        let annotation = |name: &str| layer.annotations.as_ref()?.get(name).cloned();
-        let Some(signature) = annotation("dev.cosignproject.cosign/signature")
-            .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
-        else {
-            continue;
-        };
-        let answer = registry.get(&format!("blobs/{}", layer.digest), &[], &what).await?;
-        let payload = registry.bytes(answer, MAX_PAYLOAD, &what).await?;
-        if Digest::of(&payload) != layer.digest {
-            return Err(registry.protocol(format!("{what} do not have their digest")));
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Referrer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Referrer {
+    digest: Digest,
+    artifact_type: Option<String>,
+}
+
+/// What can be read of a signature, or why it cannot.
+type Found = Vec<Result<Signature, SignatureError>>;
+
+/// All signatures that the registry has for a digest.
+pub(crate) async fn fetch(registry: &Registry, digest: &Digest) -> Result<Found, RegistryError> {
+    let beside = Beside { registry, what: format!("the signatures of {digest}") };
+    let mut found = beside.tagged(digest).await?;
+    found.extend(beside.referring(digest).await?);
+    Ok(found)
+}
+
+struct Beside<'a> {
+    registry: &'a Registry,
+    what: String,
+}
+
+impl Beside<'_> {
+    async fn tagged(&self, digest: &Digest) -> Result<Found, RegistryError> {
+        let path = format!("manifests/sha256-{}.sig", digest.hex());
+        let Some(Manifest { layers }) = self.document(&path, MANIFEST).await? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for layer in layers.into_iter().filter(|layer| layer.media_type == SIMPLE).take(MAX_SIGNATURES) {
+            let annotation = |name: &str| layer.annotations.as_ref()?.get(name).map(String::as_str);
+            let Some(signature) = annotation("dev.cosignproject.cosign/signature")
+                .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
+            else {
+                continue;
+            };
+            let payload = self.blob(&layer).await?;
+            let annotations = Annotations {
+                certificate: annotation("dev.sigstore.cosign/certificate"),
+                chain: annotation("dev.sigstore.cosign/chain"),
+                entry: annotation("dev.sigstore.cosign/bundle"),
+            };
+            found.push(Signature::simple(payload, signature, &annotations));
         }
-        signatures.push(Signature {
-            payload,
-            signature,
-            certificate: annotation("dev.sigstore.cosign/certificate"),
-            chain: annotation("dev.sigstore.cosign/chain"),
-            bundle: annotation("dev.sigstore.cosign/bundle"),
-        });
+        Ok(found)
     }
-    Ok(signatures)
+
+    async fn referring(&self, digest: &Digest) -> Result<Found, RegistryError> {
+        let listed = match self.document::<Index>(&format!("referrers/{digest}"), INDEX).await {
+            // Some registries answer what they do not know with a page for people.
+            Ok(None) | Err(RegistryError::Protocol { .. }) => {
+                self.document(&format!("manifests/sha256-{}", digest.hex()), INDEX).await?
+            }
+            listed => listed?,
+        };
+        // Some tools leave the type out of the list; then the manifest says it.
+        let may_be_bundle = |referrer: &Referrer| match referrer.artifact_type.as_deref() {
+            Some(kind) => kind.is_empty() || kind.starts_with(BUNDLE),
+            None => true,
+        };
+        let referrers = listed.into_iter().flat_map(|index| index.manifests).filter(may_be_bundle);
+        let mut found = Vec::new();
+        for referrer in referrers.take(MAX_SIGNATURES) {
+            let path = format!("manifests/{}", referrer.digest);
+            let Some(Manifest { layers }) = self.document(&path, MANIFEST).await? else { continue };
+            for layer in layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE)).take(1) {
+                found.push(Signature::bundle(&self.blob(layer).await?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// `None`: the registry has nothing there, or does not know what is asked.
+    async fn document<T: DeserializeOwned>(&self, path: &str, kind: &str) -> Result<Option<T>, RegistryError> {
+        let answer = match self.registry.get(path, &[(ACCEPT, kind.to_owned())], &self.what).await {
+            Err(RegistryError::NotFound { .. } | RegistryError::Status { status: 400..=499, .. }) => return Ok(None),
+            other => other?,
+        };
+        let bytes = self.registry.bytes(answer, MAX_MANIFEST, &self.what).await?;
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Some).map_err(|error| self.registry.protocol(format!("{} are malformed: {error}", self.what)))
+    }
+
+    async fn blob(&self, layer: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        let answer = self.registry.get(&format!("blobs/{}", layer.digest), &[], &self.what).await?;
+        let bytes = self.registry.bytes(answer, MAX_DOCUMENT, &self.what).await?;
+        if Digest::of(&bytes) != layer.digest {
+            return Err(self.registry.protocol(format!("{} do not have their digest", self.what)));
+        }
+        Ok(bytes)
+    }
 }

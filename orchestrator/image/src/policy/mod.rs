@@ -4,10 +4,12 @@
 //! `docker` transport matters here. What hoist cannot check is refused by name when an image would need it; it is never
 //! passed over.
 
+mod bundle;
 mod certificate;
 mod file;
 mod identity;
 mod key;
+mod log;
 mod signature;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ pub use signature::SignatureError;
 
 use crate::{Digest, Reference};
 use file::{File, Requirement};
-pub(crate) use signature::Signature;
+pub(crate) use signature::{Annotations, Signature};
 
 /// The rules for all images.
 #[derive(Debug, Clone)]
@@ -87,19 +89,21 @@ impl Rules<'_> {
     }
 
     /// Every requirement must be met, each by one of the signatures; a signature vouches for one of `digests` (of the
-    /// index or of the manifest).
+    /// index or of the manifest). Those that cannot be read are there for their reason.
     pub(crate) fn check(
         &self,
         reference: &Reference,
         digests: &[Digest],
-        signatures: &[Signature],
+        signatures: &[Result<Signature, SignatureError>],
     ) -> Result<(), Denied> {
         let (policy, scope) = (|| self.policy.path.clone(), || self.scope.clone());
         for requirement in self.requirements {
             let Requirement::SigstoreSigned(signed) = requirement else { continue };
             let mut last = None;
             let met = signatures.iter().any(|signature| {
-                signature.verify(signed, reference, digests).map_err(|error| last = Some(error)).is_ok()
+                let verified = signature.as_ref().map_err(SignatureError::clone);
+                let verified = verified.and_then(|signature| signature.verify(signed, reference, digests));
+                verified.map_err(|error| last = Some(error)).is_ok()
             });
             match last {
                 _ if met => {}

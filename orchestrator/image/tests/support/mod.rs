@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod liar;
+pub(crate) mod signing;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
