@@ -9,6 +9,7 @@ mod logger;
 mod record;
 mod restart;
 mod stdio;
+mod streams;
 mod supervisor;
 
 use std::io;

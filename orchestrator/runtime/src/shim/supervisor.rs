@@ -9,13 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
-use super::clients::Client;
-use super::logger::{LineBuffer, Logger};
 use super::restart::Vigil;
 use super::stdio::{Stdio, nonblocking};
+use super::streams::{Ready, Streams};
 use super::{bring_up, exit, record};
 use crate::cgroup::OomWatch;
-use crate::log::Stream;
 use crate::sys;
 use crate::wire::{Answer, Exit, Reply, Request, ShimConfig, recv, send};
 
@@ -40,14 +38,6 @@ pub(super) enum Phase {
 }
 
 #[derive(Debug)]
-struct Output {
-    stream: Stream,
-    fd: OwnedFd,
-    lines: LineBuffer,
-    ended: bool,
-}
-
-#[derive(Debug)]
 struct Engine {
     socket: OwnedFd,
     gone: bool,
@@ -59,12 +49,9 @@ enum Source {
     Child,
     Listener,
     Oom,
-    Output(usize),
-    Input,
+    Stream(Ready),
     Engine(usize),
     EngineEnd,
-    ClientIn(usize),
-    ClientOut(usize),
 }
 
 #[derive(Debug)]
@@ -75,19 +62,11 @@ pub(super) struct Supervisor {
     listener: OwnedFd,
     signals: OwnedFd,
     phase: Phase,
-    outputs: Vec<Output>,
-    /// The container's standard input (or its terminal), and what did not fit into it yet.
-    input: Option<OwnedFd>,
-    input_pending: Vec<u8>,
-    /// No more input will come; it closes when what is pending has gone.
-    input_ending: bool,
-    terminal: Option<OwnedFd>,
+    streams: Streams,
     oom: Option<OomWatch>,
     engines: Vec<Engine>,
     /// A connection broke without a goodbye.
     engine_lost: bool,
-    clients: Vec<Client>,
-    logger: Option<Logger>,
     vigil: Vigil,
     paused: bool,
     exited: Option<Exit>,
@@ -98,21 +77,8 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn new(config: ShimConfig, container: Container, signals: OwnedFd, engine: OwnedFd) -> Self {
         let Container { pid, pidfd, stdio, listener, terminal, phase, oom, root } = container;
-        let mut outputs = Vec::new();
-        let mut input = stdio.stdin;
-        let mut own_terminal = None;
-        for (stream, fd) in [(Stream::Stdout, stdio.stdout), (Stream::Stderr, stdio.stderr)] {
-            outputs.extend(fd.map(|fd| Output { stream, fd, lines: LineBuffer::new(), ended: false }));
-        }
-        if let Some(master) = terminal
-            && nonblocking(&master).is_ok()
-        {
-            own_terminal = master.try_clone().ok();
-            input = if config.stdin_open { master.try_clone().ok() } else { None };
-            outputs.push(Output { stream: Stream::Stdout, fd: master, lines: LineBuffer::new(), ended: false });
-        }
         let _ = nonblocking(&engine);
-        let logger = config.log.clone().map(Logger::new);
+        let streams = Streams::new(&config, stdio, terminal);
         Self {
             config,
             pid,
@@ -120,16 +86,10 @@ impl Supervisor {
             listener,
             signals,
             phase,
-            outputs,
-            input,
-            input_pending: Vec::new(),
-            input_ending: false,
-            terminal: own_terminal,
+            streams,
             oom,
             engines: vec![Engine { socket: engine, gone: false }],
             engine_lost: false,
-            clients: Vec::new(),
-            logger,
             vigil: Vigil::default(),
             paused: false,
             exited: None,
@@ -163,37 +123,22 @@ impl Supervisor {
     fn wait(&self) -> io::Result<Vec<Source>> {
         let mut sources = vec![Source::Child, Source::Listener];
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        let mut add = |source, fd, flags| {
+        let mut add = |source, fd| {
             sources.push(source);
-            fds.push(PollFd::new(fd, flags));
+            fds.push(fd);
         };
         if let Some(oom) = &self.oom {
-            add(Source::Oom, oom.signal(), PollFlags::IN);
+            add(Source::Oom, PollFd::new(oom.signal(), PollFlags::IN));
         }
-        if !self.clients.iter().any(Client::holds_back) {
-            for (index, output) in self.outputs.iter().enumerate() {
-                add(Source::Output(index), &output.fd, PollFlags::IN);
-            }
-        }
-        if let (Some(input), false) = (&self.input, self.input_pending.is_empty()) {
-            add(Source::Input, input, PollFlags::OUT);
+        // Before the engines: a client that attaches in this round must not get again what is in the log.
+        for (ready, fd) in self.streams.interests() {
+            add(Source::Stream(ready), fd);
         }
         for (index, engine) in self.engines.iter().enumerate() {
-            add(Source::Engine(index), &engine.socket, PollFlags::IN);
+            add(Source::Engine(index), PollFd::new(&engine.socket, PollFlags::IN));
         }
         if let Some(engine) = &self.vigil.dying {
-            add(Source::EngineEnd, engine, PollFlags::IN);
-        }
-        for (index, client) in self.clients.iter().enumerate() {
-            if client.waiting() {
-                add(Source::ClientOut(index), &client.stream, PollFlags::OUT);
-            }
-            if !client.input_open {
-                // Without anything to ask for, poll still tells of a client that went away.
-                add(Source::ClientIn(index), &client.stream, PollFlags::empty());
-            } else if self.input_pending.is_empty() {
-                add(Source::ClientIn(index), &client.stream, PollFlags::IN);
-            }
+            add(Source::EngineEnd, PollFd::new(engine, PollFlags::IN));
         }
         let timeout = self.vigil.next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
@@ -216,27 +161,19 @@ impl Supervisor {
                     self.tell(&Reply::Oom);
                 }
             }
-            Source::Output(index) => self.copy_output(index),
-            Source::Input => self.push_input(),
+            Source::Stream(ready) => self.streams.handle(ready),
             Source::Engine(index) => self.serve(index),
             Source::EngineEnd => {
                 if let Some(record) = &self.config.engine {
                     self.vigil.act(record);
                 }
             }
-            Source::ClientOut(index) => self.clients[index].drain(),
-            Source::ClientIn(index) => self.read_client(index),
         }
     }
 
     /// Removal is put off to the end of a round, so that the indices of the round stay right.
     fn forget_gone(&mut self) {
-        let had_input = self.clients.iter().any(|client| client.input_open);
-        self.clients.retain(|client| !client.gone);
-        if had_input && !self.clients.iter().any(|client| client.input_open) {
-            self.end_input();
-        }
-        self.outputs.retain(|output| !output.ended);
+        self.streams.forget_gone();
         self.engines.retain(|engine| !engine.gone);
         if std::mem::take(&mut self.engine_lost) {
             match &self.config.engine {
@@ -310,9 +247,9 @@ impl Supervisor {
             Request::KillAll => self.config.cgroup.kill(),
             Request::Pause => self.freeze(true),
             Request::Resume => self.freeze(false),
-            Request::Resize { rows, columns } => self.resize(rows, columns),
+            Request::Resize { rows, columns } => self.streams.resize(rows, columns),
             Request::Attach(want) => match fds.into_iter().next() {
-                Some(stream) => Client::new(stream, want, self.config.tty).map(|client| self.clients.push(client)),
+                Some(stream) => self.streams.attach(stream, want),
                 None => Err(io::Error::other("no stream came along")),
             },
             Request::Shutdown => self.kill(libc::SIGKILL).and_then(|()| self.config.cgroup.kill()),
@@ -332,7 +269,7 @@ impl Supervisor {
             paused: self.paused,
             tty: self.config.tty,
             started: matches!(self.phase, Phase::Running),
-            dropped_log_records: self.logger.as_ref().map_or(0, |logger| logger.dropped),
+            dropped_log_records: self.streams.dropped_log_records(),
         }
     }
 
@@ -370,90 +307,6 @@ impl Supervisor {
         Ok(())
     }
 
-    fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
-        let Some(terminal) = &self.terminal else { return Err(io::Error::other("the container has no terminal")) };
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        Ok(rustix::termios::tcsetwinsize(terminal, size)?)
-    }
-
-    /// One piece of output to the log and to every client.
-    fn copy_output(&mut self, index: usize) {
-        let output = &mut self.outputs[index];
-        match rustix::io::read(&output.fd, output.lines.room()) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(0) | Err(_) => {
-                // A terminal says EIO when its last user is gone.
-                if let Some(logger) = &mut self.logger {
-                    logger.write(output.stream, &mut output.lines, 0, true);
-                }
-                output.ended = true;
-            }
-            Ok(count) => {
-                let bytes = output.lines.take_in(count);
-                for client in &mut self.clients {
-                    client.offer(output.stream, bytes);
-                }
-                match &mut self.logger {
-                    Some(logger) => logger.write(output.stream, &mut output.lines, count, false),
-                    None => output.lines.clear(),
-                }
-            }
-        }
-    }
-
-    fn read_client(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        if !client.input_open {
-            client.gone = true;
-            return;
-        }
-        let mut buffer = [0; 4096];
-        match rustix::io::read(&client.stream, &mut buffer) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(0) | Err(_) => {
-                // Half closed: it may still want to see the output.
-                client.close_input();
-                if !self.clients.iter().any(|client| client.input_open) {
-                    self.end_input();
-                }
-            }
-            Ok(count) => {
-                self.input_pending.extend_from_slice(&buffer[..count]);
-                self.push_input();
-            }
-        }
-    }
-
-    fn push_input(&mut self) {
-        let Some(input) = &self.input else {
-            self.input_pending = Vec::new();
-            return;
-        };
-        while !self.input_pending.is_empty() {
-            match rustix::io::write(input, &self.input_pending) {
-                Ok(count) => drop(self.input_pending.drain(..count)),
-                Err(Errno::AGAIN) => return,
-                Err(_) => {
-                    self.input = None;
-                    self.input_pending = Vec::new();
-                    return;
-                }
-            }
-        }
-        self.input_pending = Vec::new();
-        if self.input_ending {
-            self.input = None;
-        }
-    }
-
-    /// The last client with input left. A terminal has no end of input.
-    fn end_input(&mut self) {
-        if self.config.stdin_once && !self.config.tty {
-            self.input_ending = true;
-            self.push_input();
-        }
-    }
-
     /// The program has ended: everything in order, the record first, then the news.
     fn finish(mut self) -> io::Result<()> {
         let mut exit = self.exited.take().expect("the loop ends when it is set");
@@ -463,33 +316,12 @@ impl Supervisor {
         }
         // With a pid namespace of its own nobody is left; otherwise children of it may be.
         let _ = self.config.cgroup.kill();
-        while !self.outputs.is_empty() {
-            self.drain_output();
-        }
+        self.streams.drain_outputs();
         let recorded = record::write(&self.config.exit_record, &exit);
         let removed = self.config.cgroup.remove();
         let _ = std::fs::remove_file(Path::new("shim.sock"));
-        for client in std::mem::take(&mut self.clients) {
-            client.finish();
-        }
+        self.streams.finish();
         self.tell(&Reply::Exited(exit));
         recorded.and(removed)
-    }
-
-    /// What the dead program left in the pipes. Somebody outside may hold a writing end: then what is there now counts.
-    fn drain_output(&mut self) {
-        let index = self.outputs.len() - 1;
-        let mut ready = [PollFd::new(&self.outputs[index].fd, PollFlags::IN)];
-        let pending = poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap_or(0) > 0;
-        if pending {
-            self.copy_output(index);
-        } else {
-            let output = &mut self.outputs[index];
-            if let Some(logger) = &mut self.logger {
-                logger.write(output.stream, &mut output.lines, 0, true);
-            }
-            output.ended = true;
-        }
-        self.forget_gone();
     }
 }
