@@ -36,6 +36,8 @@ pub enum LoadError {
     Missing(String),
     #[error("{0} is too long")]
     TooLong(String),
+    #[error("{0} is stored with holes, which no image's file has: pack the archive without --sparse")]
+    Sparse(String),
     #[error("{name} is not what it should be")]
     Json { name: String, source: serde_json::Error },
     #[error("{name} has digest {found}, not {expected}")]
@@ -361,6 +363,7 @@ impl Members {
             let name = normal(&entry.display_path(), "");
             let link = String::from_utf8_lossy(&entry.link).into_owned();
             match entry.kind {
+                Kind::File if entry.sparse.is_some() => return Err(LoadError::Sparse(name)),
                 Kind::File => {
                     let member = put_aside(store, &mut tar)?;
                     if let Some(replaced) = members.files.insert(name, member) {

@@ -58,7 +58,7 @@ fn legal(tar: Tar, random: &mut Random, number: u64) -> Tar {
         header.set_uid(random.below(70_000));
         header
     };
-    match number % 13 {
+    match number % 15 {
         0 => tar.raw(&header(b'0', 0o4755), b""),
         1 => tar.raw(&header(b'5', 0o1777), b""),
         2 => tar.device(b'3', &path, 1, 3),
@@ -76,7 +76,9 @@ fn legal(tar: Tar, random: &mut Random, number: u64) -> Tar {
         10 => tar
             .pax(&[("path", format!("{directory}\u{e4}/{name}").as_bytes()), ("mtime", b"1.5"), ("uid", b"3000000")])
             .file("p", b"pax"),
-        11 => tar.pax(&[("path", b"not\xffutf8/\xfe"), ("SCHILY.xattr.user.k", b"v")]).file("p", b"x"),
+        11 => tar.sparse(&path, random.below(3), 1 << 40, &[(0, 512), (1 << 39, 100)], 612),
+        12 => tar.sparse(&path, random.below(3), 1 << 20, &[], 0),
+        13 => tar.pax(&[("path", b"not\xffutf8/\xfe"), ("SCHILY.xattr.user.k", b"v")]).file("p", b"x"),
         _ => tar.file(&format!("/{path}"), &noise(3000, number)).file(&path, b"again"),
     }
 }
@@ -85,7 +87,7 @@ fn legal(tar: Tar, random: &mut Random, number: u64) -> Tar {
 fn trick(tar: Tar, random: &mut Random, canary: &str) -> Tar {
     let link = random.pick(&["s", "d/s", "usr", "t"]);
     let below = format!("{link}/{}", random.pick(&["secret", "d/x", "new", ".wh.secret", ".wh..wh..opq", ".wh.d"]));
-    match random.below(18) {
+    match random.below(20) {
         0 => tar.file(random.pick(&["../x", "a/../../x", "a/..", "..", "/../../etc/hoist-pwned"]), b"x"),
         1 => tar.file(format!("{canary}/new").trim_start_matches('/'), b"x"),
         2 => tar.symlink(link, canary).file(&below, b"x"),
@@ -106,7 +108,20 @@ fn trick(tar: Tar, random: &mut Random, canary: &str) -> Tar {
         }
         14 => tar.pax(&[("path", "p/".repeat(2500).as_bytes())]).file("f", b"x"),
         15 => tar.pax(&[("SCHILY.xattr.trusted.overlay.redirect", canary.as_bytes())]).directory("r/"),
-        16 => tar.raw(&Tar::header(random.pick(&[&b'S', &b'Z', &b'7', &b'V']).to_owned(), "odd", 0), b""),
+        16 => tar.sparse(
+            random.pick(&["s/x", "../x", ".wh.x", "x"]),
+            random.below(3),
+            random.below(1 << 40),
+            &[(9, 9)],
+            9,
+        ),
+        17 => {
+            let mut number = || random.below(5) << random.below(60);
+            let parts = [(number(), number()), (number(), number())];
+            let size = number();
+            tar.symlink("s", canary).sparse("s/sparse", random.below(3), size, &parts, 700)
+        }
+        18 => tar.raw(&Tar::header(random.pick(&[&b'S', &b'Z', &b'7', &b'V']).to_owned(), "odd", 0), b""),
         _ => tar.symlink(link, "/proc/self/cwd").file(&below, b"x").hard_link("h", &below),
     }
 }

@@ -3,8 +3,10 @@
 //! The tar crate decodes the fields of a header; the walk from entry to entry is ours, because the crate's own iterator
 //! collects extension records of any length in memory and passes over malformed ones in silence.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
+
+use super::pax::{self, Extension};
+use super::sparse::{Form, Old, Sparse};
 
 const BLOCK: usize = 512;
 /// Long names and PAX records: the kernel's PATH_MAX is 4096, an xattr value at most 64 KiB.
@@ -46,8 +48,8 @@ pub(crate) struct Entry {
     pub gid: u32,
     /// Seconds and nanoseconds.
     pub modified: (i64, u32),
-    /// The size of a file whose body is a map and the parts that hold data (GNU's PAX format 1.0).
-    pub sparse: Option<u64>,
+    /// Of a file with holes: the body holds its parts alone, one after the other.
+    pub sparse: Option<Sparse>,
     pub device: (u32, u32),
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -56,28 +58,6 @@ impl Entry {
     pub(crate) fn display_path(&self) -> String {
         String::from_utf8_lossy(&self.path).into_owned()
     }
-}
-
-/// Extension records that apply to the next entry.
-#[derive(Debug, Default)]
-struct Extension {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    modified: Option<(i64, u32)>,
-    sparse: Sparse,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pax_seen: bool,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Sparse {
-    major: Option<u64>,
-    minor: Option<u64>,
-    name: Option<Vec<u8>>,
-    size: Option<u64>,
 }
 
 /// Yields entries; between two calls of [`TarReader::next`] it is a [`Read`] of the current entry's body.
@@ -106,7 +86,7 @@ impl<R: Read> TarReader<R> {
             let at = self.position;
             let mut block = [0; BLOCK];
             if !self.fill(&mut block)? {
-                return match extension_is_empty(&extension) {
+                return match extension == Extension::default() {
                     true => Ok(None),
                     false => Err(ArchiveError::Truncated),
                 };
@@ -127,15 +107,14 @@ impl<R: Read> TarReader<R> {
                         return Err(ArchiveError::Extension { at, reason: "a second one for the same entry" });
                     }
                     extension.pax_seen = true;
-                    parse_pax(&records, &mut extension, at)?;
+                    pax::parse(&records, &mut extension).map_err(|reason| ArchiveError::Extension { at, reason })?;
                 }
                 b'g' => {
                     // git archive's comment is the one in use; anything that would change an entry is not for layers.
                     let records = self.read_extension(size, at)?;
                     let mut global = Extension::default();
-                    parse_pax(&records, &mut global, at)?;
-                    global.pax_seen = false;
-                    if !extension_is_empty(&global) {
+                    pax::parse(&records, &mut global).map_err(|reason| ArchiveError::Extension { at, reason })?;
+                    if global != Extension::default() {
                         return Err(ArchiveError::Extension { at, reason: "a global one changes every entry" });
                     }
                 }
@@ -154,9 +133,16 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    fn entry(&mut self, header: &tar::Header, size: u64, extension: Extension, at: u64) -> Result<Entry, ArchiveError> {
-        let Sparse { major, minor, name, size: whole } = extension.sparse;
-        let path = name.or(extension.path).unwrap_or_else(|| header.path_bytes().into_owned());
+    fn entry(
+        &mut self,
+        header: &tar::Header,
+        size: u64,
+        mut extension: Extension,
+        at: u64,
+    ) -> Result<Entry, ArchiveError> {
+        let form = extension.sparse.form();
+        let path = extension.sparse.name.take().or(extension.path);
+        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = match extension.link {
             Some(link) => link,
             None => header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default(),
@@ -169,31 +155,21 @@ impl<R: Read> TarReader<R> {
         if path.contains(&0) || link.contains(&0) {
             return Err(refuse("its name holds a NUL"));
         }
-        let sparse = match (major, minor, whole) {
-            (None, None, None) => None,
-            (Some(1), Some(0), Some(size)) => Some(size),
-            _ => return Err(refuse("sparse entries of this format are not supported")),
+        let kind = kind(header, &path).ok_or_else(|| refuse("its type is unknown"))?;
+        let old = header.as_old();
+        let number = |field: &[u8], result: io::Result<u64>, reason| match result {
+            // Left empty, as some packers do, it is 0.
+            Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
+            result => result.map_err(|_| ArchiveError::Header { at, reason }),
         };
-        let kind = match header.as_bytes()[156] {
-            b'0' | 0 | b'7' if path.ends_with(b"/") => Kind::Directory,
-            b'0' | 0 | b'7' => Kind::File,
-            b'1' => Kind::HardLink,
-            b'2' => Kind::Symlink,
-            b'3' => Kind::Char,
-            b'4' => Kind::Block,
-            b'5' => Kind::Directory,
-            b'6' => Kind::Fifo,
-            b'S' => return Err(refuse("sparse entries are not supported")),
-            _ => return Err(refuse("its type is unknown")),
-        };
-        let number = |result: io::Result<u64>, reason| result.map_err(|_| ArchiveError::Header { at, reason });
         let owner = |value: u64| match u32::try_from(value) {
             // u32::MAX means "leave it" to chown.
             Ok(id) if id < u32::MAX => Ok(id),
             _ => Err(refuse("its owner is out of range")),
         };
-        let uid = owner(extension.uid.map_or_else(|| number(header.uid(), "its uid is not a number"), Ok)?)?;
-        let gid = owner(extension.gid.map_or_else(|| number(header.gid(), "its gid is not a number"), Ok)?)?;
+        let uid = owner(extension.uid.map_or_else(|| number(&old.uid, header.uid(), "its uid is not a number"), Ok)?)?;
+        let gid = owner(extension.gid.map_or_else(|| number(&old.gid, header.gid(), "its gid is not a number"), Ok)?)?;
+        let mode = number(&old.mode, header.mode().map(u64::from), "its mode is not a number")?;
         let modified = match extension.modified {
             Some(modified) => modified,
             None => (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0),
@@ -207,20 +183,68 @@ impl<R: Read> TarReader<R> {
         };
         // Header-only kinds have no body whatever their size field says: Go's reader, which made most layers, agrees.
         let size = if kind == Kind::File { extension.size.unwrap_or(size) } else { 0 };
-        self.remaining = size;
-        self.padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
+        let sparse = self.body(header, size, form, kind)?.map_err(refuse)?;
         Ok(Entry {
             kind,
-            mode: header.mode().map_err(|_| refuse("its mode is not a number"))? & 0o7777,
+            mode: u32::try_from(mode & 0o7777).expect("twelve bits"),
             uid,
             gid,
             modified,
-            sparse: sparse.filter(|_| kind == Kind::File),
+            sparse,
             device,
             xattrs: extension.xattrs,
             path,
             link,
         })
+    }
+
+    /// Makes what follows the current body, past the map of its parts when it has one. The inner error is about the map.
+    fn body(
+        &mut self,
+        header: &tar::Header,
+        size: u64,
+        form: Result<Form, &'static str>,
+        kind: Kind,
+    ) -> Result<Result<Option<Sparse>, &'static str>, ArchiveError> {
+        let old = match header.as_bytes()[156] {
+            b'S' => match self.old_map(header)? {
+                Ok(map) => Some(map),
+                Err(reason) => return Ok(Err(reason)),
+            },
+            _ => None,
+        };
+        self.remaining = size;
+        self.padding = size.checked_next_multiple_of(BLOCK as u64).map_or(0, |padded| padded - size);
+        let map = match (old, form) {
+            (_, Err(reason)) => Err(reason),
+            (old, Ok(Form::Whole)) => Ok(old),
+            (Some(_), Ok(_)) => Err("a sparse entry of two forms"),
+            (None, Ok(_)) if kind != Kind::File => Err("a sparse entry that is not a file"),
+            (None, Ok(Form::Known(map))) => Ok(Some(map)),
+            (None, Ok(Form::InBody(whole))) => Sparse::decode(&mut *self, whole).map_err(ArchiveError::Read)?.map(Some),
+        };
+        Ok(match map {
+            Ok(Some(map)) if map.data() != self.remaining => Err("its sparse map and its content do not fit together"),
+            map => map,
+        })
+    }
+
+    /// The map of GNU tar's old form: in the header, and in blocks behind it.
+    fn old_map(&mut self, header: &tar::Header) -> Result<Result<Sparse, &'static str>, ArchiveError> {
+        let mut map = match Old::of_header(header) {
+            Ok(map) => map,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        while map.more {
+            let mut block = [0; BLOCK];
+            if !self.fill(&mut block)? {
+                return Err(ArchiveError::Truncated);
+            }
+            if let Err(reason) = map.block(&block) {
+                return Ok(Err(reason));
+            }
+        }
+        Ok(map.finish())
     }
 
     fn read_extension(&mut self, size: u64, at: u64) -> Result<Vec<u8>, ArchiveError> {
@@ -307,16 +331,19 @@ fn cut_file() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the tar stream ends in the middle of a file")
 }
 
-fn extension_is_empty(extension: &Extension) -> bool {
-    !extension.pax_seen
-        && extension.path.is_none()
-        && extension.link.is_none()
-        && extension.size.is_none()
-        && extension.uid.is_none()
-        && extension.gid.is_none()
-        && extension.modified.is_none()
-        && extension.sparse == Sparse::default()
-        && extension.xattrs.is_empty()
+fn kind(header: &tar::Header, path: &[u8]) -> Option<Kind> {
+    Some(match header.as_bytes()[156] {
+        // Before POSIX, a folder was a file with a slash behind its name.
+        b'0' | 0 | b'7' if path.ends_with(b"/") => Kind::Directory,
+        b'0' | 0 | b'7' | b'S' => Kind::File,
+        b'1' => Kind::HardLink,
+        b'2' => Kind::Symlink,
+        b'3' => Kind::Char,
+        b'4' => Kind::Block,
+        b'5' => Kind::Directory,
+        b'6' => Kind::Fifo,
+        _ => return None,
+    })
 }
 
 fn checksum_matches(block: &[u8; BLOCK], header: &tar::Header) -> bool {
@@ -325,113 +352,4 @@ fn checksum_matches(block: &[u8; BLOCK], header: &tar::Header) -> bool {
     let unsigned = outside().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
     let signed = outside().map(|byte| i32::from(byte.cast_signed())).sum::<i32>() + 8 * 32;
     stored == unsigned || i64::from(stored) == i64::from(signed)
-}
-
-/// Records are `<length> <key>=<value>\n`, the length counting itself.
-fn parse_pax(mut bytes: &[u8], into: &mut Extension, at: u64) -> Result<(), ArchiveError> {
-    let bad = |reason| ArchiveError::Extension { at, reason };
-    let mut keys = BTreeSet::new();
-    while !bytes.is_empty() {
-        let space = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or(bad("a record without length"))?;
-        let length: usize = std::str::from_utf8(&bytes[..space])
-            .ok()
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|text| text.parse().ok())
-            .ok_or(bad("a record's length is not a number"))?;
-        if length <= space + 1 || length > bytes.len() || bytes[length - 1] != b'\n' {
-            return Err(bad("a record's length is wrong"));
-        }
-        let record = &bytes[space + 1..length - 1];
-        bytes = &bytes[length..];
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or(bad("a record without ="))?;
-        let (key, value) = (&record[..equals], &record[equals + 1..]);
-        if key.is_empty() || key.contains(&0) {
-            return Err(bad("a record's key is malformed"));
-        }
-        if !keys.insert(key.to_owned()) {
-            return Err(bad("a key appears twice"));
-        }
-        let decimal = || {
-            std::str::from_utf8(value)
-                .ok()
-                .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|text| text.parse::<u64>().ok())
-                .ok_or(bad("a number is malformed"))
-        };
-        match key {
-            b"path" if value.is_empty() => return Err(bad("an empty path")),
-            // A name from a GNU record that came first gives way, as in every other reader.
-            b"path" => into.path = Some(value.to_owned()),
-            b"linkpath" => into.link = Some(value.to_owned()),
-            b"size" => into.size = Some(decimal()?),
-            b"uid" => into.uid = Some(decimal()?),
-            b"gid" => into.gid = Some(decimal()?),
-            b"mtime" => into.modified = Some(parse_time(value).ok_or(bad("a time is malformed"))?),
-            b"GNU.sparse.major" => into.sparse.major = Some(decimal()?),
-            b"GNU.sparse.minor" => into.sparse.minor = Some(decimal()?),
-            b"GNU.sparse.name" if !value.is_empty() => into.sparse.name = Some(value.to_owned()),
-            b"GNU.sparse.realsize" => into.sparse.size = Some(decimal()?),
-            _ if key.starts_with(b"GNU.sparse.") => return Err(bad("sparse entries are not supported")),
-            _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    if name.is_empty() || name.len() > 255 {
-                        return Err(bad("an extended attribute's name is malformed"));
-                    }
-                    into.xattrs.push((name.to_owned(), value.to_owned()));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// `[-]seconds[.fraction]`; a negative time with a fraction counts back from its second.
-fn parse_time(text: &[u8]) -> Option<(i64, u32)> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanoseconds: u32 = digits.parse().ok()?;
-    if text.starts_with('-') && nanoseconds > 0 {
-        return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
-    }
-    Some((seconds, nanoseconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_with_sign_and_fraction() {
-        assert_eq!(parse_time(b"12.5"), Some((12, 500_000_000)));
-        assert_eq!(parse_time(b"-1.25"), Some((-2, 750_000_000)));
-        assert_eq!(parse_time(b"-0.5"), Some((-1, 500_000_000)));
-        assert_eq!(parse_time(b"7"), Some((7, 0)));
-        assert_eq!(parse_time(b"7.x"), None);
-        assert_eq!(parse_time(b""), None);
-    }
-
-    #[test]
-    fn malformed_pax_records_are_refused() {
-        for bad in [
-            &b"5 a=b\n"[..],
-            b"7 a=b\n",
-            b"x a=b\n",
-            b"6 a=bc",
-            b"+6 a=b\n",
-            b"6 path",
-            b"5 a=\n5 a=\n",
-            b"8 size=-1\n",
-            b"99999999999999999999 a=b\n",
-        ] {
-            assert!(parse_pax(bad, &mut Extension::default(), 0).is_err(), "{:?}", String::from_utf8_lossy(bad));
-        }
-        let mut extension = Extension::default();
-        parse_pax(b"6 a=b\n12 path=abc\n", &mut extension, 0).unwrap();
-        assert_eq!(extension.path.as_deref(), Some(&b"abc"[..]));
-    }
 }

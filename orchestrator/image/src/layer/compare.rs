@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// The first difference, as a sentence about `found`; `None` when both are the same layer. Directories that the layer's
 /// tar does not describe (`implicit`) have no time of their own.
@@ -83,7 +85,7 @@ impl Comparison<'_> {
         let same = if wanted.is_symlink() {
             fs::read_link(&left)? == fs::read_link(&right)?
         } else {
-            !wanted.is_file() || wanted.len() == there.len() && same_content(&left, &right)?
+            !wanted.is_file() || wanted.len() == there.len() && same_content(&left, &right, wanted.len())?
         };
         if same { Ok(Verdict::Same) } else { differs("has another content") }
     }
@@ -104,21 +106,35 @@ fn names(directory: &Path) -> io::Result<BTreeSet<OsString>> {
     fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
-fn same_content(left: &Path, right: &Path) -> io::Result<bool> {
-    const PIECE: u64 = 256 << 10;
-    let (mut left, mut right) = (File::open(left)?, File::open(right)?);
-    let (mut wanted, mut there) = (Vec::new(), Vec::new());
+/// Of two files of one size. What is a hole in both is not read: it may be far larger than the disk.
+fn same_content(left: &Path, right: &Path, size: u64) -> io::Result<bool> {
+    const PIECE: usize = 256 << 10;
+    let (left, right) = (File::open(left)?, File::open(right)?);
+    let (mut wanted, mut there) = (vec![0; PIECE], vec![0; PIECE]);
+    let mut at = 0;
     loop {
-        wanted.clear();
-        there.clear();
-        left.by_ref().take(PIECE).read_to_end(&mut wanted)?;
-        right.by_ref().take(PIECE).read_to_end(&mut there)?;
-        if wanted != there {
-            return Ok(false);
-        }
-        if wanted.is_empty() {
+        at = next_data(&left, at, size)?.min(next_data(&right, at, size)?);
+        if at >= size {
             return Ok(true);
         }
+        let most = usize::try_from(size - at).unwrap_or(usize::MAX).min(PIECE);
+        left.read_exact_at(&mut wanted[..most], at)?;
+        right.read_exact_at(&mut there[..most], at)?;
+        if wanted[..most] != there[..most] {
+            return Ok(false);
+        }
+        at += most as u64;
+    }
+}
+
+/// The first byte from `at` on that is not in a hole.
+fn next_data(file: &File, at: u64, size: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+        Ok(next) => Ok(next),
+        Err(Errno::NXIO) => Ok(size),
+        // The file system does not say.
+        Err(Errno::INVAL) => Ok(at),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -127,7 +143,7 @@ fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     const OF_THE_HOST: [&[u8]; 3] = [b"security.selinux", b"security.ima", b"security.evm"];
     let mut buffer = vec![0; 1 << 16];
     let length = match rustix::fs::llistxattr(path, &mut buffer[..]) {
-        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        Err(Errno::OPNOTSUPP) => 0,
         other => other?,
     };
     let mut value = vec![0; if length == 0 { 0 } else { 1 << 16 }];

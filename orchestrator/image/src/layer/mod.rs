@@ -9,6 +9,7 @@ mod decode;
 mod folder;
 mod gzip;
 mod pack;
+mod pax;
 mod pipe;
 mod sparse;
 mod unpack;

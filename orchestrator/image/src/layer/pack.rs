@@ -10,7 +10,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Form, OPAQUE, OPAQUE_ENTRY, WHITEOUT, sparse};
+use super::sparse::{self, Sparse};
+use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 const BLOCK: usize = 512;
@@ -23,6 +24,12 @@ pub enum PackError {
     Changed { path: String },
     #[error("{path:?} of a new layer uses the overlayfs feature {feature}, which a layer cannot express")]
     Feature { path: String, feature: &'static str },
+    #[error(
+        "{path:?} of a new layer has {size} bytes, and a layer of more than {} GiB is refused: the holes of a sparse file \
+         are stored as zeros there (useradd: --no-log-init; else shorten or remove it in the step that makes it)",
+        most >> 30
+    )]
+    TooLarge { path: String, size: u64, most: u64 },
 }
 
 /// Writes everything below `root` to `output` and returns the bytes of file content.
@@ -167,6 +174,13 @@ impl Packer<'_> {
             FileType::RegularFile => {
                 meta.size = u64::try_from(stat.st_size).unwrap_or(0);
                 let mut file = std::fs::File::from(self.open(path, OFlags::RDONLY)?);
+                let most = Limits::default().bytes;
+                // Layers have no holes (image-spec, layer.md: sparse files should not be used): docker's and podman's
+                // stores cannot give such a layer back as it came.
+                if self.form == Form::Layer && self.bytes.saturating_add(meta.size) > most {
+                    let path = String::from_utf8_lossy(path).into_owned();
+                    return Err(PackError::TooLarge { path, size: meta.size, most });
+                }
                 if self.form == Form::Folder && self.holes(path, &mut file, &mut meta)? {
                     return Ok(false);
                 }
@@ -195,17 +209,17 @@ impl Packer<'_> {
             source,
         };
         let (size, allocated) = (meta.size, u64::try_from(meta.stat.st_blocks).unwrap_or(0) * BLOCK as u64);
-        let map = if allocated < size { sparse::map(file, size).map_err(io_failed)? } else { None };
+        let map = if allocated < size { Sparse::of_file(file, size).map_err(io_failed)? } else { None };
         let Some(map) = map else {
             file.rewind().map_err(io_failed)?;
             return Ok(false);
         };
-        let head = sparse::encode(&map);
+        let head = map.encode();
         meta.sparse = Some(size);
-        meta.size = head.len() as u64 + map.iter().map(|(_, length)| length).sum::<u64>();
+        meta.size = head.len() as u64 + map.data();
         self.header(path, meta)?;
         self.write(path, &head)?;
-        for (offset, length) in map {
+        for (offset, length) in map.parts {
             file.seek(io::SeekFrom::Start(offset)).map_err(io_failed)?;
             self.body(path, file, length)?;
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, T
 use rustix::io::Errno;
 
 use super::archive::{ArchiveError, Entry, Kind, TarReader};
-use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT, sparse};
+use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
 
 const MAX_DEPTH: usize = 1024;
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -107,9 +107,6 @@ impl Unpacker<'_> {
                 let path = components.join(&b'/');
                 self.done.implicit.remove(&*String::from_utf8_lossy(&path));
                 self.times.push((path, entry.modified));
-            }
-            Kind::File if self.form == Form::Layer && entry.sparse.is_some() => {
-                return Err(refuse("sparse entries are not supported"));
             }
             Kind::File => {
                 let file = self.create(name).map_err(failed)?;
@@ -361,36 +358,48 @@ impl Unpacker<'_> {
             .map_err(|errno| failed("creating the hard link", errno))
     }
 
+    /// Writes the body; where a sparse entry has no data, the file keeps its holes.
     fn write<R: BufRead>(
         &mut self,
         mut file: File,
         entry: &Entry,
         tar: &mut TarReader<R>,
     ) -> Result<File, UnpackError> {
-        if let Some(size) = entry.sparse {
-            self.done.bytes += sparse::restore(tar, &mut file, size).map_err(|source| UnpackError::Io {
-                path: entry.display_path(),
-                attempt: "writing the file",
-                source,
-            })?;
+        let failed = |source| UnpackError::Io { path: entry.display_path(), attempt: "writing the file", source };
+        let Some(sparse) = &entry.sparse else {
+            self.copy(tar, &mut file, u64::MAX, &failed)?;
             return Ok(file);
+        };
+        for (offset, length) in &sparse.parts {
+            file.seek(SeekFrom::Start(*offset)).map_err(failed)?;
+            self.copy(tar, &mut file, *length, &failed)?;
         }
-        loop {
+        file.set_len(sparse.size).map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Copies so many bytes of the body, or all that there is.
+    fn copy<R: BufRead>(
+        &mut self,
+        tar: &mut TarReader<R>,
+        file: &mut File,
+        mut left: u64,
+        failed: &dyn Fn(io::Error) -> UnpackError,
+    ) -> Result<(), UnpackError> {
+        while left > 0 {
             let piece = match tar.fill_buf() {
-                Ok([]) => return Ok(file),
-                Ok(piece) => piece,
+                Ok([]) => break,
+                Ok(piece) => &piece[..usize::try_from(left).unwrap_or(usize::MAX).min(piece.len())],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ArchiveError::Read(error).into()),
             };
-            file.write_all(piece).map_err(|source| UnpackError::Io {
-                path: entry.display_path(),
-                attempt: "writing the file",
-                source,
-            })?;
+            file.write_all(piece).map_err(failed)?;
             let count = piece.len();
             tar.consume(count);
+            left -= count as u64;
             self.done.bytes += count as u64;
         }
+        Ok(())
     }
 }
 

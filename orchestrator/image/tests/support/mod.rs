@@ -337,6 +337,39 @@ impl Tar {
         self.raw(&Self::header(b'0', path, content.len() as u64), content)
     }
 
+    /// A file with holes in GNU's PAX form `0.minor` or, with 2, form 1.0: what the map says, and `data` bytes.
+    pub(crate) fn sparse(self, path: &str, minor: u64, size: u64, parts: &[(u64, u64)], data: usize) -> Self {
+        let (size, count) = (size.to_string(), parts.len().to_string());
+        let numbers: Vec<[String; 2]> =
+            parts.iter().map(|(offset, length)| [offset.to_string(), length.to_string()]).collect();
+        let mut body = Vec::new();
+        let joined = numbers.iter().map(|pair| pair.join(",")).collect::<Vec<_>>().join(",");
+        let mut records: Vec<(&str, &[u8])> = vec![("path", path.as_bytes())];
+        match minor {
+            0 | 1 => {
+                let (size, count) = (("GNU.sparse.size", size.as_bytes()), ("GNU.sparse.numblocks", count.as_bytes()));
+                records.extend([size, count]);
+                if minor == 1 {
+                    records.push(("GNU.sparse.map", joined.as_bytes()));
+                } else {
+                    for [offset, length] in &numbers {
+                        records.push(("GNU.sparse.offset", offset.as_bytes()));
+                        records.push(("GNU.sparse.numbytes", length.as_bytes()));
+                    }
+                }
+            }
+            _ => {
+                records.extend([("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0")]);
+                records.extend([("GNU.sparse.realsize", size.as_bytes()), ("GNU.sparse.name", path.as_bytes())]);
+                body = format!("{count}\n").into_bytes();
+                numbers.iter().flatten().for_each(|number| body.extend(format!("{number}\n").bytes()));
+                body.resize(body.len().next_multiple_of(512), 0);
+            }
+        }
+        body.extend(noise(data, 7));
+        self.pax(&records).file("GNUSparseFile.0", &body)
+    }
+
     pub(crate) fn link(self, kind: u8, path: &str, target: &str) -> Self {
         let mut header = Self::header(kind, path, 0);
         header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
