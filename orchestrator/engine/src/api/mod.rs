@@ -19,18 +19,19 @@ mod system;
 pub(crate) mod tarballs;
 mod transfer;
 pub mod types;
+mod upload;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use futures_util::StreamExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
@@ -205,7 +206,7 @@ async fn respond(
     if let Some(uri) = without_version(request.uri()) {
         *request.uri_mut() = uri;
     }
-    let response = routes.oneshot(request.map(Body::new)).await?;
+    let response = routes.oneshot(upload::received(request)).await?;
     if response.body().size_hint().exact().is_some() {
         return Ok(response);
     }

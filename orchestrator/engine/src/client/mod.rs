@@ -2,6 +2,7 @@
 //!
 //! Must not know: rendering, exit codes of verbs, the engine's inside.
 
+mod connection;
 pub(crate) mod launch;
 mod login;
 mod objects;
@@ -13,6 +14,8 @@ pub use login::{CredentialsError, Kept, ReferenceError, registry_of};
 pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames, StreamKind};
 
 use std::path::{Path, PathBuf};
+
+use connection::Connection;
 
 use crate::api::types::{
     ApplyEvent, ApplyRequest, BuildCheck, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine,
@@ -79,7 +82,7 @@ impl Client {
             }
         }
         launch::start(places).await?;
-        match transport::dial(&places.socket).await {
+        match Connection::open(&places.socket).await {
             Ok(_) => Ok(client),
             Err(source) => Err(transport::refused(&places.socket, source)),
         }
@@ -93,7 +96,7 @@ impl Client {
 
     async fn answers(&self) -> Result<bool> {
         use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied};
-        match transport::dial(&self.places.socket).await {
+        match Connection::open(&self.places.socket).await {
             Ok(_) => Ok(true),
             // Reset: an engine that was on its way out let it wait, and left.
             Err(source) if matches!(source.kind(), NotFound | ConnectionRefused | ConnectionReset) => Ok(false),

@@ -12,18 +12,14 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
-use tokio::net::UnixStream;
 use tokio_util::io::ReaderStream;
 
+use super::connection::Connection;
 use super::stream::{ByteStream, Hijacked, JsonStream};
 use super::{Client, ClientError, Result};
 use crate::api::types::{ErrorBody, LogOptions, RegistryAuth};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
-
-pub(super) async fn dial(socket: &Path) -> std::io::Result<UnixStream> {
-    UnixStream::connect(socket).await
-}
 
 pub(super) fn refused(socket: &Path, source: std::io::Error) -> ClientError {
     if source.kind() == std::io::ErrorKind::PermissionDenied {
@@ -175,7 +171,8 @@ impl Client {
         let transport = |attempt| {
             move |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Transport { attempt, source }
         };
-        let stream = dial(&self.places.socket).await.map_err(|source| refused(&self.places.socket, source))?;
+        let stream =
+            Connection::open(&self.places.socket).await.map_err(|source| refused(&self.places.socket, source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| transport("shake hands")(source.into()))?;
@@ -317,5 +314,32 @@ mod tests {
     fn queries_are_escaped_and_leave_out_empty_values() {
         assert_eq!(query(&[("a", "x y/é".to_owned()), ("b", String::new())]), "a=x%20y%2F%C3%A9");
         assert_eq!(filters(&[("label", "a=b"), ("label", "c")]), r#"{"label":["a=b","c"]}"#);
+    }
+
+    /// Answers when it has seen the head of a request, and is gone before it has read the body.
+    async fn hasty(listener: tokio::net::UnixListener) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 64];
+            if stream.read(&mut head).await.is_ok_and(|length| length > 0) {
+                let answer = b"HTTP/1.1 409 Conflict\r\nContent-Length: 18\r\n\r\n{\"message\":\"full\"}";
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_counts_although_the_request_was_not_read() {
+        use tokio::io::AsyncReadExt;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("sock");
+        tokio::spawn(hasty(tokio::net::UnixListener::bind(&socket).unwrap()));
+        let places = crate::config::Places { data_root: "/none".into(), run_dir: "/none".into(), socket };
+        let client = Client::connect(&places).await.unwrap();
+        for _ in 0..50 {
+            let body = reader_body(tokio::io::repeat(7).take(16 << 20));
+            let error = client.post_body("/upload", body).await.unwrap_err();
+            assert!(matches!(&error, ClientError::Api { status: 409, message } if message == "full"), "{error:?}");
+        }
     }
 }
