@@ -97,8 +97,8 @@ fn pulled(service: &Service) -> Option<&String> {
 /// What the registries have for these images now.
 pub(crate) async fn digests(client: &Client, images: BTreeSet<String>) -> Result<BTreeMap<String, String>> {
     let one = async |image: String| -> Result<(String, String)> {
-        let auth = Client::credential(&image).map_err(anyhow::Error::new)?;
-        let found = client.resolve_image(&image, auth.as_ref()).await?;
+        let auth = Client::credentials([image.as_str()]).map_err(anyhow::Error::new)?;
+        let found = client.resolve_image(&image, &auth).await?;
         Ok((image, found.descriptor.digest))
     };
     futures_util::stream::iter(images).map(one).buffer_unordered(AT_ONCE).try_collect().await

@@ -48,12 +48,16 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         return Err(Failure::user("a login needs a name and a password"));
     }
     let server_address = registry.clone();
-    let auth = RegistryAuth { username, password, server_address, ..RegistryAuth::default() };
-    ctx.client().await?.login(&auth).await?;
+    let mut auth = RegistryAuth { username, password, server_address, ..RegistryAuth::default() };
+    let identity_token = ctx.client().await?.login(&auth).await?.identity_token;
+    if !identity_token.is_empty() {
+        // It can be revoked and opens nothing else: the password need not be kept.
+        auth = RegistryAuth { password: String::new(), identity_token, ..auth };
+    }
     match Client::keep_credentials(&registry, &auth).map_err(anyhow::Error::new)? {
         Kept::Helper(_) => {}
         Kept::File(path) => ctx.ui.warn(&format!(
-            "the password is kept unencrypted in {}; a credential helper (credsStore there) keeps it better",
+            "the login is kept unencrypted in {}; a credential helper (credsStore there) keeps it better",
             path.display()
         )),
     }

@@ -17,5 +17,8 @@ pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let registry = registry_of(&args.server).map_err(anyhow::Error::new)?;
     let known = Client::forget_credentials(&registry).map_err(anyhow::Error::new)?;
     ctx.ui.line(format!("{} {registry}", if known { "Logged out from" } else { "Not logged in to" }))?;
+    if let Some(path) = Client::still_logged_in(&registry).map_err(anyhow::Error::new)? {
+        ctx.ui.warn(&format!("{} still has a login for {registry}, made by another program", path.display()));
+    }
     Ok(Exit::OK)
 }

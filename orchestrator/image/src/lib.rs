@@ -28,7 +28,7 @@ mod tarball;
 
 pub use bootstrap::{BootstrapError, bootstrap};
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
-pub use credentials::{Credentials, CredentialsError, Kept, RegistryAuth};
+pub use credentials::{Credentials, CredentialsError, Kept, Logins, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
 pub use layer::{FolderError, PackError, UnpackError, decompress, pack_folder, unpack_folder};
 pub use load::{Incoming, LoadError, Received, load};
@@ -38,7 +38,7 @@ pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use pull::{Platform, PlatformError, PullError, PullOptions, Pulled, pull};
 pub use push::{PushError, PushOptions, Pushed, push};
 pub use reference::{Reference, ReferenceError, registry_of};
-pub use registry::{Access, ConfigurationError, RegistryError, hosts_of, login, web_client};
+pub use registry::{Access, ConfigurationError, Place, RegistryError, login, places_of, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
 pub use save::{Archive, Artifact, SaveError};
 pub use store::{

@@ -25,7 +25,10 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Signs what it is asked for, for whoever knows the password.
+/// What a login gets in place of its password.
+const LASTING: &str = "token-that-lasts";
+
+/// Signs what it is asked for, for whoever knows the password or the token that stands for it.
 struct Tokens {
     realm: String,
     certificate: PathBuf,
@@ -58,16 +61,33 @@ impl Tokens {
                     head.push(byte[0]);
                 }
                 let head = String::from_utf8(head).unwrap();
-                let address = head.split(' ').nth(1).unwrap().to_owned();
-                let known = head.to_lowercase().contains(&format!("authorization: basic {}", "bwu6c2vjcmv0"));
+                let lower = head.to_lowercase();
+                let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                let mut form = vec![0; length.unwrap_or(0)];
+                client.read_exact(&mut form).unwrap();
+                // A form says the same as an address.
+                let address = match head.split(' ').collect::<Vec<_>>()[..] {
+                    ["POST", address, ..] => format!("{address}?{}", String::from_utf8(form).unwrap()),
+                    [_, address, ..] => address.to_owned(),
+                    _ => unreachable!("no request"),
+                };
+                let renewing = address.contains(&format!("grant_type=refresh_token&refresh_token={LASTING}&"));
+                let known = lower.contains(&format!("authorization: basic {}", "bwu6c2vjcmv0")) || renewing;
                 // The first one is about to end.
                 let first = seen.lock().unwrap().is_empty();
                 let expires = if first { now() + 2 - LEEWAY } else { now() + 300 };
                 if first {
                     ends.store(expires + LEEWAY + 1, Ordering::Relaxed);
                 }
-                let body =
-                    if known { json!({"token": signer.token(&address, expires)}).to_string() } else { String::new() };
+                let token = signer.token(&address, expires);
+                let body = match known {
+                    true if renewing => json!({"access_token": token}).to_string(),
+                    true if address.contains("offline_token=true") => {
+                        json!({"token": token, "refresh_token": LASTING}).to_string()
+                    }
+                    true => json!({"token": token}).to_string(),
+                    false => String::new(),
+                };
                 seen.lock().unwrap().push(address);
                 let status = if known { "200 OK" } else { "401 Unauthorized" };
                 let _ = write!(
@@ -102,6 +122,7 @@ impl Signer {
         let query = address.split_once('?').map_or("", |(_, query)| query);
         let scopes = query.split('&').filter_map(|pair| pair.strip_prefix("scope="));
         let access: Vec<serde_json::Value> = scopes
+            .flat_map(|scopes| scopes.split('+'))
             .map(|scope| scope.replace("%3A", ":").replace("%2F", "/").replace("%2C", ","))
             .map(|scope| {
                 let parts: Vec<&str> = scope.splitn(3, ':').collect();
@@ -233,4 +254,31 @@ async fn a_push_asks_for_a_token_that_lets_it_mount() {
     stranger.auth.values_mut().for_each(|auth| auth.password = "wrong".into());
     let refused = hoist_image::login(&registry.host(), &stranger).await.unwrap_err().to_string();
     assert!(refused.contains("were not accepted") && !refused.contains("wrong"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_gets_a_token_that_stands_for_its_password() {
+    if support::skip(&["docker-registry", "openssl"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())]);
+    let (registry, tokens) = guarded(folder.path(), &image).await;
+    let lasting = hoist_image::login(&registry.host(), &access(&registry.host())).await.unwrap();
+    assert_eq!(lasting.as_deref(), Some(LASTING));
+    assert!(tokens.asked()[0].contains("offline_token=true&client_id=hoist&account=me"), "{:?}", tokens.asked());
+
+    let store = Store::open(&folder.path().join("data")).unwrap();
+    let app = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
+    let copy = Reference::parse(&format!("{}/copy:1", registry.host())).unwrap();
+    let with = |token: &str| {
+        let auth = RegistryAuth { username: "me".into(), identity_token: token.into(), ..RegistryAuth::default() };
+        Access { auth: BTreeMap::from([(registry.host(), auth)]), ..Access::default() }
+    };
+    let pulled = pull(&store, &app, &PullOptions { access: with(LASTING), ..PullOptions::default() }).await.unwrap();
+    assert!(tokens.asked()[1].contains("grant_type=refresh_token"), "{:?}", tokens.asked());
+    store.tag(&pulled.image.id, &copy).unwrap();
+    push(&store, &copy, &PushOptions { access: with(LASTING), ..PushOptions::default() }).await.unwrap();
+    let refused = pull(&store, &copy, &PullOptions { access: with("revoked"), ..PullOptions::default() }).await;
+    assert!(std::error::Error::source(&refused.unwrap_err()).unwrap().to_string().contains("were not accepted"));
 }

@@ -22,8 +22,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
-    let auth = Client::credential(&args.image).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    let stream = client.pull_image(&args.image, args.platform.as_deref(), auth.as_ref()).await?;
+    let auth = Client::credentials([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let stream = client.pull_image(&args.image, args.platform.as_deref(), &auth).await?;
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
     super::show(if args.quiet { &quiet } else { ctx }, &args.image, stream).await?;
     ctx.ui.line(&args.image)?;

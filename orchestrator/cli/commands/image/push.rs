@@ -35,8 +35,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 
 /// Pushes under one name and shows how it goes.
 pub(crate) async fn one(ctx: &Ctx, client: &Client, name: &str) -> Result<PushResult> {
-    let auth = Client::credential(name).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    let stream = client.push_image(name, auth.as_ref()).await?;
+    let auth = Client::credentials([name]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let stream = client.push_image(name, &auth).await?;
     Ok(super::show(ctx, name, stream).await?.unwrap_or_default())
 }
 

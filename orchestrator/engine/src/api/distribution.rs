@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use hoist_image::{Access, Described, Reference, RegistryAuth};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::types::{AuthAnswer, Descriptor, DistributionInspect, Platform};
 use super::{ApiError, ApiResult, App};
@@ -20,31 +21,43 @@ pub(super) async fn login(State(engine): App, body: axum::body::Bytes) -> ApiRes
         serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
     let registry = hoist_image::registry_of(&auth.server_address).map_err(|error| ApiError::bad(chain(&error)))?;
     let access = Access { auth: [(registry.clone(), auth)].into(), ..Access::default() };
-    hoist_image::login(&registry, &access).await.map_err(|error| {
+    let identity_token = hoist_image::login(&registry, &access).await.map_err(|error| {
         let refused = matches!(error, hoist_image::RegistryError::Unauthorized { .. });
         let status = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::INTERNAL_SERVER_ERROR };
         ApiError::new(status, chain(&error))
     })?;
-    Ok(Json(AuthAnswer { status: "Login Succeeded".to_owned(), identity_token: String::new() }))
+    let identity_token = identity_token.unwrap_or_default();
+    Ok(Json(AuthAnswer { status: "Login Succeeded".to_owned(), identity_token }))
 }
 
-/// The credentials that came along for the registry of an image.
+/// The credentials that came along: docker's clients send those for the registry of the image, ours all that may be
+/// needed, in the header in which docker's send those for a build.
 pub(super) fn auth_of(headers: &HeaderMap, reference: &Reference) -> ApiResult<BTreeMap<String, RegistryAuth>> {
-    let auth = registry_auth(headers)?.map(|auth| (reference.registry().to_owned(), auth));
-    Ok(auth.into_iter().collect())
+    let all: Option<BTreeMap<String, RegistryAuth>> = document(headers, "X-Registry-Config")?;
+    let mut auth: BTreeMap<String, RegistryAuth> = all
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, auth)| match name.contains("://") {
+            true => (hoist_image::registry_of(&name).unwrap_or(name), auth),
+            false => (name, auth),
+        })
+        .collect();
+    let own: Option<RegistryAuth> = document(headers, "X-Registry-Auth")?;
+    // Docker sends an empty document where it has no credentials.
+    if let Some(own) = own.filter(|auth| *auth != RegistryAuth::default()) {
+        auth.insert(reference.registry().to_owned(), own);
+    }
+    Ok(auth)
 }
 
-fn registry_auth(headers: &HeaderMap) -> ApiResult<Option<RegistryAuth>> {
-    let Some(value) = headers.get("x-registry-auth").filter(|value| !value.is_empty()) else { return Ok(None) };
+fn document<T: DeserializeOwned>(headers: &HeaderMap, name: &str) -> ApiResult<Option<T>> {
+    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let url_safe = base64::engine::general_purpose::URL_SAFE.decode(value.as_bytes());
     let bytes = url_safe
         .or_else(|_| base64::engine::general_purpose::STANDARD.decode(value.as_bytes()))
         .or_else(|_| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value.as_bytes()))
-        .map_err(|_| ApiError::bad("X-Registry-Auth is not base64"))?;
-    // Docker sends an empty document where it has no credentials.
-    let auth: RegistryAuth =
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::bad(format!("X-Registry-Auth: {error}")))?;
-    Ok(Some(auth).filter(|auth| *auth != RegistryAuth::default()))
+        .map_err(|_| ApiError::bad(format!("{name} is not base64")))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| ApiError::bad(format!("{name}: {error}")))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,8 +1,9 @@
 //! The user's credentials: found, checked by the engine, kept and forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use hoist_image::{Access, Credentials, Reference, hosts_of};
+use hoist_image::{Access, Credentials, Logins, Place, Reference, places_of};
 pub use hoist_image::{CredentialsError, Kept, ReferenceError, registry_of};
 
 use super::{Client, Result};
@@ -26,39 +27,23 @@ impl Client {
         Credentials::forget(registry)
     }
 
-    /// The user's credentials for the servers of these images, from docker's configuration and helpers.
-    /// References that do not parse are left out: the engine says so better.
-    pub fn credentials<'a>(references: impl IntoIterator<Item = &'a str>) -> Found {
-        let user = Credentials::of_user()?;
-        let registries: BTreeSet<String> = references
-            .into_iter()
-            .filter_map(|text| Reference::parse(text).ok())
-            .flat_map(|reference| hosts_of(&reference, &Access::default()))
-            .collect();
-        Ok(Self::gather(&user, registries))
+    /// Where a login for a registry is still to be found.
+    pub fn still_logged_in(registry: &str) -> std::result::Result<Option<PathBuf>, CredentialsError> {
+        Ok(Logins::of_user(&Access::default())?.kept_in(registry).map(Path::to_owned))
     }
 
-    /// The user's credentials for the registry of one image.
-    pub fn credential(image: &str) -> std::result::Result<Option<RegistryAuth>, CredentialsError> {
-        let user = Credentials::of_user()?;
-        Ok(Reference::parse(image).ok().and_then(|reference| user.get_or_trouble(reference.registry())))
+    /// The user's credentials for the servers of these images, mirrors included.
+    /// References that do not parse are left out: the engine says so better.
+    pub fn credentials<'a>(references: impl IntoIterator<Item = &'a str>) -> Found {
+        let access = Access::default();
+        let references = references.into_iter().filter_map(|text| Reference::parse(text).ok());
+        let places: Vec<Place> = references.flat_map(|reference| places_of(&reference, &access)).collect();
+        Ok(Logins::of_user(&access)?.for_places(&places))
     }
 
     /// The same for every registry that the user has credentials for: where a Dockerfile's bases come from is only known
     /// when it is read.
     pub fn every_credential() -> Found {
-        let user = Credentials::of_user()?;
-        let registries = user.registries();
-        Ok(Self::gather(&user, registries))
-    }
-
-    fn gather(user: &Credentials, registries: BTreeSet<String>) -> BTreeMap<String, RegistryAuth> {
-        let mut found = BTreeMap::new();
-        for registry in registries {
-            if let Some(auth) = user.get_or_trouble(&registry) {
-                found.insert(registry, auth);
-            }
-        }
-        found
+        Ok(Logins::of_user(&Access::default())?.all())
     }
 }

@@ -1,5 +1,7 @@
 //! Calls on single objects, with the paths of the Docker Engine API.
 
+use std::collections::BTreeMap;
+
 use tokio::io::AsyncRead;
 
 use super::stream::{ByteStream, Hijacked, JsonStream, LogFrames};
@@ -166,7 +168,7 @@ impl Client {
         &self,
         reference: &str,
         platform: Option<&str>,
-        auth: Option<&RegistryAuth>,
+        auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<JsonStream<PullLine>> {
         let mut pairs = vec![("fromImage", reference.to_owned())];
         pairs.extend(platform.map(|platform| ("platform", platform.to_owned())));
@@ -174,7 +176,11 @@ impl Client {
     }
 
     /// `reference`: a name of the image with a tag.
-    pub async fn push_image(&self, reference: &str, auth: Option<&RegistryAuth>) -> Result<JsonStream<PullLine>> {
+    pub async fn push_image(
+        &self,
+        reference: &str,
+        auth: &BTreeMap<String, RegistryAuth>,
+    ) -> Result<JsonStream<PullLine>> {
         self.pull(&format!("/images/{reference}/push"), auth).await
     }
 
@@ -184,8 +190,12 @@ impl Client {
     }
 
     /// What the registry has for a reference now: the digest, without bringing anything here. `auth`: the caller's
-    /// credentials for that registry, as [`Client::credentials`] finds them.
-    pub async fn resolve_image(&self, reference: &str, auth: Option<&RegistryAuth>) -> Result<DistributionInspect> {
+    /// credentials, as [`Client::credentials`] finds them.
+    pub async fn resolve_image(
+        &self,
+        reference: &str,
+        auth: &BTreeMap<String, RegistryAuth>,
+    ) -> Result<DistributionInspect> {
         self.get_with_auth(&format!("/distribution/{reference}/json?platforms=0"), auth).await
     }
 

@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection per call over the Unix socket.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::TryStreamExt;
@@ -112,7 +113,8 @@ struct Call<'a> {
     path: &'a str,
     body: Payload,
     upgrade: bool,
-    auth: Option<&'a RegistryAuth>,
+    /// Sent along for the registries that may be asked.
+    auth: Option<&'a BTreeMap<String, RegistryAuth>>,
 }
 
 impl<'a> Call<'a> {
@@ -139,7 +141,7 @@ impl<'a> Call<'a> {
         }
         if let Some(auth) = self.auth {
             let document = serde_json::json!(auth).to_string();
-            request = request.header("X-Registry-Auth", base64::engine::general_purpose::URL_SAFE.encode(document));
+            request = request.header("X-Registry-Config", base64::engine::general_purpose::URL_SAFE.encode(document));
         }
         request.body(match self.body {
             Payload::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
@@ -215,9 +217,9 @@ impl Client {
     pub(super) async fn get_with_auth<T: DeserializeOwned>(
         &self,
         path: &str,
-        auth: Option<&RegistryAuth>,
+        auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<T> {
-        self.decoded(Call { auth, ..Call::new(Method::GET, path, empty()) }).await
+        self.decoded(Call { auth: Some(auth), ..Call::new(Method::GET, path, empty()) }).await
     }
 
     pub(super) async fn get_unit(&self, path: &str) -> Result<()> {
@@ -278,9 +280,9 @@ impl Client {
     pub(super) async fn pull<T: DeserializeOwned>(
         &self,
         path: &str,
-        auth: Option<&RegistryAuth>,
+        auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<JsonStream<T>> {
-        self.streamed(Call { auth, ..Call::new(Method::POST, path, empty()) }).await
+        self.streamed(Call { auth: Some(auth), ..Call::new(Method::POST, path, empty()) }).await
     }
 
     pub(super) async fn put_body(&self, path: &str, body: Body) -> Result<()> {

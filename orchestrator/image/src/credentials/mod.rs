@@ -1,17 +1,21 @@
-//! Registry credentials of the user: `~/.docker/config.json` and credential helpers. Called by the client, never by the
-//! engine, which may run with another HOME.
+//! Registry credentials of the user: `~/.docker/config.json`, podman's files of the same form, and credential helpers.
+//! Called by the client, never by the engine, which may run with another HOME.
 
 mod edit;
 mod helper;
+mod logins;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 pub use edit::Kept;
+pub use logins::Logins;
 use serde::{Deserialize, Serialize};
+
+use crate::registry::ConfigurationError;
 
 /// The name under which docker files its hub's credentials.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -25,6 +29,9 @@ pub struct RegistryAuth {
     pub password: String,
     #[serde(default, rename = "identitytoken", skip_serializing_if = "String::is_empty")]
     pub identity_token: String,
+    /// A token that the registry takes as it is.
+    #[serde(default, rename = "registrytoken", skip_serializing_if = "String::is_empty")]
+    pub registry_token: String,
     #[serde(default, rename = "serveraddress", skip_serializing_if = "String::is_empty")]
     pub server_address: String,
     /// Why the user's credentials cannot be had. It matters only to a registry that asks for some.
@@ -41,13 +48,15 @@ impl fmt::Debug for RegistryAuth {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
     #[error("reading {path}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("writing {path}")]
     Write { path: PathBuf, source: std::io::Error },
     #[error("there is no home to keep credentials in; set DOCKER_CONFIG to a folder")]
     NoHome,
-    #[error("{path} is not a docker client configuration")]
+    #[error("{path} does not have the form of docker's config.json")]
     Parse { path: PathBuf, source: serde_json::Error },
     #[error("the credentials for {registry} in the docker configuration are malformed")]
     Malformed { registry: String },
@@ -59,7 +68,7 @@ pub enum CredentialsError {
     HelperFailed { program: String, registry: String, output: String },
 }
 
-/// A parsed docker client configuration.
+/// One file in the form of docker's `config.json`, which podman's `auth.json` has too.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Credentials {
@@ -77,6 +86,7 @@ struct Entry {
     username: Option<String>,
     password: Option<String>,
     identitytoken: Option<String>,
+    registrytoken: Option<String>,
 }
 
 impl fmt::Debug for Entry {
@@ -86,11 +96,7 @@ impl fmt::Debug for Entry {
 }
 
 impl Credentials {
-    /// `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`; a missing file is no credentials.
-    pub fn of_user() -> Result<Self, CredentialsError> {
-        Self::file_of_user().map_or_else(|| Ok(Self::default()), |file| Self::read(&file))
-    }
-
+    /// `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
     fn file_of_user() -> Option<PathBuf> {
         let folder = match std::env::var_os("DOCKER_CONFIG") {
             Some(folder) => PathBuf::from(folder),
@@ -108,36 +114,35 @@ impl Credentials {
         }
     }
 
-    /// What [`Credentials::get`] says; when it fails, the reason in place of credentials. Images that are there, and
-    /// registries that let everybody in, do not need a helper that works.
-    pub fn get_or_trouble(&self, registry: &str) -> Option<RegistryAuth> {
-        self.get(registry).unwrap_or_else(|error| {
-            let mut trouble = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                trouble.push_str(": ");
-                trouble.push_str(&error.to_string());
-                cause = error.source();
-            }
-            Some(RegistryAuth { trouble, ..RegistryAuth::default() })
-        })
-    }
-
-    /// The registries that the user has credentials for, as [`crate::Reference::registry`] names them.
-    pub fn registries(&self) -> BTreeSet<String> {
+    /// What there are credentials for: registries as [`crate::Reference::registry`] names them, and namespaces of them.
+    fn names(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.auths.keys().chain(self.helpers.keys()).cloned().collect();
         if let Some(store) = self.store.as_deref().filter(|store| !store.is_empty()) {
             keys.extend(helper::list(store));
         }
-        let registry = |key: &String| match bare(key) {
+        let name = |key: &String| match bare(key) {
             hub if keys_of_hub().contains(&hub) => "docker.io".to_owned(),
             other => other,
         };
-        keys.iter().map(registry).filter(|name| !name.is_empty()).collect()
+        keys.iter().map(name).filter(|name| !name.is_empty()).collect()
     }
 
-    /// The credentials for a registry (as [`crate::Reference::registry`] names it), asking its helper when one is set.
-    pub fn get(&self, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
+    /// The credentials for a repository and what they hold for, asking the registry's helper when one is set. Podman
+    /// files some under a namespace: `quay.io/team`; the longest counts.
+    fn find(&self, registry: &str, repository: &str) -> Result<Option<(String, RegistryAuth)>, CredentialsError> {
+        let whole = format!("{registry}/{repository}");
+        let namespaces = std::iter::successors(Some(whole.as_str()), |name| Some(name.rsplit_once('/')?.0));
+        for namespace in namespaces.filter(|name| name.contains('/')) {
+            if let Some(entry) = self.auths.get(namespace)
+                && let Some(auth) = entry.decode(registry)?
+            {
+                return Ok(Some((namespace.to_owned(), auth)));
+            }
+        }
+        Ok(self.get(registry)?.map(|auth| (registry.to_owned(), auth)))
+    }
+
+    fn get(&self, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
         let keys = keys(registry);
         if let Some((key, helper)) = self.own_helper(&keys) {
             return helper::get(helper, key);
@@ -176,6 +181,7 @@ impl Entry {
             username: self.username.clone().unwrap_or_default(),
             password: self.password.clone().unwrap_or_default(),
             identity_token: self.identitytoken.clone().unwrap_or_default(),
+            registry_token: self.registrytoken.clone().unwrap_or_default(),
             server_address: registry.to_owned(),
             trouble: String::new(),
         };
@@ -187,7 +193,7 @@ impl Entry {
             password.trim_end_matches('\0').clone_into(&mut auth.password);
         }
         // A login through a store leaves an empty entry behind.
-        let empty = auth.username.is_empty() && auth.identity_token.is_empty();
+        let empty = auth.username.is_empty() && auth.identity_token.is_empty() && auth.registry_token.is_empty();
         Ok((!empty).then_some(auth))
     }
 }
@@ -204,10 +210,12 @@ fn keys_of_hub() -> [String; 3] {
     ["index.docker.io", "docker.io", "registry-1.docker.io"].map(str::to_owned)
 }
 
-/// `https://host/v1/` as plain `host`.
+/// `https://host/v1/` as plain `host`; a path that is no address is a namespace, and stays.
 fn bare(key: &str) -> String {
-    let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    host.split('/').next().unwrap_or_default().to_owned()
+    let address = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let (host, path) = address.unwrap_or(key).split_once('/').unwrap_or((address.unwrap_or(key), ""));
+    let is_api = address.is_some() || matches!(path.trim_end_matches('/'), "" | "v1" | "v2");
+    if is_api { host.to_owned() } else { key.trim_end_matches('/').to_owned() }
 }
 
 #[cfg(test)]
@@ -234,21 +242,34 @@ mod tests {
     }
 
     #[test]
-    fn registries_with_credentials_are_listed_by_their_names() {
+    fn what_has_credentials_is_listed_by_its_name() {
         let credentials = parse(&format!(
-            r#"{{"auths":{{"{HUB_KEY}":{{}},"https://r.example/v2/":{{}}}},"credHelpers":{{"127.0.0.1:5000":"x"}}}}"#
+            r#"{{"auths":{{"{HUB_KEY}":{{}},"https://r.example/v2/":{{}},"quay.io/team":{{}}}},
+            "credHelpers":{{"127.0.0.1:5000":"x"}}}}"#
         ));
-        let names: Vec<String> = credentials.registries().into_iter().collect();
-        assert_eq!(names, ["127.0.0.1:5000", "docker.io", "r.example"]);
+        let mut names = credentials.names();
+        names.sort();
+        assert_eq!(names, ["127.0.0.1:5000", "docker.io", "quay.io/team", "r.example"]);
     }
 
     #[test]
-    fn a_broken_helper_is_trouble_only_for_who_needs_it() {
-        let credentials = parse(r#"{"credHelpers":{"x.example":"is-not-there"}}"#);
-        let auth = credentials.get_or_trouble("x.example").unwrap();
-        assert!(auth.trouble.contains("docker-credential-is-not-there"), "{}", auth.trouble);
-        assert!(auth.username.is_empty());
-        assert_eq!(credentials.get_or_trouble("y.example"), None);
+    fn the_credentials_of_the_longest_namespace_count() {
+        let entry = |user: &str| base64::engine::general_purpose::STANDARD.encode(format!("{user}:x"));
+        let credentials = parse(&format!(
+            r#"{{"auths":{{"quay.io":{{"auth":"{}"}},"quay.io/team":{{"auth":"{}"}},"r.example/a":{{"auth":"{}"}}}}}}"#,
+            entry("all"),
+            entry("team"),
+            entry("a")
+        ));
+        let of = |registry: &str, repository: &str| {
+            let found = credentials.find(registry, repository).unwrap();
+            found.map_or_else(String::new, |(name, auth)| format!("{} by {name}", auth.username))
+        };
+        assert_eq!(of("quay.io", "team/app"), "team by quay.io/team");
+        assert_eq!(of("quay.io", "teams/app"), "all by quay.io");
+        assert_eq!(of("quay.io", ""), "all by quay.io");
+        assert_eq!(of("r.example", "a"), "a by r.example/a");
+        assert_eq!(of("r.example", "b"), "", "a namespace's credentials are for nobody else");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::configuration::{Configuration, ConfigurationError, Place};
 use crate::RegistryAuth;
 
 /// Whose credentials are used, whose certificates are believed, what may go without any, and what is asked instead.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// By host of the server that is asked, as [`crate::Reference::registry`] names it; a mirror is sent its own alone.
+    /// By host of the server that is asked, as [`crate::Reference::registry`] names it, or by a namespace of it; a mirror
+    /// is sent its own alone.
     pub auth: BTreeMap<String, RegistryAuth>,
     /// Registries (host or host:port) that may be asked over plain HTTP or with an unknown certificate. Loopback
     /// addresses may be asked over plain HTTP without being listed.
@@ -18,6 +20,20 @@ pub struct Access {
     pub certificates: Vec<PathBuf>,
     /// registries.conf, with its `.d` folder beside it. Read for every operation: a change needs no new engine.
     pub configuration: PathBuf,
+}
+
+impl Access {
+    /// The credentials of the longest namespace that the place is in.
+    pub(super) fn auth_of(&self, place: &Place) -> Option<&RegistryAuth> {
+        let whole = format!("{}/{}", place.host, place.repository);
+        std::iter::successors(Some(whole.as_str()), |name| Some(name.rsplit_once('/')?.0))
+            .find_map(|name| self.auth.get(name))
+    }
+
+    /// Programs that keep what no file has, as registries.conf names them.
+    pub(crate) fn credential_helpers(&self) -> Result<Vec<String>, ConfigurationError> {
+        Ok(Configuration::read(&self.configuration)?.credential_helpers)
+    }
 }
 
 impl Default for Access {

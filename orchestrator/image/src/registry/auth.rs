@@ -118,6 +118,8 @@ pub(super) struct TokenAnswer {
     pub token: Option<String>,
     #[serde(default)]
     pub access_token: Option<String>,
+    #[serde(default)]
+    pub refresh_token: Option<String>,
 }
 
 /// What goes into the Authorization header. When it expires is not counted: the registry says so.
@@ -135,7 +137,11 @@ impl std::fmt::Debug for Authorization {
 impl Authorization {
     pub(super) fn bearer(answer: TokenAnswer) -> Option<Self> {
         let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;
-        Some(Self { header: format!("Bearer {token}") })
+        Some(Self::token(&token))
+    }
+
+    pub(super) fn token(token: &str) -> Self {
+        Self { header: format!("Bearer {token}") }
     }
 
     pub(super) fn basic(username: &str, password: &str) -> Self {

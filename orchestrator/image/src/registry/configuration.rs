@@ -24,6 +24,8 @@ pub enum ConfigurationError {
 #[serde(default)]
 struct File {
     registry: Vec<Entry>,
+    #[serde(rename = "credential-helpers")]
+    credential_helpers: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -56,10 +58,11 @@ enum Which {
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) host: String,
-    pub(super) repository: String,
-    pub(super) insecure: bool,
+pub struct Place {
+    pub host: String,
+    pub repository: String,
+    /// Plain HTTP and unknown certificates are accepted.
+    pub insecure: bool,
 }
 
 /// What the configuration says of a repository.
@@ -71,10 +74,14 @@ pub(super) enum Places {
     Ask(Vec<Place>),
 }
 
+/// What podman calls its own files among the helpers.
+const FILES: &str = "containers-auth.json";
+
 /// All entries that count, each with its prefix filled in.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     entries: Vec<Entry>,
+    pub(super) credential_helpers: Vec<String>,
 }
 
 impl Configuration {
@@ -107,6 +114,9 @@ impl Configuration {
     fn add(&mut self, path: &Path, text: &str) -> Result<(), ConfigurationError> {
         let parsed: File = toml::from_str(text)
             .map_err(|source| ConfigurationError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        if let Some(helpers) = parsed.credential_helpers {
+            self.credential_helpers = helpers.into_iter().filter(|name| name != FILES).collect();
+        }
         for mut entry in parsed.registry {
             for location in std::iter::once(&mut entry.location).chain(entry.mirror.iter_mut().map(|m| &mut m.location))
             {

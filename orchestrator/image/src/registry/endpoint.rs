@@ -1,7 +1,7 @@
 //! One server that speaks the distribution protocol for one repository: requests, authorisation, redirects, retries.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, LOCATION, RETRY_AFTER};
@@ -23,12 +23,15 @@ pub(super) struct Endpoint {
     pub(super) client: Client,
     /// The registry, or the mirror of one, as messages name it.
     pub(super) name: String,
+    /// Empty for a login, which is about the registry as a whole.
     pub(super) repository: String,
     pub(super) base: Url,
     pub(super) auth: Option<RegistryAuth>,
     /// What a token is asked for; empty: what the registry suggests.
     pub(super) scopes: Vec<String>,
     pub(super) authorization: Mutex<Option<Authorization>>,
+    /// The token that a login got to be kept in place of the password.
+    pub(super) lasting: OnceLock<String>,
 }
 
 /// What is sent along; every kind can be sent again.

@@ -1,6 +1,7 @@
 //! From the name of a registry to the servers that are asked for it.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::{Client, StatusCode, Url};
@@ -44,7 +45,7 @@ pub(super) fn servers(
     };
     let server = |place: Place| Server {
         insecure: place.insecure || access.insecure.contains(&place.host),
-        auth: access.auth.get(&place.host).cloned(),
+        auth: access.auth_of(&place).cloned(),
         certificates: access.certificates.clone(),
         scopes: scopes(&place.repository),
         endpoint: OnceCell::new(),
@@ -59,8 +60,8 @@ impl Server {
         self.endpoint.get_or_try_init(|| self.connect()).await
     }
 
-    pub(super) fn host(&self) -> &str {
-        &self.place.host
+    pub(super) fn into_place(self) -> Place {
+        self.place
     }
 
     /// It did not answer, and is not asked again for this operation.
@@ -96,6 +97,7 @@ impl Server {
             auth: self.auth.clone(),
             scopes: self.scopes.clone(),
             authorization: Mutex::new(None),
+            lasting: OnceLock::new(),
             name,
         })
     }

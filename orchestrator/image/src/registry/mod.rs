@@ -14,7 +14,7 @@ use reqwest::header::HeaderName;
 use reqwest::{Method, Response};
 
 pub use access::Access;
-pub use configuration::ConfigurationError;
+pub use configuration::{ConfigurationError, Place};
 use endpoint::Call;
 pub(crate) use endpoint::{ATTEMPTS, Payload, Sent, backoff};
 pub use error::RegistryError;
@@ -27,21 +27,23 @@ use crate::Reference;
 /// There is somebody else to ask.
 const MIRROR_ATTEMPTS: u32 = 2;
 
-/// Whether a registry (as [`Reference::registry`] names it) lets the user of `access` in.
-pub async fn login(registry: &str, access: &Access) -> Result<(), RegistryError> {
+/// Whether a registry (as [`Reference::registry`] names it) lets the user of `access` in. Some hand out a token then
+/// that is to be kept in place of the password.
+pub async fn login(registry: &str, access: &Access) -> Result<Option<String>, RegistryError> {
     let servers = locate::servers(registry, "", false, access, &|_| Vec::new())?;
     let endpoint = primary(&servers).endpoint().await?;
     let url = endpoint.base.join("v2/").expect("a constant relative path joins any base");
     let call = Call { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: "its root" };
-    endpoint.ask(&url, &call).await.map(drop)
+    endpoint.ask(&url, &call).await?;
+    Ok(endpoint.lasting.get().cloned())
 }
 
 /// The servers that may be asked for an image: its registry, or what registries.conf names in its place.
-pub fn hosts_of(reference: &Reference, access: &Access) -> Vec<String> {
+pub fn places_of(reference: &Reference, access: &Access) -> Vec<Place> {
     let by_digest = reference.digest().is_some();
     let servers = locate::servers(reference.registry(), reference.repository(), by_digest, access, &|_| Vec::new());
     // Whoever asks for the image is told what is wrong with the configuration.
-    servers.map_or_else(|_| Vec::new(), |servers| servers.iter().map(|server| server.host().to_owned()).collect())
+    servers.map_or_else(|_| Vec::new(), |servers| servers.into_iter().map(Server::into_place).collect())
 }
 
 fn primary(servers: &[Server]) -> &Server {

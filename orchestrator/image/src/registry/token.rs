@@ -22,6 +22,14 @@ impl Endpoint {
         let challenges = refused.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let auth = self.auth.as_ref();
         *slot = match Challenge::choose(challenges) {
+            Some(Challenge::Bearer { .. }) if auth.is_some_and(|auth| !auth.registry_token.is_empty()) => {
+                let token = auth.map(|auth| Authorization::token(&auth.registry_token));
+                // It is all there is, and was not enough.
+                if token.as_ref() == sent {
+                    return Err(self.unauthorized());
+                }
+                token
+            }
             Some(Challenge::Bearer { realm, service, scope }) => {
                 Some(self.fetch_token(&realm, service.as_deref(), scope.as_deref()).await?)
             }
@@ -66,6 +74,10 @@ impl Endpoint {
                 .body(form.query().unwrap_or_default().to_owned())
         } else {
             url.query_pairs_mut().extend_pairs(parameters);
+            if let Some(auth) = password.filter(|_| self.repository.is_empty()) {
+                let lasting = [("offline_token", "true"), ("client_id", "hoist"), ("account", &auth.username)];
+                url.query_pairs_mut().extend_pairs(lasting);
+            }
             let request = self.client.get(url);
             match password {
                 Some(auth) => {
@@ -83,6 +95,9 @@ impl Endpoint {
         let bytes = bytes(&self.name, response, 1 << 20, "a token").await?;
         let answer: TokenAnswer =
             serde_json::from_slice(&bytes).map_err(|_| self.protocol("its token is not valid JSON".to_owned()))?;
+        if let Some(lasting) = answer.refresh_token.clone().filter(|token| !token.is_empty()) {
+            let _ = self.lasting.set(lasting);
+        }
         Authorization::bearer(answer).ok_or_else(|| self.protocol("its token answer holds no token".to_owned()))
     }
 }
