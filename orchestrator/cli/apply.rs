@@ -11,6 +11,7 @@ use hoist_spec::Loaded;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::failed_step;
 use crate::project::{self, Project};
 use crate::render::progress::Progress;
 use crate::signals::Interrupts;
@@ -44,6 +45,7 @@ fn nothing_but(project: String, verb: Verb) -> ApplyRequest {
         wait_timeout: None,
         parallel: None,
         attach: false,
+        debug: false,
         remove: false,
         project_dir: String::new(),
         files: Vec::new(),
@@ -117,10 +119,10 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
     let mut stream = begin(ctx, &client, request).await?;
     let mut progress = Progress::new(ctx.ui);
     let result = tokio::select! {
-        result = pump(&mut stream, &mut progress) => result?,
+        result = pump(ctx, &client, &mut stream, &mut progress) => result?,
         () = interrupts.next() => {
             progress.finish();
-            ctx.ui.note("interrupted; the engine ends what it has begun");
+            ctx.ui.note("interrupted; the engine gives up builds, and ends what else it has begun");
             return Err(Failure::interrupted());
         }
     };
@@ -128,10 +130,23 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
     check(result)
 }
 
-async fn pump(stream: &mut JsonStream<ApplyEvent>, progress: &mut Progress) -> Result<ApplyResult> {
+async fn pump(
+    ctx: &Ctx,
+    client: &Client,
+    stream: &mut JsonStream<ApplyEvent>,
+    progress: &mut Progress,
+) -> Result<ApplyResult> {
     loop {
         match stream.next().await? {
             Some(ApplyEvent::Result(result)) => return Ok(result),
+            Some(ApplyEvent::Shell { id, image, shell, exit_code }) => {
+                progress.finish();
+                let words = format!(
+                    "{image}: RUN failed with exit code {exit_code}; this is {shell} in the step as it failed, \
+                     and leaving it ends the build"
+                );
+                failed_step::enter(ctx, client, &id, &words).await?;
+            }
             Some(event) => progress.event(&event),
             None => return Err(lost()),
         }

@@ -11,6 +11,7 @@ mod commands;
 mod config_hash;
 mod containers;
 mod error;
+mod failed_step;
 mod lock;
 mod oneoff;
 mod portable;

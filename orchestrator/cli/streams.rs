@@ -1,9 +1,10 @@
 //! Owns the pump between this process's standard streams and a hijacked connection: raw bytes for a terminal,
 //! multiplexed frames otherwise; the way out by detach keys; the terminal's size.
 
-use std::io::Read;
+use std::io::{self, PipeReader, PipeWriter, Read};
 
 use hoist_engine::client::{Client, FrameReader, Hijacked, StreamKind};
+use rustix::event::{PollFd, PollFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -26,6 +27,7 @@ pub(crate) enum End {
 pub(crate) enum Target {
     Exec(String),
     Container(String),
+    Shell(String),
 }
 
 impl Target {
@@ -34,6 +36,7 @@ impl Target {
         // The process may have ended already; then its terminal's size is nobody's concern.
         let _ = match self {
             Self::Exec(id) => client.resize_exec(id, rows, columns).await,
+            Self::Shell(id) => client.resize_shell(id, rows, columns).await,
             Self::Container(id) => client.resize_container(id, rows, columns).await,
         };
     }
@@ -60,7 +63,7 @@ impl Pump<'_> {
         let resize = resize(self.client, &self.target, self.tty);
         tokio::select! {
             end = output => end.map(|()| End::Closed),
-            end = input => Ok(end),
+            end = input => end,
             failure = resize => Err(failure),
         }
     }
@@ -87,19 +90,19 @@ async fn output(ui: Ui, tty: bool, mut reader: ReadHalf<Hijacked>) -> Result<()>
 }
 
 /// Comes back only when the user detaches: the end of standard input is not the end of the output.
-async fn input(wanted: bool, mut keys: Option<DetachKeys>, mut writer: WriteHalf<Hijacked>) -> End {
+async fn input(wanted: bool, mut detach: Option<DetachKeys>, mut writer: WriteHalf<Hijacked>) -> Result<End> {
     if wanted {
-        let mut chunks = read_stdin();
-        while let Some(chunk) = chunks.recv().await {
-            let (bytes, detached) = match &mut keys {
+        let mut keys = Keys::read()?;
+        while let Some(chunk) = keys.chunks.recv().await {
+            let (bytes, detached) = match &mut detach {
                 None => (chunk, false),
-                Some(keys) => keys.filter(&chunk),
+                Some(detach) => detach.filter(&chunk),
             };
             if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
                 break;
             }
             if detached {
-                return End::Detached;
+                return Ok(End::Detached);
             }
         }
         // The other side may be gone already; its output tells.
@@ -110,23 +113,46 @@ async fn input(wanted: bool, mut keys: Option<DetachKeys>, mut writer: WriteHalf
 
 /// Standard input, read by a thread of its own: a read from a terminal cannot be taken back, so no runtime may have to
 /// wait for it.
-fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel(8);
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; 16 * 1024];
-        loop {
-            match std::io::stdin().lock().read(&mut buffer) {
-                Ok(length) if length > 0 => {
-                    if sender.blocking_send(buffer[..length].to_vec()).is_err() {
-                        return;
+struct Keys {
+    chunks: mpsc::Receiver<Vec<u8>>,
+    /// Its end tells the thread that what is typed from now on is for somebody else.
+    _open: PipeWriter,
+}
+
+impl Keys {
+    fn read() -> io::Result<Self> {
+        let (closed, open) = io::pipe()?;
+        let (sender, chunks) = mpsc::channel(8);
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 16 * 1024];
+            while is_input_next(&closed) {
+                match io::stdin().lock().read(&mut buffer) {
+                    Ok(length) if length > 0 => {
+                        if sender.blocking_send(buffer[..length].to_vec()).is_err() {
+                            return;
+                        }
                     }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    _ => return,
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                _ => return,
             }
+        });
+        Ok(Self { chunks, _open: open })
+    }
+}
+
+/// Waits for input, or its end; `false` when nobody wants it any more.
+fn is_input_next(closed: &PipeReader) -> bool {
+    let stdin = io::stdin();
+    let mut either = [PollFd::new(closed, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
+    loop {
+        match rustix::event::poll(&mut either, None) {
+            Ok(_) => return either[0].revents().is_empty(),
+            Err(rustix::io::Errno::INTR) => {}
+            // What cannot be waited for is read.
+            Err(_) => return true,
         }
-    });
-    receiver
+    }
 }
 
 /// Never comes back unless signals cannot be had.

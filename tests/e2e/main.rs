@@ -6,6 +6,8 @@
 mod attributes;
 mod bad_input;
 mod beside_docker;
+mod build_debug;
+mod build_interrupt;
 mod build_output;
 mod conformance;
 mod crash;

@@ -16,17 +16,18 @@ services:
 const WAITS: &str = "trap \"exit 33\" INT; echo ready; while :; do sleep 0.1; done";
 
 /// A hoist command on a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: ChildStdin,
     screen: BufReader<std::process::ChildStdout>,
+    device: String,
 }
 
 impl Terminal {
-    fn open(world: &World, line: &str) -> Self {
+    pub(crate) fn open(world: &World, line: &str) -> Self {
         let hoist = world.command(&[]);
         let mut command = Command::new("script");
-        let line = format!("stty rows 31 cols 97; exec {} {line}", hoist.get_program().display());
+        let line = format!("tty; stty rows 31 cols 97; exec {} {line}", hoist.get_program().display());
         command.args(["-qefc", &line, "/dev/null"]).current_dir(&world.project);
         for (name, value) in hoist.get_envs() {
             command.env(name, value.unwrap_or_default());
@@ -35,16 +36,25 @@ impl Terminal {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("run script");
         let keys = child.stdin.take().expect("piped");
-        let screen = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, keys, screen }
+        let mut screen = BufReader::new(child.stdout.take().expect("piped"));
+        let mut device = String::new();
+        screen.read_line(&mut device).expect("the screen is readable");
+        Self { child, keys, screen, device: device.trim().to_owned() }
     }
 
-    fn press(&mut self, keys: &[u8]) {
+    pub(crate) fn press(&mut self, keys: &[u8]) {
         self.keys.write_all(keys).and_then(|()| self.keys.flush()).expect("the terminal takes keys");
     }
 
+    /// The window gets another size.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        let (rows, columns) = (rows.to_string(), columns.to_string());
+        let size = Command::new("stty").args(["-F", &self.device, "rows", &rows, "cols", &columns]).status();
+        assert!(size.expect("run stty").success());
+    }
+
     /// Reads the screen until a line contains the words.
-    fn until(&mut self, words: &str) -> String {
+    pub(crate) fn until(&mut self, words: &str) -> String {
         let mut seen = String::new();
         loop {
             let mut line = Vec::new();
@@ -57,7 +67,14 @@ impl Terminal {
         }
     }
 
-    fn end(mut self) -> i32 {
+    /// The window is closed while the command still runs.
+    pub(crate) fn close(mut self) {
+        self.child.kill().expect("the terminal runs");
+        self.child.wait().expect("wait for the terminal");
+    }
+
+    /// Its exit code, when it has ended.
+    pub(crate) fn end(mut self) -> i32 {
         let mut rest = Vec::new();
         let _ = self.screen.read_to_end(&mut rest);
         drop(self.keys);

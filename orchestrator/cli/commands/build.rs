@@ -9,6 +9,7 @@ use crate::apply;
 use crate::args::ProgressMode;
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
+use crate::failed_step;
 use crate::project::{self, Wish};
 
 /// Build the images of services
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     /// Check the Dockerfiles and build nothing; 1 is the exit code when there are findings
     #[arg(long)]
     check: bool,
+    /// When a RUN step fails, open a shell in it, on a terminal
+    #[arg(long)]
+    debug: bool,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -77,7 +81,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     if args.check {
         return check(ctx, &request(ctx, args)?).await;
     }
-    apply::apply(ctx, &request(ctx, args)?).await?;
+    let debug = failed_step::can_be_entered(ctx, args.debug);
+    apply::apply(ctx, &ApplyRequest { debug, ..request(ctx, args)? }).await?;
     Ok(Exit::OK)
 }
 

@@ -72,7 +72,7 @@ impl Progress {
 
     pub(crate) fn event(&mut self, event: &ApplyEvent) {
         match event {
-            ApplyEvent::Plan { .. } | ApplyEvent::Attach { .. } | ApplyEvent::Result(_) => {}
+            ApplyEvent::Plan { .. } | ApplyEvent::Attach { .. } | ApplyEvent::Shell { .. } | ApplyEvent::Result(_) => {}
             ApplyEvent::Pull { .. } if self.ui.hide_pulls => {}
             ApplyEvent::Build { .. } if self.ui.hide_builds => {}
             ApplyEvent::Step { label, state, .. } => self.step(label, state),

@@ -1,4 +1,4 @@
-//! Clients that attach to a container before it starts.
+//! Clients that attach to a container, or to the shell of a failed build step, before it starts.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -36,6 +36,11 @@ impl Attachments {
     pub(crate) fn expect(&self, id: &str) -> impl Future<Output = ()> + use<> {
         let arrived = Arc::clone(&self.lock().entry(id.to_owned()).or_default().arrived);
         async move { arrived.notified().await }
+    }
+
+    /// Whether somebody waits for a client of it.
+    pub(crate) fn is_expected(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
     }
 
     pub(crate) fn add(&self, id: &str, stream: OwnedFd, want: Attach, size: Option<(u16, u16)>) {

@@ -3,6 +3,7 @@
 mod check;
 mod emulator;
 mod request;
+mod shell;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,18 +11,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount, RunMountKind,
-    RunRequest, RunStep,
+    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount,
+    RunMountKind, RunRequest, RunStep,
 };
 use hoist_image::{Image, Platform, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
 use hoist_spec::model;
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use check::check;
 pub(crate) use request::Beside;
+pub(crate) use shell::ShellOffer;
 
 use crate::actions::{self, StepError, blocking};
+use crate::activity::Busy;
 use crate::building::Building;
 use crate::buildnet::{BuildNetwork, Lease};
 use crate::client::FrameReader;
@@ -38,23 +43,44 @@ pub(crate) struct Wanted<'a> {
     pub(crate) build: &'a model::Build,
     pub(crate) platform: &'a str,
     pub(crate) building: &'a Arc<Building>,
+    /// Where a failed RUN step can be looked at.
+    pub(crate) shell: Option<&'a Arc<ShellOffer>>,
 }
 
+/// Until it is built, or `given_up` resolves: then its steps end. Either way nothing of them is left.
 pub(crate) async fn build(
     engine: &Arc<Engine>,
     wanted: &Wanted<'_>,
     beside: Beside<'_>,
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
     output: impl Fn(BuildEvent) + Send + Sync + 'static,
+    given_up: impl Future<Output = ()>,
 ) -> Result<(), StepError> {
     let request = request::request(wanted, platform(wanted)?, beside)?;
-    let host = host(engine, wanted, auth, output);
+    let steps = TaskTracker::new();
+    let host = host(engine, wanted, auth, output, &steps);
     let stay = BuildNetwork::stay(engine).await;
-    let built = hoist_build::build(&request, &host).await;
+    let built = tokio::select! {
+        built = hoist_build::build(&request, &host) => built,
+        () = given_up => Err(BuildError::Interrupted),
+    };
+    // What was dropped above, or stopped beside a step that failed, ends elsewhere.
+    steps.close();
+    steps.wait().await;
     stay.end().await;
-    let built = built.map_err(|error| StepError::new(chain(&error)))?;
+    let built = built.map_err(|error| failed(error, wanted.shell.is_some()))?;
     feed::image(engine, "build", &built.id.to_string(), wanted.reference);
     Ok(())
+}
+
+/// The error; one that a look inside may explain says how to have it.
+fn failed(mut error: BuildError, looked_inside: bool) -> StepError {
+    if let BuildError::RunFailed { diagnostic, .. } = &mut error
+        && !looked_inside
+    {
+        diagnostic.hints.push("`hoist build --debug` on a terminal opens a shell in the failed step".to_owned());
+    }
+    StepError::new(chain(&error))
 }
 
 /// What the engine lends a build.
@@ -63,12 +89,15 @@ fn host(
     wanted: &Wanted<'_>,
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
     output: impl Fn(BuildEvent) + Send + Sync + 'static,
+    steps: &TaskTracker,
 ) -> Host {
     let lender = Arc::new(Lender {
         engine: Arc::clone(engine),
         auth: Arc::clone(auth),
         own: wanted.reference.to_owned(),
         building: Arc::clone(wanted.building),
+        shell: wanted.shell.cloned(),
+        steps: steps.clone(),
     });
     Host {
         store: Arc::clone(&engine.images),
@@ -105,6 +134,9 @@ struct Lender {
     /// The image that is built.
     own: String,
     building: Arc<Building>,
+    shell: Option<Arc<ShellOffer>>,
+    /// Containers of this build that are not gone yet.
+    steps: TaskTracker,
 }
 
 impl BaseImages for Lender {
@@ -131,24 +163,45 @@ impl BaseImages for Lender {
 
 impl RunStep for Lender {
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
-        Box::pin(async move { run(&self.engine, step).await.map_err(RunError::from) })
+        Box::pin(async move {
+            let container = |id: &str| StepContainer::new(&self.engine, id, self.steps.token());
+            let Some(shell) = &self.shell else { return Ok(run(container(&step.id), step).await?) };
+            let code = run(container(&step.id), step.clone()).await?;
+            if code != 0 {
+                shell.open(container(&format!("{} shell", step.id)), &self.own, step, code).await;
+            }
+            Ok(code)
+        })
     }
 }
 
-/// A step's container must be gone when its future is dropped: this kills it and waits.
-struct Cleanup {
+/// The container of a step, before, while and after it runs. Dropping it kills what still runs, and waits for that: so
+/// whoever starts it must hold it until the start has come back.
+struct StepContainer {
     engine: Arc<Engine>,
     id: String,
-    armed: bool,
+    ended: bool,
+    _busy: Busy,
+    _of_build: TaskTrackerToken,
 }
 
-impl Drop for Cleanup {
+impl StepContainer {
+    fn new(engine: &Arc<Engine>, name: &str, of_build: TaskTrackerToken) -> Self {
+        // Kernel objects are named from the first digits of an id.
+        let id = hoist_image::Digest::of(name.as_bytes()).hex();
+        Self { engine: Arc::clone(engine), id, ended: false, _busy: engine.steps.begin(), _of_build: of_build }
+    }
+}
+
+impl Drop for StepContainer {
     fn drop(&mut self) {
-        if self.armed
+        if !self.ended
             && let Err(error) = self.engine.runtime.kill_all(&self.id)
         {
             tracing::warn!(step = self.id, %error, "cannot kill an interrupted build step");
         }
+        // Of a shell that nobody came to.
+        drop(self.engine.attachments.take(&self.id));
         let _ = std::fs::remove_dir_all(self.engine.bundle(&self.id));
         let _ = std::fs::remove_file(exit_record(&self.engine, &self.id));
     }
@@ -158,27 +211,23 @@ fn exit_record(engine: &Engine, id: &str) -> PathBuf {
     engine.config.run_dir.join("build").join(format!("{id}.exit"))
 }
 
-async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
-    // Kernel objects are named from the first digits of an id.
-    let id = hoist_image::Digest::of(step.id.as_bytes()).hex();
-    let _step = engine.steps.begin();
-    let lease = BuildNetwork::lease(engine, &step.network).await?;
+async fn run(container: StepContainer, step: RunRequest) -> Result<i32, StepError> {
+    let engine = Arc::clone(&container.engine);
+    let lease = BuildNetwork::lease(&engine, &step.network).await?;
     let (ours, theirs) =
         std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
     let output = step.output.clone();
-    let cleanup = Cleanup { engine: Arc::clone(engine), id: id.clone(), armed: true };
-    let starter = Arc::clone(engine);
     let lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
-    let shim = blocking(move || {
-        let launch = launch(&starter, &id, step, &lease)?;
-        let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
-        let shim = starter
-            .runtime
-            .start_attached(&launch, &[(theirs.into(), want)])
-            .map_err(|error| StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) })?;
-        Ok((shim, lease))
-    });
-    let (shim, lease) = match shim.await {
+    let shim =
+        blocking(move || {
+            let launch = launch(&container.engine, &container.id, step, &lease)?;
+            let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
+            let shim = container.engine.runtime.start_attached(&launch, &[(theirs.into(), want)]).map_err(|error| {
+                StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) }
+            })?;
+            Ok((shim, lease, container))
+        });
+    let (shim, lease, mut container) = match shim.await {
         Ok(started) => started,
         // A command that is not there is the step's own failure, as in a shell.
         Err(error) if matches!(error.code, 126 | 127) => {
@@ -189,9 +238,8 @@ async fn run(engine: &Arc<Engine>, step: RunRequest) -> Result<i32, StepError> {
     };
     drop(lane);
     let code = follow(shim, ours, output).await?;
-    let mut cleanup = cleanup;
-    cleanup.armed = false;
-    drop(cleanup);
+    container.ended = true;
+    drop(container);
     lease.release().await;
     Ok(code)
 }

@@ -115,6 +115,7 @@ fn supervision(project: &str) -> ApplyRequest {
         wait_timeout: None,
         parallel: None,
         attach: false,
+        debug: false,
         remove: false,
         project_dir: String::new(),
         files: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Build, Verb};
 use hoist_spec::Loaded;
 use hoist_spec::model::{Build as BuildSpec, Service, Stack};
@@ -12,6 +13,7 @@ use crate::apply;
 use crate::args::ProgressMode;
 use crate::commands::{Ctx, build};
 use crate::error::{Exit, Failure, Result};
+use crate::failed_step;
 
 /// Build one image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -73,6 +75,9 @@ pub(crate) struct Args {
     /// Check the Dockerfile and build nothing; 1 is the exit code when there are findings
     #[arg(long)]
     check: bool,
+    /// When a RUN step fails, open a shell in it, on a terminal
+    #[arg(long)]
+    debug: bool,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -89,7 +94,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         return build::check(ctx, &apply::request(&loaded, verb)?).await;
     }
     let chosen = if args.quiet { &quiet } else { ctx };
-    apply::apply(chosen, &apply::request(&loaded, verb)?).await?;
+    let debug = failed_step::can_be_entered(ctx, args.debug);
+    apply::apply(chosen, &ApplyRequest { debug, ..apply::request(&loaded, verb)? }).await?;
     if !ctx.settings.dry_run {
         ctx.ui.line(&args.tags[0])?;
     }

@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) remove: bool,
     /// `run` with an attached client.
     pub(crate) attach: bool,
+    /// `build --debug`.
+    pub(crate) shell: Option<Arc<crate::build::ShellOffer>>,
 }
 
 pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: &Context) -> Result<(), StepError> {

@@ -12,6 +12,7 @@ mod making;
 mod objects;
 mod prune;
 mod push;
+mod shells;
 mod stacks;
 mod store;
 mod streams;
@@ -124,6 +125,8 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/hoist/v1/plan", post(stacks::plan))
         .route("/hoist/v1/check", post(stacks::check))
         .route("/hoist/v1/apply", post(stacks::apply))
+        .route("/hoist/v1/build/shells/{id}/attach", post(shells::attach))
+        .route("/hoist/v1/build/shells/{id}/resize", post(shells::resize))
         .route("/hoist/v1/stacks", get(stacks::list))
         .route("/hoist/v1/stacks/{name}", get(stacks::detail))
         .route("/hoist/v1/stacks/{name}/logs", get(stacks::logs))

@@ -31,7 +31,7 @@ pub(super) async fn apply(State(engine): App, body: axum::body::Bytes) -> ApiRes
     let request = decode(&body)?;
     let (out, lines) = tokio::sync::mpsc::unbounded_channel();
     let worker = std::sync::Arc::clone(&engine);
-    // In a task of its own: a client that leaves does not stop it half way.
+    // In a task of its own: a client that leaves does not stop it half way, but for builds.
     tokio::spawn(async move { execute::apply(&worker, request, out).await });
     Ok(json_lines(&engine, lines))
 }

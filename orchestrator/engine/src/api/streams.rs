@@ -272,7 +272,7 @@ pub(super) async fn attach(
 
 /// The client's own descriptor, so that its stream outlives the engine; only when bytes were read already is there a
 /// relay in between.
-async fn direct(taken: Taken) -> Result<OwnedFd, StepError> {
+pub(super) async fn direct(taken: Taken) -> Result<OwnedFd, StepError> {
     let failed = |error: std::io::Error| StepError::engine(format!("handing the stream on: {error}"));
     let Taken { mut stream, early } = taken;
     if early.is_empty() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hoist_build::{BuildError, Checked, Diagnostic};
 use hoist_scheduler::Action;
+use tokio_util::task::TaskTracker;
 
 use super::{Beside, Wanted, host, platform, request};
 use crate::actions::StepError;
@@ -21,9 +22,9 @@ pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<V
     let mut checks = Vec::new();
     for step in &plan.steps {
         let Action::BuildImage { reference, service, build, platform: wanted } = &step.action else { continue };
-        let wanted = Wanted { reference, build, platform: wanted, building: &building };
+        let wanted = Wanted { reference, build, platform: wanted, building: &building, shell: None };
         let request = request::request(&wanted, platform(&wanted)?, beside)?;
-        let host = host(engine, &wanted, &auth, |_| {});
+        let host = host(engine, &wanted, &auth, |_| {}, &TaskTracker::new());
         let checked = hoist_build::check(&request, &host).await;
         checks.push(BuildCheck { service: service.clone(), ..result(checked) });
     }

@@ -133,7 +133,8 @@ impl Client {
         self.post_json("/hoist/v1/check", request).await
     }
 
-    /// Does it. The last item is `ApplyEvent::Result`; dropping the stream does not stop the work.
+    /// Does it. The last item is `ApplyEvent::Result`; dropping the stream gives up builds, and does not
+    /// stop other work.
     pub async fn apply(&self, request: &ApplyRequest) -> Result<JsonStream<ApplyEvent>> {
         self.post_stream("/hoist/v1/apply", request).await
     }

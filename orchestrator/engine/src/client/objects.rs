@@ -85,6 +85,18 @@ impl Client {
         self.hijack(&format!("/containers/{}/attach?{query}", escape(id)), None::<&()>).await
     }
 
+    /// Takes the shell that an apply has offered; raw bytes.
+    pub async fn attach_shell(&self, id: &str, size: Option<(u16, u16)>) -> Result<Hijacked> {
+        let size = size
+            .map_or_else(String::new, |(rows, columns)| query(&[("h", rows.to_string()), ("w", columns.to_string())]));
+        self.hijack(&format!("/hoist/v1/build/shells/{}/attach?{size}", escape(id)), None::<&()>).await
+    }
+
+    pub async fn resize_shell(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let query = query(&[("h", rows.to_string()), ("w", columns.to_string())]);
+        self.post_unit(&format!("/hoist/v1/build/shells/{}/resize?{query}", escape(id))).await
+    }
+
     /// Multiplexed frames (also for containers with a tty, whose frames are all stdout).
     pub async fn container_logs(&self, id: &str, options: &LogOptions) -> Result<LogFrames> {
         let path = format!("/containers/{}/logs?{}&multiplexed=1", escape(id), log_query(options));

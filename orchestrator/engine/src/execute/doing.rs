@@ -64,10 +64,13 @@ impl Doing {
                 let output = move |event: BuildEvent| {
                     let _ = out.send(ApplyEvent::Build { step, service: name.clone(), event });
                 };
-                let wanted = crate::build::Wanted { reference, build, platform, building: &self.building };
+                let shell = self.context.shell.as_ref();
+                let wanted = crate::build::Wanted { reference, build, platform, building: &self.building, shell };
                 let (stack, variables) = (&self.context.stack, &self.context.variables);
                 let beside = crate::build::Beside { stack, variables };
-                let built = crate::build::build(engine, &wanted, beside, &self.auth, output).await;
+                // What is half built is of use to nobody: the steps that ended are in the cache.
+                let given_up = self.out.closed();
+                let built = crate::build::build(engine, &wanted, beside, &self.auth, output, given_up).await;
                 self.building.finished(reference, built.is_ok());
                 built
             }

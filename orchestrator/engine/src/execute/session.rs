@@ -11,6 +11,7 @@ use super::request::{Prepared, oneoff};
 use super::{Outcome, Output, Slots, ends, labels, overtakes};
 use crate::actions::{self, Context, StepError};
 use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth, StepInfo, StepState};
+use crate::build::ShellOffer;
 use crate::building::Building;
 use crate::engine::{Engine, now};
 use crate::error::chain;
@@ -61,6 +62,7 @@ impl Session {
             variables: wire.variables,
             remove: wire.remove,
             attach: wire.attach,
+            shell: wire.debug.then(|| Arc::new(ShellOffer::new(out.clone()))),
         };
         Self {
             engine: Arc::clone(engine),

@@ -36,6 +36,9 @@ pub struct ApplyRequest {
     /// `run`: the start of the one-off waits until the client has attached to it (see [`ApplyEvent::Attach`]).
     #[serde(default)]
     pub attach: bool,
+    /// Builds: a failed RUN step opens a shell for the client (see [`ApplyEvent::Shell`]).
+    #[serde(default)]
+    pub debug: bool,
     /// `run --rm`: remove the one-off when it has ended.
     #[serde(default)]
     pub remove: bool,
@@ -89,6 +92,15 @@ pub enum ApplyEvent {
         step: usize,
         service: String,
         event: BuildEvent,
+    },
+    /// A build with `debug`: a RUN step failed, and a shell in what it left starts as soon as the client attaches to it.
+    /// When it ends, the build fails.
+    Shell {
+        id: String,
+        /// What is built.
+        image: String,
+        shell: String,
+        exit_code: i32,
     },
     /// `run` with `attach`: the container is made; it starts as soon as the client attaches to it.
     Attach {
