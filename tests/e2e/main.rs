@@ -24,6 +24,7 @@ mod looking;
 mod namespaces;
 mod network;
 mod peers;
+mod proxy;
 mod push;
 mod recovery;
 mod registry;

@@ -112,3 +112,32 @@ async fn a_registry_that_wants_a_certificate_of_ours_gets_it() {
     let error = chain(&pull(&store, &name, &with(&[(&certificate.key, "client.key")])).await.unwrap_err());
     assert!(error.contains("not found"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_at_an_ipv6_address_is_a_registry() {
+    if support::skip(&["docker-registry"]) {
+        return;
+    }
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: there is no IPv6 here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path(), &Config { six: true, ..Config::default() });
+    let digest = registry.push("team/app", "1", &image(b"six")).await;
+    let store = Store::open(&folder.path().join("data")).unwrap();
+    let host = registry.host();
+    assert!(host.starts_with("[::1]:"));
+    let parse = |name: &str| Reference::parse(&format!("{host}/{name}")).unwrap();
+    let options = pulling(Access::default());
+    let pulled = pull(&store, &parse("team/app:1"), &options).await.unwrap();
+    assert_eq!((pulled.digest, pulled.image.references.as_slice()), (digest, [parse("team/app:1")].as_slice()));
+    store.tag(&pulled.image.id, &parse("copy:1")).unwrap();
+    push(&store, &parse("copy:1"), &PushOptions::default()).await.unwrap();
+    // As a mirror, and with a tag beside the digest, which counts.
+    let text = format!("[[registry]]\nlocation = \"r.invalid:5000\"\n[[registry.mirror]]\nlocation = \"{host}\"\n");
+    let other = Store::open(&folder.path().join("other")).unwrap();
+    let name = Reference::parse(&format!("r.invalid:5000/copy:never@{digest}")).unwrap();
+    let pulled = pull(&other, &name, &pulling(configured(folder.path(), &text))).await.unwrap();
+    assert_eq!(pulled.digest, digest);
+}

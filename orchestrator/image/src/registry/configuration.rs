@@ -14,6 +14,11 @@ pub enum ConfigurationError {
     /// The parser's own text has line, column and the line itself.
     #[error("{path} is not a registries.conf of version 2")]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error(
+        "{path} is a registries.conf of version 1 ([registries.search] and its like), which is not followed; \
+             write [[registry]] tables"
+    )]
+    Old { path: PathBuf },
     #[error("{path}: a [[registry]] has neither prefix nor location")]
     Nameless { path: PathBuf },
     #[error("{path}: prefix {prefix:?}: {reason}")]
@@ -24,6 +29,8 @@ pub enum ConfigurationError {
 #[serde(default)]
 struct File {
     registry: Vec<Entry>,
+    /// Of version 1. To pass over what it blocks would be worse than to stop.
+    registries: Option<toml::Value>,
     #[serde(rename = "credential-helpers")]
     credential_helpers: Option<Vec<String>>,
 }
@@ -114,6 +121,9 @@ impl Configuration {
     fn add(&mut self, path: &Path, text: &str) -> Result<(), ConfigurationError> {
         let parsed: File = toml::from_str(text)
             .map_err(|source| ConfigurationError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        if parsed.registries.is_some() {
+            return Err(ConfigurationError::Old { path: path.to_owned() });
+        }
         if let Some(helpers) = parsed.credential_helpers {
             self.credential_helpers = helpers.into_iter().filter(|name| name != FILES).collect();
         }
@@ -138,6 +148,9 @@ impl Configuration {
             }
             if entry.prefix.contains('*') && wildcard.is_none_or(|rest| rest.contains(['*', '/'])) {
                 return refuse("a wildcard stands for the first labels of a host alone: *.example.com");
+            }
+            if entry.mirror_by_digest_only && entry.mirror.iter().any(|mirror| mirror.pull_from_mirror != Which::All) {
+                return refuse("mirror-by-digest-only and a mirror's pull-from-mirror exclude each other");
             }
             if entry.location.is_empty() && wildcard.is_none() {
                 entry.location.clone_from(&entry.prefix);
@@ -274,6 +287,12 @@ mod tests {
         assert!(add("[[registry]]\ninsecure = true").contains("neither prefix nor location"));
         assert!(add("[[registry]]\nprefix = \"https://a\"").contains("no address"));
         assert!(add("[[registry]]\nprefix = \"a*b\"").contains("wildcard"));
+        assert!(add("[registries.block]\nregistries = [\"a\"]").contains("version 1"));
+        assert!(
+            add("[[registry]]\nlocation = \"a\"\nmirror-by-digest-only = true\n\
+                 [[registry.mirror]]\nlocation = \"m\"\npull-from-mirror = \"tag-only\"")
+            .contains("exclude each other")
+        );
         assert!(add("registry = 1").contains("not a registries.conf of version 2"));
     }
 }

@@ -43,6 +43,8 @@ pub enum RegistryError {
     Certificate { registry: String, path: String, source: io::Error },
     #[error("registry {registry}: setting up TLS")]
     TlsSetup { registry: String, source: rustls::Error },
+    #[error("registry {registry}: {variable} of the engine's environment names no proxy")]
+    Proxy { registry: String, variable: &'static str, source: reqwest::Error },
     #[error("registry {registry}: setting up HTTP")]
     Setup { registry: String, source: reqwest::Error },
 }

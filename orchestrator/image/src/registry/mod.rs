@@ -6,6 +6,7 @@ mod configuration;
 mod endpoint;
 mod error;
 mod locate;
+mod proxy;
 mod token;
 mod trust;
 mod upload;

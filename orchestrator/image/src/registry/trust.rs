@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::error::RegistryError;
+use super::proxy;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two pieces of an answer.
@@ -99,7 +100,14 @@ fn builder(name: &str, trust: &Trust, lenient: bool) -> Result<ClientBuilder, Re
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(setup)?,
         None => builder.with_no_client_auth(),
     };
-    Ok(Client::builder()
+    let proxies = proxy::of_environment().map_err(|(variable, source)| RegistryError::Proxy {
+        registry: name.to_owned(),
+        variable,
+        source,
+    })?;
+    // What the client would find by itself goes for this machine too.
+    let builder = proxies.into_iter().fold(Client::builder().no_proxy(), ClientBuilder::proxy);
+    Ok(builder
         .tls_backend_preconfigured(config)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)

@@ -45,10 +45,13 @@ pub(crate) struct Config<'a> {
     pub(crate) clients_too: bool,
     /// `user:password`
     pub(crate) login: Option<(&'a str, &'a str)>,
+    /// At `[::1]` in place of `127.0.0.1`.
+    pub(crate) six: bool,
 }
 
 pub(crate) struct Registry {
     child: Child,
+    address: &'static str,
     pub(crate) port: u16,
     log: PathBuf,
 }
@@ -56,12 +59,13 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts Debian's docker-registry on a free port over `folder/storage`.
     pub(crate) fn start(folder: &Path, config: &Config<'_>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = if config.six { "[::1]" } else { "127.0.0.1" };
+        let port = TcpListener::bind(format!("{address}:0")).unwrap().local_addr().unwrap().port();
         let storage = folder.join("storage");
         std::fs::create_dir_all(&storage).unwrap();
         let mut yaml = format!(
             "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
-             maintenance: {{uploadpurging: {{enabled: false}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+             maintenance: {{uploadpurging: {{enabled: false}}}}\nhttp:\n  addr: \"{address}:{port}\"\n",
             storage.display()
         );
         if let Some(certificate) = config.tls {
@@ -96,9 +100,9 @@ impl Registry {
             .stderr(std::fs::File::options().append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
-        let registry = Self { child, port, log };
+        let registry = Self { child, address, port, log };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(registry.host()).is_err() {
             assert!(Instant::now() < deadline, "{}", registry.log());
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -106,7 +110,7 @@ impl Registry {
     }
 
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.address, self.port)
     }
 
     pub(crate) fn log(&self) -> String {
