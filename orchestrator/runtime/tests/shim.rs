@@ -267,6 +267,50 @@ fn killing_an_execs_tree_leaves_none_of_it() {
     end(&shim);
 }
 
+/// Folders of execs below the container's cgroup.
+fn folders_of_execs(world: &World) -> Vec<String> {
+    let pattern = format!("*{}/*/exec-*", world.instance);
+    let found = std::process::Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &pattern]).output();
+    String::from_utf8_lossy(&found.unwrap().stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn ended_execs_leave_no_cgroup() {
+    let world = world!();
+    let launch = world.launch("exec sleep 1000");
+    let shim = world.runtime.start(&launch).unwrap();
+    for _ in 0..100 {
+        let handle = world.runtime.exec(exec_request(&launch, &shim, &["sh", "-c", "true | true | true"])).unwrap();
+        assert_eq!(handle.wait().unwrap().code, 0);
+    }
+    let mut left = Vec::new();
+    until("they are gone", || {
+        left = folders_of_execs(&world);
+        left.is_empty()
+    });
+    end(&shim);
+}
+
+#[test]
+fn execs_that_begin_while_the_container_ends_leave_nothing() {
+    let world = world!();
+    for _ in 0..25 {
+        let launch = world.launch("exec sleep 1000");
+        let shim = world.runtime.start(&launch).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                // Until the container is gone: every moment of an exec meets every moment of the removal.
+                scope.spawn(|| while world.runtime.exec(exec_request(&launch, &shim, &["true"])).is_ok() {});
+            }
+            until("they run", || !folders_of_execs(&world).is_empty());
+            let _ = shim.shutdown();
+            shim.wait().unwrap();
+        });
+        until("the execs' helpers are gone", || world.runtime.processes(&launch.id).is_err());
+        assert_eq!(folders_of_execs(&world), [""; 0]);
+    }
+}
+
 #[test]
 fn paused_container_stands_still() {
     let world = world!();

@@ -1,21 +1,17 @@
-//! Carries a plan out, and undoes it.
+//! Carries a plan out.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, inotify};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::plan::{Plan, Step};
+use super::removal::{PATIENCE, breathe, kill_folders, remove_folders, wait_event};
 use crate::sys;
-
-/// How long emptying a cgroup may take before it is given up: a process stuck in the kernel cannot be killed.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An error with the file it happened on.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
 }
 
 /// cgroup files take one write call, whole.
-fn write(path: &Path, value: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, value: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
@@ -132,19 +128,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Between two tries of what the kernel finishes in the background without an event to wait for: v1's freezer, which
-/// goes on only when its state is read, and the last reference to a cgroup whose processes have ended (`rmdir` says
-/// busy). Most often the next turn of the scheduler brings it; what takes longer is tried a thousand times a second, for
-/// [`PATIENCE`] at most.
-fn breathe(round: u32) {
-    if round < 100 {
-        rustix::thread::sched_yield();
-    } else {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
@@ -191,122 +175,6 @@ fn freeze_v2(folder: &Path, frozen: bool) -> io::Result<()> {
     wait_event(folder, if frozen { "frozen 1" } else { "frozen 0" })
 }
 
-/// Waits until v2's `cgroup.events` has this line; the kernel signals each change of the file.
-fn wait_event(folder: &Path, line: &str) -> io::Result<()> {
-    let file = folder.join("cgroup.events");
-    let events = fs::File::open(&file)?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if fs::read_to_string(&file)?.lines().any(|have| have == line) {
-            return Ok(());
-        }
-        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-        };
-        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left.try_into().map_err(io::Error::other)?))?;
-    }
-}
-
-/// The folder and all below it, children before parents.
-fn tree(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            tree(&entry.path(), into);
-        }
-    }
-    into.push(folder.to_path_buf());
-}
-
-/// Process ids in the folder and below it.
-pub(crate) fn processes(folder: &Path) -> Vec<i32> {
-    let mut folders = Vec::new();
-    tree(folder, &mut folders);
-    let mut pids = Vec::new();
-    for folder in folders {
-        let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
-    }
-    pids.sort_unstable();
-    pids.dedup();
-    pids
-}
-
-/// Kills everything in these folders (they describe one cgroup) and waits for it. Missing folders are fine.
-pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
-    for folder in folders {
-        let kill_file = folder.join("cgroup.kill");
-        if kill_file.exists() {
-            write(&kill_file, "1")?;
-            return wait_event(folder, "populated 0");
-        }
-    }
-    let Some(folder) = folders.iter().find(|folder| folder.join("cgroup.procs").exists()) else { return Ok(()) };
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let victims = processes(folder);
-        if victims.is_empty() {
-            return Ok(());
-        }
-        let handles = kill_each(&victims);
-        // A frozen process dies when it thaws.
-        for frozen in folders.iter().map(|folder| folder.join("freezer.state")).filter(|file| file.exists()) {
-            let _ = write(&frozen, "THAWED");
-        }
-        for handle in &handles {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            };
-            poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left.try_into().map_err(io::Error::other)?))?;
-        }
-    }
-}
-
-fn kill_each(victims: &[i32]) -> Vec<OwnedFd> {
-    let mut handles = Vec::new();
-    for pid in victims.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        let _ = pidfd_send_signal(&handle, Signal::KILL);
-        handles.push(handle);
-    }
-    handles
-}
-
-/// Kills and removes the folders and what is below them. Missing ones are fine.
-pub(crate) fn remove_folders(folders: &[PathBuf]) -> io::Result<()> {
-    let mut first = Ok(());
-    for folder in folders {
-        let mut all = Vec::new();
-        tree(folder, &mut all);
-        for path in all {
-            let result = remove_folder(&path, folders);
-            if first.is_ok() {
-                first = result;
-            }
-        }
-    }
-    first
-}
-
-fn remove_folder(path: &Path, folders: &[PathBuf]) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    for round in 0.. {
-        match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                if Instant::now() > deadline {
-                    return Err(error);
-                }
-                // Either somebody is left (killing waits for their end), or the last one is dead and the kernel has
-                // not finished taking it out.
-                kill_folders(folders)?;
-                breathe(round);
-            }
-            result => return result,
-        }
-    }
-    Ok(())
-}
-
 /// Tells of OOM kills: readable when there may be news.
 #[derive(Debug)]
 pub(crate) struct OomWatch {
@@ -351,41 +219,10 @@ fn watch_v2(folder: &Path) -> io::Result<OwnedFd> {
     Ok(watch)
 }
 
-/// A sub-cgroup that one exec's processes stay in, so that all of them can be found. On v1 the freezer hierarchy alone
-/// has it: being somewhere costs no limit there, and the rest of the exec stays in the container's own folders.
-#[derive(Debug)]
-pub(crate) struct Tracking {
-    folder: PathBuf,
-}
-
-impl Tracking {
-    pub(crate) fn create(container: &Path, name: &str) -> io::Result<Self> {
-        let folder = container.join(name);
-        fs::create_dir(&folder)?;
-        Ok(Self { folder })
-    }
-
-    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
-        open_folder(&self.folder)
-    }
-
-    pub(crate) fn attach(&self, pid: i32) -> io::Result<()> {
-        write(&self.folder.join("cgroup.procs"), &pid.to_string())
-    }
-
-    pub(crate) fn kill(&self) -> io::Result<()> {
-        kill_folders(std::slice::from_ref(&self.folder))
-    }
-
-    /// Left in place while a daemon that the exec started lives on; it then goes with the container's cgroup.
-    pub(crate) fn remove(&self) {
-        let _ = fs::remove_dir(&self.folder);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
+    use std::path::PathBuf;
     use std::process::{Child, Command, Stdio};
 
     use super::*;

@@ -1,0 +1,181 @@
+//! Empties a cgroup and takes it away, while others may still begin something in it.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::apply::write;
+
+/// How long emptying a cgroup may take before it is given up: a process stuck in the kernel cannot be killed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries of what the kernel finishes in the background without an event to wait for: v1's freezer, which
+/// goes on only when its state is read, and the last reference to a cgroup whose processes have ended (`rmdir` says
+/// busy). Most often the next turn of the scheduler brings it; what takes longer is tried a thousand times a second, for
+/// [`PATIENCE`] at most.
+pub(super) fn breathe(round: u32) {
+    if round < 100 {
+        rustix::thread::sched_yield();
+    } else {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until v2's `cgroup.events` has this line; the kernel signals each change of the file.
+pub(super) fn wait_event(folder: &Path, line: &str) -> io::Result<()> {
+    let file = folder.join("cgroup.events");
+    let events = fs::File::open(&file)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if fs::read_to_string(&file)?.lines().any(|have| have == line) {
+            return Ok(());
+        }
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        };
+        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left.try_into().map_err(io::Error::other)?))?;
+    }
+}
+
+/// The folder and all below it, children before parents.
+fn tree(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            tree(&entry.path(), into);
+        }
+    }
+    into.push(folder.to_path_buf());
+}
+
+/// Process ids in the folder and below it.
+pub(crate) fn processes(folder: &Path) -> Vec<i32> {
+    let mut folders = Vec::new();
+    tree(folder, &mut folders);
+    let mut pids = Vec::new();
+    for folder in folders {
+        let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Kills everything in these folders (they describe one cgroup) and waits for it. Missing folders are fine.
+pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
+    for folder in folders {
+        let kill_file = folder.join("cgroup.kill");
+        if kill_file.exists() {
+            write(&kill_file, "1")?;
+            return wait_event(folder, "populated 0");
+        }
+    }
+    let Some(folder) = folders.iter().find(|folder| folder.join("cgroup.procs").exists()) else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let victims = processes(folder);
+        if victims.is_empty() {
+            return Ok(());
+        }
+        let handles = kill_each(&victims);
+        // A frozen process dies when it thaws.
+        for frozen in folders.iter().map(|folder| folder.join("freezer.state")).filter(|file| file.exists()) {
+            let _ = write(&frozen, "THAWED");
+        }
+        for handle in &handles {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            };
+            poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left.try_into().map_err(io::Error::other)?))?;
+        }
+    }
+}
+
+fn kill_each(victims: &[i32]) -> Vec<OwnedFd> {
+    let mut handles = Vec::new();
+    for pid in victims.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let _ = pidfd_send_signal(&handle, Signal::KILL);
+        handles.push(handle);
+    }
+    handles
+}
+
+/// Kills and removes the folders (they describe one cgroup) and what is below them. Missing ones are fine.
+pub(crate) fn remove_folders(folders: &[PathBuf]) -> io::Result<()> {
+    // The first failure is told, the rest still goes.
+    folders.iter().map(|folder| remove_tree(folder, folders)).fold(Ok(()), io::Result::and)
+}
+
+/// Looks again in each round: an exec that begins in between brings a folder of its own.
+fn remove_tree(folder: &Path, folders: &[PathBuf]) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for round in 0.. {
+        let mut all = Vec::new();
+        tree(folder, &mut all);
+        let mut removals = all.iter().map(|path| remove_folder(path));
+        match removals.find(io::Result::is_err) {
+            Some(Err(error)) if is_busy(&error) && Instant::now() < deadline => {
+                // Either somebody is left (killing waits for their end), or the last one is dead and the kernel has
+                // not finished taking it out.
+                kill_folders(folders)?;
+                breathe(round);
+            }
+            Some(result) => return result,
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+pub(super) fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBUSY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Tracking;
+
+    fn v2() -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let point = mounts.lines().find(|line| line.contains(" cgroup2 "))?.split(' ').nth(1)?.to_owned();
+        rustix::process::geteuid().is_root().then(|| point.into())
+    }
+
+    #[test]
+    fn removal_meets_execs_that_begin() {
+        let Some(point) = v2() else {
+            return;
+        };
+        let folder = point.join(format!("hoist-test-{}-execs", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        std::thread::scope(|scope| {
+            let (begun, some) = std::sync::mpsc::channel();
+            // Each leaves its folder, as one that is killed does.
+            scope.spawn(move || {
+                for number in 0..500 {
+                    if Tracking::create(&folder, &format!("exec-{number}")).is_err() {
+                        return;
+                    }
+                    let _ = begun.send(folder.clone());
+                }
+            });
+            let folder = some.recv().unwrap();
+            remove_folders(std::slice::from_ref(&folder)).unwrap();
+            assert!(!folder.exists());
+        });
+    }
+}
