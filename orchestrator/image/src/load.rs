@@ -5,23 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::layer::{ArchiveError, Decoder, Kind, Limits, TarReader};
+use crate::layer::ArchiveError;
 use crate::manifest::{Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
+use crate::members::{MAX_MEMBERS, Members};
 use crate::save::{CONTAINERD_NAME, REF_NAME};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::tarball::blob_name;
 use crate::{
-    Digest, Hasher, Hold, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError,
-    Store, StoreError,
+    Digest, Hold, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError, Store,
+    StoreError, index,
 };
 
-const MAX_MEMBERS: usize = 20_000;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("reading the archive")]
@@ -154,6 +154,8 @@ struct Contents {
     /// Member names, first layer first.
     layers: Vec<String>,
     names: Vec<Reference>,
+    /// The index under which it has them, where the archive has one.
+    index: Option<Vec<u8>>,
     /// The manifest as it is, where the archive has one.
     manifest: Option<Vec<u8>>,
 }
@@ -172,8 +174,8 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn run(self) -> Result<Vec<Arc<Image>>, LoadError> {
-        // Archives of newer dockers have both; the older table has the full names.
-        let contents = if self.members.has("manifest.json") {
+        // Archives of newer dockers have both; the older table has the full names, but one image for each.
+        let contents = if self.members.has("manifest.json") && !self.has_indexes() {
             self.docker()?
         } else if self.members.has("index.json") {
             self.oci()?
@@ -193,6 +195,7 @@ impl Loader<'_> {
             let layers = image.layers.unwrap_or_default();
             let manifest = manifests.get(&Digest::of(&config)).filter(|(_, blobs)| *blobs == layers);
             Ok(Contents {
+                index: None,
                 manifest: manifest.map(|(bytes, _)| bytes.clone()),
                 config,
                 layers,
@@ -223,34 +226,71 @@ impl Loader<'_> {
         index.manifests.iter().filter_map(manifest).collect()
     }
 
-    fn oci(&self) -> Result<Vec<Contents>, LoadError> {
-        let index: Index = self.members.json("index.json")?;
-        index.manifests.iter().map(|entry| self.oci_image(entry)).collect()
+    /// Whether an entry of the archive stands for several images.
+    fn has_indexes(&self) -> bool {
+        let Ok(index) = self.members.json::<Index>("index.json") else { return false };
+        let is_index = |entry: &Descriptor| {
+            let bytes = self.blob(entry, MAX_MANIFEST).ok()?;
+            Some(matches!(Manifest::parse(&bytes, &entry.media_type).ok()?, Manifest::Index(_)))
+        };
+        index.manifests.iter().any(|entry| is_index(entry) == Some(true))
     }
 
-    fn oci_image(&self, entry: &Descriptor) -> Result<Contents, LoadError> {
+    fn oci(&self) -> Result<Vec<Contents>, LoadError> {
+        let index: Index = self.members.json("index.json")?;
+        let images = index.manifests.iter().filter(|entry| entry.artifact_type.is_none());
+        let contents: Vec<Vec<Contents>> = images.map(|entry| self.oci_images(entry)).collect::<Result<_, _>>()?;
+        Ok(contents.into_iter().flatten().collect())
+    }
+
+    /// An image, or those of an index that the archive has.
+    fn oci_images(&self, entry: &Descriptor) -> Result<Vec<Contents>, LoadError> {
         let failed = |error| LoadError::Manifest(Box::new(error));
-        let mut bytes = self.blob(entry, MAX_MANIFEST)?;
-        let mut manifest = Manifest::parse(&bytes, &entry.media_type).map_err(failed)?;
-        if let Manifest::Index(entries) = &manifest {
-            let chosen = choose(entries, &Platform::host()).map_err(failed)?;
-            bytes = self.blob(chosen, MAX_MANIFEST)?;
-            manifest = Manifest::parse(&bytes, &chosen.media_type).map_err(failed)?;
-        }
-        let Manifest::Image { config, layers } = manifest else { return Err(failed(ManifestError::Nested)) };
         let annotation = |key| entry.annotations.as_ref().and_then(|annotations| annotations.get(key));
         // A tag alone belongs to no repository; such an image is loaded without a name.
         let name = annotation(CONTAINERD_NAME).or(annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
+        let name = name.map(|name| Reference::parse(name)).transpose().map_err(LoadError::Reference)?;
+        let bytes = self.blob(entry, MAX_MANIFEST)?;
+        let entries = match Manifest::parse(&bytes, &entry.media_type).map_err(failed)? {
+            Manifest::Image { config, layers } => {
+                return Ok(vec![self.oci_image(bytes, &config, &layers, name.as_ref(), None)?]);
+            }
+            Manifest::Index(entries) => entries,
+        };
+        let mut contents = Vec::new();
+        for (listed, _) in index::images(&entries) {
+            if !self.members.has(&blob_name(&listed.digest)) {
+                continue;
+            }
+            let manifest = self.blob(listed, MAX_MANIFEST)?;
+            match Manifest::parse(&manifest, &listed.media_type).map_err(failed)? {
+                Manifest::Image { config, layers } => {
+                    contents.push(self.oci_image(manifest, &config, &layers, name.as_ref(), Some(&bytes))?);
+                }
+                Manifest::Index(_) => return Err(failed(ManifestError::Nested)),
+            }
+        }
+        if contents.is_empty() {
+            // Says what there is, or which member is missing.
+            self.blob(choose(&entries, &Platform::host()).map_err(failed)?, MAX_MANIFEST)?;
+        }
+        Ok(contents)
+    }
+
+    fn oci_image(
+        &self,
+        manifest: Vec<u8>,
+        config: &Descriptor,
+        layers: &[Descriptor],
+        name: Option<&Reference>,
+        index: Option<&[u8]>,
+    ) -> Result<Contents, LoadError> {
         Ok(Contents {
-            config: self.blob(&config, MAX_CONFIG)?,
+            config: self.blob(config, MAX_CONFIG)?,
             layers: layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
-            names: name
-                .map(|name| Reference::parse(name))
-                .transpose()
-                .map_err(LoadError::Reference)?
-                .into_iter()
-                .collect(),
-            manifest: Some(bytes),
+            names: name.into_iter().cloned().collect(),
+            index: index.map(<[u8]>::to_vec),
+            manifest: Some(manifest),
         })
     }
 
@@ -278,6 +318,7 @@ impl Loader<'_> {
         let mut held = diff_ids.clone();
         held.push(id);
         held.extend(contents.manifest.as_deref().map(Digest::of));
+        held.extend(contents.index.as_deref().map(Digest::of));
         let hold = self.store.hold(&held);
         let mut layers = Vec::new();
         for (name, diff_id) in contents.layers.iter().zip(&diff_ids) {
@@ -290,15 +331,23 @@ impl Loader<'_> {
             None => None,
         };
         self.store.put_blob(&contents.config).map_err(LoadError::Store)?;
-        let record = Record {
+        let index = match &contents.index {
+            Some(bytes) => Some(self.store.put_blob(bytes).map_err(LoadError::Store)?),
+            None => None,
+        };
+        let mut record = Record {
             version: 1,
             id,
-            references: contents.names.into_iter().filter(|name| name.tag().is_some()).collect(),
+            references: [].into(),
+            indexes: [].into(),
             repo_digests: [].into(),
             manifest,
             layers,
             stored: jiff::Timestamp::now(),
         };
+        for name in contents.names.iter().filter(|name| name.tag().is_some()) {
+            record.give(name, index);
+        }
         Ok(Taken { record, _hold: hold })
     }
 
@@ -335,128 +384,4 @@ impl Loader<'_> {
         let done = if phase == Phase::Complete { size } else { 0 };
         (self.progress)(Progress { item: diff_id.short(), phase, done, total, text: String::new() });
     }
-}
-
-#[derive(Debug, Clone)]
-struct Member {
-    path: PathBuf,
-    size: u64,
-    digest: Digest,
-}
-
-/// An archive's files, put aside in the store's `tmp`.
-#[derive(Debug)]
-struct Members {
-    files: BTreeMap<String, Member>,
-    links: BTreeMap<String, String>,
-}
-
-impl Members {
-    fn read(store: &Store, archive: impl Read) -> Result<Self, LoadError> {
-        let mut tar = TarReader::new(Decoder::new(archive, Limits::default()).map_err(LoadError::Read)?);
-        let mut members = Self { files: BTreeMap::new(), links: BTreeMap::new() };
-        while let Some(entry) = tar.next().map_err(LoadError::Archive)? {
-            if members.files.len() + members.links.len() >= MAX_MEMBERS {
-                return Err(LoadError::TooManyMembers);
-            }
-            // Names only serve to find members again; none of them ever becomes a path on the disk.
-            let name = normal(&entry.display_path(), "");
-            let link = String::from_utf8_lossy(&entry.link).into_owned();
-            match entry.kind {
-                Kind::File if entry.sparse.is_some() => return Err(LoadError::Sparse(name)),
-                Kind::File => {
-                    let member = put_aside(store, &mut tar)?;
-                    if let Some(replaced) = members.files.insert(name, member) {
-                        let _ = std::fs::remove_file(replaced.path);
-                    }
-                }
-                Kind::Symlink => {
-                    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-                    members.links.insert(name.clone(), normal(&link, folder));
-                }
-                Kind::HardLink => {
-                    members.links.insert(name, normal(&link, ""));
-                }
-                _ => {}
-            }
-        }
-        Ok(members)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
-    fn find(&self, name: &str) -> Option<Member> {
-        let mut name = normal(name, "");
-        // Docker's old archives link a layer to an equal one, once; a cycle must end.
-        for _ in 0..8 {
-            match self.files.get(&name) {
-                Some(member) => return Some(member.clone()),
-                None => name.clone_from(self.links.get(&name)?),
-            }
-        }
-        None
-    }
-
-    fn bytes(&self, name: &str, most: u64) -> Result<Vec<u8>, LoadError> {
-        let member = self.find(name).ok_or_else(|| LoadError::Missing(name.to_owned()))?;
-        if member.size > most {
-            return Err(LoadError::TooLong(name.to_owned()));
-        }
-        std::fs::read(&member.path).map_err(LoadError::Read)
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, LoadError> {
-        let bytes = self.bytes(name, MAX_MANIFEST)?;
-        serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { name: name.to_owned(), source })
-    }
-}
-
-impl Drop for Members {
-    fn drop(&mut self) {
-        for member in self.files.values() {
-            // Those that became blobs are gone from here; what stays behind goes when the store opens.
-            let _ = std::fs::remove_file(&member.path);
-        }
-    }
-}
-
-fn put_aside(store: &Store, body: &mut dyn Read) -> Result<Member, LoadError> {
-    let (path, mut file) = store.temporary_file().map_err(LoadError::Store)?;
-    let written = (|| {
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 256 << 10];
-        let mut size = 0;
-        loop {
-            let count = body.read(&mut buffer)?;
-            if count == 0 {
-                return Ok((size, hasher.finish()));
-            }
-            hasher.update(&buffer[..count]);
-            file.write_all(&buffer[..count])?;
-            size += count as u64;
-        }
-    })();
-    match written {
-        Ok((size, digest)) => Ok(Member { path, size, digest }),
-        Err(error) => {
-            let _ = std::fs::remove_file(&path);
-            Err(LoadError::Read(error))
-        }
-    }
-}
-
-/// A member's name without `.`, `..` and doubled slashes, seen from `folder`.
-fn normal(name: &str, folder: &str) -> String {
-    let mut parts: Vec<&str> = if name.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
-    for part in name.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.retain(|part| !part.is_empty());
-    parts.join("/")
 }

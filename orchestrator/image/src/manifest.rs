@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{Digest, Platform};
+use crate::{Digest, Platform, index};
 
 pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
@@ -64,6 +64,8 @@ pub(crate) struct Descriptor {
     pub media_type: String,
     pub digest: Digest,
     pub size: u64,
+    #[serde(default)]
+    pub artifact_type: Option<String>,
     #[serde(default)]
     pub platform: Option<DescribedPlatform>,
     #[serde(default)]
@@ -165,17 +167,10 @@ fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(200).collect()
 }
 
-/// The entry of an index for a platform. Attestations and other entries without a real platform are never candidates.
+/// The entry of an index for a platform.
 pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, ManifestError> {
-    let candidates = || {
-        entries.iter().filter_map(|entry| {
-            let attests = entry.annotations.as_ref().is_some_and(|a| a.contains_key("vnd.docker.reference.type"));
-            let platform = entry.platform.as_ref().filter(|platform| platform.os != "unknown");
-            platform.filter(|_| !attests).map(|platform| (entry, platform))
-        })
-    };
-    let best = candidates()
-        .filter_map(|(entry, platform)| Some((rank(platform, wanted)?, entry)))
+    let best = index::images(entries)
+        .filter_map(|(entry, platform)| Some((platform.rank(wanted)?, entry)))
         .min_by_key(|(rank, _)| *rank)
         .map(|(_, entry)| entry);
     // An index with a single entry that names no platform at all is what simple tools write.
@@ -185,44 +180,17 @@ pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result
     };
     best.or(only).ok_or_else(|| ManifestError::NoPlatform {
         wanted: wanted.to_string(),
-        available: match candidates().map(|(_, platform)| platform.to_string()).collect::<Vec<_>>() {
+        available: match index::images(entries).map(|(_, platform)| platform.to_string()).collect::<Vec<_>>() {
             names if names.is_empty() => "none".to_owned(),
             names => printable(&names.join(", ")),
         },
     })
 }
 
-/// How well an image for `offered` runs on `wanted`: 0 is best, `None` not at all.
-pub(crate) fn rank(offered: &DescribedPlatform, wanted: &Platform) -> Option<u32> {
-    if offered.os != wanted.os || offered.architecture != wanted.architecture {
-        return None;
-    }
-    let level = |variant: Option<&str>| match (variant, wanted.architecture.as_str()) {
-        (None | Some(""), "arm64") => Some(8),
-        (None | Some(""), "arm") => Some(7),
-        (None | Some(""), _) => Some(0),
-        (Some(variant), _) => variant.strip_prefix('v').and_then(|digits| digits.parse::<u32>().ok()),
-    };
-    let (offered, wanted) = (level(offered.variant.as_deref())?, level(wanted.variant.as_deref())?);
-    // A newer machine runs what was made for an older one; amd64 microarchitecture levels work the same way.
-    let most = wanted.max(if offered <= 1 { 1 } else { wanted });
-    (offered <= most).then(|| most - offered)
-}
-
 impl From<DescribedPlatform> for Platform {
     fn from(described: DescribedPlatform) -> Self {
         let DescribedPlatform { architecture, os, variant } = described;
         Self { os, architecture, variant }
-    }
-}
-
-impl std::fmt::Display for DescribedPlatform {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
-            None => Ok(()),
-        }
     }
 }
 
@@ -235,6 +203,7 @@ mod tests {
             media_type: String::new(),
             digest: Digest::of(format!("{os}{architecture}{variant:?}").as_bytes()),
             size: 1,
+            artifact_type: None,
             platform: Some(DescribedPlatform {
                 architecture: architecture.to_owned(),
                 os: os.to_owned(),

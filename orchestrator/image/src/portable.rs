@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::index::Listed;
 use crate::manifest::{MAX_MANIFEST, Manifest};
 use crate::store::{Record, Spool, Store, StoreError};
-use crate::{Digest, Hasher};
+use crate::{Digest, Hasher, Platform};
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -125,6 +126,11 @@ impl Portable {
         });
         let manifest = Blob::of_bytes(OCI_MANIFEST, manifest.to_string().into_bytes());
         Ok(Self { manifest, config, layers })
+    }
+
+    pub(crate) fn listed(&self, platform: Platform) -> Listed {
+        let Blob { media_type, digest, size, .. } = &self.manifest;
+        Listed { media_type: media_type.clone(), digest: *digest, size: *size, platform }
     }
 
     /// What it consists of; the manifest, which names the others, comes last.

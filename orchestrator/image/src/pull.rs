@@ -1,7 +1,6 @@
 //! Pulling an image from a registry into the store.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -14,77 +13,26 @@ use crate::policy::{Denied, Policy, Rules};
 use crate::registry::{Access, Registry, RegistryError, Right};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::{
-    Digest, Image, ImageConfig, Phase, Progress, ProgressSink, Reference, Store, StoreError, signatures, silent,
+    Digest, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, Store, StoreError, index,
+    signatures, silent,
 };
 
 /// Enough to keep a disk and a few cores busy; registries cut off clients that open many connections.
 const LAYERS_AT_ONCE: usize = 4;
 
-/// `os/architecture[/variant]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Platform {
-    pub os: String,
-    pub architecture: String,
-    pub variant: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a platform (os/architecture or os/architecture/variant)")]
-pub struct PlatformError(String);
-
-impl Platform {
-    /// The machine that this program was built for.
-    pub fn host() -> Self {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", None),
-            "aarch64" => ("arm64", Some("v8")),
-            "arm" => ("arm", Some("v7")),
-            "x86" => ("386", None),
-            "powerpc64" => ("ppc64le", None),
-            other => (other, None),
-        };
-        Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
-    }
-}
-
-impl FromStr for Platform {
-    type Err = PlatformError;
-
-    fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let valid =
-            |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(valid) {
-            return Err(PlatformError(text.to_owned()));
-        }
-        let (os, architecture, variant) = match parts[..] {
-            [os, architecture] => (os, architecture, None),
-            [os, architecture, variant] => (os, architecture, Some(variant)),
-            _ => return Err(PlatformError(text.to_owned())),
-        };
-        let architecture = match architecture {
-            "x86_64" | "x86-64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
-            None => Ok(()),
-        }
-    }
+/// Which images of an index are pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Platforms {
+    /// That for this machine.
+    #[default]
+    Host,
+    One(Platform),
+    All,
 }
 
 #[derive(Clone)]
 pub struct PullOptions {
-    /// `None`: the host's.
-    pub platform: Option<Platform>,
+    pub platforms: Platforms,
     pub access: Access,
     /// `None`: every image may be pulled.
     pub policy: Option<Arc<Policy>>,
@@ -93,14 +41,14 @@ pub struct PullOptions {
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { platform: None, access: Access::default(), policy: None, progress: silent() }
+        Self { platforms: Platforms::Host, access: Access::default(), policy: None, progress: silent() }
     }
 }
 
 impl fmt::Debug for PullOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PullOptions")
-            .field("platform", &self.platform)
+            .field("platforms", &self.platforms)
             .field("access", &self.access)
             .field("policy", &self.policy)
             .finish_non_exhaustive()
@@ -110,10 +58,11 @@ impl fmt::Debug for PullOptions {
 /// The result of a pull.
 #[derive(Debug, Clone)]
 pub struct Pulled {
+    /// Of several the best for this machine.
     pub image: Arc<Image>,
     /// The digest that the registry answered for the reference (of the index where there is one).
     pub digest: Digest,
-    /// Whether the store had this very image under this name already.
+    /// Whether the store had all of it under this name already.
     pub up_to_date: bool,
 }
 
@@ -155,11 +104,16 @@ struct Pull<'a> {
 struct Found {
     /// Of the first answer, which may be an index.
     digest: Digest,
-    manifest: Digest,
+    index: Option<Vec<u8>>,
+    images: Vec<FoundImage>,
+}
+
+struct FoundImage {
+    digest: Digest,
+    /// To be stored as it came.
+    manifest: Vec<u8>,
     config: Descriptor,
     layers: Vec<Descriptor>,
-    /// Manifest and index, to be stored as they came.
-    documents: Vec<Vec<u8>>,
 }
 
 impl Pull<'_> {
@@ -171,8 +125,7 @@ impl Pull<'_> {
         // A digest names the same bytes for ever: what is here needs no registry, but for its signatures.
         if rules.is_none()
             && let Some(digest) = self.reference.digest()
-            && let Some(image) = self.store.find(self.reference)
-            && self.options.platform.is_none()
+            && let Some(image) = self.stored(digest)
         {
             return Ok(Pulled { image, digest, up_to_date: true });
         }
@@ -183,38 +136,75 @@ impl Pull<'_> {
         if let Some(rules) = rules {
             self.check_signatures(&registry, &rules, &found).await?;
         }
-        let image_id = found.config.digest;
-        let known = self.store.image(&image_id).filter(|image| {
-            image.manifest == Some(found.manifest) && image.references.contains(self.reference)
-                || self.reference.tag().is_none() && image.manifest == Some(found.manifest)
-        });
-        if let Some(image) = known {
-            self.report("", Phase::Complete, 0, None);
-            return Ok(Pulled { image, digest: found.digest, up_to_date: true });
+        let (mut brought, mut up_to_date) = (Vec::new(), true);
+        for image in &found.images {
+            match self.known(&found, image) {
+                Some(image) => brought.push(image),
+                None => {
+                    brought.push(self.image(&registry, &found, image).await?);
+                    up_to_date = false;
+                }
+            }
         }
-        let config_bytes = self.config(&registry, &found.config).await?;
-        let diff_ids = self.check_config(&config_bytes, &found)?;
-        let mut held: Vec<Digest> = diff_ids.clone();
-        held.extend([image_id, found.digest, found.manifest]);
-        held.extend(found.layers.iter().map(|layer| layer.digest));
-        let _hold = self.store.hold(&held);
-        self.layers(&registry, &found.layers, &diff_ids).await?;
-        let image = self.register(config_bytes, &found, &diff_ids).await?;
         self.report("", Phase::Complete, 0, None);
-        Ok(Pulled { image, digest: found.digest, up_to_date: false })
+        let host = Platform::host();
+        let rank = |image: &Arc<Image>| image.config.platform().rank(&host).unwrap_or(u32::MAX);
+        let image = brought.into_iter().min_by_key(rank).ok_or_else(|| self.no_images())?;
+        Ok(Pulled { image, digest: found.digest, up_to_date })
+    }
+
+    /// The image of a digest, if it is here.
+    fn stored(&self, digest: Digest) -> Option<Arc<Image>> {
+        match &self.options.platforms {
+            // A manifest is for one platform only; an index may have a better one than those that are here.
+            Platforms::Host => {
+                let host = self.store.find_for(self.reference, &Platform::host());
+                host.or_else(|| self.store.find(self.reference).filter(|image| image.manifest == Some(digest)))
+            }
+            Platforms::One(platform) => self.store.find_for(self.reference, platform),
+            Platforms::All => None,
+        }
+    }
+
+    /// The image, if the store has it and its names need no change.
+    fn known(&self, found: &Found, image: &FoundImage) -> Option<Arc<Image>> {
+        let index = found.index.as_ref().map(|_| found.digest);
+        let named = |image: &Image| match self.reference.tag() {
+            Some(_) => image.references.contains(self.reference) && image.indexes.get(self.reference).copied() == index,
+            None => true,
+        };
+        let known = self.store.image(&image.config.digest);
+        known.filter(|known| known.manifest == Some(image.digest) && named(known))
+    }
+
+    async fn image(
+        &self,
+        registry: &Arc<Registry>,
+        found: &Found,
+        image: &FoundImage,
+    ) -> Result<Arc<Image>, PullError> {
+        let config_bytes = self.config(registry, &image.config).await?;
+        let diff_ids = self.check_config(&config_bytes, image)?;
+        let mut held: Vec<Digest> = diff_ids.clone();
+        held.extend([image.config.digest, found.digest, image.digest]);
+        held.extend(image.layers.iter().map(|layer| layer.digest));
+        let _hold = self.store.hold(&held);
+        self.layers(registry, &image.layers, &diff_ids).await?;
+        self.register(config_bytes, found, image, &diff_ids).await
     }
 
     /// Before any layer comes. The signature of an index vouches for the manifests that it names.
     async fn check_signatures(&self, registry: &Registry, rules: &Rules<'_>, found: &Found) -> Result<(), PullError> {
-        let mut digests = vec![found.digest];
-        if found.manifest != found.digest {
-            digests.push(found.manifest);
+        let index = found.index.iter().map(|_| found.digest);
+        for image in &found.images {
+            let digests: Vec<Digest> = index.clone().chain([image.digest]).collect();
+            let mut all = Vec::new();
+            for digest in &digests {
+                all.extend(signatures::fetch(registry, digest).await.map_err(|error| self.registry(error))?);
+            }
+            rules.check(self.reference, &digests, &all).map_err(|denied| self.denied(denied))?;
         }
-        let mut all = Vec::new();
-        for digest in &digests {
-            all.extend(signatures::fetch(registry, digest).await.map_err(|error| self.registry(error))?);
-        }
-        rules.check(self.reference, &digests, &all).map_err(|denied| self.denied(denied))
+        Ok(())
     }
 
     async fn resolve(&self, registry: &Registry) -> Result<Found, PullError> {
@@ -223,24 +213,38 @@ impl Pull<'_> {
         let manifest = Manifest::parse(&bytes, &delivered).map_err(|error| self.manifest_error(error))?;
         let entries = match manifest {
             Manifest::Image { config, layers } => {
-                return Ok(Found { digest, manifest: digest, config, layers, documents: vec![bytes] });
+                let image = FoundImage { digest, manifest: bytes, config, layers };
+                return Ok(Found { digest, index: None, images: vec![image] });
             }
             Manifest::Index(entries) => entries,
         };
-        let platform = self.options.platform.clone().unwrap_or_else(Platform::host);
-        let chosen = choose(&entries, &platform).map_err(|error| self.manifest_error(error))?;
-        let (inner, delivered) = self.manifest(registry, &chosen.digest.to_string(), Some(chosen.digest)).await?;
-        if inner.len() as u64 != chosen.size {
+        let one = |platform: &Platform| Ok(vec![choose(&entries, platform)?]);
+        let chosen = match &self.options.platforms {
+            Platforms::Host => one(&Platform::host()),
+            Platforms::One(platform) => one(platform),
+            Platforms::All => Ok(index::images(&entries).map(|(entry, _)| entry).collect()),
+        };
+        let mut images = Vec::new();
+        for entry in chosen.map_err(|error| self.manifest_error(error))? {
+            images.push(self.listed(registry, entry).await?);
+        }
+        Ok(Found { digest, index: Some(bytes), images })
+    }
+
+    /// An image of an index.
+    async fn listed(&self, registry: &Registry, entry: &Descriptor) -> Result<FoundImage, PullError> {
+        let (bytes, delivered) = self.manifest(registry, &entry.digest.to_string(), Some(entry.digest)).await?;
+        if bytes.len() as u64 != entry.size {
             return Err(PullError::Size {
                 image: self.reference.short(),
                 what: "the manifest",
-                expected: chosen.size,
-                found: inner.len() as u64,
+                expected: entry.size,
+                found: bytes.len() as u64,
             });
         }
-        match Manifest::parse(&inner, &delivered).map_err(|error| self.manifest_error(error))? {
+        match Manifest::parse(&bytes, &delivered).map_err(|error| self.manifest_error(error))? {
             Manifest::Image { config, layers } => {
-                Ok(Found { digest, manifest: chosen.digest, config, layers, documents: vec![bytes, inner] })
+                Ok(FoundImage { digest: entry.digest, manifest: bytes, config, layers })
             }
             Manifest::Index(_) => Err(self.manifest_error(ManifestError::Nested)),
         }
@@ -294,7 +298,7 @@ impl Pull<'_> {
         }
     }
 
-    fn check_config(&self, bytes: &[u8], found: &Found) -> Result<Vec<Digest>, PullError> {
+    fn check_config(&self, bytes: &[u8], found: &FoundImage) -> Result<Vec<Digest>, PullError> {
         let config: ImageConfig =
             serde_json::from_slice(bytes).map_err(|error| self.manifest_error(ManifestError::Config(error)))?;
         let diff_ids = config.rootfs.diff_ids;
@@ -303,7 +307,7 @@ impl Pull<'_> {
             return Err(self.manifest_error(ManifestError::LayerCount { layers, diff_ids }));
         }
         // Without an explicit wish docker runs what it gets, and so do we: an emulator may be registered.
-        if let Some(wanted) = &self.options.platform
+        if let Platforms::One(wanted) = &self.options.platforms
             && (wanted.os != config.os || wanted.architecture != config.architecture)
         {
             let found = format!("{}/{}", config.os, config.architecture);
@@ -353,25 +357,32 @@ impl Pull<'_> {
         Ok(())
     }
 
-    async fn register(&self, config: Vec<u8>, found: &Found, diff_ids: &[Digest]) -> Result<Arc<Image>, PullError> {
-        let layers = found.layers.iter().zip(diff_ids);
-        let record = Record {
+    async fn register(
+        &self,
+        config: Vec<u8>,
+        found: &Found,
+        image: &FoundImage,
+        diff_ids: &[Digest],
+    ) -> Result<Arc<Image>, PullError> {
+        let layers = image.layers.iter().zip(diff_ids);
+        let mut record = Record {
             version: 1,
-            id: found.config.digest,
-            references: match self.reference.digest() {
-                None => [self.reference.clone()].into(),
-                Some(_) => [].into(),
-            },
+            id: image.config.digest,
+            references: [].into(),
+            indexes: [].into(),
             repo_digests: [self.reference.with_digest(found.digest)].into(),
-            manifest: Some(found.manifest),
+            manifest: Some(image.digest),
             layers: layers
                 .map(|(layer, diff_id)| RecordLayer { diff_id: *diff_id, blob: Some(layer.digest) })
                 .collect(),
             stored: jiff::Timestamp::now(),
         };
+        if self.reference.digest().is_none() {
+            record.give(self.reference, found.index.as_ref().map(|_| found.digest));
+        }
         let store = Arc::clone(self.store);
-        let mut documents = found.documents.clone();
-        documents.push(config);
+        let mut documents = vec![image.manifest.clone(), config];
+        documents.extend(found.index.clone());
         let stored = tokio::task::spawn_blocking(move || {
             for document in &documents {
                 store.put_blob(document)?;
@@ -394,6 +405,11 @@ impl Pull<'_> {
 
     fn denied(&self, source: Denied) -> PullError {
         PullError::Denied { image: self.reference.short(), source: Box::new(source) }
+    }
+
+    fn no_images(&self) -> PullError {
+        let (wanted, available) = ("any machine".to_owned(), "none".to_owned());
+        self.manifest_error(ManifestError::NoPlatform { wanted, available })
     }
 
     fn manifest_error(&self, source: ManifestError) -> PullError {

@@ -7,10 +7,11 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::index::{self, Listed};
 use crate::manifest::{Descriptor, OCI_CONFIG, OCI_GZIP_LAYER, OCI_LAYER, OCI_MANIFEST, OCI_ZSTD_LAYER};
 use crate::registry::{Access, Registry, RegistryError, Right};
 use crate::send::{Content, Send};
-use crate::store::LayerError;
+use crate::store::{LayerError, Record};
 use crate::{Digest, Image, Phase, Progress, ProgressSink, Reference, Store, StoreError, silent};
 
 /// As many as a pull brings at once.
@@ -62,17 +63,67 @@ pub enum PushError {
     Worker { image: String },
 }
 
-/// Sends an image to the registry of `reference`, a name that the image has. Blobs that the registry has are not sent;
-/// those that another of its repositories has are taken over from there. An image that was pulled goes back byte for
-/// byte; layers that were made here are compressed on the way.
+/// Sends what `reference` names to the registry in it: an image, or all images of an index and then the index. Blobs that
+/// the registry has are not sent; those that another of its repositories has are taken over from there. An image that
+/// was pulled goes back byte for byte; layers that were made here are compressed on the way.
 pub async fn push(store: &Arc<Store>, reference: &Reference, options: &PushOptions) -> Result<Pushed, PushError> {
     if reference.digest().is_some() {
         return Err(PushError::ByDigest(reference.short()));
     }
-    let image = store.find(reference).ok_or_else(|| PushError::NoSuchImage(reference.short()))?;
-    Push { store, reference, image, options }.run().await
+    let images = store.named(reference);
+    let held: Vec<Digest> = store
+        .records(|record| images.iter().any(|image| image.id == record.id))
+        .iter()
+        .flat_map(Record::mentioned)
+        .collect();
+    let _hold = store.hold(&held);
+    let push = |image: &Arc<Image>| Push { store, reference, image: Arc::clone(image), options };
+    let (document, manifests) = match &images[..] {
+        [] => return Err(PushError::NoSuchImage(reference.short())),
+        [only] => {
+            let push = push(only);
+            let (registry, manifest) = push.content().await?;
+            push.manifest(&registry, &reference.target(), &manifest).await?;
+            (manifest.clone(), vec![(only.id, manifest)])
+        }
+        several => push_index(reference, several, &push).await?,
+    };
+    let pushed = Pushed { digest: Digest::of(&document), size: document.len() as u64 };
+    let (keeper, name) = (Arc::clone(store), reference.clone());
+    let recorded = tokio::task::spawn_blocking(move || keeper.pushed(&manifests, &name, &document)).await;
+    let recorded = recorded.map_err(|_| PushError::Worker { image: reference.short() })?;
+    recorded.map_err(|source| PushError::Store { image: reference.short(), source })?;
+    Ok(pushed)
 }
 
+/// The index of what was pushed, and each image's id with its manifest.
+type PushedIndex = (Vec<u8>, Vec<(Digest, Vec<u8>)>);
+
+/// Every image under its digest, and last the index that names them.
+async fn push_index<'a>(
+    reference: &Reference,
+    images: &[Arc<Image>],
+    push: &impl Fn(&Arc<Image>) -> Push<'a>,
+) -> Result<PushedIndex, PushError> {
+    let (mut listed, mut manifests, mut last) = (Vec::new(), Vec::new(), None);
+    for image in images {
+        let push = push(image);
+        let (registry, manifest) = push.content().await?;
+        let digest = push.manifest(&registry, &Digest::of(&manifest).to_string(), &manifest).await?;
+        let media_type = index::media_type(&manifest).unwrap_or_else(|| OCI_MANIFEST.to_owned());
+        let (size, platform) = (manifest.len() as u64, image.config.platform());
+        listed.push(Listed { media_type, digest, size, platform });
+        manifests.push((image.id, manifest));
+        last = Some((push, registry));
+    }
+    let (push, registry) = last.ok_or_else(|| PushError::NoSuchImage(reference.short()))?;
+    let came = push.image.indexes.get(reference).and_then(|digest| push.store.kept_index(digest));
+    let document = index::of(came, listed);
+    push.manifest(&registry, &reference.target(), &document).await?;
+    Ok((document, manifests))
+}
+
+/// One image on its way.
 struct Push<'a> {
     store: &'a Arc<Store>,
     reference: &'a Reference,
@@ -81,10 +132,8 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    async fn run(&self) -> Result<Pushed, PushError> {
-        let mut held = self.image.layers.clone();
-        held.extend([self.image.id].into_iter().chain(self.image.manifest));
-        let _hold = self.store.hold(&held);
+    /// Sends layers and configuration; what is returned is the manifest that names them.
+    async fn content(&self) -> Result<(Arc<Registry>, Vec<u8>), PushError> {
         let kept = self.image.manifest.and_then(|manifest| self.store.manifest_layers(&manifest));
         let (known, manifest) = kept.map_or((Vec::new(), None), |(layers, bytes)| (layers, Some(bytes)));
         let known: BTreeMap<Digest, Descriptor> = self.image.layers.iter().copied().zip(known).collect();
@@ -101,13 +150,8 @@ impl Push<'_> {
             before.eq(layers.iter().map(|layer| layer.digest))
         });
         let manifest = as_it_came.unwrap_or_else(|| compose(&config, &layers));
-        let digest = self.manifest(&registry, &manifest).await?;
-        let size = manifest.len() as u64;
-        let (store, id, name) = (Arc::clone(self.store), self.image.id, self.reference.clone());
-        let recorded = tokio::task::spawn_blocking(move || store.pushed(&id, &name, &manifest)).await;
-        recorded.map_err(|_| self.worker())?.map_err(|source| PushError::Store { image: self.short(), source })?;
-        self.report("", Phase::Complete, size);
-        Ok(Pushed { digest, size })
+        self.report("", Phase::Complete, manifest.len() as u64);
+        Ok((registry, manifest))
     }
 
     /// For layers that another repository of the registry has: which one.
@@ -170,16 +214,21 @@ impl Push<'_> {
         crate::send::small(registry, &digest, bytes, "the configuration")
             .await
             .map_err(|source| self.registry(source))?;
-        Ok(Descriptor { media_type: OCI_CONFIG.to_owned(), digest, size, platform: None, annotations: None })
+        Ok(Descriptor {
+            media_type: OCI_CONFIG.to_owned(),
+            digest,
+            size,
+            artifact_type: None,
+            platform: None,
+            annotations: None,
+        })
     }
 
-    async fn manifest(&self, registry: &Registry, manifest: &[u8]) -> Result<Digest, PushError> {
+    /// A manifest or an index, under a tag or its digest.
+    async fn manifest(&self, registry: &Registry, target: &str, manifest: &[u8]) -> Result<Digest, PushError> {
         let digest = Digest::of(manifest);
-        let media_type = serde_json::from_slice::<serde_json::Value>(manifest)
-            .ok()
-            .and_then(|document| document.get("mediaType")?.as_str().map(str::to_owned))
-            .unwrap_or_else(|| OCI_MANIFEST.to_owned());
-        let path = format!("manifests/{}", self.reference.target());
+        let media_type = index::media_type(manifest).unwrap_or_else(|| OCI_MANIFEST.to_owned());
+        let path = format!("manifests/{target}");
         let answer = registry.put(&path, &[(CONTENT_TYPE, media_type)], manifest.to_vec(), "the manifest").await;
         let answer = answer.map_err(|source| self.registry(source))?;
         let said = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());

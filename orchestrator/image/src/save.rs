@@ -1,16 +1,17 @@
 //! Images as one archive: an OCI layout with docker's table of contents beside it, as docker writes it since version 25.
 //! `docker load`, `podman load` and [`crate::load`] read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::index::{self, OCI_INDEX};
 use crate::portable::{Blob, OCI_MANIFEST, Portable};
 use crate::store::{Record, Spool};
 use crate::tarball::{Tarball, blob_name};
-use crate::{Digest, Hold, Reference, Store, StoreError};
+use crate::{Digest, Hold, Platform, Reference, Store, StoreError};
 
 /// containerd's name for the whole reference.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -28,9 +29,29 @@ pub enum SaveError {
 #[derive(Debug)]
 pub struct Archive {
     store: Arc<Store>,
-    images: Vec<(Portable, Vec<Reference>)>,
+    images: Vec<Saved>,
+    indexes: Vec<SavedIndex>,
     artifact: Option<Artifact>,
     _hold: Hold,
+}
+
+/// Several images under one name.
+#[derive(Debug)]
+struct SavedIndex {
+    document: Blob,
+    members: Vec<Digest>,
+    names: Vec<Reference>,
+}
+
+#[derive(Debug)]
+struct Saved {
+    id: Digest,
+    content: Portable,
+    platform: Platform,
+    /// Names that are its alone.
+    names: Vec<Reference>,
+    /// Names of several images that docker's table, which can say this of one image only, says of this one.
+    for_table: Vec<Reference>,
 }
 
 /// Something of another kind that travels with images: a document, and blobs that it speaks of.
@@ -76,13 +97,23 @@ impl Archive {
         let held: Vec<Digest> = chosen.iter().flat_map(|(record, _)| record.mentioned()).collect();
         let hold = store.hold(&held);
         let mut images = Vec::new();
-        for (record, mut references) in chosen {
-            references.sort();
-            references.dedup();
+        let mut shared: BTreeMap<Reference, (Option<Digest>, Vec<Digest>)> = BTreeMap::new();
+        for (record, mut names) in chosen {
+            names.sort();
+            names.dedup();
+            let (several, alone): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| store.named(name).len() > 1);
+            for name in several {
+                let (index, members) = shared.entry(name.clone()).or_default();
+                *index = record.indexes.get(&name).copied();
+                members.push(record.id);
+            }
             let failed = |source| SaveError::Image { name: record.id.to_string(), source };
-            images.push((Portable::of(store, &record).map_err(failed)?, references));
+            let content = Portable::of(store, &record).map_err(failed)?;
+            let platform = store.image(&record.id).map_or_else(Platform::host, |image| image.config.platform());
+            images.push(Saved { id: record.id, content, platform, names: alone, for_table: Vec::new() });
         }
-        Ok(Self { store: Arc::clone(store), images, artifact: None, _hold: hold })
+        let indexes = indexes(store, shared, &mut images);
+        Ok(Self { store: Arc::clone(store), images, indexes, artifact: None, _hold: hold })
     }
 
     #[must_use]
@@ -100,13 +131,19 @@ impl Archive {
             entry["artifactType"] = json!(kind);
             index.push(entry);
         }
-        for (image, references) in &self.images {
-            index.extend(index_entries(image, references));
+        let listed: BTreeSet<Digest> = self.indexes.iter().flat_map(|index| &index.members).copied().collect();
+        for image in &self.images {
+            if !listed.contains(&image.id) || !image.names.is_empty() {
+                index.extend(index_entries(&image.content.manifest, &image.names));
+            }
             table.push(json!({
-                "Config": blob_name(&image.config.digest),
-                "RepoTags": references.iter().map(Reference::short).collect::<Vec<_>>(),
-                "Layers": image.layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
+                "Config": blob_name(&image.content.config.digest),
+                "RepoTags": image.names.iter().chain(&image.for_table).map(Reference::short).collect::<Vec<_>>(),
+                "Layers": image.content.layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
             }));
+        }
+        for saved in &self.indexes {
+            index.extend(index_entries(&saved.document, &saved.names));
         }
         let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index });
         tar.bytes("oci-layout", OCI_LAYOUT)?;
@@ -116,8 +153,11 @@ impl Archive {
             tar.blob(&self.store, manifest)?;
             tar.blob(&self.store, document)?;
         }
-        for blob in self.images.iter().flat_map(|(image, _)| image.blobs()) {
+        for blob in self.images.iter().flat_map(|image| image.content.blobs()) {
             tar.blob(&self.store, blob)?;
+        }
+        for index in &self.indexes {
+            tar.blob(&self.store, &index.document)?;
         }
         for blob in artifact.iter().flat_map(|(_, (.., blobs))| blobs) {
             tar.blob(&self.store, blob)?;
@@ -126,7 +166,6 @@ impl Archive {
     }
 }
 
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
@@ -141,16 +180,44 @@ fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
             return found.into_iter().map(|record| (record.clone(), names(&record))).collect();
         }
     }
-    let Some(image) = store.resolve(name) else { return Vec::new() };
-    let named = Reference::parse(name).ok().filter(|reference| image.references.contains(reference));
-    let records = store.records(|record| record.id == image.id);
+    let images = store.meant(name);
+    let named = Reference::parse(name).ok().filter(|name| images.iter().any(|image| image.references.contains(name)));
+    // Several images of one digest have no name to keep them together.
+    let count = if named.is_some() { images.len() } else { 1 };
+    let ids: Vec<Digest> = images.iter().take(count).map(|image| image.id).collect();
+    let records = store.records(|record| ids.contains(&record.id));
     records.into_iter().map(|record| (record, named.iter().cloned().collect())).collect()
 }
 
+/// The indexes of the names that several images have. Names of the same images share one.
+fn indexes(
+    store: &Store,
+    shared: BTreeMap<Reference, (Option<Digest>, Vec<Digest>)>,
+    images: &mut [Saved],
+) -> Vec<SavedIndex> {
+    let mut indexes: Vec<SavedIndex> = Vec::new();
+    for (name, (index, members)) in shared {
+        let of_index = || images.iter().filter(|image| members.contains(&image.id));
+        let listed = of_index().map(|image| image.content.listed(image.platform.clone())).collect();
+        let came = index.and_then(|index| store.kept_index(&index));
+        let bytes = index::of(came, listed);
+        let document = Blob::of_bytes(&index::media_type(&bytes).unwrap_or_else(|| OCI_INDEX.to_owned()), bytes);
+        let first = store.find(&name).map(|image| image.id);
+        if let Some(image) = images.iter_mut().find(|image| Some(image.id) == first) {
+            image.for_table.push(name.clone());
+        }
+        match indexes.iter_mut().find(|other| other.document.digest == document.digest) {
+            Some(other) => other.names.push(name),
+            None => indexes.push(SavedIndex { document, members, names: vec![name] }),
+        }
+    }
+    indexes
+}
+
 /// An entry for each name; one without a name where there is none.
-fn index_entries(image: &Portable, references: &[Reference]) -> Vec<serde_json::Value> {
+fn index_entries(document: &Blob, references: &[Reference]) -> Vec<serde_json::Value> {
     let entry = |annotations: BTreeMap<&str, String>| {
-        let mut entry = image.manifest.descriptor();
+        let mut entry = document.descriptor();
         if !annotations.is_empty() {
             entry["annotations"] = json!(annotations);
         }

@@ -218,7 +218,14 @@ async fn has(registry: &Registry, digest: &Digest, what: &str) -> Result<bool, R
 }
 
 fn described(media_type: &str, digest: Digest, size: u64) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: None }
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size,
+        artifact_type: None,
+        platform: None,
+        annotations: None,
+    }
 }
 
 /// Cuts what is written into chunks, and hashes it on the way.

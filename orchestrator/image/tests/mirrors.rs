@@ -63,7 +63,7 @@ async fn a_mirror_is_asked_before_its_registry_and_only_for_what_is_read() {
     assert_eq!(pull(&store, &name, &pulling(access.clone())).await.unwrap().digest, own);
     assert_eq!(mirror.answered("GET", "/v2/own/manifests/1"), 1, "the mirror was asked first");
     let copy = Reference::parse(&format!("{home_host}/copy:1")).unwrap();
-    store.tag(&pulled.image.id, &copy).unwrap();
+    store.tag(&pulled.image.id.to_string(), &copy).unwrap();
     push(&store, &copy, &PushOptions { access, ..PushOptions::default() }).await.unwrap();
     assert_eq!((mirror.answered("PUT", "/v2/copy/"), home.answered("PUT", "/v2/copy/manifests/1")), (0, 1));
 }
@@ -132,7 +132,7 @@ async fn a_registry_at_an_ipv6_address_is_a_registry() {
     let options = pulling(Access::default());
     let pulled = pull(&store, &parse("team/app:1"), &options).await.unwrap();
     assert_eq!((pulled.digest, pulled.image.references.as_slice()), (digest, [parse("team/app:1")].as_slice()));
-    store.tag(&pulled.image.id, &parse("copy:1")).unwrap();
+    store.tag(&pulled.image.id.to_string(), &parse("copy:1")).unwrap();
     push(&store, &parse("copy:1"), &PushOptions::default()).await.unwrap();
     // As a mirror, and with a tag beside the digest, which counts.
     let text = format!("[[registry]]\nlocation = \"r.invalid:5000\"\n[[registry.mirror]]\nlocation = \"{host}\"\n");

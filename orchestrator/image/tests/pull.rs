@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hoist_image::{Access, Digest, Phase, Progress, PullOptions, Reference, RegistryAuth, Store, pull};
+use hoist_image::{Access, Digest, Phase, Platforms, Progress, PullOptions, Reference, RegistryAuth, Store, pull};
 use support::{Certificate, Config, Registry, Tar, TestImage, TestLayer, noise};
 
 fn options() -> PullOptions {
@@ -303,7 +303,7 @@ async fn an_index_leads_to_the_image_of_this_platform() {
     let pulled = pull(&store, &name, &options()).await.unwrap();
     assert_eq!(pulled.digest, index_digest);
     assert_eq!(pulled.image.manifest, Some(manifest));
-    let elsewhere = PullOptions { platform: Some("linux/s390x".parse().unwrap()), ..options() };
+    let elsewhere = PullOptions { platforms: Platforms::One("linux/s390x".parse().unwrap()), ..options() };
     let error = chain(&pull(&store, &name, &elsewhere).await.unwrap_err());
     assert!(error.contains("no image for platform linux/s390x, only for linux/"), "{error}");
 }

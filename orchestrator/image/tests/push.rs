@@ -67,13 +67,13 @@ async fn a_pulled_image_goes_back_byte_for_byte() {
 
     // To another repository of the same registry nothing crosses.
     let copy = reference(&home, "other/copy:2");
-    store.tag(&pulled.id, &copy).unwrap();
+    store.tag(&pulled.id.to_string(), &copy).unwrap();
     let (options, seen) = watched();
     assert_eq!(push(&store, &copy, &options).await.unwrap().digest, digest);
     assert_eq!((phases(&seen, Phase::Mounted), phases(&seen, Phase::Uploading)), (2, 0));
 
     let away = reference(&other, "app:1");
-    store.tag(&pulled.id, &away).unwrap();
+    store.tag(&pulled.id.to_string(), &away).unwrap();
     let (options, seen) = watched();
     assert_eq!(push(&store, &away, &options).await.unwrap().digest, digest);
     assert_eq!(phases(&seen, Phase::Uploading), 2);

@@ -59,7 +59,7 @@ fn a_name_belongs_to_one_image_and_survives_opening_again() {
     let new = image(&store, &[], &["app:1", "app:2"]);
     assert_eq!(store.find(&reference("app:1")).unwrap().id, new.id);
     assert!(store.image(&old.id).unwrap().references.is_empty());
-    store.tag(&old.id, &reference("app:2")).unwrap();
+    store.tag(&old.id.to_string(), &reference("app:2")).unwrap();
     store.untag(&reference("app:1")).unwrap();
     assert!(matches!(store.untag(&reference("app:1")), Err(StoreError::NoSuchImage(_))));
     assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked(_))));

@@ -236,7 +236,7 @@ async fn a_push_asks_for_a_token_that_lets_it_mount() {
     let options = PullOptions { access: access(&registry.host()), ..PullOptions::default() };
     let pulled = pull(&store, &reference("app:1"), &options).await.unwrap();
     assert!(tokens.asked()[0].contains("scope=repository%3Aapp%3Apull&"), "{:?}", tokens.asked());
-    store.tag(&pulled.image.id, &reference("team/copy:1")).unwrap();
+    store.tag(&pulled.image.id.to_string(), &reference("team/copy:1")).unwrap();
     let options = PushOptions { access: access(&registry.host()), ..PushOptions::default() };
     let pushed = push(&store, &reference("team/copy:1"), &options).await.unwrap();
     assert_eq!(pushed.digest, pulled.digest);
@@ -277,7 +277,7 @@ async fn a_login_gets_a_token_that_stands_for_its_password() {
     };
     let pulled = pull(&store, &app, &PullOptions { access: with(LASTING), ..PullOptions::default() }).await.unwrap();
     assert!(tokens.asked()[1].contains("grant_type=refresh_token"), "{:?}", tokens.asked());
-    store.tag(&pulled.image.id, &copy).unwrap();
+    store.tag(&pulled.image.id.to_string(), &copy).unwrap();
     push(&store, &copy, &PushOptions { access: with(LASTING), ..PushOptions::default() }).await.unwrap();
     let refused = pull(&store, &copy, &PullOptions { access: with("revoked"), ..PullOptions::default() }).await;
     assert!(std::error::Error::source(&refused.unwrap_err()).unwrap().to_string().contains("were not accepted"));

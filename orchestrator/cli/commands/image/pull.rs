@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Platform in place of this machine's, as OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
+    /// Every platform that there is
+    #[arg(long, conflicts_with = "platform")]
+    all_platforms: bool,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -23,7 +26,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
     let auth = Client::credentials([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    let stream = client.pull_image(&args.image, args.platform.as_deref(), &auth).await?;
+    let platform = if args.all_platforms { Some("all") } else { args.platform.as_deref() };
+    let stream = client.pull_image(&args.image, platform, &auth).await?;
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
     super::show(if args.quiet { &quiet } else { ctx }, &args.image, stream).await?;
     ctx.ui.line(&args.image)?;

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hoist_image::{Access, Platform, Policy, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope};
+use hoist_image::{
+    Access, PlatformError, Platforms, Policy, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope,
+};
 
 use super::{StepError, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::feed;
+
+/// In place of a platform: every one that there is.
+pub(crate) const ALL: &str = "all";
 
 pub(crate) async fn pull_image(
     engine: &Arc<Engine>,
@@ -19,12 +24,13 @@ pub(crate) async fn pull_image(
 ) -> Result<Pulled, StepError> {
     let bad = |error: &dyn std::error::Error| StepError { status: 400, ..StepError::new(chain(error)) };
     let parsed = Reference::parse(reference).map_err(|error| bad(&error))?;
-    let platform = match platform {
-        "" => None,
-        text => Some(text.parse::<Platform>().map_err(|error| bad(&error))?),
+    let platforms = match platform {
+        "" => Platforms::Host,
+        ALL => Platforms::All,
+        text => Platforms::One(text.parse().map_err(|error: PlatformError| bad(&error))?),
     };
     let options = PullOptions {
-        platform,
+        platforms,
         access: Access { auth: auth.clone(), ..Access::default() },
         policy: policy()?.map(Arc::new),
         progress: Arc::new(progress),

@@ -54,8 +54,8 @@ async fn tag(engine: Arc<Engine>, name: &str, query: &PostQuery) -> ApiResult<Re
     if target.digest().is_some() {
         return Err(ApiError::bad(format!("{} names a digest; a new name is a tag", target.short())));
     }
-    let (images, id, named) = (Arc::clone(&engine.images), image.id, target.clone());
-    blocking(move || Ok(images.tag(&id, &named)?)).await?;
+    let (images, source, named) = (Arc::clone(&engine.images), name.to_owned(), target.clone());
+    blocking(move || Ok(images.tag(&source, &named)?)).await?;
     feed::image(&engine, "tag", &image.id.to_string(), &target.short());
     Ok(StatusCode::CREATED.into_response())
 }

@@ -84,7 +84,7 @@ impl Store {
         };
         let mut wanted: Vec<Digest> =
             layers.iter().flat_map(|layer| [Some(layer.diff_id), layer.blob]).flatten().collect();
-        wanted.extend(records.iter().flat_map(|record| [Some(record.id), record.manifest]).flatten());
+        wanted.extend(records.iter().flat_map(Record::mentioned));
         let _hold = self.hold(&wanted);
         let report = CheckReport { images: records.len(), layers: layers.len(), ..CheckReport::default() };
         let mut check = Check { store: self, options, report, damaged: BTreeSet::new() };
@@ -285,7 +285,7 @@ impl Check<'_> {
         if record.manifest.is_some_and(|manifest| !self.blob_is_whole(&manifest)) {
             let reason = "its manifest is missing or damaged; a pull brings it back";
             self.problem(object, reason, Outcome::Restored, |store| {
-                store.put(&mut store.state(), Record { manifest: None, ..record }).map(drop)
+                store.put(&mut store.state(), vec![Record { manifest: None, ..record }])
             })?;
         }
         Ok(())

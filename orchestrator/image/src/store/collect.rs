@@ -44,40 +44,53 @@ pub enum RemoveError {
 }
 
 impl Store {
-    /// docker's `rmi`: takes the name away, and deletes the image with its last name. An image in `in_use` (ids of
+    /// docker's `rmi`: takes the name away, and deletes each image with its last name. An image in `in_use` (ids of
     /// images that containers were made from) is deleted only when `force` is set; its layers stay until collected.
     pub fn remove(&self, name: &str, force: bool, in_use: &BTreeSet<Digest>) -> Result<Removed, RemoveError> {
         let failed = |source| RemoveError::Store { name: name.to_owned(), source };
-        let image = self.resolve(name).ok_or_else(|| RemoveError::NoSuchImage(name.to_owned()))?;
+        let reference = Reference::parse(name).ok();
+        let images = self.meant(name);
         let mut state = self.state();
-        let Some((record, _)) = state.images.get(&image.id) else {
+        let named = |record: &Record| reference.as_ref().is_some_and(|name| record.references.contains(name));
+        let records = images.iter().filter_map(|image| state.images.get(&image.id)).map(|(record, _)| record.clone());
+        // A name means all images that have it; anything else one image.
+        let mut records: Vec<Record> = records.collect();
+        let by_name = records.first().is_some_and(named);
+        records.truncate(if by_name { records.len() } else { 1 });
+        if records.is_empty() {
             return Err(RemoveError::NoSuchImage(name.to_owned()));
-        };
-        let mut record = record.clone();
-        let named = Reference::parse(name).ok().filter(|reference| record.references.contains(reference));
-        let mut removed = Removed::default();
-        match named {
-            Some(reference) if record.references.len() > 1 => {
-                record.references.remove(&reference);
-                self.put(&mut state, record).map_err(failed)?;
-                removed.untagged.push(reference);
-                return Ok(removed);
-            }
-            None if record.references.len() > 1 && !force => {
-                let names: Vec<String> = record.references.iter().map(Reference::short).collect();
-                return Err(RemoveError::SeveralNames { id: image.id.short(), names: names.join(", ") });
-            }
-            _ => {}
         }
-        if in_use.contains(&image.id) && !force {
+        let (kept, gone): (Vec<Record>, Vec<Record>) =
+            records.into_iter().partition(|record| by_name && record.references.len() > 1);
+        if let [record] = &gone[..]
+            && !by_name
+            && !force
+            && record.references.len() > 1
+        {
+            let names: Vec<String> = record.references.iter().map(Reference::short).collect();
+            return Err(RemoveError::SeveralNames { id: record.id.short(), names: names.join(", ") });
+        }
+        if !force && gone.iter().any(|record| in_use.contains(&record.id)) {
             return Err(RemoveError::InUse { name: name.to_owned() });
         }
-        disk::remove(&self.record_file(&image.id)).map_err(failed)?;
-        disk::sync_parent(&self.record_file(&image.id)).map_err(failed)?;
-        state.images.remove(&image.id);
-        self.write_index(&state).map_err(failed)?;
-        removed.untagged.extend(record.references);
-        removed.deleted.push(image.id);
+        let mut removed = Removed::default();
+        for record in &gone {
+            disk::remove(&self.record_file(&record.id)).map_err(failed)?;
+            disk::sync_parent(&self.record_file(&record.id)).map_err(failed)?;
+            state.images.remove(&record.id);
+            removed.deleted.push(record.id);
+        }
+        removed.untagged.extend(gone.into_iter().flat_map(|record| record.references));
+        if by_name {
+            removed.untagged.extend(reference.clone());
+        }
+        removed.untagged.sort();
+        removed.untagged.dedup();
+        let poorer = kept.into_iter().map(|mut record| {
+            reference.iter().for_each(|name| record.drop_name(name));
+            record
+        });
+        self.put(&mut state, poorer.collect()).map_err(failed)?;
         Ok(removed)
     }
 
@@ -160,6 +173,6 @@ impl Record {
     /// Everything that the image needs.
     pub(crate) fn mentioned(&self) -> impl Iterator<Item = Digest> + '_ {
         let layers = self.layers.iter().flat_map(|layer| [Some(layer.diff_id), layer.blob]);
-        [Some(self.id), self.manifest].into_iter().chain(layers).flatten()
+        [Some(self.id), self.manifest].into_iter().chain(layers).flatten().chain(self.indexes.values().copied())
     }
 }

@@ -13,6 +13,7 @@ mod collect;
 mod disk;
 mod hold;
 mod ingest;
+mod names;
 mod partial;
 mod publish;
 mod recover;
@@ -36,6 +37,8 @@ pub(crate) use publish::StoredBlob;
 pub use scratch::Scratch;
 pub use spool::Spool;
 
+use crate::index::{self, OCI_INDEX};
+use crate::manifest::OCI_MANIFEST;
 use crate::{Digest, ImageConfig, Reference};
 use hold::Holds;
 
@@ -62,6 +65,8 @@ pub struct Image {
     pub id: Digest,
     /// Names with a tag, sorted.
     pub references: Vec<Reference>,
+    /// Of these names, those that it shares with images for other platforms: the index that lists them.
+    pub indexes: BTreeMap<Reference, Digest>,
     /// Names with a digest under which registries know it, sorted.
     pub repo_digests: Vec<Reference>,
     /// Digest of the manifest; `None` for images built here and never pushed.
@@ -113,6 +118,9 @@ pub(crate) struct Record {
     pub version: u32,
     pub id: Digest,
     pub references: BTreeSet<Reference>,
+    /// For names that the image shares with those for other platforms: the index that lists them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub indexes: BTreeMap<Reference, Digest>,
     pub repo_digests: BTreeSet<Reference>,
     pub manifest: Option<Digest>,
     /// First layer first; the blob as the manifest names it.
@@ -212,45 +220,6 @@ impl Store {
         self.state().images.get(id).map(|(_, image)| Arc::clone(image))
     }
 
-    /// By the name it was stored under: its tag, or where there is one the digest of a manifest or configuration.
-    pub fn find(&self, reference: &Reference) -> Option<Arc<Image>> {
-        let state = self.state();
-        let by_digest = |digest: Digest| {
-            let wanted = reference.with_digest(digest);
-            move |record: &Record| {
-                record.repo_digests.contains(&wanted) || record.id == digest || record.manifest == Some(digest)
-            }
-        };
-        let found = match reference.digest() {
-            Some(digest) => {
-                let matches = by_digest(digest);
-                state.images.values().find(|(record, _)| matches(record))
-            }
-            None => state.images.values().find(|(record, _)| record.references.contains(reference)),
-        };
-        found.map(|(_, image)| Arc::clone(image))
-    }
-
-    /// By what a user types: a reference, an id, or an unambiguous prefix of an id (with or without `sha256:`).
-    pub fn resolve(&self, name: &str) -> Option<Arc<Image>> {
-        if let Ok(id) = Digest::parse(name) {
-            return self.image(&id);
-        }
-        if let Ok(reference) = Reference::parse(name)
-            && let Some(image) = self.find(&reference)
-        {
-            return Some(image);
-        }
-        let prefix = name.strip_prefix("sha256:").unwrap_or(name);
-        if prefix.len() < 2 || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return None;
-        }
-        let state = self.state();
-        let mut matching = state.images.values().filter(|(record, _)| record.id.hex().starts_with(prefix));
-        let first = matching.next().map(|(_, image)| Arc::clone(image));
-        if matching.next().is_some() { None } else { first }
-    }
-
     /// overlayfs lower directories of an image, top layer first; never empty.
     pub fn lowers(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
         self.lowers_of(&image.layers)
@@ -288,44 +257,6 @@ impl Store {
         self.holds.hold(digests)
     }
 
-    /// Adds a name, taking it from the image that had it.
-    pub fn tag(&self, image: &Digest, reference: &Reference) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let Some((record, _)) = state.images.get(image) else {
-            return Err(StoreError::NoSuchImage(image.to_string()));
-        };
-        let mut record = record.clone();
-        record.references.insert(reference.clone());
-        self.put(&mut state, record).map(drop)
-    }
-
-    /// Notes that registries know the image under a digest, so that it is found by that.
-    pub fn add_digest(&self, image: &Digest, reference: &Reference) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let Some((record, _)) = state.images.get(image) else {
-            return Err(StoreError::NoSuchImage(image.to_string()));
-        };
-        let mut record = record.clone();
-        record.repo_digests.extend(reference.digest().map(|digest| reference.with_digest(digest)));
-        self.put(&mut state, record).map(drop)
-    }
-
-    /// Takes a name away; the image stays.
-    pub fn untag(&self, reference: &Reference) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let owner = state
-            .images
-            .values()
-            .find(|(record, _)| record.references.contains(reference) || record.repo_digests.contains(reference));
-        let Some((record, _)) = owner else {
-            return Err(StoreError::NoSuchImage(reference.short()));
-        };
-        let mut record = record.clone();
-        record.references.remove(reference);
-        record.repo_digests.remove(reference);
-        self.put(&mut state, record).map(drop)
-    }
-
     /// Stores an image whose layers (`config.rootfs.diff_ids`) are in the store, under these names.
     pub fn add_image(&self, config: &ImageConfig, references: &[Reference]) -> Result<Arc<Image>, StoreError> {
         let bytes = serde_json::to_vec(config)
@@ -338,6 +269,7 @@ impl Store {
             version: 1,
             id,
             references: references.iter().filter(|name| name.tag().is_some()).cloned().collect(),
+            indexes: BTreeMap::new(),
             repo_digests: BTreeSet::new(),
             manifest: None,
             layers: layers.collect(),
@@ -367,70 +299,34 @@ impl Store {
         self.durability.settle()
     }
 
-    /// Stores a record, merging its names with those that the image has. Every layer must be in the store.
-    pub(crate) fn register(&self, mut record: Record) -> Result<Arc<Image>, StoreError> {
-        let mut state = self.state();
-        if let Some((old, image)) = state.images.get(&record.id) {
-            record.references.extend(old.references.iter().cloned());
-            record.repo_digests.extend(old.repo_digests.iter().cloned());
-            record.manifest = record.manifest.or(old.manifest);
-            for (new, old) in record.layers.iter_mut().zip(&old.layers) {
-                new.blob = new.blob.or(old.blob);
-            }
-            // A build whose every step is cached ends here: nothing to write, nothing to wait for.
-            if (Record { stored: old.stored, ..record.clone() }) == *old {
-                return Ok(Arc::clone(image));
-            }
-        }
-        self.put(&mut state, record)
-    }
-
-    /// Writes the record and takes its names from other images. On disk the new owner comes first: after a crash
-    /// between the two writes both have the name, and [`Store::recover`] lets the younger one keep it.
-    fn put(&self, state: &mut State, record: Record) -> Result<Arc<Image>, StoreError> {
-        let image = Arc::new(self.describe(state, &record)?);
-        self.write_record(&record)?;
-        let robbed: Vec<Record> = state
-            .images
-            .values()
-            .filter(|(other, _)| other.id != record.id && !other.references.is_disjoint(&record.references))
-            .map(|(other, _)| {
-                let mut other = other.clone();
-                other.references.retain(|name| !record.references.contains(name));
-                other
-            })
-            .collect();
-        state.images.insert(record.id, (record, Arc::clone(&image)));
-        for other in robbed {
-            self.write_record(&other)?;
-            let poorer = Arc::new(self.describe(state, &other)?);
-            state.images.insert(other.id, (other, poorer));
-        }
-        self.write_index(state)?;
-        self.durability.start();
-        Ok(image)
-    }
-
     /// The table of contents of the OCI layout, for other tools; the store itself never reads it.
     fn write_index(&self, state: &State) -> Result<(), StoreError> {
         let mut manifests = Vec::new();
+        let mut entry = |digest: Digest, kind: &str, annotations: serde_json::Value| {
+            let Ok(bytes) = fs::read(self.blob_file(&digest)) else { return };
+            let media_type = index::media_type(&bytes).unwrap_or_else(|| kind.to_owned());
+            manifests.push(serde_json::json!({
+                "mediaType": media_type, "digest": digest, "size": bytes.len(), "annotations": annotations,
+            }));
+        };
+        let named = |name: &Reference| serde_json::json!({ "org.opencontainers.image.ref.name": name });
+        let mut shared: BTreeMap<&Reference, Vec<&Record>> = BTreeMap::new();
         for (record, _) in state.images.values() {
             let Some(manifest) = record.manifest else { continue };
-            let Ok(bytes) = fs::read(self.blob_file(&manifest)) else { continue };
-            let media_type = serde_json::from_slice::<serde_json::Value>(&bytes)
-                .ok()
-                .and_then(|document| Some(document.get("mediaType")?.as_str()?.to_owned()))
-                .unwrap_or_else(|| "application/vnd.oci.image.manifest.v1+json".to_owned());
-            let entry = |annotations| {
-                serde_json::json!({
-                    "mediaType": &media_type, "digest": manifest, "size": bytes.len(), "annotations": annotations,
-                })
-            };
             if record.references.is_empty() {
-                manifests.push(entry(serde_json::json!({})));
+                entry(manifest, OCI_MANIFEST, serde_json::json!({}));
             }
             for name in &record.references {
-                manifests.push(entry(serde_json::json!({ "org.opencontainers.image.ref.name": name })));
+                match record.indexes.contains_key(name) {
+                    true => shared.entry(name).or_default().push(record),
+                    false => entry(manifest, OCI_MANIFEST, named(name)),
+                }
+            }
+        }
+        for (name, records) in shared {
+            match records[..] {
+                [one] => one.manifest.into_iter().for_each(|manifest| entry(manifest, OCI_MANIFEST, named(name))),
+                _ => records[0].indexes.get(name).into_iter().for_each(|index| entry(*index, OCI_INDEX, named(name))),
             }
         }
         let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
@@ -458,6 +354,7 @@ impl Store {
         Ok(Image {
             id: record.id,
             references: record.references.iter().cloned().collect(),
+            indexes: record.indexes.clone(),
             repo_digests: record.repo_digests.iter().cloned().collect(),
             manifest: record.manifest,
             layers: record.layers.iter().map(|layer| layer.diff_id).collect(),

@@ -58,19 +58,40 @@ impl Store {
         names.filter(|name| name.registry() == registry).map(|name| name.repository().to_owned()).collect()
     }
 
-    /// A registry has the image now under this manifest.
-    pub(crate) fn pushed(&self, image: &Digest, name: &Reference, manifest: &[u8]) -> Result<(), StoreError> {
-        let digest = Digest::of(manifest);
-        let _hold = self.hold(&[digest]);
-        self.put_blob(manifest)?;
+    /// A registry has the images now under these manifests, and under the name what `document` is: the manifest of the
+    /// only one, or the index of several.
+    pub(crate) fn pushed(
+        &self,
+        images: &[(Digest, Vec<u8>)],
+        name: &Reference,
+        document: &[u8],
+    ) -> Result<(), StoreError> {
+        let digest = Digest::of(document);
+        let mut held: Vec<Digest> = images.iter().map(|(_, manifest)| Digest::of(manifest)).collect();
+        held.push(digest);
+        let _hold = self.hold(&held);
+        self.put_blob(document)?;
+        for (_, manifest) in images {
+            self.put_blob(manifest)?;
+        }
         let mut state = self.state();
-        let Some((record, _)) = state.images.get(image) else {
-            // Removed meanwhile: there is nothing to remember it for.
-            return Ok(());
-        };
-        let mut record = record.clone();
-        record.manifest = Some(digest);
-        record.repo_digests.insert(name.with_digest(digest));
-        self.put(&mut state, record).map(drop)
+        let mut records = Vec::new();
+        for (image, manifest) in images {
+            // One that was removed meanwhile leaves nothing to remember it for.
+            let Some((record, _)) = state.images.get(image) else { continue };
+            let mut record = record.clone();
+            record.manifest = Some(Digest::of(manifest));
+            record.repo_digests.insert(name.with_digest(digest));
+            if images.len() > 1 && record.references.contains(name) {
+                record.give(name, Some(digest));
+            }
+            records.push(record);
+        }
+        self.put(&mut state, records)
+    }
+
+    /// The index under which images came or were built, if it is whole.
+    pub(crate) fn kept_index(&self, digest: &Digest) -> Option<Vec<u8>> {
+        fs::read(self.blob_file(digest)).ok().filter(|bytes| Digest::of(bytes) == *digest)
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{Damage, LayerRecord, Record, Store, StoreError, disk};
-use crate::Digest;
+use crate::{Digest, Reference};
 
 impl Store {
     /// Reads records and layers. On another generation (the machine rebooted, or the file system was mounted anew) files
@@ -30,7 +30,7 @@ impl Store {
         Ok(())
     }
 
-    /// Youngest first, each name with the youngest image that claims it.
+    /// Youngest first, each name with the youngest image that claims it, and those of the same index.
     fn read_records(&self) -> Result<Vec<Record>, StoreError> {
         let folder = self.root.join("images");
         let mut records = Vec::new();
@@ -46,12 +46,20 @@ impl Store {
             }
         }
         records.sort_by(|a, b| b.stored.cmp(&a.stored).then(a.id.cmp(&b.id)));
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen: BTreeMap<Reference, Option<Digest>> = BTreeMap::new();
         for record in &mut records {
-            let named = record.references.len();
-            record.references.retain(|name| seen.insert(name.clone()));
+            let mut lost = Vec::new();
+            for name in &record.references {
+                let index = record.indexes.get(name).copied();
+                match seen.get(name) {
+                    None => drop(seen.insert(name.clone(), index)),
+                    Some(owner) if index.is_some() && *owner == index => {}
+                    Some(_) => lost.push(name.clone()),
+                }
+            }
             // The engine ended after the new owner's record was written and before this one was.
-            if record.references.len() < named {
+            if !lost.is_empty() {
+                lost.iter().for_each(|name| record.drop_name(name));
                 self.write_record(record)?;
             }
         }
