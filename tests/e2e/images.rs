@@ -262,7 +262,7 @@ fn what_a_build_cannot_do_is_refused_by_name() {
         ("cache_to: [a]", "cache_to"),
         ("network: elsewhere", "elsewhere"),
         ("platforms: [linux/s390x]", "linux/s390x"),
-        ("platforms: [linux/amd64, linux/arm64]", "platforms"),
+        ("platforms: [linux/amd64, linux]", "platform"),
         ("target: nowhere", "nowhere"),
         ("dockerfile: missing", "missing"),
     ] {

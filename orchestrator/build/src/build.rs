@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hoist_image::{History, Image, ImageConfig, Reference};
+use hoist_image::{Digest, History, Image, ImageConfig, Reference, StoreError};
 
 use crate::SourceFile;
 use crate::bring::Bringer;
@@ -12,12 +12,13 @@ use crate::context::Context;
 use crate::diagnostic::Severity;
 use crate::error::BuildError;
 use crate::execute::{Brought, Epoch, Reporter, TreeState, Work, execute, now};
-use crate::graph::{BaseImage, Graph, Origin, Tree};
+use crate::graph::{BaseImage, Graph, Origin, Outcome, Tree};
 use crate::host::{Built, Host};
 use crate::reading::{Bases, Read, on_disk, read};
 use crate::request::BuildRequest;
 
-/// Builds what the request asks for and stores the image under its tags. Dropping the future stops every running step.
+/// Builds what the request asks for and stores the image, or the index of the images for several platforms, under its
+/// tags. Dropping the future stops every running step.
 pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
     let tags = tags(request)?;
     let reporter = Reporter::new(Arc::clone(&host.progress));
@@ -51,21 +52,37 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     .await?;
     let states = executed?;
     let finishing = Arc::clone(&work);
-    let image = on_disk(move || {
-        let config = image_config(&finishing, &states, &found);
-        finishing.host.store.add_image(&config, &tags).map_err(BuildError::Store)
-    })
-    .await?;
+    let (images, id) = on_disk(move || store(&finishing, &states, &found, &tags).map_err(BuildError::Store)).await?;
     if !findings.is_empty() {
         let (count, plural) = (findings.len(), if findings.len() == 1 { "" } else { "s" });
         reporter.warning(format!("{count} warning{plural} about the Dockerfile; `build --check` shows them alone"));
     }
     Ok(Built {
-        id: image.id,
-        image,
+        id,
+        images,
         ran: work.reporter.ran.load(Ordering::Relaxed),
         cached: work.reporter.cached.load(Ordering::Relaxed),
     })
+}
+
+/// Stores the image, or all of them and the index that lists them; also returns what the tags name.
+fn store(
+    work: &Work,
+    states: &[Arc<TreeState>],
+    bases: &BTreeMap<BaseImage, Arc<Image>>,
+    tags: &[Reference],
+) -> Result<(Vec<Arc<Image>>, Digest), StoreError> {
+    let (store, results) = (&work.host.store, &work.graph.results);
+    // An image among several gets its names with the others.
+    let own = if results.len() == 1 { tags } else { &[] };
+    let add = |result| store.add_image(&image_config(work, result, states, bases), own);
+    let images: Vec<Arc<Image>> = results.iter().map(add).collect::<Result<_, _>>()?;
+    let ids: Vec<Digest> = images.iter().map(|image| image.id).collect();
+    let id = match ids[..] {
+        [only] => only,
+        _ => store.add_index(&ids, tags)?,
+    };
+    Ok((images, id))
 }
 
 fn tags(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
@@ -114,10 +131,14 @@ async fn work(
 }
 
 /// The configuration of the result: the base's history, then one line for each instruction.
-fn image_config(work: &Work, states: &[Arc<TreeState>], images: &BTreeMap<BaseImage, Arc<Image>>) -> ImageConfig {
-    let graph = &work.graph;
-    let platform = &graph.platform;
-    let base = graph.base.as_ref().and_then(|name| images.get(name)).map(|image| image.config.clone());
+fn image_config(
+    work: &Work,
+    outcome: &Outcome,
+    states: &[Arc<TreeState>],
+    images: &BTreeMap<BaseImage, Arc<Image>>,
+) -> ImageConfig {
+    let platform = &outcome.platform;
+    let base = outcome.base.as_ref().and_then(|name| images.get(name)).map(|image| image.config.clone());
     let mut config = base.unwrap_or_else(|| {
         let mut config = ImageConfig::new(&platform.architecture, &platform.os);
         config.variant.clone_from(&platform.variant);
@@ -127,15 +148,15 @@ fn image_config(work: &Work, states: &[Arc<TreeState>], images: &BTreeMap<BaseIm
     for stale in ["container", "container_config", "docker_version", "id", "parent"] {
         config.other.remove(stale);
     }
-    let result = match &graph.result {
+    let result = match &outcome.tree {
         Tree::Step(id) => &states[*id],
         other => &work.trees[other],
     };
     config.rootfs.diff_ids.clone_from(&result.layers);
-    config.config = graph.execution.clone();
-    config.author.clone_from(&graph.author);
+    config.config = outcome.execution.clone();
+    config.author.clone_from(&outcome.author);
     let mut created = work.epoch.map(Epoch::text).or_else(|| config.created.clone());
-    for line in &graph.history {
+    for line in &outcome.history {
         if let Some(step) = line.step {
             created.clone_from(&states[step].created);
         }

@@ -47,7 +47,9 @@ pub type BaseError = Box<dyn std::error::Error + Send + Sync>;
 /// What a build leaves.
 #[derive(Debug, Clone)]
 pub struct Built {
-    pub image: Arc<Image>,
+    /// One for each platform.
+    pub images: Vec<Arc<Image>>,
+    /// The only image's, or the digest of the index of several.
     pub id: Digest,
     /// Steps that were run, and steps whose result was there already.
     pub ran: usize,

@@ -42,7 +42,7 @@ pub(crate) async fn read(
     reporter: &Reporter,
     bases: Bases,
 ) -> Result<Read, BuildError> {
-    let platform = platform(request)?;
+    let platforms = platforms(request)?;
     let folder = Bringer { request, host, reporter }.context().await?;
     let (context, file) = {
         let (request, state_dir) = (request.clone(), host.state_dir.clone());
@@ -52,10 +52,14 @@ pub(crate) async fn read(
     let dockerfile = dockerfile::parse(&file).map_err(wrong)?;
     let argument = request.args.get("BUILDKIT_DOCKERFILE_CHECK").and_then(|value| value.as_deref());
     let settings = Settings::of(dockerfile.check.as_ref(), argument).map_err(|problem| wrong(vec![problem]))?;
-    let selection = Selection::new(&dockerfile, request, &platform).map_err(wrong)?;
+    let select = |platform| Selection::new(&dockerfile, request, platform);
+    let selections: Vec<Selection> = platforms.iter().map(select).collect::<Result<_, _>>().map_err(wrong)?;
+    if bases == Bases::Pulled {
+        emulated(&selections, &dockerfile, host).map_err(wrong)?;
+    }
     let found = BTreeMap::new();
     let mut images = Images { host, request, file: &file, reporter, bases, found, findings: Vec::new() };
-    let graph = images.lower(&dockerfile, &selection).await?;
+    let graph = images.lower(&dockerfile, &selections).await?;
     let mut findings = dockerfile.warnings.clone();
     findings.extend(lint::file(&file, &dockerfile));
     findings.extend(graph.findings.iter().cloned());
@@ -68,11 +72,30 @@ pub(crate) async fn read(
     Ok(Read { context, file, graph, images, findings, settings })
 }
 
-fn platform(request: &BuildRequest) -> Result<Platform, BuildError> {
-    match &request.platform {
-        None => Ok(Platform::host()),
-        Some(text) => text.parse().map_err(|error| BuildError::Platform(text.clone(), error)),
+/// What is built for, each once.
+fn platforms(request: &BuildRequest) -> Result<Vec<Platform>, BuildError> {
+    let mut platforms = Vec::new();
+    for text in &request.platforms {
+        let platform = text.parse().map_err(|error| BuildError::Platform(text.clone(), error))?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
     }
+    Ok(if platforms.is_empty() { vec![Platform::host()] } else { platforms })
+}
+
+/// Before anything is fetched or run: whether everything can be.
+fn emulated(selections: &[Selection], dockerfile: &Dockerfile, host: &Host) -> Result<(), Vec<Diagnostic>> {
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for (platform, span) in selections.iter().flat_map(|selection| selection.foreign_runs(dockerfile)) {
+        if let Err(error) = host.run.can_run(platform) {
+            let problem = Diagnostic::error(span, crate::execute::chain(error.as_ref()));
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Finds the images that a Dockerfile names.
@@ -88,17 +111,21 @@ struct Images<'a> {
 
 impl Images<'_> {
     /// Lowers again until no trigger of a base asks for another image.
-    async fn lower(&mut self, dockerfile: &Dockerfile, selection: &Selection) -> Result<Graph, BuildError> {
-        let mut needed = selection.images(dockerfile, self.request);
+    async fn lower(&mut self, dockerfile: &Dockerfile, selections: &[Selection]) -> Result<Graph, BuildError> {
+        let images = selections.iter().flat_map(|selection| selection.images(dockerfile, self.request));
+        let mut needed: Vec<(BaseImage, Span)> = images.collect();
         loop {
             for (base, span) in needed {
+                if self.found.contains_key(&base) {
+                    continue;
+                }
                 let image = self.find(&base, span).await?;
                 self.judge(&base, image.as_deref(), span);
                 self.found.insert(base, image);
             }
             let config = |image: &Arc<Image>| image.config.clone();
             let bases = self.found.iter().map(|(name, image)| (name.clone(), image.as_ref().map(config))).collect();
-            match lower(dockerfile, self.request, selection, &bases) {
+            match lower(dockerfile, self.request, selections, &bases) {
                 Ok(Lowered::Graph(graph)) => return Ok(*graph),
                 Ok(Lowered::Needs(images)) => needed = images,
                 Err(problems) => return Err(BuildError::Dockerfile(Arc::clone(self.file), problems)),
@@ -106,7 +133,7 @@ impl Images<'_> {
         }
     }
 
-    /// A store has one image for a name, and it may be that of another platform.
+    /// Where a name has one image only, it may be that of another platform.
     fn judge(&mut self, base: &BaseImage, image: Option<&Image>, span: Span) {
         let (Some(image), Ok(wanted)) = (image, base.platform.parse::<Platform>()) else { return };
         if !fits(image, &wanted) {
@@ -130,12 +157,12 @@ impl Images<'_> {
             BuildError::Base { file: Arc::clone(self.file), diagnostic: Box::new(diagnostic), source }
         };
         if self.bases == Bases::Stored {
-            return Ok(self.host.store.find(&reference));
+            let store = &self.host.store;
+            return Ok(store.find_for(&reference, &platform).or_else(|| store.find(&reference)));
         }
         let made_here = self.host.bases.made_here(&reference).await.map_err(refused)?;
         if (made_here || !self.request.pull)
-            && let Some(image) = self.host.store.find(&reference)
-            && fits(&image, &platform)
+            && let Some(image) = self.host.store.find_for(&reference, &platform)
         {
             self.reporter.found(&label);
             return Ok(Some(image));

@@ -22,8 +22,8 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// References under which the result is listed. May be empty.
     pub tags: Vec<String>,
-    /// `os/arch[/variant]`; the host's when absent.
-    pub platform: Option<String>,
+    /// What to build for, as `os/arch[/variant]`: several make an index of images. Empty: this machine.
+    pub platforms: Vec<String>,
     /// Run every step again, whatever the cache knows.
     pub no_cache: bool,
     /// Ask the registry for newer base images.

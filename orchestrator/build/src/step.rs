@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hoist_image::Platform;
 use serde::{Deserialize, Serialize};
 
 use crate::request::{NetworkMode, SecretBytes};
@@ -20,6 +21,9 @@ pub type RunError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs one process to its end. Steps of independent stages run at the same time.
 pub trait RunStep: Send + Sync {
+    /// Whether the programs of another machine can be run here; if not, why, and what is to be done about it.
+    fn can_run(&self, platform: &Platform) -> Result<(), RunError>;
+
     /// Mounts the overlay (privately: nothing may stay mounted; with `index`, `metacopy` and `redirect_dir` off, since
     /// the upper folder becomes a layer of its own), runs the process as the first one of a container of
     /// its own, streams its output and returns its exit code (128 + signal for a killed one, 126 and 127 as a shell).

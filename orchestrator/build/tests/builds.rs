@@ -52,13 +52,13 @@ async fn the_target_of_the_first_issue_is_built_and_runs() {
     request.tags = vec!["app:3.3.1".to_owned()];
     let built = world.build_request(&request).await;
     assert_eq!((built.ran, built.cached), (4, 0), "{}", world.log());
-    let config = &built.image.config;
+    let config = &built.images[0].config;
     assert_eq!(config.author.as_deref(), Some("someone@example.com"));
     assert_eq!(config.config.cmd.as_deref(), Some(&["start.sh".to_owned()][..]));
     assert_eq!(config.config.exposed_ports.iter().collect::<Vec<_>>(), ["7000/tcp", "8080/tcp"]);
     let layers = config.history.iter().filter(|line| !line.empty_layer).count();
     assert_eq!(layers, config.rootfs.diff_ids.len());
-    assert_eq!(world.inside(&built.image, "/start.sh && cat /app-3.3.1/bin/config.json").await, "application\n{}");
+    assert_eq!(world.inside(&built.images[0], "/start.sh && cat /app-3.3.1/bin/config.json").await, "application\n{}");
     assert_eq!(world.store.resolve("app:3.3.1").unwrap().id, built.id);
 
     let again = world.build_request(&request).await;
@@ -84,7 +84,7 @@ async fn only_what_changed_and_what_follows_runs_again() {
     world.write("b", "TWO");
     let changed = world.build(text).await;
     assert_eq!((changed.ran, world.runs()), (2, 1), "{}", world.log());
-    assert_eq!(world.inside(&changed.image, "cat /both").await, "oneTWO");
+    assert_eq!(world.inside(&changed.images[0], "cat /both").await, "oneTWO");
 
     // Back again: everything is still known, in any order of edits.
     world.write("b", "two");
@@ -113,7 +113,7 @@ async fn metadata_instructions_make_no_layers() {
              HEALTHCHECK --interval=5s CMD wget localhost\nONBUILD COPY . /src",
         )
         .await;
-    let config = &built.image.config.config;
+    let config = &built.images[0].config.config;
     assert_eq!(built.ran, 0);
     assert_eq!(config.env[1..], ["A=x1", "B= y"]);
     assert_eq!(config.labels["who"], "me 1");
@@ -135,7 +135,7 @@ async fn stages_that_nobody_needs_are_not_built() {
                 FROM scratch AS files\nCOPY --from=build /out /taken\nFROM mybase:1.0\nCOPY --from=files / /into/\n";
     let built = world.build(text).await;
     assert_eq!(world.runs(), 1);
-    assert_eq!(world.inside(&built.image, "cat /into/taken").await, "made\n");
+    assert_eq!(world.inside(&built.images[0], "cat /into/taken").await, "made\n");
     let mut request = world.request(text);
     request.target = Some("build".to_owned());
     let build_only = world.build_request(&request).await;
@@ -210,13 +210,16 @@ async fn variables_reach_run_steps_and_arguments_select_the_cache() {
     request.args.insert("V".to_owned(), Some("one".to_owned()));
     let first = world.build_request(&request).await;
     let architecture = hoist_image::Platform::host().architecture;
-    assert_eq!(world.inside(&first.image, "cat /out").await, format!("one env /w/sub {architecture}\n"));
+    assert_eq!(world.inside(&first.images[0], "cat /out").await, format!("one env /w/sub {architecture}\n"));
     request.args.insert("HTTP_PROXY".to_owned(), Some("http://proxy".to_owned()));
     assert_eq!(world.build_request(&request).await.ran, 0, "a proxy is not part of the key");
     request.args.insert("V".to_owned(), Some("two".to_owned()));
     let second = world.build_request(&request).await;
     assert_eq!(second.ran, 1);
-    assert_eq!(world.inside(&second.image, "cat /out").await, format!("two env /w/sub {architecture} http://proxy\n"));
+    assert_eq!(
+        world.inside(&second.images[0], "cat /out").await,
+        format!("two env /w/sub {architecture} http://proxy\n")
+    );
     request.args.insert("TYPO".to_owned(), Some("x".to_owned()));
     world.build_request(&request).await;
     assert!(world.log().contains("TYPO is not used"), "{}", world.log());
@@ -239,7 +242,7 @@ async fn copies_land_where_a_container_would_see_them() {
         .await;
     let listing = world
         .inside(
-            &built.image,
+            &built.images[0],
             "ls -ld /link | cut -c1; cat /usr/real/file /usr/real/target; echo; stat -c '%a %u' /opt/kept; cat \
              /opt/kept/inner/x /new/deep/inner/x; echo; stat -c '%u %g %n' /owned/by /owned/by/file; stat -c '%a %u %g' \
              /named; ls /globbed; cat /heredoc",
@@ -295,12 +298,12 @@ async fn archives_unpack_through_the_symlinks_of_the_image() {
             .await;
         let script = "ls -ld /lib | cut -c1; stat -c '%a %u %h' /usr/lib/tool; cat /usr/lib/again; readlink \
                       /usr/lib/outside; ls -d /b.gz";
-        assert_eq!(world.inside(&built.image, script).await, "l\n4755 7 2\nhi/etc/passwd\n/b.gz\n", "{archive}");
+        assert_eq!(world.inside(&built.images[0], script).await, "l\n4755 7 2\nhi/etc/passwd\n/b.gz\n", "{archive}");
     }
     world.write("b.xz", [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0]);
     let built = world.build("FROM mybase:1.0\nADD b.xz /\n").await;
     // What only begins like an archive is copied as it is.
-    assert_eq!(world.inside(&built.image, "stat -c %s /b.xz").await, "8\n");
+    assert_eq!(world.inside(&built.images[0], "stat -c %s /b.xz").await, "8\n");
 }
 
 #[tokio::test]
@@ -341,7 +344,7 @@ async fn hostile_archives_stay_inside() {
         assert!(error.to_string().contains("inline Dockerfile:2:1"), "{bad}: {error}");
     }
     let built = world.build("FROM mybase:1.0\nADD link.tar /x/\n").await;
-    assert_eq!(world.inside(&built.image, &format!("cat {host}")).await, "bad", "inside of the image's root");
+    assert_eq!(world.inside(&built.images[0], &format!("cat {host}")).await, "bad", "inside of the image's root");
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "canary");
 }
 
@@ -366,7 +369,7 @@ async fn symlinks_in_the_context_cannot_reach_outside() {
     assert!(!format!("{error} {error:?}").contains("TOP SECRET"));
     // As a part of a folder it is copied as what it is.
     let built = world.build("FROM mybase:1.0\nCOPY . /ctx\n").await;
-    assert_eq!(world.inside(&built.image, "readlink /ctx/relative").await, "../secret\n");
+    assert_eq!(world.inside(&built.images[0], "readlink /ctx/relative").await, "../secret\n");
     let inner =
         world.try_build(&world.request("FROM mybase:1.0\nRUN --mount=source=up/secret,target=/s cat /s\n")).await;
     assert!(inner.is_err());
@@ -384,7 +387,7 @@ async fn ignored_files_are_neither_copied_nor_part_of_the_key() {
     world.write("secret/public", "p");
     let text = "FROM mybase:1.0\nCOPY . /c\n";
     let built = world.build(text).await;
-    let files = world.inside(&built.image, "cd /c && find . -type f | sort").await;
+    let files = world.inside(&built.images[0], "cd /c && find . -type f | sort").await;
     assert_eq!(files, "./.dockerignore\n./secret/public\n./src/b.log\n");
     world.write("a.log", "2");
     world.write("secret/key", "other");
@@ -398,7 +401,7 @@ async fn ignored_files_are_neither_copied_nor_part_of_the_key() {
     request.dockerfile = DockerfileSource::File("Dockerfile.x".into());
     let own = world.build_request(&request).await;
     assert_eq!(
-        world.inside(&own.image, "ls /c").await,
+        world.inside(&own.images[0], "ls /c").await,
         "Dockerfile.x\nDockerfile.x.dockerignore\na.log\nnode_modules\nsecret\n"
     );
 }
@@ -418,7 +421,7 @@ async fn mounts_of_run_leave_nothing_in_the_layer() {
     );
     request.secrets.insert("key".to_owned(), hoist_build::SecretBytes(b"s3cret".to_vec()));
     let built = world.build_request(&request).await;
-    assert_eq!(world.inside(&built.image, "cat /out; ls /").await, "codetool\ns3crets3cret\nbin\netc\nout\n");
+    assert_eq!(world.inside(&built.images[0], "cat /out; ls /").await, "codetool\ns3crets3cret\nbin\netc\nout\n");
 }
 
 #[tokio::test]
@@ -433,10 +436,10 @@ async fn secrets_are_in_no_layer_history_key_or_message() {
     let built = world.build_request(&request).await;
     request.secrets.insert("key".to_owned(), hoist_build::SecretBytes(b"other".to_vec()));
     assert_eq!(world.build_request(&request).await.ran, 0);
-    assert!(!format!("{:?} {:?} {}", request, built.image, world.log()).contains("canary"));
+    assert!(!format!("{:?} {:?} {}", request, built.images[0], world.log()).contains("canary"));
     let found = Command::new("grep").args(["-rl", "hunter2-canary"]).arg(world.folder.path()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
-    assert_eq!(world.inside(&built.image, "ls /").await, "bin\netc\n");
+    assert_eq!(world.inside(&built.images[0], "ls /").await, "bin\netc\n");
 }
 
 #[tokio::test]
@@ -449,7 +452,7 @@ async fn heredocs_run_as_scripts() {
              RUN <<S\n#!/bin/busybox sh\necho \"$0\" >/four\nS\n",
         )
         .await;
-    assert_eq!(world.inside(&built.image, "cat /one /three /four").await, "one\ntwo\n$literal\n/dev/pipes/S\n");
+    assert_eq!(world.inside(&built.images[0], "cat /one /three /four").await, "one\ntwo\n$literal\n/dev/pipes/S\n");
 }
 
 #[tokio::test]
@@ -461,8 +464,8 @@ async fn triggers_of_the_base_fire_in_the_child() {
     request.tags = vec!["trigger:1".to_owned()];
     world.build_request(&request).await;
     let built = world.build("FROM trigger:1\n").await;
-    assert_eq!(world.inside(&built.image, "cat /g").await, "from the child");
-    assert!(built.image.config.config.on_build.is_empty());
+    assert_eq!(world.inside(&built.images[0], "cat /g").await, "from the child");
+    assert!(built.images[0].config.config.on_build.is_empty());
 }
 
 #[tokio::test]
@@ -473,7 +476,7 @@ async fn linked_copies_do_not_depend_on_what_is_below() {
     world.build("FROM mybase:1.0\nRUN echo 1 >/1\nCOPY --link f /sub/f\n").await;
     let other = world.build("FROM mybase:1.0\nRUN echo 2 >/2\nCOPY --link f /sub/f\n").await;
     assert_eq!((other.ran, other.cached), (1, 1));
-    assert_eq!(world.inside(&other.image, "cat /sub/f").await, "f");
+    assert_eq!(world.inside(&other.images[0], "cat /sub/f").await, "f");
 }
 
 #[tokio::test]
@@ -488,7 +491,7 @@ async fn deletions_of_a_step_are_seen_by_the_next() {
              FROM scratch\nCOPY --from=0 /d /d\nCOPY --from=mybase:1.0 /bin /bin\n",
         )
         .await;
-    assert_eq!(world.inside(&built.image, "ls /d; test -L /bin/ls && echo links stay").await, "new\nlinks stay\n");
+    assert_eq!(world.inside(&built.images[0], "ls /d; test -L /bin/ls && echo links stay").await, "new\nlinks stay\n");
 }
 
 #[tokio::test]

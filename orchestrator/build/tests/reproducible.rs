@@ -25,7 +25,7 @@ async fn build(world: &world::World, epoch: &str) -> hoist_build::Built {
     let first = world.build_request(&request).await;
     let times = "stat -c '%Y' /work/old /work/new /made/below/file /made/below";
     assert_eq!(
-        world.inside(&first.image, times).await,
+        world.inside(&first.images[0], times).await,
         format!("{}\n{epoch}\n{epoch}\n{epoch}\n", EPOCH - 1000),
         "younger files take the epoch, older ones keep their time"
     );
@@ -41,10 +41,10 @@ async fn two_stores_give_the_same_digests() {
     let epoch = EPOCH.to_string();
     let one = build(&world_or_skip!(), &epoch).await;
     let other = build(&world_or_skip!(), &epoch).await;
-    assert_eq!(one.image.layers, other.image.layers);
+    assert_eq!(one.images[0].layers, other.images[0].layers);
     assert_eq!(one.id, other.id);
-    assert_eq!(one.image.created, "2023-11-14T22:13:20Z");
-    let lines = one.image.config.history.iter();
+    assert_eq!(one.images[0].created, "2023-11-14T22:13:20Z");
+    let lines = one.images[0].config.history.iter();
     assert!(lines.clone().all(|line| line.created.as_deref() == Some("2023-11-14T22:13:20Z")), "{lines:?}");
 }
 

@@ -91,7 +91,7 @@ async fn parents_are_kept_from_the_pivot_on() {
         )
         .await;
     let list =
-        world.inside(&built.image, "cd / && find all pivot deep without -type f | sort; stat -c %a /pivot/b").await;
+        world.inside(&built.images[0], "cd / && find all pivot deep without -type f | sort; stat -c %a /pivot/b").await;
     assert_eq!(
         list,
         "all/other/four.txt\nall/src/a/one.txt\ndeep/src/a/one.txt\ndeep/src/b/c/three.txt\npivot/b/c/three.txt\n\
@@ -111,7 +111,7 @@ async fn modes_change_by_letters() {
         std::fs::set_permissions(world.path(name), PermissionsExt::from_mode(mode)).unwrap();
     }
     let built = world.build("FROM mybase:1.0\nCOPY --chmod=go=rX tree /tree\n").await;
-    assert_eq!(world.inside(&built.image, "stat -c %a /tree /tree/file /tree/tool").await, "755\n644\n755\n");
+    assert_eq!(world.inside(&built.images[0], "stat -c %a /tree /tree/file /tree/tool").await, "755\n644\n755\n");
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_file_of_a_web_server_is_added_once() {
     let server = web(&site);
     let text = format!("FROM mybase:1.0\nARG NAME=tool\nADD http://127.0.0.1:{}/${{NAME}} /opt/\n", server.port);
     let built = world.build(&text).await;
-    let shown = world.inside(&built.image, "cat /opt/tool; stat -c ' %a %u %Y' /opt/tool").await;
+    let shown = world.inside(&built.images[0], "cat /opt/tool; stat -c ' %a %u %Y' /opt/tool").await;
     assert_eq!(shown, "content 600 0 1600000000\n");
 
     let again = world.build(&text).await;
@@ -136,7 +136,7 @@ async fn a_file_of_a_web_server_is_added_once() {
 
     std::fs::write(site.join("tool"), "changed").unwrap();
     let changed = world.build(&text).await;
-    assert_eq!(world.inside(&changed.image, "cat /opt/tool").await, "changed");
+    assert_eq!(world.inside(&changed.images[0], "cat /opt/tool").await, "changed");
 }
 
 #[tokio::test]
@@ -186,14 +186,14 @@ async fn archives_are_unpacked_where_that_is_asked_for() {
              ADD --unpack=false a.tar /kept/\n"
         ))
         .await;
-    let list = world.inside(&built.image, "cd / && find plain unpacked local kept -type f | sort").await;
+    let list = world.inside(&built.images[0], "cd / && find plain unpacked local kept -type f | sort").await;
     assert_eq!(list, "kept/a.tar\nlocal/inner/file\nplain/a.tar\nunpacked/inner/file\n");
     // The same archive as a context, and as a named one.
     let mut request = world.request("FROM mybase:1.0\nCOPY inner/file /main\nCOPY --from=more inner/file /named\n");
     request.context = ContextSource::parse(&url);
     request.contexts.insert("more".to_owned(), NamedContext::parse(&url));
     let built = world.build_request(&request).await;
-    assert_eq!(world.inside(&built.image, "cat /main /named").await, "hellohello");
+    assert_eq!(world.inside(&built.images[0], "cat /main /named").await, "hellohello");
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn repositories_are_added_and_built_from() {
     let built = world.build(&text).await;
     let shown = world
         .inside(
-            &built.image,
+            &built.images[0],
             "cat /head/sub/file /v1/sub/file /sub/file; ls -A /head; test -f /kept/.git/HEAD && echo kept",
         )
         .await;
@@ -251,7 +251,7 @@ async fn repositories_are_added_and_built_from() {
     request.dockerfile = DockerfileSource::default();
     request.context = ContextSource::parse(&format!("{url}#v1"));
     let built = world.build_request(&request).await;
-    assert_eq!(world.inside(&built.image, "cat /file").await, "one");
+    assert_eq!(world.inside(&built.images[0], "cat /file").await, "one");
 
     for (reference, said) in [("#none", "no branch or tag none"), ("#main:out", "no folder out")] {
         let request = world.request(&format!("FROM mybase:1.0\nADD {url}{reference} /x\n"));
@@ -279,14 +279,14 @@ async fn named_contexts_stand_for_images_stages_and_folders() {
     request.contexts.insert("files".to_owned(), NamedContext::Folder(other.clone()));
     request.contexts.insert("replaced".to_owned(), NamedContext::Folder(other.clone()));
     let built = world.build_request(&request).await;
-    let shown = world.inside(&built.image, "cat /made /copied /from-stage /mounted").await;
+    let shown = world.inside(&built.images[0], "cat /made /copied /from-stage /mounted").await;
     assert_eq!(shown, "made\notherotherotherdir\n");
     // Also as the base itself.
     let mut request = world.request("FROM files\nCOPY --from=alpine /bin/busybox /bin/busybox\n");
     request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0"));
     request.contexts.insert("files".to_owned(), NamedContext::Folder(other));
     let built = world.build_request(&request).await;
-    assert_eq!(world.inside(&built.image, "/bin/busybox cat /dir/file").await, "other");
+    assert_eq!(world.inside(&built.images[0], "/bin/busybox cat /dir/file").await, "other");
 }
 
 #[tokio::test]
@@ -328,7 +328,7 @@ RUN test ! -e /run/buildkit
     request.ssh.insert("default".to_owned(), agent);
     let built = world.build_request(&request).await;
     served.join().unwrap();
-    assert_eq!(world.inside(&built.image, "cat /looks /said").await, "600 0\nkeys\n");
+    assert_eq!(world.inside(&built.images[0], "cat /looks /said").await, "600 0\nkeys\n");
 
     let required = "FROM mybase:1.0\nRUN --mount=type=ssh,id=work,required true\n";
     let error = world.try_build(&world.request(required)).await.unwrap_err().to_string();

@@ -1,7 +1,6 @@
 //! Lends the builder what it needs: base images from registries, and RUN steps in containers of their own.
 
 mod check;
-mod emulator;
 mod request;
 mod shell;
 
@@ -14,7 +13,7 @@ use hoist_build::{
     BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount,
     RunMountKind, RunRequest, RunStep,
 };
-use hoist_image::{Image, Platform, Reference, RegistryAuth};
+use hoist_image::{Image, Platform, PlatformError, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
 use hoist_spec::model;
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
@@ -31,6 +30,7 @@ use crate::building::Building;
 use crate::buildnet::{BuildNetwork, Lease};
 use crate::client::FrameReader;
 use crate::client::StreamKind;
+use crate::emulator;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::feed;
@@ -56,7 +56,7 @@ pub(crate) async fn build(
     output: impl Fn(BuildEvent) + Send + Sync + 'static,
     given_up: impl Future<Output = ()>,
 ) -> Result<(), StepError> {
-    let request = request::request(wanted, platform(wanted)?, beside)?;
+    let request = request::request(wanted, platforms(wanted)?, beside)?;
     let steps = TaskTracker::new();
     let host = host(engine, wanted, auth, output, &steps);
     let stay = BuildNetwork::stay(engine).await;
@@ -108,24 +108,15 @@ fn host(
     }
 }
 
-/// What is built for: the service's platform, which must be one of the build's where that has a list, else the build's.
-fn platform(wanted: &Wanted<'_>) -> Result<Option<String>, StepError> {
-    let chosen = match (wanted.platform, wanted.build.platforms.as_slice()) {
-        ("", []) => return Ok(None),
-        ("", [only]) => only,
-        ("", several) => {
-            let list = several.join(", ");
-            return Err(StepError::new(format!("platforms {list}: an image is built for one platform at a time")));
-        }
-        (platform, []) => platform,
-        (platform, list) if list.iter().any(|listed| listed == platform) => platform,
-        (platform, list) => {
-            let list = list.join(", ");
-            return Err(StepError::new(format!("platform {platform} is not one of the build's platforms {list}")));
-        }
-    };
-    let _: Platform = chosen.parse().map_err(|error| StepError::new(chain(&error)))?;
-    Ok(Some(chosen.to_owned()))
+/// What is built for: the build's platforms, among which the service's must be, else the service's.
+fn platforms(wanted: &Wanted<'_>) -> Result<Vec<String>, StepError> {
+    let listed = &wanted.build.platforms;
+    let own = Some(wanted.platform.to_owned()).filter(|platform| !platform.is_empty());
+    if let Some(platform) = own.iter().find(|platform| !listed.is_empty() && !listed.contains(platform)) {
+        let list = listed.join(", ");
+        return Err(StepError::new(format!("platform {platform} is not one of the build's platforms {list}")));
+    }
+    Ok(if listed.is_empty() { own.into_iter().collect() } else { listed.clone() })
 }
 
 struct Lender {
@@ -151,7 +142,10 @@ impl BaseImages for Lender {
         refresh: bool,
     ) -> BoxFuture<'a, Result<Arc<Image>, BaseError>> {
         Box::pin(async move {
-            if !refresh && let Some(image) = self.engine.images.find(reference) {
+            let images = &self.engine.images;
+            // One that is the only one of its name is taken for what it is; the build says so when that is wrong.
+            let alone = || images.find(reference).filter(|image| !image.is_listed(reference));
+            if !refresh && let Some(image) = images.find_for(reference, platform).or_else(alone) {
                 return Ok(image);
             }
             let (name, platform) = (reference.to_string(), platform.to_string());
@@ -162,6 +156,10 @@ impl BaseImages for Lender {
 }
 
 impl RunStep for Lender {
+    fn can_run(&self, platform: &Platform) -> Result<(), RunError> {
+        Ok(emulator::check(platform)?)
+    }
+
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
         Box::pin(async move {
             let container = |id: &str| StepContainer::new(&self.engine, id, self.steps.token());
@@ -270,7 +268,8 @@ async fn follow(
 fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<Launch, StepError> {
     let insecure = step.insecure;
     if let Some(platform) = &step.platform {
-        emulator::check(platform)?;
+        let platform = platform.parse().map_err(|error: PlatformError| StepError::new(chain(&error)))?;
+        emulator::check(&platform).map_err(|error| StepError::new(error.to_string()))?;
     }
     let bundle = engine.bundle(id);
     let record = exit_record(engine, id);

@@ -21,6 +21,7 @@ mod changes;
 pub mod client;
 pub mod config;
 mod copytree;
+mod emulator;
 mod engine;
 mod error;
 mod exec;

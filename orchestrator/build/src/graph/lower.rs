@@ -8,7 +8,7 @@ use hoist_image::{Execution, Platform};
 use super::scope::{Globals, Scope};
 use super::stages::{FromTarget, StageBase, from_target};
 use super::{
-    BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Selection, Step, StepId, Tree,
+    BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Outcome, Selection, Step, StepId, Tree,
 };
 use crate::diagnostic::closest;
 use crate::dockerfile::{Command, Dockerfile, Instruction, Kind, parse_trigger};
@@ -26,28 +26,28 @@ pub(crate) enum Lowered {
     Needs(Vec<(BaseImage, Span)>),
 }
 
+/// The selections are those of one file, each for another platform.
 pub(crate) fn lower(
     file: &Dockerfile,
     request: &BuildRequest,
-    selection: &Selection,
+    selections: &[Selection],
     bases: &Bases,
 ) -> Result<Lowered, Vec<Diagnostic>> {
-    let mut lowering = Lowering {
-        file,
-        request,
-        selection,
-        bases,
-        steps: Vec::new(),
-        problems: Vec::new(),
-        findings: Vec::new(),
-        missing: Vec::new(),
-    };
-    let mut stages: BTreeMap<usize, Stage> = BTreeMap::new();
+    let (mut found, mut results) = (Findings::default(), Vec::new());
     let mut declared = BTreeSet::new();
-    for &index in &selection.needed {
-        let stage = lowering.stage(index, &stages);
-        declared.extend(stage.scope.declared_names().cloned());
-        stages.insert(index, stage);
+    for selection in selections {
+        let mut lowering = Lowering { file, request, selection, bases, several: selections.len() > 1, found };
+        let mut target = lowering.target(&mut declared);
+        found = lowering.found;
+        if !found.problems.is_empty() {
+            return Err(found.problems);
+        }
+        target.execution.env = target.scope.env_lines();
+        for (name, value) in &request.labels {
+            target.execution.labels.insert(name.clone(), value.clone());
+        }
+        let Stage { tree, base, platform, execution, author, history, .. } = target;
+        results.push(Outcome { tree, base, platform, execution, author, history });
     }
     // An ARG of a stage that is not built still uses its argument.
     for stage in &file.stages {
@@ -57,29 +57,26 @@ pub(crate) fn lower(
             }
         }
     }
-    if !lowering.problems.is_empty() {
-        return Err(lowering.problems);
-    }
-    if !lowering.missing.is_empty() {
-        return Ok(Lowered::Needs(lowering.missing));
-    }
-    let mut target = stages.remove(&selection.target).expect("the target is among the needed stages");
-    target.execution.env = target.scope.env_lines();
-    for (name, value) in &request.labels {
-        target.execution.labels.insert(name.clone(), value.clone());
+    if !found.missing.is_empty() {
+        return Ok(Lowered::Needs(found.missing));
     }
     let declared: Vec<String> = declared.into_iter().collect();
+    let unused = selections.first().map(|selection| selection.globals.unused(&declared));
     Ok(Lowered::Graph(Box::new(Graph {
-        steps: lowering.steps,
-        result: target.tree,
-        base: target.base,
-        platform: target.platform,
-        execution: target.execution,
-        author: target.author,
-        history: target.history,
-        findings: lowering.findings,
-        unused_args: selection.globals.unused(&declared),
+        steps: found.steps,
+        results,
+        findings: found.findings,
+        unused_args: unused.unwrap_or_default(),
     })))
+}
+
+/// What comes out of lowering, of all platforms together.
+#[derive(Debug, Default)]
+struct Findings {
+    steps: Vec<Step>,
+    problems: Vec<Diagnostic>,
+    findings: Vec<Diagnostic>,
+    missing: Vec<(BaseImage, Span)>,
 }
 
 /// A stage as far as its instructions have gone by.
@@ -141,10 +138,9 @@ pub(super) struct Lowering<'a> {
     pub(super) request: &'a BuildRequest,
     selection: &'a Selection,
     bases: &'a Bases,
-    steps: Vec<Step>,
-    problems: Vec<Diagnostic>,
-    findings: Vec<Diagnostic>,
-    missing: Vec<(BaseImage, Span)>,
+    /// Whether there are other platforms, too.
+    several: bool,
+    found: Findings,
 }
 
 /// Which instruction of which stage is being lowered.
@@ -165,6 +161,17 @@ impl Lowering<'_> {
         &self.selection.globals
     }
 
+    /// The stage that was asked for, after those that it needs.
+    fn target(&mut self, declared: &mut BTreeSet<String>) -> Stage {
+        let mut stages: BTreeMap<usize, Stage> = BTreeMap::new();
+        for &index in &self.selection.needed {
+            let stage = self.stage(index, &stages);
+            declared.extend(stage.scope.declared_names().cloned());
+            stages.insert(index, stage);
+        }
+        stages.remove(&self.selection.target).expect("the target is among the needed stages")
+    }
+
     fn stage(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
         let mut stage = self.begin(index, done);
         let mut instructions = self.triggers(index, &mut stage);
@@ -176,7 +183,7 @@ impl Lowering<'_> {
             let label = self.label(index, number, total);
             let place = Place { stage: index, label: &label, instruction };
             if let Err(problem) = self.instruction(place, &mut stage, done) {
-                self.problems.push(problem);
+                self.found.problems.push(problem);
             }
             self.undefined(&stage);
         }
@@ -191,7 +198,7 @@ impl Lowering<'_> {
             }
             let finding =
                 Diagnostic::lint(Rule::UndefinedVar, name.span, format!("variable {} is not defined", name.value));
-            self.findings.push(match closest(&name.value, stage.scope.names()) {
+            self.found.findings.push(match closest(&name.value, stage.scope.names()) {
                 Some(known) => finding.hint(format!("did you mean {known}?")),
                 None => finding,
             });
@@ -267,7 +274,7 @@ impl Lowering<'_> {
         for trigger in std::mem::take(&mut stage.execution.on_build) {
             match parse_trigger(&trigger, span, self.escape()) {
                 Ok(instruction) => instructions.push(instruction),
-                Err(problem) => self.problems.push(problem),
+                Err(problem) => self.found.problems.push(problem),
             }
         }
         instructions
@@ -275,13 +282,19 @@ impl Lowering<'_> {
 
     /// The prefix of a step's name, as buildx has it.
     fn label(&self, index: usize, number: usize, total: usize) -> String {
-        if self.file.stages.len() == 1 {
-            return format!("[{number}/{total}]");
+        let mut words = Vec::new();
+        if self.several {
+            let (own, target) = (&self.selection.bases[index].platform, &self.selection.platform);
+            let target = target.to_string();
+            let (_, machine) = target.split_once('/').unwrap_or_default();
+            words.push(if own.to_string() == target { target } else { format!("{own}->{machine}") });
         }
-        match &self.file.stages[index].name {
-            Some(name) => format!("[{} {number}/{total}]", name.value),
-            None => format!("[stage-{index} {number}/{total}]"),
+        if self.file.stages.len() > 1 {
+            let name = self.file.stages[index].name.as_ref().map(|name| name.value.clone());
+            words.push(name.unwrap_or_else(|| format!("stage-{index}")));
         }
+        words.push(format!("{number}/{total}"));
+        format!("[{}]", words.join(" "))
     }
 
     fn instruction(
@@ -320,10 +333,10 @@ impl Lowering<'_> {
 
     fn add(&mut self, step: Step, created_by: String, stage: &mut Stage) -> StepId {
         // Two stages that begin alike share their steps.
-        let same = self.steps.iter().position(|known| known.parent == step.parent && known.op == step.op);
-        let id = same.unwrap_or(self.steps.len());
+        let same = self.found.steps.iter().position(|known| known.parent == step.parent && known.op == step.op);
+        let id = same.unwrap_or(self.found.steps.len());
         if same.is_none() {
-            self.steps.push(step);
+            self.found.steps.push(step);
         }
         stage.history.push(HistoryLine { created_by, step: Some(id) });
         stage.tree = Tree::Step(id);
@@ -362,8 +375,8 @@ impl Lowering<'_> {
             FromTarget::Files(name) => Ok(Origin::Named(name)),
             FromTarget::Image(name) => {
                 let image = self.selection.image(&name);
-                if !self.bases.contains_key(&image) && !self.missing.iter().any(|(known, _)| *known == image) {
-                    self.missing.push((image.clone(), span));
+                if !self.bases.contains_key(&image) && !self.found.missing.iter().any(|(known, _)| *known == image) {
+                    self.found.missing.push((image.clone(), span));
                 }
                 Ok(Origin::Tree(Tree::Image(image)))
             }

@@ -89,20 +89,26 @@ pub(crate) struct HistoryLine {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Graph {
-    /// In an order in which they could run one by one.
+    /// In an order in which they could run one by one. What platforms have in common is there once.
     pub(crate) steps: Vec<Step>,
-    pub(crate) result: Tree,
-    /// The base image at the bottom of the result; its history comes first.
-    pub(crate) base: Option<BaseImage>,
-    /// Of the result.
-    pub(crate) platform: Platform,
-    pub(crate) execution: Execution,
-    pub(crate) author: Option<String>,
-    pub(crate) history: Vec<HistoryLine>,
+    /// One for each platform.
+    pub(crate) results: Vec<Outcome>,
     /// What the checks say about its instructions.
     pub(crate) findings: Vec<Diagnostic>,
     /// Build arguments that no ARG asked for.
     pub(crate) unused_args: Vec<String>,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) tree: Tree,
+    /// The base image at the bottom of the tree; its history comes first.
+    pub(crate) base: Option<BaseImage>,
+    pub(crate) platform: Platform,
+    pub(crate) execution: Execution,
+    pub(crate) author: Option<String>,
+    pub(crate) history: Vec<HistoryLine>,
 }
 
 /// The configurations of the images that the selected stages start from or copy from. `None`: there is such an image,

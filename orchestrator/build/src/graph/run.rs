@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::lower::{DEFAULT_PATH, Lowering, Place, Stage, inside};
 use super::step::{AgentUse, RunMountSource, RunMountStep, SecretUse};
 use super::{Op, Origin, RunStepOp};
-use hoist_image::Platform;
 
 use crate::dockerfile::{Command, Mount, MountKind, Run};
 use crate::request::{Entitlement, NetworkMode, SecretBytes};
@@ -84,7 +83,7 @@ impl Lowering<'_> {
             secrets: lent.secrets,
             agents: lent.agents,
             insecure: run.insecure.is_some(),
-            platform: (!is_native(&stage.platform)).then(|| stage.platform.to_string()),
+            platform: (!stage.platform.is_native()).then(|| stage.platform.to_string()),
             files,
         }));
         let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
@@ -146,13 +145,6 @@ impl Lowering<'_> {
         lent.mounts.push(RunMountStep { target: stage.absolute(&target), source });
         Ok(())
     }
-}
-
-/// Whether the machine runs its programs itself.
-fn is_native(platform: &Platform) -> bool {
-    let host = Platform::host();
-    let also = matches!((&*host.architecture, &*platform.architecture), ("amd64", "386"));
-    host.os == platform.os && (host.architecture == platform.architecture || also)
 }
 
 /// The shell gets the bodies as they stand, unless the command is nothing but a heredoc: then the body is the script.

@@ -106,6 +106,17 @@ impl Selection {
         if self.bases[index].replaced { &[] } else { &file.stages[index].instructions }
     }
 
+    /// Platforms of other machines whose programs RUN instructions start, with the first of these for each.
+    pub(crate) fn foreign_runs(&self, file: &Dockerfile) -> Vec<(&Platform, Span)> {
+        let foreign = self.needed.iter().filter(|index| !self.bases[**index].platform.is_native());
+        let runs = foreign.filter_map(|&index| {
+            let mut instructions = self.instructions(file, index).iter();
+            let run = instructions.find(|instruction| matches!(instruction.kind, Kind::Run(_)))?;
+            Some((&self.bases[index].platform, run.span))
+        });
+        runs.collect()
+    }
+
     /// An image that a stage copies from; it is that of the build's platform, whatever the stage's is.
     pub(super) fn image(&self, name: &str) -> BaseImage {
         BaseImage { name: name.to_owned(), platform: self.platform.to_string() }

@@ -1,7 +1,7 @@
 //! Dockerfiles → graphs, as text.
 
 use expect_test::{Expect, expect};
-use hoist_image::{ImageConfig, Platform};
+use hoist_image::ImageConfig;
 
 use super::*;
 use crate::dockerfile::parse;
@@ -16,20 +16,25 @@ fn base(on_build: &[&str]) -> ImageConfig {
 }
 
 fn graph(text: &str, request: &BuildRequest) -> Result<Graph, String> {
+    graph_for(text, request, &["linux/amd64"])
+}
+
+fn graph_for(text: &str, request: &BuildRequest, platforms: &[&str]) -> Result<Graph, String> {
     let source = SourceFile::new("Dockerfile", text);
     let render = |problems: Vec<Diagnostic>| {
         problems.iter().map(|problem| problem.render(&source, false)).collect::<Vec<_>>().join("\n")
     };
     let file = parse(&source).map_err(render)?;
-    let platform: Platform = "linux/amd64".parse().unwrap();
-    let selection = Selection::new(&file, request, &platform).map_err(render)?;
+    let select = |platform: &&str| Selection::new(&file, request, &platform.parse().unwrap());
+    let selections: Vec<Selection> = platforms.iter().map(select).collect::<Result<_, _>>().map_err(render)?;
     let bases = [("base:1", base(&[])), ("base:2", base(&[])), ("trigger", base(&["COPY a /a", "RUN b"]))];
-    let image = |name: &str| BaseImage { name: name.to_owned(), platform: "linux/amd64".to_owned() };
-    let bases: Bases = bases.into_iter().map(|(name, config)| (image(name), Some(config))).collect();
-    for (image, _) in selection.images(&file, request) {
+    let image = |name: &str, platform: &str| BaseImage { name: name.to_owned(), platform: platform.to_owned() };
+    let of = |platform: &'static str| bases.clone().map(|(name, config)| (image(name, platform), Some(config)));
+    let bases: Bases = ["linux/amd64", "linux/arm64"].into_iter().flat_map(of).collect();
+    for (image, _) in selections.iter().flat_map(|selection| selection.images(&file, request)) {
         assert!(bases.contains_key(&image), "the test has no image {image:?}");
     }
-    match lower(&file, request, &selection, &bases).map_err(render)? {
+    match lower(&file, request, &selections, &bases).map_err(render)? {
         Lowered::Graph(graph) => Ok(*graph),
         Lowered::Needs(images) => Err(format!("needs {images:?}")),
     }
@@ -47,7 +52,10 @@ fn show(graph: &Graph) -> String {
             Op::Mkdir(mkdir) => text += &format!("   mkdir {}\n", mkdir.path),
         }
     }
-    text + &format!("result {:?} on {:?}\n", graph.result, graph.base)
+    for result in &graph.results {
+        text += &format!("result {:?} on {:?}\n", result.tree, result.base);
+    }
+    text
 }
 
 fn check(text: &str, request: &BuildRequest, expected: Expect) {
@@ -225,9 +233,35 @@ fn mistakes_of_meaning_are_reported_together() {
 fn a_base_of_the_stage_before_keeps_its_own_configuration() {
     let text = "FROM base:1 AS a\nCMD [\"a\"]\nENTRYPOINT [\"e\"]\nENV A=1\nFROM a\nENTRYPOINT [\"f\"]\nLABEL x=y\n";
     let graph = graph(text, &BuildRequest::default()).unwrap();
-    assert_eq!(graph.execution.cmd, None);
-    assert_eq!(graph.execution.entrypoint.as_deref(), Some(&["f".to_owned()][..]));
-    assert_eq!(graph.execution.env, ["PATH=/bin", "FROM_BASE=yes", "A=1"]);
-    assert_eq!(graph.history.len(), 5);
-    assert_eq!(graph.base.map(|base| base.name).as_deref(), Some("base:1"));
+    let [result] = &graph.results[..] else { panic!("one platform makes one image") };
+    assert_eq!(result.execution.cmd, None);
+    assert_eq!(result.execution.entrypoint.as_deref(), Some(&["f".to_owned()][..]));
+    assert_eq!(result.execution.env, ["PATH=/bin", "FROM_BASE=yes", "A=1"]);
+    assert_eq!(result.history.len(), 5);
+    assert_eq!(result.base.as_ref().map(|base| base.name.as_str()), Some("base:1"));
+}
+
+#[test]
+fn platforms_share_what_does_not_depend_on_them() {
+    let text = "FROM --platform=linux/amd64 base:1 AS build\nRUN make\nFROM build AS cross\nARG TARGETARCH\nRUN cross\n\
+                FROM base:2\nCOPY --from=build /out /\nCOPY --from=cross /out /\n";
+    let graph = graph_for(text, &BuildRequest::default(), &["linux/amd64", "linux/arm64"]).unwrap();
+    expect![[r#"
+        0: [linux/amd64 build 2/2] RUN make | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
+           ["/bin/sh", "-c", "make"] in / with ["PATH=/bin", "FROM_BASE=yes"]
+        1: [linux/amd64 cross 2/2] RUN cross | on Step(0), after [0]
+           ["/bin/sh", "-c", "cross"] in / with ["TARGETARCH=amd64", "PATH=/bin", "FROM_BASE=yes"]
+        2: [linux/amd64 stage-2 2/3] COPY --from=build /out / | on Image(BaseImage { name: "base:2", platform: "linux/amd64" }), after [0]
+           [Path("out")] to / (folder: true)
+        3: [linux/amd64 stage-2 3/3] COPY --from=cross /out / | on Step(2), after [1, 2]
+           [Path("out")] to / (folder: true)
+        4: [linux/amd64->arm64 cross 2/2] RUN cross | on Step(0), after [0]
+           ["/bin/sh", "-c", "cross"] in / with ["TARGETARCH=arm64", "PATH=/bin", "FROM_BASE=yes"]
+        5: [linux/arm64 stage-2 2/3] COPY --from=build /out / | on Image(BaseImage { name: "base:2", platform: "linux/arm64" }), after [0]
+           [Path("out")] to / (folder: true)
+        6: [linux/arm64 stage-2 3/3] COPY --from=cross /out / | on Step(5), after [4, 5]
+           [Path("out")] to / (folder: true)
+        result Step(3) on Some(BaseImage { name: "base:2", platform: "linux/amd64" })
+        result Step(6) on Some(BaseImage { name: "base:2", platform: "linux/arm64" })
+    "#]].assert_eq(&show(&graph));
 }

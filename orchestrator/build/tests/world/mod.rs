@@ -217,6 +217,10 @@ pub(crate) struct Runner {
 }
 
 impl RunStep for Runner {
+    fn can_run(&self, platform: &Platform) -> Result<(), RunError> {
+        Err(format!("nothing here runs programs for {platform}").into())
+    }
+
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
         self.runs.fetch_add(1, Ordering::Relaxed);
         let runner = Self { mount_point: self.mount_point.clone(), runs: AtomicUsize::new(0) };

@@ -69,9 +69,9 @@ pub(crate) struct Args {
     /// Limit of RUN steps (can be repeated)
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     ulimits: Vec<String>,
-    /// What to build for: os/architecture
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
+    /// What to build for: os/architecture[/variant]; several, separated by commas, make an index of images
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<String>,
     /// Check the Dockerfile and build nothing; 1 is the exit code when there are findings
     #[arg(long)]
     check: bool,
@@ -136,17 +136,11 @@ fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
         extra_hosts: options::hosts(&args.hosts)?,
         shm_size: args.shm_size.as_deref().map(options::bytes).transpose()?,
         ulimits: options::ulimits(&args.ulimits)?,
+        platforms: args.platforms.clone(),
         ..BuildSpec::default()
     };
-    let platform = args.platform.clone();
-    let service = Service {
-        image: Some(name.clone()),
-        build: Some(build),
-        platform,
-        replicas: 1,
-        attach: true,
-        ..Service::default()
-    };
+    let service =
+        Service { image: Some(name.clone()), build: Some(build), replicas: 1, attach: true, ..Service::default() };
     let stack = Stack {
         name: "hoist-image-build".to_owned(),
         services: BTreeMap::from([(SERVICE.to_owned(), service)]),

@@ -6,7 +6,7 @@ use hoist_build::{BuildError, Checked, Diagnostic};
 use hoist_scheduler::Action;
 use tokio_util::task::TaskTracker;
 
-use super::{Beside, Wanted, host, platform, request};
+use super::{Beside, Wanted, host, platforms, request};
 use crate::actions::StepError;
 use crate::api::types::{ApplyRequest, BuildCheck, Finding};
 use crate::building::Building;
@@ -23,7 +23,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<V
     for step in &plan.steps {
         let Action::BuildImage { reference, service, build, platform: wanted } = &step.action else { continue };
         let wanted = Wanted { reference, build, platform: wanted, building: &building, shell: None };
-        let request = request::request(&wanted, platform(&wanted)?, beside)?;
+        let request = request::request(&wanted, platforms(&wanted)?, beside)?;
         let host = host(engine, &wanted, &auth, |_| {}, &TaskTracker::new());
         let checked = hoist_build::check(&request, &host).await;
         checks.push(BuildCheck { service: service.clone(), ..result(checked) });

@@ -25,7 +25,7 @@ pub(crate) struct Beside<'a> {
 /// Reads the files of secrets: not for an async thread.
 pub(super) fn request(
     wanted: &Wanted<'_>,
-    platform: Option<String>,
+    platforms: Vec<String>,
     beside: Beside<'_>,
 ) -> Result<BuildRequest, StepError> {
     let build = wanted.build;
@@ -55,7 +55,7 @@ pub(super) fn request(
         target: build.target.clone(),
         labels: build.labels.clone(),
         tags,
-        platform,
+        platforms,
         no_cache: build.no_cache,
         no_cache_filter: build.no_cache_filter.clone(),
         pull: build.pull,

@@ -49,6 +49,7 @@ impl Action {
         match self {
             Self::PullImage { platform, .. } => json!({ "platform": platform }),
             Self::BuildImage { service, build, platform, .. } => {
+                let platform = if build.platforms.is_empty() { platform } else { &build.platforms.join(",") };
                 json!({ "service": service, "context": build.context, "dockerfile": build.dockerfile, "platform": platform })
             }
             Self::CreateNetwork(spec) => network(spec),

@@ -67,8 +67,15 @@ pub(crate) fn need(context: Context<'_>, key: &str, service: &Service, fetching:
             Some(model::PullPolicy::Always | model::PullPolicy::Missing | model::PullPolicy::Every(_))
         );
     let build = service.build.as_ref().filter(|_| fetching.build || fetching.no_build || !registry_first);
-    let step =
-        build.map_or_else(|| pull_step(&reference, service), |build| build_step(&reference, key, service, build));
+    // Only what is run is built on the way: `build` makes the others.
+    let build_one = |build: &model::Build| {
+        let mut build = build.clone();
+        if build.platforms.len() > 1 {
+            build.platforms = service.platform.iter().cloned().collect();
+        }
+        build_step(&reference, key, service, &build)
+    };
+    let step = build.map_or_else(|| pull_step(&reference, service), build_one);
     let Some(image) = stored else {
         let allowed = if build.is_some() { !fetching.no_build } else { policy != Some(model::PullPolicy::Never) };
         return if allowed { Need::Fetch { action: step, why: Reason::Missing } } else { Need::Unavailable };
