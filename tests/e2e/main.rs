@@ -18,6 +18,7 @@ mod host;
 mod images;
 mod lan;
 mod lifecycle;
+mod listing;
 mod lock;
 mod login;
 mod looking;

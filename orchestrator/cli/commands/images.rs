@@ -36,7 +36,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
     let found = containers::of_services(&client, &project.name, &args.services, true).await?;
     let known: BTreeMap<String, ImageSummary> =
-        client.images().await?.into_iter().map(|image| (image.id.clone(), image)).collect();
+        client.images(&[]).await?.into_iter().map(|image| (image.id.clone(), image)).collect();
     if args.quiet {
         let mut ids: Vec<&str> = found.iter().map(|container| images::bare(&container.image_id)).collect();
         ids.sort_unstable();

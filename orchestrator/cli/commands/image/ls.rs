@@ -15,6 +15,13 @@ pub(crate) struct Args {
     /// Only images of this repository, or repository and tag
     #[arg(value_name = "REPOSITORY")]
     repository: Option<String>,
+    /// Only what fits: `dangling=BOOL`, `reference=PATTERN`, `label=KEY[=VALUE]`, `before=IMAGE`, `since=IMAGE`,
+    /// `until=TIME` (can be repeated)
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter)]
+    filters: Vec<(String, String)>,
+    /// Show the digests that registries know images by
+    #[arg(long)]
+    digests: bool,
     /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -33,7 +40,8 @@ enum Format {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let mut list = ctx.client().await?.images().await?;
+    let filters: Vec<(&str, &str)> = args.filters.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut list = ctx.client().await?.images(&filters).await?;
     list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     let rows: Vec<(&ImageSummary, &str, &str)> = list
         .iter()
@@ -62,9 +70,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     };
     match args.format {
         Format::Table => {
-            let mut table = Table::new(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
+            let mut table = Table::of(columns(args.digests, HEADINGS.map(str::to_owned)));
             for (image, repository, tag) in rows {
-                table.row([repository.to_owned(), tag.to_owned(), id(image), created(image), units::size(image.size)]);
+                let cells = [repository, tag, digest(image), &id(image), &created(image), &units::size(image.size)];
+                table.push(columns(args.digests, cells.map(str::to_owned)));
             }
             ctx.ui.data(table.to_string())?;
         }
@@ -81,11 +90,24 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+const HEADINGS: [&str; 6] = ["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
+
+/// All but the digest, unless that is wanted too.
+fn columns<T>(digests: bool, cells: [T; 6]) -> Vec<T> {
+    cells.into_iter().enumerate().filter(|(at, _)| digests || *at != 2).map(|(_, cell)| cell).collect()
+}
+
+/// An image that was pulled by its digest has no tag, but it comes from somewhere.
 fn names(image: &ImageSummary) -> Vec<(&str, &str)> {
     if image.repo_tags.is_empty() {
-        return vec![("<none>", "<none>")];
+        return vec![image.repo_digests.first().map_or(("<none>", "<none>"), |name| images::split(name))];
     }
     image.repo_tags.iter().map(|tag| images::split(tag)).collect()
+}
+
+fn filter(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn digest(image: &ImageSummary) -> &str {

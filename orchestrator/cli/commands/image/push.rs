@@ -44,7 +44,7 @@ async fn tags(client: &Client, image: &str) -> Result<Vec<String>> {
     if repository(image) != image {
         return Err(Failure::user(format!("{image} has a tag, but --all-tags pushes all of them")));
     }
-    let images = client.images().await?;
+    let images = client.images(&[]).await?;
     let tags = images.into_iter().flat_map(|image| image.repo_tags);
     let mut tags: Vec<String> = tags.filter(|tag| repository(tag) == image).collect();
     tags.sort();

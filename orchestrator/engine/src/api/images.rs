@@ -1,6 +1,5 @@
 //! Images.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,15 +7,13 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hoist_image::{Image, Progress, Reference, RemoveError, Scope};
+use hoist_image::{Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::containers::flag;
 use super::streams::json_lines;
-use super::types::{
-    BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageSummary, PullDetail, PullLine, RootFs,
-};
+use super::types::{BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, PullDetail, PullLine, RootFs};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, blocking};
 use crate::engine::Engine;
@@ -29,29 +26,6 @@ pub(super) fn seconds(created: &str) -> i64 {
 
 pub(super) fn names(references: &[Reference]) -> Vec<String> {
     references.iter().map(Reference::short).collect()
-}
-
-pub(super) async fn list(State(engine): App) -> ApiResult<Json<Vec<ImageSummary>>> {
-    let used = engine.look(|world| {
-        let mut used: BTreeMap<String, i64> = BTreeMap::new();
-        for container in world.containers.values() {
-            *used.entry(container.doc.image_id.clone()).or_default() += 1;
-        }
-        used
-    });
-    let used = used.await?;
-    let summary = |image: Arc<Image>| ImageSummary {
-        repo_tags: names(&image.references),
-        repo_digests: names(&image.repo_digests),
-        created: seconds(&image.created),
-        size: image.size,
-        shared_size: -1,
-        labels: image.config.config.labels.clone(),
-        containers: used.get(&image.id.to_string()).copied().unwrap_or(0),
-        id: image.id.to_string(),
-        parent_id: String::new(),
-    };
-    Ok(Json(engine.images.images().into_iter().map(summary).collect()))
 }
 
 pub(super) fn no_image(name: &str) -> ApiError {
@@ -169,6 +143,9 @@ pub(super) async fn create(
     body: Body,
 ) -> ApiResult<Response> {
     if query.from_image.is_empty() {
+        if !pairs.iter().any(|(key, _)| key == "fromSrc") {
+            return Err(ApiError::bad("the name of the image is empty"));
+        }
         return super::making::import(&engine, &pairs, body).await;
     }
     let name = match query.tag.as_str() {

@@ -7,6 +7,7 @@ mod distribution;
 mod events;
 mod exec;
 mod gone;
+mod image_list;
 mod images;
 mod making;
 mod objects;
@@ -111,7 +112,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/exec/{id}/json", get(exec::inspect))
-        .route("/images/json", get(images::list))
+        .route("/images/json", get(image_list::list))
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
         .route("/auth", post(distribution::login))

@@ -37,9 +37,7 @@ struct Wish {
 impl Wish {
     fn parse(query: &PruneQuery, known: &[&str]) -> ApiResult<Self> {
         let filters = Filters::parse(query.filters.as_deref())?;
-        if let Some(key) = filters.keys().find(|key| !known.contains(key)) {
-            return Err(ApiError::bad(format!("invalid filter {key:?}: known here are {}", known.join(", "))));
-        }
+        filters.check(known)?;
         let until = match filters.get("until") {
             None => None,
             Some([text]) => Some(moment(text, now()).ok_or_else(|| ApiError::bad(format!("until={text} is no time")))?),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use hoist_image::{CheckOptions, CheckReport, Digest, Store};
 
 use super::types::{
@@ -52,7 +52,7 @@ pub(super) async fn usage(State(engine): App) -> ApiResult<Json<DiskUsage>> {
             (containers, volumes)
         })
         .await?;
-    let Json(images) = super::images::list(State(Arc::clone(&engine))).await?;
+    let Json(images) = super::image_list::list(State(Arc::clone(&engine)), Query(Default::default())).await?;
     let (store, layout) = (Arc::clone(&engine.images), engine.store.layout.clone());
     let usage = blocking(move || {
         let sizes = store.layer_sizes();

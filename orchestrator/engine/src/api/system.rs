@@ -102,8 +102,25 @@ impl Filters {
         Ok(Self { by_key: document.into_iter().map(|(key, value)| (key, values(value))).collect() })
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.by_key.keys().map(String::as_str)
+    /// A filter that would be passed over is an error: whoever removes what is listed must not get all of it.
+    pub(super) fn check(&self, known: &[&str]) -> ApiResult<()> {
+        match self.by_key.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => {
+                Err(super::ApiError::bad(format!("invalid filter {key:?}: known here are {}", known.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> ApiResult<Option<bool>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some([text]) if matches!(text.to_lowercase().as_str(), "1" | "true" | "t") => Ok(Some(true)),
+            Some([text]) if matches!(text.to_lowercase().as_str(), "0" | "false" | "f") => Ok(Some(false)),
+            Some(values) => {
+                Err(super::ApiError::bad(format!("invalid filter {key}={}: true or false", values.join(","))))
+            }
+        }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&[String]> {

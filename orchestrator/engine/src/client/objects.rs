@@ -164,8 +164,9 @@ impl Client {
 
 /// Images.
 impl Client {
-    pub async fn images(&self) -> Result<Vec<ImageSummary>> {
-        self.get_json("/images/json").await
+    /// `selectors`: docker filters, e.g. (`dangling`, `true`).
+    pub async fn images(&self, selectors: &[(&str, &str)]) -> Result<Vec<ImageSummary>> {
+        self.get_json(&format!("/images/json?{}", query(&[("filters", filters(selectors))]))).await
     }
 
     pub async fn image(&self, name: &str) -> Result<ImageInspect> {
