@@ -1,10 +1,8 @@
 //! What comes back by itself: after the machine went down, and when one container's end takes others along.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::host;
 use crate::lifecycle::pid_of;
 use crate::world::{World, eventually, kill};
 
@@ -31,37 +29,8 @@ services:
 
 /// Everything of this world dies at once and its run directory is gone, as if the machine had lost its power.
 fn lose_power(world: &World) {
-    let run_dir = world.run_dir.display().to_string();
-    let ours = |pid: &String| {
-        let name = host::comm(pid);
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-        // An engine is told its folder by the environment; a shim lives in its container's.
-        let is_of_world =
-            String::from_utf8_lossy(&environment).contains(&run_dir) || folder.starts_with(&world.run_dir);
-        (name == "hoist-shim" || name == "hoist") && is_of_world
-    };
-    let mut all: BTreeSet<String> = ["base", "web", "always", "never"].map(|service| pid_of(world, service)).into();
-    // Nobody may see the others die: a shim would start another engine. A probe may be on its way meanwhile.
-    let mut fresh: Vec<String> = host::processes().filter(ours).collect();
-    while !fresh.is_empty() {
-        fresh.iter().for_each(|pid| send("-STOP", pid));
-        all.extend(fresh);
-        fresh = host::processes().filter(ours).filter(|pid| !all.contains(pid)).collect();
-    }
-    all.iter().for_each(|pid| send("-KILL", pid));
-    eventually("all is dead", || {
-        all.iter().all(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.is_empty() || stat.contains(") Z ")
-        })
-    });
+    world.instance.lose_power();
     std::fs::remove_dir_all(&world.run_dir).expect("the run directory goes with the machine");
-}
-
-/// To a process that may have ended by itself.
-fn send(signal: &str, pid: &str) {
-    let _ = Command::new("kill").args([signal, pid]).stderr(Stdio::null()).status().expect("run kill");
 }
 
 /// The engine as the machine's own start has it: the command of packaging/hoist.service, under another boot id.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::distribution::have;
+use crate::host::Instance;
 use crate::peers::{self, Network, Peers};
-use crate::world::{Run, World, eventually, kill};
+use crate::world::{Run, World, eventually};
 
 const STACK: &str = r#"
 name: shop
@@ -39,8 +40,7 @@ const FILL: &str = "#!/bin/sh\necho content >/data/file\nchown 70:80 /data/file\
 /// Another machine: a data root of its own, which shares nothing with the world's.
 struct Elsewhere<'a> {
     world: &'a World,
-    data_root: PathBuf,
-    run_dir: PathBuf,
+    instance: Instance,
     folder: PathBuf,
 }
 
@@ -49,12 +49,15 @@ impl<'a> Elsewhere<'a> {
         let place = world.project.with_file_name("elsewhere");
         let folder = place.join("folder");
         fs::create_dir_all(&folder).expect("make a folder");
-        Self { world, data_root: place.join("data"), run_dir: place.join("run"), folder }
+        Self { world, instance: Instance::new(place.join("data"), place.join("run")), folder }
     }
 
     fn hoist(&self, folder: &Path, args: &[&str]) -> Run {
         let mut command = self.world.command(args);
-        command.current_dir(folder).env("HOIST_DATA_ROOT", &self.data_root).env("HOIST_RUN_DIR", &self.run_dir);
+        command
+            .current_dir(folder)
+            .env("HOIST_DATA_ROOT", &self.instance.data_root)
+            .env("HOIST_RUN_DIR", &self.instance.run_dir);
         let output = command.output().expect("run hoist");
         Run {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -77,18 +80,11 @@ impl<'a> Elsewhere<'a> {
         assert_eq!(self.ok(&self.folder, &["volume", "ls", "-q"]), "", "{why}");
         assert!(!self.folder.join("shop").exists(), "{why}");
     }
-
-    fn kill_engine(&self) {
-        if let Some(pid) = World::engine_of(&self.run_dir) {
-            kill("-KILL", &pid);
-            eventually("the killed engine is gone", || !Path::new("/proc").join(&pid).exists());
-        }
-    }
 }
 
 impl Drop for Elsewhere<'_> {
     fn drop(&mut self) {
-        self.kill_engine();
+        self.instance.wipe();
     }
 }
 
@@ -151,7 +147,7 @@ fn a_stack_moves_in_one_file_and_needs_no_registry() {
     tampered_bundles_change_nothing(&there, &bundle);
 
     there.ok(folder, &["bundle", "load", &path]);
-    assert_eq!(listing(&there.data_root), before, "every file is what it was");
+    assert_eq!(listing(&there.instance.data_root), before, "every file is what it was");
     let stack = folder.join("shop");
     let secret = fs::metadata(stack.join("secrets/password")).expect("the secret").permissions().mode();
     assert_eq!(secret & 0o777, 0o600);

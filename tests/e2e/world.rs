@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::host::{self, Traces};
+use crate::host::{Instance, Traces};
 
 /// A static userland in an image of a few megabytes, built by hoist itself.
 const BUSYBOX: &str =
@@ -17,6 +17,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub(crate) struct World {
     pub(crate) data_root: PathBuf,
     pub(crate) run_dir: PathBuf,
+    pub(crate) instance: Instance,
     /// The project's folder; commands run here.
     pub(crate) project: PathBuf,
     before: Traces,
@@ -58,8 +59,9 @@ impl World {
         let run_dir = dir.path().join("run");
         let project = dir.path().join("project");
         fs::create_dir_all(&project).expect("make the project's folder");
-        let before = Traces::read(&data_root, &run_dir);
-        Some(Self { data_root, run_dir, project, before, finished: false, _dir: dir, _turn: turn })
+        let instance = Instance::new(data_root.clone(), run_dir.clone());
+        let before = instance.traces();
+        Some(Self { data_root, run_dir, instance, project, before, finished: false, _dir: dir, _turn: turn })
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
@@ -134,27 +136,12 @@ impl World {
         )
     }
 
-    /// The engine of this world, found by its folder.
     pub(crate) fn engine(&self) -> Option<String> {
-        Self::engine_of(&self.run_dir)
-    }
-
-    pub(crate) fn engine_of(run_dir: &Path) -> Option<String> {
-        let run_dir = run_dir.display().to_string();
-        host::processes().find(|pid| {
-            host::comm(pid) == "hoist"
-                && fs::read(format!("/proc/{pid}/cmdline"))
-                    .is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(b"engine"))
-                && fs::read_to_string(format!("/proc/{pid}/environ"))
-                    .is_ok_and(|environment| environment.contains(&run_dir))
-        })
+        self.instance.engine()
     }
 
     pub(crate) fn kill_engine(&self) -> Option<String> {
-        let pid = self.engine()?;
-        kill("-KILL", &pid);
-        eventually("the killed engine is gone", || !Path::new("/proc").join(&pid).exists());
-        Some(pid)
+        self.instance.kill_engine()
     }
 
     /// Asks a published port of this host.
@@ -179,8 +166,8 @@ impl World {
     }
 
     pub(crate) fn assert_nothing_left(&self) {
-        let left = || Traces::read(&self.data_root, &self.run_dir).since(&self.before);
-        // The kernel takes network namespaces apart in the background.
+        let left = || self.instance.traces().since(&self.before);
+        // The kernel takes network namespaces apart in the background, and links with them.
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline && !left().is_empty() {
             std::thread::yield_now();
@@ -201,7 +188,7 @@ impl Drop for World {
                 note(&format!("engine.log:\n{log}"));
             }
         }
-        self.kill_engine();
+        self.instance.wipe();
     }
 }
 
