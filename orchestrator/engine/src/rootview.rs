@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use hoist_image::{Writable, mount_overlay};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 #[derive(Debug)]
 pub(crate) struct RootView {
@@ -20,30 +20,12 @@ impl RootView {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             return Ok(Self { root: rustix::fs::open(single, flags, Mode::empty())? });
         }
-        Self::mount(lowers, None)
+        Ok(Self { root: mount_overlay(lowers, None)? })
     }
 
     /// Writable. The container must not run.
     pub(crate) fn of_container(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<Self> {
-        Self::mount(lowers, Some((upper, work)))
-    }
-
-    fn mount(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> io::Result<Self> {
-        let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        rustix::mount::fsconfig_set_string(&fs, "source", "hoist")?;
-        for lower in lowers {
-            rustix::mount::fsconfig_set_string(&fs, "lowerdir+", lower)?;
-        }
-        if let Some((upper, work)) = upper {
-            rustix::mount::fsconfig_set_string(&fs, "upperdir", upper)?;
-            rustix::mount::fsconfig_set_string(&fs, "workdir", work)?;
-        }
-        rustix::mount::fsconfig_create(&fs)?;
-        let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        if upper.is_none() {
-            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
-        }
-        Ok(Self { root: rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)? })
+        Ok(Self { root: mount_overlay(lowers, Some(Writable { upper, work, volatile: false }))? })
     }
 
     /// The root of a running container: its init's, through /proc.

@@ -33,7 +33,10 @@ pub use bootstrap::{BootstrapError, bootstrap};
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
 pub use credentials::{Credentials, CredentialsError, Kept, Logins, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
-pub use layer::{FolderError, PackError, UnpackError, decompress, pack_folder, unpack_folder};
+pub use layer::{
+    FolderError, PackError, TarFile, UnpackError, Writable, decompress, is_attribute_of_host, is_attribute_of_overlay,
+    mount_overlay, pack_folder, unpack_folder,
+};
 pub use load::{Incoming, LoadError, Received, load};
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};

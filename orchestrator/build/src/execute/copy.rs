@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hoist_image::{TarFile, UnpackError, Writable, mount_overlay};
 use rustix::fs::FileType;
 
-use super::unpack::{self, UnpackError};
 use crate::dockerfile::Chmod;
 use crate::fs::{
     Kind, Metadata, Node, Owner, UserError, View, ViewError, WriteError, Writer, copy_content, find_owner, metadata_of,
@@ -25,8 +26,10 @@ pub(crate) enum CopyError {
     View(#[from] ViewError),
     #[error(transparent)]
     User(#[from] UserError),
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Unpack { path: String, source: UnpackError },
+    #[error("looking at the image as one tree")]
+    Mount(#[source] io::Error),
 }
 
 /// One source, looked up.
@@ -57,10 +60,25 @@ pub(crate) struct Target<'a> {
     pub(crate) keep_owners: bool,
 }
 
-pub(crate) fn copy(sources: &[Ready], target: &Target<'_>, lowers: &[PathBuf], upper: &Path) -> Result<(), CopyError> {
-    let writer = Writer::new(upper, lowers)?;
+/// What a new layer lies on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Below<'a> {
+    /// Topmost first; never empty.
+    pub(crate) lowers: &'a [PathBuf],
+    /// For the kernel's use, on the same file system as the layer.
+    pub(crate) work: &'a Path,
+}
+
+/// Writes what the sources bring to `upper`, which is empty. `below`: `None` when nothing is.
+pub(crate) fn copy(
+    sources: &[Ready],
+    target: &Target<'_>,
+    upper: &Path,
+    below: Option<Below<'_>>,
+) -> Result<(), CopyError> {
+    let writer = Writer::new(upper, below.map_or(&[], |below| below.lowers))?;
     let owner = target.chown.map(|owner| find_owner(writer.view(), owner)).transpose()?;
-    let mut copier = Copier { target, owner, writer, links: HashMap::new() };
+    let mut copier = Copier { target, owner, writer, upper, below, links: HashMap::new() };
     for source in sources {
         match source {
             Ready::Picked { view, picked, .. } if picked.is_folder() => copier.folder(view, picked)?,
@@ -79,6 +97,8 @@ struct Copier<'a> {
     target: &'a Target<'a>,
     owner: Option<Owner>,
     writer: Writer,
+    upper: &'a Path,
+    below: Option<Below<'a>>,
     /// Where a file with several names went first, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
 }
@@ -128,15 +148,35 @@ impl Copier<'_> {
     fn file(&mut self, view: &View, picked: &Picked, unpack: bool) -> Result<(), CopyError> {
         let entry = &picked.entries[0];
         if unpack && entry.node.kind() == Kind::File {
-            let failed = |source| CopyError::Unpack { path: entry.node.path.display().to_string(), source };
             let file = view.open_file(&entry.node)?;
-            if let Some(archive) = unpack::open(file) {
-                let folder = self.writer.make_folders(self.target.destination, &self.plain_folder())?;
-                return unpack::unpack(archive, &mut self.writer, &folder).map_err(failed);
+            if let Some(archive) = TarFile::open(file) {
+                return self.unpack(archive, &entry.node.path);
             }
         }
         let (parent, name) = self.place_for(&picked.name)?;
         self.entry(view, entry, &parent, &name)
+    }
+
+    /// Lays an archive over the image as the kernel shows it, so that its paths follow what is there.
+    fn unpack(&mut self, archive: TarFile, shown: &Path) -> Result<(), CopyError> {
+        let base = self.writer.make_folders(self.target.destination, &self.plain_folder())?.path;
+        let (upper, below) = (self.upper, self.below);
+        self.writer.lend(|| {
+            let tree = match below {
+                Some(Below { lowers, work }) => {
+                    // Each mount wants a folder of its own.
+                    let work = tempfile::tempdir_in(work).map_err(CopyError::Mount)?;
+                    let writable = Writable { upper, work: work.path(), volatile: true };
+                    let tree = mount_overlay(lowers, Some(writable)).map_err(CopyError::Mount)?;
+                    (tree, Some(work))
+                }
+                None => (File::open(upper).map_err(CopyError::Mount)?.into(), None),
+            };
+            archive
+                .unpack_over(tree.0.as_fd(), &base)
+                .map_err(|source| CopyError::Unpack { path: shown.display().to_string(), source })?;
+            Ok(())
+        })
     }
 
     fn inline(&mut self, name: &str, content: &str) -> Result<(), CopyError> {

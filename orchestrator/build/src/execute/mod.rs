@@ -11,7 +11,6 @@ mod prepare;
 mod report;
 mod run;
 mod stubs;
-mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +30,6 @@ use crate::{Diagnostic, SourceFile};
 pub(crate) use epoch::Epoch;
 pub(crate) use report::Reporter;
 use report::Running;
-pub(crate) use unpack::{open as open_archive, unpack_into};
 
 /// What a tree is made of, once it is there.
 #[derive(Debug, Clone)]
@@ -242,10 +240,9 @@ fn write(
     prepared: &prepare::Prepared,
     scratch: &Scratch,
 ) -> Result<(), BuildError> {
-    let no_lowers: &[PathBuf] = &[];
-    let (copy, lowers) = match &step.op {
-        Op::Copy(copy) => (copy, inputs.parent.lowers.as_slice()),
-        Op::Link(copy) => (copy, no_lowers),
+    let (copy, below) = match &step.op {
+        Op::Copy(copy) => (copy, Some(copy::Below { lowers: &inputs.parent.lowers, work: scratch.work() })),
+        Op::Link(copy) => (copy, None),
         Op::Mkdir(mkdir) => {
             return make_folder(mkdir, &inputs.parent.lowers, scratch.upper())
                 .map_err(|error| failed(work, step, error));
@@ -261,7 +258,7 @@ fn write(
         unpack_remote: copy.unpack_remote,
         keep_owners: matches!(copy.from, Origin::Tree(_)),
     };
-    copy::copy(&prepared.sources, &target, lowers, scratch.upper()).map_err(|error| failed(work, step, error))
+    copy::copy(&prepared.sources, &target, scratch.upper(), below).map_err(|error| failed(work, step, error))
 }
 
 /// WORKDIR: a folder that is there stays as it is.

@@ -48,7 +48,9 @@ pub(super) async fn run(
         blocking(work, move |work| {
             let step = &work.graph.steps[id];
             // The upper folder is the container's root: it looks like the root below it.
-            Writer::new(&upper, &lowers).and_then(Writer::finish).map_err(|error| failed(work, step, error))?;
+            Writer::new(&upper, &lowers)
+                .and_then(|mut writer| writer.finish())
+                .map_err(|error| failed(work, step, error))?;
             mounts(work, id, &inputs, prepared.mounts)
         })
         .await?
@@ -214,7 +216,7 @@ fn copy_plain(sources: &[copy::Ready], keep_owners: bool, upper: &Path) -> Resul
         unpack_remote: false,
         keep_owners,
     };
-    copy::copy(sources, &target, &[], upper)
+    copy::copy(sources, &target, upper, None)
 }
 
 /// A part of another tree, resolved inside of it, so that no symlink of an image leads to the host.

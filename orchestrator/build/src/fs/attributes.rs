@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use hoist_image::{is_attribute_of_host, is_attribute_of_overlay};
 use rustix::io::Errno;
 
 /// Attributes of a file that travel with it: everything but overlayfs's marks and the host's security labels.
@@ -19,7 +20,7 @@ pub(crate) fn content_attributes(fd: BorrowedFd<'_>) -> io::Result<Vec<(CString,
     let mut attributes = Vec::new();
     for name in names[..size].split_inclusive(|byte| *byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        if !travels(name.to_bytes()) {
+        if is_attribute_of_overlay(name.to_bytes()) || is_attribute_of_host(name.to_bytes()) {
             continue;
         }
         if let Some(value) = get(&path, name)? {
@@ -28,14 +29,6 @@ pub(crate) fn content_attributes(fd: BorrowedFd<'_>) -> io::Result<Vec<(CString,
     }
     attributes.sort();
     Ok(attributes)
-}
-
-fn travels(name: &[u8]) -> bool {
-    !overlay_attribute(name) && name != b"security.selinux" && name != b"security.ima" && name != b"security.evm"
-}
-
-pub(crate) fn overlay_attribute(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
 pub(super) fn is_opaque(fd: BorrowedFd<'_>) -> io::Result<bool> {

@@ -1,6 +1,6 @@
 //! Writes a new layer's folder (the upper one) as seen together with the layers below it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
@@ -49,8 +49,6 @@ pub(crate) struct Writer {
     times: BTreeMap<PathBuf, (i64, i64)>,
     /// The folder that was asked for last: most files follow a sibling.
     last: Option<Node>,
-    /// Folders of lower layers whose place is about to be taken.
-    hidden: BTreeSet<PathBuf>,
 }
 
 impl Writer {
@@ -70,7 +68,7 @@ impl Writer {
         let view = View::of_layers(&layers)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(failed("opening", Path::new("")))?;
-        Ok(Self { view, upper: root, times: BTreeMap::new(), last: None, hidden: BTreeSet::new() })
+        Ok(Self { view, upper: root, times: BTreeMap::new(), last: None })
     }
 
     fn inherit_root(&mut self, lowers: &[PathBuf]) -> Result<(), WriteError> {
@@ -127,35 +125,6 @@ impl Writer {
             None => drop(self.times.remove(&path)),
         }
         self.look(parent, name)
-    }
-
-    /// A new folder in the place of something else (or of nothing).
-    pub(crate) fn replace_by_folder(
-        &mut self,
-        parent: &Node,
-        name: &OsStr,
-        metadata: &Metadata,
-    ) -> Result<Node, WriteError> {
-        let path = parent.path.join(name);
-        let hides = match self.view.child(parent, name)? {
-            Some(node) if node.is_folder() => return self.put_folder(parent, name, metadata),
-            Some(node) => node.layers[0] == UPPER,
-            None => false,
-        };
-        if hides {
-            // What was hidden by the file must stay hidden behind the folder.
-            self.remove_own(&path)?;
-            let below = self.view.child(parent, name)?.is_some_and(|node| node.is_folder());
-            self.new_folder(parent, name)?;
-            if below {
-                let fd = self.open_upper(&path)?;
-                rustix::fs::fsetxattr(&fd, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
-                    .map_err(failed("marking", &path))?;
-            }
-        } else {
-            self.new_folder(parent, name)?;
-        }
-        self.put_folder(parent, name, metadata)
     }
 
     pub(crate) fn put_file(
@@ -220,15 +189,6 @@ impl Writer {
         rustix::fs::linkat(&source, source_name, &folder, name, AtFlags::empty()).map_err(failed("linking", &path))
     }
 
-    /// Takes away what this layer has of a folder, for something that is none and that will hide the rest of it.
-    pub(crate) fn hide_folder(&mut self, parent: &Node, name: &OsStr) -> Result<(), WriteError> {
-        let path = parent.path.join(name);
-        self.copy_up(&path)?;
-        self.remove_own(&path)?;
-        self.hidden.insert(path);
-        Ok(())
-    }
-
     /// Takes away whatever this layer itself has at a path: what comes in its place hides the rest.
     pub(crate) fn remove_own(&mut self, path: &Path) -> Result<(), WriteError> {
         self.last = None;
@@ -237,11 +197,26 @@ impl Writer {
         remove(&folder, name).map_err(failed("removing", path))
     }
 
-    /// Sets the folders' times. Nothing may be written after this.
-    pub(crate) fn finish(self) -> Result<(), WriteError> {
+    /// Sets the folders' times. Comes last.
+    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
         for (path, modified) in &self.times {
             let fd = self.open_upper(path)?;
             rustix::fs::futimens(&fd, &times(*modified)).map_err(failed("dating", path))?;
+        }
+        Ok(())
+    }
+
+    /// Lets somebody else write to the upper folder. Whoever does leaves the folders' times as they are to be.
+    pub(crate) fn lend<E: From<WriteError>>(&mut self, write: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        self.finish()?;
+        self.last = None;
+        write()?;
+        for path in std::mem::take(&mut self.times).into_keys() {
+            let Some(node) = self.view.walk(&path, false).map_err(WriteError::from)?.found else { continue };
+            // Something else may have taken the folder's place.
+            if node.is_folder() && node.path == path {
+                self.times.insert(path, (node.stat.st_mtime, nanoseconds(node.stat.st_mtime_nsec)));
+            }
         }
         Ok(())
     }
@@ -251,7 +226,7 @@ impl Writer {
         let path = parent.path.join(name);
         let folder = self.upper_folder(parent)?;
         match self.view.child(parent, name)? {
-            Some(node) if node.is_folder() && !self.hidden.remove(&path) => {
+            Some(node) if node.is_folder() => {
                 return Err(WriteError::FolderInTheWay(node.path));
             }
             Some(node) if node.layers[0] == UPPER => {

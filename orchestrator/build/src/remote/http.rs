@@ -1,11 +1,12 @@
 //! One file of a web server. Kept with its validators, so that an unchanged file is not downloaded again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hoist_image::{Digest, Hasher};
+use hoist_image::{Digest, Hasher, TarFile};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, StatusCode, Url, header};
 use tokio::io::AsyncWriteExt;
@@ -272,14 +273,15 @@ pub(crate) fn unpacked(brought: &Brought, lent: &Lent<'_>, url: &str) -> Result<
     let path = brought.folder.join(name);
     let failed = |reason: String| RemoteError::Unpack { url: url.to_owned(), reason };
     let file = std::fs::File::open(&path).map_err(io_error("opening", &path))?;
-    let Some(archive) = crate::execute::open_archive(file) else {
+    let Some(archive) = TarFile::open(file) else {
         return Ok(brought.folder.clone());
     };
     let place = brought.folder.with_extension("unpacked");
     if !place.exists() {
         let partial = tempfile::TempDir::with_prefix_in("partial-", lent.folder)
             .map_err(io_error("making a folder in", lent.folder))?;
-        crate::execute::unpack_into(archive, partial.path()).map_err(|error| failed(error.to_string()))?;
+        let folder = std::fs::File::open(partial.path()).map_err(io_error("opening", partial.path()))?;
+        archive.unpack_over(folder.as_fd(), Path::new("")).map_err(|error| failed(crate::execute::chain(&error)))?;
         replace(&partial.keep(), &place).map_err(io_error("writing", &place))?;
     }
     Ok(place)

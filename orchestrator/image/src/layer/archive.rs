@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read};
 use super::pax::{self, Extension};
 use super::sparse::{Form, Old, Sparse};
 
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 /// Long names and PAX records: the kernel's PATH_MAX is 4096, an xattr value at most 64 KiB.
 const MAX_EXTENSION: u64 = 1 << 20;
 const MAX_PATH: usize = 4095;
@@ -344,6 +344,11 @@ fn kind(header: &tar::Header, path: &[u8]) -> Option<Kind> {
         b'6' => Kind::Fifo,
         _ => return None,
     })
+}
+
+/// Whether a block can begin a tar. By its checksum alone: old archives have no other mark.
+pub(super) fn is_header(block: &[u8; BLOCK]) -> bool {
+    block.iter().any(|byte| *byte != 0) && checksum_matches(block, tar::Header::from_byte_slice(block))
 }
 
 fn checksum_matches(block: &[u8; BLOCK], header: &tar::Header) -> bool {

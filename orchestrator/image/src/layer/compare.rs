@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::attributes::is_attribute_of_host;
+
 /// The first difference, as a sentence about `found`; `None` when both are the same layer. Directories that the layer's
 /// tar does not describe (`implicit`) have no time of their own.
 pub(crate) fn difference(expected: &Path, found: &Path, implicit: &BTreeSet<String>) -> io::Result<Option<String>> {
@@ -140,7 +142,6 @@ fn next_data(file: &File, at: u64, size: u64) -> io::Result<u64> {
 
 /// Without what the host's security policy adds by itself.
 fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    const OF_THE_HOST: [&[u8]; 3] = [b"security.selinux", b"security.ima", b"security.evm"];
     let mut buffer = vec![0; 1 << 16];
     let length = match rustix::fs::llistxattr(path, &mut buffer[..]) {
         Err(Errno::OPNOTSUPP) => 0,
@@ -149,7 +150,7 @@ fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut value = vec![0; if length == 0 { 0 } else { 1 << 16 }];
     let mut found = Vec::new();
     for name in buffer[..length].split(|byte| *byte == 0) {
-        if !name.is_empty() && !OF_THE_HOST.contains(&name) {
+        if !name.is_empty() && !is_attribute_of_host(name) {
             let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..])?;
             found.push((name.to_owned(), value[..length].to_owned()));
         }

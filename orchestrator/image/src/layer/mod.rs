@@ -1,13 +1,16 @@
 //! Layers as tar streams and as directories in overlay form.
 //!
-//! Owns the tar reader, the unpacker, the packer, and the comparison of what was unpacked. Input is hostile until its digests were verified, and after that
-//! too: a digest says that these are the bytes that were asked for, not that they mean well.
+//! Owns the tar reader, the unpacker, the packer, and the comparison of what was unpacked. Input is hostile until its digests
+//! were verified, and after that too: a digest says that these are the bytes that were asked for, not that they mean well.
 
 mod archive;
+mod attributes;
 mod compare;
+mod confined;
 mod decode;
 mod folder;
 mod gzip;
+mod over;
 mod pack;
 mod pax;
 mod pipe;
@@ -15,10 +18,12 @@ mod sparse;
 mod unpack;
 
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
+pub use attributes::{is_attribute_of_host, is_attribute_of_overlay};
 pub(crate) use compare::difference;
 pub(crate) use decode::Decoder;
 pub use decode::decompress;
 pub use folder::{FolderError, pack_folder, unpack_folder};
+pub use over::{TarFile, Writable, mount_overlay};
 pub use pack::PackError;
 pub(crate) use pack::pack;
 pub(crate) use pipe::pipe;
@@ -32,6 +37,8 @@ pub(crate) enum Form {
     Layer,
     /// A folder that stands for itself.
     Folder,
+    /// An archive for a tree that is there, whose symlinks its paths follow: `ADD`.
+    Over,
 }
 
 /// overlayfs's mark of a directory that hides everything below it.

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::attributes::is_attribute_of_host;
 use super::sparse::{self, Sparse};
 use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
 
@@ -412,8 +413,7 @@ impl Packer<'_> {
                 xattrs.opaque |= name == OPAQUE.as_bytes();
                 continue;
             }
-            let host: [&[u8]; 3] = [b"security.selinux", b"security.ima", b"security.evm"];
-            if host.iter().any(|prefix| name.starts_with(prefix)) {
+            if is_attribute_of_host(name) {
                 continue;
             }
             let value = grow(|buffer| rustix::fs::lgetxattr(&file, OsStr::from_bytes(name), buffer))

@@ -306,7 +306,7 @@ fn unpack_beside(source: &mut Tee<'_>, root: BorrowedFd<'_>) -> Result<(Unpacked
             .name("image-unpack".to_owned())
             .spawn_scoped(scope, move || {
                 let mut tar = TarReader::new(drawer);
-                let unpacked = layer::unpack(&mut tar, Form::Layer, root, limits)?;
+                let unpacked = layer::unpack(&mut tar, Form::Layer, root, b"", limits)?;
                 let diff_id = tar.into_inner().finish().map_err(ArchiveError::Read)?;
                 Ok::<_, UnpackError>((unpacked, diff_id))
             })
