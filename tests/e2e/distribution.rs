@@ -185,8 +185,12 @@ impl Registry {
         })
         .to_string()
         .into_bytes();
-        self.put(&self.url(&format!("{repository}/manifests/{tag}")), MANIFEST, &manifest);
-        digest(&manifest)
+        self.push_manifest(repository, tag, MANIFEST, &manifest)
+    }
+
+    pub(crate) fn push_manifest(&self, repository: &str, tag: &str, kind: &str, manifest: &[u8]) -> String {
+        self.put(&self.url(&format!("{repository}/manifests/{tag}")), kind, manifest);
+        digest(manifest)
     }
 }
 

@@ -163,7 +163,7 @@ impl Manifest {
 }
 
 /// What a manifest says of itself, for a message: it may have been made to steer a terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(200).collect()
 }
 

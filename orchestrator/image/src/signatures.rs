@@ -4,17 +4,14 @@
 //! API lists, or an index under a tag where a registry does not have it.
 
 use base64::Engine as _;
-use reqwest::header::ACCEPT;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::Digest;
-use crate::manifest::{Descriptor, MAX_MANIFEST};
+use crate::manifest::Descriptor;
 use crate::policy::{Annotations, Signature, SignatureError};
+use crate::referrers::{self, MANIFEST, Referrer};
 use crate::registry::{Registry, RegistryError};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// Of every version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
@@ -26,18 +23,6 @@ const MAX_SIGNATURES: usize = 64;
 #[derive(Deserialize)]
 struct Manifest {
     layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Referrer>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Referrer {
-    digest: Digest,
-    artifact_type: Option<String>,
 }
 
 /// What can be read of a signature, or why it cannot.
@@ -59,7 +44,7 @@ struct Beside<'a> {
 impl Beside<'_> {
     async fn tagged(&self, digest: &Digest) -> Result<Found, RegistryError> {
         let path = format!("manifests/sha256-{}.sig", digest.hex());
-        let Some(Manifest { layers }) = self.document(&path, MANIFEST).await? else { return Ok(Vec::new()) };
+        let Some(Manifest { layers }) = self.manifest(&path).await? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for layer in layers.into_iter().filter(|layer| layer.media_type == SIMPLE).take(MAX_SIGNATURES) {
             let annotation = |name: &str| layer.annotations.as_ref()?.get(name).map(String::as_str);
@@ -80,23 +65,16 @@ impl Beside<'_> {
     }
 
     async fn referring(&self, digest: &Digest) -> Result<Found, RegistryError> {
-        let listed = match self.document::<Index>(&format!("referrers/{digest}"), INDEX).await {
-            // Some registries answer what they do not know with a page for people.
-            Ok(None) | Err(RegistryError::Protocol { .. }) => {
-                self.document(&format!("manifests/sha256-{}", digest.hex()), INDEX).await?
-            }
-            listed => listed?,
-        };
         // Some tools leave the type out of the list; then the manifest says it.
         let may_be_bundle = |referrer: &Referrer| match referrer.artifact_type.as_deref() {
             Some(kind) => kind.is_empty() || kind.starts_with(BUNDLE),
             None => true,
         };
-        let referrers = listed.into_iter().flat_map(|index| index.manifests).filter(may_be_bundle);
+        let referrers = referrers::list(self.registry, digest, &self.what).await?;
         let mut found = Vec::new();
-        for referrer in referrers.take(MAX_SIGNATURES) {
+        for referrer in referrers.iter().filter(|referrer| may_be_bundle(referrer)).take(MAX_SIGNATURES) {
             let path = format!("manifests/{}", referrer.digest);
-            let Some(Manifest { layers }) = self.document(&path, MANIFEST).await? else { continue };
+            let Some(Manifest { layers }) = self.manifest(&path).await? else { continue };
             for layer in layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE)).take(1) {
                 found.push(Signature::bundle(&self.blob(layer).await?));
             }
@@ -104,15 +82,8 @@ impl Beside<'_> {
         Ok(found)
     }
 
-    /// `None`: the registry has nothing there, or does not know what is asked.
-    async fn document<T: DeserializeOwned>(&self, path: &str, kind: &str) -> Result<Option<T>, RegistryError> {
-        let answer = match self.registry.get(path, &[(ACCEPT, kind.to_owned())], &self.what).await {
-            Err(RegistryError::NotFound { .. } | RegistryError::Status { status: 400..=499, .. }) => return Ok(None),
-            other => other?,
-        };
-        let bytes = self.registry.bytes(answer, MAX_MANIFEST, &self.what).await?;
-        let parsed = serde_json::from_slice(&bytes);
-        parsed.map(Some).map_err(|error| self.registry.protocol(format!("{} are malformed: {error}", self.what)))
+    async fn manifest(&self, path: &str) -> Result<Option<Manifest>, RegistryError> {
+        referrers::document(self.registry, path, MANIFEST, &self.what).await
     }
 
     async fn blob(&self, layer: &Descriptor) -> Result<Vec<u8>, RegistryError> {

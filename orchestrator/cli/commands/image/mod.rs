@@ -1,5 +1,6 @@
 //! `hoist image …`: the images in the engine's store, apart from any stack.
 
+pub(crate) mod artifacts;
 pub(crate) mod bootstrap;
 pub(crate) mod build;
 pub(crate) mod history;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     /// Remove images that nothing uses
     Prune(prune::ImageArgs),
     History(history::Args),
+    Artifacts(artifacts::Args),
     Import(import::Args),
 }
 
@@ -55,6 +57,7 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Bootstrap(args) => bootstrap::run(ctx, args).await,
         Command::Build(args) => build::run(ctx, args).await,
         Command::Prune(args) => prune::images(ctx, args).await,
+        Command::Artifacts(args) => artifacts::run(ctx, args).await,
         Command::History(args) => history::run(ctx, args).await,
         Command::Import(args) => import::run(ctx, args).await,
     }

@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
-use hoist_image::{Access, Described, Reference, RegistryAuth};
+use hoist_image::{Access, Attached, Described, Reference, RegistryAuth, ResolveError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::types::{AuthAnswer, Descriptor, DistributionInspect, Platform};
+use super::types::{Artifact, AuthAnswer, Descriptor, DistributionInspect, Platform};
 use super::{ApiError, ApiResult, App};
 use crate::error::chain;
 
@@ -84,11 +84,35 @@ pub(super) async fn inspect(
         Some(0) => hoist_image::resolve(&reference, &access).await,
         _ => hoist_image::describe(&reference, &access).await,
     };
-    let described = described.map_err(|error| {
-        let status = if error.is_not_found() { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
-        ApiError::new(status, chain(&error))
-    })?;
-    Ok(Json(wire(described)))
+    Ok(Json(wire(described.map_err(unresolved)?)))
+}
+
+/// What is attached to an image in its registry.
+pub(super) async fn artifacts(
+    State(engine): App,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Vec<Artifact>>> {
+    let _busy = engine.activity.begin();
+    let reference = Reference::parse(&name).map_err(|error| ApiError::bad(chain(&error)))?;
+    let access = Access { auth: auth_of(&headers, &reference)?, ..Access::default() };
+    let found = hoist_image::attachments(&reference, &access).await.map_err(unresolved)?;
+    let wire = |artifact: hoist_image::Attachment| Artifact {
+        digest: artifact.digest.to_string(),
+        artifact_type: artifact.kind,
+        size: artifact.size,
+        attached: match artifact.found {
+            Attached::Referrer => "referrer".to_owned(),
+            Attached::Index => "index".to_owned(),
+            Attached::Tag(tag) => tag,
+        },
+    };
+    Ok(Json(found.into_iter().map(wire).collect()))
+}
+
+fn unresolved(error: ResolveError) -> ApiError {
+    let status = if error.is_not_found() { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
+    ApiError::new(status, chain(&error))
 }
 
 fn wire(described: Described) -> DistributionInspect {

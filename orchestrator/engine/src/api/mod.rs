@@ -119,6 +119,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/images/get", get(transfer::images))
         .route("/images/{*name}", get(images::look).post(push::post).delete(images::remove))
         .route("/distribution/{*name}", get(distribution::inspect))
+        .route("/hoist/v1/artifacts/{*name}", get(distribution::artifacts))
         .route("/networks", get(objects::networks))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
         .route("/volumes", get(objects::volumes))

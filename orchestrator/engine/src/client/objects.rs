@@ -8,9 +8,9 @@ use super::stream::{ByteStream, Hijacked, JsonStream, LogFrames};
 use super::transport::{escape, filters, log_query, query, reader_body};
 use super::{Client, Result};
 use crate::api::types::{
-    BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig, ExecInspect, ExecStart,
-    IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth, Stats,
-    TopResponse, VolumeInspect, VolumeList, WaitResponse,
+    Artifact, BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig, ExecInspect,
+    ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth,
+    Stats, TopResponse, VolumeInspect, VolumeList, WaitResponse,
 };
 
 /// Containers.
@@ -210,6 +210,11 @@ impl Client {
         auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<DistributionInspect> {
         self.get_with_auth(&format!("/distribution/{reference}/json?platforms=0"), auth).await
+    }
+
+    /// What is attached to an image in its registry.
+    pub async fn artifacts(&self, reference: &str, auth: &BTreeMap<String, RegistryAuth>) -> Result<Vec<Artifact>> {
+        self.get_with_auth(&format!("/hoist/v1/artifacts/{reference}"), auth).await
     }
 
     /// A docker or OCI archive.
