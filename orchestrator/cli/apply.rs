@@ -140,7 +140,7 @@ async fn pump(
         match stream.next().await? {
             Some(ApplyEvent::Result(result)) => return Ok(result),
             Some(ApplyEvent::Shell { id, image, shell, exit_code }) => {
-                progress.finish();
+                progress.leave();
                 let words = format!(
                     "{image}: RUN failed with exit code {exit_code}; this is {shell} in the step as it failed, \
                      and leaving it ends the build"

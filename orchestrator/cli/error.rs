@@ -7,6 +7,7 @@ use hoist_spec::Diagnostic;
 
 use crate::args::ErrorFormat;
 use crate::render::Ui;
+use crate::render::text::inert;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -139,7 +140,8 @@ impl Failure {
             }
             (Kind::Apply(result), ErrorFormat::Text) => {
                 for error in &result.errors {
-                    ui.error(error);
+                    // It may end in what a build step wrote.
+                    ui.error(&inert(error));
                 }
             }
             (_, ErrorFormat::Text) => {

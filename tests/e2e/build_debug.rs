@@ -55,7 +55,7 @@ fn a_failed_step_is_entered_as_it_was_and_left_with_its_failure() {
     terminal.press(b"until [ \"$(stty size)\" = '20 70' ]; do :; done; echo resized $((6*7))\r");
     terminal.until("resized 42");
     terminal.press(b"exit 3\r");
-    let end = terminal.until("last words");
+    let end = terminal.until("last output:");
     assert!(end.contains("RUN failed with exit code 9"), "{end}");
     assert!(!end.contains("hoist build --debug"), "nobody needs to be told again: {end}");
     assert_eq!(terminal.end(), 1, "as without a shell");

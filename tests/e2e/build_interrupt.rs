@@ -1,7 +1,7 @@
 //! A build that its user gives up: the steps end at once, and what ended before is kept.
 
 use crate::terminal::Terminal;
-use crate::world::{World, eventually, kill};
+use crate::world::{World, eventually, kill, sleeper};
 
 const SLOW: &str = r#"
 name: slow
@@ -16,11 +16,8 @@ services:
         RUN trap '' INT TERM HUP; sleep 86399 & echo it runs; wait
 "#;
 
-/// Whether a process of the step is there: nobody else sleeps for so long.
 fn sleeps() -> bool {
-    let of_step = |cmdline: Vec<u8>| cmdline.split(|byte| *byte == 0).any(|word| word == b"86399");
-    let processes = std::fs::read_dir("/proc").expect("proc is there").flatten();
-    processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(of_step)
+    sleeper("86399").is_some()
 }
 
 fn is_over(world: &World) {

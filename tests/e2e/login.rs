@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::distribution::{Image, Registry, have, output};
+use crate::terminal::Terminal;
 use crate::world::{Run, World};
 
 fn login(world: &World, host: &str, password: &str, path: &str) -> Run {
@@ -222,5 +223,17 @@ fn a_login_keeps_the_token_of_the_registry_in_place_of_the_password() {
     assert!(secret.contains("<token>") && secret.contains("lasting") && !secret.contains("word"), "{secret}");
     let pulled = world.command(&["image", "pull", "-q", &name]).env("PATH", &path).status().expect("run hoist");
     assert!(pulled.success());
+    world.finish();
+}
+
+#[test]
+fn an_interrupted_password_prompt_leaves_the_terminal_as_it_was() {
+    let Some(world) = World::new("an interrupted password prompt") else { return };
+    let mut terminal = Terminal::run(&world, "trap : INT; HOIST login -u me 127.0.0.1:1; echo code $?; stty -a");
+    terminal.until("Password: ");
+    terminal.press(b"half\x03");
+    let end = terminal.until(" echo ");
+    assert!(end.contains("code 130") && !end.contains("half"), "{end}");
+    assert_eq!(terminal.end(), 0);
     world.finish();
 }

@@ -9,6 +9,7 @@ mod beside_docker;
 mod build_debug;
 mod build_interrupt;
 mod build_output;
+mod build_screen;
 mod conformance;
 mod crash;
 mod distribution;

@@ -25,9 +25,15 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn open(world: &World, line: &str) -> Self {
+        Self::run(world, &format!("exec HOIST {line}"))
+    }
+
+    /// A shell's line, in which HOIST is the program.
+    pub(crate) fn run(world: &World, line: &str) -> Self {
         let hoist = world.command(&[]);
         let mut command = Command::new("script");
-        let line = format!("tty; stty rows 31 cols 97; exec {} {line}", hoist.get_program().display());
+        let line = line.replace("HOIST", &hoist.get_program().display().to_string());
+        let line = format!("tty; stty rows 31 cols 97; {line}");
         command.args(["-qefc", &line, "/dev/null"]).current_dir(&world.project);
         for (name, value) in hoist.get_envs() {
             command.env(name, value.unwrap_or_default());
@@ -53,18 +59,16 @@ impl Terminal {
         assert!(size.expect("run stty").success());
     }
 
-    /// Reads the screen until a line contains the words.
+    /// Reads the screen up to the words. Redrawn lines and prompts have no end that could be waited for.
     pub(crate) fn until(&mut self, words: &str) -> String {
-        let mut seen = String::new();
-        loop {
-            let mut line = Vec::new();
-            let length = self.screen.read_until(b'\n', &mut line).expect("the screen is readable");
-            seen.push_str(&String::from_utf8_lossy(&line));
-            if seen.contains(words) {
-                return seen;
-            }
-            assert!(length > 0, "{words:?} did not come up on the screen:\n{seen}");
+        let mut seen = Vec::new();
+        while !seen.ends_with(words.as_bytes()) {
+            let mut byte = [0];
+            let length = self.screen.read(&mut byte).expect("the screen is readable");
+            assert!(length > 0, "{words:?} did not come up on the screen:\n{}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&byte);
         }
+        String::from_utf8_lossy(&seen).into_owned()
     }
 
     /// The window is closed while the command still runs.
@@ -74,11 +78,17 @@ impl Terminal {
     }
 
     /// Its exit code, when it has ended.
-    pub(crate) fn end(mut self) -> i32 {
+    pub(crate) fn end(self) -> i32 {
+        self.end_with_rest().1
+    }
+
+    /// What it showed until it had ended, and its exit code.
+    pub(crate) fn end_with_rest(mut self) -> (String, i32) {
         let mut rest = Vec::new();
         let _ = self.screen.read_to_end(&mut rest);
         drop(self.keys);
-        self.child.wait().expect("wait for the terminal").code().expect("an exit code")
+        let code = self.child.wait().expect("wait for the terminal").code().expect("an exit code");
+        (String::from_utf8_lossy(&rest).into_owned(), code)
     }
 }
 

@@ -206,6 +206,14 @@ pub(crate) fn within(limit: Duration, state: &str, mut reached: impl FnMut() -> 
     }
 }
 
+/// The process of a step or a container that sleeps for so long: a number that nobody else has.
+pub(crate) fn sleeper(seconds: &str) -> Option<String> {
+    let processes = fs::read_dir("/proc").expect("proc is there").flatten();
+    let sleeps = |words: Vec<u8>| words == format!("sleep\0{seconds}\0").as_bytes();
+    let mut found = processes.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(sleeps));
+    found.next().map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
 pub(crate) fn kill(signal: &str, pid: &str) {
     let status = Command::new("kill").args([signal, pid]).status().expect("run kill");
     assert!(status.success(), "kill {signal} {pid}");

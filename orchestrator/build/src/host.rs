@@ -33,14 +33,30 @@ pub trait BaseImages: Send + Sync {
         Box::pin(async { Ok(false) })
     }
 
-    /// Pulls the image into the store and returns it.
+    /// Pulls the image into the store and returns it; tells what comes.
     fn base<'a>(
         &'a self,
         reference: &'a Reference,
         platform: &'a Platform,
         refresh: bool,
+        transfers: TransferSink,
     ) -> BoxFuture<'a, Result<Arc<Image>, BaseError>>;
 }
+
+/// What crosses for a base image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// A layer; empty for the image.
+    pub item: String,
+    /// In a word or two.
+    pub status: String,
+    pub current: u64,
+    /// 0 when it is not counted.
+    pub total: u64,
+}
+
+/// Takes them from any thread; does not block.
+pub type TransferSink = Box<dyn Fn(Transfer) + Send + Sync>;
 
 pub type BaseError = Box<dyn std::error::Error + Send + Sync>;
 

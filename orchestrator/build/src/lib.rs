@@ -32,7 +32,7 @@ pub use check::{Checked, check};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};
 pub use error::BuildError;
 pub use glob::GlobError;
-pub use host::{BaseError, BaseImages, Built, Host};
+pub use host::{BaseError, BaseImages, Built, Host, Transfer, TransferSink};
 pub use lint::Rule;
 pub use progress::{BuildEvent, Progress, StepNumber};
 pub use request::{BuildRequest, ContextSource, DockerfileSource, Entitlement, NamedContext, NetworkMode, SecretBytes};

@@ -37,6 +37,17 @@ pub enum BuildEvent {
         at: Duration,
         line: String,
     },
+    /// Something of an image that is pulled.
+    Transfer {
+        step: StepNumber,
+        /// A layer; empty for the image.
+        item: String,
+        status: String,
+        /// Bytes that came.
+        current: u64,
+        /// Of how many; 0 when they are not counted.
+        total: u64,
+    },
     Done {
         step: StepNumber,
         #[serde(with = "seconds")]
@@ -81,6 +92,7 @@ impl fmt::Display for BuildEvent {
             Self::Started { step, name } => write!(f, "#{step} {name}"),
             Self::Cached { step, name } => write!(f, "#{step} {name}\n#{step} CACHED"),
             Self::Output { step, at, line, .. } => write!(f, "#{step} {:.3} {line}", at.as_secs_f64()),
+            Self::Transfer { step, item, status, .. } => write!(f, "#{step} {item} {status}"),
             Self::Done { step, took } => write!(f, "#{step} DONE {:.1}s", took.as_secs_f64()),
             Self::Failed { step, error } => write!(f, "#{step} ERROR: {error}"),
         }

@@ -168,7 +168,7 @@ impl Images<'_> {
             return Ok(Some(image));
         }
         let running = self.reporter.started(&label);
-        match self.host.bases.base(&reference, &platform, self.request.pull).await {
+        match self.host.bases.base(&reference, &platform, self.request.pull, running.transfers()).await {
             Ok(image) => {
                 running.done();
                 Ok(Some(image))

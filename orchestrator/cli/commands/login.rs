@@ -7,6 +7,7 @@ use hoist_engine::client::{Client, Kept, registry_of};
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::signals::Interrupts;
 use crate::terminal;
 
 /// Log in to a registry
@@ -27,10 +28,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    let mut interrupts = Interrupts::listen()?;
+    tokio::select! {
+        done = login(ctx, args) => done,
+        () = interrupts.next() => Err(Failure::interrupted()),
+    }
+}
+
+async fn login(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let registry = registry_of(&args.server).map_err(anyhow::Error::new)?;
     let username = match &args.username {
         Some(name) => name.clone(),
-        None => ask("Username: ", terminal::Echo::Shown)?,
+        None => ask("Username: ", terminal::Echo::Shown).await?,
     };
     let password = match &args.password {
         Some(password) => {
@@ -38,11 +47,13 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             password.clone()
         }
         None if args.password_stdin => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
+            let text = terminal::read(|stdin| {
+                let mut text = String::new();
+                stdin.read_to_string(&mut text).map(|_| text)
+            });
+            text.await?.trim_end_matches(['\r', '\n']).to_owned()
         }
-        None => ask("Password: ", terminal::Echo::Hidden)?,
+        None => ask("Password: ", terminal::Echo::Hidden).await?,
     };
     if username.is_empty() || password.is_empty() {
         return Err(Failure::user("a login needs a name and a password"));
@@ -65,8 +76,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn ask(question: &str, echo: terminal::Echo) -> Result<String> {
-    terminal::ask(question, echo)?.ok_or_else(|| {
+async fn ask(question: &str, echo: terminal::Echo) -> Result<String> {
+    terminal::ask(question, echo).await?.ok_or_else(|| {
         Failure::user("there is no terminal to ask for name and password on")
             .hint("hoist login --username NAME --password-stdin SERVER <FILE")
     })

@@ -1,20 +1,26 @@
-//! How an apply goes: redrawn lines on a terminal, plain lines, JSON lines (of builds in two depths), nothing.
+//! How work goes: redrawn on a terminal, plain lines, JSON lines (of builds in two depths), nothing. What others wrote
+//! (builds, registries) is shown to people without anything that a terminal would obey.
+
+mod board;
+mod draw;
+mod screen;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
-use anstyle::AnsiColor;
 use hoist_engine::api::types::{ApplyEvent, BuildEvent, PullLine, StepState};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::ProgressMode;
-use crate::render::{Ui, painted, units};
+use crate::render::Ui;
+use crate::render::text::inert;
+use screen::Screen;
 
 /// Draws what happens; `finish` (or dropping) leaves the last state on the screen.
 #[derive(Debug)]
 pub(crate) struct Progress {
     ui: Ui,
     form: Form,
+    /// What the steps of the plan are about.
+    labels: HashMap<usize, String>,
 }
 
 #[derive(Debug)]
@@ -67,7 +73,7 @@ impl Progress {
             ProgressMode::Tty => Form::Tty(Screen::new(ui)),
             ProgressMode::Auto | ProgressMode::Plain => Form::Plain,
         };
-        Self { ui, form }
+        Self { ui, form, labels: HashMap::new() }
     }
 
     pub(crate) fn event(&mut self, event: &ApplyEvent) {
@@ -75,7 +81,10 @@ impl Progress {
             ApplyEvent::Plan { .. } | ApplyEvent::Attach { .. } | ApplyEvent::Shell { .. } | ApplyEvent::Result(_) => {}
             ApplyEvent::Pull { .. } if self.ui.hide_pulls => {}
             ApplyEvent::Build { .. } if self.ui.hide_builds => {}
-            ApplyEvent::Step { label, state, .. } => self.step(label, state),
+            ApplyEvent::Step { id, label, state } => {
+                self.labels.insert(*id, label.clone());
+                self.step(label, state);
+            }
             ApplyEvent::Pull { image, layer, status, current, total, .. } => {
                 let label = format!("Image {image}");
                 let (id, parent) = if layer.is_empty() { (&label, None) } else { (layer, Some(label.as_str())) };
@@ -89,10 +98,10 @@ impl Progress {
                     bytes: (*total > 0).then_some((*current, *total)),
                 });
             }
-            ApplyEvent::Build { service, event, .. } => self.build(service, event),
+            ApplyEvent::Build { step, service, event } => self.build(*step, service, event),
             // The remark about orphans names the option that removes them.
             ApplyEvent::Warning { text } if self.ui.hide_orphans && text.contains("--remove-orphans") => {}
-            ApplyEvent::Warning { text } => self.suspend(|ui| ui.warn(text)),
+            ApplyEvent::Warning { text } => self.suspend(|ui| ui.warn(&inert(text))),
         }
     }
 
@@ -113,8 +122,15 @@ impl Progress {
     /// Runs something that writes itself, without the redrawn lines in the way.
     pub(crate) fn suspend<T>(&self, write: impl FnOnce(Ui) -> T) -> T {
         match &self.form {
-            Form::Tty(screen) => screen.bars.suspend(|| write(self.ui)),
+            Form::Tty(screen) => screen.above(|| write(self.ui)),
             _ => write(self.ui),
+        }
+    }
+
+    /// Leaves the terminal to somebody else, until the next event.
+    pub(crate) fn leave(&mut self) {
+        if let Form::Tty(screen) = &mut self.form {
+            screen.leave();
         }
     }
 
@@ -139,17 +155,26 @@ impl Progress {
             Form::Quiet => {}
             Form::Plain if line.bytes.is_some() => {}
             Form::Plain => {
-                self.ui.status(&format!(" {}  {}", line.id, line.text));
+                self.ui.status(&inert(&format!(" {}  {}", line.id, line.text)));
             }
             Form::Json | Form::RawJson => self.ui.status(&json(line).to_string()),
-            Form::Tty(screen) => screen.line(line),
+            Form::Tty(screen) => screen.change(|board, now| board.line(line, now)),
         }
     }
 
-    fn build(&mut self, service: &str, event: &BuildEvent) {
-        match &self.form {
-            Form::RawJson => self.ui.status(&raw(service, event).to_string()),
-            _ => self.output(service, &event.to_string()),
+    fn build(&mut self, step: usize, service: &str, event: &BuildEvent) {
+        let label = self.labels.get(&step).map_or(service, String::as_str).to_owned();
+        match (&mut self.form, event) {
+            (Form::RawJson, event) => self.ui.status(&raw(service, event).to_string()),
+            (Form::Json | Form::Plain, BuildEvent::Transfer { item, status, current, total, .. }) => {
+                let (parent, bytes) = (Some(label.as_str()), (*total > 0).then_some((*current, *total)));
+                let status = (status.as_str(), pull_status(status));
+                self.line(&Line { id: item, parent, text: status.0, status: status.1, details: "", bytes });
+            }
+            // It is for reading, also when the step has gone by.
+            (Form::Tty(_), BuildEvent::Warning { text }) => self.output(service, text),
+            (Form::Tty(screen), event) => screen.change(|board, now| board.build(&label, event, now)),
+            (Form::Quiet | Form::Plain | Form::Json, event) => self.output(service, &event.to_string()),
         }
     }
 
@@ -162,6 +187,7 @@ impl Progress {
                 self.ui.status(&value.to_string());
             }
             Form::Plain | Form::Tty(_) => {
+                let text = inert(text);
                 self.suspend(|ui| text.lines().for_each(|line| ui.status(&format!("{source}  {line}"))));
             }
         }
@@ -199,98 +225,10 @@ fn pull_status(text: &str) -> Status {
     if done.iter().any(|word| text.contains(word)) { Status::Done } else { Status::Working }
 }
 
-/// The redrawn lines: one for each container, network, volume and image, and one for each layer that is on its way.
-struct Screen {
-    ui: Ui,
-    bars: MultiProgress,
-    lines: HashMap<String, Row>,
-}
-
-impl std::fmt::Debug for Screen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Screen").field("lines", &self.lines.len()).finish_non_exhaustive()
-    }
-}
-
-struct Row {
-    bar: ProgressBar,
-    since: Instant,
-}
-
-fn style(template: &str) -> ProgressStyle {
-    let plain = ProgressStyle::default_spinner;
-    plain().template(template).unwrap_or_else(|_| plain()).tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
-}
-
-const TICK: Duration = Duration::from_millis(100);
-
-impl Screen {
-    fn new(ui: Ui) -> Self {
-        let target = if ui.status_stdout() { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::stderr() };
-        Self { ui, bars: MultiProgress::with_draw_target(target), lines: HashMap::new() }
-    }
-
-    fn line(&mut self, line: &Line<'_>) {
-        let key = format!("{}/{}", line.parent.unwrap_or_default(), line.id);
-        let indent = if line.parent.is_some() { "  " } else { "" };
-        if !self.lines.contains_key(&key) {
-            let bar = self.new_bar(line);
-            self.lines.insert(key.clone(), Row { bar, since: Instant::now() });
-        }
-        let Some(row) = self.lines.get(&key) else { return };
-        let bytes =
-            line.bytes.map_or_else(String::new, |(now, all)| format!("  {}/{}", units::size(now), units::size(all)));
-        let mark = match line.status {
-            Status::Working => {
-                row.bar.set_style(style(" {spinner} {msg}  {elapsed}"));
-                row.bar.enable_steady_tick(TICK);
-                row.bar.set_message(format!("{indent}{}  {}{bytes}", line.id, self.status_text(line)));
-                return;
-            }
-            Status::Done => ("✔", AnsiColor::Green),
-            Status::Error => ("✘", AnsiColor::Red),
-            Status::Warning => ("!", AnsiColor::Yellow),
-        };
-        let mark = if self.ui.color() { painted(mark.0, mark.1.on_default()) } else { mark.0.to_owned() };
-        let took = row.since.elapsed().as_secs_f64();
-        row.bar.disable_steady_tick();
-        row.bar.set_style(style("{msg}"));
-        row.bar.set_message(format!(" {mark} {indent}{}  {}  {took:.1}s", line.id, self.status_text(line)));
-    }
-
-    fn new_bar(&self, line: &Line<'_>) -> ProgressBar {
-        let parent = line.parent.and_then(|parent| self.lines.get(&format!("/{parent}")));
-        match parent {
-            Some(parent) => self.bars.insert_after(&parent.bar, ProgressBar::new_spinner()),
-            None => self.bars.add(ProgressBar::new_spinner()),
-        }
-    }
-
-    fn status_text(&self, line: &Line<'_>) -> String {
-        let color = match line.status {
-            Status::Working => AnsiColor::Blue,
-            Status::Done => AnsiColor::Green,
-            Status::Error => AnsiColor::Red,
-            Status::Warning => AnsiColor::Yellow,
-        };
-        if self.ui.color() { painted(line.text, color.on_default()) } else { line.text.to_owned() }
-    }
-
-    fn finish(&mut self) {
-        for (_, row) in self.lines.drain() {
-            row.bar.abandon();
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

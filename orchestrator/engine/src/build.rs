@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use hoist_build::{
     BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount,
-    RunMountKind, RunRequest, RunStep,
+    RunMountKind, RunRequest, RunStep, Transfer, TransferSink,
 };
 use hoist_image::{Image, Platform, PlatformError, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
@@ -33,6 +33,7 @@ use crate::client::StreamKind;
 use crate::emulator;
 use crate::engine::Engine;
 use crate::error::chain;
+use crate::execute::phase;
 use crate::feed;
 use crate::lower;
 
@@ -140,6 +141,7 @@ impl BaseImages for Lender {
         reference: &'a Reference,
         platform: &'a Platform,
         refresh: bool,
+        transfers: TransferSink,
     ) -> BoxFuture<'a, Result<Arc<Image>, BaseError>> {
         Box::pin(async move {
             let images = &self.engine.images;
@@ -149,7 +151,16 @@ impl BaseImages for Lender {
                 return Ok(image);
             }
             let (name, platform) = (reference.to_string(), platform.to_string());
-            let pulled = actions::pull_image(&self.engine, &name, &platform, &self.auth, |_| {}).await?;
+            let tell = move |progress: hoist_image::Progress| {
+                let (current, total) = (progress.done, progress.total.unwrap_or(0));
+                transfers(Transfer {
+                    item: progress.item,
+                    status: phase(progress.phase, &progress.text),
+                    current,
+                    total,
+                });
+            };
+            let pulled = actions::pull_image(&self.engine, &name, &platform, &self.auth, tell).await?;
             Ok(pulled.image)
         })
     }

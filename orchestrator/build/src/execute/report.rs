@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::host::{Transfer, TransferSink};
 use crate::progress::{BuildEvent, Progress, StepNumber};
 use crate::step::{OutputSink, OutputStream};
 
@@ -85,6 +86,13 @@ impl Running {
     pub(crate) fn output(&self) -> OutputSink {
         let running = self.clone();
         OutputSink::new(move |stream, bytes| running.write(stream, bytes))
+    }
+
+    pub(crate) fn transfers(&self) -> TransferSink {
+        let (progress, step) = (Arc::clone(&self.progress), self.step);
+        Box::new(move |Transfer { item, status, current, total }| {
+            progress.event(BuildEvent::Transfer { step, item, status, current, total });
+        })
     }
 
     /// The last lines, from both streams as they came.

@@ -206,6 +206,7 @@ impl BaseImages for NoRegistry {
         reference: &'a Reference,
         _: &'a Platform,
         _: bool,
+        _: hoist_build::TransferSink,
     ) -> BoxFuture<'a, Result<Arc<Image>, BaseError>> {
         Box::pin(async move { Err(format!("{reference} is not in any registry").into()) })
     }

@@ -13,7 +13,7 @@ mod stack;
 mod store;
 mod system;
 
-pub use hoist_build::BuildEvent;
+pub use hoist_build::{BuildEvent, OutputStream};
 pub use hoist_image::RegistryAuth;
 pub use hoist_scheduler::Verb;
 use serde::{Deserialize, Deserializer, Serialize};
