@@ -10,6 +10,7 @@ mod confined;
 mod decode;
 mod folder;
 mod gzip;
+mod header;
 mod over;
 mod pack;
 mod pax;

@@ -7,15 +7,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attributes::is_attribute_of_host;
-use super::sparse::{self, Sparse};
+use super::header::{self, BLOCK, Meta};
+use super::sparse::Sparse;
 use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
-const BLOCK: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
@@ -71,16 +71,6 @@ struct Packer<'a> {
     /// The first path of each file with several names.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     bytes: u64,
-}
-
-struct Meta<'a> {
-    link: Option<&'a [u8]>,
-    kind: u8,
-    stat: &'a Stat,
-    size: u64,
-    /// The whole size of a file of which only parts are in the body.
-    sparse: Option<u64>,
-    xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 #[derive(Default)]
@@ -268,125 +258,16 @@ impl Packer<'_> {
     /// An empty file that says something about the layers below.
     fn marker(&mut self, parent: &[u8], name: &[u8]) -> Result<(), PackError> {
         let path = if parent.is_empty() { name.to_owned() } else { [parent, b"/", name].concat() };
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(0);
-        header.set_size(0);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        self.write_header(&path, None, header, Vec::new())
+        self.write(&path, &header::marker(&path))
     }
 
     fn header(&mut self, path: &[u8], meta: &Meta<'_>) -> Result<(), PackError> {
-        const MAX_OCTAL_ID: u32 = 0o777_7777;
-        let mut records = Vec::new();
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(tar::EntryType::new(meta.kind));
-        header.set_mode(meta.stat.st_mode & 0o7777);
-        for (key, id) in [("uid", meta.stat.st_uid), ("gid", meta.stat.st_gid)] {
-            if id > MAX_OCTAL_ID {
-                records.push((key.as_bytes().to_vec(), id.to_string().into_bytes()));
-            }
-        }
-        header.set_uid(u64::from(if meta.stat.st_uid > MAX_OCTAL_ID { 0 } else { meta.stat.st_uid }));
-        header.set_gid(u64::from(if meta.stat.st_gid > MAX_OCTAL_ID { 0 } else { meta.stat.st_gid }));
-        // Whole seconds, as in the layers of every other builder.
-        match u64::try_from(meta.stat.st_mtime) {
-            Ok(seconds) if seconds <= 0o777_7777_7777 => header.set_mtime(seconds),
-            _ => {
-                header.set_mtime(0);
-                records.push((b"mtime".to_vec(), meta.stat.st_mtime.to_string().into_bytes()));
-            }
-        }
-        if meta.size > 0o777_7777_7777 {
-            records.push((b"size".to_vec(), meta.size.to_string().into_bytes()));
-            header.set_size(0);
-        } else {
-            header.set_size(meta.size);
-        }
-        if matches!(meta.kind, b'3' | b'4') {
-            for (result, what) in [
-                (header.set_device_major(rustix::fs::major(meta.stat.st_rdev)), "major"),
-                (header.set_device_minor(rustix::fs::minor(meta.stat.st_rdev)), "minor"),
-            ] {
-                result.map_err(|source| PackError::Io {
-                    attempt: if what == "major" {
-                        "encoding the major number of"
-                    } else {
-                        "encoding the minor number of"
-                    },
-                    path: String::from_utf8_lossy(path).into_owned(),
-                    source,
-                })?;
-            }
-        }
-        if self.form == Form::Folder && meta.stat.st_mtime_nsec > 0 {
-            records.retain(|(key, _)| key != b"mtime");
-            // PAX counts back from a negative second as it counts on from others.
-            let time = jiff::Timestamp::new(meta.stat.st_mtime, i32::try_from(meta.stat.st_mtime_nsec).unwrap_or(0));
-            if let Ok(time) = time {
-                let (seconds, fraction) = (time.as_second(), time.subsec_nanosecond().unsigned_abs());
-                let sign = if time < jiff::Timestamp::UNIX_EPOCH { "-" } else { "" };
-                let text = format!("{sign}{}.{fraction:09}", seconds.unsigned_abs());
-                records.push((b"mtime".to_vec(), text.into_bytes()));
-            }
-        }
-        if let Some(size) = meta.sparse {
-            let sparse: [(&[u8], &[u8]); 3] =
-                [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.name", path)];
-            records.extend(sparse.map(|(key, value)| (key.to_vec(), value.to_vec())));
-            records.push((b"GNU.sparse.realsize".to_vec(), size.to_string().into_bytes()));
-        }
-        let path = if meta.sparse.is_some() { sparse::ENTRY_NAME } else { path };
-        for (name, value) in meta.xattrs {
-            records.push(([b"SCHILY.xattr.", name.as_slice()].concat(), value.clone()));
-        }
-        self.write_header(path, meta.link, header, records)
-    }
-
-    fn write_header(
-        &mut self,
-        path: &[u8],
-        link: Option<&[u8]>,
-        mut header: tar::Header,
-        mut records: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<(), PackError> {
-        const FIELD: usize = 100;
-        let fits = |name: &[u8]| name.len() <= FIELD && name.is_ascii();
-        if !fits(path) {
-            records.push((b"path".to_vec(), path.to_owned()));
-        }
-        put(&mut header.as_old_mut().name, path);
-        if let Some(link) = link {
-            if !fits(link) {
-                records.push((b"linkpath".to_vec(), link.to_owned()));
-            }
-            put(&mut header.as_old_mut().linkname, link);
-        }
-        header.set_cksum();
-        let mut bytes = Vec::new();
-        if !records.is_empty() {
-            records.sort();
-            let body: Vec<u8> = records.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
-            let mut extension = tar::Header::new_ustar();
-            extension.set_entry_type(tar::EntryType::XHeader);
-            put(&mut extension.as_old_mut().name, b"PaxHeaders");
-            extension.set_mode(0o644);
-            extension.set_uid(0);
-            extension.set_gid(0);
-            extension.set_mtime(0);
-            extension.set_size(body.len() as u64);
-            extension.set_cksum();
-            bytes.extend_from_slice(extension.as_bytes());
-            bytes.extend_from_slice(&body);
-            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-        }
-        bytes.extend_from_slice(header.as_bytes());
-        self.output.write_all(&bytes).map_err(|source| PackError::Io {
-            attempt: "writing the tar of",
+        let bytes = header::entry(path, meta, self.form).map_err(|source| PackError::Io {
+            attempt: "encoding the device number of",
             path: String::from_utf8_lossy(path).into_owned(),
             source,
-        })
+        })?;
+        self.write(path, &bytes)
     }
 
     fn xattrs(&self, directory: BorrowedFd<'_>, path: &[u8], name: &[u8]) -> Result<Xattrs, PackError> {
@@ -439,18 +320,4 @@ fn grow(call: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Err
         }
     }
     Err(Errno::RANGE)
-}
-
-fn put(field: &mut [u8; 100], value: &[u8]) {
-    let length = value.len().min(field.len());
-    field[..length].copy_from_slice(&value[..length]);
-}
-
-fn pax_record(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
 }

@@ -84,6 +84,17 @@ impl Sparse {
         bytes
     }
 
+    /// The records of a file whose body begins with such a map.
+    pub(super) fn records(path: &[u8], size: u64) -> [(Vec<u8>, Vec<u8>); 4] {
+        let record = |key: &str, value: &[u8]| (format!("GNU.sparse.{key}").into_bytes(), value.to_owned());
+        [
+            record("major", b"1"),
+            record("minor", b"0"),
+            record("name", path),
+            record("realsize", size.to_string().as_bytes()),
+        ]
+    }
+
     /// Reads the map that [`Sparse::encode`] writes. The outer error is the reader's, the inner one the map's.
     pub(super) fn decode(body: impl Read, size: u64) -> io::Result<Result<Self, &'static str>> {
         let mut numbers = Numbers { body, block: Vec::with_capacity(BLOCK), at: 0 };
