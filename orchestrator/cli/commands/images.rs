@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
 use hoist_engine::api::types::ImageSummary;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 use crate::render::{images, units};
 use crate::{containers, project};
 
@@ -23,12 +22,6 @@ pub(crate) struct Args {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {

@@ -1,10 +1,8 @@
 //! `hoist ls`: the stacks that the engine knows.
 
-use clap::ValueEnum;
-
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 
 /// List the stacks that the engine knows
 #[derive(Debug, clap::Args)]
@@ -21,12 +19,6 @@ pub(crate) struct Args {
     /// Only stacks with this in their name, as `name=TEXT` (can be repeated)
     #[arg(long, value_name = "FILTER", value_parser = name_filter)]
     filter: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 fn name_filter(text: &str) -> Result<String, String> {

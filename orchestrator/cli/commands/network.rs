@@ -1,10 +1,8 @@
 //! `hoist network …`: a look at networks, apart from any stack.
 
-use clap::ValueEnum;
-
 use crate::commands::{Ctx, prune};
-use crate::error::{Exit, Failure, Result};
-use crate::render::table::Table;
+use crate::error::{Exit, Result};
+use crate::render::table::{Format, Table};
 
 /// Look at networks
 #[derive(Debug, clap::Subcommand)]
@@ -26,12 +24,6 @@ pub(crate) struct LsArgs {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,9 +74,8 @@ async fn inspect(ctx: &Ctx, args: &InspectArgs) -> Result<Exit> {
     let client = ctx.client().await?;
     let mut found = Vec::new();
     for network in &args.networks {
-        let inspect = client.network(network).await?;
-        found.push(serde_json::to_value(inspect).map_err(|error| Failure::from(anyhow::Error::new(error)))?);
+        found.push(client.network(network).await?);
     }
-    ctx.ui.data(format!("{:#}\n", serde_json::Value::from(found)))?;
+    ctx.ui.documents(&found)?;
     Ok(Exit::OK)
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::containers::{self as show, Shown};
+use crate::render::table::Format;
 use crate::{containers, project};
 
 /// List the stack's containers
@@ -42,12 +43,6 @@ pub(crate) struct Args {
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

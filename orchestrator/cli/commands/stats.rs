@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
 use hoist_engine::api::types::{ContainerSummary, Stats};
 use hoist_engine::client::{Client, ClientError};
 use tokio::sync::mpsc;
@@ -10,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
 use crate::render::stats::{self as show, Sample};
+use crate::render::table::Format;
 use crate::signals::Interrupts;
 use crate::{containers, project};
 
@@ -31,12 +31,6 @@ pub(crate) struct Args {
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 type Update = (String, Result<Stats, ClientError>);

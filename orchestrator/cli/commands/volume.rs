@@ -2,11 +2,9 @@
 
 mod export;
 
-use clap::ValueEnum;
-
 use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 
 /// Look at volumes and remove them
 #[derive(Debug, clap::Subcommand)]
@@ -36,12 +34,6 @@ pub(crate) struct LsArgs {
     /// Only names
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -104,10 +96,9 @@ async fn inspect(ctx: &Ctx, args: &InspectArgs) -> Result<Exit> {
     let client = ctx.client().await?;
     let mut found = Vec::new();
     for volume in &args.volumes {
-        let inspect = client.volume(volume).await?;
-        found.push(serde_json::to_value(inspect).map_err(|error| Failure::from(anyhow::Error::new(error)))?);
+        found.push(client.volume(volume).await?);
     }
-    ctx.ui.data(format!("{:#}\n", serde_json::Value::from(found)))?;
+    ctx.ui.documents(&found)?;
     Ok(Exit::OK)
 }
 

@@ -82,6 +82,12 @@ impl Ui {
         self
     }
 
+    /// Everything that is known of several things, as one JSON list.
+    pub(crate) fn documents(self, found: &[impl serde::Serialize]) -> std::io::Result<()> {
+        let list = serde_json::to_value(found).map_err(std::io::Error::other)?;
+        self.data(format!("{list:#}\n"))
+    }
+
     /// Writes data that another program may read, as it is.
     pub(crate) fn data(self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();

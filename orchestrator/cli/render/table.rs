@@ -1,6 +1,15 @@
 //! Tables as docker prints them: upper-case headings, columns padded with spaces, nothing after the last one.
 
+use clap::ValueEnum;
+
 const GAP: usize = 3;
+
+/// How a list is printed: for people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Table {

@@ -1,12 +1,11 @@
 //! `hoist image history`, also as `hoist history`: what an image was made by.
 
-use clap::ValueEnum;
 use hoist_engine::api::types::HistoryEntry;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 use crate::render::{images, units};
 
 /// Show the steps that made an image, the latest first
@@ -24,12 +23,6 @@ pub(crate) struct Args {
     /// Do not shorten anything
     #[arg(long)]
     no_trunc: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// docker's width of a shortened command.

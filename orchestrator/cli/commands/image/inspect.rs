@@ -1,7 +1,7 @@
 //! `hoist image inspect`.
 
 use crate::commands::Ctx;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Result};
 
 /// Print everything that is known of images
 #[derive(Debug, clap::Args)]
@@ -15,9 +15,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
     let mut found = Vec::new();
     for image in &args.images {
-        let inspect = client.image(image).await?;
-        found.push(serde_json::to_value(inspect).map_err(|error| Failure::from(anyhow::Error::new(error)))?);
+        found.push(client.image(image).await?);
     }
-    ctx.ui.data(format!("{:#}\n", serde_json::Value::from(found)))?;
+    ctx.ui.documents(&found)?;
     Ok(Exit::OK)
 }

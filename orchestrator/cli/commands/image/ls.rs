@@ -1,12 +1,11 @@
 //! `hoist image ls`.
 
-use clap::ValueEnum;
 use hoist_engine::api::types::ImageSummary;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 use crate::render::{images, units};
 
 /// List images
@@ -31,12 +30,6 @@ pub(crate) struct Args {
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {

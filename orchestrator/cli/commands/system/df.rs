@@ -1,11 +1,10 @@
 //! `hoist system df`: how much of the disk is whose.
 
-use clap::ValueEnum;
 use hoist_engine::api::types::DiskUsage;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 use crate::render::{images, units};
 
 /// Show how much of the disk images, containers, volumes and the build cache take
@@ -17,12 +16,6 @@ pub(crate) struct Args {
     /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// One line of the summary.
