@@ -1,4 +1,4 @@
-//! Owns the developer commands: `cargo xtask demo | test | check | bench | vm`.
+//! Owns the developer commands: `cargo xtask demo | test | check | bench | power-cut | vm`.
 //!
 //! Everything that CI runs is `cargo xtask test`; nothing here is needed by a user of hoist. Must not know hoist's
 //! insides: it builds the binaries and runs them like anybody else.
@@ -6,9 +6,14 @@
 
 mod artifacts;
 mod bench;
+mod cut;
 mod demo;
+mod disk;
+mod engine;
+mod image;
 mod packages;
 mod peers;
+mod registry;
 mod report;
 mod shell;
 mod test;
@@ -25,6 +30,8 @@ usage: cargo xtask <command>
   test           everything that CI runs: format, lints, unit, mechanism and end-to-end tests, the cgroup v2 machine
   check          the quick half of it: format, lints, tests that need no containers
   bench [CASE…]  measure hoist beside docker compose and podman-compose, write docs/benchmarks.md
+  power-cut [hoist|docker|podman…] [--fs ext4|xfs] [--rounds N]
+                 cut the power of a store seconds after a pull, a build and more; look at every file afterwards
   vm -- CMD…     boot a Debian machine with cgroup v2 under emulation and run CMD in it with the built binaries";
 
 fn main() -> ExitCode {
@@ -44,6 +51,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         "test" => test::everything(),
         "check" => test::quick(),
         "bench" => bench::run(rest),
+        "power-cut" => cut::run(rest),
         "vm" => vm::run(rest),
         _ => bail!("unknown command {command:?}\n{USAGE}"),
     }

@@ -6,8 +6,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell::{cache, command, root, run, say};
 
@@ -65,6 +66,11 @@ impl Peers {
         self.root.join(inside.trim_start_matches('/'))
     }
 
+    /// Where a path inside is seen from the host, with what is mounted there.
+    pub(crate) fn seen(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.init)).join(inside.trim_start_matches('/'))
+    }
+
     /// Proportional memory of all processes inside whose names begin with one of `names`, in KiB.
     pub(crate) fn memory(&self, names: &[&str]) -> Result<u64> {
         let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", self.init))?;
@@ -95,6 +101,69 @@ pub(crate) fn peak_memory(pid: &str) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a process has a peak")?;
     let kibibytes: f64 = line.split_whitespace().next().context("VmHWM has a value")?.parse()?;
     Ok(kibibytes / 1024.0)
+}
+
+/// A dockerd beside the one that every peer has, over a data root of its own.
+pub(crate) struct Dockerd<'a> {
+    peers: &'a Peers,
+    /// `nsenter`, whose child it is.
+    child: Child,
+}
+
+const SOCKET: &str = "unix:///run/peers/own.sock";
+
+impl Peers {
+    pub(crate) fn dockerd(&self, data_root: &str) -> Result<Dockerd<'_>> {
+        let mut serve = self.command("dockerd");
+        serve
+            .args(["--containerd", "/run/containerd/containerd.sock", "--bridge", "none", "--iptables=false"])
+            .args(["--exec-root", "/run/peers/own", "--pidfile", "/run/peers/own.pid", "-H", SOCKET])
+            .args(["--data-root", data_root]);
+        let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut daemon = Dockerd { peers: self, child };
+        let start = Instant::now();
+        let quiet = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        while !quiet(daemon.docker(&["version"]))?.success() {
+            if let Some(status) = daemon.child.try_wait()? {
+                bail!("a second dockerd does not start: {status}");
+            }
+            ensure!(start.elapsed() < Duration::from_secs(60), "a second dockerd does not answer");
+            std::thread::yield_now();
+        }
+        Ok(daemon)
+    }
+}
+
+impl Dockerd<'_> {
+    pub(crate) fn docker(&self, args: &[&str]) -> Command {
+        let mut command = self.peers.command("docker");
+        command.args(["-H", SOCKET]).args(args);
+        command
+    }
+
+    /// Its number as the host sees it.
+    pub(crate) fn process(&self) -> Result<String> {
+        child_of(self.child.id())
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
+        self.end("-TERM")
+    }
+
+    pub(crate) fn kill(self) -> Result<()> {
+        self.end("-KILL")
+    }
+
+    fn end(mut self, signal: &str) -> Result<()> {
+        run(command("kill").args([signal, &self.process()?]))?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+pub(crate) fn child_of(process: u32) -> Result<String> {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    Ok(children.split_whitespace().next().context("it has no child")?.to_owned())
 }
 
 impl Drop for Peers {

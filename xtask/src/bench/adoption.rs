@@ -1,14 +1,14 @@
 //! How long names and commands are away when the engine is killed: a shim starts the next one, which takes over.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{HOIST_RUN_DIR, ROUNDS, Tool, stack_name};
+use crate::engine;
 use crate::report::{Case, Measured, Unit};
 use crate::shell::{command, run};
 
@@ -18,7 +18,7 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
     let mut measured = Measured::new(hoist.name);
     hoist.timed(&stack_name(SERVICES), &["up", "-d"])?;
     for round in 0..=ROUNDS {
-        let engine = engine(HOIST_RUN_DIR)?;
+        let engine = engine::of(HOIST_RUN_DIR)?;
         let start = Instant::now();
         run(command("kill").args(["-KILL", &engine]))?;
         // No client of ours may be the one that starts an engine: only the socket is watched.
@@ -36,22 +36,6 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
         unit: Unit::Seconds,
         measured: vec![measured],
     })
-}
-
-/// Its process id: the one whose environment names this run directory.
-pub(super) fn engine(run_dir: &str) -> Result<String> {
-    let variable = format!("HOIST_RUN_DIR={run_dir}");
-    for entry in fs::read_dir("/proc")? {
-        let process = entry?.path();
-        // A process may end between the listing and the reading.
-        let Ok(arguments) = fs::read(process.join("cmdline")) else { continue };
-        let Ok(environment) = fs::read(process.join("environ")) else { continue };
-        let is_engine = arguments.split(|byte| *byte == 0).nth(1) == Some(b"engine");
-        if is_engine && environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()) {
-            return Ok(process.file_name().context("a process has an id")?.to_string_lossy().into_owned());
-        }
-    }
-    bail!("no engine runs")
 }
 
 fn answers(socket: &Path) -> Result<bool> {

@@ -7,12 +7,12 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use super::registry::Registry;
-use crate::shell::{cache, command, output, say};
+use crate::image::{self, Layer};
+use crate::registry::Registry;
+use crate::shell::{cache, say};
 
 /// Raise when the generator changes: the name of the cached storage carries it.
 const RECIPE: u32 = 1;
@@ -33,79 +33,28 @@ pub(super) fn storage() -> Result<PathBuf> {
     let registry = Registry::start(&fresh, None)?;
     let mut layers = Vec::new();
     for (number, files) in FILES.into_iter().enumerate() {
-        layers.push(Layer::make(&work, number as u64, files)?);
+        layers.push(layer(&work, number as u64, files)?);
     }
-    push(&registry, &work, "1", &layers)?;
+    image::push(&registry, &work, REPOSITORY, "1", &layers)?;
     layers.pop();
-    layers.push(Layer::make(&work, 100, FILES[FILES.len() - 1])?);
-    push(&registry, &work, "2", &layers)?;
+    layers.push(layer(&work, 100, FILES[FILES.len() - 1])?);
+    image::push(&registry, &work, REPOSITORY, "2", &layers)?;
     drop(registry);
     fs::remove_dir_all(&work)?;
     fs::rename(&fresh, &dir).with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
     Ok(dir)
 }
 
-struct Layer {
-    blob: PathBuf,
-    digest: String,
-    diff_id: String,
-    size: u64,
-}
-
-impl Layer {
-    fn make(work: &Path, seed: u64, files: u64) -> Result<Self> {
-        let tar = work.join("tar");
-        let mut writer = BufWriter::new(File::create(&tar)?);
-        write_tar(&mut writer, seed, files)?;
-        writer.into_inner()?.sync_data()?;
-        let diff_id = sha256(&tar)?;
-        let blob = work.join(format!("{seed}.tar.gz"));
-        let done = command("gzip").args(["-n", "-6", "-c"]).arg(&tar).stdout(File::create(&blob)?).status()?;
-        anyhow::ensure!(done.success(), "gzip failed");
-        let digest = sha256(&blob)?;
-        let size = fs::metadata(&blob)?.len();
-        say(&format!("  layer {seed}: {} bytes, {size} compressed", fs::metadata(&tar)?.len()));
-        Ok(Self { blob, digest, diff_id, size })
-    }
-}
-
-fn sha256(file: &Path) -> Result<String> {
-    let text = output(command("sha256sum").arg("-b").arg(file).stdin(Stdio::null()))?;
-    Ok(format!("sha256:{}", text.split_whitespace().next().context("sha256sum prints a sum")?))
-}
-
-fn push(registry: &Registry, work: &Path, tag: &str, layers: &[Layer]) -> Result<()> {
-    let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
-    let config = work.join("config");
-    let text = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
-    fs::write(&config, text.to_string())?;
-    let digest = sha256(&config)?;
-    let described: Vec<_> = layers
-        .iter()
-        .map(|layer| {
-            serde_json::json!({
-                "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                "digest": layer.digest, "size": layer.size,
-            })
-        })
-        .collect();
-    let media_type = "application/vnd.docker.distribution.manifest.v2+json";
-    let manifest = serde_json::json!({
-        "schemaVersion": 2, "mediaType": media_type, "layers": described,
-        "config": {
-            "mediaType": "application/vnd.docker.container.image.v1+json",
-            "digest": digest, "size": fs::metadata(&config)?.len(),
-        },
-    });
-    for layer in layers {
-        registry.push_blob(REPOSITORY, &layer.blob, &layer.digest)?;
-    }
-    registry.push_blob(REPOSITORY, &config, &digest)?;
-    let file = work.join("manifest");
-    fs::write(&file, manifest.to_string())?;
-    registry.push_manifest(REPOSITORY, tag, media_type, &file)
+/// A layer of the numbered file contents.
+fn layer(work: &Path, seed: u64, files: u64) -> Result<Layer> {
+    let tar = work.join(format!("{seed}.tar"));
+    let mut writer = BufWriter::new(File::create(&tar)?);
+    write_tar(&mut writer, seed, files)?;
+    writer.into_inner()?.sync_data()?;
+    let layer = Layer::of(&tar)?;
+    say(&format!("  layer {seed}: {} bytes, {} compressed", fs::metadata(&tar)?.len(), layer.size));
+    fs::remove_file(&tar)?;
+    Ok(layer)
 }
 
 /// A tar of `files` files in folders of a hundred.

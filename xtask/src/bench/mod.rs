@@ -7,7 +7,6 @@ mod build;
 mod config;
 mod layers;
 mod pull;
-mod registry;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,22 +3,24 @@
 //!
 //! Every pull gets a new file system: ext4 looks for free inodes very slowly for minutes after files were deleted.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::layers::{self, REPOSITORY};
-use super::registry::Registry;
-use super::{adoption, wanted};
+use super::wanted;
+use crate::disk::{Disk, Kind};
+use crate::engine;
 use crate::peers::{self, Peers};
+use crate::registry::Registry;
 use crate::report::{Case, Measured, Unit};
-use crate::shell::{command, run, say};
+use crate::shell::{command, say};
 
 pub(super) const NAMES: [&str; 2] = ["pull", "pull-one-layer"];
 const ROUNDS: usize = 3;
+const HERE: &str = "/var/tmp/hoist-bench-pull";
 const RUN_DIR: &str = "/run/hoist-bench-pull";
 /// Of the sparse file that holds a store.
 const DISK: u64 = 12 << 30;
@@ -68,7 +70,7 @@ struct Pull {
 }
 
 fn pull_by_hoist(hoist: &Path, registry: &Registry) -> Result<Pull> {
-    let disk = Disk::fresh(PathBuf::from("/var/tmp/hoist-bench-pull"), "/var/tmp/hoist-bench-pull", command)?;
+    let disk = Disk::fresh(Kind::Ext4, DISK, PathBuf::from(HERE), HERE, command)?;
     let run_hoist = |args: &[&str]| {
         let mut command = command(hoist);
         command.env("HOIST_DATA_ROOT", format!("{}/data", disk.mount)).env("HOIST_RUN_DIR", RUN_DIR).args(args);
@@ -76,46 +78,26 @@ fn pull_by_hoist(hoist: &Path, registry: &Registry) -> Result<Pull> {
     };
     timed(run_hoist(&["image", "ls"]))?;
     let name = |tag: u32| format!("127.0.0.1:{}/{REPOSITORY}:{tag}", registry.port);
-    let engine = adoption::engine(RUN_DIR)?;
+    let engine = engine::of(RUN_DIR)?;
     let result = both(registry, |tag| run_hoist(&["image", "pull", "-q", &name(tag)]), |_| peak(&engine));
-    run(command("kill").args(["-TERM", &engine]))?;
-    gone(&engine)?;
+    engine::end(&engine, "-TERM")?;
     result
 }
 
 fn pull_by_docker(peers: &Peers, registry: &Registry) -> Result<Pull> {
-    let disk = Disk::fresh(peers.path("bench/pull"), "/bench/pull", |program| peers.command(program))?;
-    let socket = "unix:///run/peers/pull.sock";
-    let mut serve = peers.command("dockerd");
-    serve
-        .args(["--containerd", "/run/containerd/containerd.sock", "--bridge", "none", "--iptables=false"])
-        .args(["--exec-root", "/run/peers/pull", "--pidfile", "/run/peers/pull.pid", "-H", socket])
-        .arg("--data-root")
-        .arg(format!("{}/data", disk.mount));
-    let mut daemon = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let docker = |args: &[&str]| {
-        let mut command = peers.command("docker");
-        command.args(["-H", socket]).args(args);
-        command
-    };
-    let start = Instant::now();
-    while !docker(&["version"]).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
-        ensure!(start.elapsed() < Duration::from_secs(60), "a second dockerd does not start");
-        std::thread::yield_now();
-    }
+    let disk =
+        Disk::fresh(Kind::Ext4, DISK, peers.path("bench/pull"), "/bench/pull", |program| peers.command(program))?;
+    let daemon = peers.dockerd(&format!("{}/data", disk.mount))?;
     let name = |tag: u32| format!("127.0.0.1:{}/{REPOSITORY}:{tag}", registry.port);
-    let memory = |_: &Child| {
-        let engine = child_of(daemon.id())?;
-        Ok(peak(&engine)? + peers.peak("containerd")?)
-    };
-    let result = both(registry, |tag| docker(&["pull", "-q", &name(tag)]), memory);
-    run(peers.command("sh").args(["-c", "kill $(cat /run/peers/pull.pid)"]))?;
-    daemon.wait()?;
+    let memory = |_: &Child| Ok(peak(&daemon.process()?)? + peers.peak("containerd")?);
+    let result = both(registry, |tag| daemon.docker(&["pull", "-q", &name(tag)]), memory);
+    daemon.stop()?;
     result
 }
 
 fn pull_by_podman(peers: &Peers, registry: &Registry) -> Result<Pull> {
-    let disk = Disk::fresh(peers.path("bench/pull"), "/bench/pull", |program| peers.command(program))?;
+    let disk =
+        Disk::fresh(Kind::Ext4, DISK, peers.path("bench/pull"), "/bench/pull", |program| peers.command(program))?;
     let pull = |tag: u32| {
         let mut podman = peers.command("podman");
         podman
@@ -125,7 +107,7 @@ fn pull_by_podman(peers: &Peers, registry: &Registry) -> Result<Pull> {
         podman
     };
     // podman is its own engine and ends with the pull.
-    let result = both(registry, pull, |client| peak(&child_of(client.id())?));
+    let result = both(registry, pull, |client| peak(&peers::child_of(client.id())?));
     // What it mounts over its own store would keep the disk busy.
     let _ = peers.command("umount").arg(format!("{}/data/overlay", disk.mount)).stderr(Stdio::null()).status();
     result
@@ -170,51 +152,4 @@ fn watched(mut command: Command, memory: impl Fn(&Child) -> Result<f64>) -> Resu
 /// MiB at most of a process.
 fn peak(process: &str) -> Result<f64> {
     peers::peak_memory(process)
-}
-
-fn child_of(process: u32) -> Result<String> {
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-    Ok(children.split_whitespace().next().context("it has no child")?.to_owned())
-}
-
-fn gone(process: &str) -> Result<()> {
-    let start = Instant::now();
-    while Path::new("/proc").join(process).exists() {
-        ensure!(start.elapsed() < Duration::from_secs(60), "process {process} does not end");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-/// A new ext4 in a sparse file, mounted where the tool sees it.
-struct Disk<F: Fn(&'static str) -> Command> {
-    folder: PathBuf,
-    mount: String,
-    program: F,
-}
-
-impl<F: Fn(&'static str) -> Command> Disk<F> {
-    /// `folder` as this process sees it, `inside` as the tool does; `program` makes commands of the tool's world.
-    fn fresh(folder: PathBuf, inside: &str, program: F) -> Result<Self> {
-        fs::create_dir_all(folder.join("mount")).with_context(|| format!("create {}", folder.display()))?;
-        let image = folder.join("disk");
-        File::create(&image)?.set_len(DISK)?;
-        run(command("mkfs.ext4").args(["-q", "-E", "lazy_itable_init=1,nodiscard"]).arg(&image))?;
-        let disk = Self { folder, mount: format!("{inside}/mount"), program };
-        run((disk.program)("mount").args(["-o", "loop", &format!("{inside}/disk"), &disk.mount]))?;
-        Ok(disk)
-    }
-}
-
-impl<F: Fn(&'static str) -> Command> Drop for Disk<F> {
-    fn drop(&mut self) {
-        let unmounted = run((self.program)("umount").arg(&self.mount));
-        let removed = match unmounted {
-            Ok(()) => fs::remove_dir_all(&self.folder).map_err(Into::into),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = removed {
-            say(&format!("xtask: remove {}: {error:#}", self.folder.display()));
-        }
-    }
 }

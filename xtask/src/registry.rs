@@ -10,15 +10,15 @@ use anyhow::{Context, Result, ensure};
 use crate::peers::Peers;
 use crate::shell::{command, output, run, say};
 
-pub(super) struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     log: PathBuf,
 }
 
 impl Registry {
     /// Over `folder/storage`; on the loopback of the peers' network namespace where one is given.
-    pub(super) fn start(folder: &Path, of: Option<&Peers>) -> Result<Self> {
+    pub(crate) fn start(folder: &Path, of: Option<&Peers>) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = folder.join(format!("registry-{port}.yml"));
         fs::write(
@@ -46,7 +46,7 @@ impl Registry {
         Ok(registry)
     }
 
-    pub(super) fn push_blob(&self, repository: &str, file: &Path, digest: &str) -> Result<()> {
+    pub(crate) fn push_blob(&self, repository: &str, file: &Path, digest: &str) -> Result<()> {
         let base = format!("http://127.0.0.1:{}/v2/{repository}/blobs", self.port);
         let format = ["-s", "-o", "/dev/null", "-w", "%header{location}"];
         let location = output(curl().args(["-X", "POST"]).args(format).arg(format!("{base}/uploads/")))?;
@@ -55,13 +55,13 @@ impl Registry {
         put(file, &octets, &format!("{}{joiner}digest={digest}", location.trim()))
     }
 
-    pub(super) fn push_manifest(&self, repository: &str, tag: &str, media_type: &str, file: &Path) -> Result<()> {
+    pub(crate) fn push_manifest(&self, repository: &str, tag: &str, media_type: &str, file: &Path) -> Result<()> {
         let url = format!("http://127.0.0.1:{}/v2/{repository}/manifests/{tag}", self.port);
         put(file, &["-H", &format!("Content-Type: {media_type}")], &url)
     }
 
     /// Bytes of blobs that went out since the log had this length; with the length that it has now.
-    pub(super) fn sent_since(&self, length: usize) -> Result<(u64, usize)> {
+    pub(crate) fn sent_since(&self, length: usize) -> Result<(u64, usize)> {
         let log = fs::read_to_string(&self.log)?;
         let written = log[length..]
             .lines()
