@@ -330,6 +330,51 @@ fn a_build_layer_that_had_not_reached_the_disk_is_dropped_with_its_cache_entry()
 }
 
 #[test]
+fn a_build_layer_whose_files_reached_the_disk_is_believed_without_a_mark() {
+    if support::skip(&[]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let scratch = store.begin_layer().unwrap();
+    std::fs::write(scratch.upper().join("x"), "x").unwrap();
+    let built = store.commit_layer(scratch).unwrap();
+    image(&store, &[&built], &["built"]);
+    let built = built.diff_id;
+    store.sync().unwrap();
+    drop(store);
+    std::fs::write(folder.path().join("image/generation"), "another boot").unwrap();
+    let mark = folder.path().join("image/layers").join(built.hex()).join("durable");
+    std::fs::remove_file(&mark).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert!(store.find(&reference("built")).is_some());
+    assert!(store.damage().is_empty(), "{:?}", store.damage());
+    assert!(mark.exists());
+}
+
+#[test]
+fn a_name_that_a_new_build_took_does_not_come_back_when_it_is_taken_away() {
+    if support::skip(&[]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let build = |content: &str| {
+        let scratch = store.begin_layer().unwrap();
+        std::fs::write(scratch.upper().join("x"), content).unwrap();
+        let layer = store.commit_layer(scratch).unwrap();
+        image(&store, &[&layer], &["built"])
+    };
+    let (old, new) = (build("old"), build("new"));
+    assert_eq!(store.find(&reference("built")).unwrap().id, new.id);
+    store.untag(&reference("built")).unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    assert!(store.find(&reference("built")).is_none());
+    assert!(store.image(&old.id).is_some() && store.image(&new.id).is_some());
+}
+
+#[test]
 fn a_damaged_record_costs_its_own_image_only() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();

@@ -31,7 +31,7 @@ pub(super) trait Engine<'a> {
     fn pull(&self, image: &str) -> Command;
     fn build(&self, tag: &str, context: &str, dockerfile: &str) -> Command;
     fn load(&self, archive: &str) -> Command;
-    /// Ids.
+    /// Lines of an id and perhaps a name.
     fn images(&self) -> Command;
     /// Writes the files of a container of the image into a tar of this process's world.
     fn export(&self, image: &str, tar: &Path) -> Result<()>;
@@ -238,7 +238,7 @@ impl<'a> Engine<'a> for Peer<'a> {
     }
 
     fn images(&self) -> Command {
-        self.run(&["images", "-q", "--no-trunc"])
+        self.run(&["images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}"])
     }
 
     fn export(&self, image: &str, tar: &Path) -> Result<()> {

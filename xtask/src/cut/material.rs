@@ -109,7 +109,7 @@ fn context(folder: &Path) -> Result<()> {
     write_files(&context.join("files"), 99)?;
     let built = folder.join("trees/built");
     run(command("cp").arg("-a").arg(folder.join("trees/base")).arg(&built))?;
-    for name in ["copied", "made"] {
+    for name in ["copied", "made", "last"] {
         run(command("cp").arg("-a").arg(context.join("files")).arg(built.join(name)))?;
     }
     Ok(())
@@ -117,7 +117,10 @@ fn context(folder: &Path) -> Result<()> {
 
 /// The Dockerfile lies beside the context: the registry's port is another one for every engine.
 pub(super) fn dockerfile(base: &str) -> String {
-    format!("FROM {base}\nCOPY files /copied\nRUN [\"/bin/busybox\", \"cp\", \"-r\", \"/copied\", \"/made\"]\n")
+    format!(
+        "FROM {base}\nCOPY files /copied\nRUN [\"/bin/busybox\", \"cp\", \"-r\", \"/copied\", \"/made\"]\n\
+         COPY files /last\n"
+    )
 }
 
 fn write_files(folder: &Path, seed: u64) -> Result<()> {

@@ -254,9 +254,11 @@ impl Cut<'_> {
     }
 }
 
-/// Of every image that the engine lists.
+/// Of every image that the engine lists; those without a name are steps of a build.
 fn ids(engine: &dyn Engine<'_>) -> Result<Vec<String>> {
-    let mut ids: Vec<String> = output(&mut engine.images())?.lines().map(str::to_owned).collect();
+    let listed = output(&mut engine.images())?;
+    let named = listed.lines().filter(|line| !line.ends_with("<none>"));
+    let mut ids: Vec<String> = named.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
     ids.sort();
     ids.dedup();
     Ok(ids)

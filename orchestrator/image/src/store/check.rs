@@ -75,6 +75,8 @@ enum Cure {
 impl Store {
     /// Reads everything, unless it is to be `quick`. Pulls and builds may go on meanwhile.
     pub fn check(&self, options: &CheckOptions) -> Result<CheckReport, StoreError> {
+        // What still waits for the disk is no damage.
+        self.sync()?;
         let (records, layers) = {
             let state = self.state();
             let records: Vec<Record> = state.images.values().map(|(record, _)| record.clone()).collect();
@@ -270,16 +272,16 @@ impl Check<'_> {
             let reason = format!("it is incomplete: {error}; pull it again");
             return self.problem(object, reason, Outcome::Dropped, |store| {
                 let mut state = store.state();
-                disk::remove(&store.record_file(id))?;
+                store.records.remove(id)?;
                 state.images.remove(id);
                 store.write_index(&state)
             });
         }
-        let written = fs::read(store.record_file(id)).ok();
+        let written = fs::read(store.records.file(id)).ok();
         let written = written.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         if written.as_ref() != Some(&record) {
             self.problem(object.as_str(), "its file is not its record", Outcome::Restored, |store| {
-                store.write_record(&record)
+                store.write_record(&mut store.state(), &record)
             })?;
         }
         if record.manifest.is_some_and(|manifest| !self.blob_is_whole(&manifest)) {
@@ -333,6 +335,12 @@ impl Check<'_> {
                 });
             }
         }
+    }
+}
+
+impl Store {
+    pub(super) fn blob_is_sound(&self, digest: &Digest) -> bool {
+        digest_of(&self.blob_file(digest)).is_ok_and(|found| found == *digest)
     }
 }
 

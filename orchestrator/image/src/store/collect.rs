@@ -73,10 +73,11 @@ impl Store {
         if !force && gone.iter().any(|record| in_use.contains(&record.id)) {
             return Err(RemoveError::InUse { name: name.to_owned() });
         }
+        self.records.write_waiting().map_err(failed)?;
         let mut removed = Removed::default();
         for record in &gone {
-            disk::remove(&self.record_file(&record.id)).map_err(failed)?;
-            disk::sync_parent(&self.record_file(&record.id)).map_err(failed)?;
+            self.records.remove(&record.id).map_err(failed)?;
+            disk::sync_parent(&self.records.file(&record.id)).map_err(failed)?;
             state.images.remove(&record.id);
             removed.deleted.push(record.id);
         }
@@ -111,8 +112,11 @@ impl Store {
             })
             .map(|(record, _)| record.id)
             .collect();
+        if !unwanted.is_empty() {
+            self.records.write_waiting()?;
+        }
         for id in unwanted {
-            disk::remove(&self.record_file(&id))?;
+            self.records.remove(&id)?;
             state.images.remove(&id);
             collected.images.push(id);
         }

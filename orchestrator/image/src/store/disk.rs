@@ -4,7 +4,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 
@@ -50,26 +49,51 @@ pub(super) fn temporary(root: &Path) -> PathBuf {
 
 /// Replaces a file so that after a power cut it has its old or its new content.
 pub(super) fn replace(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    write_and_rename(root, path, bytes, true)?;
+    replace_after(root, path, bytes, Vec::new())
+}
+
+/// The same after `others`, which were written before, are on the disk too.
+pub(super) fn replace_after(root: &Path, path: &Path, bytes: &[u8], others: Vec<PathBuf>) -> Result<(), StoreError> {
+    replace_with(root, path, bytes, |temporary| {
+        let mut all = others;
+        all.push(temporary.to_owned());
+        sync_together(&all)
+    })?;
     sync_parent(path)
 }
 
 /// Replaces a file atomically for other processes only.
 pub(super) fn replace_lazily(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    write_and_rename(root, path, bytes, false)
+    replace_with(root, path, bytes, |_| Ok(()))
 }
 
-fn write_and_rename(root: &Path, path: &Path, bytes: &[u8], durably: bool) -> Result<(), StoreError> {
+fn replace_with(
+    root: &Path,
+    path: &Path,
+    bytes: &[u8],
+    sync: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let temporary = temporary(root);
-    let written = create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        if durably { file.sync_all() } else { Ok(()) }
-    });
-    let renamed = written.and_then(|()| fs::rename(&temporary, path));
-    renamed.map_err(|source| {
+    let written = create(&temporary).and_then(|mut file| file.write_all(bytes)).map_err(failed("writing", path));
+    let named = written
+        .and_then(|()| sync(&temporary))
+        .and_then(|()| fs::rename(&temporary, path).map_err(failed("writing", path)));
+    named.inspect_err(|_| {
         // The error to report is the first one; a leftover in tmp is removed when the store opens.
         let _ = fs::remove_file(&temporary);
-        failed("writing", path)(source)
+    })
+}
+
+/// Brings files and folders to the disk side by side: the file system joins them into few commits of its journal.
+pub(super) fn sync_together(paths: &[PathBuf]) -> Result<(), StoreError> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(failed("syncing", path));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = paths.iter().skip(1).map(|path| scope.spawn(move || sync(path))).collect();
+        let first = paths.first().map_or(Ok(()), |path| sync(path));
+        let join = |other: std::thread::ScopedJoinHandle<'_, _>| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        others.into_iter().map(join).fold(first, Result::and)
     })
 }
 
@@ -100,80 +124,5 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", path)(error)),
         _ => Ok(()),
-    }
-}
-
-/// Turns `extracted` layers into `durable` ones: one syncfs for all that are waiting, outside every caller's way.
-#[derive(Debug)]
-pub(super) struct Durability {
-    root: File,
-    waiting: Mutex<Waiting>,
-    /// Held during a syncfs, so that [`Durability::settle`] can wait for a running one.
-    syncing: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    folders: Vec<PathBuf>,
-    worker: bool,
-}
-
-impl Durability {
-    pub(super) fn new(root: &Path) -> Result<Self, StoreError> {
-        let root = File::open(root).map_err(failed("opening", root))?;
-        Ok(Self { root, waiting: Mutex::default(), syncing: Mutex::default() })
-    }
-
-    /// A layer's folder has its final name; it becomes durable with the next [`Durability::start`]. Not at once: a
-    /// syncfs in the middle of a pull or build would hold up the layers that are being written.
-    pub(super) fn queue(&self, folder: PathBuf) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).folders.push(folder);
-    }
-
-    /// Makes the waiting layers durable in the background.
-    pub(super) fn start(self: &Arc<Self>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.worker || waiting.folders.is_empty() {
-            return;
-        }
-        waiting.worker = true;
-        let this = Arc::clone(self);
-        let worker = std::thread::Builder::new().name("image-sync".to_owned()).spawn(move || {
-            loop {
-                if let Err(error) = this.settle() {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "layers could not be made durable");
-                }
-                let mut waiting = this.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.folders.is_empty() {
-                    waiting.worker = false;
-                    return;
-                }
-            }
-        });
-        if worker.is_err() {
-            // No thread to be had: the layer stays `extracted`, which the next opening knows how to treat.
-            waiting.worker = false;
-        }
-    }
-
-    pub(super) fn settle(&self) -> Result<(), StoreError> {
-        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let folders = std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner).folders);
-        if folders.is_empty() {
-            return Ok(());
-        }
-        rustix::fs::syncfs(&self.root)
-            .map_err(|errno| failed("syncing the file system of", Path::new("the image store"))(errno.into()))?;
-        for folder in folders {
-            let mark = folder.join("durable");
-            match create(&mark) {
-                // Collected in the meantime, or marked already.
-                Err(error)
-                    if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists) => {}
-                Err(error) => return Err(failed("marking", &mark)(error)),
-                Ok(_) => {}
-            }
-        }
-        Ok(())
     }
 }

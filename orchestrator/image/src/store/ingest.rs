@@ -230,7 +230,7 @@ impl Store {
         known.map_or_else(|| self.pack_layer(diff_id, io::sink()), Ok)
     }
 
-    /// Stores small content under its digest.
+    /// Stores small content under its digest. It is on the disk with the record of the image that names it.
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         let path = self.blob_file(&digest);
@@ -238,16 +238,17 @@ impl Store {
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(digest);
         }
-        disk::replace(&self.root, &path, bytes)?;
+        disk::replace_lazily(&self.root, &path, bytes)?;
+        self.state().fresh.insert(digest);
         Ok(digest)
     }
 
-    /// Gives a written file, whose content has this digest, its name as a blob.
+    /// Gives a written file, whose content has this digest, its name as a blob: the content is on the disk then, and the
+    /// name with the next image's record.
     pub(crate) fn name_blob(&self, file: File, written: &Path, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_file(digest);
         file.sync_data().map_err(disk::failed("syncing", written))?;
-        fs::rename(written, &path).map_err(disk::failed("naming", &path))?;
-        disk::sync_parent(&path)
+        fs::rename(written, &path).map_err(disk::failed("naming", &path))
     }
 
     /// A fresh file in `tmp`.

@@ -2,7 +2,7 @@
 //!
 //! Below `<data root>/image`:
 //!
-//! - `blobs/sha256/<hex>`: configurations, manifests, compressed layers; on disk (fsync) before they have their name.
+//! - `blobs/sha256/<hex>`: configurations, manifests, compressed layers; on disk (fsync) before the record that names them.
 //! - `images/<hex>.json`: one record per image id.
 //! - `layers/<hex of the diff id>/`: `fs` (overlay form), `layer.json`, and `durable` once its files are on the disk.
 //! - `partial/<hex>`: the beginnings of blobs whose download was cut short.
@@ -11,11 +11,13 @@
 mod check;
 mod collect;
 mod disk;
+mod durability;
 mod hold;
 mod ingest;
 mod names;
 mod partial;
 mod publish;
+mod records;
 mod recover;
 mod scratch;
 mod spool;
@@ -40,7 +42,12 @@ pub use spool::Spool;
 use crate::index::{self, OCI_INDEX};
 use crate::manifest::OCI_MANIFEST;
 use crate::{Digest, ImageConfig, Reference};
+use durability::Durability;
 use hold::Holds;
+use records::Records;
+
+/// In a layer's folder, once its files are on the disk.
+const MARK: &str = "durable";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -155,6 +162,8 @@ struct State {
     images: BTreeMap<Digest, (Record, Arc<Image>)>,
     layers: HashMap<Digest, LayerRecord>,
     damage: Vec<Damage>,
+    /// Documents (configurations, manifests) that may not be on the disk yet.
+    fresh: BTreeSet<Digest>,
 }
 
 /// The store of one data root. Shared as `Arc`; every method may be called from any thread, and blocks on the disk.
@@ -165,7 +174,8 @@ pub struct Store {
     holds: Arc<Holds>,
     /// One lock per layer or image that is being worked on, so that two pulls do the work once.
     busy: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    durability: Arc<disk::Durability>,
+    records: Arc<Records>,
+    durability: Arc<Durability>,
     /// Locked for the store's life; the kernel lets go with the process.
     _lock: File,
 }
@@ -191,8 +201,10 @@ impl Store {
         for folder in ["tmp", "trash"] {
             disk::empty(&root.join(folder))?;
         }
+        let records = Arc::new(Records::new(&root));
         let store = Self {
-            durability: Arc::new(disk::Durability::new(&root)?),
+            durability: Arc::new(Durability::new(&root, Arc::clone(&records))?),
+            records,
             root,
             state: Mutex::default(),
             holds: Arc::default(),
@@ -257,14 +269,20 @@ impl Store {
         self.holds.hold(digests)
     }
 
-    /// Stores an image whose layers (`config.rootfs.diff_ids`) are in the store, under these names.
+    /// Stores an image whose layers (`config.rootfs.diff_ids`) are in the store, under these names. It is on the disk when
+    /// this returns if its layers are, or their blobs; else it is once [`Store::sync`] has returned, which is begun here.
     pub fn add_image(&self, config: &ImageConfig, references: &[Reference]) -> Result<Arc<Image>, StoreError> {
         let bytes = serde_json::to_vec(config)
             .map_err(|source| StoreError::Encode { what: "an image configuration", source })?;
         let id = Digest::of(&bytes);
         let _hold = self.hold(&[id]);
         self.put_blob(&bytes)?;
-        let layers = config.rootfs.diff_ids.iter().map(|diff_id| RecordLayer { diff_id: *diff_id, blob: None });
+        let layers = {
+            let state = self.state();
+            let blob = |diff_id: &Digest| state.layers.get(diff_id)?.blob.filter(|blob| self.blob_file(blob).exists());
+            let layer = |diff_id: &Digest| RecordLayer { diff_id: *diff_id, blob: blob(diff_id) };
+            config.rootfs.diff_ids.iter().map(layer).collect()
+        };
         self.register(Record {
             version: 1,
             id,
@@ -272,7 +290,7 @@ impl Store {
             indexes: BTreeMap::new(),
             repo_digests: BTreeSet::new(),
             manifest: None,
-            layers: layers.collect(),
+            layers,
             stored: jiff::Timestamp::now(),
         })
     }
@@ -294,7 +312,7 @@ impl Store {
         disk::replace_lazily(&self.root, &self.cache_file(key), &bytes)
     }
 
-    /// Waits until every layer's files are on the disk.
+    /// Waits until everything that is in the store now is on the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.durability.settle()
     }
@@ -331,12 +349,6 @@ impl Store {
         }
         let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
         disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes())
-    }
-
-    fn write_record(&self, record: &Record) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec_pretty(record)
-            .map_err(|source| StoreError::Encode { what: "an image record", source })?;
-        disk::replace(&self.root, &self.record_file(&record.id), &bytes)
     }
 
     fn describe(&self, state: &State, record: &Record) -> Result<Image, StoreError> {
@@ -388,10 +400,6 @@ impl Store {
 
     pub(crate) fn blob_file(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs/sha256").join(digest.hex())
-    }
-
-    fn record_file(&self, id: &Digest) -> PathBuf {
-        self.root.join("images").join(format!("{}.json", id.hex()))
     }
 
     fn cache_file(&self, key: &Digest) -> PathBuf {

@@ -83,6 +83,7 @@ impl Store {
         let source = Reference::parse(name).ok();
         let images = self.meant(name);
         let mut state = self.state();
+        self.records.write_waiting()?;
         let mut records = Vec::new();
         for image in &images {
             let Some((record, _)) = state.images.get(&image.id) else { continue };
@@ -137,6 +138,7 @@ impl Store {
     /// Takes a name away; its images stay.
     pub fn untag(&self, reference: &Reference) -> Result<(), StoreError> {
         let mut state = self.state();
+        self.records.write_waiting()?;
         let has = |record: &Record| record.references.contains(reference) || record.repo_digests.contains(reference);
         let owners = state.images.values().map(|(record, _)| record).filter(|record| has(record));
         let mut records: Vec<Record> = owners.cloned().collect();
@@ -176,7 +178,8 @@ impl Store {
     }
 
     /// Writes records and takes their names from other images. On disk the new owners come first: after a crash between
-    /// the writes both have the name, and [`Store::recover`] lets the youngest keep it.
+    /// the writes both have the name, and [`Store::recover`] lets the youngest keep it. The others keep their names on disk
+    /// until the new owners are there to stay.
     pub(super) fn put(&self, state: &mut State, records: Vec<Record>) -> Result<(), StoreError> {
         let ids: BTreeSet<Digest> = records.iter().map(|record| record.id).collect();
         let mut robbed: Vec<Record> = Vec::new();
@@ -191,10 +194,21 @@ impl Store {
                 robbed.push(other);
             }
         }
-        for record in records.into_iter().chain(robbed) {
+        let safe = records.iter().all(|record| self.outlives_a_cut(record));
+        let oldest = records.iter().map(|record| record.stored).min();
+        for record in records {
             let image = Arc::new(self.describe(state, &record)?);
             if state.images.get(&record.id).is_none_or(|(old, _)| *old != record) {
-                self.write_record(&record)?;
+                self.write_record(state, &record)?;
+            }
+            state.images.insert(record.id, (record, image));
+        }
+        for record in robbed {
+            let image = Arc::new(self.describe(state, &record)?);
+            if safe || oldest < Some(record.stored) {
+                self.write_record(state, &record)?;
+            } else {
+                self.records.write_later(record.clone());
             }
             state.images.insert(record.id, (record, image));
         }

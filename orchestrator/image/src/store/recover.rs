@@ -1,26 +1,44 @@
 //! Opening a store: what is there, and what of it can be believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxFlags};
 
-use super::{Damage, LayerRecord, Record, Store, StoreError, disk};
+use super::{Damage, LayerRecord, MARK, Record, Store, StoreError, disk};
 use crate::{Digest, Reference};
 
 impl Store {
     /// Reads records and layers. On another generation (the machine rebooted, or the file system was mounted anew) files
-    /// written shortly before may be empty although they have their names: what was not marked durable is not believed.
+    /// written shortly before may be empty although they have their names: what was not marked durable is not believed
+    /// but read, or unpacked again.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         let generation = generation(&self.root)?;
         let file = self.root.join("generation");
         let same = fs::read_to_string(&file).is_ok_and(|last| last == generation);
         self.sweep_partials(same)?;
-        let mut records = self.read_records()?;
+        let records = self.read_records(same)?;
         self.read_layers(same, &records)?;
-        for record in &mut records {
-            self.adopt(record)?;
+        if !same {
+            self.sweep_blobs(&records)?;
+        }
+        // A name is the youngest's of those that are whole. Where two claim it, the engine or the power ended after the
+        // new owner's record was written and before the old one's was.
+        let mut taken: BTreeMap<Reference, Option<Digest>> = BTreeMap::new();
+        for mut record in records {
+            let others = |name: &&Reference| {
+                let index = record.indexes.get(*name).copied();
+                taken.get(*name).is_some_and(|owner| index.is_none() || *owner != index)
+            };
+            let lost: Vec<Reference> = record.references.iter().filter(others).cloned().collect();
+            lost.iter().for_each(|name| record.drop_name(name));
+            if self.adopt(&record)? {
+                taken.extend(record.references.iter().map(|name| (name.clone(), record.indexes.get(name).copied())));
+                if !lost.is_empty() {
+                    self.records.write_later(record);
+                }
+            }
         }
         if !same {
             self.sync()?;
@@ -30,40 +48,45 @@ impl Store {
         Ok(())
     }
 
-    /// Youngest first, each name with the youngest image that claims it, and those of the same index.
-    fn read_records(&self) -> Result<Vec<Record>, StoreError> {
+    /// Youngest first.
+    fn read_records(&self, same_generation: bool) -> Result<Vec<Record>, StoreError> {
         let folder = self.root.join("images");
         let mut records = Vec::new();
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
-            let read = fs::read(&path).map_err(|error| error.to_string());
+            let bytes = match fs::read(&path) {
+                Ok(bytes) if bytes.is_empty() && !same_generation => {
+                    self.damaged(&path, "it had not reached the disk: an image that was built shortly before is gone");
+                    disk::remove(&path)?;
+                    continue;
+                }
+                read => read.map_err(|error| error.to_string()),
+            };
             let parsed =
-                read.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).map_err(|error| error.to_string()));
+                bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).map_err(|error| error.to_string()));
             match parsed {
-                Ok(record) if self.record_file(&record.id) == path => records.push(record),
+                Ok(record) if self.records.file(&record.id) == path => records.push(record),
                 Ok(_) => self.damaged(&path, "it is the record of another image"),
                 Err(reason) => self.damaged(&path, &reason),
             }
         }
         records.sort_by(|a, b| b.stored.cmp(&a.stored).then(a.id.cmp(&b.id)));
-        let mut seen: BTreeMap<Reference, Option<Digest>> = BTreeMap::new();
-        for record in &mut records {
-            let mut lost = Vec::new();
-            for name in &record.references {
-                let index = record.indexes.get(name).copied();
-                match seen.get(name) {
-                    None => drop(seen.insert(name.clone(), index)),
-                    Some(owner) if index.is_some() && *owner == index => {}
-                    Some(_) => lost.push(name.clone()),
-                }
-            }
-            // The engine ended after the new owner's record was written and before this one was.
-            if !lost.is_empty() {
-                lost.iter().for_each(|name| record.drop_name(name));
-                self.write_record(record)?;
+        Ok(records)
+    }
+
+    /// Blobs are on the disk before they have their name, but for those of an image that was not there yet itself.
+    fn sweep_blobs(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut wanted: BTreeSet<Digest> = records.iter().flat_map(Record::mentioned).collect();
+        wanted.extend(self.state().layers.values().filter_map(|layer| layer.blob));
+        let folder = self.root.join("blobs/sha256");
+        for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
+            let path = entry.map_err(disk::failed("listing", &folder))?.path();
+            let digest = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
+            if digest.is_some_and(|digest| !wanted.contains(&digest) && !self.blob_is_sound(&digest)) {
+                disk::remove(&path)?;
             }
         }
-        Ok(records)
+        Ok(())
     }
 
     fn read_layers(&self, same_generation: bool, records: &[Record]) -> Result<(), StoreError> {
@@ -77,7 +100,7 @@ impl Store {
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            let durable = path.join("durable").exists();
+            let durable = path.join(MARK).exists();
             let record = fs::read(path.join("layer.json"))
                 .ok()
                 .and_then(|bytes| serde_json::from_slice::<LayerRecord>(&bytes).ok())
@@ -93,16 +116,17 @@ impl Store {
                         self.durability.queue(path);
                     }
                 }
-                (Some(diff_id), record) => again.push((path, diff_id, record.and_then(|record| record.blob))),
+                (Some(diff_id), record) => again.push((path, diff_id, record)),
                 (None, _) => self.discard(&path)?,
             }
         }
-        for (path, diff_id, blob) in again {
-            self.discard(&path)?;
-            let Some(blob) = blobs.get(&diff_id).copied().or(blob) else {
-                self.damaged(&path, "it had not reached the disk and has no blob; dropped");
+        for (path, diff_id, record) in again {
+            let blob = blobs.get(&diff_id).copied().or(record.as_ref().and_then(|record| record.blob));
+            let Some(blob) = blob else {
+                self.believe_files(&path, diff_id, record)?;
                 continue;
             };
+            self.discard(&path)?;
             match self.ingest_blob(blob, diff_id) {
                 Ok(_) => tracing::info!(layer = %diff_id, "unpacked again: it had not reached the disk"),
                 Err(error) => {
@@ -118,32 +142,51 @@ impl Store {
         Ok(())
     }
 
-    /// Lists an image if all of it is there. A layer that is missing is unpacked from its blob where there is one.
-    fn adopt(&self, record: &mut Record) -> Result<(), StoreError> {
-        for layer in &record.layers {
-            if self.has_layer(&layer.diff_id) {
-                continue;
+    /// A layer that was made here has no blob to come back from, but its files say themselves whether they are all there.
+    fn believe_files(&self, path: &Path, diff_id: Digest, record: Option<LayerRecord>) -> Result<(), StoreError> {
+        match record {
+            Some(record) if self.pack_layer(&diff_id, std::io::sink()).is_ok() => {
+                self.discard(&path.join(super::stack::TWINS))?;
+                self.state().layers.insert(diff_id, record);
+                self.durability.queue(path.to_owned());
+                Ok(())
             }
+            _ => {
+                self.damaged(path, "it had not reached the disk and has no blob; dropped");
+                self.discard(path)
+            }
+        }
+    }
+
+    /// Lists an image if all of it is there. A layer that is missing is unpacked from its blob where there is one.
+    fn adopt(&self, record: &Record) -> Result<bool, StoreError> {
+        for layer in &record.layers {
             if let Some(blob) = layer.blob
+                && !self.has_layer(&layer.diff_id)
                 && self.blob_file(&blob).exists()
-                && self.ingest_blob(blob, layer.diff_id).is_ok()
             {
-                continue;
+                // What comes of it is seen when the image is described.
+                let _ = self.ingest_blob(blob, layer.diff_id);
             }
         }
         let mut state = self.state();
         match self.describe(&state, record) {
             Ok(image) => {
                 state.images.insert(record.id, (record.clone(), image.into()));
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 drop(state);
-                let path = self.record_file(&record.id);
+                let path = self.records.file(&record.id);
                 let names: Vec<String> = record.references.iter().map(|name| name.short()).collect();
-                self.damaged(&path, &format!("image {} is incomplete ({error}); pull it again", names.join(", ")));
+                let again = if record.repo_digests.is_empty() { "build or load" } else { "pull" };
+                self.damaged(&path, &format!("image {} is incomplete ({error}); {again} it again", names.join(", ")));
                 // Its blobs and layers are collected like anything that nothing refers to.
-                disk::remove(&path)
+                self.records.remove(&record.id)?;
+                if !self.blob_is_sound(&record.id) {
+                    disk::remove(&self.blob_file(&record.id))?;
+                }
+                Ok(false)
             }
         }
     }
