@@ -165,6 +165,27 @@ impl Registry {
 
     /// Pushes and returns the manifest's digest.
     pub(crate) fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
+        let manifest = self.push_content(repository, image);
+        self.push_manifest(repository, tag, MANIFEST, &manifest)
+    }
+
+    /// Pushes the image for this machine and for another kind, and returns the index's digest.
+    pub(crate) fn push_index(&self, repository: &str, tag: &str, image: &Image) -> String {
+        let mut foreign = image.clone();
+        foreign.config["architecture"] = json!("s390x");
+        let manifests = [image, &foreign].map(|image| {
+            let manifest = self.push_content(repository, image);
+            let name = self.push_manifest(repository, &digest(&manifest), MANIFEST, &manifest);
+            let platform = json!({ "os": "linux", "architecture": image.config["architecture"] });
+            json!({ "mediaType": MANIFEST, "digest": name, "size": manifest.len(), "platform": platform })
+        });
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": manifests }).to_string().into_bytes();
+        self.push_manifest(repository, tag, kind, &index)
+    }
+
+    /// All but the manifest, which is returned.
+    fn push_content(&self, repository: &str, image: &Image) -> Vec<u8> {
         for (_, blob) in &image.layers {
             self.push_blob(repository, blob);
         }
@@ -175,7 +196,7 @@ impl Registry {
                 "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest(blob), "size": blob.len(),
             })
         };
-        let manifest = json!({
+        json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": {
@@ -184,8 +205,7 @@ impl Registry {
             "layers": image.layers.iter().map(layer).collect::<Vec<_>>(),
         })
         .to_string()
-        .into_bytes();
-        self.push_manifest(repository, tag, MANIFEST, &manifest)
+        .into_bytes()
     }
 
     pub(crate) fn push_manifest(&self, repository: &str, tag: &str, kind: &str, manifest: &[u8]) -> String {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -304,102 +304,5 @@ fn a_service_may_build_on_what_another_one_builds() {
     world.file("base/Dockerfile", "FROM busybox\nRUN sleep 0.3; echo two >/base\n");
     world.ok(&["up", "--build"]);
     assert!(world.ok(&["logs", "--no-log-prefix", "a-child"]).contains("two"), "the child is built on the new base");
-    world.finish();
-}
-
-/// In time, not in number: a slow machine does fewer.
-const BUDGET: Duration = Duration::from_secs(14);
-const MOMENTS: u32 = 25;
-/// A number of moments for each verb, however long they take.
-const CAMPAIGN: &str = "HOIST_TEST_CUTS";
-
-#[test]
-fn pulls_and_builds_may_be_cut_at_any_moment() {
-    let claim = "pulls and builds may be cut";
-    if !have(claim, &["docker-registry", "curl", "gzip"]) {
-        return;
-    }
-    let Some(world) = World::new(claim) else { return };
-    let registry = Registry::plain(&world.project.join("registry"));
-    let mut image = Image::busybox();
-    let mut state = u64::from(std::process::id()) << 17 | 1;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    note(&format!("seed {}", std::process::id()));
-    for number in 0..4 {
-        let mut layer = Layer::new();
-        for file in 0..20 {
-            let noise: Vec<u8> = (0..12_000).flat_map(|_| random().to_le_bytes()).collect();
-            layer = layer.file(&format!("noise-{number}-{file}"), 0o644, &noise);
-        }
-        image = image.layer(layer.tar());
-    }
-    registry.push("noise", "1", &image);
-    let name = registry.name("noise:1");
-    world.ok(&["image", "pull", "-q", &name]);
-    world.file(
-        "compose.yaml",
-        &format!("services:\n  web: {{ image: \"{name}\", command: [sh, -c, \"cat /noise-* | sha256sum\"] }}\n"),
-    );
-    let sum = |world: &World| {
-        world.ok(&["up"]);
-        let shown = world.ok(&["logs", "--no-log-prefix", "web"]);
-        world.ok(&["down", "-t", "0"]);
-        shown
-    };
-    let expected = sum(&world);
-    world.ok(&["image", "rm", &name]);
-    let sound = |world: &World, told: &str| {
-        let log = fs::read_to_string(world.run_dir.join("engine.log")).unwrap_or_default();
-        assert!(!log.contains("damaged object"), "{told}\n{log}");
-        let check = world.hoist(&["system", "check"]);
-        assert_eq!(check.code, 0, "{told}: {}{}", check.stdout, check.stderr);
-    };
-    let campaign = std::env::var(CAMPAIGN).ok().and_then(|number| number.parse::<u32>().ok());
-
-    let pull = ["image", "pull", "-q", &name];
-    let mut cut = |args: &[&str], undo: &dyn Fn(&World, u32), limit: Duration| {
-        undo(&world, 0);
-        world.hoist(&["ps"]);
-        let start = Instant::now();
-        world.ok(args);
-        let whole = u64::try_from(start.elapsed().as_micros()).expect("it is short");
-        let mut done = 0;
-        for moment in 1..=campaign.unwrap_or(MOMENTS) {
-            if campaign.is_none() && start.elapsed() > limit {
-                break;
-            }
-            undo(&world, moment);
-            let mut client = world.spawn(args);
-            let delay = Duration::from_micros(random() % (whole + whole / 4));
-            std::thread::park_timeout(delay);
-            world.kill_engine();
-            client.wait().expect("wait for the client");
-            let told = format!("moment {moment} after {delay:?}");
-            let again = world.hoist(args);
-            assert_eq!(again.code, 0, "{told}: {}", again.stderr);
-            sound(&world, &told);
-            done += 1;
-        }
-        note(&format!("{} was cut {done} times, an undisturbed one takes {whole} µs", args.join(" ")));
-    };
-    cut(&pull, &|world, _| drop(world.hoist(&["image", "rm", &name])), BUDGET);
-    world.ok(&pull);
-    let dockerfile = |world: &World, moment: u32| {
-        let text = format!("FROM {name}\nRUN echo {moment} >/one\nCOPY Dockerfile /two\nRUN cat /one >/three\n");
-        world.file("image/Dockerfile", &text);
-    };
-    cut(&["image", "build", "-q", "-t", "made:1", "image"], &dockerfile, BUDGET);
-
-    world.kill_engine();
-    world.ok(&["image", "ls"]);
-    sound(&world, "at the end");
-    assert_eq!(sum(&world), expected, "the image is what it was");
-    let left = |folder: &str| fs::read_dir(world.data_root.join("image").join(folder)).map_or(0, Iterator::count);
-    assert_eq!((left("tmp"), left("trash")), (0, 0));
     world.finish();
 }

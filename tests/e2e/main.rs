@@ -12,6 +12,7 @@ mod build_output;
 mod build_screen;
 mod conformance;
 mod crash;
+mod cuts;
 mod distribution;
 mod example;
 mod habits;

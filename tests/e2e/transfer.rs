@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::distribution::have;
+use crate::distribution::{Image, Layer, Registry, have};
 use crate::host::Instance;
 use crate::peers::{self, Network, Peers};
 use crate::world::{Run, World, eventually};
@@ -260,6 +260,33 @@ fn images_are_made_of_containers_and_archives() {
     world.ok(&["system", "prune", "-af", "--volumes"]);
     assert_eq!(world.ok(&["image", "ls", "-q"]), "");
     assert!(world.ok(&["system", "check"]).contains("0 images, 0 layers, 0 blobs"));
+    world.finish();
+}
+
+#[test]
+fn a_stack_pinned_to_an_index_moves_without_its_registry() {
+    let claim = "a bundle of a pinned image";
+    if !have(claim, &["docker-registry", "curl", "gzip"]) {
+        return;
+    }
+    let Some(world) = World::new(claim) else { return };
+    let mut registry = Registry::plain(&world.project.join("registry"));
+    let index =
+        registry.push_index("app", "1", &Image::busybox().layer(Layer::new().file("note", 0o644, b"pinned\n").tar()));
+    let name = registry.name(&format!("app@{index}"));
+    let service = "command: [sh, -c, \"cat /note; exec sleep 1000\"], stop_grace_period: 0s";
+    world.file("compose.yaml", &format!("name: shop\nservices:\n  web: {{ image: \"{name}\", {service} }}\n"));
+    world.ok(&["pull"]);
+    registry.stop();
+    world.ok(&["bundle", "save", "-o", "shop.bundle"]);
+    let there = Elsewhere::new(&world);
+    there.ok(&there.folder, &["bundle", "load", &world.project.join("shop.bundle").display().to_string()]);
+    let stack = there.folder.join("shop");
+    there.ok(&stack, &["up", "-d"]);
+    eventually("the pinned image speaks", || there.ok(&stack, &["logs", "--no-log-prefix", "web"]).contains("pinned"));
+    assert!(there.ok(&stack, &["system", "check"]).contains("sound"));
+    there.ok(&stack, &["down", "-t", "0"]);
+    drop(there);
     world.finish();
 }
 
