@@ -5,12 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod bootstrap;
+mod cache;
 mod config;
 mod credentials;
 mod digest;
 mod fetch;
+mod from_layout;
 mod index;
 mod layer;
+mod layout;
 mod load;
 mod manifest;
 mod members;
@@ -31,13 +34,16 @@ mod store;
 mod tarball;
 
 pub use bootstrap::{BootstrapError, bootstrap};
+pub use cache::{CacheDocument, CacheError, CacheExport, CacheLayer, CachePlace, OpenCache, SentLayer, open_cache};
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
 pub use credentials::{Credentials, CredentialsError, Kept, Logins, RegistryAuth};
 pub use digest::{Digest, DigestError, Hasher};
+pub use from_layout::load_layout;
 pub use layer::{
     FolderError, PackError, TarFile, UnpackError, Writable, decompress, is_attribute_of_host, is_attribute_of_overlay,
     mount_overlay, pack_folder, unpack_folder,
 };
+pub use layout::{LayoutError, LayoutName};
 pub use load::{Incoming, LoadError, Received, load};
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::layer::ArchiveError;
+use crate::layout::LayoutError;
 use crate::manifest::{Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
 use crate::members::{MAX_MEMBERS, Members};
 use crate::save::{CONTAINERD_NAME, REF_NAME};
@@ -50,6 +51,8 @@ pub enum LoadError {
     Layer { name: String, source: Box<LayerError> },
     #[error("storing an image of the archive")]
     Store(#[source] StoreError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     #[error("loading: a worker thread ended early")]
     Worker,
 }

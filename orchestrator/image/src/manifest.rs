@@ -12,6 +12,8 @@ pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 const MAX_LAYERS: usize = 127;
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// BuildKit's name for the records of a build cache.
+pub(crate) const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const OCI_GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -142,24 +144,45 @@ impl Manifest {
         if layers.len() > MAX_LAYERS {
             return Err(ManifestError::TooManyLayers(layers.len()));
         }
-        for layer in &layers {
-            match layer.media_type.as_str() {
-                "application/vnd.oci.image.layer.v1.tar"
-                | "application/vnd.oci.image.layer.v1.tar+gzip"
-                | "application/vnd.oci.image.layer.v1.tar+zstd"
-                | "application/vnd.docker.image.rootfs.diff.tar"
-                | "application/vnd.docker.image.rootfs.diff.tar.gzip"
-                | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {}
-                other if other.contains("foreign") || other.contains("nondistributable") => {
-                    return Err(ManifestError::Foreign(layer.digest));
-                }
-                other => {
-                    return Err(ManifestError::LayerType { digest: layer.digest, media_type: printable(other) });
-                }
-            }
-        }
+        known_layers(&layers)?;
         Ok(Self::Image { config, layers })
     }
+
+    /// The configuration and the layers of a build cache; `None`: it is something else.
+    pub(crate) fn cache(bytes: &[u8]) -> Result<Option<(Descriptor, Vec<Descriptor>)>, ManifestError> {
+        let raw: Raw = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        match (raw.config, raw.layers, raw.manifests) {
+            (Some(config), Some(layers), None) if config.media_type == CACHE_CONFIG => {
+                if config.size > MAX_CONFIG {
+                    return Err(ManifestError::LongConfig(config.size));
+                }
+                known_layers(&layers)?;
+                Ok(Some((config, layers)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Refuses layers that are no tars, and those that would have to come from elsewhere.
+fn known_layers(layers: &[Descriptor]) -> Result<(), ManifestError> {
+    for layer in layers {
+        match layer.media_type.as_str() {
+            "application/vnd.oci.image.layer.v1.tar"
+            | "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.oci.image.layer.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.diff.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {}
+            other if other.contains("foreign") || other.contains("nondistributable") => {
+                return Err(ManifestError::Foreign(layer.digest));
+            }
+            other => {
+                return Err(ManifestError::LayerType { digest: layer.digest, media_type: printable(other) });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a manifest says of itself, for a message: it may have been made to steer a terminal.

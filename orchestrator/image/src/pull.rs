@@ -1,5 +1,7 @@
 //! Pulling an image from a registry into the store.
 
+mod cache;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,10 +96,10 @@ pub async fn pull(store: &Arc<Store>, reference: &Reference, options: &PullOptio
     Pull { store, reference, options }.run().await
 }
 
-struct Pull<'a> {
-    store: &'a Arc<Store>,
-    reference: &'a Reference,
-    options: &'a PullOptions,
+pub(crate) struct Pull<'a> {
+    pub(crate) store: &'a Arc<Store>,
+    pub(crate) reference: &'a Reference,
+    pub(crate) options: &'a PullOptions,
 }
 
 /// What the registry has under the reference.
@@ -120,8 +122,7 @@ impl Pull<'_> {
     async fn run(&self) -> Result<Pulled, PullError> {
         let lock = self.store.busy(format!("image {}", self.reference));
         let _working = lock.lock().await;
-        let rules = self.options.policy.as_ref().map(|policy| policy.rules(self.reference)).transpose();
-        let rules = rules.map_err(|denied| self.denied(denied))?.filter(Rules::need_signatures);
+        let rules = self.rules()?;
         // A digest names the same bytes for ever: what is here needs no registry, but for its signatures.
         if rules.is_none()
             && let Some(digest) = self.reference.digest()
@@ -193,24 +194,44 @@ impl Pull<'_> {
         self.register(config_bytes, found, image, &diff_ids).await
     }
 
+    /// What the policy asks for beyond leave.
+    fn rules(&self) -> Result<Option<Rules<'_>>, PullError> {
+        let rules = self.options.policy.as_ref().map(|policy| policy.rules(self.reference)).transpose();
+        Ok(rules.map_err(|denied| self.denied(denied))?.filter(Rules::need_signatures))
+    }
+
     /// Before any layer comes. The signature of an index vouches for the manifests that it names.
     async fn check_signatures(&self, registry: &Registry, rules: &Rules<'_>, found: &Found) -> Result<(), PullError> {
         let index = found.index.iter().map(|_| found.digest);
         for image in &found.images {
             let digests: Vec<Digest> = index.clone().chain([image.digest]).collect();
-            let mut all = Vec::new();
-            for digest in &digests {
-                all.extend(signatures::fetch(registry, digest).await.map_err(|error| self.registry(error))?);
-            }
-            rules.check(self.reference, &digests, &all).map_err(|denied| self.denied(denied))?;
+            self.check_signature(registry, rules, &digests).await?;
         }
         Ok(())
     }
 
+    /// Of one of these, which all vouch for the same.
+    async fn check_signature(
+        &self,
+        registry: &Registry,
+        rules: &Rules<'_>,
+        digests: &[Digest],
+    ) -> Result<(), PullError> {
+        let mut all = Vec::new();
+        for digest in digests {
+            all.extend(signatures::fetch(registry, digest).await.map_err(|error| self.registry(error))?);
+        }
+        rules.check(self.reference, digests, &all).map_err(|denied| self.denied(denied))
+    }
+
     async fn resolve(&self, registry: &Registry) -> Result<Found, PullError> {
         let (bytes, delivered) = self.manifest(registry, &self.reference.target(), self.reference.digest()).await?;
+        self.resolved(registry, bytes, &delivered).await
+    }
+
+    async fn resolved(&self, registry: &Registry, bytes: Vec<u8>, delivered: &str) -> Result<Found, PullError> {
         let digest = Digest::of(&bytes);
-        let manifest = Manifest::parse(&bytes, &delivered).map_err(|error| self.manifest_error(error))?;
+        let manifest = Manifest::parse(&bytes, delivered).map_err(|error| self.manifest_error(error))?;
         let entries = match manifest {
             Manifest::Image { config, layers } => {
                 let image = FoundImage { digest, manifest: bytes, config, layers };

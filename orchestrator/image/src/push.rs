@@ -261,7 +261,7 @@ impl Push<'_> {
 }
 
 /// The same bytes for the same image, wherever it is pushed from.
-fn compose(config: &Descriptor, layers: &[&Descriptor]) -> Vec<u8> {
+pub(crate) fn compose(config: &Descriptor, layers: &[&Descriptor]) -> Vec<u8> {
     let describe = |descriptor: &Descriptor| {
         // A base that came with docker's names for the same things: one manifest speaks one language.
         let media_type = match descriptor.media_type.as_str() {

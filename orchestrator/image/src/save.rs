@@ -166,7 +166,7 @@ impl Archive {
     }
 }
 
-const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
     let whole_repository = !name.contains('@') && !name.rsplit('/').next().unwrap_or(name).contains(':');

@@ -54,8 +54,23 @@ impl Content {
         compressed.unwrap_or_else(|| Self::Layer(Arc::clone(store), diff_id))
     }
 
+    pub(crate) fn media_type(&self) -> &'static str {
+        match self {
+            Self::Blob(_, media_type) => media_type,
+            Self::Layer(..) => OCI_GZIP_LAYER,
+        }
+    }
+
+    /// What it is going to be, where that is known before it is written.
+    pub(crate) fn descriptor(&self) -> Option<Descriptor> {
+        match self {
+            Self::Blob(blob, media_type) => Some(described(media_type, blob.digest, blob.size)),
+            Self::Layer(..) => None,
+        }
+    }
+
     /// Writes all of it, in the form that is sent.
-    fn write(&self, output: &mut dyn Write) -> Result<(), LayerError> {
+    pub(crate) fn write(&self, output: &mut dyn Write) -> Result<(), LayerError> {
         match self {
             Self::Blob(blob, _) => {
                 let mut file = File::open(&blob.path).map_err(LayerError::Read)?;
@@ -87,11 +102,7 @@ pub(crate) struct Send {
 
 impl Send {
     pub(crate) async fn run(mut self) -> Result<Descriptor, SendError> {
-        if self.known.is_none()
-            && let Content::Blob(blob, media_type) = &self.content
-        {
-            self.known = Some(described(media_type, blob.digest, blob.size));
-        }
+        self.known = self.known.take().or_else(|| self.content.descriptor());
         let mut failures = 0;
         loop {
             let error = match self.attempt(failures).await {
@@ -134,10 +145,7 @@ impl Send {
     }
 
     async fn chunked(&self, mut upload: Upload<'_>, content: Content) -> Result<Descriptor, SendError> {
-        let media_type = match &content {
-            Content::Blob(_, media_type) => media_type,
-            Content::Layer(..) => OCI_GZIP_LAYER,
-        };
+        let media_type = content.media_type();
         let length = upload.chunk_length();
         // One is sent while the next is made.
         let (sender, mut receiver) = mpsc::channel(1);
@@ -209,7 +217,7 @@ pub(crate) async fn small(
     }
 }
 
-async fn has(registry: &Registry, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
+pub(crate) async fn has(registry: &Registry, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
     match registry.head(&format!("blobs/{digest}"), &[], what).await {
         Ok(_) => Ok(true),
         Err(RegistryError::NotFound { .. }) => Ok(false),
@@ -217,7 +225,7 @@ async fn has(registry: &Registry, digest: &Digest, what: &str) -> Result<bool, R
     }
 }
 
-fn described(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+pub(crate) fn described(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, disk};
 use crate::manifest::{Descriptor, Manifest};
 use crate::{Digest, Reference};
 
@@ -38,6 +38,24 @@ impl Store {
             let (layers, _) = self.manifest_layers(&record.manifest?)?;
             layers.into_iter().nth(index)
         })
+    }
+
+    /// How the layer was sent before, compressed on the way: what is there need not be made again to be known.
+    pub(crate) fn sent_layer(&self, diff_id: &Digest) -> Option<Descriptor> {
+        serde_json::from_slice(&fs::read(self.sent_file(diff_id)).ok()?).ok()
+    }
+
+    pub(crate) fn note_sent(&self, diff_id: &Digest, sent: &Descriptor) -> Result<(), StoreError> {
+        if self.sent_layer(diff_id).is_some_and(|known| known.digest == sent.digest) {
+            return Ok(());
+        }
+        let note = serde_json::json!({ "mediaType": sent.media_type, "digest": sent.digest, "size": sent.size });
+        disk::replace_lazily(&self.root, &self.sent_file(diff_id), note.to_string().as_bytes())
+    }
+
+    /// Goes with the layer.
+    fn sent_file(&self, diff_id: &Digest) -> PathBuf {
+        self.layer_folder(diff_id).join("sent.json")
     }
 
     /// The layers of a stored manifest, and the manifest itself.
