@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+pub mod cache;
 pub mod canonical;
 mod check;
 pub mod codes;

@@ -161,8 +161,9 @@ pub struct Build {
     pub entitlements: Vec<String>,
     /// Name to a folder (absolute), a URL, `docker-image://REFERENCE` or `service:NAME`.
     pub additional_contexts: BTreeMap<String, String>,
-    /// `REFERENCE` or `type=KIND,KEY=VALUE…`.
+    /// What [`crate::cache::CacheSource::parse`] takes; folders are absolute.
     pub cache_from: Vec<String>,
+    /// What [`crate::cache::CacheTarget::parse`] takes; folders are absolute.
     pub cache_to: Vec<String>,
     /// Stages that are built again, whatever the cache knows.
     pub no_cache_filter: Vec<String>,

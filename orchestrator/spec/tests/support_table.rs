@@ -116,6 +116,11 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "services.*.scale",
         ],
     ),
+    (
+        "tests/e2e/caches.rs",
+        "another_machine_builds_from_a_cache_in_a_registry",
+        &["services.*.build.cache_from", "services.*.build.cache_to"],
+    ),
     ("tests/e2e/attributes.rs", "services_may_keep_their_output_to_themselves", &["services.*.attach"]),
     (
         "tests/e2e/registry.rs",

@@ -1,5 +1,6 @@
 //! `build`.
 
+use crate::cache::{CacheError, CacheSource, CacheTarget};
 use crate::model::{Build, BuildSecret, BuildSsh};
 
 use super::{Reader, storage, ulimits};
@@ -23,14 +24,36 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Build {
         privileged: reader.flag("privileged"),
         entitlements: reader.strings("entitlements"),
         additional_contexts: reader.table("additional_contexts"),
-        cache_from: reader.strings("cache_from"),
-        cache_to: reader.strings("cache_to"),
+        cache_from: caches(reader, "cache_from", |text| CacheSource::parse(text).map(drop)),
+        cache_to: caches(reader, "cache_to", |text| CacheTarget::parse(text).map(drop)),
         no_cache_filter: reader.strings("no_cache_filter"),
         secrets: secrets(reader),
         ssh: reader.strings("ssh").iter().map(|text| ssh(text)).collect(),
         provenance: reader.string("provenance"),
         sbom: reader.string("sbom"),
     }
+}
+
+/// What is not understood or not supported is refused where it stands.
+fn caches(reader: &mut Reader<'_>, key: &str, check: fn(&str) -> Result<(), CacheError>) -> Vec<String> {
+    for (index, node) in reader.items(key).iter().enumerate() {
+        let text = node.scalar_text().unwrap_or_default();
+        // A text whose variables are still in it may become anything.
+        if reader.report.trusts(&text) {
+            continue;
+        }
+        let mut path = reader.path.clone();
+        path.extend([key.to_owned(), index.to_string()]);
+        match check(&text) {
+            Ok(()) => {}
+            Err(CacheError::Unsupported(what)) => reader.inert.refuse(&path, node.span, &what, reader.report),
+            Err(CacheError::Malformed(problem)) => {
+                let message = format!("`{}`: {problem}", path.join("."));
+                let _ = reader.report.error("E0009", message).at(node.span, "this cache");
+            }
+        }
+    }
+    reader.strings(key)
 }
 
 fn secrets(reader: &mut Reader<'_>) -> Vec<BuildSecret> {

@@ -45,9 +45,11 @@ services:
       shm_size: 64m
       extra_hosts: [a=1.2.3.4]
       platforms: [linux/amd64]
-      additional_contexts: {files: ./more, base: service:web, image: docker-image://alpine, repo: https://x.test/a.git}
+      additional_contexts: {files: ./more, base: service:web, image: docker-image://alpine, layout: "oci-layout://./layout:1", repo: https://x.test/a.git}
       entitlements: [network.host]
       no_cache_filter: [deps]
+      cache_from: [team/app, "type=registry,ref=team/app:cache", "type=local,src=./cache,tag=x", "${NOTHING:-}"]
+      cache_to: [type=inline, "type=local,mode=max,dest=../cache", "type=registry,ref=team/app:cache,mode=max"]
       privileged: true
       secrets: [key, {source: key, target: other, uid: "1", gid: "2", mode: 0400}]
       ssh: [default]
@@ -71,6 +73,14 @@ secrets:
                     - default
                   labels:
                     a: b
+                  cache_from:
+                    - team/app
+                    - type=registry,ref=team/app:cache
+                    - type=local,src=/demo/cache,tag=x
+                  cache_to:
+                    - type=inline
+                    - type=local,mode=max,dest=/cache
+                    - type=registry,ref=team/app:cache,mode=max
                   no_cache: true
                   no_cache_filter:
                     - deps
@@ -78,6 +88,7 @@ secrets:
                     base: service:web
                     files: /demo/more
                     image: docker-image://alpine
+                    layout: oci-layout:///demo/layout:1
                     repo: https://x.test/a.git
                   pull: true
                   extra_hosts:
@@ -112,6 +123,32 @@ secrets:
               key:
                 name: demo_key
                 environment: KEY
+        "#]],
+    );
+}
+
+#[test]
+fn a_cache_that_nobody_understands_is_refused_where_it_stands() {
+    check(
+        "services:\n  web:\n    build:\n      context: .\n      cache_from: [\"type=local\"]\n      cache_to: [\"type=registry,ref=x,mode=all\", type=gha]\n",
+        expect![[r#"
+            error[E0009]: `services.web.build.cache_from.0`: a cache of type `local` needs `src=`
+             --> compose.yaml:5:20
+              |
+            5 |       cache_from: ["type=local"]
+              |                    ^^^^^^^^^^^^ this cache
+
+            error[E0009]: `services.web.build.cache_to.0`: `mode=all`: there are `min` and `max`
+             --> compose.yaml:6:18
+              |
+            6 |       cache_to: ["type=registry,ref=x,mode=all", type=gha]
+              |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ this cache
+
+            error[E0020]: `services.web.build.cache_to.1`: a cache of type `gha` (there are `registry`, `inline` and `local`) is not supported yet
+             --> compose.yaml:6:50
+              |
+            6 |       cache_to: ["type=registry,ref=x,mode=all", type=gha]
+              |                                                  ^^^^^^^^ hoist cannot act on this, and does not ignore it
         "#]],
     );
 }

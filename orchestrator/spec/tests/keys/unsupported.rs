@@ -39,8 +39,8 @@ services:
       - {type: volume, target: /z, volume: {labels: {a: b}}}
     build:
       context: .
-      cache_from: [x]
-      cache_to: [x]
+      cache_from: ["type=gha,scope=x"]
+      cache_to: ["type=s3,region=x"]
       provenance: true
       sbom: true
     deploy:
@@ -105,8 +105,8 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.volumes.0.image.subpath`: the attribute `subpath` is not supported yet
         error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet
         error[E0020]: `services.a.volumes.2.volume.labels`: the attribute `labels` is not supported yet
-        error[E0020]: `services.a.build.cache_from`: the attribute `cache_from` is not supported yet
-        error[E0020]: `services.a.build.cache_to`: the attribute `cache_to` is not supported yet
+        error[E0020]: `services.a.build.cache_from.0`: a cache of type `gha` (there are `registry`, `inline` and `local`) is not supported yet
+        error[E0020]: `services.a.build.cache_to.0`: a cache of type `s3` (there are `registry`, `inline` and `local`) is not supported yet
         error[E0020]: `services.a.build.provenance`: the attribute `provenance` is not supported yet
         error[E0020]: `services.a.build.sbom`: the attribute `sbom` is not supported yet
         error[E0020]: `services.a.deploy`: a mode other than `replicated` is not supported yet
@@ -158,9 +158,9 @@ fn each_is_carried_for_printing() {
               provenance: "true"
               sbom: "true"
               cache_from:
-                - x
+                - type=gha,scope=x
               cache_to:
-                - x
+                - type=s3,region=x
             blkio_config:
               weight: 300
               device_read_bps:
