@@ -258,8 +258,8 @@ fn what_a_build_cannot_do_is_refused_by_name() {
     let stack = |more: &str| format!("services:\n  web:\n    image: made\n    build: {{ context: app, {more} }}\n");
     for (more, word) in [
         ("ssh: [default]", "ssh"),
-        ("cache_from: [a]", "cache_from"),
-        ("cache_to: [a]", "cache_to"),
+        ("cache_from: [type=gha]", "gha"),
+        ("cache_to: [\"type=s3,bucket=a\"]", "s3"),
         ("network: elsewhere", "elsewhere"),
         ("platforms: [linux/s390x]", "linux/s390x"),
         ("platforms: [linux/amd64, linux]", "platform"),

@@ -10,6 +10,7 @@ mod build_debug;
 mod build_interrupt;
 mod build_output;
 mod build_screen;
+mod caches;
 mod conformance;
 mod crash;
 mod cuts;

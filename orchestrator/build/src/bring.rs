@@ -67,7 +67,9 @@ impl Bringer<'_> {
                 Some(NamedContext::Folder(folder)) => {
                     Ok(Brought { context: Context::beside(folder, state_dir)?, file: None })
                 }
-                Some(NamedContext::Image(_)) | None => unreachable!("only contexts with files are brought as files"),
+                Some(NamedContext::Image(_) | NamedContext::Layout(_)) | None => {
+                    unreachable!("only contexts with files are brought as files")
+                }
             },
             Origin::Context | Origin::Tree(_) => unreachable!("these are not brought"),
         }

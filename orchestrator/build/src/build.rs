@@ -8,6 +8,7 @@ use hoist_image::{Digest, History, Image, ImageConfig, Reference, StoreError};
 
 use crate::SourceFile;
 use crate::bring::Bringer;
+use crate::cache::{Cache, INLINE};
 use crate::context::Context;
 use crate::diagnostic::Severity;
 use crate::error::BuildError;
@@ -36,7 +37,7 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     }
     let Read { context, file, graph, images: found, .. } = read;
     let brought = Bringer { request, host, reporter: &reporter }.files(&graph, &file).await?;
-    let work = Arc::new(work(request, host, context, brought, file, graph, &found, reporter.clone()).await?);
+    let work = Arc::new(work(request, host, context, brought, file, graph, &found, reporter.clone())?);
     let executed = execute(&work).await;
     // Also after a failure: what was hashed need not be hashed again.
     let saving = Arc::clone(&work);
@@ -52,7 +53,12 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     .await?;
     let states = executed?;
     let finishing = Arc::clone(&work);
-    let (images, id) = on_disk(move || store(&finishing, &states, &found, &tags).map_err(BuildError::Store)).await?;
+    let (images, id) = {
+        let states = states.clone();
+        on_disk(move || store(&finishing, &states, &found, &tags).map_err(BuildError::Store)).await?
+    };
+    let layers: Vec<Digest> = work.results(&states).flat_map(|result| result.layers.iter().copied()).collect();
+    work.cache.export(&layers).await?;
     if !findings.is_empty() {
         let (count, plural) = (findings.len(), if findings.len() == 1 { "" } else { "s" });
         reporter.warning(format!("{count} warning{plural} about the Dockerfile; `build --check` shows them alone"));
@@ -73,6 +79,7 @@ fn store(
     tags: &[Reference],
 ) -> Result<(Vec<Arc<Image>>, Digest), StoreError> {
     let (store, results) = (&work.host.store, &work.graph.results);
+    work.cache.keep()?;
     // An image among several gets its names with the others.
     let own = if results.len() == 1 { tags } else { &[] };
     let add = |result| store.add_image(&image_config(work, result, states, bases), own);
@@ -91,7 +98,7 @@ fn tags(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is one part of the work, put together once")]
-async fn work(
+fn work(
     request: &BuildRequest,
     host: &Host,
     context: Context,
@@ -101,22 +108,16 @@ async fn work(
     images: &BTreeMap<BaseImage, Arc<Image>>,
     reporter: Reporter,
 ) -> Result<Work, BuildError> {
-    let (store, images) = (Arc::clone(&host.store), images.clone());
-    let trees = on_disk(move || {
-        let mut trees = BTreeMap::new();
-        let mut add = |tree, layers: &[_], created: Option<String>| {
-            let lowers = store.lowers_of(layers).map_err(BuildError::Store)?;
-            let holds = vec![store.hold(layers)];
-            trees.insert(tree, Arc::new(TreeState { layers: layers.to_vec(), lowers, created, holds }));
-            Ok(())
-        };
-        add(Tree::Scratch, &[], None)?;
-        for (name, image) in &images {
-            add(Tree::Image(name.clone()), &image.layers, image.config.created.clone())?;
-        }
-        Ok(trees)
-    })
-    .await?;
+    let store = &host.store;
+    let mut trees = BTreeMap::new();
+    let mut add = |tree, layers: &[_], created: Option<String>| {
+        let holds = vec![store.hold(layers)];
+        trees.insert(tree, Arc::new(TreeState::new(layers.to_vec(), created, holds)));
+    };
+    add(Tree::Scratch, &[], None);
+    for (name, image) in images {
+        add(Tree::Image(name.clone()), &image.layers, image.config.created.clone());
+    }
     Ok(Work {
         host: host.clone(),
         request: request.clone(),
@@ -125,6 +126,7 @@ async fn work(
         file,
         graph,
         trees,
+        cache: Cache::new(host, request, &reporter),
         reporter,
         epoch: Epoch::of(request)?,
     })
@@ -144,15 +146,11 @@ fn image_config(
         config.variant.clone_from(&platform.variant);
         config
     });
-    // What docker wrote down about the machine that built the base.
-    for stale in ["container", "container_config", "docker_version", "id", "parent"] {
+    // What docker wrote down about the machine that built the base, and how its own steps may be skipped.
+    for stale in ["container", "container_config", "docker_version", "id", "parent", INLINE] {
         config.other.remove(stale);
     }
-    let result = match &outcome.tree {
-        Tree::Step(id) => &states[*id],
-        other => &work.trees[other],
-    };
-    config.rootfs.diff_ids.clone_from(&result.layers);
+    config.rootfs.diff_ids.clone_from(&work.tree(&outcome.tree, states).layers);
     config.config = outcome.execution.clone();
     config.author.clone_from(&outcome.author);
     let mut created = work.epoch.map(Epoch::text).or_else(|| config.created.clone());
@@ -169,5 +167,6 @@ fn image_config(
         });
     }
     config.created = created.or_else(|| Some(now()));
+    work.cache.inline(&mut config);
     config
 }

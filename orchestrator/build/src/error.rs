@@ -45,6 +45,8 @@ pub enum BuildError {
     /// A step could not be carried out at all.
     #[error("{}", Rendered(file, std::slice::from_ref(diagnostic)))]
     Step { file: Arc<SourceFile>, diagnostic: Box<Diagnostic>, source: Option<RunError> },
+    #[error("exporting the cache {place}")]
+    Export { place: String, source: Box<hoist_image::CacheError> },
     #[error("storing the image")]
     Store(#[source] StoreError),
     #[error("the build was interrupted")]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hoist_image::{Digest, Image, Platform, Reference, Store};
+use hoist_image::{Digest, Image, Platform, PullOptions, Reference, Store};
 
 use crate::progress::Progress;
 use crate::step::{BoxFuture, RunStep};
@@ -16,6 +16,8 @@ pub struct Host {
     pub state_dir: PathBuf,
     pub run: Arc<dyn RunStep>,
     pub bases: Arc<dyn BaseImages>,
+    /// How registries are spoken to for caches, and the policy that says which may be believed.
+    pub registries: PullOptions,
     pub progress: Arc<dyn Progress>,
 }
 

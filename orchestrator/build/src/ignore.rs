@@ -47,6 +47,12 @@ impl Ignore {
         Ok(Self { rules: rules?.into_iter().flatten().collect() })
     }
 
+    /// Equal texts are equal rules.
+    pub(crate) fn text(&self) -> String {
+        let rule = |rule: &Rule| format!("{}{}\n", if rule.includes { "!" } else { "" }, rule.cleaned);
+        self.rules.iter().map(rule).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }

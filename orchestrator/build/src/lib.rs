@@ -6,6 +6,7 @@
 
 mod bring;
 mod build;
+mod cache;
 mod check;
 mod context;
 mod diagnostic;
@@ -35,5 +36,8 @@ pub use glob::GlobError;
 pub use host::{BaseError, BaseImages, Built, Host, Transfer, TransferSink};
 pub use lint::Rule;
 pub use progress::{BuildEvent, Progress, StepNumber};
-pub use request::{BuildRequest, ContextSource, DockerfileSource, Entitlement, NamedContext, NetworkMode, SecretBytes};
+pub use request::{
+    BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, NamedContext,
+    NetworkMode, SecretBytes,
+};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hoist_image::{Image, Platform, Reference};
+use hoist_image::{Image, LayoutName, Platform, Reference};
 
 use crate::bring::Bringer;
 use crate::context::{self, Context};
 use crate::dockerfile::{self, Dockerfile};
 use crate::error::BuildError;
-use crate::execute::Reporter;
-use crate::graph::{BaseImage, CopyItem, Graph, Lowered, Op, Origin, Selection, lower};
+use crate::execute::{Reporter, chain};
+use crate::graph::{BaseImage, CopyItem, Graph, Lowered, Op, Origin, Selection, layout_image, lower};
 use crate::host::{BaseError, Host};
 use crate::lint::{self, Rule, Settings};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, NamedContext};
 use crate::{Diagnostic, SourceFile, Span};
 
 /// Where base images come from.
@@ -147,6 +147,9 @@ impl Images<'_> {
         let name = &base.name;
         let platform: Platform =
             base.platform.parse().map_err(|error| BuildError::Platform(base.platform.clone(), error))?;
+        if let Some(layout) = self.layout(name) {
+            return self.of_layout(&layout, &platform, span).await.map(Some);
+        }
         let reference = Reference::parse(name).map_err(|error| {
             let diagnostic = Diagnostic::error(span, format!("{name:?} is not an image: {error}"));
             BuildError::Dockerfile(Arc::clone(self.file), vec![diagnostic])
@@ -176,6 +179,32 @@ impl Images<'_> {
             Err(source) => {
                 running.failed(&source.to_string());
                 Err(refused(source))
+            }
+        }
+    }
+}
+
+impl Images<'_> {
+    /// The layout that a context of the request means by a name.
+    fn layout(&self, name: &str) -> Option<LayoutName> {
+        self.request.contexts.values().find_map(|context| match context {
+            NamedContext::Layout(layout) if layout_image(layout) == name => Some(layout.clone()),
+            _ => None,
+        })
+    }
+
+    async fn of_layout(&self, layout: &LayoutName, platform: &Platform, span: Span) -> Result<Arc<Image>, BuildError> {
+        let running = self.reporter.started(&format!("[internal] load oci-layout://{layout}"));
+        match hoist_image::load_layout(&self.host.store, layout, platform).await {
+            Ok(image) => {
+                running.done();
+                Ok(image)
+            }
+            Err(error) => {
+                running.failed(&chain(&error));
+                let diagnostic = Diagnostic::error(span, format!("no image in {layout}")).label(chain(&error));
+                let diagnostic = Box::new(diagnostic);
+                Err(BuildError::Base { file: Arc::clone(self.file), diagnostic, source: Box::new(error) })
             }
         }
     }

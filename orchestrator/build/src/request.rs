@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use hoist_image::{CachePlace, DigestError, LayoutName};
+
 use crate::remote::Remote;
 
 #[derive(Debug, Clone, Default)]
@@ -43,6 +45,35 @@ pub struct BuildRequest {
     pub no_cache_filter: Vec<String>,
     /// Limits of RUN steps: name, soft, hard; -1 is none.
     pub ulimits: Vec<(String, i64, i64)>,
+    /// Caches that are asked for what is not known here, in this order.
+    pub cache_from: Vec<CachePlace>,
+    /// Caches that are written after the build.
+    pub cache_to: Vec<CacheTarget>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheTarget {
+    pub destination: CacheDestination,
+    pub mode: CacheMode,
+    /// A cache that cannot be written is a warning, and not the failure of the build.
+    pub ignore_error: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheDestination {
+    /// The configuration of the image: whoever gets the image has its cache.
+    Inline,
+    Place(CachePlace),
+}
+
+/// Which layers go into an exported cache. Records are of every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// The result's own.
+    #[default]
+    Min,
+    /// Those of every step.
+    Max,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,18 +106,25 @@ pub enum NamedContext {
     /// Absolute.
     Folder(PathBuf),
     Image(String),
+    /// An image of an OCI layout folder, absolute.
+    Layout(LayoutName),
     /// A git repository, or a tar archive, by URL.
     Remote(String),
 }
 
 impl NamedContext {
-    /// `docker-image://REFERENCE`, a URL, or a path.
-    pub fn parse(text: &str) -> Self {
-        match (text.strip_prefix("docker-image://"), ContextSource::parse(text)) {
-            (Some(image), _) => Self::Image(image.to_owned()),
-            (None, ContextSource::Remote(url)) => Self::Remote(url),
-            (None, ContextSource::Folder(path)) => Self::Folder(path),
+    /// `docker-image://REFERENCE`, `oci-layout://FOLDER[:TAG][@DIGEST]`, a URL, or a path.
+    pub fn parse(text: &str) -> Result<Self, DigestError> {
+        if let Some(image) = text.strip_prefix("docker-image://") {
+            return Ok(Self::Image(image.to_owned()));
         }
+        if let Some(layout) = text.strip_prefix("oci-layout://") {
+            return LayoutName::parse(layout).map(Self::Layout);
+        }
+        Ok(match ContextSource::parse(text) {
+            ContextSource::Remote(url) => Self::Remote(url),
+            ContextSource::Folder(path) => Self::Folder(path),
+        })
     }
 }
 

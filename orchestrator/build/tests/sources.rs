@@ -191,7 +191,7 @@ async fn archives_are_unpacked_where_that_is_asked_for() {
     // The same archive as a context, and as a named one.
     let mut request = world.request("FROM mybase:1.0\nCOPY inner/file /main\nCOPY --from=more inner/file /named\n");
     request.context = ContextSource::parse(&url);
-    request.contexts.insert("more".to_owned(), NamedContext::parse(&url));
+    request.contexts.insert("more".to_owned(), NamedContext::parse(&url).unwrap());
     let built = world.build_request(&request).await;
     assert_eq!(world.inside(&built.images[0], "cat /main /named").await, "hellohello");
 }
@@ -275,7 +275,7 @@ async fn named_contexts_stand_for_images_stages_and_folders() {
          FROM first\nCOPY --from=files dir/file /copied\nCOPY --from=replaced dir/file /from-stage\n\
          RUN --mount=type=bind,from=files,target=/m cat /m/dir/file >/mounted && ls /m >>/mounted\n",
     );
-    request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0"));
+    request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0").unwrap());
     request.contexts.insert("files".to_owned(), NamedContext::Folder(other.clone()));
     request.contexts.insert("replaced".to_owned(), NamedContext::Folder(other.clone()));
     let built = world.build_request(&request).await;
@@ -283,7 +283,7 @@ async fn named_contexts_stand_for_images_stages_and_folders() {
     assert_eq!(shown, "made\notherotherotherdir\n");
     // Also as the base itself.
     let mut request = world.request("FROM files\nCOPY --from=alpine /bin/busybox /bin/busybox\n");
-    request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0"));
+    request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0").unwrap());
     request.contexts.insert("files".to_owned(), NamedContext::Folder(other));
     let built = world.build_request(&request).await;
     assert_eq!(world.inside(&built.images[0], "/bin/busybox cat /dir/file").await, "other");

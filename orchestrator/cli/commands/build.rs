@@ -8,6 +8,7 @@ use hoist_scheduler::{Build, Verb};
 use crate::apply;
 use crate::args::ProgressMode;
 use crate::commands::Ctx;
+use crate::commands::caches::CacheArgs;
 use crate::error::{Exit, Result};
 use crate::failed_step;
 use crate::project::{self, Wish};
@@ -30,6 +31,8 @@ pub(crate) struct Args {
     /// Agent for RUN --mount=type=ssh and git over ssh: default, or ID=SOCKET (can be repeated)
     #[arg(long, value_name = "ID[=SOCKET]")]
     ssh: Vec<String>,
+    #[command(flatten)]
+    caches: CacheArgs,
     /// Build images of services that these depend on too
     #[arg(long)]
     with_dependencies: bool,
@@ -47,6 +50,7 @@ pub(crate) struct Args {
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let wish = Wish { services: &args.services, ..Wish::default() };
     let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    args.caches.fits(&loaded.stack, &args.services, args.with_dependencies)?;
     let build = Build {
         services: apply::services(&args.services),
         with_dependencies: args.with_dependencies,
@@ -54,6 +58,8 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         pull: args.pull,
         args: build_args(&args.build_args, &loaded.variables),
         ssh: args.ssh.iter().map(|text| agent(ctx, text)).collect(),
+        cache_from: args.caches.from(ctx)?,
+        cache_to: args.caches.to(ctx)?,
     };
     apply::request(&loaded, Verb::Build(build))
 }

@@ -5,6 +5,7 @@
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod bundle;
+pub(crate) mod caches;
 pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod config;

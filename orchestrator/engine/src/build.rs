@@ -59,7 +59,7 @@ pub(crate) async fn build(
 ) -> Result<(), StepError> {
     let request = request::request(wanted, platforms(wanted)?, beside)?;
     let steps = TaskTracker::new();
-    let host = host(engine, wanted, auth, output, &steps);
+    let host = host(engine, wanted, auth, output, &steps)?;
     let stay = BuildNetwork::stay(engine).await;
     let built = tokio::select! {
         built = hoist_build::build(&request, &host) => built,
@@ -91,7 +91,7 @@ fn host(
     auth: &Arc<BTreeMap<String, RegistryAuth>>,
     output: impl Fn(BuildEvent) + Send + Sync + 'static,
     steps: &TaskTracker,
-) -> Host {
+) -> Result<Host, StepError> {
     let lender = Arc::new(Lender {
         engine: Arc::clone(engine),
         auth: Arc::clone(auth),
@@ -100,13 +100,14 @@ fn host(
         shell: wanted.shell.cloned(),
         steps: steps.clone(),
     });
-    Host {
+    Ok(Host {
         store: Arc::clone(&engine.images),
         state_dir: engine.store.layout.root.join("build"),
         run: lender.clone(),
         bases: lender,
+        registries: actions::registries(auth)?,
         progress: Arc::new(output),
-    }
+    })
 }
 
 /// What is built for: the build's platforms, among which the service's must be, else the service's.

@@ -236,4 +236,7 @@ pub struct Build {
     pub args: BTreeMap<String, Option<String>>,
     /// `--ssh`, beside the file's: agents by id; `None` is the caller's own.
     pub ssh: BTreeMap<String, Option<String>>,
+    /// `--cache-from`, before the file's; `--cache-to`, beside them.
+    pub cache_from: Vec<String>,
+    pub cache_to: Vec<String>,
 }

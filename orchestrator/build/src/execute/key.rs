@@ -1,6 +1,7 @@
-//! The key of a step: a digest of everything that decides its layer. Secrets' values and proxies are not among it.
+//! The key of a step: a digest of everything that decides its layer, and of nothing that only this machine knows: it
+//! means the same wherever it is asked for. Secrets' values and proxies are not among it.
 
-use hoist_image::{Digest, Hasher};
+use hoist_image::{Digest, Hasher, Platform};
 
 use super::Epoch;
 use crate::graph::{CopyStep, Mkdir, RunStepOp};
@@ -8,7 +9,7 @@ use crate::request::BuildRequest;
 use crate::source::field;
 
 /// Changes whenever the same inputs would make another layer than before.
-const VERSION: &str = "hoist step 2";
+const VERSION: &str = "hoist step 3";
 
 pub(super) struct Key(Hasher);
 
@@ -41,6 +42,13 @@ impl Key {
         self.text(copy.chown.as_deref().unwrap_or_default());
     }
 
+    /// What a copy picks, before its files are looked at.
+    pub(super) fn picks(&mut self, copy: &CopyStep, paths: &[&String]) {
+        self.list(paths.iter().copied());
+        self.text(&copy.exclude.text());
+        self.text(&format!("{} {}", copy.parents, copy.into_folder));
+    }
+
     pub(super) fn mkdir(&mut self, mkdir: &Mkdir) {
         self.text(&mkdir.path);
         self.text(mkdir.user.as_deref().unwrap_or_default());
@@ -61,7 +69,8 @@ impl Key {
         for agent in &run.agents {
             self.text(&format!("ssh {} {} {:?}", agent.id, agent.target, agent.owner));
         }
-        self.text(&format!("{} {:?}", run.insecure, run.platform));
+        let platform = run.platform.clone().unwrap_or_else(|| Platform::host().to_string());
+        self.text(&format!("{} {platform}", run.insecure));
         for file in &run.files {
             self.text(&file.path);
             self.digest(Digest::of(&file.content.0));

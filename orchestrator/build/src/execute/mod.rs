@@ -2,6 +2,9 @@
 //!
 //! A step's key is made from what really goes into it: the layers below, the expanded instruction, the contents of its
 //! sources. So it does not matter in which order edits came, or which image the layers below belong to.
+//!
+//! A tree is first a list of layers' digests, which is all that the keys of later steps need. Its layers have to be in
+//! the store when a step really runs on them; until then they may be elsewhere.
 
 mod agent;
 mod copy;
@@ -14,11 +17,12 @@ mod stubs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use hoist_image::{CacheEntry, Digest, Hold, Scratch, StoreError};
+use hoist_image::{Digest, Hold, Scratch, StoreError};
 use tokio::task::JoinSet;
 
+use crate::cache::{Answer, Cache, Lost, Record};
 use crate::context::Context;
 use crate::error::BuildError;
 use crate::fs::{Metadata, Writer, find_owner};
@@ -36,15 +40,27 @@ use report::Running;
 pub(crate) struct TreeState {
     /// First layer first.
     pub(crate) layers: Vec<Digest>,
-    /// The same layers' folders, topmost first; never empty.
-    pub(crate) lowers: Vec<PathBuf>,
     /// When the last layer was made.
     pub(crate) created: Option<String>,
     /// Keeps the layers in the store until an image refers to them.
     pub(crate) holds: Vec<Hold>,
+    lowers: OnceLock<Vec<PathBuf>>,
 }
 
 impl TreeState {
+    pub(crate) fn new(layers: Vec<Digest>, created: Option<String>, holds: Vec<Hold>) -> Self {
+        Self { layers, created, holds, lowers: OnceLock::new() }
+    }
+
+    /// The layers' folders, topmost first; never empty. Every layer must be in the store. Blocks.
+    fn lowers(&self, work: &Work) -> Result<&[PathBuf], BuildError> {
+        if let Some(lowers) = self.lowers.get() {
+            return Ok(lowers);
+        }
+        let lowers = work.host.store.lowers_of(&self.layers).map_err(BuildError::Store)?;
+        Ok(self.lowers.get_or_init(|| lowers))
+    }
+
     /// Stands for the whole content: equal chains are equal trees.
     fn chain(&self) -> Digest {
         let text: Vec<String> = self.layers.iter().map(Digest::to_string).collect();
@@ -65,6 +81,7 @@ pub(crate) struct Work {
     /// Scratch and the images.
     pub(crate) trees: BTreeMap<Tree, Arc<TreeState>>,
     pub(crate) reporter: Reporter,
+    pub(crate) cache: Cache,
     /// Instead of the time of day, for results that can be made again.
     pub(crate) epoch: Option<Epoch>,
 }
@@ -78,6 +95,18 @@ pub(crate) struct Brought {
 }
 
 impl Work {
+    /// What the images consist of.
+    pub(crate) fn results<'a>(&'a self, states: &'a [Arc<TreeState>]) -> impl Iterator<Item = &'a Arc<TreeState>> {
+        self.graph.results.iter().map(|outcome| self.tree(&outcome.tree, states))
+    }
+
+    pub(crate) fn tree<'a>(&'a self, tree: &Tree, states: &'a [Arc<TreeState>]) -> &'a Arc<TreeState> {
+        match tree {
+            Tree::Step(id) => &states[*id],
+            other => &self.trees[other],
+        }
+    }
+
     /// Where a step finds files that no step makes.
     fn context_of(&self, origin: &Origin) -> &Context {
         match self.brought.get(origin) {
@@ -87,12 +116,47 @@ impl Work {
     }
 }
 
-/// Runs all steps; returns what each of them left.
+/// Why steps are not done.
+enum Stop {
+    Failed(BuildError),
+    /// Records led to layers that nobody has.
+    Lost,
+}
+
+impl From<BuildError> for Stop {
+    fn from(error: BuildError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Lost> for Stop {
+    fn from(Lost: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+/// Runs all steps; returns what each of them left. The layers of the result are in the store.
 pub(crate) async fn execute(work: &Arc<Work>) -> Result<Vec<Arc<TreeState>>, BuildError> {
+    loop {
+        let done = async {
+            let states = all(work).await?;
+            bring(work, work.results(&states)).await?;
+            Ok(states)
+        };
+        match done.await {
+            Ok(states) => return Ok(states),
+            Err(Stop::Failed(error)) => return Err(error),
+            // Each time some record less is believed, so this ends. What ran in the meantime is in the cache.
+            Err(Stop::Lost) => work.cache.start_again(),
+        }
+    }
+}
+
+async fn all(work: &Arc<Work>) -> Result<Vec<Arc<TreeState>>, Stop> {
     let steps = &work.graph.steps;
     let mut waits: Vec<usize> = steps.iter().map(|step| step.after().len()).collect();
     let mut done: Vec<Option<Arc<TreeState>>> = vec![None; steps.len()];
-    let mut running: JoinSet<Result<(StepId, Arc<TreeState>), BuildError>> = JoinSet::new();
+    let mut running: JoinSet<Result<(StepId, Arc<TreeState>), Stop>> = JoinSet::new();
     let start = |id: StepId, done: &[Option<Arc<TreeState>>], running: &mut JoinSet<_>| {
         let work = Arc::clone(work);
         let inputs = inputs_of(&work, &work.graph.steps[id], done);
@@ -101,18 +165,29 @@ pub(crate) async fn execute(work: &Arc<Work>) -> Result<Vec<Arc<TreeState>>, Bui
     for (id, _) in waits.iter().enumerate().filter(|(_, waits)| **waits == 0) {
         start(id, &done, &mut running);
     }
+    let mut lost = false;
     // Leaving early drops the set, which stops the other steps.
     while let Some(finished) = running.join_next().await {
-        let (id, state) = finished.map_err(|_| BuildError::Interrupted)??;
+        let (id, state) = match finished.map_err(|_| BuildError::Interrupted)? {
+            // What runs now is wanted the next time too.
+            Err(Stop::Lost) => {
+                lost = true;
+                continue;
+            }
+            other => other?,
+        };
         done[id] = Some(state);
         for (next, step) in steps.iter().enumerate() {
             if step.after().contains(&id) {
                 waits[next] -= 1;
-                if waits[next] == 0 {
+                if waits[next] == 0 && !lost {
                     start(next, &done, &mut running);
                 }
             }
         }
+    }
+    if lost {
+        return Err(Stop::Lost);
     }
     Ok(done.into_iter().map(|state| state.expect("steps only refer backwards, so all of them ran")).collect())
 }
@@ -139,22 +214,49 @@ fn inputs_of(work: &Work, step: &Step, done: &[Option<Arc<TreeState>>]) -> Input
     Inputs { parent: find(&step.parent), trees }
 }
 
-async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<TreeState>, BuildError> {
-    let (key, prepared, found) = {
+async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<TreeState>, Stop> {
+    let step = &work.graph.steps[id];
+    let picks = prepare::picks(step, &inputs);
+    let content = match picks {
+        Some(key) if !step.fresh => match find(work, key).await? {
+            Some(Record { result: Answer::Picked(content), .. }) => Some(content),
+            _ => None,
+        },
+        _ => None,
+    };
+    if picks.is_some() && content.is_none() {
+        bring(work, step.op.inputs().iter().map(|tree| inputs.tree(tree))).await?;
+    }
+    let (mut key, mut prepared, found) = {
         let inputs = inputs.clone();
         // One visit to the disk for both: a cached step costs little else.
         let look = move |work: &Work| {
             let step = &work.graph.steps[id];
-            let (key, prepared) = prepare::prepare(work, step, &inputs)?;
-            let found = if step.fresh { None } else { cached(work, key, &inputs.parent)? };
+            let (key, prepared) = prepare::prepare(work, step, &inputs, content)?;
+            if let (Some(picks), None, Some(found)) = (picks, content, prepared.content) {
+                work.cache.put(&picks, Answer::Picked(found), None).map_err(BuildError::Store)?;
+            }
+            let found = if step.fresh { None } else { work.cache.local(&key) };
             Ok((key, prepared, found))
         };
         blocking(work, look).await?
     };
-    let step = &work.graph.steps[id];
-    if let Some(found) = found {
+    let found = match found {
+        None if !step.fresh && work.cache.has_sources() => work.cache.elsewhere(&key).await,
+        found => found,
+    };
+    if let Some(Record { result: Answer::Layer(layer), created, .. }) = found {
         work.reporter.cached(&step.name);
-        return Ok(Arc::new(found));
+        let hold = work.host.store.hold(&[layer]);
+        return Ok(Arc::new(with_layer(&inputs.parent, layer, hold, created)));
+    }
+    // A layer that does not look at what is below it is made without.
+    let below = (!matches!(step.op, Op::Link(_))).then_some(&inputs.parent);
+    bring(work, step.op.inputs().iter().map(|tree| inputs.tree(tree)).chain(below)).await?;
+    if content.is_some() {
+        let inputs = inputs.clone();
+        let look = move |work: &Work| prepare::prepare(work, &work.graph.steps[id], &inputs, None);
+        (key, prepared) = blocking(work, look).await?;
     }
     let running = work.reporter.started(&step.name);
     match make_layer(work, id, key, inputs, prepared, &running).await {
@@ -165,36 +267,31 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
         }
         Err(error) => {
             running.failed(&short(&error));
-            Err(error)
+            Err(error.into())
         }
     }
 }
 
-/// The layer of an earlier run, when it is still in the store.
-fn cached(work: &Work, key: Digest, parent: &TreeState) -> Result<Option<TreeState>, BuildError> {
-    let Some(entry) = work.host.store.cache_get(&key) else { return Ok(None) };
-    let Some(layer) = entry.layer else { return Ok(None) };
-    let hold = work.host.store.hold(&[layer]);
-    if !work.host.store.has_layer(&layer) {
-        return Ok(None);
+/// What is known under a key, here or elsewhere.
+async fn find(work: &Arc<Work>, key: Digest) -> Result<Option<Record>, BuildError> {
+    let here = blocking(work, move |work| Ok(work.cache.local(&key))).await?;
+    match here {
+        None if work.cache.has_sources() => Ok(work.cache.elsewhere(&key).await),
+        here => Ok(here),
     }
-    let created = entry.data.get("created").and_then(|created| created.as_str()).map(str::to_owned);
-    with_layer(work, parent, layer, hold, created).map(Some)
 }
 
-fn with_layer(
-    work: &Work,
-    parent: &TreeState,
-    layer: Digest,
-    hold: Hold,
-    created: Option<String>,
-) -> Result<TreeState, BuildError> {
+async fn bring(work: &Work, trees: impl Iterator<Item = &Arc<TreeState>>) -> Result<(), Lost> {
+    let layers: Vec<Digest> = trees.flat_map(|tree| tree.layers.iter().copied()).collect();
+    work.cache.bring(&layers).await
+}
+
+fn with_layer(parent: &TreeState, layer: Digest, hold: Hold, created: Option<String>) -> TreeState {
     let mut layers = parent.layers.clone();
     layers.push(layer);
-    let lowers = work.host.store.lowers_of(&layers).map_err(BuildError::Store)?;
     let mut holds = parent.holds.clone();
     holds.push(hold);
-    Ok(TreeState { layers, lowers, created, holds })
+    TreeState::new(layers, created, holds)
 }
 
 async fn make_layer(
@@ -225,9 +322,9 @@ async fn make_layer(
         }
         let layer = work.host.store.commit_layer(scratch).map_err(|error| store_failed(work, id, error))?;
         let created = work.epoch.map_or_else(now, Epoch::text);
-        let entry = CacheEntry { layer: Some(layer.diff_id), data: serde_json::json!({ "created": created }) };
-        work.host.store.cache_put(&key, &entry).map_err(BuildError::Store)?;
-        with_layer(work, &parent, layer.diff_id, layer.hold, Some(created))
+        let result = Answer::Layer(layer.diff_id);
+        work.cache.put(&key, result, Some(created.clone())).map_err(BuildError::Store)?;
+        Ok(with_layer(&parent, layer.diff_id, layer.hold, Some(created)))
     })
     .await
 }
@@ -241,10 +338,10 @@ fn write(
     scratch: &Scratch,
 ) -> Result<(), BuildError> {
     let (copy, below) = match &step.op {
-        Op::Copy(copy) => (copy, Some(copy::Below { lowers: &inputs.parent.lowers, work: scratch.work() })),
+        Op::Copy(copy) => (copy, Some(copy::Below { lowers: inputs.parent.lowers(work)?, work: scratch.work() })),
         Op::Link(copy) => (copy, None),
         Op::Mkdir(mkdir) => {
-            return make_folder(mkdir, &inputs.parent.lowers, scratch.upper())
+            return make_folder(mkdir, inputs.parent.lowers(work)?, scratch.upper())
                 .map_err(|error| failed(work, step, error));
         }
         Op::Run(_) => return Ok(()),

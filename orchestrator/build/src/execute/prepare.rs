@@ -17,6 +17,8 @@ use crate::stamps::Stamps;
 
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
+    /// Of everything that COPY or ADD picks.
+    pub(super) content: Option<Digest>,
     /// Of COPY and ADD.
     pub(super) sources: Vec<Ready>,
     /// Of each mount of RUN that binds a part of a context, in order.
@@ -34,7 +36,8 @@ struct Place<'a> {
 
 fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> Result<Place<'a>, BuildError> {
     if let Origin::Tree(tree) = origin {
-        let view = View::of_layers(&inputs.tree(tree).lowers).map_err(|error| failed(work, step, error))?;
+        let lowers = inputs.tree(tree).lowers(work)?;
+        let view = View::of_layers(lowers).map_err(|error| failed(work, step, error))?;
         return Ok(Place { view: Arc::new(view), ignore: None, stamps: &work.context.stamps, owners: true });
     }
     let context = work.context_of(origin);
@@ -42,11 +45,32 @@ fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> R
     Ok(Place { view, ignore: Some(&context.ignore), stamps: &context.stamps, owners: false })
 }
 
-pub(super) fn prepare(work: &Work, step: &Step, inputs: &Inputs) -> Result<(Digest, Prepared), BuildError> {
+/// The key under which it is known what a copy from layers picks: it follows from the layers and the patterns, so that
+/// neither the files nor the layers have to be here to make the key of such a step.
+pub(super) fn picks(step: &Step, inputs: &Inputs) -> Option<Digest> {
+    let (Op::Copy(copy) | Op::Link(copy)) = &step.op else { return None };
+    let Origin::Tree(tree) = &copy.from else { return None };
+    let mut paths = Vec::new();
+    for item in &copy.sources {
+        let CopyItem::Path(path) = item else { return None };
+        paths.push(path);
+    }
+    let mut key = Key::new("picks", Some(inputs.tree(tree).chain()), None);
+    key.picks(copy, &paths);
+    Some(key.finish())
+}
+
+/// `content`: what a copy picks, where that is known without looking.
+pub(super) fn prepare(
+    work: &Work,
+    step: &Step,
+    inputs: &Inputs,
+    content: Option<Digest>,
+) -> Result<(Digest, Prepared), BuildError> {
     let below = inputs.parent.chain();
     match &step.op {
-        Op::Copy(copy) => prepare_copy(work, step, copy, Key::new("copy", Some(below), work.epoch), inputs),
-        Op::Link(copy) => prepare_copy(work, step, copy, Key::new("link", None, work.epoch), inputs),
+        Op::Copy(copy) => prepare_copy(work, step, copy, Key::new("copy", Some(below), work.epoch), inputs, content),
+        Op::Link(copy) => prepare_copy(work, step, copy, Key::new("link", None, work.epoch), inputs, content),
         Op::Mkdir(mkdir) => {
             let mut key = Key::new("mkdir", Some(below), work.epoch);
             key.mkdir(mkdir);
@@ -62,16 +86,29 @@ fn prepare_copy(
     copy: &CopyStep,
     mut key: Key,
     inputs: &Inputs,
+    content: Option<Digest>,
 ) -> Result<(Digest, Prepared), BuildError> {
+    let (content, sources) = match content {
+        Some(content) => (content, Vec::new()),
+        None => gather(work, step, copy, inputs)?,
+    };
+    key.digest(content);
+    key.copy(copy);
+    Ok((key.finish(), Prepared { content: Some(content), sources, ..Prepared::default() }))
+}
+
+/// Everything that a copy picks, and its digest.
+fn gather(work: &Work, step: &Step, copy: &CopyStep, inputs: &Inputs) -> Result<(Digest, Vec<Ready>), BuildError> {
     let mut sources = Vec::new();
     let mut missing = None;
+    let mut content = Key::new("content", None, None);
     for item in &copy.sources {
         let origin = match item {
-            CopyItem::Inline { name, content } => {
-                key.text("inline");
-                key.text(name);
-                key.text(content);
-                sources.push(Ready::Inline { name: name.clone(), content: content.clone() });
+            CopyItem::Inline { name, content: text } => {
+                content.text("inline");
+                content.text(name);
+                content.text(text);
+                sources.push(Ready::Inline { name: name.clone(), content: text.clone() });
                 continue;
             }
             CopyItem::Remote(remote) => Origin::Remote(remote.clone()),
@@ -81,7 +118,7 @@ fn prepare_copy(
         match pick(work, copy, item, &origin, &place) {
             Ok(picked) => {
                 let digest = source::digest(&place.view, place.stamps, &picked, place.owners);
-                key.digest(digest.map_err(|error| failed(work, step, error))?);
+                content.digest(digest.map_err(|error| failed(work, step, error))?);
                 let remote = matches!(item, CopyItem::Remote(_));
                 sources.extend(picked.into_iter().map(|picked| Ready::Picked {
                     view: Arc::clone(&place.view),
@@ -104,8 +141,7 @@ fn prepare_copy(
         let diagnostic = Diagnostic::error(step.span, message).hint("end the destination with a /");
         return Err(at_step(work, diagnostic));
     }
-    key.copy(copy);
-    Ok((key.finish(), Prepared { sources, mounts: Vec::new() }))
+    Ok((content.finish(), sources))
 }
 
 fn pick(

@@ -42,16 +42,17 @@ pub(super) async fn run(
     running: &Running,
 ) -> Result<(), BuildError> {
     let step = &work.graph.steps[id];
-    let (upper, lowers) = (scratch.upper().to_owned(), inputs.parent.lowers.clone());
-    let mounts = {
-        let (inputs, upper, lowers) = (inputs.clone(), upper.clone(), lowers.clone());
+    let upper = scratch.upper().to_owned();
+    let (mounts, lowers) = {
+        let (inputs, upper) = (inputs.clone(), upper.clone());
         blocking(work, move |work| {
             let step = &work.graph.steps[id];
+            let lowers = inputs.parent.lowers(work)?.to_vec();
             // The upper folder is the container's root: it looks like the root below it.
             Writer::new(&upper, &lowers)
                 .and_then(|mut writer| writer.finish())
                 .map_err(|error| failed(work, step, error))?;
-            mounts(work, id, &inputs, prepared.mounts)
+            Ok((mounts(work, id, &inputs, prepared.mounts)?, lowers))
         })
         .await?
     };
@@ -163,12 +164,15 @@ fn mounts(
             RunMountSource::Cache { id: cache, base, sharing, read_only, owner } => {
                 let base = base.as_ref().map(|(origin, path)| {
                     let view = match origin {
-                        Origin::Tree(tree) => View::of_layers(&inputs.tree(tree).lowers).map(Arc::new),
-                        other => Ok(Arc::clone(&work.context_of(other).view)),
+                        Origin::Tree(tree) => {
+                            let view = View::of_layers(inputs.tree(tree).lowers(work)?);
+                            Arc::new(view.map_err(|error| failed(work, step, error))?)
+                        }
+                        other => Arc::clone(&work.context_of(other).view),
                     };
-                    view.map(|view| (view, path.as_str()))
+                    Ok::<_, BuildError>((view, path.as_str()))
                 });
-                let base = base.transpose().map_err(|error| failed(work, step, error))?;
+                let base = base.transpose()?;
                 let (folder, lock) =
                     cache_folder(work, cache, base, *sharing, *owner).map_err(|error| failed(work, step, error))?;
                 found.locks.push(lock);
@@ -230,7 +234,7 @@ fn tree_mount(
     found: &mut Mounts,
 ) -> Result<RunMountKind, BuildError> {
     let step = &work.graph.steps[id];
-    let view = View::of_layers(&inputs.tree(tree).lowers).map_err(|error| failed(work, step, error))?;
+    let view = View::of_layers(inputs.tree(tree).lowers(work)?).map_err(|error| failed(work, step, error))?;
     let walk = view.walk(Path::new(path), true).map_err(|error| failed(work, step, error))?;
     let node = match walk.found {
         Some(node) if matches!(node.kind(), Kind::Folder | Kind::File) => node,

@@ -1,6 +1,6 @@
 //! Contexts of their own names, and the names under which Dockerfiles ask for them.
 
-use hoist_image::Reference;
+use hoist_image::{LayoutName, Reference};
 
 use crate::BuildRequest;
 use crate::request::NamedContext;
@@ -22,8 +22,15 @@ pub(super) fn named(request: &BuildRequest, name: &str) -> Option<Named> {
     let (own, context) = request.contexts.iter().find(|(own, _)| canonical(own) == wanted)?;
     Some(match context {
         NamedContext::Image(image) => Named::Image(image.clone()),
+        NamedContext::Layout(layout) => Named::Image(layout_image(layout)),
         NamedContext::Folder(_) | NamedContext::Remote(_) => Named::Files(own.clone()),
     })
+}
+
+/// What stands for an image of a layout where others have a reference. No reference looks like it, and only a context
+/// of the request leads to it: a Dockerfile that writes it names nothing.
+pub(crate) fn layout_image(layout: &LayoutName) -> String {
+    format!("oci-layout://{layout}")
 }
 
 fn canonical(name: &str) -> String {

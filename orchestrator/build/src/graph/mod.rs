@@ -21,6 +21,7 @@ use hoist_image::{Execution, ImageConfig, Platform};
 
 use crate::diagnostic::{Diagnostic, Span};
 
+pub(crate) use contexts::layout_image;
 pub(crate) use lower::{Lowered, lower};
 pub(crate) use scope::PLATFORM_ARGS;
 pub(crate) use stages::Selection;

@@ -101,6 +101,7 @@ impl World {
             state_dir: self.folder.path().join("data/build"),
             run: Arc::clone(&self.runner) as Arc<dyn RunStep>,
             bases: Arc::new(NoRegistry),
+            registries: hoist_image::PullOptions::default(),
             progress: Arc::new(move |event| events.lock().unwrap().push(event)),
         }
     }

@@ -11,6 +11,7 @@ use hoist_spec::model::{Build as BuildSpec, Service, Stack};
 use super::options;
 use crate::apply;
 use crate::args::ProgressMode;
+use crate::commands::caches::CacheArgs;
 use crate::commands::{Ctx, build};
 use crate::error::{Exit, Failure, Result};
 use crate::failed_step;
@@ -45,7 +46,9 @@ pub(crate) struct Args {
     /// Run every step of this stage (can be repeated)
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// Context of its own name: a folder, a URL, docker-image://IMAGE (can be repeated)
+    #[command(flatten)]
+    caches: CacheArgs,
+    /// Context of its own name: a folder, a URL, docker-image://IMAGE, oci-layout://FOLDER[:TAG] (can be repeated)
     #[arg(long = "build-context", value_name = "NAME=CONTEXT")]
     contexts: Vec<String>,
     /// Secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE (can be repeated)
@@ -129,6 +132,8 @@ fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
         tags: more.to_vec(),
         no_cache_filter: args.no_cache_filter.clone(),
         additional_contexts: options::contexts(ctx, &args.contexts)?,
+        cache_from: args.caches.from(ctx)?,
+        cache_to: args.caches.to(ctx)?,
         secrets: secrets.grants,
         ssh: options::agents(ctx, &args.ssh),
         entitlements: args.allow.clone(),

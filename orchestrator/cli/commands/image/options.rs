@@ -37,7 +37,11 @@ pub(super) fn context(ctx: &Ctx, text: &str) -> Result<String> {
 pub(super) fn contexts(ctx: &Ctx, texts: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| {
         let (name, value) = cut(text, "--build-context", "NAME=CONTEXT")?;
-        Ok((name, context(ctx, &value)?))
+        let value = match value.strip_prefix("oci-layout://") {
+            Some(layout) => format!("oci-layout://{}", ctx.settings.working_dir.join(layout).display()),
+            None => context(ctx, &value)?,
+        };
+        Ok((name, value))
     };
     texts.iter().map(pair).collect()
 }

@@ -29,16 +29,17 @@ pub(crate) async fn pull_image(
         ALL => Platforms::All,
         text => Platforms::One(text.parse().map_err(|error: PlatformError| bad(&error))?),
     };
-    let options = PullOptions {
-        platforms,
-        access: Access { auth: auth.clone(), ..Access::default() },
-        policy: policy()?.map(Arc::new),
-        progress: Arc::new(progress),
-    };
+    let options = PullOptions { platforms, progress: Arc::new(progress), ..registries(auth)? };
     let pulled =
         hoist_image::pull(&engine.images, &parsed, &options).await.map_err(|error| StepError::new(chain(&error)))?;
     feed::image(engine, "pull", reference, reference);
     Ok(pulled)
+}
+
+/// How registries are spoken to with a client's credentials, and which of their images are believed.
+pub(crate) fn registries(auth: &BTreeMap<String, RegistryAuth>) -> Result<PullOptions, StepError> {
+    let access = Access { auth: auth.clone(), ..Access::default() };
+    Ok(PullOptions { access, policy: policy()?.map(Arc::new), ..PullOptions::default() })
 }
 
 /// Read for every pull, so that a change counts at once. The usual file may be absent, one that was named may not.

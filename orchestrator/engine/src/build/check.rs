@@ -24,7 +24,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<V
         let Action::BuildImage { reference, service, build, platform: wanted } = &step.action else { continue };
         let wanted = Wanted { reference, build, platform: wanted, building: &building, shell: None };
         let request = request::request(&wanted, platforms(&wanted)?, beside)?;
-        let host = host(engine, &wanted, &auth, |_| {}, &TaskTracker::new());
+        let host = host(engine, &wanted, &auth, |_| {}, &TaskTracker::new())?;
         let checked = hoist_build::check(&request, &host).await;
         checks.push(BuildCheck { service: service.clone(), ..result(checked) });
     }

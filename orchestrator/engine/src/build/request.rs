@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hoist_build::{BuildRequest, ContextSource, DockerfileSource, Entitlement, NamedContext, NetworkMode, SecretBytes};
+use hoist_build::{
+    BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, NamedContext,
+    NetworkMode, SecretBytes,
+};
+use hoist_image::{CachePlace, Digest, LayoutName, Reference};
 use hoist_scheduler::image_reference;
+use hoist_spec::cache::{CachePlace as Place, CacheSource};
 use hoist_spec::model::{Build, FileSource, Stack};
 
 use super::Wanted;
@@ -69,6 +74,8 @@ pub(super) fn request(
         secrets: secrets(build, beside)?,
         ssh: agents(build, beside)?,
         entitlements: entitlements(build)?,
+        cache_from: caches(&build.cache_from, cache_source)?,
+        cache_to: caches(&build.cache_to, cache_target)?,
         ulimits: build.ulimits.iter().map(|(name, limit)| (name.clone(), limit.soft, limit.hard)).collect(),
     })
 }
@@ -79,11 +86,40 @@ fn context(text: &str, beside: Beside<'_>) -> Result<NamedContext, StepError> {
         let service = service.ok_or_else(|| StepError::new(format!("context {text}: there is no service {key:?}")))?;
         return Ok(NamedContext::Image(image_reference(&beside.stack.name, key, service)));
     }
-    if text.starts_with("oci-layout://") {
-        let message = format!("context {text}: OCI layouts are not supported; load it with `hoist image load`");
-        return Err(StepError::new(message));
+    NamedContext::parse(text).map_err(|error| StepError::new(format!("context {text}: {error}")))
+}
+
+fn caches<T>(texts: &[String], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, StepError> {
+    let one = |text: &String| parse(text).map_err(|problem| StepError::new(format!("cache {text}: {problem}")));
+    texts.iter().map(one).collect()
+}
+
+fn cache_source(text: &str) -> Result<CachePlace, String> {
+    match CacheSource::parse(text).map_err(|error| error.to_string())? {
+        CacheSource::Registry { reference } => registry(&reference),
+        CacheSource::Local { folder, tag, digest } => {
+            let digest = digest.map(|digest| Digest::parse(&digest)).transpose().map_err(|error| error.to_string())?;
+            Ok(CachePlace::Layout(LayoutName { folder: PathBuf::from(folder), tag, digest }))
+        }
     }
-    Ok(NamedContext::parse(text))
+}
+
+fn cache_target(text: &str) -> Result<CacheTarget, String> {
+    let wanted = hoist_spec::cache::CacheTarget::parse(text).map_err(|error| error.to_string())?;
+    let destination = match wanted.place {
+        Place::Inline => CacheDestination::Inline,
+        Place::Registry { reference } => CacheDestination::Place(registry(&reference)?),
+        Place::Local { folder, tag } => {
+            let name = LayoutName { folder: PathBuf::from(folder), tag, digest: None };
+            CacheDestination::Place(CachePlace::Layout(name))
+        }
+    };
+    let mode = if wanted.every_step { CacheMode::Max } else { CacheMode::Min };
+    Ok(CacheTarget { destination, mode, ignore_error: wanted.ignore_error })
+}
+
+fn registry(reference: &str) -> Result<CachePlace, String> {
+    Reference::parse(reference).map(CachePlace::Registry).map_err(|error| error.to_string())
 }
 
 fn secrets(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, SecretBytes>, StepError> {
