@@ -217,12 +217,15 @@ pub(super) async fn bytes(
 
 /// Seconds, or a date.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    wait_until(response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim(), jiff::Timestamp::now())
+}
+
+fn wait_until(text: &str, now: jiff::Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
     let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
+    Duration::try_from(date.duration_since(now)).ok()
 }
 
 /// Grows from a fifth of a second; spread, so that many clients do not come back together.
@@ -241,5 +244,19 @@ fn explain(body: &[u8]) -> String {
         // Printed on a terminal: nothing in it may steer one.
         Some(message) => format!(": {}", message.chars().filter(|c| !c.is_control()).take(300).collect::<String>()),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_comes_in_seconds_or_as_a_date() {
+        let now = "2015-10-21T07:27:30Z".parse().unwrap();
+        assert_eq!(wait_until("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(wait_until("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(wait_until("Wed, 21 Oct 2015 07:20:00 GMT", now), None, "it is over");
+        assert_eq!(wait_until("soon", now), None);
     }
 }
