@@ -172,3 +172,23 @@ fn links_between_documents_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn tests_that_documents_name_exist() {
+    let document = text("docs/registries.md");
+    let names = document.split('`').filter_map(|span| span.split_once("::"));
+    let named: Vec<_> = names.filter(|(file, _)| file.starts_with("image/") || file.starts_with("e2e/")).collect();
+    assert!(!named.is_empty(), "the document names tests");
+    for (file, name) in named {
+        let (area, file) = file.split_once('/').expect("it was looked for");
+        let folders: &[&str] =
+            if area == "e2e" { &["tests/e2e"] } else { &["orchestrator/image/tests", "orchestrator/image/src"] };
+        let files =
+            folders.iter().flat_map(|folder| [format!("{folder}/{file}.rs"), format!("{folder}/{file}/mod.rs")]);
+        let texts = files.filter_map(|path| fs::read_to_string(root().join(path)).ok());
+        assert!(
+            texts.into_iter().any(|text| text.contains(&format!("fn {name}("))),
+            "docs/registries.md: no {file}::{name}"
+        );
+    }
+}
