@@ -25,7 +25,7 @@ impl RootView {
 
     /// Writable. The container must not run.
     pub(crate) fn of_container(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<Self> {
-        Ok(Self { root: mount_overlay(lowers, Some(Writable { upper, work, volatile: false }))? })
+        Ok(Self { root: mount_overlay(lowers, Some(Writable { upper, work, layer: false }))? })
     }
 
     /// The root of a running container: its init's, through /proc.

@@ -166,7 +166,7 @@ impl Copier<'_> {
                 Some(Below { lowers, work }) => {
                     // Each mount wants a folder of its own.
                     let work = tempfile::tempdir_in(work).map_err(CopyError::Mount)?;
-                    let writable = Writable { upper, work: work.path(), volatile: true };
+                    let writable = Writable { upper, work: work.path(), layer: true };
                     let tree = mount_overlay(lowers, Some(writable)).map_err(CopyError::Mount)?;
                     (tree, Some(work))
                 }

@@ -50,8 +50,9 @@ pub struct Writable<'a> {
     pub upper: &'a Path,
     /// An empty directory on the same file system, for the kernel's use.
     pub work: &'a Path,
-    /// Nothing has to be on the disk when the mount ends. `work` cannot be used again.
-    pub volatile: bool,
+    /// Whether `upper` becomes a layer of its own: it gets no mark that only means something beside the layers below, and
+    /// nothing has to be on the disk when the mount ends. `work` cannot be used again.
+    pub layer: bool,
 }
 
 /// Layers seen as one tree, by the kernel's overlayfs (Documentation/filesystems/overlayfs.rst): a mount that is in no
@@ -64,10 +65,13 @@ pub fn mount_overlay(lowers: &[PathBuf], upper: Option<Writable<'_>>) -> io::Res
     }
     let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     match upper {
-        Some(Writable { upper, work, volatile }) => {
+        Some(Writable { upper, work, layer }) => {
             rustix::mount::fsconfig_set_string(&fs, "upperdir", upper)?;
             rustix::mount::fsconfig_set_string(&fs, "workdir", work)?;
-            if volatile {
+            if layer {
+                for feature in ["index", "metacopy", "redirect_dir"] {
+                    rustix::mount::fsconfig_set_string(&fs, feature, "off")?;
+                }
                 rustix::mount::fsconfig_set_flag(&fs, "volatile")?;
             }
         }
