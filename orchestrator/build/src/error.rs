@@ -11,6 +11,7 @@ use crate::host::BaseError;
 use crate::ignore::IgnoreError;
 use crate::step::RunError;
 
+/// Those about the Dockerfile show its lines.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error("build context {path} cannot be opened")]

@@ -11,6 +11,7 @@ use hoist_image::{CachePlace, DigestError, LayoutName};
 
 use crate::remote::Remote;
 
+/// One build, as `docker build` and Compose's `build` ask for it.
 #[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
     pub context: ContextSource,
@@ -21,6 +22,7 @@ pub struct BuildRequest {
     pub args: BTreeMap<String, Option<String>>,
     /// The stage to build, by name or number; the last one when absent.
     pub target: Option<String>,
+    /// Over those of the Dockerfile.
     pub labels: BTreeMap<String, String>,
     /// References under which the result is listed. May be empty.
     pub tags: Vec<String>,
@@ -34,6 +36,7 @@ pub struct BuildRequest {
     pub network: NetworkMode,
     /// Lines for /etc/hosts in RUN steps: name and address.
     pub extra_hosts: Vec<(String, String)>,
+    /// Bytes of /dev/shm in RUN steps.
     pub shm_size: Option<u64>,
     /// What `RUN --mount=type=secret,id=…` may read. Never part of a layer, a cache key, the history or a message.
     pub secrets: BTreeMap<String, SecretBytes>,
@@ -76,6 +79,7 @@ pub enum CacheMode {
     Max,
 }
 
+/// Where the files are that COPY and ADD take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextSource {
     /// Absolute.
@@ -105,6 +109,7 @@ impl Default for ContextSource {
 pub enum NamedContext {
     /// Absolute.
     Folder(PathBuf),
+    /// An image's files, by its reference.
     Image(String),
     /// An image of an OCI layout folder, absolute.
     Layout(LayoutName),
@@ -136,6 +141,7 @@ pub enum Entitlement {
 }
 
 impl Entitlement {
+    /// By BuildKit's name; `None`: there is none of that name.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "network.host" => Some(Self::NetworkHost),
@@ -154,6 +160,7 @@ impl fmt::Display for Entitlement {
     }
 }
 
+/// Where the Dockerfile is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerfileSource {
     /// Relative to the context, or absolute.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::request::{NetworkMode, SecretBytes};
 
+/// What an asynchronous method of a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Why a step could not be run at all (a step that ran and failed is an exit code).
@@ -32,14 +33,18 @@ pub trait RunStep: Send + Sync {
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>>;
 }
 
+/// One RUN step (Dockerfile reference, "RUN").
 #[derive(Debug, Clone)]
 pub struct RunRequest {
     /// For naming kernel objects and logs: unique among all steps that run now. `[0-9a-f]+`.
     pub id: String,
     /// Overlay lower directories, topmost first; never empty (a scratch stage has one empty directory).
     pub lowers: Vec<PathBuf>,
+    /// Overlay upper directory: what the process writes becomes the layer.
     pub upper: PathBuf,
+    /// Overlay work directory: empty, on the same file system.
     pub work: PathBuf,
+    /// The program and its arguments; the program is looked up in PATH inside the root.
     pub argv: Vec<String>,
     /// `NAME=value`, in order; the last of two equal names counts. PATH is always there; HOME only when the Dockerfile
     /// sets it, otherwise it is for the implementation to take from the user's entry.
@@ -52,7 +57,9 @@ pub struct RunRequest {
     /// Files laid over the root for this step only (tmpfs, never in the layer).
     pub files: Vec<RunFile>,
     pub network: NetworkMode,
+    /// Name and address, for /etc/hosts.
     pub extra_hosts: Vec<(String, String)>,
+    /// Bytes of /dev/shm; `None`: as containers have it.
     pub shm_size: Option<u64>,
     /// Name, soft, hard; -1 is none.
     pub ulimits: Vec<(String, i64, i64)>,
@@ -71,25 +78,21 @@ pub struct RunMount {
     pub kind: RunMountKind,
 }
 
+/// What is mounted (Dockerfile reference, "RUN --mount").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunMountKind {
     /// A folder or file of the host's (a cache, or one layer's folder), bound.
-    Bind {
-        source: PathBuf,
-        read_only: bool,
-    },
+    Bind { source: PathBuf, read_only: bool },
     /// Several layers seen as one folder. With `scratch` (upper, work) it can be written and the writes are thrown away.
-    Overlay {
-        lowers: Vec<PathBuf>,
-        scratch: Option<(PathBuf, PathBuf)>,
-    },
-    Tmpfs {
-        size: Option<u64>,
-    },
+    Overlay { lowers: Vec<PathBuf>, scratch: Option<(PathBuf, PathBuf)> },
+    /// Empty, in memory; `size` in bytes.
+    Tmpfs { size: Option<u64> },
 }
 
+/// A secret (Dockerfile reference, "RUN --mount=type=secret") or the like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFile {
+    /// Absolute, inside the root.
     pub path: String,
     pub content: SecretBytes,
     pub uid: u32,
@@ -97,6 +100,7 @@ pub struct RunFile {
     pub mode: u32,
 }
 
+/// Of a step's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputStream {
@@ -111,10 +115,12 @@ type WriteOutput = dyn Fn(OutputStream, &[u8]) + Send + Sync;
 pub struct OutputSink(Arc<WriteOutput>);
 
 impl OutputSink {
+    /// One that hands everything to `write`.
     pub fn new(write: impl Fn(OutputStream, &[u8]) + Send + Sync + 'static) -> Self {
         Self(Arc::new(write))
     }
 
+    /// Passes bytes on.
     pub fn write(&self, stream: OutputStream, bytes: &[u8]) {
         (self.0)(stream, bytes);
     }

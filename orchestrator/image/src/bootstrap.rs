@@ -18,6 +18,7 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const POSSIBLE: &str = "debian:trixie, debian:bookworm, debian:forky, debian:sid, each also with -slim \
                         (and debian:latest, :stable, :testing, :unstable, :13, :12)";
 
+/// Why a base image was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("{0} cannot be made from packages; possible are {POSSIBLE}")]

@@ -1,4 +1,5 @@
-//! The image configuration: the OCI document plus the fields that Docker adds to it.
+//! The image configuration: the OCI document (image-spec, config.md) plus the fields that Docker adds to it. Field names and
+//! forms are those of the two; what they mean to a container is not known here.
 //!
 //! A type of our own rather than oci-spec's, for three reasons: docker's Healthcheck, OnBuild and Shell must survive,
 //! `null` is what docker writes for an absent list, and maps must serialise in one order or digests change by the run.
@@ -9,14 +10,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Digest, Platform};
 
+/// image-spec, config.md, "Properties". Its digest is docker's image id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageConfig {
+    /// RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// As in Go's GOARCH and GOOS.
     pub architecture: String,
     pub os: String,
+    /// Of the processor, such as `v8` of arm64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -30,6 +35,7 @@ pub struct ImageConfig {
 }
 
 impl ImageConfig {
+    /// What the image says that it is made for.
     pub fn platform(&self) -> Platform {
         Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }
     }
@@ -50,27 +56,32 @@ impl ImageConfig {
     }
 }
 
-/// What a container of the image runs with unless told otherwise.
+/// What a container of the image runs with unless told otherwise (config.md, "config"; Healthcheck, OnBuild and Shell are
+/// docker's).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Execution {
+    /// `user[:group]`, each a name or a number; empty means root.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// `port/protocol`, or a port alone for tcp.
     #[serde(default, with = "go_set", skip_serializing_if = "BTreeSet::is_empty")]
     pub exposed_ports: BTreeSet<String>,
+    /// `NAME=value`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmd: Option<Vec<String>>,
+    /// Absolute paths.
     #[serde(default, with = "go_set", skip_serializing_if = "BTreeSet::is_empty")]
     pub volumes: BTreeSet<String>,
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// A name (`SIGTERM`, `SIGRTMIN+3`) or a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
     /// Seconds.
@@ -78,6 +89,7 @@ pub struct Execution {
     pub stop_timeout: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
+    /// Instructions for builds on this image, as in a Dockerfile.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub on_build: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +98,7 @@ pub struct Execution {
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
-/// Durations are nanoseconds; 0 means the default.
+/// docker's HEALTHCHECK. Durations are nanoseconds; 0 means the default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
@@ -105,11 +117,13 @@ pub struct Healthcheck {
     pub retries: i64,
 }
 
+/// What the image consists of (config.md, "rootfs").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RootFs {
+    /// Always `layers`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// First layer first.
+    /// Digests of the layers' uncompressed tars, first layer first.
     #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<Digest>,
 }
@@ -120,8 +134,10 @@ impl Default for RootFs {
     }
 }
 
+/// What one step of making the image did (config.md, "history").
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
+    /// RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,6 +146,7 @@ pub struct History {
     pub created_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// Whether the step made no layer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
 }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
+/// Why a text is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     #[error("{0:?} is not a digest (sha256: and 64 lowercase hex digits)")]
@@ -19,10 +20,13 @@ pub enum DigestError {
 }
 
 impl Digest {
+    /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// `sha256:` and 64 lowercase hex digits (image-spec, descriptor.md, "Digests"), and nothing else: digests become names of
+    /// files.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let Some(hex) = text.strip_prefix("sha256:") else {
             return Err(match text.split_once(':') {
@@ -114,14 +118,17 @@ impl<'de> Deserialize<'de> for Digest {
 pub struct Hasher(Sha256);
 
 impl Hasher {
+    /// Of nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
+    /// The digest of all of them.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

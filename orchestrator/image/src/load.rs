@@ -23,6 +23,7 @@ use crate::{
     StoreError, index,
 };
 
+/// Why an archive was not loaded. Names are those of its members.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("reading the archive")]

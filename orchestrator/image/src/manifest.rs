@@ -23,6 +23,7 @@ pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
+/// Why a manifest, an index or a configuration is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     #[error("the manifest is not valid JSON of its kind")]

@@ -11,12 +11,14 @@ pub struct Progress {
     pub phase: Phase,
     /// Bytes of the transfer so far.
     pub done: u64,
+    /// Bytes of all of it, where that is known.
     pub total: Option<u64>,
     /// What the phase is about: a reason for a retry, a line of a program's output; mostly empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
 
+/// How far an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -38,6 +40,7 @@ pub enum Phase {
     Output,
 }
 
+/// Called from any thread, often; it must not block.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// A sink for callers that show nothing.

@@ -29,9 +29,11 @@ pub enum Platforms {
     #[default]
     Host,
     One(Platform),
+    /// Every one of the index.
     All,
 }
 
+/// How to pull.
 #[derive(Clone)]
 pub struct PullOptions {
     pub platforms: Platforms,
@@ -68,6 +70,7 @@ pub struct Pulled {
     pub up_to_date: bool,
 }
 
+/// Why an image was not pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     #[error("pulling {image}")]

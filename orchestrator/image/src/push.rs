@@ -17,6 +17,7 @@ use crate::{Digest, Image, Phase, Progress, ProgressSink, Reference, Store, Stor
 /// As many as a pull brings at once.
 const LAYERS_AT_ONCE: usize = 4;
 
+/// How to push.
 #[derive(Clone)]
 pub struct PushOptions {
     pub access: Access,
@@ -38,11 +39,13 @@ impl std::fmt::Debug for PushOptions {
 /// What the registry has now.
 #[derive(Debug, Clone)]
 pub struct Pushed {
+    /// Of the manifest, or of the index.
     pub digest: Digest,
     /// Bytes of the manifest.
     pub size: u64,
 }
 
+/// Why an image was not pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     #[error("no such image: {0}")]

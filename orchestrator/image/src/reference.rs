@@ -21,6 +21,7 @@ pub struct Reference {
     digest: Option<Digest>,
 }
 
+/// Why a text is no reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     #[error("an image reference is empty")]
@@ -36,6 +37,8 @@ pub enum ReferenceError {
 }
 
 impl Reference {
+    /// `[registry/]repository[:tag][@digest]` as docker reads it: without a registry it is Docker Hub, without tag and digest
+    /// the tag is `latest`. Names are those of distribution-spec, "Pulling manifests".
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         let invalid =
             |what, part: &str| ReferenceError::Invalid { reference: text.to_owned(), what, part: part.to_owned() };
@@ -101,10 +104,12 @@ impl Reference {
         &self.repository
     }
 
+    /// `None` only where there is a digest.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
+    /// The digest behind `@`.
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }

@@ -22,15 +22,18 @@ pub struct Attachment {
     pub digest: Digest,
     /// What it says it is; empty when it does not.
     pub kind: String,
+    /// Bytes of its manifest.
     pub size: u64,
     /// How it is attached.
     pub found: Attached,
 }
 
+/// How a registry attaches something to an image (distribution-spec, "Listing Referrers", and what came before it).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attached {
     /// It names the image as its subject.
     Referrer,
+    /// It has this tag, which is made of the image's digest.
     Tag(String),
     /// It stands beside the image in the index.
     Index,

@@ -12,11 +12,13 @@ use crate::{Digest, ImageConfig, Platform, Reference};
 pub struct Described {
     pub digest: Digest,
     pub media_type: String,
+    /// Bytes of the manifest or index itself.
     pub size: u64,
     /// What can be pulled; only [`describe`] fills it in.
     pub platforms: Vec<Platform>,
 }
 
+/// Why a name was not looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     #[error("looking up {image}")]

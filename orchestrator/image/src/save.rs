@@ -17,6 +17,7 @@ use crate::{Digest, Hold, Platform, Reference, Store, StoreError};
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// Why images were not saved.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     #[error("no such image: {0}")]
@@ -116,6 +117,7 @@ impl Archive {
         Ok(Self { store: Arc::clone(store), images, indexes, artifact: None, _hold: hold })
     }
 
+    /// Adds something that is no image.
     #[must_use]
     pub fn with(self, artifact: Artifact) -> Self {
         Self { artifact: Some(artifact), ..self }

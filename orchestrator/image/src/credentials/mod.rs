@@ -46,6 +46,7 @@ impl fmt::Debug for RegistryAuth {
     }
 }
 
+/// Why credentials were not found or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     #[error(transparent)]
@@ -105,6 +106,7 @@ impl Credentials {
         Some(folder.join("config.json"))
     }
 
+    /// A file of docker's or podman's form; one that is not there has nothing.
     pub fn read(file: &Path) -> Result<Self, CredentialsError> {
         match std::fs::read(file) {
             Ok(bytes) => serde_json::from_slice(&bytes)

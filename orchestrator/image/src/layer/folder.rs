@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use super::archive::TarReader;
 use super::{Decoder, Form, Limits, PackError, UnpackError, pack, unpack};
 
+/// Why a folder was not packed or unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("reading the archive")]

@@ -17,6 +17,7 @@ use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
+/// Why a directory did not become a tar. Paths are those of the tar.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     #[error("{attempt} {path:?} of a new layer")]

@@ -17,6 +17,7 @@ use super::{Form, Limits, OPAQUE_ENTRY, WHITEOUT};
 /// Directories on the way to an entry.
 const MAX_DEPTH: usize = 1024;
 
+/// Why a tar was not unpacked. Paths are those of the tar.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     #[error(transparent)]

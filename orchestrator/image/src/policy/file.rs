@@ -10,6 +10,7 @@ use super::identity::Identity;
 use super::key::Key;
 use crate::Reference;
 
+/// Why `policy.json` cannot be used, or why it does not allow an image.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     #[error("reading {path}")]

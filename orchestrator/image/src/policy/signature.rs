@@ -12,6 +12,7 @@ use super::identity::Identity;
 use super::log::{Entry, Logged, pem_content};
 use crate::{Digest, Reference};
 
+/// Why a signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("no key of the policy made it")]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// Why `registries.conf` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     #[error("reading {path}")]

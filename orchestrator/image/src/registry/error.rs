@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::configuration::ConfigurationError;
 
+/// What goes wrong between us and a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error("registry {registry}: unknown host")]

@@ -29,6 +29,7 @@ pub struct CheckOptions {
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
+    /// How many were looked at.
     pub images: usize,
     pub layers: usize,
     pub blobs: usize,
@@ -44,6 +45,7 @@ impl CheckReport {
     }
 }
 
+/// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The file or folder below the store's root, or an image's names.
@@ -52,6 +54,7 @@ pub struct Problem {
     pub outcome: Outcome,
 }
 
+/// What became of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {

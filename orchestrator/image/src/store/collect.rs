@@ -17,20 +17,25 @@ pub struct Scope {
     pub cache: bool,
 }
 
+/// What went when the store was cleaned up.
 #[derive(Debug, Clone, Default)]
 pub struct Collected {
+    /// Ids.
     pub images: Vec<Digest>,
+    /// Diff ids.
     pub layers: Vec<Digest>,
     /// Bytes of what was removed: layers' content and blobs.
     pub bytes: u64,
 }
 
+/// What went with the removal of an image: names, and ids of images that nothing refers to any more.
 #[derive(Debug, Clone, Default)]
 pub struct Removed {
     pub untagged: Vec<Reference>,
     pub deleted: Vec<Digest>,
 }
 
+/// Why an image was not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     #[error("no such image: {0}")]

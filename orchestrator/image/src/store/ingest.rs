@@ -11,6 +11,7 @@ use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
 use crate::layer::{self, ArchiveError, Decoder, Form, Limits, TarReader, UnpackError, Unpacked};
 use crate::{Digest, Hasher};
 
+/// Why something did not become a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     #[error("reading the layer")]

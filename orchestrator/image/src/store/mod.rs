@@ -49,6 +49,7 @@ use records::Records;
 /// In a layer's folder, once its files are on the disk.
 const MARK: &str = "durable";
 
+/// Why the store did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{attempt} {path}")]
@@ -228,6 +229,7 @@ impl Store {
         images
     }
 
+    /// The image with this id.
     pub fn image(&self, id: &Digest) -> Option<Arc<Image>> {
         self.state().images.get(id).map(|(_, image)| Arc::clone(image))
     }
@@ -260,6 +262,7 @@ impl Store {
         state.layers.values().map(size).collect()
     }
 
+    /// Whether the layer with this diff id is there, unpacked and verified.
     pub fn has_layer(&self, diff_id: &Digest) -> bool {
         self.state().layers.contains_key(diff_id)
     }
@@ -305,6 +308,7 @@ impl Store {
         }
     }
 
+    /// Remembers what a build step made; the layer is kept as long as the entry is.
     pub fn cache_put(&self, key: &Digest, entry: &CacheEntry) -> Result<(), StoreError> {
         let bytes =
             serde_json::to_vec(entry).map_err(|source| StoreError::Encode { what: "a build cache entry", source })?;

@@ -13,10 +13,12 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// What becomes the layer: empty, mode 0755.
     pub fn upper(&self) -> &Path {
         &self.upper
     }
 
+    /// overlayfs's work directory: on the same file system, empty.
     pub fn work(&self) -> &Path {
         &self.work
     }
