@@ -1,11 +1,10 @@
 //! `hoist image artifacts`: what a registry has attached to an image.
 
-use clap::ValueEnum;
 use hoist_engine::client::Client;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
-use crate::render::table::Table;
+use crate::render::table::{Format, Table};
 use crate::render::units;
 
 /// List the signatures, attestations and other artifacts that a registry has for an image
@@ -20,12 +19,6 @@ pub(crate) struct Args {
     /// Only digests
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
