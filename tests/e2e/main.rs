@@ -28,6 +28,7 @@ mod looking;
 mod namespaces;
 mod network;
 mod peers;
+mod power;
 mod proxy;
 mod push;
 mod recovery;

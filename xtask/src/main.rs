@@ -30,7 +30,7 @@ usage: cargo xtask <command>
   test           everything that CI runs: format, lints, unit, mechanism and end-to-end tests, the cgroup v2 machine
   check          the quick half of it: format, lints, tests that need no containers
   bench [CASE…]  measure hoist beside docker compose and podman-compose, write docs/benchmarks.md
-  power-cut [hoist|docker|podman…] [--fs ext4|xfs] [--rounds N]
+  power-cut [hoist|docker|podman…] [--fs ext4|xfs] [--rounds N] [--program HOIST]
                  cut the power of a store seconds after a pull, a build and more; look at every file afterwards
   vm -- CMD…     boot a Debian machine with cgroup v2 under emulation and run CMD in it with the built binaries";
 

@@ -56,16 +56,19 @@ struct Options {
     engines: Vec<String>,
     kind: Kind,
     rounds: usize,
+    /// A hoist that is built already.
+    program: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self> {
-        let mut options = Self { engines: Vec::new(), kind: Kind::Ext4, rounds: 3 };
+        let mut options = Self { engines: Vec::new(), kind: Kind::Ext4, rounds: 3, program: None };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--fs" => options.kind = args.next().context("--fs needs a file system")?.parse()?,
                 "--rounds" => options.rounds = args.next().context("--rounds needs a number")?.parse()?,
+                "--program" => options.program = Some(args.next().context("--program needs a file")?.into()),
                 "hoist" | "docker" | "podman" => options.engines.push(arg.clone()),
                 other => bail!("no such engine: {other}; there are: hoist, docker, podman"),
             }
@@ -84,7 +87,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         packages::ensure(&[&["xfsprogs"]])?;
     }
     let material = Material::make(PathBuf::from(WORK))?;
-    let program = artifacts::release()?;
+    let program = options.program.clone().map_or_else(artifacts::release, Ok)?;
     let wanted = |name: &str| options.engines.iter().any(|engine| engine == name);
     let peers = if wanted("docker") || wanted("podman") { Some(Peers::start()?) } else { None };
     let mut engines: Vec<(Box<dyn Engine<'_> + '_>, Registry)> = Vec::new();
