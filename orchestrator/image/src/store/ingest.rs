@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Advice;
 
 use super::{Hold, LayerInfo, LayerRecord, Store, StoreError, disk};
 use crate::layer::{self, ArchiveError, Decoder, Form, Limits, TarReader, UnpackError, Unpacked};
@@ -50,6 +53,9 @@ pub(crate) enum LayerBlob {
     /// Can be made again from the layer.
     Forget,
 }
+
+/// A blob is written back in pieces while it comes, so that little is left to wait for at its end.
+const WRITE_BACK: u64 = 4 << 20;
 
 /// A layer in `tmp`; what is left of it goes with it.
 pub(super) struct Draft(pub(super) PathBuf);
@@ -106,8 +112,15 @@ impl Store {
             }
             (LayerBlob::Stored | LayerBlob::Forget, _) => (PathBuf::new(), None, 0),
         };
-        let mut tee =
-            Tee { source, copy, kept, hasher: Hasher::new(), count: 0, most: expected.blob.map(|(_, size)| size) };
+        let mut tee = Tee {
+            source,
+            copy,
+            kept,
+            begun: 0,
+            hasher: Hasher::new(),
+            count: 0,
+            most: expected.blob.map(|(_, size)| size),
+        };
 
         let (unpacked, diff_id) = unpack_beside(&mut tee, root.as_fd())?;
 
@@ -335,6 +348,8 @@ struct Tee<'a> {
     copy: Option<File>,
     /// Of the first bytes so many are in the copy already.
     kept: u64,
+    /// Where writing the copy back was begun last.
+    begun: u64,
     hasher: Hasher,
     count: u64,
     most: Option<u64>,
@@ -352,6 +367,11 @@ impl Read for Tee<'_> {
             let there = usize::try_from(self.kept).unwrap_or(usize::MAX).min(count);
             self.kept -= there as u64;
             copy.write_all(&buffer[there..count])?;
+            if self.count - self.begun >= WRITE_BACK {
+                // Of clean pages it would drop the file's; of dirty ones it begins to write them. Only a hint: it may fail.
+                let _ = rustix::fs::fadvise(&*copy, self.begun, NonZeroU64::new(WRITE_BACK), Advice::DontNeed);
+                self.begun = self.count;
+            }
         }
         Ok(count)
     }
