@@ -29,7 +29,7 @@ pub(crate) fn expand_noting(
     escape: char,
     lookup: Lookup<'_>,
 ) -> Result<(String, Vec<String>), ExpandError> {
-    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup, unset: Vec::new() };
+    let mut scanner = Scanner::new(word, escape, lookup);
     let pieces = scanner.pieces(None)?;
     Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
 }
@@ -41,7 +41,7 @@ pub(crate) fn mentioned(word: &str, escape: char) -> Vec<String> {
 
 /// Expands one word to several: what comes from unquoted variables is split at white space (EXPOSE).
 pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<String>, ExpandError> {
-    let mut scanner = Scanner { rest: word.chars().peekable(), escape, lookup, unset: Vec::new() };
+    let mut scanner = Scanner::new(word, escape, lookup);
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
     for piece in scanner.pieces(None)? {
@@ -70,21 +70,12 @@ pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<
     Ok(words)
 }
 
-/// Expands the text of a heredoc: quotes stand for themselves, and only variables and escaped dollars are looked at.
-pub(crate) fn expand_text(text: &str, escape: char, lookup: Lookup<'_>) -> Result<String, ExpandError> {
-    let mut scanner = Scanner { rest: text.chars().peekable(), escape, lookup, unset: Vec::new() };
-    let mut expanded = String::new();
-    while let Some(character) = scanner.rest.next() {
-        match character {
-            '$' => expanded.push_str(&scanner.dollar()?),
-            c if c == escape => match scanner.rest.next_if(|next| *next == '$' || *next == escape) {
-                Some(next) => expanded.push(next),
-                None => expanded.push(c),
-            },
-            c => expanded.push(c),
-        }
-    }
-    Ok(expanded)
+/// Expands the text of a heredoc: quotes stand for themselves, and a backslash takes whatever is next as it is, with
+/// any escape directive. Also says which variables were not there and would have been needed.
+pub(crate) fn expand_text(text: &str, lookup: Lookup<'_>) -> Result<(String, Vec<String>), ExpandError> {
+    let mut scanner = Scanner { quotes: false, ..Scanner::new(text, '\\', lookup) };
+    let pieces = scanner.pieces(None)?;
+    Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
 }
 
 #[derive(Debug)]
@@ -97,11 +88,17 @@ struct Scanner<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
     lookup: Lookup<'a>,
+    /// Whether quotes are more than characters.
+    quotes: bool,
     /// Variables without a value that no modifier makes up for.
     unset: Vec<String>,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str, escape: char, lookup: Lookup<'a>) -> Self {
+        Self { rest: text.chars().peekable(), escape, lookup, quotes: true, unset: Vec::new() }
+    }
+
     /// Reads up to `until` (which is taken), or to the end.
     fn pieces(&mut self, until: Option<char>) -> Result<Vec<Piece>, ExpandError> {
         let mut pieces: Vec<Piece> = Vec::new();
@@ -113,8 +110,8 @@ impl Scanner<'_> {
                 return Ok(pieces);
             }
             let piece = match character {
-                '\'' => Piece { text: self.single_quoted()?, splits: false },
-                '"' => Piece { text: self.double_quoted()?, splits: false },
+                '\'' if self.quotes => Piece { text: self.single_quoted()?, splits: false },
+                '"' if self.quotes => Piece { text: self.double_quoted()?, splits: false },
                 '$' => Piece { text: self.dollar()?, splits: true },
                 c if c == self.escape => match self.rest.next() {
                     Some(next) => Piece { text: next.to_string(), splits: false },
@@ -254,8 +251,8 @@ impl Scanner<'_> {
                     text.push('\\');
                     text.extend(self.rest.next());
                 }
-                '\'' => text.push_str(&self.single_quoted()?),
-                '"' => text.push_str(&self.double_quoted()?),
+                '\'' if self.quotes => text.push_str(&self.single_quoted()?),
+                '"' if self.quotes => text.push_str(&self.double_quoted()?),
                 c => text.push(c),
             }
         }
@@ -401,6 +398,13 @@ mod tests {
         assert_eq!(split("\"$ports\""), ["80 443"]);
         assert_eq!(split("1$ports/tcp"), ["180", "443/tcp"]);
         assert_eq!(split("$unset"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn in_texts_quotes_are_characters_and_backslashes_take_the_next_one() {
+        let text = |text| expand_text(text, &lookup).map(|(text, _)| text);
+        assert_eq!(text("it's \"$foo\" \\$foo \\\\ \\n").as_deref(), Ok("it's \"bar\" $foo \\ n"));
+        assert_eq!(text("${unset:-\"q\"}").as_deref(), Ok("\"q\""));
     }
 
     #[test]

@@ -11,7 +11,7 @@ enum Token {
     Many,
     /// `**/`: nothing, or whole folders.
     Folders,
-    /// `**` at the end: anything.
+    /// `**` at the end, or before a name: anything.
     Rest,
     Class {
         negated: bool,
@@ -41,8 +41,11 @@ impl Glob {
             match character {
                 '*' if deep && characters.peek() == Some(&'*') => {
                     characters.next();
-                    characters.next_if_eq(&'/');
-                    tokens.push(if characters.peek().is_none() { Token::Rest } else { Token::Folders });
+                    let whole = characters.next_if_eq(&'/').is_some();
+                    let last = characters.peek().is_none();
+                    // `**name` at the beginning ends anything, as long as it is only a name.
+                    let ending = tokens.is_empty() && !whole && !Self::has_wildcards(&pattern[2..]);
+                    tokens.push(if last || ending { Token::Rest } else { Token::Folders });
                 }
                 '*' => {
                     while characters.next_if(|next| *next == '*' && !deep).is_some() {}

@@ -19,11 +19,15 @@ struct Rule {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("line {line} of the ignore file")]
-pub struct IgnoreError {
-    line: usize,
-    #[source]
-    source: GlobError,
+pub enum IgnoreError {
+    #[error("line {line} of the ignore file")]
+    Pattern {
+        line: usize,
+        #[source]
+        source: GlobError,
+    },
+    #[error("line {0} of the ignore file: a ! needs a pattern after it")]
+    Bare(usize),
 }
 
 impl Ignore {
@@ -34,9 +38,11 @@ impl Ignore {
             if line.starts_with('#') {
                 continue;
             }
-            if let Some(rule) = Rule::parse(line.trim()).map_err(|source| IgnoreError { line: index + 1, source })? {
-                rules.push(rule);
+            let pattern = line.trim();
+            if pattern.strip_prefix('!').is_some_and(|rest| rest.trim().is_empty()) {
+                return Err(IgnoreError::Bare(index + 1));
             }
+            rules.extend(Rule::parse(pattern).map_err(|source| IgnoreError::Pattern { line: index + 1, source })?);
         }
         Ok(Self { rules })
     }
@@ -141,6 +147,11 @@ mod tests {
             ("a/**/b", "a/x/y/b", true),
             ("a/**/b", "ab", false),
             ("**/b", "xb", false),
+            ("**b", "xb", true),
+            ("**b", "x/ab", true),
+            ("**b", "b/c", true),
+            ("**b?", "xbc", false),
+            ("**b?", "x/bc", true),
             ("a?c", "abc", true),
             ("a?c", "a/c", false),
             ("[a-c]x", "bx", true),
@@ -181,5 +192,6 @@ mod tests {
     fn a_broken_pattern_names_its_line() {
         let error = Ignore::parse("ok\n[a-").unwrap_err();
         assert_eq!(error.to_string(), "line 2 of the ignore file");
+        assert!(Ignore::parse("ok\n ! \n").unwrap_err().to_string().starts_with("line 2 of the ignore file: a !"));
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn read(
     let wrong = |problems| BuildError::Dockerfile(Arc::clone(&file), problems);
     let dockerfile = dockerfile::parse(&file).map_err(wrong)?;
     let argument = request.args.get("BUILDKIT_DOCKERFILE_CHECK").and_then(|value| value.as_deref());
-    let settings = Settings::of(dockerfile.check.as_ref(), argument).map_err(|problem| wrong(vec![problem]))?;
+    let (settings, unknown) = Settings::of(&file, &dockerfile, argument).map_err(|problem| wrong(vec![problem]))?;
     let select = |platform| Selection::new(&dockerfile, request, platform);
     let selections: Vec<Selection> = platforms.iter().map(select).collect::<Result<_, _>>().map_err(wrong)?;
     if bases == Bases::Pulled {
@@ -65,6 +65,7 @@ pub(crate) async fn read(
     findings.extend(graph.findings.iter().cloned());
     findings.extend(images.findings);
     findings.extend(ignored(&graph, &context));
+    findings.extend(unknown);
     findings.retain(|finding| settings.keeps(finding));
     findings.sort_by_key(|finding| (finding.span.start, finding.rule));
     findings.dedup();

@@ -86,7 +86,7 @@ pub enum RunMountKind {
     /// Several layers seen as one folder. With `scratch` (upper, work) it can be written and the writes are thrown away.
     Overlay { lowers: Vec<PathBuf>, scratch: Option<(PathBuf, PathBuf)> },
     /// Empty, in memory; `size` in bytes.
-    Tmpfs { size: Option<u64> },
+    Tmpfs { size: Option<u64>, read_only: bool },
 }
 
 /// A secret (Dockerfile reference, "RUN --mount=type=secret") or the like.

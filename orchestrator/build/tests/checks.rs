@@ -59,7 +59,25 @@ async fn each_rule_finds_what_it_is_about() {
         ("FROM --platform=$BUILDPLATFORM scratch\n", ""),
         ("FROM scratch\nEXPOSE 80/TCP 81/tcp\n", "ExposeProtoCasing 2:8\n"),
         ("FROM scratch\nEXPOSE 127.0.0.1:80:81\n", "ExposeInvalidFormat 2:8\n"),
-        ("# check=experimental=CopyIgnoredFile\nFROM scratch\nCOPY hidden kept /\n", "CopyIgnoredFile 3:1\n"),
+        ("FROM scratch\nCOPY hidden kept /\n", "CopyIgnoredFile 2:1\n"),
+        (
+            "# check=experimental=all\nFROM scratch\n# other text\nARG a\n# b is it\nARG b\n# no description\n\nARG c\n",
+            "InvalidDefinitionDescription 4:1\n",
+        ),
+        (
+            "# check=experimental=InvalidDefinitionDescription\n# a version\nARG version\n# BASE is it\nFROM scratch AS base\n",
+            "InvalidDefinitionDescription 3:5\nInvalidDefinitionDescription 5:1\n",
+        ),
+        ("FROM scratch\n# other text\nARG a\n", ""),
+        (
+            "FROM scratch\n# check=skip=MaintainerDeprecated it is old\nMAINTAINER me\nMAINTAINER me\n",
+            "MaintainerDeprecated 4:1\n",
+        ),
+        ("# syntax=docker/dockerfile:1\nFROM scratch\n# why\n# check=skip=all\nCMD run it\n", ""),
+        ("FROM scratch\nWORKDIR one\nWORKDIR two\n", "WorkdirRelativePath 2:9\n"),
+        ("FROM scratch AS a\nSHELL [\"/bin/x\"]\nFROM a\nCMD run it\n", ""),
+        ("FROM scratch\nARG KEY_FILE TOKEN_VERSION\n", ""),
+        ("# check=skip=Newer\nFROM scratch\n", "- 1:1\n"),
         ("# check=skip=MaintainerDeprecated\nFROM scratch\nMAINTAINER me\nCMD x\n", "JSONArgsRecommended 4:1\n"),
         ("# check=skip=all\nFROM scratch\nMAINTAINER me\nCMD x\n", ""),
     ];
@@ -86,8 +104,8 @@ async fn a_dockerfile_can_make_findings_errors() {
     let error = world.try_build(&world.request(text)).await.unwrap_err();
     assert!(matches!(error, BuildError::Dockerfile(..)));
     assert!(error.to_string().starts_with("error[MaintainerDeprecated]: MAINTAINER is deprecated"), "{error}");
-    let wrong = world.try_build(&world.request("# check=skip=Nothing\nFROM scratch\n")).await.unwrap_err();
-    assert!(wrong.to_string().contains("there is no check \"Nothing\""), "{wrong}");
+    let wrong = world.try_build(&world.request("# check=skips=all\nFROM scratch\n")).await.unwrap_err();
+    assert!(wrong.to_string().contains("there is no setting \"skips\""), "{wrong}");
 
     world.write("kept", "x");
     world.build("FROM scratch\nMAINTAINER me\nCOPY kept /\n").await;

@@ -342,6 +342,11 @@ fn spec(step: &RunRequest) -> Result<Spec, StepError> {
     process.set_env(Some(step.env.clone()));
     process.set_cwd(PathBuf::from(&step.cwd));
     process.set_terminal(Some(false));
+    if step.user.is_none() {
+        let mut root = process.user().clone();
+        root.set_additional_gids(Some(vec![0]));
+        process.set_user(root);
+    }
     let limits = step.ulimits.iter().map(|(name, soft, hard)| (name.as_str(), *soft, *hard));
     let limits = lower::rlimits(limits).map_err(|error| StepError::new(error.to_string()))?;
     if !limits.is_empty() {
@@ -372,8 +377,8 @@ fn mount(mount: &RunMount) -> Option<Mount> {
             let access = if *read_only { "ro" } else { "rw" };
             built.typ("bind").source(source.clone()).options(words(&["rbind", access, "rprivate"]))
         }
-        RunMountKind::Tmpfs { size } => {
-            let mut options = words(&["nosuid", "nodev"]);
+        RunMountKind::Tmpfs { size, read_only } => {
+            let mut options = words(&["nosuid", "nodev", if *read_only { "ro" } else { "rw" }]);
             options.extend(size.map(|size| format!("size={size}")));
             built.typ("tmpfs").source("tmpfs").options(options)
         }

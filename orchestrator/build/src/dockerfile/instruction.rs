@@ -103,7 +103,10 @@ pub struct Run {
 /// `RUN --mount=…`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    pub kind: MountKind,
+    /// Keys in lower case, values as written.
+    pub(crate) fields: Vec<(String, Option<String>)>,
+    /// A stage, an image or a context.
+    pub from: Option<String>,
     pub span: Span,
 }
 
@@ -111,14 +114,12 @@ pub struct Mount {
 pub enum MountKind {
     Bind {
         target: String,
-        from: Option<String>,
         source: String,
         writable: bool,
     },
     Cache {
         target: String,
         id: String,
-        from: Option<String>,
         source: String,
         sharing: Sharing,
         read_only: bool,
@@ -127,6 +128,7 @@ pub enum MountKind {
     Tmpfs {
         target: String,
         size: Option<u64>,
+        read_only: bool,
     },
     Secret {
         id: String,

@@ -67,6 +67,7 @@ impl Lines {
 #[derive(Debug, Clone, Copy)]
 struct Physical<'a> {
     text: &'a str,
+    crlf: bool,
     start: usize,
     /// Of the next line.
     next: usize,
@@ -97,9 +98,10 @@ fn physical_lines(text: &str) -> Vec<Physical<'_>> {
     let mut start = if text.starts_with('\u{feff}') { 3 } else { 0 };
     while start < text.len() {
         let end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-        let line = text[start..end].strip_suffix('\r').unwrap_or(&text[start..end]);
+        let whole = &text[start..end];
+        let line = whole.strip_suffix('\r').unwrap_or(whole);
         let next = (end + 1).min(text.len());
-        lines.push(Physical { text: line, start, next });
+        lines.push(Physical { text: line, crlf: line.len() < whole.len(), start, next });
         start = end + 1;
     }
     lines
@@ -209,10 +211,10 @@ fn heredocs(
                 closed = true;
                 break;
             }
-            heredoc.content.push_str(text);
-            heredoc.content.push('\n');
-            heredoc.raw.push_str(body.text);
-            heredoc.raw.push('\n');
+            // Line ends are part of a body, as they are.
+            let end = if body.crlf { "\r\n" } else { "\n" };
+            heredoc.content.extend([text, end]);
+            heredoc.raw.extend([body.text, end]);
             heredoc.span.end = body.next;
         }
         if !closed {

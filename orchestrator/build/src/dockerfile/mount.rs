@@ -1,4 +1,6 @@
 //! `RUN --mount=type=…,key=value,…`
+//!
+//! Any value may hold variables, so what a mount is can only be said once those are known.
 
 use super::{FileOwner, Mount, MountKind, Parser, Sharing};
 use crate::diagnostic::{Diagnostic, Span, Spanned, closest};
@@ -37,59 +39,78 @@ struct Keys {
     sharing: Option<Sharing>,
     size: Option<u64>,
     read_only: Option<bool>,
-    required: bool,
+    required: Option<bool>,
     mode: Option<u32>,
-    uid: u32,
-    gid: u32,
+    uid: Option<u32>,
+    gid: Option<u32>,
 }
 
 impl Parser<'_> {
+    /// Without variables, mistakes are found at once.
     pub(super) fn mount(&self, text: &Spanned<String>) -> Result<Mount, Diagnostic> {
-        let span = text.span;
-        let mut keys = Keys::default();
-        for field in text.value.split(',') {
-            keys.set(field.trim(), span)?;
+        let fields = text.value.split(',').map(str::trim).map(|field| match field.split_once('=') {
+            Some((key, value)) => (key.to_lowercase(), Some(value.to_owned())),
+            None => (field.to_lowercase(), None),
+        });
+        let fields: Vec<_> = fields.collect();
+        let from = fields.iter().find(|(key, _)| key == "from").and_then(|(_, value)| value.clone());
+        if from.as_ref().is_some_and(|from| from.contains('$')) {
+            return Err(Diagnostic::error(text.span, "variables are not expanded in from of a mount")
+                .hint("name a stage for it: FROM ${IMAGE} AS name, then from=name"));
         }
-        let kind = keys.finish(span)?;
-        Ok(Mount { kind, span })
+        let mount = Mount { fields, from, span: text.span };
+        if !text.value.contains('$') {
+            mount.kind(&|value| Ok(value.to_owned()))?;
+        }
+        Ok(mount)
+    }
+}
+
+impl Mount {
+    /// What it is, with its variables expanded.
+    pub fn kind(&self, expand: &dyn Fn(&str) -> Result<String, Diagnostic>) -> Result<MountKind, Diagnostic> {
+        let mut keys = Keys::default();
+        for (key, value) in &self.fields {
+            let value = value.as_deref().map(expand).transpose()?;
+            keys.set(key, value.as_deref(), self.span)?;
+        }
+        keys.finish(self.span)
     }
 }
 
 impl Keys {
-    fn set(&mut self, field: &str, span: Span) -> Result<(), Diagnostic> {
-        let (key, value) = field.split_once('=').map_or((field, None), |(key, value)| (key, Some(value)));
-        let key = key.to_lowercase();
+    fn set(&mut self, key: &str, value: Option<&str>, span: Span) -> Result<(), Diagnostic> {
         let needed = || {
-            value
-                .map(str::to_owned)
-                .filter(|value| !value.is_empty())
-                .ok_or_else(|| Diagnostic::error(span, format!("{key} of a mount needs a value")))
+            let value = value.filter(|value| !value.is_empty()).map(str::to_owned);
+            value.ok_or_else(|| Diagnostic::error(span, format!("{key} of a mount needs a value")))
         };
         let switch = || match value {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
+            None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
             Some(other) => Err(Diagnostic::error(span, format!("{key} of a mount is true or false, not {other}"))),
         };
-        let number = |text: &str, radix: u32| {
-            u32::from_str_radix(text, radix)
+        let number = |radix: u32| {
+            let text = needed()?;
+            u32::from_str_radix(&text, radix)
                 .map_err(|_| Diagnostic::error(span, format!("{key} of a mount is a number, not {text}")))
         };
-        match key.as_str() {
-            "type" => self.kind = Some(needed()?),
+        match key {
+            "type" => self.kind = Some(needed()?.to_lowercase()),
             "target" | "dst" | "destination" => self.target = Some(needed()?),
             "source" | "src" => self.source = Some(needed()?),
             "from" => self.from = Some(needed()?),
             "id" => self.id = Some(needed()?),
-            "env" => self.env = Some(needed()?),
+            // An empty one means the id.
+            "env" => self.env = Some(value.unwrap_or_default().to_owned()),
             "rw" | "readwrite" => self.read_only = Some(!switch()?),
             "ro" | "readonly" => self.read_only = Some(switch()?),
-            "required" => self.required = switch()?,
-            "mode" => self.mode = Some(number(&needed()?, 8)?),
-            "uid" => self.uid = number(&needed()?, 10)?,
-            "gid" => self.gid = number(&needed()?, 10)?,
+            "required" => self.required = Some(switch()?),
+            "mode" => self.mode = Some(number(8)?),
+            "uid" => self.uid = Some(number(10)?),
+            "gid" => self.gid = Some(number(10)?),
             "size" => self.size = Some(bytes(&needed()?, span)?),
             "sharing" => {
-                self.sharing = Some(match needed()?.as_str() {
+                self.sharing = Some(match needed()?.to_lowercase().as_str() {
                     "shared" => Sharing::Shared,
                     "private" => Sharing::Private,
                     "locked" => Sharing::Locked,
@@ -112,48 +133,38 @@ impl Keys {
 
     fn finish(self, span: Span) -> Result<MountKind, Diagnostic> {
         let kind = self.kind.as_deref().unwrap_or("bind");
-        let owner = |mode: u32| FileOwner { uid: self.uid, gid: self.gid, mode: self.mode.unwrap_or(mode) };
-        let target = self
-            .target
-            .clone()
-            .ok_or_else(|| Diagnostic::error(span, format!("a mount of type {kind} needs a target")));
+        self.misplaced(kind, span)?;
+        let owner = self.owner(if kind == "cache" { 0o755 } else { 0o400 });
+        let required = self.required.unwrap_or(false);
+        let read_only = self.read_only == Some(true);
         let source = self.source.clone().unwrap_or_else(|| "/".to_owned());
+        let target = || {
+            let target = self.target.clone();
+            target.ok_or_else(|| Diagnostic::error(span, format!("a mount of type {kind} needs a target")))
+        };
         Ok(match kind {
-            "bind" => {
-                MountKind::Bind { target: target?, from: self.from, source, writable: self.read_only == Some(false) }
-            }
+            "bind" => MountKind::Bind { target: target()?, source, writable: self.read_only == Some(false) },
             "cache" => {
-                let target = target?;
-                MountKind::Cache {
-                    id: self.id.clone().unwrap_or_else(|| target.clone()),
-                    target,
-                    from: self.from.clone(),
-                    source,
-                    sharing: self.sharing.unwrap_or_default(),
-                    read_only: self.read_only == Some(true),
-                    owner: owner(0o755),
-                }
+                let target = target()?;
+                let id = self.id.unwrap_or_else(|| crate::ignore::clean(&target));
+                MountKind::Cache { id, target, source, sharing: self.sharing.unwrap_or_default(), read_only, owner }
             }
-            "tmpfs" => MountKind::Tmpfs { target: target?, size: self.size },
+            "tmpfs" => MountKind::Tmpfs { target: target()?, size: self.size, read_only },
             "secret" => {
-                let name = |target: &String| target.rsplit('/').next().unwrap_or_default().to_owned();
-                let id = self.id.clone().or_else(|| self.target.as_ref().map(name));
+                let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+                let id = self.id.or(self.source).or_else(|| self.target.as_ref().map(name));
                 let Some(id) = id.filter(|id| !id.is_empty()) else {
                     return Err(Diagnostic::error(span, "a mount of type secret needs an id"));
                 };
-                MountKind::Secret {
-                    id,
-                    target: self.target.clone(),
-                    env: self.env.clone(),
-                    required: self.required,
-                    owner: owner(0o400),
-                }
+                let env = self.env.map(|env| if env.is_empty() { id.clone() } else { env });
+                let default = env.is_none().then(|| format!("/run/secrets/{}", name(&id)));
+                MountKind::Secret { id, target: self.target.or(default), env, required, owner }
             }
             "ssh" => MountKind::Ssh {
-                id: self.id.clone().unwrap_or_else(|| "default".to_owned()),
-                target: self.target.clone(),
-                required: self.required,
-                owner: owner(0o600),
+                owner: self.owner(0o600),
+                id: self.id.unwrap_or_else(|| "default".to_owned()),
+                target: self.target,
+                required,
             },
             other => {
                 let problem = Diagnostic::error(span, format!("unknown type {other:?} of a mount"));
@@ -163,6 +174,35 @@ impl Keys {
                 });
             }
         })
+    }
+
+    fn owner(&self, mode: u32) -> FileOwner {
+        FileOwner { uid: self.uid.unwrap_or(0), gid: self.gid.unwrap_or(0), mode: self.mode.unwrap_or(mode) }
+    }
+
+    /// Keys that mean nothing to a mount of this type.
+    fn misplaced(&self, kind: &str, span: Span) -> Result<(), Diagnostic> {
+        let looks = ["cache", "secret", "ssh"].as_slice();
+        let table = [
+            ("mode", self.mode.is_some(), looks),
+            ("uid", self.uid.is_some(), looks),
+            ("gid", self.gid.is_some(), looks),
+            ("size", self.size.is_some(), &["tmpfs"]),
+            ("required", self.required.is_some(), &["secret", "ssh"]),
+            ("sharing", self.sharing.is_some(), &["cache"]),
+            ("env", self.env.is_some(), &["secret"]),
+            ("from", self.from.is_some(), &["bind", "cache"]),
+            ("source", self.source.is_some(), &["bind", "cache", "secret"]),
+        ];
+        let wrong = table.into_iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind));
+        match wrong {
+            Some((key, _, kinds)) => Err(Diagnostic::error(span, format!("a mount of type {kind} has no {key}"))
+                .hint(format!("{key} is for mounts of type {}", kinds.join(", ")))),
+            None if kind == "secret" && self.source.is_some() && self.id.is_some() => {
+                Err(Diagnostic::error(span, "a mount of type secret has id or source, not both"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

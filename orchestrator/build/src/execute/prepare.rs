@@ -100,7 +100,6 @@ fn prepare_copy(
 /// Everything that a copy picks, and its digest.
 fn gather(work: &Work, step: &Step, copy: &CopyStep, inputs: &Inputs) -> Result<(Digest, Vec<Ready>), BuildError> {
     let mut sources = Vec::new();
-    let mut missing = None;
     let mut content = Key::new("content", None, None);
     for item in &copy.sources {
         let origin = match item {
@@ -126,15 +125,10 @@ fn gather(work: &Work, step: &Step, copy: &CopyStep, inputs: &Inputs) -> Result<
                     remote,
                 }));
             }
-            // `COPY package.json package-lock.json* ./` is a habit: one of several may match nothing.
-            Err(error @ PickError::NoMatch(_)) => missing = Some(error),
+            // `COPY package.json package-lock.json* ./` is a habit: a pattern may match nothing.
+            Err(PickError::NoMatch(_)) => {}
             Err(error) => return Err(not_found(work, step, copy, &error)),
         }
-    }
-    if sources.is_empty()
-        && let Some(error) = missing
-    {
-        return Err(not_found(work, step, copy, &error));
     }
     if sources.len() > 1 && !copy.into_folder {
         let message = format!("several files match, but {} is not a folder", copy.destination);
@@ -209,7 +203,7 @@ fn prepare_run(
             }
             // What is in a cache must not change the result, so only its name counts.
             RunMountSource::Cache { id, read_only, .. } => key.text(&format!("cache {id} {read_only}")),
-            RunMountSource::Tmpfs { size } => key.text(&format!("tmpfs {size:?}")),
+            RunMountSource::Tmpfs { size, read_only } => key.text(&format!("tmpfs {size:?} {read_only}")),
         }
     }
     Ok((key.finish(), Prepared { mounts, ..Prepared::default() }))

@@ -14,7 +14,7 @@ use super::{Inputs, Work, agent, blocking, chain, copy, failed, stubs};
 use crate::dockerfile::{FileOwner, Sharing};
 use crate::error::BuildError;
 use crate::fs::{Kind, View, Writer};
-use crate::graph::{Origin, RunMountSource, RunStepOp, StepId, Tree};
+use crate::graph::{Origin, RunMountSource, RunStepOp, Step, StepId, Tree};
 use crate::source::Picked;
 use crate::step::{RunFile, RunMount, RunMountKind, RunRequest};
 use crate::{Diagnostic, SecretBytes};
@@ -162,23 +162,14 @@ fn mounts(
                 context_mount(work, id, picked, *writable, &mut found)?
             }
             RunMountSource::Cache { id: cache, base, sharing, read_only, owner } => {
-                let base = base.as_ref().map(|(origin, path)| {
-                    let view = match origin {
-                        Origin::Tree(tree) => {
-                            let view = View::of_layers(inputs.tree(tree).lowers(work)?);
-                            Arc::new(view.map_err(|error| failed(work, step, error))?)
-                        }
-                        other => Arc::clone(&work.context_of(other).view),
-                    };
-                    Ok::<_, BuildError>((view, path.as_str()))
-                });
+                let base = base.as_ref().map(|(origin, path)| cache_base(work, step, inputs, origin, path));
                 let base = base.transpose()?;
                 let (folder, lock) =
                     cache_folder(work, cache, base, *sharing, *owner).map_err(|error| failed(work, step, error))?;
                 found.locks.push(lock);
                 RunMountKind::Bind { source: folder, read_only: *read_only }
             }
-            RunMountSource::Tmpfs { size } => RunMountKind::Tmpfs { size: *size },
+            RunMountSource::Tmpfs { size, read_only } => RunMountKind::Tmpfs { size: *size, read_only: *read_only },
         };
         found.mounts.push(RunMount { target: mount.target.clone(), kind });
     }
@@ -275,18 +266,49 @@ enum CacheError {
     Pick(#[from] crate::source::PickError),
 }
 
+/// What a cache is filled with when it is made.
+struct CacheBase<'a> {
+    view: Arc<View>,
+    path: &'a str,
+    /// Stands for the content where that is known to stay.
+    chain: String,
+}
+
+fn cache_base<'a>(
+    work: &Work,
+    step: &Step,
+    inputs: &Inputs,
+    origin: &Origin,
+    path: &'a str,
+) -> Result<CacheBase<'a>, BuildError> {
+    let Origin::Tree(tree) = origin else {
+        let view = Arc::clone(&work.context_of(origin).view);
+        return Ok(CacheBase { view, path, chain: format!("{origin:?}") });
+    };
+    let tree = inputs.tree(tree);
+    let view = View::of_layers(tree.lowers(work)?).map_err(|error| failed(work, step, error))?;
+    Ok(CacheBase { view: Arc::new(view), path, chain: tree.chain().to_string() })
+}
+
 /// The folder of a cache mount and the lock that says how it is shared. Its name is a digest: an id cannot lead anywhere.
+/// A cache of other looks, or filled with something else, is another one, though it has the same id.
 fn cache_folder(
     work: &Work,
     id: &str,
-    base: Option<(Arc<View>, &str)>,
+    base: Option<CacheBase<'_>>,
     sharing: Sharing,
     owner: FileOwner,
 ) -> Result<(PathBuf, File), CacheError> {
+    const PLAIN: FileOwner = FileOwner { uid: 0, gid: 0, mode: 0o755 };
     let caches = work.host.state_dir.join("caches");
     let error = |path: &Path, source| CacheError::Io { path: path.to_owned(), source };
     std::fs::create_dir_all(&caches).map_err(|source| error(&caches, source))?;
-    let name = Digest::of(id.as_bytes()).hex();
+    let name = match &base {
+        None if owner == PLAIN => Digest::of(id.as_bytes()),
+        None => Digest::of(format!("{id} {owner:?}").as_bytes()),
+        Some(base) => Digest::of(format!("{id} {owner:?} {} {}", base.chain, base.path).as_bytes()),
+    };
+    let name = name.hex();
     let mut number = 0;
     loop {
         let folder = caches.join(format!("{name}.{number}"));
@@ -307,21 +329,26 @@ fn cache_folder(
             Err(errno) => return Err(error(&lock_path, errno.into())),
         }
         if !folder.exists() {
-            new_cache(work, &folder, base, owner)?;
+            new_cache(work, &folder, base.as_ref(), owner)?;
         }
         return Ok((folder, lock));
     }
 }
 
-/// Filled beside its place and moved there whole.
-fn new_cache(work: &Work, folder: &Path, base: Option<(Arc<View>, &str)>, owner: FileOwner) -> Result<(), CacheError> {
+/// Filled beside its place and moved there whole. One that is filled with a folder looks like that folder.
+fn new_cache(work: &Work, folder: &Path, base: Option<&CacheBase<'_>>, mut owner: FileOwner) -> Result<(), CacheError> {
     let error = |source| CacheError::Io { path: folder.to_owned(), source };
     let fresh = folder.with_extension(format!("new-{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
     std::fs::create_dir(&fresh).map_err(error)?;
-    if let Some((view, path)) = base {
+    if let Some(base) = base {
         let nothing = crate::ignore::Ignore::default();
-        let picker = crate::source::Picker { view: &view, ignore: &nothing, exclude: &nothing };
-        copy_plain(&ready(&view, picker.pick(path)?), true, &fresh)?;
+        let picker = crate::source::Picker { view: &base.view, ignore: &nothing, exclude: &nothing };
+        let picked = picker.pick(base.path)?;
+        if let Some(top) = picked.first().filter(|top| top.is_folder() && base.path != ".") {
+            let stat = &top.entries[0].node.stat;
+            owner = FileOwner { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 };
+        }
+        copy_plain(&ready(&base.view, picked), true, &fresh)?;
     }
     let fd = File::open(&fresh).map_err(error)?;
     rustix::fs::fchown(&fd, Some(rustix::fs::Uid::from_raw(owner.uid)), Some(rustix::fs::Gid::from_raw(owner.gid)))

@@ -8,7 +8,7 @@ use super::{CopyStep, Op, Origin};
 use crate::dockerfile::{Chmod, Copy, CopySource};
 use crate::ignore::Ignore;
 use crate::remote::Remote;
-use crate::{Diagnostic, Spanned, expand};
+use crate::{Diagnostic, Spanned};
 
 impl Lowering<'_> {
     pub(super) fn copy(
@@ -30,7 +30,7 @@ impl Lowering<'_> {
                 CopySource::Path(path) => path_or_remote(path, &stage.expand(path, escape)?, copy, add, stage, escape)?,
                 CopySource::Heredoc(heredoc) => {
                     let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
-                    let content = if heredoc.expand { expand_body(stage, &body, escape)? } else { body.value };
+                    let content = if heredoc.expand { stage.expand_body(&body)? } else { body.value };
                     CopyItem::Inline { name: heredoc.name.clone(), content }
                 }
             });
@@ -105,12 +105,6 @@ fn path_or_remote(
 
 fn is_numeric_owner(owner: &str) -> bool {
     owner.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Variables in a file's text; quotes are nothing special there.
-fn expand_body(stage: &Stage, body: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
-    expand::expand_text(&body.value, escape, &|name| stage.scope.get(name))
-        .map_err(|error| Diagnostic::error(body.span, error.to_string()))
 }
 
 fn created_by_copy(op: &CopyStep, copy: &Copy, destination: &str) -> String {

@@ -100,8 +100,20 @@ impl Stage {
     pub(super) fn expand(&self, word: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
         let (text, unset) = expand::expand_noting(&word.value, escape, &|name| self.scope.get(name))
             .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
-        self.unset.borrow_mut().extend(unset.into_iter().map(|value| Spanned { value, span: word.span }));
+        self.note(unset, word.span);
         Ok(text)
+    }
+
+    /// Variables in the text of a file.
+    pub(super) fn expand_body(&self, body: &Spanned<String>) -> Result<String, Diagnostic> {
+        let (text, unset) = expand::expand_text(&body.value, &|name| self.scope.get(name))
+            .map_err(|error| Diagnostic::error(body.span, error.to_string()))?;
+        self.note(unset, body.span);
+        Ok(text)
+    }
+
+    fn note(&self, unset: Vec<String>, span: Span) {
+        self.unset.borrow_mut().extend(unset.into_iter().map(|value| Spanned { value, span }));
     }
 
     pub(super) fn metadata(&mut self, created_by: String) {

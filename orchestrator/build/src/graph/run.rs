@@ -38,8 +38,7 @@ impl Lowering<'_> {
         let (command, files) = with_heredocs(run);
         let argv = stage.argv(&command);
         let args = stage.scope.arg_lines();
-        let mut env = args.clone();
-        env.extend(stage.scope.env_lines());
+        let mut env = stage.scope.seen_lines();
         if !env.iter().any(|line| line.starts_with("PATH=")) {
             env.push(format!("PATH={DEFAULT_PATH}"));
         }
@@ -102,47 +101,37 @@ impl Lowering<'_> {
         lent: &mut Lent,
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
-        let text = |value: &str| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape);
-        let (target, source) = match &mount.kind {
-            MountKind::Bind { target, from, source, writable } => {
-                let path = inside(&text(source)?);
-                let origin = match from {
-                    None => Origin::Context,
-                    Some(from) => self.origin(place, from, mount.span, done)?,
-                };
-                (text(target)?, RunMountSource::Files { origin, path, writable: *writable })
+        let kind = mount.kind(&|value| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape))?;
+        let from = mount.from.as_ref().map(|from| self.origin(place, from, mount.span, done)).transpose()?;
+        let (target, source) = match kind {
+            MountKind::Bind { target, source, writable } => {
+                let (origin, path) = (from.unwrap_or(Origin::Context), inside(&source));
+                (target, RunMountSource::Files { origin, path, writable })
             }
-            MountKind::Cache { target, id, from, source, sharing, read_only, owner } => {
-                let base = match from {
-                    None => None,
-                    Some(from) => Some((self.origin(place, from, mount.span, done)?, inside(&text(source)?))),
-                };
-                let id = text(id)?;
-                let source =
-                    RunMountSource::Cache { id, base, sharing: *sharing, read_only: *read_only, owner: *owner };
-                (text(target)?, source)
+            MountKind::Cache { target, id, source, sharing, read_only, owner } => {
+                let base = from.map(|from| (from, inside(&source)));
+                (target, RunMountSource::Cache { id, base, sharing, read_only, owner })
             }
-            MountKind::Tmpfs { target, size } => (text(target)?, RunMountSource::Tmpfs { size: *size }),
+            MountKind::Tmpfs { target, size, read_only } => (target, RunMountSource::Tmpfs { size, read_only }),
             MountKind::Secret { id, target, env, required, owner } => {
-                let id = text(id)?;
-                let default = env.is_none().then(|| format!("/run/secrets/{id}"));
-                let target = match target {
-                    Some(target) => Some(stage.absolute(&text(target)?)),
-                    None => default,
-                };
-                lent.secrets.push(SecretUse { id, target, env: env.clone(), required: *required, owner: *owner });
+                let target = target.map(|target| stage.absolute(&target));
+                lent.secrets.push(SecretUse { id, target, env, required, owner });
                 return Ok(());
             }
             MountKind::Ssh { id, target, required, owner } => {
                 let target = match target {
-                    Some(target) => stage.absolute(&text(target)?),
+                    Some(target) => stage.absolute(&target),
                     None => format!("/run/buildkit/ssh_agent.{}", lent.agents.len()),
                 };
-                lent.agents.push(AgentUse { id: text(id)?, target, required: *required, owner: *owner });
+                lent.agents.push(AgentUse { id, target, required, owner });
                 return Ok(());
             }
         };
-        lent.mounts.push(RunMountStep { target: stage.absolute(&target), source });
+        let target = stage.absolute(&target);
+        if target == "/" {
+            return Err(Diagnostic::error(mount.span, "a mount cannot cover the root of the step"));
+        }
+        lent.mounts.push(RunMountStep { target, source });
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hoist_image::Platform;
 
-use crate::dockerfile::ArgPair;
+use crate::dockerfile::Dockerfile;
 use crate::expand;
 use crate::{BuildRequest, Diagnostic, Spanned};
 
@@ -23,13 +23,15 @@ const PROXIES: [&str; 10] = [
 ];
 
 /// Arguments that every FROM knows.
-pub(crate) const PLATFORM_ARGS: [&str; 9] = [
+pub(crate) const PLATFORM_ARGS: [&str; 11] = [
     "TARGETPLATFORM",
     "TARGETOS",
+    "TARGETOSVERSION",
     "TARGETARCH",
     "TARGETVARIANT",
     "BUILDPLATFORM",
     "BUILDOS",
+    "BUILDOSVERSION",
     "BUILDARCH",
     "BUILDVARIANT",
     "TARGETSTAGE",
@@ -49,20 +51,23 @@ pub(crate) struct Globals {
 
 impl Globals {
     pub(crate) fn new(
-        args: &[ArgPair],
-        escape: char,
+        file: &Dockerfile,
         request: &BuildRequest,
         platform: &Platform,
         problems: &mut Vec<Diagnostic>,
     ) -> Self {
-        let given = request.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
-        let mut globals = Self {
-            escape,
-            given,
-            platform: platform_args(platform, request.target.as_deref()),
-            declared: BTreeMap::new(),
-        };
-        for arg in args {
+        let given: BTreeMap<_, _> =
+            request.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+        let last = file.stages.last().and_then(|stage| stage.name.as_ref()).map(|name| name.value.as_str());
+        let mut platform = platform_args(platform, request.target.as_deref().or(last));
+        // What the caller says is so, also where nothing declares it.
+        for (name, value) in &mut platform {
+            if let Some(given) = given.get(name) {
+                value.clone_from(given);
+            }
+        }
+        let mut globals = Self { escape: file.escape, given, platform, declared: BTreeMap::new() };
+        for arg in &file.args {
             let value = match &arg.default {
                 _ if globals.given.contains_key(&arg.name.value) => globals.given.get(&arg.name.value).cloned(),
                 Some(default) => match globals.expand(default) {
@@ -111,6 +116,7 @@ fn platform_args(platform: &Platform, target: Option<&str>) -> BTreeMap<String, 
     for (side, platform) in [("TARGET", platform), ("BUILD", &Platform::host())] {
         args.insert(format!("{side}PLATFORM"), platform.to_string());
         args.insert(format!("{side}OS"), platform.os.clone());
+        args.insert(format!("{side}OSVERSION"), String::new());
         args.insert(format!("{side}ARCH"), platform.architecture.clone());
         args.insert(format!("{side}VARIANT"), platform.variant.clone().unwrap_or_default());
     }
@@ -123,8 +129,10 @@ fn platform_args(platform: &Platform, target: Option<&str>) -> BTreeMap<String, 
 pub(super) struct Scope {
     /// Declared ARGs, in order of declaration; a child stage inherits them.
     args: Vec<(String, Option<String>)>,
-    /// ENV in order, from the base image on.
-    pub(super) env: Vec<(String, String)>,
+    /// ENV in order, from the base image on: what the image is given.
+    env: Vec<(String, String)>,
+    /// What instructions see: of an ENV and an ARG of one name, the later one.
+    seen: Vec<(String, String)>,
 }
 
 impl Scope {
@@ -133,13 +141,12 @@ impl Scope {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             (name.to_owned(), value.to_owned())
         };
-        Self { args: Vec::new(), env: env.iter().map(pair).collect() }
+        let env: Vec<_> = env.iter().map(pair).collect();
+        Self { args: Vec::new(), seen: env.clone(), env }
     }
 
-    /// ENV wins over ARG.
     pub(super) fn get(&self, name: &str) -> Option<String> {
-        let env = self.env.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
-        env.or_else(|| self.args.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.clone()))
+        self.seen.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone())
     }
 
     /// Also an ARG without a value is one.
@@ -153,13 +160,12 @@ impl Scope {
     }
 
     pub(super) fn set_env(&mut self, name: String, value: String) {
-        match self.env.iter_mut().find(|(own, _)| *own == name) {
-            Some(entry) => entry.1 = value,
-            None => self.env.push((name, value)),
-        }
+        set(&mut self.seen, &name, &value);
+        set(&mut self.env, &name, &value);
     }
 
-    /// An ARG instruction: what the caller gave, else the default, else what is known globally.
+    /// An ARG instruction: what the caller gave, else the default, else what is known globally. Without any of these, a
+    /// value from before stays.
     pub(super) fn declare(&mut self, name: String, default: Option<String>, globals: &Globals) {
         let value = globals
             .given
@@ -168,6 +174,9 @@ impl Scope {
             .or(default)
             .or_else(|| globals.declared.get(&name).cloned().flatten())
             .or_else(|| globals.platform.get(&name).cloned());
+        if let Some(value) = &value {
+            set(&mut self.seen, &name, value);
+        }
         self.args.retain(|(own, _)| *own != name);
         self.args.push((name, value));
     }
@@ -176,18 +185,20 @@ impl Scope {
         self.args.iter().map(|(name, _)| name)
     }
 
+    /// Of the image.
     pub(super) fn env_lines(&self) -> Vec<String> {
-        self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        lines(&self.env)
     }
 
-    /// ARGs with a value, that ENV does not hide: part of what a RUN step sees.
+    /// Of a RUN step.
+    pub(super) fn seen_lines(&self) -> Vec<String> {
+        lines(&self.seen)
+    }
+
+    /// ARGs with a value.
     pub(super) fn arg_lines(&self) -> Vec<String> {
-        let hidden = |name: &str| self.env.iter().any(|(own, _)| own == name);
-        self.args
-            .iter()
-            .filter(|(name, _)| !hidden(name))
-            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
-            .collect()
+        let with_value = self.args.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        with_value.map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     /// Proxy settings that were given and not declared: seen by RUN steps, not by the cache.
@@ -198,4 +209,15 @@ impl Scope {
             .map(|(name, value)| format!("{name}={value}"))
             .collect()
     }
+}
+
+fn set(variables: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match variables.iter_mut().find(|(own, _)| own == name) {
+        Some(entry) => value.clone_into(&mut entry.1),
+        None => variables.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn lines(variables: &[(String, String)]) -> Vec<String> {
+    variables.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }

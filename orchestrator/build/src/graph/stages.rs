@@ -8,7 +8,7 @@ use super::BaseImage;
 use super::contexts::{Named, named};
 use super::scope::Globals;
 use crate::diagnostic::closest;
-use crate::dockerfile::{Dockerfile, Instruction, Kind, MountKind, Stage};
+use crate::dockerfile::{Dockerfile, Instruction, Kind, Stage};
 use crate::{BuildRequest, Diagnostic, Span};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) struct Selection {
 impl Selection {
     pub(crate) fn new(file: &Dockerfile, request: &BuildRequest, platform: &Platform) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Vec::new();
-        let globals = Globals::new(&file.args, file.escape, request, platform, &mut problems);
+        let globals = Globals::new(file, request, platform, &mut problems);
         let mut bases: Vec<Base> = Vec::new();
         for index in 0..file.stages.len() {
             match base_of(file, index, request, &globals, platform, &bases) {
@@ -222,14 +222,7 @@ fn no_such_target(file: &Dockerfile, name: &str) -> Diagnostic {
 pub(super) fn from_references(instruction: &Instruction) -> Vec<(&str, Span)> {
     match &instruction.kind {
         Kind::Copy(copy) | Kind::Add(copy) => copy.from.iter().map(|from| (from.value.as_str(), from.span)).collect(),
-        Kind::Run(run) => run
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.kind {
-                MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => Some((from.as_deref()?, mount.span)),
-                MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
-            })
-            .collect(),
+        Kind::Run(run) => run.mounts.iter().filter_map(|mount| Some((mount.from.as_deref()?, mount.span))).collect(),
         _ => Vec::new(),
     }
 }

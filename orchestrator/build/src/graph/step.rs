@@ -85,7 +85,7 @@ pub(crate) struct RunMountStep {
 pub(crate) enum RunMountSource {
     Files { origin: Origin, path: String, writable: bool },
     Cache { id: String, base: Option<(Origin, String)>, sharing: Sharing, read_only: bool, owner: FileOwner },
-    Tmpfs { size: Option<u64> },
+    Tmpfs { size: Option<u64>, read_only: bool },
 }
 
 #[derive(Debug, Clone, PartialEq)]

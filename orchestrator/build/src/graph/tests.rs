@@ -128,7 +128,7 @@ fn arguments_have_docker_scopes() {
             0: [stage-0 2/3] RUN before $GLOBAL | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
                ["/bin/sh", "-c", "before $GLOBAL"] in / with ["PATH=/bin", "FROM_BASE=yes"]
             1: [stage-0 3/3] RUN after | on Step(0), after [0]
-               ["/bin/sh", "-c", "after"] in / with ["GLOBAL=global", "GIVEN=given", "PATH=/bin", "FROM_BASE=yes, global", "LOCAL=env"]
+               ["/bin/sh", "-c", "after"] in / with ["PATH=/bin", "FROM_BASE=yes, global", "GLOBAL=global", "GIVEN=given", "LOCAL=env"]
             2: [stage-1 2/2] COPY --from=0 /${GLOBAL} /x | on Scratch, after [1]
                [Path(".")] to /x (folder: false)
             result Step(2) on None

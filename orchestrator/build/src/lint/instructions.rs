@@ -9,7 +9,11 @@ use crate::dockerfile::{ArgPair, Command, Dockerfile, Health, Instruction, Kind,
 pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     secret_arguments(&file.args, found);
     for (index, stage) in file.stages.iter().enumerate() {
-        let mut state = StageState { workdir: has_workdir(file, index), ..StageState::default() };
+        let mut state = StageState {
+            workdir: inherits(file, index, |kind| matches!(kind, Kind::Workdir(_))),
+            shell: inherits(file, index, |kind| matches!(kind, Kind::Shell(_))),
+            ..StageState::default()
+        };
         for instruction in &stage.instructions {
             one(source, instruction, &mut state, found);
         }
@@ -18,21 +22,22 @@ pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diag
 
 #[derive(Debug, Default)]
 struct StageState {
-    /// An absolute one was set.
+    /// One was set: what follows is relative to it.
     workdir: bool,
     shell: bool,
     /// The last one of those that count only once.
     last: BTreeMap<&'static str, Span>,
 }
 
-/// A stage on another one has its WORKDIR.
-fn has_workdir(file: &Dockerfile, index: usize) -> bool {
+/// A stage on another one has its WORKDIR and its SHELL.
+fn inherits(file: &Dockerfile, index: usize, sets: fn(&Kind) -> bool) -> bool {
     let base = &file.stages[index].base.value;
     let named = |stage: &Stage| stage.name.as_ref().is_some_and(|name| name.value.eq_ignore_ascii_case(base));
-    let absolute =
-        |instruction: &Instruction| matches!(&instruction.kind, Kind::Workdir(path) if path.value.starts_with('/'));
     match file.stages[..index].iter().rposition(named) {
-        Some(base) => file.stages[base].instructions.iter().any(absolute) || has_workdir(file, base),
+        Some(base) => {
+            let own = &file.stages[base].instructions;
+            own.iter().any(|instruction| sets(&instruction.kind)) || inherits(file, base, sets)
+        }
         None => false,
     }
 }
@@ -98,22 +103,24 @@ fn secret_arguments(pairs: &[ArgPair], found: &mut Vec<Diagnostic>) {
 fn secret(instruction: &str, name: &Spanned<String>, found: &mut Vec<Diagnostic>) {
     const SECRET: [&str; 10] =
         ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
+    // What says where a secret is, or which one, is none.
+    const NOT_SECRET: [&str; 3] = ["public", "file", "version"];
     let lower = name.value.to_lowercase();
-    let mut parts = lower.split('_');
-    if parts.clone().any(|part| part == "public") || !parts.any(|part| SECRET.contains(&part)) {
+    let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
+    if has(&NOT_SECRET) || !has(&SECRET) {
         return;
     }
     let message = format!("{instruction} {} stays in the image: it is no place for a secret", name.value);
     found.push(Diagnostic::lint(Rule::SecretsUsedInArgOrEnv, name.span, message).hint("RUN --mount=type=secret,id=…"));
 }
 
+/// Only the first one is judged: those that follow are relative to it.
 fn workdir(path: &Spanned<String>, state: &mut StageState, found: &mut Vec<Diagnostic>) {
-    if path.value.starts_with(['/', '$']) {
-        state.workdir = true;
-    } else if !state.workdir {
+    if !path.value.starts_with(['/', '$']) && !state.workdir {
         let message = format!("where the relative {} is depends on the base image", path.value);
         found.push(Diagnostic::lint(Rule::WorkdirRelativePath, path.span, message));
     }
+    state.workdir = true;
 }
 
 fn expose(port: &Spanned<String>, found: &mut Vec<Diagnostic>) {

@@ -2,6 +2,7 @@
 //!
 //! A rule only looks at the text and its meaning; nothing is built for it.
 
+mod comments;
 mod from;
 mod instructions;
 mod text;
@@ -9,7 +10,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::diagnostic::{Diagnostic, SourceFile, Spanned};
+use crate::diagnostic::{Diagnostic, Severity, SourceFile, Span};
 use crate::dockerfile::Dockerfile;
 
 macro_rules! rules {
@@ -52,6 +53,7 @@ rules! {
     InvalidBaseImagePlatform,
     FromPlatformFlagConstDisallowed,
     CopyIgnoredFile,
+    InvalidDefinitionDescription,
     ExposeProtoCasing,
     ExposeInvalidFormat,
 }
@@ -59,7 +61,7 @@ rules! {
 impl Rule {
     /// Off unless it is asked for.
     fn is_experimental(self) -> bool {
-        self == Self::CopyIgnoredFile
+        self == Self::InvalidDefinitionDescription
     }
 }
 
@@ -76,6 +78,10 @@ pub(crate) struct Settings {
     experimental: Rules,
     /// A build with findings fails.
     pub(crate) error: bool,
+    /// Names of no rule: of a later BuildKit, or mistaken.
+    unknown: BTreeSet<String>,
+    /// What comments above single instructions say, by the instruction's place.
+    above: Vec<(Span, Self)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,16 +104,19 @@ impl Rules {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Names of no rule go to `unknown`.
+    fn parse(text: &str, unknown: &mut BTreeSet<String>) -> Self {
         if text.eq_ignore_ascii_case("all") {
-            return Ok(Self::All);
+            return Self::All;
         }
-        let one = |name: &str| {
-            let known = Rule::ALL.iter().find(|rule| rule.name().eq_ignore_ascii_case(name));
-            known.copied().ok_or_else(|| format!("there is no check {name:?}"))
-        };
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        names.map(one).collect::<Result<_, _>>().map(Self::These)
+        let mut rules = BTreeSet::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            match Rule::ALL.iter().find(|rule| rule.name().eq_ignore_ascii_case(name)) {
+                Some(rule) => drop(rules.insert(*rule)),
+                None => drop(unknown.insert(name.to_owned())),
+            }
+        }
+        Self::These(rules)
     }
 }
 
@@ -117,8 +126,10 @@ impl Settings {
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').ok_or_else(|| format!("{part:?} has no value"))?;
             match key.trim().to_lowercase().as_str() {
-                "skip" => settings.skip = Rules::parse(value.trim())?,
-                "experimental" => settings.experimental = Rules::parse(value.trim())?,
+                "skip" => settings.skip = Rules::parse(value.trim(), &mut settings.unknown),
+                "experimental" => {
+                    settings.experimental = Rules::parse(value.trim(), &mut settings.unknown);
+                }
                 "error" => {
                     settings.error = match value.trim() {
                         "true" | "1" => true,
@@ -132,24 +143,39 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Of the file; an argument of the build goes before it.
-    pub(crate) fn of(directive: Option<&Spanned<String>>, argument: Option<&str>) -> Result<Self, Diagnostic> {
-        let (text, span) = match (argument, directive) {
-            (Some(text), _) => (text, Default::default()),
+    /// Of the file; an argument of the build goes before its directive. Names of no rule are findings: a Dockerfile may
+    /// be written for rules that are not known here.
+    pub(crate) fn of(
+        source: &SourceFile,
+        file: &Dockerfile,
+        argument: Option<&str>,
+    ) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+        let (text, span) = match (argument, &file.check) {
+            (Some(text), _) => (text, Span::default()),
             (None, Some(directive)) => (directive.value.as_str(), directive.span),
-            (None, None) => return Ok(Self::default()),
+            (None, None) => ("", Span::default()),
         };
-        Self::parse(text).map_err(|reason| {
+        let mut settings = Self::parse(text).map_err(|reason| {
             Diagnostic::error(span, format!("the check directive cannot be read: {reason}"))
                 .hint("# check=skip=StageNameCasing,FromAsCasing;error=true")
-        })
+        })?;
+        settings.above = comments::settings(source, file);
+        let unknown = settings.unknown.iter().map(|name| Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(span, format!("there is no check {name:?}"))
+        });
+        let unknown = unknown.collect();
+        Ok((settings, unknown))
     }
 
-    /// Whether a diagnostic is one that counts. Those of no rule always do.
     pub(crate) fn keeps(&self, diagnostic: &Diagnostic) -> bool {
-        diagnostic
-            .rule
-            .is_none_or(|rule| !self.skip.has(rule) && (!rule.is_experimental() || self.experimental.has(rule)))
+        let Some(rule) = diagnostic.rule else { return true };
+        let inside = |span: &Span| (span.start..span.end).contains(&diagnostic.span.start);
+        let mut say = self.above.iter().filter(|(span, _)| inside(span)).map(|(_, own)| own).chain([self]);
+        match rule.is_experimental() {
+            true => say.any(|settings| settings.experimental.has(rule)),
+            false => !say.any(|settings| settings.skip.has(rule)),
+        }
     }
 }
 
@@ -157,6 +183,7 @@ impl Settings {
 pub(crate) fn file(source: &SourceFile, file: &Dockerfile) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     text::check(source, file, &mut found);
+    comments::check(source, file, &mut found);
     from::check(source, file, &mut found);
     instructions::check(source, file, &mut found);
     found
@@ -173,10 +200,11 @@ mod tests {
         assert!(settings.error);
         assert!(!settings.keeps(&finding(Rule::StageNameCasing)));
         assert!(settings.keeps(&finding(Rule::FromAsCasing)));
-        assert!(!settings.keeps(&finding(Rule::CopyIgnoredFile)));
-        assert!(Settings::parse("experimental=all").unwrap().keeps(&finding(Rule::CopyIgnoredFile)));
+        assert!(!settings.keeps(&finding(Rule::InvalidDefinitionDescription)));
+        assert!(Settings::parse("experimental=all").unwrap().keeps(&finding(Rule::InvalidDefinitionDescription)));
         assert!(!Settings::parse("skip=all").unwrap().keeps(&finding(Rule::FromAsCasing)));
-        for wrong in ["skip", "skip=Nothing", "other=1", "error=maybe"] {
+        assert_eq!(Settings::parse("skip=Newer").unwrap().unknown, BTreeSet::from(["Newer".to_owned()]));
+        for wrong in ["skip", "other=1", "error=maybe"] {
             assert!(Settings::parse(wrong).is_err(), "{wrong}");
         }
     }

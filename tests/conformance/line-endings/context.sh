@@ -1,0 +1,1 @@
+printf '\357\273\277# escape=\\\r\nFROM busybox\r\nRUN echo one \\\r\n  two >/joined\r\nENV a=b c="d e"\r\nRUN <<EOT\r\necho body >/body\r\nEOT\r\nCOPY <<EOT /copied\r\ntext\r\nEOT\r\nCMD ["x"]\r\n' > Dockerfile
