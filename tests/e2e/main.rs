@@ -6,8 +6,10 @@
 mod attributes;
 mod bad_input;
 mod beside_docker;
+mod build_context;
 mod build_debug;
 mod build_interrupt;
+mod build_network;
 mod build_output;
 mod build_screen;
 mod caches;

@@ -9,6 +9,7 @@ use crate::error::BuildError;
 use crate::execute::{Brought, Reporter, chain};
 use crate::graph::{Graph, Origin};
 use crate::host::Host;
+use crate::reading::on_disk;
 use crate::remote::{self, Lent, Remote, RemoteError, unpacked};
 use crate::request::{ContextSource, NamedContext};
 use crate::{BuildRequest, Diagnostic, SourceFile};
@@ -24,6 +25,17 @@ impl Bringer<'_> {
     /// The folder of the main context.
     pub(crate) async fn context(self) -> Result<PathBuf, BuildError> {
         match &self.request.context {
+            ContextSource::Folder(path) if path.is_file() => {
+                let (path, state) = (path.clone(), self.state());
+                on_disk(move || {
+                    let failed = |error: RemoteError| BuildError::Remote {
+                        url: path.display().to_string(),
+                        reason: chain(&error),
+                    };
+                    remote::archive(&path, &state).map_err(failed)
+                })
+                .await
+            }
             ContextSource::Folder(folder) => Ok(folder.clone()),
             ContextSource::Remote(url) => {
                 self.folder(url).await.map_err(|error| BuildError::Remote { url: url.clone(), reason: chain(&error) })

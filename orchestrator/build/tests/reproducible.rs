@@ -7,16 +7,17 @@ mod world;
 const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\
     RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n\
     RUN mkdir -p /made/below && echo x >/made/below/file && ln /made/below/file /made/hard && ln -s file /made/below/link\n\
-    WORKDIR /work\nCOPY old new ./\nCOPY <<inline /inline\ntext\ninline\nENV A=1\n\
+    WORKDIR /work\nCOPY old new ./\nCOPY many /many\nRUN cp -r /many /again && rm /again/3\nCOPY <<inline /inline\ntext\ninline\nENV A=1\n\
     RUN --mount=type=tmpfs,target=/scratch touch /scratch/x && rm /made/hard\n";
 
 /// 2023-11-14.
 const EPOCH: u64 = 1_700_000_000;
 
-async fn build(world: &world::World, epoch: &str) -> hoist_build::Built {
+async fn build(world: &world::World, epoch: &str, order: &[u8]) -> hoist_build::Built {
     std::fs::copy(world::BUSYBOX, world.path("busybox")).unwrap();
     world.write("old", "older than the epoch");
     world.write("new", "younger than the epoch");
+    order.iter().for_each(|number| world.write(&format!("many/{number}"), "x"));
     let seconds = std::time::Duration::from_secs(EPOCH - 1000);
     let old = std::fs::File::options().write(true).open(world.path("old")).unwrap();
     old.set_modified(std::time::UNIX_EPOCH + seconds).unwrap();
@@ -39,8 +40,10 @@ async fn build(world: &world::World, epoch: &str) -> hoist_build::Built {
 #[tokio::test]
 async fn two_stores_give_the_same_digests() {
     let epoch = EPOCH.to_string();
-    let one = build(&world_or_skip!(), &epoch).await;
-    let other = build(&world_or_skip!(), &epoch).await;
+    let one = build(&world_or_skip!(), &epoch, &[1, 2, 3, 4, 5, 6, 7, 8, 9]).await;
+    // On tmpfs, folders are listed in the order in which their entries were made.
+    let elsewhere = world::World::within(std::path::Path::new("/dev/shm"));
+    let other = build(&elsewhere, &epoch, &[9, 1, 8, 2, 7, 3, 6, 4, 5]).await;
     assert_eq!(one.images[0].layers, other.images[0].layers);
     assert_eq!(one.id, other.id);
     assert_eq!(one.images[0].created, "2023-11-14T22:13:20Z");

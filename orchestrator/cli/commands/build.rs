@@ -33,6 +33,9 @@ pub(crate) struct Args {
     ssh: Vec<String>,
     #[command(flatten)]
     caches: CacheArgs,
+    /// Network of RUN steps, over the file's: default, none, host, or one of the stack's or the engine's by name
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
     /// Build images of services that these depend on too
     #[arg(long)]
     with_dependencies: bool,
@@ -60,6 +63,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         ssh: args.ssh.iter().map(|text| agent(ctx, text)).collect(),
         cache_from: args.caches.from(ctx)?,
         cache_to: args.caches.to(ctx)?,
+        network: args.network.clone(),
     };
     apply::request(&loaded, Verb::Build(build))
 }

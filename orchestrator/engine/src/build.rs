@@ -223,7 +223,7 @@ fn exit_record(engine: &Engine, id: &str) -> PathBuf {
 
 async fn run(container: StepContainer, step: RunRequest) -> Result<i32, StepError> {
     let engine = Arc::clone(&container.engine);
-    let lease = BuildNetwork::lease(&engine, &step.network).await?;
+    let lease = BuildNetwork::lease(&engine, &step.network, &container.id).await?;
     let (ours, theirs) =
         std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
     let output = step.output.clone();

@@ -1,14 +1,16 @@
 //! The network of RUN steps: one bridge of its own with a way out and names, made for the first step that needs it and
-//! taken away after the last build.
+//! taken away after the last build; or a network that is there already, in which a step is a guest.
+
+mod guest;
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use hoist_build::NetworkMode;
-use hoist_network::{Endpoint, Ipv4Net};
+use hoist_network::{Endpoint, Ipv4Net, Mac};
 use hoist_runtime::InjectedFile;
-use hoist_scheduler::Host as HostFacts;
+use hoist_scheduler::{Host as HostFacts, mac};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::actions::{StepError, blocking};
@@ -46,10 +48,25 @@ pub(crate) struct Lease {
     place: Option<Place>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Place {
-    network: NetworkDoc,
-    slot: u8,
+    /// The network's id.
+    network: String,
+    address: Ipv4Addr,
+    prefix: u8,
+    gateway: Ipv4Addr,
+    /// Whether the network leads anywhere.
+    internal: bool,
+    held: Held,
+}
+
+/// What the step has to give back.
+#[derive(Debug)]
+enum Held {
+    /// On the builds' own network.
+    Slot(u8),
+    /// As a guest, under this name.
+    Claim(String),
 }
 
 impl BuildNetwork {
@@ -59,26 +76,34 @@ impl BuildNetwork {
         Stay { engine: Some(Arc::clone(engine)) }
     }
 
-    pub(crate) async fn lease(engine: &Arc<Engine>, mode: &NetworkMode) -> Result<Lease, StepError> {
-        let mut lease = Lease { engine: Arc::clone(engine), place: None };
-        match mode {
-            NetworkMode::None | NetworkMode::Host => return Ok(lease),
-            NetworkMode::Named(name) => {
-                return Err(StepError::new(format!("network {name:?}: RUN steps can use default, host and none")));
-            }
-            NetworkMode::Default => {}
-        }
-        let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
-        let network = match &state.network {
-            Some(network) => network.clone(),
-            None => raise(engine, &mut state).await?,
+    /// `step`: the id under which the step is known.
+    pub(crate) async fn lease(engine: &Arc<Engine>, mode: &NetworkMode, step: &str) -> Result<Lease, StepError> {
+        let place = match mode {
+            NetworkMode::None | NetworkMode::Host => None,
+            NetworkMode::Named(name) => Some(guest::enter(engine, name, step).await?),
+            NetworkMode::Default => Some(own_place(engine).await?),
         };
-        let slot = (2..SLOTS).find(|slot| !state.used.contains(slot));
-        let slot = slot.ok_or_else(|| StepError::engine("too many RUN steps at a time"))?;
-        state.used.push(slot);
-        lease.place = Some(Place { network, slot });
-        Ok(lease)
+        Ok(Lease { engine: Arc::clone(engine), place })
     }
+}
+
+async fn own_place(engine: &Arc<Engine>) -> Result<Place, StepError> {
+    let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
+    let network = match &state.network {
+        Some(network) => network.clone(),
+        None => raise(engine, &mut state).await?,
+    };
+    let slot = (2..SLOTS).find(|slot| !state.used.contains(slot));
+    let slot = slot.ok_or_else(|| StepError::engine("too many RUN steps at a time"))?;
+    state.used.push(slot);
+    Ok(Place {
+        network: network.id,
+        address: Ipv4Addr::from(u32::from(network.subnet.network()) + u32::from(slot)),
+        prefix: network.subnet.prefix_len(),
+        gateway: network.gateway,
+        internal: false,
+        held: Held::Slot(slot),
+    })
 }
 
 async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Result<NetworkDoc, StepError> {
@@ -128,16 +153,15 @@ fn free_subnet(taken: &[Ipv4Net], routes: &[Ipv4Net], addresses: &[Ipv4Net]) -> 
 impl Lease {
     pub(crate) fn endpoint(&self, id: &str) -> Endpoint {
         let place = self.place.as_ref().expect("only steps with a network ask for an endpoint");
-        let subnet = place.network.subnet;
         Endpoint {
             container: id.to_owned(),
             index: 0,
-            network: place.network.id.clone(),
+            network: place.network.clone(),
             interface: "eth0".to_owned(),
-            address: Ipv4Addr::from(u32::from(subnet.network()) + u32::from(place.slot)),
-            prefix: subnet.prefix_len(),
-            gateway: Some(place.network.gateway),
-            mac: None,
+            address: place.address,
+            prefix: place.prefix,
+            gateway: (!place.internal).then_some(place.gateway),
+            mac: Some(Mac(mac(place.address))),
         }
     }
 
@@ -152,7 +176,7 @@ impl Lease {
             writable: true,
         };
         let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost\n");
-        let gateway = self.place.as_ref().map_or(Ipv4Addr::LOCALHOST, |place| place.network.gateway);
+        let gateway = self.place.as_ref().map_or(Ipv4Addr::LOCALHOST, |place| place.gateway);
         for (name, address) in extra_hosts {
             let address = if address == "host-gateway" { gateway.to_string() } else { address.clone() };
             // Writing to a string cannot fail.
@@ -205,8 +229,12 @@ async fn end_build(engine: Arc<Engine>) {
 }
 
 async fn give_back(engine: Arc<Engine>, place: Place) {
+    let slot = match place.held {
+        Held::Slot(slot) => slot,
+        Held::Claim(claim) => return guest::leave(&engine, claim),
+    };
     let mut state = Arc::clone(&engine.build_network.state).lock_owned().await;
-    state.used.retain(|slot| *slot != place.slot);
+    state.used.retain(|used| *used != slot);
     take_away_when_idle(&engine, &mut state).await;
 }
 

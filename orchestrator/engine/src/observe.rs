@@ -35,6 +35,11 @@ impl Claims {
         self.networks.iter().map(|network| network.subnet)
     }
 
+    /// One address of a network.
+    pub(crate) fn address(network: &str, address: Ipv4Addr, holder: &str) -> Self {
+        Self { addresses: vec![(network.to_owned(), address, holder.to_owned())], ..Self::default() }
+    }
+
     pub(crate) fn of(plan: &Plan, observed: &Observed) -> Self {
         let mut claims = Self::default();
         for step in &plan.steps {
@@ -104,6 +109,11 @@ pub(crate) async fn observe(engine: &Arc<Engine>, desired: &Desired) -> Result<O
     observed.host.ports.extend(ports);
     observed.host.routes = routes(&facts, &observed);
     Ok(observed)
+}
+
+/// A network as somebody sees it who has nothing in it: all of its addresses are held by others.
+pub(crate) fn network(world: &World, name: &str, guest: &str) -> Option<scheduler::Network> {
+    from_world(world, guest).networks.remove(name)
 }
 
 fn from_world(world: &World, project: &str) -> Observed {

@@ -49,7 +49,7 @@ pub(crate) fn free_address(subnet: Ipv4Net, range: Ipv4Net, taken: &BTreeSet<Ipv
 }
 
 /// Docker's scheme: the address tells the MAC, so neighbours' tables stay right when an address is used again.
-pub(crate) fn mac(address: Ipv4Addr) -> [u8; 6] {
+pub fn mac(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0x02, 0x42, a, b, c, d]
 }

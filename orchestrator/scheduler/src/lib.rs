@@ -30,6 +30,7 @@ pub use action::{
     Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec, Readiness, VolumeSpec,
 };
 pub use desired::Desired;
+pub use ipam::mac;
 pub use names::{container_name, image_reference, oneoff_name};
 pub use observed::{
     Attachment, Container, Dependency, DependencyCondition, Health, HeldPort, Host, Image, Network, Observed, Pool,

@@ -213,6 +213,14 @@ pub struct Network {
     pub reserved: BTreeSet<Ipv4Addr>,
 }
 
+impl Network {
+    /// The lowest address that nobody has who is known to this network: for a guest that no stack plans.
+    pub fn free_address(&self) -> Option<Ipv4Addr> {
+        let known = self.foreign.keys().chain(&self.reserved).chain([&self.gateway]);
+        crate::ipam::free_address(self.subnet, self.range, &known.copied().collect())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     pub name: String,

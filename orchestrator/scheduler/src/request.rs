@@ -239,4 +239,6 @@ pub struct Build {
     /// `--cache-from`, before the file's; `--cache-to`, beside them.
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
+    /// `--network`, over the file's.
+    pub network: Option<String>,
 }

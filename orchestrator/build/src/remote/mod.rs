@@ -3,12 +3,14 @@
 //! Everything that is brought becomes a folder below the build's own state, which is then read like a context. Knows
 //! nothing of Dockerfiles.
 
+mod archive;
 mod git;
 mod http;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use archive::archive;
 pub(crate) use git::GitSource;
 pub(crate) use http::{HttpSource, unpacked};
 

@@ -69,7 +69,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir())
+    }
+
+    pub(crate) fn within(place: &Path) -> Self {
+        let folder = tempfile::tempdir_in(place).unwrap();
         std::fs::create_dir(folder.path().join("context")).unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
         let runner = Arc::new(Runner { mount_point: folder.path().join("root"), runs: AtomicUsize::new(0) });

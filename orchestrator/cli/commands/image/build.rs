@@ -1,7 +1,7 @@
 //! `hoist image build`: one image, as a stack with one service.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hoist_engine::api::types::ApplyRequest;
 use hoist_scheduler::{Build, Verb};
@@ -9,6 +9,7 @@ use hoist_spec::Loaded;
 use hoist_spec::model::{Build as BuildSpec, Service, Stack};
 
 use super::options;
+use super::stdin::{self, Kept};
 use crate::apply;
 use crate::args::ProgressMode;
 use crate::commands::caches::CacheArgs;
@@ -19,13 +20,15 @@ use crate::failed_step;
 /// Build one image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder that COPY and ADD take from, or the URL of a git repository or a tar archive
+    /// Folder that COPY and ADD take from, or the URL of a git repository or a tar archive; - reads an archive, or a
+    /// Dockerfile that needs no files, from standard input
     #[arg(value_name = "CONTEXT")]
     context: String,
     /// Name of the image (can be repeated)
     #[arg(short, long = "tag", value_name = "NAME", required_unless_present = "check")]
     tags: Vec<String>,
-    /// Dockerfile (default: CONTEXT/Dockerfile)
+    /// Dockerfile (default: CONTEXT/Dockerfile); a path inside of a context that is no folder; - reads it from standard
+    /// input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Stage to build
@@ -60,8 +63,8 @@ pub(crate) struct Args {
     /// Allow steps more than the sandbox: network.host, security.insecure (can be repeated)
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     allow: Vec<String>,
-    /// Network of RUN steps: default, none or host
-    #[arg(long, value_name = "MODE")]
+    /// Network of RUN steps: default, none, host, or one of the engine's by name
+    #[arg(long, value_name = "NETWORK")]
     network: Option<String>,
     /// Line for /etc/hosts in RUN steps (can be repeated)
     #[arg(long = "add-host", value_name = "HOST=ADDRESS")]
@@ -90,7 +93,9 @@ pub(crate) struct Args {
 const SERVICE: &str = "image";
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let loaded = stack(ctx, args)?;
+    // Lives until the build is over.
+    let given = if stdin::is_stdin(Path::new(&args.context)) { Some(stdin::context()?) } else { None };
+    let loaded = stack(ctx, args, given.as_ref())?;
     let verb = Verb::Build(Build { no_cache: args.no_cache, pull: args.pull, ..Build::default() });
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
     if args.check {
@@ -106,11 +111,24 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 }
 
 /// One image is a stack with one service that is only built: there is one way to build, not two.
-fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
-    let context = options::context(ctx, &args.context)?;
+fn stack(ctx: &Ctx, args: &Args, given: Option<&Kept>) -> Result<Loaded> {
+    let context = match given {
+        Some(kept) => kept.path().display().to_string(),
+        None => options::context(ctx, &args.context)?,
+    };
+    let is_folder = given.is_none() && Path::new(&context).is_absolute();
+    let mut dockerfile_inline = None;
     let dockerfile = match &args.file {
         None => "Dockerfile".to_owned(),
-        Some(file) => options::absolute(ctx, file)?.display().to_string(),
+        Some(file) if stdin::is_stdin(file) && given.is_some() => {
+            return Err(Failure::user("the context and the Dockerfile cannot both be read from standard input"));
+        }
+        Some(file) if stdin::is_stdin(file) => {
+            dockerfile_inline = Some(stdin::dockerfile()?);
+            String::new()
+        }
+        Some(file) if is_folder => options::absolute(ctx, file)?.display().to_string(),
+        Some(file) => file.display().to_string(),
     };
     let unnamed = [SERVICE.to_owned()];
     let names = if args.tags.is_empty() { &unnamed } else { args.tags.as_slice() };
@@ -126,6 +144,7 @@ fn stack(ctx: &Ctx, args: &Args) -> Result<Loaded> {
     let build = BuildSpec {
         context,
         dockerfile,
+        dockerfile_inline,
         args: build::build_args(&args.build_args, &variables),
         target: args.target.clone(),
         labels: args.labels.iter().map(pair).collect(),

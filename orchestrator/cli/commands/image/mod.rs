@@ -13,6 +13,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod save;
+mod stdin;
 pub(crate) mod tag;
 
 use hoist_engine::api::types::{PullLine, PushResult};

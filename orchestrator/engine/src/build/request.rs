@@ -64,7 +64,7 @@ pub(super) fn request(
         no_cache: build.no_cache,
         no_cache_filter: build.no_cache_filter.clone(),
         pull: build.pull,
-        network: NetworkMode::parse(build.network.as_deref().unwrap_or_default()),
+        network: network(build, beside)?,
         extra_hosts: build
             .extra_hosts
             .iter()
@@ -78,6 +78,20 @@ pub(super) fn request(
         cache_to: caches(&build.cache_to, cache_target)?,
         ulimits: build.ulimits.iter().map(|(name, limit)| (name.clone(), limit.soft, limit.hard)).collect(),
     })
+}
+
+/// A network of the stack is named by its key; any other one of the engine's by its own name.
+fn network(build: &Build, beside: Beside<'_>) -> Result<NetworkMode, StepError> {
+    match NetworkMode::parse(build.network.as_deref().unwrap_or_default()) {
+        NetworkMode::Named(name) if name.contains(':') => Err(StepError::new(format!(
+            "build.network {name}: a RUN step has interfaces of its own; name a network that the container is in"
+        ))),
+        NetworkMode::Named(name) => {
+            let of_stack = beside.stack.networks.get(&name).map(|network| network.name.clone());
+            Ok(NetworkMode::Named(of_stack.unwrap_or(name)))
+        }
+        mode => Ok(mode),
+    }
 }
 
 fn context(text: &str, beside: Beside<'_>) -> Result<NamedContext, StepError> {

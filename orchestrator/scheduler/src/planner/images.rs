@@ -211,6 +211,7 @@ pub(crate) fn build(context: Context<'_>, draft: &mut Draft, build: &Build) {
         section.args.extend(build.args.clone());
         section.cache_from.splice(0..0, build.cache_from.iter().cloned());
         section.cache_to.extend(build.cache_to.iter().cloned());
+        section.network = build.network.clone().or(section.network);
         section.ssh.extend(build.ssh.iter().map(|(id, path)| model::BuildSsh { id: id.clone(), path: path.clone() }));
         steps.entry(reference.clone()).or_insert_with(|| build_step(&reference, key, service, &section));
     }
