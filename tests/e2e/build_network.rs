@@ -19,8 +19,10 @@ services:
       network: back
       dockerfile_inline: |
         FROM busybox
-        RUN wget -q -T 5 -O - http://web | grep "from web"
-        RUN ip -4 -o addr show dev eth0 | awk '{print $4}'
+        # A static busybox cannot look up names for wget.
+        RUN address=$$(nslookup -type=a web | awk '/^Address/ {last = $$NF} END {print last}') && \
+            wget -q -T 5 -O - http://$$address | grep "from web"
+        RUN ip -4 -o addr show dev eth0 | awk '{print $$4}'
     networks: [back]
 networks:
   back: {internal: true, ipam: {config: [{subnet: 10.97.3.0/29, gateway: 10.97.3.1}]}}

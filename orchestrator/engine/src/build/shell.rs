@@ -68,7 +68,7 @@ impl ShellOffer {
             exit_code,
         });
         arrived.await;
-        let lease = BuildNetwork::lease(&engine, &step.network).await?;
+        let lease = BuildNetwork::lease(&engine, &step.network, &container.id).await?;
         let (shim, lease, mut container) = blocking(move || {
             let clients = container.engine.attachments.take(&container.id);
             let mut launch = launch(&container.engine, &container.id, step, &lease)?;
