@@ -25,6 +25,7 @@ mod reading;
 mod remote;
 mod request;
 mod source;
+mod ssh;
 mod stamps;
 mod step;
 
@@ -40,4 +41,5 @@ pub use request::{
     BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, NamedContext,
     NetworkMode, SecretBytes,
 };
+pub use ssh::{Agent, KeyError, Keys};
 pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};

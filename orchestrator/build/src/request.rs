@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use hoist_image::{CachePlace, DigestError, LayoutName};
 
 use crate::remote::Remote;
+use crate::ssh::Agent;
 
 /// One build, as `docker build` and Compose's `build` ask for it.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +41,8 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// What `RUN --mount=type=secret,id=…` may read. Never part of a layer, a cache key, the history or a message.
     pub secrets: BTreeMap<String, SecretBytes>,
-    /// Sockets of ssh agents for `RUN --mount=type=ssh`, and (`default`) for git over ssh.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// For `RUN --mount=type=ssh`, and (`default`) for git over ssh.
+    pub ssh: BTreeMap<String, Agent>,
     /// What steps may ask for beyond the sandbox.
     pub entitlements: BTreeSet<Entitlement>,
     /// Stages of which every step is run again.

@@ -30,7 +30,7 @@ async fn a_file_that_changes_while_it_is_copied_stops_the_build() {
     let built = build(&request, &world.host()).await.unwrap();
     assert_eq!(built.ran, 1);
     assert_eq!(
-        std::fs::read_to_string(world.store.lowers(&built.image).unwrap()[0].join("file")).unwrap(),
+        std::fs::read_to_string(world.store.lowers(&built.images[0]).unwrap()[0].join("file")).unwrap(),
         "as it is now, longer"
     );
 }
@@ -55,7 +55,7 @@ async fn an_archive_is_a_context_with_its_own_ignore_file() {
         request.context = ContextSource::Folder(archive(&world, name, &[flags]));
         request.dockerfile = DockerfileSource::File("sub/Dockerfile".into());
         let built = world.build_request(&request).await;
-        let all = world.store.lowers(&built.image).unwrap()[0].join("all");
+        let all = world.store.lowers(&built.images[0]).unwrap()[0].join("all");
         assert!(all.join("kept").exists() && !all.join("hidden").exists());
         ran.push(built.ran);
     }

@@ -325,7 +325,7 @@ RUN --mount=type=ssh stat -c '%a %u' $SSH_AUTH_SOCK >/looks && perl /ask >/said
 RUN test ! -e /run/buildkit
 ";
     let mut request = world.request(text);
-    request.ssh.insert("default".to_owned(), agent);
+    request.ssh.insert("default".to_owned(), hoist_build::Agent::Socket(agent));
     let built = world.build_request(&request).await;
     served.join().unwrap();
     assert_eq!(world.inside(&built.images[0], "cat /looks /said").await, "600 0\nkeys\n");

@@ -28,8 +28,9 @@ pub(crate) struct Args {
     /// Pull base images even when they exist
     #[arg(long)]
     pull: bool,
-    /// Agent for RUN --mount=type=ssh and git over ssh: default, or ID=SOCKET (can be repeated)
-    #[arg(long, value_name = "ID[=SOCKET]")]
+    /// Agent for RUN --mount=type=ssh and git over ssh: default (the one that runs), or ID=SOCKET, or ID=KEY[,KEY] for one
+    /// with these key files (can be repeated)
+    #[arg(long, value_name = "ID[=SOCKET|KEY]")]
     ssh: Vec<String>,
     #[command(flatten)]
     caches: CacheArgs,
@@ -68,10 +69,13 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     apply::request(&loaded, Verb::Build(build))
 }
 
-/// `ID[=SOCKET]`, the socket absolute.
+/// `ID[=SOCKET]` or `ID=KEY[,KEY]`, the paths absolute.
 pub(crate) fn agent(ctx: &Ctx, text: &str) -> (String, Option<String>) {
     match text.split_once('=') {
-        Some((id, path)) => (id.to_owned(), Some(ctx.settings.working_dir.join(path).display().to_string())),
+        Some((id, paths)) => {
+            let absolute = |path: &str| ctx.settings.working_dir.join(path).display().to_string();
+            (id.to_owned(), Some(paths.split(',').map(absolute).collect::<Vec<_>>().join(",")))
+        }
         None => (text.to_owned(), None),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) use contexts::layout_image;
 pub(crate) use lower::{Lowered, lower};
 pub(crate) use scope::PLATFORM_ARGS;
 pub(crate) use stages::Selection;
-pub(crate) use step::{AgentUse, CopyItem, CopyStep, Mkdir, Op, Origin, RunMountSource, RunStepOp};
+pub(crate) use step::{CopyItem, CopyStep, Mkdir, Op, Origin, RunMountSource, RunStepOp};
 
 /// Index into [`Graph::steps`].
 pub(crate) type StepId = usize;

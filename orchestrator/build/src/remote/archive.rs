@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use hoist_image::{Digest, Hasher};
+use hoist_image::{Digest, Hasher, TarFile};
 
 use super::RemoteError;
 
@@ -16,7 +17,7 @@ pub(crate) fn archive(path: &Path, state: &Path) -> Result<PathBuf, RemoteError>
         move |source| RemoteError::Io { attempt, path, source }
     };
     let opened = || File::open(path).map_err(io_error("opening", path));
-    let Some(archive) = crate::execute::open_archive(opened()?) else {
+    let Some(archive) = TarFile::open(opened()?) else {
         return Ok(path.parent().unwrap_or(Path::new("/")).to_owned());
     };
     std::fs::create_dir_all(state).map_err(io_error("making", state))?;
@@ -25,8 +26,11 @@ pub(crate) fn archive(path: &Path, state: &Path) -> Result<PathBuf, RemoteError>
     if !place.exists() {
         let partial =
             tempfile::TempDir::with_prefix_in("partial-", state).map_err(io_error("making a folder in", state))?;
-        crate::execute::unpack_into(archive, partial.path())
-            .map_err(|error| RemoteError::Unpack { url: path.display().to_string(), reason: error.to_string() })?;
+        let folder = File::open(partial.path()).map_err(io_error("opening", partial.path()))?;
+        archive.unpack_over(folder.as_fd(), Path::new("")).map_err(|error| RemoteError::Unpack {
+            url: path.display().to_string(),
+            reason: crate::execute::chain(&error),
+        })?;
         match std::fs::rename(partial.path(), &place) {
             // Another build was first.
             Err(_) if place.exists() => {}

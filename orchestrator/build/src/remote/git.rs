@@ -9,7 +9,14 @@ use std::process::Stdio;
 use hoist_image::Digest;
 use tokio::process::Command;
 
+use crate::dockerfile::FileOwner;
+use crate::execute::chain;
+use crate::ssh::AgentSocket;
+
 use super::{Brought, Lent, RemoteError, io_error};
+
+/// Sockets that git alone needs.
+const OURS: FileOwner = FileOwner { uid: 0, gid: 0, mode: 0o600 };
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GitSource {
@@ -212,7 +219,10 @@ impl Git<'_> {
             .env("GIT_LFS_SKIP_SMUDGE", "1")
             .env("GIT_ALLOW_PROTOCOL", "http:https:git:ssh")
             .env("GIT_SSH_COMMAND", ssh);
-        command.envs(self.lent.ssh.get("default").map(|socket| ("SSH_AUTH_SOCK", socket)));
+        // Lives as long as the command.
+        let agent = self.lent.ssh.get("default").map(|agent| AgentSocket::open(agent.clone(), OURS));
+        let agent = agent.transpose().map_err(|error| RemoteError::Git { url: url(), output: chain(&error) })?;
+        command.envs(agent.as_ref().map(|agent| ("SSH_AUTH_SOCK", agent.path())));
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }

@@ -10,6 +10,8 @@ mod http;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::ssh::Agent;
+
 pub(crate) use archive::archive;
 pub(crate) use git::GitSource;
 pub(crate) use http::{HttpSource, unpacked};
@@ -54,7 +56,7 @@ pub(crate) struct Lent<'a> {
     /// Where results are kept.
     pub(crate) folder: &'a Path,
     /// Agents for ssh, by id.
-    pub(crate) ssh: &'a BTreeMap<String, PathBuf>,
+    pub(crate) ssh: &'a BTreeMap<String, Agent>,
 }
 
 /// What is there now.

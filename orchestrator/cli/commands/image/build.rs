@@ -57,8 +57,9 @@ pub(crate) struct Args {
     /// Secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE (can be repeated)
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
-    /// Agent for RUN --mount=type=ssh and git over ssh: default, or ID=SOCKET (can be repeated)
-    #[arg(long, value_name = "ID[=SOCKET]")]
+    /// Agent for RUN --mount=type=ssh and git over ssh: default (the one that runs), or ID=SOCKET, or ID=KEY[,KEY] for one
+    /// with these key files (can be repeated)
+    #[arg(long, value_name = "ID[=SOCKET|KEY]")]
     ssh: Vec<String>,
     /// Allow steps more than the sandbox: network.host, security.insecure (can be repeated)
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hoist_build::{
-    BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, NamedContext,
-    NetworkMode, SecretBytes,
+    Agent, BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, Keys,
+    NamedContext, NetworkMode, SecretBytes,
 };
 use hoist_image::{CachePlace, Digest, LayoutName, Reference};
 use hoist_scheduler::image_reference;
@@ -15,6 +16,7 @@ use hoist_spec::model::{Build, FileSource, Stack};
 
 use super::Wanted;
 use crate::actions::StepError;
+use crate::error::chain;
 
 /// As BuildKit has it.
 const MAX_SECRET: u64 = 500 << 10;
@@ -169,7 +171,8 @@ fn read(name: &str, path: &Path) -> Result<Vec<u8>, StepError> {
     Ok(bytes)
 }
 
-fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, PathBuf>, StepError> {
+/// A path is an agent's socket, or a key, or several keys with commas between them.
+fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, Agent>, StepError> {
     let mut agents = BTreeMap::new();
     for ssh in &build.ssh {
         let own = || beside.variables.get("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
@@ -178,13 +181,16 @@ fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, PathBuf>
                 format!("ssh {}: no agent runs where the command was called (SSH_AUTH_SOCK is not set)", ssh.id);
             return Err(StepError::new(message));
         };
-        let kind =
-            std::fs::metadata(path).map_err(|error| StepError::new(format!("ssh {}: {path}: {error}", ssh.id)))?;
-        if !std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()) {
-            let message = format!("ssh {}: {path} is not an agent's socket; add keys to an agent with ssh-add", ssh.id);
-            return Err(StepError::new(message));
-        }
-        agents.insert(ssh.id.clone(), PathBuf::from(path));
+        let is_socket =
+            std::fs::metadata(path).is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()));
+        let agent = if is_socket {
+            Agent::Socket(PathBuf::from(path))
+        } else {
+            let keys = Keys::read(path.split(',').map(Path::new));
+            let keys = keys.map_err(|error| StepError::new(format!("ssh {}: {}", ssh.id, chain(&error))))?;
+            Agent::Keys(Arc::new(keys))
+        };
+        agents.insert(ssh.id.clone(), agent);
     }
     Ok(agents)
 }
