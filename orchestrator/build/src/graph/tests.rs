@@ -265,3 +265,15 @@ fn platforms_share_what_does_not_depend_on_them() {
         result Step(6) on Some(BaseImage { name: "base:2", platform: "linux/arm64" })
     "#]].assert_eq(&show(&graph));
 }
+
+/// As current BuildKit has it: docker 26 gave a global `ARG TARGETARCH` no value.
+#[test]
+fn platform_arguments_have_their_values_before_the_first_stage() {
+    let text = "ARG TARGETARCH\nARG TARGETOS\nARG TAG=${TARGETARCH}-$TARGETOS\nFROM base:1 AS last\nARG TAG\n\
+        ARG TARGETSTAGE TARGETOSVERSION\nRUN x\n";
+    let mut request = BuildRequest::default();
+    request.args.insert("TARGETOS".to_owned(), Some("given".to_owned()));
+    let graph = graph(text, &request).unwrap();
+    let Op::Run(run) = &graph.steps[0].op else { panic!("a RUN") };
+    assert_eq!(run.env[2..], ["TAG=amd64-given", "TARGETSTAGE=last", "TARGETOSVERSION="]);
+}
