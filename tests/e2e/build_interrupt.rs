@@ -57,3 +57,15 @@ fn a_client_that_is_killed_ends_its_build() {
     }
     world.finish();
 }
+
+#[test]
+fn down_does_not_wait_for_a_build() {
+    let Some(world) = World::new("down does not wait for a build") else { return };
+    world.busybox().file("compose.yaml", SLOW);
+    let mut build = world.spawn(&["build"]);
+    eventually("the step sleeps", sleeps);
+    world.ok(&["down"]);
+    assert!(!sleeps(), "the step has ended before");
+    assert_eq!(build.wait().expect("wait for the build").code(), Some(1));
+    world.finish();
+}

@@ -69,7 +69,12 @@ impl Doing {
                 let (stack, variables) = (&self.context.stack, &self.context.variables);
                 let beside = crate::build::Beside { stack, variables };
                 // What is half built is of use to nobody: the steps that ended are in the cache.
-                let given_up = self.out.closed();
+                let given_up = async {
+                    tokio::select! {
+                        () = self.out.closed() => {}
+                        () = self.slots.closed() => {}
+                    }
+                };
                 let built = crate::build::build(engine, &wanted, beside, &self.auth, output, given_up).await;
                 self.building.finished(reference, built.is_ok());
                 built
