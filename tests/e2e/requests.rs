@@ -43,6 +43,22 @@ fn who_was_killed_while_waiting_is_in_nobodys_way() {
     world.finish();
 }
 
+#[test]
+fn a_stack_may_have_megabytes() {
+    let Some(world) = World::new("a stack of megabytes") else { return };
+    let content = "line\\n".repeat(600_000);
+    world.file(
+        "compose.yaml",
+        &format!(
+            "name: large\nservices:\n  a: {{ image: busybox, configs: [text] }}\n\
+             configs: {{ text: {{ content: \"{content}\" }} }}\n"
+        ),
+    );
+    let plan = world.hoist(&["plan"]);
+    assert_eq!(plan.code, 2, "there is something to do: {}", plan.stderr);
+    world.finish();
+}
+
 /// How many steps were worked on at the same time at most, and how many there were.
 fn most_at_a_time(progress: &str) -> (usize, usize) {
     let (mut now, mut most, mut all) = (0_usize, 0, 0);

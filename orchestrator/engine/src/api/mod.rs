@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -85,6 +85,9 @@ impl From<ShuttingDown> for ApiError {
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 pub(crate) type App = axum::extract::State<Arc<Engine>>;
+
+/// Of what is held in memory whole: a stack may carry the contents of configs. Archives are streams, of any size.
+const DOCUMENT: usize = 64 << 20;
 
 fn routes(engine: Arc<Engine>) -> Router {
     Router::new()
@@ -147,6 +150,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/hoist/v1/bundles/save", post(transfer::save_bundle))
         .route("/hoist/v1/bundles/load", post(transfer::load_bundle))
         .fallback(unknown)
+        .layer(DefaultBodyLimit::max(DOCUMENT))
         .with_state(engine)
 }
 
