@@ -87,6 +87,6 @@ async fn sockets_stay_outside_and_secrets_may_be_variables() {
         request.secrets.insert(name.to_owned(), hoist_build::SecretBytes(value.into()));
     }
     let built = world.build_request(&request).await;
-    let found = world.inside(&built.image, "ls /folder && cat /length /none").await;
+    let found = world.inside(&built.images[0], "ls /folder && cat /length /none").await;
     assert_eq!(found, "file\n7\nunset\n");
 }
