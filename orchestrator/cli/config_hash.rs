@@ -24,7 +24,7 @@ pub(crate) fn of(loaded: &Loaded) -> Result<BTreeMap<String, String>> {
         files: loaded.files.clone(),
         stack,
     };
-    let images = desired.references().into_iter().map(|reference| (reference, Image::default())).collect();
+    let images = desired.images().into_iter().map(|name| (name, Image::default())).collect();
     let empty = Observed { project: desired.stack.name.clone(), images, ..Observed::default() };
     let request = Request::new(Timestamp::default(), Verb::Create(Create { services, ..Create::default() }));
     let plan = hoist_scheduler::plan(&desired, &empty, &request, Timestamp::default());

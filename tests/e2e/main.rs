@@ -30,6 +30,7 @@ mod looking;
 mod namespaces;
 mod network;
 mod peers;
+mod platforms;
 mod power;
 mod proxy;
 mod push;

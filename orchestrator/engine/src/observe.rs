@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hoist_network::HostFacts;
 use hoist_scheduler::{
-    self as scheduler, Action, Desired, HeldPort, Observed, Plan, PortHolder, Published, State, Transport,
+    self as scheduler, Action, Desired, HeldPort, ImageName, Observed, Plan, PortHolder, Published, State, Transport,
 };
 use hoist_spec::model::Protocol;
 
@@ -95,12 +95,15 @@ pub(crate) enum ObserveError {
 pub(crate) async fn observe(engine: &Arc<Engine>, desired: &Desired) -> Result<Observed, ObserveError> {
     let project = desired.stack.name.clone();
     let mut observed = engine.look(move |world| from_world(world, &project)).await?;
-    let mut references = desired.references();
-    references.extend(observed.containers.values().map(|container| container.record.image.clone()));
+    let mut names = desired.images();
+    for container in observed.containers.values() {
+        // What it was made from may have lost its name.
+        names.extend([container.record.image.as_str().into(), container.image_id.as_str().into()]);
+    }
     let wanted = wanted_ports(desired);
     let (engine, published) = (Arc::clone(engine), published_by_us(&observed));
     let gathered = tokio::task::spawn_blocking(move || {
-        let images = images(&engine, references);
+        let images = images(&engine, names);
         let facts = engine.net.facts().map_err(|error| ObserveError::Facts(crate::error::chain(&error)))?;
         Ok::<_, ObserveError>((images, facts, host_ports(&engine, &wanted, &published)))
     });
@@ -227,11 +230,11 @@ fn observed_volume(volume: &VolumeDoc) -> scheduler::Volume {
     }
 }
 
-fn images(engine: &Engine, references: BTreeSet<String>) -> BTreeMap<String, scheduler::Image> {
-    references
+fn images(engine: &Engine, names: BTreeSet<ImageName>) -> BTreeMap<ImageName, scheduler::Image> {
+    names
         .into_iter()
-        .filter_map(|reference| {
-            let image = engine.images.resolve(&reference)?;
+        .filter_map(|name| {
+            let image = crate::actions::stored_image(engine, &name)?;
             let config = &image.config.config;
             let has_healthcheck = config.healthcheck.as_ref().is_some_and(|check| check.test.len() > 1);
             let refreshed = i64::try_from(image.stored.as_nanosecond()).ok().map(scheduler::Timestamp);
@@ -242,7 +245,7 @@ fn images(engine: &Engine, references: BTreeSet<String>) -> BTreeMap<String, sch
                 stop_signal: config.stop_signal.clone(),
                 volumes: config.volumes.clone(),
             };
-            Some((reference, observed))
+            Some((name, observed))
         })
         .collect()
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::{
     Action, AnonymousVolume, ContainerSpec, ImageSource, MountSource, NetworkSpec, Readiness, VolumeSpec,
 };
+use crate::names::ImageName;
 use crate::observed::{Container, Health, Image, Network, Observed, State, Volume};
 use crate::planner::ends_container;
 use crate::restart;
@@ -16,10 +17,10 @@ impl Observed {
     /// Unknown objects are ignored: an action may find its object gone.
     pub fn apply(&mut self, action: &Action) {
         match action {
-            Action::PullImage { reference, .. } | Action::BuildImage { reference, .. } => self.fetch(reference),
-            Action::RemoveImage { reference } => {
-                self.images.remove(reference);
+            Action::PullImage { reference, platform } | Action::BuildImage { reference, platform, .. } => {
+                self.fetch(ImageName::new(reference, Some(platform)));
             }
+            Action::RemoveImage { reference } => self.images.retain(|name, _| name.reference != *reference),
             Action::CreateNetwork(spec) => {
                 self.networks.insert(spec.name.clone(), network(spec));
             }
@@ -49,19 +50,16 @@ impl Observed {
         }
     }
 
-    fn fetch(&mut self, reference: &str) {
+    fn fetch(&mut self, name: ImageName) {
         let at = self.at;
-        let image = self.images.entry(reference.to_owned()).or_insert_with(|| Image {
-            id: format!("sha256:{reference}"),
-            has_healthcheck: false,
-            ..Image::default()
-        });
+        let id = format!("sha256:{}{}", name.reference, name.platform);
+        let image = self.images.entry(name).or_insert_with(|| Image { id, has_healthcheck: false, ..Image::default() });
         image.refreshed = Some(at);
     }
 
     fn create(&mut self, spec: &ContainerSpec) {
         let record = &spec.record;
-        let image = self.images.get(&record.image);
+        let image = self.images.get(&ImageName::new(&record.image, spec.service.platform.as_deref()));
         let image_id = match &spec.image {
             ImageSource::Stored { id } => id.clone(),
             ImageSource::Fetched => image.map(|image| image.id.clone()).unwrap_or_default(),
@@ -120,7 +118,8 @@ impl Observed {
 
     fn first_health(&self, name: &str) -> Health {
         let has_check = self.containers.get(name).is_some_and(|container| {
-            let image = self.images.get(&container.record.image);
+            let own = self.images.values().find(|image| image.id == container.image_id);
+            let image = own.or_else(|| self.images.get(&container.record.image.as_str().into()));
             container.record.healthcheck.unwrap_or_else(|| image.is_some_and(|image| image.has_healthcheck))
         });
         if has_check { Health::Starting } else { Health::None }

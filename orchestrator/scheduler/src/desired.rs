@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use hoist_spec::model::Stack;
 
+use crate::names::ImageName;
+
 /// What should be. For a project without files at hand (`hoist -p name down`) use [`Desired::unknown`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Desired {
@@ -25,13 +27,10 @@ impl Desired {
         Self { stack: Stack { name: project.into(), ..Stack::default() }, ..Self::default() }
     }
 
-    /// Every image reference that the observer should look up: keys of [`crate::Observed::images`].
-    pub fn references(&self) -> BTreeSet<String> {
-        self.stack
-            .services
-            .iter()
-            .map(|(key, service)| crate::names::image_reference(&self.stack.name, key, service))
-            .collect()
+    /// Every image that the observer should look up: keys of [`crate::Observed::images`].
+    pub fn images(&self) -> BTreeSet<ImageName> {
+        let services = self.stack.services.iter();
+        services.map(|(key, service)| ImageName::of(&self.stack.name, key, service)).collect()
     }
 
     /// True when no file was loaded: every container of the project is then meant, and none is an orphan.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::names::ImageName;
 use crate::restart;
 use crate::time::Timestamp;
 
@@ -26,8 +27,8 @@ pub struct Observed {
     pub networks: BTreeMap<String, Network>,
     /// All volumes of the engine by name.
     pub volumes: BTreeMap<String, Volume>,
-    /// Images by the reference a stack uses for them; see [`crate::Desired::references`]. Absent: not in the store.
-    pub images: BTreeMap<String, Image>,
+    /// Images by what a stack asks for; see [`crate::Desired::images`]. Absent: not in the store.
+    pub images: BTreeMap<ImageName, Image>,
     /// Names of other projects' containers, by name: the project.
     pub foreign_containers: BTreeMap<String, String>,
     pub host: Host,

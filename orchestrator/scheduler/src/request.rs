@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::ImageName;
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// When the engine accepted the request.
     pub at: Timestamp,
-    /// Image references that this request has pulled or built already, so that the next round does not repeat it.
+    /// Images that this request has pulled or built already, so that the next round does not repeat it.
     #[serde(default)]
-    pub refreshed: BTreeSet<String>,
+    pub refreshed: BTreeSet<ImageName>,
     pub verb: Verb,
 }
 

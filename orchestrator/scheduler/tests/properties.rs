@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hoist_scheduler::{
-    Action, Down, Health, ImageRemoval, ImageSource, Kill, MountSource, Observed, Plan, Progress, Readiness, Remove,
-    Request, Restart, Scale, Start, State, StepState, Stop, Up, Verb, plan,
+    Action, Down, Health, ImageName, ImageRemoval, ImageSource, Kill, MountSource, Observed, Plan, Progress, Readiness,
+    Remove, Request, Restart, Scale, Start, State, StepState, Stop, Up, Verb, plan,
 };
 use hoist_spec::model::{
     Attachment, Build, Condition, Dependency, IpamPool, Network, NetworkMode, PullPolicy, RestartPolicy, Service,
@@ -447,7 +447,10 @@ fn possible(before: &Observed, action: &Action) {
         Action::CreateContainer(spec) => {
             let record = &spec.record;
             assert!(!exists(&record.name), "{} exists", record.name);
-            let image = before.images.get(&record.image).expect("the image is there");
+            let image = before
+                .images
+                .get(&ImageName::new(&record.image, spec.service.platform.as_deref()))
+                .expect("the image is there");
             if let ImageSource::Stored { id } = &spec.image {
                 assert_eq!(*id, image.id);
             }

@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Name or id
     #[arg(value_name = "IMAGE")]
     image: String,
+    /// Which of the images of that name: OS/ARCH[/VARIANT] (default: this machine's)
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -29,7 +32,7 @@ pub(crate) struct Args {
 const WIDTH: usize = 45;
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let history = ctx.client().await?.image_history(&args.image).await?;
+    let history = ctx.client().await?.image_history(&args.image, args.platform.as_deref()).await?;
     let id = |entry: &HistoryEntry| match args.no_trunc || !entry.id.starts_with("sha256:") {
         true => entry.id.clone(),
         false => images::short(&entry.id).to_owned(),

@@ -63,10 +63,17 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     };
     match args.format {
         Format::Table => {
-            let mut table = Table::of(columns(args.digests, HEADINGS.map(str::to_owned)));
+            // docker's columns, and what tells images of one name apart where there are several platforms.
+            let several = rows.iter().any(|(image, ..)| image.platform != rows[0].0.platform);
+            let platform = |text: &str| several.then(|| text.to_owned());
+            let mut head = columns(args.digests, HEADINGS.map(str::to_owned));
+            head.extend(platform("PLATFORM"));
+            let mut table = Table::of(head);
             for (image, repository, tag) in rows {
                 let cells = [repository, tag, digest(image), &id(image), &created(image), &units::size(image.size)];
-                table.push(columns(args.digests, cells.map(str::to_owned)));
+                let mut row = columns(args.digests, cells.map(str::to_owned));
+                row.extend(platform(&image.platform));
+                table.push(row);
             }
             ctx.ui.data(table.to_string())?;
         }
@@ -74,7 +81,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             for (image, repository, tag) in rows {
                 let value = serde_json::json!({
                     "Repository": repository, "Tag": tag, "ID": id(image), "CreatedSince": created(image),
-                    "Size": units::size(image.size), "Digest": digest(image),
+                    "Size": units::size(image.size), "Digest": digest(image), "Platform": image.platform,
                 });
                 ctx.ui.line(value.to_string())?;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoist_runtime::{Shim, ShimError};
-use hoist_scheduler::ContainerSpec;
+use hoist_scheduler::{ContainerSpec, ImageName};
 use tokio::sync::watch;
 
 use super::launch::start;
@@ -41,14 +41,14 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
         }
         None => {}
     }
-    let reference = match &spec.image {
-        hoist_scheduler::ImageSource::Stored { id } => id,
-        hoist_scheduler::ImageSource::Fetched => &spec.record.image,
+    let image = match &spec.image {
+        hoist_scheduler::ImageSource::Stored { id } => engine.images.resolve(id),
+        hoist_scheduler::ImageSource::Fetched => {
+            let name = ImageName::new(&spec.record.image, spec.service.platform.as_deref());
+            super::stored_image(engine, &name)
+        }
     };
-    let image = engine
-        .images
-        .resolve(reference)
-        .ok_or_else(|| StepError::not_found(format!("no such image: {}", spec.record.image)))?;
+    let image = image.ok_or_else(|| StepError::not_found(format!("no such image: {}", spec.record.image)))?;
     let material = Material {
         image: &image,
         stack: &context.stack,

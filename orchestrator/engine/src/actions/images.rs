@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hoist_image::{
-    Access, PlatformError, Platforms, Policy, Progress, PullOptions, Pulled, Reference, RegistryAuth, Scope,
+    Access, Image, Platform, PlatformError, Platforms, Policy, Progress, PullOptions, Pulled, Reference, RegistryAuth,
+    Scope,
 };
+use hoist_scheduler::ImageName;
 
 use super::{StepError, blocking};
 use crate::engine::Engine;
@@ -40,6 +42,18 @@ pub(crate) async fn pull_image(
 pub(crate) fn registries(auth: &BTreeMap<String, RegistryAuth>) -> Result<PullOptions, StepError> {
     let access = Access { auth: auth.clone(), ..Access::default() };
     Ok(PullOptions { access, policy: policy()?.map(Arc::new), ..PullOptions::default() })
+}
+
+/// The image that a name stands for. What was never one of several is taken for what it is: nothing says otherwise.
+pub(crate) fn stored_image(engine: &Engine, name: &ImageName) -> Option<Arc<Image>> {
+    let images = &engine.images;
+    match name.platform.parse::<Platform>() {
+        Err(_) => images.resolve(&name.reference),
+        Ok(platform) => images.resolve_for(&name.reference, &platform).or_else(|| {
+            let listed = |image: &Image| Reference::parse(&name.reference).is_ok_and(|name| image.is_listed(&name));
+            images.resolve(&name.reference).filter(|image| !listed(image))
+        }),
+    }
 }
 
 /// Read for every pull, so that a change counts at once. The usual file may be absent, one that was named may not.

@@ -11,6 +11,7 @@ use hoist_runtime::{Launch, Netns, Rootfs, Shim};
 use rustix::fd::OwnedFd;
 
 use super::{StepError, blocking};
+use crate::emulator;
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::lower::{self, EtcFiles, Lowered, Network, StartFacts};
@@ -53,21 +54,26 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
 async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32), StepError> {
     let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
     let preparer = Arc::clone(engine);
+    let image = ticket.container.doc.image_id.clone();
     let networks: Vec<String> = ticket.networks.values().map(|network| network.id.clone()).collect();
     let prepared = blocking(move || prepare(&preparer, &ticket));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
     live.check(networks.iter().map(String::as_str))?;
     engine.store.written().await?;
-    let runtime = Arc::clone(&engine.runtime);
+    let (runtime, images) = (Arc::clone(&engine.runtime), Arc::clone(&engine.images));
     let clients = engine.attachments.take(&launch.id);
     if let Some(size) = clients.size.filter(|_| launch.tty) {
         lower::console(&mut launch.spec, size);
     }
     blocking(move || {
-        let shim = runtime
-            .start_attached(&launch, &clients.streams)
-            .map_err(|error| StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) })?;
+        let shim = runtime.start_attached(&launch, &clients.streams).map_err(|error| {
+            // Only a guess before: an image may claim another platform than its programs are for.
+            let image = hoist_image::Digest::parse(&image).ok().and_then(|id| images.image(&id));
+            let foreign = image.and_then(|image| emulator::check(&image.config.platform()).err());
+            let reason = foreign.map(|reason| format!("; {reason}")).unwrap_or_default();
+            StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error) + &reason) }
+        })?;
         let pid = shim.pid();
         Ok((shim, pid))
     })

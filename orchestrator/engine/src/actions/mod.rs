@@ -10,7 +10,7 @@ mod waiting;
 use std::sync::Arc;
 
 pub(crate) use containers::{Context, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause};
-pub(crate) use images::{layers_in_use, pull_image, registries, remove_image};
+pub(crate) use images::{layers_in_use, pull_image, registries, remove_image, stored_image};
 pub(crate) use launch::start;
 pub(crate) use networks::{create_network, create_volume, remove_network, remove_volume};
 pub(crate) use waiting::{until_ready, until_settled, wait_until_down};

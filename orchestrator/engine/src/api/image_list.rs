@@ -43,6 +43,7 @@ pub(super) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> 
         size: image.size,
         shared_size: -1,
         labels: image.config.config.labels.clone(),
+        platform: image.config.platform().to_string(),
         containers: used.get(&image.id.to_string()).copied().unwrap_or(0),
         id: image.id.to_string(),
         parent_id: String::new(),

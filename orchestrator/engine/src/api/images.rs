@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hoist_image::{Progress, Reference, RemoveError, Scope};
+use hoist_image::{Image, Platform, PlatformError, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -33,18 +33,61 @@ pub(super) fn no_image(name: &str) -> ApiError {
 }
 
 /// `/images/{name}/json` and its neighbours, where the name has slashes of its own.
-pub(super) async fn look(State(engine): App, Path(path): Path<String>) -> ApiResult<Response> {
+pub(super) async fn look(
+    State(engine): App,
+    Path(path): Path<String>,
+    Query(query): Query<LookQuery>,
+) -> ApiResult<Response> {
     match path.rsplit_once('/') {
-        Some((name, "json")) => inspect(&engine, name),
-        Some((name, "history")) => super::making::history(&engine, name),
+        Some((name, "json")) => inspect(&engine, name, &query),
+        Some((name, "history")) => super::making::history(&engine, &*query.image(&engine, name)?),
         Some((name, "get")) => super::transfer::save(&engine, vec![name.to_owned()]).await,
         Some(_) => Err(ApiError::new(StatusCode::NOT_FOUND, format!("page not found: /images/{path}"))),
         None => Err(no_image(&path)),
     }
 }
 
-fn inspect(engine: &Engine, name: &str) -> ApiResult<Response> {
-    let image = engine.images.resolve(name).ok_or_else(|| no_image(name))?;
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LookQuery {
+    /// `os/architecture[/variant]`, or docker's JSON of it.
+    platform: String,
+}
+
+impl LookQuery {
+    /// What a name means, for the platform that was asked for.
+    fn image(&self, engine: &Engine, name: &str) -> ApiResult<Arc<Image>> {
+        #[derive(Deserialize)]
+        struct Described {
+            os: String,
+            architecture: String,
+            #[serde(default)]
+            variant: String,
+        }
+        if self.platform.is_empty() {
+            return engine.images.resolve(name).ok_or_else(|| no_image(name));
+        }
+        let text = match serde_json::from_str::<Described>(&self.platform) {
+            Ok(Described { os, architecture, variant }) => format!("{os}/{architecture}/{variant}"),
+            Err(_) => self.platform.clone(),
+        };
+        let platform: Platform =
+            text.trim_end_matches('/').parse().map_err(|error: PlatformError| ApiError::bad(chain(&error)))?;
+        let all = engine.images.meant(name);
+        let platforms: Vec<String> = all.iter().map(|image| image.config.platform().to_string()).collect();
+        let lacking = || match platforms.is_empty() {
+            true => no_image(name),
+            false => {
+                let message = format!("image {name} is here for {}, not for {platform}", platforms.join(", "));
+                ApiError::new(StatusCode::NOT_FOUND, message)
+            }
+        };
+        engine.images.resolve_for(name, &platform).ok_or_else(lacking)
+    }
+}
+
+fn inspect(engine: &Engine, name: &str, query: &LookQuery) -> ApiResult<Response> {
+    let image = query.image(engine, name)?;
     let config = serde_json::to_value(&image.config.config)
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let answer = ImageInspect {

@@ -118,8 +118,7 @@ pub(super) async fn export(State(engine): App, Path(name): Path<String>) -> ApiR
 }
 
 /// `GET /images/{name}/history`: the latest step first.
-pub(super) fn history(engine: &Engine, name: &str) -> ApiResult<Response> {
-    let image = engine.images.resolve(name).ok_or_else(|| super::images::no_image(name))?;
+pub(super) fn history(engine: &Engine, image: &hoist_image::Image) -> ApiResult<Response> {
     let sizes = engine.images.layer_sizes();
     let size =
         |layer: Option<&hoist_image::Digest>| layer.and_then(|layer| sizes.get(layer)).map_or(0, |(size, _)| *size);

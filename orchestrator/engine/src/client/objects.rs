@@ -169,8 +169,10 @@ impl Client {
         self.get_json(&format!("/images/json?{}", query(&[("filters", filters(selectors))]))).await
     }
 
-    pub async fn image(&self, name: &str) -> Result<ImageInspect> {
-        self.get_json(&format!("/images/{name}/json")).await
+    /// `platform`: which of several images; that for this machine otherwise.
+    pub async fn image(&self, name: &str, platform: Option<&str>) -> Result<ImageInspect> {
+        let platform = platform.map(|platform| ("platform", platform.to_owned()));
+        self.get_json(&format!("/images/{name}/json?{}", query(platform.as_slice()))).await
     }
 
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<ImageDelete>> {

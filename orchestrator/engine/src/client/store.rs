@@ -19,8 +19,9 @@ impl Client {
         self.get_json("/system/df").await
     }
 
-    pub async fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
-        self.get_json(&format!("/images/{name}/history")).await
+    pub async fn image_history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryEntry>> {
+        let platform = platform.map(|platform| ("platform", platform.to_owned()));
+        self.get_json(&format!("/images/{name}/history?{}", query(platform.as_slice()))).await
     }
 
     /// `what`: `containers`, `images`, `volumes`, `networks` or `build`.

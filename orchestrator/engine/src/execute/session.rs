@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hoist_scheduler::{Action, Desired, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
+use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
 use tokio::task::JoinSet;
 
 use super::doing::{Doing, Done};
@@ -263,8 +263,9 @@ impl Session {
         progress.done(id);
         self.result.done += 1;
         let Some(step) = plan.step(id) else { return };
-        if let Action::PullImage { reference, .. } | Action::BuildImage { reference, .. } = &step.action {
-            self.request.refreshed.insert(reference.clone());
+        if let Action::PullImage { reference, platform } | Action::BuildImage { reference, platform, .. } = &step.action
+        {
+            self.request.refreshed.insert(ImageName::new(reference, Some(platform)));
         }
         let (_, done) = labels::words(&step.action);
         self.step(plan, id, StepState::Done { action: done.to_owned() });

@@ -12,6 +12,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::action::{Action, ContainerSpec, NetworkSpec, Readiness, VolumeSpec};
 use crate::graph::ServiceGraph;
+use crate::names::ImageName;
 use crate::observed::{Container, DependencyCondition, Observed};
 use crate::plan::Reason;
 use crate::planner::draft::Draft;
@@ -28,7 +29,7 @@ pub(crate) struct Decisions<'a> {
     pub(crate) subjects: Subjects<'a>,
     pub(crate) specs: BTreeMap<String, ContainerSpec>,
     /// By reference.
-    pub(crate) images: BTreeMap<String, (Action, Reason)>,
+    pub(crate) images: BTreeMap<ImageName, (Action, Reason)>,
     /// Pairs of references: the first is built after the second.
     pub(crate) image_order: Vec<(String, String)>,
     pub(crate) new_networks: Vec<(NetworkSpec, Reason)>,
@@ -106,7 +107,7 @@ impl Assembly<'_, '_> {
 
     fn images(&mut self) {
         let mut made = BTreeMap::new();
-        for (reference, (action, why)) in &self.decisions.images {
+        for (ImageName { reference, .. }, (action, why)) in &self.decisions.images {
             let image = self.draft.step(action.clone(), why.clone());
             made.insert(reference.clone(), image);
             for (name, spec) in &self.decisions.specs {
@@ -437,7 +438,7 @@ fn make(
 
 /// Its own, else its image's, else SIGTERM.
 pub(crate) fn stop_signal(observed: &Observed, container: &Container) -> String {
-    let image = observed.images.get(&container.record.image).filter(|image| image.id == container.image_id);
+    let image = observed.images.values().find(|image| image.id == container.image_id);
     let inherited = image.and_then(|image| image.stop_signal.clone());
     container.record.stop_signal.clone().or(inherited).unwrap_or_else(|| "SIGTERM".to_owned())
 }

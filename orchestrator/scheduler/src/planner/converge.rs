@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hoist_spec::model::Service;
 
 use crate::action::ContainerSpec;
+use crate::names::ImageName;
 use crate::observed::DependencyCondition;
 use crate::plan::Reason;
 use crate::planner::addresses::{self, Making};
@@ -74,7 +75,7 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     for (service, (reference, need)) in &needs {
         let wanted = matches!(need, Need::Refresh { .. }) || making.iter().any(|made| made.subject.service == *service);
         if let Some(step) = need.step().filter(|_| wanted) {
-            images.entry(reference.clone()).or_insert(step);
+            images.entry(fetched(reference, &step.0)).or_insert(step);
             context_images(context, service, &goal, &mut images);
         }
     }
@@ -96,15 +97,27 @@ fn context_images(
     context: Context<'_>,
     service: &str,
     goal: &Goal<'_>,
-    images: &mut BTreeMap<String, (crate::action::Action, crate::plan::Reason)>,
+    images: &mut BTreeMap<ImageName, (crate::action::Action, crate::plan::Reason)>,
 ) {
     let stack = &context.desired.stack;
     for key in images::with_contexts(stack, BTreeSet::from([service.to_owned()])) {
         let Some(other) = stack.services.get(&key).filter(|_| key != service) else { continue };
         if let Some(step) = images::need(context, &key, other, goal.fetching).step() {
-            images.entry(crate::names::image_reference(&stack.name, &key, other)).or_insert(step);
+            let reference = crate::names::image_reference(&stack.name, &key, other);
+            images.entry(fetched(&reference, &step.0)).or_insert(step);
         }
     }
+}
+
+/// What a pull or build leaves in the store.
+fn fetched(reference: &str, action: &crate::action::Action) -> ImageName {
+    let platform = match action {
+        crate::action::Action::PullImage { platform, .. } | crate::action::Action::BuildImage { platform, .. } => {
+            platform
+        }
+        _ => "",
+    };
+    ImageName::new(reference, Some(platform))
 }
 
 /// By service: the image's reference and how it is come by.
@@ -239,8 +252,9 @@ fn lacks_healthcheck(context: Context<'_>, needs: &Needs, service: &str) -> bool
     let Some(definition) = context.desired.stack.services.get(service) else { return false };
     match (spec::has_healthcheck(definition), needs.get(service)) {
         (Some(has), _) => !has,
-        (None, Some((reference, Need::Stored { .. }))) => {
-            context.observed.images.get(reference).is_some_and(|image| !image.has_healthcheck)
+        (None, Some((_, Need::Stored { id }))) => {
+            let mut stored = context.observed.images.values();
+            stored.find(|image| image.id == *id).is_some_and(|image| !image.has_healthcheck)
         }
         (None, _) => false,
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hoist_spec::model::{self, Service};
 
 use crate::action::{Action, ImageSource};
-use crate::names::image_reference;
+use crate::names::{ImageName, image_reference};
 use crate::plan::Reason;
 use crate::planner::Context;
 use crate::planner::draft::Draft;
@@ -52,7 +52,8 @@ impl Need {
 pub(crate) fn need(context: Context<'_>, key: &str, service: &Service, fetching: Fetching) -> Need {
     let reference = image_reference(&context.desired.stack.name, key, service);
     let (key, service) = builder(context, &reference).filter(|_| service.build.is_none()).unwrap_or((key, service));
-    let stored = context.observed.images.get(&reference);
+    let name = ImageName::new(&reference, service.platform.as_deref());
+    let stored = context.observed.images.get(&name);
     let policy = fetching.pull.map_or(service.pull_policy, |policy| {
         Some(match policy {
             PullPolicy::Always => model::PullPolicy::Always,
@@ -90,7 +91,7 @@ pub(crate) fn need(context: Context<'_>, key: &str, service: &Service, fetching:
         }
     };
     let id = image.id.clone();
-    if again && !is_fresh(context, &reference) {
+    if again && !is_fresh(context, &name) {
         Need::Refresh { id, action: step, why: Reason::Forced }
     } else {
         Need::Stored { id }
@@ -140,9 +141,9 @@ pub(crate) fn order(stack: &model::Stack) -> Vec<(String, String)> {
 }
 
 /// Pulled or built by this very request.
-fn is_fresh(context: Context<'_>, reference: &str) -> bool {
-    let image = context.observed.images.get(reference);
-    context.request.refreshed.contains(reference)
+fn is_fresh(context: Context<'_>, name: &ImageName) -> bool {
+    let image = context.observed.images.get(name);
+    context.request.refreshed.contains(name)
         || image.and_then(|image| image.refreshed).is_some_and(|last| last >= context.request.at)
 }
 
@@ -168,18 +169,19 @@ pub(crate) fn pull(context: Context<'_>, draft: &mut Draft, pull: &Pull) {
     let mut steps = BTreeMap::new();
     for (key, service) in context.desired.stack.services.iter().filter(|(key, _)| services.contains(*key)) {
         let skip = service.image.is_none() || (pull.ignore_buildable && service.build.is_some());
-        let reference = image_reference(&context.desired.stack.name, key, service);
-        let present = context.observed.images.contains_key(&reference);
+        let name = ImageName::of(&context.desired.stack.name, key, service);
+        let present = context.observed.images.contains_key(&name);
         let enough = match pull.policy {
             Some(PullPolicy::Never) => true,
             Some(PullPolicy::Missing) => present,
             Some(PullPolicy::Always) | None => false,
         };
-        let fresh = present && is_fresh(context, &reference);
+        let fresh = present && is_fresh(context, &name);
         if skip || enough || fresh {
             continue;
         }
-        steps.entry(reference.clone()).or_insert_with(|| pull_step(&reference, service));
+        let step = pull_step(&name.reference, service);
+        steps.entry(name).or_insert(step);
     }
     for action in steps.into_values() {
         draft.step(action, Reason::Requested);
@@ -202,7 +204,8 @@ pub(crate) fn build(context: Context<'_>, draft: &mut Draft, build: &Build) {
             continue;
         };
         let reference = image_reference(&context.desired.stack.name, key, service);
-        if context.observed.images.contains_key(&reference) && is_fresh(context, &reference) {
+        let name = ImageName::new(&reference, service.platform.as_deref());
+        if context.observed.images.contains_key(&name) && is_fresh(context, &name) {
             continue;
         }
         let mut section = section.clone();

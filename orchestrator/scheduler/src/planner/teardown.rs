@@ -85,7 +85,7 @@ fn images(context: Context<'_>, removal: ImageRemoval, subjects: &Subjects<'_>) 
             ImageRemoval::Local => *local,
             ImageRemoval::All => true,
         };
-        meant && !used && context.observed.images.contains_key(reference)
+        meant && !used && context.observed.images.keys().any(|name| name.reference == *reference)
     });
     wanted.map(|(reference, _)| reference).collect()
 }

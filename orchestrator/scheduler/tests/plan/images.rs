@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use expect_test::expect;
-use hoist_scheduler::{Build, Pull, PullPolicy, Up, Verb};
+use hoist_scheduler::{Build, ImageName, Pull, PullPolicy, Up, Verb};
 use hoist_spec::model;
 
 use crate::check;
@@ -85,7 +85,7 @@ fn up_build_ends_with_the_build_where_it_decides_what_follows() {
     let request = world.ask(up_build());
     let first = world.answer(&request);
     world.apply(&first);
-    world.observed.images.get_mut("app-web").unwrap().id = "sha256:web-2".to_owned();
+    world.observed.images.get_mut(&"app-web".into()).unwrap().id = "sha256:web-2".to_owned();
     check(
         &world.answer(&request),
         expect![[r#"
@@ -101,7 +101,7 @@ fn up_build_ends_with_the_build_where_it_decides_what_follows() {
 fn a_build_that_the_engine_has_done_is_not_repeated() {
     let mut world = built().up();
     let mut request = world.ask(up_build());
-    request.refreshed.insert("app-web".to_owned());
+    request.refreshed.insert("app-web".into());
     check(
         &world.answer(&request),
         expect![[r#"
@@ -139,7 +139,7 @@ fn pull_policies() {
     );
     let age = Duration::from_secs(3600);
     world.edit("web", |service| service.pull_policy = Some(model::PullPolicy::Every(age)));
-    world.observed.images.get_mut("busybox").unwrap().refreshed = Some(world.now());
+    world.observed.images.get_mut(&"busybox".into()).unwrap().refreshed = Some(world.now());
     check(
         &world.preview(up()),
         expect![[r#"
@@ -216,10 +216,7 @@ fn healthcheck_of_the_image_counts() {
     let mut world = World::new()
         .with("database", |service| service.image = Some("postgres".to_owned()))
         .with("web", |service| crate::world::needs(service, "database", model::Condition::Healthy));
-    world
-        .observed
-        .images
-        .insert("postgres".to_owned(), hoist_scheduler::Image { has_healthcheck: true, ..image("pg") });
+    world.observed.images.insert("postgres".into(), hoist_scheduler::Image { has_healthcheck: true, ..image("pg") });
     check(
         &world.preview(up()),
         expect![[r#"
@@ -261,4 +258,50 @@ fn a_build_on_the_image_of_a_service_comes_after_that_build() {
         4   ~ start container app-web-1  (missing)  after 3
     "#]],
     );
+}
+
+#[test]
+fn each_platform_of_an_image_is_an_image_of_its_own() {
+    let far = |service: &mut model::Service| service.platform = Some("linux/arm64".to_owned());
+    let mut world = World::new().with("web", |_| {}).with("far", far);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   + pull image busybox  (missing)
+        1   + create network app_default 172.18.0.0/24  (missing)
+        2   + create container app-far-1 busybox app_default=172.18.0.2  (missing)  after 0 1
+        3   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0 1
+        4   ~ start container app-far-1  (missing)  after 2
+        5   ~ start container app-web-1  (missing)  after 3
+    "#]],
+    );
+    world.observed.images.insert(ImageName::new("busybox", Some("linux/arm64")), image("busybox-arm64"));
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   + create network app_default 172.18.0.0/24  (missing)
+        1   + create container app-far-1 busybox@busybox-arm6 app_default=172.18.0.2  (missing)  after 0
+        2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
+        3   ~ start container app-far-1  (missing)  after 1
+        4   ~ start container app-web-1  (missing)  after 2
+    "#]],
+    );
+}
+
+#[test]
+fn up_builds_for_the_platform_that_it_runs_and_build_for_all() {
+    let mut world = built().with("web", |service| {
+        let build = service.build.as_mut().unwrap();
+        build.platforms = ["linux/amd64", "linux/arm64"].map(str::to_owned).to_vec();
+    });
+    let platforms = |plan: hoist_scheduler::Plan| {
+        let builds = plan.steps.into_iter().filter_map(|step| match step.action {
+            hoist_scheduler::Action::BuildImage { build, .. } => Some(build.platforms),
+            _ => None,
+        });
+        builds.flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(platforms(world.preview(up_build())), Vec::<String>::new(), "only the host's");
+    let all = platforms(world.preview(Verb::Build(Build::default())));
+    assert_eq!(all, ["linux/amd64", "linux/arm64"]);
 }

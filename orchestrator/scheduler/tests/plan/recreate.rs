@@ -76,7 +76,7 @@ fn content_of_a_secret_counts_not_its_path() {
 #[test]
 fn another_image_under_the_same_name_replaces() {
     let mut world = World::new().with("web", |_| {}).up();
-    world.observed.images.insert("busybox".to_owned(), image("busybox-2"));
+    world.observed.images.insert("busybox".into(), image("busybox-2"));
     check(
         &world.preview(up()),
         expect![[r#"

@@ -20,7 +20,7 @@ fn anonymous_volumes_pass_to_the_new_container() {
     world
         .observed
         .images
-        .insert("busybox".to_owned(), Image { volumes: ["/data".to_owned()].into(), ..image("busybox-1") });
+        .insert("busybox".into(), Image { volumes: ["/data".to_owned()].into(), ..image("busybox-1") });
     let mut world = world.up();
     let before = world.observed.containers["app-web-1"].anonymous.clone();
     assert_eq!(before.len(), 2);

@@ -27,7 +27,7 @@ impl World {
         let network = Network { name: "app_default".to_owned(), ..Network::default() };
         desired.stack.networks.insert("default".to_owned(), network);
         let mut observed = Observed { project: "app".to_owned(), ..Observed::default() };
-        observed.images.insert("busybox".to_owned(), image("busybox-1"));
+        observed.images.insert("busybox".into(), image("busybox-1"));
         Self { desired, observed, seconds: 0 }
     }
 

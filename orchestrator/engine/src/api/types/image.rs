@@ -18,6 +18,8 @@ pub struct ImageSummary {
     pub size: u64,
     pub shared_size: i64,
     pub labels: BTreeMap<String, String>,
+    /// `os/architecture[/variant]`; docker has none here.
+    pub platform: String,
     pub containers: i64,
 }
 
