@@ -157,6 +157,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Volume(commands::volume::Command),
     #[command(subcommand)]
+    Builder(commands::builder::Command),
+    #[command(subcommand)]
     System(commands::system::Command),
     #[command(subcommand)]
     Bundle(commands::bundle::Command),

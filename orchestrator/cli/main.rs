@@ -112,6 +112,7 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Rmi(args) => block_on(commands::image::rm::run(ctx, args)),
         Command::Network(command) => block_on(commands::network::run(ctx, command)),
         Command::Volume(command) => block_on(commands::volume::run(ctx, command)),
+        Command::Builder(command) => block_on(commands::builder::run(ctx, command)),
         Command::System(command) => block_on(commands::system::run(ctx, command)),
         Command::Bundle(command) => block_on(commands::bundle::run(ctx, command)),
         Command::Save(args) => block_on(commands::image::save::run(ctx, args)),

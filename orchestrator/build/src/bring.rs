@@ -103,7 +103,7 @@ impl Bringer<'_> {
     }
 
     fn state(self) -> PathBuf {
-        self.host.state_dir.join("remote")
+        self.host.state_dir.join(crate::prune::REMOTE)
     }
 
     fn lent<'b>(self, folder: &'b std::path::Path) -> Lent<'b>

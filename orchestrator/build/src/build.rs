@@ -15,6 +15,7 @@ use crate::error::BuildError;
 use crate::execute::{Brought, Epoch, Reporter, TreeState, Work, execute, now};
 use crate::graph::{BaseImage, Graph, Origin, Outcome, Tree};
 use crate::host::{Built, Host};
+use crate::prune;
 use crate::reading::{Bases, Read, on_disk, read};
 use crate::request::BuildRequest;
 
@@ -22,6 +23,14 @@ use crate::request::BuildRequest;
 /// tags. Dropping the future stops every running step.
 pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
     let tags = tags(request)?;
+    let _downloads = {
+        let state_dir = host.state_dir.clone();
+        let lock = move || {
+            let failed = |source| BuildError::Io { attempt: "locking", path: state_dir.clone(), source };
+            prune::in_use(&state_dir).map_err(failed)
+        };
+        on_disk(lock).await?
+    };
     let reporter = Reporter::new(Arc::clone(&host.progress));
     let read = read(request, host, &reporter, Bases::Pulled).await?;
     let mut findings = read.findings;

@@ -21,6 +21,7 @@ mod host;
 pub mod ignore;
 mod lint;
 mod progress;
+mod prune;
 mod reading;
 mod remote;
 mod request;
@@ -37,6 +38,7 @@ pub use glob::GlobError;
 pub use host::{BaseError, BaseImages, Built, Host, Transfer, TransferSink};
 pub use lint::Rule;
 pub use progress::{BuildEvent, Progress, StepNumber};
+pub use prune::prune;
 pub use request::{
     BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, NamedContext,
     NetworkMode, SecretBytes,

@@ -229,3 +229,24 @@ async fn a_cache_that_cannot_be_written_fails_the_build_unless_it_may() {
     world.build_request(&request).await;
     assert!(warnings(&world).contains("is not written"), "{}", world.log());
 }
+
+#[tokio::test]
+async fn an_image_of_a_layout_folder_is_a_context_and_nothing_that_a_dockerfile_can_name() {
+    let (_first, layout) = (world_or_skip!(), tempfile::tempdir().unwrap());
+    let here = machine().await;
+    let mut archive = Vec::new();
+    hoist_image::Archive::of(&here.store, &["mybase:1.0".to_owned()]).unwrap().write(&mut archive).unwrap();
+    tar::Archive::new(archive.as_slice()).unpack(layout.path()).unwrap();
+
+    let there = World::new();
+    let text = format!("oci-layout://{}:1.0", layout.path().display());
+    let mut request = there.request("FROM given\nRUN echo two >/two\nCOPY --from=given /bin/busybox /copy\n");
+    request.contexts.insert("given".to_owned(), hoist_build::NamedContext::parse(&text).unwrap());
+    let built = there.build_request(&request).await;
+    assert_eq!(there.inside(&built.images[0], "cat /two; test -s /copy && echo copied").await, "two\ncopied\n");
+    let missing = format!("oci-layout://{}:2.0", layout.path().display());
+    request.contexts.insert("given".to_owned(), hoist_build::NamedContext::parse(&missing).unwrap());
+    let error = there.try_build(&request).await.unwrap_err().to_string();
+    assert!(error.contains("holds no tag 2.0, only 1.0"), "{error}");
+    assert!(there.try_build(&there.request(&format!("FROM {text}\nRUN true\n"))).await.is_err());
+}

@@ -4,6 +4,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+pub(crate) mod builder;
 pub(crate) mod bundle;
 pub(crate) mod caches;
 pub(crate) mod commit;

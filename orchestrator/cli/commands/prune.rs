@@ -1,4 +1,5 @@
-//! Removing what nothing uses: `hoist container prune`, `image prune`, `volume prune`, `network prune`, `system prune`.
+//! Removing what nothing uses: `hoist container prune`, `image prune`, `volume prune`, `network prune`,
+//! `builder prune`, `system prune`.
 
 use hoist_engine::api::types::Pruned;
 use hoist_engine::client::Client;
@@ -104,6 +105,12 @@ pub(crate) async fn networks(ctx: &Ctx, args: &Args) -> Result<Exit> {
         ctx.ui.line(format!("Deleted Networks:\n{}", pruned.networks_deleted.join("\n")))?;
     }
     Ok(Exit::OK)
+}
+
+pub(crate) async fn builder(ctx: &Ctx, args: &Args) -> Result<Exit> {
+    args.confirmed(ctx, "the build cache")?;
+    let pruned = ctx.client().await?.prune("build", &args.selectors()).await?;
+    report(ctx, &[pruned])
 }
 
 pub(crate) async fn system(ctx: &Ctx, args: &SystemArgs) -> Result<Exit> {

@@ -110,7 +110,7 @@ fn only_what_nothing_refers_to_is_collected() {
     assert_eq!(collect(Scope::default()), [held]);
     store.remove("app", false, &BTreeSet::new()).unwrap();
     assert_eq!(collect(Scope::default()), [top]);
-    assert_eq!(collect(Scope { cache: true, ..Scope::default() }), [cached]);
+    assert_eq!(collect(Scope { cache: Some(std::time::SystemTime::now()), ..Scope::default() }), [cached]);
     assert_eq!(store.cache_get(&Digest::of(b"key")), None);
     store.untag(&reference("base")).unwrap();
     assert_eq!(collect(Scope::default()), []);

@@ -300,7 +300,7 @@ fn cache_folder(
     owner: FileOwner,
 ) -> Result<(PathBuf, File), CacheError> {
     const PLAIN: FileOwner = FileOwner { uid: 0, gid: 0, mode: 0o755 };
-    let caches = work.host.state_dir.join("caches");
+    let caches = work.host.state_dir.join(crate::prune::CACHES);
     let error = |path: &Path, source| CacheError::Io { path: path.to_owned(), source };
     std::fs::create_dir_all(&caches).map_err(|source| error(&caches, source))?;
     let name = match &base {
@@ -328,6 +328,7 @@ fn cache_folder(
             Err(rustix::io::Errno::INTR) => continue,
             Err(errno) => return Err(error(&lock_path, errno.into())),
         }
+        crate::prune::touch(&lock_path);
         if !folder.exists() {
             new_cache(work, &folder, base.as_ref(), owner)?;
         }

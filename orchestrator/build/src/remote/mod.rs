@@ -95,10 +95,15 @@ impl Remote {
 
     /// Brings it, unless what is there is still right.
     pub(crate) async fn bring(&self, lent: &Lent<'_>) -> Result<Brought, RemoteError> {
-        match self {
-            Self::Http(http) => http.bring(lent).await,
-            Self::Git(git) => git.bring(lent).await,
+        let brought = match self {
+            Self::Http(http) => http.bring(lent).await?,
+            Self::Git(git) => git.bring(lent).await?,
+        };
+        // What lies directly below is what goes when it is not used for long.
+        if let Some(kept) = brought.folder.strip_prefix(lent.folder).ok().and_then(|below| below.iter().next()) {
+            crate::prune::touch(&lent.folder.join(kept));
         }
+        Ok(brought)
     }
 }
 

@@ -195,10 +195,26 @@ pub(super) async fn networks(State(engine): App, Query(query): Query<PruneQuery>
 }
 
 /// `POST /build/prune`: the build cache.
-pub(super) async fn build(State(engine): App) -> ApiResult<Response> {
-    let collected = collect(&engine, Scope { cache: true, ..Scope::default() }).await?;
-    let layers: Vec<String> = collected.layers.iter().map(ToString::to_string).collect();
-    Ok(Json(json!({ "CachesDeleted": layers, "SpaceReclaimed": collected.bytes })).into_response())
+/// With the filter `until`: what was not used since. Layers of steps, what builds downloaded, folders of cache mounts.
+pub(super) async fn build(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
+    let wish = Wish::parse(&query, &["until"])?;
+    let now = std::time::SystemTime::now();
+    let since = |until: Timestamp| u64::try_from(until.0).map(std::time::Duration::from_nanos).unwrap_or_default();
+    let before = wish.until.map_or(now, |until| std::time::UNIX_EPOCH + since(until));
+    let scope = Scope { cache: Some(before), ..Scope::default() };
+    let state_dir = engine.store.layout.root.join("build");
+    let aside = blocking(move || {
+        let whole = usage::of_folder(&state_dir);
+        let removed = hoist_build::prune(&state_dir, before)
+            .map_err(|error| StepError::engine(format!("pruning {}: {error}", state_dir.display())))?;
+        Ok((removed, whole.saturating_sub(usage::of_folder(&state_dir))))
+    });
+    let (removed, freed) = aside.await?;
+    let collected = collect(&engine, scope).await?;
+    let layers = collected.layers.iter().map(ToString::to_string);
+    let names = removed.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let deleted: Vec<String> = layers.chain(names).collect();
+    Ok(Json(json!({ "CachesDeleted": deleted, "SpaceReclaimed": collected.bytes + freed })).into_response())
 }
 
 async fn collect(engine: &Arc<Engine>, scope: Scope) -> ApiResult<hoist_image::Collected> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::SystemTime;
 
 use super::{CacheEntry, Record, Store, StoreError, disk};
 use crate::{Digest, Reference};
@@ -13,8 +14,8 @@ pub struct Scope {
     pub dangling: bool,
     /// Also remove images of which no container uses the top layer, named or not.
     pub unused: bool,
-    /// Also forget build cache entries.
-    pub cache: bool,
+    /// Also forget build cache entries that were last used before this time.
+    pub cache: Option<SystemTime>,
 }
 
 /// What went when the store was cleaned up.
@@ -103,8 +104,8 @@ impl Store {
     /// Removes layers and blobs that no image, cache entry, [`crate::Hold`] or container (`layers_in_use`) refers to.
     pub fn collect(&self, layers_in_use: &BTreeSet<Digest>, scope: Scope) -> Result<Collected, StoreError> {
         let mut collected = Collected::default();
-        if scope.cache {
-            disk::empty(&self.root.join("cache"))?;
+        if let Some(before) = scope.cache {
+            self.forget_entries(before)?;
         }
         // Held to the end: a pull that finishes now registers its image after us, with layers that it holds.
         let mut state = self.state();
@@ -164,6 +165,17 @@ impl Store {
         }
         collected.layers.sort();
         Ok(collected)
+    }
+
+    fn forget_entries(&self, before: SystemTime) -> Result<(), StoreError> {
+        let folder = self.root.join("cache");
+        for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
+            let entry = entry.map_err(disk::failed("listing", &folder))?;
+            if entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|used| used < before) {
+                disk::remove(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn cached_layers(&self) -> Result<Vec<Digest>, StoreError> {

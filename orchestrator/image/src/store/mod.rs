@@ -302,10 +302,12 @@ impl Store {
     pub fn cache_get(&self, key: &Digest) -> Option<CacheEntry> {
         let bytes = fs::read(self.cache_file(key)).ok()?;
         let entry: CacheEntry = serde_json::from_slice(&bytes).ok()?;
-        match entry.layer {
-            Some(layer) if !self.has_layer(&layer) => None,
-            _ => Some(entry),
+        if entry.layer.is_some_and(|layer| !self.has_layer(&layer)) {
+            return None;
         }
+        // What is used is not what a prune of old entries takes; a use that cannot be noted costs one build step.
+        let _ = File::open(self.cache_file(key)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+        Some(entry)
     }
 
     /// Remembers what a build step made; the layer is kept as long as the entry is.
