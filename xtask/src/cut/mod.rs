@@ -87,8 +87,12 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         packages::ensure(&[&["xfsprogs"]])?;
     }
     let material = Material::make(PathBuf::from(WORK))?;
-    let program = options.program.clone().map_or_else(artifacts::release, Ok)?;
     let wanted = |name: &str| options.engines.iter().any(|engine| engine == name);
+    let program = match options.program.clone() {
+        Some(program) => program,
+        None if wanted("hoist") => artifacts::release()?,
+        None => PathBuf::new(),
+    };
     let peers = if wanted("docker") || wanted("podman") { Some(Peers::start()?) } else { None };
     let mut engines: Vec<(Box<dyn Engine<'_> + '_>, Registry)> = Vec::new();
     if wanted("hoist") {
