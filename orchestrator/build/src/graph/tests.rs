@@ -250,13 +250,13 @@ fn platforms_share_what_does_not_depend_on_them() {
         0: [linux/amd64 build 2/2] RUN make | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
            ["/bin/sh", "-c", "make"] in / with ["PATH=/bin", "FROM_BASE=yes"]
         1: [linux/amd64 cross 2/2] RUN cross | on Step(0), after [0]
-           ["/bin/sh", "-c", "cross"] in / with ["TARGETARCH=amd64", "PATH=/bin", "FROM_BASE=yes"]
+           ["/bin/sh", "-c", "cross"] in / with ["PATH=/bin", "FROM_BASE=yes", "TARGETARCH=amd64"]
         2: [linux/amd64 stage-2 2/3] COPY --from=build /out / | on Image(BaseImage { name: "base:2", platform: "linux/amd64" }), after [0]
            [Path("out")] to / (folder: true)
         3: [linux/amd64 stage-2 3/3] COPY --from=cross /out / | on Step(2), after [1, 2]
            [Path("out")] to / (folder: true)
         4: [linux/amd64->arm64 cross 2/2] RUN cross | on Step(0), after [0]
-           ["/bin/sh", "-c", "cross"] in / with ["TARGETARCH=arm64", "PATH=/bin", "FROM_BASE=yes"]
+           ["/bin/sh", "-c", "cross"] in / with ["PATH=/bin", "FROM_BASE=yes", "TARGETARCH=arm64"]
         5: [linux/arm64 stage-2 2/3] COPY --from=build /out / | on Image(BaseImage { name: "base:2", platform: "linux/arm64" }), after [0]
            [Path("out")] to / (folder: true)
         6: [linux/arm64 stage-2 3/3] COPY --from=cross /out / | on Step(5), after [4, 5]
