@@ -53,7 +53,10 @@ fn show(kind: &Kind) -> String {
                 "run {:?} {:?} {:?}",
                 run.command,
                 bodies,
-                run.mounts.iter().map(|m| m.kind(&|value| Ok(value.to_owned())).unwrap()).collect::<Vec<_>>()
+                run.mounts
+                    .iter()
+                    .map(|m| m.kind(&|value| Ok(value.to_owned())).expect("a mount that parses"))
+                    .collect::<Vec<_>>()
             )
         }
         Kind::Arg(pairs) => {

@@ -124,7 +124,8 @@ fn maps_that_lie_are_refused() {
     if support::skip(&[]) {
         return;
     }
-    let maps: [(&[(&str, &str)], u64, &str); 7] = [
+    type Map<'a> = &'a [(&'a str, &'a str)];
+    let maps: [(Map<'_>, u64, &str); 7] = [
         (&[("0", "4"), ("2", "4")], 100, "out of order or leaves the file"),
         (&[("8", "4"), ("0", "4")], 100, "out of order or leaves the file"),
         (&[("98", "4")], 100, "out of order or leaves the file"),
