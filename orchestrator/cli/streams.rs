@@ -57,8 +57,8 @@ impl Pump<'_> {
     /// Runs until the other side closes or the user detaches.
     pub(crate) async fn run(self, io: Hijacked) -> Result<End> {
         let (reader, writer) = tokio::io::split(io);
-        let _raw = if self.tty && self.stdin { RawMode::enter()? } else { None };
-        let input = input(self.stdin, self.detach, writer);
+        let raw = if self.tty && self.stdin { RawMode::enter()? } else { None };
+        let input = input(self.stdin, raw.is_some(), self.detach, writer);
         let output = output(self.ui, self.tty, reader);
         let resize = resize(self.client, &self.target, self.tty);
         tokio::select! {
@@ -89,11 +89,23 @@ async fn output(ui: Ui, tty: bool, mut reader: ReadHalf<Hijacked>) -> Result<()>
     Ok(())
 }
 
-/// Comes back only when the user detaches: the end of standard input is not the end of the output.
-async fn input(wanted: bool, mut detach: Option<DetachKeys>, mut writer: WriteHalf<Hijacked>) -> Result<End> {
+/// Comes back only when the user detaches or goes away: the end of standard input is not the end of the output. But a
+/// terminal in raw mode has an end only when it was closed, which a process that ignores SIGHUP hears in no other way.
+async fn input(
+    wanted: bool,
+    raw: bool,
+    mut detach: Option<DetachKeys>,
+    mut writer: WriteHalf<Hijacked>,
+) -> Result<End> {
     if wanted {
         let mut keys = Keys::read()?;
-        while let Some(chunk) = keys.chunks.recv().await {
+        loop {
+            let Some(chunk) = keys.chunks.recv().await else {
+                if raw {
+                    return Err(Failure::user("the terminal was closed"));
+                }
+                break;
+            };
             let (bytes, detached) = match &mut detach {
                 None => (chunk, false),
                 Some(detach) => detach.filter(&chunk),

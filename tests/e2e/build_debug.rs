@@ -82,13 +82,17 @@ fn ctrl_c_is_the_shells_and_ctrl_d_leaves_it() {
 #[test]
 fn a_closed_terminal_ends_the_shell_and_the_build() {
     let Some(world) = world("a closed terminal ends the shell") else { return };
-    let mut terminal = Terminal::open(&world, "build --debug");
-    terminal.until(OFFER);
-    terminal.press(b"(trap '' HUP TERM; sleep 1000) & echo in $((6*7))\r");
-    terminal.until("in 42");
-    terminal.close();
-    // It waits for its turn, which comes when the other build has ended.
-    next_build_works(&world);
+    // Also when it is started as below nohup, and hears no signal of it.
+    for line in ["exec HOIST build --debug", "trap '' HUP; exec HOIST build --debug"] {
+        world.file("compose.yaml", FAILS);
+        let mut terminal = Terminal::run(&world, line);
+        terminal.until(OFFER);
+        terminal.press(b"(trap '' HUP TERM; sleep 1000) & echo in $((6*7))\r");
+        terminal.until("in 42");
+        terminal.close();
+        // It waits for its turn, which comes when the other build has ended.
+        next_build_works(&world);
+    }
     world.finish();
 }
 
