@@ -48,15 +48,15 @@ fn git(folder: &Path, words: &[&str]) {
     assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// git's own server for `git://`.
+/// git's own server for `git://`: the program itself, since `git daemon` starts it as a child that outlives it.
 fn repositories(folder: &Path) -> Server {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let child = Command::new("git")
-        .args(["daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"])
+    let folder_of_git = Command::new("git").arg("--exec-path").output().unwrap().stdout;
+    let child = Command::new(Path::new(String::from_utf8(folder_of_git).unwrap().trim()).join("git-daemon"))
+        .args(["--export-all", "--listen=127.0.0.1", "--reuseaddr"])
         .arg(format!("--port={port}"))
         .arg(format!("--base-path={}", folder.display()))
         .arg(folder)
-        .process_group_of_its_own()
         .spawn()
         .unwrap();
     let server = Server { child, port };
@@ -64,16 +64,6 @@ fn repositories(folder: &Path) -> Server {
         std::thread::yield_now();
     }
     server
-}
-
-trait OwnGroup {
-    fn process_group_of_its_own(&mut self) -> &mut Self;
-}
-
-impl OwnGroup for Command {
-    fn process_group_of_its_own(&mut self) -> &mut Self {
-        std::os::unix::process::CommandExt::process_group(self, 0)
-    }
 }
 
 #[tokio::test]
