@@ -19,11 +19,18 @@ use super::protocol::put;
 pub enum KeyError {
     #[error("reading the key {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{0} is not a private key in OpenSSH's format; `ssh-keygen -p -f FILE` rewrites a key of an older format")]
+    /// Also a sound key with a number that begins with zeros (one of some hundred ecdsa keys): ssh-key cannot read those.
+    #[error(
+        "{0} cannot be read as a private key in OpenSSH's format; `ssh-keygen -p -f FILE` rewrites a key of an older \
+         format, and an agent takes others (ssh-add)"
+    )]
     Format(PathBuf),
     #[error("the key {0} has a passphrase, and nobody can be asked for it here; add it to an agent with ssh-add")]
     Encrypted(PathBuf),
-    #[error("the key {path} cannot be used: {kind} is not supported; ed25519, ecdsa of 256 or 384 bits and rsa are")]
+    #[error(
+        "the key {path} cannot be used: {kind} is not supported; ed25519, ecdsa of 256 or 384 bits and rsa are, and an \
+         agent takes others (ssh-add)"
+    )]
     Kind { path: PathBuf, kind: String },
     #[error("the parts of the key {0} do not belong together")]
     Broken(PathBuf),
