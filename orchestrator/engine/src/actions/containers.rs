@@ -1,6 +1,7 @@
 //! Creating, stopping, signalling and removing containers.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::world::{Container, Event, Phase, StartWhy, Status, StopAnswer};
 pub(crate) struct Context {
     pub(crate) stack: hoist_spec::model::Stack,
     pub(crate) variables: std::collections::BTreeMap<String, String>,
+    pub(crate) project_dir: PathBuf,
     /// `run --rm`.
     pub(crate) remove: bool,
     /// `run` with an attached client.

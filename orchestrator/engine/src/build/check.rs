@@ -1,5 +1,6 @@
 //! `build --check`: the builds that a plan would run, checked instead.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hoist_build::{BuildError, Checked, Diagnostic};
@@ -16,7 +17,8 @@ use crate::execute;
 
 pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<Vec<BuildCheck>, StepError> {
     let (stack, plan) = execute::planned(engine, wire).await?;
-    let beside = Beside { stack: &stack, variables: &wire.variables };
+    let project_dir = Path::new(&wire.project_dir);
+    let beside = Beside { stack: &stack, variables: &wire.variables, project_dir };
     let building = Arc::new(Building::default());
     let auth = Arc::new(wire.auth.clone());
     let mut checks = Vec::new();

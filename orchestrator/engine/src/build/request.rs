@@ -27,6 +27,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) stack: &'a Stack,
     /// Of the caller's environment.
     pub(crate) variables: &'a BTreeMap<String, String>,
+    /// Where relative folders of caches and OCI layouts start.
+    pub(crate) project_dir: &'a Path,
 }
 
 /// Reads the files of secrets: not for an async thread.
@@ -76,8 +78,8 @@ pub(super) fn request(
         secrets: secrets(build, beside)?,
         ssh: agents(build, beside)?,
         entitlements: entitlements(build)?,
-        cache_from: caches(&build.cache_from, cache_source)?,
-        cache_to: caches(&build.cache_to, cache_target)?,
+        cache_from: caches(&build.cache_from, beside, cache_source)?,
+        cache_to: caches(&build.cache_to, beside, cache_target)?,
         ulimits: build.ulimits.iter().map(|(name, limit)| (name.clone(), limit.soft, limit.hard)).collect(),
     })
 }
@@ -102,32 +104,47 @@ fn context(text: &str, beside: Beside<'_>) -> Result<NamedContext, StepError> {
         let service = service.ok_or_else(|| StepError::new(format!("context {text}: there is no service {key:?}")))?;
         return Ok(NamedContext::Image(image_reference(&beside.stack.name, key, service)));
     }
-    NamedContext::parse(text).map_err(|error| StepError::new(format!("context {text}: {error}")))
+    match NamedContext::parse(text).map_err(|error| StepError::new(format!("context {text}: {error}")))? {
+        NamedContext::Layout(name) => Ok(NamedContext::Layout(layout(name, beside.project_dir))),
+        context => Ok(context),
+    }
 }
 
-fn caches<T>(texts: &[String], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, StepError> {
-    let one = |text: &String| parse(text).map_err(|problem| StepError::new(format!("cache {text}: {problem}")));
+/// With an absolute folder.
+fn layout(name: LayoutName, project_dir: &Path) -> LayoutName {
+    LayoutName { folder: project_dir.join(&name.folder), ..name }
+}
+
+fn caches<T>(
+    texts: &[String],
+    beside: Beside<'_>,
+    parse: fn(&str, &Path) -> Result<T, String>,
+) -> Result<Vec<T>, StepError> {
+    let one = |text: &String| {
+        parse(text, beside.project_dir).map_err(|problem| StepError::new(format!("cache {text}: {problem}")))
+    };
     texts.iter().map(one).collect()
 }
 
-fn cache_source(text: &str) -> Result<CachePlace, String> {
+fn cache_source(text: &str, project_dir: &Path) -> Result<CachePlace, String> {
     match CacheSource::parse(text).map_err(|error| error.to_string())? {
         CacheSource::Registry { reference } => registry(&reference),
         CacheSource::Local { folder, tag, digest } => {
             let digest = digest.map(|digest| Digest::parse(&digest)).transpose().map_err(|error| error.to_string())?;
-            Ok(CachePlace::Layout(LayoutName { folder: PathBuf::from(folder), tag, digest }))
+            let name = LayoutName { folder: PathBuf::from(folder), tag, digest };
+            Ok(CachePlace::Layout(layout(name, project_dir)))
         }
     }
 }
 
-fn cache_target(text: &str) -> Result<CacheTarget, String> {
+fn cache_target(text: &str, project_dir: &Path) -> Result<CacheTarget, String> {
     let wanted = hoist_spec::cache::CacheTarget::parse(text).map_err(|error| error.to_string())?;
     let destination = match wanted.place {
         Place::Inline => CacheDestination::Inline,
         Place::Registry { reference } => CacheDestination::Place(registry(&reference)?),
         Place::Local { folder, tag } => {
             let name = LayoutName { folder: PathBuf::from(folder), tag, digest: None };
-            CacheDestination::Place(CachePlace::Layout(name))
+            CacheDestination::Place(CachePlace::Layout(layout(name, project_dir)))
         }
     };
     let mode = if wanted.every_step { CacheMode::Max } else { CacheMode::Min };

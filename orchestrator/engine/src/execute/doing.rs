@@ -66,8 +66,8 @@ impl Doing {
                 };
                 let shell = self.context.shell.as_ref();
                 let wanted = crate::build::Wanted { reference, build, platform, building: &self.building, shell };
-                let (stack, variables) = (&self.context.stack, &self.context.variables);
-                let beside = crate::build::Beside { stack, variables };
+                let Context { stack, variables, project_dir, .. } = &*self.context;
+                let beside = crate::build::Beside { stack, variables, project_dir };
                 // What is half built is of use to nobody: the steps that ended are in the cache.
                 let given_up = async {
                     tokio::select! {

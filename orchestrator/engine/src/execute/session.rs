@@ -1,6 +1,7 @@
 //! One request from its turn to its result: rounds of observing, planning and carrying out.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
@@ -60,6 +61,7 @@ impl Session {
         let context = Context {
             stack: prepared.desired.stack.clone(),
             variables: wire.variables,
+            project_dir: PathBuf::from(wire.project_dir),
             remove: wire.remove,
             attach: wire.attach,
             shell: wire.debug.then(|| Arc::new(ShellOffer::new(out.clone()))),

@@ -1,14 +1,11 @@
 //! `build`: the context alone, or the whole section.
 
-use crate::cache;
 use crate::node::{Data, Entry, Map, Node};
 use crate::paths;
 use crate::report::Span;
 use crate::schema::Shape;
 
 use super::Context;
-
-const OCI_LAYOUT: &str = "oci-layout://";
 
 pub(crate) fn section(node: Node, inner: &Shape, path: &str, context: &mut Context<'_>) -> Node {
     let span = node.span;
@@ -29,9 +26,8 @@ pub(crate) fn section(node: Node, inner: &Shape, path: &str, context: &mut Conte
     if let Some(contexts) = map.get_mut("additional_contexts").and_then(Node::as_map_mut) {
         for entry in &mut contexts.0 {
             let Data::Str(text) = &mut entry.value.data else { continue };
-            if let Some(layout) = text.strip_prefix(OCI_LAYOUT) {
-                *text = format!("{OCI_LAYOUT}{}", context.absolute(layout));
-            } else if !paths::is_remote(text) {
+            // The folder of an `oci-layout://` stays as it is written, as with the reference.
+            if !paths::is_remote(text) {
                 *text = context.absolute(text);
             }
         }
@@ -40,21 +36,10 @@ pub(crate) fn section(node: Node, inner: &Shape, path: &str, context: &mut Conte
         if let Some(Node { data: Data::Seq(items), .. }) = map.get_mut(key) {
             // A variable that is not set stands for no cache.
             items.retain(|item| item.as_str() != Some(""));
-            items.iter_mut().for_each(|item| cache(item, context));
         }
     }
     exclusive_dockerfiles(map, context);
     node
-}
-
-/// The folder of a local cache becomes absolute.
-fn cache(item: &mut Node, context: &Context<'_>) {
-    if let Data::Str(text) = &item.data
-        && let Some(folder) = cache::folder_of(text)
-    {
-        let absolute = context.absolute(&text[folder.clone()]);
-        item.data = Data::Str(format!("{}{absolute}{}", &text[..folder.start], &text[folder.end..]));
-    }
 }
 
 fn exclusive_dockerfiles(map: &Map, context: &mut Context<'_>) {

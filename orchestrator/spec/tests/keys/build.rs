@@ -76,10 +76,10 @@ secrets:
                   cache_from:
                     - team/app
                     - type=registry,ref=team/app:cache
-                    - type=local,src=/demo/cache,tag=x
+                    - type=local,src=./cache,tag=x
                   cache_to:
                     - type=inline
-                    - type=local,mode=max,dest=/cache
+                    - type=local,mode=max,dest=../cache
                     - type=registry,ref=team/app:cache,mode=max
                   no_cache: true
                   no_cache_filter:
@@ -88,7 +88,7 @@ secrets:
                     base: service:web
                     files: /demo/more
                     image: docker-image://alpine
-                    layout: oci-layout:///demo/layout:1
+                    layout: oci-layout://./layout:1
                     repo: https://x.test/a.git
                   pull: true
                   extra_hosts:
