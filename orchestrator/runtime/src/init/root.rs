@@ -91,6 +91,11 @@ fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Fau
     }
     set("upperdir", upper, &short.name(upper)?)?;
     set("workdir", work, &short.name(work)?)?;
+    // The upper folder may become a layer. With these, which some kernels have on, it would mean something only above the
+    // layers that it was made on (Documentation/filesystems/overlayfs.rst).
+    for feature in ["index", "metacopy", "redirect_dir"] {
+        fsconfig_set_string(fs.as_fd(), feature, "off").on(format!("{feature}=off"))?;
+    }
     fsconfig_create(fs.as_fd()).on(format!("overlay on {} layers, upper {}", lowers.len(), upper.display()))?;
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).on("overlay")
 }
