@@ -222,18 +222,10 @@ fn watch_v2(folder: &Path) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::path::PathBuf;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
-    use crate::cgroup::{Layout, plan};
-
-    /// A v2 mount to try the parts on that need no controllers; hybrid hosts have an empty one.
-    fn v2() -> Option<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let point = mounts.lines().find(|line| line.contains(" cgroup2 "))?.split(' ').nth(1)?.to_owned();
-        rustix::process::geteuid().is_root().then(|| point.into())
-    }
+    use crate::cgroup::{Layout, plan, v2_mount};
 
     fn in_cgroup(plan: &Plan, script: &str) -> Child {
         let mut child = Command::new("sh")
@@ -250,7 +242,7 @@ mod tests {
 
     #[test]
     fn v2_device_program_freezer_and_kill_work() {
-        let Some(point) = v2() else {
+        let Some(point) = v2_mount() else {
             return;
         };
         let relative = format!("hoist-test-{}/x", std::process::id());

@@ -18,3 +18,17 @@ pub(crate) use plan::{Plan, plan};
 pub(crate) use removal::{kill_folders, processes, remove_folders};
 pub use stats::Stats;
 pub(crate) use tracking::Tracking;
+
+/// A v2 mount to try the parts on that need no controllers; hybrid hosts have an empty one. Without one, or without root,
+/// a test says that it is skipped.
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "a test says why it is skipped")]
+fn v2_mount() -> Option<std::path::PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut points = mounts.lines().filter(|line| line.contains(" cgroup2 ")).filter_map(|line| line.split(' ').nth(1));
+    let point = points.next().filter(|_| rustix::process::geteuid().is_root()).map(Into::into);
+    if point.is_none() {
+        eprintln!("skipped: needs root and a mounted cgroup2");
+    }
+    point
+}

@@ -147,17 +147,11 @@ pub(super) fn is_busy(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::Tracking;
-
-    fn v2() -> Option<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let point = mounts.lines().find(|line| line.contains(" cgroup2 "))?.split(' ').nth(1)?.to_owned();
-        rustix::process::geteuid().is_root().then(|| point.into())
-    }
+    use crate::cgroup::{Tracking, v2_mount};
 
     #[test]
     fn removal_meets_execs_that_begin() {
-        let Some(point) = v2() else {
+        let Some(point) = v2_mount() else {
             return;
         };
         let folder = point.join(format!("hoist-test-{}-execs", std::process::id()));
