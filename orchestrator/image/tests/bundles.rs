@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hoist_image::Digest;
 use serde_json::{Value, json};
+use support::between::between;
 use support::signing::{EMAIL, Field, ISSUER, Keyless, ready};
 use support::{OCI_INDEX, OCI_MANIFEST};
 
@@ -111,40 +111,17 @@ async fn a_bundle_under_the_stand_in_tag_counts_for_the_digest_that_it_names() {
     field.denied(field.with_key("key"), "a bare digest").await;
 }
 
-/// Passes connections on to a registry that lacks the referrers API, and speaks that API itself.
+/// A registry that has the referrers API, above one that lacks it.
 fn with_referrers(target: u16, listed: Vec<u8>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().map_while(Result::ok) {
-            let listed = listed.clone();
-            std::thread::spawn(move || {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                // A TLS greeting starts with 0x16 and is no request.
-                while !head.ends_with(b"\r\n\r\n") && head.first() != Some(&0x16) {
-                    match client.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => break,
-                    }
-                }
-                if !head.ends_with(b"\r\n\r\n") {
-                    return;
-                }
-                let text = String::from_utf8_lossy(&head);
-                if text.starts_with("GET /v2/app/referrers/sha256:") {
-                    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {OCI_INDEX}\r\nConnection: close\r\n");
-                    let _ = write!(client, "{head}Content-Length: {}\r\n\r\n", listed.len());
-                    let _ = client.write_all(&listed);
-                    return;
-                }
-                let mut server = TcpStream::connect(("127.0.0.1", target)).unwrap();
-                server.write_all(text.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).unwrap();
-                let _ = std::io::copy(&mut server, &mut client);
-            });
+    between(target, move |request, client| {
+        let mine = request.starts_with("GET /v2/app/referrers/sha256:");
+        if mine {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {OCI_INDEX}\r\nConnection: close\r\n");
+            let _ = write!(client, "{head}Content-Length: {}\r\n\r\n", listed.len());
+            let _ = client.write_all(&listed);
         }
-    });
-    port
+        mine
+    })
 }
 
 #[tokio::test]

@@ -3,13 +3,12 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use hoist_image::{Digest, Platform, PullOptions, Reference, Store, pull};
 use serde_json::json;
+use support::between::between;
 use support::liar::{Answer, Liar};
 use support::{Config, OCI_MANIFEST, Registry, Tar, TestImage, TestLayer, noise};
 
@@ -46,38 +45,15 @@ async fn a_registry_that_names_a_time_is_not_asked_before() {
     assert!(early.lock().unwrap().iter().all(|waited| *waited >= Duration::from_secs(2)), "{early:?}");
 }
 
-/// Passes connections on to a registry; a request for one of `together` waits until all of them are asked for.
+/// Passes requests on to a registry; one for any of `together` waits until all of them are asked for.
 fn gathering(target: u16, together: &[Digest]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (barrier, names) = (Arc::new(Barrier::new(together.len())), together.to_vec());
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().map_while(Result::ok) {
-            let (barrier, names) = (Arc::clone(&barrier), names.clone());
-            std::thread::spawn(move || {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                // A TLS greeting starts with 0x16 and is no request.
-                while !head.ends_with(b"\r\n\r\n") && head.first() != Some(&0x16) {
-                    match client.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => return,
-                    }
-                }
-                if !head.ends_with(b"\r\n\r\n") {
-                    return;
-                }
-                let head = String::from_utf8(head).unwrap();
-                if names.iter().any(|name| head.contains(&format!("/blobs/{name} "))) {
-                    barrier.wait();
-                }
-                let mut server = TcpStream::connect(("127.0.0.1", target)).unwrap();
-                server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).unwrap();
-                let _ = std::io::copy(&mut server, &mut client);
-            });
+    let (barrier, names) = (Barrier::new(together.len()), together.to_vec());
+    between(target, move |request, _| {
+        if names.iter().any(|name| request.contains(&format!("/blobs/{name} "))) {
+            barrier.wait();
         }
-    });
-    port
+        false
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

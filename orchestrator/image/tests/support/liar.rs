@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use hoist_image::Reference;
 
+use super::between::head;
+
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<String>,
@@ -36,19 +38,7 @@ impl Liar {
         let seen = Arc::clone(&requests);
         std::thread::spawn(move || {
             for mut client in listener.incoming().map_while(Result::ok) {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                // A TLS greeting starts with 0x16 and is no request.
-                while !head.ends_with(b"\r\n\r\n") && head.first() != Some(&0x16) {
-                    match client.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => break,
-                    }
-                }
-                if !head.ends_with(b"\r\n\r\n") {
-                    continue;
-                }
-                let head = String::from_utf8(head).unwrap();
+                let Some(head) = head(&mut client) else { continue };
                 let length = head.to_lowercase().lines().find_map(|line| {
                     line.strip_prefix("content-length: ").and_then(|text| text.trim().parse::<u64>().ok())
                 });

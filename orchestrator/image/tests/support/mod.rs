@@ -1,6 +1,7 @@
 //! A real registry on loopback, and images to fill it with.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod between;
 pub(crate) mod liar;
 pub(crate) mod signing;
 
