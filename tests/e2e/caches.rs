@@ -5,47 +5,17 @@ use std::fs;
 use serde_json::Value;
 
 use crate::distribution::{Image, Registry, have};
-use crate::host::Instance;
-use crate::world::{Run, World};
+use crate::elsewhere::Elsewhere;
+use crate::world::World;
 
 const PROGRAMS: [&str; 3] = ["docker-registry", "curl", "gzip"];
 
-/// Another machine: a data root of its own, which shares nothing with the world's but the project's folder.
-struct Elsewhere<'a> {
-    world: &'a World,
-    instance: Instance,
-}
-
-impl<'a> Elsewhere<'a> {
-    fn new(world: &'a World, name: &str) -> Self {
-        let place = world.project.with_file_name(name);
-        Self { world, instance: Instance::new(place.join("data"), place.join("run")) }
-    }
-
-    fn hoist(&self, args: &[&str]) -> Run {
-        let mut command = self.world.command(args);
-        command.env("HOIST_DATA_ROOT", &self.instance.data_root).env("HOIST_RUN_DIR", &self.instance.run_dir);
-        let output = command.output().expect("run hoist");
-        Run {
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            code: output.status.code().unwrap_or(-1),
-        }
-    }
-
-    /// What a build says.
-    #[track_caller]
-    fn build(&self, args: &[&str]) -> String {
-        let run = self.hoist(args);
-        assert_eq!(run.code, 0, "hoist {} failed\n{}\n{}", args.join(" "), run.stdout, run.stderr);
-        run.stderr
-    }
-}
-
-impl Drop for Elsewhere<'_> {
-    fn drop(&mut self) {
-        self.instance.wipe();
-    }
+/// What a build of the world's project says elsewhere.
+#[track_caller]
+fn build(there: &Elsewhere<'_>, args: &[&str]) -> String {
+    let run = there.hoist(&there.world.project, args);
+    assert_eq!(run.code, 0, "hoist {} failed\n{}\n{}", args.join(" "), run.stdout, run.stderr);
+    run.stderr
 }
 
 /// A Dockerfile with a stage of which only a file gets into the image.
@@ -99,7 +69,7 @@ fn another_machine_builds_from_a_cache_in_a_registry() {
     assert!(manifest.contains("application/vnd.oci.image.manifest.v1+json"), "{manifest}");
 
     let there = Elsewhere::new(&world, "there");
-    let said = there.build(&["build"]);
+    let said = build(&there, &["build"]);
     assert_eq!(cached(&said), 6, "{said}");
     assert_eq!(fetched(&registry, "team/cache"), 1 + 4, "the records and the image's own layers:\n{said}");
     assert_eq!(written(&registry), manifest, "exported again, it is the same");
@@ -109,7 +79,7 @@ fn another_machine_builds_from_a_cache_in_a_registry() {
     // Everything is here now: a third build asks the cache nothing.
     registry.stop();
     world.file("compose.yaml", &stack(&cache, "type=inline"));
-    let said = there.build(&["build"]);
+    let said = build(&there, &["build"]);
     assert!(cached(&said) == 6 && !said.contains("[cache]"), "{said}");
     registry.resume();
 
@@ -119,14 +89,14 @@ fn another_machine_builds_from_a_cache_in_a_registry() {
     let third = Elsewhere::new(&world, "third");
     world.file("compose.yaml", &stack(&cache, "type=inline"));
     let before = fetched(&registry, "team/cache");
-    let said = third.build(&["build"]);
+    let said = build(&third, &["build"]);
     assert_eq!(cached(&said), 5, "{said}");
     assert_eq!(fetched(&registry, "team/cache") - before, 1 + 3, "what the step runs on:\n{said}");
 
     // Asked not to, it takes nothing from there.
     let fourth = Elsewhere::new(&world, "fourth");
     let before = fetched(&registry, "team/cache");
-    let said = fourth.build(&["build", "--no-cache"]);
+    let said = build(&fourth, &["build", "--no-cache"]);
     assert_eq!((cached(&said), fetched(&registry, "team/cache") - before), (0, 0), "{said}");
     drop((there, third, fourth));
     world.finish();
@@ -149,15 +119,16 @@ fn an_image_carries_its_cache() {
     let there = Elsewhere::new(&world, "there");
     let from = format!("type=registry,ref={image}");
     let said =
-        there.build(&["image", "build", "-t", &image, "--cache-from", &from, "--cache-to", "type=inline", "app"]);
+        build(&there, &["image", "build", "-t", &image, "--cache-from", &from, "--cache-to", "type=inline", "app"]);
     assert_eq!(cached(&said), 6, "{said}");
     assert_eq!(fetched(&registry, "team/app"), 1 + 4, "the configuration and the image's own layers:\n{said}");
-    let again: Value = serde_json::from_str(&there.hoist(&["image", "inspect", &image]).stdout).expect("JSON");
+    let again: Value = serde_json::from_str(&there.ok(&world.project, &["image", "inspect", &image])).expect("JSON");
     assert_eq!(again[0]["Id"], inspected[0]["Id"], "the same image");
 
     // An image without one is no cache, and the base's own does not get into what is built on it.
     let from = registry.name("base:1");
-    let said = there.build(&["image", "build", "-t", "x", "--no-cache-filter", "tools", "--cache-from", &from, "app"]);
+    let said =
+        build(&there, &["image", "build", "-t", "x", "--no-cache-filter", "tools", "--cache-from", &from, "app"]);
     assert!(said.contains("carries no records"), "{said}");
     world.file("child/Dockerfile", &format!("FROM {image}\nRUN echo child >/child\n"));
     world.ok(&["image", "build", "-t", "child", "child"]);
@@ -181,12 +152,12 @@ fn a_cache_is_kept_in_a_folder() {
     assert!(world.hoist(&["build"]).stderr.contains("is not used"), "there is none yet");
     assert!(world.project.join("cache/oci-layout").exists());
     let there = Elsewhere::new(&world, "there");
-    let said = there.build(&["build"]);
+    let said = build(&there, &["build"]);
     assert_eq!(cached(&said), 6, "{said}");
     // From the command line, relative to where it is called.
     let third = Elsewhere::new(&world, "third");
     world.file("compose.yaml", "services:\n  app:\n    build: app\n");
-    let said = third.build(&["build", "--cache-from", "type=local,src=cache", "--cache-to", "type=local,dest=other"]);
+    let said = build(&third, &["build", "--cache-from", "type=local,src=cache", "--cache-to", "type=local,dest=other"]);
     assert_eq!(cached(&said), 6, "{said}");
     assert!(world.project.join("other/index.json").exists());
     for (option, text, word) in [

@@ -17,6 +17,7 @@ mod conformance;
 mod crash;
 mod cuts;
 mod distribution;
+mod elsewhere;
 mod example;
 mod habits;
 mod host;

@@ -83,6 +83,12 @@ fn what_was_pushed_runs_under_docker_and_podman() {
     world.ok(&["image", "push", &registry.name("again:1")]);
     assert_eq!(digest_of(&registry, "again/manifests/1"), pulled);
     let (made, digest) = (registry.name("made:1"), digest_of(&registry, "made/manifests/1"));
+    world.file("both/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /machine\n");
+    world.file("both/amd64", "amd64\n");
+    world.file("both/arm64", "arm64\n");
+    let both = registry.name("both:1");
+    world.ok(&["image", "build", "-t", &both, "--platform", "linux/amd64,linux/arm64", "both"]);
+    world.ok(&["image", "push", &both]);
     let peers = Peers::start(&root, &world.project.join("peers"), Network::Untouched);
     peers.ok(&["podman", "pull", "-q", "--tls-verify=false", &made]);
     let ran = peers.ok(&["podman", "run", "--rm", "--network", "none", "--cgroups=disabled", &made]);
@@ -92,6 +98,14 @@ fn what_was_pushed_runs_under_docker_and_podman() {
     assert_eq!(peers.ok(&["docker", "run", "--rm", "--network", "none", &made]), "one\nmade\n", "docker");
     let known = peers.ok(&["docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", &made]);
     assert!(known.trim().ends_with(&format!("@{digest}")), "{known}");
+    for machine in ["amd64", "arm64"] {
+        let platform = format!("linux/{machine}");
+        let (inspect, form) = (["image", "inspect", "--format"], "{{.Architecture}}");
+        peers.ok(&["podman", "pull", "-q", "--tls-verify=false", "--platform", &platform, &both]);
+        assert_eq!(peers.ok(&[&["podman"], &inspect[..], &[form, &both]].concat()).trim(), machine, "podman");
+        peers.ok(&["docker", "pull", "-q", "--platform", &platform, &both]);
+        assert_eq!(peers.ok(&[&["docker"], &inspect[..], &[form, &both]].concat()).trim(), machine, "docker");
+    }
     let by_docker = registry.name("by-docker:1");
     peers.ok(&["docker", "tag", &made, &by_docker]);
     peers.ok(&["docker", "push", "-q", &by_docker]);

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::distribution::{Image, Layer, Registry, have};
-use crate::host::Instance;
+use crate::elsewhere::Elsewhere;
 use crate::peers::{self, Network, Peers};
-use crate::world::{Run, World, eventually};
+use crate::world::{World, eventually};
 
 const STACK: &str = r#"
 name: shop
@@ -37,55 +37,12 @@ secrets: { password: { file: ./password } }
 const FILL: &str = "#!/bin/sh\necho content >/data/file\nchown 70:80 /data/file\nchmod 4751 /data/file\nln /data/file /data/second\n\
                     ln -s file /data/link\nmkfifo /data/pipe\ntruncate -s 1G /data/holes\nsync\n";
 
-/// Another machine: a data root of its own, which shares nothing with the world's.
-struct Elsewhere<'a> {
-    world: &'a World,
-    instance: Instance,
-    folder: PathBuf,
-}
-
-impl<'a> Elsewhere<'a> {
-    fn new(world: &'a World) -> Self {
-        let place = world.project.with_file_name("elsewhere");
-        let folder = place.join("folder");
-        fs::create_dir_all(&folder).expect("make a folder");
-        Self { world, instance: Instance::new(place.join("data"), place.join("run")), folder }
-    }
-
-    fn hoist(&self, folder: &Path, args: &[&str]) -> Run {
-        let mut command = self.world.command(args);
-        command
-            .current_dir(folder)
-            .env("HOIST_DATA_ROOT", &self.instance.data_root)
-            .env("HOIST_RUN_DIR", &self.instance.run_dir);
-        let output = command.output().expect("run hoist");
-        Run {
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            code: output.status.code().unwrap_or(-1),
-        }
-    }
-
-    #[track_caller]
-    fn ok(&self, folder: &Path, args: &[&str]) -> String {
-        let run = self.hoist(folder, args);
-        assert_eq!(run.code, 0, "hoist {} failed\n{}\n{}", args.join(" "), run.stdout, run.stderr);
-        run.stdout
-    }
-
-    /// Nothing of a bundle is here.
-    #[track_caller]
-    fn is_empty(&self, why: &str) {
-        assert_eq!(self.ok(&self.folder, &["image", "ls", "-q"]), "", "{why}");
-        assert_eq!(self.ok(&self.folder, &["volume", "ls", "-q"]), "", "{why}");
-        assert!(!self.folder.join("shop").exists(), "{why}");
-    }
-}
-
-impl Drop for Elsewhere<'_> {
-    fn drop(&mut self) {
-        self.instance.wipe();
-    }
+/// Nothing of a bundle is there.
+#[track_caller]
+fn is_empty(there: &Elsewhere<'_>, why: &str) {
+    assert_eq!(there.ok(&there.folder, &["image", "ls", "-q"]), "", "{why}");
+    assert_eq!(there.ok(&there.folder, &["volume", "ls", "-q"]), "", "{why}");
+    assert!(!there.folder.join("shop").exists(), "{why}");
 }
 
 fn shop(world: &World) {
@@ -141,7 +98,7 @@ fn a_stack_moves_in_one_file_and_needs_no_registry() {
     for word in ["shop_data", "busybox", "shop-web", "secrets/password", "configs/fill"] {
         assert!(shown.contains(word), "{word} is not in\n{shown}");
     }
-    let there = Elsewhere::new(&world);
+    let there = Elsewhere::new(&world, "elsewhere");
     let path = bundle.display().to_string();
     let folder = &there.folder;
     tampered_bundles_change_nothing(&there, &bundle);
@@ -175,7 +132,7 @@ fn tampered_bundles_change_nothing(there: &Elsewhere<'_>, bundle: &Path) {
         fs::write(&broken, &bytes[..bytes.len() * part / 10]).expect("write a cut bundle");
         let run = there.hoist(&there.folder, &["bundle", "load", &path]);
         assert_eq!(run.code, 1, "cut at {part}/10: {}", run.stdout);
-        there.is_empty(&format!("cut at {part}/10"));
+        is_empty(there, &format!("cut at {part}/10"));
     }
     for body in blob_bodies(&bytes) {
         let mut turned = bytes.clone();
@@ -184,7 +141,7 @@ fn tampered_bundles_change_nothing(there: &Elsewhere<'_>, bundle: &Path) {
         fs::write(&broken, turned).expect("write a tampered bundle");
         let run = there.hoist(&there.folder, &["bundle", "load", &path]);
         assert_eq!(run.code, 1, "a bit turned in {body:?}: {}", run.stdout);
-        there.is_empty(&format!("a bit turned in {body:?}"));
+        is_empty(there, &format!("a bit turned in {body:?}"));
     }
     fs::remove_file(&broken).expect("remove the broken bundle");
 }
@@ -279,7 +236,7 @@ fn a_stack_pinned_to_an_index_moves_without_its_registry() {
     world.ok(&["pull"]);
     registry.stop();
     world.ok(&["bundle", "save", "-o", "shop.bundle"]);
-    let there = Elsewhere::new(&world);
+    let there = Elsewhere::new(&world, "elsewhere");
     there.ok(&there.folder, &["bundle", "load", &world.project.join("shop.bundle").display().to_string()]);
     let stack = there.folder.join("shop");
     there.ok(&stack, &["up", "-d"]);
