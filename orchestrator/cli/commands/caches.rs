@@ -1,6 +1,6 @@
 //! `--cache-from` and `--cache-to`, as docker buildx writes them.
 
-use hoist_spec::cache::{self, CacheError, CachePlace, CacheSource, CacheTarget};
+use hoist_spec::cache::{CacheError, CachePlace, CacheSource, CacheTarget};
 use hoist_spec::model::Stack;
 
 use super::Ctx;
@@ -51,7 +51,7 @@ fn given(
     // A variable of a script that is not set stands for no cache.
     for text in texts.iter().filter(|text| !text.is_empty()) {
         check(text).map_err(|error| Failure::user(format!("{option} {text}: {error}")))?;
-        caches.push(match cache::folder_of(text) {
+        caches.push(match folder_of(text) {
             None => text.clone(),
             Some(folder) => {
                 let absolute = ctx.settings.working_dir.join(&text[folder.clone()]);
@@ -60,4 +60,35 @@ fn given(
         });
     }
     Ok(caches)
+}
+
+/// Where in a text a folder of this machine is named.
+fn folder_of(text: &str) -> Option<std::ops::Range<usize>> {
+    if !text.split(',').any(|field| field.trim() == "type=local") {
+        return None;
+    }
+    let mut start = 0;
+    for field in text.split(',') {
+        for key in ["src=", "dest="] {
+            if field.starts_with(key) {
+                return Some(start + key.len()..start + field.len());
+            }
+        }
+        start += field.len() + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder_of;
+
+    #[test]
+    fn the_folder_of_a_local_cache_is_found() {
+        let folder = |text: &'static str| folder_of(text).map(|range| &text[range]);
+        assert_eq!(folder("type=local,src=./cache,tag=x"), Some("./cache"));
+        assert_eq!(folder("dest=../c,type=local"), Some("../c"));
+        assert_eq!(folder("type=registry,ref=x"), None);
+        assert_eq!(folder("./src=x"), None);
+    }
 }

@@ -130,23 +130,6 @@ fn unknown_kind(kind: &str) -> CacheError {
     CacheError::Unsupported(format!("a cache of type `{kind}` (there are `registry`, `inline` and `local`)"))
 }
 
-/// Where in a text a folder of this machine is named, to be made absolute.
-pub fn folder_of(text: &str) -> Option<std::ops::Range<usize>> {
-    if !text.split(',').any(|field| field.trim() == "type=local") {
-        return None;
-    }
-    let mut start = 0;
-    for field in text.split(',') {
-        for key in ["src=", "dest="] {
-            if field.starts_with(key) {
-                return Some(start + key.len()..start + field.len());
-            }
-        }
-        start += field.len() + 1;
-    }
-    None
-}
-
 enum Form {
     Reference(String),
     Options(Options),
@@ -263,14 +246,5 @@ mod tests {
             let problem = CacheTarget::parse(text).unwrap_err().to_string();
             assert!(problem.contains(word), "{text}: {problem}");
         }
-    }
-
-    #[test]
-    fn the_folder_of_a_local_cache_is_found() {
-        let folder = |text: &'static str| folder_of(text).map(|range| &text[range]);
-        assert_eq!(folder("type=local,src=./cache,tag=x"), Some("./cache"));
-        assert_eq!(folder("dest=../c,type=local"), Some("../c"));
-        assert_eq!(folder("type=registry,ref=x"), None);
-        assert_eq!(folder("./src=x"), None);
     }
 }
