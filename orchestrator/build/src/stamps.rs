@@ -234,4 +234,23 @@ mod tests {
         assert!(decode(&bytes).is_none());
         assert!(decode(b"").is_none());
     }
+
+    #[test]
+    fn a_file_of_this_moment_is_read_again_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("file")).unwrap();
+        let stamps = Stamps { path: folder.path().join("stamps"), table: Mutex::default() };
+        let knows = |stat: &Stat| {
+            stamps.learn(stat, Digest::of(b"x"));
+            stamps.lock().known.remove(&(stat.st_dev, stat.st_ino)).is_some()
+        };
+        // Of the times only mtime can be set at will.
+        file.set_modified(UNIX_EPOCH).unwrap();
+        let mut stat = rustix::fs::fstat(&file).unwrap();
+        assert!(!knows(&stat), "it could change again without another ctime");
+        stat.st_ctime -= MARGIN_SECONDS + 1;
+        assert!(knows(&stat));
+        stat.st_mtime = stat.st_ctime + 3600;
+        assert!(!knows(&stat), "a time of the future says nothing");
+    }
 }
