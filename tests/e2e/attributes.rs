@@ -299,7 +299,7 @@ networks:
     let links = |service: &str| inside(&world, service, "ls /sys/class/net | tr '\\n' ' '");
     assert_eq!(links("guest"), links("web"));
     assert_eq!(links("alone"), "lo");
-    let namespace = fs::read_link("/proc/self/ns/net").expect("a namespace").display().to_string();
+    let namespace = fs::read_link("/proc/thread-self/ns/net").expect("a namespace").display().to_string();
     assert_eq!(inside(&world, "host", "readlink /proc/self/ns/net"), namespace);
     assert!(inspect(&world, "web")["Config"]["ExposedPorts"]["9000/tcp"].is_object());
     assert!(world.ok(&["network", "inspect", "joined_front"]).contains("com.example.kind"));

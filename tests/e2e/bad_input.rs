@@ -1,5 +1,6 @@
 //! Bad input: the error names the service and the cause, nothing is half done, the exit code is docker's.
 
+use crate::lan::own_network;
 use crate::world::World;
 
 /// Runs `up -d` on a stack that must be refused; checks that the message has all of `words`.
@@ -59,6 +60,7 @@ fn a_failing_run_shows_line_and_output() {
 
 #[test]
 fn a_taken_port_is_refused_before_anything_is_made() {
+    let Some(()) = own_network("port taken") else { return };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port();
     refused(

@@ -13,7 +13,7 @@ const PORT: &str = "http://127.0.0.1:18088/";
 #[test]
 fn the_example_lives_through_an_engines_death_and_an_edit() {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("example-store");
-    let Some(world) = World::with_data_root("the example stack", Some(kept)) else { return };
+    let Some(world) = World::on_the_host("the example stack", kept) else { return };
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), &world.project);
     let stack =
         fs::read_to_string(world.project.join("stack.yaml")).expect("the example").replace("8080:8080", "18088:8080");

@@ -1,14 +1,15 @@
 //! A host of its own for a scenario about networks: its thread moves into network and mount namespaces, so the real
 //! host's links, rules and resolver take no part. On its LAN lies an outside with a name server and a web server.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -29,13 +30,46 @@ pub(crate) const OUTSIDE_NAME: &str = "outside.example";
 /// The neighbour's network namespace.
 pub(crate) struct Outside(File);
 
+/// The network namespace in which the tests were started.
+static HOME: OnceLock<File> = OnceLock::new();
+
+thread_local! {
+    /// Whether the thread has left the host's network.
+    static APART: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Moves the thread, and with it all that it starts, into a network namespace in which there is only loopback.
+pub(crate) fn own_network(claim: &str) -> Option<()> {
+    if APART.get() {
+        return Some(());
+    }
+    leave(claim, CloneFlags::CLONE_NEWNET)?;
+    ip("link set lo up");
+    Some(())
+}
+
+/// Back from a namespace in which an earlier scenario left this thread.
+pub(crate) fn hosts_network() {
+    if APART.replace(false) {
+        let home = HOME.get().expect("was opened before the thread left it");
+        setns(home.as_fd(), CloneFlags::CLONE_NEWNET).expect("return to the host's network");
+    }
+}
+
+fn leave(claim: &str, spaces: CloneFlags) -> Option<()> {
+    HOME.get_or_init(|| File::open("/proc/thread-self/ns/net").expect("open the host's network namespace"));
+    if let Err(errno) = unshare(spaces) {
+        note(&format!("skipped: {claim}: no namespaces of its own: {errno}"));
+        return None;
+    }
+    APART.set(true);
+    Some(())
+}
+
 /// Runs a scenario on a host of its own; where that cannot be had, says so.
 pub(crate) fn on_a_lan(claim: &str, scenario: impl FnOnce(&Outside) + Send) {
     let run = || {
-        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) {
-            note(&format!("skipped: {claim}: no namespaces of its own: {errno}"));
-            return;
-        }
+        let Some(()) = leave(claim, CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) else { return };
         let outside = raise();
         scenario(&outside);
     };

@@ -1,7 +1,7 @@
 //! End-to-end scenarios: the real binary, real images, the real kernel, an engine of its own per scenario.
 //!
 //! Every scenario ends with [`world::World::finish`], which takes the stack down and checks that nothing is left on the
-//! host. Scenarios take turns: they look at the same host. Without root they are skipped, and say so.
+//! host. Each has a network namespace of its own, so they run side by side. Without root they are skipped, and say so.
 
 mod attributes;
 mod bad_input;

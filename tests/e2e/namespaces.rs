@@ -36,7 +36,7 @@ fn namespaces_are_those_that_the_file_names() {
     world.busybox().file("compose.yaml", STACK);
     world.ok(&["up", "-d"]);
     let [owner, guest, apart, open] = ["owner", "guest", "apart", "open"].map(|service| of(&pid_of(&world, service)));
-    let host = of("self");
+    let host = of("thread-self");
     for kind in ["ipc", "pid"] {
         assert_eq!(owner[kind], guest[kind], "{kind} is shared");
         assert_eq!(open[kind], host[kind], "{kind} is the host's where the file says so");

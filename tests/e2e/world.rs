@@ -7,12 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::host::{Instance, Traces};
+use crate::lan;
 
 /// A static userland in an image of a few megabytes, built by hoist itself.
 const BUSYBOX: &str =
     "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 
-static TURN: Mutex<()> = Mutex::new(());
+/// Scenarios on the network of the real host run one at a time.
+static HOST: Mutex<()> = Mutex::new(());
 
 pub(crate) struct World {
     pub(crate) data_root: PathBuf,
@@ -23,7 +25,7 @@ pub(crate) struct World {
     before: Traces,
     finished: bool,
     _dir: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _host: Option<MutexGuard<'static, ()>>,
 }
 
 /// What a command printed and how it ended.
@@ -45,13 +47,28 @@ impl From<Output> for Run {
 }
 
 impl World {
-    /// `None`: this machine cannot run it, and the reason was printed.
+    /// In a network namespace of its own, unless the scenario has one already. `None`: this machine cannot run it, and
+    /// the reason was printed.
     pub(crate) fn new(claim: &str) -> Option<Self> {
         Self::with_data_root(claim, None)
     }
 
-    /// A world whose image store is kept from run to run, for images that take minutes to make.
-    pub(crate) fn with_data_root(claim: &str, kept: Option<PathBuf>) -> Option<Self> {
+    /// With a data root at a place of the scenario's choice.
+    pub(crate) fn with_data_root(claim: &str, data_root: Option<PathBuf>) -> Option<Self> {
+        Self::possible(claim)?;
+        lan::own_network(claim)?;
+        Some(Self::make(data_root, None))
+    }
+
+    /// On the host's own network, from which packages can be fetched, and with an image store that is kept from run to
+    /// run, for images that take minutes to make.
+    pub(crate) fn on_the_host(claim: &str, kept: PathBuf) -> Option<Self> {
+        Self::possible(claim)?;
+        lan::hosts_network();
+        Some(Self::make(Some(kept), Some(HOST.lock().unwrap_or_else(PoisonError::into_inner))))
+    }
+
+    fn possible(claim: &str) -> Option<()> {
         let root = fs::metadata("/proc/self").is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0);
         if !root {
             note(&format!("skipped: {claim}: needs root"));
@@ -63,15 +80,18 @@ impl World {
                 return None;
             }
         }
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(())
+    }
+
+    fn make(data_root: Option<PathBuf>, host: Option<MutexGuard<'static, ()>>) -> Self {
         let dir = tempfile::Builder::new().prefix("hoist-e2e-").tempdir_in("/var/tmp").expect("make a folder");
-        let data_root = kept.unwrap_or_else(|| dir.path().join("data"));
+        let data_root = data_root.unwrap_or_else(|| dir.path().join("data"));
         let run_dir = dir.path().join("run");
         let project = dir.path().join("project");
         fs::create_dir_all(&project).expect("make the project's folder");
         let instance = Instance::new(data_root.clone(), run_dir.clone());
         let before = instance.traces();
-        Some(Self { data_root, run_dir, instance, project, before, finished: false, _dir: dir, _turn: turn })
+        Self { data_root, run_dir, instance, project, before, finished: false, _dir: dir, _host: host }
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {

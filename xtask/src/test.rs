@@ -11,8 +11,18 @@ pub(crate) fn everything() -> Result<ExitCode> {
     packages::ensure(&[packages::DEMO, packages::TEST, packages::VM])?;
     lint()?;
     let shim = artifacts::shim()?;
-    step("unit, mechanism and end-to-end tests");
-    run(command("cargo").env("HOIST_SHIM", &shim).args(["test", "--quiet", "--workspace", "--no-fail-fast"]))?;
+    step("unit and mechanism tests");
+    let tests = || {
+        let mut tests = command("cargo");
+        tests.env("HOIST_SHIM", &shim).args(["test", "--quiet", "--no-fail-fast"]);
+        tests
+    };
+    run(tests().args(["--workspace", "--exclude", "hoist"]))?;
+    run(tests().args(["--package", "hoist", "--bins", "--test", "tidy", "--test", "cli"]))?;
+    step("end-to-end tests");
+    // They wait for processes and the kernel more than they compute.
+    let threads = (2 * std::thread::available_parallelism()?.get()).to_string();
+    run(tests().args(["--package", "hoist", "--test", "e2e", "--", "--test-threads", &threads]))?;
     step("the same engine on cgroup v2, in an emulated machine");
     vm::smoke()?;
     Ok(ExitCode::SUCCESS)
