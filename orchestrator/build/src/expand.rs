@@ -2,7 +2,13 @@
 //!
 //! Knows words and a way to look up names; which variables are in scope is the caller's business.
 
-use crate::glob::Glob;
+mod pattern;
+
+use crate::budget::{Budget, Exceeded};
+use pattern::Pattern;
+
+/// Nesting of `${A:-${B:-…}}` that is still believed to be meant.
+const MAX_NESTING: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
@@ -14,13 +20,17 @@ pub enum ExpandError {
     Required { name: String, message: String },
     #[error("bad pattern in ${{{0}}}")]
     BadPattern(String),
+    #[error("variables are nested more than {MAX_NESTING} deep")]
+    Nesting,
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
 }
 
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Expands one word to one word; quotes are removed, nothing is split.
-pub fn expand(word: &str, escape: char, lookup: Lookup<'_>) -> Result<String, ExpandError> {
-    expand_noting(word, escape, lookup).map(|(text, _)| text)
+pub fn expand(word: &str, escape: char, lookup: Lookup<'_>, budget: &Budget) -> Result<String, ExpandError> {
+    expand_noting(word, escape, lookup, budget).map(|(text, _)| text)
 }
 
 /// Also says which variables were not there and would have been needed.
@@ -28,20 +38,21 @@ pub(crate) fn expand_noting(
     word: &str,
     escape: char,
     lookup: Lookup<'_>,
+    budget: &Budget,
 ) -> Result<(String, Vec<String>), ExpandError> {
-    let mut scanner = Scanner::new(word, escape, lookup);
+    let mut scanner = Scanner::new(word, escape, lookup, budget);
     let pieces = scanner.pieces(None)?;
     Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
 }
 
 /// The variables that a word needs.
 pub(crate) fn mentioned(word: &str, escape: char) -> Vec<String> {
-    expand_noting(word, escape, &|_| None).map(|(_, names)| names).unwrap_or_default()
+    expand_noting(word, escape, &|_| None, &Budget::default()).map(|(_, names)| names).unwrap_or_default()
 }
 
 /// Expands one word to several: what comes from unquoted variables is split at white space (EXPOSE).
-pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<String>, ExpandError> {
-    let mut scanner = Scanner::new(word, escape, lookup);
+pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>, budget: &Budget) -> Result<Vec<String>, ExpandError> {
+    let mut scanner = Scanner::new(word, escape, lookup, budget);
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
     for piece in scanner.pieces(None)? {
@@ -72,8 +83,12 @@ pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>) -> Result<Vec<
 
 /// Expands the text of a heredoc: quotes stand for themselves, and a backslash takes whatever is next as it is, with
 /// any escape directive. Also says which variables were not there and would have been needed.
-pub(crate) fn expand_text(text: &str, lookup: Lookup<'_>) -> Result<(String, Vec<String>), ExpandError> {
-    let mut scanner = Scanner { quotes: false, ..Scanner::new(text, '\\', lookup) };
+pub(crate) fn expand_text(
+    text: &str,
+    lookup: Lookup<'_>,
+    budget: &Budget,
+) -> Result<(String, Vec<String>), ExpandError> {
+    let mut scanner = Scanner { quotes: false, ..Scanner::new(text, '\\', lookup, budget) };
     let pieces = scanner.pieces(None)?;
     Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
 }
@@ -88,6 +103,9 @@ struct Scanner<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
     lookup: Lookup<'a>,
+    budget: &'a Budget,
+    /// How many `${` are open.
+    depth: usize,
     /// Whether quotes are more than characters.
     quotes: bool,
     /// Variables without a value that no modifier makes up for.
@@ -95,8 +113,8 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(text: &'a str, escape: char, lookup: Lookup<'a>) -> Self {
-        Self { rest: text.chars().peekable(), escape, lookup, quotes: true, unset: Vec::new() }
+    fn new(text: &'a str, escape: char, lookup: Lookup<'a>, budget: &'a Budget) -> Self {
+        Self { rest: text.chars().peekable(), escape, lookup, budget, depth: 0, quotes: true, unset: Vec::new() }
     }
 
     /// Reads up to `until` (which is taken), or to the end.
@@ -162,21 +180,33 @@ impl<'a> Scanner<'a> {
     /// After `$`.
     fn dollar(&mut self) -> Result<String, ExpandError> {
         if self.rest.next_if_eq(&'{').is_some() {
-            return self.braced();
+            if self.depth == MAX_NESTING {
+                return Err(ExpandError::Nesting);
+            }
+            self.depth += 1;
+            let value = self.braced();
+            self.depth -= 1;
+            return value;
         }
         let name = self.name();
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        Ok(self.needed(name).unwrap_or_default())
+        Ok(self.needed(name)?.unwrap_or_default())
     }
 
-    fn needed(&mut self, name: String) -> Option<String> {
-        let value = (self.lookup)(&name);
+    fn value(&self, name: &str) -> Result<Option<String>, ExpandError> {
+        let value = (self.lookup)(name);
+        self.budget.text(value.as_ref().map_or(0, String::len))?;
+        Ok(value)
+    }
+
+    fn needed(&mut self, name: String) -> Result<Option<String>, ExpandError> {
+        let value = self.value(&name)?;
         if value.is_none() {
             self.unset.push(name);
         }
-        value
+        Ok(value)
     }
 
     fn name(&mut self) -> String {
@@ -199,8 +229,8 @@ impl<'a> Scanner<'a> {
         }
         let Some(modifier) = self.rest.next() else { return Err(ExpandError::Unclosed("${")) };
         let value = match modifier {
-            ':' | '-' | '+' | '?' => (self.lookup)(&name),
-            _ => self.needed(name.clone()),
+            ':' | '-' | '+' | '?' => self.value(&name)?,
+            _ => self.needed(name.clone())?,
         };
         match modifier {
             '}' => Ok(value.unwrap_or_default()),
@@ -222,14 +252,15 @@ impl<'a> Scanner<'a> {
             '#' | '%' => {
                 let longest = self.rest.next_if_eq(&modifier).is_some();
                 let pattern = self.raw_until(&['}'])?.0;
-                trim(&value.unwrap_or_default(), &pattern, modifier == '#', longest)
-                    .ok_or(ExpandError::BadPattern(name))
+                let pattern = Pattern::new(&pattern, &name, self.budget)?;
+                pattern.trim(&value.unwrap_or_default(), modifier == '#', longest)
             }
             '/' => {
                 let all = self.rest.next_if_eq(&'/').is_some();
                 let (pattern, end) = self.raw_until(&['/', '}'])?;
                 let replacement = if end == '/' { self.word()? } else { String::new() };
-                replace(&value.unwrap_or_default(), &pattern, &replacement, all).ok_or(ExpandError::BadPattern(name))
+                let pattern = Pattern::new(&pattern, &name, self.budget)?;
+                pattern.replace(&value.unwrap_or_default(), &replacement, all)
             }
             _ => Err(ExpandError::BadModifier(name)),
         }
@@ -258,62 +289,6 @@ impl<'a> Scanner<'a> {
         }
         Err(ExpandError::Unclosed("${"))
     }
-}
-
-/// Slashes are nothing special in these patterns, so they are hidden from the path language.
-const SLASH: &str = "\u{f8ff}";
-
-fn pattern(text: &str) -> Option<Glob> {
-    Glob::new(&text.replace('/', SLASH), false).ok()
-}
-
-fn boundaries(text: &str) -> Vec<usize> {
-    text.char_indices().map(|(index, _)| index).chain([text.len()]).collect()
-}
-
-fn trim(value: &str, glob: &str, at_start: bool, longest: bool) -> Option<String> {
-    let glob = pattern(glob)?;
-    let mut cuts = boundaries(value);
-    // For a prefix, a later cut is a longer match; for a suffix, an earlier one.
-    if longest == at_start {
-        cuts.reverse();
-    }
-    for cut in cuts {
-        let (head, tail) = value.split_at(cut);
-        let (candidate, rest) = if at_start { (head, tail) } else { (tail, head) };
-        if glob.matches(&candidate.replace('/', SLASH)) {
-            return Some(rest.to_owned());
-        }
-    }
-    Some(value.to_owned())
-}
-
-fn replace(value: &str, glob: &str, replacement: &str, all: bool) -> Option<String> {
-    let glob = pattern(glob)?;
-    let cuts = boundaries(value);
-    let mut result = String::new();
-    let mut at = 0;
-    let mut replaced = false;
-    while at < value.len() {
-        let longest = cuts
-            .iter()
-            .rev()
-            .take_while(|end| **end > at)
-            .find(|end| glob.matches(&value[at..**end].replace('/', SLASH)));
-        match longest {
-            Some(end) if all || !replaced => {
-                result.push_str(replacement);
-                replaced = true;
-                at = *end;
-            }
-            _ => {
-                let next = value[at..].chars().next()?;
-                result.push(next);
-                at += next.len_utf8();
-            }
-        }
-    }
-    Some(result)
 }
 
 #[cfg(test)]
@@ -370,7 +345,7 @@ mod tests {
             ("${word/b?r/$foo$foo}", "foobarbarfoobar"),
         ];
         for (word, expected) in table {
-            assert_eq!(expand(word, '\\', &lookup).as_deref(), Ok(expected), "{word}");
+            assert_eq!(expand(word, '\\', &lookup, &Budget::default()).as_deref(), Ok(expected), "{word}");
         }
     }
 
@@ -387,13 +362,13 @@ mod tests {
             ("${foo#[a}", "bad pattern in ${foo}"),
         ];
         for (word, expected) in table {
-            assert_eq!(expand(word, '\\', &lookup).unwrap_err().to_string(), expected, "{word}");
+            assert_eq!(expand(word, '\\', &lookup, &Budget::default()).unwrap_err().to_string(), expected, "{word}");
         }
     }
 
     #[test]
     fn only_unquoted_variables_split() {
-        let split = |word| expand_words(word, '\\', &lookup).unwrap();
+        let split = |word| expand_words(word, '\\', &lookup, &Budget::default()).unwrap();
         assert_eq!(split("$ports"), ["80", "443"]);
         assert_eq!(split("\"$ports\""), ["80 443"]);
         assert_eq!(split("1$ports/tcp"), ["180", "443/tcp"]);
@@ -402,13 +377,34 @@ mod tests {
 
     #[test]
     fn in_texts_quotes_are_characters_and_backslashes_take_the_next_one() {
-        let text = |text| expand_text(text, &lookup).map(|(text, _)| text);
+        let text = |text| expand_text(text, &lookup, &Budget::default()).map(|(text, _)| text);
         assert_eq!(text("it's \"$foo\" \\$foo \\\\ \\n").as_deref(), Ok("it's \"bar\" $foo \\ n"));
         assert_eq!(text("${unset:-\"q\"}").as_deref(), Ok("\"q\""));
     }
 
     #[test]
     fn another_escape_character_leaves_backslashes_alone() {
-        assert_eq!(expand("c:\\dir\\`$foo", '`', &lookup).as_deref(), Ok("c:\\dir\\$foo"));
+        assert_eq!(expand("c:\\dir\\`$foo", '`', &lookup, &Budget::default()).as_deref(), Ok("c:\\dir\\$foo"));
+    }
+
+    #[test]
+    fn depth_and_size_are_bounded() {
+        let nested = |depth: usize| format!("{}x{}", "${unset:-".repeat(depth), "}".repeat(depth));
+        let result = |word: &str| expand(word, '\\', &lookup, &Budget::default());
+        assert_eq!(result(&nested(MAX_NESTING)).as_deref(), Ok("x"));
+        for deep in [nested(MAX_NESTING + 1), nested(20_000), "\"${a#${a/".repeat(20_000), "${a/${a%".repeat(20_000)] {
+            assert_eq!(result(&deep), Err(ExpandError::Nesting));
+        }
+        let big = "x".repeat(1000);
+        let lookup = |_: &str| Some(big.clone());
+        let result = |word: &str| expand(word, '\\', &lookup, &Budget::new(20_000, 1_000_000)).map(|text| text.len());
+        assert_eq!(result(&"$A".repeat(10)), Ok(10_000));
+        assert_eq!(result("${A//x/yy}"), Ok(2000));
+        for word in [&*"$A".repeat(20), &"${A:-}".repeat(20), &"${A+$A}".repeat(20), "${A//x/$A}"] {
+            assert_eq!(result(word), Err(ExpandError::Exceeded(Exceeded::Text)), "{word:.20}");
+        }
+        for word in ["${A%%*y}", "${A//x*y}", "${A#$A$A}"] {
+            assert_eq!(result(word), Err(ExpandError::Exceeded(Exceeded::Compared)), "{word}");
+        }
     }
 }

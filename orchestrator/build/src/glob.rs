@@ -67,6 +67,17 @@ impl Glob {
         pattern.contains(['*', '?', '[', '\\'])
     }
 
+    /// How many tokens a run over a text takes for each of its characters.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// How many characters every match has, if they all have the same number.
+    pub(crate) fn fixed(&self) -> Option<usize> {
+        let varies = self.tokens.iter().any(|token| matches!(token, Token::Many | Token::Folders | Token::Rest));
+        (!varies).then_some(self.tokens.len())
+    }
+
     pub(crate) fn matches(&self, text: &str) -> bool {
         let characters: Vec<char> = text.chars().collect();
         // reached[i]: the tokens so far can have consumed exactly i characters.

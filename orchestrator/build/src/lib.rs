@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bring;
+mod budget;
 mod build;
 mod cache;
 mod check;
@@ -30,6 +31,7 @@ mod ssh;
 mod stamps;
 mod step;
 
+pub use budget::{Budget, Exceeded};
 pub use build::build;
 pub use check::{Checked, check};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned};

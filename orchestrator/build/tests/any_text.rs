@@ -1,9 +1,9 @@
 //! Whatever the text, reading it ends in a value or a diagnostic.
 
-use hoist_build::SourceFile;
 use hoist_build::dockerfile::parse;
 use hoist_build::expand::{expand, expand_words};
 use hoist_build::ignore::Ignore;
+use hoist_build::{Budget, SourceFile};
 use proptest::prelude::*;
 
 /// Text that looks enough like a Dockerfile to get far.
@@ -68,8 +68,8 @@ proptest! {
     #[test]
     fn expansion_ends(word in "[$\\{\\}a:#%/*?'\"\\\\ -]{0,24}", value in "[a/b* ]{0,8}") {
         let lookup = |name: &str| (name == "a").then(|| value.clone());
-        let _ = expand(&word, '\\', &lookup);
-        let _ = expand_words(&word, '\\', &lookup);
+        let _ = expand(&word, '\\', &lookup, &Budget::default());
+        let _ = expand_words(&word, '\\', &lookup, &Budget::default());
     }
 
     #[test]

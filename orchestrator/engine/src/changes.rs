@@ -1,7 +1,7 @@
 //! `--change`: Dockerfile instructions that alter an image's configuration and nothing else.
 
 use hoist_build::dockerfile::{self, Command, Health, Kind};
-use hoist_build::{SourceFile, expand};
+use hoist_build::{Budget, SourceFile, expand};
 use hoist_image::{Execution, Healthcheck};
 
 use crate::actions::StepError;
@@ -18,16 +18,17 @@ pub(crate) fn apply(config: &mut Execution, changes: &[String]) -> Result<(), St
         bad(format!("--change: {}", shown.join("; ")))
     })?;
     let mut instructions = file.stages.into_iter().flat_map(|stage| stage.instructions);
-    instructions.try_for_each(|instruction| one(config, &instruction.kind, &instruction.text)).map_err(bad)
+    let budget = Budget::default();
+    instructions.try_for_each(|instruction| one(config, &instruction.kind, &instruction.text, &budget)).map_err(bad)
 }
 
-fn one(config: &mut Execution, kind: &Kind, text: &str) -> Result<(), String> {
+fn one(config: &mut Execution, kind: &Kind, text: &str, budget: &Budget) -> Result<(), String> {
     let environment = config.env.clone();
     let lookup = |name: &str| {
         let found = environment.iter().find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name));
         found.map(|(_, value)| value.to_owned())
     };
-    let value = |word: &str| expand::expand(word, '\\', &lookup).map_err(|error| format!("{text}: {error}"));
+    let value = |word: &str| expand::expand(word, '\\', &lookup, budget).map_err(|error| format!("{text}: {error}"));
     let shell = config.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
     let argv = |command: &Command| match command {
         Command::Exec(argv) => argv.clone(),

@@ -138,18 +138,16 @@ impl Keys {
         let required = self.required.unwrap_or(false);
         let read_only = self.read_only == Some(true);
         let source = self.source.clone().unwrap_or_else(|| "/".to_owned());
-        let target = || {
-            let target = self.target.clone();
-            target.ok_or_else(|| Diagnostic::error(span, format!("a mount of type {kind} needs a target")))
-        };
+        // Without one, it is the working directory of the step.
+        let target = || self.target.clone().unwrap_or_else(|| ".".to_owned());
         Ok(match kind {
-            "bind" => MountKind::Bind { target: target()?, source, writable: self.read_only == Some(false) },
+            "bind" => MountKind::Bind { target: target(), source, writable: self.read_only == Some(false) },
             "cache" => {
-                let target = target()?;
+                let target = target();
                 let id = self.id.unwrap_or_else(|| crate::ignore::clean(&target));
                 MountKind::Cache { id, target, source, sharing: self.sharing.unwrap_or_default(), read_only, owner }
             }
-            "tmpfs" => MountKind::Tmpfs { target: target()?, size: self.size, read_only },
+            "tmpfs" => MountKind::Tmpfs { target: target(), size: self.size, read_only },
             "secret" => {
                 let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
                 let id = self.id.or(self.source).or_else(|| self.target.as_ref().map(name));

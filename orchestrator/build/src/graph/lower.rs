@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hoist_image::{Execution, Platform};
 
@@ -10,6 +11,7 @@ use super::stages::{FromTarget, StageBase, from_target};
 use super::{
     BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Outcome, Selection, Step, StepId, Tree,
 };
+use crate::budget::{Budget, Exceeded};
 use crate::diagnostic::closest;
 use crate::dockerfile::{Command, Dockerfile, Instruction, Kind, parse_trigger};
 use crate::ignore::{Ignore, clean};
@@ -36,7 +38,8 @@ pub(crate) fn lower(
     let (mut found, mut results) = (Findings::default(), Vec::new());
     let mut declared = BTreeSet::new();
     for selection in selections {
-        let mut lowering = Lowering { file, request, selection, bases, several: selections.len() > 1, found };
+        let (several, budget) = (selections.len() > 1, Arc::default());
+        let mut lowering = Lowering { file, request, selection, bases, several, found, budget };
         let mut target = lowering.target(&mut declared);
         found = lowering.found;
         if !found.problems.is_empty() {
@@ -94,11 +97,12 @@ pub(super) struct Stage {
     known: bool,
     /// Variables that an instruction needed and that are not there.
     unset: RefCell<Vec<Spanned<String>>>,
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Stage {
     pub(super) fn expand(&self, word: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
-        let (text, unset) = expand::expand_noting(&word.value, escape, &|name| self.scope.get(name))
+        let (text, unset) = expand::expand_noting(&word.value, escape, &|name| self.scope.get(name), &self.budget)
             .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
         self.note(unset, word.span);
         Ok(text)
@@ -106,7 +110,7 @@ impl Stage {
 
     /// Variables in the text of a file.
     pub(super) fn expand_body(&self, body: &Spanned<String>) -> Result<String, Diagnostic> {
-        let (text, unset) = expand::expand_text(&body.value, &|name| self.scope.get(name))
+        let (text, unset) = expand::expand_text(&body.value, &|name| self.scope.get(name), &self.budget)
             .map_err(|error| Diagnostic::error(body.span, error.to_string()))?;
         self.note(unset, body.span);
         Ok(text)
@@ -116,7 +120,20 @@ impl Stage {
         self.unset.borrow_mut().extend(unset.into_iter().map(|value| Spanned { value, span }));
     }
 
+    /// Bytes that a stage on top of this one takes over.
+    fn size(&self) -> usize {
+        let history = self.history.iter().map(|line| line.created_by.len());
+        let labels = self.execution.labels.iter().map(|(name, value)| name.len() + value.len());
+        self.scope.size() + history.chain(labels).sum::<usize>()
+    }
+
+    /// Counts what an instruction copies; `lower` notices when it is too much.
+    pub(super) fn takes(&self, bytes: usize) {
+        let _ = self.budget.text(bytes);
+    }
+
     pub(super) fn metadata(&mut self, created_by: String) {
+        self.takes(created_by.len());
         self.history.push(HistoryLine { created_by, step: None });
     }
 
@@ -153,6 +170,7 @@ pub(super) struct Lowering<'a> {
     /// Whether there are other platforms, too.
     several: bool,
     found: Findings,
+    budget: Arc<Budget>,
 }
 
 /// Which instruction of which stage is being lowered.
@@ -178,6 +196,9 @@ impl Lowering<'_> {
         let mut stages: BTreeMap<usize, Stage> = BTreeMap::new();
         for &index in &self.selection.needed {
             let stage = self.stage(index, &stages);
+            if self.budget.exhausted() {
+                return stage;
+            }
             declared.extend(stage.scope.declared_names().cloned());
             stages.insert(index, stage);
         }
@@ -186,6 +207,10 @@ impl Lowering<'_> {
 
     fn stage(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
         let mut stage = self.begin(index, done);
+        if let Err(problem) = self.affordable(self.file.stages[index].span) {
+            self.found.problems.push(problem);
+            return stage;
+        }
         let mut instructions = self.triggers(index, &mut stage);
         instructions.extend(self.selection.instructions(self.file, index).iter().cloned());
         let total = 1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
@@ -194,12 +219,20 @@ impl Lowering<'_> {
             number += usize::from(makes_step(&instruction.kind));
             let label = self.label(index, number, total);
             let place = Place { stage: index, label: &label, instruction };
-            if let Err(problem) = self.instruction(place, &mut stage, done) {
-                self.found.problems.push(problem);
+            let outcome = self.instruction(place, &mut stage, done);
+            let outcome = outcome.and_then(|()| self.affordable(instruction.span));
+            self.found.problems.extend(outcome.err());
+            if self.budget.exhausted() {
+                break;
             }
             self.undefined(&stage);
         }
         stage
+    }
+
+    /// Whether what was copied so far is within bounds.
+    fn affordable(&self, span: Span) -> Result<(), Diagnostic> {
+        if self.budget.exhausted() { Err(Diagnostic::error(span, Exceeded::Text.to_string())) } else { Ok(()) }
     }
 
     /// Variables that nothing declares. What an unknown base declares is not known.
@@ -230,6 +263,7 @@ impl Lowering<'_> {
             base: image,
             known: true,
             unset: RefCell::default(),
+            budget: Arc::clone(&self.budget),
         };
         let bare = || Execution {
             env: vec![format!("PATH={DEFAULT_PATH}")],
@@ -245,6 +279,7 @@ impl Lowering<'_> {
             }
             StageBase::Stage(earlier) => {
                 let earlier = done.get(earlier).expect("a stage's base is needed and comes before it");
+                earlier.takes(earlier.size());
                 Stage { cmd_is_own: false, platform: base.platform.clone(), ..earlier.clone() }
             }
             StageBase::Image(name) => {
@@ -344,6 +379,8 @@ impl Lowering<'_> {
     }
 
     fn add(&mut self, step: Step, created_by: String, stage: &mut Stage) -> StepId {
+        let place = stage.execution.working_dir.len() + stage.execution.user.len();
+        stage.takes(step.name.len() + created_by.len() + place);
         // Two stages that begin alike share their steps.
         let same = self.found.steps.iter().position(|known| known.parent == step.parent && known.op == step.op);
         let id = same.unwrap_or(self.found.steps.len());

@@ -102,7 +102,7 @@ fn shown_pairs(pairs: &[(String, String)]) -> String {
 fn expose(ports: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
     let mut shown = Vec::new();
     for word in ports {
-        let words = expand::expand_words(&word.value, escape, &|name| stage.scope.get(name))
+        let words = expand::expand_words(&word.value, escape, &|name| stage.scope.get(name), &stage.budget)
             .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
         for port in words {
             let invalid = || {

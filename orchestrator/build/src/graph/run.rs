@@ -70,6 +70,7 @@ impl Lowering<'_> {
         {
             env.push(format!("SSH_AUTH_SOCK={}", agent.target));
         }
+        stage.takes(argv.iter().chain(&env).map(String::len).sum());
         let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
         let op = Op::Run(Box::new(RunStepOp {
             argv: argv.clone(),
@@ -129,7 +130,8 @@ impl Lowering<'_> {
         };
         let target = stage.absolute(&target);
         if target == "/" {
-            return Err(Diagnostic::error(mount.span, "a mount cannot cover the root of the step"));
+            return Err(Diagnostic::error(mount.span, "a mount cannot cover the root of the step")
+                .hint("give it a target; without one, it is the working directory, which WORKDIR sets"));
         }
         lent.mounts.push(RunMountStep { target, source });
         Ok(())

@@ -1,8 +1,11 @@
 //! Which variables an instruction sees: build arguments, platform arguments, ENV, and their precedence.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hoist_image::Platform;
+
+use crate::budget::Budget;
 
 use crate::dockerfile::Dockerfile;
 use crate::expand;
@@ -47,6 +50,7 @@ pub(crate) struct Globals {
     platform: BTreeMap<String, String>,
     /// ARGs before the first FROM. `None`: declared without a value.
     declared: BTreeMap<String, Option<String>>,
+    budget: Arc<Budget>,
 }
 
 impl Globals {
@@ -66,7 +70,8 @@ impl Globals {
                 value.clone_from(given);
             }
         }
-        let mut globals = Self { escape: file.escape, given, platform, declared: BTreeMap::new() };
+        let mut globals =
+            Self { escape: file.escape, given, platform, declared: BTreeMap::new(), budget: Arc::default() };
         for arg in &file.args {
             let value = match &arg.default {
                 _ if globals.given.contains_key(&arg.name.value) => globals.given.get(&arg.name.value).cloned(),
@@ -88,7 +93,7 @@ impl Globals {
     pub(crate) fn expand(&self, word: &Spanned<String>) -> Result<String, Diagnostic> {
         let lookup =
             |name: &str| self.declared.get(name).cloned().flatten().or_else(|| self.platform.get(name).cloned());
-        expand::expand(&word.value, self.escape, &lookup)
+        expand::expand(&word.value, self.escape, &lookup, &self.budget)
             .map_err(|error| Diagnostic::error(word.span, error.to_string()))
     }
 
@@ -183,6 +188,13 @@ impl Scope {
 
     pub(super) fn declared_names(&self) -> impl Iterator<Item = &String> {
         self.args.iter().map(|(name, _)| name)
+    }
+
+    /// Bytes of names and values.
+    pub(super) fn size(&self) -> usize {
+        let size = |variables: &[(String, String)]| -> usize { variables.iter().map(|(n, v)| n.len() + v.len()).sum() };
+        let args = self.args.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+        args.sum::<usize>() + size(&self.env) + size(&self.seen)
     }
 
     /// Of the image.

@@ -277,3 +277,58 @@ fn platform_arguments_have_their_values_before_the_first_stage() {
     let Op::Run(run) = &graph.steps[0].op else { panic!("a RUN") };
     assert_eq!(run.env[2..], ["TAG=amd64-given", "TARGETSTAGE=last", "TARGETOSVERSION="]);
 }
+
+/// Each of these few lines asks for gigabytes.
+#[test]
+fn what_variables_and_copies_come_to_is_bounded() {
+    let problem = |text: &str| match graph(text, &BuildRequest::default()) {
+        Ok(graph) => panic!("{} steps", graph.steps.len()),
+        Err(problems) => problems,
+    };
+    let doubled = (0..40).map(|_| "ENV A=$A$A\n").collect::<String>();
+    let text = format!("FROM base:1\nENV A=0123456789\n{doubled}");
+    let shown = problem(&text);
+    assert!(shown.contains("the variables of this Dockerfile expand to more than 64 MiB"), "{shown}");
+    assert_eq!(shown.matches("error").count(), 1, "{shown}");
+    assert!(shown.contains("Dockerfile:2"), "it says where: {shown}");
+    let args = format!("ARG A=0123456789\n{}FROM base:$A\n", (0..40).map(|_| "ARG A=$A$A\n").collect::<String>());
+    assert!(problem(&args).contains("64 MiB"));
+    let long = "x".repeat(100_000);
+    let lines = |line: &str| line.repeat(2000);
+    for text in [
+        format!("FROM base:1\nENV A={long}\n{}", lines("LABEL $A=$A $A=$A\n")),
+        format!("FROM base:1\nARG A={long}\n{}", lines("RUN x\n")),
+        format!("FROM base:1\nENV A={long}\n{}", lines("RUN x\n")),
+        format!("FROM base:1\nSHELL [\"{long}\"]\n{}", lines("CMD x\n")),
+        format!("FROM base:1\nUSER {long}\n{}", lines("WORKDIR x\n")),
+        format!("FROM base:1 AS {long}\n{}FROM {long}\n", lines("COPY a b\n")),
+        format!("FROM base:1\n{}", lines(&format!("WORKDIR {}\n", &long[..100]))),
+        format!("FROM base:1\nENV A={long}\nCOPY <<E /x\n{}E\n", lines("$A\n")),
+        format!(
+            "FROM base:1 AS s0\nLABEL a={long}\n{}",
+            (1..2000).map(|number| format!("FROM s{} AS s{number}\n", number - 1)).collect::<String>()
+        ),
+    ] {
+        let shown = problem(&text);
+        assert!(shown.contains("64 MiB"), "{:.300}\n{:.300}", text, shown);
+    }
+    let deep = format!("FROM base:1\nRUN a\nENV A={}{}\n", "${B:-".repeat(20_000), "}".repeat(20_000));
+    let shown = problem(&deep);
+    assert!(shown.contains("nested more than 64 deep") && shown.contains("Dockerfile:3"), "{shown:.300}");
+}
+
+#[test]
+fn mounts_without_a_target_are_the_working_directory() {
+    let mounts = |line: &str| {
+        let text = format!("FROM base:1 AS x\nRUN a\nFROM base:1\nWORKDIR /src\nRUN {line} b\n");
+        let graph = graph(&text, &BuildRequest::default()).unwrap();
+        let Some(Op::Run(run)) = graph.steps.last().map(|step| &step.op) else { panic!("the last step is no RUN") };
+        run.mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(mounts("--mount=from=x"), ["/src"]);
+    assert_eq!(mounts("--mount=ro"), ["/src"]);
+    assert_eq!(mounts("--mount=type=tmpfs"), ["/src"]);
+    assert_eq!(mounts("--mount=type=cache"), ["/src"]);
+    let shown = graph("FROM scratch\nRUN --mount=ro b\n", &BuildRequest::default()).err().unwrap_or_default();
+    assert!(shown.contains("cannot cover the root") && shown.contains("WORKDIR"), "{shown}");
+}

@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use hoist_image::{Platform, Reference};
 
 use super::Rule;
+use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, SourceFile, Spanned};
 use crate::dockerfile::{Dockerfile, Stage};
 use crate::expand::{self, mentioned};
 use crate::graph::PLATFORM_ARGS;
 
 pub(super) fn check(_: &SourceFile, file: &Dockerfile, found: &mut Vec<Diagnostic>) {
-    let defaults = defaults(file);
+    let budget = Budget::default();
+    let defaults = defaults(file, &budget);
     for (index, stage) in file.stages.iter().enumerate() {
         names(&file.stages, index, found);
         for word in std::iter::once(&stage.base).chain(&stage.platform) {
             undefined(file, word, found);
         }
-        invalid_default(file, index, &defaults, found);
+        invalid_default(file, index, &defaults, &budget, found);
         platform(stage, found);
     }
 }
@@ -47,17 +49,24 @@ fn undefined(file: &Dockerfile, word: &Spanned<String>, found: &mut Vec<Diagnost
 }
 
 /// The ARGs before the first FROM as they are when no argument is given.
-fn defaults(file: &Dockerfile) -> BTreeMap<String, String> {
+fn defaults(file: &Dockerfile, budget: &Budget) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     for arg in &file.args {
         let lookup = |name: &str| values.get(name).cloned();
-        let default = arg.default.as_ref().and_then(|word| expand::expand(&word.value, file.escape, &lookup).ok());
+        let default =
+            arg.default.as_ref().and_then(|word| expand::expand(&word.value, file.escape, &lookup, budget).ok());
         values.extend(default.map(|value| (arg.name.value.clone(), value)));
     }
     values
 }
 
-fn invalid_default(file: &Dockerfile, index: usize, defaults: &BTreeMap<String, String>, found: &mut Vec<Diagnostic>) {
+fn invalid_default(
+    file: &Dockerfile,
+    index: usize,
+    defaults: &BTreeMap<String, String>,
+    budget: &Budget,
+    found: &mut Vec<Diagnostic>,
+) {
     let base = &file.stages[index].base;
     let names = mentioned(&base.value, file.escape);
     if !names.iter().any(|name| file.args.iter().any(|arg| arg.name.value == *name)) {
@@ -67,7 +76,7 @@ fn invalid_default(file: &Dockerfile, index: usize, defaults: &BTreeMap<String, 
         let platform = PLATFORM_ARGS.contains(&name).then(|| "linux".to_owned());
         defaults.get(name).cloned().or(platform)
     };
-    let expanded = expand::expand(&base.value, file.escape, &lookup).unwrap_or_default();
+    let expanded = expand::expand(&base.value, file.escape, &lookup, budget).unwrap_or_default();
     let is_stage =
         file.stages[..index].iter().any(|stage| stage.name.as_ref().is_some_and(|name| name.value == expanded));
     if !is_stage && Reference::parse(&expanded).is_err() {
