@@ -28,7 +28,7 @@ impl Context {
     /// A context beside the main one: its own ignore file counts.
     pub(crate) fn beside(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
         let view = folder_view(folder)?;
-        let ignore = ignore_file(&view, &[PathBuf::from(".dockerignore")])?;
+        let ignore = ignore_file(&view, None)?;
         Ok(Self { view: Arc::new(view), ignore, stamps: Stamps::load(state_dir, folder) })
     }
 
@@ -50,40 +50,69 @@ pub(crate) fn open(
     state_dir: &Path,
 ) -> Result<(Context, Arc<SourceFile>), BuildError> {
     let view = folder_view(folder)?;
-    let (source, ignore_names) = match &request.dockerfile {
-        DockerfileSource::Inline(text) => {
-            (SourceFile::new("inline Dockerfile", text.as_str()), vec![PathBuf::from(".dockerignore")])
-        }
+    let (source, own) = match &request.dockerfile {
+        DockerfileSource::Inline(text) => (SourceFile::new("inline Dockerfile", text.as_str()), None),
         DockerfileSource::File(path) => {
-            let inside = inside_context(folder, path);
-            let shown = inside.clone().unwrap_or_else(|| path.clone());
-            let text = match &inside {
-                Some(relative) => read_inside(&view, relative),
-                None => read_limited(std::fs::File::open(folder.join(path))),
+            let place = match inside_context(folder, path) {
+                Some(relative) => Place::Inside(relative),
+                None => Place::Outside(folder.join(path)),
             };
-            let text = text_of(text, &shown)?
+            let shown = if let Place::Inside(relative) = &place { relative } else { path };
+            let text = text_of(place.read(&view), shown)?
                 .map_err(|source| BuildError::NoDockerfile { path: folder.join(path), source })?;
-            let mut own = shown.clone().into_os_string();
-            own.push(".dockerignore");
-            let own = inside.map(|_| PathBuf::from(own));
-            let names = own.into_iter().chain([PathBuf::from(".dockerignore")]).collect();
-            (SourceFile::new(shown.display().to_string(), text), names)
+            (SourceFile::new(shown.display().to_string(), text), Some(place.ignore_file()))
         }
     };
-    let ignore = ignore_file(&view, &ignore_names)?;
+    let ignore = ignore_file(&view, own)?;
     let stamps = Stamps::load(state_dir, folder);
     Ok((Context { view: Arc::new(view), ignore, stamps }, source))
 }
 
+/// Where a file of text is.
+enum Place {
+    /// Relative to the context, and resolved inside of it.
+    Inside(PathBuf),
+    /// The caller itself named it.
+    Outside(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        let (Self::Inside(path) | Self::Outside(path)) = self;
+        path
+    }
+
+    fn read(&self, view: &View) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Inside(relative) => read_inside(view, relative),
+            Self::Outside(path) => read_limited(std::fs::File::open(path)),
+        }
+    }
+
+    /// Of a Dockerfile, the ignore file of its own beside it.
+    fn ignore_file(self) -> Self {
+        let beside = |path: PathBuf| {
+            let mut name = path.into_os_string();
+            name.push(".dockerignore");
+            PathBuf::from(name)
+        };
+        match self {
+            Self::Inside(path) => Self::Inside(beside(path)),
+            Self::Outside(path) => Self::Outside(beside(path)),
+        }
+    }
+}
+
 /// The first ignore file that is there: the Dockerfile's own, else the context's.
-fn ignore_file(view: &View, names: &[PathBuf]) -> Result<Ignore, BuildError> {
-    for name in names {
-        match text_of(read_inside(view, name), name)? {
+fn ignore_file(view: &View, own: Option<Place>) -> Result<Ignore, BuildError> {
+    for place in own.into_iter().chain([Place::Inside(PathBuf::from(".dockerignore"))]) {
+        let path = place.path();
+        match text_of(place.read(view), path)? {
             Ok(text) => {
-                return Ignore::parse(&text).map_err(|source| BuildError::Ignore { path: name.clone(), source });
+                return Ignore::parse(&text).map_err(|source| BuildError::Ignore { path: path.to_owned(), source });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(BuildError::Io { attempt: "reading", path: name.clone(), source }),
+            Err(source) => return Err(BuildError::Io { attempt: "reading", path: path.to_owned(), source }),
         }
     }
     Ok(Ignore::default())

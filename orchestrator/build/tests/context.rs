@@ -90,3 +90,30 @@ async fn sockets_stay_outside_and_secrets_may_be_variables() {
     let found = world.inside(&built.images[0], "ls /folder && cat /length /none").await;
     assert_eq!(found, "file\n7\nunset\n");
 }
+
+#[tokio::test]
+async fn a_dockerfile_outside_of_the_context_has_its_own_ignore_file() {
+    let world = world_or_skip!();
+    world.write("app/kept", "x");
+    world.write("app/hidden", "x");
+    world.write("app/.dockerignore", "kept\n");
+    world.write("docker/app.Dockerfile", "FROM scratch\nCOPY . /all/\n");
+    let mut request = world.request("");
+    request.context = ContextSource::Folder(world.path("app"));
+    let all = async |request: &hoist_build::BuildRequest| {
+        let built = world.build_request(request).await;
+        let mut names: Vec<_> = std::fs::read_dir(world.store.lowers(&built.images[0]).unwrap()[0].join("all"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    for dockerfile in ["../docker/app.Dockerfile".into(), world.path("docker/app.Dockerfile")] {
+        request.dockerfile = DockerfileSource::File(dockerfile);
+        std::fs::remove_file(world.path("docker/app.Dockerfile.dockerignore")).ok();
+        assert_eq!(all(&request).await, [".dockerignore", "hidden"], "without one, the context's counts");
+        world.write("docker/app.Dockerfile.dockerignore", "hidden\n");
+        assert_eq!(all(&request).await, [".dockerignore", "kept"]);
+    }
+}
