@@ -14,7 +14,7 @@ use super::{StepError, blocking};
 use crate::emulator;
 use crate::engine::{Engine, now};
 use crate::error::chain;
-use crate::lower::{self, EtcFiles, Lowered, Network, StartFacts};
+use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts};
 use crate::store::{ExitDoc, make_folder};
 use crate::world::{Event, Phase, StartAnswer, StartTicket, StartWhy, Summary};
 
@@ -106,6 +106,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
         }
     }
     let facts = engine.net.facts()?;
+    let exposed = Exposed::new(&ticket.writable, layout);
     let start = StartFacts {
         layout,
         bundle: &bundle,
@@ -113,6 +114,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
         host: &facts,
         networks: &ticket.networks,
         peers: &ticket.peers,
+        exposed: &exposed,
     };
     let lowered = lower::lower(&ticket.container, &start)?;
     write_etc(&bundle, &lowered.etc)?;

@@ -9,6 +9,7 @@ mod files;
 mod limits;
 mod mounts;
 mod process;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub(crate) use mounts::volume_mounts;
 pub(crate) use process::{
     argv, capabilities, console, environment, no_new_privileges, rlimits, seccomp, user, working_dir,
 };
+pub(crate) use sources::{Exposed, Writable};
 
 use crate::store::{ContainerDoc, Layout, NetworkDoc};
 use crate::world::Summary;
@@ -59,6 +61,19 @@ pub(crate) enum LowerError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "bind mount source {path} leads out of {folder} through a symbolic link, and {by} can write there; \
+         use the path that the link leads to"
+    )]
+    LedOut { path: PathBuf, folder: PathBuf, by: String },
+    #[error("finding the bind mount source {path}")]
+    FindBindSource {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the path {0} is not UTF-8")]
+    NotText(PathBuf),
     #[error("volume {volume}: subpath {subpath:?} is not a path inside of it")]
     Subpath { volume: String, subpath: String },
     #[error("{label}: reading {path}")]
@@ -101,6 +116,7 @@ pub(crate) struct StartFacts<'a> {
     pub(crate) host: &'a HostFacts,
     pub(crate) networks: &'a BTreeMap<String, NetworkDoc>,
     pub(crate) peers: &'a BTreeMap<String, Peer>,
+    pub(crate) exposed: &'a Exposed<'a>,
 }
 
 /// Where the container's network comes from.

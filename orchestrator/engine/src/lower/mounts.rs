@@ -1,13 +1,13 @@
 //! Volumes, binds, tmpfs, shared memory and the files of /etc as mounts of the spec.
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use hoist_spec::model::{NamespaceMode, Service};
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
 
+use super::sources::Source;
 use super::{LowerError, Network, StartFacts};
-use crate::store::{ContainerDoc, Layout, MountDoc, MountKind};
+use crate::store::{ContainerDoc, MountDoc, MountKind};
 
 pub(super) fn apply(
     spec: &mut Spec,
@@ -18,31 +18,41 @@ pub(super) fn apply(
 ) -> Result<(), LowerError> {
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     shared_memory(&mut mounts, service);
-    let covered = |target: &str| doc.mounts.iter().any(|mount| mount.target == target);
-    for (name, target) in [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")]
-    {
-        if covered(target) {
-            continue;
-        }
-        // Whoever lives in another container's network sees its names.
-        let bundle = match network {
-            Network::Of(peer) => facts.bundle.with_file_name(&peer.id),
-            _ => facts.bundle.to_owned(),
-        };
-        mounts.push(bind(&bundle.join(name), target, false, "rprivate"));
+    mounts.retain(|default| !replaced(default.destination(), doc));
+    let mut own = etc(doc, network, facts);
+    for mount in &doc.mounts {
+        own.push(lowered(mount, facts)?);
     }
-    let mut own: Vec<&MountDoc> = doc.mounts.iter().collect();
-    // A mount on a folder must come before the mounts below it.
-    own.sort_by_key(|mount| mount.target.matches('/').count());
-    for mount in own {
-        // A mount of the stack replaces the default one at the same place (tmpfs on /dev/shm, …).
-        mounts.retain(|present| present.destination().as_path() != Path::new(&mount.target));
-        mounts.push(lowered(mount, facts.layout)?);
-    }
+    // A mount on a folder must come before the mounts below it, whoever asked for them.
+    own.sort_by_key(|mount| mount.destination().components().count());
+    mounts.extend(own);
     spec.set_mounts(Some(mounts));
     let root = RootBuilder::default().path("rootfs").readonly(service.read_only).build();
     spec.set_root(root.ok());
     Ok(())
+}
+
+/// A mount of the stack stands in for the default one at its place (tmpfs on /dev/shm, …), and a /dev of its own for all
+/// of the default one.
+fn replaced(default: &Path, doc: &ContainerDoc) -> bool {
+    doc.mounts.iter().any(|mount| {
+        let target = Path::new(&mount.target);
+        default == target || target == Path::new("/dev") && default.starts_with(target)
+    })
+}
+
+/// The engine's files, where the stack has nothing at their place.
+fn etc(doc: &ContainerDoc, network: &Network, facts: &StartFacts<'_>) -> Vec<Mount> {
+    // Whoever lives in another container's network sees its names.
+    let bundle = match network {
+        Network::Of(peer) => facts.bundle.with_file_name(&peer.id),
+        _ => facts.bundle.to_owned(),
+    };
+    [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")]
+        .into_iter()
+        .filter(|(_, target)| !doc.mounts.iter().any(|mount| mount.target == *target))
+        .map(|(name, target)| bind(&bundle.join(name), target, false, "rprivate"))
+        .collect()
 }
 
 /// Mounts of volumes with the folder that each shows: those that are filled from the image when they are new.
@@ -92,20 +102,22 @@ fn bind(source: &Path, target: &str, read_only: bool, propagation: &str) -> Moun
     mount("bind", source, target, ["rbind", access, propagation].map(str::to_owned).to_vec())
 }
 
-fn lowered(mount_doc: &MountDoc, layout: &Layout) -> Result<Mount, LowerError> {
+fn lowered(mount_doc: &MountDoc, facts: &StartFacts<'_>) -> Result<Mount, LowerError> {
     let target = mount_doc.target.as_str();
     match &mount_doc.kind {
         MountKind::Volume { name, subpath, .. } => {
-            let data = layout.volume_data(name);
-            let source = match subpath {
-                None => data,
-                Some(subpath) => inside(&data, name, subpath)?,
-            };
-            Ok(bind(&source, target, mount_doc.read_only, "rprivate"))
+            let data = facts.layout.volume_data(name);
+            match subpath {
+                None => Ok(bind(&data, target, mount_doc.read_only, "rprivate")),
+                Some(subpath) => part(data, name, subpath, mount_doc),
+            }
         }
         MountKind::Bind { path, create_host_path, propagation } => {
-            ensure_source(path, *create_host_path)?;
-            Ok(bind(path, target, mount_doc.read_only, propagation.as_deref().unwrap_or("rprivate")))
+            let failed = |source| LowerError::FindBindSource { path: path.clone(), source };
+            let source = facts.exposed.split(path).map_err(failed)?;
+            source.check(path)?;
+            ensure_source(path, &source, *create_host_path)?;
+            Ok(bound(&source, mount_doc, propagation.as_deref().unwrap_or("rprivate"), path)?)
         }
         MountKind::Tmpfs { size, mode, uid, gid } => {
             let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), "noexec".to_owned()];
@@ -121,46 +133,56 @@ fn lowered(mount_doc: &MountDoc, layout: &Layout) -> Result<Mount, LowerError> {
     }
 }
 
-/// A folder of a volume; its parts must be plain names and no symlinks, or they could lead out.
-fn inside(data: &Path, volume: &str, subpath: &str) -> Result<PathBuf, LowerError> {
-    let refused = || LowerError::Subpath { volume: volume.to_owned(), subpath: subpath.to_owned() };
-    let mut path = data.to_owned();
-    for part in Path::new(subpath).components() {
-        match part {
-            Component::Normal(name) => path.push(name),
-            Component::CurDir => continue,
-            _ => return Err(refused()),
-        }
-        let metadata = path.symlink_metadata().map_err(|_| refused())?;
-        if metadata.file_type().is_symlink() {
-            return Err(refused());
-        }
+fn bound(source: &Source, mount_doc: &MountDoc, propagation: &str, written: &Path) -> Result<Mount, LowerError> {
+    let mut mount = bind(&source.root, &mount_doc.target, mount_doc.read_only, propagation);
+    if let Some(below) = &source.below {
+        let below = below.to_str().ok_or_else(|| LowerError::NotText(written.to_owned()))?;
+        let mut options = mount.options().clone().unwrap_or_default();
+        options.push(format!("X-mount.subdir={below}"));
+        mount.set_options(Some(options));
     }
-    Ok(path)
+    Ok(mount)
 }
 
-fn ensure_source(path: &Path, create: bool) -> Result<(), LowerError> {
-    match path.symlink_metadata() {
+/// A part of a volume. Links in it are followed as if the volume were all that there is.
+fn part(data: PathBuf, volume: &str, subpath: &str, mount_doc: &MountDoc) -> Result<Mount, LowerError> {
+    let path = Path::new(subpath);
+    let refused = || LowerError::Subpath { volume: volume.to_owned(), subpath: subpath.to_owned() };
+    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(refused());
+    }
+    let source = Source::of_volume(data, path);
+    source.find().map_err(|_| refused())?;
+    bound(&source, mount_doc, "rprivate", path)
+}
+
+fn ensure_source(written: &Path, source: &Source, create: bool) -> Result<(), LowerError> {
+    match source.find() {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(path)
-            .map_err(|source| LowerError::CreateBindSource { path: path.to_owned(), source }),
-        Err(_) => Err(LowerError::BindSource(path.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
+            source.make().map_err(|source| LowerError::CreateBindSource { path: written.to_owned(), source })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(LowerError::BindSource(written.to_owned())),
+        Err(source) => Err(LowerError::FindBindSource { path: written.to_owned(), source }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::Exposed;
+    use crate::store::Layout;
+
+    fn plain(path: &Path) -> Source {
+        Exposed::new(&[], &Layout { root: "/nonexistent".into() }).split(path).unwrap()
+    }
 
     #[test]
     fn missing_bind_source_is_created_only_when_asked() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("a/b");
-        assert!(matches!(ensure_source(&missing, false), Err(LowerError::BindSource(_))));
-        ensure_source(&missing, true).unwrap();
+        assert!(matches!(ensure_source(&missing, &plain(&missing), false), Err(LowerError::BindSource(_))));
+        ensure_source(&missing, &plain(&missing), true).unwrap();
         assert!(missing.is_dir());
     }
 
@@ -169,8 +191,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::os::unix::fs::symlink("/", folder.path().join("out")).unwrap();
-        assert!(inside(folder.path(), "v", "sub").is_ok());
-        assert!(inside(folder.path(), "v", "../x").is_err());
-        assert!(inside(folder.path(), "v", "out/etc").is_err());
+        std::os::unix::fs::symlink("/sub", folder.path().join("in")).unwrap();
+        let kind = MountKind::Volume { name: "v".into(), nocopy: false, subpath: None };
+        let mount = MountDoc { target: "/t".into(), read_only: false, kind };
+        let part = |subpath: &str| part(folder.path().to_owned(), "v", subpath, &mount);
+        for inside in ["sub", "in", "./sub"] {
+            let options = part(inside).unwrap().options().clone().unwrap();
+            assert_eq!(options.last(), Some(&format!("X-mount.subdir={inside}")));
+        }
+        for outside in ["../x", "/sub", "out/etc", "missing"] {
+            assert!(part(outside).is_err(), "{outside}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hoist_image::{Digest, Execution};
 use hoist_scheduler::{Record, Timestamp, restart};
@@ -102,6 +102,16 @@ pub(crate) struct ContainerDoc {
     /// `run`: the start waits for a client to attach.
     #[serde(default)]
     pub(crate) attach: bool,
+}
+
+impl ContainerDoc {
+    /// Paths of the host that it has, and whether only for reading.
+    pub(crate) fn binds(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Bind { path, .. } => Some((path.as_path(), mount.read_only)),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use crate::api::types::HealthLog;
 use crate::engine::{Engine, now};
 use crate::exec::ExecEntry;
 use crate::feed;
-use crate::lower::Peer;
+use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
 use crate::store::{ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
 
@@ -150,6 +150,8 @@ pub(crate) struct StartTicket {
     pub(crate) networks: BTreeMap<String, NetworkDoc>,
     /// Each container whose namespaces it shares, by name; absent: not running.
     pub(crate) peers: BTreeMap<String, Peer>,
+    /// Folders of the host that containers can write; only looked up for one that has binds.
+    pub(crate) writable: Vec<Writable>,
 }
 
 pub(crate) enum StopAnswer {
@@ -372,9 +374,21 @@ impl World {
         let first = container.state.started.is_none();
         container.begin_start(why, boot, now());
         self.engine.store.put_state(id, &container.state);
-        let ticket = StartTicket { run: container.run, container: container.summary(), first, networks, peers };
+        let (run, container) = (container.run, container.summary());
+        let writable = if container.doc.binds().next().is_some() { self.writable() } else { Vec::new() };
+        let ticket = StartTicket { run, container, first, networks, peers, writable };
         self.engine.wiring.want();
         StartAnswer::Go(Box::new(ticket))
+    }
+
+    /// What containers, running or not, have of the host with the right to write.
+    fn writable(&self) -> Vec<Writable> {
+        let of = |container: &Container| {
+            let by = &container.doc.record.name;
+            let binds = container.doc.binds().filter(|(_, read_only)| !read_only);
+            binds.map(|(path, _)| Writable { path: path.to_owned(), by: by.clone() }).collect::<Vec<_>>()
+        };
+        self.containers.values().flat_map(of).collect()
     }
 
     fn stop_wanted(&mut self, id: &str, run: Option<u64>) -> StopAnswer {

@@ -2,9 +2,9 @@
 
 use std::io::Read as _;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{Fault, On as _};
+use super::{Fault, On as _, inside};
 use crate::wire::{ProcessConfig, UserConfig};
 
 /// Nobody's passwd is larger; an image may not make us read without end.
@@ -39,11 +39,9 @@ pub(super) fn look_up(config: &ProcessConfig) -> Result<Identity, Fault> {
 fn database(path: &str) -> Result<String, Fault> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on("/")?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let _ = CWD;
-    let file = match rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve) {
+    let file = match inside::find(&root, path, flags) {
         Ok(file) => file,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(String::new()),
         Err(error) => return Err(Fault::new(path, error)),
     };
     let stat = rustix::fs::fstat(&file).on(path)?;

@@ -12,6 +12,7 @@ const MODE_FOLDER: Mode = Mode::from_raw_mode(0o755);
 const MODE_FILE: Mode = Mode::from_raw_mode(0o644);
 /// As the kernel's own limit.
 const MAX_LINKS: u32 = 40;
+const MAX_ATTEMPTS: u32 = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -26,7 +27,18 @@ fn relative(path: &str) -> &str {
 
 /// An existing path, symlinks followed but never out of the root.
 pub(super) fn find(root: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat2(root, relative(path), flags | OFlags::CLOEXEC, Mode::empty(), FOLLOW)?)
+    open(root, relative(path), flags, FOLLOW)
+}
+
+/// The kernel gives `..` up while anything anywhere is renamed or mounted, and asks to try again.
+fn open(root: impl AsFd, path: &str, flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    let mut attempts = 0;
+    loop {
+        match rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if attempts < MAX_ATTEMPTS => attempts += 1,
+            result => return Ok(result?),
+        }
+    }
 }
 
 pub(super) fn is_folder(fd: impl AsFd) -> io::Result<bool> {
@@ -81,7 +93,7 @@ fn parts(path: &str) -> impl Iterator<Item = String> + '_ {
 fn plain(root: impl AsFd, parts: &[String], flags: OFlags) -> io::Result<OwnedFd> {
     let path = if parts.is_empty() { ".".to_owned() } else { parts.join("/") };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    Ok(rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty(), resolve)?)
+    open(root, &path, OFlags::PATH | flags, resolve)
 }
 
 fn make(parent: impl AsFd, name: &str, kind: Kind) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use rustix::mount::{
 use super::inside::{self, Kind};
 use super::root::{attach, tmpfs};
 use super::stages::Setup;
-use super::{Fault, On as _};
+use super::{Fault, Inheritance, On as _};
 use crate::sys;
 use crate::wire::{FdRole, FileConfig, MountConfig, MountKind, NodeConfig};
 
@@ -32,10 +33,11 @@ pub(super) fn mount_all(setup: &mut Setup<'_>) -> Result<(), Fault> {
 fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
     let target = &mount.target;
     match &mount.kind {
-        MountKind::Bind { source, recursive } => {
-            let named = format!("{} on {target}", source.display());
+        MountKind::Bind { source, below, recursive } => {
+            let whole = below.as_ref().map_or_else(|| source.clone(), |below| source.join(below));
+            let named = format!("{} on {target}", whole.display());
             let flags = if *recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
-            let tree = open_tree(CWD, source, flags).on(source.display().to_string())?;
+            let tree = source_tree(source, below.as_deref(), flags).on(whole.display().to_string())?;
             let kind = if inside::is_folder(&tree).on(&named)? { Kind::Folder } else { Kind::File };
             let point = inside::find_or_make(setup.root(), target, kind).on(target)?;
             attributes(&tree, mount).on(&named)?;
@@ -66,6 +68,15 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
         }
         MountKind::Cgroup => mount_cgroup(setup, mount),
     }
+}
+
+/// A copy of the mount at a source. What is below it is looked up once, by the kernel and with the source as its limit;
+/// the copy is made of what was found, not of the path.
+fn source_tree(source: &Path, below: Option<&str>, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
+    let Some(below) = below else { return Ok(open_tree(CWD, source, flags)?) };
+    let root = rustix::fs::open(source, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let found = inside::find(&root, below, OFlags::PATH)?;
+    Ok(open_tree(found.as_fd(), "", flags | OpenTreeFlags::AT_EMPTY_PATH)?)
 }
 
 fn is_link(setup: &Setup<'_>, target: &str) -> Result<bool, Fault> {
@@ -173,8 +184,7 @@ pub(super) fn inject_files(setup: &mut Setup<'_>) -> Result<(), Fault> {
     let Some(scratch) = &setup.scratch else { return Ok(()) };
     for (index, file) in setup.config.files.iter().enumerate() {
         let name = index.to_string();
-        let content = setup.inheritance.bytes(file.content).on(&file.path)?;
-        write_file(scratch, &name, file, &content).on(&file.path)?;
+        write_file(scratch, &name, file, setup.inheritance).on(&file.path)?;
         let tree = open_tree(scratch.as_fd(), name.as_str(), CLONE).on(&file.path)?;
         let readonly = if file.writable { 0 } else { sys::MOUNT_ATTR_RDONLY };
         sys::mount_setattr(tree.as_fd(), false, readonly, 0, 0).on(&file.path)?;
@@ -184,11 +194,10 @@ pub(super) fn inject_files(setup: &mut Setup<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn write_file(folder: &OwnedFd, name: &str, file: &FileConfig, content: &[u8]) -> io::Result<()> {
+fn write_file(folder: &OwnedFd, name: &str, file: &FileConfig, inheritance: &Inheritance) -> io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(folder, name, flags, Mode::RUSR)?;
-    let mut fd = std::fs::File::from(fd);
-    io::Write::write_all(&mut fd, content)?;
+    inheritance.copy(file.content, &fd)?;
     rustix::fs::fchown(&fd, Some(Uid::from_raw(file.uid)), Some(Gid::from_raw(file.gid)))?;
     // After the owner: chown takes set-id bits away.
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode & 0o7777))?;

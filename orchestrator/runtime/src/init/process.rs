@@ -269,6 +269,16 @@ impl Command {
         Ok(())
     }
 
+    /// What an exec takes from a user that is not root, for a process that does none.
+    pub(super) fn lose_capabilities(&self) -> io::Result<()> {
+        if self.identity.uid == 0 {
+            return Ok(());
+        }
+        let inheritable = self.inheritable & self.bounding & sys::permitted()?;
+        let kept = self.ambient & inheritable;
+        sys::capset(kept, kept, inheritable)
+    }
+
     /// `> /dev/stdout` opens the pipe anew, which asks its owner.
     fn own_stdio(&self) -> Result<(), Fault> {
         let user = Uid::from_raw(self.identity.uid);

@@ -1,18 +1,21 @@
 //! `init: true`: process 1 stays this program. It passes signals on, reaps orphans and ends as the main process does.
 //!
-//! The image sees no file of it: its executable is the shim's sealed memfd.
+//! It is a process of the container like any other: the container's user, capabilities, filter and limits hold for it,
+//! and what is allowed to look at the program may look at it. The image sees no file of it: its executable is the
+//! shim's sealed memfd.
 
 use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior};
 
+use super::process::Command;
 use super::{Fault, fail, leave};
 use crate::sys;
 
 /// Returns in the child, which goes on to be the program. Process 1 never returns.
-pub(super) fn split(sync: &OwnedFd) {
+pub(super) fn split(command: &Command, sync: &OwnedFd) {
     // Before there are two: what arrives from now on waits until it is read, none is lost. The kernel's own verdicts
     // (a fault in this very process) strike through the block.
     let signals = SigSet::all();
@@ -23,8 +26,15 @@ pub(super) fn split(sync: &OwnedFd) {
             take_terminal();
         }
         Ok(Some(program)) => {
+            if command.lose_capabilities().is_err() {
+                leave(125);
+            }
             // Exec success shows as the socket's end; this copy would keep it open.
             let _ = sys::close_from(3);
+            let _ = rustix::thread::set_name(c"hoist-init");
+            // An exec would have done it: `/proc/1/fd/1` is there for the container's user. All that was the shim's is
+            // closed, and its memory holds nothing but what the program was given.
+            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
             reap(program, &signals)
         }
         Err(error) => fail(sync, "start the reaper", &Fault::new("fork", error)),

@@ -65,10 +65,12 @@ pub(crate) fn run_container(inheritance: &Inheritance, sync: OwnedFd) -> ! {
     let proc = setup.proc.take();
     drop(setup);
     let command = prepare(&config.process, inheritance, proc, &sync);
+    drop_privileges(&command, &sync);
     if config.reaper {
-        reaper::split(&sync);
+        // Only now: process 1 is as confined as the program.
+        reaper::split(&command, &sync);
     }
-    become_program(command, &sync)
+    become_program(&command, &sync)
 }
 
 /// The child of an exec, already in the container's pid namespace and cgroup.
@@ -84,7 +86,8 @@ pub(crate) fn run_exec(config: &ProcessConfig, inheritance: &Inheritance, namesp
     check("start a session", start_session(config));
     check("open the terminal", process::open_exec_terminal(config, &sync));
     let command = prepare(config, inheritance, None, &sync);
-    become_program(command, &sync)
+    drop_privileges(&command, &sync);
+    become_program(&command, &sync)
 }
 
 /// All that can be done as root, ending at the gate where the shim says go.
@@ -114,11 +117,13 @@ fn prepare(config: &ProcessConfig, inheritance: &Inheritance, proc: Option<Owned
     command
 }
 
-fn become_program(command: Command, sync: &OwnedFd) -> ! {
-    match command.drop_privileges() {
-        Ok(()) => {}
-        Err(fault) => fail(sync, "drop privileges", &fault),
+fn drop_privileges(command: &Command, sync: &OwnedFd) {
+    if let Err(fault) = command.drop_privileges() {
+        fail(sync, "drop privileges", &fault);
     }
+}
+
+fn become_program(command: &Command, sync: &OwnedFd) -> ! {
     let fault = command.exec();
     fail(sync, "execute", &fault)
 }

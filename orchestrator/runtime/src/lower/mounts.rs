@@ -39,6 +39,9 @@ const PROPAGATIONS: [(&str, u64); 8] = [
     ("runbindable", libc::MS_UNBINDABLE),
 ];
 
+/// mount(8)'s word for a part of what is mounted.
+const BELOW: &str = "X-mount.subdir=";
+
 pub(super) fn text(path: &Path) -> Result<String, LaunchError> {
     path.to_str().map(str::to_owned).ok_or_else(|| invalid(format!("path {} is not UTF-8", path.display())))
 }
@@ -60,8 +63,13 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountConfig, LaunchError> {
     let mut config =
         MountConfig { target, kind: MountKind::Cgroup, set: 0, clear: 0, recursive_attributes: false, propagation: 0 };
     let mut options = Vec::new();
+    let mut below = None;
     for word in words(mount) {
         if matches!(word, "bind" | "rbind" | "defaults" | "newinstance") || config.take_word(word)? {
+            continue;
+        }
+        if let Some(path) = word.strip_prefix(BELOW) {
+            below = Some(path.to_owned());
             continue;
         }
         let (key, value) = match word.split_once('=') {
@@ -79,7 +87,8 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountConfig, LaunchError> {
             if source.as_os_str().is_empty() {
                 return Err(invalid(format!("bind mount on {} has no source", config.target)));
             }
-            MountKind::Bind { source: bundle.join(source), recursive: words(mount).any(|word| word == "rbind") }
+            let recursive = words(mount).any(|word| word == "rbind");
+            MountKind::Bind { source: bundle.join(source), below, recursive }
         }
         Some("cgroup" | "cgroup2") => MountKind::Cgroup,
         Some("") | None => return Err(invalid(format!("mount on {} has no type", config.target))),

@@ -177,6 +177,8 @@ pub(crate) struct MountConfig {
 pub(crate) enum MountKind {
     Bind {
         source: PathBuf,
+        /// A path below the source, which something untrusted can change: resolved with the source as its root.
+        below: Option<String>,
         recursive: bool,
     },
     Filesystem {
