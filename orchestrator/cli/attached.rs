@@ -33,8 +33,9 @@ pub(crate) struct Attached {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EndWhen {
     AllExited,
+    /// The command ends with the code of the container that exits first.
     AnyExits {
-        /// Service whose container's code becomes the command's.
+        /// Of this service's containers alone, when there is one.
         code_of: Option<String>,
     },
     AnyFails,
@@ -69,6 +70,8 @@ struct Session<'a> {
     logs: Option<JsonStream<StackLogLine>>,
     writer: LogWriter,
     seen: Seen,
+    /// Of the container that `EndWhen::AnyExits` names.
+    code: Option<Exit>,
 }
 
 pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) -> Result<Exit> {
@@ -87,6 +90,7 @@ pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) 
         logs: None,
         writer: LogWriter::new(ctx.ui, attached.style, names(&client, request, attached).await?),
         seen: Seen::default(),
+        code: None,
         client,
     };
     loop {
@@ -156,7 +160,10 @@ impl Session<'_> {
                 if self.logs.is_none() {
                     self.follow().await?;
                 }
-                self.after_exit().await
+                match self.ended_early().await? {
+                    Some((service, code)) => self.exited(&service, code).await,
+                    None => self.after_exit().await,
+                }
             }
             Phase::Running => Ok(None),
             Phase::Stopping(exit) | Phase::Killing(exit) => {
@@ -198,18 +205,51 @@ impl Session<'_> {
             return if self.phase == Phase::Running { self.ended().await.map(Some) } else { Ok(None) };
         };
         self.write(&line)?;
-        let Some(code) = line.exit_code else { return Ok(None) };
-        if !self.attached.running.contains(&line.service)
-            || matches!(self.phase, Phase::Stopping(_) | Phase::Killing(_))
-        {
+        match line.exit_code {
+            Some(code) => self.exited(&line.service, code.into()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What a container's exit means for the command.
+    async fn exited(&mut self, service: &str, code: i64) -> Result<Option<Exit>> {
+        if !self.attached.running.contains(service) {
+            return Ok(None);
+        }
+        let exit = Exit::of_container(code);
+        if matches!(&self.attached.end, EndWhen::AnyExits { code_of: Some(of) } if of == service) {
+            self.code.get_or_insert(exit);
+        }
+        if matches!(self.phase, Phase::Stopping(_) | Phase::Killing(_)) {
             return Ok(None);
         }
         match &self.attached.end {
             EndWhen::AllExited => self.after_exit().await,
-            EndWhen::AnyExits { .. } => self.stop(Exit::OK, "Aborting on container exit...").await,
+            EndWhen::AnyExits { .. } => self.stop(exit, "Aborting on container exit...").await,
             EndWhen::AnyFails if code == 0 => self.after_exit().await,
-            EndWhen::AnyFails => self.stop(Exit::of_container(code.into()), "Aborting on container failure...").await,
+            EndWhen::AnyFails => self.stop(exit, "Aborting on container failure...").await,
         }
+    }
+
+    /// Of the containers that this command started, one that ended before the log stream could tell of it and that the
+    /// command is to end with.
+    async fn ended_early(&self) -> Result<Option<(String, i64)>> {
+        if self.attached.end == EndWhen::AllExited {
+            return Ok(None);
+        }
+        let mut first = None;
+        for container in containers::of_services(&self.client, &self.project, &[], true).await? {
+            let meant = self.attached.running.contains(container.service()) && container.state == "exited";
+            if !meant || (self.attached.end == EndWhen::AnyFails && container.exit_code == 0) {
+                continue;
+            }
+            let state = self.client.container(&container.id).await?.state;
+            let Ok(at) = state.finished_at.parse::<Timestamp>() else { continue };
+            if at >= self.began && first.as_ref().is_none_or(|(earliest, _)| at < *earliest) {
+                first = Some((at, (container.service().to_owned(), i64::from(state.exit_code))));
+            }
+        }
+        Ok(first.map(|(_, exit)| exit))
     }
 
     fn write(&mut self, line: &StackLogLine) -> Result<()> {
@@ -281,11 +321,14 @@ impl Session<'_> {
 
     async fn final_code(&self, exit: Exit) -> Result<Exit> {
         let EndWhen::AnyExits { code_of: Some(service) } = &self.attached.end else { return Ok(exit) };
-        if exit == Exit::INTERRUPTED {
-            return Ok(exit);
+        match self.code {
+            _ if exit == Exit::INTERRUPTED => Ok(exit),
+            Some(code) => Ok(code),
+            None => {
+                let container = containers::any(&self.client, &self.project, service, None).await?;
+                Ok(Exit::of_container(container.exit_code.into()))
+            }
         }
-        let container = containers::any(&self.client, &self.project, service, None).await?;
-        Ok(Exit::of_container(container.exit_code.into()))
     }
 
     async fn interrupt(&mut self) -> Result<Option<Exit>> {

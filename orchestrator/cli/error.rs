@@ -23,6 +23,8 @@ impl Exit {
     pub(crate) const CHANGES: Self = Self(2);
     /// `system check` found something broken that it did not put right.
     pub(crate) const UNSOUND: Self = Self(3);
+    /// The terminal was closed, and what ran in it had to be killed.
+    pub(crate) const HUNG_UP: Self = Self(129);
     pub(crate) const INTERRUPTED: Self = Self(130);
 
     /// A container's exit code as this program's own.

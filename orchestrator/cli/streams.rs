@@ -50,6 +50,8 @@ pub(crate) struct Pump<'a> {
     pub(crate) tty: bool,
     /// Forward standard input.
     pub(crate) stdin: bool,
+    /// What of it is being read already.
+    pub(crate) keys: Option<Keys>,
     pub(crate) detach: Option<DetachKeys>,
 }
 
@@ -58,7 +60,11 @@ impl Pump<'_> {
     pub(crate) async fn run(self, io: Hijacked) -> Result<End> {
         let (reader, writer) = tokio::io::split(io);
         let raw = if self.tty && self.stdin { RawMode::enter()? } else { None };
-        let input = input(self.stdin, raw.is_some(), self.detach, writer);
+        let keys = match self.keys {
+            None if self.stdin => Some(Keys::read()?),
+            keys => keys.filter(|_| self.stdin),
+        };
+        let input = input(keys, raw.is_some(), self.detach, writer);
         let output = output(self.ui, self.tty, reader);
         let resize = resize(self.client, &self.target, self.tty);
         tokio::select! {
@@ -92,13 +98,12 @@ async fn output(ui: Ui, tty: bool, mut reader: ReadHalf<Hijacked>) -> Result<()>
 /// Comes back only when the user detaches or goes away: the end of standard input is not the end of the output. But a
 /// terminal in raw mode has an end only when it was closed, which a process that ignores SIGHUP hears in no other way.
 async fn input(
-    wanted: bool,
+    keys: Option<Keys>,
     raw: bool,
     mut detach: Option<DetachKeys>,
     mut writer: WriteHalf<Hijacked>,
 ) -> Result<End> {
-    if wanted {
-        let mut keys = Keys::read()?;
+    if let Some(mut keys) = keys {
         loop {
             let Some(chunk) = keys.chunks.recv().await else {
                 if raw {
@@ -125,14 +130,17 @@ async fn input(
 
 /// Standard input, read by a thread of its own: a read from a terminal cannot be taken back, so no runtime may have to
 /// wait for it.
-struct Keys {
+#[derive(Debug)]
+pub(crate) struct Keys {
     chunks: mpsc::Receiver<Vec<u8>>,
     /// Its end tells the thread that what is typed from now on is for somebody else.
     _open: PipeWriter,
 }
 
 impl Keys {
-    fn read() -> io::Result<Self> {
+    /// Begins at once. Where input is no terminal that is before the command begins: whether a command that reads nothing
+    /// leaves the rest of a pipe to others must not depend on who is faster.
+    pub(crate) fn read() -> io::Result<Self> {
         let (closed, open) = io::pipe()?;
         let (sender, chunks) = mpsc::channel(8);
         std::thread::spawn(move || {

@@ -38,6 +38,7 @@ mod push;
 mod recovery;
 mod registry;
 mod requests;
+mod streams;
 mod terminal;
 mod transfer;
 mod world;

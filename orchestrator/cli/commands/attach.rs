@@ -40,6 +40,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         target: Target::Container(container.id.clone()),
         tty: config.tty,
         stdin,
+        keys: None,
         detach: config.tty.then(|| args.detach_keys.clone()),
     };
     let mut signals = Forwarded::listen()?;

@@ -4,7 +4,7 @@ use hoist_engine::api::types::{ExecConfig, ExecStart};
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
-use crate::streams::{End, Pump, Target};
+use crate::streams::{End, Keys, Pump, Target};
 use crate::{containers, project, terminal};
 
 /// Run a command in a running container
@@ -65,20 +65,24 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         detach_keys: String::new(),
         console_size,
     };
+    let keys = if tty || args.detach { None } else { Some(Keys::read()?) };
     let exec = client.create_exec(&container.id, &config).await.map_err(Failure::command)?.id;
     if args.detach {
         client.start_exec_detached(&exec).await.map_err(Failure::command)?;
         return Ok(Exit::OK);
     }
-    let start = ExecStart { detach: false, tty, console_size };
+    let start = ExecStart { detach: false, tty, console_size, refuse: true };
     let io = client.start_exec(&exec, &start).await.map_err(Failure::command)?;
     let target = Target::Exec(exec.clone());
-    let pump = Pump { client: &client, ui: ctx.ui, target, tty, stdin: true, detach: None };
+    let pump = Pump { client: &client, ui: ctx.ui, target, tty, stdin: true, keys, detach: None };
     match pump.run(io).await? {
         End::Detached => Ok(Exit::OK),
         End::Closed => {
             let code = client.exec(&exec).await?.exit_code;
-            Ok(Exit::of_container(code.unwrap_or(0).into()))
+            let code = code.ok_or_else(|| {
+                Failure::user("the engine let go of the command before it ended; whether it still runs is not known")
+            })?;
+            Ok(Exit::of_container(code.into()))
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `hoist run`: a one-off container; how it is asked for, and being attached to it from its first byte on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, EventMessage};
-use hoist_engine::client::{Client, JsonStream};
+use hoist_engine::client::{Client, ClientError, JsonStream};
 use hoist_scheduler::{Run, Verb};
+use tokio::time::Instant;
 
 use crate::args::PullWhen;
 use crate::commands::Ctx;
@@ -188,11 +190,14 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     let size = if tty { terminal::size() } else { None };
     let io = client.attach_container(&container, stdin, size).await?;
     let target = Target::Container(container.clone());
-    let pump =
-        Pump { client: &client, ui: ctx.ui, target: target.clone(), tty, stdin, detach: tty.then(DetachKeys::default) };
+    let detach = tty.then(DetachKeys::default);
+    let pump = Pump { client: &client, ui: ctx.ui, target: target.clone(), tty, stdin, keys: None, detach };
     let mut pump = std::pin::pin!(pump.run(io));
     let mut started = std::pin::pin!(until_result(work));
     let mut is_started = false;
+    // When whoever started it is gone, a program that does not hear of it has its grace period.
+    let mut patience: Option<Instant> = None;
+    let mut hung_up = false;
     loop {
         tokio::select! {
             result = &mut started, if !is_started => {
@@ -207,13 +212,47 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
                 End::Detached => return Ok(Exit::OK),
                 End::Closed => break,
             },
-            name = signals.next() => client.kill_container(&container, name).await?,
+            () = until(patience), if !hung_up => {
+                hung_up = true;
+                signal(&client, &container, "SIGKILL").await?;
+            }
+            name = signals.next() => {
+                if name == "SIGHUP" && patience.is_none() {
+                    patience = Some(Instant::now() + grace(&client, &container).await?);
+                }
+                signal(&client, &container, name).await?;
+            }
         }
     }
     if !is_started {
         check(&client, &container, args.rm, started.await?).await?;
     }
-    Ok(Exit::of_container(exit_code(&mut events, &container).await?))
+    let code = exit_code(&mut events, &container).await?;
+    Ok(if hung_up { Exit::HUNG_UP } else { Exit::of_container(code) })
+}
+
+/// Never without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One that has ended meanwhile needs no signal.
+async fn signal(client: &Client, container: &str, name: &str) -> Result<()> {
+    match client.kill_container(container, name).await {
+        Ok(()) | Err(ClientError::Api { status: 404 | 409, .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn grace(client: &Client, container: &str) -> Result<Duration> {
+    match client.container(container).await {
+        Ok(found) => Ok(Duration::from_secs(found.config.stop_timeout.unwrap_or(10))),
+        Err(error) if error.not_found() => Ok(Duration::ZERO),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A container that could not be started never exits, so nobody would remove it.

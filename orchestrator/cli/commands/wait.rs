@@ -41,7 +41,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         let Some((container, result)) = stopped else { return Ok(exit) };
         let code = result?.status_code;
         exit = Exit::of_container(code);
-        ctx.ui.line(format!("container {:?} exited with status code {code}", container.name()))?;
+        ctx.ui.note(&format!("container {:?} exited with status code {code}", container.name()));
+        ctx.ui.line(code.to_string())?;
         if args.down_project {
             apply::apply(ctx, &apply::request_on(&project, Verb::Down(Down::default()))).await?;
             return Ok(exit);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use nix::sys::signal::Signal;
 
+pub(crate) const HANGUP: i32 = 1;
 pub(crate) const KILL: i32 = 9;
 
 /// glibc's first real-time signal, which is what images mean by SIGRTMIN.

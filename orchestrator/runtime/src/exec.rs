@@ -113,6 +113,11 @@ impl ExecHandle {
         self.ask("send the signal", &Request::Kill { signal })
     }
 
+    /// To the process and what it started in its process group: as a terminal that is closed signals it.
+    pub fn kill_group(&self, signal: i32) -> Result<(), ShimError> {
+        self.ask("send the signal", &Request::KillGroup { signal })
+    }
+
     /// SIGKILL to the process and everything it started, however deep it hid.
     pub fn kill_tree(&self) -> Result<(), ShimError> {
         self.ask("kill the process tree", &Request::KillAll)

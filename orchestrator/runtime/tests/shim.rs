@@ -166,6 +166,22 @@ fn slow_client_is_dropped_and_a_lossless_one_waited_for() {
 }
 
 #[test]
+fn the_end_waits_for_a_slow_client_and_nobody_for_the_client() {
+    let world = world!();
+    let mut launch = world.launch("read go; head -c 300000 /dev/zero; exit 3");
+    launch.stdin_open = true;
+    let shim = world.runtime.start(&launch).unwrap();
+    let mut slow = attach(&shim, Attach { lossless: true, ..ALL });
+    // More than the program reads, and than the socket holds once it has ended.
+    slow.write_all(b"go\n").unwrap();
+    slow.write_all(&[b'x'; 100_000]).unwrap();
+    assert_eq!(shim.wait().unwrap().code, 3, "its end is told although the client has read nothing");
+    let mut bytes = Vec::new();
+    slow.read_to_end(&mut bytes).expect("input that was not read is no error for the one who reads");
+    assert_eq!(unframe(&bytes).0.len(), 300_000);
+}
+
+#[test]
 fn terminal_is_a_terminal() {
     let world = world!();
     let mut launch = world.launch(
@@ -263,6 +279,19 @@ fn killing_an_execs_tree_leaves_none_of_it() {
     until("all of them run", || world.runtime.processes(&launch.id).unwrap().len() >= 6);
     handle.kill_tree().unwrap();
     assert_eq!(handle.wait().unwrap().code, 137);
+    until("they are gone", || world.runtime.processes(&launch.id).unwrap() == [shim.pid()]);
+    end(&shim);
+}
+
+#[test]
+fn a_hang_up_reaches_what_an_exec_started_beside_itself() {
+    let world = world!();
+    let launch = world.launch("exec sleep 1000");
+    let shim = world.runtime.start(&launch).unwrap();
+    let handle = world.runtime.exec(exec_request(&launch, &shim, &["sh", "-c", "sleep 2001 & sleep 2002; :"])).unwrap();
+    until("all of them run", || world.runtime.processes(&launch.id).unwrap().len() == 4);
+    handle.kill_group(1).unwrap();
+    assert_eq!(handle.wait().unwrap().code, 129);
     until("they are gone", || world.runtime.processes(&launch.id).unwrap() == [shim.pid()]);
     end(&shim);
 }

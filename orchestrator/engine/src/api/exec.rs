@@ -1,28 +1,22 @@
 //! Exec: create, start on a taken-over connection, resize, inspect.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use hoist_runtime::{ExecHandle, ExecStdio};
+use hoist_runtime::ExecStdio;
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
-use tokio::sync::Mutex;
 
 use super::containers::{ResizeQuery, resolve};
-use super::streams::{Taken, frame, take_over};
+use super::relay::{self, Ends, relay};
+use super::streams::take_over;
 use super::types::{ExecConfig, ExecInspect, ExecProcess, ExecStart, IdResponse};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, new_id};
 use crate::exec::{self, ExecEntry};
-use crate::readiness;
 use crate::world::{Event, Phase, Summary};
 
 pub(super) async fn create(
@@ -65,34 +59,24 @@ async fn entry(engine: &Arc<Engine>, id: &str) -> ApiResult<ExecEntry> {
     found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("no such exec instance: {id}")))
 }
 
-/// Our ends of the process's streams.
-enum Ends {
-    Nothing,
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
-    Terminal,
-}
-
-fn stdio(config: &ExecConfig, detach: bool, size: Option<(u16, u16)>) -> ApiResult<(ExecStdio, Ends)> {
-    if config.tty && !detach {
-        let (rows, columns) = size.or(config.console_size).unwrap_or((24, 80));
-        return Ok((ExecStdio::Tty { rows, columns }, Ends::Terminal));
-    }
+/// The process's ends, and ours; none of ours when it is to run on its own.
+fn stdio(config: &ExecConfig, detach: bool, size: Option<(u16, u16)>) -> ApiResult<(ExecStdio, Option<Ends>)> {
     if detach {
-        return Ok((ExecStdio::Fds { stdin: None, stdout: None, stderr: None }, Ends::Nothing));
+        return Ok((ExecStdio::Fds { stdin: None, stdout: None, stderr: None }, None));
     }
-    let make = || {
+    if config.tty {
+        let (rows, columns) = size.or(config.console_size).unwrap_or((24, 80));
+        return Ok((ExecStdio::Tty { rows, columns }, Some(Ends::Terminal)));
+    }
+    let make = |wanted: bool| {
         let failed = |error: rustix::io::Errno| StepError::engine(format!("no pipe for its streams: {error}"));
-        pipe_with(PipeFlags::CLOEXEC).map_err(failed)
+        wanted.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose().map_err(failed).map(Option::unzip)
     };
-    let (stdin, ours) = if config.attach_stdin {
-        let (theirs, ours) = make()?;
-        (Some(theirs), Some(ours))
-    } else {
-        (None, None)
-    };
-    let ((out, stdout), (err, stderr)) = (make()?, make()?);
-    let theirs = ExecStdio::Fds { stdin, stdout: Some(stdout), stderr: Some(stderr) };
-    Ok((theirs, Ends::Pipes { stdin: ours, stdout: out, stderr: err }))
+    let (stdin, input) = make(config.attach_stdin)?;
+    let (output, stdout) = make(config.attach_stdout)?;
+    let (errors, stderr) = make(config.attach_stderr)?;
+    let ours = Ends::Pipes { stdin: input, stdout: output, stderr: errors };
+    Ok((ExecStdio::Fds { stdin, stdout, stderr }, Some(ours)))
 }
 
 pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: Request) -> ApiResult<Response> {
@@ -109,139 +93,32 @@ pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: R
     }
     let (pid, container) = running(&engine, &entry.container).await?;
     let (theirs, ends) = stdio(&entry.config, options.detach, options.console_size)?;
-    let handle = match exec::start(&engine, pid, &container, &entry.config, theirs).await {
-        Ok(handle) => Arc::new(handle),
-        Err(error) => {
-            engine.tell(Event::ExecEnded { id, code: error.code });
-            return Err(error.into());
-        }
-    };
-    engine.tell(Event::ExecStarted { id: id.clone(), handle: Arc::clone(&handle) });
-    if matches!(ends, Ends::Nothing) {
-        tokio::spawn(async move {
-            let code = exec::wait(&handle).await;
-            engine.tell(Event::ExecEnded { id, code });
-        });
-        return Ok(StatusCode::OK.into_response());
-    }
+    let started = exec::start(&engine, pid, &container, &entry.config, theirs).await.map(Arc::new);
+    engine.tell(match &started {
+        Ok(handle) => Event::ExecStarted { id: id.clone(), handle: Arc::clone(handle) },
+        Err(error) => Event::ExecEnded { id: id.clone(), code: error.code },
+    });
     let request = Request::from_parts(parts, axum::body::Body::empty());
+    let tty = entry.config.tty;
     let worker = Arc::clone(&engine);
-    take_over(&engine, request, entry.config.tty, move |taken| async move {
-        let code = match ends {
-            Ends::Pipes { stdin, stdout, stderr } => relay_pipes(taken, &handle, stdin, stdout, stderr).await,
-            Ends::Terminal | Ends::Nothing => relay_terminal(taken, &handle).await,
-        };
-        // Told before the connection closes: the client asks for the code next.
-        worker.tell(Event::ExecEnded { id, code: code.0 });
-        drop(code.1);
-    })
-}
-
-type Writer = Arc<Mutex<OwnedWriteHalf>>;
-
-async fn relay_pipes(
-    taken: Taken,
-    handle: &Arc<ExecHandle>,
-    stdin: Option<OwnedFd>,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-) -> (i32, Writer) {
-    let Taken { stream, early } = taken;
-    let (mut reader, writer) = stream.into_split();
-    let writer = Arc::new(Mutex::new(writer));
-    let input = tokio::spawn(async move {
-        let Some(stdin) = stdin else { return };
-        let mut pipe = match pipe::Sender::from_owned_fd(stdin) {
-            Ok(pipe) => pipe,
-            Err(error) => {
-                tracing::warn!(%error, "cannot write to an exec");
-                return;
-            }
-        };
-        if pipe.write_all(&early).await.is_ok() {
-            let _ = tokio::io::copy(&mut reader, &mut pipe).await;
+    let (handle, ends) = match (started, ends) {
+        (Ok(handle), Some(ends)) => (handle, ends),
+        (Ok(handle), None) => {
+            tokio::spawn(async move {
+                let code = exec::wait(&handle).await;
+                worker.tell(Event::ExecEnded { id, code });
+            });
+            return Ok(StatusCode::OK.into_response());
         }
-    });
-    let out = tokio::spawn(output(stdout, 1, Arc::clone(&writer)));
-    let err = tokio::spawn(output(stderr, 2, Arc::clone(&writer)));
-    let code = exec::wait(handle).await;
-    input.abort();
-    // Everything that it wrote is in the pipes by now; what it left in the background does not hold the client up.
-    for task in [out, err] {
-        let abort = task.abort_handle();
-        if tokio::time::timeout(std::time::Duration::from_millis(100), task).await.is_err() {
-            abort.abort();
+        (Err(error), Some(_)) if !options.refuse => {
+            return take_over(&engine, request, tty, move |taken| relay::say(taken, tty, error.message));
         }
-    }
-    (code, writer)
-}
-
-/// A client that has left does not stop the process: its output is read on and thrown away.
-async fn output(end: OwnedFd, stream: u8, writer: Writer) {
-    let Ok(mut pipe) = pipe::Receiver::from_owned_fd(end) else { return };
-    let mut buffer = vec![0; 32 * 1024];
-    while let Ok(count) = pipe.read(&mut buffer).await {
-        if count == 0 {
-            return;
-        }
-        let _ = writer.lock().await.write_all(&frame(stream, &buffer[..count])).await;
-    }
-}
-
-async fn relay_terminal(taken: Taken, handle: &Arc<ExecHandle>) -> (i32, Writer) {
-    let Taken { stream, early } = taken;
-    let (reader, writer) = stream.into_split();
-    let writer = Arc::new(Mutex::new(writer));
-    let terminal = handle.take_terminal().and_then(|master| {
-        rustix::io::ioctl_fionbio(&master, true).ok()?;
-        readiness::watch(master, Interest::READABLE | Interest::WRITABLE).ok()
-    });
-    let Some(terminal) = terminal.map(Arc::new) else {
-        return (exec::wait(handle).await, writer);
+        (Err(error), _) => return Err(error.into()),
     };
-    let input = tokio::spawn(type_in(reader, early.to_vec(), Arc::clone(&terminal)));
-    let screen = tokio::spawn(show(Arc::clone(&terminal), Arc::clone(&writer)));
-    let code = exec::wait(handle).await;
-    input.abort();
-    let abort = screen.abort_handle();
-    if tokio::time::timeout(std::time::Duration::from_millis(100), screen).await.is_err() {
-        abort.abort();
-    }
-    (code, writer)
-}
-
-async fn type_in(mut reader: OwnedReadHalf, early: Vec<u8>, terminal: Arc<AsyncFd<OwnedFd>>) {
-    let mut pending = early;
-    let mut buffer = vec![0; 4096];
-    loop {
-        while !pending.is_empty() {
-            let Ok(mut ready) = terminal.writable().await else { return };
-            match ready.try_io(|fd| rustix::io::write(fd.get_ref().as_fd(), &pending).map_err(Into::into)) {
-                Ok(Ok(count)) => drop(pending.drain(..count)),
-                Ok(Err(_)) => return,
-                Err(_) => {}
-            }
-        }
-        match reader.read(&mut buffer).await {
-            Ok(count) if count > 0 => pending.extend_from_slice(&buffer[..count]),
-            _ => return,
-        }
-    }
-}
-
-async fn show(terminal: Arc<AsyncFd<OwnedFd>>, writer: Writer) {
-    let mut buffer = vec![0; 32 * 1024];
-    loop {
-        let Ok(mut ready) = terminal.readable().await else { return };
-        match ready.try_io(|fd| rustix::io::read(fd.get_ref().as_fd(), &mut buffer).map_err(Into::into)) {
-            // EIO: nobody has the other end open any more.
-            Ok(Ok(0) | Err(_)) => return,
-            Ok(Ok(count)) => {
-                let _ = writer.lock().await.write_all(&buffer[..count]).await;
-            }
-            Err(_) => {}
-        }
-    }
+    let grace = container.doc.record.stop_grace;
+    take_over(&engine, request, tty, move |taken| async move {
+        relay(taken, &handle, ends, grace, move |code| worker.tell(Event::ExecEnded { id, code })).await;
+    })
 }
 
 pub(super) async fn resize(

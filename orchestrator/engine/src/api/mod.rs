@@ -13,6 +13,7 @@ mod making;
 mod objects;
 mod prune;
 mod push;
+mod relay;
 mod shells;
 mod stacks;
 mod store;

@@ -12,12 +12,12 @@ use futures_util::stream;
 use hoist_runtime::{Attach, Shim};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio_util::io::ReaderStream;
 
 use super::containers::{flag, resolve};
-use super::{ApiError, ApiResult, App};
+use super::{ApiError, ApiResult, App, relay};
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, now};
 use crate::logs::{self, Wanted};
@@ -190,16 +190,23 @@ pub(super) struct Taken {
     pub(super) early: Bytes,
 }
 
-/// Answers the request, and hands the connection to `then` when the answer is out.
+/// Answers the request, and hands the connection to `then` when the answer is out. A client that did not ask for the
+/// connection gets the output as the answer's body, and has no input.
 pub(super) fn take_over<F, Fut>(engine: &Arc<Engine>, mut request: Request, tty: bool, then: F) -> ApiResult<Response>
 where
     F: FnOnce(Taken) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    if !request.headers().contains_key(header::UPGRADE) {
-        return Err(ApiError::bad("the connection must be upgraded (Connection: Upgrade, Upgrade: tcp)"));
-    }
     let busy = engine.activity.begin();
+    let content = if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    if !request.headers().contains_key(header::UPGRADE) {
+        let (body, ours) = pair().map_err(|error| StepError::engine(format!("no socket for its streams: {error}")))?;
+        tokio::spawn(async move {
+            let _busy = busy;
+            then(Taken { stream: ours, early: Bytes::new() }).await;
+        });
+        return Ok(([(header::CONTENT_TYPE, content)], Body::from_stream(ReaderStream::new(body))).into_response());
+    }
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let _busy = busy;
@@ -215,9 +222,18 @@ where
             Err(_) => tracing::error!("a connection that is no Unix socket was taken over"),
         }
     });
-    let content = if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
     let headers = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "tcp"), (header::CONTENT_TYPE, content)];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// The first end only reads.
+fn pair() -> std::io::Result<(UnixStream, UnixStream)> {
+    let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
+    reader.shutdown(std::net::Shutdown::Write)?;
+    for end in [&reader, &writer] {
+        end.set_nonblocking(true)?;
+    }
+    Ok((UnixStream::from_std(reader)?, UnixStream::from_std(writer)?))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -274,17 +290,11 @@ pub(super) async fn attach(
 /// relay in between.
 pub(super) async fn direct(taken: Taken) -> Result<OwnedFd, StepError> {
     let failed = |error: std::io::Error| StepError::engine(format!("handing the stream on: {error}"));
-    let Taken { mut stream, early } = taken;
-    if early.is_empty() {
-        return Ok(stream.into_std().map_err(failed)?.into());
+    if taken.early.is_empty() {
+        return Ok(taken.stream.into_std().map_err(failed)?.into());
     }
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    tokio::spawn(async move {
-        let mut ours = ours;
-        if ours.write_all(&early).await.is_ok() {
-            let _ = tokio::io::copy_bidirectional(&mut stream, &mut ours).await;
-        }
-    });
+    tokio::spawn(relay::bridge(taken, ours));
     Ok(theirs.into_std().map_err(failed)?.into())
 }
 

@@ -148,7 +148,7 @@ impl Client {
 
     /// Runs it in the background.
     pub async fn start_exec_detached(&self, exec: &str) -> Result<()> {
-        let start = ExecStart { detach: true, ..ExecStart::default() };
+        let start = ExecStart { detach: true, refuse: true, ..ExecStart::default() };
         self.post_json_unit(&format!("/exec/{}/start", escape(exec)), &start).await
     }
 

@@ -4,7 +4,8 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use super::stdio::nonblocking;
@@ -13,8 +14,12 @@ use crate::log::Stream;
 
 /// What may wait for a client that reads slowly.
 const QUEUE_LIMIT: usize = 256 * 1024;
-/// How long a client may take for the rest after the container's end.
-const FAREWELL: Duration = Duration::from_secs(10);
+/// How long a client may stand still before it loses the rest, once the container has ended. Long, for somebody may sit
+/// before a pager; a client that went away shows by itself.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How long a client that has got everything may go on sending. What it sends leads nowhere, but a connection closed over
+/// bytes that were not read is an error for the one who sent them.
+const LINGER: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -28,6 +33,18 @@ pub(super) struct Client {
     /// It reads no more; what it wrote before may still be on the way.
     deaf: bool,
     pub(super) gone: bool,
+    farewell: Farewell,
+}
+
+/// How far the end of a client's stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    /// The container runs.
+    NotYet,
+    /// The rest goes out; the last byte went when this says.
+    Sending(Instant),
+    /// The end was sent then, and the client's own end is awaited.
+    Listening(Instant),
 }
 
 impl Client {
@@ -42,6 +59,7 @@ impl Client {
             input_open: want.stdin,
             deaf: false,
             gone: false,
+            farewell: Farewell::NotYet,
         })
     }
 
@@ -112,19 +130,61 @@ impl Client {
         self.sent = 0;
     }
 
-    /// The rest, within a bound; then the stream's end.
-    pub(super) fn finish(mut self) {
-        let deadline = Instant::now() + FAREWELL;
-        loop {
-            self.drain();
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
-            if self.gone || !self.waiting() {
-                break;
-            }
-            let Ok(left) = left.try_into() else { break };
-            let _ = poll(&mut [PollFd::new(&self.stream, PollFlags::OUT)], Some(&left));
+    /// What can be done for its end without waiting; `gone` when that was all.
+    pub(super) fn take_leave(&mut self) {
+        if self.farewell == Farewell::NotYet {
+            self.farewell = Farewell::Sending(Instant::now());
         }
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write);
+        let before = self.sent;
+        self.drain();
+        if let Farewell::Sending(since) = &mut self.farewell {
+            if self.sent != before {
+                *since = Instant::now();
+            }
+            if !self.waiting() && !self.gone {
+                let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write);
+                self.farewell = Farewell::Listening(Instant::now());
+            }
+        }
+        // Also while the rest goes out: a client may want to be rid of its input first.
+        let mut buffer = [0; 4096];
+        loop {
+            match rustix::io::read(&self.stream, &mut buffer) {
+                Ok(count) if count > 0 => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // The end of its input, and of everything once it has the rest.
+                Ok(_) => {
+                    self.input_open = false;
+                    self.gone |= matches!(self.farewell, Farewell::Listening(_));
+                    break;
+                }
+                Err(_) => {
+                    self.gone = true;
+                    break;
+                }
+            }
+        }
+        self.gone |= self.patience().is_zero();
+    }
+
+    /// What may pass before it has lost its due.
+    pub(super) fn patience(&self) -> Duration {
+        let (since, limit) = match self.farewell {
+            Farewell::NotYet => return PATIENCE,
+            Farewell::Sending(since) => (since, PATIENCE),
+            Farewell::Listening(since) => (since, LINGER),
+        };
+        limit.saturating_sub(since.elapsed())
+    }
+
+    /// What its end waits for.
+    pub(super) fn awaited(&self) -> PollFlags {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::OUT, self.waiting());
+        // A half that is closed is readable for ever.
+        flags.set(PollFlags::IN, self.input_open || matches!(self.farewell, Farewell::Listening(_)));
+        flags
     }
 }
 

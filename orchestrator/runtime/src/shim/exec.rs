@@ -168,6 +168,11 @@ fn answer(request: &Request, program: &Program, tracking: Option<&Tracking>) -> 
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             result => result,
         },
+        // The program leads a session of its own, and is ours until it is reaped: the number means nobody else.
+        Request::KillGroup { signal } => match sys::kill(-program.pid, *signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            result => result,
+        },
         Request::KillAll => match tracking {
             Some(tracking) => tracking.kill(),
             // The program leads a session of its own.

@@ -153,9 +153,24 @@ impl Streams {
         }
     }
 
-    /// The clients' rest, then the end of their streams.
+    /// The clients' rest and the end of their streams, as far as it goes without waiting.
+    pub(super) fn take_leave(&mut self) {
+        self.clients.iter_mut().for_each(Client::take_leave);
+        self.clients.retain(|client| !client.gone);
+    }
+
+    /// Until each client has everything, or has gone away, or has stood still for too long.
     pub(super) fn finish(&mut self) {
-        self.clients.drain(..).for_each(Client::finish);
+        self.take_leave();
+        while let Some(patience) = self.clients.iter().map(Client::patience).min() {
+            let mut fds: Vec<_> =
+                self.clients.iter().map(|client| PollFd::new(&client.stream, client.awaited())).collect();
+            let limit = Timespec::try_from(patience).ok();
+            if poll(&mut fds, limit.as_ref()).is_err_and(|error| error != Errno::INTR) {
+                return;
+            }
+            self.take_leave();
+        }
     }
 
     /// One piece of output to the log and to every client.

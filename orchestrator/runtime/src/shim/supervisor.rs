@@ -70,8 +70,8 @@ pub(super) struct Supervisor {
     vigil: Vigil,
     paused: bool,
     exited: Option<Exit>,
-    /// Held until the shim leaves; see `bring_up::hold_root`.
-    _root: Option<OwnedFd>,
+    /// Held until the exit was told; see `bring_up::hold_root`.
+    root: Option<OwnedFd>,
 }
 
 impl Supervisor {
@@ -93,7 +93,7 @@ impl Supervisor {
             vigil: Vigil::default(),
             paused: false,
             exited: None,
-            _root: root,
+            root,
         }
     }
 
@@ -245,6 +245,7 @@ impl Supervisor {
             Request::Start => return self.open_gate(),
             Request::Kill { signal } => self.kill(signal),
             Request::KillAll => self.config.cgroup.kill(),
+            Request::KillGroup { .. } => Err(io::Error::other("not for a container")),
             Request::Pause => self.freeze(true),
             Request::Resume => self.freeze(false),
             Request::Resize { rows, columns } => self.streams.resize(rows, columns),
@@ -320,8 +321,12 @@ impl Supervisor {
         let recorded = record::write(&self.config.exit_record, &exit);
         let removed = self.config.cgroup.remove();
         let _ = std::fs::remove_file(Path::new("shim.sock"));
-        self.streams.finish();
+        // A client that reads slowly holds nobody up but this process.
+        self.streams.take_leave();
         self.tell(&Reply::Exited(exit));
+        self.engines.clear();
+        drop(self.root.take());
+        self.streams.finish();
         recorded.and(removed)
     }
 }

@@ -24,6 +24,10 @@ pub(crate) enum Request {
         signal: i32,
     },
     KillAll,
+    /// To an exec's process group.
+    KillGroup {
+        signal: i32,
+    },
     Pause,
     Resume,
     Resize {

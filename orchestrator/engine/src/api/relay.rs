@@ -1,0 +1,276 @@
+//! The streams of an exec on a connection that its client has taken over.
+//!
+//! While the process runs, a client that does not read holds it back, as a pipe does, and one that goes away ends it. Once
+//! it has ended, everything that it wrote is delivered, however slowly the client reads; then comes the end of the stream,
+//! and only then that of the connection.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use hoist_runtime::ExecHandle;
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+use super::gone::{Gone, gone};
+use super::streams::{Taken, frame};
+use crate::exec;
+use crate::readiness;
+use crate::signal;
+
+/// How long a client that has got everything may go on sending. A connection that is closed over bytes that were not read
+/// is an error for the one who sent them.
+const LINGER: Duration = Duration::from_secs(10);
+/// What the process left behind in the background may have to say when it is gone: as long as it says something at least
+/// this often,
+const SILENCE: Duration = Duration::from_millis(100);
+/// for so long, without the time that the client takes,
+const AFTERMATH: Duration = Duration::from_secs(2);
+/// and so much. More than pipes hold: what was written before the end is always delivered.
+const REMAINS: usize = 16 << 20;
+
+/// Our ends of the process's streams.
+pub(super) enum Ends {
+    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    Terminal,
+}
+
+type Writer = Arc<Mutex<OwnedWriteHalf>>;
+/// Whether the process has ended.
+type Ended = watch::Receiver<bool>;
+
+/// Both directions, until everything is delivered. `ended` is told the exit code as soon as there is one.
+pub(super) async fn relay(
+    taken: Taken,
+    handle: &Arc<ExecHandle>,
+    ends: Ends,
+    grace: Duration,
+    ended: impl FnOnce(i32) + Send,
+) {
+    let Taken { stream, early } = taken;
+    let gone = match gone(&stream) {
+        Ok(gone) => gone,
+        Err(error) => {
+            tracing::warn!(%error, "cannot watch an exec's client");
+            return ended(exec::wait(handle).await);
+        }
+    };
+    let (reader, writer) = stream.into_split();
+    let (outputs, stdin) = outputs(handle, ends);
+    let (end, told) = watch::channel(false);
+    let writer = Arc::new(Mutex::new(writer));
+    let tasks: Vec<_> =
+        outputs.into_iter().map(|output| tokio::spawn(output.copy(Arc::clone(&writer), told.clone()))).collect();
+    let input = tokio::spawn(input(reader, early, stdin, told));
+    let code = until_end(handle, gone, grace).await;
+    ended(code);
+    let _ = end.send(true);
+    for task in tasks {
+        let _ = task.await;
+    }
+    let _ = writer.lock().await.shutdown().await;
+    let _ = tokio::time::timeout(LINGER, forget(input)).await;
+}
+
+/// Why there is no process, where docker's clients expect it.
+pub(super) async fn say(taken: Taken, tty: bool, message: String) {
+    let Taken { mut stream, .. } = taken;
+    let text = format!("{message}\r\n");
+    let text = if tty { text.into_bytes() } else { frame(1, text.as_bytes()) };
+    let _ = stream.write_all(&text).await;
+    let _ = stream.shutdown().await;
+    let (reader, _writer) = stream.into_split();
+    let _ = tokio::time::timeout(LINGER, forget(tokio::spawn(async { reader }))).await;
+}
+
+/// A client that goes away takes its process along: first as a terminal that is closed would, then by force.
+async fn until_end(handle: &Arc<ExecHandle>, gone: Gone, grace: Duration) -> i32 {
+    tokio::select! {
+        code = exec::wait(handle) => return code,
+        () = gone => {}
+    }
+    let ask =
+        |tree: bool| {
+            let handle = Arc::clone(handle);
+            async move {
+                let asked = tokio::task::spawn_blocking(move || {
+                    if tree { handle.kill_tree() } else { handle.kill_group(signal::HANGUP) }
+                });
+                if let Ok(Err(error)) = asked.await {
+                    tracing::warn!(%error, "cannot end an exec whose client has left");
+                }
+            }
+        };
+    ask(false).await;
+    if let Ok(code) = tokio::time::timeout(grace, exec::wait(handle)).await {
+        return code;
+    }
+    ask(true).await;
+    exec::wait(handle).await
+}
+
+/// One stream of the process, with its number in docker's frames; a terminal's bytes are not framed.
+struct Output {
+    end: Arc<AsyncFd<OwnedFd>>,
+    number: Option<u8>,
+}
+
+fn outputs(handle: &Arc<ExecHandle>, ends: Ends) -> (Vec<Output>, Option<Arc<AsyncFd<OwnedFd>>>) {
+    let watched = |end: OwnedFd, interest| {
+        let watched = rustix::io::ioctl_fionbio(&end, true).map_err(Into::into);
+        match watched.and_then(|()| readiness::watch(end, interest)) {
+            Ok(end) => Some(Arc::new(end)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot use a stream of an exec");
+                None
+            }
+        }
+    };
+    match ends {
+        Ends::Pipes { stdin, stdout, stderr } => {
+            let outputs = [(stdout, 1), (stderr, 2)].into_iter();
+            let outputs = outputs.filter_map(|(end, number)| {
+                Some(Output { end: watched(end?, Interest::READABLE)?, number: Some(number) })
+            });
+            (outputs.collect(), stdin.and_then(|end| watched(end, Interest::WRITABLE)))
+        }
+        Ends::Terminal => {
+            let terminal = handle.take_terminal();
+            let terminal = terminal.and_then(|end| watched(end, Interest::READABLE | Interest::WRITABLE));
+            let output = terminal.iter().map(|end| Output { end: Arc::clone(end), number: None });
+            (output.collect(), terminal.clone())
+        }
+    }
+}
+
+impl Output {
+    /// A client that reads no more does not stop the process: what it writes is read on and thrown away.
+    async fn copy(self, writer: Writer, mut ended: Ended) {
+        let mut buffer = vec![0; 32 * 1024];
+        loop {
+            let count = tokio::select! {
+                biased;
+                _ = ended.wait_for(|ended| *ended) => break,
+                count = read(&self.end, &mut buffer) => count,
+            };
+            if count == 0 {
+                return;
+            }
+            self.deliver(&buffer[..count], &writer).await;
+        }
+        let (mut left, mut waited) = (REMAINS, Duration::ZERO);
+        while waited < AFTERMATH && left > 0 {
+            let began = Instant::now();
+            match tokio::time::timeout(SILENCE, read(&self.end, &mut buffer)).await {
+                Err(_) | Ok(0) => return,
+                Ok(count) => {
+                    waited += began.elapsed();
+                    left = left.saturating_sub(count);
+                    self.deliver(&buffer[..count], &writer).await;
+                }
+            }
+        }
+    }
+
+    async fn deliver(&self, bytes: &[u8], writer: &Writer) {
+        let mut writer = writer.lock().await;
+        let _ = match self.number {
+            Some(number) => writer.write_all(&frame(number, bytes)).await,
+            None => writer.write_all(bytes).await,
+        };
+    }
+}
+
+/// 0 at the end; a terminal says EIO when nobody has its other end open any more.
+async fn read(end: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> usize {
+    loop {
+        let Ok(mut ready) = end.readable().await else { return 0 };
+        match ready.try_io(|end| rustix::io::read(end.get_ref().as_fd(), &mut *buffer).map_err(Into::into)) {
+            Ok(Ok(count)) => return count,
+            Ok(Err(error)) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => {}
+            Ok(Err(_)) => return 0,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The client's input until it ends, nobody reads it any more, or the process has ended. Gives the client back.
+async fn input(
+    mut reader: OwnedReadHalf,
+    early: Bytes,
+    stdin: Option<Arc<AsyncFd<OwnedFd>>>,
+    mut ended: Ended,
+) -> OwnedReadHalf {
+    if let Some(stdin) = stdin {
+        tokio::select! {
+            () = feed(&mut reader, &early, &stdin) => {}
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+    }
+    reader
+}
+
+async fn feed(reader: &mut OwnedReadHalf, early: &[u8], stdin: &AsyncFd<OwnedFd>) {
+    if !write(stdin, early).await {
+        return;
+    }
+    let mut buffer = vec![0; 32 * 1024];
+    while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+        if !write(stdin, &buffer[..count]).await {
+            return;
+        }
+    }
+}
+
+async fn write(end: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let Ok(mut ready) = end.writable().await else { return false };
+        match ready.try_io(|end| rustix::io::write(end.get_ref().as_fd(), bytes).map_err(Into::into)) {
+            Ok(Ok(count)) => bytes = &bytes[count..],
+            Ok(Err(error)) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => {}
+            Ok(Err(_)) => return false,
+            Err(_) => {}
+        }
+    }
+    true
+}
+
+/// Reads what the client still sends until it is done.
+async fn forget(input: JoinHandle<OwnedReadHalf>) {
+    if let Ok(mut reader) = input.await {
+        let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+    }
+}
+
+/// Between a client and the other end of a pair, when bytes of the client were read already.
+pub(super) async fn bridge(client: Taken, ours: UnixStream) {
+    let Taken { stream, early } = client;
+    let gone = gone(&stream);
+    let (mut from_client, mut to_client) = stream.into_split();
+    let (mut from_program, mut to_program) = ours.into_split();
+    let input = tokio::spawn(async move {
+        if to_program.write_all(&early).await.is_ok() {
+            let _ = tokio::io::copy(&mut from_client, &mut to_program).await;
+        }
+        let _ = to_program.shutdown().await;
+        from_client
+    });
+    let output = async {
+        let _ = tokio::io::copy(&mut from_program, &mut to_client).await;
+    };
+    match gone {
+        Ok(gone) => tokio::select! {
+            () = output => {}
+            () = gone => return input.abort(),
+        },
+        Err(_) => output.await,
+    }
+    let _ = to_client.shutdown().await;
+    let _ = tokio::time::timeout(LINGER, forget(input)).await;
+}

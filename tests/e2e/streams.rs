@@ -1,0 +1,160 @@
+//! What scripts trust: output that is whole, input that need not be read, exit codes, and nothing that outlives its client.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use crate::world::{Run, World, eventually, kill, sleeper};
+
+const STACK: &str = r#"
+name: streams
+services:
+  a: { image: busybox, command: [sleep, "1000"], stop_grace_period: 1s }
+  b: { image: busybox, command: [sh, -c, "while :; do echo tick; sleep 0.1; done"], stop_grace_period: 0s }
+"#;
+
+/// With input that is written as far as somebody takes it.
+fn fed(world: &World, args: &[&str], input: &[u8]) -> Run {
+    let mut command = world.command(args);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("run hoist");
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let run = child.wait_with_output().expect("wait for hoist").into();
+    writer.join().expect("the writer ends with its reader");
+    run
+}
+
+fn is_there(world: &World, file: &str) -> bool {
+    world.hoist(&["exec", "-T", "a", "test", "-e", file]).code == 0
+}
+
+/// The answer's body as text, frames and all.
+fn api(world: &World, path: &str, body: &str) -> String {
+    let socket = world.run_dir.join("hoist.sock");
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "--max-time", "3", "--unix-socket"]).arg(socket);
+    curl.args(["-H", "Content-Type: application/json", "-d", body, &format!("http://hoist{path}")]);
+    String::from_utf8_lossy(&curl.output().expect("run curl").stdout).into_owned()
+}
+
+fn started(world: &World, config: &str) -> (String, String) {
+    let made = api(world, "/containers/streams-a-1/exec", config);
+    let made: serde_json::Value = serde_json::from_str(&made).expect("an id");
+    let id = made["Id"].as_str().expect("an id").to_owned();
+    let output = api(world, &format!("/exec/{id}/start"), "{}");
+    (id, output)
+}
+
+#[test]
+fn streams_are_whole_whatever_the_other_side_does() {
+    let Some(world) = World::new("streams are whole whatever the other side does") else { return };
+    world.busybox().file("compose.yaml", STACK);
+    world.ok(&["up", "-d"]);
+    a_reader_that_comes_late_gets_everything(&world);
+    input_that_is_not_read_is_no_failure(&world);
+    an_exec_ends_with_its_client(&world);
+    clients_that_do_not_upgrade_are_served(&world);
+    world.finish();
+}
+
+fn a_reader_that_comes_late_gets_everything(world: &World) {
+    let script = "head -c 280000 /dev/zero; touch /done; exit 3";
+    let mut late = world.spawn(&["exec", "-T", "a", "sh", "-c", script]);
+    eventually("the program has written everything", || is_there(world, "/done"));
+    let mut bytes = Vec::new();
+    late.stdout.take().expect("it was asked for").read_to_end(&mut bytes).expect("read");
+    assert_eq!((bytes.len(), late.wait().expect("it ends").code()), (280_000, Some(3)));
+
+    let mut late = world.spawn(&["run", "--rm", "-T", "--name", "late", "a", "sh", "-c", "head -c 280000 /dev/zero"]);
+    let mut was_there = false;
+    eventually("it has come and gone", || {
+        let there = world.ps().iter().any(|container| container["Name"] == "late");
+        was_there |= there;
+        was_there && !there
+    });
+    bytes.clear();
+    late.stdout.take().expect("it was asked for").read_to_end(&mut bytes).expect("read");
+    assert_eq!((bytes.len(), late.wait().expect("it ends").code()), (280_000, Some(0)));
+}
+
+fn input_that_is_not_read_is_no_failure(world: &World) {
+    let input = vec![b'x'; 2_000_000];
+    for args in [&["exec", "-T", "a", "true"][..], &["run", "--rm", "-T", "a", "true"]] {
+        let run = fed(world, args, &input);
+        assert!(run.code == 0 && !run.stderr.contains("error"), "{args:?}: {} {}", run.code, run.stderr);
+    }
+    let run = fed(world, &["exec", "-T", "a", "sh", "-c", "head -c 1; exit 6"], &input);
+    assert_eq!((run.stdout.as_str(), run.code), ("x", 6), "{}", run.stderr);
+    for args in [&["exec", "-T", "a"][..], &["run", "--rm", "-T", "a"]] {
+        let args = [args, &["sh", "-c", "wc -c; exit 7"]].concat();
+        let run = fed(world, &args, &input);
+        assert_eq!((run.stdout.trim(), run.code), ("2000000", 7), "{}", run.stderr);
+    }
+}
+
+fn an_exec_ends_with_its_client(world: &World) {
+    let begun = |args: &[&str], seconds: &str| -> Child {
+        let child = world.spawn(args);
+        eventually("it runs", || sleeper(seconds).is_some());
+        child
+    };
+    // -d alone is meant to outlive its client.
+    world.ok(&["exec", "-d", "a", "sleep", "24710"]);
+    let mut clients = [
+        begun(&["exec", "-T", "a", "sleep", "24711"], "24711"),
+        begun(&["exec", "-T", "a", "sh", "-c", "sleep 24712; true"], "24712"),
+        // It does not want to hear, and has the grace period.
+        begun(&["exec", "-T", "a", "sh", "-c", "trap '' HUP; sleep 24713; true"], "24713"),
+    ];
+    for client in &mut clients {
+        kill("-KILL", &client.id().to_string());
+        client.wait().expect("it is dead");
+    }
+    eventually("all have ended", || ["24711", "24712", "24713"].iter().all(|seconds| sleeper(seconds).is_none()));
+    assert!(sleeper("24710").is_some(), "what runs in the background goes on");
+}
+
+fn clients_that_do_not_upgrade_are_served(world: &World) {
+    let (_, output) = started(world, r#"{"Cmd":["echo","from within"],"AttachStdout":true}"#);
+    assert!(output.contains("from within"), "{output}");
+    let output = api(world, "/containers/streams-b-1/attach?stream=1&stdout=1", "");
+    assert!(output.contains("tick"), "{output}");
+    // Why a command cannot be run stands where docker's clients look for it.
+    let (id, output) = started(world, r#"{"Cmd":["nonsense"],"AttachStdout":true}"#);
+    assert!(output.contains("nonsense"), "{output}");
+    let socket = world.run_dir.join("hoist.sock");
+    let url = format!("http://hoist/exec/{id}/json");
+    let look = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg(url).output().expect("run curl");
+    let state: serde_json::Value = serde_json::from_slice(&look.stdout).expect("JSON");
+    assert_eq!(state["ExitCode"], 127, "{state}");
+}
+
+#[test]
+fn up_ends_with_the_code_that_it_was_asked_for() {
+    let Some(world) = World::new("up ends with the code that it was asked for") else { return };
+    let stack = |job: &str| {
+        format!(
+            "name: codes\nservices:\n  job: {{ image: busybox, command: [sh, -c, \"{job}\"] }}\n  \
+             side: {{ image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s }}\n"
+        )
+    };
+    world.busybox().file("compose.yaml", &stack("sleep 0.3; exit 4"));
+    world.file("fast.yaml", &stack("exit 5"));
+    world.file("good.yaml", &stack("sleep 0.3"));
+    let code = |args: &[&str]| world.hoist(args).code;
+    assert_eq!(code(&["up", "--abort-on-container-exit"]), 4);
+    assert_eq!(code(&["up", "--abort-on-container-failure"]), 4);
+    assert_eq!(code(&["up", "--exit-code-from", "job"]), 4);
+    assert_eq!(code(&["up", "--exit-code-from", "side"]), 137, "it was killed because the other one ended");
+    assert_eq!(code(&["-f", "good.yaml", "up", "--abort-on-container-exit"]), 0);
+    // It may have ended before anybody could look at its log.
+    for option in ["--abort-on-container-exit", "--abort-on-container-failure"] {
+        assert_eq!(code(&["-f", "fast.yaml", "up", option]), 5, "{option}");
+    }
+    let up = world.spawn(&["-f", "good.yaml", "up", "--exit-code-from", "side", "side"]);
+    eventually("it is up", || world.field("side", "State") == "running");
+    kill("-INT", &up.id().to_string());
+    assert_eq!(up.wait_with_output().expect("it ends").status.code(), Some(130));
+    world.finish();
+}
