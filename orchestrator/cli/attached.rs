@@ -13,7 +13,7 @@ use self::seen::Seen;
 use crate::commands::Ctx;
 use crate::containers::short_name;
 use crate::error::{Exit, Failure, Result};
-use crate::render::logs::{LogStyle, LogWriter, Stream};
+use crate::render::logs::{LogStyle, LogWriter};
 use crate::render::progress::Progress;
 use crate::signals::Interrupts;
 use crate::{apply, containers};
@@ -204,7 +204,7 @@ impl Session<'_> {
             self.logs = None;
             return if self.phase == Phase::Running { self.ended().await.map(Some) } else { Ok(None) };
         };
-        self.write(&line)?;
+        self.whole_line(&line).await?;
         match line.exit_code {
             Some(code) => self.exited(&line.service, code.into()).await,
             None => Ok(None),
@@ -252,6 +252,17 @@ impl Session<'_> {
         Ok(first.map(|(_, exit)| exit))
     }
 
+    /// The pieces of a long line are written one after the other, with nothing in between.
+    async fn whole_line(&mut self, line: &StackLogLine) -> Result<()> {
+        self.write(line)?;
+        let mut more = line.more;
+        while more && let Some(piece) = next(&mut self.logs).await? {
+            more = piece.more;
+            self.write(&piece)?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, line: &StackLogLine) -> Result<()> {
         if !self.attached.shown.contains(&line.service) {
             return Ok(());
@@ -260,14 +271,20 @@ impl Session<'_> {
         let name = short_name(&self.project, &line.container);
         self.writer.add(name);
         let writer = &mut self.writer;
-        self.progress.suspend(|_| {
+        let mut put = || {
             match line.stream.as_str() {
                 "status" => writer.status(name, &line.text),
-                "stderr" => writer.line(name, Stream::Stderr, &line.time, line.text.as_bytes()),
-                _ => writer.line(name, Stream::Stdout, &line.time, line.text.as_bytes()),
+                "notice" => writer.notice(name, &line.text),
+                _ => writer.line(name, line),
             }?;
             writer.flush()
-        })?;
+        };
+        if line.more {
+            self.progress.leave();
+            put()?;
+        } else {
+            self.progress.suspend(|_| put())?;
+        }
         Ok(())
     }
 

@@ -38,7 +38,65 @@ fn logs_are_cut_by_time_and_number_across_a_rotation() {
     assert_eq!(between.first().map(String::as_str), Some("line 800"));
     assert!(matches!(between.last().map(String::as_str), Some("line 899" | "line 900")), "{:?}", between.last());
     assert_eq!(logs(&["--since", &from, "--tail", "2"]), ["line 998", "line 999"]);
+    assert_eq!(logs(&["--until", &from, "--tail", "1"]), ["line 800"], "the last lines before a time");
     assert!(logs(&["--until", "1h"]).is_empty());
+
+    let says = |arguments: &[&str]| world.hoist(&[&["logs"], arguments].concat()).stderr.contains("rotated away");
+    assert!(says(&[]) && says(&["--tail", "1000"]), "lines that were wanted are gone");
+    assert!(!says(&["--tail", "300"]) && !says(&["--since", &from]), "all that was wanted is there");
+    world.finish();
+}
+
+#[test]
+fn lines_of_any_length_and_any_bytes_come_out_as_they_were_written() {
+    let Some(world) = World::new("long lines and bytes that are no text") else { return };
+    let mut data = vec![b'x'; 300_000];
+    data.extend_from_slice(format!("\na{}\n", "é".repeat(150_000)).as_bytes());
+    data.extend(b"\xff\xfe not text \x00\n".iter());
+    data.extend([0xc3; 70_000]);
+    data.extend_from_slice(b"\n\nno newline");
+    world.busybox();
+    std::fs::write(world.project.join("data"), &data).expect("write the data");
+    world.file(
+        "compose.yaml",
+        "name: long\nservices:\n  talker:\n    image: busybox\n    volumes: [\"./data:/data:ro\"]\n    \
+         command: [sh, -c, \"cat /data; cat /data >&2\"]\n  \
+         other: { image: busybox, command: [sh, -c, \"i=0; while [ $$i -lt 500 ]; do echo other; i=$$((i+1)); done\"] }\n",
+    );
+    data.push(b'\n');
+    let raw = |args: &[&str]| world.command(args).output().expect("run hoist");
+    // Lines of others stand between the lines, never within one.
+    let others: [&[u8]; 3] = [b"other", b"other-1 exited with code 0", b"talker-1 exited with code 0"];
+    let own = |text: &[u8]| {
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !others.contains(line));
+        lines.collect::<Vec<_>>().join(&b'\n')
+    };
+    let up = raw(&["up", "--no-color", "--no-log-prefix"]);
+    assert!(own(&up.stdout) == data, "attached");
+    assert!(up.stderr.windows(data.len()).any(|window| window == data), "attached");
+    for follow in [&[][..], &["-f"]] {
+        let logs = raw(&[&["logs", "--no-log-prefix", "talker"], follow].concat());
+        assert!(logs.stdout == data && logs.stderr == data, "logs {follow:?}");
+    }
+    let both = raw(&["logs", "--no-log-prefix"]);
+    assert!(own(&both.stdout) == data, "lines of another container are not in the middle of a long one");
+    let last = raw(&["logs", "--no-log-prefix", "--tail", "4", "talker"]);
+    let from = data.iter().position(|byte| *byte == 0xff).expect("it is there");
+    assert!(last.stdout.is_empty() && last.stderr == data[from..], "the last lines are counted over both streams");
+
+    let socket = world.run_dir.join("hoist.sock");
+    let url = "http://hoist/containers/long-talker-1/logs?stdout=1&timestamps=1";
+    let answer = std::process::Command::new("curl").arg("-s").arg("--unix-socket").arg(&socket).arg(url).output();
+    let frames = answer.expect("run curl").stdout;
+    let (mut text, mut rest) = (Vec::new(), frames.as_slice());
+    while let [1, 0, 0, 0, a, b, c, d, after @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        text.extend_from_slice(&after[..length]);
+        rest = &after[length..];
+    }
+    let lines =
+        text.split(|byte| *byte == b'\n').map(|line| line.splitn(2, |byte| *byte == b' ').last().unwrap_or(&[]));
+    assert!(lines.collect::<Vec<_>>().join(&b'\n') == data[..data.len() - 1], "one time in front of each line");
     world.finish();
 }
 

@@ -8,7 +8,7 @@ use hoist_engine::api::types::{LogOptions, StackLogLine};
 use crate::commands::Ctx;
 use crate::containers::short_name;
 use crate::error::{Exit, Failure, Result};
-use crate::render::logs::{LogStyle, LogWriter, Stream};
+use crate::render::logs::{LogStyle, LogWriter};
 use crate::signals::Interrupts;
 use crate::{containers, project, when};
 
@@ -115,8 +115,8 @@ fn write(writer: &mut LogWriter, project: &str, follow: bool, line: &StackLogLin
     match line.stream.as_str() {
         "status" if follow => writer.status(name, &line.text)?,
         "status" => {}
-        "stderr" => writer.line(name, Stream::Stderr, &line.time, line.text.as_bytes())?,
-        _ => writer.line(name, Stream::Stdout, &line.time, line.text.as_bytes())?,
+        "notice" => writer.notice(name, &line.text)?,
+        _ => writer.line(name, line)?,
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Lines of containers: a prefix for each in a colour of its own that stays the same from run to run.
 
 use anstyle::{AnsiColor, Style};
+use hoist_engine::api::types::StackLogLine;
 
 use crate::render::{Ui, painted};
 
 /// Which of a container's streams a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
+enum Stream {
     Stdout,
     Stderr,
 }
@@ -26,6 +27,8 @@ pub(crate) struct LogWriter {
     width: usize,
     /// Lines for standard output that are not written yet.
     held: Vec<u8>,
+    /// Whose line was begun and goes on.
+    begun: Option<(String, Stream)>,
 }
 
 const HELD: usize = 32 * 1024;
@@ -49,7 +52,7 @@ impl LogWriter {
         names.sort();
         names.dedup();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        Self { ui, style, names, width, held: Vec::new() }
+        Self { ui, style, names, width, held: Vec::new(), begun: None }
     }
 
     /// A container that was not known at the start.
@@ -60,25 +63,39 @@ impl LogWriter {
         }
     }
 
-    /// Takes one line, which has no newline at its end. [`LogWriter::flush`] writes it at the latest.
-    pub(crate) fn line(&mut self, name: &str, stream: Stream, timestamp: &str, text: &[u8]) -> std::io::Result<()> {
-        let mut line = Vec::with_capacity(text.len() + 64);
-        if self.style.prefix {
-            line.extend_from_slice(self.prefix(name, stream).as_bytes());
+    /// Takes a line of a container, or a piece of a long one. [`LogWriter::flush`] writes it at the latest.
+    pub(crate) fn line(&mut self, name: &str, line: &StackLogLine) -> std::io::Result<()> {
+        let stream = if line.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
+        let goes_on = self.begun.take().is_some_and(|begun| begun == (name.to_owned(), stream));
+        let text = line.data();
+        let mut out = Vec::with_capacity(text.len() + 64);
+        if self.style.prefix && !goes_on {
+            out.extend_from_slice(self.prefix(name, stream).as_bytes());
         }
-        if self.style.timestamps && !timestamp.is_empty() {
-            line.extend_from_slice(timestamp.as_bytes());
-            line.push(b' ');
+        if self.style.timestamps && !goes_on && !line.time.is_empty() {
+            out.extend_from_slice(line.time.as_bytes());
+            out.push(b' ');
         }
-        line.extend_from_slice(text);
-        line.push(b'\n');
+        out.extend_from_slice(&text);
+        if line.more {
+            self.begun = Some((name.to_owned(), stream));
+        } else {
+            out.push(b'\n');
+        }
         match stream {
-            Stream::Stdout => self.hold(&line),
+            Stream::Stdout => self.hold(&out),
             Stream::Stderr => {
                 self.flush()?;
-                self.ui.stderr(&line)
+                self.ui.stderr(&out)
             }
         }
+    }
+
+    /// What hoist has to say about a container's log.
+    pub(crate) fn notice(&mut self, name: &str, text: &str) -> std::io::Result<()> {
+        self.flush()?;
+        self.ui.warn(&format!("{name}: {text}"));
+        Ok(())
     }
 
     pub(crate) fn flush(&mut self) -> std::io::Result<()> {

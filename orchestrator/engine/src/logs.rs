@@ -3,10 +3,14 @@
 //! Following waits for inotify: nothing is polled. Must not know how logs are written beyond their format and names.
 
 mod follow;
+mod long;
+mod records;
+mod seek;
 mod tail;
 
 use std::sync::Arc;
 
+use hoist_runtime::log::Stream;
 use hoist_scheduler::Timestamp;
 use tokio::sync::mpsc;
 
@@ -26,8 +30,29 @@ pub(crate) struct Wanted {
     pub(crate) until: Option<Timestamp>,
 }
 
-/// Lines on their way to a client; a reader that is slow holds back only its own stream.
-const AHEAD: usize = 256;
+impl Wanted {
+    /// Is a line wanted that was finished at this time?
+    fn takes(&self, time: &str, stream: Stream) -> bool {
+        let stream = match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        };
+        let timed = self.since.is_some() || self.until.is_some();
+        let at = if timed { at(time) } else { None };
+        stream
+            && self.since.is_none_or(|since| at.is_none_or(|at| at >= since))
+            && self.until.is_none_or(|until| at.is_none_or(|at| at <= until))
+    }
+}
+
+/// A record's time.
+fn at(time: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok().map(Timestamp)
+}
+
+/// Pieces of at most 64 KiB on their way to a client; a reader that is slow holds back only its own stream.
+const AHEAD: usize = 64;
 
 pub(crate) fn container(engine: &Arc<Engine>, id: &str, wanted: Wanted) -> mpsc::Receiver<Line> {
     let (out, lines) = mpsc::channel(AHEAD);

@@ -1,10 +1,14 @@
 //! The container log's format, for its writer (the shim) and its readers (the engine).
 //!
-//! One record a line, as Kubernetes' CRI has it: `<RFC 3339 with nanoseconds> <stdout|stderr> <F|P> <text>`. `F`: the
-//! program wrote `text` and a newline. `P`: it wrote `text` and no newline yet (a long line goes on in the next record
-//! of that stream, or the program ended without one). So the program's bytes can be had back exactly.
+//! One record a line, as Kubernetes' CRI has it: `<RFC 3339 with nanoseconds> <stdout|stderr> <tag> <text>`. The tag says
+//! what follows the text: `F` a newline, `P` more of the line in the next record of that stream. `F:rest` is the last
+//! record of a line that `P` records began; `P:end` is what a program wrote without a newline before it closed the
+//! stream. So the program's bytes can be had back exactly, and no record is longer than 64 KiB, however long the line.
+//!
+//! When the oldest file is given up, an empty file `log.lost` beside the log's folder says that the beginning is missing.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +25,26 @@ pub struct LogConfig {
 impl LogConfig {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, max_size: 10 * 1000 * 1000, max_files: 3 }
+        Self { path, max_size: 50 * 1000 * 1000, max_files: 5 }
     }
+}
+
+/// The file that was current `number` rotations ago.
+#[must_use]
+pub fn rotated(current: &Path, number: u32) -> PathBuf {
+    with_suffix(current, &format!(".{number}"))
+}
+
+/// The mark that older records were given up.
+#[must_use]
+pub fn lost(current: &Path) -> PathBuf {
+    with_suffix(current.parent().unwrap_or(current), ".lost")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +53,42 @@ pub enum Stream {
     Stderr,
 }
 
+/// Which part of a line a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// The line goes on in the next record of the stream.
+    More,
+    /// The last one of a line that others began.
+    Rest,
+    /// The stream ended without a newline.
+    End,
+}
+
+impl Part {
+    #[must_use]
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::Whole => "F",
+            Self::More => "P",
+            Self::Rest => "F:rest",
+            Self::End => "P:end",
+        }
+    }
+
+    /// Did the program write a newline after the text?
+    #[must_use]
+    pub fn newline(self) -> bool {
+        matches!(self, Self::Whole | Self::Rest)
+    }
+}
+
 /// One parsed record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     pub time: &'a str,
     pub stream: Stream,
-    /// No newline follows the text.
-    pub partial: bool,
+    pub part: Part,
     pub text: &'a [u8],
 }
 
@@ -51,10 +102,8 @@ pub fn parse(line: &[u8]) -> Option<Record<'_>> {
         b"stderr" => Stream::Stderr,
         _ => return None,
     };
-    let partial = match fields.next()? {
-        b"F" => false,
-        b"P" => true,
-        _ => return None,
-    };
-    Some(Record { time, stream, partial, text: fields.next()? })
+    let tag = fields.next()?;
+    let part =
+        [Part::Whole, Part::More, Part::Rest, Part::End].into_iter().find(|part| part.tag().as_bytes() == tag)?;
+    Some(Record { time, stream, part, text: fields.next()? })
 }

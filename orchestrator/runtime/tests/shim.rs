@@ -52,6 +52,7 @@ fn log_holds_every_byte() {
     fs::write(world.path("root/etc/data"), &data).unwrap();
     launch.log.as_mut().unwrap().max_size = 0;
     assert_eq!(world.run(&launch).0, 0);
+    assert!(!hoist_runtime::log::lost(&launch.log.as_ref().unwrap().path).exists(), "nothing was given up");
     data.extend(b"no newline");
     assert!(log_bytes(&launch) == data);
 }
@@ -66,6 +67,7 @@ fn log_is_rotated_and_bounded() {
     assert_eq!(world.run(&launch).0, 0);
     let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap()).collect();
     assert_eq!(names.len(), 3);
+    assert!(hoist_runtime::log::lost(&path).exists(), "what was given up is marked");
     assert!(names.iter().all(|entry| entry.metadata().unwrap().len() <= 10_000));
     let text = String::from_utf8(log_bytes(&launch)).unwrap();
     assert!(text.ends_with("line 2998\nline 2999\n"));

@@ -208,6 +208,9 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          none, host, service: and container:, `deploy.mode` other than replicated, ports of SCTP, mounts of type image,\n\
          npipe and cluster, targets that are not absolute, external secrets and configs, `pull_policy: refresh`,\n\
          network drivers other than bridge, their options other than the MTU, IPv6, volume drivers other than local.\n\n\
+         `logging`: output is kept in files that rotate, whatever the driver is called (`json-file`, `local`), 5 files of 50 MB\n\
+         for each container unless `options` say otherwise (`max-size: 10m`, `max-file: \"3\"`); `none` keeps nothing. `hoist logs`\n\
+         says when older lines were rotated away.\n\n\
          | attribute | support | shown by |\n|---|---|---|\n",
     );
     for (path, support) in attributes() {

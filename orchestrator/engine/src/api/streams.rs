@@ -45,10 +45,10 @@ fn streamed<T, R, F>(engine: &Engine, source: R, content: &'static str, encode: 
 where
     T: Send + 'static,
     R: Receive<T>,
-    F: Fn(T) -> Bytes + Send + 'static,
+    F: FnMut(T) -> Bytes + Send + 'static,
 {
     let state = (source, engine.activity.begin(), encode);
-    let stream = stream::unfold(state, |(mut source, busy, encode)| async move {
+    let stream = stream::unfold(state, |(mut source, busy, mut encode)| async move {
         let item = source.receive().await?;
         Some((Ok::<_, std::io::Error>(encode(item)), (source, busy, encode)))
     });
@@ -130,14 +130,21 @@ pub(super) async fn logs(
     let timestamps = flag(query.timestamps.as_deref());
     let lines = logs::container(&engine, &id, wanted);
     let content = if raw { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    // A program that ended without a newline leaves a line that what comes after it must not go on with.
+    let mut dangling = [false; 2];
     Ok(streamed(&engine, lines, content, move |line: logs::Line| {
         let mut data = Vec::new();
+        let dangling = &mut dangling[usize::from(line.stderr)];
+        if line.starts && std::mem::take(dangling) {
+            data.push(b'\n');
+        }
+        *dangling = line.ends && !line.newline;
         if timestamps && line.starts {
             data.extend_from_slice(line.time.as_bytes());
             data.push(b' ');
         }
         data.extend_from_slice(&line.text);
-        if !line.partial {
+        if line.newline {
             data.push(b'\n');
         }
         Bytes::from(if raw { data } else { frame(if line.stderr { 2 } else { 1 }, &data) })

@@ -1,9 +1,11 @@
 //! Streams: history merged by time, then what comes, until there is nobody left who could write.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustix::fs::inotify;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -15,6 +17,9 @@ use crate::api::types::StackLogLine;
 use crate::engine::{Engine, now, rfc3339};
 use crate::readiness;
 use crate::world::{Phase, Status};
+
+/// Bytes that are read before they are sent on.
+const BATCH: usize = 256 * 1024;
 
 /// Wakes when a log grows or is rotated.
 struct Watch {
@@ -56,19 +61,48 @@ struct Source {
     status: watch::Receiver<Status>,
     /// The run whose end was told.
     told: u64,
-    /// Began before the stream did: its old end is history.
-    queue: VecDeque<Line>,
+    /// Nothing is waited for: what has no end yet is shown as it is.
+    last: bool,
 }
 
 impl Source {
     fn next(&mut self) -> Option<Line> {
-        match self.tail.next() {
+        match self.tail.next(self.last) {
             Ok(line) => line,
             Err(error) => {
                 tracing::warn!(container = self.id, %error, "cannot read a log");
                 None
             }
         }
+    }
+
+    fn line(&self, line: Line) -> StackLogLine {
+        let (text, bytes) = match String::from_utf8(line.text) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let bytes = error.into_bytes();
+                (String::from_utf8_lossy(&bytes).into_owned(), Some(BASE64_STANDARD.encode(&bytes)))
+            }
+        };
+        StackLogLine {
+            time: line.time,
+            stream: if line.stderr { "stderr".to_owned() } else { "stdout".to_owned() },
+            text,
+            bytes,
+            more: !line.ends,
+            ..self.about()
+        }
+    }
+
+    fn lost(&self, first: &str) -> StackLogLine {
+        let text = format!(
+            "lines before {first} were rotated away (logging.options max-size and max-file say how much is kept)"
+        );
+        StackLogLine { time: first.to_owned(), stream: "notice".to_owned(), text, ..self.about() }
+    }
+
+    fn about(&self) -> StackLogLine {
+        StackLogLine { service: self.service.clone(), container: self.name.clone(), ..StackLogLine::default() }
     }
 
     fn may_write(&self) -> bool {
@@ -92,7 +126,7 @@ async fn sources(engine: &Arc<Engine>, wanted: &Wanted, select: Select) -> Vec<S
         match Tail::new(&layout.log(&id), wanted) {
             Ok(tail) => {
                 let told = status.borrow().run;
-                sources.push(Source { id, service, name, tail, status, told, queue: VecDeque::new() });
+                sources.push(Source { id, service, name, tail, status, told, last: false });
             }
             Err(error) => tracing::warn!(container = id, %error, "cannot open a log"),
         }
@@ -132,23 +166,16 @@ pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &m
     if let Some(watch) = &watch {
         watch.add(&engine.store.layout.log(id));
     }
-    let mut only_last = wanted.tail;
     loop {
         // Asked before reading: what was written before the end is read after it was seen.
-        let goes_on = source.may_write();
-        let mut lines: VecDeque<Line> = VecDeque::new();
-        while let Some(line) = tokio::task::block_in_place(|| source.next()) {
-            lines.push_back(line);
-            if only_last.is_some_and(|most| lines.len() > most) {
-                lines.pop_front();
+        let goes_on = source.may_write() && watch.is_some();
+        source.last = !goes_on;
+        while let Some(batch) = tokio::task::block_in_place(|| batch(source)) {
+            for line in batch {
+                if out.send(line).await.is_err() {
+                    return;
+                }
             }
-            if only_last.is_none() && lines.len() >= 1024 && !send_all(out, &mut lines).await {
-                return;
-            }
-        }
-        only_last = None;
-        if !send_all(out, &mut lines).await {
-            return;
         }
         let Some(watch) = watch.as_ref().filter(|_| goes_on) else { return };
         tokio::select! {
@@ -159,13 +186,17 @@ pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &m
     }
 }
 
-async fn send_all(out: &mpsc::Sender<Line>, lines: &mut VecDeque<Line>) -> bool {
-    for line in lines.drain(..) {
-        if out.send(line).await.is_err() {
-            return false;
-        }
+/// Some lines that can be read now, if there are any.
+fn batch(source: &mut Source) -> Option<Vec<Line>> {
+    let mut size = 0;
+    let mut lines = Vec::new();
+    while size < BATCH
+        && let Some(line) = source.next()
+    {
+        size += line.text.len() + size_of::<Line>();
+        lines.push(line);
     }
-    true
+    (!lines.is_empty()).then_some(lines)
 }
 
 pub(super) async fn stack(
@@ -182,9 +213,6 @@ pub(super) async fn stack(
     if let Some(watch) = &watch {
         sources.iter().for_each(|source| watch.add(&engine.store.layout.log(&source.id)));
     }
-    if let Some(most) = wanted.tail {
-        tokio::task::block_in_place(|| sources.iter_mut().for_each(|source| keep_last(source, most)));
-    }
     // Whose end is to be told: those who were up when the stream began, and all that come later.
     for source in &mut sources {
         if source.may_write() {
@@ -194,6 +222,7 @@ pub(super) async fn stack(
     loop {
         // While a request works on the project, more may come.
         let goes_on = engine.turns.is_taken(project) || sources.iter().any(Source::may_write);
+        sources.iter_mut().for_each(|source| source.last = watch.is_none() || !source.may_write());
         let ends: Vec<Option<(u64, i32)>> = sources.iter().map(ended).collect();
         if !drain(&mut sources, out).await || !tell_ends(&mut sources, &ends, out).await {
             return;
@@ -206,15 +235,6 @@ pub(super) async fn stack(
             () = out.closed() => return,
         }
         add_new(engine, wanted, &select, watch, &mut sources).await;
-    }
-}
-
-fn keep_last(source: &mut Source, most: usize) {
-    while let Some(line) = source.next() {
-        source.queue.push_back(line);
-        if source.queue.len() > most {
-            source.queue.pop_front();
-        }
     }
 }
 
@@ -250,42 +270,32 @@ fn ended(source: &Source) -> Option<(u64, i32)> {
     (status.run > source.told).then_some((status.run, exit.code))
 }
 
-/// Everything that can be read now, in the order of time.
+/// Everything that can be read now, in the order of time; the pieces of a line follow each other.
 async fn drain(sources: &mut [Source], out: &mpsc::Sender<StackLogLine>) -> bool {
     let mut heads: BTreeMap<(String, usize), Line> = BTreeMap::new();
-    let pull = |sources: &mut [Source], heads: &mut BTreeMap<(String, usize), Line>, index: usize| {
-        let source = &mut sources[index];
-        let line = source.queue.pop_front().or_else(|| source.next());
-        if let Some(line) = line {
+    for (index, source) in sources.iter_mut().enumerate() {
+        if let Some(line) = tokio::task::block_in_place(|| source.next()) {
             heads.insert((line.time.clone(), index), line);
         }
-    };
-    tokio::task::block_in_place(|| (0..sources.len()).for_each(|index| pull(sources, &mut heads, index)));
-    let mut unfinished: BTreeMap<(usize, bool), StackLogLine> = BTreeMap::new();
-    while let Some(((_, index), line)) = heads.pop_first() {
-        let key = (index, line.stderr);
-        let more = line.partial;
-        let text = String::from_utf8_lossy(&line.text);
-        let whole = unfinished.entry(key).or_insert_with(|| StackLogLine {
-            service: sources[index].service.clone(),
-            container: sources[index].name.clone(),
-            time: line.time.clone(),
-            stream: if line.stderr { "stderr".to_owned() } else { "stdout".to_owned() },
-            text: String::new(),
-            exit_code: None,
-        });
-        whole.text.push_str(&text);
-        if !more
-            && let Some(whole) = unfinished.remove(&key)
-            && out.send(whole).await.is_err()
+    }
+    while let Some(((_, index), mut line)) = heads.pop_first() {
+        let source = &mut sources[index];
+        if let Some(first) = source.tail.take_lost()
+            && out.send(source.lost(&first)).await.is_err()
         {
             return false;
         }
-        tokio::task::block_in_place(|| pull(sources, &mut heads, index));
-    }
-    for line in unfinished.into_values() {
-        if out.send(line).await.is_err() {
-            return false;
+        loop {
+            let ends = line.ends;
+            if out.send(source.line(line)).await.is_err() {
+                return false;
+            }
+            let Some(next) = tokio::task::block_in_place(|| source.next()) else { break };
+            if ends {
+                heads.insert((next.time.clone(), index), next);
+                break;
+            }
+            line = next;
         }
     }
     true
@@ -296,12 +306,11 @@ async fn tell_ends(sources: &mut [Source], ends: &[Option<(u64, i32)>], out: &mp
         let Some((run, code)) = *end else { continue };
         source.told = run;
         let line = StackLogLine {
-            service: source.service.clone(),
-            container: source.name.clone(),
             time: rfc3339(now()),
             stream: "status".to_owned(),
             text: format!("exited with code {code}"),
             exit_code: Some(code),
+            ..source.about()
         };
         if out.send(line).await.is_err() {
             return false;

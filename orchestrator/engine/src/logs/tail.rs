@@ -1,299 +1,231 @@
 //! One container's log files as a sequence of lines, over rotations.
+//!
+//! Lines come in the order in which they were finished, each in one piece or, when it is long, in pieces that follow each
+//! other. A long line stays on disk until its end is there: only its place is remembered, so memory is bounded and what
+//! other streams wrote in the meantime does not wait.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use hoist_runtime::log::{Stream, parse};
-use hoist_scheduler::Timestamp;
+use hoist_runtime::log::{Part, Stream, lost, parse, rotated};
 
-use super::Wanted;
+use super::long::{LongLine, Replay};
+use super::records::{Cursor, Records};
+use super::{Wanted, seek};
 
+/// A line, or a piece of a long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
+    /// When the line was finished.
     pub(crate) time: String,
     pub(crate) stderr: bool,
-    /// No newline follows.
-    pub(crate) partial: bool,
-    /// Begins a line of the program's; `false` when it goes on with a long one.
     pub(crate) starts: bool,
+    /// `false`: the next piece follows.
+    pub(crate) ends: bool,
+    /// The program wrote a newline after it.
+    pub(crate) newline: bool,
     pub(crate) text: Vec<u8>,
 }
 
-impl Line {
-    fn at(&self) -> Option<Timestamp> {
-        let time: jiff::Timestamp = self.time.parse().ok()?;
-        i64::try_from(time.as_nanosecond()).ok().map(Timestamp)
-    }
+/// What a record says, apart from the text of a long line.
+struct Met {
+    time: String,
+    stderr: bool,
+    part: Part,
+    text: Vec<u8>,
 }
-
-const CHUNK: usize = 64 * 1024;
 
 /// Where reading has come to.
 #[derive(Debug)]
 pub(super) struct Tail {
     /// `…/current.log`.
     path: PathBuf,
-    open: Option<File>,
-    rest: Vec<u8>,
-    ready: VecDeque<Line>,
-    /// The last record of stdout and stderr had no newline.
-    open_line: [bool; 2],
+    records: Option<Records>,
+    /// Lines without an end yet, of stdout and stderr.
+    open: [Option<LongLine>; 2],
+    /// The long line that is being handed out.
+    replay: Option<Replay>,
+    /// The line behind it.
+    held: Option<Line>,
+    /// The file was rotated away, so that nothing is added to it any more.
+    complete: bool,
+    /// Lines that end from here on and are not wanted.
+    skip: usize,
     wanted: Wanted,
+    /// Lines are missing: the first that is kept has this time.
+    lost: Option<String>,
 }
 
 impl Tail {
     pub(super) fn new(path: &Path, wanted: &Wanted) -> io::Result<Self> {
         let mut tail = Self {
             path: path.to_owned(),
-            open: None,
-            rest: Vec::new(),
-            ready: VecDeque::new(),
-            open_line: [false; 2],
+            records: None,
+            open: [None, None],
+            replay: None,
+            held: None,
+            complete: false,
+            skip: 0,
             wanted: wanted.clone(),
+            lost: None,
         };
-        match wanted.tail {
-            // Of what fits the other conditions, which may hide most of the end: read all of it then.
-            Some(lines) if wanted.since.is_none() && wanted.stdout && wanted.stderr => tail.seek_back(lines)?,
-            _ => tail.open = tail.files()?.into_iter().next(),
+        let files = tail.files()?;
+        let start = match files.first() {
+            None => None,
+            Some(oldest) if wanted.tail.is_none() && wanted.since.is_none() => {
+                Some(seek::Start { cursor: Cursor { file: Arc::clone(oldest), offset: 0 }, skip: 0, all: true })
+            }
+            Some(_) => seek::back(&files, wanted)?,
+        };
+        if let Some(start) = start {
+            if start.all && lost(path).exists() {
+                let mut first = Records::at(Cursor { file: Arc::clone(&files[0]), offset: 0 });
+                tail.lost = first.next()?.and_then(parse).map(|record| record.time.to_owned());
+            }
+            tail.skip = start.skip;
+            tail.records = Some(Records::at(start.cursor));
         }
         Ok(tail)
     }
 
+    /// The time of the first line that is kept, once, when older ones were wanted and are gone.
+    pub(super) fn take_lost(&mut self) -> Option<String> {
+        self.lost.take()
+    }
+
     /// Oldest first.
-    fn files(&self) -> io::Result<Vec<File>> {
-        let mut paths = vec![self.path.clone()];
-        for number in 1.. {
-            let mut rotated = self.path.clone().into_os_string();
-            rotated.push(format!(".{number}"));
-            if !Path::new(&rotated).exists() {
-                break;
-            }
-            paths.push(rotated.into());
-        }
-        let mut files = Vec::new();
-        for path in paths.iter().rev() {
+    fn files(&self) -> io::Result<Vec<Arc<File>>> {
+        let mut files = VecDeque::new();
+        for number in 0.. {
+            let path = if number == 0 { self.path.clone() } else { rotated(&self.path, number) };
             match File::open(path) {
-                Ok(file) => files.push(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(file) => files.push_front(Arc::new(file)),
+                // Between two renames of a rotation there is no current file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(files)
+        Ok(files.into())
     }
 
-    /// Stands so that `lines` lines follow.
-    fn seek_back(&mut self, lines: usize) -> io::Result<()> {
-        let mut files = self.files()?;
-        let mut missing = lines;
-        while let Some(mut file) = files.pop() {
-            let (found, position) = from_end(&mut file, missing)?;
-            missing -= found.min(missing);
-            if missing == 0 || files.is_empty() {
-                file.seek(SeekFrom::Start(position))?;
-                self.open = Some(file);
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// The next line that fits, `None` when the end is reached for now.
-    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+    /// The next piece that fits, `None` when the end is reached for now. `last`: no more will come, so that what has no
+    /// end counts as a line.
+    pub(super) fn next(&mut self, last: bool) -> io::Result<Option<Line>> {
         loop {
-            while let Some(line) = self.ready.pop_front() {
-                if self.fits(&line) {
+            if let Some(replay) = &mut self.replay {
+                if let Some(line) = replay.next()? {
                     return Ok(Some(line));
                 }
+                self.replay = None;
             }
-            if !self.fill()? {
-                return Ok(None);
+            if let Some(line) = self.held.take() {
+                return Ok(Some(line));
+            }
+            let Some(records) = &mut self.records else {
+                self.records = self.files()?.into_iter().next().map(|file| Records::at(Cursor { file, offset: 0 }));
+                if self.records.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let place = records.cursor();
+            match records.next()?.map(met) {
+                Some(Some(met)) => self.take(met, place),
+                // Not a record: damage.
+                Some(None) => {}
+                None if self.next_file()? => {}
+                None if last => match self.open.iter().position(Option::is_some) {
+                    Some(stream) => self.finish(stream),
+                    None => return Ok(None),
+                },
+                None => return Ok(None),
             }
         }
     }
 
-    fn fits(&self, line: &Line) -> bool {
-        let stream = if line.stderr { self.wanted.stderr } else { self.wanted.stdout };
-        let timed = self.wanted.since.is_some() || self.wanted.until.is_some();
-        let at = if timed { line.at() } else { None };
-        stream
-            && self.wanted.since.is_none_or(|since| at.is_none_or(|at| at >= since))
-            && self.wanted.until.is_none_or(|until| at.is_none_or(|at| at <= until))
-    }
-
-    /// Reads a chunk; answers whether there was one.
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.open.is_none() {
-            self.open = self.files()?.into_iter().next();
+    fn take(&mut self, met: Met, place: Cursor) {
+        let stream = usize::from(met.stderr);
+        if met.part == Part::More {
+            self.open[stream].get_or_insert_with(|| LongLine::new(place)).add(met.time);
+            return;
         }
-        let Some(file) = &mut self.open else { return Ok(false) };
-        let start = self.rest.len();
-        self.rest.resize(start + CHUNK, 0);
-        let count = file.read(&mut self.rest[start..])?;
-        self.rest.truncate(start + count);
-        if count > 0 {
-            self.take_lines();
-            return Ok(true);
+        if met.part == Part::Whole {
+            // A long line before it has no end: its writer was killed.
+            self.finish(stream);
+        } else if let Some(line) = &mut self.open[stream] {
+            line.add(met.time);
+            return self.finish(stream);
+        } else if met.text.is_empty() && met.part == Part::End {
+            return;
         }
-        self.next_file()
-    }
-
-    fn take_lines(&mut self) {
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return };
-        let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let Some(record) = parse(line) else { continue };
-            let stderr = record.stream == Stream::Stderr;
-            let open_line = &mut self.open_line[usize::from(stderr)];
-            let starts = !std::mem::replace(open_line, record.partial);
-            self.ready.push_back(Line {
-                time: record.time.to_owned(),
-                stderr,
-                partial: record.partial,
-                starts,
-                text: record.text.to_vec(),
-            });
+        if self.fits(&met.time, met.stderr) {
+            let Met { time, stderr, part, text } = met;
+            self.held = Some(Line { time, stderr, starts: true, ends: true, newline: part.newline(), text });
         }
     }
 
-    /// At the end of a file that was rotated away, the next one follows.
+    /// Hands out the long line of a stream, if there is one.
+    fn finish(&mut self, stream: usize) {
+        if let Some(line) = self.open[stream].take()
+            && self.fits(line.time(), stream == 1)
+        {
+            self.replay = Some(line.replay(stream == 1));
+        }
+    }
+
+    fn fits(&mut self, time: &str, stderr: bool) -> bool {
+        if !self.wanted.takes(time, if stderr { Stream::Stderr } else { Stream::Stdout }) {
+            return false;
+        }
+        let skipped = self.skip > 0;
+        self.skip -= usize::from(skipped);
+        !skipped
+    }
+
+    /// At the end of a file that was rotated away, the next one follows. Answers whether there is more to read.
     fn next_file(&mut self) -> io::Result<bool> {
-        let Some(file) = &self.open else { return Ok(false) };
-        let own = file.metadata()?.ino();
-        let current = match std::fs::metadata(&self.path) {
-            Ok(metadata) => metadata.ino(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        if own == current {
-            return Ok(false);
+        let Some(records) = &self.records else { return Ok(false) };
+        let own = records.file().metadata()?.ino();
+        if !self.complete {
+            // What was written between the last read and the rotation is read first.
+            self.complete = match std::fs::metadata(&self.path) {
+                Ok(current) => current.ino() != own,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            };
+            return Ok(self.complete);
         }
         let files = self.files()?;
         let mut inodes = Vec::new();
         for file in &files {
             inodes.push(file.metadata()?.ino());
         }
+        let own = inodes.iter().position(|inode| *inode == own);
         // Older than the oldest that is kept: go on with that one.
-        let next = inodes.iter().position(|inode| *inode == own).map_or(0, |position| position + 1);
-        match files.into_iter().nth(next) {
-            Some(file) => {
-                self.open = Some(file);
-                Ok(true)
-            }
-            None => Ok(false),
+        let Some(file) = files.into_iter().nth(own.map_or(0, |place| place + 1)) else { return Ok(false) };
+        self.complete = false;
+        self.open.iter_mut().flatten().for_each(|line| line.goes_on_in(&file));
+        let mut records = Records::at(Cursor { file, offset: 0 });
+        if own.is_none() && inodes.len() > 1 {
+            self.lost = records.next()?.and_then(parse).map(|record| record.time.to_owned());
+            records = Records::at(Cursor { file: Arc::clone(records.file()), offset: 0 });
         }
+        self.records = Some(records);
+        Ok(true)
     }
 }
 
-/// Position from which at most `lines` lines follow, and how many they are.
-fn from_end(file: &mut File, lines: usize) -> io::Result<(usize, u64)> {
-    let mut position = file.metadata()?.len();
-    if lines == 0 {
-        return Ok((0, position));
-    }
-    let mut found = 0;
-    let mut buffer = vec![0; CHUNK];
-    let mut at_end = true;
-    while position > 0 {
-        let size = usize::try_from(position).unwrap_or(usize::MAX).min(CHUNK);
-        position -= size as u64;
-        file.seek(SeekFrom::Start(position))?;
-        file.read_exact(&mut buffer[..size])?;
-        for (index, byte) in buffer[..size].iter().enumerate().rev() {
-            if *byte != b'\n' {
-                at_end = false;
-                continue;
-            }
-            // The newline at the very end closes the last line and begins none.
-            if std::mem::replace(&mut at_end, false) {
-                continue;
-            }
-            found += 1;
-            if found == lines {
-                return Ok((found, position + index as u64 + 1));
-            }
-        }
-    }
-    Ok((found + usize::from(!at_end), 0))
+fn met(record: &[u8]) -> Option<Met> {
+    let record = parse(record)?;
+    let text = if record.part == Part::More { Vec::new() } else { record.text.to_vec() };
+    Some(Met { time: record.time.to_owned(), stderr: record.stream == Stream::Stderr, part: record.part, text })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(second: u32, text: &str) -> String {
-        format!("1970-01-01T00:00:{second:02}.000000000Z stdout F {text}\n")
-    }
-
-    fn all() -> Wanted {
-        Wanted { stdout: true, stderr: true, ..Wanted::default() }
-    }
-
-    fn read(tail: &mut Tail) -> Vec<String> {
-        std::iter::from_fn(|| tail.next().unwrap()).map(|line| String::from_utf8(line.text).unwrap()).collect()
-    }
-
-    #[test]
-    fn rotated_files_come_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("current.log");
-        std::fs::write(folder.path().join("current.log.2"), record(1, "a")).unwrap();
-        std::fs::write(folder.path().join("current.log.1"), record(2, "b")).unwrap();
-        std::fs::write(&path, record(3, "c")).unwrap();
-        assert_eq!(read(&mut Tail::new(&path, &all()).unwrap()), ["a", "b", "c"]);
-        let last = Wanted { tail: Some(2), ..all() };
-        assert_eq!(read(&mut Tail::new(&path, &last).unwrap()), ["b", "c"]);
-        let none = Wanted { tail: Some(0), ..all() };
-        assert_eq!(read(&mut Tail::new(&path, &none).unwrap()), Vec::<String>::new());
-    }
-
-    #[test]
-    fn rotation_under_a_reader_loses_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("current.log");
-        std::fs::write(&path, record(1, "a")).unwrap();
-        let mut tail = Tail::new(&path, &all()).unwrap();
-        assert_eq!(read(&mut tail), ["a"]);
-        std::fs::write(&path, record(1, "a") + &record(2, "b")).unwrap();
-        std::fs::rename(&path, folder.path().join("current.log.1")).unwrap();
-        std::fs::write(&path, record(3, "c")).unwrap();
-        assert_eq!(read(&mut tail), ["b", "c"]);
-    }
-
-    #[test]
-    fn unfinished_record_waits_for_its_end() {
-        use std::io::Write;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("current.log");
-        let line = record(1, "whole");
-        std::fs::write(&path, &line[..10]).unwrap();
-        let mut tail = Tail::new(&path, &all()).unwrap();
-        assert_eq!(read(&mut tail), Vec::<String>::new());
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&line.as_bytes()[10..]).unwrap();
-        assert_eq!(read(&mut tail), ["whole"]);
-    }
-
-    #[test]
-    fn since_and_until_bound_the_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("current.log");
-        std::fs::write(&path, (1..=4).map(|n| record(n, &n.to_string())).collect::<String>()).unwrap();
-        let second = |n: i64| Some(Timestamp(n * 1_000_000_000));
-        let wanted = Wanted { since: second(2), until: second(3), ..all() };
-        assert_eq!(read(&mut Tail::new(&path, &wanted).unwrap()), ["2", "3"]);
-    }
-
-    #[test]
-    fn long_lines_are_put_together_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("current.log");
-        let time = "1970-01-01T00:00:01.000000000Z";
-        std::fs::write(&path, format!("{time} stdout P ab\n{time} stdout F cd\n")).unwrap();
-        let mut tail = Tail::new(&path, &all()).unwrap();
-        let first = tail.next().unwrap().unwrap();
-        assert!(first.partial && first.starts);
-        assert!(!tail.next().unwrap().unwrap().starts);
-    }
-}
+#[path = "tail_tests.rs"]
+mod tests;

@@ -3,10 +3,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
 
 use super::record;
-use crate::log::{LogConfig, Stream};
+use crate::log::{self, LogConfig, Part, Stream};
 
 /// A line that grows past this goes out as partial records.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -20,11 +19,13 @@ const BATCH: usize = 510;
 pub(super) struct LineBuffer {
     bytes: Vec<u8>,
     filled: usize,
+    /// A part of the line in hand is in the log already.
+    begun: bool,
 }
 
 impl LineBuffer {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), filled: 0 }
+        Self { bytes: Vec::new(), filled: 0, begun: false }
     }
 
     /// Room to read into; never empty.
@@ -98,40 +99,43 @@ impl Logger {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
         };
-        let full = format!("{time} {name} F ");
+        let head = |part: Part| format!("{time} {name} {} ", part.tag());
+        let (whole, closing) = (head(Part::Whole), head(Part::Rest));
+        let mut begun = buffer.begun;
         let mut records: Vec<Record<'_>> = Vec::new();
         let mut rest = &buffer.bytes[..buffer.filled];
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end + 1);
-            records.push(Record { line, partial: false });
+            let head = if std::mem::take(&mut begun) { &closing } else { &whole };
+            records.push(Record { head, line, newline: true });
             if records.len() == BATCH {
-                self.flush(&full, &mut records);
+                self.flush(&mut records);
             }
             rest = after;
         }
-        let partial = format!("{time} {name} P ");
+        self.flush(&mut records);
         let unfinished = rest.len();
-        let cut = unfinished > 0 && (last || unfinished == LINE_LIMIT);
-        self.flush(&full, &mut records);
-        if cut {
-            records.push(Record { line: rest, partial: true });
-            self.flush(&partial, &mut records);
+        let full = unfinished == LINE_LIMIT;
+        if full || last && (unfinished > 0 || begun) {
+            let head = head(if last { Part::End } else { Part::More });
+            self.flush(&mut vec![Record { head: &head, line: rest, newline: false }]);
+            begun = !last;
         }
-        drop(records);
-        buffer.keep(if cut { 0 } else { unfinished }, read);
+        buffer.begun = begun;
+        buffer.keep(if full || last { 0 } else { unfinished }, read);
     }
 
     /// Empties `records`, whether they could be written or not.
-    fn flush(&mut self, head: &str, records: &mut Vec<Record<'_>>) {
+    fn flush(&mut self, records: &mut Vec<Record<'_>>) {
         let mut start = 0;
         while start < records.len() {
-            let count = self.fitting(head, &records[start..]);
+            let count = self.fitting(&records[start..]);
             if count == 0 {
                 self.rotate();
                 continue;
             }
             let batch = &records[start..start + count];
-            if self.append(head, batch).is_err() {
+            if self.append(batch).is_err() {
                 self.dropped += batch.len() as u64;
             }
             start += count;
@@ -140,13 +144,13 @@ impl Logger {
     }
 
     /// How many of these records the current file takes; at least one on an empty file.
-    fn fitting(&self, head: &str, records: &[Record<'_>]) -> usize {
+    fn fitting(&self, records: &[Record<'_>]) -> usize {
         if self.config.max_size == 0 {
             return records.len();
         }
         let mut size = self.size;
         for (index, record) in records.iter().enumerate() {
-            size += (head.len() + record.line.len() + usize::from(record.partial)) as u64;
+            size += record.size() as u64;
             if size > self.config.max_size {
                 return if self.size == 0 { index.max(1) } else { index };
             }
@@ -155,7 +159,7 @@ impl Logger {
     }
 
     /// All or nothing: what a full disk cut off is taken back, so that the file holds whole records only.
-    fn append(&mut self, head: &str, records: &[Record<'_>]) -> io::Result<()> {
+    fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         if self.file.is_none() {
             self.open()?;
         }
@@ -163,12 +167,12 @@ impl Logger {
         let mut slices = Vec::with_capacity(records.len() * 2 + 1);
         let mut total = 0;
         for record in records {
-            slices.push(IoSlice::new(head.as_bytes()));
+            slices.push(IoSlice::new(record.head.as_bytes()));
             slices.push(IoSlice::new(record.line));
-            if record.partial {
+            if !record.newline {
                 slices.push(IoSlice::new(b"\n"));
             }
-            total += head.len() + record.line.len() + usize::from(record.partial);
+            total += record.size();
         }
         let written = file.write_vectored(&slices);
         if matches!(written, Ok(count) if count == total) {
@@ -180,18 +184,20 @@ impl Logger {
     }
 
     fn rotate(&mut self) {
-        let path = |index: u32| {
-            let mut name = self.config.path.clone().into_os_string();
-            name.push(format!(".{index}"));
-            PathBuf::from(name)
-        };
-        for index in (1..self.config.max_files.saturating_sub(1)).rev() {
-            let _ = fs::rename(path(index), path(index + 1));
+        let current = &self.config.path;
+        let oldest = self.config.max_files.saturating_sub(1);
+        let given_up = if oldest == 0 { current.clone() } else { log::rotated(current, oldest) };
+        if given_up.exists() {
+            // Said before it is true, so that no reader takes a log without its beginning for a whole one.
+            let _ = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(log::lost(current));
         }
-        if self.config.max_files > 1 {
-            let _ = fs::rename(&self.config.path, path(1));
+        for index in (1..oldest).rev() {
+            let _ = fs::rename(log::rotated(current, index), log::rotated(current, index + 1));
+        }
+        if oldest > 0 {
+            let _ = fs::rename(current, log::rotated(current, 1));
         } else {
-            let _ = fs::remove_file(&self.config.path);
+            let _ = fs::remove_file(current);
         }
         self.file = None;
         self.size = 0;
@@ -205,7 +211,14 @@ impl Logger {
 
 #[derive(Debug, Clone, Copy)]
 struct Record<'a> {
-    /// With its newline, unless partial.
+    head: &'a str,
     line: &'a [u8],
-    partial: bool,
+    /// The line has its newline.
+    newline: bool,
+}
+
+impl Record<'_> {
+    fn size(&self) -> usize {
+        self.head.len() + self.line.len() + usize::from(!self.newline)
+    }
 }

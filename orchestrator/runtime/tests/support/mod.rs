@@ -221,7 +221,7 @@ pub(crate) fn log_bytes(launch: &Launch) -> Vec<u8> {
             let record =
                 hoist_runtime::log::parse(line).unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
             out.extend_from_slice(record.text);
-            if !record.partial {
+            if record.part.newline() {
                 out.push(b'\n');
             }
         }

@@ -1,9 +1,12 @@
 //! Stacks: what is ours, under `/hoist/v1`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hoist_build::BuildEvent;
 use hoist_image::RegistryAuth;
 use hoist_scheduler::Verb;
@@ -176,13 +179,29 @@ pub struct StackLogLine {
     pub container: String,
     /// RFC 3339 with nanoseconds.
     pub time: String,
-    /// `stdout`, `stderr`; `status` for what became of the container ("exited with code 0").
+    /// `stdout`, `stderr`; `status` for what became of the container ("exited with code 0"); `notice` for what hoist has
+    /// to say about the log.
     pub stream: String,
-    /// Without the newline; not valid UTF-8 is replaced.
+    /// Without the newline; what is not UTF-8 is replaced.
     pub text: String,
+    /// Base64 of the text as the program wrote it, when it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+    /// The line is long and goes on with the next one, which is of the same container and stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// The container's exit code on a `status` line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+}
+
+impl StackLogLine {
+    /// The text as the program wrote it.
+    #[must_use]
+    pub fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.bytes.as_deref().and_then(|bytes| BASE64_STANDARD.decode(bytes).ok());
+        bytes.map_or(Cow::Borrowed(self.text.as_bytes()), Cow::Owned)
+    }
 }
 
 /// Options of the log endpoints, as query parameters.
