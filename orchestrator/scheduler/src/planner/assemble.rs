@@ -41,6 +41,8 @@ pub(crate) struct Decisions<'a> {
     pub(crate) timeout: Option<Duration>,
     /// Services to wait for in the end.
     pub(crate) wait: BTreeSet<String>,
+    /// The only dependencies that starts wait for; `None`: all.
+    pub(crate) gates: Option<BTreeSet<String>>,
 }
 
 impl<'a> Decisions<'a> {
@@ -59,7 +61,12 @@ impl<'a> Decisions<'a> {
             old_images: BTreeSet::new(),
             timeout: None,
             wait: BTreeSet::new(),
+            gates: None,
         }
+    }
+
+    fn waits_for(&self, service: &str) -> bool {
+        self.gates.as_ref().is_none_or(|gates| gates.contains(service))
     }
 }
 
@@ -217,7 +224,8 @@ impl Assembly<'_, '_> {
         let mut gates: BTreeMap<(String, DependencyCondition, bool), Gate> = BTreeMap::new();
         for subject in self.decisions.subjects.values() {
             let Some(start) = self.steps.get(&subject.name).and_then(|steps| steps.start) else { continue };
-            for (dependency, edge) in self.decisions.graph.direct(&subject.service) {
+            let dependencies = self.decisions.graph.direct(&subject.service);
+            for (dependency, edge) in dependencies.filter(|(name, _)| self.decisions.waits_for(name)) {
                 let gate = gates.entry((dependency.clone(), edge.condition, edge.required)).or_default();
                 gate.starts.push(start);
                 gate.dependents.insert(subject.service.clone());

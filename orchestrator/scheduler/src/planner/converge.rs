@@ -85,6 +85,8 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     decisions.image_order = images::order(&context.desired.stack);
     decisions.new_volumes = new_volumes;
     decisions.timeout = goal.timeout;
+    // Of a one-off's dependencies none is in the scope then.
+    decisions.gates = goal.no_deps.then(|| scope.clone());
     if goal.wait && goal.start {
         decisions.wait = scope.difference(&deferred).cloned().collect();
     }

@@ -104,6 +104,7 @@ pub(crate) fn restart(context: Context<'_>, draft: &mut Draft, restart: &Restart
     published::existing(context, draft, &subjects);
     let mut decisions = Decisions::new(context.observed, context.graph, subjects);
     decisions.timeout = restart.timeout;
+    decisions.gates = restart.no_deps.then_some(services);
     assemble(draft, decisions);
 }
 

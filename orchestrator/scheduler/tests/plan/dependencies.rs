@@ -1,7 +1,7 @@
 //! Conditions as steps.
 
 use expect_test::expect;
-use hoist_scheduler::{Health, State, Timestamp, Verb};
+use hoist_scheduler::{Health, Restart, Run, Scale, State, Timestamp, Up, Verb};
 use hoist_spec::model::{Condition, Dependency, NetworkMode};
 
 use crate::check;
@@ -257,4 +257,34 @@ fn a_cycle_is_a_problem_and_still_a_plan() {
             6   ~ start container app-b-1  (missing)  after 2 5
         "#]],
     );
+}
+
+#[test]
+fn without_dependencies_none_is_waited_for_but_those_that_were_named() {
+    let mut world = World::new()
+        .with("database", checked)
+        .with("queue", checked)
+        .with("web", |service| {
+            needs(service, "database", Condition::Healthy);
+            needs(service, "queue", Condition::Healthy);
+        })
+        .up();
+    for name in ["app-database-1", "app-queue-1"] {
+        world.observed.containers.get_mut(name).unwrap().state = State::Running { health: Health::Unhealthy };
+    }
+    let named = |names: &[&str]| Up { services: services(names), no_deps: true, force_recreate: true, ..Up::default() };
+    let waits = |world: &mut World, verb: Verb| {
+        let plan = world.preview(verb);
+        assert!(plan.to_string().contains("start container"), "{plan}");
+        let waits = plan.steps.iter().map(|step| step.action.to_string()).filter(|text| text.contains("wait for"));
+        waits.collect::<Vec<_>>()
+    };
+    assert!(waits(&mut world, Verb::Up(named(&["web"]))).is_empty());
+    assert_eq!(waits(&mut world, Verb::Up(named(&["web", "database"]))), ["wait for app-database-1 healthy"]);
+    let restart = Restart { services: services(&["web"]), no_deps: true, ..Restart::default() };
+    assert!(waits(&mut world, Verb::Restart(restart)).is_empty());
+    let run = Run { service: "web".to_owned(), no_deps: true, suffix: "1".to_owned(), ..Run::default() };
+    assert!(waits(&mut world, Verb::Run(Box::new(run))).is_empty());
+    let scale = Scale { scale: [("web".to_owned(), 2)].into(), no_deps: true };
+    assert!(waits(&mut world, Verb::Scale(scale)).is_empty());
 }
