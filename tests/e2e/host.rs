@@ -26,7 +26,7 @@ impl Instance {
         Self { data_root, run_dir, mark }
     }
 
-    fn tag(&self) -> String {
+    pub(crate) fn tag(&self) -> String {
         format!("hoist-{}", self.mark)
     }
 

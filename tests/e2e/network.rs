@@ -36,7 +36,7 @@ fn names_and_addresses_are_those_of_the_file() {
             "compose.yaml",
             &format!(
                 "name: names\nservices:\n  \
-                   web: {{ {WEB}, hostname: web, networks: {{ front: {{ aliases: [www], ipv4_address: 10.77.1.50 }}, back: {{}} }} }}\n  \
+                   web: {{ {WEB}, hostname: front-door, networks: {{ front: {{ aliases: [www], ipv4_address: 10.77.1.50 }}, back: {{}} }} }}\n  \
                    database: {{ {WEB}, hostname: database, networks: {{ back: {{ aliases: [db] }} }} }}\n  \
                    client: {{ {IDLE}, networks: [front] }}\n\
                  networks:\n  front: {{ ipam: {{ config: [{{ subnet: 10.77.1.0/24 }}] }} }}\n  back: {{ internal: true }}\n"
@@ -48,12 +48,21 @@ fn names_and_addresses_are_those_of_the_file() {
         eventually("the servers listen", || {
             world.wget("web", "http://web/").is_some() && world.wget("web", "http://db/").is_some()
         });
-        assert_eq!(world.wget("client", "http://www/").as_deref(), Some("web\n"));
-        assert_eq!(world.wget("client", "http://10.77.1.50/").as_deref(), Some("web\n"));
+        assert_eq!(world.wget("client", "http://www/").as_deref(), Some("front-door\n"));
+        assert_eq!(world.wget("client", "http://10.77.1.50/").as_deref(), Some("front-door\n"));
         assert_eq!(world.wget("web", "http://db/").as_deref(), Some("database\n"), "over the network that both are in");
         assert_eq!(world.inside("client", "nslookup -type=a db"), None, "an alias of a network that it is not in");
         let database = world.inside("database", "hostname -i").expect("its address");
         assert_eq!(world.wget("client", &format!("http://{}/", database.trim())), None, "networks are apart");
+
+        // Everybody asks on loopback, also after the engine was killed and came back.
+        for service in ["web", "database", "client"] {
+            let conf = world.inside(service, "cat /etc/resolv.conf").expect("it is there");
+            assert!(conf.contains("nameserver 127.0.0.11"), "{conf}");
+        }
+        world.instance.kill_engine().expect("an engine runs");
+        eventually("names resolve again", || world.inside("client", "nslookup -type=a www 127.0.0.11").is_some());
+        assert!(world.inside("client", "nslookup -type=a front-door").is_some(), "another's host name");
 
         // Out of the internal network there is no way, not even for a question.
         assert_eq!(world.wget("database", &url(OUTSIDE, 80)), None);

@@ -1,7 +1,7 @@
 //! What one request means for another, and what is in the way of none.
 
-use std::net::{Ipv4Addr, UdpSocket};
-use std::process::Stdio;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::lan::on_a_lan;
 use crate::world::{World, eventually, kill};
@@ -103,6 +103,11 @@ fn parallel_steps_can_be_limited() {
     world.finish();
 }
 
+fn tables() -> String {
+    let list = Command::new("nft").args(["list", "tables"]).output().expect("run nft");
+    String::from_utf8_lossy(&list.stdout).into_owned()
+}
+
 #[test]
 fn networking_that_fails_is_in_the_way_of_who_needs_it_only() {
     on_a_lan("networking that fails", |_| {
@@ -110,16 +115,23 @@ fn networking_that_fails_is_in_the_way_of_who_needs_it_only() {
         let service = "image: busybox, stop_grace_period: 0s, command: [sleep, \"1000\"]";
         world.busybox().file("compose.yaml", &format!("name: wired\nservices:\n  a: {{ {service} }}\n"));
         world.file("other.yaml", &format!("name: alone\nservices:\n  b: {{ {service}, network_mode: none }}\n"));
-        // The engine runs and has chosen its port for names: the first of its range on a fresh host.
-        let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 20053)).expect("nobody else is here");
+        // The kernel lets only the owner write to the table.
+        let table = world.instance.tag();
+        let mut owner =
+            Command::new("nft").arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("run nft");
+        let mut orders = owner.stdin.take().expect("a pipe");
+        writeln!(orders, "add table inet {table} {{ flags owner; }}").expect("nft reads");
+        eventually("the table is taken", || tables().contains(&table));
         let up = world.hoist(&["up", "-d"]);
         assert_ne!(up.code, 0, "{}", up.stderr);
-        assert!(up.stderr.contains("cannot set up networking") && up.stderr.contains("20053"), "{}", up.stderr);
+        assert!(up.stderr.contains("cannot set up networking") && up.stderr.contains("nf_tables"), "{}", up.stderr);
         world.ok(&["-f", "other.yaml", "up", "-d"]);
         world.ok(&["-f", "other.yaml", "down"]);
         world.ok(&["down"]);
+        drop(orders);
+        owner.wait().expect("nft ends with its orders");
+        eventually("the table is free", || !tables().contains(&table));
         world.assert_nothing_left();
-        drop(taken);
         world.ok(&["up", "-d"]);
         assert!(world.ok(&["exec", "-T", "a", "nslookup", "-type=a", "a"]).contains("Address"));
         world.finish();

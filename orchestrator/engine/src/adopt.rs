@@ -4,6 +4,8 @@
 //! and whatever has one is made to agree with it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use hoist_runtime::{ExitStatus, Shim};
@@ -44,6 +46,7 @@ pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World) -> Unfinished {
         tracing::warn!(error = chain(&error), "cannot sweep");
     }
     restore_networks(engine, world, &running);
+    serve_names(engine, world, &running);
     sweep_volatile(engine, world);
     unfinished
 }
@@ -109,6 +112,27 @@ fn restore_networks(engine: &Engine, world: &World, running: &BTreeSet<String>) 
     let containers: Vec<String> = running.iter().cloned().collect();
     if let Err(error) = engine.net.sweep(&networks, &containers) {
         tracing::warn!(error = chain(&error), "cannot sweep links");
+    }
+}
+
+/// The sockets in the containers' namespaces ended with the engine before.
+fn serve_names(engine: &Engine, world: &World, running: &BTreeSet<String>) {
+    for container in running.iter().filter_map(|id| world.containers.get(id)) {
+        let record = &container.doc.record;
+        let home: Vec<String> = record
+            .networks
+            .iter()
+            .filter_map(|attachment| world.networks.get(&attachment.network))
+            .map(|network| network.id.clone())
+            .collect();
+        let (Some(pid), false) = (container.pid, home.is_empty()) else { continue };
+        let served = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| error.to_string()).and_then(|netns| {
+            let served = engine.names.serve(&engine.dns, &container.doc.id, home, netns.as_fd());
+            served.map_err(|error| chain(&error))
+        });
+        if let Err(error) = served {
+            tracing::error!(container = record.name, error, "cannot answer a container's questions for names");
+        }
     }
 }
 

@@ -5,7 +5,6 @@ mod request;
 mod shell;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -292,11 +291,7 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
     let netns = match &step.network {
         NetworkMode::Host => Netns::Host,
         NetworkMode::None => Netns::New,
-        NetworkMode::Default | NetworkMode::Named(_) => {
-            let netns: OwnedFd = hoist_network::new_netns(&[])?;
-            engine.net.attach(netns.as_fd(), &[lease.endpoint(id)])?;
-            Netns::Fd(netns)
-        }
+        NetworkMode::Default | NetworkMode::Named(_) => Netns::Fd(lease.namespace(id)?),
     };
     let mut files: Vec<InjectedFile> = step
         .files

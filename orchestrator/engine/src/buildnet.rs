@@ -5,9 +5,11 @@ mod guest;
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
 use hoist_build::NetworkMode;
+use hoist_network::dns::{self, Asker, Serving, Sockets};
 use hoist_network::{Endpoint, Ipv4Net, Mac};
 use hoist_runtime::InjectedFile;
 use hoist_scheduler::{Host as HostFacts, mac};
@@ -46,6 +48,8 @@ pub(crate) struct Stay {
 pub(crate) struct Lease {
     engine: Arc<Engine>,
     place: Option<Place>,
+    /// While the step runs.
+    names: OnceLock<Serving>,
 }
 
 #[derive(Debug)]
@@ -83,7 +87,7 @@ impl BuildNetwork {
             NetworkMode::Named(name) => Some(guest::enter(engine, name, step).await?),
             NetworkMode::Default => Some(own_place(engine).await?),
         };
-        Ok(Lease { engine: Arc::clone(engine), place })
+        Ok(Lease { engine: Arc::clone(engine), place, names: OnceLock::new() })
     }
 }
 
@@ -135,7 +139,7 @@ async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Resu
     let (host, kernel) = (Arc::clone(&engine.net), network.spec());
     blocking(move || Ok(host.create_network(&kernel)?)).await?;
     engine.tell(Event::NetworkMade(Box::new(network.clone())));
-    engine.wiring.settled().await.check([network.id.as_str()])?;
+    engine.wiring.settled().await.check(1)?;
     state.network = Some(network.clone());
     Ok(network)
 }
@@ -151,7 +155,7 @@ fn free_subnet(taken: &[Ipv4Net], routes: &[Ipv4Net], addresses: &[Ipv4Net]) -> 
 }
 
 impl Lease {
-    pub(crate) fn endpoint(&self, id: &str) -> Endpoint {
+    fn endpoint(&self, id: &str) -> Endpoint {
         let place = self.place.as_ref().expect("only steps with a network ask for an endpoint");
         Endpoint {
             container: id.to_owned(),
@@ -163,6 +167,18 @@ impl Lease {
             gateway: (!place.internal).then_some(place.gateway),
             mac: Some(Mac(mac(place.address))),
         }
+    }
+
+    /// The step's namespace, attached to its network and with a name server.
+    pub(crate) fn namespace(&self, id: &str) -> Result<OwnedFd, StepError> {
+        let netns = hoist_network::new_netns(&[])?;
+        let endpoint = self.endpoint(id);
+        let asker = Asker { container: id.to_owned(), home: vec![endpoint.network.clone()] };
+        self.engine.net.attach(netns.as_fd(), &[endpoint])?;
+        let serving = self.engine.dns.serve(asker, Sockets::open(netns.as_fd())?);
+        // A lease is for one step.
+        let _ = self.names.set(serving);
+        Ok(netns)
     }
 
     /// Laid over the root for the step; nothing of it gets into the layer.
@@ -183,7 +199,7 @@ impl Lease {
             let _ = writeln!(hosts, "{address}\t{name}");
         }
         let resolv = match &self.place {
-            Some(_) => format!("nameserver {gateway}\noptions ndots:0\n"),
+            Some(_) => format!("nameserver {}\noptions ndots:0\n", dns::ADDRESS),
             None => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         };
         vec![file("/etc/hosts", hosts), file("/etc/resolv.conf", resolv)]
@@ -191,6 +207,7 @@ impl Lease {
 
     /// The last one takes the network away.
     pub(crate) async fn release(mut self) {
+        self.names.take();
         if let Some(place) = self.place.take() {
             give_back(Arc::clone(&self.engine), place).await;
         }

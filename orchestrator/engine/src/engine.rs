@@ -17,6 +17,7 @@ use crate::attach::Attachments;
 use crate::buildnet::BuildNetwork;
 use crate::config::EngineConfig;
 use crate::feed::Feed;
+use crate::names::Names;
 use crate::projects::Turns;
 use crate::store::Store;
 use crate::volumes::VolumeLocks;
@@ -64,6 +65,7 @@ pub(crate) struct Engine {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) net: Arc<Host>,
     pub(crate) dns: dns::Server,
+    pub(crate) names: Names,
     pub(crate) wiring: Wiring,
     pub(crate) turns: Turns,
     pub(crate) volumes: VolumeLocks,

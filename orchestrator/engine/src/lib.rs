@@ -30,6 +30,7 @@ mod feed;
 mod logs;
 mod lower;
 mod making;
+mod names;
 mod observe;
 mod probe;
 mod processes;

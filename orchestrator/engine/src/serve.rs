@@ -249,6 +249,7 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
         runtime: Arc::new(runtime),
         net: Arc::new(net),
         dns,
+        names: Default::default(),
         wiring: Wiring::new(),
         turns: Default::default(),
         volumes: Default::default(),

@@ -4,19 +4,21 @@
 //! are joined: while one state is being applied, all newer wishes wait for the next. Whoever needs his change to be
 //! live waits for [`Wiring::settled`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
-use hoist_network::dns::{DnsNetwork, Zone, ZoneEndpoint, ZoneNetwork};
-use hoist_network::{FirewallEvent, FirewallState, FlushWatch, Protocol, Published};
-use hoist_scheduler::{Health, Transport};
+use hoist_network::dns::{Candidate, Zone, ZoneEndpoint, ZoneNetwork};
+use hoist_network::{FirewallEvent, FirewallState, FlushWatch, NetworkError, Protocol, Published};
+use hoist_scheduler::{Attachment, Health, Transport};
 use tokio::io::Interest;
 use tokio::sync::watch;
 
 use crate::engine::Engine;
+use crate::names::Moment;
 use crate::readiness;
+use crate::store::NetworkDoc;
 use crate::world::{Container, World};
 
 #[derive(Debug)]
@@ -30,8 +32,6 @@ pub(crate) struct Wiring {
 pub(crate) struct Tried {
     version: u64,
     firewall: Option<Arc<str>>,
-    /// By network.
-    names: BTreeMap<String, Arc<str>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,18 +60,12 @@ impl Wiring {
 }
 
 impl Tried {
-    /// Is everything live that whoever lives in these networks (by id) needs? What fails elsewhere is not theirs.
-    pub(crate) fn check<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<(), WiringError> {
-        for network in networks {
-            if let Some(failure) = self.firewall.as_ref().or_else(|| self.names.get(network)) {
-                return Err(WiringError(Arc::clone(failure)));
-            }
+    /// Is everything live that a container in so many networks needs?
+    pub(crate) fn check(&self, networks: usize) -> Result<(), WiringError> {
+        match &self.firewall {
+            Some(failure) if networks > 0 => Err(WiringError(Arc::clone(failure))),
+            _ => Ok(()),
         }
-        Ok(())
-    }
-
-    fn complete(&self) -> bool {
-        self.firewall.is_none() && self.names.is_empty()
     }
 }
 
@@ -79,31 +73,29 @@ impl Tried {
 struct State {
     firewall: FirewallState,
     zone: Vec<ZoneNetwork>,
-    listen: Vec<DnsNetwork>,
+    /// Ids of the containers that are up.
+    up: BTreeSet<String>,
 }
 
 /// Applies what is wanted, for the engine's life.
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut wanted = engine.wiring.wanted.subscribe();
     wanted.mark_changed();
-    let mut listening = Vec::new();
     while wanted.changed().await.is_ok() {
         let version = *wanted.borrow_and_update();
-        let port = engine.dns.port();
-        let Ok(state) = engine.look(move |world| state(world, port)).await else { return };
-        let (applier, known) = (Arc::clone(&engine), std::mem::take(&mut listening));
-        let outcome = tokio::task::spawn_blocking(move || apply(&applier, state, known)).await;
-        let tried = match outcome {
-            Ok((now_listening, tried)) => {
-                listening = now_listening;
-                Tried { version, ..tried }
-            }
-            Err(error) => Tried { version, firewall: Some(error.to_string().into()), ..Tried::default() },
+        let before = engine.names.now();
+        let Ok(state) = engine.look(state).await else { return };
+        let applier = Arc::clone(&engine);
+        let outcome = tokio::task::spawn_blocking(move || apply(&applier, state, before)).await;
+        let firewall = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(crate::error::chain(&error).into()),
+            Err(error) => Some(error.to_string().into()),
         };
-        if !tried.complete() {
-            tracing::error!(firewall = ?tried.firewall, names = ?tried.names, "cannot apply networking");
+        if let Some(failure) = &firewall {
+            tracing::error!(%failure, "cannot apply networking");
         }
-        engine.wiring.tried.send_replace(tried);
+        engine.wiring.tried.send_replace(Tried { version, firewall });
     }
 }
 
@@ -141,31 +133,19 @@ impl AsRawFd for Watch {
     }
 }
 
-/// Answers also on which networks there is a name server now, as far as that is sure.
-fn apply(engine: &Engine, state: State, known: Vec<DnsNetwork>) -> (Vec<DnsNetwork>, Tried) {
-    let mut tried = Tried::default();
+fn apply(engine: &Engine, state: State, before: Moment) -> Result<(), NetworkError> {
     engine.dns.set_zone(Zone::new(&state.zone));
-    if known != state.listen {
-        let failed = engine.dns.listen(&state.listen).into_iter();
-        tried.names = failed.map(|(network, error)| (network, crate::error::chain(&error).into())).collect();
-    }
-    if let Err(error) = engine.net.set_firewall(&state.firewall) {
-        tried.firewall = Some(crate::error::chain(&error).into());
-    }
-    let listening = if tried.names.is_empty() { state.listen } else { Vec::new() };
-    (listening, tried)
+    engine.names.keep(&state.up, before);
+    engine.net.set_firewall(&state.firewall)
 }
 
-fn state(world: &World, dns_port: u16) -> State {
-    let listen = world
-        .networks
-        .values()
-        .map(|network| DnsNetwork { id: network.id.clone(), gateway: network.gateway })
-        .collect();
-    State { firewall: firewall(world, dns_port), zone: zone(world), listen }
+fn state(world: &World) -> State {
+    let up = world.containers.values().filter(|container| container.phase.is_up());
+    let up = up.map(|container| container.doc.id.clone()).collect();
+    State { firewall: firewall(world), zone: zone(world), up }
 }
 
-fn firewall(world: &World, dns_port: u16) -> FirewallState {
+fn firewall(world: &World) -> FirewallState {
     let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for container in world.containers.values().filter(|container| container.phase.is_up()) {
         let record = &container.doc.record;
@@ -195,9 +175,8 @@ fn firewall(world: &World, dns_port: u16) -> FirewallState {
             targets: best(&targets),
         })
         .collect();
-    let networks: Vec<_> = world.networks.values().map(|network| network.spec()).collect();
-    let dns_port = (!networks.is_empty()).then_some(dns_port);
-    FirewallState { networks, published, dns_port }
+    let networks = world.networks.values().map(|network| network.spec()).collect();
+    FirewallState { networks, published }
 }
 
 /// The healthy ones; all, while there is none.
@@ -218,39 +197,64 @@ pub(crate) fn protocol(transport: Transport) -> Protocol {
 }
 
 fn zone(world: &World) -> Vec<ZoneNetwork> {
-    world
-        .networks
-        .values()
-        .map(|network| {
-            let attached = |container: &Container| {
-                container.doc.record.networks.iter().find(|attachment| attachment.network == network.name).cloned()
-            };
-            let (mut endpoints, mut reserved) = (Vec::new(), Vec::new());
-            for container in world.containers.values() {
-                let Some(attachment) = attached(container) else { continue };
-                if container.phase.is_up() {
-                    endpoints.push(ZoneEndpoint {
-                        container: container.doc.id.clone(),
-                        name: container.doc.record.name.clone(),
-                        aliases: attachment.aliases,
-                        address: attachment.address,
-                        healthy: is_healthy(container.health()),
-                        resolvers: container.service.dns.clone(),
-                    });
-                } else {
-                    reserved.extend(attachment.aliases);
+    world.networks.values().map(|network| zone_network(world, network)).collect()
+}
+
+fn zone_network(world: &World, network: &NetworkDoc) -> ZoneNetwork {
+    let nameless = network.is_predefined();
+    let (mut endpoints, mut reserved) = (Vec::new(), Vec::new());
+    for container in world.containers.values() {
+        let Some(attachment) = attachment(container, network) else { continue };
+        let aliases = attachment.aliases.iter().chain(&container.service.hostname).cloned();
+        if container.phase.is_up() {
+            endpoints.push(ZoneEndpoint {
+                container: container.doc.id.clone(),
+                name: container.doc.record.name.clone(),
+                aliases: aliases.collect(),
+                address: attachment.address,
+                healthy: is_healthy(container.health()),
+                resolvers: container.service.dns.clone(),
+                links: links(world, container, network),
+            });
+        } else if !nameless {
+            reserved.extend(aliases);
+        }
+    }
+    ZoneNetwork {
+        id: network.id.clone(),
+        name: network.name.clone(),
+        subnet: network.subnet,
+        internal: network.internal,
+        nameless,
+        endpoints,
+        reserved,
+    }
+}
+
+fn attachment<'a>(container: &'a Container, network: &NetworkDoc) -> Option<&'a Attachment> {
+    container.doc.record.networks.iter().find(|attachment| attachment.network == network.name)
+}
+
+/// The names that `links` give to containers of other services, and those containers' own names.
+fn links(world: &World, container: &Container, network: &NetworkDoc) -> BTreeMap<String, Vec<Candidate>> {
+    let mut links: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
+    for link in &container.service.links {
+        let (service, alias) = link.split_once(':').unwrap_or((link, link));
+        links.entry(alias.to_owned()).or_default();
+        for target in world.containers.values().filter(|target| target.phase.is_up()) {
+            let record = &target.doc.record;
+            let linked = record.project == container.doc.record.project && record.service == service && !record.oneoff;
+            let Some(attachment) = attachment(target, network).filter(|_| linked) else { continue };
+            let candidate = Candidate { address: attachment.address, healthy: is_healthy(target.health()) };
+            for name in [alias.to_owned(), format!("{service}-{}", record.number), record.name.clone()] {
+                let candidates = links.entry(name).or_default();
+                if !candidates.contains(&candidate) {
+                    candidates.push(candidate);
                 }
             }
-            ZoneNetwork {
-                id: network.id.clone(),
-                name: network.name.clone(),
-                subnet: network.subnet,
-                internal: network.internal,
-                endpoints,
-                reserved,
-            }
-        })
-        .collect()
+        }
+    }
+    links
 }
 
 #[cfg(test)]
@@ -265,12 +269,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_only_of_those_who_need_what_failed() {
-        let names = BTreeMap::from([("one".to_owned(), "taken".into())]);
-        let tried = Tried { names, ..Tried::default() };
-        assert_eq!(tried.check(["one"]).unwrap_err().to_string(), "cannot set up networking: taken");
-        assert!(tried.check(["two"]).is_ok());
         let tried = Tried { firewall: Some("busy".into()), ..Tried::default() };
-        assert!(tried.check(["two"]).is_err());
-        assert!(tried.check([]).is_ok(), "a container without networks");
+        assert_eq!(tried.check(1).unwrap_err().to_string(), "cannot set up networking: busy");
+        assert!(tried.check(0).is_ok(), "a container without networks");
     }
 }

@@ -123,8 +123,6 @@ pub struct Published {
 pub struct FirewallState {
     pub networks: Vec<NetworkSpec>,
     pub published: Vec<Published>,
-    /// `dns::Server::port()`: where port 53 of the gateways leads. None leaves port 53 alone.
-    pub dns_port: Option<u16>,
 }
 
 /// `hb-` and 12 hex digits of the network id: 15 characters, the longest name a link may have.

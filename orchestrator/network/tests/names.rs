@@ -4,9 +4,10 @@
 
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,22 +15,22 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hoist_network::dns::{DnsConfig, DnsNetwork, Server, Zone, ZoneEndpoint, ZoneNetwork};
-use hoist_network::{FirewallState, NetworkSpec};
+use hoist_network::NetworkSpec;
+use hoist_network::dns::{ADDRESS, Asker, DnsConfig, Server, Serving, Sockets, Zone, ZoneEndpoint, ZoneNetwork};
+use rustix::net::{AddressFamily, SendFlags, SocketType};
 use world::{Container, NEIGHBOUR, World, enter, inside, network};
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 fn start(world: &World, networks: &[NetworkSpec], resolv_conf: &Path) -> Server {
-    let server = Server::start(DnsConfig { resolv_conf: resolv_conf.to_owned() }).unwrap();
-    for network in networks {
-        world.host.create_network(network).unwrap();
-    }
-    let state = FirewallState { networks: networks.to_vec(), published: Vec::new(), dns_port: Some(server.port()) };
-    world.host.set_firewall(&state).unwrap();
-    let listen: Vec<_> = networks.iter().map(|net| DnsNetwork { id: net.id.clone(), gateway: net.gateway }).collect();
-    assert!(server.listen(&listen).is_empty());
-    server
+    world.raise(networks, Vec::new());
+    Server::start(DnsConfig { resolv_conf: resolv_conf.to_owned() }).unwrap()
+}
+
+/// Answers for as long as the result lives.
+fn serve(server: &Server, network: &NetworkSpec, container: &Container) -> Serving {
+    let asker = Asker { container: container.id.clone(), home: vec![network.id.clone()] };
+    server.serve(asker, Sockets::open(container.netns.as_fd()).unwrap())
 }
 
 fn zone(network: &NetworkSpec, members: &[(&Container, &str)]) -> ZoneNetwork {
@@ -42,6 +43,7 @@ fn zone(network: &NetworkSpec, members: &[(&Container, &str)]) -> ZoneNetwork {
             address: container.address,
             healthy: true,
             resolvers: Vec::new(),
+            links: BTreeMap::new(),
         })
         .collect();
     ZoneNetwork {
@@ -49,6 +51,7 @@ fn zone(network: &NetworkSpec, members: &[(&Container, &str)]) -> ZoneNetwork {
         name: "shop_default".to_owned(),
         subnet: network.subnet,
         internal: network.internal,
+        nameless: false,
         endpoints,
         reserved: Vec::new(),
     }
@@ -95,6 +98,10 @@ fn code(message: &Message) -> ResponseCode {
 
 /// Says OUTSIDE to everything, by datagram and stream.
 fn upstream(netns: &OwnedFd) {
+    answering(netns, Ipv4Addr::UNSPECIFIED);
+}
+
+fn answering(netns: &OwnedFd, at: Ipv4Addr) {
     let answer = |packet: &[u8]| {
         let query = Message::from_vec(packet).unwrap();
         let mut response = Message::response(query.metadata.id, OpCode::Query);
@@ -102,9 +109,7 @@ fn upstream(netns: &OwnedFd) {
         response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 60, RData::A(A(OUTSIDE))));
         response.to_vec().unwrap()
     };
-    let (udp, tcp) = inside(netns, || {
-        (UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap(), TcpListener::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap())
-    });
+    let (udp, tcp) = inside(netns, || (UdpSocket::bind((at, 53)).unwrap(), TcpListener::bind((at, 53)).unwrap()));
     thread::spawn(move || {
         let mut packet = [0; 4096];
         while let Ok((length, from)) = udp.recv_from(&mut packet) {
@@ -132,38 +137,56 @@ fn resolv_conf(server: IpAddr) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn names_resolve_on_port_53_although_a_resolver_of_the_host_holds_it() {
-    let Some(world) = enter("names_resolve_on_port_53_although_a_resolver_of_the_host_holds_it") else { return };
-    let _udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap();
-    let _tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap();
+fn names_resolve_on_port_53_although_a_program_of_the_container_holds_it() {
+    let Some(world) = enter("names_resolve_on_port_53_although_a_program_of_the_container_holds_it") else { return };
     let net = network(1);
     let server = start(&world, std::slice::from_ref(&net), Path::new("/nonexistent"));
     let (a, b) = (world.container(&net, 2), world.container(&net, 3));
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web"), (&b, "db")])]));
+    upstream(&a.netns);
     inside(&a.netns, || {
+        for own in [Ipv4Addr::LOCALHOST, a.address] {
+            assert_eq!(addresses(&ask(own, 53, "db.", RecordType::A).unwrap()), [OUTSIDE], "its own server, at {own}");
+            assert_eq!(
+                addresses(&ask_by_tcp(own, "db.", RecordType::A).unwrap()),
+                [OUTSIDE],
+                "its own server, at {own}"
+            );
+        }
         for name in ["db.", "DB.", "shop-db-1.", "010301030103.", "db.shop_default."] {
-            let answer = ask(net.gateway, 53, name, RecordType::A).unwrap();
+            let answer = ask(ADDRESS, 53, name, RecordType::A).unwrap();
             assert_eq!((addresses(&answer), answer.metadata.id), (vec![b.address], 4242), "{name}");
         }
-        assert_eq!(addresses(&ask_by_tcp(net.gateway, "db.", RecordType::A).unwrap()), [b.address]);
-        let aaaa = ask(net.gateway, 53, "db.", RecordType::AAAA).unwrap();
+        assert_eq!(addresses(&ask_by_tcp(ADDRESS, "db.", RecordType::A).unwrap()), [b.address]);
+        let aaaa = ask(ADDRESS, 53, "db.", RecordType::AAAA).unwrap();
         assert_eq!((code(&aaaa), aaaa.answers.len()), (ResponseCode::NoError, 0));
-        let ptr = ask(net.gateway, 53, "3.1.89.10.in-addr.arpa.", RecordType::PTR).unwrap();
+        let ptr = ask(ADDRESS, 53, "3.1.89.10.in-addr.arpa.", RecordType::PTR).unwrap();
         assert_eq!(ptr.answers[0].data.to_string(), "shop-db-1.");
     });
 }
 
 #[test]
-fn names_resolve_behind_an_input_policy_drop() {
-    let Some(world) = enter("names_resolve_behind_an_input_policy_drop") else { return };
+fn names_resolve_behind_firewalls_of_host_and_container() {
+    let Some(world) = enter("names_resolve_behind_firewalls_of_host_and_container") else { return };
     let net = network(1);
     world::nft(&["add table ip filter; add chain ip filter INPUT { type filter hook input priority 0; policy drop; }"]);
     let server = start(&world, std::slice::from_ref(&net), Path::new("/nonexistent"));
     let a = world.container(&net, 2);
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
-    let answer = inside(&a.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
-    assert_eq!(addresses(&answer), [a.address]);
-    assert_eq!(world.host.foreign_accepts()[0].chain, "INPUT");
+    assert!(world.host.foreign_accepts().is_empty(), "nothing of the host is asked");
+    inside(&a.netns, || {
+        for hook in ["input", "output"] {
+            world::nft(&[&format!(
+                "add table ip own; add chain ip own {hook} {{ type filter hook {hook} priority 0; policy drop; }}; \
+                 add rule ip own {hook} ct state invalid drop; add rule ip own {hook} oifname lo accept; \
+                 add rule ip own {hook} iifname lo accept"
+            )]);
+        }
+        assert_eq!(addresses(&ask(ADDRESS, 53, "web.", RecordType::A).unwrap()), [a.address]);
+        assert_eq!(addresses(&ask_by_tcp(ADDRESS, "web.", RecordType::A).unwrap()), [a.address]);
+    });
 }
 
 #[test]
@@ -172,10 +195,11 @@ fn a_swapped_table_is_right_for_the_next_query() {
     let net = network(1);
     let server = start(&world, std::slice::from_ref(&net), Path::new("/nonexistent"));
     let (a, b) = (world.container(&net, 2), world.container(&net, 3));
+    let _serving = serve(&server, &net, &a);
     for round in 0..100 {
         let holder = if round % 2 == 0 { &a } else { &b };
         server.set_zone(Zone::new(&[zone(&net, &[(holder, "web")])]));
-        let answer = inside(&a.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
+        let answer = inside(&a.netns, || ask(ADDRESS, 53, "web.", RecordType::A)).unwrap();
         assert_eq!(addresses(&answer), [holder.address]);
     }
 }
@@ -189,13 +213,14 @@ fn other_names_are_forwarded_by_datagram_and_stream() {
     let conf = resolv_conf(Ipv4Addr::new(192, 0, 2, 99).into());
     let server = start(&world, std::slice::from_ref(&net), conf.path());
     let a = world.container(&net, 2);
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
     // The file changes after the start.
     std::fs::write(conf.path(), format!("nameserver {NEIGHBOUR}\n")).unwrap();
     inside(&a.netns, || {
-        let answer = ask(net.gateway, 53, "example.org.", RecordType::A).unwrap();
+        let answer = ask(ADDRESS, 53, "example.org.", RecordType::A).unwrap();
         assert_eq!((addresses(&answer), answer.metadata.id), (vec![OUTSIDE], 4242));
-        assert_eq!(addresses(&ask_by_tcp(net.gateway, "example.org.", RecordType::A).unwrap()), [OUTSIDE]);
+        assert_eq!(addresses(&ask_by_tcp(ADDRESS, "example.org.", RecordType::A).unwrap()), [OUTSIDE]);
     });
 }
 
@@ -210,8 +235,9 @@ fn next_resolver_is_asked_when_the_first_is_not_there() {
     std::fs::write(conf.path(), format!("nameserver 127.0.0.1\nnameserver {NEIGHBOUR}\n")).unwrap();
     let server = start(&world, std::slice::from_ref(&net), conf.path());
     let a = world.container(&net, 2);
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
-    let answer = inside(&a.netns, || ask(net.gateway, 53, "example.org.", RecordType::A)).unwrap();
+    let answer = inside(&a.netns, || ask(ADDRESS, 53, "example.org.", RecordType::A)).unwrap();
     assert_eq!(addresses(&answer), [OUTSIDE]);
 }
 
@@ -224,15 +250,16 @@ fn local_names_do_not_wait_for_a_dead_upstream() {
     world::command("ip", &["neighbour", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "lan"]);
     let server = start(&world, std::slice::from_ref(&net), conf.path());
     let a = world.container(&net, 2);
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
     inside(&a.netns, || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         for number in 0..50 {
             let packet = question(&format!("n{number}.example.org."), RecordType::A);
-            socket.send_to(&packet, (net.gateway, 53)).unwrap();
+            socket.send_to(&packet, (ADDRESS, 53)).unwrap();
         }
         let start = Instant::now();
-        assert_eq!(addresses(&ask(net.gateway, 53, "web.", RecordType::A).unwrap()), [a.address]);
+        assert_eq!(addresses(&ask(ADDRESS, 53, "web.", RecordType::A).unwrap()), [a.address]);
         assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     });
 }
@@ -246,13 +273,14 @@ fn one_asker_cannot_fill_the_server_with_questions() {
     world::command("ip", &["neighbour", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "lan"]);
     let server = start(&world, std::slice::from_ref(&net), conf.path());
     let a = world.container(&net, 2);
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
     inside(&a.netns, || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         for number in 0..150 {
             let packet = question(&format!("n{number}.example.org."), RecordType::A);
-            socket.send_to(&packet, (net.gateway, 53)).unwrap();
+            socket.send_to(&packet, (ADDRESS, 53)).unwrap();
         }
         let mut packet = [0; 512];
         for _ in 0..50 {
@@ -271,62 +299,116 @@ fn internal_network_is_answered_but_nothing_is_forwarded() {
     let conf = resolv_conf(NEIGHBOUR.into());
     let server = start(&world, std::slice::from_ref(&net), conf.path());
     let a = world.container(&net, 2);
+    let _serving = serve(&server, &net, &a);
     server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
     inside(&a.netns, || {
-        assert_eq!(addresses(&ask(net.gateway, 53, "web.", RecordType::A).unwrap()), [a.address]);
-        let outside = ask(net.gateway, 53, "example.org.", RecordType::A).unwrap();
+        assert_eq!(addresses(&ask(ADDRESS, 53, "web.", RecordType::A).unwrap()), [a.address]);
+        let outside = ask(ADDRESS, 53, "example.org.", RecordType::A).unwrap();
         assert_eq!((code(&outside), outside.answers.len()), (ResponseCode::ServFail, 0));
     });
 }
 
 #[test]
-fn nobody_but_the_bridges_own_containers_can_ask() {
-    let Some(world) = enter("nobody_but_the_bridges_own_containers_can_ask") else { return };
+fn nobody_else_can_ask_what_a_container_asks() {
+    let Some(world) = enter("nobody_else_can_ask_what_a_container_asks") else { return };
     let nets = [network(1), network(2)];
-    let neighbour = world.neighbour();
     let server = start(&world, &nets, Path::new("/nonexistent"));
     let (a, b) = (world.container(&nets[0], 2), world.container(&nets[1], 2));
+    let _serving = [serve(&server, &nets[0], &a), serve(&server, &nets[1], &b)];
     server.set_zone(Zone::new(&[zone(&nets[0], &[(&a, "web")]), zone(&nets[1], &[(&b, "web")])]));
-    inside(&neighbour, || {
-        world::command("ip", &["route", "add", "10.89.0.0/16", "via", "192.0.2.1"]);
-        for (address, port) in
-            [(nets[0].gateway, 53), (nets[0].gateway, server.port()), (world::HOST_ON_LAN, server.port())]
-        {
-            assert!(ask(address, port, "web.", RecordType::A).is_err(), "{address}:{port}");
+    let asked = |container: &Container| {
+        let answer = inside(&container.netns, || ask(ADDRESS, 53, "web.", RecordType::A)).unwrap();
+        addresses(&answer)
+    };
+    assert_eq!((asked(&a), asked(&b)), (vec![a.address], vec![b.address]), "each its own network");
+    let neighbour = world.container(&nets[0], 3);
+    inside(&neighbour.netns, || {
+        for address in [ADDRESS, a.address, nets[0].gateway] {
+            assert!(ask(address, 53, "web.", RecordType::A).is_err(), "{address}");
         }
-    });
-    inside(&b.netns, || {
-        assert_eq!(addresses(&ask(nets[1].gateway, 53, "web.", RecordType::A).unwrap()), [b.address]);
-        assert!(ask(nets[0].gateway, 53, "web.", RecordType::A).is_err());
-        assert!(ask(nets[0].gateway, server.port(), "web.", RecordType::A).is_err());
     });
 }
 
 #[test]
-fn listening_follows_the_networks() {
-    let Some(world) = enter("listening_follows_the_networks") else { return };
+fn a_new_server_serves_namespaces_of_the_one_before() {
+    let Some(world) = enter("a_new_server_serves_namespaces_of_the_one_before") else { return };
     let net = network(1);
     let server = start(&world, std::slice::from_ref(&net), Path::new("/nonexistent"));
-    let listen = [DnsNetwork { id: net.id.clone(), gateway: net.gateway }];
     let a = world.container(&net, 2);
-    server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
-    assert!(server.listen(&[]).is_empty());
-    // The thread closes the sockets; then their place is free again.
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !server.listen(&listen).is_empty() {
-        assert!(Instant::now() < deadline);
-        thread::yield_now();
+    let asked = || inside(&a.netns, || ask(ADDRESS, 53, "web.", RecordType::A));
+    for server in [server, Server::start(DnsConfig { resolv_conf: "/nonexistent".into() }).unwrap()] {
+        server.set_zone(Zone::new(&[zone(&net, &[(&a, "web")])]));
+        let serving = serve(&server, &net, &a);
+        assert_eq!(addresses(&asked().unwrap()), [a.address]);
+        drop(serving);
+        drop(server);
+        assert!(asked().is_err(), "nobody is there");
     }
-    let answer = inside(&a.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
-    assert_eq!(addresses(&answer), [a.address]);
+    let tables = inside(&a.netns, || world::nft(&["list", "ruleset"]));
+    assert_eq!(tables.matches("table").count(), 1, "{tables}");
+    assert_eq!(tables.matches("dport set").count(), 2, "{tables}");
+}
 
-    world.host.remove_network(&net.id).unwrap();
-    world.host.create_network(&net).unwrap();
-    assert!(server.listen(&listen).is_empty());
-    let again = world.container(&net, 2);
-    let answer = inside(&again.netns, || ask(net.gateway, 53, "web.", RecordType::A)).unwrap();
-    assert_eq!(addresses(&answer), [a.address], "on a bridge that was made anew");
+/// Datagrams with source addresses and ports of their own, as only raw sockets send them.
+fn spoof(to: Ipv4Addr, count: u16) {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(RAW_PROTOCOL)).unwrap();
+    let payload = question("flood.example.org.", RecordType::A);
+    for number in 0..count {
+        let [high, low] = number.to_be_bytes();
+        // Another address of the network, and of its loopback, in turn.
+        let source = if number % 2 == 0 { [10, 89, 1, low.max(4)] } else { [127, high, low, 9] };
+        let total = u16::try_from(28 + payload.len()).unwrap().to_be_bytes();
+        let length = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+        let mut packet = vec![0x45, 0, total[0], total[1], high, low, 0, 0, 64, 17, 0, 0];
+        packet.extend(source);
+        packet.extend(to.octets());
+        packet.extend([high | 0x80, low, 0, 53, length[0], length[1], 0, 0]);
+        packet.extend(&payload);
+        let _ = rustix::net::sendto(&socket, &packet, SendFlags::empty(), &SocketAddrV4::new(to, 53));
+    }
+}
 
-    drop(server);
-    assert!(inside(&again.netns, || ask(net.gateway, 53, "web.", RecordType::A)).is_err());
+const RAW_PROTOCOL: rustix::net::Protocol = rustix::net::ipproto::RAW;
+
+#[test]
+fn a_flood_of_forged_questions_costs_nobody_else() {
+    let Some(world) = enter("a_flood_of_forged_questions_costs_nobody_else") else { return };
+    let net = network(1);
+    let neighbour = world.neighbour();
+    // The first resolver never answers, so that what is forwarded to it stays open; the other belongs to the victims.
+    let conf = resolv_conf(NEIGHBOUR.into());
+    let second = Ipv4Addr::new(192, 0, 2, 3);
+    inside(&neighbour, || world::command("ip", &["address", "add", "192.0.2.3/24", "dev", "lan-peer"]));
+    let silent = inside(&neighbour, || UdpSocket::bind((NEIGHBOUR, 53)).unwrap());
+    answering(&neighbour, second);
+    let server = start(&world, std::slice::from_ref(&net), conf.path());
+    let attackers: Vec<_> = (100..112).map(|last| world.container(&net, last)).collect();
+    let victim = world.container(&net, 2);
+    let mut table = zone(&net, &[(&victim, "web")]);
+    table.endpoints[0].resolvers = vec![second.into()];
+    server.set_zone(Zone::new(&[table]));
+    let _serving: Vec<_> = attackers.iter().chain([&victim]).map(|container| serve(&server, &net, container)).collect();
+    thread::scope(|scope| {
+        for attacker in &attackers {
+            scope.spawn(|| {
+                inside(&attacker.netns, || {
+                    for to in [ADDRESS, net.gateway, victim.address] {
+                        spoof(to, 4000);
+                    }
+                });
+            });
+        }
+        inside(&victim.netns, || {
+            for round in 0..20 {
+                let own = ask(ADDRESS, 53, "web.", RecordType::A).unwrap();
+                assert_eq!(addresses(&own), [victim.address], "round {round}");
+                let outside = ask(ADDRESS, 53, &format!("n{round}.example.org."), RecordType::A).unwrap();
+                assert_eq!(addresses(&outside), [OUTSIDE], "round {round}");
+            }
+        });
+    });
+    // All of the attackers together have filled the server, and the victim still gets its share.
+    let outside = inside(&victim.netns, || ask(ADDRESS, 53, "after.example.org.", RecordType::A)).unwrap();
+    assert_eq!(addresses(&outside), [OUTSIDE]);
+    drop(silent);
 }

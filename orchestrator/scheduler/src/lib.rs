@@ -31,7 +31,7 @@ pub use action::{
 };
 pub use desired::Desired;
 pub use ipam::mac;
-pub use names::{ImageName, container_name, image_reference, oneoff_name};
+pub use names::{ImageName, PREDEFINED_NETWORK, container_name, image_reference, oneoff_name};
 pub use observed::{
     Attachment, Container, Dependency, DependencyCondition, Health, HeldPort, Host, Image, Network, Observed, Pool,
     PortHolder, Published, Record, Sharing, State, Transport, Volume,

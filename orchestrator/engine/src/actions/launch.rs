@@ -55,11 +55,11 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32)
     let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
     let preparer = Arc::clone(engine);
     let image = ticket.container.doc.image_id.clone();
-    let networks: Vec<String> = ticket.networks.values().map(|network| network.id.clone()).collect();
+    let networks = ticket.networks.len();
     let prepared = blocking(move || prepare(&preparer, &ticket));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
-    live.check(networks.iter().map(String::as_str))?;
+    live.check(networks)?;
     engine.store.written().await?;
     let (runtime, images) = (Arc::clone(&engine.runtime), Arc::clone(&engine.images));
     let clients = engine.attachments.take(&launch.id);
@@ -118,7 +118,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
     };
     let lowered = lower::lower(&ticket.container, &start)?;
     write_etc(&bundle, &lowered.etc)?;
-    let netns = netns(engine, &lowered)?;
+    let netns = netns(engine, &doc.id, &lowered)?;
     let rootfs = Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
     Ok(assemble(engine, &ticket.container, lowered, netns, rootfs))
 }
@@ -166,7 +166,7 @@ fn write_etc(bundle: &Path, etc: &EtcFiles) -> Result<(), StepError> {
     Ok(())
 }
 
-fn netns(engine: &Engine, lowered: &Lowered) -> Result<Netns, StepError> {
+fn netns(engine: &Engine, id: &str, lowered: &Lowered) -> Result<Netns, StepError> {
     match &lowered.network {
         Network::Host => Ok(Netns::Host),
         // With what docker sets in every namespace, which a bare new one does not have.
@@ -176,6 +176,8 @@ fn netns(engine: &Engine, lowered: &Lowered) -> Result<Netns, StepError> {
             let netns: OwnedFd = new_netns(&lowered.net_sysctls)?;
             use std::os::fd::AsFd;
             engine.net.attach(netns.as_fd(), endpoints)?;
+            let home = endpoints.iter().map(|endpoint| endpoint.network.clone()).collect();
+            engine.names.serve(&engine.dns, id, home, netns.as_fd())?;
             Ok(Netns::Fd(netns))
         }
     }

@@ -76,6 +76,7 @@ engine_failures!(
     crate::lower::LowerError,
     hoist_network::NetworkError,
     hoist_network::NetnsError,
+    hoist_network::dns::DnsError,
     hoist_network::FactsError,
     hoist_image::StoreError,
     hoist_runtime::ShimError,

@@ -127,7 +127,7 @@ impl Session {
         if !ends(&self.request.verb) {
             let name = project.clone();
             let networks = self.engine.look(move |world| networks_in_use(world, &name)).await?;
-            tried.check(networks.iter().map(String::as_str))?;
+            tried.check(networks.len())?;
         }
         let left = self
             .engine

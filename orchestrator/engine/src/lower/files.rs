@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use hoist_network::HostFacts;
+use hoist_network::{HostFacts, dns};
 use hoist_runtime::InjectedFile;
 use hoist_spec::model::Service;
 
@@ -71,7 +71,7 @@ fn hosts(doc: &ContainerDoc, service: &Service, network: &Network, hostname: &st
 /// ask whom the host asks.
 fn resolv_conf(service: &Service, network: Option<&NetworkDoc>, host: &HostFacts) -> String {
     let servers: Vec<IpAddr> = match network {
-        Some(network) => vec![IpAddr::V4(network.gateway)],
+        Some(_) => vec![IpAddr::V4(dns::ADDRESS)],
         None if service.dns.is_empty() => host.resolvers.clone(),
         None => service.dns.clone(),
     };

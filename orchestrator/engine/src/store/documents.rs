@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use hoist_image::{Digest, Execution};
-use hoist_scheduler::{Record, Timestamp, restart};
+use hoist_scheduler::{PREDEFINED_NETWORK, Record, Timestamp, restart};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,6 +47,11 @@ pub(crate) struct NetworkDoc {
 }
 
 impl NetworkDoc {
+    /// The network of `network_mode: bridge`, which belongs to no project.
+    pub(crate) fn is_predefined(&self) -> bool {
+        self.project.is_empty() && self.name == PREDEFINED_NETWORK
+    }
+
     /// What the kernel needs to know of it.
     pub(crate) fn spec(&self) -> hoist_network::NetworkSpec {
         hoist_network::NetworkSpec {

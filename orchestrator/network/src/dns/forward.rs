@@ -42,13 +42,12 @@ impl HostResolvers {
 /// Whom the answer is for.
 #[derive(Debug, Clone)]
 pub(crate) enum ReplyTo {
-    Datagram { network: String, asker: SocketAddr },
+    Datagram { listener: u64, to: SocketAddr },
     Stream { client: u64 },
 }
 
 pub(crate) struct Forwarded {
     pub(crate) reply_to: ReplyTo,
-    pub(crate) asker: Ipv4Addr,
     pub(crate) deadline: Instant,
     asked: Asked,
     packet: Vec<u8>,
@@ -71,24 +70,13 @@ const ROUNDS: usize = 2;
 const PORT: u16 = 53;
 
 impl Forwarded {
-    pub(crate) fn new(asked: Asked, packet: &[u8], asker: Ipv4Addr, reply_to: ReplyTo, servers: &[IpAddr]) -> Self {
+    pub(crate) fn new(asked: Asked, packet: &[u8], reply_to: ReplyTo, servers: &[IpAddr]) -> Self {
         let once = servers.iter().rev().map(|server| SocketAddr::new(*server, PORT));
         let servers = once.cycle().take(servers.len() * ROUNDS).collect();
         let question = wire::raw_question(packet).unwrap_or_default().to_vec();
         let (packet, original_id) = (packet.to_vec(), wire::id(packet));
         let deadline = Instant::now();
-        Self {
-            reply_to,
-            asker,
-            deadline,
-            asked,
-            packet,
-            question,
-            original_id,
-            servers,
-            unhelpful: None,
-            channel: None,
-        }
+        Self { reply_to, deadline, asked, packet, question, original_id, servers, unhelpful: None, channel: None }
     }
 
     /// Asks the next server that can be asked; the final answer when there is none left.
@@ -114,8 +102,8 @@ impl Forwarded {
         wire::set_id(&mut self.packet, u16::from_ne_bytes(id));
         // A client that came by TCP was told that a datagram is too small, or knows it.
         if matches!(self.reply_to, ReplyTo::Stream { .. }) {
-            let mut conversation = Conversation::new(connect_soon(server)?);
-            conversation.queue(&self.packet);
+            let mut conversation = Conversation::new(connect_soon(server)?, usize::from(u16::MAX));
+            let _ = conversation.queue(&self.packet);
             return Ok(Channel::Stream(conversation));
         }
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -135,6 +123,11 @@ impl Forwarded {
 
     pub(crate) fn wants_to_write(&self) -> bool {
         matches!(&self.channel, Some(Channel::Stream(conversation)) if conversation.wants_to_write())
+    }
+
+    /// What to say when the answer is not waited for any more.
+    pub(crate) fn failure(&self) -> Vec<u8> {
+        self.asked.failure()
     }
 
     /// Takes what has come. The final answer, or None to go on waiting.

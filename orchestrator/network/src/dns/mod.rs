@@ -4,10 +4,13 @@ mod forward;
 pub(crate) mod resolv;
 pub mod server;
 mod shared;
+mod shares;
+mod sockets;
 mod tcp;
 mod wire;
 mod worker;
 pub mod zone;
 
-pub use server::{DnsConfig, DnsError, DnsNetwork, Server};
-pub use zone::{Zone, ZoneEndpoint, ZoneNetwork};
+pub use server::{DnsConfig, DnsError, Server, Serving};
+pub use sockets::{ADDRESS, Sockets};
+pub use zone::{Asker, Candidate, Zone, ZoneEndpoint, ZoneNetwork};

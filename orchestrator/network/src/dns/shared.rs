@@ -4,11 +4,12 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::zone::Zone;
+use super::zone::{Asker, Zone};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     orders: Mutex<Orders>,
     /// Becomes readable when there are orders.
     wake: OwnedFd,
+    numbers: AtomicU64,
 }
 
 /// What the thread has still to do.
@@ -23,14 +25,15 @@ pub(super) struct Shared {
 pub(super) struct Orders {
     pub(super) stop: bool,
     pub(super) opened: Vec<Listener>,
-    /// Networks whose listeners are to be closed, before the opened ones are taken in.
-    pub(super) closed: Vec<String>,
+    /// Numbers of listeners that are to be closed.
+    pub(super) closed: Vec<u64>,
 }
 
-/// The sockets on one network's gateway.
+/// The sockets in one container's namespace.
 #[derive(Debug)]
 pub(super) struct Listener {
-    pub(super) network: String,
+    pub(super) id: u64,
+    pub(super) asker: Asker,
     pub(super) udp: UdpSocket,
     pub(super) tcp: TcpListener,
 }
@@ -38,7 +41,12 @@ pub(super) struct Listener {
 impl Shared {
     pub(super) fn new() -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { zone: Mutex::default(), orders: Mutex::default(), wake })
+        Ok(Self { zone: Mutex::default(), orders: Mutex::default(), wake, numbers: AtomicU64::default() })
+    }
+
+    /// Never given before.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn zone(&self) -> Arc<Zone> {

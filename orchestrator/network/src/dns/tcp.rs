@@ -7,9 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[derive(Debug)]
 pub(crate) struct Conversation {
     stream: TcpStream,
+    /// The longest message that is taken.
+    longest: usize,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
 }
+
+/// Answers that the other end does not take; more, and it is not served.
+const OUTGOING: usize = 256 * 1024;
 
 impl AsFd for Conversation {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -19,19 +24,21 @@ impl AsFd for Conversation {
 
 impl Conversation {
     /// The stream must be non-blocking.
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, incoming: Vec::new(), outgoing: Vec::new() }
+    pub(crate) fn new(stream: TcpStream, longest: usize) -> Self {
+        Self { stream, longest, incoming: Vec::new(), outgoing: Vec::new() }
     }
 
     pub(crate) fn wants_to_write(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    pub(crate) fn queue(&mut self, message: &[u8]) {
+    /// False when the other end has left too much untaken.
+    pub(crate) fn queue(&mut self, message: &[u8]) -> bool {
         // The codec makes nothing longer.
-        let Ok(length) = u16::try_from(message.len()) else { return };
+        let Ok(length) = u16::try_from(message.len()) else { return true };
         self.outgoing.extend(length.to_be_bytes());
         self.outgoing.extend(message);
+        self.outgoing.len() <= OUTGOING
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
@@ -58,6 +65,9 @@ impl Conversation {
         }
         let mut messages = Vec::new();
         while let Some(length) = self.incoming.first_chunk().map(|bytes| usize::from(u16::from_be_bytes(*bytes))) {
+            if length > self.longest {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             if self.incoming.len() < 2 + length {
                 break;
             }

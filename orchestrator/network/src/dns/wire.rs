@@ -66,7 +66,6 @@ impl Asked {
             Answer::NoSuchName => ResponseCode::NXDomain,
             // Not NXDOMAIN: the name may exist, it just cannot be known here.
             Answer::NoWayOut => ResponseCode::ServFail,
-            Answer::Refused => ResponseCode::Refused,
             Answer::Forward(_) => return None,
         };
         let mut response = reply(&self.message, code);

@@ -1,34 +1,38 @@
 //! The loop of the name server's thread: waits for any socket, answers from the table, forwards the rest.
+//!
+//! Everything is bounded by the asker, which is a container: a flood of one costs the others a turn at most.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 
 use super::forward::{Forwarded, HostResolvers, ReplyTo};
 use super::shared::{Listener, Orders, Shared};
+use super::shares::{Room, Shares};
 use super::tcp::Conversation;
 use super::wire::{self, Incoming};
 use super::zone::Answer;
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    listeners: Vec<Listener>,
-    clients: BTreeMap<u64, Client>,
-    forwarded: BTreeMap<u64, Forwarded>,
+    epoll: OwnedFd,
+    listeners: BTreeMap<u64, Listener>,
+    clients: Shares<Client>,
+    forwarded: Shares<Forwarded>,
     resolvers: HostResolvers,
-    /// Numbers clients and forwarded queries, and rotates answers.
-    counter: u64,
+    /// Rotates answers.
+    turn: usize,
 }
 
 /// Somebody who asks by TCP.
 struct Client {
-    network: String,
-    asker: Ipv4Addr,
+    listener: u64,
     conversation: Conversation,
     deadline: Instant,
 }
@@ -36,209 +40,262 @@ struct Client {
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Orders,
-    Datagrams(usize),
-    Connections(usize),
+    Datagrams(u64),
+    Connections(u64),
     Client(u64),
     Forwarded(u64),
 }
 
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
-const CLIENTS_OF_ONE_ASKER: usize = 16;
-const FORWARDED_OF_ONE_ASKER: usize = 100;
+const CLIENTS_OF_ONE: usize = 16;
+const CLIENTS: usize = 512;
+const FORWARDED_OF_ONE: usize = 100;
 /// Each holds a socket.
 const FORWARDED: usize = 1000;
+/// No query is longer, by datagram or stream.
+const LONGEST_QUERY: usize = 4096;
+/// Sources that are served before the others get their turn again.
+const EVENTS: usize = 256;
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, resolv_conf: PathBuf) -> Self {
-        Self {
+    pub(super) fn new(shared: Arc<Shared>, resolv_conf: PathBuf) -> rustix::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let worker = Self {
             shared,
-            listeners: Vec::new(),
-            clients: BTreeMap::new(),
-            forwarded: BTreeMap::new(),
+            epoll,
+            listeners: BTreeMap::new(),
+            clients: Shares::new(CLIENTS_OF_ONE, CLIENTS),
+            forwarded: Shares::new(FORWARDED_OF_ONE, FORWARDED),
             resolvers: HostResolvers::new(resolv_conf),
-            counter: 0,
-        }
+            turn: 0,
+        };
+        watch(&worker.epoll, worker.shared.wake(), Source::Orders, false)?;
+        Ok(worker)
     }
 
     pub(super) fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
         loop {
-            let ready = match self.wait() {
-                Ok(ready) => ready,
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), self.timeout().as_ref()) {
+                Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => {
                     tracing::error!(%errno, "the name server cannot wait for its sockets and stops");
                     return;
                 }
-            };
-            let mut orders = false;
-            for source in ready {
-                match source {
-                    Source::Orders => orders = true,
+            }
+            for event in &events {
+                match Source::of(event.data.u64()) {
+                    Source::Orders => {
+                        if !self.obey() {
+                            return;
+                        }
+                    }
                     Source::Datagrams(listener) => self.take_datagrams(listener),
                     Source::Connections(listener) => self.take_connections(listener),
                     Source::Client(id) => self.serve_client(id),
                     Source::Forwarded(id) => self.advance(id, Forwarded::proceed),
                 }
             }
-            // Last, since it renumbers the listeners.
-            if orders && !self.obey() {
-                return;
-            }
             self.expire();
         }
     }
 
-    fn wait(&self) -> rustix::io::Result<Vec<Source>> {
-        let mut sources = vec![Source::Orders];
-        let mut fds = vec![PollFd::new(self.shared.wake(), PollFlags::IN)];
-        for (number, listener) in self.listeners.iter().enumerate() {
-            sources.extend([Source::Datagrams(number), Source::Connections(number)]);
-            fds.extend([PollFd::new(&listener.udp, PollFlags::IN), PollFd::new(&listener.tcp, PollFlags::IN)]);
-        }
-        for (id, client) in &self.clients {
-            sources.push(Source::Client(*id));
-            fds.push(PollFd::new(&client.conversation, interest(client.conversation.wants_to_write())));
-        }
-        for (id, query) in &self.forwarded {
-            if let Some(fd) = query.fd() {
-                sources.push(Source::Forwarded(*id));
-                fds.push(PollFd::from_borrowed_fd(fd, interest(query.wants_to_write())));
-            }
-        }
-        let deadlines = self.clients.values().map(|client| client.deadline);
-        let next = deadlines.chain(self.forwarded.values().map(|query| query.deadline)).min();
-        let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        poll(&mut fds, timeout.as_ref())?;
-        Ok(sources.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(source, _)| source).collect())
+    fn timeout(&self) -> Option<Timespec> {
+        let deadlines = self.clients.iter().map(|(_, client)| client.deadline);
+        let next = deadlines.chain(self.forwarded.iter().map(|(_, query)| query.deadline)).min()?;
+        Timespec::try_from(next.saturating_duration_since(Instant::now())).ok()
     }
 
     /// False to stop.
     fn obey(&mut self) -> bool {
         let Orders { stop, opened, closed } = self.shared.take_orders();
-        self.listeners.retain(|listener| !closed.contains(&listener.network));
-        self.clients.retain(|_, client| !closed.contains(&client.network));
-        self.listeners.extend(opened);
+        for id in closed {
+            self.listeners.remove(&id);
+            self.clients.remove_of(id);
+            self.forwarded.remove_of(id);
+        }
+        for listener in opened {
+            let id = listener.id;
+            let watched = watch(&self.epoll, &listener.udp, Source::Datagrams(id), false)
+                .and_then(|()| watch(&self.epoll, &listener.tcp, Source::Connections(id), false));
+            if let Err(errno) = watched {
+                tracing::error!(%errno, container = listener.asker.container, "cannot wait for a container's questions");
+            }
+            self.listeners.insert(id, listener);
+        }
         !stop
     }
 
     fn expire(&mut self) {
         let now = Instant::now();
-        self.clients.retain(|_, client| client.deadline > now);
-        let late: Vec<_> =
-            self.forwarded.iter().filter(|(_, query)| query.deadline <= now).map(|(id, _)| *id).collect();
-        for id in late {
+        let late = self.clients.iter().filter(|(_, client)| client.deadline <= now).map(|(id, _)| id);
+        for id in late.collect::<Vec<_>>() {
+            self.clients.remove(id);
+        }
+        let late = self.forwarded.iter().filter(|(_, query)| query.deadline <= now).map(|(id, _)| id);
+        for id in late.collect::<Vec<_>>() {
             self.advance(id, Forwarded::ask_next);
         }
     }
 
-    fn take_datagrams(&mut self, listener: usize) {
-        /// Then the others get their turn.
-        const AT_ONCE: usize = 64;
-        let mut packet = [0; 4096];
+    fn take_datagrams(&mut self, listener: u64) {
+        const AT_ONCE: usize = 16;
+        let mut packet = [0; LONGEST_QUERY];
         for _ in 0..AT_ONCE {
-            let Some(Listener { network, udp, .. }) = self.listeners.get(listener) else { return };
-            let Ok((length, from)) = udp.recv_from(&mut packet) else { return };
-            let IpAddr::V4(asker) = from.ip() else { continue };
-            let reply_to = ReplyTo::Datagram { network: network.clone(), asker: from };
-            let network = network.clone();
-            self.take_query(&packet[..length], &network, asker, reply_to);
+            let Some(Listener { udp, .. }) = self.listeners.get(&listener) else { return };
+            let Ok((length, to)) = udp.recv_from(&mut packet) else { return };
+            self.take_query(&packet[..length], listener, ReplyTo::Datagram { listener, to });
         }
     }
 
-    fn take_connections(&mut self, listener: usize) {
-        while let Some(Listener { network, tcp, .. }) = self.listeners.get(listener) {
-            let Ok((stream, SocketAddr::V4(from))) = tcp.accept() else { return };
-            let network = network.clone();
-            self.take_connection(stream, network, *from.ip());
+    fn take_connections(&mut self, listener: u64) {
+        const AT_ONCE: usize = 16;
+        for _ in 0..AT_ONCE {
+            let Some(Listener { tcp, .. }) = self.listeners.get(&listener) else { return };
+            let Ok((stream, _)) = tcp.accept() else { return };
+            self.take_connection(stream, listener);
         }
     }
 
-    fn take_connection(&mut self, stream: TcpStream, network: String, asker: Ipv4Addr) {
-        let open = self.clients.values().filter(|client| client.asker == asker && client.network == network).count();
-        if open >= CLIENTS_OF_ONE_ASKER || stream.set_nonblocking(true).is_err() {
+    fn take_connection(&mut self, stream: TcpStream, listener: u64) {
+        // Who makes room is hung up on.
+        if matches!(self.clients.room_for(listener), Room::None) || stream.set_nonblocking(true).is_err() {
             return;
         }
-        let conversation = Conversation::new(stream);
-        let deadline = Instant::now() + CLIENT_PATIENCE;
-        let id = self.next();
-        self.clients.insert(id, Client { network, asker, conversation, deadline });
+        let id = self.shared.number();
+        if watch(&self.epoll, &stream, Source::Client(id), false).is_ok() {
+            let conversation = Conversation::new(stream, LONGEST_QUERY);
+            let deadline = Instant::now() + CLIENT_PATIENCE;
+            self.clients.insert(id, listener, Client { listener, conversation, deadline });
+        }
     }
 
     fn serve_client(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
         let messages = client.conversation.flush().and_then(|()| client.conversation.read());
         let Ok(messages) = messages else {
-            self.clients.remove(&id);
+            self.clients.remove(id);
             return;
         };
         if !messages.is_empty() {
             client.deadline = Instant::now() + CLIENT_PATIENCE;
         }
-        let (network, asker) = (client.network.clone(), client.asker);
+        let listener = client.listener;
+        self.watch_client(id);
         for message in messages {
-            self.take_query(&message, &network, asker, ReplyTo::Stream { client: id });
+            self.take_query(&message, listener, ReplyTo::Stream { client: id });
         }
     }
 
-    fn take_query(&mut self, packet: &[u8], network: &str, asker: Ipv4Addr, reply_to: ReplyTo) {
+    fn take_query(&mut self, packet: &[u8], listener: u64, reply_to: ReplyTo) {
         let asked = match wire::read(packet) {
             Incoming::Query(asked) => asked,
             Incoming::Reply(reply) => return self.deliver(&reply_to, &reply),
             Incoming::Ignore => return,
         };
-        let turn = usize::try_from(self.next()).unwrap_or_default();
-        let answer = self.shared.zone().answer(network, asker, asked.question(), turn);
+        self.turn = self.turn.wrapping_add(1);
+        let Some(Listener { asker, .. }) = self.listeners.get(&listener) else { return };
+        let answer = self.shared.zone().answer(asker, asked.question(), self.turn);
         let datagram = matches!(reply_to, ReplyTo::Datagram { .. });
         if let Some(reply) = asked.answer(&answer, datagram) {
             return self.deliver(&reply_to, &reply);
         }
-        let of_asker = self.forwarded.values().filter(|query| query.asker == asker).count();
-        if of_asker >= FORWARDED_OF_ONE_ASKER || self.forwarded.len() >= FORWARDED {
-            return self.deliver(&reply_to, &asked.failure());
+        match self.forwarded.room_for(listener) {
+            Room::Free => {}
+            Room::Made(displaced) => self.deliver(&displaced.reply_to, &displaced.failure()),
+            Room::None => return self.deliver(&reply_to, &asked.failure()),
         }
         let own = match &answer {
             Answer::Forward(own) if !own.is_empty() => own.as_slice(),
             _ => self.resolvers.current().servers.as_slice(),
         };
-        let query = Forwarded::new(*asked, packet, asker, reply_to, own);
-        let id = self.next();
-        self.forwarded.insert(id, query);
+        let query = Forwarded::new(*asked, packet, reply_to, own);
+        let id = self.shared.number();
+        self.forwarded.insert(id, listener, query);
         self.advance(id, Forwarded::ask_next);
     }
 
     fn advance(&mut self, id: u64, step: impl FnOnce(&mut Forwarded) -> Option<Vec<u8>>) {
-        let Some(query) = self.forwarded.get_mut(&id) else { return };
-        if let Some(answer) = step(query) {
-            let reply_to = query.reply_to.clone();
-            self.forwarded.remove(&id);
-            self.deliver(&reply_to, &answer);
-        }
+        let Some(query) = self.forwarded.get_mut(id) else { return };
+        let Some(answer) = step(query) else {
+            // Each server is asked by a socket of its own.
+            let watched = query.fd().map(|fd| watch(&self.epoll, fd, Source::Forwarded(id), query.wants_to_write()));
+            if let Some(Err(errno)) = watched {
+                tracing::debug!(%errno, "cannot wait for a resolver's answer");
+            }
+            return;
+        };
+        let reply_to = query.reply_to.clone();
+        self.forwarded.remove(id);
+        self.deliver(&reply_to, &answer);
     }
 
     fn deliver(&mut self, reply_to: &ReplyTo, answer: &[u8]) {
-        let sent: io::Result<()> = match reply_to {
-            ReplyTo::Datagram { network, asker } => {
-                let listener = self.listeners.iter().find(|listener| listener.network == *network);
-                listener.map_or(Ok(()), |listener| listener.udp.send_to(answer, asker).map(drop))
-            }
+        match reply_to {
+            ReplyTo::Datagram { listener, to } => self.deliver_datagram(*listener, *to, answer),
             ReplyTo::Stream { client: id } => {
-                let Some(client) = self.clients.get_mut(id) else { return };
-                client.conversation.queue(answer);
-                client.conversation.flush().inspect_err(|_| drop(self.clients.remove(id)))
+                let Some(client) = self.clients.get_mut(*id) else { return };
+                if client.conversation.queue(answer) && client.conversation.flush().is_ok() {
+                    self.watch_client(*id);
+                } else {
+                    self.clients.remove(*id);
+                }
             }
-        };
-        if let Err(error) = sent {
+        }
+    }
+
+    fn deliver_datagram(&self, listener: u64, to: SocketAddr, answer: &[u8]) {
+        let Some(listener) = self.listeners.get(&listener) else { return };
+        if let Err(error) = listener.udp.send_to(answer, to) {
             tracing::debug!(%error, "cannot deliver an answer");
         }
     }
 
-    fn next(&mut self) -> u64 {
-        self.counter += 1;
-        self.counter
+    /// Once more, since what is waited for may have changed.
+    fn watch_client(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let write = client.conversation.wants_to_write();
+        if watch(&self.epoll, &client.conversation, Source::Client(id), write).is_err() {
+            self.clients.remove(id);
+        }
     }
 }
 
-fn interest(write: bool) -> PollFlags {
-    if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+impl Source {
+    const KINDS: u64 = 4;
+
+    fn token(self) -> u64 {
+        let (id, kind) = match self {
+            Self::Orders => return u64::MAX,
+            Self::Datagrams(id) => (id, 0),
+            Self::Connections(id) => (id, 1),
+            Self::Client(id) => (id, 2),
+            Self::Forwarded(id) => (id, 3),
+        };
+        id * Self::KINDS + kind
+    }
+
+    fn of(token: u64) -> Self {
+        let id = token / Self::KINDS;
+        match token % Self::KINDS {
+            _ if token == u64::MAX => Self::Orders,
+            0 => Self::Datagrams(id),
+            1 => Self::Connections(id),
+            2 => Self::Client(id),
+            _ => Self::Forwarded(id),
+        }
+    }
+}
+
+/// Begins to wait for a socket, or changes what it is waited for. A closed socket is forgotten by the kernel.
+fn watch(epoll: &OwnedFd, socket: impl AsFd, source: Source, write: bool) -> rustix::io::Result<()> {
+    let mut flags = epoll::EventFlags::IN;
+    flags.set(epoll::EventFlags::OUT, write);
+    let data = epoll::EventData::new_u64(source.token());
+    match epoll::add(epoll, &socket, data, flags) {
+        Err(rustix::io::Errno::EXIST) => epoll::modify(epoll, &socket, data, flags),
+        outcome => outcome,
+    }
 }

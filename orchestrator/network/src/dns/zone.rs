@@ -1,6 +1,6 @@
-//! The pure table: asker's address → its networks → names → addresses. No sockets, no wire format.
+//! The pure table: asker → its networks → names → addresses. No sockets, no wire format.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -17,6 +17,8 @@ pub struct ZoneNetwork {
     pub subnet: Ipv4Net,
     /// No forwarding for askers that are only in internal networks.
     pub internal: bool,
+    /// Containers do not find each other by name here, as on docker's default bridge; links are answered.
+    pub nameless: bool,
     /// Running containers only.
     pub endpoints: Vec<ZoneEndpoint>,
     /// Names that belong here although nobody runs now: answered as not existing instead of being forwarded.
@@ -29,21 +31,37 @@ pub struct ZoneEndpoint {
     pub container: String,
     /// Container name, the answer to a reverse lookup.
     pub name: String,
-    /// Service name and network aliases.
+    /// Service name, host name and network aliases.
     pub aliases: Vec<String>,
     pub address: Ipv4Addr,
     /// Answered only while no other endpoint of the name is healthy. True without a healthcheck.
     pub healthy: bool,
     /// Instead of the host's resolvers (compose `dns:`); empty follows the host.
     pub resolvers: Vec<IpAddr>,
+    /// Names that this container alone has for others on this network.
+    pub links: BTreeMap<String, Vec<Candidate>>,
+}
+
+/// An address that a name may be answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    pub address: Ipv4Addr,
+    pub healthy: bool,
+}
+
+/// Who asks, as the sockets in its namespace tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    pub container: String,
+    /// Ids of its networks until the table knows it.
+    pub home: Vec<String>,
 }
 
 /// A whole table, swapped atomically.
 #[derive(Debug, Clone, Default)]
 pub struct Zone {
     networks: HashMap<String, Network>,
-    /// Networks of each container, in the order given.
-    memberships: HashMap<String, Vec<String>>,
+    members: HashMap<String, Member>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,22 +70,19 @@ struct Network {
     suffix: String,
     subnet: Ipv4Net,
     internal: bool,
-    names: HashMap<String, Vec<Candidate>>,
+    names: Names,
     reserved: HashSet<String>,
-    members: HashMap<Ipv4Addr, Member>,
+    reverse: HashMap<Ipv4Addr, String>,
 }
 
-#[derive(Debug, Clone)]
+type Names = HashMap<String, Vec<Candidate>>;
+
+#[derive(Debug, Clone, Default)]
 struct Member {
-    container: String,
-    name: String,
+    /// In the order given.
+    networks: Vec<String>,
     resolvers: Vec<IpAddr>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    address: Ipv4Addr,
-    healthy: bool,
+    links: Names,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +105,6 @@ pub(crate) enum Answer {
     Forward(Vec<IpAddr>),
     /// Not ours, and the asker has no way out.
     NoWayOut,
-    /// The asker is not on this network.
-    Refused,
 }
 
 impl Zone {
@@ -99,7 +112,12 @@ impl Zone {
         let mut zone = Self::default();
         for network in networks {
             for endpoint in &network.endpoints {
-                zone.memberships.entry(endpoint.container.clone()).or_default().push(network.id.clone());
+                let member = zone.members.entry(endpoint.container.clone()).or_default();
+                member.networks.push(network.id.clone());
+                member.resolvers.clone_from(&endpoint.resolvers);
+                for (name, candidates) in &endpoint.links {
+                    member.links.entry(name.to_ascii_lowercase()).or_default().extend(candidates);
+                }
             }
             zone.networks.insert(network.id.clone(), Network::new(network));
         }
@@ -107,17 +125,13 @@ impl Zone {
     }
 
     /// `turn` rotates the answers.
-    pub(crate) fn answer(&self, network: &str, asker: Ipv4Addr, question: Question<'_>, turn: usize) -> Answer {
-        let Some(here) = self.networks.get(network).filter(|network| network.subnet.contains(&asker)) else {
-            return Answer::Refused;
-        };
-        // An asker that the table does not know yet is on this bridge for sure, and on nothing else.
-        let member = here.members.get(&asker);
-        let others = member.and_then(|member| self.memberships.get(&member.container)).map_or(&[][..], Vec::as_slice);
-        let others = others.iter().filter(|id| *id != network).filter_map(|id| self.networks.get(id));
-        let networks: Vec<_> = std::iter::once(here).chain(others).collect();
+    pub(crate) fn answer(&self, asker: &Asker, question: Question<'_>, turn: usize) -> Answer {
+        let member = self.members.get(&asker.container);
+        let ids = member.map_or(&asker.home, |member| &member.networks);
+        let networks: Vec<_> = ids.iter().filter_map(|id| self.networks.get(id)).collect();
 
-        if let Some(answer) = networks.iter().find_map(|network| network.answer(question, turn)) {
+        let link = member.and_then(|member| answer_from(&member.links, question, turn));
+        if let Some(answer) = link.or_else(|| networks.iter().find_map(|network| network.answer(question, turn))) {
             return answer;
         }
         if networks.iter().any(|network| network.reserves(question)) {
@@ -132,59 +146,41 @@ impl Zone {
 
 impl Network {
     fn new(network: &ZoneNetwork) -> Self {
-        let mut names: HashMap<String, Vec<Candidate>> = HashMap::new();
-        let mut members = HashMap::new();
-        for endpoint in &network.endpoints {
+        let mut names = Names::new();
+        let mut reverse = HashMap::new();
+        for endpoint in network.endpoints.iter().filter(|_| !network.nameless) {
             let candidate = Candidate { address: endpoint.address, healthy: endpoint.healthy };
             let own = [endpoint.name.as_str(), short(&endpoint.container)];
-            let all: HashSet<String> =
-                endpoint.aliases.iter().map(String::as_str).chain(own).map(str::to_ascii_lowercase).collect();
+            let all: HashSet<String> = endpoint.aliases.iter().map(String::as_str).chain(own).map(plain).collect();
             for name in all {
                 names.entry(name).or_default().push(candidate);
             }
-            members.insert(
-                endpoint.address,
-                Member {
-                    container: endpoint.container.clone(),
-                    name: endpoint.name.clone(),
-                    resolvers: endpoint.resolvers.clone(),
-                },
-            );
+            reverse.insert(endpoint.address, endpoint.name.clone());
         }
         Self {
             suffix: format!(".{}", network.name.to_ascii_lowercase()),
             subnet: network.subnet,
             internal: network.internal,
             names,
-            reserved: network.reserved.iter().map(|name| name.to_ascii_lowercase()).collect(),
-            members,
+            reserved: network.reserved.iter().map(|name| plain(name)).collect(),
+            reverse,
         }
     }
 
     fn answer(&self, question: Question<'_>, turn: usize) -> Option<Answer> {
         match question {
-            Question::Addresses(name) => {
-                let found = self.candidates(name)?;
-                let healthy = found.iter().any(|candidate| candidate.healthy);
-                let mut addresses: Vec<_> = found
-                    .iter()
-                    .filter(|candidate| candidate.healthy || !healthy)
-                    .map(|candidate| candidate.address)
-                    .collect();
-                let middle = turn % addresses.len().max(1);
-                addresses.rotate_left(middle);
-                Some(Answer::Addresses(addresses))
-            }
-            Question::Other(name) => self.candidates(name).map(|_| Answer::Nothing),
-            Question::Reverse(address) => match self.members.get(&address) {
-                Some(member) => Some(Answer::Name(member.name.clone())),
+            Question::Addresses(name) => answer_from(&self.names, Question::Addresses(self.local(name)), turn),
+            Question::Other(name) => answer_from(&self.names, Question::Other(self.local(name)), turn),
+            Question::Reverse(address) => match self.reverse.get(&address) {
+                Some(name) => Some(Answer::Name(name.clone())),
                 None => self.subnet.contains(&address).then_some(Answer::NoSuchName),
             },
         }
     }
 
-    fn candidates(&self, name: &str) -> Option<&Vec<Candidate>> {
-        self.names.get(name).or_else(|| self.names.get(name.strip_suffix(&self.suffix)?))
+    /// Without the network's name at its end, unless the whole is a name too.
+    fn local<'a>(&self, name: &'a str) -> &'a str {
+        if self.names.contains_key(name) { name } else { name.strip_suffix(&self.suffix).unwrap_or(name) }
     }
 
     fn reserves(&self, question: Question<'_>) -> bool {
@@ -194,6 +190,30 @@ impl Network {
             }
             Question::Reverse(_) => false,
         }
+    }
+}
+
+/// As names are compared: questions come without case and final dot.
+fn plain(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+fn answer_from(names: &Names, question: Question<'_>, turn: usize) -> Option<Answer> {
+    match question {
+        Question::Addresses(name) => {
+            let found = names.get(name)?;
+            if found.is_empty() {
+                return Some(Answer::NoSuchName);
+            }
+            let healthy = found.iter().any(|candidate| candidate.healthy);
+            let usable = found.iter().filter(|candidate| candidate.healthy || !healthy);
+            let mut addresses: Vec<_> = usable.map(|candidate| candidate.address).collect();
+            let middle = turn % addresses.len().max(1);
+            addresses.rotate_left(middle);
+            Some(Answer::Addresses(addresses))
+        }
+        Question::Other(name) => names.get(name).map(|_| Answer::Nothing),
+        Question::Reverse(_) => None,
     }
 }
 

@@ -61,8 +61,7 @@ impl Firewall {
         }
         let new = Ruleset::of(wanted);
         let applied = state.applied.take();
-        let networks_differ =
-            applied.as_ref().is_none_or(|(old, _)| old.networks != wanted.networks || old.dns_port != wanted.dns_port);
+        let networks_differ = applied.as_ref().is_none_or(|(old, _)| old.networks != wanted.networks);
         let change = applied.as_ref().and_then(|(_, old)| transaction::change(old, &new));
         // A change that does not fit means that somebody else was here; then the whole is put back.
         let changed = change.is_some_and(|change| change.is_empty() || self.send(&mut state, &change).is_ok());

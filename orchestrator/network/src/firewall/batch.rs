@@ -276,7 +276,6 @@ fn write_chain(message: &mut Attributes, table: &str, chain: &Chain) {
     if let Some(hook) = chain.hook {
         let point = match hook.point {
             Point::Prerouting => 0,
-            Point::Input => 1,
             Point::Forward => 2,
             Point::Output => 3,
             Point::Postrouting => 4,

@@ -60,16 +60,10 @@ pub(crate) fn rule(out: &mut Attributes, rule: &Rule) {
 }
 
 /// Accepts what comes from or goes to a link whose name begins with `prefix`, for a table that is not ours.
-pub(crate) fn accept_links(out: &mut Attributes, side: Side, prefix: &str, port: Option<(Protocol, u16)>) {
+pub(crate) fn accept_links(out: &mut Attributes, side: Side, prefix: &str) {
     let mut writer = Expressions(out);
     writer.meta(if side == Side::Input { Meta::InputName } else { Meta::OutputName }, REGISTER);
     writer.compare(true, prefix.as_bytes());
-    if let Some((protocol, port)) = port {
-        writer.meta(Meta::Transport, REGISTER);
-        writer.compare(true, &[protocol.number()]);
-        writer.payload(TRANSPORT_HEADER, DESTINATION_PORT, 2, REGISTER);
-        writer.compare(true, &port.to_be_bytes());
-    }
     // iptables expects one in every rule.
     writer.expression("counter", |_| {});
     writer.verdict(Verdict::Accept);
@@ -149,7 +143,10 @@ impl Expressions<'_> {
                 self.load(key);
                 self.lookup(map, Some(VERDICT_REGISTER));
             }
-            Statement::Redirect(port) => self.redirect(*port),
+            Statement::DestinationPortIs(port) => self.port(DESTINATION_PORT, *port),
+            Statement::SourcePortIs(port) => self.port(SOURCE_PORT, *port),
+            Statement::SetDestinationPort(protocol, port) => self.set_port(DESTINATION_PORT, *protocol, *port),
+            Statement::SetSourcePort(protocol, port) => self.set_port(SOURCE_PORT, *protocol, *port),
             Statement::Masquerade => self.expression("masq", |_| {}),
             Statement::Jump(chain) => self.verdict(Verdict::Jump(chain)),
             Statement::Accept => self.verdict(Verdict::Accept),
@@ -275,15 +272,28 @@ impl Expressions<'_> {
         });
     }
 
-    fn redirect(&mut self, port: u16) {
-        const PORT_GIVEN: u32 = 2;
+    fn port(&mut self, offset: u32, port: u16) {
+        self.payload(TRANSPORT_HEADER, offset, 2, REGISTER);
+        self.compare(true, &port.to_be_bytes());
+    }
+
+    fn set_port(&mut self, offset: u32, protocol: Protocol, port: u16) {
+        const INTERNET_CHECKSUM: u32 = 1;
+        let checksum = match protocol {
+            Protocol::Tcp => 16,
+            Protocol::Udp => 6,
+        };
         self.expression("immediate", |data| {
             data.number(1, REGISTER);
             data.nested(2, |data| data.bytes(DATA_VALUE, &port.to_be_bytes()));
         });
-        self.expression("redir", |data| {
-            data.number(1, REGISTER);
-            data.number(3, PORT_GIVEN);
+        self.expression("payload", |data| {
+            data.number(5, REGISTER);
+            data.number(2, TRANSPORT_HEADER);
+            data.number(3, offset);
+            data.number(4, 2);
+            data.number(6, INTERNET_CHECKSUM);
+            data.number(7, checksum);
         });
     }
 
@@ -308,6 +318,7 @@ const TRANSPORT_HEADER: u32 = 2;
 const SOURCE: u32 = 12;
 const DESTINATION: u32 = 16;
 /// The same in TCP and UDP.
+const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
 
 fn verdict_data(out: &mut Attributes, verdict: Verdict<'_>) {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::batch::{Batch, Channel, Object};
 use super::expressions::{self, Side};
-use crate::model::{BRIDGE_PREFIX, FirewallState, Protocol};
+use crate::model::{BRIDGE_PREFIX, FirewallState};
 
 /// A rule of ours in a table that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,6 @@ struct Standing {
     handle: Vec<u8>,
 }
 
-const INPUT: u32 = 1;
 const FORWARD: u32 = 2;
 const INET: u8 = 1;
 const IPV4: u8 = 2;
@@ -56,7 +55,7 @@ const IPV4: u8 = 2;
 /// Makes sure that the accepts stand where they are needed now, and nowhere else.
 pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io::Result<Vec<ForeignAccept>> {
     let chains = chains(channel)?;
-    let places = places(&chains, state.dns_port.is_some());
+    let places = places(&chains);
     let mut accepts: Vec<_> = places.iter().map(Place::describe).collect();
     // Nearly everywhere there is nobody else, and nothing was put anywhere.
     if chains.iter().any(|chain| !is_ours(&chain.table)) {
@@ -64,7 +63,7 @@ pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io:
         if !places.is_empty() || !standing.is_empty() {
             let mut batch = Batch::begin();
             standing.iter().for_each(|rule| rule.delete(&mut batch));
-            places.iter().for_each(|place| place.insert(&mut batch, tag, state.dns_port));
+            places.iter().for_each(|place| place.insert(&mut batch, tag));
             channel.commit(batch).map_err(|(_, error)| error)?;
         }
     }
@@ -113,16 +112,10 @@ impl Place<'_> {
         }
     }
 
-    fn insert(&self, batch: &mut Batch, tag: &str, dns_port: Option<u16>) {
-        let rules: [(Side, Option<(Protocol, u16)>); 2] = match dns_port {
-            Some(port) if self.dropping.hook == Some(INPUT) => {
-                [(Side::Input, Some((Protocol::Udp, port))), (Side::Input, Some((Protocol::Tcp, port)))]
-            }
-            _ => [(Side::Input, None), (Side::Output, None)],
-        };
-        for (side, port) in rules {
+    fn insert(&self, batch: &mut Batch, tag: &str) {
+        for side in [Side::Input, Side::Output] {
             batch.insert_rule(self.at.family, &self.at.table, &self.at.name, |rule| {
-                rule.nested(4, |list| expressions::accept_links(list, side, BRIDGE_PREFIX, port));
+                rule.nested(4, |list| expressions::accept_links(list, side, BRIDGE_PREFIX));
                 rule.bytes(USER_DATA, &comment(tag));
             });
         }
@@ -166,26 +159,18 @@ fn is_ours(table: &str) -> bool {
     table == "hoist" || table.starts_with("hoist-")
 }
 
-/// Base chains at the hooks that our traffic passes and whose policy is to drop.
-fn places(chains: &[Chain], with_dns: bool) -> Vec<Place<'_>> {
-    let mut places = Vec::new();
-    for dropping in chains {
-        if is_ours(&dropping.table) || !matches!(dropping.family, INET | IPV4) || !dropping.drops {
-            continue;
-        }
-        match dropping.hook {
-            Some(FORWARD) => {
-                let docker_user = chains.iter().find(|chain| {
-                    (chain.family, &chain.table, chain.name.as_str())
-                        == (dropping.family, &dropping.table, "DOCKER-USER")
-                });
-                places.push(Place { dropping, at: docker_user.unwrap_or(dropping) });
-            }
-            Some(INPUT) if with_dns => places.push(Place { dropping, at: dropping }),
-            _ => {}
-        }
-    }
-    places
+/// Base chains at the hook that our traffic passes and whose policy is to drop.
+fn places(chains: &[Chain]) -> Vec<Place<'_>> {
+    let theirs = |chain: &&Chain| !is_ours(&chain.table) && matches!(chain.family, INET | IPV4);
+    let dropping = chains.iter().filter(theirs).filter(|chain| chain.drops && chain.hook == Some(FORWARD));
+    dropping
+        .map(|dropping| {
+            let docker_user = chains.iter().find(|chain| {
+                (chain.family, &chain.table, chain.name.as_str()) == (dropping.family, &dropping.table, "DOCKER-USER")
+            });
+            Place { dropping, at: docker_user.unwrap_or(dropping) }
+        })
+        .collect()
 }
 
 const FIREWALLD: &str = "firewalld";
@@ -224,7 +209,7 @@ mod tests {
                 drops: *drops,
             })
             .collect();
-        let accepts = places(&chains, true).iter().map(Place::describe).collect::<Vec<_>>();
+        let accepts = places(&chains).iter().map(Place::describe).collect::<Vec<_>>();
         accepts.iter().map(|accept| format!("{} {}", accept.table, accept.chain)).collect()
     }
 
@@ -236,8 +221,8 @@ mod tests {
 
     #[test]
     fn head_of_the_dropping_chain_without_docker() {
-        let chains = [("filter", "FORWARD", Some(FORWARD), true), ("filter", "INPUT", Some(INPUT), true)];
-        assert_eq!(where_to(&chains), ["ip filter FORWARD", "ip filter INPUT"]);
+        let chains = [("filter", "FORWARD", Some(FORWARD), true), ("filter", "INPUT", Some(1), true)];
+        assert_eq!(where_to(&chains), ["ip filter FORWARD"]);
     }
 
     #[test]

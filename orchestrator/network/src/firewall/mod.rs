@@ -1,4 +1,4 @@
-//! The one nft table of this engine, and accepts in other people's tables.
+//! The one nft table of this engine, accepts in other people's tables, and the rules inside of containers.
 
 mod apply;
 mod attributes;
@@ -6,6 +6,7 @@ mod batch;
 mod conntrack;
 mod expressions;
 pub mod foreign;
+mod names;
 pub(crate) mod rules;
 mod text;
 mod transaction;
@@ -13,6 +14,7 @@ pub mod watch;
 
 pub(crate) use apply::Firewall;
 pub use apply::FirewallError;
+pub(crate) use names::serve_names;
 
 #[cfg(test)]
 mod oracle_tests;

@@ -43,7 +43,7 @@ fn state(networks: u8, ports: u16, replicas: u8) -> FirewallState {
         protocol: if port % 3 == 0 { Protocol::Udp } else { Protocol::Tcp },
         targets: (0..replicas).map(|replica| (Ipv4Addr::new(10, 89, 0, 2 + replica), 80)).collect(),
     });
-    FirewallState { networks: networks.collect(), published: published.collect(), dns_port: Some(20053) }
+    FirewallState { networks: networks.collect(), published: published.collect() }
 }
 
 /// What nft reads back, without handles, which count what was there before, and with elements in a fixed order.

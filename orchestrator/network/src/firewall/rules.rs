@@ -1,6 +1,6 @@
 //! The ruleset as data: pure, made from a `FirewallState` alone.
 //!
-//! Everything that changes often is an element of a set or map; chains depend only on the networks, the DNS port and
+//! Everything that changes often is an element of a set or map; chains depend only on the networks and
 //! which replica counts occur. Publishing a port adds an element and touches no rule.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +85,6 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
     Prerouting,
-    Input,
     Forward,
     Output,
     Postrouting,
@@ -101,13 +100,26 @@ pub(crate) enum Statement {
     SourceIn(Ipv4Net),
     DestinationIn(Ipv4Net),
     TransportIs(Protocol),
-    In { key: Vec<Field>, set: &'static str },
+    In {
+        key: Vec<Field>,
+        set: &'static str,
+    },
     Established,
     WasDnatted,
     DestinationIsLocal,
-    DnatBy { key: Vec<Field>, map: &'static str },
-    VerdictBy { key: Vec<Field>, map: &'static str },
-    Redirect(u16),
+    DnatBy {
+        key: Vec<Field>,
+        map: &'static str,
+    },
+    VerdictBy {
+        key: Vec<Field>,
+        map: &'static str,
+    },
+    DestinationPortIs(u16),
+    SourcePortIs(u16),
+    /// Rewrites the packet without connection tracking.
+    SetDestinationPort(Protocol, u16),
+    SetSourcePort(Protocol, u16),
     Masquerade,
     Jump(&'static str),
     Accept,
@@ -118,36 +130,53 @@ const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
+const LAST: i32 = 300;
 
 /// Every address of the host: single target, and balanced.
 const ANY_KEY: [Field; 2] = [Field::Transport, Field::Port];
 /// One address of the host.
 const ADDRESS_KEY: [Field; 3] = [Field::Destination, Field::Transport, Field::Port];
-const ASKER_KEY: [Field; 4] = [Field::InputLink, Field::Destination, Field::Transport, Field::Port];
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 impl Ruleset {
     pub(crate) fn of(state: &FirewallState) -> Self {
         let ports = Ports::of(state);
-        let mut chains = vec![user(), raw(), forward()];
-        if let Some(port) = state.dns_port {
-            chains.push(input());
-            chains.push(prerouting(vec![redirect(Protocol::Udp, port), redirect(Protocol::Tcp, port)]));
-        } else {
-            chains.push(prerouting(Vec::new()));
-        }
-        chains.extend([output(), postrouting(&state.networks)]);
+        let mut chains = vec![user(), raw(), forward(), prerouting(), output(), postrouting(&state.networks)];
         chains.extend(ports.replica_counts.iter().map(|count| balance(*count)));
         chains.push(publish());
 
         let mut sets = network_sets(&state.networks);
-        if let Some(port) = state.dns_port {
-            sets.extend(name_sets(&state.networks, port));
-        }
         sets.extend(ports.into_sets());
         Self { sets, chains }
     }
+}
+
+/// In a container's namespace: leads port 53 of `address` to the ports that a server listens on there.
+///
+/// Ports are rewritten packet by packet on the way out of a socket, so that nothing in the container is tracked and port 53
+/// stays free for a program of the container. What is asked passes before connection tracking and what is answered after
+/// it: a firewall of the container's own sees one consistent flow.
+pub(crate) fn name_service(address: Ipv4Addr, udp: u16, tcp: u16) -> Ruleset {
+    const STANDARD: u16 = 53;
+    use Statement::{
+        DestinationIn, DestinationPortIs, SetDestinationPort, SetSourcePort, SourceIn, SourcePortIs, TransportIs,
+    };
+    let address = Ipv4Net::from(address);
+    let ports = [(Protocol::Udp, udp), (Protocol::Tcp, tcp)];
+    let ask = ports.map(|(protocol, port)| {
+        let to = DestinationIn(address);
+        vec![to, TransportIs(protocol), DestinationPortIs(STANDARD), SetDestinationPort(protocol, port)]
+    });
+    let answer = ports.map(|(protocol, port)| {
+        let from = SourceIn(address);
+        vec![from, TransportIs(protocol), SourcePortIs(port), SetSourcePort(protocol, STANDARD)]
+    });
+    let chains = vec![
+        base("ask", Kind::Filter, Point::Output, RAW, ask.into()),
+        base("answer", Kind::Filter, Point::Output, LAST, answer.into()),
+    ];
+    Ruleset { sets: Vec::new(), chains }
 }
 
 fn user() -> Chain {
@@ -187,27 +216,8 @@ fn forward() -> Chain {
     base("forward", Kind::Filter, Point::Forward, FILTER, rules)
 }
 
-/// The name server answers its own bridge only.
-fn input() -> Chain {
-    use Statement::{Accept, Drop, In};
-    let rules = vec![
-        vec![In { key: ASKER_KEY.to_vec(), set: "askers" }, Accept],
-        vec![In { key: ADDRESS_KEY.to_vec(), set: "resolvers" }, Drop],
-    ];
-    base("input", Kind::Filter, Point::Input, FILTER, rules)
-}
-
-fn redirect(protocol: Protocol, port: u16) -> Rule {
-    vec![
-        // nft lets a redirect name a port only behind a match on the transport.
-        Statement::TransportIs(protocol),
-        Statement::In { key: ASKER_KEY.to_vec(), set: "names" },
-        Statement::Redirect(port),
-    ]
-}
-
-fn prerouting(mut rules: Vec<Rule>) -> Chain {
-    rules.push(vec![Statement::DestinationIsLocal, Statement::Jump("publish")]);
+fn prerouting() -> Chain {
+    let rules = vec![vec![Statement::DestinationIsLocal, Statement::Jump("publish")]];
     base("prerouting", Kind::Nat, Point::Prerouting, DSTNAT, rules)
 }
 
@@ -275,28 +285,6 @@ fn network_sets(networks: &[NetworkSpec]) -> Vec<Set> {
         set("internal", vec![Field::OutputLink], internal),
         set("within", vec![Field::InputLink, Field::OutputLink], within),
     ]
-}
-
-fn name_sets(networks: &[NetworkSpec], dns_port: u16) -> Vec<Set> {
-    const STANDARD: u16 = 53;
-    let mut sets = [
-        ("names", ASKER_KEY.to_vec(), STANDARD, true),
-        ("askers", ASKER_KEY.to_vec(), dns_port, true),
-        ("resolvers", ADDRESS_KEY.to_vec(), dns_port, false),
-    ]
-    .map(|(name, key, port, by_link)| {
-        let mut elements = BTreeMap::new();
-        for network in networks {
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let link = by_link.then(|| Value::Link(network.bridge()));
-                let rest = [Value::Address(network.gateway), Value::Transport(protocol), Value::Port(port)];
-                elements.insert(link.into_iter().chain(rest).collect(), Target::Nothing);
-            }
-        }
-        Set { name: name.to_owned(), key, data: Data::Nothing, elements }
-    });
-    sets.sort_by(|a, b| a.name.cmp(&b.name));
-    sets.into()
 }
 
 /// Published ports sorted into the maps that serve them.

@@ -36,16 +36,12 @@ fn whole_ruleset() {
             published(Some("127.0.0.1"), 5432, &[("10.89.1.3", 5432), ("10.89.1.4", 5432)]),
             published(None, 9999, &[]),
         ],
-        dns_port: Some(20053),
     };
     expect![[r#"
         add table inet hoist
         add set inet hoist bridges { type ifname; }
         add set inet hoist internal { type ifname; }
         add set inet hoist within { type ifname . ifname; }
-        add set inet hoist askers { type ifname . ipv4_addr . inet_proto . inet_service; }
-        add set inet hoist names { type ifname . ipv4_addr . inet_proto . inet_service; }
-        add set inet hoist resolvers { type ipv4_addr . inet_proto . inet_service; }
         add map inet hoist published { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
         add map inet hoist published-any { type inet_proto . inet_service : ipv4_addr . inet_service; }
         add map inet hoist balanced { type ipv4_addr . inet_proto . inet_service : verdict; }
@@ -57,8 +53,6 @@ fn whole_ruleset() {
         flush chain inet hoist raw
         add chain inet hoist forward { type filter hook forward priority 0; policy accept; }
         flush chain inet hoist forward
-        add chain inet hoist input { type filter hook input priority 0; policy accept; }
-        flush chain inet hoist input
         add chain inet hoist prerouting { type nat hook prerouting priority -100; policy accept; }
         flush chain inet hoist prerouting
         add chain inet hoist output { type nat hook output priority -100; policy accept; }
@@ -75,12 +69,6 @@ fn whole_ruleset() {
         add element inet hoist internal { "hb-222222222222" }
         flush set inet hoist within
         add element inet hoist within { "hb-111111111111" . "hb-111111111111", "hb-222222222222" . "hb-222222222222" }
-        flush set inet hoist askers
-        add element inet hoist askers { "hb-111111111111" . 10.89.1.1 . tcp . 20053, "hb-111111111111" . 10.89.1.1 . udp . 20053, "hb-222222222222" . 10.89.2.1 . tcp . 20053, "hb-222222222222" . 10.89.2.1 . udp . 20053 }
-        flush set inet hoist names
-        add element inet hoist names { "hb-111111111111" . 10.89.1.1 . tcp . 53, "hb-111111111111" . 10.89.1.1 . udp . 53, "hb-222222222222" . 10.89.2.1 . tcp . 53, "hb-222222222222" . 10.89.2.1 . udp . 53 }
-        flush set inet hoist resolvers
-        add element inet hoist resolvers { 10.89.1.1 . tcp . 20053, 10.89.1.1 . udp . 20053, 10.89.2.1 . tcp . 20053, 10.89.2.1 . udp . 20053 }
         flush map inet hoist published
         flush map inet hoist published-any
         add element inet hoist published-any { tcp . 8080 : 10.89.1.2 . 80 }
@@ -99,10 +87,6 @@ fn whole_ruleset() {
         add rule inet hoist forward oifname @internal drop
         add rule inet hoist forward oifname @bridges ct status dnat accept
         add rule inet hoist forward oifname @bridges drop
-        add rule inet hoist input iifname . ip daddr . meta l4proto . th dport @askers accept
-        add rule inet hoist input ip daddr . meta l4proto . th dport @resolvers drop
-        add rule inet hoist prerouting meta l4proto udp iifname . ip daddr . meta l4proto . th dport @names redirect to :20053
-        add rule inet hoist prerouting meta l4proto tcp iifname . ip daddr . meta l4proto . th dport @names redirect to :20053
         add rule inet hoist prerouting fib daddr type local jump publish
         add rule inet hoist output fib daddr type local jump publish
         add rule inet hoist postrouting ip saddr 10.89.1.0/24 oifname != "hb-111111111111" masquerade
@@ -124,7 +108,6 @@ fn publishing_adds_one_element_and_no_rule() {
     let mut state = FirewallState {
         networks: vec![network('1', false)],
         published: vec![published(None, 8080, &[("10.89.1.2", 80)])],
-        dns_port: None,
     };
     let before = Ruleset::of(&state);
     state.published.push(published(None, 8081, &[("10.89.1.3", 80)]));
@@ -144,7 +127,6 @@ fn moved_target_is_replaced_in_one_transaction() {
     let state = |target| FirewallState {
         networks: vec![network('1', false)],
         published: vec![published(None, 8080, &[(target, 80)])],
-        dns_port: None,
     };
     let before = Ruleset::of(&state("10.89.1.2"));
     let after = Ruleset::of(&state("10.89.1.3"));

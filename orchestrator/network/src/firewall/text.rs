@@ -135,7 +135,6 @@ impl fmt::Display for Hook {
         };
         let point = match self.point {
             Point::Prerouting => "prerouting",
-            Point::Input => "input",
             Point::Forward => "forward",
             Point::Output => "output",
             Point::Postrouting => "postrouting",
@@ -159,7 +158,10 @@ impl fmt::Display for Statement {
             Self::DestinationIsLocal => f.write_str("fib daddr type local"),
             Self::DnatBy { key, map } => write!(f, "dnat ip to {} map @{map}", Joined(key)),
             Self::VerdictBy { key, map } => write!(f, "{} vmap @{map}", Joined(key)),
-            Self::Redirect(port) => write!(f, "redirect to :{port}"),
+            Self::DestinationPortIs(port) => write!(f, "th dport {port}"),
+            Self::SourcePortIs(port) => write!(f, "th sport {port}"),
+            Self::SetDestinationPort(protocol, port) => write!(f, "{protocol} dport set {port}"),
+            Self::SetSourcePort(protocol, port) => write!(f, "{protocol} sport set {port}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Accept => f.write_str("accept"),

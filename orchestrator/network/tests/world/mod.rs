@@ -82,7 +82,7 @@ impl World {
     }
 
     pub fn firewall(&self, networks: &[NetworkSpec], published: Vec<Published>) {
-        let state = FirewallState { networks: networks.to_vec(), published, dns_port: None };
+        let state = FirewallState { networks: networks.to_vec(), published };
         self.host.set_firewall(&state).unwrap();
     }
 
