@@ -39,7 +39,7 @@ pub(crate) fn touch(path: &Path) {
 pub fn prune(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for folder in downloads(state_dir, before)? {
-        fs::remove_dir_all(&folder)?;
+        hoist_tree::remove(&folder)?;
         removed.push(folder);
     }
     for lock_path in
@@ -51,7 +51,7 @@ pub fn prune(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
             continue;
         }
         // The lock's file stays: who waits for it has it open.
-        fs::remove_dir_all(&folder)?;
+        hoist_tree::remove(&folder)?;
         removed.push(folder);
     }
     Ok(removed)
@@ -66,9 +66,7 @@ fn downloads(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
     let folders: Vec<PathBuf> = entries(&state_dir.join(REMOTE))?.into_iter().filter(is_download).collect();
     // Out of sight while nobody can look; removing many files takes its time.
     let trash = state_dir.join("trash");
-    if trash.exists() {
-        fs::remove_dir_all(&trash)?;
-    }
+    hoist_tree::remove(&trash)?;
     fs::create_dir_all(&trash)?;
     let mut moved = Vec::new();
     for folder in folders {

@@ -211,7 +211,7 @@ impl Drop for StepContainer {
         }
         // Of a shell that nobody came to.
         drop(self.engine.attachments.take(&self.id));
-        let _ = std::fs::remove_dir_all(self.engine.bundle(&self.id));
+        let _ = hoist_tree::remove(&self.engine.bundle(&self.id));
         let _ = std::fs::remove_file(exit_record(&self.engine, &self.id));
     }
 }

@@ -64,7 +64,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is removed when the data root is opened.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = hoist_tree::remove(&self.folder);
     }
 }
 
@@ -81,7 +81,7 @@ fn finish(layout: &Layout, ready: &Path) -> io::Result<()> {
         }
     }
     File::open(layout.root.join("volumes"))?.sync_all()?;
-    fs::remove_dir_all(ready)
+    hoist_tree::remove(ready)
 }
 
 /// Before the objects are read: finishes what was decided, removes what was not.
@@ -95,7 +95,7 @@ pub(crate) fn recover(layout: &Layout) -> io::Result<()> {
         if path.extension().is_some_and(|extension| extension == READY) {
             finish(layout, &path)?;
         } else {
-            fs::remove_dir_all(&path)?;
+            hoist_tree::remove(&path)?;
         }
     }
     Ok(())

@@ -216,7 +216,7 @@ impl Writer {
     fn delete(&mut self, path: PathBuf) {
         self.dirty.retain(|dirty| !dirty.starts_with(&path));
         self.folders.retain(|folder| !folder.starts_with(&path));
-        if let Err(source) = files::remove(&path) {
+        if let Err(source) = hoist_tree::remove(&path) {
             tracing::error!(path = %path.display(), error = %source, "cannot remove state");
             self.failure.get_or_insert(StoreError::Write { path, source });
             return;

@@ -1,27 +1,35 @@
 //! How much of the disk is whose.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use hoist_tree::{Visit, Walk};
 
 /// Bytes that a folder's files have allocated, each file once however many names it has. What cannot be read, or goes in
 /// the meantime, counts nothing.
 pub(crate) fn of_folder(folder: &Path) -> u64 {
-    let mut seen = BTreeSet::new();
-    let mut pending: Vec<PathBuf> = vec![folder.to_owned()];
     let mut total = 0;
-    while let Some(folder) = pending.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            let Ok(meta) = fs::symlink_metadata(entry.path()) else { continue };
-            if meta.is_dir() {
-                pending.push(entry.path());
-            } else if meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino())) {
-                // Without holes, and without what the file system adds to a small file.
-                total += meta.len().min(meta.blocks() * 512);
-            }
+    // What was counted until then is the best answer there is.
+    let _ = count(folder, &mut total);
+    total
+}
+
+fn count(folder: &Path, total: &mut u64) -> io::Result<()> {
+    let folder = File::open(folder)?;
+    let mut seen = BTreeSet::new();
+    let mut walk = Walk::new(folder.as_fd())?;
+    while let Some(visit) = walk.step()? {
+        let Visit::Entry { name, stat } = visit else { continue };
+        if Visit::is_folder(&stat) {
+            walk.enter(&name)?;
+        } else if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+            // Without holes, and without what the file system adds to a small file.
+            let allocated = stat.st_size.min(stat.st_blocks * 512);
+            *total += u64::try_from(allocated).unwrap_or(0);
         }
     }
-    total
+    Ok(())
 }

@@ -110,15 +110,7 @@ fn is_empty(folder: &Path) -> io::Result<bool> {
 }
 
 fn empty(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-        } else {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    hoist_tree::empty(std::fs::File::open(folder)?.as_fd())
 }
 
 #[cfg(test)]

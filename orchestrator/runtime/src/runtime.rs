@@ -274,7 +274,7 @@ impl Runtime {
         let containers = self.run_dir.join("containers");
         for id in child_folders(&containers).filter(|id| !known.contains(id)) {
             let path = containers.join(id);
-            if let Err(source) = fs::remove_dir_all(&path) {
+            if let Err(source) = hoist_tree::remove(&path) {
                 errors.push(SweepError { path, source });
             }
         }

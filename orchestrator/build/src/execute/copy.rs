@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hoist_image::{TarFile, UnpackError, Writable, mount_overlay};
+use hoist_tree::Scratch;
 use rustix::fs::FileType;
 
 use crate::dockerfile::Chmod;
@@ -165,7 +166,7 @@ impl Copier<'_> {
             let tree = match below {
                 Some(Below { lowers, work }) => {
                     // Each mount wants a folder of its own.
-                    let work = tempfile::tempdir_in(work).map_err(CopyError::Mount)?;
+                    let work = Scratch::with_prefix_in("mount-", work).map_err(CopyError::Mount)?;
                     let writable = Writable { upper, work: work.path(), layer: true };
                     let tree = mount_overlay(lowers, Some(writable)).map_err(CopyError::Mount)?;
                     (tree, Some(work))

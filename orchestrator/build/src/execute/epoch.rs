@@ -3,11 +3,11 @@
 //! As BuildKit's `rewrite-timestamp` has it: what is newer than that time takes it, what is older keeps its own.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::Errno;
+use hoist_tree::{Visit, Walk};
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::error::BuildError;
 use crate::request::BuildRequest;
@@ -36,23 +36,19 @@ impl Epoch {
     /// Takes the time of everything below a folder, and of the folder, back to the epoch.
     pub(super) fn clamp(self, folder: &Path) -> std::io::Result<()> {
         let root = File::open(folder)?;
-        let mut open = vec![OwnedFd::from(root)];
-        while let Some(folder) = open.pop() {
-            if self.is_before(&rustix::fs::fstat(&folder)?) {
-                rustix::fs::futimens(&folder, &self.times())?;
-            }
-            for entry in Dir::read_from(&folder)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                if name == c"." || name == c".." {
-                    continue;
+        let mut walk = Walk::new(root.as_fd())?;
+        while let Some(visit) = walk.step()? {
+            match visit {
+                Visit::Entry { name, stat } if Visit::is_folder(&stat) => drop(walk.enter(&name)?),
+                Visit::Entry { name, stat } if self.is_before(&stat) => {
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    rustix::fs::utimensat(walk.folder(), name.as_c_str(), &self.times(), flags)?;
                 }
-                let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                    open.push(enter(folder.as_fd(), name)?);
-                } else if self.is_before(&stat) {
-                    rustix::fs::utimensat(&folder, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)?;
+                Visit::Entry { .. } => {}
+                Visit::End if self.is_before(&rustix::fs::fstat(walk.folder())?) => {
+                    rustix::fs::futimens(walk.folder(), &self.times())?;
                 }
+                Visit::End => {}
             }
         }
         Ok(())
@@ -68,9 +64,4 @@ impl Epoch {
             last_modification: Timespec { tv_sec: self.0.as_second(), tv_nsec: 0 },
         }
     }
-}
-
-fn enter(folder: std::os::fd::BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, name, flags, Mode::empty())
 }

@@ -357,7 +357,7 @@ fn new_cache(work: &Work, folder: &Path, base: Option<&CacheBase<'_>>, mut owner
     rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(owner.mode)).map_err(|errno| error(errno.into()))?;
     match std::fs::rename(&fresh, folder) {
         // A shared cache may have been made by another step in the meantime.
-        Err(_) if folder.exists() => std::fs::remove_dir_all(&fresh).map_err(error),
+        Err(_) if folder.exists() => hoist_tree::remove(&fresh).map_err(error),
         done => done.map_err(error),
     }
     .inspect(|()| tracing::debug!(cache = %folder.display(), root = %work.host.state_dir.display(), "cache made"))

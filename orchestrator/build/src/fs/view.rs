@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use hoist_tree::{open_beneath, regular};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes::is_opaque;
@@ -238,10 +239,9 @@ impl View {
     }
 
     pub(crate) fn open_file(&self, node: &Node) -> Result<File, ViewError> {
-        match self.open_in(node.layers[0], &node.path, OFlags::RDONLY | OFlags::NONBLOCK)? {
-            Some(fd) => Ok(File::from(fd)),
-            None => Err(read_error(&node.path, Errno::NOENT)),
-        }
+        // What was a file when it was looked at may be a device by now.
+        let (file, _) = regular(&self.open_path(node)?).map_err(|source| read_failed(&node.path, source))?;
+        Ok(file)
     }
 
     /// A descriptor to ask for metadata.
@@ -262,14 +262,11 @@ impl View {
 
     /// Opens below one layer; no symlink is followed, not even the last.
     fn open_in(&self, index: usize, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, ViewError> {
-        let path_or_dot = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        // With O_PATH and O_NOFOLLOW the last part may be a symlink; NO_SYMLINKS still forbids those on the way.
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat2(&self.layers[index].root, path_or_dot, flags, Mode::empty(), resolve) {
+        // With O_PATH and O_NOFOLLOW the last part may be a symlink; those on the way are still forbidden.
+        match open_beneath(self.layers[index].root.as_fd(), path, flags | OFlags::NOFOLLOW) {
             Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(read_error(path, errno)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(read_failed(path, error)),
         }
     }
 

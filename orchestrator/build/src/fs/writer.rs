@@ -5,11 +5,11 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, Dev, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
-};
+use hoist_tree::open_beneath;
+use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::attributes::content_attributes;
@@ -194,7 +194,10 @@ impl Writer {
         self.last = None;
         let (folder, name) = self.parent_of(path)?;
         self.times.retain(|known, _| !known.starts_with(path));
-        remove(&folder, name).map_err(failed("removing", path))
+        let removed = CString::new(name.as_bytes())
+            .map_err(io::Error::other)
+            .and_then(|name| hoist_tree::remove_at(folder.as_fd(), &name));
+        removed.map_err(|source| WriteError::Io { attempt: "removing", path: path.to_owned(), source })
     }
 
     /// Sets the folders' times. Comes last.
@@ -306,10 +309,8 @@ impl Writer {
     }
 
     fn open_upper(&self, path: &Path) -> Result<OwnedFd, WriteError> {
-        let path_or_dot = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.upper, path_or_dot, flags, Mode::empty(), resolve).map_err(failed("opening", path))
+        open_beneath(self.upper.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
+            .map_err(|source| WriteError::Io { attempt: "opening", path: path.to_owned(), source })
     }
 
     fn parent_of<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), WriteError> {
@@ -375,23 +376,6 @@ fn describe(fd: impl AsFd, metadata: &Metadata) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-fn remove(folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => {}
-        done => return done,
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inner = rustix::fs::openat(folder, name, flags, Mode::empty())?;
-    for entry in rustix::fs::Dir::read_from(&inner)? {
-        let entry = entry?;
-        let child = entry.file_name().to_bytes();
-        if child != b"." && child != b".." {
-            remove(&inner, std::os::unix::ffi::OsStrExt::from_bytes(child))?;
-        }
-    }
-    rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)
 }
 
 pub(super) fn nanoseconds(value: u64) -> i64 {

@@ -25,7 +25,7 @@ pub(crate) fn archive(path: &Path, state: &Path) -> Result<PathBuf, RemoteError>
     let place = state.join(format!("archive-{name}"));
     if !place.exists() {
         let partial =
-            tempfile::TempDir::with_prefix_in("partial-", state).map_err(io_error("making a folder in", state))?;
+            hoist_tree::Scratch::with_prefix_in("partial-", state).map_err(io_error("making a folder in", state))?;
         let folder = File::open(partial.path()).map_err(io_error("opening", partial.path()))?;
         archive.unpack_over(folder.as_fd(), Path::new("")).map_err(|error| RemoteError::Unpack {
             url: path.display().to_string(),

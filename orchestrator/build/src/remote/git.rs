@@ -3,10 +3,12 @@
 //! The program sees no configuration of the machine, asks nobody for anything, runs no hooks, and speaks only the
 //! protocols of remote repositories: a submodule cannot name a folder of the host.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use hoist_image::Digest;
+use hoist_tree::{Visit, Walk};
 use tokio::process::Command;
 
 use crate::dockerfile::FileOwner;
@@ -160,7 +162,7 @@ impl Git<'_> {
     }
 
     async fn check_out(&self, commit: &str, place: &Path) -> Result<(), RemoteError> {
-        let partial = tempfile::TempDir::with_prefix_in("partial-", self.lent.folder)
+        let partial = hoist_tree::Scratch::with_prefix_in("partial-", self.lent.folder)
             .map_err(io_error("making a folder in", self.lent.folder))?;
         let folder = partial.path();
         self.run(folder, &["init", "--quiet", "--initial-branch=checkout", "--template=", "."]).await?;
@@ -182,7 +184,7 @@ impl Git<'_> {
         let done = partial.keep();
         match std::fs::rename(&done, place) {
             // Another build of the same commit was quicker.
-            Err(_) if place.exists() => std::fs::remove_dir_all(&done).map_err(io_error("removing", &done)),
+            Err(_) if place.exists() => hoist_tree::remove(&done).map_err(io_error("removing", &done)),
             renamed => renamed.map_err(io_error("writing", place)),
         }
     }
@@ -241,16 +243,14 @@ impl Git<'_> {
 
 /// The repository's own, and those of its submodules.
 fn remove_git_folders(folder: &Path) -> std::io::Result<()> {
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            let is_folder = entry.file_type()?.is_dir();
-            if entry.file_name() == ".git" {
-                if is_folder { std::fs::remove_dir_all(entry.path())? } else { std::fs::remove_file(entry.path())? }
-            } else if is_folder {
-                open.push(entry.path());
-            }
+    let folder = std::fs::File::open(folder)?;
+    let mut walk = Walk::new(folder.as_fd())?;
+    while let Some(visit) = walk.step()? {
+        let Visit::Entry { name, stat } = visit else { continue };
+        if name.as_c_str() == c".git" {
+            hoist_tree::remove_at(walk.folder(), &name)?;
+        } else if Visit::is_folder(&stat) {
+            walk.enter(&name)?;
         }
     }
     Ok(())

@@ -129,7 +129,7 @@ impl HttpSource {
         };
         let (etag, last_modified) = (text(header::ETAG, &response), text(header::LAST_MODIFIED, &response));
         let partial =
-            tempfile::TempDir::with_prefix_in("partial-", folder).map_err(io_error("making a folder in", folder))?;
+            hoist_tree::Scratch::with_prefix_in("partial-", folder).map_err(io_error("making a folder in", folder))?;
         let path = partial.path().join(name);
         let mut file = tokio::fs::File::create(&path).await.map_err(io_error("writing", &path))?;
         let (mut hasher, mut size) = (Hasher::new(), 0u64);
@@ -161,10 +161,7 @@ impl HttpSource {
 
 /// The same content may be there, with another time.
 fn replace(fresh: &Path, place: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(place) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    hoist_tree::remove(place)?;
     std::fs::rename(fresh, place)
 }
 
@@ -278,7 +275,7 @@ pub(crate) fn unpacked(brought: &Brought, lent: &Lent<'_>, url: &str) -> Result<
     };
     let place = brought.folder.with_extension("unpacked");
     if !place.exists() {
-        let partial = tempfile::TempDir::with_prefix_in("partial-", lent.folder)
+        let partial = hoist_tree::Scratch::with_prefix_in("partial-", lent.folder)
             .map_err(io_error("making a folder in", lent.folder))?;
         let folder = std::fs::File::open(partial.path()).map_err(io_error("opening", partial.path()))?;
         archive.unpack_over(folder.as_fd(), Path::new("")).map_err(|error| failed(crate::execute::chain(&error)))?;

@@ -20,13 +20,13 @@ pub(crate) struct SocketError {
 #[derive(Debug)]
 pub(crate) struct AgentSocket {
     path: PathBuf,
-    _folder: tempfile::TempDir,
+    _folder: hoist_tree::Scratch,
     server: JoinHandle<()>,
 }
 
 impl AgentSocket {
     pub(crate) fn open(agent: Agent, owner: FileOwner) -> Result<Self, SocketError> {
-        let folder = tempfile::Builder::new().prefix("hoist-ssh-").tempdir();
+        let folder = hoist_tree::Scratch::with_prefix_in("hoist-ssh-", &std::env::temp_dir());
         let folder = folder.map_err(|source| SocketError { path: std::env::temp_dir(), source })?;
         let path = folder.path().join("agent");
         let failed = |source: std::io::Error| SocketError { path: path.clone(), source };

@@ -60,18 +60,6 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
     write().map_err(|source| StoreError::Write { path: path.to_owned(), source })
 }
 
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 /// A file or folder that has gone in the meantime needs no syncing.
 pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     match File::open(path).and_then(|file| file.sync_all()) {
@@ -141,14 +129,14 @@ impl Reader<'_> {
         let (unfinished, names): (Vec<_>, Vec<_>) =
             self.names(folder).into_iter().partition(|name| name.ends_with(".new"));
         for name in unfinished {
-            let _ = remove(&path.join(name));
+            let _ = hoist_tree::remove(&path.join(name));
         }
         names.iter().filter(|name| name.ends_with(".json")).filter_map(|name| self.document(&path.join(name))).collect()
     }
 
     /// A record in the folder of its object.
     fn record<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
-        let _ = remove(&temporary(path));
+        let _ = hoist_tree::remove(&temporary(path));
         self.document(path)
     }
 
@@ -163,7 +151,7 @@ impl Reader<'_> {
             } else if has_entries(&self.layout.volume_data(&name)) {
                 volumes.push(VolumeDoc::recovered(&name));
             } else {
-                let _ = remove(&self.layout.volume(&name));
+                let _ = hoist_tree::remove(&self.layout.volume(&name));
             }
         }
         volumes
@@ -175,7 +163,7 @@ impl Reader<'_> {
             let folder = self.layout.container(&id);
             let Some(container) = self.record::<ContainerDoc>(&folder.join("container.json")) else {
                 // Half made or half removed, or its record is damaged: nobody can use what is left.
-                let _ = remove(&folder);
+                let _ = hoist_tree::remove(&folder);
                 continue;
             };
             let state = self.record(&folder.join("state.json")).unwrap_or_default();

@@ -3,12 +3,12 @@
 //! brings, or that was there, can redirect an entry inside of the directory, never out of it. Knows nothing of tar's forms.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dev, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::OPAQUE;
@@ -272,7 +272,10 @@ impl<'a> Confined<'a> {
                     .map_err(failed("replacing a directory of the same layer"))?;
             }
             (Err(Errno::ISDIR), Before::Others) => {
-                remove_tree(self.current(), name).map_err(failed("replacing a directory"))?;
+                let name = CString::new(name).map_err(|_| refused("its name holds a NUL"))?;
+                hoist_tree::remove_at(self.current(), &name).map_err(|error| {
+                    failed("replacing a directory")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                })?;
             }
             (Err(errno), _) => return Err(Fault::Failed("replacing an earlier entry", errno)),
         }
@@ -314,25 +317,6 @@ fn stat(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Existing, Errno> {
         FileType::CharacterDevice if stat.st_rdev == 0 => Existing::Whiteout,
         _ => Existing::Other,
     })
-}
-
-/// With everything in it. Symlinks are removed, not followed.
-fn remove_tree(directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    let inner = rustix::fs::openat(directory, os(name), DIRECTORY, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(&inner)? {
-        let child = entry?.file_name().to_bytes().to_owned();
-        if !matches!(&child[..], b"." | b"..") {
-            names.push(child);
-        }
-    }
-    for child in names {
-        match rustix::fs::unlinkat(&inner, os(&child), AtFlags::empty()) {
-            Err(Errno::ISDIR) => remove_tree(inner.as_fd(), &child)?,
-            done => done?,
-        }
-    }
-    rustix::fs::unlinkat(directory, os(name), AtFlags::REMOVEDIR)
 }
 
 fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {

@@ -114,15 +114,7 @@ pub(super) fn empty(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes a file or a tree. `remove_dir_all` works with descriptors and follows no symlink.
+/// Removes a file or a tree.
 pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", path)(error)),
-        _ => Ok(()),
-    }
+    hoist_tree::remove(path).map_err(failed("removing", path))
 }

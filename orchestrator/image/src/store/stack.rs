@@ -78,11 +78,10 @@ impl Store {
         disk::create_private(&twins)?;
         let draft = disk::temporary(&self.root);
         fs::create_dir(&draft).map_err(disk::failed("creating", &draft))?;
-        let copied =
-            Twin { below, from: layer, to: &draft, implicit: &record.implicit }.directory(Path::new(""), Path::new(""));
+        let copied = Twin { below, from: layer, to: &draft, implicit: &record.implicit }.copy();
         let named = copied.and_then(|()| match fs::rename(&draft, &twin) {
             // Somebody else was as fast.
-            Err(_) if twin.exists() => fs::remove_dir_all(&draft),
+            Err(_) if twin.exists() => hoist_tree::remove(&draft),
             other => other,
         });
         named.map_err(failed())?;
@@ -202,11 +201,39 @@ struct Twin<'a> {
     implicit: &'a BTreeSet<String>,
 }
 
+/// A step of the copy; paths are relative to the roots.
+enum Task {
+    /// Copies the children of a directory.
+    Fill { source: PathBuf, target: PathBuf },
+    /// Describes a directory that has all its children.
+    Describe { source: PathBuf, target: PathBuf },
+    /// Gives a directory the time back that it had before.
+    Date { target: PathBuf, before: Metadata },
+}
+
 impl Twin<'_> {
-    /// Copies the children of `source` into `target` (both relative to a root), then describes `target`.
-    fn directory(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let from = self.from.join(source);
-        for entry in fs::read_dir(&from)? {
+    fn copy(&self) -> io::Result<()> {
+        // Depth first with a stack of our own: a deep tree must not exhaust ours.
+        let mut open = vec![Task::Fill { source: PathBuf::new(), target: PathBuf::new() }];
+        while let Some(task) = open.pop() {
+            match task {
+                Task::Fill { source, target } => {
+                    open.push(Task::Describe { source: source.clone(), target: target.clone() });
+                    self.fill(&source, &target, &mut open)?;
+                }
+                Task::Describe { source, target } => {
+                    if !self.is_implicit(&source) || source.as_os_str().is_empty() {
+                        describe(&self.from.join(source), &self.to.join(target), Marks::Keep)?;
+                    }
+                }
+                Task::Date { target, before } => set_time(&self.to.join(target), &before)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&self, source: &Path, target: &Path, open: &mut Vec<Task>) -> io::Result<()> {
+        for entry in fs::read_dir(self.from.join(source))? {
             let entry = entry?;
             let (source, target) = (source.join(entry.file_name()), target.join(entry.file_name()));
             if !entry.file_type()?.is_dir() {
@@ -220,7 +247,7 @@ impl Twin<'_> {
             }
             if !self.is_implicit(&source) {
                 self.make(&target)?;
-                self.directory(&source, &target)?;
+                open.push(Task::Fill { source, target });
                 continue;
             }
             match look(self.below, &target)? {
@@ -229,26 +256,17 @@ impl Twin<'_> {
                     if is_opaque(&self.from.join(&source)) {
                         rustix::fs::lsetxattr(self.to.join(&resolved), OPAQUE, b"y", XattrFlags::empty())?;
                     }
-                    self.children(&source, &resolved)?;
+                    let before = fs::symlink_metadata(self.to.join(&resolved))?;
+                    open.push(Task::Date { target: resolved.clone(), before });
+                    open.push(Task::Fill { source, target: resolved });
                 }
                 Found::Nothing | Found::Other => {
                     self.make(&target)?;
-                    self.directory(&source, &target)?;
+                    open.push(Task::Fill { source, target });
                 }
             }
         }
-        if !self.is_implicit(source) || source.as_os_str().is_empty() {
-            describe(&from, &self.to.join(target), Marks::Keep)?;
-        }
         Ok(())
-    }
-
-    /// Like [`Twin::directory`] for a target that describes itself.
-    fn children(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let place = self.to.join(target);
-        let before = fs::symlink_metadata(&place)?;
-        self.directory(source, target)?;
-        set_time(&place, &before)
     }
 
     fn is_implicit(&self, path: &Path) -> bool {

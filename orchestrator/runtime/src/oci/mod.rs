@@ -109,7 +109,7 @@ impl Oci {
         }
         let created = self.create_in(&folder, &bundle, spec, &runtime, request);
         if created.is_err() {
-            let _ = fs::remove_dir_all(&folder);
+            let _ = hoist_tree::remove(&folder);
         }
         created
     }
@@ -202,7 +202,7 @@ impl Oci {
         }
         // A killed shim could not clean up.
         self.runtime()?.remove_cgroup(id).map_err(during("removing the cgroup"))?;
-        fs::remove_dir_all(&folder).map_err(during(format!("removing {}", folder.display())))
+        hoist_tree::remove(&folder).map_err(during(format!("removing {}", folder.display())))
     }
 
     /// How it ended, when it has.
