@@ -50,6 +50,8 @@ enum Kind {
     Apply(ApplyResult),
     /// As [`Kind::Plain`] with docker's code of its own for a command that could not be run (125, 126, 127).
     Code(u8),
+    /// A command that a container could not run, in docker's words, which stand alone.
+    Command(u8),
     /// Ctrl-C, or a question answered with no.
     Interrupted,
     /// Nobody reads standard output any more.
@@ -88,18 +90,20 @@ impl Failure {
         } else if has(&["permission denied", "not executable", "is a directory"]) {
             126
         } else {
-            return error.into();
+            1
         };
-        Self::from(error).with_code(code)
+        let kind = if has(&["oci runtime exec failed", "unable to find user", "unable to find group"]) {
+            Kind::Command(code)
+        } else if code == 1 {
+            return error.into();
+        } else {
+            Kind::Code(code)
+        };
+        Self { kind, ..Self::from(error) }
     }
 
     pub(crate) fn interrupted() -> Self {
         Self { kind: Kind::Interrupted, error: anyhow::Error::msg("interrupted"), hints: Vec::new() }
-    }
-
-    pub(crate) fn with_code(mut self, code: u8) -> Self {
-        self.kind = Kind::Code(code);
-        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -124,7 +128,7 @@ impl Failure {
         match &self.kind {
             Kind::Plain | Kind::Spec(_) => Exit(1),
             Kind::Apply(result) => apply_exit(result.code),
-            Kind::Code(code) => Exit(*code),
+            Kind::Code(code) | Kind::Command(code) => Exit(*code),
             Kind::Interrupted => Exit::INTERRUPTED,
             Kind::BrokenPipe => Exit::OK,
         }
@@ -140,6 +144,8 @@ impl Failure {
                     ui.diagnostic(diagnostic);
                 }
             }
+            // Lines end as docker ends them.
+            (Kind::Command(_), ErrorFormat::Text) => ui.talk(&(inert(&chain(&self.error)) + "\r")),
             (Kind::Apply(result), ErrorFormat::Text) => {
                 for error in &result.errors {
                     // It may end in what a build step wrote.

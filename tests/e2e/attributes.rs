@@ -1,6 +1,7 @@
 //! What an attribute of a service does, seen from inside the container. docs/compose-support.md names these tests.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,12 +89,19 @@ services:
         "1000\n1001\nGroups:10011002"
     );
     assert_eq!(inside(&world, "web", "pwd"), "/tmp");
-    assert_ne!(inside(&world, "web", "cat /proc/1/comm"), "sleep", "an init stands before it");
-    assert_eq!(inside(&world, "web", "cat /proc/1/oom_score_adj"), "77");
+    assert_eq!(inside(&world, "web", "cat /proc/1/comm /proc/2/comm"), "hoist-init\nsleep", "an init stands before it");
+    assert_eq!(inside(&world, "web", "echo by-path >/proc/1/fd/1 && stat -c %u /proc/1"), "1000");
+    assert!(world.ok(&["logs", "--no-log-prefix", "web"]).contains("by-path"));
+    assert_eq!(inside(&world, "web", "cat /proc/1/oom_score_adj /proc/self/oom_score_adj"), "77\n77");
     assert_eq!(inside(&world, "web", "echo $DIRECT $LEVEL $QUOTED $RAW"), "yes 2 a b 'a b'");
     assert_eq!(inside(&world, "web", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), "81");
-    let limits = inside(&world, "web", "grep -E 'open files|processes' /proc/1/limits | tr -s ' '");
-    assert!(limits.contains("Max open files 100 200") && limits.contains("Max processes 555 555"), "{limits}");
+    for process in ["1", "2", "self"] {
+        let limits =
+            inside(&world, "web", &format!("grep -E 'open files|processes' /proc/{process}/limits | tr -s ' '"));
+        assert!(limits.contains("Max open files 100 200") && limits.contains("Max processes 555 555"), "{limits}");
+    }
+    let missing = world.hoist(&["exec", "-T", "-w", "/no/such", "web", "pwd"]);
+    assert!(missing.code != 0 && missing.stderr.contains("chdir to cwd (\"/no/such\")"), "{missing:?}");
     let seen = inspect(&world, "web");
     assert_eq!(seen["Config"]["Labels"]["com.example.a"], "b");
     assert_eq!(seen["Config"]["Labels"]["com.example.file"], "yes");
@@ -167,11 +175,15 @@ name: limits
 services:
   own: {{ {IDLE}, cpus: 0.5, cpu_shares: 512, cpuset: '0', mem_limit: 64m, mem_reservation: 32m, memswap_limit: 128m, pids_limit: 50, oom_kill_disable: true, shm_size: 1m }}
   quota: {{ {IDLE}, cpu_period: 50000, cpu_quota: 25000 }}
+  zero: {{ {IDLE}, mem_limit: 0, mem_reservation: 0, memswap_limit: 0, cpus: 0, cpu_shares: 0, cpu_quota: 0, cpu_period: 0, pids_limit: 0, shm_size: 0 }}
+  zeros: {{ {IDLE}, deploy: {{ resources: {{ limits: {{ cpus: '0', memory: '0', pids: 0 }}, reservations: {{ memory: '0' }} }} }} }}
   deployed: {{ {IDLE}, deploy: {{ resources: {{ limits: {{ cpus: '0.25', memory: 48M, pids: 40 }}, reservations: {{ memory: 16M }} }} }} }}
 "#
         ),
     );
-    world.ok(&["up", "-d"]);
+    let up = world.hoist(&["up", "-d"]);
+    assert_eq!(up.code, 0, "{up:?}");
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let file = |service: &str, v1: &str, v2: &str| {
         inside(&world, service, &format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"))
     };
@@ -191,12 +203,23 @@ services:
     assert_eq!(quota("quota"), "25000 50000");
     assert_eq!(quota("deployed"), "25000 100000");
     assert_eq!(file("own", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
-    assert!(["512", "20"].contains(&file("own", "cpu/cpu.shares", "cpu.weight").as_str()));
-    let swap = file("own", "memory/memory.memsw.limit_in_bytes", "memory.swap.max 2>/dev/null || echo none");
-    assert!(["134217728", "67108864", "none"].contains(&swap.as_str()), "{swap}");
-    // The second version of cgroups has no such switch.
-    let killer = inside(&world, "own", "grep oom_kill_disable /sys/fs/cgroup/memory/memory.oom_control || true");
-    assert!(["oom_kill_disable 1", ""].contains(&killer.as_str()), "{killer}");
+    let shares = file("own", "cpu/cpu.shares", "cpu.weight");
+    assert_eq!(shares, if v2 { "20" } else { "512" });
+    let unlimited = if v2 { "max" } else { "9223372036854771712" };
+    assert_eq!((memory("zero"), memory("zeros")), (unlimited.into(), unlimited.into()));
+    // What this host cannot keep is said, and what it can is kept.
+    let swap = file("own", "memory/memory.memsw.limit_in_bytes", "memory.swap.max 2>/dev/null || true");
+    if swap.is_empty() {
+        assert!(up.stderr.contains("memswap_limit has no effect"), "{}", up.stderr);
+    } else {
+        assert_eq!(swap, if v2 { "67108864" } else { "134217728" });
+    }
+    if v2 {
+        assert!(up.stderr.contains("oom_kill_disable has no effect"), "{}", up.stderr);
+    } else {
+        let killer = inside(&world, "own", "grep oom_kill_disable /sys/fs/cgroup/memory/memory.oom_control");
+        assert_eq!(killer, "oom_kill_disable 1");
+    }
     assert_eq!(inside(&world, "own", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"), "1024");
     world.finish();
 }
@@ -207,6 +230,9 @@ fn files_are_mounted_as_the_file_says() {
     world.file("secret", "hush\n");
     world.file("config", "listen\n");
     world.file("shown/text", "shown\n");
+    world.file("etc/kept", "kept\n");
+    let sub = world.project.join("shown/sub");
+    fs::DirBuilder::new().mode(0o750).create(&sub).expect("make a folder");
     world.busybox().file(
         "compose.yaml",
         &format!(
@@ -214,13 +240,14 @@ fn files_are_mounted_as_the_file_says() {
 name: mounts
 services:
   web:
-    {{ {IDLE}, tmpfs: ['/short:mode=700,size=1m,uid=5,gid=6'],
+    {{ {IDLE}, tmpfs: ['/short:mode=700,size=1m,uid=5,gid=6', '/run:exec', '/shown/sub:noatime', '/new'],
       secrets: [plain, {{ source: plain, target: placed, uid: '7', gid: '8', mode: 0400 }}, spoken],
       configs: [listen, {{ source: written, target: /etc/written, uid: '9', gid: '10', mode: 0440 }}],
       volumes: [ './shown:/shown:ro,z', 'data:/data', '/anonymous',
         {{ type: bind, source: ./made, target: /made, bind: {{ create_host_path: true, propagation: rslave }} }},
         {{ type: tmpfs, target: /long, tmpfs: {{ size: 2m, mode: 0700 }} }},
         {{ type: volume, source: data, target: /empty, volume: {{ nocopy: true }}, read_only: true }} ] }}
+  etc: {{ {IDLE}, volumes: ['./etc:/etc', './shown/text:/etc/deep/text:ro', '/etc/deep'] }}
   part: {{ {IDLE}, depends_on: [web], volumes: [ {{ type: volume, source: data, target: /part, volume: {{ subpath: sub }} }} ], profiles: [later] }}
 volumes: {{ data: {{ labels: {{ com.example.kind: data }} }} }}
 secrets: {{ plain: {{ file: secret }}, spoken: {{ environment: SPOKEN }} }}
@@ -242,6 +269,20 @@ configs: {{ listen: {{ file: config }}, written: {{ content: 'written for ${{NAM
     assert_eq!(stat("/run/secrets/placed"), "7 8 400");
     assert_eq!(stat("/etc/written"), "9 10 440");
     assert_eq!((stat("/short"), stat("/long")), ("5 6 700".into(), "0 0 700".into()));
+    // A folder that was there keeps its mode; where there was none, everybody may write.
+    assert_eq!((stat("/shown/sub"), stat("/new")), ("0 0 750".into(), "0 0 1777".into()));
+    let script = |folder: &str| {
+        format!("printf '#!/bin/sh\necho ran' >{folder}/x; chmod +x {folder}/x; {folder}/x 2>/dev/null || echo refused")
+    };
+    assert_eq!(inside(&world, "web", &script("/run")), "ran");
+    assert_eq!(inside(&world, "web", &script("/new")), "refused");
+    assert!(inside(&world, "web", "grep ' /shown/sub ' /proc/mounts").contains("noatime"));
+    // Names are there, whatever is mounted on the folder that they are in.
+    assert!(inside(&world, "etc", "cat /etc/hosts /etc/kept").ends_with("kept"));
+    assert_eq!(
+        inside(&world, "etc", "getent hosts etc >/dev/null 2>&1 || nslookup web >/dev/null && echo found"),
+        "found"
+    );
     let size = |path: &str| inside(&world, "web", &format!("df -k {path} | tail -1 | tr -s ' ' | cut -d' ' -f2"));
     assert_eq!((size("/short"), size("/long")), ("1024".into(), "2048".into()));
     assert_eq!(inside(&world, "web", "cat /shown/text; touch /shown/x 2>/dev/null || echo refused"), "shown\nrefused");

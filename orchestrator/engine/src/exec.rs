@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio, Seccomp};
-use hoist_spec::model::Service;
+use hoist_runtime::{ExecHandle, ExecStdio, LaunchError, Seccomp};
 use tokio::io::Interest;
 
 use crate::actions::{StepError, blocking};
 use crate::api::types::ExecConfig;
-use crate::engine::{Engine, short};
+use crate::engine::Engine;
 use crate::error::chain;
-use crate::lower::{self, LowerError};
+use crate::lower::ProcessSetup;
 use crate::readiness;
 use crate::world::Summary;
 
@@ -24,12 +23,6 @@ pub(crate) struct ExecEntry {
     pub(crate) handle: Option<Arc<ExecHandle>>,
 }
 
-/// Names as the runtime takes them.
-pub(crate) fn capabilities(service: &Service) -> Result<Vec<String>, LowerError> {
-    let set = lower::capabilities(service)?;
-    Ok(set.into_iter().map(|capability| format!("CAP_{capability}")).collect())
-}
-
 /// Starts the process; the caller owns its streams.
 pub(crate) async fn start(
     engine: &Arc<Engine>,
@@ -39,42 +32,52 @@ pub(crate) async fn start(
     stdio: ExecStdio,
 ) -> Result<ExecHandle, StepError> {
     let (doc, service) = (&container.doc, &container.service);
-    let hostname = service.hostname.clone().unwrap_or_else(|| short(&doc.id).to_owned());
-    let mut env = lower::environment(service, &doc.image, &hostname);
+    let mut setup = ProcessSetup::of(doc, service)?;
+    let mut env = setup.process.env().clone().unwrap_or_default();
     let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
     env.retain(|entry| !config.env.iter().any(|over| name(over) == name(entry)));
     env.extend(config.env.iter().cloned());
     if config.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
     }
-    let privileged = config.privileged || service.privileged;
-    let request = ExecRequest {
-        id: doc.id.clone(),
-        pid,
-        argv: config.cmd.clone(),
-        env,
-        cwd: if config.working_dir.is_empty() {
-            lower::working_dir(service, &doc.image)
-        } else {
-            config.working_dir.clone()
-        },
-        user: if config.user.is_empty() { lower::user(service, &doc.image) } else { Some(config.user.clone()) },
-        group_add: service.group_add.clone(),
-        capabilities: capabilities(service)?,
-        no_new_privileges: lower::no_new_privileges(service)?,
-        seccomp: if privileged { Seccomp::Unconfined } else { lower::seccomp(service)? },
-        privileged,
-        stdio,
-    };
+    setup.process.set_env(Some(env));
+    if !config.working_dir.is_empty() {
+        setup.process.set_cwd(config.working_dir.clone().into());
+    }
+    if !config.user.is_empty() {
+        setup.user = Some(config.user.clone());
+    }
+    if config.privileged {
+        (setup.privileged, setup.seccomp) = (true, Seccomp::Unconfined);
+    }
+    let request = setup.exec(doc.id.clone(), pid, config.cmd.clone(), stdio);
     let runtime = Arc::clone(&engine.runtime);
     blocking(move || {
         runtime.exec(request).map_err(|error| StepError {
             code: i32::from(error.exit_code()),
             status: if matches!(error.exit_code(), 126 | 127) { 400 } else { 500 },
-            ..StepError::engine(chain(&error))
+            ..StepError::engine(refusal(&error))
         })
     })
     .await
+}
+
+/// Docker's words for a command that could not be run: clients look for them.
+fn refusal(error: &LaunchError) -> String {
+    let LaunchError::Stage { stage, object, source, .. } = error else { return chain(error) };
+    let Some(source) = source else { return object.clone() };
+    let reason = match source.raw_os_error() {
+        Some(number) => rustix::io::Errno::from_raw_os_error(number).to_string(),
+        None => source.to_string(),
+    };
+    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let failed = match stage.as_str() {
+        "enter the working directory" => format!("chdir to cwd ({object:?}) set in config.json failed: {reason}"),
+        "find the command" if object.ends_with("$PATH") => object.clone(),
+        "find the command" | "execute" => format!("{object}: {reason}"),
+        _ => return chain(error),
+    };
+    format!("OCI runtime exec failed: exec failed: unable to start container process: {failed}: unknown")
 }
 
 /// The exit code, as soon as it has ended.

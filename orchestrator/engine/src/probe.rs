@@ -8,10 +8,10 @@ use hoist_scheduler::health::{Outcome, Probe};
 use tokio::net::unix::pipe;
 
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, now, rfc3339, short};
+use crate::engine::{Engine, now, rfc3339};
 use crate::error::chain;
 use crate::exec;
-use crate::lower;
+use crate::lower::ProcessSetup;
 use crate::world::{Event, HealthPlan, Summary};
 
 /// Docker keeps this much of the output.
@@ -50,22 +50,10 @@ async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &Healt
 
 fn request(pid: i32, container: &Summary, plan: &HealthPlan, writer: OwnedFd) -> Result<ExecRequest, String> {
     let (doc, service) = (&container.doc, &container.service);
-    let hostname = service.hostname.clone().unwrap_or_else(|| short(&doc.id).to_owned());
     let second = writer.try_clone().map_err(|error| format!("no pipe for its output: {error}"))?;
-    Ok(ExecRequest {
-        id: doc.id.clone(),
-        pid,
-        argv: plan.argv(doc.image.shell.as_deref()),
-        env: lower::environment(service, &doc.image, &hostname),
-        cwd: lower::working_dir(service, &doc.image),
-        user: lower::user(service, &doc.image),
-        group_add: service.group_add.clone(),
-        capabilities: exec::capabilities(service).map_err(|error| chain(&error))?,
-        no_new_privileges: lower::no_new_privileges(service).map_err(|error| chain(&error))?,
-        seccomp: lower::seccomp(service).map_err(|error| chain(&error))?,
-        privileged: service.privileged,
-        stdio: ExecStdio::Fds { stdin: None, stdout: Some(writer), stderr: Some(second) },
-    })
+    let setup = ProcessSetup::of(doc, service).map_err(|error| chain(&error))?;
+    let stdio = ExecStdio::Fds { stdin: None, stdout: Some(writer), stderr: Some(second) };
+    Ok(setup.exec(doc.id.clone(), pid, plan.argv(doc.image.shell.as_deref()), stdio))
 }
 
 async fn finish(handle: Arc<ExecHandle>, reader: OwnedFd, plan: &HealthPlan) -> (Outcome, i32, String) {

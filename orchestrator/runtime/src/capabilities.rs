@@ -59,10 +59,6 @@ pub(crate) fn bit(name: &str) -> Result<u64, String> {
     index.map(|index| 1 << index).ok_or_else(|| format!("unknown capability {name}"))
 }
 
-pub(crate) fn mask(names: &[String]) -> Result<u64, String> {
-    names.iter().try_fold(0, |mask, name| Ok(mask | bit(name)?))
-}
-
 pub(crate) fn mask_of(set: Option<&HashSet<Capability>>) -> Result<u64, String> {
     set.into_iter().flatten().try_fold(0, |mask, capability| Ok(mask | bit(&capability.to_string())?))
 }

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
+use oci_spec::runtime::Process;
+
 use crate::client::{Event, Line, ShimError};
 use crate::status::ExitStatus;
 use crate::wire::Request;
@@ -13,17 +15,11 @@ pub struct ExecRequest {
     pub id: String,
     /// Its init, in the host's numbers ([`crate::Shim::pid`]).
     pub pid: i32,
-    pub argv: Vec<String>,
-    /// `NAME=value`, the whole environment. HOME is added from the root's passwd when missing.
-    pub env: Vec<String>,
-    /// Absolute; empty means `/`.
-    pub cwd: String,
+    /// All that a container's spec says of its main process. HOME is added from the root's passwd when missing.
+    pub process: Process,
     /// As in [`crate::Launch::user`]; `None` is root.
     pub user: Option<String>,
     pub group_add: Vec<String>,
-    /// Capability names as in the runtime spec (`CAP_CHOWN`, …).
-    pub capabilities: Vec<String>,
-    pub no_new_privileges: bool,
     pub seccomp: crate::launch::Seccomp,
     pub privileged: bool,
     pub stdio: ExecStdio,

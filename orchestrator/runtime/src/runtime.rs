@@ -218,6 +218,16 @@ impl Runtime {
         PathBuf::from(if self.instance.is_empty() { "hoist".to_owned() } else { format!("hoist-{}", self.instance) })
     }
 
+    /// Whether `memory.disableOOMKiller` does anything: cgroup v2 has no such switch.
+    pub fn can_disable_oom_killer(&self) -> bool {
+        matches!(self.layout, Layout::V1(_))
+    }
+
+    /// Whether a limit of swap does anything: kernels may be built or started without swap accounting.
+    pub fn limits_swap(&self) -> bool {
+        self.layout.limits_swap()
+    }
+
     pub fn stats(&self, id: &str) -> io::Result<Stats> {
         let relative = self.cgroup(id);
         if !self.layout.folders(&relative).iter().any(|folder| folder.exists()) {

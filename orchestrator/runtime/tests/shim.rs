@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hoist_runtime::{Attach, EngineRestart, ExecRequest, ExecStdio, Launch, Shim};
+use hoist_runtime::{Attach, EngineRestart, Event, ExecRequest, ExecStdio, Launch, Shim};
+use oci_spec::runtime::LinuxMemoryBuilder;
 use support::{World, chain, end, exec_request, log_bytes, set_argv};
 
 /// Waits for a state of the world, with a bound.
@@ -230,12 +231,16 @@ fn exec_runs_inside() {
     }
     let request = ExecRequest { user: Some("ghost".into()), ..exec_request(&launch, &shim, &["true"]) };
     assert_eq!(world.runtime.exec(request).unwrap_err().stage(), Some("look up the user"));
-    let request = ExecRequest {
-        user: Some("web".into()),
-        cwd: "/tmp".into(),
-        ..exec_request(&launch, &shim, &["sh", "-c", "exit $(id -u)"])
-    };
+    let mut request = exec_request(&launch, &shim, &["sh", "-c", "exit $(id -u)"]);
+    request.user = Some("web".into());
+    request.process.set_cwd("/tmp".into());
     assert_eq!(world.runtime.exec(request).unwrap().wait().unwrap().code, 33);
+    let mut request = exec_request(&launch, &shim, &["true"]);
+    request.process.set_cwd("/no/such".into());
+    assert_eq!(world.runtime.exec(request).unwrap_err().stage(), Some("enter the working directory"));
+    assert!(!world.upper(&launch).join("no").exists(), "an exec makes no folder");
+    let script = "cat /proc/[0-9]*/stat | grep -c ' Z '";
+    assert_eq!(world.exec(&launch, &shim, &["sh", "-c", script]).1, "0\n", "execs that failed are gone");
     end(&shim);
     assert!(world.runtime.exec(exec_request(&launch, &shim, &["true"])).is_err());
 }
@@ -566,4 +571,19 @@ fn a_million_lines_pass_quickly_and_whole() {
     assert!(start.elapsed() < Duration::from_secs(30));
     let lines = fs::read(&launch.log.as_ref().unwrap().path).unwrap().iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(lines, 1_000_000);
+}
+
+#[test]
+fn a_child_that_was_killed_for_memory_is_told_of_while_the_container_runs() {
+    let world = world!();
+    let mut launch = world.launch("head -c 200000000 /dev/zero | tail >/dev/null; echo after; sleep 1000");
+    let memory = LinuxMemoryBuilder::default().limit(16i64 << 20).swap(16i64 << 20).build().unwrap();
+    let resources = launch.spec.linux_mut().as_mut().unwrap().resources_mut().get_or_insert_default();
+    resources.set_memory(Some(memory));
+    let shim = world.runtime.start(&launch).unwrap();
+    assert_eq!(shim.next_event().unwrap(), Event::Oom);
+    assert_eq!(shim.state().unwrap().pid, shim.pid(), "the container goes on");
+    end(&shim);
+    let record = hoist_runtime::ExitStatus::read(&launch.exit_record).unwrap().unwrap();
+    assert!(record.oom);
 }

@@ -160,6 +160,7 @@ pub enum MountSource {
         mode: Option<u32>,
         uid: Option<u32>,
         gid: Option<u32>,
+        options: Vec<String>,
     },
 }
 

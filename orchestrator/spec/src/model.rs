@@ -347,6 +347,8 @@ pub enum MountSource {
         mode: Option<u32>,
         uid: Option<u32>,
         gid: Option<u32>,
+        /// The other options of the short form, as written (`exec`, `noatime`, `nr_inodes=100`, `size=10%`).
+        options: Vec<String>,
     },
 }
 

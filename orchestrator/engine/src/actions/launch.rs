@@ -131,8 +131,8 @@ fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns
         spec: lowered.spec,
         rootfs,
         netns,
-        user: lowered.user,
-        group_add: service.group_add.clone(),
+        user: lowered.setup.user,
+        group_add: lowered.setup.group_add,
         log: lowered.log,
         exit_record: engine.store.layout.exit_record(&doc.id),
         tty: service.tty,
@@ -141,8 +141,8 @@ fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns
         files: lowered.files,
         init: service.init.unwrap_or(false),
         join: lowered.join,
-        seccomp: lowered.seccomp,
-        privileged: service.privileged,
+        seccomp: lowered.setup.seccomp,
+        privileged: lowered.setup.privileged,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::actions::{self, Context, StepError};
 use crate::api::types::{ApplyEvent, BuildEvent, RegistryAuth, StepState};
 use crate::building::Building;
 use crate::engine::Engine;
+use crate::lower::without_effect;
 use crate::world::StartWhy;
 
 /// What one step needs.
@@ -84,7 +85,12 @@ impl Doing {
             Action::RemoveNetwork { network } => actions::remove_network(engine, network).await,
             Action::CreateVolume(spec) => actions::create_volume(engine, spec).await,
             Action::RemoveVolume { volume } => actions::remove_volume(engine, volume).await,
-            Action::CreateContainer(spec) => actions::create(engine, spec, &self.context).await,
+            Action::CreateContainer(spec) => {
+                for text in without_effect(&spec.record.service, &spec.service, &engine.runtime) {
+                    let _ = self.out.send(ApplyEvent::Warning { text });
+                }
+                actions::create(engine, spec, &self.context).await
+            }
             Action::Await { containers, until, .. } => {
                 let wait = actions::until_ready(engine, containers, *until);
                 match self.deadline {

@@ -61,8 +61,8 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
                 create_host_path: *create_host_path,
                 propagation: propagation.clone(),
             },
-            MountSource::Tmpfs { size, mode, uid, gid } => {
-                MountKind::Tmpfs { size: *size, mode: *mode, uid: *uid, gid: *gid }
+            MountSource::Tmpfs { size, mode, uid, gid, options } => {
+                MountKind::Tmpfs { size: *size, mode: *mode, uid: *uid, gid: *gid, options: options.clone() }
             }
         };
         mounts.push(MountDoc { target: mount.target.clone(), read_only: mount.read_only, kind });

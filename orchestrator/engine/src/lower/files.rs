@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hoist_network::{HostFacts, dns};
 use hoist_runtime::InjectedFile;
-use hoist_spec::model::Service;
+use hoist_spec::model::{NetworkMode, Service};
 
 use super::{LowerError, Network, StartFacts};
 use crate::engine::short;
@@ -21,10 +21,7 @@ pub(crate) struct EtcFiles {
 }
 
 pub(crate) fn etc_files(doc: &ContainerDoc, service: &Service, network: &Network, facts: &StartFacts<'_>) -> EtcFiles {
-    let hostname = service.hostname.clone().unwrap_or_else(|| match network {
-        Network::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        _ => short(&doc.id).to_owned(),
-    });
+    let hostname = hostname(doc, service);
     let attached: Vec<&NetworkDoc> =
         doc.record.networks.iter().filter_map(|attachment| facts.networks.get(&attachment.network)).collect();
     let first = attached.first().copied();
@@ -37,6 +34,13 @@ pub(crate) fn etc_files(doc: &ContainerDoc, service: &Service, network: &Network
         resolv_conf: resolv_conf(service, matches!(network, Network::Own(_)).then_some(first).flatten(), facts.host),
         hostname,
     }
+}
+
+pub(crate) fn hostname(doc: &ContainerDoc, service: &Service) -> String {
+    service.hostname.clone().unwrap_or_else(|| match service.network_mode {
+        Some(NetworkMode::Host) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        _ => short(&doc.id).to_owned(),
+    })
 }
 
 fn hosts(doc: &ContainerDoc, service: &Service, network: &Network, hostname: &str, host_gateway: Ipv4Addr) -> String {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use hoist_runtime::Runtime;
 use hoist_spec::model::{Device, Service};
 use oci_spec::runtime::{
     LinuxCpuBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
@@ -25,7 +26,7 @@ pub(super) fn apply(spec: &mut Spec, service: &Service) -> Result<(), LowerError
     let mut resources = linux.resources().clone().unwrap_or_default();
     cpu(&mut resources, service);
     memory(&mut resources, service);
-    if let Some(limit) = service.resources.pids {
+    if let Some(limit) = service.resources.pids.filter(|pids| *pids != 0) {
         resources.set_pids(LinuxPidsBuilder::default().limit(limit).build().ok());
     }
     if !rules.is_empty() {
@@ -40,19 +41,37 @@ pub(super) fn apply(spec: &mut Spec, service: &Service) -> Result<(), LowerError
     Ok(())
 }
 
+/// Limits of a service that this host cannot keep, in words for whoever asked for them.
+pub(crate) fn without_effect(name: &str, service: &Service, runtime: &Runtime) -> Vec<String> {
+    let limits = &service.resources;
+    let mut words = Vec::new();
+    if limits.oom_kill_disable == Some(true) && !runtime.can_disable_oom_killer() {
+        words.push(format!(
+            "service {name:?}: oom_kill_disable has no effect on a host with cgroup v2; \
+             oom_score_adj makes the kernel choose other processes first"
+        ));
+    }
+    if limits.memswap_limit.is_some_and(|bytes| bytes > 0) && !runtime.limits_swap() {
+        words.push(format!(
+            "service {name:?}: memswap_limit has no effect, since this kernel does not account for swap (swapaccount=1)"
+        ));
+    }
+    words
+}
+
 fn cpu(resources: &mut LinuxResources, service: &Service) {
     let limits = &service.resources;
     let mut cpu = LinuxCpuBuilder::default();
     if let Some(cpus) = limits.cpus.filter(|cpus| *cpus > 0.0) {
         cpu = cpu.period(CPU_PERIOD).quota(quota(cpus));
     }
-    if let Some(period) = limits.cpu_period {
+    if let Some(period) = limits.cpu_period.filter(|period| *period != 0) {
         cpu = cpu.period(period);
     }
-    if let Some(quota) = limits.cpu_quota {
+    if let Some(quota) = limits.cpu_quota.filter(|quota| *quota != 0) {
         cpu = cpu.quota(quota);
     }
-    if let Some(shares) = limits.cpu_shares {
+    if let Some(shares) = limits.cpu_shares.filter(|shares| *shares != 0) {
         cpu = cpu.shares(shares);
     }
     if let Some(cpus) = &limits.cpuset {
@@ -70,14 +89,15 @@ fn memory(resources: &mut LinuxResources, service: &Service) {
     let limits = &service.resources;
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut memory = LinuxMemoryBuilder::default();
-    if let Some(limit) = limits.memory {
+    if let Some(limit) = limits.memory.filter(|bytes| *bytes > 0) {
         memory = memory.limit(signed(limit));
         // As docker: twice the memory unless said otherwise.
-        memory = memory.swap(limits.memswap_limit.unwrap_or_else(|| signed(limit).saturating_mul(2)));
-    } else if let Some(swap) = limits.memswap_limit {
+        memory = memory
+            .swap(limits.memswap_limit.filter(|bytes| *bytes != 0).unwrap_or_else(|| signed(limit).saturating_mul(2)));
+    } else if let Some(swap) = limits.memswap_limit.filter(|bytes| *bytes != 0) {
         memory = memory.swap(swap);
     }
-    if let Some(reservation) = limits.memory_reservation {
+    if let Some(reservation) = limits.memory_reservation.filter(|bytes| *bytes > 0) {
         memory = memory.reservation(signed(reservation));
     }
     if let Some(disable) = limits.oom_kill_disable {

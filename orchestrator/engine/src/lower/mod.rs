@@ -15,17 +15,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hoist_network::{Endpoint, HostFacts, Mac};
-use hoist_runtime::{InjectedFile, Join, LogConfig, Seccomp, spec_defaults};
+use hoist_runtime::{InjectedFile, Join, LogConfig, spec_defaults};
 use hoist_scheduler::Sharing;
 use hoist_spec::model::{NamespaceMode, NetworkMode, Service};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 pub(crate) use document::{Material, document};
-pub(crate) use files::{EtcFiles, etc_files};
+pub(crate) use files::{EtcFiles, etc_files, hostname};
+pub(crate) use limits::without_effect;
 pub(crate) use mounts::volume_mounts;
-pub(crate) use process::{
-    argv, capabilities, console, environment, no_new_privileges, rlimits, seccomp, user, working_dir,
-};
+pub(crate) use process::{ProcessSetup, argv, console, environment, rlimits, user, working_dir};
 pub(crate) use sources::{Exposed, Writable};
 
 use crate::store::{ContainerDoc, Layout, NetworkDoc};
@@ -135,11 +134,10 @@ pub(crate) enum Network {
 #[derive(Debug)]
 pub(crate) struct Lowered {
     pub(crate) spec: Spec,
-    pub(crate) user: Option<String>,
+    pub(crate) setup: ProcessSetup,
     pub(crate) log: Option<LogConfig>,
     pub(crate) files: Vec<InjectedFile>,
     pub(crate) join: Join,
-    pub(crate) seccomp: Seccomp,
     pub(crate) network: Network,
     pub(crate) etc: EtcFiles,
     /// `net.*` settings, which belong to the network namespace.
@@ -158,16 +156,16 @@ pub(crate) fn lower(container: &Summary, facts: &StartFacts<'_>) -> Result<Lower
     if !service.annotations.is_empty() {
         spec.set_annotations(Some(service.annotations.clone().into_iter().collect()));
     }
-    process::apply(&mut spec, doc, service, &etc.hostname)?;
+    let setup = ProcessSetup::of(doc, service)?;
+    process::apply(&mut spec, &setup, doc, service, &etc.hostname)?;
     mounts::apply(&mut spec, doc, service, &network, facts)?;
     limits::apply(&mut spec, service)?;
     namespaces(&mut spec, service, &network, &join);
     let net_sysctls = sysctls(&mut spec, service, &network);
     Ok(Lowered {
-        user: process::user(service, &doc.image),
+        setup,
         log: log(service, facts.layout.log(&doc.id))?,
         files: files::injected(&doc.files, facts.volatile)?,
-        seccomp: process::seccomp(service)?,
         spec,
         join,
         network,

@@ -78,7 +78,7 @@ fn shared_memory(mounts: &mut Vec<Mount>, service: &Service) {
         }
         _ => {}
     }
-    let Some(size) = service.shm_size else { return };
+    let Some(size) = service.shm_size.filter(|size| *size > 0) else { return };
     if let Some(mount) = mounts.iter_mut().find(|mount| mount.destination().as_path() == shm) {
         let mut options = mount.options().clone().unwrap_or_default();
         options.retain(|option| !option.starts_with("size="));
@@ -119,12 +119,13 @@ fn lowered(mount_doc: &MountDoc, facts: &StartFacts<'_>) -> Result<Mount, LowerE
             ensure_source(path, &source, *create_host_path)?;
             Ok(bound(&source, mount_doc, propagation.as_deref().unwrap_or("rprivate"), path)?)
         }
-        MountKind::Tmpfs { size, mode, uid, gid } => {
+        MountKind::Tmpfs { size, mode, uid, gid, options: more } => {
             let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), "noexec".to_owned()];
-            options.extend(size.map(|size| format!("size={size}")));
+            options.extend(size.filter(|size| *size > 0).map(|size| format!("size={size}")));
             options.extend(mode.map(|mode| format!("mode={mode:o}")));
             options.extend(uid.map(|uid| format!("uid={uid}")));
             options.extend(gid.map(|gid| format!("gid={gid}")));
+            options.extend(more.iter().cloned());
             if mount_doc.read_only {
                 options.push("ro".to_owned());
             }

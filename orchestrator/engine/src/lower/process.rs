@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use hoist_image::Execution;
-use hoist_runtime::{Seccomp, spec_defaults};
+use hoist_runtime::{ExecRequest, ExecStdio, Seccomp, spec_defaults};
 use hoist_spec::model::Service;
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, Capability, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    Spec,
+    Process, Spec,
 };
 
 use super::LowerError;
@@ -16,23 +16,23 @@ use crate::store::ContainerDoc;
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn apply(spec: &mut Spec, doc: &ContainerDoc, service: &Service, hostname: &str) -> Result<(), LowerError> {
-    let argv = argv(service, &doc.image)?;
-    let capabilities = if service.privileged { None } else { Some(capabilities(service)?) };
-    let no_new_privileges = no_new_privileges(service)?;
-    let ulimits = service.ulimits.iter().map(|(name, limit)| (name.as_str(), limit.soft, limit.hard));
-    let rlimits = rlimits(ulimits)?;
-    let mut process = spec.process().clone().unwrap_or_default();
-    process.set_args(Some(argv));
-    process.set_env(Some(environment(service, &doc.image, hostname)));
-    process.set_cwd(PathBuf::from(working_dir(service, &doc.image)));
-    process.set_terminal(Some(service.tty));
-    process.set_no_new_privileges(Some(no_new_privileges));
-    if let Some(adjustment) = service.oom_score_adj {
-        process.set_oom_score_adj(Some(adjustment));
-    }
-    if let Some(set) = capabilities {
-        let lowered = LinuxCapabilitiesBuilder::default()
+/// What every process of a container has, the main one, an exec and a healthcheck alike: they differ in what they run and
+/// in their streams.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessSetup {
+    /// Environment, folder, capabilities, limits, OOM score, privileges; no command.
+    pub(crate) process: Process,
+    pub(crate) user: Option<String>,
+    pub(crate) group_add: Vec<String>,
+    pub(crate) seccomp: Seccomp,
+    pub(crate) privileged: bool,
+}
+
+impl ProcessSetup {
+    pub(crate) fn of(doc: &ContainerDoc, service: &Service) -> Result<Self, LowerError> {
+        let image = &doc.image;
+        let set = capabilities(service)?;
+        let capabilities = LinuxCapabilitiesBuilder::default()
             .bounding(set.clone())
             .effective(set.clone())
             .permitted(set)
@@ -40,11 +40,42 @@ pub(super) fn apply(spec: &mut Spec, doc: &ContainerDoc, service: &Service, host
             .ambient(Capabilities::new())
             .build()
             .map_err(|error| LowerError::Capability(error.to_string()))?;
-        process.set_capabilities(Some(lowered));
+        let ulimits = service.ulimits.iter().map(|(name, limit)| (name.as_str(), limit.soft, limit.hard));
+        let mut process = Process::default();
+        process
+            .set_args(None)
+            .set_env(Some(environment(service, image, &super::hostname(doc, service))))
+            .set_cwd(PathBuf::from(working_dir(service, image)))
+            .set_capabilities(Some(capabilities))
+            .set_rlimits(Some(rlimits(ulimits)?))
+            .set_oom_score_adj(service.oom_score_adj)
+            .set_no_new_privileges(Some(no_new_privileges(service)?));
+        Ok(Self {
+            process,
+            user: user(service, image),
+            group_add: service.group_add.clone(),
+            seccomp: seccomp(service)?,
+            privileged: service.privileged,
+        })
     }
-    if !rlimits.is_empty() {
-        process.set_rlimits(Some(rlimits));
+
+    /// A process beside the main one.
+    pub(crate) fn exec(self, id: String, pid: i32, argv: Vec<String>, stdio: ExecStdio) -> ExecRequest {
+        let Self { mut process, user, group_add, seccomp, privileged } = self;
+        process.set_args(Some(argv));
+        ExecRequest { id, pid, process, user, group_add, seccomp, privileged, stdio }
     }
+}
+
+pub(super) fn apply(
+    spec: &mut Spec,
+    setup: &ProcessSetup,
+    doc: &ContainerDoc,
+    service: &Service,
+    hostname: &str,
+) -> Result<(), LowerError> {
+    let mut process = setup.process.clone();
+    process.set_args(Some(argv(service, &doc.image)?)).set_terminal(Some(service.tty));
     spec.set_process(Some(process));
     spec.set_hostname(Some(hostname.to_owned()));
     spec.set_domainname(service.domainname.clone());

@@ -130,9 +130,24 @@ pub(crate) struct MountDoc {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum MountKind {
-    Volume { name: String, nocopy: bool, subpath: Option<String> },
-    Bind { path: PathBuf, create_host_path: bool, propagation: Option<String> },
-    Tmpfs { size: Option<u64>, mode: Option<u32>, uid: Option<u32>, gid: Option<u32> },
+    Volume {
+        name: String,
+        nocopy: bool,
+        subpath: Option<String>,
+    },
+    Bind {
+        path: PathBuf,
+        create_host_path: bool,
+        propagation: Option<String>,
+    },
+    Tmpfs {
+        size: Option<u64>,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        #[serde(default)]
+        options: Vec<String>,
+    },
 }
 
 /// A secret or config as a file in the container.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rustix::fs::{Mode, OFlags, inotify};
@@ -180,27 +180,42 @@ fn freeze_v2(folder: &Path, frozen: bool) -> io::Result<()> {
 pub(crate) struct OomWatch {
     signal: OwnedFd,
     seen: u64,
+    /// v1 tells of the shortage, and the kill that ends it is counted a moment later.
+    again: Option<Instant>,
+    looks: u32,
 }
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Some seconds: a victim that is stuck in the kernel is not waited for.
+const MAX_LOOKS: u32 = 250;
 
 impl OomWatch {
     /// `None` where the kernel offers no notice (then the counter is read at the end only).
     pub(crate) fn open(plan: &Plan) -> Option<Self> {
         let folder = plan.memory.as_deref()?;
         let signal = if plan.v2 { watch_v2(folder) } else { watch_v1(folder) }.ok()?;
-        Some(Self { signal, seen: 0 })
+        Some(Self { signal, seen: 0, again: None, looks: 0 })
     }
 
     pub(crate) fn signal(&self) -> &OwnedFd {
         &self.signal
     }
 
+    /// When to call [`OomWatch::take`] though nothing was signalled.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.again
+    }
+
     /// Whether there were kills since the last call.
     pub(crate) fn take(&mut self, plan: &Plan) -> bool {
         let mut buffer = [0; 1024];
-        let _ = rustix::io::read(&self.signal, &mut buffer);
+        let signalled = matches!(rustix::io::read(&self.signal, &mut buffer), Ok(count) if count > 0);
         let kills = plan.oom_kills();
         let news = kills > self.seen;
         self.seen = kills;
+        self.looks = if signalled { 0 } else { self.looks + 1 };
+        let open = !plan.v2 && !news && self.looks < MAX_LOOKS;
+        self.again = open.then(|| Instant::now() + LOOK_AGAIN);
         news
     }
 }

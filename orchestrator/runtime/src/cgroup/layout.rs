@@ -55,6 +55,19 @@ impl Layout {
         }
     }
 
+    /// v2 has the file in every cgroup but the first.
+    pub(crate) fn limits_swap(&self) -> bool {
+        match self {
+            Self::V1(controllers) => {
+                controllers.get("memory").is_some_and(|point| point.join("memory.memsw.limit_in_bytes").exists())
+            }
+            Self::V2(point) => {
+                let entries = std::fs::read_dir(point).into_iter().flatten().flatten();
+                entries.into_iter().any(|entry| entry.path().join("memory.swap.max").exists())
+            }
+        }
+    }
+
     /// Moves this very process to where it is: nothing changes, but the kernel's lock for moves is then in the state
     /// that makes the next moves quick.
     pub(crate) fn warm_up(&self) {

@@ -146,20 +146,25 @@ fn check_available(controller: &str, resources: &LinuxResources) -> Result<(), S
     if asked { Err(format!("this host has no {controller} cgroup controller")) } else { Ok(()) }
 }
 
+/// 0 is no limit, as everywhere with containers: written as it is, the kernel would kill the first process.
+fn some(limit: Option<i64>) -> Option<i64> {
+    limit.filter(|limit| *limit != 0)
+}
+
 fn limit_or_max(limit: i64) -> String {
     if limit > 0 { limit.to_string() } else { "max".to_owned() }
 }
 
 fn v1_memory(write: &mut Writer<'_>, resources: &LinuxResources) {
     let Some(memory) = resources.memory() else { return };
-    if let Some(limit) = memory.limit() {
+    if let Some(limit) = some(memory.limit()) {
         write.must("memory.limit_in_bytes", limit);
     }
     // After the limit: the kernel wants memsw ≥ limit at every moment. Without swap accounting the file is missing.
-    if let Some(swap) = memory.swap() {
+    if let Some(swap) = some(memory.swap()) {
         write.may("memory.memsw.limit_in_bytes", swap);
     }
-    if let Some(reservation) = memory.reservation() {
+    if let Some(reservation) = some(memory.reservation()) {
         write.must("memory.soft_limit_in_bytes", reservation);
     }
     if let Some(swappiness) = memory.swappiness() {
@@ -178,7 +183,7 @@ fn v1_cpu(write: &mut Writer<'_>, resources: &LinuxResources) {
     if let Some(period) = cpu.period().filter(|period| *period > 0) {
         write.must("cpu.cfs_period_us", period);
     }
-    if let Some(quota) = cpu.quota() {
+    if let Some(quota) = some(cpu.quota()) {
         write.must("cpu.cfs_quota_us", quota);
     }
     if let Some(burst) = cpu.burst() {
@@ -248,7 +253,7 @@ fn hand_down(steps: &mut Vec<Step>, ancestor: &Path) {
 fn v2_memory(write: &mut Writer<'_>, resources: &LinuxResources) {
     let Some(memory) = resources.memory() else { return };
     let limit = memory.limit().unwrap_or(0);
-    if memory.limit().is_some() {
+    if some(memory.limit()).is_some() {
         write.must("memory.max", limit_or_max(limit));
     }
     match memory.swap() {
@@ -257,7 +262,7 @@ fn v2_memory(write: &mut Writer<'_>, resources: &LinuxResources) {
         Some(-1) => write.may("memory.swap.max", "max"),
         _ => {}
     }
-    if let Some(reservation) = memory.reservation() {
+    if let Some(reservation) = some(memory.reservation()) {
         write.must("memory.low", limit_or_max(reservation));
     }
 }

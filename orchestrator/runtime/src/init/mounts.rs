@@ -18,6 +18,8 @@ use super::{Fault, Inheritance, On as _};
 use crate::sys;
 use crate::wire::{FdRole, FileConfig, MountConfig, MountKind, NodeConfig};
 
+type Options = Vec<(String, Option<String>)>;
+
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 /// A copy of the mount that an open descriptor is on.
 const CLONE_FD: OpenTreeFlags = CLONE.union(OpenTreeFlags::AT_EMPTY_PATH);
@@ -44,6 +46,7 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
             attach(&tree, &point).on(named)
         }
         MountKind::Filesystem { name, source, options } => {
+            let options = &kept_mode(setup, target, name, options)?;
             let fs = filesystem(name, source, options, MountAttrFlags::from_bits_retain(sys::attr_bits(mount.set)))
                 .on(format!("{name} on {target}"))?;
             let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
@@ -79,6 +82,20 @@ fn source_tree(source: &Path, below: Option<&str>, flags: OpenTreeFlags) -> io::
     Ok(open_tree(found.as_fd(), "", flags | OpenTreeFlags::AT_EMPTY_PATH)?)
 }
 
+/// A tmpfs on a folder of the image has that folder's mode, unless it was given another.
+fn kept_mode(setup: &Setup<'_>, target: &str, name: &str, options: &Options) -> Result<Options, Fault> {
+    let mut options = options.clone();
+    if name == "tmpfs"
+        && !options.iter().any(|(key, _)| key == "mode")
+        && let Some(folder) = existing(setup, target)?
+        && inside::is_folder(&folder).on(target)?
+    {
+        let mode = rustix::fs::fstat(&folder).on(target)?.st_mode & 0o7777;
+        options.push(("mode".to_owned(), Some(format!("{mode:o}"))));
+    }
+    Ok(options)
+}
+
 fn is_link(setup: &Setup<'_>, target: &str) -> Result<bool, Fault> {
     let (parent, name) = inside::parent(setup.root(), target).on(target)?;
     let stat = rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).on(target)?;
@@ -95,7 +112,7 @@ fn attributes(tree: &OwnedFd, mount: &MountConfig) -> io::Result<()> {
 pub(super) fn filesystem(
     name: &str,
     source: &str,
-    options: &[(String, Option<String>)],
+    options: &Options,
     attributes: MountAttrFlags,
 ) -> io::Result<OwnedFd> {
     let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -119,7 +136,7 @@ fn mount_cgroup(setup: &Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
     let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
     let view = &setup.config.cgroup_view;
     if view.is_empty() {
-        let fs = filesystem("cgroup2", "cgroup", &[], attr).on(format!("cgroup2 on {target}"))?;
+        let fs = filesystem("cgroup2", "cgroup", &Vec::new(), attr).on(format!("cgroup2 on {target}"))?;
         return attach(&fs, &point).on(format!("cgroup2 on {target}"));
     }
     let writable = attr - MountAttrFlags::MOUNT_ATTR_RDONLY;

@@ -164,14 +164,19 @@ fn nix_resource(number: i32) -> Option<nix::sys::resource::Resource> {
     .find(|resource| *resource as u32 == number)
 }
 
-/// Made when missing; afterwards the kernel must be able to say where we are, or the folder is outside of the root.
+/// A start makes a missing one, an exec does not. Afterwards the kernel must be able to say where we are, or the folder is outside of the root.
 pub(super) fn enter_cwd(config: &ProcessConfig) -> Result<(), Fault> {
     let cwd = if config.cwd.is_empty() { "/" } else { &config.cwd };
     if !cwd.starts_with('/') {
         return Err(Fault::plain(format!("working directory {cwd:?} is not absolute")));
     }
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on("/")?;
-    let folder = inside::find_or_make(&root, cwd, Kind::Folder).on(cwd)?;
+    let folder = if config.make_cwd {
+        inside::find_or_make(&root, cwd, Kind::Folder)
+    } else {
+        inside::find(&root, cwd, OFlags::PATH | OFlags::DIRECTORY)
+    };
+    let folder = folder.on(cwd)?;
     rustix::process::fchdir(&folder).on(cwd)?;
     let here = rustix::process::getcwd(Vec::new()).on(cwd)?;
     if here.as_bytes().starts_with(b"/") { Ok(()) } else { Err(Fault::plain(format!("{cwd} is outside of the root"))) }

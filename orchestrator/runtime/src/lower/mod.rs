@@ -135,9 +135,8 @@ pub(crate) fn exec(
     mut fds: Vec<(FdRole, OwnedFd)>,
 ) -> Result<Sealed, LaunchError> {
     let mut payload = Payload::default();
-    let tty = matches!(request.stdio, ExecStdio::Tty { .. });
     let config = ExecConfig {
-        process: process::of_exec(&request, tty, &mut payload)?,
+        process: process::of_exec(&request, &mut payload)?,
         cgroup: cgroup::Plan::existing(layout, cgroup),
         namespaces: EXEC_NAMESPACES,
     };

@@ -13,6 +13,20 @@ pub(super) fn numeric_user(user: &User) -> UserConfig {
     UserConfig::Numeric { uid: user.uid(), gid: user.gid(), groups: user.additional_gids().clone().unwrap_or_default() }
 }
 
+/// A process of a container, whoever asks for it: what a spec says of one holds for all.
+struct Asked<'a> {
+    id: &'a str,
+    process: &'a Process,
+    user: UserConfig,
+    group_add: &'a [String],
+    seccomp: Seccomp,
+    privileged: bool,
+    linux: &'a Linux,
+    tty: bool,
+    console_size: Option<(u16, u16)>,
+    make_cwd: bool,
+}
+
 pub(super) fn of_spec(
     launch: &Launch,
     process: &Process,
@@ -20,19 +34,60 @@ pub(super) fn of_spec(
     user: UserConfig,
     payload: &mut Payload,
 ) -> Result<ProcessConfig, LaunchError> {
+    let asked = Asked {
+        id: &launch.id,
+        process,
+        user,
+        group_add: &launch.group_add,
+        seccomp: launch.seccomp,
+        privileged: launch.privileged,
+        linux,
+        tty: launch.tty,
+        console_size: process.console_size().as_ref().map(|size| {
+            let side = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+            (side(size.height()), side(size.width()))
+        }),
+        make_cwd: true,
+    };
+    config(asked, payload)
+}
+
+pub(super) fn of_exec(request: &ExecRequest, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
+    let (tty, console_size) = match request.stdio {
+        ExecStdio::Tty { rows, columns } => (true, (rows > 0 && columns > 0).then_some((rows, columns))),
+        ExecStdio::Fds { .. } => (false, None),
+    };
+    let asked = Asked {
+        id: &request.id,
+        process: &request.process,
+        user: UserConfig::Named(request.user.clone().unwrap_or_default()),
+        group_add: &request.group_add,
+        seccomp: request.seccomp,
+        privileged: request.privileged,
+        linux: &Linux::default(),
+        tty,
+        console_size,
+        make_cwd: false,
+    };
+    config(asked, payload)
+}
+
+fn config(asked: Asked<'_>, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
+    let Asked { process, linux, privileged, .. } = asked;
     let sets = process.capabilities().as_ref();
     let all = capabilities::own();
-    let mask = |set: Option<&_>| if launch.privileged { Ok(all) } else { capabilities::mask_of(set).map_err(invalid) };
+    let mask = |set: Option<&_>| if privileged { Ok(all) } else { capabilities::mask_of(set).map_err(invalid) };
     let argv = process.args().clone().filter(|argv| !argv.is_empty()).ok_or_else(|| invalid("no command"))?;
     let bounding = mask(sets.and_then(|sets| sets.bounding().as_ref()))?;
     // Of these docker sets none, and privileged makes no exception.
-    let quiet = |set: Option<&_>| if launch.privileged { Ok(0) } else { capabilities::mask_of(set).map_err(invalid) };
+    let quiet = |set: Option<&_>| if privileged { Ok(0) } else { capabilities::mask_of(set).map_err(invalid) };
     Ok(ProcessConfig {
         argv,
         env: process.env().clone().unwrap_or_default(),
         cwd: process.cwd().to_str().ok_or_else(|| invalid("the working directory is not UTF-8"))?.to_owned(),
-        user,
-        group_add: launch.group_add.clone(),
+        make_cwd: asked.make_cwd,
+        user: asked.user,
+        group_add: asked.group_add.to_vec(),
         bounding,
         effective: mask(sets.and_then(|sets| sets.effective().as_ref()))?,
         permitted: mask(sets.and_then(|sets| sets.permitted().as_ref()))?,
@@ -46,46 +101,10 @@ pub(super) fn of_spec(
             LinuxPersonalityDomain::PerLinux => 0,
             LinuxPersonalityDomain::PerLinux32 => 8,
         }),
-        tty: launch.tty,
-        console_size: process.console_size().as_ref().map(|size| {
-            let side = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-            (side(size.height()), side(size.width()))
-        }),
-        seccomp: filter(launch.seccomp, launch.privileged, bounding, linux, payload)?,
-        id: launch.id.clone(),
-    })
-}
-
-pub(super) fn of_exec(request: &ExecRequest, tty: bool, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
-    let named = capabilities::mask(&request.capabilities).map_err(invalid)?;
-    let mask = if request.privileged { capabilities::own() } else { named };
-    if request.argv.is_empty() {
-        return Err(invalid("no command"));
-    }
-    let console_size = match request.stdio {
-        ExecStdio::Tty { rows, columns } if rows > 0 && columns > 0 => Some((rows, columns)),
-        _ => None,
-    };
-    Ok(ProcessConfig {
-        argv: request.argv.clone(),
-        env: request.env.clone(),
-        cwd: request.cwd.clone(),
-        user: UserConfig::Named(request.user.clone().unwrap_or_default()),
-        group_add: request.group_add.clone(),
-        bounding: mask,
-        effective: mask,
-        permitted: mask,
-        inheritable: 0,
-        ambient: 0,
-        rlimits: Vec::new(),
-        no_new_privileges: request.no_new_privileges,
-        oom_score_adj: None,
-        umask: None,
-        personality: None,
-        tty,
-        console_size,
-        seccomp: filter(request.seccomp, request.privileged, mask, &Linux::default(), payload)?,
-        id: request.id.clone(),
+        tty: asked.tty,
+        console_size: asked.console_size,
+        seccomp: filter(asked.seccomp, privileged, bounding, linux, payload)?,
+        id: asked.id.to_owned(),
     })
 }
 
@@ -160,4 +179,75 @@ fn number(kind: PosixRlimitType) -> i32 {
         Kind::RlimitRttime => libc::RLIMIT_RTTIME,
     };
     i32::try_from(number).expect("resource numbers are small")
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{PosixRlimitBuilder, ProcessBuilder};
+
+    use super::*;
+    use crate::launch::{Join, Netns, Rootfs};
+    use crate::spec_defaults;
+
+    fn process() -> Process {
+        let limit = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile).soft(7u64).hard(8u64).build();
+        ProcessBuilder::default()
+            .args(["true".to_owned()])
+            .env(["A=1".to_owned()])
+            .cwd("/srv")
+            .capabilities(spec_defaults::capabilities(["CAP_KILL"]))
+            .rlimits([limit.unwrap()])
+            .oom_score_adj(300)
+            .no_new_privileges(true)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn an_exec_is_all_that_the_main_process_is() {
+        let (process, linux) = (process(), Linux::default());
+        let mut payload = Payload::default();
+        let launch = Launch {
+            id: "c".into(),
+            bundle: "/b".into(),
+            spec: spec_defaults::spec(),
+            rootfs: Rootfs::Dir("/r".into()),
+            netns: Netns::Host,
+            user: Some("web".into()),
+            group_add: vec!["log".into()],
+            log: None,
+            exit_record: "/e".into(),
+            tty: false,
+            stdin_open: false,
+            stdin_once: false,
+            files: Vec::new(),
+            init: false,
+            join: Join::default(),
+            seccomp: Seccomp::Default,
+            privileged: false,
+        };
+        let user = UserConfig::Named("web".into());
+        let main = of_spec(&launch, &process, &linux, user, &mut payload).unwrap();
+        let request = ExecRequest {
+            id: "c".into(),
+            pid: 1,
+            process,
+            user: Some("web".into()),
+            group_add: vec!["log".into()],
+            seccomp: Seccomp::Default,
+            privileged: false,
+            stdio: ExecStdio::Fds { stdin: None, stdout: None, stderr: None },
+        };
+        let exec = of_exec(&request, &mut payload).unwrap();
+        let value = |config: &ProcessConfig| {
+            let mut value = serde_json::to_value(config).unwrap();
+            let fields = value.as_object_mut().unwrap();
+            // Only a start makes its working folder; the filters are equal, but each has its place in the payload.
+            assert!(
+                fields.remove("make_cwd").is_some() && fields.remove("seccomp").is_some_and(|filter| !filter.is_null())
+            );
+            value
+        };
+        assert_eq!(value(&exec), value(&main));
+    }
 }

@@ -96,14 +96,20 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
                         .map_err(|source| crate::cgroup::CgroupError { object: "tracking folder".to_owned(), source })
                 });
                 if let Err(error) = entered {
-                    let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+                    give_up(pid, &pidfd);
                     return Err(failure("enter the cgroup", error.object, &error.source));
                 }
             }
-            let terminal = await_start(&ours)?;
+            let terminal = await_start(&ours).inspect_err(|_| give_up(pid, &pidfd))?;
             Ok(Program { pid, pidfd, terminal })
         }
     }
+}
+
+/// A child that failed must not stay in the container as a zombie: nobody there is its parent.
+fn give_up(pid: i32, pidfd: &OwnedFd) {
+    let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+    let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::empty());
 }
 
 fn await_start(sync: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {

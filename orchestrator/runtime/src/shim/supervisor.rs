@@ -110,6 +110,9 @@ impl Supervisor {
             for source in self.wait()? {
                 self.handle(source);
             }
+            if self.oom.as_ref().and_then(OomWatch::due).is_some_and(|due| due <= Instant::now()) {
+                self.handle(Source::Oom);
+            }
             if self.vigil.next.is_some_and(|next| next <= Instant::now())
                 && let Some(record) = &self.config.engine
             {
@@ -140,7 +143,9 @@ impl Supervisor {
         if let Some(engine) = &self.vigil.dying {
             add(Source::EngineEnd, PollFd::new(engine, PollFlags::IN));
         }
-        let timeout = self.vigil.next.map(|next| next.saturating_duration_since(Instant::now()));
+        let due = self.oom.as_ref().and_then(OomWatch::due);
+        let timeout =
+            self.vigil.next.into_iter().chain(due).min().map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}

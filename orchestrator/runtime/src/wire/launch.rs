@@ -102,6 +102,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
+    /// A working folder that is not there is made; otherwise it is an error.
+    pub(crate) make_cwd: bool,
     pub(crate) user: UserConfig,
     pub(crate) group_add: Vec<String>,
     /// Bit masks.

@@ -13,6 +13,7 @@ use hoist_runtime::{
     EngineRestart, ExecHandle, ExecRequest, ExecStdio, Join, Launch, LogConfig, Netns, Rootfs, Runtime, RuntimeConfig,
     Seccomp, Shim, spec_defaults,
 };
+use oci_spec::runtime::ProcessBuilder;
 use tempfile::TempDir;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -171,13 +172,15 @@ pub(crate) fn exec_request(launch: &Launch, shim: &Shim, argv: &[&str]) -> ExecR
     ExecRequest {
         id: launch.id.clone(),
         pid: shim.pid(),
-        argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
-        env: vec!["PATH=/bin".to_owned()],
-        cwd: "/".to_owned(),
+        process: ProcessBuilder::default()
+            .args(argv.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>())
+            .env(["PATH=/bin".to_owned()])
+            .cwd("/")
+            .capabilities(spec_defaults::capabilities(spec_defaults::CAPABILITIES))
+            .build()
+            .unwrap(),
         user: None,
         group_add: Vec::new(),
-        capabilities: spec_defaults::CAPABILITIES.map(str::to_owned).to_vec(),
-        no_new_privileges: false,
         seccomp: Seccomp::Default,
         privileged: false,
         stdio: ExecStdio::Fds { stdin: None, stdout: None, stderr: None },

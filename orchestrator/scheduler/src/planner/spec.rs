@@ -98,7 +98,9 @@ fn mount_point(desired: &Desired, mount: &model::Mount, inherited: &BTreeMap<Str
         model::MountSource::Bind { path, create_host_path, propagation, selinux } => {
             MountSource::Bind { path, create_host_path, propagation, selinux }
         }
-        model::MountSource::Tmpfs { size, mode, uid, gid } => MountSource::Tmpfs { size, mode, uid, gid },
+        model::MountSource::Tmpfs { size, mode, uid, gid, options } => {
+            MountSource::Tmpfs { size, mode, uid, gid, options }
+        }
     };
     MountPoint { target: mount.target.clone(), read_only: mount.read_only, source }
 }

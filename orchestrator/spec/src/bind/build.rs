@@ -3,6 +3,7 @@
 use crate::cache::{CacheError, CacheSource, CacheTarget};
 use crate::model::{Build, BuildSecret, BuildSsh};
 
+use super::service::limit;
 use super::{Reader, storage, ulimits};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Build {
@@ -17,7 +18,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Build {
         network: reader.string("network"),
         no_cache: reader.flag("no_cache"),
         pull: reader.flag("pull"),
-        shm_size: reader.number("shm_size"),
+        shm_size: limit(reader, "shm_size"),
         extra_hosts: reader.hosts("extra_hosts"),
         platforms: reader.strings("platforms"),
         ulimits: ulimits(reader),

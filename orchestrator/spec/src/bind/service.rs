@@ -93,7 +93,7 @@ fn places(service: &mut Service, reader: &mut Reader<'_>) {
     service.secrets = storage::file_mounts(reader, "secrets", "/run/secrets");
     service.configs = storage::file_mounts(reader, "configs", "");
     service.read_only = reader.flag("read_only");
-    service.shm_size = reader.number("shm_size");
+    service.shm_size = limit(reader, "shm_size");
 }
 
 fn confinement(service: &mut Service, reader: &mut Reader<'_>) {
@@ -244,28 +244,37 @@ fn deploy(reader: &mut Reader<'_>) -> (Option<Deploy>, Option<DeployRestart>) {
     (Some(deploy), restart)
 }
 
+/// A number of which 0 says the same as nothing: no limit, or the default.
+pub(super) fn limit<T: TryFrom<i64> + Default + PartialEq>(reader: &mut Reader<'_>, key: &str) -> Option<T> {
+    reader.number(key).filter(|number| *number != T::default())
+}
+
+fn share(reader: &mut Reader<'_>, key: &str) -> Option<f64> {
+    reader.float(key).filter(|cpus| *cpus != 0.0)
+}
+
 fn resources(reader: &mut Reader<'_>) -> Resources {
     let mut resources = Resources {
-        cpus: reader.float("cpus"),
-        cpu_shares: reader.number("cpu_shares"),
-        cpu_quota: reader.number("cpu_quota"),
-        cpu_period: reader.number("cpu_period"),
-        cpuset: reader.string("cpuset"),
-        memory: reader.number("mem_limit"),
-        memory_reservation: reader.number("mem_reservation"),
-        memswap_limit: reader.number("memswap_limit"),
-        pids: reader.number("pids_limit"),
+        cpus: share(reader, "cpus"),
+        cpu_shares: limit(reader, "cpu_shares"),
+        cpu_quota: limit(reader, "cpu_quota"),
+        cpu_period: limit(reader, "cpu_period"),
+        cpuset: reader.string("cpuset").filter(|cpus| !cpus.is_empty()),
+        memory: limit(reader, "mem_limit"),
+        memory_reservation: limit(reader, "mem_reservation"),
+        memswap_limit: limit(reader, "memswap_limit"),
+        pids: limit(reader, "pids_limit"),
         oom_kill_disable: reader.boolean("oom_kill_disable"),
     };
     let Some(mut deploy) = reader.section("deploy") else { return resources };
     let Some(mut section) = deploy.section("resources") else { return resources };
     if let Some(mut limits) = section.section("limits") {
-        resources.cpus = limits.float("cpus").or(resources.cpus);
-        resources.memory = limits.number("memory").or(resources.memory);
-        resources.pids = limits.number("pids").or(resources.pids);
+        resources.cpus = share(&mut limits, "cpus").or(resources.cpus);
+        resources.memory = limit(&mut limits, "memory").or(resources.memory);
+        resources.pids = limit(&mut limits, "pids").or(resources.pids);
     }
     if let Some(mut reservations) = section.section("reservations") {
-        resources.memory_reservation = reservations.number("memory").or(resources.memory_reservation);
+        resources.memory_reservation = limit(&mut reservations, "memory").or(resources.memory_reservation);
     }
     resources
 }

@@ -47,10 +47,14 @@ pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
             mounts.push(mount);
         }
     }
-    for text in reader.strings("tmpfs") {
+    for node in reader.items("tmpfs") {
+        let Some(text) = node.scalar_text() else { continue };
         match tmpfs(&text) {
             Ok(mount) => mounts.push(mount),
-            Err(option) => reader.invalid("tmpfs", &format!("`{option}` is not an option of a tmpfs")),
+            Err(option) => {
+                let message = format!("`{}.tmpfs`: `{option}` is not an option of a tmpfs", reader.path.join("."));
+                let _ = reader.report.error("E0009", message).at(node.span, "this value");
+            }
         }
     }
     mounts
@@ -95,6 +99,7 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
                 mode: section.as_mut().and_then(|section| section.number("mode")),
                 uid: None,
                 gid: None,
+                options: Vec::new(),
             }
         }
         other => {
@@ -116,23 +121,44 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
     Some(Mount { target, read_only: reader.flag("read_only"), source, consistency: reader.string("consistency") })
 }
 
+/// Options of a tmpfs that are a word. The last of those that contradict each other counts.
+const TMPFS_WORDS: [&str; 13] = [
+    "exec",
+    "noexec",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "noatime",
+    "relatime",
+    "strictatime",
+    "diratime",
+    "nodiratime",
+    "sync",
+    "dirsync",
+];
+
 /// `PATH[:OPTION[,OPTION]]` of the `tmpfs` attribute; the option that nobody knows on failure.
 pub(crate) fn tmpfs(text: &str) -> Result<Mount, String> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     let mut mount = Mount {
         target: crate::paths::clean(target),
         read_only: false,
-        source: MountSource::Tmpfs { size: None, mode: None, uid: None, gid: None },
+        source: MountSource::Tmpfs { size: None, mode: None, uid: None, gid: None, options: Vec::new() },
         consistency: None,
     };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let MountSource::Tmpfs { size, mode, uid, gid } = &mut mount.source else { continue };
+        let MountSource::Tmpfs { size, mode, uid, gid, options } = &mut mount.source else { continue };
         let unknown = || option.to_owned();
         match key {
             "ro" => mount.read_only = true,
-            // A tmpfs of a container is always mounted with these; saying so changes nothing.
-            "rw" | "noexec" | "nosuid" | "nodev" | "exec" | "suid" | "dev" => {}
+            "rw" => mount.read_only = false,
+            word if value.is_empty() && TMPFS_WORDS.contains(&word) => options.push(option.to_owned()),
+            "nr_inodes" | "nr_blocks" | "mpol" if !value.is_empty() => options.push(option.to_owned()),
+            "size" if value.strip_suffix('%').is_some_and(|part| part.parse::<u8>().is_ok()) => {
+                options.push(option.to_owned());
+            }
             "size" => {
                 let bytes = units::bytes(value).and_then(|bytes| u64::try_from(bytes).ok());
                 *size = Some(bytes.ok_or_else(unknown)?);

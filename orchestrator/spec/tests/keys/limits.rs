@@ -90,3 +90,45 @@ fn sizes_and_numbers_are_checked() {
         "#]],
     );
 }
+
+#[test]
+fn zero_is_no_limit_and_not_printed() {
+    check(
+        r#"
+services:
+  a:
+    image: a
+    cpus: 0
+    cpu_shares: 0
+    cpu_quota: 0
+    cpu_period: 0
+    mem_limit: 0
+    mem_reservation: 0b
+    memswap_limit: 0
+    pids_limit: 0
+    shm_size: 0
+    ulimits: {core: 0}
+  b:
+    image: b
+    deploy: {resources: {limits: {cpus: "0", memory: "0", pids: 0}, reservations: {memory: "0"}}}
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                ulimits:
+                  core: 0
+              b:
+                deploy: {}
+                image: b
+                networks:
+                  default: null
+            networks:
+              default:
+                name: demo_default
+        "#]],
+    );
+}

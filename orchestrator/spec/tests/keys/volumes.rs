@@ -279,3 +279,32 @@ fn an_external_volume_whose_name_is_nothing_stays_nameless() {
         "#]],
     );
 }
+
+#[test]
+fn options_of_a_tmpfs_are_known() {
+    check(
+        r#"
+services:
+  a:
+    image: a
+    tmpfs:
+      - /a:exec,suid,dev,noatime,ro,size=10%
+      - /b:mode=0750,gid=4,nr_inodes=100
+      - /c:shared
+      - /d:exec=yes
+"#,
+        expect![[r#"
+            error[E0009]: `services.a.tmpfs`: `shared` is not an option of a tmpfs
+             --> compose.yaml:8:9
+              |
+            8 |       - /c:shared
+              |         ^^^^^^^^^ this value
+
+            error[E0009]: `services.a.tmpfs`: `exec=yes` is not an option of a tmpfs
+             --> compose.yaml:9:9
+              |
+            9 |       - /d:exec=yes
+              |         ^^^^^^^^^^^ this value
+        "#]],
+    );
+}
