@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use hoist_scheduler::PullPolicy;
+use hoist_spec::size::REPLICAS;
 
 use crate::commands;
 
@@ -180,6 +181,9 @@ pub(crate) fn scale(text: &str) -> Result<(String, u32), String> {
     if service.is_empty() {
         return Err("expected SERVICE=NUM".to_owned());
     }
-    let count = count.parse().map_err(|_| format!("`{count}` is not a number of containers"))?;
+    let count: u32 = count.parse().map_err(|_| format!("`{count}` is not a number of containers"))?;
+    if count > REPLICAS {
+        return Err(format!("{REPLICAS} containers are the most that a service has"));
+    }
     Ok((service.to_owned(), count))
 }

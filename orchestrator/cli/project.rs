@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hoist_spec::model::FileSource;
-use hoist_spec::{Env, Kind, LoadRequest, Loaded, Source, SourceError};
+use hoist_spec::{Env, Kind, LoadRequest, Loaded, MAX_FILE, Source, SourceError};
 
 use crate::args::Global;
 use crate::error::{Failure, Result};
@@ -20,8 +20,7 @@ struct FileSystem {
 
 impl Source for FileSystem {
     fn read(&self, path: &Path) -> Result<String, SourceError> {
-        let bytes = std::fs::read(path).map_err(source_error)?;
-        String::from_utf8(bytes).map_err(|_| SourceError::NotText)
+        text(std::fs::File::open(path).map_err(source_error)?)
     }
 
     fn kind(&self, path: &Path) -> Kind {
@@ -37,10 +36,18 @@ impl Source for FileSystem {
     }
 
     fn stdin(&self) -> Result<String, SourceError> {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).map_err(source_error)?;
-        String::from_utf8(bytes).map_err(|_| SourceError::NotText)
+        text(std::io::stdin().lock())
     }
+}
+
+/// A device or a pipe may have no end.
+fn text(from: impl Read) -> Result<String, SourceError> {
+    let mut bytes = Vec::new();
+    from.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(source_error)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(SourceError::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|_| SourceError::NotText)
 }
 
 fn source_error(error: std::io::Error) -> SourceError {

@@ -20,6 +20,7 @@ mod bundle;
 mod changes;
 pub mod client;
 pub mod config;
+mod contents;
 mod copytree;
 mod emulator;
 mod engine;

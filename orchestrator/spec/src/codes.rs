@@ -19,7 +19,7 @@ pub fn page(code: &str) -> Option<&'static str> {
 const PAGES: &[(&str, &str)] = pages![
     "E0001", "E0002", "E0003", "E0004", "E0005", "E0006", "E0007", "E0008", "E0009", "E0010", "E0011", "E0012",
     "E0013", "E0014", "E0015", "E0016", "E0017", "E0018", "E0019", "E0020", "E0021", "E0022", "E0023", "E0024",
-    "E0025", "E0026", "E0027", "W0001", "W0002", "W0003", "W0004", "W0005", "W0006"
+    "E0025", "E0026", "E0027", "E0028", "W0001", "W0002", "W0003", "W0004", "W0005", "W0006"
 ];
 
 /// Every code with its sentence.
@@ -51,6 +51,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0025", "More files are included than anyone writes; probably they include others again and again."),
     ("E0026", "The reference loader cannot read or print this, and `config` keeps to it."),
     ("E0027", "Two included files define one service or resource differently."),
+    ("E0028", "The stack comes to more than one machine is for: text that is made of text, containers, ports."),
     ("W0001", "An obsolete attribute or notation."),
     ("W0002", "A variable is not set and has no default; it becomes an empty string."),
     ("W0003", "An attribute is accepted without effect."),

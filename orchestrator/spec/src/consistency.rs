@@ -37,26 +37,6 @@ pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
         }
     }
     file_objects(tree, report);
-    resource_names(tree, report);
-}
-
-/// Real names of networks and volumes become links, folders and labels.
-fn resource_names(tree: &Node, report: &mut Report) {
-    for section in ["networks", "volumes"] {
-        for entry in tree.at(&[section]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
-            let Some(node) = entry.value.at(&["name"]) else { continue };
-            let name = node.as_str().unwrap_or_default();
-            if name.is_empty() {
-                continue;
-            }
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
-                let _ = report
-                    .error("E0009", format!("`{name}` cannot be the name of one of the {section}"))
-                    .at(node.span, "a letter or digit, then letters, digits, `.`, `_` and `-`");
-            }
-        }
-    }
 }
 
 fn source(entry: &Entry, service: &Map, report: &mut Report) {

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::interpolate;
+use crate::size::Budget;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DotenvError {
+    pub(crate) code: &'static str,
     /// Bytes into the text.
     pub(crate) start: usize,
     pub(crate) end: usize,
@@ -24,6 +26,7 @@ pub(crate) fn parse(
     outside: &dyn Fn(&str) -> Option<String>,
     variables: &mut BTreeMap<String, String>,
     assignments: &mut Assignments,
+    budget: &Budget,
 ) -> Result<(), DotenvError> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut cursor = Cursor { text, at: text.len() - body.len() };
@@ -41,8 +44,10 @@ pub(crate) fn parse(
             }
             Raw::Template(value, start) => {
                 let lookup = |name: &str| outside(name).or_else(|| variables.get(name).cloned());
-                let value = interpolate::expand(&value, &lookup, &mut |_| {})
-                    .map_err(|error| cursor.error(start, cursor.at, error.to_string()))?;
+                let value = interpolate::expand(&value, &lookup, &mut |_| {}, budget).map_err(|error| DotenvError {
+                    code: error.code(),
+                    ..cursor.error(start, cursor.at, error.to_string())
+                })?;
                 variables.insert(name, value);
             }
         }
@@ -108,7 +113,7 @@ impl Cursor<'_> {
     }
 
     fn error(&self, start: usize, end: usize, message: impl Into<String>) -> DotenvError {
-        DotenvError { start, end: end.max(start), message: message.into() }
+        DotenvError { code: "E0013", start, end: end.max(start), message: message.into() }
     }
 
     fn next(&mut self) -> Result<Option<Statement>, DotenvError> {

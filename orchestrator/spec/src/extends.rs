@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::files::{Loader, MAX_CHAIN, Place};
 use crate::node::{Data, Map, Node, Tag, Why};
 use crate::report::Span;
-use crate::{merge, paths, suggest, yaml};
+use crate::{merge, paths, size, suggest, yaml};
 
 impl Loader<'_> {
     pub(crate) fn extended(&mut self, mut tree: Node, place: &Place) -> Node {
@@ -85,6 +85,7 @@ impl Loader<'_> {
                 }
                 service
             }
+            Some(base) if !self.report.spend(size::of(&base), span) => service,
             Some(mut base) => {
                 base.mark(Why::Extends);
                 merge::services(base, service)

@@ -63,6 +63,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn text(&mut self, path: &str, from: Option<Span>, what: &str) -> Option<u32> {
         match self.source.read(Path::new(path)) {
             Ok(text) => {
+                let length = text.len();
                 let name = self.shown(path);
                 let file = self.report.add_file(name, text);
                 if let Some(span) = from {
@@ -73,7 +74,9 @@ impl<'a> Loader<'a> {
                     };
                     self.report.led_to(file, span, how);
                 }
-                Some(file)
+                // One file may be named again and again.
+                let place = from.unwrap_or(Span::new(file, 0, 0));
+                self.report.spend(length, place).then_some(file)
             }
             Err(error) => {
                 let code = "E0012";
@@ -203,8 +206,8 @@ impl<'a> Loader<'a> {
         variables: &mut Variables,
     ) -> Vec<(String, Span)> {
         let mut assignments = Vec::new();
-        if let Err(error) = dotenv::parse(text, outside, variables, &mut assignments) {
-            let _ = self.report.error("E0013", error.message).at(Span::new(file, error.start, error.end), "here");
+        if let Err(error) = dotenv::parse(text, outside, variables, &mut assignments, &self.report.budget) {
+            let _ = self.report.error(error.code, error.message).at(Span::new(file, error.start, error.end), "here");
         }
         let spans = assignments.into_iter().map(|(name, range)| (name, Span::new(file, range.start, range.end)));
         spans.collect()

@@ -9,13 +9,16 @@ use serde_json::{Map, Value};
 
 use crate::model::Inert;
 use crate::node::{self, Data, Node};
-use crate::report::{Report, Span};
+use crate::report::{Entry, Report, Span};
 use crate::schema::{Object, STACK, Shape, Support};
+use crate::way_out;
 
 /// Whether what is only carried is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Refuse,
+    /// Carried, and said to be refused elsewhere.
+    Tell,
     Carry,
 }
 
@@ -42,6 +45,11 @@ impl Collector {
         self.carry(path, node);
     }
 
+    /// Whether what cannot be acted on is spoken of at all.
+    pub(crate) fn judges(&self) -> bool {
+        self.policy != Policy::Carry
+    }
+
     /// Whether what is only carried is an error.
     pub(crate) fn refuses(&self) -> bool {
         self.policy == Policy::Refuse
@@ -49,10 +57,23 @@ impl Collector {
 
     /// Only reports; the model has a place for the value.
     pub(crate) fn refuse(&self, path: &[String], at: Span, what: &str, report: &mut Report) {
-        if self.policy == Policy::Refuse {
-            let _ = report
-                .error("E0020", format!("`{}`: {what} is not supported yet", path.join(".")))
-                .at(at, "hoist cannot act on this, and does not ignore it");
+        self.refuse_with(path, at, what, way_out::of(path, what), report);
+    }
+
+    /// The same with what to write instead.
+    pub(crate) fn refuse_with(&self, path: &[String], at: Span, what: &str, way_out: &str, report: &mut Report) {
+        if self.judges() {
+            let message = format!("`{}`: {what} is not supported yet", path.join("."));
+            let entry = self.judgement("E0020", message, report);
+            let _ = entry.at(at, "hoist cannot act on this, and does not ignore it").hint(way_out);
+        }
+    }
+
+    /// An error; a warning where the stack is only printed.
+    pub(crate) fn judgement<'a>(&self, code: &'static str, message: String, report: &'a mut Report) -> Entry<'a> {
+        match self.policy {
+            Policy::Refuse => report.error(code, message),
+            Policy::Tell | Policy::Carry => report.warning(code, message),
         }
     }
 
@@ -147,6 +168,7 @@ impl Collector {
 /// Why an attribute that is accepted does nothing.
 fn no_effect(key: &str) -> &'static str {
     match key {
+        "update_config" | "rollback_config" => "all containers that differ are replaced, at once",
         "develop" => "only `watch` would act on this, and hoist has none yet",
         _ => "nothing on one machine acts on this",
     }

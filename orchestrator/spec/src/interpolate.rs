@@ -3,10 +3,11 @@
 //! Must not know: where variables come from, or what a value means.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::node::{Data, Node};
-use crate::report::{Report, Span, Used};
+use crate::report::{Report, Span, Used, shortened};
+use crate::size::{Budget, Exceeded};
 
 /// Nesting of `${A:-${B:-…}}` that is still believed to be meant.
 const MAX_NESTING: usize = 64;
@@ -15,8 +16,19 @@ const MAX_NESTING: usize = 64;
 pub(crate) enum TemplateError {
     #[error("invalid template `{0}`")]
     Invalid(String),
+    #[error("variables are nested more than {MAX_NESTING} deep")]
+    Nesting,
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     #[error("required variable `{name}` is missing a value{}{message}", if .message.is_empty() { "" } else { ": " })]
     Required { name: String, message: String },
+}
+
+impl TemplateError {
+    /// In an env file.
+    pub(crate) fn code(&self) -> &'static str {
+        if matches!(self, Self::Exceeded(_)) { "E0028" } else { "E0013" }
+    }
 }
 
 /// What there is to say about a variable without a value.
@@ -33,86 +45,101 @@ pub(crate) fn expand(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
     missing: &mut dyn FnMut(Missing<'_>),
+    budget: &Budget,
 ) -> Result<String, TemplateError> {
-    expand_nested(text, lookup, missing, 0)
+    Expansion { lookup, missing, budget }.text(text, 0)
 }
 
-fn expand_nested(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    missing: &mut dyn FnMut(Missing<'_>),
-    depth: usize,
-) -> Result<String, TemplateError> {
-    if depth > MAX_NESTING {
-        return Err(TemplateError::Invalid(text.to_owned()));
-    }
-    let mut output = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        output.push_str(&rest[..dollar]);
-        let after = &rest[dollar + 1..];
-        if let Some(tail) = after.strip_prefix('$') {
-            output.push('$');
-            rest = tail;
-        } else if let Some(body) = after.strip_prefix('{') {
-            let end = closing(body).ok_or_else(|| TemplateError::Invalid(rest[dollar..].to_owned()))?;
-            output.push_str(&braced(&body[..end], lookup, missing, depth)?);
-            rest = &body[end + 1..];
-        } else {
-            let name = name_prefix(after);
-            if name.is_empty() {
+struct Expansion<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    missing: &'a mut dyn FnMut(Missing<'_>),
+    budget: &'a Budget,
+}
+
+impl Expansion<'_> {
+    fn text(&mut self, text: &str, depth: usize) -> Result<String, TemplateError> {
+        if depth > MAX_NESTING {
+            return Err(TemplateError::Nesting);
+        }
+        let mut output = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            output.push_str(&rest[..dollar]);
+            let after = &rest[dollar + 1..];
+            if let Some(tail) = after.strip_prefix('$') {
                 output.push('$');
+                rest = tail;
+            } else if let Some(body) = after.strip_prefix('{') {
+                let end = closing(body).ok_or_else(|| invalid(&rest[dollar..]))?;
+                output.push_str(&self.braced(&body[..end], depth)?);
+                rest = &body[end + 1..];
             } else {
-                output.push_str(&plain(name, lookup, missing));
+                let name = name_prefix(after);
+                if name.is_empty() {
+                    output.push('$');
+                } else {
+                    output.push_str(&self.plain(name)?);
+                }
+                rest = &after[name.len()..];
             }
-            rest = &after[name.len()..];
+        }
+        output.push_str(rest);
+        Ok(output)
+    }
+
+    fn value(&self, name: &str) -> Result<Option<String>, Exceeded> {
+        let value = (self.lookup)(name);
+        self.budget.spend(value.as_ref().map_or(0, String::len))?;
+        Ok(value)
+    }
+
+    fn plain(&mut self, name: &str) -> Result<String, TemplateError> {
+        let value = self.value(name)?;
+        Ok(value.unwrap_or_else(|| {
+            (self.missing)(Missing::Unset(name));
+            String::new()
+        }))
+    }
+
+    /// The content of `${…}`.
+    fn braced(&mut self, body: &str, depth: usize) -> Result<String, TemplateError> {
+        let name = name_prefix(body);
+        let rest = &body[name.len()..];
+        let wrong = || invalid(&format!("${{{body}}}"));
+        if name.is_empty() {
+            return Err(wrong());
+        }
+        if rest.is_empty() {
+            return self.plain(name);
+        }
+        let (empty_counts, operator) = match rest.strip_prefix(':') {
+            Some(operator) => (true, operator),
+            None => (false, rest),
+        };
+        let value = self.value(name)?.filter(|value| !(empty_counts && value.is_empty()));
+        match (operator.chars().next(), value) {
+            (Some('-' | '?'), Some(value)) => Ok(value),
+            (Some('-'), None) => {
+                let default = self.text(&operator[1..], depth + 1)?;
+                // It is remembered.
+                self.budget.spend(default.len())?;
+                (self.missing)(Missing::Default(name, &default));
+                Ok(default)
+            }
+            (Some('+'), Some(_)) => self.text(&operator[1..], depth + 1),
+            (Some('+'), None) => Ok(String::new()),
+            (Some('?'), None) => {
+                let message = self.text(&operator[1..], depth + 1)?;
+                Err(TemplateError::Required { name: name.to_owned(), message })
+            }
+            _ => Err(wrong()),
         }
     }
-    output.push_str(rest);
-    Ok(output)
 }
 
-fn plain(name: &str, lookup: &dyn Fn(&str) -> Option<String>, missing: &mut dyn FnMut(Missing<'_>)) -> String {
-    lookup(name).unwrap_or_else(|| {
-        missing(Missing::Unset(name));
-        String::new()
-    })
-}
-
-/// The content of `${…}`.
-fn braced(
-    body: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    missing: &mut dyn FnMut(Missing<'_>),
-    depth: usize,
-) -> Result<String, TemplateError> {
-    let name = name_prefix(body);
-    let rest = &body[name.len()..];
-    if name.is_empty() {
-        return Err(TemplateError::Invalid(format!("${{{body}}}")));
-    }
-    if rest.is_empty() {
-        return Ok(plain(name, lookup, missing));
-    }
-    let (empty_counts, operator) = match rest.strip_prefix(':') {
-        Some(operator) => (true, operator),
-        None => (false, rest),
-    };
-    let value = lookup(name).filter(|value| !(empty_counts && value.is_empty()));
-    let mut nested = |text: &str| expand_nested(text, lookup, missing, depth + 1);
-    match (operator.chars().next(), value) {
-        (Some('-'), Some(value)) => Ok(value),
-        (Some('-'), None) => {
-            let default = nested(&operator[1..])?;
-            missing(Missing::Default(name, &default));
-            Ok(default)
-        }
-        (Some('+'), Some(_)) => nested(&operator[1..]),
-        (Some('+'), None) => Ok(String::new()),
-        (Some('?'), Some(value)) => Ok(value),
-        (Some('?'), None) => Err(TemplateError::Required { name: name.to_owned(), message: nested(&operator[1..])? }),
-        _ => Err(TemplateError::Invalid(format!("${{{body}}}"))),
-    }
+/// A template that is no one; of a long one, its beginning.
+fn invalid(text: &str) -> TemplateError {
+    TemplateError::Invalid(shortened(text))
 }
 
 fn name_prefix(text: &str) -> &str {
@@ -137,35 +164,11 @@ fn closing(body: &str) -> Option<usize> {
 
 /// Replaces the variables in every string of a tree. Keys stay as they are.
 pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) {
+    let span = node.span;
     match &mut node.data {
         Data::Str(text) if text.contains('$') => {
-            let mut unset = Vec::new();
-            let used = RefCell::new(Vec::<Used>::new());
-            let remembered = |name: &str| {
-                let value = lookup(name);
-                let places = variable_places(node.span, name, report);
-                used.borrow_mut().push(Used { name: name.to_owned(), value: value.clone(), default: None, places });
-                value
-            };
-            let expanded = expand(text, &remembered, &mut |missing| match missing {
-                Missing::Unset(name) => unset.push(name.to_owned()),
-                Missing::Default(name, default) => {
-                    if let Some(used) = used.borrow_mut().iter_mut().rev().find(|used| used.name == name) {
-                        used.default = Some(default.to_owned());
-                    }
-                }
-            });
-            report.variables.used(node.span, used.into_inner());
-            match expanded {
-                Ok(expanded) => *text = expanded,
-                Err(error) => template_error(&error, text, node.span, report),
-            }
-            for name in unset {
-                let place = variable_span(node.span, &name, report);
-                let _ = report
-                    .warning("W0002", format!("the variable `{name}` is not set; it becomes an empty string"))
-                    .at(place, "used here")
-                    .hint(format!("set it, or write ${{{name}:-}} for nothing, or $$ for a dollar sign"));
+            if let Some(expanded) = noted(text, span, lookup, report) {
+                *text = expanded;
             }
         }
         Data::Seq(items) => items.iter_mut().for_each(|item| tree(item, lookup, report)),
@@ -174,38 +177,78 @@ pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, rep
     }
 }
 
-fn template_error(error: &TemplateError, text: &str, span: Span, report: &mut Report) {
+/// A text with its variables replaced; says which they were, and what is wrong with them.
+fn noted(text: &str, span: Span, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) -> Option<String> {
+    let places = places(span, report);
+    let of = |name: &str| places.get(name).cloned().unwrap_or_default();
+    let mut unset = BTreeSet::new();
+    let used = RefCell::new(BTreeMap::<String, Used>::new());
+    let remembered = |name: &str| {
+        let value = lookup(name);
+        let first = || Used { name: name.to_owned(), value: value.clone(), default: None, places: of(name) };
+        used.borrow_mut().entry(name.to_owned()).or_insert_with(first);
+        value
+    };
+    let mut missing = |missing: Missing<'_>| match missing {
+        Missing::Unset(name) => {
+            unset.insert(name.to_owned());
+        }
+        Missing::Default(name, default) => {
+            if let Some(used) = used.borrow_mut().get_mut(name) {
+                used.default = Some(default.to_owned());
+            }
+        }
+    };
+    let expanded = expand(text, &remembered, &mut missing, &report.budget);
+    report.variables.used(span, used.into_inner().into_values().collect());
+    let place = |name: &str| of(name).first().copied().unwrap_or(span);
+    for name in unset {
+        let _ = report
+            .warning("W0002", format!("the variable `{name}` is not set; it becomes an empty string"))
+            .at(place(&name), "used here")
+            .hint(format!("set it, or write ${{{name}:-}} for nothing, or $$ for a dollar sign"));
+    }
+    expanded.map_err(|error| template_error(error, text, (span, &place), report)).ok()
+}
+
+fn template_error(error: TemplateError, text: &str, at: (Span, &dyn Fn(&str) -> Span), report: &mut Report) {
+    let (span, place) = at;
+    let message = error.to_string();
     match error {
         TemplateError::Required { name, .. } => {
-            let place = variable_span(span, name, report);
             let _ = report
-                .error("E0011", error.to_string())
-                .at(place, "required here")
+                .error("E0011", message)
+                .at(place(&name), "required here")
                 .hint(format!("set {name} in the environment or in .env"));
         }
         TemplateError::Invalid(_) => {
             let _ = report
-                .error("E0010", format!("{error} in `{text}`"))
+                .error("E0010", format!("{message} in `{}`", shortened(text)))
                 .at(span, "a variable is written $NAME or ${NAME}")
                 .hint("write $$ for a dollar sign that is meant literally");
         }
+        TemplateError::Nesting => {
+            let _ = report.error("E0010", message).at(span, "a default in a default in a default …");
+        }
+        TemplateError::Exceeded(exceeded) => report.exceeded(exceeded, span),
     }
 }
 
-/// Where a variable is named inside a value; the value, when the text does not show it.
-fn variable_span(span: Span, name: &str, report: &Report) -> Span {
-    variable_places(span, name, report).first().copied().unwrap_or(span)
-}
-
-fn variable_places(span: Span, name: &str, report: &Report) -> Vec<Span> {
+/// Where the variables of a value are named in its file, as far as the text shows it.
+fn places(span: Span, report: &Report) -> HashMap<String, Vec<Span>> {
     let source = report.written(span);
-    let named = source.match_indices(name).filter(|(offset, _)| {
-        let (before, tail) = (&source[..*offset], &source[offset + name.len()..]);
-        (before.ends_with('$') || before.ends_with("${"))
-            && !tail.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-    });
     let start = span.start as usize;
-    named.map(|(offset, _)| Span::new(span.file, start + offset, start + offset + name.len())).collect()
+    let mut found: HashMap<String, Vec<Span>> = HashMap::new();
+    for (dollar, _) in source.match_indices('$') {
+        let brace = usize::from(source[dollar + 1..].starts_with('{'));
+        let at = dollar + 1 + brace;
+        let name = name_prefix(&source[at..]);
+        if !name.is_empty() {
+            let place = Span::new(span.file, start + at, start + at + name.len());
+            found.entry(name.to_owned()).or_default().push(place);
+        }
+    }
+    found
 }
 
 /// A variable that a value refers to.

@@ -21,17 +21,20 @@ mod interpolate;
 mod lower;
 mod merge;
 pub mod model;
+pub mod name;
 mod node;
 mod normalize;
 mod paths;
 mod project;
 mod report;
 pub mod schema;
+pub mod size;
 pub mod source;
 mod suggest;
 #[cfg(test)]
 mod tables;
 mod units;
+mod way_out;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -40,9 +43,10 @@ use std::path::PathBuf;
 use files::Loader;
 use inert::Policy;
 
+pub use bind::CAPABILITIES;
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::VariableReference;
-pub use source::{Env, Kind, Source, SourceError};
+pub use source::{Env, Kind, MAX_FILE, Source, SourceError};
 pub use units::bytes;
 
 /// What to load, as the command line says it. `Default` means: search upwards from the working directory.
@@ -61,7 +65,7 @@ pub struct LoadRequest {
     /// Services named on the command line: their profiles are activated.
     pub services: Vec<String>,
     /// Accept attributes that hoist cannot act on yet and carry them in the model, for printing (`config`).
-    /// `false`: they are errors, so that `up` never ignores one.
+    /// `false`: they are errors, so that `up` never ignores one. With `as_reference` they are warned of.
     pub allow_unsupported: bool,
     /// Keep networks, volumes, secrets and configs that no active service uses.
     pub all_resources: bool,
@@ -146,7 +150,11 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
         normalize::drop_unused(&mut tree);
     }
     let provenance = request.keep_places.then(|| explain::Provenance::new(tree.clone(), &loader.report));
-    let policy = if request.allow_unsupported { Policy::Carry } else { Policy::Refuse };
+    let policy = match (request.allow_unsupported, request.as_reference) {
+        (false, _) => Policy::Refuse,
+        (true, true) => Policy::Tell,
+        (true, false) => Policy::Carry,
+    };
     let mut stack = bind::stack(tree, name, policy, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
     stack.inactive.sort();

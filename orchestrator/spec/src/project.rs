@@ -147,6 +147,9 @@ fn early_variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &Loader<
 }
 
 fn variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &mut Loader<'_>, env: &Env) -> Variables {
+    // Services of the system and their kind start programs without it.
+    let mut outside = env.0.clone();
+    outside.entry("PWD".to_owned()).or_insert_with(|| cwd.to_owned());
     let disabled = env.get("COMPOSE_DISABLE_ENV_FILE").and_then(crate::units::boolean) == Some(true);
     let listed = match request.env_files.as_slice() {
         [] => {
@@ -155,10 +158,10 @@ fn variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &mut Loader<'_
         files => files.to_vec(),
     };
     if listed.is_empty() && disabled {
-        return env.0.clone();
+        return outside;
     }
     let files: Vec<_> = listed.iter().map(|path| (paths::absolute(path, cwd, loader.home.as_deref()), None)).collect();
-    loader.layered_variables(&files, dir, &env.0)
+    loader.layered_variables(&files, dir, &outside)
 }
 
 fn stack_files(
@@ -233,7 +236,7 @@ fn project_name(
         && let Data::Str(text) = &node.data
     {
         let lookup = |name: &str| variables.get(name).cloned();
-        let name = match interpolate::expand(text, &lookup, &mut |_| {}) {
+        let name = match interpolate::expand(text, &lookup, &mut |_| {}, &loader.report.budget) {
             Ok(name) => name,
             Err(error) => {
                 let _ = loader.report.error("E0010", error.to_string()).at(node.span, "the project's name");

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Label, Severity, SourceFile};
+use crate::size::{Budget, Exceeded};
 
 /// A place in one of the texts of a [`Report`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Report {
     files: Vec<Arc<SourceFile>>,
     diagnostics: Vec<Diagnostic>,
     pub(crate) variables: VariablePlaces,
+    /// What the files may come to.
+    pub(crate) budget: Budget,
     /// Variables were left in the text, so values that have one are taken on trust.
     pub(crate) lenient: bool,
     /// Of files that another file named: where, and as what.
@@ -137,6 +140,25 @@ impl Report {
         self.push(Diagnostic::warning(code, message))
     }
 
+    /// Takes what a place makes of the budget; `false`: there was not enough left, which is reported once.
+    pub(crate) fn spend(&mut self, bytes: usize, at: Span) -> bool {
+        let Err(exceeded) = self.budget.spend(bytes) else { return true };
+        self.exceeded(exceeded, at);
+        false
+    }
+
+    /// Whether there is no use in going on to make things.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.budget.spend(0).is_err()
+    }
+
+    pub(crate) fn exceeded(&mut self, exceeded: Exceeded, at: Span) {
+        if !self.has("E0028") {
+            let entry = self.error("E0028", exceeded.to_string()).at(at, "this is more than was left");
+            let _ = entry.hint("look for variables, aliases or `extends` that multiply each other");
+        }
+    }
+
     fn push(&mut self, diagnostic: Diagnostic) -> Entry<'_> {
         self.diagnostics.push(diagnostic);
         Entry { report: self }
@@ -168,10 +190,14 @@ impl Report {
             match (label, value) {
                 (Some(label), _) => diagnostic.labels.push(label),
                 (None, Some(value)) => {
+                    let value = shortened(&value);
                     diagnostic.hints.push(format!("the variable `{name}` is `{value}`, from the environment"));
                 }
                 (None, None) => diagnostic.hints.push(match default {
-                    Some(default) => format!("the variable `{name}` is not set, so its default `{default}` is taken"),
+                    Some(default) => {
+                        let default = shortened(&default);
+                        format!("the variable `{name}` is not set, so its default `{default}` is taken")
+                    }
                     None => format!("the variable `{name}` is not set"),
                 }),
             }
@@ -221,6 +247,14 @@ impl Report {
         let mut unset = HashSet::new();
         diagnostics.retain(|diagnostic| diagnostic.code != "W0002" || unset.insert(diagnostic.message.clone()));
         diagnostics
+    }
+}
+
+/// Of a long text, its beginning.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

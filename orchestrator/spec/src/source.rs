@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// No text that people write is near this; a source reads no further, whatever it reads from.
+pub const MAX_FILE: u64 = 16 << 20;
+
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -32,6 +35,8 @@ pub enum SourceError {
     IsDirectory,
     #[error("permission denied")]
     PermissionDenied,
+    #[error("is larger than {} MiB", MAX_FILE >> 20)]
+    TooLarge,
     #[error("is not UTF-8 text")]
     NotText,
     #[error("{0}")]

@@ -13,6 +13,7 @@ use crate::lower::parts::Written;
 use crate::lower::{self, Context, mounts, ports};
 use crate::node::{Data, Node};
 use crate::report::{Report, Span};
+use crate::size::Budget;
 use crate::{dotenv, interpolate, merge, yaml};
 
 fn corpus(name: &str) -> Option<PathBuf> {
@@ -54,7 +55,9 @@ fn interpolation_equals_the_reference() {
     let run = |row: &Value| {
         let env = variables(&row["env"]);
         let template = row["template"].as_str().unwrap();
-        interpolate::expand(template, &|name| env.get(name).cloned(), &mut |_| {}).ok().map(Value::from)
+        interpolate::expand(template, &|name| env.get(name).cloned(), &mut |_| {}, &Budget::default())
+            .ok()
+            .map(Value::from)
     };
     rows("interpolation", 180, run, |row| row["result"].clone());
 }
@@ -65,7 +68,7 @@ fn env_files_equal_the_reference() {
         let env = variables(&row["env"]);
         let mut vars = variables(&row["vars_before"]);
         let text = row["input"].as_str().unwrap();
-        dotenv::parse(text, &|name| env.get(name).cloned(), &mut vars, &mut Vec::new()).ok()?;
+        dotenv::parse(text, &|name| env.get(name).cloned(), &mut vars, &mut Vec::new(), &Budget::default()).ok()?;
         serde_json::to_value(vars).ok()
     };
     rows("dotenv", 110, run, |row| row["vars_after"].clone());

@@ -81,6 +81,8 @@ struct Anchor {
 struct Sized {
     node: Node,
     size: usize,
+    /// Of its text.
+    bytes: usize,
     depth: usize,
 }
 
@@ -89,6 +91,7 @@ struct Frame {
     span: Span,
     tag: Option<Tag>,
     size: usize,
+    bytes: usize,
     depth: usize,
     collection: Collection,
 }
@@ -146,7 +149,7 @@ impl Reader<'_> {
     }
 
     fn push(&mut self, anchor: usize, span: Span, tag: Option<Tag>, collection: Collection) {
-        self.stack.push(Frame { anchor, span, tag, size: 1, depth: 0, collection });
+        self.stack.push(Frame { anchor, span, tag, size: 1, bytes: 0, depth: 0, collection });
     }
 
     fn close(&mut self, end: Span) -> Result<(), Stop> {
@@ -160,7 +163,7 @@ impl Reader<'_> {
         let end = if end.end > end.start { end.end } else { last_end(&data).unwrap_or(frame.span.end) };
         let span = Span { end: end.max(frame.span.start), ..frame.span };
         let node = Node { tag: frame.tag, ..Node::new(span, data) };
-        self.value(frame.anchor, Sized { node, size: frame.size, depth: frame.depth + 1 })
+        self.value(frame.anchor, Sized { node, size: frame.size, bytes: frame.bytes, depth: frame.depth + 1 })
     }
 
     fn scalar(
@@ -172,11 +175,14 @@ impl Reader<'_> {
         span: Span,
     ) -> Result<(), Stop> {
         let plain = matches!(style, ScalarStyle::Plain);
-        if let Some(Frame { collection: Collection::Map { key: key @ None, keys, .. }, .. }) = self.stack.last_mut() {
+        if let Some(Frame { bytes, collection: Collection::Map { key: key @ None, keys, .. }, .. }) =
+            self.stack.last_mut()
+        {
             if plain && text == "<<" {
                 *key = Some(Key::Merge);
                 return Ok(());
             }
+            *bytes += text.len();
             let first = keys.insert(text.to_owned(), span);
             *key = Some(Key::Name(text.to_owned(), span));
             if let Some(first) = first {
@@ -204,7 +210,7 @@ impl Reader<'_> {
         };
         let node = Node { tag: compose_tag(tag), ..Node::new(span, data) };
         self.open(anchor, span);
-        self.value(anchor, Sized { node, size: 1, depth: 1 })
+        self.value(anchor, Sized { node, size: 1, bytes: text.len(), depth: 1 })
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Stop> {
@@ -233,6 +239,10 @@ impl Reader<'_> {
                 .at(at, "refers to this");
             return Err(Stop);
         }
+        let bytes = ready.bytes;
+        if !self.report.spend(bytes, span) {
+            return Err(Stop);
+        }
         let copy = ready.clone();
         self.value(0, copy)
     }
@@ -247,6 +257,7 @@ impl Reader<'_> {
         }
         let Some(frame) = self.stack.last_mut() else { return Ok(()) };
         frame.size += value.size;
+        frame.bytes += value.bytes;
         frame.depth = frame.depth.max(value.depth);
         if frame.depth + self.stack.len() > MAX_DEPTH {
             self.report.error("E0003", format!("values are nested more than {MAX_DEPTH} deep")).at(value.node.span, "");

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use hoist_spec::{Env, Kind, LoadRequest, Source, SourceError, diagnostic, load};
+use hoist_spec::{Env, Kind, LoadRequest, Severity, Source, SourceError, diagnostic, load};
 
 /// Shows a folder of the corpus as `/corpus/NAME`.
 struct Case {
@@ -79,7 +79,8 @@ fn refusals_stand_beside_those_of_docker_compose() {
         let seen_as = PathBuf::from(case["project_dir"].as_str().unwrap());
         let request = LoadRequest { files, allow_unsupported: true, as_reference: true, ..LoadRequest::default() };
         let errors = load(&request, &Case { folder, seen_as }, &Env::default()).unwrap_err();
-        let ours: Vec<String> = errors.iter().map(|error| diagnostic::render(error, false)).collect();
+        let ours = errors.iter().filter(|error| error.severity == Severity::Error);
+        let ours: Vec<String> = ours.map(|error| diagnostic::render(error, false)).collect();
         let _ = write!(
             page,
             "<tr><td>\n\n```text\n{}\n```\n\n</td><td>\n\n```text\n{}\n```\n\n</td></tr>\n",

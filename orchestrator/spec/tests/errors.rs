@@ -173,6 +173,12 @@ const PAGES: &[Page] = &[
         "Included files stand side by side, and none of them wins. Rename one of the two; or put one file over the \
          other by including both with one `path: [a.yaml, b.yaml]`.",
     ),
+    (
+        "E0028",
+        &[(COMPOSE, "services:\n  web: {image: nginx, scale: 1000000}\n")],
+        "Ask for less. A service has up to 1,000 containers, a stack 10,000, and what its variables, aliases, `extends` \
+         and env files come to is at most 64 MiB.",
+    ),
     ("W0001", &[(COMPOSE, "version: \"3\"\nservices: {web: {image: nginx}}\n")], "Remove it; nothing else changes."),
     (
         "W0002",

@@ -5,6 +5,7 @@
 mod keys {
     mod build;
     mod configs_and_secrets;
+    mod confined;
     mod depends_on;
     mod deploy;
     mod example;

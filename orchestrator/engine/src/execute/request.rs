@@ -7,9 +7,11 @@ use std::sync::Arc;
 use hoist_scheduler::{Desired, Run, Verb, oneoff_name};
 use hoist_spec::canonical;
 use hoist_spec::model::{FileObject, FileSource, Stack};
+use hoist_spec::size::{self, TooMany};
 use sha2::{Digest, Sha256};
 
 use crate::api::types::ApplyRequest;
+use crate::contents;
 use crate::engine::{Engine, ShuttingDown, now};
 use crate::store::StackDoc;
 
@@ -29,6 +31,8 @@ pub(crate) enum PrepareError {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Size(#[from] TooMany),
     #[error(transparent)]
     ShuttingDown(#[from] ShuttingDown),
 }
@@ -59,9 +63,24 @@ fn check_name(name: &str) -> Result<(), PrepareError> {
 }
 
 pub(crate) async fn prepare(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
-    if request.stack.is_null() {
-        return recorded(engine, request).await;
-    }
+    let prepared = if request.stack.is_null() { recorded(engine, request).await? } else { sent(request)? };
+    affordable(&prepared.desired.stack, &request.verb)?;
+    Ok(prepared)
+}
+
+/// The numbers of a request count like those of a file.
+fn affordable(stack: &Stack, verb: &Verb) -> Result<(), TooMany> {
+    let scale = match verb {
+        Verb::Up(up) => &up.scale,
+        Verb::Create(create) => &create.scale,
+        Verb::Scale(scale) => &scale.scale,
+        // These make nothing, or one.
+        _ => return Ok(()),
+    };
+    size::check(stack, scale)
+}
+
+fn sent(request: &ApplyRequest) -> Result<Prepared, PrepareError> {
     let stack = parse(&request.stack)?;
     check_name(&stack.name)?;
     let variables = &request.variables;
@@ -118,7 +137,7 @@ fn digests(
     let mut digests = BTreeMap::new();
     for (key, object) in objects {
         let content = match &object.source {
-            FileSource::File(path) => match std::fs::read(path) {
+            FileSource::File(path) => match contents::read(path) {
                 Ok(content) => content,
                 Err(source) => {
                     return Err(PrepareError::File { kind, key: key.clone(), path: path.clone(), source });
@@ -147,6 +166,25 @@ mod tests {
             assert!(check_name(bad).is_err(), "{bad}");
         }
         assert!(check_name("shop_1-a").is_ok());
+    }
+
+    #[test]
+    fn a_million_replicas_are_refused_wherever_they_are_asked_for() {
+        let mut stack = Stack::default();
+        stack.services.insert("a".to_owned(), hoist_spec::model::Service { replicas: 1, ..Default::default() });
+        let scale = |count| std::iter::once(("a".to_owned(), count)).collect::<BTreeMap<_, _>>();
+        let verbs = |count| {
+            [
+                Verb::Up(hoist_scheduler::Up { scale: scale(count), ..Default::default() }),
+                Verb::Create(hoist_scheduler::Create { scale: scale(count), ..Default::default() }),
+                Verb::Scale(hoist_scheduler::Scale { scale: scale(count), no_deps: false }),
+            ]
+        };
+        for verb in verbs(1_000_000) {
+            let error = affordable(&stack, &verb).unwrap_err();
+            assert_eq!(error.to_string(), "service `a` has 1000000 replicas; 1000 is the most");
+        }
+        assert!(verbs(1000).iter().all(|verb| affordable(&stack, verb).is_ok()));
     }
 
     #[test]

@@ -7,8 +7,10 @@ use std::path::Path;
 use hoist_network::{HostFacts, dns};
 use hoist_runtime::InjectedFile;
 use hoist_spec::model::{NetworkMode, Service};
+use hoist_spec::name;
 
 use super::{LowerError, Network, StartFacts};
+use crate::contents;
 use crate::engine::short;
 use crate::store::{ContainerDoc, FileContent, FileDoc, NetworkDoc};
 
@@ -20,7 +22,13 @@ pub(crate) struct EtcFiles {
     pub(crate) resolv_conf: String,
 }
 
-pub(crate) fn etc_files(doc: &ContainerDoc, service: &Service, network: &Network, facts: &StartFacts<'_>) -> EtcFiles {
+pub(crate) fn etc_files(
+    doc: &ContainerDoc,
+    service: &Service,
+    network: &Network,
+    facts: &StartFacts<'_>,
+) -> Result<EtcFiles, LowerError> {
+    words(service)?;
     let hostname = hostname(doc, service);
     let attached: Vec<&NetworkDoc> =
         doc.record.networks.iter().filter_map(|attachment| facts.networks.get(&attachment.network)).collect();
@@ -29,10 +37,21 @@ pub(crate) fn etc_files(doc: &ContainerDoc, service: &Service, network: &Network
         (Network::Own(_), Some(network)) => network.gateway,
         _ => facts.host.default_address.unwrap_or(Ipv4Addr::LOCALHOST),
     };
-    EtcFiles {
+    Ok(EtcFiles {
         hosts: hosts(doc, service, network, &hostname, host_gateway),
         resolv_conf: resolv_conf(service, matches!(network, Network::Own(_)).then_some(first).flatten(), facts.host),
         hostname,
+    })
+}
+
+/// Whatever came in, and through whichever door: nothing of a service begins a line of these files.
+fn words(service: &Service) -> Result<(), LowerError> {
+    let names = service.hostname.iter().chain(&service.domainname).filter(|name| !name.is_empty());
+    let hosts = service.extra_hosts.iter().flat_map(|(name, addresses)| addresses.iter().chain([name]));
+    let mut all = names.chain(hosts).chain(&service.dns_search).chain(&service.dns_opt);
+    match all.find(|text| !name::is_word(text)) {
+        Some(text) => Err(LowerError::NotAWord(text.clone())),
+        None => Ok(()),
     }
 }
 
@@ -108,7 +127,7 @@ pub(super) fn injected(files: &[FileDoc], volatile: &Path) -> Result<Vec<Injecte
         .map(|file| {
             let content = match &file.content {
                 FileContent::Text(text) => text.clone().into_bytes(),
-                FileContent::Path(path) => std::fs::read(path).map_err(|source| LowerError::File {
+                FileContent::Path(path) => contents::read(path).map_err(|source| LowerError::File {
                     label: file.label.clone(),
                     path: path.clone(),
                     source,
@@ -150,6 +169,22 @@ mod tests {
             ..Service::default()
         };
         assert_eq!(resolv_conf(&service, None, &host()), "nameserver 1.1.1.1\noptions timeout:1\n");
+    }
+
+    #[test]
+    fn nothing_of_a_service_begins_a_line() {
+        let bad = || "a\n6.6.6.6 bank".to_owned();
+        assert!(words(&Service::default()).is_ok());
+        for service in [
+            Service { hostname: Some(bad()), ..Service::default() },
+            Service { domainname: Some(bad()), ..Service::default() },
+            Service { extra_hosts: [(bad(), vec!["1.1.1.1".into()])].into(), ..Service::default() },
+            Service { extra_hosts: [("a".into(), vec![bad()])].into(), ..Service::default() },
+            Service { dns_search: vec![bad()], ..Service::default() },
+            Service { dns_opt: vec![bad()], ..Service::default() },
+        ] {
+            assert!(matches!(words(&service), Err(LowerError::NotAWord(_))));
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) enum LowerError {
     LogDriver(String),
     #[error("logging option {key} has the value {value:?}, which is not a {wanted}")]
     LogOption { key: String, value: String, wanted: &'static str },
+    #[error("{0:?} cannot be part of a container's hosts and resolv.conf")]
+    NotAWord(String),
     #[error("limit {0:?} is not known")]
     Limit(String),
     #[error("device {path}")]
@@ -148,7 +150,7 @@ pub(crate) fn lower(container: &Summary, facts: &StartFacts<'_>) -> Result<Lower
     let (doc, service) = (&*container.doc, &*container.service);
     let network = network(doc, service, facts)?;
     let join = join(doc, facts)?;
-    let etc = etc_files(doc, service, &network, facts);
+    let etc = etc_files(doc, service, &network, facts)?;
     let mut spec = spec_defaults::spec();
     if service.privileged {
         spec_defaults::privileged(&mut spec);

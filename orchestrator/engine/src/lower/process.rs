@@ -161,12 +161,7 @@ fn capability(name: &str) -> Result<Capability, LowerError> {
 }
 
 fn every_capability() -> impl Iterator<Item = Capability> {
-    const NAMES: &str = "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE \
-        DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD \
-        NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN \
-        SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG \
-        WAKE_ALARM";
-    NAMES.split_whitespace().filter_map(|name| Capability::from_str(name).ok())
+    hoist_spec::CAPABILITIES.iter().filter_map(|name| Capability::from_str(name).ok())
 }
 
 /// `key` and value of an option: docker takes `=` and, from old times, `:`.

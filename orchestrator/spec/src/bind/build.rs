@@ -4,9 +4,10 @@ use crate::cache::{CacheError, CacheSource, CacheTarget};
 use crate::model::{Build, BuildSecret, BuildSsh};
 
 use super::service::limit;
-use super::{Reader, storage, ulimits};
+use super::{Reader, names, storage, ulimits};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Build {
+    names::hosts(reader);
     Build {
         context: reader.text("context"),
         dockerfile: reader.text("dockerfile"),

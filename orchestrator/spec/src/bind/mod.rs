@@ -3,6 +3,8 @@
 //! Must not know: short forms, files, merging. What the model has no place for goes to the [`Collector`].
 
 mod build;
+mod confined;
+mod names;
 mod network;
 mod service;
 mod storage;
@@ -15,13 +17,16 @@ use crate::inert::{Collector, Policy};
 use crate::model::{Stack, Ulimit};
 use crate::node::{Data, Entry, Map, Node};
 use crate::report::Report;
+use crate::size::{self, TooMany};
 use crate::suggest;
 use crate::units;
 
+pub use confined::CAPABILITIES;
 pub(crate) use storage::tmpfs;
 
 /// Makes the model of a checked, normalised tree.
 pub(crate) fn stack(mut tree: Node, name: String, policy: Policy, report: &mut Report) -> Stack {
+    no_nul(&tree, report);
     let mut inert = Collector::new(policy);
     inert.take(&mut tree, report);
     let empty = Map::default();
@@ -54,9 +59,36 @@ pub(crate) fn stack(mut tree: Node, name: String, policy: Policy, report: &mut R
             target.insert(entry.key.clone(), storage::file_object(&mut reader));
         }
     }
+    sizes(&tree, &stack, report);
     stack.extensions = extensions(top);
     stack.inert = inert.finish();
     stack
+}
+
+/// No program, path or variable can have one, and what a file has of them reaches it in other ways.
+fn no_nul(node: &Node, report: &mut Report) {
+    match &node.data {
+        Data::Str(text) if text.contains('\0') => {
+            let _ = report.error("E0009", "a value has a NUL character").at(node.span, "no program can take this");
+        }
+        Data::Seq(items) => items.iter().for_each(|item| no_nul(item, report)),
+        Data::Map(map) => map.0.iter().for_each(|entry| no_nul(&entry.value, report)),
+        _ => {}
+    }
+}
+
+/// Whether one machine can be meant, with the place that says how many.
+fn sizes(tree: &Node, stack: &Stack, report: &mut Report) {
+    let Err(problem) = size::check(stack, &BTreeMap::new()) else { return };
+    let place = match &problem {
+        TooMany::Replicas { service, .. } => {
+            let service = ["services", service];
+            let count = |path: &[&str]| tree.at(&service).and_then(|service| service.at(path));
+            count(&["scale"]).or_else(|| count(&["deploy", "replicas"])).or_else(|| count(&[]))
+        }
+        TooMany::Containers(_) | TooMany::Ports(_) => tree.at(&["services"]),
+    };
+    let _ = report.error("E0028", problem.to_string()).at(place.unwrap_or(tree).span, "this many");
 }
 
 /// The `x-` attributes of a section.

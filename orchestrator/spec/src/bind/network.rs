@@ -7,10 +7,11 @@ use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
 use crate::node::Node;
 use crate::report::Span;
 
-use super::Reader;
+use super::{Reader, names};
 
 pub(super) fn network(reader: &mut Reader<'_>) -> Network {
     reader.named();
+    names::resource(reader);
     if !reader.flag("external") {
         reader.only("driver", &["bridge", "default"]);
         not_acted_on(reader);
@@ -18,6 +19,10 @@ pub(super) fn network(reader: &mut Reader<'_>) -> Network {
     let mut ipam = Vec::new();
     if let Some(mut section) = reader.section("ipam") {
         let pools = section.items("config");
+        match section.string("driver").as_deref() {
+            None | Some("" | "default") => section.carry("driver"),
+            Some(other) => section.not_yet("driver", &format!("the address driver `{other}`")),
+        }
         for (index, node) in pools.iter().enumerate() {
             ipam.push(pool(&mut section.item(node, "config", index)));
         }
@@ -90,6 +95,7 @@ pub(super) fn attachments(reader: &mut Reader<'_>) -> BTreeMap<String, Attachmen
 }
 
 fn attachment(reader: &mut Reader<'_>) -> Attachment {
+    names::attachment(reader);
     Attachment {
         aliases: reader.strings("aliases"),
         ipv4_address: reader.parsed("ipv4_address", "an IPv4 address"),

@@ -9,7 +9,7 @@ use crate::model::{
 use crate::node::Node;
 use crate::units;
 
-use super::{Reader, build, extensions, network, storage, ulimits};
+use super::{Reader, build, confined, extensions, names, network, storage, ulimits};
 
 pub(super) fn service(reader: &mut Reader<'_>) -> Service {
     if reader.boolean("attach") == Some(true) {
@@ -20,6 +20,7 @@ pub(super) fn service(reader: &mut Reader<'_>) -> Service {
     // Only there when they were not to be read.
     reader.carry("env_file");
     reader.carry("label_file");
+    names::service(reader);
     let (deploy, deploy_restart) = deploy(reader);
     let mut service = Service {
         image: reader.string("image"),
@@ -36,6 +37,7 @@ pub(super) fn service(reader: &mut Reader<'_>) -> Service {
     relations(&mut service, reader);
     places(&mut service, reader);
     confinement(&mut service, reader);
+    confined::check(&service, reader);
     service.extensions = extensions(reader.map);
     service
 }
@@ -209,6 +211,8 @@ fn replicas(reader: &mut Reader<'_>) -> u32 {
         return reader.number("scale").unwrap_or(1);
     }
     match reader.section("deploy") {
+        // One on every machine, of which there is one.
+        Some(deploy) if deploy.string("mode").as_deref() == Some("global") => 1,
         Some(mut deploy) => deploy.number("replicas").unwrap_or(1),
         None => 1,
     }
@@ -216,10 +220,10 @@ fn replicas(reader: &mut Reader<'_>) -> u32 {
 
 fn deploy(reader: &mut Reader<'_>) -> (Option<Deploy>, Option<DeployRestart>) {
     let Some(mut section) = reader.section("deploy") else { return (None, None) };
-    if section.string("mode").is_some_and(|mode| mode != "replicated") {
+    if section.string("mode").is_some_and(|mode| !matches!(mode.as_str(), "replicated" | "global")) {
         let path = section.path.clone();
         let node = section.node;
-        section.inert.refuse(&path, node.span, "a mode other than `replicated`", section.report);
+        section.inert.refuse(&path, node.span, "a mode other than `replicated` and `global`", section.report);
     }
     let has = |path: &[&str]| section.node.at(path).is_some_and(|node| !node.is_null());
     let deploy = Deploy {

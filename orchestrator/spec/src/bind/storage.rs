@@ -6,11 +6,12 @@ use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume
 use crate::node::Node;
 use crate::units;
 
-use super::Reader;
+use super::{Reader, names};
 
 pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
     reader.only("driver", &["local"]);
     reader.named();
+    names::resource(reader);
     Volume {
         name: reader.text("name"),
         external: reader.flag("external"),

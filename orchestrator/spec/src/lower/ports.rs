@@ -2,6 +2,7 @@
 
 use crate::node::{Data, Map, Node};
 use crate::report::Span;
+use crate::size;
 
 use super::Context;
 use super::parts::Written;
@@ -10,6 +11,9 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
     let Data::Seq(items) = node.data else { return node };
     let mut ports = Vec::with_capacity(items.len());
     for mut item in items {
+        if context.report.exhausted() {
+            break;
+        }
         match &mut item.data {
             Data::Map(map) => {
                 let span = item.span;
@@ -27,6 +31,7 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
                 let text = item.scalar_text().unwrap_or_default();
                 match short(&text) {
                     Err(_) if context.report.trusts(&text) => ports.push(item),
+                    Ok(parsed) if !context.report.spend(size::PORT * (parsed.len() - 1), item.span) => {}
                     Ok(parsed) => {
                         let written = context.written(&item);
                         ports.extend(parsed.iter().map(|port| port.node(&item, &written)));

@@ -280,8 +280,8 @@ static DEPLOY: Object = object(&[
     yes("mode", Str),
     yes("replicas", Int),
     warn("labels", Labels),
-    not_yet("update_config", Shape::Object(&UPDATE)),
-    not_yet("rollback_config", Shape::Object(&UPDATE)),
+    warn("update_config", Shape::Object(&UPDATE)),
+    warn("rollback_config", Shape::Object(&UPDATE)),
     yes(
         "resources",
         Shape::Object(&object(&[
@@ -430,7 +430,7 @@ static NETWORK: Object = object(&[
         "ipam",
         Shape::Object(&object(&[
             yes("config", List(&Shape::Object(&POOL))),
-            not_yet("driver", Str),
+            yes("driver", Str),
             not_yet("options", Map(&Str)),
         ])),
     ),

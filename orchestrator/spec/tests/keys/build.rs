@@ -149,6 +149,8 @@ fn a_cache_that_nobody_understands_is_refused_where_it_stands() {
               |
             6 |       cache_to: ["type=registry,ref=x,mode=all", type=gha]
               |                                                  ^^^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: use a cache of type registry, local or inline
         "#]],
     );
 }

@@ -134,18 +134,22 @@ fn an_external_one_is_printed_but_not_acted_on() {
     check(
         text,
         expect![[r#"
-        error[E0020]: `secrets.s`: an external secret is not supported yet
-         --> compose.yaml:3:25
-          |
-        3 | secrets: {s: {external: true}}
-          |                         ^^^^ hoist cannot act on this, and does not ignore it
+            error[E0020]: `secrets.s`: an external secret is not supported yet
+             --> compose.yaml:3:25
+              |
+            3 | secrets: {s: {external: true}}
+              |                         ^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: take it from a file or a variable: `file: ./secret.txt` or `environment: NAME`
 
-        error[E0020]: `configs.c`: an external config is not supported yet
-         --> compose.yaml:4:25
-          |
-        4 | configs: {c: {external: true, name: x}}
-          |                         ^^^^ hoist cannot act on this, and does not ignore it
-    "#]],
+            error[E0020]: `configs.c`: an external config is not supported yet
+             --> compose.yaml:4:25
+              |
+            4 | configs: {c: {external: true, name: x}}
+              |                         ^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: take it from a file or a variable: `file: ./x.conf`, `environment: NAME` or `content`
+        "#]],
     );
     let request = hoist_spec::LoadRequest { allow_unsupported: true, ..hoist_spec::LoadRequest::default() };
     check_files(

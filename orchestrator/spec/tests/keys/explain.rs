@@ -194,13 +194,13 @@ fn who_won_and_who_lost_is_said_of_a_variable_that_is_set_twice() {
         &texts,
         "services.web.image",
         &expect![[r#"
-        services.web.image = "app:1.2-2-none"
-          base       compose.yaml:3:12  "app:1.2-2-none"
-                     $TAG = 1.2, from the environment
-                     not 1.3, set in .env:1:1
-                     $LEVEL = 2, set in .env:4:1
-                     $EMPTY is empty, set in .env:3:1, so its default is taken: none
-    "#]],
+            services.web.image = "app:1.2-2-none"
+              base       compose.yaml:3:12  "app:1.2-2-none"
+                         $EMPTY is empty, set in .env:3:1, so its default is taken: none
+                         $LEVEL = 2, set in .env:4:1
+                         $TAG = 1.2, from the environment
+                         not 1.3, set in .env:1:1
+        "#]],
     );
 }
 
@@ -276,23 +276,23 @@ fn lists_of_several_files_are_explained_item_by_item() {
     let texts = [
         (
             "compose.yaml",
-            "services:\n  web:\n    extends: middle\n    image: a\n    cap_add: [A]\n  middle:\n    extends: {file: base.yaml, service: bottom}\n    image: m\n    cap_add: [M]\n",
+            "services:\n  web:\n    extends: middle\n    image: a\n    cap_add: [CHOWN]\n  middle:\n    extends: {file: base.yaml, service: bottom}\n    image: m\n    cap_add: [MKNOD]\n",
         ),
-        ("base.yaml", "services:\n  bottom:\n    image: b\n    cap_add: [B]\n    dns: [1.1.1.1]\n"),
-        ("compose.override.yaml", "services:\n  web:\n    cap_add: [O]\n    dns: !override [8.8.8.8]\n"),
+        ("base.yaml", "services:\n  bottom:\n    image: b\n    cap_add: [KILL]\n    dns: [1.1.1.1]\n"),
+        ("compose.override.yaml", "services:\n  web:\n    cap_add: [SETUID]\n    dns: !override [8.8.8.8]\n"),
     ];
     explained(
         &texts,
         "services.web.cap_add",
         &expect![[r#"
-        services.web.cap_add[0] = "B"
-          extends    base.yaml:4:15  "B"
-        services.web.cap_add[1] = "M"
-          extends    compose.yaml:9:15  "M"
-        services.web.cap_add[2] = "A"
-          base       compose.yaml:5:15  "A"
-        services.web.cap_add[3] = "O"
-          override   compose.override.yaml:3:15  "O"
+        services.web.cap_add[0] = "KILL"
+          extends    base.yaml:4:15  "KILL"
+        services.web.cap_add[1] = "MKNOD"
+          extends    compose.yaml:9:15  "MKNOD"
+        services.web.cap_add[2] = "CHOWN"
+          base       compose.yaml:5:15  "CHOWN"
+        services.web.cap_add[3] = "SETUID"
+          override   compose.override.yaml:3:15  "SETUID"
     "#]],
     );
     explained(

@@ -14,11 +14,11 @@ fn maps_merge_lists_append_commands_replace_and_unique_items_are_replaced() {
     let texts = [
         (
             "a.yaml",
-            "services:\n  web:\n    image: a\n    command: [one, two]\n    environment: {A: 1, B: 1}\n    ports: ['80:80', '81:81']\n    volumes: ['./a:/data', './b:/b']\n    dns: [1.1.1.1]\n    healthcheck: {test: one, retries: 3}\n    logging: {driver: x, options: {a: b}}\n",
+            "services:\n  web:\n    image: a\n    command: [one, two]\n    environment: {A: 1, B: 1}\n    ports: ['80:80', '81:81']\n    volumes: ['./a:/data', './b:/b']\n    dns: [1.1.1.1]\n    healthcheck: {test: one, retries: 3}\n    logging: {driver: local, options: {a: b}}\n",
         ),
         (
             "b.yaml",
-            "services:\n  web:\n    image: b\n    command: three\n    environment: [B=2, C=2]\n    ports: ['80:80', '82:82']\n    volumes: ['./c:/data']\n    dns: [1.1.1.1, 2.2.2.2]\n    healthcheck: {test: [CMD, two]}\n    logging: {driver: y}\n",
+            "services:\n  web:\n    image: b\n    command: three\n    environment: [B=2, C=2]\n    ports: ['80:80', '82:82']\n    volumes: ['./c:/data']\n    dns: [1.1.1.1, 2.2.2.2]\n    healthcheck: {test: [CMD, two]}\n    logging: {driver: json-file}\n",
         ),
     ];
     check_files(
@@ -44,7 +44,7 @@ fn maps_merge_lists_append_commands_replace_and_unique_items_are_replaced() {
                   retries: 3
                 image: b
                 logging:
-                  driver: "y"
+                  driver: json-file
                 networks:
                   default: null
                 ports:

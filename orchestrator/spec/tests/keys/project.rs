@@ -149,3 +149,15 @@ fn compose_file_and_compose_profiles_are_heard() {
     let loaded = load(&LoadRequest::default(), &files(&texts), &env).unwrap();
     assert_eq!(loaded.stack.services.into_keys().collect::<Vec<_>>(), ["dev", "web"]);
 }
+
+/// Services of the system start programs without it.
+#[test]
+fn the_working_directory_stands_in_for_pwd() {
+    let texts = [
+        ("compose.yaml", "services:\n  a: {image: 'x:$PWD', volumes: ['${PWD}/data:/data']}\n"),
+        (".env", "PWD=/no\n"),
+    ];
+    let loaded = run(&files(&texts), &LoadRequest::default()).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.stack.services["a"].image.as_deref(), Some("x:/demo"));
+}

@@ -5,7 +5,7 @@ use hoist_spec::{LoadRequest, canonical};
 
 use super::files::{check, files, run};
 
-const ALL: &str = r#"
+pub(crate) const ALL: &str = r#"
 services:
   a:
     image: a
@@ -44,9 +44,7 @@ services:
       provenance: true
       sbom: true
     deploy:
-      mode: global
-      update_config: {parallelism: 1}
-      rollback_config: {parallelism: 1}
+      mode: replicated-job
       resources: {reservations: {devices: [{capabilities: [gpu]}], generic_resources: []}}
   b:
     image: b
@@ -109,9 +107,7 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.build.cache_to.0`: a cache of type `s3` (there are `registry`, `inline` and `local`) is not supported yet
         error[E0020]: `services.a.build.provenance`: the attribute `provenance` is not supported yet
         error[E0020]: `services.a.build.sbom`: the attribute `sbom` is not supported yet
-        error[E0020]: `services.a.deploy`: a mode other than `replicated` is not supported yet
-        error[E0020]: `services.a.deploy.update_config`: the attribute `update_config` is not supported yet
-        error[E0020]: `services.a.deploy.rollback_config`: the attribute `rollback_config` is not supported yet
+        error[E0020]: `services.a.deploy`: a mode other than `replicated` and `global` is not supported yet
         error[E0020]: `services.a.deploy.resources.reservations.devices`: the attribute `devices` is not supported yet
         error[E0020]: `services.a.deploy.resources.reservations.generic_resources`: the attribute `generic_resources` is not supported yet
         error[E0020]: `services.b.ports.0`: the protocol `sctp` is not supported yet
@@ -121,7 +117,7 @@ fn each_is_refused_by_name() {
         error[E0020]: `networks.n`: a network without IPv4 is not supported yet
         error[E0020]: `networks.n`: IPv6 is not supported yet
         error[E0020]: `networks.n`: the driver option `com.docker.network.bridge.name` is not supported yet
-        error[E0020]: `networks.n.ipam.driver`: the attribute `driver` is not supported yet
+        error[E0020]: `networks.n.ipam.driver`: the address driver `x` is not supported yet
         error[E0020]: `networks.n.ipam.options`: the attribute `options` is not supported yet
         error[E0020]: `networks.n`: IPv6 is not supported yet
         error[E0020]: `volumes.v.driver_opts`: the attribute `driver_opts` is not supported yet
@@ -135,12 +131,14 @@ fn the_place_is_shown() {
     check(
         "services:\n  a:\n    image: a\n    gpus: all\n",
         expect![[r#"
-        error[E0020]: `services.a.gpus`: the attribute `gpus` is not supported yet
-         --> compose.yaml:4:5
-          |
-        4 |     gpus: all
-          |     ^^^^ hoist cannot act on this, and does not ignore it
-    "#]],
+            error[E0020]: `services.a.gpus`: the attribute `gpus` is not supported yet
+             --> compose.yaml:4:5
+              |
+            4 |     gpus: all
+              |     ^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: list the files of the device instead, for example `devices: [/dev/dri]` or `devices: [/dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm]`, and bind the driver's libraries
+        "#]],
     );
 }
 
@@ -178,11 +176,7 @@ fn each_is_carried_for_printing() {
                 restart: true
                 required: true
             deploy:
-              mode: global
-              update_config:
-                parallelism: 1
-              rollback_config:
-                parallelism: 1
+              mode: replicated-job
               resources:
                 reservations:
                   devices:

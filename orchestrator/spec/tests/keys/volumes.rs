@@ -201,6 +201,8 @@ fn malformed_mounts_are_errors() {
               |
             6 |       - /a::ro
               |         ^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: use a mount of type bind, volume or tmpfs
 
             error[E0008]: a bind mount needs a `source`
              --> compose.yaml:7:9
@@ -213,6 +215,8 @@ fn malformed_mounts_are_errors() {
               |
             8 |       - {type: disk, target: /x}
               |         ^^^^^^^^^^^^^^^^^^^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: use a mount of type bind, volume or tmpfs
 
             error[E0009]: `services.a.volumes[2].type`: `disk` is not one of `bind`, `volume`, `tmpfs`, `cluster`, `npipe`, `image`
              --> compose.yaml:8:16
@@ -245,24 +249,30 @@ fn other_drivers_and_relative_targets_are_refused() {
     check(
         "services:\n  a:\n    image: a\n    networks: [n]\n    volumes:\n      - v:/v\n      - ./a:b\nvolumes: {v: {driver: nfs}}\nnetworks: {n: {driver: overlay}}\n",
         expect![[r#"
-        error[E0020]: `services.a.volumes.1`: the target `b`, which is not absolute, is not supported yet
-         --> compose.yaml:7:9
-          |
-        7 |       - ./a:b
-          |         ^^^^^ hoist cannot act on this, and does not ignore it
+            error[E0020]: `services.a.volumes.1`: the target `b`, which is not absolute, is not supported yet
+             --> compose.yaml:7:9
+              |
+            7 |       - ./a:b
+              |         ^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: begin it with `/`
 
-        error[E0020]: `volumes.v`: the driver `nfs` is not supported yet
-         --> compose.yaml:8:23
-          |
-        8 | volumes: {v: {driver: nfs}}
-          |                       ^^^ hoist cannot act on this, and does not ignore it
+            error[E0020]: `volumes.v`: the driver `nfs` is not supported yet
+             --> compose.yaml:8:23
+              |
+            8 | volumes: {v: {driver: nfs}}
+              |                       ^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: use the driver `local`; mount other storage on the host, and bind it: `volumes: [/mnt/data:/data]`
 
-        error[E0020]: `networks.n`: the driver `overlay` is not supported yet
-         --> compose.yaml:9:24
-          |
-        9 | networks: {n: {driver: overlay}}
-          |                        ^^^^^^^ hoist cannot act on this, and does not ignore it
-    "#]],
+            error[E0020]: `networks.n`: the driver `overlay` is not supported yet
+             --> compose.yaml:9:24
+              |
+            9 | networks: {n: {driver: overlay}}
+              |                        ^^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: use the driver `bridge`; `network_mode: host` puts a service on the network of the host
+        "#]],
     );
 }
 
@@ -276,6 +286,8 @@ fn an_external_volume_whose_name_is_nothing_stays_nameless() {
               |
             4 |   data: {external: true, name: "${NONE:-}"}
               |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: give it a `name`
         "#]],
     );
 }

@@ -19,6 +19,8 @@ services:
       endpoint_mode: dnsrr
       labels: {a: b}
       placement: {constraints: [node.role==manager]}
+      update_config: {parallelism: 1, order: start-first}
+      rollback_config: {parallelism: 1}
       resources: {reservations: {cpus: "0.5"}}
 "#,
         expect![[r#"
@@ -38,6 +40,11 @@ services:
                 deploy:
                   labels:
                     a: b
+                  update_config:
+                    parallelism: 1
+                    order: start-first
+                  rollback_config:
+                    parallelism: 1
                   resources:
                     reservations:
                       cpus: 0.5
@@ -95,10 +102,22 @@ services:
             12 |       placement: {constraints: [node.role==manager]}
                |       ^^^^^^^^^ nothing on one machine acts on this
 
-            warning[W0003]: `services.a.deploy.resources.reservations.cpus` has no effect
-              --> compose.yaml:13:34
+            warning[W0003]: `services.a.deploy.update_config` has no effect
+              --> compose.yaml:13:7
                |
-            13 |       resources: {reservations: {cpus: "0.5"}}
+            13 |       update_config: {parallelism: 1, order: start-first}
+               |       ^^^^^^^^^^^^^ all containers that differ are replaced, at once
+
+            warning[W0003]: `services.a.deploy.rollback_config` has no effect
+              --> compose.yaml:14:7
+               |
+            14 |       rollback_config: {parallelism: 1}
+               |       ^^^^^^^^^^^^^^^ all containers that differ are replaced, at once
+
+            warning[W0003]: `services.a.deploy.resources.reservations.cpus` has no effect
+              --> compose.yaml:15:34
+               |
+            15 |       resources: {reservations: {cpus: "0.5"}}
                |                                  ^^^^ nothing on one machine acts on this
         "#]],
     );

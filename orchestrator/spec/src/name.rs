@@ -1,0 +1,83 @@
+//! What can be part of a line: names and addresses end up in /etc/hosts, resolv.conf, environments and file names, where
+//! a line break would begin another entry.
+//!
+//! Must not know: where a text stands.
+
+/// One word of a line. `#` would make a comment of the rest.
+pub fn is_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
+}
+
+/// A host's name or a domain; the kernel keeps up to 64 bytes of them.
+pub fn is_host(text: &str) -> bool {
+    is_word(text) && text.len() <= 64
+}
+
+/// Container names, networks, volumes: also parts of paths and labels.
+pub fn is_object(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain)
+}
+
+/// A network interface, as the kernel has it.
+pub(crate) fn is_interface(text: &str) -> bool {
+    is_word(text) && text.len() < 16 && !text.contains(['/', ':']) && !matches!(text, "." | "..")
+}
+
+/// A name in an environment: `NAME=VALUE`.
+pub(crate) fn is_variable(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['=', '\0', '\n', '\r'])
+}
+
+/// `net.core.somaxconn`: a path below /proc/sys.
+pub(crate) fn is_sysctl(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    !text.is_empty() && text.chars().all(plain) && !text.contains("..")
+}
+
+/// `02:42:ac:11:00:02`.
+pub(crate) fn is_mac(text: &str) -> bool {
+    let pairs: Vec<&str> = text.split([':', '-']).collect();
+    pairs.len() == 6 && pairs.iter().all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// A signal by number or by name, `SIG` or not.
+pub(crate) fn is_signal(text: &str) -> bool {
+    const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CLD CONT \
+        STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO POLL PWR SYS";
+    if let Ok(number) = text.parse::<u8>() {
+        return (1..=64).contains(&number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let real_time = |from: &str, sign: char| {
+        let rest = bare.strip_prefix(from)?;
+        let offset = rest.strip_prefix(sign).and_then(|number| number.parse::<u8>().ok());
+        Some(rest.is_empty() || offset.is_some_and(|offset| offset <= 30))
+    };
+    NAMES.split(' ').any(|name| name == bare)
+        || real_time("RTMIN", '+').or_else(|| real_time("RTMAX", '-')).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_begins_another_line_is_a_name() {
+        for bad in ["a\nb", "a\rb", "a b", "a\tb", "", "a\0", "a\u{2028}b", "a\u{85}b", "a#b", "a\u{b}b"] {
+            assert!(!is_word(bad) && !is_host(bad) && !is_object(bad) && !is_interface(bad), "{bad:?}");
+        }
+        assert!(is_host("db_1.example") && is_host("münchen") && !is_host(&"x".repeat(65)));
+        assert!(is_object("app-web.1_x") && !is_object("../x") && !is_object("-x") && !is_object("a/b"));
+        assert!(is_variable("A.b-c d") && !is_variable("A=B"));
+        assert!(is_sysctl("net.ipv4.conf.eth0.arp_filter") && !is_sysctl("net/../x") && !is_sysctl("net..x"));
+        assert!(is_mac("02:42:ac:11:00:02") && !is_mac("02:42:ac:11:00") && !is_mac("02:42:ac:11:00:zz"));
+        for good in ["SIGTERM", "term", "9", "64", "SIGRTMIN+3", "rtmax-1", "RTMIN"] {
+            assert!(is_signal(good), "{good}");
+        }
+        for bad in ["", "0", "65", "SIGFOO", "RTMIN+99", "RTMIN-1", "TERM "] {
+            assert!(!is_signal(bad), "{bad}");
+        }
+    }
+}
