@@ -1,8 +1,10 @@
 //! Owns what can be typed: the global options and the list of verbs. What a verb's own options are is in its file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use hoist_scheduler::PullPolicy;
 use hoist_spec::size::REPLICAS;
@@ -120,6 +122,7 @@ pub(crate) enum Command {
     Plan(Box<commands::plan::Args>),
     Config(commands::config::Args),
     Ps(commands::ps::Args),
+    Inspect(commands::inspect::Args),
     Logs(commands::logs::Args),
     Exec(commands::exec::Args),
     Run(Box<commands::run::Args>),
@@ -173,6 +176,25 @@ pub(crate) enum Command {
     Container(commands::container::Command),
     Engine(commands::engine::Args),
     Oci(commands::oci::Args),
+}
+
+/// Reads a command line, the program's name included.
+pub(crate) fn parse<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(words)?;
+    let words = match &cli.command {
+        Command::Exec(args) => args.words(),
+        Command::Run(args) => args.words(),
+        _ => &[],
+    };
+    // Clap takes an option that it does not know for the first of the words, which may have hyphens for the command's sake.
+    match words.first().filter(|word| word.starts_with('-')) {
+        None => Ok(cli),
+        Some(word) => {
+            let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Cli::command());
+            error.insert(ContextKind::InvalidArg, ContextValue::String(word.clone()));
+            Err(error)
+        }
+    }
 }
 
 /// Parses `SERVICE=NUM`.

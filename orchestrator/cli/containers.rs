@@ -12,9 +12,19 @@ pub(crate) const PROJECT_LABEL: &str = "com.docker.compose.project";
 /// Containers of a project, services' and one-off ones, in the order of their names.
 pub(crate) async fn of_project(client: &Client, project: &str, all: bool) -> Result<Vec<ContainerSummary>> {
     let label = format!("{PROJECT_LABEL}={project}");
-    let mut containers = client.containers(all, &[("label", label.as_str())]).await?;
-    containers.sort_by(|a, b| (a.service(), a.number(), a.name()).cmp(&(b.service(), b.number(), b.name())));
-    Ok(containers)
+    Ok(sorted(client.containers(all, &[("label", label.as_str())]).await?))
+}
+
+/// Containers of all projects, and those of none.
+pub(crate) async fn of_all(client: &Client, all: bool) -> Result<Vec<ContainerSummary>> {
+    Ok(sorted(client.containers(all, &[]).await?))
+}
+
+fn sorted(mut containers: Vec<ContainerSummary>) -> Vec<ContainerSummary> {
+    let place =
+        |c: &ContainerSummary| (c.project().to_owned(), c.service().to_owned(), c.number(), c.name().to_owned());
+    containers.sort_by_cached_key(place);
+    containers
 }
 
 /// The services' containers, those of the named services when some are named.

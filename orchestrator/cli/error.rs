@@ -116,6 +116,11 @@ impl Failure {
         matches!(self.kind, Kind::Apply(_))
     }
 
+    /// There is no stack file here.
+    pub(crate) fn lacks_stack(&self) -> bool {
+        matches!(&self.kind, Kind::Spec(diagnostics) if diagnostics.iter().any(|diagnostic| diagnostic.code == "E0022"))
+    }
+
     pub(crate) fn is_interruption(&self) -> bool {
         matches!(self.kind, Kind::Interrupted)
     }
@@ -143,6 +148,7 @@ impl Failure {
                 for diagnostic in diagnostics {
                     ui.diagnostic(diagnostic);
                 }
+                self.hints.iter().for_each(|hint| ui.hint(hint));
             }
             // Lines end as docker ends them.
             (Kind::Command(_), ErrorFormat::Text) => ui.talk(&(inert(&chain(&self.error)) + "\r")),

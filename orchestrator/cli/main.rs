@@ -6,6 +6,7 @@
 mod apply;
 mod archive;
 mod args;
+mod astray;
 mod attached;
 mod commands;
 mod config_hash;
@@ -13,6 +14,7 @@ mod containers;
 mod error;
 mod failed_step;
 mod lock;
+mod missing;
 mod oneoff;
 mod portable;
 mod project;
@@ -27,17 +29,16 @@ mod when;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::Parser;
 use hoist_spec::Env;
 
-use crate::args::{Cli, Command};
+use crate::args::Command;
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::Ui;
 use crate::settings::{Output, Settings};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -50,7 +51,11 @@ fn main() -> ExitCode {
     let result = output.and_then(|_| {
         let settings = Settings::resolve(&cli.global, env, &options)?;
         let ui = ui.hiding_orphans(settings.ignore_orphans);
-        run(&Ctx { settings, ui }, &cli.command)
+        let ctx = Ctx { settings, ui };
+        run(&ctx, &cli.command).or_else(|failure| {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            block_on(async { Err(astray::explained(&ctx, failure, &words).await) })
+        })
     });
     let exit = match result {
         Ok(exit) => exit,
@@ -64,6 +69,11 @@ fn main() -> ExitCode {
 
 /// Help and version are what was asked for; anything else is a mistake in the command line.
 fn usage(error: &clap::Error) -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(text) = missing::instead(error, &words) {
+        Ui::new(Output::fallback(None)).error(&text);
+        return ExitCode::FAILURE;
+    }
     // Nobody listening is no reason to fail.
     let _ = error.print();
     ExitCode::from(u8::from(error.use_stderr()))
@@ -79,6 +89,7 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Up(args) => block_on(commands::up::run(ctx, args)),
         Command::Down(args) => block_on(commands::down::run(ctx, args)),
         Command::Plan(args) => block_on(commands::plan::run(ctx, args)),
+        Command::Inspect(args) => block_on(commands::inspect::run(ctx, args)),
         Command::Ps(args) => block_on(commands::ps::run(ctx, args)),
         Command::Logs(args) => block_on(commands::logs::run(ctx, args)),
         Command::Exec(args) => block_on(commands::exec::run(ctx, args)),

@@ -38,7 +38,9 @@ fn logs_are_cut_by_time_and_number_across_a_rotation() {
     assert_eq!(between.first().map(String::as_str), Some("line 800"));
     assert!(matches!(between.last().map(String::as_str), Some("line 899" | "line 900")), "{:?}", between.last());
     assert_eq!(logs(&["--since", &from, "--tail", "2"]), ["line 998", "line 999"]);
-    assert_eq!(logs(&["--until", &from, "--tail", "1"]), ["line 800"], "the last lines before a time");
+    // Lines that were read in one piece have one time.
+    let until = stamped.iter().rfind(|line| time(line) == from).and_then(|line| line.split_once(' ')).expect("a line");
+    assert_eq!(logs(&["--until", &from, "--tail", "1"]), [until.1], "the last line before a time");
     assert!(logs(&["--until", "1h"]).is_empty());
 
     let says = |arguments: &[&str]| world.hoist(&[&["logs"], arguments].concat()).stderr.contains("rotated away");
@@ -136,5 +138,55 @@ fn processes_use_and_events_can_be_looked_at() {
     assert_eq!(actions, ["create", "start", "kill", "die"], "what happened before anybody asked");
     assert!(events(&[]).iter().any(|(service, action)| service == "one" && action == "start"));
     assert!(world.ok(&["events", "--since", "0s", "--until", "0s"]).is_empty());
+    world.finish();
+}
+
+#[test]
+fn everything_can_be_looked_at_without_a_file_in_the_form_that_was_asked_for() {
+    let Some(world) = World::new("inspect, ps --all-projects and templates") else { return };
+    world.busybox().file(
+        "elsewhere.yaml",
+        "name: seen\nservices:\n  \
+           sick: { image: busybox, stop_grace_period: 0s, command: [sleep, \"1000\"], networks: [net], volumes: [\"vol:/v\"],\n    \
+             healthcheck: { test: \"echo the pump is dry; exit 7\", interval: 100ms, retries: 1 } }\n  \
+           gone: { image: busybox, command: [sh, -c, \"exit 9\"] }\n\
+         networks: { net: {} }\nvolumes: { vol: {} }\n",
+    );
+    world.ok(&["-f", "elsewhere.yaml", "up", "-d"]);
+    let inspect = |args: &[&str]| world.ok(&[&["inspect"], args].concat()).trim().to_owned();
+    eventually("the probe fails", || inspect(&["-f", "{{.State.Health.Status}}", "seen-sick-1"]) == "unhealthy");
+    let health = inspect(&["-f", "{{with index .State.Health.Log 0}}{{.ExitCode}} {{.Output}}{{end}}", "seen-sick-1"]);
+    assert_eq!(health, "7 the pump is dry");
+    eventually("it has ended", || inspect(&["-f", "{{.State.ExitCode}}", "seen-gone-1"]) == "9");
+
+    let all: serde_json::Value =
+        serde_json::from_str(&inspect(&["seen-gone-1", "busybox", "seen_net", "seen_vol"])).expect("JSON");
+    let names = [&all[0]["Name"], &all[1]["RepoTags"][0], &all[2]["Name"], &all[3]["Name"]];
+    assert_eq!(names, ["/seen-gone-1", "busybox:latest", "seen_net", "seen_vol"]);
+    let service = world.ok(&["-f", "elsewhere.yaml", "inspect", "-f", "{{.Name}}", "sick"]);
+    assert_eq!(service, "/seen-sick-1\n", "a service stands for its containers");
+    for missing in [&["seen-none-1"][..], &["--type", "volume", "seen-gone-1"]] {
+        let run = world.hoist(&[&["inspect", "seen-gone-1"], missing].concat());
+        assert_eq!(run.code, 1);
+        assert!(run.stderr.contains(missing.last().expect("a name")), "{}", run.stderr);
+    }
+
+    let running = world.ok(&["ps", "--all-projects", "--format", "{{.Project}} {{.Service}} {{.State}}"]);
+    assert_eq!(running, "seen sick running\n");
+    assert_eq!(world.ok(&["ps", "--all-projects", "-a"]).lines().count(), 3);
+    let table = world.ok(&["-p", "seen", "ps", "-a", "--format", "table {{.Service}}\\t{{.ExitCode}}"]);
+    assert_eq!(table, "SERVICE   EXIT CODE\ngone      9\nsick      0\n");
+    assert_eq!(world.ok(&["volume", "ls", "--format", "{{.Name}}"]), "seen_vol\n");
+
+    let lost = world.hoist(&["logs", "seen-gone-1"]);
+    assert_eq!(lost.code, 1);
+    assert!(
+        lost.stderr.contains("hoist -p seen logs gone"),
+        "a container's name leads to its service: {}",
+        lost.stderr
+    );
+    let nowhere = world.hoist(&["ps"]);
+    assert!(nowhere.stderr.contains("hoist ps --all-projects"), "{}", nowhere.stderr);
+    world.ok(&["-p", "seen", "down", "-v"]);
     world.finish();
 }

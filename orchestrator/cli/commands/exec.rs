@@ -43,6 +43,13 @@ pub(crate) struct Args {
     tty: bool,
 }
 
+impl Args {
+    /// Service and command.
+    pub(crate) fn words(&self) -> &[String] {
+        &self.words
+    }
+}
+
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let Some((service, command)) = args.words.split_first() else {
         return Err(Failure::user("a service and a command are needed"));

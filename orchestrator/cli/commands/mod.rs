@@ -20,6 +20,7 @@ pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod images;
+pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod lock;
 pub(crate) mod login;

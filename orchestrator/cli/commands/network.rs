@@ -1,8 +1,8 @@
 //! `hoist network …`: a look at networks, apart from any stack.
 
 use crate::commands::{Ctx, prune};
-use crate::error::{Exit, Result};
-use crate::render::table::{Format, Table};
+use crate::error::{Exit, Failure, Result};
+use crate::render::table::{Listing, Table};
 
 /// Look at networks
 #[derive(Debug, clap::Subcommand)]
@@ -18,9 +18,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LsArgs {
-    /// Form of the output
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Form of the output: table, json, or a Go template such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Listing,
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
@@ -51,22 +51,19 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
         }
         return Ok(Exit::OK);
     }
-    match args.format {
-        Format::Table => {
-            let mut table = Table::new(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
-            networks.into_iter().for_each(|n| table.row([short(&n.id), n.name, n.driver, n.scope]));
-            ctx.ui.data(table.to_string())?;
-        }
-        Format::Json => {
-            for network in &networks {
-                let value = serde_json::json!({
-                    "ID": short(&network.id), "Name": network.name, "Driver": network.driver, "Scope": network.scope,
-                    "Internal": network.internal.to_string(),
-                });
-                ctx.ui.line(value.to_string())?;
-            }
-        }
-    }
+    let item = |network: &hoist_engine::api::types::NetworkInspect| {
+        serde_json::json!({
+            "ID": short(&network.id), "Name": network.name, "Driver": network.driver, "Scope": network.scope,
+            "Internal": network.internal.to_string(),
+        })
+    };
+    let items: Vec<_> = networks.iter().map(item).collect();
+    let table = || {
+        let mut table = Table::new(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
+        networks.into_iter().for_each(|n| table.row([short(&n.id), n.name, n.driver, n.scope]));
+        table.to_string()
+    };
+    ctx.ui.data(args.format.text(table, &items).map_err(Failure::user)?)?;
     Ok(Exit::OK)
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::containers::{self as show, Shown};
-use crate::render::table::Format;
+use crate::render::table::Listing;
 use crate::{containers, project};
 
 /// List the stack's containers
@@ -18,12 +18,15 @@ pub(crate) struct Args {
     /// Only these services
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
+    /// Containers of all projects (needs no Compose file)
+    #[arg(long)]
+    all_projects: bool,
     /// Stopped containers and one-off ones too
     #[arg(short, long)]
     all: bool,
-    /// Form of the output
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Form of the output: table, json, or a Go template such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Listing,
     /// Only ids
     #[arg(short, long, conflicts_with = "list_services")]
     quiet: bool,
@@ -68,16 +71,23 @@ fn status_filter(text: &str) -> Result<State, String> {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
+    let project = match args.all_projects {
+        true => None,
+        false => Some(project::find(&ctx.settings, ctx.ui, &args.services)?),
+    };
     let client = ctx.client().await?;
     let wanted: Vec<State> = args.status.iter().chain(&args.filter).copied().collect();
     let all = args.all || wanted.iter().any(|state| *state != State::Running);
-    let mut found = containers::of_project(&client, &project.name, all).await?;
-    if !args.services.is_empty() && found.is_empty() && project.loaded.is_none() {
+    let mut found = match &project {
+        Some(project) => containers::of_project(&client, &project.name, all).await?,
+        None => containers::of_all(&client, all).await?,
+    };
+    let loaded = project.and_then(|project| project.loaded);
+    if !args.services.is_empty() && found.is_empty() && loaded.is_none() {
         return Err(Failure::user(format!("no such service: {}", args.services[0])));
     }
     let known: Option<BTreeSet<&String>> =
-        project.loaded.as_ref().map(|l| l.stack.services.keys().chain(&l.stack.inactive).collect());
+        loaded.as_ref().map(|l| l.stack.services.keys().chain(&l.stack.inactive).collect());
     found.retain(|container| {
         let service = container.service();
         (args.all || !container.one_off())
@@ -102,10 +112,8 @@ fn print(ctx: &Ctx, args: &Args, found: &[ContainerSummary]) -> Result<()> {
         }
     } else {
         let shown: Vec<_> = found.iter().map(|c| Shown::new(c, Timestamp::now(), args.no_trunc)).collect();
-        match args.format {
-            Format::Table => ui.data(show::table(&shown))?,
-            Format::Json => ui.data(show::json_lines(&shown))?,
-        }
+        let items: Vec<_> = shown.iter().map(Shown::json).collect();
+        ui.data(args.format.text(|| show::table(&shown, args.all_projects), &items).map_err(Failure::user)?)?;
     }
     Ok(())
 }

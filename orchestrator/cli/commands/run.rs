@@ -106,6 +106,13 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Service and command.
+    pub(crate) fn words(&self) -> &[String] {
+        &self.words
+    }
+}
+
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
     let ctx = &ctx.with_ui(ctx.ui.hiding(args.quiet_pull, args.quiet_build));

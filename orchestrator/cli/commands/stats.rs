@@ -7,9 +7,9 @@ use hoist_engine::client::{Client, ClientError};
 use tokio::sync::mpsc;
 
 use crate::commands::Ctx;
-use crate::error::{Exit, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::render::stats::{self as show, Sample};
-use crate::render::table::Format;
+use crate::render::table::Listing;
 use crate::signals::Interrupts;
 use crate::{containers, project};
 
@@ -22,9 +22,9 @@ pub(crate) struct Args {
     /// Stopped containers too
     #[arg(short, long)]
     all: bool,
-    /// Form of the output
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Form of the output: table, json, or a Go template such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Listing,
     /// Show it once
     #[arg(long)]
     no_stream: bool,
@@ -97,11 +97,8 @@ fn print(ctx: &Ctx, args: &Args, found: &[ContainerSummary], latest: &BTreeMap<S
         .iter()
         .map(|c| Sample::new(&c.id, c.name(), latest.get(&c.id).unwrap_or(&nothing), args.no_trunc))
         .collect();
-    let text = match args.format {
-        Format::Table => show::table(&samples),
-        Format::Json => show::json_lines(&samples),
-    };
-    let again = !args.no_stream && args.format == Format::Table && crate::terminal::stdout_is_terminal();
+    let text = args.format.text(|| show::table(&samples), &show::items(&samples)).map_err(Failure::user)?;
+    let again = !args.no_stream && args.format.is_table() && crate::terminal::stdout_is_terminal();
     ctx.ui.data(if again { format!("{}{text}", show::CLEAR) } else { text })?;
     Ok(())
 }

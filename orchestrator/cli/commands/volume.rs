@@ -4,7 +4,7 @@ mod export;
 
 use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
-use crate::render::table::{Format, Table};
+use crate::render::table::{Listing, Table};
 
 /// Look at volumes and remove them
 #[derive(Debug, clap::Subcommand)]
@@ -28,9 +28,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LsArgs {
-    /// Form of the output
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Form of the output: table, json, or a Go template such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Listing,
     /// Only names
     #[arg(short, long)]
     quiet: bool,
@@ -73,22 +73,18 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
         }
         return Ok(Exit::OK);
     }
-    match args.format {
-        Format::Table => {
-            let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
-            volumes.into_iter().for_each(|volume| table.row([volume.driver, volume.name]));
-            ctx.ui.data(table.to_string())?;
-        }
-        Format::Json => {
-            for volume in &volumes {
-                let value = serde_json::json!({
-                    "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint,
-                    "Scope": volume.scope,
-                });
-                ctx.ui.line(value.to_string())?;
-            }
-        }
-    }
+    let item = |volume: &hoist_engine::api::types::VolumeInspect| {
+        serde_json::json!({
+            "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": volume.scope,
+        })
+    };
+    let items: Vec<_> = volumes.iter().map(item).collect();
+    let table = || {
+        let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
+        volumes.into_iter().for_each(|volume| table.row([volume.driver, volume.name]));
+        table.to_string()
+    };
+    ctx.ui.data(args.format.text(table, &items).map_err(Failure::user)?)?;
     Ok(Exit::OK)
 }
 

@@ -40,7 +40,7 @@ impl<'a> Shown<'a> {
         Timestamp::from_second(self.container.created).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         let c = self.container;
         let labels: Vec<String> = c.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mounts: Vec<&str> =
@@ -72,11 +72,16 @@ impl<'a> Shown<'a> {
     }
 }
 
-pub(crate) fn table(containers: &[Shown<'_>]) -> String {
-    let mut table = Table::new(["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
+/// `projects`: says also whose each one is.
+pub(crate) fn table(containers: &[Shown<'_>], projects: bool) -> String {
+    let mut head = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"].map(str::to_owned).to_vec();
+    if projects {
+        head.insert(0, "PROJECT".to_owned());
+    }
+    let mut table = Table::of(head);
     for shown in containers {
         let c = shown.container;
-        table.row([
+        let mut row = vec![
             c.name().to_owned(),
             c.image.clone(),
             shown.command(),
@@ -84,13 +89,13 @@ pub(crate) fn table(containers: &[Shown<'_>]) -> String {
             units::ago(shown.created(), shown.now),
             c.status.clone(),
             ports(&c.ports),
-        ]);
+        ];
+        if projects {
+            row.insert(0, c.project().to_owned());
+        }
+        table.push(row);
     }
     table.to_string()
-}
-
-pub(crate) fn json_lines(containers: &[Shown<'_>]) -> String {
-    containers.iter().map(|shown| format!("{}\n", shown.json())).collect()
 }
 
 fn publishers(ports: &[PortSummary]) -> Vec<serde_json::Value> {

@@ -10,6 +10,7 @@ pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod stats;
 pub(crate) mod table;
+pub(crate) mod template;
 pub(crate) mod text;
 pub(crate) mod units;
 

@@ -65,16 +65,15 @@ pub(crate) fn table(samples: &[Sample]) -> String {
     table.to_string()
 }
 
-pub(crate) fn json_lines(samples: &[Sample]) -> String {
-    let line = |sample: &Sample| {
+pub(crate) fn items(samples: &[Sample]) -> Vec<serde_json::Value> {
+    let item = |sample: &Sample| {
         let [id, name, cpu, memory, memory_percent, network, block, pids] = sample.cells();
-        let value = serde_json::json!({
+        serde_json::json!({
             "ID": id, "Container": id, "Name": name, "CPUPerc": cpu, "MemUsage": memory, "MemPerc": memory_percent,
             "NetIO": network, "BlockIO": block, "PIDs": pids,
-        });
-        format!("{value}\n")
+        })
     };
-    samples.iter().map(line).collect()
+    samples.iter().map(item).collect()
 }
 
 /// Of one processor, as docker counts: 200 % are two busy ones.

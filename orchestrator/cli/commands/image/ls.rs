@@ -4,8 +4,8 @@ use hoist_engine::api::types::ImageSummary;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;
-use crate::error::{Exit, Result};
-use crate::render::table::{Format, Table};
+use crate::error::{Exit, Failure, Result};
+use crate::render::table::{Listing, Table};
 use crate::render::{images, units};
 
 /// List images
@@ -21,9 +21,9 @@ pub(crate) struct Args {
     /// Show the digests that registries know images by
     #[arg(long)]
     digests: bool,
-    /// Form of the output
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Form of the output: table, json, or a Go template such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Listing,
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
@@ -61,32 +61,29 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         let created = Timestamp::from_second(image.created).unwrap_or(Timestamp::UNIX_EPOCH);
         units::ago(created, now)
     };
-    match args.format {
-        Format::Table => {
-            // docker's columns, and what tells images of one name apart where there are several platforms.
-            let several = rows.iter().any(|(image, ..)| image.platform != rows[0].0.platform);
-            let platform = |text: &str| several.then(|| text.to_owned());
-            let mut head = columns(args.digests, HEADINGS.map(str::to_owned));
-            head.extend(platform("PLATFORM"));
-            let mut table = Table::of(head);
-            for (image, repository, tag) in rows {
-                let cells = [repository, tag, digest(image), &id(image), &created(image), &units::size(image.size)];
-                let mut row = columns(args.digests, cells.map(str::to_owned));
-                row.extend(platform(&image.platform));
-                table.push(row);
-            }
-            ctx.ui.data(table.to_string())?;
+    let items = rows.iter().map(|(image, repository, tag)| {
+        serde_json::json!({
+            "Repository": repository, "Tag": tag, "ID": id(image), "CreatedSince": created(image),
+            "Size": units::size(image.size), "Digest": digest(image), "Platform": image.platform,
+        })
+    });
+    let items: Vec<_> = items.collect();
+    let table = || {
+        // docker's columns, and what tells images of one name apart where there are several platforms.
+        let several = rows.iter().any(|(image, ..)| image.platform != rows[0].0.platform);
+        let platform = |text: &str| several.then(|| text.to_owned());
+        let mut head = columns(args.digests, HEADINGS.map(str::to_owned));
+        head.extend(platform("PLATFORM"));
+        let mut table = Table::of(head);
+        for (image, repository, tag) in &rows {
+            let cells = [repository, tag, digest(image), &id(image), &created(image), &units::size(image.size)];
+            let mut row = columns(args.digests, cells.map(str::to_owned));
+            row.extend(platform(&image.platform));
+            table.push(row);
         }
-        Format::Json => {
-            for (image, repository, tag) in rows {
-                let value = serde_json::json!({
-                    "Repository": repository, "Tag": tag, "ID": id(image), "CreatedSince": created(image),
-                    "Size": units::size(image.size), "Digest": digest(image), "Platform": image.platform,
-                });
-                ctx.ui.line(value.to_string())?;
-            }
-        }
-    }
+        table.to_string()
+    };
+    ctx.ui.data(args.format.text(table, &items).map_err(Failure::user)?)?;
     Ok(Exit::OK)
 }
 
