@@ -172,6 +172,46 @@ fn datagrams_are_published_too() {
 }
 
 #[test]
+fn the_bridge_network_is_shared_without_names_but_with_links() {
+    on_a_lan("the bridge network", |_| {
+        let Some(world) = World::new("the bridge network") else { return };
+        world.busybox().file(
+            "compose.yaml",
+            &format!(
+                "name: bridged\nservices:\n  \
+                   db: {{ {WEB}, hostname: db, network_mode: bridge, ports: [\"127.0.0.1:18130:80\"] }}\n  \
+                   client: {{ {IDLE}, network_mode: default, links: [\"db:database\"] }}\n  \
+                   apart: {{ {IDLE}, links: [\"target:database\"] }}\n  \
+                   target: {{ {WEB}, hostname: target }}\n  \
+                   third: {{ {IDLE} }}\n"
+            ),
+        );
+        world.file("other.yaml", &format!("name: other\nservices:\n  web: {{ {IDLE}, network_mode: bridge }}\n"));
+        world.ok(&["up", "-d"]);
+        world.ok(&["-f", "other.yaml", "up", "-d"]);
+        eventually("the server listens", || world.get(&url(Ipv4Addr::LOCALHOST, 18130)).is_some());
+        let db = world.inside("db", "hostname -i").expect("its address").trim().to_owned();
+        assert_eq!(world.wget("client", &format!("http://{db}/")).as_deref(), Some("db\n"), "by address");
+        assert_eq!(world.wget("client", "http://database/").as_deref(), Some("db\n"), "by the link's alias");
+        assert_eq!(world.wget("client", "http://bridged-db-1/").as_deref(), Some("db\n"), "and by its own name");
+        assert_eq!(world.inside("db", "nslookup -type=a client"), None, "no other names");
+        assert!(world.inside("client", &format!("nslookup -type=a {OUTSIDE_NAME}")).is_some(), "outside names");
+        let ping = world.ok(&["-f", "other.yaml", "exec", "-T", "web", "ping", "-c1", "-W1", &db]);
+        assert!(ping.contains("1 packets received"), "across stacks: {ping}");
+        assert!(world.inside("apart", &format!("ping -c1 -W1 {db}")).is_none(), "not from other networks");
+        assert_eq!(world.wget("apart", "http://database/").as_deref(), Some("target\n"));
+        assert_eq!(world.inside("third", "nslookup -type=a database"), None, "the alias is who links alone");
+        assert!(world.ok(&["network", "ls"]).contains("bridge"));
+
+        world.ok(&["down"]);
+        assert!(world.ok(&["network", "ls"]).contains("bridge"), "another stack is on it");
+        world.ok(&["-f", "other.yaml", "down"]);
+        assert!(!world.ok(&["network", "ls"]).contains("bridge"));
+        world.finish();
+    });
+}
+
+#[test]
 fn stacks_do_not_see_each_other() {
     on_a_lan("isolation of stacks", |_| {
         let Some(world) = World::new("isolation of stacks") else { return };

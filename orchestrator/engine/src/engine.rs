@@ -69,6 +69,8 @@ pub(crate) struct Engine {
     pub(crate) wiring: Wiring,
     pub(crate) turns: Turns,
     pub(crate) volumes: VolumeLocks,
+    /// Held while a network is made or removed.
+    pub(crate) network_turn: tokio::sync::Mutex<()>,
     /// How many containers may be on their way up at a time.
     pub(crate) lanes: tokio::sync::Semaphore,
     pub(crate) activity: Activity,

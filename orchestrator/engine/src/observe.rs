@@ -35,6 +35,11 @@ impl Claims {
         self.networks.iter().map(|network| network.subnet)
     }
 
+    /// Who will have an address of the network.
+    pub(crate) fn holder_in(&self, network: &str) -> Option<&str> {
+        self.addresses.iter().find(|(of, ..)| of == network).map(|(.., holder)| holder.as_str())
+    }
+
     /// One address of a network.
     pub(crate) fn address(network: &str, address: Ipv4Addr, holder: &str) -> Self {
         Self { addresses: vec![(network.to_owned(), address, holder.to_owned())], ..Self::default() }

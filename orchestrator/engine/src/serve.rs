@@ -253,6 +253,7 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
         wiring: Wiring::new(),
         turns: Default::default(),
         volumes: Default::default(),
+        network_turn: Default::default(),
         lanes: Semaphore::new(adopt::lanes() as usize),
         activity: Default::default(),
         attachments: Default::default(),

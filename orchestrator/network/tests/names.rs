@@ -362,10 +362,20 @@ fn spoof(to: Ipv4Addr, count: u16) {
         let mut packet = vec![0x45, 0, total[0], total[1], high, low, 0, 0, 64, 17, 0, 0];
         packet.extend(source);
         packet.extend(to.octets());
-        packet.extend([high | 0x80, low, 0, 53, length[0], length[1], 0, 0]);
-        packet.extend(&payload);
+        let mut datagram = vec![high | 0x80, low, 0, 53, length[0], length[1], 0, 0];
+        datagram.extend(&payload);
+        let pseudo = [&source[..], &to.octets(), &[0, 17], &length, &datagram].concat();
+        datagram[6..8].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+        packet.extend(&datagram);
         let _ = rustix::net::sendto(&socket, &packet, SendFlags::empty(), &SocketAddrV4::new(to, 53));
     }
+}
+
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)));
+    let sum = words.sum::<u32>();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
 }
 
 const RAW_PROTOCOL: rustix::net::Protocol = rustix::net::ipproto::RAW;

@@ -46,6 +46,9 @@ fn canonical_form(service: &Service) -> serde_json::Map<String, Value> {
     plain.replicas = 1;
     plain.attach = true;
     plain.deploy = None;
+    if plain.network_mode.is_some() {
+        plain.networks.clear();
+    }
     plain.bare_mounts.clear();
     plain.extensions.clear();
     let stack = Stack { services: BTreeMap::from([(String::new(), plain)]), ..Stack::default() };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::names::ImageName;
+use crate::names::{ImageName, PREDEFINED_NETWORK};
 use crate::restart;
 use crate::time::Timestamp;
 
@@ -215,6 +215,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// The network of `network_mode: bridge`, which belongs to no project.
+    pub fn is_predefined(&self) -> bool {
+        self.project.is_empty() && self.name == PREDEFINED_NETWORK
+    }
+
     /// The lowest address that nobody has who is known to this network: for a guest that no stack plans.
     pub fn free_address(&self) -> Option<Ipv4Addr> {
         let known = self.foreign.keys().chain(&self.reserved).chain([&self.gateway]);
@@ -284,11 +289,12 @@ pub enum PortHolder {
 }
 
 impl Default for Host {
-    /// Docker's private ranges without docker0's own, in small subnets so that hundreds of stacks fit.
+    /// Docker's private ranges without docker0's own, in subnets for as many containers as a bridge
+    /// holds, so that hundreds of stacks fit.
     fn default() -> Self {
         let cut = |a: u8, b: u8| Pool {
             net: Ipv4Net::new(Ipv4Addr::new(a, b, 0, 0), 16).expect("16 is a valid prefix length"),
-            size: 24,
+            size: 22,
         };
         let pools = (18..=31).map(|second| cut(172, second)).chain([cut(192, 168)]).collect();
         Self { pools, routes: Vec::new(), ports: Vec::new(), ephemeral: (32768, 60999) }

@@ -61,6 +61,15 @@ pub enum Problem {
     ExternalVolumeMissing {
         volume: String,
     },
+    /// A stack declares the engine's own network as its own.
+    NetworkPredefined {
+        network: String,
+    },
+    NetworkFull {
+        service: String,
+        network: String,
+        limit: usize,
+    },
     /// Another project owns it and the stack does not call it external.
     NetworkOwned {
         network: String,
@@ -186,7 +195,23 @@ impl fmt::Display for Problem {
                 let text = PortText(*host_ip, *ports, *transport);
                 write!(f, "service \"{service}\": {text} is in use{range} by {holder}")
             }
-            Self::ExternalNetworkMissing { network } => write!(f, "external network \"{network}\" does not exist"),
+            Self::ExternalNetworkMissing { network } => {
+                write!(f, "external network \"{network}\" does not exist; ")?;
+                match network.as_str() {
+                    "host" | "none" => write!(f, "write `network_mode: {network}` in the service instead"),
+                    _ => write!(f, "make it with `hoist network create {network}`"),
+                }
+            }
+            Self::NetworkPredefined { network } => write!(
+                f,
+                "network \"{network}\" is the engine's own and belongs to no stack; give this one another `name`, \
+                 or declare it external to join the engine's"
+            ),
+            Self::NetworkFull { service, network, limit } => write!(
+                f,
+                "service \"{service}\": network \"{network}\" is full: a bridge holds {limit} containers; \
+                 put some services on another network"
+            ),
             Self::ExternalVolumeMissing { volume } => write!(f, "external volume \"{volume}\" does not exist"),
             Self::NetworkOwned { network, project } => {
                 write!(f, "network \"{network}\" belongs to project \"{project}\"; declare it external to share it")

@@ -270,6 +270,8 @@ pub enum NetworkMode {
     Host,
     Service(String),
     Container(String),
+    /// By its real name; `bridge` and `default` are the engine's own.
+    Network(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

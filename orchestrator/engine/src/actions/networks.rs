@@ -11,6 +11,8 @@ use crate::volumes;
 use crate::world::Event;
 
 pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> Result<(), StepError> {
+    // Plans of two projects may make the predefined network at once.
+    let _turn = engine.network_turn.lock().await;
     let name = spec.name.clone();
     let present = engine.look(move |world| world.networks.get(&name).map(|network| network.config_hash.clone()));
     match present.await? {
@@ -46,23 +48,35 @@ pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> 
 }
 
 pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(), StepError> {
+    let _turn = engine.network_turn.lock().await;
     let wanted = name.to_owned();
     let found = engine.look(move |world| {
         let network = world.networks.get(&wanted)?;
         let user = world
             .containers
             .values()
-            .find(|container| container.doc.record.networks.iter().any(|attachment| attachment.network == wanted));
-        Some((network.id.clone(), user.map(|container| container.doc.record.name.clone())))
+            .find(|container| container.doc.record.networks.iter().any(|attachment| attachment.network == wanted))
+            .map(|container| container.doc.record.name.clone())
+            .or_else(|| {
+                // The project's own plan may be about to make it anew.
+                let others = world.claims.iter().filter(|(project, _)| **project != network.project);
+                others.into_iter().find_map(|(_, claims)| claims.holder_in(&wanted).map(str::to_owned))
+            });
+        Some((network.clone(), user))
     });
-    let Some((id, user)) = found.await? else { return Ok(()) };
+    let Some((network, user)) = found.await? else { return Ok(()) };
+    if user.is_some() && network.is_predefined() {
+        // It stays for whoever came meanwhile.
+        return Ok(());
+    }
     if let Some(user) = user {
         return Err(StepError::conflict(format!("network {name} is in use by container {user}")));
     }
     engine.tell(Event::NetworkGone { name: name.to_owned() });
     engine.wiring.settled().await;
-    let (host, network) = (Arc::clone(&engine.net), id.clone());
-    blocking(move || Ok(host.remove_network(&network)?)).await?;
+    let (host, id) = (Arc::clone(&engine.net), network.id);
+    let bridge = id.clone();
+    blocking(move || Ok(host.remove_network(&bridge)?)).await?;
     engine.store.delete(engine.store.layout.network(&id));
     Ok(engine.store.written().await?)
 }

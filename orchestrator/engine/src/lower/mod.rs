@@ -187,7 +187,7 @@ fn network(doc: &ContainerDoc, service: &Service, facts: &StartFacts<'_>) -> Res
     match service.network_mode {
         Some(NetworkMode::Host) => return Ok(Network::Host),
         Some(NetworkMode::None) => return Ok(Network::None),
-        Some(NetworkMode::Service(_) | NetworkMode::Container(_)) | None => {}
+        Some(NetworkMode::Service(_) | NetworkMode::Container(_) | NetworkMode::Network(_)) | None => {}
     }
     let endpoints = doc.record.networks.iter().enumerate().map(|(index, attachment)| {
         let network =

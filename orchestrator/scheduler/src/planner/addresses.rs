@@ -60,6 +60,11 @@ pub(crate) fn decide(
                     continue;
                 }
                 match choose(pool, *making, attachment) {
+                    Choice::Address(_) if pool.is_full() => draft.problem(Problem::NetworkFull {
+                        service: making.subject.service.clone(),
+                        network: pool.place.name.clone(),
+                        limit: BRIDGE_PORTS,
+                    }),
                     Choice::Address(address) => {
                         pool.held.insert(address, making.subject.name.clone());
                         chosen.insert(id, address);
@@ -110,10 +115,18 @@ impl<'a> Pool<'a> {
         Self { place, held, spared, freed }
     }
 
+    fn is_full(&self) -> bool {
+        // One of the addresses is the gateway's.
+        self.held.len() > BRIDGE_PORTS
+    }
+
     fn usable(&self, address: Ipv4Addr) -> bool {
         ipam::is_host(self.place.subnet, address) && !self.held.contains_key(&address)
     }
 }
+
+/// The kernel's limit.
+const BRIDGE_PORTS: usize = 1023;
 
 fn fixed_address(pool: &Pool<'_>, making: Making<'_>, attachment: &model::Attachment) -> Choice {
     let Some(address) = attachment.ipv4_address else { return Choice::Later };

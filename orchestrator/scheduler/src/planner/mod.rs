@@ -48,6 +48,7 @@ pub(crate) struct Context<'a> {
 /// Total and pure: the same input gives the same plan to the byte. Carry it out, observe, and plan again until it is
 /// empty: then the request is fulfilled. A plan with problems must not be carried out.
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request, now: Timestamp) -> Plan {
+    let desired = &*desired.with_modes();
     let graph = ServiceGraph::new(&desired.stack.services, observed);
     let context = Context { desired, observed, request, now, graph: &graph };
     let mut draft = Draft::default();

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::action::NetworkSpec;
 use crate::digest::network_hash;
 use crate::ipam;
+use crate::names::PREDEFINED_NETWORK;
 use crate::observed::Network;
 use crate::planner::Context;
 use crate::planner::assemble::is_attached;
@@ -70,6 +71,16 @@ pub(crate) fn decide(
         let Some(network) = stack.networks.get(key) else { continue };
         let existing = context.observed.networks.get(&network.name);
         let place = match existing {
+            found if network.external && network.name == PREDEFINED_NETWORK => {
+                // A stack may come to it by its mode and by a name of its own.
+                let known = places.values().find(|place| place.name == network.name);
+                let known = known.map(|place| Place { origin: Origin::Existing, ..place.clone() });
+                known.or_else(|| predefined(context, draft, network, found, &mut used))
+            }
+            _ if network.name == PREDEFINED_NETWORK => {
+                draft.problem(Problem::NetworkPredefined { network: network.name.clone() });
+                None
+            }
             Some(found) if network.external => Some(Place::existing(found)),
             None if network.external => {
                 draft.problem(Problem::ExternalNetworkMissing { network: network.name.clone() });
@@ -86,6 +97,43 @@ pub(crate) fn decide(
         places.extend(place.map(|place| (key.clone(), place)));
     }
     places
+}
+
+/// The engine's own network: nobody declares it, so whoever needs it first makes it.
+fn predefined(
+    context: Context<'_>,
+    draft: &mut Draft,
+    network: &model::Network,
+    found: Option<&Network>,
+    used: &mut Vec<(Ipv4Net, Option<String>)>,
+) -> Option<Place> {
+    match found {
+        // Another plan is about to make it. Both ask for the same, and who comes second finds it.
+        Some(found) if found.id.is_empty() => {
+            let spec = NetworkSpec {
+                name: found.name.clone(),
+                project: found.project.clone(),
+                key: found.key.clone(),
+                config_hash: found.config_hash.clone(),
+                subnet: found.subnet,
+                gateway: found.gateway,
+                range: found.range,
+                reserved: found.reserved.clone(),
+                internal: found.internal,
+                driver_opts: BTreeMap::new(),
+                labels: BTreeMap::new(),
+            };
+            Some(Place { origin: Origin::Missing(Box::new(spec)), ..Place::existing(found) })
+        }
+        Some(found) => Some(Place::existing(found)),
+        None => {
+            let mut place = new_place(context, draft, "", network, None, used)?;
+            if let Origin::Missing(spec) = &mut place.origin {
+                spec.project.clear();
+            }
+            Some(place)
+        }
+    }
 }
 
 /// Nets that a new subnet must not overlap with, and who has them.
@@ -214,6 +262,14 @@ impl Place {
             origin: Origin::Existing,
         }
     }
+}
+
+/// Whether `down` takes it away once nobody is on it: the project's own, and the engine's own if the project was on it.
+pub(crate) fn goes_with(context: Context<'_>, network: &Network) -> bool {
+    let stack = &context.desired.stack;
+    let meant = || stack.networks.values().any(|wanted| wanted.external && wanted.name == network.name);
+    let joined = || context.observed.containers.values().any(|container| is_attached(container, &network.name));
+    network.project == stack.name || (network.is_predefined() && (meant() || joined()))
 }
 
 /// Who is still attached once the plan is carried out.

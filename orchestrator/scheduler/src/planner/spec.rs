@@ -68,10 +68,19 @@ pub(crate) fn container(parts: Parts<'_>) -> ContainerSpec {
         labels: labels(&record, parts.service),
         record,
         image: parts.image,
-        service: Box::new(parts.service.clone()),
+        service: Box::new(as_written(parts.service)),
         carried: carried.collect(),
         mounts,
     }
+}
+
+/// Without the networks that its mode stands for.
+fn as_written(service: &Service) -> Service {
+    let mut service = service.clone();
+    if service.network_mode.is_some() {
+        service.networks.clear();
+    }
+    service
 }
 
 /// What the stack says about having a healthcheck; `None`: the image decides.
@@ -143,7 +152,7 @@ pub(crate) fn sharing(
     let network = match &service.network_mode {
         Some(NetworkMode::Service(name)) => resolve(Owner::Service(name)),
         Some(NetworkMode::Container(name)) => resolve(Owner::Container(name)),
-        Some(NetworkMode::None | NetworkMode::Host) | None => None,
+        Some(NetworkMode::None | NetworkMode::Host | NetworkMode::Network(_)) | None => None,
     };
     let mut other = |mode: &Option<NamespaceMode>| match mode {
         Some(NamespaceMode::Service(name)) => resolve(Owner::Service(name)),

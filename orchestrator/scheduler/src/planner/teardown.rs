@@ -32,13 +32,11 @@ pub(crate) fn down(context: Context<'_>, draft: &mut Draft, down: &Down) {
     decisions.timeout = down.timeout;
     // With services named, what they share with the others stays.
     if down.services.is_empty() {
-        for network in
-            context.observed.networks.values().filter(|network| network.project == context.desired.stack.name)
-        {
+        for network in context.observed.networks.values().filter(|network| networks::goes_with(context, network)) {
             let holders = networks::holders(context, &network.name, &decisions.subjects);
             if holders.is_empty() {
                 decisions.old_networks.push((network.name.clone(), Reason::Requested));
-            } else {
+            } else if !network.is_predefined() {
                 draft.note(Note::NetworkKept { network: network.name.clone(), holders });
             }
         }

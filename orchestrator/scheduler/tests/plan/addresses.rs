@@ -39,7 +39,7 @@ fn fixed_addresses_come_first_and_the_rest_goes_around_them() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             3   + create container app-c-1 busybox@busybox-1 app_default=172.18.0.4  (missing)  after 0
@@ -60,9 +60,9 @@ fn subnets_avoid_routes_and_other_stacks() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_back 172.18.3.0/24 internal  (missing)
-            1   + create network app_default 172.18.4.0/24  (missing)
-            2   + create container app-a-1 busybox@busybox-1 app_back=172.18.3.2 app_default=172.18.4.2  (missing)  after 0 1
+            0   + create network app_back 172.18.4.0/22 internal  (missing)
+            1   + create network app_default 172.18.8.0/22  (missing)
+            2   + create container app-a-1 busybox@busybox-1 app_back=172.18.4.2 app_default=172.18.8.2  (missing)  after 0 1
             3   ~ start container app-a-1  (missing)  after 2
         "#]],
     );
@@ -125,10 +125,10 @@ fn address_outside_of_the_subnet_or_given_twice_is_refused() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! service "a": address 10.0.0.1 is not usable in network "app_default" (172.18.0.0/24)
+            ! service "a": address 10.0.0.1 is not usable in network "app_default" (172.18.0.0/22)
             ! service "c": address 172.18.0.7 in network "app_default" is held by app-b-1
             ! service "d": address 172.18.0.1 in network "app_default" is held by the gateway
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1  (missing)
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.7  (missing)  after 0
             3   + create container app-c-1 busybox@busybox-1  (missing)
@@ -218,11 +218,11 @@ fn external_networks_must_exist_and_belong_to_whom_they_belong() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! external network "shared" does not exist
+            ! external network "shared" does not exist; make it with `hoist network create shared`
             ! network "other_default" belongs to project "other"; declare it external to share it
-            0   + create network app_default 172.18.0.0/24  (missing)
-            1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
-            2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
+            0   + create network app_default 172.18.4.0/22  (missing)
+            1   + create container app-a-1 busybox@busybox-1 app_default=172.18.4.2  (missing)  after 0
+            2   + create container app-b-1 busybox@busybox-1 app_default=172.18.4.3  (missing)  after 0
             3   ~ start container app-a-1  (missing)  after 1
             4   ~ start container app-b-1  (missing)  after 2
         "#]],
@@ -234,8 +234,8 @@ fn external_networks_must_exist_and_belong_to_whom_they_belong() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
-            1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2 shared=172.20.0.3  (missing)  after 0
+            0   + create network app_default 172.18.4.0/22  (missing)
+            1   + create container app-a-1 busybox@busybox-1 app_default=172.18.4.2 shared=172.20.0.3  (missing)  after 0
             2   ~ start container app-a-1  (missing)  after 1
         "#]],
     );

@@ -15,7 +15,7 @@ fn a_job_is_waited_for() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-migrate-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-migrate-1  (missing)  after 1
@@ -84,7 +84,7 @@ fn optional_dependency_may_be_absent_and_may_fail() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-cache-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-cache-1  (missing)  after 1
@@ -104,7 +104,7 @@ fn healthy_without_healthcheck_is_refused() {
         &world.preview(up()),
         expect![[r#"
             ! service "web" waits for "database" to be healthy, but it has no healthcheck
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-database-1  (missing)  after 1
@@ -183,7 +183,7 @@ fn namespace_sharers_follow_their_owner() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-app-1 busybox@busybox-1  (missing)
             2   + create container app-proxy-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             3   ~ start container app-proxy-1  (missing)  after 2
@@ -248,7 +248,7 @@ fn a_cycle_is_a_problem_and_still_a_plan() {
         &world.preview(up()),
         expect![[r#"
             ! services wait for each other: b -> a -> c -> b
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   + create container app-c-1 busybox@busybox-1 app_default=172.18.0.4  (missing)  after 0

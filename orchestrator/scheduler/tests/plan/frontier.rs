@@ -13,7 +13,7 @@ fn dependents_of_a_failed_step_are_skipped_and_nothing_else() {
         .with("other", |_| {});
     let plan = world.preview(up());
     expect![[r#"
-        done    create network app_default 172.18.0.0/24
+        done    create network app_default 172.18.0.0/22
         done    create container app-database-1 busybox@busybox-1 app_default=172.18.0.2
         done    create container app-other-1 busybox@busybox-1 app_default=172.18.0.3
         done    create container app-web-1 busybox@busybox-1 app_default=172.18.0.4
@@ -33,7 +33,7 @@ fn an_optional_wait_that_fails_holds_nobody_back() {
     });
     let plan = world.preview(up());
     expect![[r#"
-        done    create network app_default 172.18.0.0/24
+        done    create network app_default 172.18.0.0/22
         done    create container app-cache-1 busybox@busybox-1 app_default=172.18.0.2
         done    create container app-web-1 busybox@busybox-1 app_default=172.18.0.3
         done    start container app-cache-1

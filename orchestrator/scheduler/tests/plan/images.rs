@@ -28,7 +28,7 @@ fn a_missing_image_is_pulled_once_for_all_who_use_it() {
         &world.preview(up()),
         expect![[r#"
             0   + pull image busybox  (missing)
-            1   + create network app_default 172.18.0.0/24  (missing)
+            1   + create network app_default 172.18.0.0/22  (missing)
             2   + create container app-a-1 busybox app_default=172.18.0.2  (missing)  after 0 1
             3   + create container app-b-1 busybox app_default=172.18.0.3  (missing)  after 0 1
             4   ~ start container app-a-1  (missing)  after 2
@@ -43,7 +43,7 @@ fn a_missing_build_is_built() {
         &built().preview(up()),
         expect![[r#"
             0   + build image app-web  (missing)
-            1   + create network app_default 172.18.0.0/24  (missing)
+            1   + create network app_default 172.18.0.0/22  (missing)
             2   + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 0 1
             3   ~ start container app-web-1  (missing)  after 2
         "#]],
@@ -59,13 +59,13 @@ fn services_that_name_an_image_which_another_one_builds_wait_for_that_build() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   + build image app/image  (missing)
-        1   + create network app_default 172.18.0.0/24  (missing)
-        2   + create container app-web-1 app/image app_default=172.18.0.2  (missing)  after 0 1
-        3   + create container app-worker-1 app/image app_default=172.18.0.3  (missing)  after 0 1
-        4   ~ start container app-web-1  (missing)  after 2
-        5   ~ start container app-worker-1  (missing)  after 3
-    "#]],
+            0   + build image app/image  (missing)
+            1   + create network app_default 172.18.0.0/22  (missing)
+            2   + create container app-web-1 app/image app_default=172.18.0.2  (missing)  after 0 1
+            3   + create container app-worker-1 app/image app_default=172.18.0.3  (missing)  after 0 1
+            4   ~ start container app-web-1  (missing)  after 2
+            5   ~ start container app-worker-1  (missing)  after 3
+        "#]],
     );
 }
 
@@ -172,7 +172,7 @@ fn an_image_that_may_not_be_fetched_is_a_problem() {
         expect![[r#"
             ! service "other": image "absent" is not in the store and may not be fetched
             ! service "web": image "app-web" is not in the store and may not be fetched
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-other-1 absent app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 app-web app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-other-1  (missing)  after 1
@@ -220,7 +220,7 @@ fn healthcheck_of_the_image_counts() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-database-1 postgres@pg app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-database-1  (missing)  after 1
@@ -251,12 +251,12 @@ fn a_build_on_the_image_of_a_service_comes_after_that_build() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   + build image app-base  (missing)
-        1   + build image app-web  (missing)  after 0
-        2   + create network app_default 172.18.0.0/24  (missing)
-        3   + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 1 2
-        4   ~ start container app-web-1  (missing)  after 3
-    "#]],
+            0   + build image app-base  (missing)
+            1   + build image app-web  (missing)  after 0
+            2   + create network app_default 172.18.0.0/22  (missing)
+            3   + create container app-web-1 app-web app_default=172.18.0.2  (missing)  after 1 2
+            4   ~ start container app-web-1  (missing)  after 3
+        "#]],
     );
 }
 
@@ -267,24 +267,24 @@ fn each_platform_of_an_image_is_an_image_of_its_own() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   + pull image busybox  (missing)
-        1   + create network app_default 172.18.0.0/24  (missing)
-        2   + create container app-far-1 busybox app_default=172.18.0.2  (missing)  after 0 1
-        3   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0 1
-        4   ~ start container app-far-1  (missing)  after 2
-        5   ~ start container app-web-1  (missing)  after 3
-    "#]],
+            0   + pull image busybox  (missing)
+            1   + create network app_default 172.18.0.0/22  (missing)
+            2   + create container app-far-1 busybox app_default=172.18.0.2  (missing)  after 0 1
+            3   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0 1
+            4   ~ start container app-far-1  (missing)  after 2
+            5   ~ start container app-web-1  (missing)  after 3
+        "#]],
     );
     world.observed.images.insert(ImageName::new("busybox", Some("linux/arm64")), image("busybox-arm64"));
     check(
         &world.preview(up()),
         expect![[r#"
-        0   + create network app_default 172.18.0.0/24  (missing)
-        1   + create container app-far-1 busybox@busybox-arm6 app_default=172.18.0.2  (missing)  after 0
-        2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
-        3   ~ start container app-far-1  (missing)  after 1
-        4   ~ start container app-web-1  (missing)  after 2
-    "#]],
+            0   + create network app_default 172.18.0.0/22  (missing)
+            1   + create container app-far-1 busybox@busybox-arm6 app_default=172.18.0.2  (missing)  after 0
+            2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
+            3   ~ start container app-far-1  (missing)  after 1
+            4   ~ start container app-web-1  (missing)  after 2
+        "#]],
     );
 }
 

@@ -9,6 +9,7 @@ mod dependencies;
 mod frontier;
 mod images;
 mod lifecycle;
+mod networks;
 mod ports;
 mod recreate;
 mod run;

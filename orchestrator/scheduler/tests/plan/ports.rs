@@ -21,7 +21,7 @@ fn a_port_of_the_host_or_of_another_stack_is_refused() {
         expect![[r#"
             ! service "a": host port 80/tcp is in use by a process on the host
             ! service "b": host port 81/tcp is in use by container "other-web-1" of project "other"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-a-1  (missing)  after 1
@@ -48,7 +48,7 @@ fn loopback_and_another_address_do_not_clash() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2 127.0.0.1:80->80/tcp  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3 10.0.0.1:80->80/tcp  (missing)  after 0
             3   + create container app-c-1 busybox@busybox-1 app_default=172.18.0.4 80->80/udp  (missing)  after 0
@@ -68,7 +68,7 @@ fn two_services_on_one_port_are_refused() {
         &world.preview(up()),
         expect![[r#"
             ! service "b": host port 80/tcp is in use by container "app-a-1" of project "app"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2 80->80/tcp  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
             3   ~ start container app-a-1  (missing)  after 1
@@ -133,7 +133,7 @@ fn free_choice_is_the_lowest_and_stays() {
     check(
         &world.preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2 32769->80/tcp  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3 32768->80/tcp  (missing)  after 0
             3   ~ start container app-a-1  (missing)  after 1

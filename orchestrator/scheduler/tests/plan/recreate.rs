@@ -183,17 +183,17 @@ fn changed_network_is_made_anew_with_everyone_on_it() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   ~ stop container app-b-1 SIGTERM 10s  (network app_default changed)
-        1   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)  after 0
-        2   - remove container app-a-1  (network app_default changed)  after 1
-        3   - remove container app-b-1  (network app_default changed)  after 0
-        4   - remove network app_default  (changed)  after 2 3
-        5   + create network app_default 172.18.0.0/24 internal  (changed)  after 4
-        6   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (network app_default changed)  after 5
-        7   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (network app_default changed)  after 5
-        8   ~ start container app-a-1  (network app_default changed)  after 6
-        9   ~ start container app-b-1  (network app_default changed)  after 7 8
-    "#]],
+            0   ~ stop container app-b-1 SIGTERM 10s  (network app_default changed)
+            1   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)  after 0
+            2   - remove container app-a-1  (network app_default changed)  after 1
+            3   - remove container app-b-1  (network app_default changed)  after 0
+            4   - remove network app_default  (changed)  after 2 3
+            5   + create network app_default 172.18.0.0/22 internal  (changed)  after 4
+            6   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (network app_default changed)  after 5
+            7   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (network app_default changed)  after 5
+            8   ~ start container app-a-1  (network app_default changed)  after 6
+            9   ~ start container app-b-1  (network app_default changed)  after 7 8
+        "#]],
     );
 }
 
@@ -223,7 +223,7 @@ fn changed_network_in_use_by_others_is_refused() {
             0   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)
             1   - remove container app-a-1  (network app_default changed)  after 0
             2   - remove network app_default  (changed)  after 1
-            3   + create network app_default 172.18.0.0/24 internal  (changed)  after 2
+            3   + create network app_default 172.18.0.0/22 internal  (changed)  after 2
             4   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (network app_default changed)  after 3
             5   ~ start container app-a-1  (network app_default changed)  after 4
         "#]],

@@ -27,7 +27,7 @@ fn one_off_brings_its_dependencies_and_no_ports() {
     check(
         &world.answer(&request),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-run-a1b2 busybox@busybox-1 app_default=172.18.0.3  (requested)  after 0
             3   ~ start container app-database-1  (missing)  after 1

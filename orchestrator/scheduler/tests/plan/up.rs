@@ -27,7 +27,7 @@ fn first_up_makes_everything_at_once_and_starts_by_condition() {
     check(
         &example().preview(up()),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create volume app_data  (missing)
             2   + create container app-backend-1 busybox@busybox-1 app_default=172.18.0.2 8080->80/tcp  (missing)  after 0
             3   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0 1
@@ -86,7 +86,7 @@ fn named_services_bring_their_dependencies() {
     check(
         &world.preview(up_only(&["backend"])),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create volume app_data  (missing)
             2   + create container app-backend-1 busybox@busybox-1 app_default=172.18.0.2 8080->80/tcp  (missing)  after 0
             3   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0 1
@@ -108,7 +108,7 @@ fn no_deps_leaves_them_out() {
     check(
         &world.preview(verb),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-backend-1 busybox@busybox-1 app_default=172.18.0.2 8080->80/tcp  (missing)  after 0
             2   ~ start container app-backend-1  (missing)  after 1
         "#]],
@@ -121,7 +121,7 @@ fn no_start_only_makes() {
     check(
         &world.preview(Verb::Up(Up { no_start: true, ..Up::default() })),
         expect![[r#"
-            0   + create network app_default 172.18.0.0/24  (missing)
+            0   + create network app_default 172.18.0.0/22  (missing)
             1   + create volume app_data  (missing)
             2   + create container app-backend-1 busybox@busybox-1 app_default=172.18.0.2 8080->80/tcp  (missing)  after 0
             3   + create container app-database-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0 1

@@ -1,6 +1,7 @@
 //! Networks, and a service's places and ports on them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::lower::ports;
 use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
@@ -116,11 +117,23 @@ pub(super) fn mode(reader: &mut Reader<'_>) -> Option<NetworkMode> {
         _ if text == "host" => Some(NetworkMode::Host),
         Some(("service", name)) => Some(NetworkMode::Service(name.to_owned())),
         Some(("container", name)) => Some(NetworkMode::Container(name.to_owned())),
+        None if !text.is_empty() => Some(NetworkMode::Network(text)),
         _ => {
             reader.not_yet("network_mode", &format!("the mode `{text}`"));
             None
         }
     }
+}
+
+/// Of IPv4: an address that is shown and not listened on would be worse than none.
+fn host_ip(reader: &mut Reader<'_>) -> Option<IpAddr> {
+    let address: IpAddr = reader.parsed("host_ip", "an address")?;
+    if address.is_ipv6() {
+        let span = reader.map.get("host_ip").map_or(reader.node.span, |node| node.span);
+        let what = format!("the IPv6 host address `{address}`");
+        reader.inert.refuse(&reader.path, span, &what, reader.report);
+    }
+    Some(address)
 }
 
 pub(super) fn published(reader: &mut Reader<'_>) -> Vec<Port> {
@@ -158,7 +171,7 @@ fn port(reader: &mut Reader<'_>) -> Option<Port> {
     Some(Port {
         target: reader.number("target")?,
         published: published.filter(|range| *range != (0, 0)),
-        host_ip: reader.parsed("host_ip", "an address"),
+        host_ip: host_ip(reader),
         protocol,
         mode: reader.string("mode").unwrap_or_else(|| "ingress".to_owned()),
         name: reader.string("name"),

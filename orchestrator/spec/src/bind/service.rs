@@ -71,12 +71,6 @@ fn relations(service: &mut Service, reader: &mut Reader<'_>) {
     service.restart = restart(reader);
     service.profiles = reader.strings("profiles");
     service.links = reader.strings("links");
-    if service.links.iter().any(|link| link.contains(':'))
-        && let Some(node) = reader.map.get("links")
-    {
-        let path = reader.path.clone();
-        reader.inert.refuse(&path, node.span, "a link with an alias", reader.report);
-    }
 }
 
 fn places(service: &mut Service, reader: &mut Reader<'_>) {

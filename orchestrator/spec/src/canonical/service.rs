@@ -140,6 +140,7 @@ fn places(service: &Service, object: &mut Object) {
                 NetworkMode::Host => "host".to_owned(),
                 NetworkMode::Service(name) => format!("service:{name}"),
                 NetworkMode::Container(name) => format!("container:{name}"),
+                NetworkMode::Network(name) => name.clone(),
             },
         );
     }

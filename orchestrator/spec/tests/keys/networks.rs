@@ -101,6 +101,51 @@ networks:
 }
 
 #[test]
+fn a_mode_may_name_a_network_and_a_link_an_alias() {
+    check(
+        "services:\n  a: {image: a, network_mode: bridge, links: ['b:db', c]}\n  b: {image: a, network_mode: default}\n  \
+         c: {image: a, network_mode: proxy}\n",
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                depends_on:
+                  b:
+                    condition: service_started
+                    restart: true
+                    required: true
+                  c:
+                    condition: service_started
+                    restart: true
+                    required: true
+                image: a
+                links:
+                  - b:db
+                  - c
+                network_mode: bridge
+              b:
+                image: a
+                network_mode: default
+              c:
+                image: a
+                network_mode: proxy
+        "#]],
+    );
+    check(
+        "services:\n  d: {image: a, network_mode: 'ns:/run/netns/x'}\n",
+        expect![[r#"
+            error[E0020]: `services.d.network_mode`: the mode `ns:/run/netns/x` is not supported yet
+             --> compose.yaml:2:31
+              |
+            2 |   d: {image: a, network_mode: 'ns:/run/netns/x'}
+              |                               ^^^^^^^^^^^^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: take it out: a service without it is on the network of its stack
+        "#]],
+    );
+}
+
+#[test]
 fn external_networks_keep_their_own_name() {
     check(
         "services:\n  a: {image: a, networks: [x, y]}\nnetworks:\n  x: {external: true}\n  y: {external: true, name: real}\n",

@@ -16,7 +16,6 @@ services:
       - 80
       - "8080:80"
       - 127.0.0.1:9000-9001:90-91/udp
-      - "[::1]:443:443"
       - "5000-5010:5000"
       - {target: 7000, published: "7100", host_ip: 127.0.0.1, protocol: udp, mode: host, name: api, app_protocol: http}
 "#,
@@ -49,11 +48,6 @@ services:
                     published: "9001"
                     protocol: udp
                   - mode: ingress
-                    host_ip: ::1
-                    target: 443
-                    published: "443"
-                    protocol: tcp
-                  - mode: ingress
                     target: 5000
                     published: 5000-5010
                     protocol: tcp
@@ -67,6 +61,38 @@ services:
             networks:
               default:
                 name: demo_default
+        "#]],
+    );
+}
+
+#[test]
+fn host_addresses_of_ipv6_are_refused_where_they_stand() {
+    check(
+        "services:\n  a:\n    image: a\n    ports:\n      - '[::1]:443:443'\n      - '[::]:80:80'\n      - {target: 90, host_ip: 'fd00::1'}\n",
+        expect![[r#"
+            error[E0020]: `services.a.ports.0`: the IPv6 host address `::1` is not supported yet
+             --> compose.yaml:5:10
+              |
+            5 |       - '[::1]:443:443'
+              |          ^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: take it out: containers have IPv4 addresses only
+
+            error[E0020]: `services.a.ports.1`: the IPv6 host address `::` is not supported yet
+             --> compose.yaml:6:10
+              |
+            6 |       - '[::]:80:80'
+              |          ^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: take it out: containers have IPv4 addresses only
+
+            error[E0020]: `services.a.ports.2`: the IPv6 host address `fd00::1` is not supported yet
+             --> compose.yaml:7:31
+              |
+            7 |       - {target: 90, host_ip: 'fd00::1'}
+              |                               ^^^^^^^^^ hoist cannot act on this, and does not ignore it
+              |
+              = help: take it out: containers have IPv4 addresses only
         "#]],
     );
 }

@@ -97,8 +97,6 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.use_api_socket`: the attribute `use_api_socket` is not supported yet
         error[E0020]: `services.a.userns_mode`: the attribute `userns_mode` is not supported yet
         error[E0020]: `services.a.volumes_from`: the attribute `volumes_from` is not supported yet
-        error[E0020]: `services.a`: a link with an alias is not supported yet
-        error[E0020]: `services.a.network_mode`: the mode `bridge` is not supported yet
         error[E0020]: `services.a.volumes.0`: a mount of type `image` is not supported yet
         error[E0020]: `services.a.volumes.0.image.subpath`: the attribute `subpath` is not supported yet
         error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet

@@ -69,6 +69,7 @@ pub(super) fn network_mode(container: &Container) -> String {
         Some(NetworkMode::Host) => "host".to_owned(),
         Some(NetworkMode::None) => "none".to_owned(),
         Some(NetworkMode::Service(name) | NetworkMode::Container(name)) => format!("container:{name}"),
+        Some(NetworkMode::Network(name)) => name.clone(),
         None => container.doc.record.networks.first().map(|found| found.network.clone()).unwrap_or_default(),
     }
 }
