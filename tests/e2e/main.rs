@@ -3,6 +3,7 @@
 //! Every scenario ends with [`world::World::finish`], which takes the stack down and checks that nothing is left on the
 //! host. Each has a network namespace of its own, so they run side by side. Without root they are skipped, and say so.
 
+mod api;
 mod attributes;
 mod bad_input;
 mod beside_docker;

@@ -154,7 +154,7 @@ async fn stop_run(
     signal: &str,
     grace: Duration,
 ) -> Result<(), StepError> {
-    let number = signal::number(signal).ok_or_else(|| StepError::new(format!("unknown signal {signal:?}")))?;
+    let number = signal::number(signal).ok_or_else(|| StepError::bad(format!("unknown signal {signal:?}")))?;
     let Some(mut status) = stoppable(engine, id, run).await? else { return Ok(()) };
     if status.borrow().phase == Phase::Paused {
         shim_call(engine, id, Shim::resume).await?;
@@ -185,7 +185,7 @@ async fn ended(status: &mut watch::Receiver<Status>, within: Duration) -> bool {
 
 /// Sends a signal. Only one that ends it by request keeps its restart policy quiet.
 pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result<(), StepError> {
-    let number = signal::number(signal).ok_or_else(|| StepError::new(format!("unknown signal {signal:?}")))?;
+    let number = signal::number(signal).ok_or_else(|| StepError::bad(format!("unknown signal {signal:?}")))?;
     if number == signal::KILL {
         engine.tell(Event::Signalled { id: id.to_owned() });
         let Some(mut status) = stoppable(engine, id, None).await? else { return not_running(id) };

@@ -38,6 +38,11 @@ impl StepError {
         Self { code: 125, ..Self::new(message) }
     }
 
+    /// The request cannot be meant so.
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self { status: 400, ..Self::new(message) }
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self { status: 404, ..Self::new(message) }
     }

@@ -10,48 +10,19 @@ use axum::http::StatusCode;
 use hoist_runtime::Shim;
 use serde::Deserialize;
 
-use super::system::Filters;
-use super::types::{ContainerInspect, ContainerSummary, TopResponse, WaitError, WaitResponse};
+use super::container_list::sizes;
+use super::types::{ContainerInspect, TopResponse, WaitError, WaitResponse};
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::Engine;
 use crate::processes;
-use crate::world::{Container, Phase, StartWhy};
+use crate::signal;
+use crate::world::{Phase, StartWhy};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ListQuery {
-    all: Option<String>,
-    filters: Option<String>,
-}
-
+/// Docker's truth: all but a few words.
 pub(super) fn flag(text: Option<&str>) -> bool {
-    matches!(text, Some("1" | "true" | "True" | "TRUE" | "t"))
-}
-
-pub(super) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<Vec<ContainerSummary>>> {
-    let filters = Filters::parse(query.filters.as_deref())?;
-    let all = flag(query.all.as_deref()) || filters.get("status").is_some();
-    let layout = engine.store.layout.clone();
-    let listed = engine.look(move |world| {
-        let mut found: Vec<&Container> = world
-            .containers
-            .values()
-            .filter(|container| all || container.phase.is_up() || matches!(container.phase, Phase::Restarting { .. }))
-            .filter(|container| {
-                let doc = &container.doc;
-                filters.labels(&doc.labels)
-                    && filters.any("status", |status| status == container.phase.word())
-                    && filters.any("name", |name| doc.record.name.contains(name.trim_start_matches('/')))
-                    && filters.any("id", |id| doc.id.starts_with(id))
-                    && filters.any("network", |name| doc.record.networks.iter().any(|found| found.network == name))
-            })
-            .collect();
-        // Newest first, as docker has it.
-        found.sort_by(|a, b| b.doc.created.cmp(&a.doc.created).then_with(|| a.doc.record.name.cmp(&b.doc.record.name)));
-        found.into_iter().map(|container| convert::summary(world, &layout, container)).collect()
-    });
-    Ok(Json(listed.await?))
+    let text = text.unwrap_or_default().trim().to_lowercase();
+    !matches!(text.as_str(), "" | "0" | "no" | "false" | "none")
 }
 
 /// The id that a client means.
@@ -61,17 +32,40 @@ pub(super) async fn resolve(engine: &Arc<Engine>, name: &str) -> ApiResult<Strin
     id.await?.ok_or_else(|| ApiError::no_container(name))
 }
 
-pub(super) async fn inspect(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<ContainerInspect>> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InspectQuery {
+    size: Option<String>,
+}
+
+pub(super) async fn inspect(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<InspectQuery>,
+) -> ApiResult<Json<ContainerInspect>> {
     let (wanted, known) = (name.clone(), Arc::clone(&engine));
-    let found =
-        engine.look(move |world| world.resolve(&wanted).map(|container| convert::inspect(world, &known, container)));
-    found.await?.map(Json).ok_or_else(|| ApiError::no_container(&name))
+    let found = engine.look(move |world| {
+        let container = world.resolve(&wanted)?;
+        Some((convert::inspect(world, &known, container), container.doc.layers.clone()))
+    });
+    let (mut found, layers) = found.await?.ok_or_else(|| ApiError::no_container(&name))?;
+    if flag(query.size.as_deref()) {
+        let (store, layout, id) = (Arc::clone(&engine.images), engine.store.layout.clone(), found.id.clone());
+        let (own, all) = blocking(move || Ok(sizes(&store, &layout, &id, &layers))).await?;
+        (found.size_rw, found.size_root_fs) = (Some(own), Some(all));
+    }
+    Ok(Json(found))
 }
 
 /// 304 where there is nothing to do, as docker answers.
 async fn is_up(engine: &Arc<Engine>, id: &str) -> ApiResult<bool> {
     let id = id.to_owned();
     Ok(engine.look(move |world| world.containers.get(&id).is_some_and(|found| found.phase.is_up())).await?)
+}
+
+async fn is_paused(engine: &Arc<Engine>, id: &str) -> ApiResult<bool> {
+    let id = id.to_owned();
+    Ok(engine.look(move |world| world.containers.get(&id).is_some_and(|found| found.phase == Phase::Paused)).await?)
 }
 
 pub(super) async fn start(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
@@ -99,11 +93,19 @@ impl StopQuery {
     }
 }
 
+fn valid_signal(name: Option<&str>) -> ApiResult<()> {
+    match name {
+        Some(name) if signal::number(name).is_none() => Err(ApiError::bad(format!("invalid signal: {name}"))),
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn stop(
     State(engine): App,
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> ApiResult<StatusCode> {
+    valid_signal(query.signal.as_deref())?;
     let id = resolve(&engine, &name).await?;
     let was_up = is_up(&engine, &id).await?;
     let (signal, grace) = actions::stop_terms(&engine, &id).await?;
@@ -127,6 +129,7 @@ pub(super) async fn kill(
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> ApiResult<StatusCode> {
+    valid_signal(query.signal.as_deref())?;
     let id = resolve(&engine, &name).await?;
     actions::kill(&engine, &id, query.signal.as_deref().unwrap_or("SIGKILL")).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -134,12 +137,18 @@ pub(super) async fn kill(
 
 pub(super) async fn pause(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
     let id = resolve(&engine, &name).await?;
+    if is_paused(&engine, &id).await? {
+        return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is already paused")));
+    }
     actions::pause(&engine, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn unpause(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
     let id = resolve(&engine, &name).await?;
+    if !is_paused(&engine, &id).await? {
+        return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is not paused")));
+    }
     actions::unpause(&engine, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -149,6 +158,7 @@ pub(super) async fn unpause(State(engine): App, Path(name): Path<String>) -> Api
 pub(super) struct RemoveQuery {
     force: Option<String>,
     v: Option<String>,
+    link: Option<String>,
 }
 
 pub(super) async fn remove(
@@ -156,6 +166,9 @@ pub(super) async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> ApiResult<StatusCode> {
+    if flag(query.link.as_deref()) {
+        return Err(ApiError::bad("there are no links between containers here that could be removed"));
+    }
     let id = resolve(&engine, &name).await?;
     if is_up(&engine, &id).await? && !flag(query.force.as_deref()) {
         let message = format!("cannot remove container {name}: it is running; stop it first or force its removal");
@@ -185,11 +198,14 @@ pub(super) async fn wait(
     Path(name): Path<String>,
     Query(query): Query<WaitQuery>,
 ) -> ApiResult<Json<WaitResponse>> {
+    let condition = query.condition.as_deref().filter(|text| !text.is_empty()).unwrap_or("not-running");
+    if !["not-running", "next-exit", "removed"].contains(&condition) {
+        return Err(ApiError::bad(format!("invalid condition: {condition:?}")));
+    }
     let id = resolve(&engine, &name).await?;
     let wanted = id.clone();
     let status = engine.look(move |world| world.containers.get(&wanted).map(|found| found.status.subscribe()));
     let mut status = status.await?.ok_or_else(|| ApiError::no_container(&name))?;
-    let condition = query.condition.as_deref().unwrap_or("not-running");
     let mut exit = actions::wait_until_down(&mut status, condition != "not-running").await;
     if condition == "removed" {
         // Keep the last exit that was seen before it went.
@@ -208,8 +224,19 @@ pub(super) async fn wait(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ResizeQuery {
-    pub(super) h: u16,
-    pub(super) w: u16,
+    h: Option<String>,
+    w: Option<String>,
+}
+
+impl ResizeQuery {
+    /// Rows and columns.
+    pub(super) fn size(&self) -> ApiResult<(u16, u16)> {
+        let side = |text: &Option<String>, what: &str| {
+            let text = text.as_deref().unwrap_or_default();
+            text.parse().map_err(|_| ApiError::bad(format!("invalid resize {what}: {text:?}")))
+        };
+        Ok((side(&self.h, "height")?, side(&self.w, "width")?))
+    }
 }
 
 pub(super) async fn resize(
@@ -217,9 +244,20 @@ pub(super) async fn resize(
     Path(name): Path<String>,
     Query(query): Query<ResizeQuery>,
 ) -> ApiResult<StatusCode> {
+    let (rows, columns) = query.size()?;
     let id = resolve(&engine, &name).await?;
-    let bundle = engine.bundle(&id);
-    blocking(move || Ok(Shim::connect(&bundle)?.resize(query.h, query.w)?)).await?;
+    let wanted = id.clone();
+    let found = engine
+        .look(move |world| world.containers.get(&wanted).map(|found| (found.phase.has_processes(), found.service.tty)));
+    match found.await? {
+        Some((true, true)) => {
+            let bundle = engine.bundle(&id);
+            blocking(move || Ok(Shim::connect(&bundle)?.resize(rows, columns)?)).await?;
+        }
+        // Without a terminal there is nothing to do, and docker says nothing.
+        Some((true, false)) => {}
+        _ => return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is not running"))),
+    }
     Ok(StatusCode::OK)
 }
 

@@ -10,6 +10,7 @@ use crate::store::{Layout, NetworkDoc, VolumeDoc};
 use crate::world::World;
 use attachments::mac;
 
+pub(crate) use attachments::exposed;
 pub(crate) use inspect::inspect;
 pub(crate) use summary::summary;
 

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::filters::Filters;
 use super::streams::json_lines;
-use super::system::Filters;
 use super::types::EventMessage;
 use super::{ApiError, ApiResult, App};
 use crate::engine::now;
@@ -22,6 +22,24 @@ pub(super) struct EventsQuery {
     filters: Option<String>,
 }
 
+/// Docker's. There is neither a swarm nor a plugin, so nothing is ever told of them.
+const KNOWN: [&str; 14] = [
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
+];
+
 fn time(text: Option<&str>) -> ApiResult<Option<Timestamp>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     moment(text, now()).map(Some).ok_or_else(|| ApiError::bad(format!("invalid time {text:?}")))
@@ -29,7 +47,7 @@ fn time(text: Option<&str>) -> ApiResult<Option<Timestamp>> {
 
 /// Past events are sent for `since` only; with an `until` in the past the stream ends after them.
 pub(super) async fn events(State(engine): App, Query(query): Query<EventsQuery>) -> ApiResult<Response> {
-    let filters = Filters::parse(query.filters.as_deref())?;
+    let filters = Filters::parse(query.filters.as_deref(), &KNOWN)?;
     let (since, until) = (time(query.since.as_deref())?, time(query.until.as_deref())?);
     let (past, mut feed) = engine.feed.since(since.unwrap_or(Timestamp(i64::MAX)));
     let (out, lines) = mpsc::channel::<EventMessage>(256);
@@ -79,7 +97,17 @@ impl Filters {
             && self.any("container", |value| event.kind == "container" && is(value))
             && self.any("network", |value| event.kind == "network" && is(value))
             && self.any("volume", |value| event.kind == "volume" && is(value))
-            && self.any("image", is)
+            && self.any("image", |value| of_image(event, value))
+            && self.any("scope", |scope| scope == event.scope)
+            && ["config", "daemon", "node", "plugin", "secret", "service"].iter().all(|kind| self.get(kind).is_none())
             && self.labels(&event.actor.attributes)
     }
+}
+
+/// An image's own events, and those of its containers; a name without a tag means every tag.
+fn of_image(event: &EventMessage, wanted: &str) -> bool {
+    let attribute = if event.kind == "image" { "name" } else { "image" };
+    let name = event.actor.attributes.get(attribute).map_or("", String::as_str);
+    let untagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+    name == wanted || untagged == wanted || (event.kind == "image" && event.actor.id == wanted)
 }

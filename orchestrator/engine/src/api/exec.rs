@@ -126,8 +126,10 @@ pub(super) async fn resize(
     Path(id): Path<String>,
     Query(query): Query<ResizeQuery>,
 ) -> ApiResult<StatusCode> {
-    if let Some(handle) = entry(&engine, &id).await?.handle {
-        blocking(move || Ok(handle.resize(query.h, query.w)?)).await?;
+    let (rows, columns) = query.size()?;
+    let entry = entry(&engine, &id).await?;
+    if let Some(handle) = entry.handle.filter(|_| entry.config.tty) {
+        blocking(move || Ok(handle.resize(rows, columns)?)).await?;
     }
     Ok(StatusCode::CREATED)
 }

@@ -8,8 +8,8 @@ use glob::{MatchOptions, Pattern};
 use hoist_image::{Image, Reference};
 use serde::Deserialize;
 
+use super::filters::Filters;
 use super::images::{names, no_image, seconds};
-use super::system::Filters;
 use super::types::ImageSummary;
 use super::{ApiError, ApiResult, App};
 use crate::engine::{Engine, now};
@@ -27,7 +27,7 @@ pub(super) struct ListQuery {
 }
 
 pub(super) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<Vec<ImageSummary>>> {
-    let wish = Wish::parse(&engine, Filters::parse(query.filters.as_deref())?)?;
+    let wish = Wish::parse(&engine, Filters::parse(query.filters.as_deref(), &KNOWN)?)?;
     let used = engine.look(|world| {
         let mut used: BTreeMap<String, i64> = BTreeMap::new();
         for container in world.containers.values() {
@@ -64,7 +64,6 @@ struct Wish {
 
 impl Wish {
     fn parse(engine: &Engine, filters: Filters) -> ApiResult<Self> {
-        filters.check(&KNOWN)?;
         let pattern = |text: &String| {
             Pattern::new(text).map_err(|error| ApiError::bad(format!("invalid filter reference={text}: {error}")))
         };

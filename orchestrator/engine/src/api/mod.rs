@@ -1,11 +1,13 @@
 //! The HTTP API: routes, and the types that travel. Handlers look at the world or call actions; they decide nothing.
 
 mod archive;
+mod container_list;
 mod containers;
 mod convert;
 mod distribution;
 mod events;
 mod exec;
+mod filters;
 mod gone;
 mod image_list;
 mod images;
@@ -30,7 +32,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use futures_util::StreamExt;
@@ -96,7 +98,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(events::events))
-        .route("/containers/json", get(containers::list))
+        .route("/containers/json", get(container_list::list))
         .route("/containers/{id}", delete(containers::remove))
         .route("/containers/{id}/json", get(containers::inspect))
         .route("/containers/{id}/start", post(containers::start))
@@ -156,18 +158,53 @@ fn routes(engine: Arc<Engine>) -> Router {
 }
 
 async fn unknown(request: Request) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, format!("page not found: {} {}", request.method(), request.uri().path()))
+    not_served(request.method(), request.uri().path())
 }
 
-/// `/v1.47/containers/json` means the same as `/containers/json`.
-fn without_version(uri: &Uri) -> Option<Uri> {
-    let rest = uri.path_and_query()?.as_str().strip_prefix("/v1.")?;
-    let slash = rest.find('/')?;
-    let (minor, path) = rest.split_at(slash);
+/// `/v1.47/containers/json` means the same as `/containers/json`; versions that are too old or too new are refused.
+fn without_version(uri: &Uri) -> ApiResult<Option<Uri>> {
+    let text = uri.path_and_query().map_or("", |text| text.as_str());
+    let versioned = text.strip_prefix("/v1.").and_then(|rest| Some(rest.split_at(rest.find('/')?)));
+    let Some((minor, path)) = versioned else { return Ok(None) };
     if minor.is_empty() || !minor.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+        return Ok(None);
     }
-    path.parse().ok()
+    match minor.parse::<u32>() {
+        Ok(number) if number < system::MIN_MINOR => Err(ApiError::bad(format!(
+            "client version 1.{minor} is too old. Minimum supported API version is 1.{}, please upgrade your client to a \
+             newer version",
+            system::MIN_MINOR
+        ))),
+        Ok(number) if number <= system::MINOR => Ok(path.parse().ok()),
+        _ => Err(ApiError::bad(format!(
+            "client version 1.{minor} is too new. Maximum supported API version is 1.{}",
+            system::MINOR
+        ))),
+    }
+}
+
+/// What the routes and their extractors refuse has docker's form and statuses too.
+async fn in_form(response: Response, method: &Method, path: &str) -> Response {
+    let status = response.status();
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !(status.is_client_error() || status.is_server_error()) || json {
+        return response;
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        return not_served(method, path).into_response();
+    }
+    let body = axum::body::to_bytes(response.into_body(), 64 * 1024).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&body);
+    let message = if text.trim().is_empty() { status.to_string() } else { text.into_owned() };
+    let status = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        status => status,
+    };
+    ApiError::new(status, message).into_response()
+}
+
+fn not_served(method: &Method, path: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, format!("page not found: hoist does not serve {method} {path}"))
 }
 
 /// Serves connections.
@@ -213,10 +250,18 @@ async fn respond(
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let _busy = engine.activity.begin();
-    if let Some(uri) = without_version(request.uri()) {
-        *request.uri_mut() = uri;
-    }
-    let response = routes.oneshot(upload::received(request)).await?;
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match without_version(request.uri()) {
+        Err(error) => error.into_response(),
+        Ok(uri) => {
+            if let Some(uri) = uri {
+                *request.uri_mut() = uri;
+            }
+            routes.oneshot(upload::received(request)).await?
+        }
+    };
+    let mut response = in_form(response, &method, &path).await;
+    system::introduce(response.headers_mut());
     if response.body().size_hint().exact().is_some() {
         return Ok(response);
     }
@@ -230,9 +275,16 @@ mod tests {
 
     #[test]
     fn version_prefix_is_taken_off() {
-        let strip = |text: &'static str| without_version(&Uri::from_static(text)).map(|uri| uri.to_string());
+        let strip = |text: &'static str| {
+            let uri = without_version(&Uri::from_static(text)).ok()?;
+            uri.map(|uri| uri.to_string())
+        };
         assert_eq!(strip("/v1.47/images/a/b/json?x=1"), Some("/images/a/b/json?x=1".to_owned()));
         assert_eq!(strip("/version"), None);
         assert_eq!(strip("/v1.x/version"), None);
+        for refused in ["/v1.23/version", "/v1.48/version", "/v1.99999999999999999999/version"] {
+            let error = without_version(&Uri::from_static(refused)).unwrap_err();
+            assert_eq!(error.status, StatusCode::BAD_REQUEST, "{refused}");
+        }
     }
 }

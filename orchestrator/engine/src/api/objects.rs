@@ -1,15 +1,21 @@
 //! Networks and volumes.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::containers::flag;
-use super::system::Filters;
+use super::filters::Filters;
+use super::prune::has_volume;
 use super::types::{NetworkInspect, VolumeInspect, VolumeList};
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError};
+
+const OF_NETWORKS: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", "type"];
+const OF_VOLUMES: [&str; 4] = ["dangling", "driver", "label", "name"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -21,12 +27,27 @@ pub(super) async fn networks(
     State(engine): App,
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Json<Vec<NetworkInspect>>> {
-    let filters = Filters::parse(query.filters.as_deref())?;
+    let filters = Filters::parse(query.filters.as_deref(), &OF_NETWORKS)?;
+    filters.one_of("type", &["builtin", "custom"])?;
+    let dangling = filters.flag("dangling")?;
+    let (names, ids) = (filters.patterns("name")?, filters.patterns("id")?);
     let listed = engine.look(move |world| {
+        let used: BTreeSet<&String> = world
+            .containers
+            .values()
+            .flat_map(|container| &container.doc.record.networks)
+            .map(|attachment| &attachment.network)
+            .collect();
         let wanted = world.networks.values().filter(|network| {
+            let kind = if network.is_predefined() { "builtin" } else { "custom" };
+            let unused = !network.is_predefined() && !used.contains(&network.name);
             filters.labels(&network.labels)
-                && filters.any("name", |name| network.name.contains(name))
-                && filters.any("id", |id| network.id.starts_with(id))
+                && names.fit(&network.name)
+                && ids.fit(&network.id)
+                && filters.any("driver", |driver| driver == "bridge")
+                && filters.any("scope", |scope| scope == "local")
+                && filters.any("type", |wanted| wanted == kind)
+                && dangling.is_none_or(|wanted| wanted == unused)
         });
         wanted.map(|network| convert::network(world, network)).collect()
     });
@@ -54,19 +75,27 @@ pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>)
     let wanted = name.clone();
     let real = engine.look(move |world| world.network(&wanted).map(|network| network.name.clone()));
     let real = real.await?.ok_or_else(|| no_network(&name))?;
-    actions::remove_network(&engine, &real).await?;
+    actions::remove_network(&engine, &real).await.map_err(|error| match error.status {
+        // Docker's status for one that is in use.
+        409 => ApiError::new(StatusCode::FORBIDDEN, error.message),
+        _ => error.into(),
+    })?;
     engine.store.durable().await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn volumes(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<VolumeList>> {
-    let filters = Filters::parse(query.filters.as_deref())?;
+    let filters = Filters::parse(query.filters.as_deref(), &OF_VOLUMES)?;
+    let (dangling, names) = (filters.flag("dangling")?, filters.patterns("name")?);
     let layout = engine.store.layout.clone();
     let listed = engine.look(move |world| {
-        let wanted = world
-            .volumes
-            .values()
-            .filter(|volume| filters.labels(&volume.labels) && filters.any("name", |name| volume.name.contains(name)));
+        let used = |name: &str| world.containers.values().any(|container| has_volume(&container.doc, name));
+        let wanted = world.volumes.values().filter(|volume| {
+            filters.labels(&volume.labels)
+                && names.fit(&volume.name)
+                && filters.any("driver", |driver| driver == "local")
+                && dangling.is_none_or(|wanted| wanted != used(&volume.name))
+        });
         wanted.map(|volume| convert::volume(&layout, volume)).collect()
     });
     Ok(Json(VolumeList { volumes: listed.await?, warnings: Vec::new() }))

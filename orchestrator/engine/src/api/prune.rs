@@ -11,8 +11,7 @@ use hoist_scheduler::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::containers::flag;
-use super::system::Filters;
+use super::filters::Filters;
 use super::types::ImageDelete;
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, StepError, blocking};
@@ -36,8 +35,7 @@ struct Wish {
 
 impl Wish {
     fn parse(query: &PruneQuery, known: &[&str]) -> ApiResult<Self> {
-        let filters = Filters::parse(query.filters.as_deref())?;
-        filters.check(known)?;
+        let filters = Filters::parse(query.filters.as_deref(), known)?;
         let until = match filters.get("until") {
             None => None,
             Some([text]) => Some(moment(text, now()).ok_or_else(|| ApiError::bad(format!("until={text} is no time")))?),
@@ -48,17 +46,7 @@ impl Wish {
 
     /// `until`, `label` and `label!`.
     fn takes(&self, created: Timestamp, labels: &BTreeMap<String, String>) -> bool {
-        let has = |wanted: &String| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
-            None => labels.contains_key(wanted),
-        };
-        self.until.is_none_or(|until| created < until)
-            && self.filters.labels(labels)
-            && !self.filters.get("label!").is_some_and(|unwanted| unwanted.iter().any(has))
-    }
-
-    fn flag(&self, key: &str) -> Option<bool> {
-        self.filters.get(key).and_then(|values| values.first()).map(|text| flag(Some(text)))
+        self.until.is_none_or(|until| created < until) && self.filters.labels(labels)
     }
 }
 
@@ -96,7 +84,7 @@ fn world_needs(container: &crate::world::Container) -> bool {
 /// `POST /images/prune`; `dangling=false`: images with names too.
 pub(super) async fn images(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
     let wish = Wish::parse(&query, &["dangling", "until", "label", "label!"])?;
-    let named_too = wish.flag("dangling") == Some(false);
+    let named_too = wish.filters.flag("dangling")? == Some(false);
     let used: BTreeSet<String> = engine
         .look(|world| world.containers.values().map(|container| container.doc.image_id.clone()).collect())
         .await?;
@@ -136,8 +124,7 @@ pub(super) fn has_volume(doc: &ContainerDoc, volume: &str) -> bool {
         || doc.anonymous.values().any(|name| name == volume)
 }
 
-fn unused_volumes(world: &World, wish: &Wish) -> Vec<String> {
-    let all = wish.flag("all") == Some(true);
+fn unused_volumes(world: &World, wish: &Wish, all: bool) -> Vec<String> {
     let candidates = world.volumes.values().filter(|volume| all || volume.anonymous);
     let chosen = candidates.filter(|volume| {
         wish.takes(volume.created, &volume.labels)
@@ -149,7 +136,8 @@ fn unused_volumes(world: &World, wish: &Wish) -> Vec<String> {
 /// `POST /volumes/prune`; anonymous ones, with `all=true` named ones too.
 pub(super) async fn volumes(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
     let wish = Wish::parse(&query, &["all", "label", "label!"])?;
-    let chosen = engine.look(move |world| unused_volumes(world, &wish)).await?;
+    let all = wish.filters.flag("all")? == Some(true);
+    let chosen = engine.look(move |world| unused_volumes(world, &wish, all)).await?;
     let (mut removed, mut reclaimed) = (Vec::new(), 0);
     for name in chosen {
         let data = engine.store.layout.volume_data(&name);

@@ -52,7 +52,8 @@ pub(super) async fn resize(
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(unknown(&id));
     }
+    let (rows, columns) = query.size()?;
     let bundle = engine.bundle(&id);
-    blocking(move || Ok(Shim::connect(&bundle)?.resize(query.h, query.w)?)).await?;
+    blocking(move || Ok(Shim::connect(&bundle)?.resize(rows, columns)?)).await?;
     Ok(StatusCode::OK)
 }

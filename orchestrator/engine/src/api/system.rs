@@ -1,22 +1,28 @@
-//! Ping, version, info; docker's filter documents.
-
-use std::collections::BTreeMap;
+//! Ping, version, info.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::types::{Info, Version};
 use super::{ApiResult, App};
 use crate::world::Phase;
 
-/// The Docker API that the object endpoints follow.
+/// The Docker API that the object endpoints follow, and the oldest that clients may speak: 1 dot these.
+pub(super) const MINOR: u32 = 47;
+pub(super) const MIN_MINOR: u32 = 24;
 const API_VERSION: &str = "1.47";
 
+/// On every answer, as docker has it.
+pub(super) fn introduce(headers: &mut HeaderMap) {
+    let own =
+        [("api-version", API_VERSION), ("docker-experimental", "false"), ("ostype", "linux"), ("server", "hoist")];
+    headers.extend(own.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
+}
+
 pub(super) async fn ping() -> Response {
-    let headers =
-        [("Api-Version", API_VERSION), ("Ostype", "linux"), ("Server", "hoist"), ("Cache-Control", "no-cache")];
+    let headers = [("Cache-Control", "no-cache")];
     (headers, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "OK").into_response()
 }
 
@@ -79,80 +85,4 @@ pub(super) async fn info(State(engine): App) -> ApiResult<Json<Info>> {
         mem_total: system.totalram.saturating_mul(u64::from(system.mem_unit)),
         warnings,
     }))
-}
-
-/// Docker's filter document, in its newer (`{"label":["a=b"]}`) and older (`{"label":{"a=b":true}}`) form.
-#[derive(Debug, Default)]
-pub(super) struct Filters {
-    by_key: BTreeMap<String, Vec<String>>,
-}
-
-impl Filters {
-    pub(super) fn parse(text: Option<&str>) -> ApiResult<Self> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
-        let document: BTreeMap<String, serde_json::Value> =
-            serde_json::from_str(text).map_err(|error| super::ApiError::bad(format!("invalid filters: {error}")))?;
-        let values = |value: serde_json::Value| match value {
-            serde_json::Value::Array(list) => {
-                list.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
-            }
-            serde_json::Value::Object(map) => map.into_iter().map(|(key, _)| key).collect(),
-            _ => Vec::new(),
-        };
-        Ok(Self { by_key: document.into_iter().map(|(key, value)| (key, values(value))).collect() })
-    }
-
-    /// A filter that would be passed over is an error: whoever removes what is listed must not get all of it.
-    pub(super) fn check(&self, known: &[&str]) -> ApiResult<()> {
-        match self.by_key.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(key) => {
-                Err(super::ApiError::bad(format!("invalid filter {key:?}: known here are {}", known.join(", "))))
-            }
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn flag(&self, key: &str) -> ApiResult<Option<bool>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some([text]) if matches!(text.to_lowercase().as_str(), "1" | "true" | "t") => Ok(Some(true)),
-            Some([text]) if matches!(text.to_lowercase().as_str(), "0" | "false" | "f") => Ok(Some(false)),
-            Some(values) => {
-                Err(super::ApiError::bad(format!("invalid filter {key}={}: true or false", values.join(","))))
-            }
-        }
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&[String]> {
-        self.by_key.get(key).map(Vec::as_slice).filter(|values| !values.is_empty())
-    }
-
-    /// One of the values fits, or nothing was asked.
-    pub(super) fn any(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
-        self.get(key).is_none_or(|values| values.iter().any(|value| fits(value)))
-    }
-
-    /// All of the wanted labels are there: `key` or `key=value`.
-    pub(super) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        let has = |wanted: &String| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
-            None => labels.contains_key(wanted),
-        };
-        self.get("label").is_none_or(|wanted| wanted.iter().all(has))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_come_in_two_forms() {
-        for text in [r#"{"label":["a=b"]}"#, r#"{"label":{"a=b":true}}"#] {
-            let filters = Filters::parse(Some(text)).unwrap();
-            assert!(filters.labels(&BTreeMap::from([("a".into(), "b".into())])));
-            assert!(!filters.labels(&BTreeMap::from([("a".into(), "c".into())])));
-        }
-        assert!(Filters::parse(Some("{")).is_err());
-    }
 }

@@ -23,7 +23,7 @@ fn host_ip(port: &Published) -> String {
 }
 
 /// `8080/tcp`, or a range.
-pub(super) fn exposed(container: &Container) -> Vec<(u16, String)> {
+pub(crate) fn exposed(container: &Container) -> Vec<(u16, String)> {
     let texts = container.service.expose.iter().chain(&container.doc.image.exposed_ports);
     let mut ports: Vec<(u16, String)> = texts
         .filter_map(|text| {

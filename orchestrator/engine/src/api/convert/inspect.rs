@@ -43,6 +43,8 @@ pub(crate) fn inspect(world: &World, engine: &Engine, container: &Container) -> 
         config: config(container),
         host_config: host_config(container),
         network_settings: network_settings(world, container),
+        size_rw: None,
+        size_root_fs: None,
     }
 }
 

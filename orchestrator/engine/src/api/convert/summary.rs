@@ -18,7 +18,7 @@ pub(crate) fn summary(world: &World, layout: &Layout, container: &Container) -> 
         names: vec![format!("/{}", doc.record.name)],
         image: doc.record.image.clone(),
         image_id: doc.image_id.clone(),
-        command: lower::argv(&container.service, &doc.image).unwrap_or_default().join(" "),
+        command: command(&lower::argv(&container.service, &doc.image).unwrap_or_default()),
         created: doc.created.0 / 1_000_000_000,
         ports: ports(container),
         labels: doc.labels.clone(),
@@ -29,7 +29,17 @@ pub(crate) fn summary(world: &World, layout: &Layout, container: &Container) -> 
         mounts: mounts(layout, container),
         health: health_word(container.health()).to_owned(),
         exit_code: container.phase.exit().map_or(0, |exit| exit.code),
+        size_rw: None,
+        size_root_fs: None,
     }
+}
+
+/// As docker writes it: what has blanks in it is in quotes.
+fn command(argv: &[String]) -> String {
+    let quoted = |(index, word): (usize, &String)| {
+        if index > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    };
+    argv.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn health_word(health: Health) -> &'static str {

@@ -29,6 +29,11 @@ pub struct ContainerSummary {
     pub health: String,
     /// Of the last exit. (Ours.)
     pub exit_code: i32,
+    /// What it has written, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_root_fs: Option<u64>,
 }
 
 impl ContainerSummary {
@@ -136,6 +141,10 @@ pub struct ContainerInspect {
     pub config: ContainerConfig,
     pub host_config: HostConfig,
     pub network_settings: NetworkSettings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_root_fs: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
