@@ -343,7 +343,15 @@ networks:
     let namespace = fs::read_link("/proc/thread-self/ns/net").expect("a namespace").display().to_string();
     assert_eq!(inside(&world, "host", "readlink /proc/self/ns/net"), namespace);
     assert!(inspect(&world, "web")["Config"]["ExposedPorts"]["9000/tcp"].is_object());
-    assert!(world.ok(&["network", "inspect", "joined_front"]).contains("com.example.kind"));
+    let front = world.ok(&["network", "inspect", "joined_front"]);
+    let front: serde_json::Value = serde_json::from_str(&front).expect("a document");
+    let label = |name: &str| front[0]["Labels"][name].as_str().unwrap_or_default().to_owned();
+    assert_eq!(label("com.example.kind"), "front");
+    assert_eq!(
+        (label("com.docker.compose.project"), label("com.docker.compose.network")),
+        ("joined".into(), "front".into())
+    );
+    assert_eq!(label("com.docker.compose.config-hash").len(), 64);
     world.finish();
 }
 

@@ -140,7 +140,7 @@ impl Fields {
     }
 }
 
-fn hex(text: &str) -> String {
+pub(crate) fn hex(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().fold(String::with_capacity(64), |mut out, byte| {
         // Writing to a String cannot fail.

@@ -15,6 +15,7 @@ mod digest;
 mod graph;
 pub mod health;
 mod ipam;
+mod labels;
 mod names;
 mod observed;
 mod plan;
@@ -37,7 +38,7 @@ pub use observed::{
     PortHolder, Published, Record, Sharing, State, Transport, Volume,
 };
 pub use plan::{Plan, Reason, Step, StepId};
-pub use planner::plan;
+pub use planner::{network_spec, plan};
 pub use problem::{Note, Problem};
 pub use progress::{Progress, StepState};
 pub use request::{

@@ -48,6 +48,10 @@ impl Draft {
         }
     }
 
+    pub(crate) fn first_problem(self) -> Option<Problem> {
+        self.problems.into_iter().next()
+    }
+
     pub(crate) fn note(&mut self, note: Note) {
         if !self.notes.contains(&note) {
             self.notes.push(note);

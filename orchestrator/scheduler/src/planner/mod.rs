@@ -31,6 +31,7 @@ use crate::time::Timestamp;
 use converge::Goal;
 use draft::Draft;
 pub(crate) use lifecycle::ends_container;
+pub use networks::network_spec;
 pub(crate) use volumes::keys as volume_keys;
 
 /// What every decision looks at.

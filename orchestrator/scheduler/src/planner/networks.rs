@@ -8,15 +8,19 @@ use hoist_spec::model;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::action::NetworkSpec;
+use crate::desired::Desired;
 use crate::digest::network_hash;
+use crate::graph::ServiceGraph;
 use crate::ipam;
+use crate::labels;
 use crate::names::PREDEFINED_NETWORK;
-use crate::observed::Network;
+use crate::observed::{Network, Observed};
 use crate::planner::Context;
 use crate::planner::assemble::is_attached;
 use crate::planner::draft::Draft;
 use crate::planner::subject::Subjects;
 use crate::problem::Problem;
+use crate::request::{Request, Verb};
 
 /// A network as it will be, by what a container needs to know of it.
 #[derive(Debug, Clone)]
@@ -99,6 +103,26 @@ pub(crate) fn decide(
     places
 }
 
+/// A network that belongs to no stack's plan: what it will be, among those that are there.
+pub fn network_spec(
+    observed: &Observed,
+    owner: (&str, &str),
+    network: &model::Network,
+) -> Result<NetworkSpec, Problem> {
+    let (project, key) = owner;
+    let desired = Desired::unknown(project);
+    let graph = ServiceGraph::new(&BTreeMap::new(), observed);
+    let request = Request::new(observed.at, Verb::Supervise);
+    let context = Context { desired: &desired, observed, request: &request, now: observed.at, graph: &graph };
+    let mut draft = Draft::default();
+    let mut used = subnets_in_use(context, &BTreeSet::new(), &BTreeSet::new());
+    let place = new_place(context, &mut draft, key, network, None, &mut used);
+    match place.map(|place| place.origin) {
+        Some(Origin::Missing(spec)) => Ok(NetworkSpec { labels: network.labels.clone(), ..*spec }),
+        _ => Err(draft.first_problem().unwrap_or(Problem::PoolExhausted { network: network.name.clone() })),
+    }
+}
+
 /// The engine's own network: nobody declares it, so whoever needs it first makes it.
 fn predefined(
     context: Context<'_>,
@@ -130,6 +154,7 @@ fn predefined(
             let mut place = new_place(context, draft, "", network, None, used)?;
             if let Origin::Missing(spec) = &mut place.origin {
                 spec.project.clear();
+                spec.labels.clear();
             }
             Some(place)
         }
@@ -198,7 +223,7 @@ fn new_place(
         reserved: reserved.clone(),
         internal: network.internal,
         driver_opts: network.driver_opts.clone(),
-        labels: network.labels.clone(),
+        labels: labels::network(&context.desired.stack.name, key, network),
     });
     Some(Place {
         name: network.name.clone(),

@@ -6,6 +6,7 @@ use hoist_spec::model::{self, MountSource, Service};
 
 use crate::action::VolumeSpec;
 use crate::digest::volume_hash;
+use crate::labels;
 use crate::plan::Reason;
 use crate::planner::Context;
 use crate::planner::draft::Draft;
@@ -40,7 +41,7 @@ pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, keys: &BTreeSet<&S
                     key: (*key).clone(),
                     config_hash,
                     driver_opts: volume.driver_opts.clone(),
-                    labels: volume.labels.clone(),
+                    labels: labels::volume(&context.desired.stack.name, key, volume),
                 };
                 missing.push((spec, Reason::Missing));
             }
