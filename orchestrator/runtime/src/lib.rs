@@ -8,6 +8,7 @@
 mod capabilities;
 pub mod cgroup;
 mod client;
+pub mod descriptors;
 pub mod engine_lock;
 mod exec;
 mod init;

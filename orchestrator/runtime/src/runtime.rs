@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Layout, Stats};
 use crate::client::{Attach, Shim};
+use crate::descriptors::SoftLimit;
 use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError, Rootfs};
 use crate::lower::{self, Sealed, Surroundings};
-use crate::wire::{Failure, FdRole, Reply, pair, recv_wait, send};
+use crate::wire::{Failure, FdRole, Head, Reply, pair, recv_wait, send};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -30,6 +31,8 @@ pub struct RuntimeConfig {
     pub shim: Option<PathBuf>,
     /// `None`: shims leave a dead engine alone. Otherwise written to `<run_dir>/engine.json` (0600) by `open`.
     pub engine: Option<EngineRestart>,
+    /// The soft limit of open files for shims and containers; `None`: they inherit this process's.
+    pub descriptors: Option<SoftLimit>,
 }
 
 /// How a shim starts the engine again.
@@ -83,6 +86,7 @@ pub struct Runtime {
     shim: OwnedFd,
     layout: Layout,
     engine_record: Option<PathBuf>,
+    descriptors: Option<SoftLimit>,
 }
 
 const INSTALLED: &str = "/usr/libexec/hoist/hoist-shim";
@@ -101,7 +105,8 @@ impl Runtime {
                 Some(path)
             }
         };
-        Ok(Self { run_dir: config.run_dir, instance: config.instance, shim, layout, engine_record })
+        let RuntimeConfig { run_dir, instance, descriptors, .. } = config;
+        Ok(Self { run_dir, instance, shim, layout, engine_record, descriptors })
     }
 
     /// Blocks (a few milliseconds) until the container's program runs or has failed to.
@@ -193,7 +198,8 @@ impl Runtime {
     /// Starts the sealed shim and hands it its launch.
     fn spawn(&self, mode: &str, id: &str, sealed: &Sealed) -> Result<OwnedFd, LaunchError> {
         let (ours, theirs) = pair().map_err(LaunchError::Spawn)?;
-        send(&ours, &sealed.head, &sealed.fds()).map_err(LaunchError::Protocol)?;
+        let head = Head { descriptors: self.descriptors, ..sealed.head.clone() };
+        send(&ours, &head, &sealed.fds()).map_err(LaunchError::Protocol)?;
         let mut child = Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
             .arg0("hoist-shim")
             .arg(mode)

@@ -221,15 +221,15 @@ impl Server {
     pub(crate) fn serve(&self, stream: UnixStream) {
         let (routes, engine) = (self.routes.clone(), Arc::clone(&self.engine));
         tokio::spawn(async move {
-            let gone = match gone::gone(&stream) {
-                Ok(gone) => gone,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot watch a client's connection");
-                    return;
-                }
-            };
+            let gone = gone::gone(&stream).map_err(|error| format!("the engine cannot watch a connection: {error}"));
             let service = hyper::service::service_fn(move |request| {
-                respond(routes.clone(), Arc::clone(&engine), gone.clone(), request)
+                let (routes, engine, gone) = (routes.clone(), Arc::clone(&engine), gone.clone());
+                async move {
+                    match gone {
+                        Ok(gone) => respond(routes, engine, gone, request).await,
+                        Err(error) => Ok(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response()),
+                    }
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 // docker closes its half of a hijacked stream at the end of stdin.

@@ -47,6 +47,9 @@ fn start(mode: &str) -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::thread::set_name(c"hoist-shim")?;
     let Some((head, fds)) = recv_wait::<Head>(&socket)? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    if let Some(limit) = head.descriptors {
+        limit.restore()?;
+    }
     let inheritance = Inheritance::new(head, fds)?;
     match mode {
         "start" => bring_up::run(socket, inheritance),
