@@ -39,6 +39,7 @@ mod push;
 mod recovery;
 mod registry;
 mod requests;
+mod service;
 mod streams;
 mod terminal;
 mod transfer;

@@ -296,7 +296,7 @@ async fn leave(engine: &Arc<Engine>) {
     engine.leaving.send_replace(true);
     let told = engine.left.acquire_many(u32::try_from(running).unwrap_or(u32::MAX));
     let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
-    let _ = tokio::time::timeout(LAST_WRITES, engine.store.durable()).await;
+    let _ = tokio::time::timeout(LAST_WRITES, engine.store.durable(Vec::new())).await;
     if running == 0 {
         let leaver = Arc::clone(engine);
         let networks =

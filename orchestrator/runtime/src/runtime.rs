@@ -156,6 +156,7 @@ impl Runtime {
             // An earlier start's end is not this one's.
             _ => {}
         }
+        crate::shim::record::reserve(&launch.exit_record).map_err(bundle)?;
         let asked = launch.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
         let own = self.cgroup(&launch.id);
         let cgroup = match asked.map(|path| path.strip_prefix("/").unwrap_or(path)) {
@@ -347,11 +348,16 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
 
 /// Replaced as a whole: a shim may read it at any moment.
 fn record_engine(path: &Path, engine: &EngineRestart) -> io::Result<()> {
+    let bytes = serde_json::to_vec(engine)?;
+    // What an engine in the same places wrote will do: a full run directory keeps none from starting.
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
     let temporary = path.with_extension("json.tmp");
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(&serde_json::to_vec(engine)?)?;
+    file.write_all(&bytes)?;
     fs::rename(&temporary, path)
 }

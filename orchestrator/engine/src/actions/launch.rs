@@ -60,7 +60,7 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32)
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
     live.check(networks)?;
-    engine.store.written().await?;
+    engine.store.written(vec![engine.store.layout.container(&launch.id)]).await?;
     let (runtime, images) = (Arc::clone(&engine.runtime), Arc::clone(&engine.images));
     let clients = engine.attachments.take(&launch.id);
     if let Some(size) = clients.size.filter(|_| launch.tty) {
@@ -86,8 +86,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
     let lowers = engine.images.lowers_of(&doc.layers)?;
-    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()]
-    {
+    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle] {
         make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     }
     // The root of the container takes its mode from the upper folder.
@@ -109,7 +108,6 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
     let exposed = Exposed::new(&ticket.writable, layout);
     let start = StartFacts {
         layout,
-        bundle: &bundle,
         volatile: &engine.volatile(""),
         host: &facts,
         networks: &ticket.networks,
@@ -117,7 +115,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
         exposed: &exposed,
     };
     let lowered = lower::lower(&ticket.container, &start)?;
-    write_etc(&bundle, &lowered.etc)?;
+    write_etc(&layout.etc(&doc.id), &lowered.etc)?;
     let netns = netns(engine, &doc.id, &lowered)?;
     let rootfs = Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
     Ok(assemble(engine, &ticket.container, lowered, netns, rootfs))
@@ -152,10 +150,12 @@ fn open_to_all(upper: &Path) -> Result<(), StepError> {
         .map_err(|error| StepError::engine(format!("preparing {}: {error}", upper.display())))
 }
 
-fn write_etc(bundle: &Path, etc: &EtcFiles) -> Result<(), StepError> {
+/// On the disk of the container's layer: it may write them, and what it fills must be its own.
+fn write_etc(folder: &Path, etc: &EtcFiles) -> Result<(), StepError> {
+    make_folder(folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     let hostname = format!("{}\n", etc.hostname);
     for (name, text) in [("hosts", &etc.hosts), ("hostname", &hostname), ("resolv.conf", &etc.resolv_conf)] {
-        let path = bundle.join(name);
+        let path = folder.join(name);
         let written = std::fs::write(&path, text).and_then(|()| {
             use std::os::unix::fs::PermissionsExt;
             // Readable for every user of the container; the folder above is closed to everybody else on the host.

@@ -36,7 +36,7 @@ pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> 
         labels: spec.labels.clone(),
     };
     engine.store.put_network(&network);
-    engine.store.written().await?;
+    engine.store.created(vec![engine.store.layout.network(&network.id)]).await?;
     let (host, kernel) = (Arc::clone(&engine.net), network.spec());
     let made = blocking(move || Ok(host.create_network(&kernel)?)).await;
     if let Err(error) = made {
@@ -78,7 +78,7 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     let bridge = id.clone();
     blocking(move || Ok(host.remove_network(&bridge)?)).await?;
     engine.store.delete(engine.store.layout.network(&id));
-    Ok(engine.store.written().await?)
+    Ok(engine.store.written(vec![engine.store.layout.network(&id)]).await?)
 }
 
 pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Result<(), StepError> {
@@ -98,7 +98,7 @@ pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Re
         labels: spec.labels.clone(),
     };
     engine.store.put_volume(&volume);
-    engine.store.written().await?;
+    engine.store.created(vec![engine.store.layout.volume_record(&volume.name)]).await?;
     engine.tell(Event::VolumeMade(Box::new(volume)));
     Ok(())
 }
@@ -122,5 +122,5 @@ pub(crate) async fn remove_volume(engine: &Arc<Engine>, name: &str) -> Result<()
     }
     engine.tell(Event::VolumeGone { name: name.to_owned() });
     engine.store.delete(engine.store.layout.volume(name));
-    Ok(engine.store.written().await?)
+    Ok(engine.store.written(vec![engine.store.layout.volume(name)]).await?)
 }

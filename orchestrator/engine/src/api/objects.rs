@@ -80,7 +80,7 @@ pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>)
         409 => ApiError::new(StatusCode::FORBIDDEN, error.message),
         _ => error.into(),
     })?;
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,6 +128,6 @@ pub(super) async fn remove_volume(
         return Err(no_volume(&name));
     }
     actions::remove_volume(&engine, &name).await?;
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -129,6 +129,7 @@ impl Session {
             let networks = self.engine.look(move |world| networks_in_use(world, &name)).await?;
             tried.check(networks.len())?;
         }
+        let about = self.concern().await?;
         let left = self
             .engine
             .look(move |world| world.containers.values().any(|container| container.doc.record.project == project));
@@ -142,7 +143,22 @@ impl Session {
             self.result.container =
                 self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone())).await?;
         }
-        Ok(self.engine.store.durable().await?)
+        Ok(self.engine.store.durable(about).await?)
+    }
+
+    /// The records of everything that the project has.
+    async fn concern(&self) -> Result<Vec<PathBuf>, StepError> {
+        let (project, layout) = (self.desired.stack.name.clone(), self.engine.store.layout.clone());
+        let concern = self.engine.look(move |world| {
+            let containers = world.containers.values().filter(|container| container.doc.record.project == project);
+            let networks = world.networks.values().filter(|network| network.project == project);
+            let volumes = world.volumes.values().filter(|volume| volume.project == project);
+            let containers = containers.map(|container| layout.container(&container.doc.id));
+            let networks = networks.map(|network| layout.network(&network.id));
+            let volumes = volumes.map(|volume| layout.volume(&volume.name));
+            containers.chain(networks).chain(volumes).chain([layout.stack(&project)]).collect()
+        });
+        Ok(concern.await?)
     }
 
     async fn round(&mut self, deadline: Option<tokio::time::Instant>) -> Result<Round, StepError> {

@@ -111,8 +111,6 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 pub(crate) struct StartFacts<'a> {
     pub(crate) layout: &'a Layout,
-    /// `<run>/containers/<id>`.
-    pub(crate) bundle: &'a Path,
     pub(crate) volatile: &'a Path,
     pub(crate) host: &'a HostFacts,
     pub(crate) networks: &'a BTreeMap<String, NetworkDoc>,

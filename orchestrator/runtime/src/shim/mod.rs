@@ -6,7 +6,7 @@ mod bring_up;
 mod clients;
 mod exec;
 mod logger;
-mod record;
+pub(crate) mod record;
 mod restart;
 mod stdio;
 mod streams;
