@@ -36,6 +36,7 @@ mod lower;
 mod making;
 mod names;
 mod observe;
+mod outbox;
 mod probe;
 mod processes;
 mod projects;

@@ -7,10 +7,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hoist_build::BuildEvent;
 use tokio::sync::{Notify, watch};
+
+use crate::api::types::{ApplyEvent, BundleEvent, PullLine};
 
 /// Bytes of output that may wait for their reader.
 const ROOM: usize = 1 << 20;
+/// What a piece takes beside its text.
+const OVERHEAD: usize = 128;
 /// After so long without a read the work goes on without its client.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -114,11 +119,9 @@ impl<T: Piece> Outbox<T> {
         loop {
             let mut read = std::pin::pin!(self.0.read.notified());
             read.as_mut().enable();
-            let queue = self.0.queue();
-            if queue.output < ROOM || queue.stands {
+            if self.has_room() {
                 return;
             }
-            drop(queue);
             tokio::select! {
                 () = read => {}
                 () = self.closed() => return,
@@ -128,6 +131,11 @@ impl<T: Piece> Outbox<T> {
                 }
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        let queue = self.0.queue();
+        queue.output < ROOM || queue.stands
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -187,6 +195,56 @@ impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {
         self.0.closed.send_replace(true);
         self.0.queue().pieces.clear();
+    }
+}
+
+impl Piece for ApplyEvent {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Pull { step, layer, .. } => Kind::Latest(format!("{step} {layer}")),
+            Self::Build { step, event: BuildEvent::Transfer { step: part, item, .. }, .. } => {
+                Kind::Latest(format!("{step} {part} {item}"))
+            }
+            Self::Build { event: BuildEvent::Output { line, .. }, .. } => Kind::Output(line.len() + OVERHEAD),
+            Self::Build { .. }
+            | Self::Plan { .. }
+            | Self::Step { .. }
+            | Self::Shell { .. }
+            | Self::Attach { .. }
+            | Self::Warning { .. }
+            | Self::Result(_) => Kind::Kept,
+        }
+    }
+
+    fn left_out(count: u64) -> Self {
+        Self::Warning { text: format!("{count} lines of output are left out: nobody read them for a while") }
+    }
+}
+
+impl Piece for PullLine {
+    fn kind(&self) -> Kind {
+        match &self.id {
+            Some(layer) if self.error.is_none() => Kind::Latest(layer.clone()),
+            _ => Kind::Kept,
+        }
+    }
+
+    /// It has no output.
+    fn left_out(_: u64) -> Self {
+        Self::default()
+    }
+}
+
+impl Piece for BundleEvent {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Note { text } => Kind::Output(text.len() + OVERHEAD),
+            Self::Failed { .. } | Self::Done { .. } => Kind::Kept,
+        }
+    }
+
+    fn left_out(count: u64) -> Self {
+        Self::Note { text: format!("{count} notes are left out: nobody read them for a while") }
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fd::OwnedFd;
 
 use super::{StepError, blocking};
 use crate::emulator;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, now, steady};
 use crate::error::chain;
 use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts};
 use crate::store::{ExitDoc, make_folder};
@@ -44,7 +44,8 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
             Ok(())
         }
         Err(error) => {
-            let exit = ExitDoc { code: error.code, at: now(), oom: false, error: error.message.clone() };
+            let (at, ended) = (now(), Some(steady()));
+            let exit = ExitDoc { code: error.code, at, ended, oom: false, error: error.message.clone() };
             engine.tell(Event::StartFailed { id, run, exit });
             Err(error)
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use crate::actions::{self, Context, StepError};
 use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth, StepInfo, StepState};
 use crate::build::ShellOffer;
 use crate::building::Building;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, steady};
 use crate::error::chain;
 use crate::observe::{Claims, observe};
 use crate::projects::Turn;
@@ -54,10 +55,10 @@ impl Session {
     pub(super) async fn begin(engine: &Arc<Engine>, wire: ApplyRequest, prepared: Prepared, out: Output) -> Self {
         let turn = match &wire.verb {
             verb if overtakes(verb) => None,
-            verb => Some(engine.turns.take(&prepared.desired.stack.name, ends(verb)).await),
+            verb => Some(turn(engine, &prepared.desired.stack.name, ends(verb), &out).await),
         };
         // From here on: what this request made or started itself is not made or started again by its next round.
-        let request = Request::new(now(), wire.verb);
+        let request = Request::new(steady(), wire.verb);
         let context = Context {
             stack: prepared.desired.stack.clone(),
             variables: wire.variables,
@@ -117,7 +118,7 @@ impl Session {
 
     fn say(&self, event: ApplyEvent) {
         // A client that left does not stop the work.
-        let _ = self.out.send(event);
+        self.out.send(event);
     }
 
     /// Everything is live and on the disk before the answer.
@@ -200,7 +201,7 @@ impl Session {
         }
         let _one = self.engine.turns.planning.lock().await;
         let observed = observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
-        let plan = plan(&self.desired, &observed, &self.request, now());
+        let plan = plan(&self.desired, &observed, &self.request, steady());
         if self.turn.is_some() {
             let claims = Claims::of(&plan, &observed);
             self.engine.tell(Event::Claimed { project: self.desired.stack.name.clone(), claims });
@@ -311,6 +312,17 @@ impl Session {
         let (started, _) = labels::words(action);
         self.step(plan, id, StepState::Skipped { action: started.to_owned() });
     }
+}
+
+/// Waits for the right to work on the project, and says so when it takes a while.
+async fn turn(engine: &Engine, project: &str, urgent: bool, out: &Output) -> Turn {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let mut turn = std::pin::pin!(engine.turns.take(project, urgent));
+    if let Ok(turn) = tokio::time::timeout(PATIENCE, turn.as_mut()).await {
+        return turn;
+    }
+    out.send(ApplyEvent::Warning { text: format!("waiting for another command on project {project} to end") });
+    turn.await
 }
 
 /// Resolves when this request should make room: for an urgent one at once, for any other when its own client is gone.

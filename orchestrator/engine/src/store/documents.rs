@@ -192,6 +192,8 @@ pub(crate) struct StateDoc {
     /// Boot in which it was last started.
     pub(crate) boot: String,
     pub(crate) started: Option<Timestamp>,
+    /// The same by the steady clock of that boot.
+    pub(crate) began: Option<Timestamp>,
     pub(crate) history: restart::History,
     /// How it last ended, when that is not in the shim's exit record.
     pub(crate) exit: Option<ExitDoc>,
@@ -202,6 +204,8 @@ pub(crate) struct StateDoc {
 pub(crate) struct ExitDoc {
     pub(crate) code: i32,
     pub(crate) at: Timestamp,
+    /// The same by the steady clock of the boot in which it was started.
+    pub(crate) ended: Option<Timestamp>,
     pub(crate) oom: bool,
     /// Why it could not be started.
     pub(crate) error: String,

@@ -96,7 +96,7 @@ impl Writer {
         self.dirty.retain(|dirty| !dirty.starts_with(&path));
         self.folders.retain(|folder| !folder.starts_with(&path));
         self.failed.retain(|failed, _| !failed.starts_with(&path));
-        match files::remove(&path) {
+        match hoist_tree::remove(&path) {
             Ok(()) => self.folders.extend(path.parent().map(Path::to_owned)),
             Err(source) => {
                 let error = StoreError::Write { path: path.clone(), source };
@@ -127,7 +127,7 @@ impl Writer {
     }
 
     fn remove_again(&mut self, path: PathBuf) {
-        if files::remove(&path).is_ok() {
+        if hoist_tree::remove(&path).is_ok() {
             self.failed.remove(&path);
             self.folders.extend(path.parent().map(Path::to_owned));
         }

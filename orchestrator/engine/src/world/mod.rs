@@ -4,6 +4,7 @@
 //! a wish about one object; what it leads to is decided from the state, not from the event's content.
 
 mod container;
+mod execs;
 mod supervise;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,10 +15,11 @@ use hoist_scheduler::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summary};
+use execs::{Execs, Forget};
 pub(crate) use supervise::exit_doc;
 
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, now, steady};
 use crate::exec::ExecEntry;
 use crate::feed;
 use crate::lower::{Peer, Writable};
@@ -112,6 +114,11 @@ pub(crate) enum Event {
         run: u64,
     },
     ExecMade(Box<ExecEntry>),
+    /// Nobody will ask for it any more.
+    ExecForgotten {
+        id: String,
+        why: Forget,
+    },
     ExecStarted {
         id: String,
         handle: Arc<hoist_runtime::ExecHandle>,
@@ -169,7 +176,7 @@ pub(crate) struct World {
     pub(crate) volumes: BTreeMap<String, VolumeDoc>,
     pub(crate) stacks: BTreeMap<String, StackDoc>,
     pub(crate) claims: BTreeMap<String, Claims>,
-    pub(crate) execs: BTreeMap<String, ExecEntry>,
+    pub(crate) execs: Execs,
     /// Reports of damaged state files.
     pub(crate) damaged: Vec<String>,
     /// Tells whoever follows a stack's logs that a container has come or begun to run.
@@ -198,7 +205,7 @@ impl World {
             volumes: loaded.volumes.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
             stacks: loaded.stacks.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
             claims: BTreeMap::new(),
-            execs: BTreeMap::new(),
+            execs: Execs::default(),
             damaged,
             changes: watch::Sender::new(0),
         }
@@ -231,6 +238,10 @@ impl World {
             let mut matches = self.networks.values().filter(|doc| !name.is_empty() && doc.id.starts_with(name));
             matches.next().filter(|_| matches.next().is_none())
         })
+    }
+
+    pub(crate) fn boot(&self) -> &str {
+        &self.engine.boot
     }
 
     /// Does anything need an engine?
@@ -273,7 +284,7 @@ impl World {
             Event::Paused { id, paused } => self.paused(&id, paused),
             Event::Signalled { id } => {
                 if let Some(container) = self.containers.get_mut(&id) {
-                    container.signalled = Some(now());
+                    container.signalled = Some(steady());
                 }
             }
             Event::Announced { id, action, signal } => {
@@ -288,19 +299,15 @@ impl World {
             Event::Reviewed { id } => self.review(&id),
             Event::RestartDue { id, run } => self.restart_due(&id, run),
             Event::ProbeDue { id, run } => self.probe_due(&id, run),
-            Event::ExecMade(exec) => drop(self.execs.insert(exec.id.clone(), *exec)),
-            Event::ExecStarted { id, handle } => {
-                if let Some(exec) = self.execs.get_mut(&id) {
-                    exec.handle = Some(handle);
-                    exec.started = true;
-                }
+            Event::ExecMade(exec) => {
+                execs::forget_later(&self.engine, &exec.id, Forget::Unstarted);
+                self.execs.made(*exec);
             }
+            Event::ExecForgotten { id, why } => self.execs.forget(&id, why),
+            Event::ExecStarted { id, handle } => self.execs.started(&id, handle),
             Event::ExecEnded { id, code } => {
-                if let Some(exec) = self.execs.get_mut(&id) {
-                    exec.handle = None;
-                    exec.started = true;
-                    exec.code = Some(code);
-                }
+                execs::forget_later(&self.engine, &id, Forget::Ended);
+                self.execs.ended(&id, code);
             }
         }
     }
@@ -323,7 +330,8 @@ impl World {
         self.volumes.insert(volume.name.clone(), volume);
     }
 
-    fn container_made(&mut self, container: Container) {
+    fn container_made(&mut self, mut container: Container) {
+        container.made = Some(steady());
         feed::container(&self.engine, &container, "create", &[]);
         self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
@@ -340,7 +348,7 @@ impl World {
         container.phase = Phase::Removed;
         container.publish();
         feed::container(&self.engine, &container, "destroy", &[]);
-        self.execs.retain(|_, exec| exec.container != id);
+        self.execs.container_gone(id);
         self.engine.wiring.want();
         self.changed();
         self.engine.activity.touch();

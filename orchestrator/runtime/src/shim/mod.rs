@@ -72,7 +72,7 @@ fn failure(stage: &str, object: impl Into<String>, error: &io::Error) -> Failure
 fn exit(status: rustix::process::WaitStatus, oom: bool) -> Exit {
     let signal = status.terminating_signal();
     let code = status.exit_status().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(255);
-    Exit { code, signal, oom, at: record::now() }
+    Exit::now(code, signal, oom)
 }
 
 /// Blocks SIGCHLD into a descriptor, and takes no harm from terminals and closed pipes.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::wire::Exit;
 
 /// Nanoseconds since the epoch.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -58,8 +58,9 @@ pub(crate) fn reserve(path: &Path) -> io::Result<()> {
 /// On disk when it returns: the file, its name and its folder.
 pub(super) fn write(path: &Path, exit: &Exit) -> io::Result<()> {
     let signal = exit.signal.map_or_else(|| "null".to_owned(), |signal| signal.to_string());
+    let steady = exit.steady.map_or_else(|| "null".to_owned(), |steady| steady.to_string());
     let text = format!(
-        "{{\"code\":{},\"signal\":{signal},\"oom\":{},\"at\":\"{}\"}}\n",
+        "{{\"code\":{},\"signal\":{signal},\"oom\":{},\"at\":\"{}\",\"steady\":{steady}}}\n",
         exit.code,
         exit.oom,
         rfc3339(exit.at)
@@ -85,9 +86,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("exit.json");
         reserve(&path).unwrap();
-        write(&path, &Exit { code: 3, signal: None, oom: false, at: 0 }).unwrap();
+        write(&path, &Exit { code: 3, signal: None, oom: false, at: 0, steady: Some(5) }).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "{\"code\":3,\"signal\":null,\"oom\":false,\"at\":\"1970-01-01T00:00:00.000000000Z\"}\n");
+        assert_eq!(
+            text,
+            "{\"code\":3,\"signal\":null,\"oom\":false,\"at\":\"1970-01-01T00:00:00.000000000Z\",\"steady\":5}\n"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
