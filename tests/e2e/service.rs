@@ -185,7 +185,7 @@ fn an_engine_without_descriptors_serves_again_when_it_has_some() {
     let first = world.engine().expect("the build has started one");
     kill("-TERM", &first);
     eventually("it ends", || !Path::new("/proc").join(&first).exists());
-    let script = "ulimit -Hn 200; ulimit -Sn 100; exec \"$0\" up -d";
+    let script = "ulimit -Sn 100; ulimit -Hn 200; exec \"$0\" up -d";
     let mut up = world.command(&[]);
     let program = up.get_program().to_owned();
     let mut limited = Command::new("sh");
@@ -220,5 +220,116 @@ fn an_engine_without_descriptors_serves_again_when_it_has_some() {
     kill("-TERM", &engine);
     eventually("an engine without descriptors ends when it is told to", || !Path::new("/proc").join(&engine).exists());
     drop(_crowd);
+    world.finish();
+}
+
+const CLOCK: &str = r#"
+name: clock
+services:
+  probed:
+    image: busybox
+    command: [sleep, "1000"]
+    stop_grace_period: 0s
+    healthcheck: { test: ["CMD-SHELL", "echo >>/probes; test ! -e /sick"], interval: 200ms, retries: 1 }
+  crashing:
+    image: busybox
+    command: [sh, -c, "usleep 100000; exit 1"]
+    stop_grace_period: 0s
+    deploy: { restart_policy: { delay: 200ms } }
+"#;
+
+/// The engine's wall clock is set by means of a library in front of the C library; the host's clock is everybody's.
+#[test]
+fn a_clock_that_is_set_holds_up_nothing() {
+    let claim = "a clock that is set holds up nothing";
+    let places =
+        ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|arch| format!("/usr/lib/{arch}/faketime/libfaketime.so.1"));
+    let Some(library) = places.iter().find(|place| Path::new(place).exists()) else {
+        return note(&format!("skipped: {claim}: needs libfaketime"));
+    };
+    let Some(world) = World::new(claim) else { return };
+    world.busybox().file("compose.yaml", CLOCK);
+    let first = world.engine().expect("the build has started one");
+    kill("-TERM", &first);
+    eventually("it ends", || !Path::new("/proc").join(&first).exists());
+    let set = |offset: &str| {
+        let new = world.file("offset.new", offset);
+        fs::rename(&new, new.with_extension("now")).expect("set the clock");
+        new.with_extension("now")
+    };
+    let mut engine = world.command(&["engine", "--idle-exit", "0"]);
+    engine.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", set("+0")).env("FAKETIME_NO_CACHE", "1");
+    engine.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut engine = engine.spawn().expect("start an engine");
+    world.ok(&["up", "-d"]);
+    let number = |text: &str| text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0_u64);
+    let count = || number(&world.hoist(&["exec", "-T", "probed", "wc", "-l", "/probes"]).stdout);
+    let restarts = || crate::attributes::inspect(&world, "crashing")["RestartCount"].as_u64().unwrap_or(0);
+    for offset in ["-1s", "-2h", "+3h", "-1d", "+0"] {
+        set(offset);
+        let (probes, starts) = (count(), restarts());
+        eventually(&format!("probes go on with the clock at {offset}"), || count() > probes + 3);
+        eventually(&format!("restarts go on with the clock at {offset}"), || restarts() > starts + 1);
+        world.ok(&["exec", "-T", "probed", "touch", "/sick"]);
+        eventually("it is unhealthy", || world.field("probed", "Health") == "unhealthy");
+        world.ok(&["exec", "-T", "probed", "rm", "/sick"]);
+        eventually("it is healthy", || world.field("probed", "Health") == "healthy");
+        world.ok(&["up", "-d", "--force-recreate", "probed"]);
+        world.ok(&["restart", "probed"]);
+    }
+    world.ok(&["down"]);
+    kill("-TERM", &engine.id().to_string());
+    engine.wait().expect("the engine ends");
+    world.finish();
+}
+
+/// Kilobytes of a process in memory.
+fn resident(pid: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_client_that_stands_still_costs_neither_memory_nor_the_work() {
+    let Some(world) = World::new("a client that stands still costs neither memory nor the work") else { return };
+    world
+        .busybox()
+        .file("loud/Dockerfile", "FROM busybox\nRUN yes 0123456789012345678901234567890123456789 | head -c 60000000\n");
+    let engine = world.engine().expect("the build has started one");
+    let before = resident(&engine);
+    // Nobody reads what it prints, so it does not read what it is sent.
+    let client = world.spawn(&["image", "build", "--progress", "plain", "-t", "loud", "loud"]);
+    let mut most = 0;
+    crate::world::within(Duration::from_secs(120), "the image is built", || {
+        most = most.max(resident(&engine));
+        world.hoist(&["image", "inspect", "loud"]).code == 0
+    });
+    assert!(most < before + 40_000, "{before} kB before, {most} kB at most");
+    let ended = client.wait_with_output().expect("the client ends");
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
+    assert!(
+        ended.status.success() && told.contains("lines of output are left out"),
+        "{}",
+        &told[told.len().saturating_sub(500)..]
+    );
+    world.finish();
+}
+
+#[test]
+fn two_commands_on_one_project_take_turns() {
+    let Some(world) = World::new("two commands on one project take turns") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: turns\nservices:\n  a:\n    image: busybox\n    command: [sleep, '1000']\n    stop_grace_period: 0s\n    \
+         healthcheck: { test: [CMD, sh, -c, 'usleep 1500000'], interval: 100ms }\n  b:\n    image: busybox\n    \
+         command: [sleep, '1000']\n    stop_grace_period: 0s\n    depends_on: { a: { condition: service_healthy } }\n",
+    );
+    let both = [world.spawn(&["up", "-d"]), world.spawn(&["up", "-d"])];
+    let ended = both.map(|child| child.wait_with_output().expect("it ends"));
+    let told: Vec<_> = ended.iter().map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).collect();
+    assert!(ended.iter().all(|output| output.status.success()), "{told:?}");
+    assert!(told.iter().any(|told| told.contains("waiting for another command on project turns")), "{told:?}");
+    assert_eq!(world.ps().len(), 2);
     world.finish();
 }
