@@ -300,7 +300,7 @@ async fn leave(engine: &Arc<Engine>) {
     if running == 0 {
         let leaver = Arc::clone(engine);
         let networks =
-            engine.look(|world| world.networks.values().map(|network| network.id.clone()).collect::<Vec<_>>());
+            engine.look(|world| world.networks.values().map(|network| network.spec().bridge()).collect::<Vec<_>>());
         let networks = networks.await.unwrap_or_default();
         let _ = tokio::task::spawn_blocking(move || adopt::clean_network(&leaver, &networks)).await;
     }

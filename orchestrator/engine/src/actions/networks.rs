@@ -35,6 +35,14 @@ pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> 
         driver_opts: spec.driver_opts.clone(),
         labels: spec.labels.clone(),
     };
+    let bridge = network.spec().bridge();
+    let wanted = bridge.clone();
+    let holder = engine.look(move |world| {
+        world.networks.values().find(|other| other.spec().bridge() == wanted).map(|other| other.name.clone())
+    });
+    if let Some(holder) = holder.await? {
+        return Err(StepError::conflict(format!("network {}: bridge {bridge} is that of network {holder}", spec.name)));
+    }
     engine.store.put_network(&network);
     engine.store.created(vec![engine.store.layout.network(&network.id)]).await?;
     let (host, kernel) = (Arc::clone(&engine.net), network.spec());
@@ -74,9 +82,9 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     }
     engine.tell(Event::NetworkGone { name: name.to_owned() });
     engine.wiring.settled().await;
-    let (host, id) = (Arc::clone(&engine.net), network.id);
-    let bridge = id.clone();
+    let (host, bridge) = (Arc::clone(&engine.net), network.spec().bridge());
     blocking(move || Ok(host.remove_network(&bridge)?)).await?;
+    let id = network.id;
     engine.store.delete(engine.store.layout.network(&id));
     Ok(engine.store.written(vec![engine.store.layout.network(&id)]).await?)
 }

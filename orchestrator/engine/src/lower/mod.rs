@@ -194,6 +194,7 @@ fn network(doc: &ContainerDoc, service: &Service, facts: &StartFacts<'_>) -> Res
             container: doc.id.clone(),
             index: u8::try_from(index).unwrap_or(u8::MAX),
             network: network.id.clone(),
+            bridge: network.spec().bridge(),
             interface: attachment.interface.clone(),
             address: attachment.address,
             prefix: attachment.prefix,

@@ -46,6 +46,9 @@ pub(crate) struct NetworkDoc {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
+/// Docker's option for the name of a network's bridge.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+
 impl NetworkDoc {
     /// The network of `network_mode: bridge`, which belongs to no project.
     pub(crate) fn is_predefined(&self) -> bool {
@@ -59,6 +62,7 @@ impl NetworkDoc {
             subnet: self.subnet,
             gateway: self.gateway,
             internal: self.internal,
+            bridge: self.driver_opts.get(BRIDGE_NAME).cloned(),
             mtu: self.driver_opts.get("com.docker.network.driver.mtu").and_then(|mtu| mtu.parse().ok()),
         }
     }
