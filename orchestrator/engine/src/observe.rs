@@ -119,6 +119,17 @@ pub(crate) async fn observe(engine: &Arc<Engine>, desired: &Desired) -> Result<O
     Ok(observed)
 }
 
+/// What the subnet of a network that no stack declares must keep clear of.
+pub(crate) async fn for_networks(engine: &Arc<Engine>) -> Result<Observed, ObserveError> {
+    let mut observed = engine.look(|world| from_world(world, "")).await?;
+    let host = Arc::clone(&engine.net);
+    let facts = tokio::task::spawn_blocking(move || host.facts()).await;
+    let facts = facts.map_err(|error| ObserveError::Cut(error.to_string()))?;
+    let facts = facts.map_err(|error| ObserveError::Facts(crate::error::chain(&error)))?;
+    observed.host.routes = routes(&facts, &observed);
+    Ok(observed)
+}
+
 /// A network as somebody sees it who has nothing in it: all of its addresses are held by others.
 pub(crate) fn network(world: &World, name: &str, guest: &str) -> Option<scheduler::Network> {
     from_world(world, guest).networks.remove(name)

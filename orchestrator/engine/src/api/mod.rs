@@ -12,6 +12,7 @@ mod gone;
 mod image_list;
 mod images;
 mod making;
+mod networking;
 mod objects;
 mod prune;
 mod push;
@@ -127,6 +128,9 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/distribution/{*name}", get(distribution::inspect))
         .route("/hoist/v1/artifacts/{*name}", get(distribution::artifacts))
         .route("/networks", get(objects::networks))
+        .route("/networks/create", post(networking::create))
+        .route("/networks/{id}/connect", post(networking::connect))
+        .route("/networks/{id}/disconnect", post(networking::disconnect))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
         .route("/volumes", get(objects::volumes))
         .route("/volumes/{name}", get(objects::volume).delete(objects::remove_volume))

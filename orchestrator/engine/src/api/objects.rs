@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use hoist_scheduler::PREDEFINED_NETWORK;
 use serde::Deserialize;
 
 use super::containers::flag;
@@ -54,7 +55,7 @@ pub(super) async fn networks(
     Ok(Json(listed.await?))
 }
 
-fn no_network(name: &str) -> ApiError {
+pub(super) fn no_network(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("network {name} not found"))
 }
 
@@ -75,6 +76,10 @@ pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>)
     let wanted = name.clone();
     let real = engine.look(move |world| world.network(&wanted).map(|network| network.name.clone()));
     let real = real.await?.ok_or_else(|| no_network(&name))?;
+    if real == PREDEFINED_NETWORK {
+        let text = format!("{real} is a pre-defined network and cannot be removed; it goes with its last container");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+    }
     actions::remove_network(&engine, &real).await.map_err(|error| match error.status {
         // Docker's status for one that is in use.
         409 => ApiError::new(StatusCode::FORBIDDEN, error.message),

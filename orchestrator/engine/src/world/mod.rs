@@ -24,7 +24,7 @@ use crate::exec::ExecEntry;
 use crate::feed;
 use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
-use crate::store::{ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
+use crate::store::{ContainerDoc, ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
 
 type Look = Box<dyn FnOnce(&World) + Send>;
 
@@ -42,6 +42,8 @@ pub(crate) enum Event {
         name: String,
     },
     ContainerMade(Box<Container>),
+    /// It has joined or left a network.
+    Rewired(Box<ContainerDoc>),
     ContainerGone {
         id: String,
     },
@@ -268,6 +270,7 @@ impl World {
                 feed::volume(&self.engine, "destroy", &name);
             }
             Event::ContainerMade(container) => self.container_made(*container),
+            Event::Rewired(doc) => self.rewired(*doc),
             Event::ContainerGone { id } => self.container_gone(&id),
             Event::Claimed { project, claims } => {
                 if claims.is_empty() {
@@ -335,6 +338,24 @@ impl World {
         feed::container(&self.engine, &container, "create", &[]);
         self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
+        self.changed();
+    }
+
+    fn rewired(&mut self, doc: ContainerDoc) {
+        let Some(container) = self.containers.get_mut(&doc.id) else { return };
+        let names = |doc: &ContainerDoc| -> Vec<String> {
+            doc.record.networks.iter().map(|attachment| attachment.network.clone()).collect()
+        };
+        let (before, after) = (names(&container.doc), names(&doc));
+        let changed = |from: &[String], to: &[String]| from.iter().find(|name| !to.contains(name)).cloned();
+        let (joined, left) = (changed(&after, &before), changed(&before, &after));
+        container.doc = Arc::new(doc);
+        for (name, action) in [(joined, "connect"), (left, "disconnect")] {
+            if let Some(network) = name.and_then(|name| self.networks.get(&name)) {
+                feed::network(&self.engine, action, network);
+            }
+        }
+        self.engine.wiring.want();
         self.changed();
     }
 

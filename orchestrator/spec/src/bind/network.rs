@@ -78,7 +78,8 @@ const BRIDGE: &str = "com.docker.network.bridge.name";
 /// What the kernel takes for a link, without what looks like one of the engine's own.
 pub fn is_bridge_name(name: &str) -> bool {
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
-    let reserved = name.starts_with("hb-") || name.starts_with("hv") || matches!(name, "." | ".." | "lo" | "all" | "default");
+    let reserved =
+        name.starts_with("hb-") || name.starts_with("hv") || matches!(name, "." | ".." | "lo" | "all" | "default");
     (1..=15).contains(&name.len()) && plain && !reserved
 }
 
