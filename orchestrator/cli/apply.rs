@@ -116,13 +116,10 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
         return Ok(ApplyResult::default());
     }
     let mut interrupts = Interrupts::listen()?;
+    let mut stream = begin(ctx, &client, request).await?;
     let mut progress = Progress::new(ctx.ui);
-    let work = async {
-        let mut stream = begin(ctx, &client, request).await?;
-        pump(ctx, &client, &mut stream, &mut progress).await
-    };
     let result = tokio::select! {
-        result = work => result?,
+        result = pump(ctx, &client, &mut stream, &mut progress) => result?,
         () = interrupts.next() => {
             progress.finish();
             ctx.ui.note("interrupted; the engine gives up builds, and ends what else it has begun");

@@ -11,8 +11,69 @@ use serde_json::{Value, json};
 
 use crate::world::{World, eventually};
 
+#[test]
+fn events_are_dockers() {
+    let Some(world) = World::new("events are docker's") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: told\nservices:\n  a: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s, volumes: [data:/data] }\n\
+         volumes: { data: {} }\n",
+    );
+    let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    world.ok(&["up", "-d"]);
+    assert_eq!(world.hoist(&["exec", "-T", "a", "sh", "-c", "exit 3"]).code, 3);
+    world.ok(&["restart", "a"]);
+    world.ok(&["kill", "-s", "USR1", "a"]);
+    world.ok(&["down", "-v"]);
+    let (status, body) = ask(&world, &http("GET", &format!("/events?since={begun}&until={}", begun + 3600), ""));
+    assert_eq!(status, 200);
+    let told: Vec<Value> = body.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let kinds: BTreeSet<String> = told
+        .iter()
+        .map(|event| {
+            let text = |key: &str| event[key].as_str().unwrap_or("?").to_owned();
+            format!("{} {}", text("Type"), text("Action"))
+        })
+        .collect();
+    for kind in [
+        "container create",
+        "container start",
+        "container exec_create: sh -c exit 3",
+        "container exec_start: sh -c exit 3",
+        "container exec_die",
+        "container restart",
+        "container kill",
+        "container die",
+        "container stop",
+        "container destroy",
+        "network create",
+        "network connect",
+        "network disconnect",
+        "network destroy",
+        "volume create",
+        "volume mount",
+        "volume unmount",
+        "volume destroy",
+    ] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
+    let of = |action: &str| told.iter().find(|event| event["Action"] == action).expect("it was told");
+    let ended = &of("exec_die")["Actor"]["Attributes"];
+    assert!(ended["exitCode"] == "3" && ended["execID"].is_string(), "{ended}");
+    let died = of("die");
+    assert!(died["Actor"]["Attributes"]["execDuration"].is_string(), "{died}");
+    assert_eq!((&died["status"], &died["from"], &died["id"]), (&json!("die"), &json!("busybox"), &died["Actor"]["ID"]));
+    let image: Value = {
+        let (_, body) = ask(&world, &http("GET", "/images/busybox/json", ""));
+        serde_json::from_str(&body).expect("JSON")
+    };
+    let tagged: jiff::Timestamp = image["Metadata"]["LastTagTime"].as_str().expect("a time").parse().expect("a time");
+    assert!(tagged.as_second() + 600 > i64::try_from(begun).expect("in range"), "{tagged}");
+    world.finish();
+}
+
 /// Status and body; of an answer that goes on, what came at once.
-fn ask(world: &World, request: &[u8]) -> (u16, String) {
+pub(crate) fn ask(world: &World, request: &[u8]) -> (u16, String) {
     let mut stream = UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
     stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a limit");
     // It may answer before it has read everything.
@@ -25,7 +86,7 @@ fn ask(world: &World, request: &[u8]) -> (u16, String) {
     (status, body)
 }
 
-fn http(method: &str, path: &str, body: &str) -> Vec<u8> {
+pub(crate) fn http(method: &str, path: &str, body: &str) -> Vec<u8> {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: hoist\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",

@@ -158,3 +158,36 @@ fn up_ends_with_the_code_that_it_was_asked_for() {
     assert_eq!(up.wait_with_output().expect("it ends").status.code(), Some(130));
     world.finish();
 }
+
+#[test]
+fn verbs_say_when_there_is_nothing_to_do() {
+    let Some(world) = World::new("verbs say when there is nothing to do") else { return };
+    world.busybox().file(
+        "compose.yaml",
+        "name: idle\nservices:\n  a: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s }\n  \
+         b: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s }\n",
+    );
+    let says = |args: &[&str], code: i32, words: &str| {
+        let run = world.hoist(args);
+        assert!(run.code == code && run.stderr.contains(words), "{args:?}: {} {}", run.code, run.stderr);
+    };
+    says(&["start"], 1, "service \"a\" has no container");
+    says(&["start", "b"], 1, "service \"b\" has no container");
+    says(&["-p", "nosuch", "start"], 1, "has no container");
+    says(&["kill"], 0, "No container to kill");
+    says(&["rm", "-f"], 0, "No stopped containers");
+    says(&["down"], 0, "No resource found to remove for project \"idle\"");
+    for args in [["stop"], ["restart"], ["pause"], ["unpause"]] {
+        assert_eq!(world.hoist(&args).code, 0, "{args:?}");
+    }
+    let first = world.hoist(&["up", "-d", "a"]);
+    assert!(first.code == 0 && !first.stderr.contains("Running"), "{}", first.stderr);
+    let second = world.hoist(&["up", "-d"]);
+    assert!(second.stderr.contains("Container idle-a-1  Running"), "{}", second.stderr);
+    assert!(second.stderr.contains("Container idle-b-1  Started"), "{}", second.stderr);
+    assert!(!second.stderr.contains("Container idle-b-1  Running"), "{}", second.stderr);
+    says(&["up", "-d", "b"], 0, "Container idle-b-1  Running");
+    world.ok(&["rm", "-fs", "b"]);
+    says(&["start"], 1, "service \"b\" has no container");
+    world.finish();
+}

@@ -52,6 +52,10 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    apply::apply(ctx, &request(ctx, args)?).await?;
+    let request = request(ctx, args)?;
+    let result = apply::apply(ctx, &request).await?;
+    if result.done == 0 && !ctx.settings.dry_run {
+        ctx.ui.warn(&format!("No resource found to remove for project \"{}\"", request.project));
+    }
     Ok(Exit::OK)
 }

@@ -33,6 +33,9 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    apply::apply(ctx, &request(ctx, args)?).await?;
+    let result = apply::apply(ctx, &request(ctx, args)?).await?;
+    if result.done == 0 && !ctx.settings.dry_run {
+        ctx.ui.note("No container to kill");
+    }
     Ok(Exit::OK)
 }

@@ -46,6 +46,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             return Err(Failure::interrupted());
         }
     }
-    apply::apply(ctx, &request).await?;
+    let result = apply::apply(ctx, &request).await?;
+    if result.done == 0 && !ctx.settings.dry_run {
+        ctx.ui.note("No stopped containers");
+    }
     Ok(Exit::OK)
 }

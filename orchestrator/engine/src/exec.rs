@@ -55,7 +55,12 @@ pub(crate) async fn start(
     blocking(move || {
         runtime.exec(request).map_err(|error| StepError {
             code: i32::from(error.exit_code()),
-            status: if matches!(error.exit_code(), 126 | 127) { 400 } else { 500 },
+            status: match &error {
+                LaunchError::Spec(_) | LaunchError::Stage { source: None, .. } => 400,
+                LaunchError::NotRunning(_) | LaunchError::Paused(_) => 409,
+                error if matches!(error.exit_code(), 126 | 127) => 400,
+                _ => 500,
+            },
             ..StepError::engine(refusal(&error))
         })
     })

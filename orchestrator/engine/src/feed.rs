@@ -8,11 +8,13 @@ use tokio::sync::broadcast;
 
 use crate::api::types::{EventActor, EventMessage};
 use crate::engine::{Engine, now};
-use crate::store::NetworkDoc;
+use crate::store::{MountKind, NetworkDoc};
 use crate::world::Container;
 
 /// Docker keeps this many.
 const PAST: usize = 256;
+/// What there were events of before they had a type; their readers look for these fields still.
+const OLD: [&str; 2] = ["container", "image"];
 /// A subscriber that is further behind misses some.
 const PENDING: usize = 1024;
 
@@ -57,6 +59,9 @@ fn send(engine: &Engine, kind: &str, action: &str, id: &str, attributes: BTreeMa
     let message = EventMessage {
         kind: kind.to_owned(),
         action: action.to_owned(),
+        status: if OLD.contains(&kind) { action.to_owned() } else { String::new() },
+        id: if OLD.contains(&kind) { id.to_owned() } else { String::new() },
+        from: attributes.get("image").filter(|_| kind == "container").cloned().unwrap_or_default(),
         actor: EventActor { id: id.to_owned(), attributes },
         scope: "local".to_owned(),
         time: at.0 / 1_000_000_000,
@@ -77,6 +82,26 @@ pub(crate) fn network(engine: &Engine, action: &str, network: &NetworkDoc) {
     let attributes =
         BTreeMap::from([("name".to_owned(), network.name.clone()), ("type".to_owned(), "bridge".to_owned())]);
     send(engine, "network", action, &network.id, attributes);
+}
+
+/// What comes to a container with its start and goes with its end.
+pub(crate) fn attachments(engine: &Engine, networks: &BTreeMap<String, NetworkDoc>, container: &Container, up: bool) {
+    let of = |extra: &[(&str, &str)]| {
+        let all = [("container", container.doc.id.as_str())].into_iter().chain(extra.iter().copied());
+        all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    for attachment in &container.doc.record.networks {
+        let Some(network) = networks.get(&attachment.network) else { continue };
+        let attributes = of(&[("name", &network.name), ("type", "bridge")]);
+        send(engine, "network", if up { "connect" } else { "disconnect" }, &network.id, attributes);
+    }
+    for mount in &container.doc.mounts {
+        let MountKind::Volume { name, .. } = &mount.kind else { continue };
+        let writable = (!mount.read_only).to_string();
+        let own = [("driver", "local"), ("destination", &mount.target), ("read/write", &writable), ("propagation", "")];
+        let attributes = of(if up { &own } else { &own[..1] });
+        send(engine, "volume", if up { "mount" } else { "unmount" }, name, attributes);
+    }
 }
 
 pub(crate) fn volume(engine: &Engine, action: &str, name: &str) {

@@ -8,7 +8,6 @@
 mod capabilities;
 pub mod cgroup;
 mod client;
-pub mod descriptors;
 pub mod engine_lock;
 mod exec;
 mod init;

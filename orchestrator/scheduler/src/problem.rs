@@ -18,6 +18,9 @@ pub enum Problem {
     NoContainer {
         service: String,
     },
+    NoContainers {
+        project: String,
+    },
     PoolExhausted {
         network: String,
     },
@@ -173,7 +176,8 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownService { service } => write!(f, "no such service: {service}"),
-            Self::NoContainer { service } => write!(f, "service \"{service}\" has no container"),
+            Self::NoContainer { service } => write!(f, "service \"{service}\" has no container; `hoist up` makes it"),
+            Self::NoContainers { project } => write!(f, "stack \"{project}\" has no container; `hoist up` makes them"),
             Self::PoolExhausted { network } => {
                 write!(f, "network \"{network}\": no free subnet left in the address pools")
             }

@@ -43,7 +43,7 @@ use std::path::PathBuf;
 use files::Loader;
 use inert::Policy;
 
-pub use bind::{CAPABILITIES, is_bridge_name};
+pub use bind::CAPABILITIES;
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::VariableReference;
 pub use source::{Env, Kind, MAX_FILE, Source, SourceError};

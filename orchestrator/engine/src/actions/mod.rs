@@ -1,7 +1,6 @@
 //! One function per action of a plan, each idempotent: doing again what is done already is no error, so a plan can be
 //! carried out after a crash from wherever it stopped.
 
-mod attachments;
 mod containers;
 mod images;
 mod launch;
@@ -10,8 +9,9 @@ mod waiting;
 
 use std::sync::Arc;
 
-pub(crate) use attachments::{Wish, connect, disconnect};
-pub(crate) use containers::{Context, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause};
+pub(crate) use containers::{
+    Context, announce, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause,
+};
 pub(crate) use images::{layers_in_use, pull_image, registries, remove_image, stored_image};
 pub(crate) use launch::start;
 pub(crate) use networks::{create_network, create_volume, remove_network, remove_volume};

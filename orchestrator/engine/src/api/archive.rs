@@ -57,6 +57,8 @@ fn path_error(path: &str, error: &std::io::Error) -> StepError {
     let status = match error.kind() {
         std::io::ErrorKind::NotFound => 404,
         std::io::ErrorKind::NotADirectory | std::io::ErrorKind::InvalidInput => 400,
+        // Without an error of the system's it is what the archive says.
+        _ if error.raw_os_error().is_none() && error.get_ref().is_some() => 400,
         _ => 500,
     };
     let what = if status == 404 {

@@ -9,16 +9,21 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hoist_image::{Image, Platform, PlatformError, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 use super::containers::flag;
 use super::streams::json_lines;
-use super::types::{BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, PullDetail, PullLine, RootFs};
+use super::types::{
+    BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageMetadata, PullDetail, PullLine, RootFs,
+};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::phase;
-use crate::outbox::{Outbox, outbox};
+
+/// Go's zero time, which docker's clients know.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 pub(super) fn seconds(created: &str) -> i64 {
     created.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second)
@@ -102,6 +107,15 @@ fn inspect(engine: &Engine, name: &str, query: &LookQuery) -> ApiResult<Response
         size: image.size,
         config,
         root_fs: RootFs { kind: "layers".to_owned(), layers: image.layers.iter().map(ToString::to_string).collect() },
+        parent: String::new(),
+        comment: image.config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default(),
+        docker_version: String::new(),
+        metadata: ImageMetadata {
+            last_tag_time: match image.references.is_empty() {
+                true => NEVER.to_owned(),
+                false => engine.images.named_at(&image).to_string(),
+            },
+        },
     };
     Ok(Json(answer).into_response())
 }
@@ -145,7 +159,7 @@ pub(super) async fn remove(
     Ok(Json(untagged.chain(deleted).collect()))
 }
 
-pub(super) type Lines = Outbox<PullLine>;
+pub(super) type Lines = mpsc::UnboundedSender<PullLine>;
 
 fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
     let out = out.clone();
@@ -156,7 +170,7 @@ fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
             progress_detail: progress.total.map(|total| PullDetail { current: progress.done, total }),
             ..PullLine::default()
         };
-        out.send(line);
+        let _ = out.send(line);
     }
 }
 
@@ -167,7 +181,7 @@ pub(super) fn finish(out: &Lines, outcome: Result<String, String>) {
             PullLine { error: Some(message.clone()), error_detail: Some(ErrorBody { message }), ..PullLine::default() }
         }
     };
-    out.send(line);
+    let _ = out.send(line);
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,7 +212,7 @@ pub(super) async fn create(
     };
     let reference = Reference::parse(&name).map_err(|error| ApiError::bad(chain(&error)))?;
     let auth = super::distribution::auth_of(&headers, &reference)?;
-    let (out, lines) = outbox();
+    let (out, lines) = mpsc::unbounded_channel();
     let puller = Arc::clone(&engine);
     tokio::spawn(async move {
         let pulled = actions::pull_image(&puller, &name, &query.platform, &auth, progress(&out)).await;
@@ -212,7 +226,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> {
-    let (out, lines) = outbox();
+    let (out, lines) = mpsc::unbounded_channel();
     let archive = super::tarballs::received(body);
     let loader = Arc::clone(&engine);
     tokio::spawn(async move {
@@ -221,7 +235,7 @@ pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> 
                 for image in images {
                     let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::short);
                     let line = PullLine { stream: Some(format!("Loaded image: {name}\n")), ..PullLine::default() };
-                    out.send(line);
+                    let _ = out.send(line);
                 }
             }
             Err(error) => finish(&out, Err(chain(&error))),
@@ -234,7 +248,7 @@ pub(super) async fn bootstrap(State(engine): App, body: axum::body::Bytes) -> Ap
     let request: BootstrapRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
     let reference = Reference::parse(&request.reference).map_err(|error| ApiError::bad(chain(&error)))?;
-    let (out, lines) = outbox();
+    let (out, lines) = mpsc::unbounded_channel();
     let worker: Arc<Engine> = Arc::clone(&engine);
     tokio::spawn(async move {
         let _busy = worker.activity.begin();

@@ -21,7 +21,6 @@ use super::{ApiError, ApiResult, App, relay};
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, now};
 use crate::logs::{self, Wanted};
-use crate::outbox::{Inbox, Piece};
 use crate::stats;
 
 /// Whatever can be received one by one.
@@ -35,7 +34,7 @@ impl<T: Send + 'static> Receive<T> for mpsc::Receiver<T> {
     }
 }
 
-impl<T: Piece + Send + 'static> Receive<T> for Inbox<T> {
+impl<T: Send + 'static> Receive<T> for mpsc::UnboundedReceiver<T> {
     fn receive(&mut self) -> impl Future<Output = Option<T>> + Send {
         self.recv()
     }

@@ -23,6 +23,8 @@ pub(super) struct Doing {
     pub(super) building: Arc<Building>,
     pub(super) slots: Arc<Slots>,
     pub(super) step: usize,
+    /// What is started was stopped for it.
+    pub(super) restarts: bool,
     pub(super) deadline: Option<tokio::time::Instant>,
 }
 
@@ -46,7 +48,7 @@ impl Doing {
         let (started, _) = labels::words(action);
         let state = StepState::Started { action: started.to_owned() };
         // A client that left does not stop the work.
-        self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
+        let _ = self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
         Done::Ended(self.act(action).await, slot)
     }
 
@@ -63,17 +65,10 @@ impl Doing {
             Action::BuildImage { reference, service, build, platform } => {
                 let (out, step, name) = (self.out.clone(), self.step, service.clone());
                 let output = move |event: BuildEvent| {
-                    out.send(ApplyEvent::Build { step, service: name.clone(), event });
+                    let _ = out.send(ApplyEvent::Build { step, service: name.clone(), event });
                 };
                 let shell = self.context.shell.as_ref();
-                let wanted = crate::build::Wanted {
-                    reference,
-                    build,
-                    platform,
-                    building: &self.building,
-                    shell,
-                    out: &self.out,
-                };
+                let wanted = crate::build::Wanted { reference, build, platform, building: &self.building, shell };
                 let Context { stack, variables, project_dir, .. } = &*self.context;
                 let beside = crate::build::Beside { stack, variables, project_dir };
                 // What is half built is of use to nobody: the steps that ended are in the cache.
@@ -129,7 +124,11 @@ impl Doing {
                 if self.context.attach {
                     self.attached(id).await?;
                 }
-                actions::start(engine, id, StartWhy::Request).await
+                actions::start(engine, id, StartWhy::Request).await?;
+                if self.restarts {
+                    actions::announce(engine, id, "restart", None);
+                }
+                Ok(())
             }
             Action::StopContainer { signal, grace, .. } => actions::stop(engine, id, signal, *grace).await,
             Action::KillContainer { signal, .. } => actions::kill(engine, id, signal).await,
@@ -150,7 +149,7 @@ impl Doing {
             return Ok(());
         }
         let arrived = self.engine.attachments.expect(id);
-        self.out.send(ApplyEvent::Attach { container: id.to_owned() });
+        let _ = self.out.send(ApplyEvent::Attach { container: id.to_owned() });
         tokio::select! {
             () = arrived => Ok(()),
             () = self.out.closed() => Err(StepError::new("the client left before it attached")),
@@ -160,7 +159,7 @@ impl Doing {
     async fn pull(&self, reference: &str, platform: &str) -> Result<(), StepError> {
         let (out, step, image) = (self.out.clone(), self.step, reference.to_owned());
         let progress = move |progress: hoist_image::Progress| {
-            out.send(ApplyEvent::Pull {
+            let _ = out.send(ApplyEvent::Pull {
                 step,
                 image: image.clone(),
                 layer: progress.item,

@@ -4,7 +4,6 @@
 //! a wish about one object; what it leads to is decided from the state, not from the event's content.
 
 mod container;
-mod execs;
 mod supervise;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,16 +14,15 @@ use hoist_scheduler::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summary};
-use execs::{Execs, Forget};
 pub(crate) use supervise::exit_doc;
 
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, now, steady};
+use crate::engine::{Engine, now};
 use crate::exec::ExecEntry;
 use crate::feed;
 use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
-use crate::store::{ContainerDoc, ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
+use crate::store::{ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
 
 type Look = Box<dyn FnOnce(&World) + Send>;
 
@@ -42,8 +40,6 @@ pub(crate) enum Event {
         name: String,
     },
     ContainerMade(Box<Container>),
-    /// It has joined or left a network.
-    Rewired(Box<ContainerDoc>),
     ContainerGone {
         id: String,
     },
@@ -116,11 +112,6 @@ pub(crate) enum Event {
         run: u64,
     },
     ExecMade(Box<ExecEntry>),
-    /// Nobody will ask for it any more.
-    ExecForgotten {
-        id: String,
-        why: Forget,
-    },
     ExecStarted {
         id: String,
         handle: Arc<hoist_runtime::ExecHandle>,
@@ -178,7 +169,7 @@ pub(crate) struct World {
     pub(crate) volumes: BTreeMap<String, VolumeDoc>,
     pub(crate) stacks: BTreeMap<String, StackDoc>,
     pub(crate) claims: BTreeMap<String, Claims>,
-    pub(crate) execs: Execs,
+    pub(crate) execs: BTreeMap<String, ExecEntry>,
     /// Reports of damaged state files.
     pub(crate) damaged: Vec<String>,
     /// Tells whoever follows a stack's logs that a container has come or begun to run.
@@ -207,7 +198,7 @@ impl World {
             volumes: loaded.volumes.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
             stacks: loaded.stacks.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
             claims: BTreeMap::new(),
-            execs: Execs::default(),
+            execs: BTreeMap::new(),
             damaged,
             changes: watch::Sender::new(0),
         }
@@ -242,10 +233,6 @@ impl World {
         })
     }
 
-    pub(crate) fn boot(&self) -> &str {
-        &self.engine.boot
-    }
-
     /// Does anything need an engine?
     pub(crate) fn supervises(&self) -> bool {
         self.containers.values().any(|container| {
@@ -270,7 +257,6 @@ impl World {
                 feed::volume(&self.engine, "destroy", &name);
             }
             Event::ContainerMade(container) => self.container_made(*container),
-            Event::Rewired(doc) => self.rewired(*doc),
             Event::ContainerGone { id } => self.container_gone(&id),
             Event::Claimed { project, claims } => {
                 if claims.is_empty() {
@@ -287,7 +273,7 @@ impl World {
             Event::Paused { id, paused } => self.paused(&id, paused),
             Event::Signalled { id } => {
                 if let Some(container) = self.containers.get_mut(&id) {
-                    container.signalled = Some(steady());
+                    container.signalled = Some(now());
                 }
             }
             Event::Announced { id, action, signal } => {
@@ -303,16 +289,41 @@ impl World {
             Event::RestartDue { id, run } => self.restart_due(&id, run),
             Event::ProbeDue { id, run } => self.probe_due(&id, run),
             Event::ExecMade(exec) => {
-                execs::forget_later(&self.engine, &exec.id, Forget::Unstarted);
-                self.execs.made(*exec);
+                let id = exec.id.clone();
+                self.execs.insert(id.clone(), *exec);
+                self.announce_exec(&id);
             }
-            Event::ExecForgotten { id, why } => self.execs.forget(&id, why),
-            Event::ExecStarted { id, handle } => self.execs.started(&id, handle),
+            Event::ExecStarted { id, handle } => {
+                if let Some(exec) = self.execs.get_mut(&id) {
+                    exec.handle = Some(handle);
+                    exec.started = true;
+                }
+                self.announce_exec(&id);
+            }
             Event::ExecEnded { id, code } => {
-                execs::forget_later(&self.engine, &id, Forget::Ended);
-                self.execs.ended(&id, code);
+                if let Some(exec) = self.execs.get_mut(&id) {
+                    exec.handle = None;
+                    exec.started = true;
+                    exec.code = Some(code);
+                }
+                self.announce_exec(&id);
             }
         }
+    }
+
+    /// How far it is, in docker's words.
+    fn announce_exec(&self, id: &str) {
+        let Some(exec) = self.execs.get(id) else { return };
+        let Some(container) = self.containers.get(&exec.container) else { return };
+        let command = exec.config.cmd.join(" ");
+        let (action, code) = match (exec.started, exec.code) {
+            (false, _) => (format!("exec_create: {command}"), None),
+            (true, None) => (format!("exec_start: {command}"), None),
+            (true, Some(code)) => ("exec_die".to_owned(), Some(code.to_string())),
+        };
+        let code = code.iter().map(|code| ("exitCode", code.as_str()));
+        let extra: Vec<_> = [("execID", id)].into_iter().chain(code).collect();
+        feed::container(&self.engine, container, &action, &extra);
     }
 
     fn network_made(&mut self, network: NetworkDoc) {
@@ -333,29 +344,10 @@ impl World {
         self.volumes.insert(volume.name.clone(), volume);
     }
 
-    fn container_made(&mut self, mut container: Container) {
-        container.made = Some(steady());
+    fn container_made(&mut self, container: Container) {
         feed::container(&self.engine, &container, "create", &[]);
         self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
-        self.changed();
-    }
-
-    fn rewired(&mut self, doc: ContainerDoc) {
-        let Some(container) = self.containers.get_mut(&doc.id) else { return };
-        let names = |doc: &ContainerDoc| -> Vec<String> {
-            doc.record.networks.iter().map(|attachment| attachment.network.clone()).collect()
-        };
-        let (before, after) = (names(&container.doc), names(&doc));
-        let changed = |from: &[String], to: &[String]| from.iter().find(|name| !to.contains(name)).cloned();
-        let (joined, left) = (changed(&after, &before), changed(&before, &after));
-        container.doc = Arc::new(doc);
-        for (name, action) in [(joined, "connect"), (left, "disconnect")] {
-            if let Some(network) = name.and_then(|name| self.networks.get(&name)) {
-                feed::network(&self.engine, action, network);
-            }
-        }
-        self.engine.wiring.want();
         self.changed();
     }
 
@@ -369,7 +361,7 @@ impl World {
         container.phase = Phase::Removed;
         container.publish();
         feed::container(&self.engine, &container, "destroy", &[]);
-        self.execs.container_gone(id);
+        self.execs.retain(|_, exec| exec.container != id);
         self.engine.wiring.want();
         self.changed();
         self.engine.activity.touch();

@@ -229,6 +229,12 @@ impl Store {
         images
     }
 
+    /// When the image last got a name, or lost one.
+    pub fn named_at(&self, image: &Image) -> jiff::Timestamp {
+        let written = std::fs::metadata(self.records.file(&image.id)).and_then(|meta| meta.modified());
+        written.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).unwrap_or(image.stored).max(image.stored)
+    }
+
     /// The image with this id.
     pub fn image(&self, id: &Digest) -> Option<Arc<Image>> {
         self.state().images.get(id).map(|(_, image)| Arc::clone(image))
@@ -354,15 +360,7 @@ impl Store {
             }
         }
         let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
-        // For others to read; what this store goes by are its records. A full disk must not keep it from being opened,
-        // nor images from being removed.
-        match disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes()) {
-            Err(error) if disk::no_room(&error) => {
-                tracing::warn!(%error, "index.json is not up to date");
-                Ok(())
-            }
-            written => written,
-        }
+        disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes())
     }
 
     fn describe(&self, state: &State, record: &Record) -> Result<Image, StoreError> {

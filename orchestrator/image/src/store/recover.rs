@@ -42,11 +42,7 @@ impl Store {
         }
         if !same {
             self.sync()?;
-            match disk::replace(&self.root, &file, generation.as_bytes()) {
-                // The next one to open it looks just as carefully.
-                Err(error) if disk::no_room(&error) => tracing::warn!(%error, "the store's generation is not written"),
-                written => written?,
-            }
+            disk::replace(&self.root, &file, generation.as_bytes())?;
         }
         self.durability.start();
         Ok(())

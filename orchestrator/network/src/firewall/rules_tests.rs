@@ -15,7 +15,6 @@ fn network(digit: char, internal: bool) -> NetworkSpec {
         gateway: format!("10.89.{third}.1").parse().unwrap(),
         internal,
         mtu: None,
-        bridge: None,
     }
 }
 

@@ -66,7 +66,6 @@ pub fn network(number: u8) -> NetworkSpec {
         gateway: Ipv4Addr::new(10, 89, number, 1),
         internal: false,
         mtu: None,
-        bridge: None,
     }
 }
 
@@ -96,7 +95,6 @@ impl World {
             container: id.clone(),
             index: 0,
             network: network.id.clone(),
-            bridge: network.bridge(),
             interface: "eth0".to_owned(),
             address,
             prefix: network.subnet.prefix_len(),

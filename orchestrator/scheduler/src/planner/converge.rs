@@ -50,6 +50,12 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
         follow(context, &mut subjects, &scope, !goal.no_deps);
     }
 
+    if goal.start {
+        let meant = subjects.values().filter(|subject| scope.contains(&subject.service) && !subject.oneoff);
+        let running = meant.filter(|subject| subject.fate == Fate::Keep && subject.runs());
+        draft.running = running.map(|subject| subject.name.clone()).collect();
+    }
+
     let service_of = |subject: &Subject<'_>| match &oneoff {
         Some(oneoff) if oneoff.name == subject.name => Some(&oneoff.service),
         _ => context.desired.stack.services.get(&subject.service),

@@ -17,6 +17,7 @@ pub(crate) struct Draft {
     graph: DiGraph<(Action, Reason), ()>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<Note>,
+    pub(crate) running: Vec<String>,
     pub(crate) wake: Option<Timestamp>,
 }
 
@@ -80,7 +81,14 @@ impl Draft {
                 Some(Step { id: StepId(index), action, after, why })
             })
             .collect();
-        Plan { project: project.to_owned(), steps, problems: self.problems, notes: self.notes, wake: self.wake }
+        Plan {
+            project: project.to_owned(),
+            steps,
+            problems: self.problems,
+            notes: self.notes,
+            running: self.running,
+            wake: self.wake,
+        }
     }
 
     /// Topological; among steps that are free at the same time by kind and name. A cycle (which the edges' rules

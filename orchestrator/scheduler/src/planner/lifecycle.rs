@@ -35,6 +35,7 @@ fn choose<'a>(context: Context<'a>, draft: &mut Draft, services: &Services) -> C
 
 pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
     let Chosen { services, mut subjects } = choose(context, draft, &start.services);
+    nothing_to_start(context, draft, &services, &subjects);
     let unmet = unmet_dependencies(context, &services);
     for subject in subjects.values_mut().filter(|subject| !subject.oneoff) {
         let wanted = services.contains(&subject.service) || unmet.contains(&subject.service);
@@ -55,6 +56,20 @@ pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
         decisions.wait = services;
     }
     assemble(draft, decisions);
+}
+
+/// Without names every service of the stack is meant that should have containers. A stack that is known by its name alone
+/// should have some.
+fn nothing_to_start(context: Context<'_>, draft: &mut Draft, services: &BTreeSet<String>, subjects: &Subjects<'_>) {
+    let has = |service: &String| subjects.values().any(|subject| subject.service == *service && !subject.oneoff);
+    for (key, service) in &context.desired.stack.services {
+        if services.contains(key) && service.replicas > 0 && !has(key) {
+            draft.problem(Problem::NoContainer { service: key.clone() });
+        }
+    }
+    if context.desired.is_unknown() && subjects.is_empty() {
+        draft.problem(Problem::NoContainers { project: context.desired.stack.name.clone() });
+    }
 }
 
 /// Dependencies of the services that are not in the condition they are needed in, and so have to be started too.

@@ -138,8 +138,32 @@ fn services_without_containers_and_unknown_ones() {
     check(
         &world.preview(Verb::Start(Start { services: services(&["web", "nobody"]), wait: false })),
         expect![[r#"
-        ! no such service: nobody
-        ! service "web" has no container
-    "#]],
+            ! no such service: nobody
+            ! service "web" has no container; `hoist up` makes it
+        "#]],
     );
+}
+
+#[test]
+fn start_has_something_to_start() {
+    let problems = |world: &mut World, start: Start| {
+        let plan = world.preview(Verb::Start(start));
+        plan.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let mut world = stack();
+    assert_eq!(problems(&mut world, Start::default()).len(), 2, "neither of both has a container");
+    // One that is to have none needs none.
+    let mut world = World::new().with("idle", |service| service.replicas = 0);
+    assert!(problems(&mut world, Start::default()).is_empty());
+}
+
+#[test]
+fn what_runs_as_wanted_is_named() {
+    let mut world = stack().up();
+    assert_eq!(world.preview(Verb::Up(hoist_scheduler::Up::default())).running, ["app-database-1", "app-web-1"]);
+    let database = hoist_scheduler::Up { services: services(&["database"]), ..hoist_scheduler::Up::default() };
+    assert_eq!(world.preview(Verb::Up(database)).running, ["app-database-1"]);
+    let forced = hoist_scheduler::Up { force_recreate: true, ..hoist_scheduler::Up::default() };
+    assert!(world.preview(Verb::Up(forced)).running.is_empty());
+    assert!(world.preview(Verb::Stop(Stop::default())).running.is_empty());
 }

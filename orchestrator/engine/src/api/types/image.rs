@@ -39,6 +39,18 @@ pub struct ImageInspect {
     pub config: Value,
     #[serde(rename = "RootFS")]
     pub root_fs: RootFs,
+    pub parent: String,
+    pub comment: String,
+    pub docker_version: String,
+    pub metadata: ImageMetadata,
+}
+
+/// What is known of an image here, and not by the image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageMetadata {
+    /// RFC 3339; the year 1 without a name.
+    pub last_tag_time: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

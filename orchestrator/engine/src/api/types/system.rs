@@ -51,6 +51,13 @@ pub struct Info {
 /// A line of `GET /events`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EventMessage {
+    /// The first three are an older form, of containers and images alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
     /// `container`, `network`, `volume`, `image`.
     #[serde(rename = "Type")]
     pub kind: String,
