@@ -122,7 +122,7 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
         result = pump(ctx, &client, &mut stream, &mut progress) => result?,
         () = interrupts.next() => {
             progress.finish();
-            ctx.ui.note("interrupted; the engine gives up builds, and ends what else it has begun");
+            ctx.ui.note("Interrupted: builds are cancelled, and steps that have begun are finished by the engine");
             return Err(Failure::interrupted());
         }
     };

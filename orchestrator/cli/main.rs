@@ -74,8 +74,14 @@ fn usage(error: &clap::Error) -> ExitCode {
         Ui::new(Output::fallback(None)).error(&text);
         return ExitCode::FAILURE;
     }
-    // Nobody listening is no reason to fail.
-    let _ = error.print();
+    if error.use_stderr() {
+        let ui = Ui::new(Output::fallback(None));
+        let text = if ui.color() { error.render().ansi().to_string() } else { error.render().to_string() };
+        ui.talk(text.trim_end().replace("try '--help'", "try '-h', or '--help' for more").as_str());
+    } else {
+        // Nobody listening is no reason to fail.
+        let _ = error.print();
+    }
     ExitCode::from(u8::from(error.use_stderr()))
 }
 

@@ -20,6 +20,7 @@ mod cuts;
 mod distribution;
 mod elsewhere;
 mod example;
+mod failures;
 mod habits;
 mod host;
 mod images;

@@ -58,8 +58,7 @@ pub(crate) fn open(
                 None => Place::Outside(folder.join(path)),
             };
             let shown = if let Place::Inside(relative) = &place { relative } else { path };
-            let text = text_of(place.read(&view), shown)?
-                .map_err(|source| BuildError::NoDockerfile { path: folder.join(path), source })?;
+            let text = text_of(place.read(&view), shown)?.map_err(|source| no_dockerfile(folder.join(path), source))?;
             (SourceFile::new(shown.display().to_string(), text), Some(place.ignore_file()))
         }
     };
@@ -167,5 +166,11 @@ fn into_io(error: ViewError) -> io::Error {
     match error {
         ViewError::Open { source, .. } | ViewError::Read { source, .. } => source,
         other => io::Error::other(other),
+    }
+}
+fn no_dockerfile(path: PathBuf, source: std::io::Error) -> BuildError {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => BuildError::NoDockerfile { path },
+        _ => BuildError::Io { attempt: "reading the Dockerfile", path, source },
     }
 }

@@ -20,8 +20,8 @@ pub enum BuildError {
     Remote { url: String, reason: String },
     #[error("{attempt} {path}")]
     Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("no Dockerfile at {path}")]
-    NoDockerfile { path: PathBuf, source: std::io::Error },
+    #[error("no Dockerfile at {path}; `build.dockerfile` in the Compose file or `-f` names another one")]
+    NoDockerfile { path: PathBuf },
     #[error("{path} is not text in UTF-8")]
     NotText { path: PathBuf },
     #[error("{path} is larger than {limit} bytes")]

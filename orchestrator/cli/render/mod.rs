@@ -133,6 +133,8 @@ impl Ui {
     }
 
     pub(crate) fn error(self, text: &str) {
+        // What comes from a compiler of Dockerfiles says so itself.
+        let text = text.trim_start_matches("error: ");
         self.talk(&format!("{}: {text}", self.paint("error", AnsiColor::Red.on_default().bold())));
     }
 

@@ -172,6 +172,14 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// It says how the request goes on, which a plan shows and which is no warning where it is carried out.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::ReplacedIfImageChanges { .. })
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -88,6 +88,16 @@ impl Board {
         }
     }
 
+    /// Nobody waits for what still goes on.
+    pub(super) fn give_up(&mut self, now: Duration) {
+        for place in 0..self.rows.len() {
+            if self.rows[place].status == Status::Working {
+                self.end(place, Status::Warning, now);
+                "Interrupted".clone_into(&mut self.rows[place].text);
+            }
+        }
+    }
+
     /// A step of the build that the row `parent` is about.
     pub(super) fn build(&mut self, parent: &str, event: &BuildEvent, now: Duration) {
         let (number, name) = match event {

@@ -16,6 +16,8 @@ pub(super) struct Look {
     /// Without an end where lines may scroll away.
     pub(super) rows: Option<usize>,
     pub(super) color: bool,
+    /// It is drawn for the last time: nothing turns.
+    pub(super) still: bool,
 }
 
 /// A line, and the columns that it takes.
@@ -79,6 +81,7 @@ struct Piece {
 
 fn line(board: &Board, row: &Row, depth: usize, now: Duration, look: Look) -> Drawn {
     let (mark, color) = match row.status {
+        Status::Working if look.still => ("·", AnsiColor::Blue),
         Status::Working => (SPINNER[usize::try_from(now.as_millis() / 100 % 10).unwrap_or_default()], AnsiColor::Blue),
         Status::Done => ("✔", AnsiColor::Green),
         Status::Error => ("✘", AnsiColor::Red),
@@ -132,7 +135,7 @@ mod tests {
     use super::super::Line;
     use super::*;
 
-    const WIDE: Look = Look { columns: 80, rows: Some(20), color: false };
+    const WIDE: Look = Look { columns: 80, rows: Some(20), color: false, still: false };
 
     fn at(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -293,7 +296,7 @@ mod tests {
     fn nothing_leaves_the_terminal_however_small_it_is() {
         for columns in 1..90 {
             for rows in 0..20 {
-                let lines = draw(&building(), at(3210), Look { columns, rows: Some(rows), color: true });
+                let lines = draw(&building(), at(3210), Look { columns, rows: Some(rows), color: true, still: false });
                 assert!(lines.len() <= rows && lines.iter().all(|line| line.width < columns), "{columns}x{rows}");
             }
         }

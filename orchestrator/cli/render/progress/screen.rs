@@ -84,7 +84,9 @@ impl Screen {
         let mut state = self.shared.lock();
         if !state.board.is_empty() {
             let (columns, _) = self.shared.size();
-            let look = Look { columns, rows: None, color: self.shared.ui.color() };
+            // What is not over by now is not waited for any more.
+            state.board.give_up(self.shared.began.elapsed());
+            let look = Look { columns, rows: None, color: self.shared.ui.color(), still: true };
             let lines = draw(&state.board, self.shared.began.elapsed(), look);
             self.shared.write(&frame(&state.drawn, &lines, columns));
         }
@@ -133,7 +135,7 @@ impl Shared {
     fn paint(&self, state: &mut State) {
         let (columns, rows) = self.size();
         // The cursor stands below of the last line.
-        let look = Look { columns, rows: Some(rows.saturating_sub(1)), color: self.ui.color() };
+        let look = Look { columns, rows: Some(rows.saturating_sub(1)), color: self.ui.color(), still: state.ended };
         let lines = draw(&state.board, self.began.elapsed(), look);
         if !(lines.is_empty() && state.drawn.is_empty()) {
             self.write(&frame(&state.drawn, &lines, columns));

@@ -137,14 +137,23 @@ where
 }
 
 /// Asks it to end, waits, then kills it.
-pub(crate) async fn stop(engine: &Arc<Engine>, id: &str, signal: &str, grace: Duration) -> Result<(), StepError> {
+pub(crate) async fn stop(engine: &Arc<Engine>, id: &str, signal: &str, grace: Duration) -> Result<Stopped, StepError> {
     stop_run(engine, id, None, signal, grace).await
+}
+
+/// What it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The signal, if it was up at all.
+    Asked,
+    /// The grace period went by.
+    Killed,
 }
 
 /// Finishes a stop that an engine before this one had begun; a run that somebody started since is left alone.
 pub(crate) async fn finish_stop(engine: &Arc<Engine>, id: &str, run: u64) -> Result<(), StepError> {
     let (signal, grace) = stop_terms(engine, id).await?;
-    stop_run(engine, id, Some(run), &signal, grace).await
+    stop_run(engine, id, Some(run), &signal, grace).await.map(drop)
 }
 
 async fn stop_run(
@@ -153,9 +162,10 @@ async fn stop_run(
     run: Option<u64>,
     signal: &str,
     grace: Duration,
-) -> Result<(), StepError> {
+) -> Result<Stopped, StepError> {
     let number = signal::number(signal).ok_or_else(|| StepError::bad(format!("unknown signal {signal:?}")))?;
-    let Some(mut status) = stoppable(engine, id, run).await? else { return Ok(()) };
+    let Some(mut status) = stoppable(engine, id, run).await? else { return Ok(Stopped::Asked) };
+    let mut stopped = Stopped::Asked;
     if status.borrow().phase == Phase::Paused {
         shim_call(engine, id, Shim::resume).await?;
         engine.tell(Event::Paused { id: id.to_owned(), paused: false });
@@ -169,9 +179,10 @@ async fn stop_run(
         if !ended(&mut status, Duration::from_secs(30)).await {
             return Err(StepError::engine("it does not end even though it was killed"));
         }
+        stopped = Stopped::Killed;
     }
     announce(engine, id, "stop", None);
-    Ok(())
+    Ok(stopped)
 }
 
 pub(crate) fn announce(engine: &Engine, id: &str, action: &'static str, signal: Option<i32>) {

@@ -10,7 +10,7 @@ mod waiting;
 use std::sync::Arc;
 
 pub(crate) use containers::{
-    Context, announce, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause,
+    Context, Stopped, announce, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause,
 };
 pub(crate) use images::{layers_in_use, pull_image, registries, remove_image, stored_image};
 pub(crate) use launch::start;
@@ -55,7 +55,8 @@ impl StepError {
 
     /// Puts what was concerned before the message.
     pub(crate) fn at(mut self, place: &str) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        // What a Dockerfile's diagnostics begin with; the whole is an error already.
+        self.message = format!("{place}: {}", self.message.trim_start_matches("error: "));
         self
     }
 }

@@ -8,9 +8,13 @@ use hoist_scheduler::{Health, Readiness};
 use tokio::sync::watch;
 
 use super::StepError;
+use crate::api::types::HealthLog;
 use crate::engine::Engine;
 use crate::store::{ExitDoc, Wanted};
 use crate::world::{Phase, Status};
+
+/// Of a probe's output that are shown.
+const OUTPUT_LINES: usize = 10;
 
 struct Watched {
     name: String,
@@ -108,15 +112,28 @@ fn judge_exit(exit: &ExitDoc, until: Readiness, wants_health: bool) -> Result<()
 /// With the last output of its healthcheck, which is what the user looks for next.
 async fn explain(engine: &Arc<Engine>, name: &str, reason: String) -> String {
     let wanted = name.to_owned();
-    let output = engine.look(move |world| {
-        let health = world.by_name(&wanted)?.health.as_ref()?;
-        health.log.back().map(|entry| entry.output.trim().to_owned())
-    });
-    match output.await {
-        Ok(Some(output)) if reason == "is unhealthy" && !output.is_empty() => {
-            format!("container {name} {reason}: {output}")
-        }
+    let last = engine.look(move |world| world.by_name(&wanted)?.health.as_ref()?.log.back().cloned());
+    match last.await {
+        Ok(Some(last)) if reason == "is unhealthy" => format!("container {name} {reason}: {}", probed(&last)),
         _ => format!("container {name} {reason}"),
+    }
+}
+
+fn probed(last: &HealthLog) -> String {
+    let output = last.output.trim();
+    let (said, lines) = match output.lines().count() {
+        0 => (" and wrote nothing", String::new()),
+        1 => ("", format!(": {output}")),
+        // The end says why, as a rule.
+        count => (
+            " and wrote",
+            output.lines().skip(count.saturating_sub(OUTPUT_LINES)).map(|l| format!("\n  {l}")).collect(),
+        ),
+    };
+    match last.exit_code {
+        // It was not run to its end, and the output says why.
+        ..0 => format!("its last healthcheck failed{}", if lines.is_empty() { said } else { &lines }),
+        code => format!("its last healthcheck exited with code {code}{said}{lines}"),
     }
 }
 
@@ -167,6 +184,20 @@ mod tests {
 
     fn exited(code: i32) -> Phase {
         Phase::Exited(ExitDoc { code, ..ExitDoc::default() })
+    }
+
+    #[test]
+    fn last_probe_is_told_with_code_and_output() {
+        let told = |exit_code: i32, output: &str| {
+            probed(&HealthLog { exit_code, output: output.to_owned(), ..HealthLog::default() })
+        };
+        assert_eq!(told(7, "dry\n"), "its last healthcheck exited with code 7: dry");
+        assert_eq!(told(1, ""), "its last healthcheck exited with code 1 and wrote nothing");
+        assert_eq!(told(1, "a\nb"), "its last healthcheck exited with code 1 and wrote\n  a\n  b");
+        assert_eq!(
+            told(-1, "Health check exceeded timeout (1s): "),
+            "its last healthcheck failed: Health check exceeded timeout (1s):"
+        );
     }
 
     #[test]

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_scheduler::Action;
 
 use super::slots::{Slot, Slots};
 use super::{Output, labels};
-use crate::actions::{self, Context, StepError};
+use crate::actions::{self, Context, StepError, Stopped};
 use crate::api::types::{ApplyEvent, BuildEvent, RegistryAuth, StepState};
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::lower::without_effect;
 use crate::world::StartWhy;
+
+/// A shorter grace period was meant to go by.
+const WORTH_SAYING: Duration = Duration::from_secs(2);
 
 /// What one step needs.
 pub(super) struct Doing {
@@ -130,13 +134,35 @@ impl Doing {
                 }
                 Ok(())
             }
-            Action::StopContainer { signal, grace, .. } => actions::stop(engine, id, signal, *grace).await,
+            Action::StopContainer { container, signal, grace } => {
+                if actions::stop(engine, id, signal, *grace).await? == Stopped::Killed {
+                    self.deaf(id, container, signal, *grace).await?;
+                }
+                Ok(())
+            }
             Action::KillContainer { signal, .. } => actions::kill(engine, id, signal).await,
             Action::PauseContainer { .. } => actions::pause(engine, id).await,
             Action::UnpauseContainer { .. } => actions::unpause(engine, id).await,
             Action::RemoveContainer { volumes, .. } => actions::remove(engine, id, volumes).await,
             _ => Ok(()),
         }
+    }
+
+    /// The whole grace period was waited for nothing, which the user can change.
+    async fn deaf(&self, id: &str, name: &str, signal: &str, grace: Duration) -> Result<(), StepError> {
+        let id = id.to_owned();
+        let init = self
+            .engine
+            .look(move |world| world.containers.get(&id).is_some_and(|found| found.service.init == Some(true)));
+        if grace >= WORTH_SAYING && !init.await? {
+            let text = format!(
+                "container {name} did not end within {}s of {signal} and was killed: process 1 gets only the signals that it \
+                 handles; `init: true` puts an init in front of it, `stop_signal` and `stop_grace_period` change what is waited for",
+                grace.as_secs()
+            );
+            let _ = self.out.send(ApplyEvent::Warning { text });
+        }
+        Ok(())
     }
 
     /// `run`: the client attaches before the first byte is written.

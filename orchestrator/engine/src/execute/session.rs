@@ -45,6 +45,13 @@ pub(super) struct Session {
     slots: Arc<Slots>,
     /// Another request for the project wants to go on.
     superseded: bool,
+    /// What was said already: each round plans again, and several steps may be about one thing.
+    told: BTreeSet<String>,
+    skipped: BTreeSet<String>,
+    /// Networks that this request has made, with their steps.
+    made: Vec<(StepId, String)>,
+    /// The stack is recorded for the first time.
+    is_new: bool,
 }
 
 enum Round {
@@ -84,6 +91,10 @@ impl Session {
             building: Arc::default(),
             slots: Arc::new(Slots::new(wire.parallel)),
             superseded: false,
+            told: BTreeSet::new(),
+            skipped: BTreeSet::new(),
+            made: Vec::new(),
+            is_new: false,
         }
     }
 
@@ -104,6 +115,12 @@ impl Session {
                     break;
                 }
             }
+        }
+        if self.result.code != 0
+            && !self.superseded
+            && let Err(error) = self.take_back().await
+        {
+            self.fail(&error);
         }
         if let Err(error) = self.settle().await {
             self.fail(&error);
@@ -148,10 +165,42 @@ impl Session {
         Ok(self.engine.store.durable().await?)
     }
 
+    /// A request that failed leaves no network that nothing came into, and no record of a stack that never was.
+    async fn take_back(&mut self) -> Result<(), StepError> {
+        for (id, network) in std::mem::take(&mut self.made) {
+            let wanted = network.clone();
+            let unused = self.engine.look(move |world| {
+                let mut attachments = world.containers.values().flat_map(|container| &container.doc.record.networks);
+                world.networks.contains_key(&wanted) && attachments.all(|attachment| attachment.network != wanted)
+            });
+            if unused.await? {
+                actions::remove_network(&self.engine, &network).await?;
+                let action = Action::RemoveNetwork { network };
+                let state = StepState::Done { action: labels::words(&action).1.to_owned() };
+                self.say(ApplyEvent::Step { id: id.0, label: labels::label(&action), state });
+            }
+        }
+        let project = self.desired.stack.name.clone();
+        let name = project.clone();
+        let empty = self.engine.look(move |world| {
+            world.containers.values().all(|container| container.doc.record.project != name)
+                && world.networks.values().all(|network| network.project != name)
+                && world.volumes.values().all(|volume| volume.project != name)
+        });
+        if self.is_new && empty.await? {
+            self.engine.store.delete(self.engine.store.layout.stack(&project));
+            self.engine.tell(Event::StackGone(project));
+        }
+        Ok(())
+    }
+
     async fn round(&mut self, deadline: Option<tokio::time::Instant>) -> Result<Round, StepError> {
         let (plan, observed) = self.plan().await?;
-        for note in &plan.notes {
-            self.say(ApplyEvent::Warning { text: note.to_string() });
+        for note in plan.notes.iter().filter(|note| !note.is_expected()) {
+            let text = note.to_string();
+            if self.told.insert(text.clone()) {
+                self.say(ApplyEvent::Warning { text });
+            }
         }
         self.held = plan.notes.iter().any(|note| matches!(note, Note::Held { .. }));
         if !plan.is_sound() {
@@ -161,6 +210,8 @@ impl Session {
             return Ok(Round::Finished);
         }
         if let Some(document) = self.document.take() {
+            let name = document.name.clone();
+            self.is_new = self.engine.look(move |world| !world.stacks.contains_key(&name)).await?;
             self.engine.store.put_stack(&document);
             self.engine.tell(Event::StackApplied(Box::new(document)));
         }
@@ -279,6 +330,9 @@ impl Session {
         {
             self.request.refreshed.insert(ImageName::new(reference, Some(platform)));
         }
+        if let Action::CreateNetwork(spec) = &step.action {
+            self.made.push((id, spec.name.clone()));
+        }
         let (_, done) = labels::words(&step.action);
         self.step(plan, id, StepState::Done { action: done.to_owned() });
     }
@@ -297,13 +351,15 @@ impl Session {
         }
     }
 
-    fn skip(&self, plan: &Plan, id: StepId) {
+    fn skip(&mut self, plan: &Plan, id: StepId) {
         let action = &plan.steps[id.0].action;
         if let Action::BuildImage { reference, .. } = action {
             self.building.finished(reference, false);
         }
         let (started, _) = labels::words(action);
-        self.step(plan, id, StepState::Skipped { action: started.to_owned() });
+        if self.skipped.insert(labels::label(action)) {
+            self.step(plan, id, StepState::Skipped { action: started.to_owned() });
+        }
     }
 }
 

@@ -10,16 +10,16 @@ use super::configuration::ConfigurationError;
 /// What goes wrong between us and a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("registry {registry}: unknown host")]
-    UnknownHost { registry: String, source: reqwest::Error },
-    #[error("registry {registry}: connection refused")]
-    Refused { registry: String, source: reqwest::Error },
+    #[error("registry {registry}: unknown host {host} (is there a network? `hoist load` takes images from archives)")]
+    UnknownHost { registry: String, host: String },
+    #[error("registry {registry}: connection refused by {host}")]
+    Refused { registry: String, host: String },
     #[error("registry {registry}: no TLS connection")]
-    Tls { registry: String, source: reqwest::Error },
+    Tls { registry: String, source: Innermost },
     #[error("registry {registry}: no answer")]
-    Unreachable { registry: String, source: reqwest::Error },
+    Unreachable { registry: String, source: Innermost },
     #[error("registry {registry}: the connection broke")]
-    Broken { registry: String, source: reqwest::Error },
+    Broken { registry: String, source: Innermost },
     #[error("registry {registry}: authentication required for {repository}; {hint}")]
     Unauthorized { registry: String, repository: String, hint: String },
     #[error("registry {registry}: access to {repository} denied")]
@@ -50,30 +50,45 @@ pub enum RegistryError {
     Setup { registry: String, source: reqwest::Error },
 }
 
+/// What an error of the HTTP client comes down to: each of its layers only says that the one below failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Innermost(String);
+
+impl Innermost {
+    fn of(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut innermost: &(dyn Error + 'static) = &error;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        Self(innermost.to_string())
+    }
+}
+
 impl RegistryError {
     pub(super) fn of(registry: &str, source: reqwest::Error) -> Self {
         let registry = registry.to_owned();
+        let host = source.url().and_then(reqwest::Url::host_str).unwrap_or(&registry).to_owned();
         let mut cause: Option<&(dyn Error + 'static)> = Some(&source);
         while let Some(error) = cause {
             let innermost = unwrap_io(error);
             if innermost.is::<rustls::Error>() {
-                return Self::Tls { registry, source };
+                return Self::Tls { registry, source: Innermost::of(source) };
             }
             let refused = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionRefused;
             if innermost.downcast_ref::<io::Error>().is_some_and(refused) {
-                return Self::Refused { registry, source };
+                return Self::Refused { registry, host };
             }
             // hyper-util's resolver step has no public type.
             if error.to_string().starts_with("dns error") {
-                return Self::UnknownHost { registry, source };
+                return Self::UnknownHost { registry, host };
             }
             cause = error.source();
         }
-        if source.is_connect() || source.is_timeout() {
-            Self::Unreachable { registry, source }
-        } else {
-            Self::Broken { registry, source }
-        }
+        let passing = !source.is_connect() && !source.is_timeout();
+        let source = Innermost::of(source);
+        if passing { Self::Broken { registry, source } } else { Self::Unreachable { registry, source } }
     }
 
     /// Whether the same request may well succeed a moment later.
