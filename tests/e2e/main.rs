@@ -44,4 +44,5 @@ mod requests;
 mod streams;
 mod terminal;
 mod transfer;
+mod volumes;
 mod world;

@@ -1,20 +1,25 @@
-//! `hoist volume …`: a look at volumes, and removing them.
+//! `hoist volume …`: making volumes, a look at them, and removing them.
 
 mod export;
+
+use hoist_engine::api::types::VolumeCreate;
 
 use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Listing, Table};
 
-/// Look at volumes and remove them
+/// Make volumes, look at them and remove them
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Make a volume, for stacks that call it external
+    Create(CreateArgs),
     /// List volumes
     #[command(visible_alias = "list")]
     Ls(LsArgs),
     /// Print everything that is known of volumes
     Inspect(InspectArgs),
     /// Remove volumes and what is in them
+    #[command(visible_alias = "remove")]
     Rm(RmArgs),
     /// Remove volumes that no container has
     Prune(prune::VolumeArgs),
@@ -24,6 +29,22 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Fill a volume from a tar archive, wholly or not at all
     Import(export::ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateArgs {
+    /// Name; without one, one is drawn
+    #[arg(value_name = "VOLUME")]
+    volume: Option<String>,
+    /// Driver
+    #[arg(short, long, value_name = "DRIVER", default_value = "local")]
+    driver: String,
+    /// Option of the driver: type, device or o, as for mount(8) (can be repeated)
+    #[arg(short, long = "opt", value_name = "NAME=VALUE")]
+    opt: Vec<String>,
+    /// Label (can be repeated)
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,6 +76,7 @@ pub(crate) struct RmArgs {
 
 pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
     match command {
+        Command::Create(args) => create(ctx, args).await,
         Command::Ls(args) => ls(ctx, args).await,
         Command::Inspect(args) => inspect(ctx, args).await,
         Command::Rm(args) => rm(ctx, args).await,
@@ -62,6 +84,22 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
         Command::Export(args) => export::export(ctx, args).await,
         Command::Import(args) => export::import(ctx, args).await,
     }
+}
+
+async fn create(ctx: &Ctx, args: &CreateArgs) -> Result<Exit> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    let wanted = VolumeCreate {
+        name: args.volume.clone().unwrap_or_default(),
+        driver: args.driver.clone(),
+        driver_opts: Some(args.opt.iter().map(pair).collect()),
+        labels: Some(args.label.iter().map(pair).collect()),
+    };
+    let made = ctx.client().await?.create_volume(&wanted).await?;
+    ctx.ui.line(&made.name)?;
+    Ok(Exit::OK)
 }
 
 async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {

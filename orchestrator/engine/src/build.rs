@@ -320,6 +320,7 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
         stdin_open: false,
         stdin_once: false,
         files,
+        trees: Vec::new(),
         init: false,
         join: Join::default(),
         seccomp: if insecure { Seccomp::Unconfined } else { Seccomp::Default },

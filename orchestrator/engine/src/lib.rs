@@ -22,6 +22,7 @@ pub mod client;
 pub mod config;
 mod contents;
 mod copytree;
+mod driver;
 mod emulator;
 mod engine;
 mod error;

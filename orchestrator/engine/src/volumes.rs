@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +18,8 @@ use crate::store::{Layout, make_folder};
 #[derive(Debug, Default)]
 pub(crate) struct VolumeLocks {
     locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    /// Of volumes that are mounted for the containers that start with them.
+    starting: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,35 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 impl VolumeLocks {
+    pub(crate) fn starting(&self, volume: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(volume.to_owned()).or_default())
+    }
+
+    /// As [`VolumeLocks::fill`], for a volume that is elsewhere.
+    pub(crate) fn fill_elsewhere(
+        &self,
+        volume: &str,
+        data: BorrowedFd<'_>,
+        target: &str,
+        lowers: &[PathBuf],
+    ) -> Result<(), VolumeError> {
+        let lock = self.lock(volume);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |source| VolumeError::Fill { volume: volume.to_owned(), target: target.to_owned(), source };
+        let entries = rustix::fs::Dir::read_from(data).map_err(|error| failed(error.into()))?;
+        let names = entries.flatten().filter(|entry| ![c".", c".."].contains(&entry.file_name()));
+        if names.count() > 0 {
+            return Ok(());
+        }
+        copy_up(data, target, lowers, || Ok(())).map_err(failed)
+    }
+
+    fn lock(&self, volume: &str) -> Arc<Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(volume.to_owned()).or_default())
+    }
+
     /// Fills an empty volume with the image's folder at `target`, if there is one.
     pub(crate) fn fill(
         &self,
@@ -74,10 +105,7 @@ impl VolumeLocks {
         target: &str,
         lowers: &[PathBuf],
     ) -> Result<(), VolumeError> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(locks.entry(volume.to_owned()).or_default())
-        };
+        let lock = self.lock(volume);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let data = make(layout, volume)?;
         let failed = |source| VolumeError::Fill { volume: volume.to_owned(), target: target.to_owned(), source };
@@ -92,6 +120,21 @@ impl VolumeLocks {
 }
 
 fn fill(data: &Path, marker: &Path, target: &str, lowers: &[PathBuf]) -> io::Result<()> {
+    let destination = std::fs::File::open(data)?;
+    copy_up(destination.as_fd(), target, lowers, || std::fs::write(marker, b""))?;
+    match std::fs::remove_file(marker) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Copies what the image has at `target`, if it has a folder there; `begin` is called before the first byte.
+fn copy_up(
+    data: BorrowedFd<'_>,
+    target: &str,
+    lowers: &[PathBuf],
+    begin: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let view = RootView::of_layers(lowers)?;
     let source = match view.open(Path::new(target), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(source) => source,
@@ -99,10 +142,8 @@ fn fill(data: &Path, marker: &Path, target: &str, lowers: &[PathBuf]) -> io::Res
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
         Err(error) => return Err(error),
     };
-    std::fs::write(marker, b"")?;
-    let destination = std::fs::File::open(data)?;
-    copytree::copy(source.as_fd(), destination.as_fd())?;
-    std::fs::remove_file(marker)
+    begin()?;
+    copytree::copy(source.as_fd(), data)
 }
 
 fn is_empty(folder: &Path) -> io::Result<bool> {

@@ -31,6 +31,7 @@ fn launch(folder: &Path, root: &Path, n: usize, argv: &[&str]) -> Launch {
         stdin_open: false,
         stdin_once: false,
         files: Vec::new(),
+        trees: Vec::new(),
         init: false,
         join: Join::default(),
         seccomp: Seccomp::Default,

@@ -32,6 +32,8 @@ pub struct Launch {
     /// Close the container's standard input when the first attached client that had it leaves.
     pub stdin_once: bool,
     pub files: Vec<InjectedFile>,
+    /// Mounts that entries of the spec with the type [`crate::TREE`] name as their source.
+    pub trees: Vec<Tree>,
     /// A small reaper as process 1.
     pub init: bool,
     pub join: Join,
@@ -58,6 +60,13 @@ pub enum Netns {
     New,
     Fd(OwnedFd),
     Path(PathBuf),
+}
+
+/// A mount without a place yet. It lives as long as what it is attached to, and nothing else holds it.
+#[derive(Debug)]
+pub struct Tree {
+    pub name: String,
+    pub mount: OwnedFd,
 }
 
 /// A file that lives in memory only: secrets, configs, hosts, resolv.conf.

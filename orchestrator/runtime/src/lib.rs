@@ -8,6 +8,7 @@
 mod capabilities;
 pub mod cgroup;
 mod client;
+mod detached;
 pub mod engine_lock;
 mod exec;
 mod init;
@@ -25,8 +26,10 @@ mod sys;
 mod wire;
 
 pub use client::{Attach, Event, Shim, ShimError, ShimState};
+pub use detached::{DetachedError, mount_of, open_mount};
 pub use exec::{ExecHandle, ExecRequest, ExecStdio};
-pub use launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs, Seccomp};
+pub use launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs, Seccomp, Tree};
 pub use log::LogConfig;
+pub use lower::TREE;
 pub use runtime::{EngineRestart, Runtime, RuntimeConfig, RuntimeError, SweepError};
 pub use status::ExitStatus;

@@ -113,7 +113,7 @@ pub(crate) fn network_hash(network: &Network) -> String {
     config_hash(&fields.0)
 }
 
-pub(crate) fn volume_hash(volume: &Volume) -> String {
+pub fn volume_hash(volume: &Volume) -> String {
     let Volume { name: _, external: _, driver, driver_opts, labels: _ } = volume;
     let mut fields = Fields(BTreeMap::new());
     fields.put("driver", &driver.clone().filter(|name| name != "local"), &None);

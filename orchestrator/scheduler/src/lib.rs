@@ -31,6 +31,7 @@ pub use action::{
     Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec, Readiness, VolumeSpec,
 };
 pub use desired::Desired;
+pub use digest::volume_hash;
 pub use ipam::mac;
 pub use names::{ImageName, PREDEFINED_NETWORK, container_name, image_reference, oneoff_name};
 pub use observed::{

@@ -224,7 +224,9 @@ impl fmt::Display for Problem {
                 "service \"{service}\": network \"{network}\" is full: a bridge holds {limit} containers; \
                  put some services on another network"
             ),
-            Self::ExternalVolumeMissing { volume } => write!(f, "external volume \"{volume}\" does not exist"),
+            Self::ExternalVolumeMissing { volume } => {
+                write!(f, "external volume \"{volume}\" does not exist; make it with `hoist volume create {volume}`")
+            }
             Self::NetworkOwned { network, project } => {
                 write!(f, "network \"{network}\" belongs to project \"{project}\"; declare it external to share it")
             }

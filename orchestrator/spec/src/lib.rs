@@ -18,6 +18,7 @@ mod files;
 mod include;
 mod inert;
 mod interpolate;
+pub mod local;
 mod lower;
 mod merge;
 pub mod model;

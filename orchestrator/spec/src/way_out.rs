@@ -67,7 +67,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("provenance", "take it out: builds record where they come from by themselves"),
     ("sbom", "take it out; a scanner can read the image from `hoist image save`"),
     ("template_driver", "take it out, and use variables in `content`"),
-    ("driver_opts", "take it out; mount other storage on the host, and bind it: `volumes: [/mnt/data:/data]`"),
+    ("driver_opts", "take it out: secrets are files or variables, and networks are bridges of this host"),
     ("ipam", "take it out, or write `driver: default`; `config` sets subnets and gateways"),
     ("volumes", "use the driver `local`; mount other storage on the host, and bind it: `volumes: [/mnt/data:/data]`"),
     ("networks", "use the driver `bridge`; `network_mode: host` puts a service on the network of the host"),

@@ -88,6 +88,7 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "configs.*.file",
         ],
     ),
+    ("tests/e2e/volumes.rs", "options_of_the_local_driver_mount_for_the_containers_alone", &["volumes.*.driver_opts"]),
     (
         "tests/e2e/attributes.rs",
         "a_network_is_joined_as_the_file_says",

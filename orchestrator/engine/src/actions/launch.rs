@@ -3,14 +3,16 @@
 //! Its names and ports go live while its namespace is made; its program runs only when both are ready, so that it can
 //! ask for its peers and itself from its first instruction on.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use hoist_network::new_netns;
-use hoist_runtime::{Launch, Netns, Rootfs, Shim};
+use hoist_runtime::{Launch, Netns, Rootfs, Shim, Tree};
 use rustix::fd::OwnedFd;
 
 use super::{StepError, blocking};
+use crate::driver::{self, Driven};
 use crate::emulator;
 use crate::engine::{Engine, now};
 use crate::error::chain;
@@ -37,7 +39,14 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
     };
     let run = ticket.run;
     let id = id.to_owned();
-    match launch(engine, ticket).await {
+    let driven = driver::driven(&ticket);
+    // Until it counts as running, and others find its mounts.
+    let _held = driver::hold(engine, driven.as_ref().unwrap_or(&Driven::new())).await;
+    let launched = match driven {
+        Ok(driven) => launch(engine, ticket, driven).await,
+        Err(error) => Err(error),
+    };
+    match launched {
         Ok((shim, pid)) => {
             let at = now();
             engine.tell(Event::Started { id, run, shim: Box::new(shim), pid, at });
@@ -51,12 +60,14 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
     }
 }
 
-async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32), StepError> {
+async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Result<(Shim, i32), StepError> {
+    // Before the lane: a server that does not answer must not hold up the starts of others.
+    let trees = driver::trees(engine, &driven).await?;
     let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
     let preparer = Arc::clone(engine);
     let image = ticket.container.doc.image_id.clone();
     let networks = ticket.networks.len();
-    let prepared = blocking(move || prepare(&preparer, &ticket));
+    let prepared = blocking(move || prepare(&preparer, &ticket, &driven, trees));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
     live.check(networks)?;
@@ -81,7 +92,7 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket) -> Result<(Shim, i32)
 }
 
 /// Everything before the program: folders, volumes, files of /etc, the network namespace.
-fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
+fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tree>) -> Result<Launch, StepError> {
     let doc = &*ticket.container.doc;
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
@@ -98,15 +109,19 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
         }
         _ => {}
     }
+    let exposed = Exposed::new(&ticket.writable, layout);
     for (volume, target, copies) in lower::volume_mounts(doc) {
-        if ticket.first && copies {
-            engine.volumes.fill(layout, volume, target, &lowers)?;
-        } else {
-            crate::volumes::make(layout, volume)?;
+        let copies = ticket.first && copies;
+        match driven.get(volume) {
+            None if copies => engine.volumes.fill(layout, volume, target, &lowers)?,
+            Some(local) if copies && !local.is_read_only() => {
+                let data = lower::volume_top(volume, local, &exposed, &trees)?;
+                engine.volumes.fill_elsewhere(volume, data.as_fd(), target, &lowers)?;
+            }
+            _ => drop(crate::volumes::make(layout, volume)?),
         }
     }
     let facts = engine.net.facts()?;
-    let exposed = Exposed::new(&ticket.writable, layout);
     let start = StartFacts {
         layout,
         bundle: &bundle,
@@ -115,12 +130,13 @@ fn prepare(engine: &Engine, ticket: &StartTicket) -> Result<Launch, StepError> {
         networks: &ticket.networks,
         peers: &ticket.peers,
         exposed: &exposed,
+        driven,
     };
     let lowered = lower::lower(&ticket.container, &start)?;
     write_etc(&bundle, &lowered.etc)?;
     let netns = netns(engine, &doc.id, &lowered)?;
     let rootfs = Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
-    Ok(assemble(engine, &ticket.container, lowered, netns, rootfs))
+    Ok(Launch { trees, ..assemble(engine, &ticket.container, lowered, netns, rootfs) })
 }
 
 fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns, rootfs: Rootfs) -> Launch {
@@ -139,6 +155,7 @@ fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns
         stdin_open: service.stdin_open,
         stdin_once: doc.attach,
         files: lowered.files,
+        trees: Vec::new(),
         init: service.init.unwrap_or(false),
         join: lowered.join,
         seccomp: lowered.setup.seccomp,
@@ -174,7 +191,6 @@ fn netns(engine: &Engine, id: &str, lowered: &Lowered) -> Result<Netns, StepErro
         Network::Of(peer) => Ok(Netns::Path(format!("/proc/{}/ns/net", peer.pid).into())),
         Network::Own(endpoints) => {
             let netns: OwnedFd = new_netns(&lowered.net_sysctls)?;
-            use std::os::fd::AsFd;
             engine.net.attach(netns.as_fd(), endpoints)?;
             let home = endpoints.iter().map(|endpoint| endpoint.network.clone()).collect();
             engine.names.serve(&engine.dns, id, home, netns.as_fd())?;

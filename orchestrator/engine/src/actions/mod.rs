@@ -14,7 +14,7 @@ pub(crate) use containers::{
 };
 pub(crate) use images::{layers_in_use, pull_image, registries, remove_image, stored_image};
 pub(crate) use launch::start;
-pub(crate) use networks::{create_network, create_volume, remove_network, remove_volume};
+pub(crate) use networks::{create_network, create_volume, make_volume, remove_network, remove_volume};
 pub(crate) use waiting::{until_ready, until_settled, wait_until_down};
 
 use crate::engine::{Engine, ShuttingDown};

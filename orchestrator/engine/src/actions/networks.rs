@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hoist_scheduler::{NetworkSpec, VolumeSpec};
 
 use super::{StepError, blocking};
+use crate::driver;
 use crate::engine::{Engine, new_id, now};
 use crate::store::{NetworkDoc, VolumeDoc};
 use crate::volumes;
@@ -86,7 +87,6 @@ pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Re
     if engine.look(move |world| world.volumes.contains_key(&name)).await? {
         return Ok(());
     }
-    volumes::make(&engine.store.layout, &spec.name)?;
     let volume = VolumeDoc {
         name: spec.name.clone(),
         created: now(),
@@ -97,6 +97,13 @@ pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Re
         driver_opts: spec.driver_opts.clone(),
         labels: spec.labels.clone(),
     };
+    make_volume(engine, volume).await
+}
+
+/// Of a name that is free.
+pub(crate) async fn make_volume(engine: &Arc<Engine>, volume: VolumeDoc) -> Result<(), StepError> {
+    driver::check(&volume.name, &volume.driver_opts)?;
+    volumes::make(&engine.store.layout, &volume.name)?;
     engine.store.put_volume(&volume);
     engine.store.written().await?;
     engine.tell(Event::VolumeMade(Box::new(volume)));

@@ -144,6 +144,7 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/containers/prune", post(prune::containers))
         .route("/images/prune", post(prune::images))
         .route("/volumes/prune", post(prune::volumes))
+        .route("/volumes/create", post(objects::create_volume))
         .route("/networks/prune", post(prune::networks))
         .route("/build/prune", post(prune::build))
         .route("/system/df", get(store::usage))

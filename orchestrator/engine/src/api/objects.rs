@@ -5,14 +5,19 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use hoist_scheduler::volume_hash;
+use hoist_spec::model::Volume;
 use serde::Deserialize;
 
 use super::containers::flag;
 use super::filters::Filters;
 use super::prune::has_volume;
-use super::types::{NetworkInspect, VolumeInspect, VolumeList};
+use super::types::{NetworkInspect, VolumeCreate, VolumeInspect, VolumeList};
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError};
+use crate::engine::{new_id, now};
+use crate::store::VolumeDoc;
+use crate::volumes;
 
 const OF_NETWORKS: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", "type"];
 const OF_VOLUMES: [&str; 4] = ["dangling", "driver", "label", "name"];
@@ -130,4 +135,47 @@ pub(super) async fn remove_volume(
     actions::remove_volume(&engine, &name).await?;
     engine.store.durable().await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /volumes/create`. One that is there already is answered as it is, as docker does.
+pub(super) async fn create_volume(
+    State(engine): App,
+    body: axum::body::Bytes,
+) -> ApiResult<(StatusCode, Json<VolumeInspect>)> {
+    let wanted: VolumeCreate =
+        serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
+    if !matches!(wanted.driver.as_str(), "" | "local") {
+        let message = format!("volume driver {:?} not found: hoist has the driver \"local\" only", wanted.driver);
+        return Err(ApiError::new(StatusCode::NOT_FOUND, message));
+    }
+    let anonymous = wanted.name.is_empty();
+    let name = if anonymous { new_id() } else { wanted.name };
+    volumes::check_name(&name).map_err(|error| ApiError::bad(error.to_string()))?;
+    let driver_opts = wanted.driver_opts.unwrap_or_default();
+    let options = driver_opts.clone();
+    let volume = VolumeDoc {
+        config_hash: volume_hash(&Volume { driver_opts: options, ..Volume::default() }),
+        name: name.clone(),
+        created: now(),
+        anonymous,
+        driver_opts,
+        labels: wanted.labels.unwrap_or_default(),
+        ..VolumeDoc::default()
+    };
+    let known = {
+        let name = name.clone();
+        engine.look(move |world| world.volumes.get(&name).map(|volume| volume.driver_opts.clone())).await?
+    };
+    match known {
+        Some(options) if !volume.driver_opts.is_empty() && options != volume.driver_opts => {
+            return Err(ApiError::new(StatusCode::CONFLICT, format!("volume {name} exists with other options")));
+        }
+        Some(_) => {}
+        None => actions::make_volume(&engine, volume).await?,
+    }
+    engine.store.durable().await.map_err(StepError::from)?;
+    let layout = engine.store.layout.clone();
+    let wanted = name.clone();
+    let found = engine.look(move |world| Some(convert::volume(&layout, world.volumes.get(&wanted)?)));
+    Ok((StatusCode::CREATED, Json(found.await?.ok_or_else(|| no_volume(&name))?)))
 }

@@ -10,7 +10,7 @@ use super::{Client, Result};
 use crate::api::types::{
     Artifact, BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig, ExecInspect,
     ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth,
-    Stats, TopResponse, VolumeInspect, VolumeList, WaitResponse,
+    Stats, TopResponse, VolumeCreate, VolumeInspect, VolumeList, WaitResponse,
 };
 
 /// Containers.
@@ -253,6 +253,10 @@ impl Client {
 
     pub async fn volume(&self, name: &str) -> Result<VolumeInspect> {
         self.get_json(&format!("/volumes/{}", escape(name))).await
+    }
+
+    pub async fn create_volume(&self, volume: &VolumeCreate) -> Result<VolumeInspect> {
+        self.post_json("/volumes/create", volume).await
     }
 
     pub async fn remove_volume(&self, name: &str, force: bool) -> Result<()> {

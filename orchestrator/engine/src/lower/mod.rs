@@ -23,10 +23,11 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 pub(crate) use document::{Material, document};
 pub(crate) use files::{EtcFiles, etc_files, hostname};
 pub(crate) use limits::without_effect;
-pub(crate) use mounts::volume_mounts;
+pub(crate) use mounts::{volume_mounts, volume_top};
 pub(crate) use process::{ProcessSetup, argv, console, environment, rlimits, user, working_dir};
 pub(crate) use sources::{Exposed, Writable};
 
+use crate::driver::Driven;
 use crate::store::{ContainerDoc, Layout, NetworkDoc};
 use crate::world::Summary;
 
@@ -70,6 +71,13 @@ pub(crate) enum LowerError {
     #[error("finding the bind mount source {path}")]
     FindBindSource {
         path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("volume {volume}: device {device}")]
+    VolumeDevice {
+        volume: String,
+        device: PathBuf,
         #[source]
         source: std::io::Error,
     },
@@ -118,6 +126,7 @@ pub(crate) struct StartFacts<'a> {
     pub(crate) networks: &'a BTreeMap<String, NetworkDoc>,
     pub(crate) peers: &'a BTreeMap<String, Peer>,
     pub(crate) exposed: &'a Exposed<'a>,
+    pub(crate) driven: &'a Driven,
 }
 
 /// Where the container's network comes from.

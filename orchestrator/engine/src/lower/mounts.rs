@@ -1,12 +1,16 @@
 //! Volumes, binds, tmpfs, shared memory and the files of /etc as mounts of the spec.
 
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
 
+use hoist_runtime::{TREE, Tree};
+use hoist_spec::local::LocalMount;
 use hoist_spec::model::{NamespaceMode, Service};
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
 
 use super::sources::Source;
-use super::{LowerError, Network, StartFacts};
+use super::{Exposed, LowerError, Network, StartFacts};
+use crate::driver;
 use crate::store::{ContainerDoc, MountDoc, MountKind};
 
 pub(super) fn apply(
@@ -105,13 +109,7 @@ fn bind(source: &Path, target: &str, read_only: bool, propagation: &str) -> Moun
 fn lowered(mount_doc: &MountDoc, facts: &StartFacts<'_>) -> Result<Mount, LowerError> {
     let target = mount_doc.target.as_str();
     match &mount_doc.kind {
-        MountKind::Volume { name, subpath, .. } => {
-            let data = facts.layout.volume_data(name);
-            match subpath {
-                None => Ok(bind(&data, target, mount_doc.read_only, "rprivate")),
-                Some(subpath) => part(data, name, subpath, mount_doc),
-            }
-        }
+        MountKind::Volume { name, subpath, .. } => volume(name, subpath.as_deref(), mount_doc, facts),
         MountKind::Bind { path, create_host_path, propagation } => {
             let failed = |source| LowerError::FindBindSource { path: path.clone(), source };
             let source = facts.exposed.split(path).map_err(failed)?;
@@ -134,6 +132,84 @@ fn lowered(mount_doc: &MountDoc, facts: &StartFacts<'_>) -> Result<Mount, LowerE
     }
 }
 
+/// A volume: its folder, the folder of the host in its place, or the mount that was made for it.
+fn volume(
+    name: &str,
+    subpath: Option<&str>,
+    mount_doc: &MountDoc,
+    facts: &StartFacts<'_>,
+) -> Result<Mount, LowerError> {
+    let part = subpath.map(|subpath| part(name, subpath)).transpose()?;
+    let local = facts.driven.get(name);
+    let read_only = mount_doc.read_only || local.is_some_and(LocalMount::is_read_only);
+    let words = |options: &[String]| {
+        // How it is bound, and whether for reading, is said already.
+        let known = ["bind", "rbind", "ro", "rw", "defaults"];
+        options.iter().filter(|option| !known.contains(&option.as_str())).cloned().collect::<Vec<_>>()
+    };
+    match local {
+        Some(local) if !local.is_bind() => {
+            let access = if read_only { "ro" } else { "rw" };
+            let below = part.map(|part| format!("X-mount.subdir={part}"));
+            let options = [access.to_owned()].into_iter().chain(below).collect();
+            Ok(mount(TREE, Path::new(name), &mount_doc.target, options))
+        }
+        Some(local) => {
+            let device = Path::new(&local.device);
+            let failed = |source| LowerError::VolumeDevice { volume: name.to_owned(), device: device.into(), source };
+            let source = facts.exposed.split(device).map_err(failed)?;
+            source.check(device)?;
+            source.find().map_err(failed)?;
+            let source = source.part(part.map(Path::new));
+            let mut mount = bound(&source, mount_doc, "rprivate", device)?;
+            let mut options = mount.options().clone().unwrap_or_default();
+            if !local.options.iter().any(|option| option == "rbind") {
+                options.retain(|option| option != "rbind");
+                options.push("bind".to_owned());
+            }
+            if read_only {
+                options.push("ro".to_owned());
+            }
+            options.extend(words(&local.options));
+            mount.set_options(Some(options));
+            Ok(mount)
+        }
+        None => {
+            let data = facts.layout.volume_data(name);
+            let Some(part) = part else { return Ok(bind(&data, &mount_doc.target, read_only, "rprivate")) };
+            let source = Source::of_volume(data, Path::new(part));
+            let missing = |_| LowerError::Subpath { volume: name.to_owned(), subpath: part.to_owned() };
+            source.find().map_err(missing)?;
+            bound(&source, mount_doc, "rprivate", Path::new(part))
+        }
+    }
+}
+
+/// The folder that a volume with options begins with.
+pub(crate) fn volume_top(
+    volume: &str,
+    local: &LocalMount,
+    exposed: &Exposed<'_>,
+    trees: &[Tree],
+) -> Result<OwnedFd, LowerError> {
+    let device = Path::new(&local.device);
+    let failed = |source| LowerError::VolumeDevice { volume: volume.to_owned(), device: device.into(), source };
+    match trees.iter().find(|tree| tree.name == volume) {
+        Some(tree) => driver::top(&tree.mount),
+        None => exposed.split(device).and_then(|source| driver::top(source.find()?)),
+    }
+    .map_err(failed)
+}
+
+/// A path that stays inside by its text; links in it are followed as if the volume were all that there is.
+fn part<'a>(volume: &str, subpath: &'a str) -> Result<&'a str, LowerError> {
+    let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(subpath).components().all(plain) {
+        return Ok(subpath);
+    }
+    Err(LowerError::Subpath { volume: volume.to_owned(), subpath: subpath.to_owned() })
+}
+
 fn bound(source: &Source, mount_doc: &MountDoc, propagation: &str, written: &Path) -> Result<Mount, LowerError> {
     let mut mount = bind(&source.root, &mount_doc.target, mount_doc.read_only, propagation);
     if let Some(below) = &source.below {
@@ -143,18 +219,6 @@ fn bound(source: &Source, mount_doc: &MountDoc, propagation: &str, written: &Pat
         mount.set_options(Some(options));
     }
     Ok(mount)
-}
-
-/// A part of a volume. Links in it are followed as if the volume were all that there is.
-fn part(data: PathBuf, volume: &str, subpath: &str, mount_doc: &MountDoc) -> Result<Mount, LowerError> {
-    let path = Path::new(subpath);
-    let refused = || LowerError::Subpath { volume: volume.to_owned(), subpath: subpath.to_owned() };
-    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(refused());
-    }
-    let source = Source::of_volume(data, path);
-    source.find().map_err(|_| refused())?;
-    bound(&source, mount_doc, "rprivate", path)
 }
 
 fn ensure_source(written: &Path, source: &Source, create: bool) -> Result<(), LowerError> {
@@ -193,15 +257,16 @@ mod tests {
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::os::unix::fs::symlink("/", folder.path().join("out")).unwrap();
         std::os::unix::fs::symlink("/sub", folder.path().join("in")).unwrap();
-        let kind = MountKind::Volume { name: "v".into(), nocopy: false, subpath: None };
-        let mount = MountDoc { target: "/t".into(), read_only: false, kind };
-        let part = |subpath: &str| part(folder.path().to_owned(), "v", subpath, &mount);
+        let find = |subpath| {
+            Source::of_volume(folder.path().to_owned(), Path::new(part("v", subpath)?))
+                .find()
+                .map_err(|_| LowerError::NoCommand)
+        };
         for inside in ["sub", "in", "./sub"] {
-            let options = part(inside).unwrap().options().clone().unwrap();
-            assert_eq!(options.last(), Some(&format!("X-mount.subdir={inside}")));
+            find(inside).unwrap();
         }
         for outside in ["../x", "/sub", "out/etc", "missing"] {
-            assert!(part(outside).is_err(), "{outside}");
+            assert!(find(outside).is_err(), "{outside}");
         }
     }
 }

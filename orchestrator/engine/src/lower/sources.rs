@@ -132,6 +132,12 @@ impl Source {
         Self { root: data, below: Some(subpath.to_owned()), by: String::new() }
     }
 
+    /// A part of what it is.
+    pub(crate) fn part(self, part: Option<&Path>) -> Self {
+        let Some(part) = part else { return self };
+        Self { below: Some(self.below.map_or_else(|| part.to_owned(), |below| below.join(part))), ..self }
+    }
+
     fn root(&self) -> io::Result<OwnedFd> {
         Ok(rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
     }

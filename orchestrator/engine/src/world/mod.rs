@@ -22,7 +22,7 @@ use crate::exec::ExecEntry;
 use crate::feed;
 use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
-use crate::store::{ExitDoc, Loaded, NetworkDoc, StackDoc, VolumeDoc};
+use crate::store::{ContainerDoc, ExitDoc, Loaded, MountKind, NetworkDoc, StackDoc, VolumeDoc};
 
 type Look = Box<dyn FnOnce(&World) + Send>;
 
@@ -150,6 +150,8 @@ pub(crate) struct StartTicket {
     pub(crate) networks: BTreeMap<String, NetworkDoc>,
     /// Each container whose namespaces it shares, by name; absent: not running.
     pub(crate) peers: BTreeMap<String, Peer>,
+    /// Of its volumes that have some.
+    pub(crate) driver_opts: BTreeMap<String, BTreeMap<String, String>>,
     /// Folders of the host that containers can write; only looked up for one that has binds.
     pub(crate) writable: Vec<Writable>,
 }
@@ -397,9 +399,19 @@ impl World {
         self.engine.store.put_state(id, &container.state);
         let (run, container) = (container.run, container.summary());
         let writable = if container.doc.binds().next().is_some() { self.writable() } else { Vec::new() };
-        let ticket = StartTicket { run, container, first, networks, peers, writable };
+        let driver_opts = self.driver_opts(&container.doc);
+        let ticket = StartTicket { run, container, first, networks, peers, driver_opts, writable };
         self.engine.wiring.want();
         StartAnswer::Go(Box::new(ticket))
+    }
+
+    fn driver_opts(&self, doc: &ContainerDoc) -> BTreeMap<String, BTreeMap<String, String>> {
+        let volumes = doc.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, .. } => self.volumes.get(name),
+            _ => None,
+        });
+        let driven = volumes.filter(|volume| !volume.driver_opts.is_empty());
+        driven.map(|volume| (volume.name.clone(), volume.driver_opts.clone())).collect()
     }
 
     /// What containers, running or not, have of the host with the right to write.

@@ -69,8 +69,31 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
             let missing = || Fault::plain(format!("no mount for {target}"));
             attach(setup.inheritance.fd(FdRole::SharedMemory).ok_or_else(missing)?, &point).on(target)
         }
+        MountKind::Tree { index, below } => {
+            let named = format!("{} on {target}", below.as_deref().unwrap_or("volume"));
+            let tree = tree_part(setup, *index, below.as_deref()).on(&named)?;
+            let kind = if inside::is_folder(&tree).on(&named)? { Kind::Folder } else { Kind::File };
+            let point = inside::find_or_make(setup.root(), target, kind).on(target)?;
+            attributes(&tree, mount).on(&named)?;
+            attach(&tree, &point).on(named)
+        }
         MountKind::Cgroup => mount_cgroup(setup, mount),
     }
+}
+
+/// A copy of a tree or of a part of it. Only what has a place in this namespace can be copied, so the tree gets one that
+/// leaves with the old root.
+fn tree_part(setup: &mut Setup<'_>, index: u16, below: Option<&str>) -> io::Result<OwnedFd> {
+    let inheritance = setup.inheritance;
+    let tree = inheritance.fd(FdRole::Tree(index)).ok_or(io::ErrorKind::NotFound)?;
+    if setup.trees.insert(index) {
+        let scratch = setup.scratch.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let name = format!("tree-{index}");
+        rustix::fs::mkdirat(scratch, name.as_str(), Mode::RWXU)?;
+        attach(tree, &inside::find(scratch, &name, OFlags::PATH)?)?;
+    }
+    let found = inside::find(tree, below.unwrap_or("."), OFlags::PATH)?;
+    Ok(open_tree(found.as_fd(), "", CLONE_FD | OpenTreeFlags::AT_RECURSIVE)?)
 }
 
 /// A copy of the mount at a source. What is below it is looked up once, by the kernel and with the source as its limit;

@@ -13,7 +13,7 @@ use rustix::path::Arg as _;
 use super::stages::Setup;
 use super::{Fault, On as _, inside};
 use crate::sys;
-use crate::wire::RootConfig;
+use crate::wire::{MountKind, RootConfig};
 
 /// fsconfig refuses longer strings.
 const FSCONFIG_LIMIT: usize = 255;
@@ -34,7 +34,7 @@ pub(super) fn mount_root(setup: &mut Setup<'_>) -> Result<(), Fault> {
     let named = point.display().to_string();
     let mut target =
         rustix::fs::open(point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on(&named)?;
-    if !config.files.is_empty() {
+    if !config.files.is_empty() || config.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Tree { .. })) {
         // The files' tmpfs must be attached somewhere to be bound from; it carries the root, and leaves with the old tree.
         let scratch = tmpfs(&[("mode", "0700")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
             .on("tmpfs for files")?;

@@ -1,5 +1,6 @@
 //! The order of set-up. Each stage is a name and a function; what a stage does is in its own module.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -19,8 +20,10 @@ pub(super) struct Setup<'a> {
     pub(super) root: Option<OwnedFd>,
     /// The container's own procfs: writes through it cannot be redirected by mounts.
     pub(super) proc: Option<OwnedFd>,
-    /// A tmpfs that backs the injected files.
+    /// A tmpfs that backs the injected files, and that trees are copied from.
     pub(super) scratch: Option<OwnedFd>,
+    /// Those that have a place there.
+    pub(super) trees: BTreeSet<u16>,
 }
 
 impl Setup<'_> {
@@ -53,7 +56,15 @@ pub(crate) fn run_container(inheritance: &Inheritance, sync: OwnedFd) -> ! {
         Ok(config) => config,
         Err(error) => fail(&sync, "read the launch", &Fault::new("payload", error)),
     };
-    let mut setup = Setup { config: &config, inheritance, sync: &sync, root: None, proc: None, scratch: None };
+    let mut setup = Setup {
+        config: &config,
+        inheritance,
+        sync: &sync,
+        root: None,
+        proc: None,
+        scratch: None,
+        trees: BTreeSet::new(),
+    };
     if let Err(fault) = start_session(&config.process) {
         fail(&sync, "start a session", &fault);
     }

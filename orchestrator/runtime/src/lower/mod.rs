@@ -5,6 +5,9 @@ mod process;
 mod shm;
 mod unsupported;
 
+pub use mounts::TREE;
+pub(crate) use mounts::attribute;
+
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -52,8 +55,11 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
     unsupported::refuse(spec, linux)?;
     let mut payload = Payload::default();
     let mut fds = around.stdio;
+    for (index, tree) in (0..).zip(&launch.trees) {
+        fds.push((FdRole::Tree(index), tree.mount.try_clone().map_err(LaunchError::Protocol)?));
+    }
     let namespaces = Namespaces::of(launch, linux, around.layout, &mut fds)?;
-    let mut mounts = mounts::of_spec(spec, &launch.bundle)?;
+    let mut mounts = mounts::of_spec(launch)?;
     if let Some(owner) = launch.join.ipc {
         mounts.extend(shm::of(owner, &mounts, &mut fds)?);
     }

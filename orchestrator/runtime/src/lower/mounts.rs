@@ -5,7 +5,7 @@ use std::path::Path;
 use oci_spec::runtime::{Linux, Mount, Spec};
 
 use super::invalid;
-use crate::launch::LaunchError;
+use crate::launch::{Launch, LaunchError, Tree};
 use crate::wire::{MountConfig, MountKind};
 
 const ATIME_MASK: u64 = libc::MOUNT_ATTR__ATIME;
@@ -54,11 +54,14 @@ pub(super) fn is_bind(mount: &Mount) -> bool {
     mount.typ().as_deref() == Some("bind") || words(mount).any(|word| word == "bind" || word == "rbind")
 }
 
-pub(super) fn of_spec(spec: &Spec, bundle: &Path) -> Result<Vec<MountConfig>, LaunchError> {
-    spec.mounts().iter().flatten().map(|mount| one(mount, bundle)).collect()
+/// The type of a mount whose source is the name of a [`crate::Tree`].
+pub const TREE: &str = "hoist-tree";
+
+pub(super) fn of_spec(launch: &Launch) -> Result<Vec<MountConfig>, LaunchError> {
+    launch.spec.mounts().iter().flatten().map(|mount| one(mount, &launch.bundle, &launch.trees)).collect()
 }
 
-fn one(mount: &Mount, bundle: &Path) -> Result<MountConfig, LaunchError> {
+fn one(mount: &Mount, bundle: &Path, trees: &[Tree]) -> Result<MountConfig, LaunchError> {
     let target = text(mount.destination())?;
     let mut config =
         MountConfig { target, kind: MountKind::Cgroup, set: 0, clear: 0, recursive_attributes: false, propagation: 0 };
@@ -90,6 +93,11 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountConfig, LaunchError> {
             let recursive = words(mount).any(|word| word == "rbind");
             MountKind::Bind { source: bundle.join(source), below, recursive }
         }
+        Some(TREE) => {
+            let missing = || invalid(format!("mount on {} has no tree {}", config.target, source.display()));
+            let index = trees.iter().position(|tree| Path::new(&tree.name) == source).ok_or_else(missing)?;
+            MountKind::Tree { index: u16::try_from(index).map_err(|_| missing())?, below }
+        }
         Some("cgroup" | "cgroup2") => MountKind::Cgroup,
         Some("") | None => return Err(invalid(format!("mount on {} has no type", config.target))),
         Some(name) => {
@@ -98,6 +106,11 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountConfig, LaunchError> {
         }
     };
     Ok(config)
+}
+
+/// The bits that a word sets and clears.
+pub(crate) fn attribute(word: &str) -> Option<(u64, u64)> {
+    ATTRIBUTES.iter().find(|(name, _, _)| *name == word).map(|(_, set, clear)| (*set, *clear))
 }
 
 impl MountConfig {
@@ -113,7 +126,6 @@ impl MountConfig {
             self.propagation = *kind;
             return Ok(true);
         }
-        let attribute = |word: &str| ATTRIBUTES.iter().find(|(name, _, _)| *name == word);
         let (found, recursive) = match attribute(word) {
             Some(found) => (found, false),
             None => match word.strip_prefix('r').and_then(attribute) {
@@ -121,7 +133,7 @@ impl MountConfig {
                 None => return Ok(false),
             },
         };
-        let (_, set, clear) = found;
+        let (set, clear) = found;
         self.set = (self.set & !clear) | set;
         self.clear = (self.clear & !set) | clear;
         self.recursive_attributes |= recursive;
@@ -156,7 +168,7 @@ mod tests {
     fn lowered(kind: &str, options: &[&str]) -> Result<MountConfig, LaunchError> {
         let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
         let mount = MountBuilder::default().destination("/t").typ(kind).source("/s").options(options).build().unwrap();
-        one(&mount, Path::new("/bundle"))
+        one(&mount, Path::new("/bundle"), &[])
     }
 
     #[test]

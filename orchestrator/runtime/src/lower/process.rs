@@ -221,6 +221,7 @@ mod tests {
             stdin_open: false,
             stdin_once: false,
             files: Vec::new(),
+            trees: Vec::new(),
             init: false,
             join: Join::default(),
             seccomp: Seccomp::Default,

@@ -261,6 +261,7 @@ fn launch(request: &Create, folder: &Path, bundle: &Path, spec: Spec) -> Result<
         stdin_open: false,
         stdin_once: false,
         files: Vec::new(),
+        trees: Vec::new(),
         init: false,
         join: Join::default(),
         seccomp: Seccomp::FromSpec,

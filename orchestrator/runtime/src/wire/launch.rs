@@ -29,6 +29,8 @@ pub(crate) enum FdRole {
     JoinUts,
     /// A copy of the mount on /dev/shm of the container whose ipc namespace is joined.
     SharedMemory,
+    /// A mount that somebody made for the container: a volume that is more than a folder.
+    Tree(u16),
     Stdin,
     Stdout,
     Stderr,
@@ -190,6 +192,11 @@ pub(crate) enum MountKind {
     },
     /// What [`FdRole::SharedMemory`] holds.
     SharedMemory,
+    /// What [`FdRole::Tree`] of this number holds, or a part of it.
+    Tree {
+        index: u16,
+        below: Option<String>,
+    },
     /// The container's own cgroup: a cgroup2 mount, or a tmpfs with a bind of each v1 folder.
     Cgroup,
 }

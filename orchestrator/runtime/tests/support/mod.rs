@@ -112,6 +112,7 @@ impl World {
             stdin_open: false,
             stdin_once: false,
             files: Vec::new(),
+            trees: Vec::new(),
             init: false,
             join: Join::default(),
             seccomp: Seccomp::Default,

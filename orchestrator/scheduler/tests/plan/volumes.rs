@@ -69,7 +69,7 @@ fn external_volumes_must_exist_and_others_are_shared_with_a_note() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! external volume "app_data" does not exist
+            ! external volume "app_data" does not exist; make it with `hoist volume create app_data`
             0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-other-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::local::LocalMount;
 use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume};
 use crate::node::Node;
 use crate::units;
@@ -12,6 +13,13 @@ pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
     reader.only("driver", &["local"]);
     reader.named();
     names::resource(reader);
+    if let Err(error) = LocalMount::of(&reader.table("driver_opts")) {
+        let options = reader.map.get("driver_opts");
+        let given = options.and_then(Node::as_map).and_then(|map| map.0.iter().find(|entry| entry.key == error.option));
+        let span = given.map(|entry| entry.key_span).or(options.map(|node| node.span)).unwrap_or(reader.node.span);
+        let message = format!("`{}.driver_opts`: {}", reader.path.join("."), error.problem);
+        let _ = reader.report.error("E0009", message).at(span, "these options");
+    }
     Volume {
         name: reader.text("name"),
         external: reader.flag("external"),

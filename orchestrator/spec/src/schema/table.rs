@@ -447,7 +447,7 @@ static POOL: Object =
 static VOLUME: Object = object(&[
     yes("name", Str),
     yes("driver", Str),
-    modelled("driver_opts", Map(&STR_OR_NUM)),
+    yes("driver_opts", Map(&STR_OR_NUM)),
     yes("external", EXTERNAL),
     yes("labels", Labels),
 ]);

@@ -118,7 +118,6 @@ fn each_is_refused_by_name() {
         error[E0020]: `networks.n.ipam.driver`: the address driver `x` is not supported yet
         error[E0020]: `networks.n.ipam.options`: the attribute `options` is not supported yet
         error[E0020]: `networks.n`: IPv6 is not supported yet
-        error[E0020]: `volumes.v.driver_opts`: the attribute `driver_opts` is not supported yet
         error[E0020]: `models`: the attribute `models` is not supported yet
         error[E0020]: `secrets.s`: an external secret is not supported yet
         error[E0020]: `configs.c.template_driver`: the attribute `template_driver` is not supported yet"#]].assert_eq(&lines.join("\n"));

@@ -320,3 +320,32 @@ services:
         "#]],
     );
 }
+
+#[test]
+fn options_of_the_local_driver_are_known() {
+    check(
+        r#"
+services:
+  a: {image: a, volumes: ["v:/v", "w:/w"]}
+volumes:
+  v:
+    driver_opts:
+      size: 10m
+  w:
+    driver_opts: {type: nfs, o: addr=10.0.0.1}
+"#,
+        expect![[r#"
+            error[E0009]: `volumes.v.driver_opts`: `size` is not an option of the driver `local`, which has `type`, `device` and `o`
+             --> compose.yaml:7:7
+              |
+            7 |       size: 10m
+              |       ^^^^ these options
+
+            error[E0009]: `volumes.w.driver_opts`: the driver `local` needs the option `device` when it has others
+             --> compose.yaml:9:18
+              |
+            9 |     driver_opts: {type: nfs, o: addr=10.0.0.1}
+              |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ these options
+        "#]],
+    );
+}

@@ -61,6 +61,16 @@ pub struct VolumeList {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+pub struct VolumeCreate {
+    /// Empty: one is drawn.
+    pub name: String,
+    pub driver: String,
+    pub driver_opts: Option<BTreeMap<String, String>>,
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct VolumeInspect {
     pub name: String,
     pub driver: String,
