@@ -116,10 +116,13 @@ pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResu
         return Ok(ApplyResult::default());
     }
     let mut interrupts = Interrupts::listen()?;
-    let mut stream = begin(ctx, &client, request).await?;
     let mut progress = Progress::new(ctx.ui);
+    let work = async {
+        let mut stream = begin(ctx, &client, request).await?;
+        pump(ctx, &client, &mut stream, &mut progress).await
+    };
     let result = tokio::select! {
-        result = pump(ctx, &client, &mut stream, &mut progress) => result?,
+        result = work => result?,
         () = interrupts.next() => {
             progress.finish();
             ctx.ui.note("Interrupted: builds are cancelled, and steps that have begun are finished by the engine");

@@ -145,7 +145,12 @@ fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
 /// Runs a verb that talks to the engine, on this thread.
 fn block_on(work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from)?;
-    let result = runtime.block_on(work);
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = work => result,
+            () = signals::unheard() => Err(Failure::interrupted()),
+        }
+    });
     // Not by dropping it: that would wait for a read from standard input that may never end.
     runtime.shutdown_background();
     result

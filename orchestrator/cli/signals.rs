@@ -1,6 +1,42 @@
 //! Owns the signals that end a command.
+//!
+//! A verb that listens takes the kernel's default away, for the whole process and for good. What it does while it does
+//! not look at its signals (an answer of the engine that is waited for) would then not be ended by anything: [`unheard`]
+//! is for that.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Somebody listens.
+static LISTENING: Notify = Notify::const_new();
+/// How many signals somebody has acted on.
+static HEARD: AtomicU64 = AtomicU64::new(0);
+/// How long a signal may wait to be acted on.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Resolves when a signal was not acted on in time, or a second one came first.
+pub(crate) async fn unheard() {
+    LISTENING.notified().await;
+    let Ok(mut own) = Interrupts::listen() else { return std::future::pending().await };
+    loop {
+        let before = HEARD.load(Ordering::SeqCst);
+        own.arrived().await;
+        tokio::select! {
+            () = tokio::time::sleep(PATIENCE) => {}
+            () = own.arrived() => {}
+        }
+        if HEARD.load(Ordering::SeqCst) == before {
+            return;
+        }
+    }
+}
+
+fn heard() {
+    HEARD.fetch_add(1, Ordering::SeqCst);
+}
 
 /// SIGINT and SIGTERM as one stream of "stop".
 #[derive(Debug)]
@@ -11,10 +47,17 @@ pub(crate) struct Interrupts {
 
 impl Interrupts {
     pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let signals = Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+        LISTENING.notify_one();
+        Ok(signals)
     }
 
     pub(crate) async fn next(&mut self) {
+        self.arrived().await;
+        heard();
+    }
+
+    async fn arrived(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -35,25 +78,29 @@ pub(crate) struct Forwarded {
 
 impl Forwarded {
     pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
-        })
+        };
+        LISTENING.notify_one();
+        Ok(signals)
     }
 
     /// The name of the next one.
     pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
+        let name = tokio::select! {
             _ = self.hangup.recv() => "SIGHUP",
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.quit.recv() => "SIGQUIT",
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.user1.recv() => "SIGUSR1",
             _ = self.user2.recv() => "SIGUSR2",
-        }
+        };
+        heard();
+        name
     }
 }

@@ -18,7 +18,7 @@ fn inside(world: &World, service: &str, line: &str) -> String {
 }
 
 /// A container as the engine's API describes it.
-fn inspect(world: &World, service: &str) -> Value {
+pub(crate) fn inspect(world: &World, service: &str) -> Value {
     let id = world.field(service, "ID");
     let output = Command::new("curl")
         .args(["-s", "--unix-socket"])

@@ -41,6 +41,7 @@ mod push;
 mod recovery;
 mod registry;
 mod requests;
+mod service;
 mod streams;
 mod terminal;
 mod transfer;

@@ -14,6 +14,11 @@ fn url(address: Ipv4Addr, port: u16) -> String {
     format!("http://{address}:{port}/")
 }
 
+/// Of the namespace that the scenario's host is.
+fn host_links() -> String {
+    std::fs::read_to_string("/proc/thread-self/net/dev").expect("proc lists links")
+}
+
 impl World {
     /// Output of a program in a service's container, if it succeeds.
     fn inside(&self, service: &str, program: &str) -> Option<String> {
@@ -207,6 +212,69 @@ fn the_bridge_network_is_shared_without_names_but_with_links() {
         assert!(world.ok(&["network", "ls"]).contains("bridge"), "another stack is on it");
         world.ok(&["-f", "other.yaml", "down"]);
         assert!(!world.ok(&["network", "ls"]).contains("bridge"));
+        world.finish();
+    });
+}
+
+#[test]
+fn networks_are_made_by_hand_and_joined_while_containers_run() {
+    on_a_lan("networks made by hand", |_| {
+        let Some(world) = World::new("networks made by hand") else { return };
+        world.busybox().file(
+            "compose.yaml",
+            &format!(
+                "name: hand\nservices:\n  \
+                   web: {{ {WEB}, hostname: web, networks: [proxy] }}\n  \
+                   client: {{ {IDLE}, networks: [named] }}\n\
+                 networks:\n  proxy: {{ external: true }}\n  \
+                   named: {{ driver_opts: {{ com.docker.network.bridge.name: br-hand }} }}\n"
+            ),
+        );
+        let missing = world.hoist(&["up", "-d"]);
+        assert_ne!(missing.code, 0);
+        assert!(missing.stderr.contains("`hoist network create proxy`"), "{}", missing.stderr);
+        let options = ["--subnet", "10.78.4.0/24", "--gateway", "10.78.4.9", "--label", "kind=edge", "proxy"];
+        world.ok(&[&["network", "create"], options.as_slice()].concat());
+        let known = world.ok(&["network", "inspect", "proxy"]);
+        assert!(known.contains("10.78.4.9") && known.contains("edge"), "{known}");
+        world.ok(&["up", "-d"]);
+        eventually("the server listens", || world.wget("web", "http://web/").is_some());
+        assert!(host_links().contains("br-hand:"), "the bridge has its name");
+        assert_eq!(world.wget("client", "http://web/"), None, "not in its network yet");
+
+        world.ok(&["network", "connect", "--alias", "guest", "--ip", "10.78.4.77", "proxy", "hand-client-1"]);
+        assert_eq!(world.wget("client", "http://web/").as_deref(), Some("web\n"));
+        let guest = world.inside("web", "nslookup -type=a guest").expect("its alias");
+        assert!(guest.contains("10.78.4.77"), "{guest}");
+        world.ok(&["network", "disconnect", "hand_named", "hand-client-1"]);
+        assert!(world.inside("client", &format!("ping -c1 -W2 {OUTSIDE}")).is_some(), "out by the other network");
+        world.ok(&["restart", "-t", "0", "client"]);
+        assert_eq!(world.wget("client", "http://web/").as_deref(), Some("web\n"), "a restart changes nothing");
+        let links = world.inside("client", "ls /sys/class/net").expect("its links");
+        assert_eq!(links.split_whitespace().count(), 2, "lo and one more: {links}");
+
+        for (arguments, code, said) in [
+            (&["network", "rm", "proxy"][..], 1, "in use"),
+            (&["network", "create", "proxy"], 1, "already exists"),
+            (&["network", "create", "bridge"], 1, "predefined"),
+            (&["network", "create", "-d", "overlay", "x"], 1, "overlay"),
+            (&["network", "create", "--ipv6", "x"], 1, "IPv6"),
+            (&["network", "create", "-o", "a=b", "x"], 1, "\"a\""),
+            (&["network", "create", "--subnet", "10.78.4.0/25", "x"], 1, "overlaps"),
+            (&["network", "connect", "proxy", "hand-client-1"], 1, "already"),
+            (&["network", "connect", "--link", "a:b", "proxy", "hand-client-1"], 1, "links"),
+            (&["network", "disconnect", "hand_named", "hand-client-1"], 1, "is not in network"),
+            (&["network", "rm", "nothing"], 1, "not found"),
+        ] {
+            let run = world.hoist(arguments);
+            assert_eq!(run.code, code, "{arguments:?}: {}", run.stderr);
+            assert!(run.stderr.contains(said), "{arguments:?}: {}", run.stderr);
+        }
+        world.ok(&["network", "rm", "-f", "nothing"]);
+        world.ok(&["down"]);
+        assert!(world.ok(&["network", "ls"]).contains("proxy"), "an external network stays");
+        world.ok(&["network", "rm", "proxy"]);
+        assert!(!host_links().contains("br-hand:"));
         world.finish();
     });
 }

@@ -55,9 +55,14 @@ impl World {
 
     /// With a data root at a place of the scenario's choice.
     pub(crate) fn with_data_root(claim: &str, data_root: Option<PathBuf>) -> Option<Self> {
+        Self::with_folders(claim, data_root, None)
+    }
+
+    /// With data root and run directory at places of the scenario's choice.
+    pub(crate) fn with_folders(claim: &str, data_root: Option<PathBuf>, run_dir: Option<PathBuf>) -> Option<Self> {
         Self::possible(claim)?;
         lan::own_network(claim)?;
-        Some(Self::make(data_root, None))
+        Some(Self::make(data_root, run_dir, None))
     }
 
     /// On the host's own network, from which packages can be fetched, and with an image store that is kept from run to
@@ -65,7 +70,7 @@ impl World {
     pub(crate) fn on_the_host(claim: &str, kept: PathBuf) -> Option<Self> {
         Self::possible(claim)?;
         lan::hosts_network();
-        Some(Self::make(Some(kept), Some(HOST.lock().unwrap_or_else(PoisonError::into_inner))))
+        Some(Self::make(Some(kept), None, Some(HOST.lock().unwrap_or_else(PoisonError::into_inner))))
     }
 
     fn possible(claim: &str) -> Option<()> {
@@ -83,10 +88,10 @@ impl World {
         Some(())
     }
 
-    fn make(data_root: Option<PathBuf>, host: Option<MutexGuard<'static, ()>>) -> Self {
+    fn make(data_root: Option<PathBuf>, run_dir: Option<PathBuf>, host: Option<MutexGuard<'static, ()>>) -> Self {
         let dir = tempfile::Builder::new().prefix("hoist-e2e-").tempdir_in("/var/tmp").expect("make a folder");
         let data_root = data_root.unwrap_or_else(|| dir.path().join("data"));
-        let run_dir = dir.path().join("run");
+        let run_dir = run_dir.unwrap_or_else(|| dir.path().join("run"));
         let project = dir.path().join("project");
         fs::create_dir_all(&project).expect("make the project's folder");
         let instance = Instance::new(data_root.clone(), run_dir.clone());

@@ -8,7 +8,7 @@ use crate::shell::{self, command, say};
 pub(crate) const DEMO: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "nftables", "mmdebstrap", "ca-certificates"];
 
 /// What the tests bring as real parts: a registry with password files and TLS, a static userland, iproute2 to look
-/// at the host from outside of hoist, a resolver to be beside, git for the tidy test.
+/// at the host from outside of hoist, a resolver to be beside, git for the tidy test, disks that can be filled, a clock that can be set.
 pub(crate) const TEST: &[&str] = &[
     "docker-registry",
     "apache2-utils",
@@ -21,6 +21,8 @@ pub(crate) const TEST: &[&str] = &[
     "python3",
     "dnsmasq-base",
     "zstd",
+    "e2fsprogs",
+    "faketime",
 ];
 
 /// The emulated machine.

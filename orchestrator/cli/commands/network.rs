@@ -1,10 +1,12 @@
-//! `hoist network …`: a look at networks, apart from any stack.
+//! `hoist network …`: networks apart from any stack.
+
+mod making;
 
 use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Listing, Table};
 
-/// Look at networks
+/// Look at networks, make and remove them
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List networks
@@ -12,6 +14,15 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Print everything that is known of networks
     Inspect(InspectArgs),
+    /// Make a network that stacks can join as an external one
+    Create(making::CreateArgs),
+    /// Remove networks
+    #[command(visible_alias = "remove")]
+    Rm(making::RmArgs),
+    /// Let a container join a network
+    Connect(making::ConnectArgs),
+    /// Take a container off a network
+    Disconnect(making::DisconnectArgs),
     /// Remove networks that no container has
     Prune(prune::Args),
 }
@@ -37,6 +48,10 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
     match command {
         Command::Ls(args) => ls(ctx, args).await,
         Command::Inspect(args) => inspect(ctx, args).await,
+        Command::Create(args) => making::create(ctx, args).await,
+        Command::Rm(args) => making::rm(ctx, args).await,
+        Command::Connect(args) => making::connect(ctx, args).await,
+        Command::Disconnect(args) => making::disconnect(ctx, args).await,
         Command::Prune(args) => prune::networks(ctx, args).await,
     }
 }

@@ -108,7 +108,7 @@ fn restore_networks(engine: &Engine, world: &World, running: &BTreeSet<String>) 
             tracing::error!(network = network.name, error = chain(&error), "cannot restore a network");
         }
     }
-    let networks: Vec<String> = world.networks.values().map(|network| network.id.clone()).collect();
+    let networks: Vec<String> = world.networks.values().map(|network| network.spec().bridge()).collect();
     let containers: Vec<String> = running.iter().cloned().collect();
     if let Err(error) = engine.net.sweep(&networks, &containers) {
         tracing::warn!(error = chain(&error), "cannot sweep links");

@@ -32,7 +32,7 @@ use crate::client::StreamKind;
 use crate::emulator;
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::execute::phase;
+use crate::execute::{Output, phase};
 use crate::feed;
 use crate::lower;
 
@@ -45,6 +45,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) building: &'a Arc<Building>,
     /// Where a failed RUN step can be looked at.
     pub(crate) shell: Option<&'a Arc<ShellOffer>>,
+    /// Who reads the output of steps.
+    pub(crate) out: &'a Output,
 }
 
 /// Until it is built, or `given_up` resolves: then its steps end. Either way nothing of them is left.
@@ -97,6 +99,7 @@ fn host(
         own: wanted.reference.to_owned(),
         building: Arc::clone(wanted.building),
         shell: wanted.shell.cloned(),
+        out: wanted.out.clone(),
         steps: steps.clone(),
     });
     Ok(Host {
@@ -127,6 +130,7 @@ struct Lender {
     own: String,
     building: Arc<Building>,
     shell: Option<Arc<ShellOffer>>,
+    out: Output,
     /// Containers of this build that are not gone yet.
     steps: TaskTracker,
 }
@@ -174,8 +178,8 @@ impl RunStep for Lender {
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
         Box::pin(async move {
             let container = |id: &str| StepContainer::new(&self.engine, id, self.steps.token());
-            let Some(shell) = &self.shell else { return Ok(run(container(&step.id), step).await?) };
-            let code = run(container(&step.id), step.clone()).await?;
+            let Some(shell) = &self.shell else { return Ok(run(container(&step.id), step, &self.out).await?) };
+            let code = run(container(&step.id), step.clone(), &self.out).await?;
             if code != 0 {
                 shell.open(container(&format!("{} shell", step.id)), &self.own, step, code).await;
             }
@@ -220,7 +224,7 @@ fn exit_record(engine: &Engine, id: &str) -> PathBuf {
     engine.config.run_dir.join("build").join(format!("{id}.exit"))
 }
 
-async fn run(container: StepContainer, step: RunRequest) -> Result<i32, StepError> {
+async fn run(container: StepContainer, step: RunRequest, reader: &Output) -> Result<i32, StepError> {
     let engine = Arc::clone(&container.engine);
     let lease = BuildNetwork::lease(&engine, &step.network, &container.id).await?;
     let (ours, theirs) =
@@ -246,7 +250,7 @@ async fn run(container: StepContainer, step: RunRequest) -> Result<i32, StepErro
         Err(error) => return Err(error),
     };
     drop(lane);
-    let code = follow(shim, ours, output).await?;
+    let code = follow(shim, ours, output, reader).await?;
     container.ended = true;
     drop(container);
     lease.release().await;
@@ -257,6 +261,7 @@ async fn follow(
     shim: hoist_runtime::Shim,
     ours: std::os::unix::net::UnixStream,
     output: hoist_build::OutputSink,
+    reader: &Output,
 ) -> Result<i32, StepError> {
     let io = |error: std::io::Error| StepError::engine(format!("reading the step's output: {error}"));
     ours.set_nonblocking(true).map_err(io)?;
@@ -269,6 +274,8 @@ async fn follow(
                 StreamKind::Stderr => OutputStream::Stderr,
                 StreamKind::Stdin | StreamKind::Stdout => OutputStream::Stdout,
             };
+            // A step writes no faster than its output is read, as into a pipe; for a while.
+            reader.room().await;
             output.write(stream, &frame.data);
         }
     };

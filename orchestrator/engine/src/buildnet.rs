@@ -56,6 +56,7 @@ pub(crate) struct Lease {
 struct Place {
     /// The network's id.
     network: String,
+    bridge: String,
     address: Ipv4Addr,
     prefix: u8,
     gateway: Ipv4Addr,
@@ -101,6 +102,7 @@ async fn own_place(engine: &Arc<Engine>) -> Result<Place, StepError> {
     let slot = slot.ok_or_else(|| StepError::engine("too many RUN steps at a time"))?;
     state.used.push(slot);
     Ok(Place {
+        bridge: network.spec().bridge(),
         network: network.id,
         address: Ipv4Addr::from(u32::from(network.subnet.network()) + u32::from(slot)),
         prefix: network.subnet.prefix_len(),
@@ -161,6 +163,7 @@ impl Lease {
             container: id.to_owned(),
             index: 0,
             network: place.network.clone(),
+            bridge: place.bridge.clone(),
             interface: "eth0".to_owned(),
             address: place.address,
             prefix: place.prefix,
@@ -262,8 +265,8 @@ async fn take_away_when_idle(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<S
     let Some(network) = state.network.take() else { return };
     engine.tell(Event::NetworkGone { name: NAME.to_owned() });
     let _ = engine.wiring.settled().await;
-    let (host, id) = (Arc::clone(&engine.net), network.id);
-    let removed = blocking(move || Ok(host.remove_network(&id)?)).await;
+    let (host, bridge) = (Arc::clone(&engine.net), network.spec().bridge());
+    let removed = blocking(move || Ok(host.remove_network(&bridge)?)).await;
     if let Err(error) = removed {
         tracing::warn!(%error, "cannot remove the build network");
     }

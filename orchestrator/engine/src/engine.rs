@@ -29,8 +29,21 @@ pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
+/// Wall time: for people, logs and files. It may be set at any moment, so nothing waits for it and nothing is decided
+/// by it.
 pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX))
+}
+
+/// The clock that nobody sets, which timers go by as well. Its points mean something within one boot.
+pub(crate) fn steady() -> Timestamp {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Timestamp(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+}
+
+/// A place on the steady clock for what is known by wall time alone: before everything of this boot, in its own order.
+pub(crate) fn earlier(wall: Timestamp) -> Timestamp {
+    Timestamp(wall.0.saturating_sub(i64::MAX))
 }
 
 /// RFC 3339 with nanoseconds, as docker prints times.
@@ -83,6 +96,8 @@ pub(crate) struct Engine {
     /// One permit for each shim that was told so.
     pub(crate) left: tokio::sync::Semaphore,
     pub(crate) feed: Feed,
+    /// Unbounded, and bounded by who sends: each request, shim, probe and timer has at most a few events under way, and
+    /// the world handles an event in microseconds and never waits. A bound would make it wait for itself.
     pub(crate) events: mpsc::UnboundedSender<Event>,
 }
 
@@ -135,6 +150,12 @@ mod tests {
         assert_eq!(one.len(), 64);
         assert_ne!(one, other);
         assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn what_was_before_this_boot_comes_first_in_its_own_order() {
+        let (old, older) = (earlier(now()), earlier(Timestamp(now().0 - 1)));
+        assert!(older < old && old < Timestamp(0) && Timestamp(0) < steady());
     }
 
     #[test]

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use hoist_scheduler::{Request, Verb, plan};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
 
 use crate::actions::StepError;
 use crate::adopt;
 use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, PlanResponse};
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, steady};
 use crate::error::chain;
 use crate::observe::{Claims, observe};
+use crate::outbox::{Outbox, outbox};
 use crate::world::Event;
 use session::Session;
 
@@ -28,7 +28,7 @@ pub(crate) use labels::phase;
 pub(crate) use request::prepare;
 pub(crate) use slots::Slots;
 
-pub(crate) type Output = mpsc::UnboundedSender<ApplyEvent>;
+pub(crate) type Output = Outbox<ApplyEvent>;
 
 /// What would be done.
 pub(crate) async fn preview(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<PlanResponse, StepError> {
@@ -43,7 +43,7 @@ pub(crate) async fn planned(
 ) -> Result<(hoist_spec::model::Stack, hoist_scheduler::Plan), StepError> {
     let prepared = prepare(engine, request).await.map_err(|error| StepError::new(chain(&error)))?;
     let observed = observe(engine, &prepared.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
-    let plan = plan(&prepared.desired, &observed, &Request::new(now(), request.verb.clone()), now());
+    let plan = plan(&prepared.desired, &observed, &Request::new(steady(), request.verb.clone()), steady());
     Ok((prepared.desired.stack, plan))
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn apply(engine: &Arc<Engine>, request: ApplyRequest, out: Outp
             Outcome { result, held: false }
         }
     };
-    let _ = out.send(ApplyEvent::Result(outcome.result.clone()));
+    out.send(ApplyEvent::Result(outcome.result.clone()));
     outcome
 }
 
@@ -95,7 +95,7 @@ fn overtakes(verb: &Verb) -> bool {
 pub(crate) async fn supervise(engine: &Arc<Engine>, project: &str) {
     let mut happened = engine.feed.subscribe();
     loop {
-        let (out, _) = mpsc::unbounded_channel();
+        let (out, _) = outbox();
         let outcome = apply(engine, supervision(project), out).await;
         for error in outcome.result.errors {
             tracing::warn!(project, error, "cannot bring up what ran before");

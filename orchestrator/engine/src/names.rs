@@ -39,6 +39,10 @@ impl Names {
         Ok(())
     }
 
+    pub(crate) fn serves(&self, container: &str) -> bool {
+        self.lock().containers.contains_key(container)
+    }
+
     pub(crate) fn now(&self) -> Moment {
         Moment(self.lock().moment)
     }

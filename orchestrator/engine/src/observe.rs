@@ -10,7 +10,7 @@ use hoist_scheduler::{
 };
 use hoist_spec::model::Protocol;
 
-use crate::engine::{Engine, ShuttingDown, now};
+use crate::engine::{Engine, ShuttingDown, earlier, steady};
 use crate::store::{NetworkDoc, VolumeDoc};
 use crate::wiring::protocol;
 use crate::world::{Container, Phase, World};
@@ -119,16 +119,28 @@ pub(crate) async fn observe(engine: &Arc<Engine>, desired: &Desired) -> Result<O
     Ok(observed)
 }
 
+/// What the subnet of a network that no stack declares must keep clear of.
+pub(crate) async fn for_networks(engine: &Arc<Engine>) -> Result<Observed, ObserveError> {
+    let mut observed = engine.look(|world| from_world(world, "")).await?;
+    let host = Arc::clone(&engine.net);
+    let facts = tokio::task::spawn_blocking(move || host.facts()).await;
+    let facts = facts.map_err(|error| ObserveError::Cut(error.to_string()))?;
+    let facts = facts.map_err(|error| ObserveError::Facts(crate::error::chain(&error)))?;
+    observed.host.routes = routes(&facts, &observed);
+    Ok(observed)
+}
+
 /// A network as somebody sees it who has nothing in it: all of its addresses are held by others.
 pub(crate) fn network(world: &World, name: &str, guest: &str) -> Option<scheduler::Network> {
     from_world(world, guest).networks.remove(name)
 }
 
 fn from_world(world: &World, project: &str) -> Observed {
-    let mut observed = Observed { project: project.to_owned(), at: now(), ..Observed::default() };
+    let mut observed = Observed { project: project.to_owned(), at: steady(), ..Observed::default() };
+    let boot = world.boot();
     let is_ours = |container: &&Container| container.doc.record.project == project;
     for container in world.containers.values().filter(is_ours) {
-        observed.containers.insert(container.doc.record.name.clone(), observed_container(container));
+        observed.containers.insert(container.doc.record.name.clone(), observed_container(container, boot));
     }
     for network in world.networks.values() {
         observed.networks.insert(network.name.clone(), observed_network(network));
@@ -184,21 +196,22 @@ fn held(port: &Published, project: &str, name: &str) -> HeldPort {
     }
 }
 
-fn observed_container(container: &Container) -> scheduler::Container {
+/// Times are of the steady clock: they are compared with each other and with the request's.
+fn observed_container(container: &Container, boot: &str) -> scheduler::Container {
     let doc = &container.doc;
     let state = match &container.phase {
         Phase::Created => State::Created,
         Phase::Starting | Phase::Running => State::Running { health: container.health() },
         Phase::Paused => State::Paused,
-        Phase::Restarting { exit } => State::Restarting { code: exit.code, at: exit.at },
-        Phase::Exited(exit) => State::Exited { code: exit.code, at: exit.at },
+        Phase::Restarting { exit } => State::Restarting { code: exit.code, at: container.ended(exit, boot) },
+        Phase::Exited(exit) => State::Exited { code: exit.code, at: container.ended(exit, boot) },
         Phase::Removed => State::Dead,
     };
     scheduler::Container {
         id: doc.id.clone(),
         image_id: doc.image_id.clone(),
-        created: doc.created,
-        started: container.state.started,
+        created: container.made.unwrap_or_else(|| earlier(doc.created)),
+        started: container.began(boot),
         state,
         stopped_by_request: container.state.wanted == crate::store::Wanted::Stopped,
         lost_in_reboot: container.lost_in_reboot,
@@ -235,6 +248,13 @@ fn observed_volume(volume: &VolumeDoc) -> scheduler::Volume {
     }
 }
 
+/// When the store got it, by the steady clock: as long ago as by wall time, if that was not set back since.
+fn refreshed(image: &hoist_image::Image) -> Option<scheduler::Timestamp> {
+    let ago =
+        jiff::Timestamp::now().as_nanosecond().checked_sub(image.stored.as_nanosecond()).filter(|ago| *ago >= 0)?;
+    Some(scheduler::Timestamp(steady().0.saturating_sub(i64::try_from(ago).ok()?)))
+}
+
 fn images(engine: &Engine, names: BTreeSet<ImageName>) -> BTreeMap<ImageName, scheduler::Image> {
     names
         .into_iter()
@@ -242,7 +262,7 @@ fn images(engine: &Engine, names: BTreeSet<ImageName>) -> BTreeMap<ImageName, sc
             let image = crate::actions::stored_image(engine, &name)?;
             let config = &image.config.config;
             let has_healthcheck = config.healthcheck.as_ref().is_some_and(|check| check.test.len() > 1);
-            let refreshed = i64::try_from(image.stored.as_nanosecond()).ok().map(scheduler::Timestamp);
+            let refreshed = refreshed(&image);
             let observed = scheduler::Image {
                 id: image.id.to_string(),
                 refreshed,

@@ -8,7 +8,7 @@ use hoist_scheduler::health::{Outcome, Probe};
 use tokio::net::unix::pipe;
 
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, now, rfc3339};
+use crate::engine::{Engine, now, rfc3339, steady};
 use crate::error::chain;
 use crate::exec;
 use crate::lower::ProcessSetup;
@@ -20,9 +20,9 @@ const OUTPUT_LIMIT: usize = 4096;
 pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary, plan: Arc<HealthPlan>) {
     let engine = Arc::clone(engine);
     tokio::spawn(async move {
-        let began = now();
+        let (began, shown) = (steady(), now());
         let (outcome, exit_code, output) = probe(&engine, pid, &container, &plan).await;
-        let entry = HealthLog { start: rfc3339(began), end: rfc3339(now()), exit_code, output };
+        let entry = HealthLog { start: rfc3339(shown), end: rfc3339(now()), exit_code, output };
         let id = container.doc.id.clone();
         engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, entry });
     });

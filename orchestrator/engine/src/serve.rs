@@ -4,26 +4,25 @@
 //! waits until the first answers, and leaves.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hoist_network::{Host, HostConfig, dns};
+use hoist_runtime::descriptors::{self, SoftLimit};
 use hoist_runtime::{EngineRestart, Runtime, RuntimeConfig, engine_lock};
 use rustix::fs::{FlockOperation, flock};
-use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::client::launch::DETACHED_VARIABLE;
 use crate::config::EngineConfig;
+use crate::door::{self, End, ListenError};
 use crate::engine::{Engine, boot_id};
 use crate::error::chain;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
 use crate::world::World;
-use crate::{adopt, api, still};
+use crate::{adopt, environment, logging, still};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -53,12 +52,10 @@ pub enum ServeError {
     Network(#[from] hoist_network::NetworkError),
     #[error("starting the name server")]
     Dns(#[from] dns::DnsError),
-    #[error("listening on {path}")]
-    Listen {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the task that owns the state has ended; the shims start another engine")]
+    Broken,
 }
 
 /// Runs an engine until it has nothing left to do; blocks, and brings its own runtime.
@@ -102,7 +99,14 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
     for folder in [&config.data_root, &config.run_dir] {
         make_folder(folder).map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
     }
-    log_to(&config, report);
+    logging::start(report.detached.then(|| log_file(&config)).as_deref());
+    let descriptors = match descriptors::raise() {
+        Ok(given) => Some(given),
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            None
+        }
+    };
     let lock_path = config.run_dir.join("engine.lock");
     let Some((lock, starting)) = become_the_one(&config, &lock_path)? else {
         report.say("ready");
@@ -115,23 +119,10 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::Threads)?;
-    let outcome = threads.block_on(run(config, lock_path, report, starting));
+    let outcome = threads.block_on(run(config, lock_path, descriptors, report, starting));
     threads.shutdown_timeout(Duration::from_secs(5));
     drop(lock);
     outcome
-}
-
-fn log_to(config: &EngineConfig, report: &Report) {
-    if report.detached {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log_file(config));
-        if let Ok(file) = file {
-            let _ = rustix::stdio::dup2_stderr(&file);
-        }
-    }
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HOIST_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    // A caller that has set one up already keeps it.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
 }
 
 fn log_file(config: &EngineConfig) -> PathBuf {
@@ -183,10 +174,10 @@ fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant) -> std::io
     let (released, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let path = lock_path.to_owned();
     // Closes the pipe when the lock is free. If it never is, the thread ends with this process.
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         drop(exclusive(&path));
         drop(release);
-    });
+    })?;
     loop {
         if std::os::unix::net::UnixStream::connect(socket).is_ok() {
             return Ok(Other::Answers);
@@ -206,29 +197,40 @@ fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant) -> std::io
     }
 }
 
-async fn run(config: EngineConfig, lock: PathBuf, report: &Report, starting: OwnedFd) -> Result<(), ServeError> {
-    let (engine, loaded, inbox) = open(config, lock)?;
+async fn run(
+    config: EngineConfig,
+    lock: PathBuf,
+    descriptors: Option<SoftLimit>,
+    report: &Report,
+    starting: OwnedFd,
+) -> Result<(), ServeError> {
+    let (engine, loaded, inbox) = open(config, lock, descriptors)?;
     let mut world = World::new(Arc::clone(&engine), loaded);
     let unfinished = adopt::adopt(&engine, &mut world);
-    tokio::spawn(world.run(inbox));
+    let world = tokio::spawn(world.run(inbox));
     tokio::spawn(wiring::run(Arc::clone(&engine)));
     tokio::spawn(wiring::keep(Arc::clone(&engine)));
     engine.wiring.want();
     // What is not complete was reported there.
     engine.wiring.settled().await;
-    let listener = listen(&engine.config.socket)?;
+    let listener = door::listen(&engine.config.socket)?;
     adopt::resume(&engine, unfinished);
     still::resume_held(&engine);
     report.say("ready");
     drop(starting);
-    let outcome = until_done(&engine, listener).await;
-    leave(&engine).await;
-    outcome
+    match door::serve(&engine, listener, world).await {
+        // What runs must not be touched by an engine that does not know it any more.
+        Ok(End::Broken) => Err(ServeError::Broken),
+        outcome => {
+            leave(&engine).await;
+            outcome.map(drop).map_err(ServeError::from)
+        }
+    }
 }
 
 type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<crate::world::Event>);
 
-fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
+fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> Result<Opened, ServeError> {
     let instance = config.places().instance();
     let (store, loaded) = Store::open(&config.data_root)?;
     let images = hoist_image::Store::open(&config.data_root)?;
@@ -237,6 +239,7 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
         instance: instance.clone(),
         shim: None,
         engine: Some(restart_terms(&config, lock)),
+        descriptors,
     })?;
     let net = Host::open(HostConfig { instance })?;
     let dns = dns::Server::start(dns::DnsConfig::default())?;
@@ -271,9 +274,7 @@ fn open(config: EngineConfig, lock: PathBuf) -> Result<Opened, ServeError> {
 fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
     let program = std::env::current_exe().map(|path| path.display().to_string());
     let path = |path: &Path| path.display().to_string();
-    let mut env: Vec<(String, String)> = std::env::vars()
-        .filter(|(name, _)| !name.starts_with("HOIST_") || name == "HOIST_SHIM" || name == "HOIST_LOG")
-        .collect();
+    let mut env = environment::kept();
     env.push(("HOIST_DATA_ROOT".to_owned(), path(&config.data_root)));
     env.push(("HOIST_RUN_DIR".to_owned(), path(&config.run_dir)));
     env.push(("HOIST_HOST".to_owned(), path(&config.socket)));
@@ -285,73 +286,8 @@ fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
     EngineRestart { argv, env, lock, log: Some(log_file(config)) }
 }
 
-/// The socket appears under its name only when it listens, and only for its owner.
-fn listen(socket: &Path) -> Result<UnixListener, ServeError> {
-    let failed = |source| ServeError::Listen { path: socket.to_owned(), source };
-    let temporary = socket.with_extension("new");
-    let _ = std::fs::remove_file(&temporary);
-    let listener = UnixListener::bind(&temporary).map_err(failed)?;
-    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    std::fs::rename(&temporary, socket).map_err(failed)?;
-    Ok(listener)
-}
-
-async fn until_done(engine: &Arc<Engine>, mut listener: UnixListener) -> Result<(), ServeError> {
-    let socket = engine.config.socket.clone();
-    let failed = |source| ServeError::Listen { path: socket.clone(), source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-    let server = api::Server::new(Arc::clone(engine));
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => server.serve(stream),
-                Err(error) => {
-                    // Out of descriptors: those who are connected go on; the next to leave makes room.
-                    tracing::warn!(%error, "cannot accept a client");
-                    engine.activity.touched().await;
-                }
-            },
-            () = idle(engine) => {
-                let _ = std::fs::remove_file(&socket);
-                // Somebody may have connected between the decision and the removal.
-                let late = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-                    std::task::Poll::Ready(accepted) => std::task::Poll::Ready(accepted.ok()),
-                    std::task::Poll::Pending => std::task::Poll::Ready(None),
-                });
-                let Some((stream, _)) = late.await else { return Ok(()) };
-                server.serve(stream);
-                listener = listen(&socket)?;
-            }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hang_up.recv() => {}
-        }
-    }
-    let _ = std::fs::remove_file(&socket);
-    Ok(())
-}
-
-/// Resolves when nobody has needed the engine for long enough.
-async fn idle(engine: &Arc<Engine>) {
-    let Some(patience) = engine.config.idle_exit else { return std::future::pending().await };
-    loop {
-        let needed = engine.activity.is_busy() || engine.look(World::supervises).await.unwrap_or(false);
-        if needed {
-            engine.activity.touched().await;
-            continue;
-        }
-        tokio::select! {
-            () = engine.activity.touched() => {}
-            () = tokio::time::sleep(patience) => {
-                if !engine.activity.is_busy() && !engine.look(World::supervises).await.unwrap_or(false) {
-                    return;
-                }
-            }
-        }
-    }
-}
+/// A disk that does not answer must not keep a process that was told to end.
+const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// Shims are told, so that none starts an engine; what no record wants is taken away.
 async fn leave(engine: &Arc<Engine>) {
@@ -360,11 +296,11 @@ async fn leave(engine: &Arc<Engine>) {
     engine.leaving.send_replace(true);
     let told = engine.left.acquire_many(u32::try_from(running).unwrap_or(u32::MAX));
     let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
-    let _ = engine.store.durable().await;
+    let _ = tokio::time::timeout(LAST_WRITES, engine.store.durable(Vec::new())).await;
     if running == 0 {
         let leaver = Arc::clone(engine);
         let networks =
-            engine.look(|world| world.networks.values().map(|network| network.id.clone()).collect::<Vec<_>>());
+            engine.look(|world| world.networks.values().map(|network| network.spec().bridge()).collect::<Vec<_>>());
         let networks = networks.await.unwrap_or_default();
         let _ = tokio::task::spawn_blocking(move || adopt::clean_network(&leaver, &networks)).await;
     }

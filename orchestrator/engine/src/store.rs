@@ -5,18 +5,25 @@
 //! answered, not before every step: all files of a wave are then synced side by side. A file that replaces another is
 //! synced before the rename, so that a power cut never costs the old value too.
 //!
+//! A write that fails is an error of the requests that are about its object, and of no other; what the world knows and
+//! the disk does not is tried again until it is written or its object is gone. The state of a container that was started
+//! has its room on the disk beforehand ([`spare`]), so that it can be taken down whatever fills the disk.
+//!
 //! Must not know: what the objects mean.
 
 mod documents;
 mod files;
+mod spare;
+mod writer;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
+
+use writer::{Content, Job};
 
 pub(crate) use documents::{
     ContainerDoc, ExitDoc, FileContent, FileDoc, MountDoc, MountKind, NetworkDoc, StackDoc, StateDoc, VolumeDoc, Wanted,
@@ -60,6 +67,10 @@ impl Layout {
         self.root.join("volumes").join(name)
     }
 
+    pub(crate) fn volume_record(&self, name: &str) -> PathBuf {
+        self.volume(name).join("volume.json")
+    }
+
     pub(crate) fn volume_data(&self, name: &str) -> PathBuf {
         self.volume(name).join("_data")
     }
@@ -76,6 +87,11 @@ impl Layout {
         self.container(id).join("log").join("current.log")
     }
 
+    /// The files of /etc that are the engine's.
+    pub(crate) fn etc(&self, id: &str) -> PathBuf {
+        self.container(id).join("etc")
+    }
+
     pub(crate) fn upper(&self, id: &str) -> PathBuf {
         self.container(id).join("upper")
     }
@@ -85,17 +101,15 @@ impl Layout {
     }
 }
 
-enum Job {
-    Put { path: PathBuf, bytes: Vec<u8> },
-    Delete { path: PathBuf },
-    Written(oneshot::Sender<Result<(), StoreError>>),
-    Durable(oneshot::Sender<Result<(), StoreError>>),
-}
+/// Files and folders that a request is about.
+pub(crate) type Concern = Vec<PathBuf>;
 
 /// A handle on the writer.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) layout: Layout,
+    /// Unbounded, and bounded by what fills it: the world puts the state of a container at most once for each change
+    /// of its phase, requests wait for what they put, and restarts back off to one in a minute.
     jobs: mpsc::Sender<Job>,
 }
 
@@ -110,7 +124,7 @@ impl Store {
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || write_all(&inbox))
+            .spawn(move || writer::run(&inbox))
             .map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
         Ok((Self { layout, jobs }, loaded))
     }
@@ -120,134 +134,53 @@ impl Store {
         let _ = self.jobs.send(job);
     }
 
-    fn put<T: Serialize>(&self, path: PathBuf, document: &T) {
+    fn put<T: Serialize>(&self, path: PathBuf, document: &T, lasting: bool) {
         let bytes = serde_json::to_vec(document).expect("documents have string keys and no failing serialisers");
-        self.send(Job::Put { path, bytes });
+        self.send(Job::Put(path, Content { bytes, lasting }));
     }
 
     pub(crate) fn put_stack(&self, stack: &StackDoc) {
-        self.put(self.layout.stack(&stack.name), stack);
+        self.put(self.layout.stack(&stack.name), stack, false);
     }
 
     pub(crate) fn put_network(&self, network: &NetworkDoc) {
-        self.put(self.layout.network(&network.id), network);
+        self.put(self.layout.network(&network.id), network, false);
     }
 
     pub(crate) fn put_volume(&self, volume: &VolumeDoc) {
-        self.put(self.layout.volume(&volume.name).join("volume.json"), volume);
+        self.put(self.layout.volume_record(&volume.name), volume, false);
     }
 
     pub(crate) fn put_container(&self, container: &ContainerDoc) {
-        self.put(self.layout.container(&container.id).join("container.json"), container);
+        self.put(self.layout.container(&container.id).join("container.json"), container, false);
     }
 
     pub(crate) fn put_state(&self, id: &str, state: &StateDoc) {
-        self.put(self.layout.container(id).join("state.json"), state);
+        self.put(self.layout.container(id).join("state.json"), state, true);
     }
 
     /// Removes a file or a whole folder.
     pub(crate) fn delete(&self, path: PathBuf) {
-        self.send(Job::Delete { path });
+        self.send(Job::Delete(path));
     }
 
-    /// Everything that was put or deleted before is in place.
-    pub(crate) async fn written(&self) -> Result<(), StoreError> {
+    /// Everything that was put or deleted before is in place, as far as these are concerned.
+    pub(crate) async fn written(&self, concern: Concern) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Written(reply));
+        self.send(Job::Written(concern, reply));
         answer.await.map_err(|_| StoreError::Gone)?
     }
 
-    /// Everything that was put or deleted before is on the disk.
-    pub(crate) async fn durable(&self) -> Result<(), StoreError> {
+    /// These new files are in place; if one could not be written, none is left.
+    pub(crate) async fn created(&self, files: Concern) -> Result<(), StoreError> {
+        self.written(files.clone()).await.inspect_err(|_| files.into_iter().for_each(|path| self.delete(path)))
+    }
+
+    /// Everything that was put or deleted before is on the disk, as far as these are concerned.
+    pub(crate) async fn durable(&self, concern: Concern) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Durable(reply));
+        self.send(Job::Durable(concern, reply));
         answer.await.map_err(|_| StoreError::Gone)?
-    }
-}
-
-/// What one writer thread remembers between jobs.
-#[derive(Default)]
-struct Writer {
-    /// In place, not yet known to be on the disk.
-    dirty: BTreeSet<PathBuf>,
-    /// Folders whose entries changed.
-    folders: BTreeSet<PathBuf>,
-    failure: Option<StoreError>,
-}
-
-fn write_all(inbox: &mpsc::Receiver<Job>) {
-    let mut writer = Writer::default();
-    while let Ok(job) = inbox.recv() {
-        match job {
-            Job::Put { path, bytes } => writer.put(path, &bytes),
-            Job::Delete { path } => writer.delete(path),
-            Job::Written(reply) => drop(reply.send(writer.failure.take().map_or(Ok(()), Err))),
-            Job::Durable(reply) => {
-                let sync = writer.take_dirty();
-                let failure = writer.failure.take();
-                // In a thread of its own: the files of the next wave must not wait for the disk.
-                let run = move || drop(reply.send(failure.map_or_else(|| sync.run(), Err)));
-                if let Err(error) = thread::Builder::new().name("store-sync".to_owned()).spawn(run) {
-                    tracing::error!(%error, "cannot start a thread to sync state");
-                }
-            }
-        }
-    }
-}
-
-impl Writer {
-    fn put(&mut self, path: PathBuf, bytes: &[u8]) {
-        match files::replace(&path, bytes) {
-            Ok(synced) => {
-                self.folders.extend(path.parent().map(Path::to_owned));
-                // The folder of a container or volume is itself an entry that must last.
-                self.folders.extend(path.parent().and_then(Path::parent).map(Path::to_owned));
-                if !synced {
-                    self.dirty.insert(path);
-                }
-            }
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "cannot write state");
-                self.failure.get_or_insert(error);
-            }
-        }
-    }
-
-    fn delete(&mut self, path: PathBuf) {
-        self.dirty.retain(|dirty| !dirty.starts_with(&path));
-        self.folders.retain(|folder| !folder.starts_with(&path));
-        if let Err(source) = hoist_tree::remove(&path) {
-            tracing::error!(path = %path.display(), error = %source, "cannot remove state");
-            self.failure.get_or_insert(StoreError::Write { path, source });
-            return;
-        }
-        self.folders.extend(path.parent().map(Path::to_owned));
-    }
-
-    fn take_dirty(&mut self) -> Sync {
-        Sync { files: std::mem::take(&mut self.dirty), folders: std::mem::take(&mut self.folders) }
-    }
-}
-
-/// Files and folders to bring to the disk.
-struct Sync {
-    files: BTreeSet<PathBuf>,
-    folders: BTreeSet<PathBuf>,
-}
-
-impl Sync {
-    /// Side by side: the file system joins them into few journal commits.
-    fn run(self) -> Result<(), StoreError> {
-        const LANES: usize = 16;
-        let paths: Vec<PathBuf> = self.files.into_iter().chain(self.folders).collect();
-        let lanes = paths.len().div_ceil(LANES).max(1);
-        thread::scope(|scope| {
-            let running: Vec<_> = paths
-                .chunks(lanes)
-                .map(|chunk| scope.spawn(|| chunk.iter().try_for_each(|path| files::sync(path))))
-                .collect();
-            running.into_iter().try_for_each(|lane| lane.join().unwrap_or(Err(StoreError::Gone)))
-        })
     }
 }
 
@@ -267,7 +200,7 @@ mod tests {
         store.put_stack(&stack("shop"));
         store.put_stack(&stack("blog"));
         store.delete(store.layout.stack("blog"));
-        store.durable().await.unwrap();
+        store.durable(Vec::new()).await.unwrap();
         let (_, loaded) = Store::open(root.path()).unwrap();
         assert_eq!(loaded.stacks.iter().map(|stack| stack.name.as_str()).collect::<Vec<_>>(), ["shop"]);
         assert!(loaded.damaged.is_empty());
@@ -279,7 +212,7 @@ mod tests {
         let (store, _) = Store::open(root.path()).unwrap();
         store.put_stack(&stack("shop"));
         store.put_stack(&stack("blog"));
-        store.written().await.unwrap();
+        store.written(Vec::new()).await.unwrap();
         std::fs::write(store.layout.stack("blog"), b"{\"name\":").unwrap();
         let (_, loaded) = Store::open(root.path()).unwrap();
         assert_eq!(loaded.stacks.len(), 1);
@@ -296,7 +229,7 @@ mod tests {
         let layout = &store.layout;
         store.put_stack(&stack("shop"));
         store.put_volume(&VolumeDoc { name: "kept.new".to_owned(), ..VolumeDoc::default() });
-        store.written().await.unwrap();
+        store.written(Vec::new()).await.unwrap();
         std::fs::create_dir_all(layout.volume_data("begun")).unwrap();
         let half = [
             layout.stack("blog").with_extension("new"),
@@ -316,6 +249,87 @@ mod tests {
         assert!(!store.layout.volume("begun").exists() && !store.layout.container("0123").exists());
         assert_eq!(loaded.volumes.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>(), ["kept.new"]);
         assert!(loaded.damaged.is_empty());
+    }
+
+    /// A small file system of its own, unless this machine makes none.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        fn new() -> Option<Self> {
+            let folder = tempfile::tempdir().unwrap();
+            let options = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "none"];
+            let mounted = std::process::Command::new("mount").args(options).arg(folder.path()).output();
+            mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+        }
+
+        /// Takes every block, as a container would; the result gives them back.
+        fn fill(&self) -> PathBuf {
+            use std::io::Write;
+            let path = self.0.path().join("fill");
+            let mut file = std::fs::File::create(&path).unwrap();
+            while file.write_all(&[1; 4096]).is_ok() {}
+            path
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(self.0.path()).output();
+        }
+    }
+
+    fn stopped() -> StateDoc {
+        StateDoc { wanted: Wanted::Stopped, boot: "b".repeat(36), ..StateDoc::default() }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_costs_new_objects_only() {
+        let Some(disk) = Small::new() else { return };
+        let (store, _) = Store::open(disk.0.path()).unwrap();
+        let layout = &store.layout;
+        store.put_state("one", &StateDoc { wanted: Wanted::Running, ..StateDoc::default() });
+        store.put_stack(&stack("shop"));
+        store.durable(vec![layout.root.clone()]).await.unwrap();
+        let fill = disk.fill();
+        store.put_stack(&stack("blog"));
+        let failed = store.written(vec![layout.stack("blog")]).await.unwrap_err();
+        assert!(crate::error::chain(&failed).contains("No space left"), "{failed:?}");
+        store.written(vec![layout.stack("shop")]).await.expect("what fails is nobody else's");
+        let read =
+            || serde_json::from_slice::<StateDoc>(&std::fs::read(layout.container("one").join("state.json")).unwrap());
+        for wanted in [Wanted::Stopped, Wanted::Running, Wanted::Stopped] {
+            store.put_state("one", &StateDoc { wanted, ..stopped() });
+            store.durable(vec![layout.container("one")]).await.expect("its room was taken beforehand");
+            assert_eq!(read().unwrap().wanted, wanted);
+        }
+        assert!(store.created(vec![layout.stack("news")]).await.is_ok(), "nothing was put there");
+        std::fs::remove_file(fill).unwrap();
+        store.written(vec![layout.stack("blog")]).await.expect("it is written as soon as there is room");
+        assert!(layout.stack("blog").exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_what_could_not_be_created() {
+        let Some(disk) = Small::new() else { return };
+        let (store, _) = Store::open(disk.0.path()).unwrap();
+        disk.fill();
+        store.put_stack(&stack("blog"));
+        store.created(vec![store.layout.stack("blog")]).await.unwrap_err();
+        store.written(vec![store.layout.root.clone()]).await.expect("it is forgotten");
+        assert_eq!(std::fs::read_dir(store.layout.root.join("stacks")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn folders_are_for_root_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("build")).unwrap();
+        std::fs::set_permissions(root.path().join("build"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let _store = Store::open(root.path()).unwrap();
+        for entry in std::fs::read_dir(root.path()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+        }
     }
 
     #[tokio::test]

@@ -13,8 +13,7 @@ use crate::facts::{self, FactsError, HostFacts};
 use crate::firewall::foreign::ForeignAccept;
 use crate::firewall::watch::FlushWatch;
 use crate::firewall::{Firewall, FirewallError};
-use crate::model::{BRIDGE_PREFIX, Endpoint, FirewallState, Mac, NetworkSpec, Protocol, VETH_PREFIX, short};
-use crate::model::{bridge_name, veth_name};
+use crate::model::{Endpoint, FirewallState, Mac, NetworkSpec, Protocol, VETH_PREFIX, is_veth_name, short, veth_name};
 use crate::netlink::{Connection, is, route};
 use crate::netns::{self, NetnsError};
 use crate::ports::{self, PortTaken};
@@ -38,6 +37,8 @@ pub struct Link {
     pub name: String,
     pub index: u32,
     pub kind: LinkKind,
+    /// Index of the bridge that it is a port of; 0 for none.
+    pub controller: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,12 @@ pub enum NetworkError {
         interface: String,
         address: Ipv4Addr,
         container: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("lead a container's default route to {gateway}")]
+    DefaultRoute {
+        gateway: Ipv4Addr,
         #[source]
         source: io::Error,
     },
@@ -142,7 +149,9 @@ impl Host {
         ];
         let mut results = connection.batch(requests).map_err(failed)?.into_iter();
         match results.next() {
-            Some(Err(error)) if !is(&error, Errno::EEXIST) => return Err(failed(error)),
+            Some(Err(error)) if !is(&error, Errno::EEXIST) || !self.is_ours(&connection, &name) => {
+                return Err(failed(error));
+            }
             _ => {}
         }
         results.collect::<io::Result<()>>().map_err(failed)?;
@@ -157,36 +166,31 @@ impl Host {
         if self.firewall.covers(&network.id) { allow_published_loopback(&name) } else { Ok(()) }
     }
 
-    /// Deletes the bridge; no error when it is gone already.
-    pub fn remove_network(&self, id: &str) -> Result<(), NetworkError> {
-        delete(&connect()?, &bridge_name(id))
+    /// Deletes the bridge of this name; no error when it is gone already.
+    pub fn remove_network(&self, bridge: &str) -> Result<(), NetworkError> {
+        let connection = connect()?;
+        // A name that a user gave may be somebody else's by now.
+        if self.is_ours(&connection, bridge) { delete(&connection, bridge) } else { Ok(()) }
     }
 
-    /// Deletes several bridges for the price of one: the kernel waits some 20 ms each time.
-    pub fn remove_networks(&self, ids: &[String]) -> Result<(), NetworkError> {
-        let named = |link: &Link| ids.iter().any(|id| bridge_name(id) == link.name);
-        self.delete_together(self.links()?.into_iter().filter(named).collect()).map(drop)
+    fn is_ours(&self, connection: &Connection, link: &str) -> bool {
+        let found = connection.get(route::get_link(link)).map(route::link_facts);
+        found.is_ok_and(|link| link.is_some_and(|link| link.group == self.group))
     }
 
-    /// Our bridges that exist: the first 12 hex digits of their network ids.
+    /// Names of our bridges that exist.
     pub fn networks(&self) -> Result<Vec<String>, NetworkError> {
         let bridges = self.links()?.into_iter().filter(|link| link.kind == LinkKind::Bridge);
-        Ok(bridges.map(|link| link.name[BRIDGE_PREFIX.len()..].to_owned()).collect())
+        Ok(bridges.map(|link| link.name).collect())
     }
 
     /// All our links that exist, bridges and host ends of veth pairs.
     pub fn links(&self) -> Result<Vec<Link>, NetworkError> {
         let links = connect()?.dump(route::all_links()).map_err(NetworkError::List)?;
         let ours = links.into_iter().filter_map(route::link_facts).filter(|link| link.group == self.group);
-        let ours = ours.filter_map(|link| {
-            let kind = if link.name.starts_with(BRIDGE_PREFIX) {
-                LinkKind::Bridge
-            } else if link.name.starts_with(VETH_PREFIX) {
-                LinkKind::Veth
-            } else {
-                return None;
-            };
-            Some(Link { name: link.name, index: link.index, kind })
+        let ours = ours.map(|link| {
+            let kind = if is_veth_name(&link.name) { LinkKind::Veth } else { LinkKind::Bridge };
+            Link { name: link.name, index: link.index, kind, controller: link.controller }
         });
         Ok(ours.collect())
     }
@@ -208,7 +212,7 @@ impl Host {
             // The kernel notices a link that came up in a worker of its own, and bridge ports drop packets until then: a
             // first SYN lost is a second lost. Asking for a link makes the kernel notice at once.
             let _ = connection.get(route::get_link(name));
-            let _ = connection.get(route::get_link(&bridge_name(&endpoint.network)));
+            let _ = connection.get(route::get_link(&endpoint.bridge));
         }
         if result.is_err() {
             let _ = connection.batch(made.iter().map(|name| route::delete_link(name)).collect());
@@ -223,7 +227,7 @@ impl Host {
         endpoint: &Endpoint,
         name: &str,
     ) -> Result<(), NetworkError> {
-        let bridge = bridge_name(&endpoint.network);
+        let bridge = endpoint.bridge.clone();
         let found = connection.get(route::get_link(&bridge)).map(route::link_facts);
         let found = found.and_then(|link| link.ok_or_else(|| Errno::ENODEV.into()));
         let bridge = found.map_err(|source| NetworkError::NoBridge { bridge, source })?;
@@ -259,10 +263,34 @@ impl Host {
         self.delete_together(links).map(drop)
     }
 
-    /// Removes links of ours whose network or container id is in neither list; returns their names.
-    pub fn sweep(&self, networks: &[String], containers: &[String]) -> Result<Vec<String>, NetworkError> {
+    /// Takes a running container off one network.
+    pub fn leave(&self, container: &str, bridge: &str) -> Result<(), NetworkError> {
+        let links = self.links()?;
+        let Some(bridge) = links.iter().find(|link| link.name == bridge).map(|link| link.index) else { return Ok(()) };
+        let prefix = format!("{VETH_PREFIX}{}", short(container));
+        let port = |link: &Link| link.kind == LinkKind::Veth && link.controller == bridge;
+        let ports = links.into_iter().filter(|link| port(link) && link.name.starts_with(&prefix)).collect();
+        self.delete_together(ports).map(drop)
+    }
+
+    /// A number that no attachment of the running container has; None when it has ten.
+    pub fn free_index(&self, container: &str) -> Result<Option<u8>, NetworkError> {
+        let links = self.links()?;
+        Ok((0..10).find(|index| !links.iter().any(|link| link.name == veth_name(container, *index))))
+    }
+
+    /// Where a running container sends what is for none of its networks.
+    pub fn set_default_route(&self, netns: BorrowedFd<'_>, gateway: Ipv4Addr) -> Result<(), NetworkError> {
+        netns::within(netns, || {
+            let routed = connect()?.batch(vec![route::replace_default_route(gateway)]).and_then(all);
+            routed.map_err(|source| NetworkError::DefaultRoute { gateway, source })
+        })?
+    }
+
+    /// Removes links of ours that are neither one of these bridges nor of one of these containers; returns their names.
+    pub fn sweep(&self, bridges: &[String], containers: &[String]) -> Result<Vec<String>, NetworkError> {
         let known = |link: &Link| match link.kind {
-            LinkKind::Bridge => networks.iter().any(|id| bridge_name(id) == link.name),
+            LinkKind::Bridge => bridges.contains(&link.name),
             LinkKind::Veth => {
                 let id = link.name.get(VETH_PREFIX.len()..VETH_PREFIX.len() + 12).unwrap_or_default();
                 containers.iter().any(|container| short(container) == id)

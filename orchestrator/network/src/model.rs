@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 /// A network to raise: one bridge, one subnet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NetworkSpec {
-    /// 64 hex digits; the bridge is named from the first 12.
+    /// 64 hex digits; the bridge is named from the first 12 unless it has a name of its own.
     pub id: String,
     pub subnet: Ipv4Net,
     /// The bridge's own address, inside `subnet`.
@@ -17,11 +17,13 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// None follows the link of the default route.
     pub mtu: Option<u32>,
+    /// Name of the bridge; None derives it from the id.
+    pub bridge: Option<String>,
 }
 
 impl NetworkSpec {
     pub fn bridge(&self) -> String {
-        bridge_name(&self.id)
+        self.bridge.clone().unwrap_or_else(|| bridge_name(&self.id))
     }
 }
 
@@ -32,8 +34,10 @@ pub struct Endpoint {
     pub container: String,
     /// Number of the attachment within the container, 0 to 9.
     pub index: u8,
-    /// Network id; its bridge must exist.
+    /// Network id.
     pub network: String,
+    /// Name of the network's bridge, which must exist.
+    pub bridge: String,
     /// Name inside the container, such as `eth0`.
     pub interface: String,
     pub address: Ipv4Addr,
@@ -133,6 +137,12 @@ pub fn bridge_name(network: &str) -> String {
 /// `hv`, 12 hex digits of the container id and the attachment's number.
 pub fn veth_name(container: &str, index: u8) -> String {
     format!("{VETH_PREFIX}{}{index}", short(container))
+}
+
+/// Whether a link can be the host end of a container's veth pair; no bridge may be called so.
+pub fn is_veth_name(name: &str) -> bool {
+    let hex = |rest: &str| rest.len() == 13 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.strip_prefix(VETH_PREFIX).is_some_and(hex)
 }
 
 pub(crate) const BRIDGE_PREFIX: &str = "hb-";

@@ -190,7 +190,7 @@ fn nothing_is_left_after_the_last_network() {
     let net = network(1);
     world.raise(std::slice::from_ref(&net), vec![publish(None, 8080, &[(Ipv4Addr::new(10, 89, 1, 2), 80)])]);
     world.host.set_firewall(&FirewallState::default()).unwrap();
-    world.host.remove_network(&net.id).unwrap();
+    world.host.remove_network(&net.bridge()).unwrap();
     assert_eq!(world::nft(&["list", "ruleset"]), "");
     assert!(world.host.links().unwrap().is_empty());
 }

@@ -143,6 +143,7 @@ fn container_on_two_networks_reaches_both() {
         container: "c".repeat(64),
         index,
         network: net.id.clone(),
+        bridge: net.bridge(),
         interface: format!("eth{index}"),
         address: Ipv4Addr::new(10, 89, index + 1, 9),
         prefix: 24,
@@ -155,6 +156,54 @@ fn container_on_two_networks_reaches_both() {
 }
 
 #[test]
+fn a_running_container_joins_and_leaves_networks() {
+    let Some(world) = enter("a_running_container_joins_and_leaves_networks") else { return };
+    let nets = [network(1), NetworkSpec { bridge: Some("br-second".to_owned()), ..network(2) }];
+    world.raise(&nets, Vec::new());
+    let (a, b) = (world.container(&nets[0], 2), world.container(&nets[1], 2));
+    serve(&b.netns, 80, "b");
+    assert!(inside(&a.netns, || ask(b.address, 80)).is_err());
+    let index = world.host.free_index(&a.id).unwrap().unwrap();
+    let second = Endpoint {
+        container: a.id.clone(),
+        index,
+        network: nets[1].id.clone(),
+        bridge: nets[1].bridge(),
+        interface: "eth1".to_owned(),
+        address: Ipv4Addr::new(10, 89, 2, 9),
+        prefix: 24,
+        gateway: None,
+        mac: None,
+    };
+    world.host.attach(a.netns.as_fd(), &[second]).unwrap();
+    assert_eq!(inside(&a.netns, || ask(b.address, 80)).unwrap(), "b 10.89.2.9");
+    world.host.leave(&a.id, &nets[0].bridge()).unwrap();
+    world.host.set_default_route(a.netns.as_fd(), nets[1].gateway).unwrap();
+    let routes = inside(&a.netns, || std::fs::read_to_string("/proc/thread-self/net/route").unwrap());
+    assert!(!routes.contains("eth0") && routes.contains("eth1\t00000000"), "{routes}");
+    assert_eq!(inside(&a.netns, || ask(b.address, 80)).unwrap(), "b 10.89.2.9");
+}
+
+#[test]
+fn a_bridge_may_have_a_name_of_its_own_but_not_anothers() {
+    let Some(world) = enter("a_bridge_may_have_a_name_of_its_own_but_not_anothers") else { return };
+    let named = |name: &str| NetworkSpec { bridge: Some(name.to_owned()), ..network(1) };
+    world::command("ip", &["link", "add", "br-taken", "type", "bridge"]);
+    let error = world.host.create_network(&named("br-taken")).unwrap_err();
+    assert_eq!(error.to_string(), "make bridge br-taken");
+    world.host.remove_network("br-taken").unwrap();
+    world::command("ip", &["link", "show", "br-taken"]);
+    let net = named("br-own");
+    world.raise(std::slice::from_ref(&net), Vec::new());
+    let (a, b) = (world.container(&net, 2), world.container(&net, 3));
+    serve(&b.netns, 80, "b");
+    assert_eq!(inside(&a.netns, || ask(b.address, 80)).unwrap(), "b 10.89.1.2");
+    assert_eq!(world.host.networks().unwrap(), ["br-own"]);
+    drop((a, b));
+    assert!(world.host.sweep(&[], &[]).unwrap().contains(&"br-own".to_owned()));
+}
+
+#[test]
 fn failed_attach_leaves_nothing() {
     let Some(world) = enter("failed_attach_leaves_nothing") else { return };
     let net = network(1);
@@ -164,13 +213,14 @@ fn failed_attach_leaves_nothing() {
         container: "c".repeat(64),
         index: 0,
         network: net.id.clone(),
+        bridge: net.bridge(),
         interface: "eth0".to_owned(),
         address: Ipv4Addr::new(10, 89, 1, 2),
         prefix: 24,
         gateway: None,
         mac: None,
     };
-    let bad = Endpoint { index: 1, network: "f".repeat(64), interface: "eth1".to_owned(), ..good.clone() };
+    let bad = Endpoint { index: 1, bridge: "hb-ffffffffffff".to_owned(), interface: "eth1".to_owned(), ..good.clone() };
     let error = world.host.attach(netns.as_fd(), &[good, bad]).unwrap_err();
     assert_eq!(error.to_string(), "find bridge hb-ffffffffffff");
     assert!(world.host.links().unwrap().iter().all(|link| link.kind == LinkKind::Bridge));
@@ -196,7 +246,7 @@ fn creating_a_network_again_changes_nothing() {
     serve(&a.netns, 80, "a");
     world.raise(std::slice::from_ref(&net), Vec::new());
     assert!(ask(a.address, 80).is_ok());
-    assert_eq!(world.host.networks().unwrap(), [&net.id[..12]]);
+    assert_eq!(world.host.networks().unwrap(), [net.bridge()]);
 }
 
 #[test]
@@ -260,15 +310,15 @@ fn sweep_takes_strangers_and_spares_the_known() {
     let others_net = network(3);
     other.create_network(&others_net).unwrap();
 
-    let mut swept = world.host.sweep(&[nets[0].id.clone()], std::slice::from_ref(&known.id)).unwrap();
+    let mut swept = world.host.sweep(&[nets[0].bridge()], std::slice::from_ref(&known.id)).unwrap();
     swept.sort();
     assert_eq!(swept, ["hb-020202020202", "hv0103010301030", "hv0104010401040"]);
     let left: Vec<_> = world.host.links().unwrap().into_iter().map(|link| link.name).collect();
     assert_eq!(left, ["hb-010101010101", "hv0102010201020"]);
-    assert_eq!(other.networks().unwrap(), ["030303030303"]);
+    assert_eq!(other.networks().unwrap(), ["hb-030303030303"]);
     world.host.detach(&known.id).unwrap();
-    world.host.remove_network(&nets[0].id).unwrap();
-    world.host.remove_networks(&[nets[0].id.clone()]).unwrap();
+    world.host.remove_network(&nets[0].bridge()).unwrap();
+    world.host.remove_network(&nets[0].bridge()).unwrap();
     assert!(world.host.links().unwrap().is_empty());
 }
 

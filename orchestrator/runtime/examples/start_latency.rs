@@ -57,7 +57,7 @@ fn main() {
     let shim = args.next().map(PathBuf::from);
     let folder = std::env::temp_dir().join(format!("hoist-latency-{}", std::process::id()));
     let instance = format!("{:08x}", std::process::id());
-    let config = RuntimeConfig { run_dir: folder.join("run"), instance, shim, engine: None };
+    let config = RuntimeConfig { run_dir: folder.join("run"), instance, shim, engine: None, descriptors: None };
     let runtime = Runtime::open(config).unwrap();
     for warm in [false, true] {
         let (mut starts, mut whole) = (Vec::new(), Vec::new());

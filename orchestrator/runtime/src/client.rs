@@ -213,7 +213,7 @@ impl AsFd for Line {
 
 pub(crate) fn status(exit: Exit) -> ExitStatus {
     let at = jiff::Timestamp::from_nanosecond(i128::from(exit.at)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    ExitStatus { code: exit.code, signal: exit.signal, oom: exit.oom, at }
+    ExitStatus { code: exit.code, signal: exit.signal, oom: exit.oom, at, steady: exit.steady }
 }
 
 impl Shim {

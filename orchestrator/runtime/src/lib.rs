@@ -8,6 +8,7 @@
 mod capabilities;
 pub mod cgroup;
 mod client;
+pub mod descriptors;
 mod detached;
 pub mod engine_lock;
 mod exec;

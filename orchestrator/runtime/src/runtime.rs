@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Layout, Stats};
 use crate::client::{Attach, Shim};
+use crate::descriptors::SoftLimit;
 use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError, Rootfs};
 use crate::lower::{self, Sealed, Surroundings};
-use crate::wire::{Failure, FdRole, Reply, pair, recv_wait, send};
+use crate::wire::{Failure, FdRole, Head, Reply, pair, recv_wait, send};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -30,6 +31,8 @@ pub struct RuntimeConfig {
     pub shim: Option<PathBuf>,
     /// `None`: shims leave a dead engine alone. Otherwise written to `<run_dir>/engine.json` (0600) by `open`.
     pub engine: Option<EngineRestart>,
+    /// The soft limit of open files for shims and containers; `None`: they inherit this process's.
+    pub descriptors: Option<SoftLimit>,
 }
 
 /// How a shim starts the engine again.
@@ -83,6 +86,7 @@ pub struct Runtime {
     shim: OwnedFd,
     layout: Layout,
     engine_record: Option<PathBuf>,
+    descriptors: Option<SoftLimit>,
 }
 
 const INSTALLED: &str = "/usr/libexec/hoist/hoist-shim";
@@ -101,7 +105,8 @@ impl Runtime {
                 Some(path)
             }
         };
-        Ok(Self { run_dir: config.run_dir, instance: config.instance, shim, layout, engine_record })
+        let RuntimeConfig { run_dir, instance, descriptors, .. } = config;
+        Ok(Self { run_dir, instance, shim, layout, engine_record, descriptors })
     }
 
     /// Blocks (a few milliseconds) until the container's program runs or has failed to.
@@ -151,6 +156,7 @@ impl Runtime {
             // An earlier start's end is not this one's.
             _ => {}
         }
+        crate::shim::record::reserve(&launch.exit_record).map_err(bundle)?;
         let asked = launch.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
         let own = self.cgroup(&launch.id);
         let cgroup = match asked.map(|path| path.strip_prefix("/").unwrap_or(path)) {
@@ -193,7 +199,8 @@ impl Runtime {
     /// Starts the sealed shim and hands it its launch.
     fn spawn(&self, mode: &str, id: &str, sealed: &Sealed) -> Result<OwnedFd, LaunchError> {
         let (ours, theirs) = pair().map_err(LaunchError::Spawn)?;
-        send(&ours, &sealed.head, &sealed.fds()).map_err(LaunchError::Protocol)?;
+        let head = Head { descriptors: self.descriptors, ..sealed.head.clone() };
+        send(&ours, &head, &sealed.fds()).map_err(LaunchError::Protocol)?;
         let mut child = Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
             .arg0("hoist-shim")
             .arg(mode)
@@ -341,11 +348,16 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
 
 /// Replaced as a whole: a shim may read it at any moment.
 fn record_engine(path: &Path, engine: &EngineRestart) -> io::Result<()> {
+    let bytes = serde_json::to_vec(engine)?;
+    // What an engine in the same places wrote will do: a full run directory keeps none from starting.
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
     let temporary = path.with_extension("json.tmp");
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(&serde_json::to_vec(engine)?)?;
+    file.write_all(&bytes)?;
     fs::rename(&temporary, path)
 }

@@ -14,6 +14,9 @@ pub struct ExitStatus {
     /// The kernel's OOM killer struck in the container's cgroup.
     pub oom: bool,
     pub at: Timestamp,
+    /// The same as nanoseconds of `CLOCK_MONOTONIC`; `None`: from a shim that does not say it.
+    #[serde(default)]
+    pub steady: Option<i64>,
 }
 
 impl ExitStatus {

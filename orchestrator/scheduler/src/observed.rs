@@ -220,6 +220,12 @@ impl Network {
         self.project.is_empty() && self.name == PREDEFINED_NETWORK
     }
 
+    /// Whether a guest may have this address.
+    pub fn is_free(&self, address: Ipv4Addr) -> bool {
+        let known = self.foreign.contains_key(&address) || address == self.gateway;
+        crate::ipam::is_host(self.subnet, address) && !known
+    }
+
     /// The lowest address that nobody has who is known to this network: for a guest that no stack plans.
     pub fn free_address(&self) -> Option<Ipv4Addr> {
         let known = self.foreign.keys().chain(&self.reserved).chain([&self.gateway]);

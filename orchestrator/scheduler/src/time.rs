@@ -1,11 +1,12 @@
-//! Owns points in time as plain numbers. Must not know where they come from: there is no clock in this crate.
+//! Owns points in time as plain numbers. Must not know where they come from: there is no clock in this crate. What it
+//! compares must be of one clock; who decides what is due gives it one that is never set.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds since the Unix epoch.
+/// Nanoseconds since a point of the caller's choice, such as the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);

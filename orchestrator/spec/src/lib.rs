@@ -44,7 +44,7 @@ use std::path::PathBuf;
 use files::Loader;
 use inert::Policy;
 
-pub use bind::CAPABILITIES;
+pub use bind::{CAPABILITIES, is_bridge_name};
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::VariableReference;
 pub use source::{Env, Kind, MAX_FILE, Source, SourceError};

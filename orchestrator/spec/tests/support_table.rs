@@ -207,8 +207,8 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          - **warning**: accepted with one warning (W0001, W0003), without effect.\n\n\
          Some values of attributes that are acted on are refused as well: `deploy.mode` other than replicated and global,\n\
          ports of SCTP, mounts of type image, npipe and cluster, targets that are not absolute, external secrets and configs,\n\
-         `pull_policy: refresh`, network drivers other than bridge, their options other than the MTU, IPv6 (also of ports),\n\
-         volume drivers other than local,\n\
+         `pull_policy: refresh`, network drivers other than bridge, their options other than the MTU and the bridge's\n\
+         name, IPv6 (also of ports), volume drivers other than local,\n\
          logging drivers other than json-file, local and none, security options other than no-new-privileges,\n\
          seccomp=unconfined, apparmor=unconfined and label=disable, kernel settings that are not the container's own.\n\
          `hoist config` prints what is refused, and warns of it. Each refusal says what to write instead.\n\n\

@@ -13,6 +13,7 @@ use super::launch::start;
 use super::networks::remove_volume;
 use super::{StepError, blocking};
 use crate::engine::{Engine, now};
+use crate::error::chain;
 use crate::lower::{self, Material};
 use crate::signal;
 use crate::store::{StateDoc, VolumeDoc, make_folder};
@@ -61,19 +62,26 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
     };
     let made = lower::document(spec, &material)?;
     keep_volatile(engine, &made.volatile)?;
-    for name in &made.new_volumes {
-        let volume = VolumeDoc {
+    let volumes: Vec<VolumeDoc> = made
+        .new_volumes
+        .iter()
+        .map(|name| VolumeDoc {
             name: name.clone(),
             created: now(),
             project: spec.record.project.clone(),
             anonymous: true,
             ..VolumeDoc::default()
-        };
-        engine.store.put_volume(&volume);
+        })
+        .collect();
+    let layout = &engine.store.layout;
+    let records = volumes.iter().map(|volume| layout.volume_record(&volume.name));
+    let new = records.chain([layout.container(&made.doc.id)]).collect();
+    volumes.iter().for_each(|volume| engine.store.put_volume(volume));
+    engine.store.put_container(&made.doc);
+    engine.store.created(new).await?;
+    for volume in volumes {
         engine.tell(Event::VolumeMade(Box::new(volume)));
     }
-    engine.store.put_container(&made.doc);
-    engine.store.written().await?;
     let container = Container::with_service(made.doc, (*spec.service).clone(), StateDoc::default());
     engine.tell(Event::ContainerMade(Box::new(container)));
     Ok(())
@@ -109,8 +117,11 @@ async fn stoppable(
         let StopAnswer::Stop { mut status } = answer else { return Ok(None) };
         let phase = status.borrow_and_update().phase.clone();
         if phase.has_processes() {
-            // The wish is in place before it shows: whoever takes over must know why the container ended.
-            engine.store.written().await?;
+            // The wish is in place before it shows: whoever takes over must know why the container ended. A disk that
+            // does not take it is no reason to let the container run on.
+            if let Err(error) = engine.store.written(vec![engine.store.layout.container(id)]).await {
+                tracing::warn!(container = id, error = chain(&error), "an engine after this one may start it again");
+            }
             return Ok(Some(status));
         }
         if phase != Phase::Starting {
@@ -286,6 +297,6 @@ pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<St
         remove_volume(engine, volume).await?;
     }
     engine.wiring.settled().await;
-    engine.store.written().await?;
+    engine.store.written(vec![engine.store.layout.container(id), engine.bundle(id)]).await?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use rustix::fd::OwnedFd;
 use super::{StepError, blocking};
 use crate::driver::{self, Driven};
 use crate::emulator;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, now, steady};
 use crate::error::chain;
 use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts};
 use crate::store::{ExitDoc, make_folder};
@@ -53,7 +53,8 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
             Ok(())
         }
         Err(error) => {
-            let exit = ExitDoc { code: error.code, at: now(), oom: false, error: error.message.clone() };
+            let (at, ended) = (now(), Some(steady()));
+            let exit = ExitDoc { code: error.code, at, ended, oom: false, error: error.message.clone() };
             engine.tell(Event::StartFailed { id, run, exit });
             Err(error)
         }
@@ -71,7 +72,7 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Re
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
     live.check(networks)?;
-    engine.store.written().await?;
+    engine.store.written(vec![engine.store.layout.container(&launch.id)]).await?;
     let (runtime, images) = (Arc::clone(&engine.runtime), Arc::clone(&engine.images));
     let clients = engine.attachments.take(&launch.id);
     if let Some(size) = clients.size.filter(|_| launch.tty) {
@@ -97,8 +98,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
     let lowers = engine.images.lowers_of(&doc.layers)?;
-    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()]
-    {
+    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle] {
         make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     }
     // The root of the container takes its mode from the upper folder.
@@ -124,7 +124,6 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
     let facts = engine.net.facts()?;
     let start = StartFacts {
         layout,
-        bundle: &bundle,
         volatile: &engine.volatile(""),
         host: &facts,
         networks: &ticket.networks,
@@ -133,7 +132,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
         driven,
     };
     let lowered = lower::lower(&ticket.container, &start)?;
-    write_etc(&bundle, &lowered.etc)?;
+    write_etc(&layout.etc(&doc.id), &lowered.etc)?;
     let netns = netns(engine, &doc.id, &lowered)?;
     let rootfs = Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
     Ok(Launch { trees, ..assemble(engine, &ticket.container, lowered, netns, rootfs) })
@@ -169,10 +168,12 @@ fn open_to_all(upper: &Path) -> Result<(), StepError> {
         .map_err(|error| StepError::engine(format!("preparing {}: {error}", upper.display())))
 }
 
-fn write_etc(bundle: &Path, etc: &EtcFiles) -> Result<(), StepError> {
+/// On the disk of the container's layer: it may write them, and what it fills must be its own.
+fn write_etc(folder: &Path, etc: &EtcFiles) -> Result<(), StepError> {
+    make_folder(folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     let hostname = format!("{}\n", etc.hostname);
     for (name, text) in [("hosts", &etc.hosts), ("hostname", &hostname), ("resolv.conf", &etc.resolv_conf)] {
-        let path = bundle.join(name);
+        let path = folder.join(name);
         let written = std::fs::write(&path, text).and_then(|()| {
             use std::os::unix::fs::PermissionsExt;
             // Readable for every user of the container; the folder above is closed to everybody else on the host.

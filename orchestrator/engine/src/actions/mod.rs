@@ -1,6 +1,7 @@
 //! One function per action of a plan, each idempotent: doing again what is done already is no error, so a plan can be
 //! carried out after a crash from wherever it stopped.
 
+mod attachments;
 mod containers;
 mod images;
 mod launch;
@@ -9,6 +10,7 @@ mod waiting;
 
 use std::sync::Arc;
 
+pub(crate) use attachments::{Wish, connect, disconnect};
 pub(crate) use containers::{
     Context, Stopped, announce, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause,
 };

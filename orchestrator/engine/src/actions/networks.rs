@@ -36,8 +36,16 @@ pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> 
         driver_opts: spec.driver_opts.clone(),
         labels: spec.labels.clone(),
     };
+    let bridge = network.spec().bridge();
+    let wanted = bridge.clone();
+    let holder = engine.look(move |world| {
+        world.networks.values().find(|other| other.spec().bridge() == wanted).map(|other| other.name.clone())
+    });
+    if let Some(holder) = holder.await? {
+        return Err(StepError::conflict(format!("network {}: bridge {bridge} is that of network {holder}", spec.name)));
+    }
     engine.store.put_network(&network);
-    engine.store.written().await?;
+    engine.store.created(vec![engine.store.layout.network(&network.id)]).await?;
     let (host, kernel) = (Arc::clone(&engine.net), network.spec());
     let made = blocking(move || Ok(host.create_network(&kernel)?)).await;
     if let Err(error) = made {
@@ -75,11 +83,11 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     }
     engine.tell(Event::NetworkGone { name: name.to_owned() });
     engine.wiring.settled().await;
-    let (host, id) = (Arc::clone(&engine.net), network.id);
-    let bridge = id.clone();
+    let (host, bridge) = (Arc::clone(&engine.net), network.spec().bridge());
     blocking(move || Ok(host.remove_network(&bridge)?)).await?;
+    let id = network.id;
     engine.store.delete(engine.store.layout.network(&id));
-    Ok(engine.store.written().await?)
+    Ok(engine.store.written(vec![engine.store.layout.network(&id)]).await?)
 }
 
 pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Result<(), StepError> {
@@ -105,7 +113,7 @@ pub(crate) async fn make_volume(engine: &Arc<Engine>, volume: VolumeDoc) -> Resu
     driver::check(&volume.name, &volume.driver_opts)?;
     volumes::make(&engine.store.layout, &volume.name)?;
     engine.store.put_volume(&volume);
-    engine.store.written().await?;
+    engine.store.created(vec![engine.store.layout.volume_record(&volume.name)]).await?;
     engine.tell(Event::VolumeMade(Box::new(volume)));
     Ok(())
 }
@@ -129,5 +137,5 @@ pub(crate) async fn remove_volume(engine: &Arc<Engine>, name: &str) -> Result<()
     }
     engine.tell(Event::VolumeGone { name: name.to_owned() });
     engine.store.delete(engine.store.layout.volume(name));
-    Ok(engine.store.written().await?)
+    Ok(engine.store.written(vec![engine.store.layout.volume(name)]).await?)
 }

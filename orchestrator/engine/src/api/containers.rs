@@ -74,7 +74,7 @@ pub(super) async fn start(State(engine): App, Path(name): Path<String>) -> ApiRe
         return Ok(StatusCode::NOT_MODIFIED);
     }
     actions::start(&engine, &id, StartWhy::Request).await?;
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

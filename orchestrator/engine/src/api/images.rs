@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hoist_image::{Image, Platform, PlatformError, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::containers::flag;
 use super::streams::json_lines;
@@ -21,6 +20,7 @@ use crate::actions::{self, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::phase;
+use crate::outbox::{Outbox, outbox};
 
 /// Go's zero time, which docker's clients know.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -159,7 +159,7 @@ pub(super) async fn remove(
     Ok(Json(untagged.chain(deleted).collect()))
 }
 
-pub(super) type Lines = mpsc::UnboundedSender<PullLine>;
+pub(super) type Lines = Outbox<PullLine>;
 
 fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
     let out = out.clone();
@@ -170,7 +170,7 @@ fn progress(out: &Lines) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
             progress_detail: progress.total.map(|total| PullDetail { current: progress.done, total }),
             ..PullLine::default()
         };
-        let _ = out.send(line);
+        out.send(line);
     }
 }
 
@@ -181,7 +181,7 @@ pub(super) fn finish(out: &Lines, outcome: Result<String, String>) {
             PullLine { error: Some(message.clone()), error_detail: Some(ErrorBody { message }), ..PullLine::default() }
         }
     };
-    let _ = out.send(line);
+    out.send(line);
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -212,7 +212,7 @@ pub(super) async fn create(
     };
     let reference = Reference::parse(&name).map_err(|error| ApiError::bad(chain(&error)))?;
     let auth = super::distribution::auth_of(&headers, &reference)?;
-    let (out, lines) = mpsc::unbounded_channel();
+    let (out, lines) = outbox();
     let puller = Arc::clone(&engine);
     tokio::spawn(async move {
         let pulled = actions::pull_image(&puller, &name, &query.platform, &auth, progress(&out)).await;
@@ -226,7 +226,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> {
-    let (out, lines) = mpsc::unbounded_channel();
+    let (out, lines) = outbox();
     let archive = super::tarballs::received(body);
     let loader = Arc::clone(&engine);
     tokio::spawn(async move {
@@ -235,7 +235,7 @@ pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> 
                 for image in images {
                     let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::short);
                     let line = PullLine { stream: Some(format!("Loaded image: {name}\n")), ..PullLine::default() };
-                    let _ = out.send(line);
+                    out.send(line);
                 }
             }
             Err(error) => finish(&out, Err(chain(&error))),
@@ -248,7 +248,7 @@ pub(super) async fn bootstrap(State(engine): App, body: axum::body::Bytes) -> Ap
     let request: BootstrapRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
     let reference = Reference::parse(&request.reference).map_err(|error| ApiError::bad(chain(&error)))?;
-    let (out, lines) = mpsc::unbounded_channel();
+    let (out, lines) = outbox();
     let worker: Arc<Engine> = Arc::clone(&engine);
     tokio::spawn(async move {
         let _busy = worker.activity.begin();

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::chain;
 use crate::feed;
 use crate::making::{self, Terms};
+use crate::outbox::outbox;
 use crate::rootview::RootView;
 use crate::still::Still;
 use crate::world::Summary;
@@ -63,8 +64,8 @@ pub(super) async fn import(engine: &Arc<Engine>, pairs: &Pairs, body: Body) -> A
     let platform = value(pairs, "platform").unwrap_or_default().to_owned();
     let image = blocking(move || making::import(&images, archive, &platform, &terms)).await?;
     feed::image(engine, "import", &image.id.to_string(), &image.id.to_string());
-    let (out, lines) = tokio::sync::mpsc::unbounded_channel();
-    let _ = out.send(PullLine { status: Some(image.id.to_string()), ..PullLine::default() });
+    let (out, lines) = outbox();
+    out.send(PullLine { status: Some(image.id.to_string()), ..PullLine::default() });
     Ok(json_lines(engine, lines))
 }
 

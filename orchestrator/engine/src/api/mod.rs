@@ -12,6 +12,7 @@ mod gone;
 mod image_list;
 mod images;
 mod making;
+mod networking;
 mod objects;
 mod prune;
 mod push;
@@ -127,6 +128,9 @@ fn routes(engine: Arc<Engine>) -> Router {
         .route("/distribution/{*name}", get(distribution::inspect))
         .route("/hoist/v1/artifacts/{*name}", get(distribution::artifacts))
         .route("/networks", get(objects::networks))
+        .route("/networks/create", post(networking::create))
+        .route("/networks/{id}/connect", post(networking::connect))
+        .route("/networks/{id}/disconnect", post(networking::disconnect))
         .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
         .route("/volumes", get(objects::volumes))
         .route("/volumes/{name}", get(objects::volume).delete(objects::remove_volume))
@@ -222,15 +226,15 @@ impl Server {
     pub(crate) fn serve(&self, stream: UnixStream) {
         let (routes, engine) = (self.routes.clone(), Arc::clone(&self.engine));
         tokio::spawn(async move {
-            let gone = match gone::gone(&stream) {
-                Ok(gone) => gone,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot watch a client's connection");
-                    return;
-                }
-            };
+            let gone = gone::gone(&stream).map_err(|error| format!("the engine cannot watch a connection: {error}"));
             let service = hyper::service::service_fn(move |request| {
-                respond(routes.clone(), Arc::clone(&engine), gone.clone(), request)
+                let (routes, engine, gone) = (routes.clone(), Arc::clone(&engine), gone.clone());
+                async move {
+                    match gone {
+                        Ok(gone) => respond(routes, engine, gone, request).await,
+                        Err(error) => Ok(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response()),
+                    }
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 // docker closes its half of a hijacked stream at the end of stdin.

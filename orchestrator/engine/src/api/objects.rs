@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use hoist_scheduler::volume_hash;
+use hoist_scheduler::{PREDEFINED_NETWORK, volume_hash};
 use hoist_spec::model::Volume;
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ pub(super) async fn networks(
     Ok(Json(listed.await?))
 }
 
-fn no_network(name: &str) -> ApiError {
+pub(super) fn no_network(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("network {name} not found"))
 }
 
@@ -80,12 +80,16 @@ pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>)
     let wanted = name.clone();
     let real = engine.look(move |world| world.network(&wanted).map(|network| network.name.clone()));
     let real = real.await?.ok_or_else(|| no_network(&name))?;
+    if real == PREDEFINED_NETWORK {
+        let text = format!("{real} is a pre-defined network and cannot be removed; it goes with its last container");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+    }
     actions::remove_network(&engine, &real).await.map_err(|error| match error.status {
         // Docker's status for one that is in use.
         409 => ApiError::new(StatusCode::FORBIDDEN, error.message),
         _ => error.into(),
     })?;
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -133,7 +137,7 @@ pub(super) async fn remove_volume(
         return Err(no_volume(&name));
     }
     actions::remove_volume(&engine, &name).await?;
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -173,7 +177,7 @@ pub(super) async fn create_volume(
         Some(_) => {}
         None => actions::make_volume(&engine, volume).await?,
     }
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     let layout = engine.store.layout.clone();
     let wanted = name.clone();
     let found = engine.look(move |world| Some(convert::volume(&layout, world.volumes.get(&wanted)?)));

@@ -73,7 +73,7 @@ pub(super) async fn containers(State(engine): App, Query(query): Query<PruneQuer
         reclaimed += size;
         removed.push(id);
     }
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(Json(json!({ "ContainersDeleted": removed, "SpaceReclaimed": reclaimed })).into_response())
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn volumes(State(engine): App, Query(query): Query<PruneQuery>)
             Err(error) => return Err(error.into()),
         }
     }
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(Json(json!({ "VolumesDeleted": removed, "SpaceReclaimed": reclaimed })).into_response())
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn networks(State(engine): App, Query(query): Query<PruneQuery>
             Err(error) => return Err(error.into()),
         }
     }
-    engine.store.durable().await.map_err(StepError::from)?;
+    engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
     Ok(Json(json!({ "NetworksDeleted": removed })).into_response())
 }
 

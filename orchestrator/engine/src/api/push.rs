@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hoist_image::{Access, Phase, Progress, PushOptions, Pushed, Reference};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::distribution::auth_of;
 use super::images::{Lines, finish, no_image};
@@ -19,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::phase;
 use crate::feed;
+use crate::outbox::outbox;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -66,7 +66,7 @@ fn push(engine: Arc<Engine>, name: &str, tag: &str, headers: &HeaderMap) -> ApiR
         return Err(no_image(&reference.short()));
     }
     let access = Access { auth: auth_of(headers, &reference)?, ..Access::default() };
-    let (out, lines) = mpsc::unbounded_channel();
+    let (out, lines) = outbox();
     let (pusher, lines_of) = (Arc::clone(&engine), out.clone());
     tokio::spawn(async move {
         let progress = Arc::new(move |progress| tell(&lines_of, progress));
@@ -102,14 +102,14 @@ fn tell(out: &Lines, progress: Progress) {
         progress_detail: progress.total.filter(|_| moving).map(|total| PullDetail { current: progress.done, total }),
         ..PullLine::default()
     };
-    let _ = out.send(line);
+    out.send(line);
 }
 
 /// The last two lines of docker's: one for people, one for programs.
 fn done(out: &Lines, reference: &Reference, pushed: &Pushed) {
     let tag = reference.tag().unwrap_or("latest").to_owned();
     let status = format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size);
-    let _ = out.send(PullLine { status: Some(status), ..PullLine::default() });
+    out.send(PullLine { status: Some(status), ..PullLine::default() });
     let aux = PushResult { tag, digest: pushed.digest.to_string(), size: pushed.size };
-    let _ = out.send(PullLine { aux: Some(aux), ..PullLine::default() });
+    out.send(PullLine { aux: Some(aux), ..PullLine::default() });
 }

@@ -12,6 +12,7 @@ use super::types::{ApplyRequest, BuildCheck, PlanResponse, StackDetail, StackSum
 use super::{ApiError, ApiResult, App, convert};
 use crate::execute;
 use crate::logs;
+use crate::outbox::outbox;
 use crate::world::{Phase, World};
 
 /// Docker's clients and ours send the type, but nobody should have to.
@@ -29,7 +30,7 @@ pub(super) async fn check(State(engine): App, body: axum::body::Bytes) -> ApiRes
 
 pub(super) async fn apply(State(engine): App, body: axum::body::Bytes) -> ApiResult<Response> {
     let request = decode(&body)?;
-    let (out, lines) = tokio::sync::mpsc::unbounded_channel();
+    let (out, lines) = outbox();
     let worker = std::sync::Arc::clone(&engine);
     // In a task of its own: a client that leaves does not stop it half way, but for builds.
     tokio::spawn(async move { execute::apply(&worker, request, out).await });

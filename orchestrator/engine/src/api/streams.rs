@@ -21,6 +21,7 @@ use super::{ApiError, ApiResult, App, relay};
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, now};
 use crate::logs::{self, Wanted};
+use crate::outbox::{Inbox, Piece};
 use crate::stats;
 
 /// Whatever can be received one by one.
@@ -34,7 +35,7 @@ impl<T: Send + 'static> Receive<T> for mpsc::Receiver<T> {
     }
 }
 
-impl<T: Send + 'static> Receive<T> for mpsc::UnboundedReceiver<T> {
+impl<T: Piece + Send + 'static> Receive<T> for Inbox<T> {
     fn receive(&mut self) -> impl Future<Output = Option<T>> + Send {
         self.recv()
     }

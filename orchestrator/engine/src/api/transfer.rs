@@ -11,7 +11,6 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use hoist_image::{Archive, SaveError};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::containers::flag;
 use super::streams::json_lines;
@@ -21,6 +20,7 @@ use crate::actions::{StepError, blocking};
 use crate::bundle;
 use crate::engine::{Engine, now};
 use crate::error::chain;
+use crate::outbox::outbox;
 use crate::staging::Staging;
 use crate::still::Still;
 use crate::store::VolumeDoc;
@@ -148,17 +148,17 @@ pub(super) async fn save_bundle(State(engine): App, Json(request): Json<BundleRe
 
 /// `POST /hoist/v1/bundles/load`
 pub(super) async fn load_bundle(State(engine): App, body: Body) -> ApiResult<Response> {
-    let (out, lines) = mpsc::unbounded_channel();
+    let (out, lines) = outbox();
     let loader = Arc::clone(&engine);
     tokio::spawn(async move {
         let _busy = loader.activity.begin();
         let said = out.clone();
-        let say = move |event| drop(said.send(event));
+        let say = move |event| said.send(event);
         let event = match bundle::load(&loader, tarballs::received(body), say).await {
             Ok(document) => BundleEvent::Done { document: Box::new(document) },
             Err(error) => BundleEvent::Failed { error: error.message },
         };
-        let _ = out.send(event);
+        out.send(event);
     });
     Ok(json_lines(&engine, lines))
 }

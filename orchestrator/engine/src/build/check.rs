@@ -14,6 +14,7 @@ use crate::building::Building;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute;
+use crate::outbox::outbox;
 
 pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<Vec<BuildCheck>, StepError> {
     let (stack, plan) = execute::planned(engine, wire).await?;
@@ -21,10 +22,12 @@ pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<V
     let beside = Beside { stack: &stack, variables: &wire.variables, project_dir };
     let building = Arc::new(Building::default());
     let auth = Arc::new(wire.auth.clone());
+    // Nothing is run, so there is no output to read.
+    let (out, _) = outbox();
     let mut checks = Vec::new();
     for step in &plan.steps {
         let Action::BuildImage { reference, service, build, platform: wanted } = &step.action else { continue };
-        let wanted = Wanted { reference, build, platform: wanted, building: &building, shell: None };
+        let wanted = Wanted { reference, build, platform: wanted, building: &building, shell: None, out: &out };
         let request = request::request(&wanted, platforms(&wanted)?, beside)?;
         let host = host(engine, &wanted, &auth, |_| {}, &TaskTracker::new())?;
         let checked = hoist_build::check(&request, &host).await;

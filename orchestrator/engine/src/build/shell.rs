@@ -43,7 +43,7 @@ impl ShellOffer {
                 ),
                 _ => format!("{image}: the failed step cannot be looked at: {}", error.message),
             };
-            let _ = self.out.send(ApplyEvent::Warning { text });
+            self.out.send(ApplyEvent::Warning { text });
         }
     }
 
@@ -61,7 +61,7 @@ impl ShellOffer {
         }
         let engine = Arc::clone(&container.engine);
         let arrived = engine.attachments.expect(&container.id);
-        let _ = self.out.send(ApplyEvent::Shell {
+        self.out.send(ApplyEvent::Shell {
             id: container.id.clone(),
             image: image.to_owned(),
             shell: shell.to_owned(),

@@ -16,8 +16,11 @@ pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Resul
     let claim = format!("build step {step}");
     let _planning = engine.turns.planning.lock().await;
     let (wanted, guest) = (name.to_owned(), claim.clone());
-    let network = engine.look(move |world| observe::network(world, &wanted, &guest)).await?;
-    let network = network.filter(|network| !network.id.is_empty()).ok_or_else(|| {
+    let network = engine.look(move |world| {
+        let bridge = world.networks.get(&wanted)?.spec().bridge();
+        Some((observe::network(world, &wanted, &guest)?, bridge))
+    });
+    let (network, bridge) = network.await?.ok_or_else(|| {
         StepError::new(format!("there is no network {name:?}; a RUN step joins one that is up: start the stack first"))
     })?;
     let address = network.free_address();
@@ -26,6 +29,7 @@ pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Resul
     engine.tell(Event::Claimed { project: claim.clone(), claims });
     Ok(Place {
         network: network.id,
+        bridge,
         address,
         prefix: network.subnet.prefix_len(),
         gateway: network.gateway,

@@ -7,9 +7,13 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+
+/// How long an engine may take to say anything at all. One on a busy machine takes a second or two.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -20,7 +24,23 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(socket: &Path) -> io::Result<Self> {
-        Ok(Self { stream: UnixStream::connect(socket).await?, unread: false })
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match UnixStream::connect(socket).await {
+                Ok(stream) => return Ok(Self { stream, unread: false }),
+                // Its queue is full (unix(7)); a place in it cannot be waited for.
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The process that listens.
+    pub(super) fn engine(&self) -> Option<i32> {
+        self.stream.peer_cred().ok()?.pid()
     }
 
     fn sent(&mut self, outcome: io::Result<usize>, length: usize) -> io::Result<usize> {

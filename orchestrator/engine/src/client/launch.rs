@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{ClientError, Result};
 use crate::config::Places;
+use crate::environment;
 
 /// Tells `serve` that it was started by a client: report on stdout, leave the session.
 pub(crate) const DETACHED_VARIABLE: &str = "HOIST_ENGINE_DETACHED";
@@ -19,6 +20,8 @@ pub(super) async fn start(places: &Places) -> Result<()> {
     let program = std::env::current_exe().map_err(|error| failed(format!("own executable unknown: {error}")))?;
     let mut child = Command::new(&program)
         .arg("engine")
+        .env_clear()
+        .envs(environment::kept())
         .env("HOIST_DATA_ROOT", &places.data_root)
         .env("HOIST_RUN_DIR", &places.run_dir)
         .env("HOIST_HOST", &places.socket)

@@ -14,8 +14,9 @@ pub use login::{CredentialsError, Kept, ReferenceError, registry_of};
 pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames, StreamKind};
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use connection::Connection;
+use connection::{Connection, PATIENCE};
 
 use crate::api::types::{
     ApplyEvent, ApplyRequest, BuildCheck, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine,
@@ -33,6 +34,8 @@ pub enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the engine on {} does not answer{}", socket.display(), process.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    Silent { socket: PathBuf, process: Option<i32> },
     #[error("cannot start the engine: {reason}")]
     Start { reason: String },
     /// The engine refused; its message stands for itself.
@@ -94,16 +97,29 @@ impl Client {
         Ok(if client.answers().await? { Some(client) } else { None })
     }
 
+    /// A connection alone says nothing: the kernel makes it, also for an engine that stands still.
     async fn answers(&self) -> Result<bool> {
-        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied};
+        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut};
         match Connection::open(&self.places.socket).await {
-            Ok(_) => Ok(true),
+            Ok(connection) => self.heard(connection, PATIENCE).await,
+            Err(source) if source.kind() == TimedOut => {
+                Err(ClientError::Silent { socket: self.places.socket.clone(), process: None })
+            }
             // Reset: an engine that was on its way out let it wait, and left.
             Err(source) if matches!(source.kind(), NotFound | ConnectionRefused | ConnectionReset) => Ok(false),
             Err(source) if source.kind() == PermissionDenied => {
                 Err(ClientError::Permission { socket: self.places.socket.clone() })
             }
             Err(source) => Err(transport::refused(&self.places.socket, source)),
+        }
+    }
+
+    /// Whether there is an answer; `false`: the connection ended without one.
+    async fn heard(&self, connection: Connection, patience: Duration) -> Result<bool> {
+        let process = connection.engine();
+        match tokio::time::timeout(patience, transport::ping(connection)).await {
+            Ok(heard) => Ok(heard),
+            Err(_) => Err(ClientError::Silent { socket: self.places.socket.clone(), process }),
         }
     }
 

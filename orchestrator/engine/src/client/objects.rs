@@ -9,8 +9,9 @@ use super::transport::{escape, filters, log_query, query, reader_body};
 use super::{Client, Result};
 use crate::api::types::{
     Artifact, BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig, ExecInspect,
-    ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkInspect, PullLine, RegistryAuth,
-    Stats, TopResponse, VolumeCreate, VolumeInspect, VolumeList, WaitResponse,
+    ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkConnect, NetworkCreate,
+    NetworkCreated, NetworkDisconnect, NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse, VolumeCreate,
+    VolumeInspect, VolumeList, WaitResponse,
 };
 
 /// Containers.
@@ -241,6 +242,18 @@ impl Client {
 
     pub async fn network(&self, id: &str) -> Result<NetworkInspect> {
         self.get_json(&format!("/networks/{}", escape(id))).await
+    }
+
+    pub async fn create_network(&self, network: &NetworkCreate) -> Result<NetworkCreated> {
+        self.post_json("/networks/create", network).await
+    }
+
+    pub async fn connect_network(&self, id: &str, connect: &NetworkConnect) -> Result<()> {
+        self.post_json_unit(&format!("/networks/{}/connect", escape(id)), connect).await
+    }
+
+    pub async fn disconnect_network(&self, id: &str, disconnect: &NetworkDisconnect) -> Result<()> {
+        self.post_json_unit(&format!("/networks/{}/disconnect", escape(id)), disconnect).await
     }
 
     pub async fn remove_network(&self, id: &str) -> Result<()> {

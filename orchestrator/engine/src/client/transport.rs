@@ -29,6 +29,18 @@ pub(super) fn refused(socket: &Path, source: std::io::Error) -> ClientError {
     ClientError::NoEngine { socket: socket.to_owned(), source }
 }
 
+/// Any answer will do. `false`: there is none to come.
+pub(super) async fn ping(connection: Connection) -> bool {
+    let asked = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
+        tokio::spawn(connection);
+        let body = Full::new(Bytes::new());
+        let request = Request::builder().uri("/_ping").header(HOST, "hoist").body(body).unwrap_or_default();
+        sender.send_request(request).await
+    };
+    asked.await.is_ok()
+}
+
 fn empty() -> Payload {
     Payload::Bytes(Bytes::new())
 }

@@ -52,7 +52,7 @@ impl Doing {
         let (started, _) = labels::words(action);
         let state = StepState::Started { action: started.to_owned() };
         // A client that left does not stop the work.
-        let _ = self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
+        self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
         Done::Ended(self.act(action).await, slot)
     }
 
@@ -69,10 +69,17 @@ impl Doing {
             Action::BuildImage { reference, service, build, platform } => {
                 let (out, step, name) = (self.out.clone(), self.step, service.clone());
                 let output = move |event: BuildEvent| {
-                    let _ = out.send(ApplyEvent::Build { step, service: name.clone(), event });
+                    out.send(ApplyEvent::Build { step, service: name.clone(), event });
                 };
                 let shell = self.context.shell.as_ref();
-                let wanted = crate::build::Wanted { reference, build, platform, building: &self.building, shell };
+                let wanted = crate::build::Wanted {
+                    reference,
+                    build,
+                    platform,
+                    building: &self.building,
+                    shell,
+                    out: &self.out,
+                };
                 let Context { stack, variables, project_dir, .. } = &*self.context;
                 let beside = crate::build::Beside { stack, variables, project_dir };
                 // What is half built is of use to nobody: the steps that ended are in the cache.
@@ -175,7 +182,7 @@ impl Doing {
             return Ok(());
         }
         let arrived = self.engine.attachments.expect(id);
-        let _ = self.out.send(ApplyEvent::Attach { container: id.to_owned() });
+        self.out.send(ApplyEvent::Attach { container: id.to_owned() });
         tokio::select! {
             () = arrived => Ok(()),
             () = self.out.closed() => Err(StepError::new("the client left before it attached")),
@@ -185,7 +192,7 @@ impl Doing {
     async fn pull(&self, reference: &str, platform: &str) -> Result<(), StepError> {
         let (out, step, image) = (self.out.clone(), self.step, reference.to_owned());
         let progress = move |progress: hoist_image::Progress| {
-            let _ = out.send(ApplyEvent::Pull {
+            out.send(ApplyEvent::Pull {
                 step,
                 image: image.clone(),
                 layer: progress.item,

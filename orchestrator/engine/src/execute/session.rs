@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use crate::actions::{self, Context, StepError};
 use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth, StepInfo, StepState};
 use crate::build::ShellOffer;
 use crate::building::Building;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, steady};
 use crate::error::chain;
 use crate::observe::{Claims, observe};
 use crate::projects::Turn;
@@ -63,10 +64,10 @@ impl Session {
     pub(super) async fn begin(engine: &Arc<Engine>, wire: ApplyRequest, prepared: Prepared, out: Output) -> Self {
         let turn = match &wire.verb {
             verb if overtakes(verb) => None,
-            verb => Some(engine.turns.take(&prepared.desired.stack.name, ends(verb)).await),
+            verb => Some(turn(engine, &prepared.desired.stack.name, ends(verb), &out).await),
         };
         // From here on: what this request made or started itself is not made or started again by its next round.
-        let request = Request::new(now(), wire.verb);
+        let request = Request::new(steady(), wire.verb);
         let context = Context {
             stack: prepared.desired.stack.clone(),
             variables: wire.variables,
@@ -137,7 +138,7 @@ impl Session {
 
     fn say(&self, event: ApplyEvent) {
         // A client that left does not stop the work.
-        let _ = self.out.send(event);
+        self.out.send(event);
     }
 
     /// Everything is live and on the disk before the answer.
@@ -149,6 +150,7 @@ impl Session {
             let networks = self.engine.look(move |world| networks_in_use(world, &name)).await?;
             tried.check(networks.len())?;
         }
+        let about = self.concern().await?;
         let left = self
             .engine
             .look(move |world| world.containers.values().any(|container| container.doc.record.project == project));
@@ -162,7 +164,22 @@ impl Session {
             self.result.container =
                 self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone())).await?;
         }
-        Ok(self.engine.store.durable().await?)
+        Ok(self.engine.store.durable(about).await?)
+    }
+
+    /// The records of everything that the project has.
+    async fn concern(&self) -> Result<Vec<PathBuf>, StepError> {
+        let (project, layout) = (self.desired.stack.name.clone(), self.engine.store.layout.clone());
+        let concern = self.engine.look(move |world| {
+            let containers = world.containers.values().filter(|container| container.doc.record.project == project);
+            let networks = world.networks.values().filter(|network| network.project == project);
+            let volumes = world.volumes.values().filter(|volume| volume.project == project);
+            let containers = containers.map(|container| layout.container(&container.doc.id));
+            let networks = networks.map(|network| layout.network(&network.id));
+            let volumes = volumes.map(|volume| layout.volume(&volume.name));
+            containers.chain(networks).chain(volumes).chain([layout.stack(&project)]).collect()
+        });
+        Ok(concern.await?)
     }
 
     /// A request that failed leaves no network that nothing came into, and no record of a stack that never was.
@@ -244,7 +261,7 @@ impl Session {
         }
         let _one = self.engine.turns.planning.lock().await;
         let observed = observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
-        let plan = plan(&self.desired, &observed, &self.request, now());
+        let plan = plan(&self.desired, &observed, &self.request, steady());
         if self.turn.is_some() {
             let claims = Claims::of(&plan, &observed);
             self.engine.tell(Event::Claimed { project: self.desired.stack.name.clone(), claims });
@@ -361,6 +378,17 @@ impl Session {
             self.step(plan, id, StepState::Skipped { action: started.to_owned() });
         }
     }
+}
+
+/// Waits for the right to work on the project, and says so when it takes a while.
+async fn turn(engine: &Engine, project: &str, urgent: bool, out: &Output) -> Turn {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let mut turn = std::pin::pin!(engine.turns.take(project, urgent));
+    if let Ok(turn) = tokio::time::timeout(PATIENCE, turn.as_mut()).await {
+        return turn;
+    }
+    out.send(ApplyEvent::Warning { text: format!("waiting for another command on project {project} to end") });
+    turn.await
 }
 
 /// Resolves when this request should make room: for an urgent one at once, for any other when its own client is gone.

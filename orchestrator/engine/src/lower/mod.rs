@@ -119,8 +119,6 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 pub(crate) struct StartFacts<'a> {
     pub(crate) layout: &'a Layout,
-    /// `<run>/containers/<id>`.
-    pub(crate) bundle: &'a Path,
     pub(crate) volatile: &'a Path,
     pub(crate) host: &'a HostFacts,
     pub(crate) networks: &'a BTreeMap<String, NetworkDoc>,
@@ -205,6 +203,7 @@ fn network(doc: &ContainerDoc, service: &Service, facts: &StartFacts<'_>) -> Res
             container: doc.id.clone(),
             index: u8::try_from(index).unwrap_or(u8::MAX),
             network: network.id.clone(),
+            bridge: network.spec().bridge(),
             interface: attachment.interface.clone(),
             address: attachment.address,
             prefix: attachment.prefix,

@@ -48,14 +48,14 @@ fn replaced(default: &Path, doc: &ContainerDoc) -> bool {
 /// The engine's files, where the stack has nothing at their place.
 fn etc(doc: &ContainerDoc, network: &Network, facts: &StartFacts<'_>) -> Vec<Mount> {
     // Whoever lives in another container's network sees its names.
-    let bundle = match network {
-        Network::Of(peer) => facts.bundle.with_file_name(&peer.id),
-        _ => facts.bundle.to_owned(),
-    };
+    let folder = facts.layout.etc(match network {
+        Network::Of(peer) => &peer.id,
+        _ => &doc.id,
+    });
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")]
         .into_iter()
         .filter(|(_, target)| !doc.mounts.iter().any(|mount| mount.target == *target))
-        .map(|(name, target)| bind(&bundle.join(name), target, false, "rprivate"))
+        .map(|(name, target)| bind(&folder.join(name), target, false, "rprivate"))
         .collect()
 }
 

@@ -46,6 +46,9 @@ pub(crate) struct NetworkDoc {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
+/// Docker's option for the name of a network's bridge.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+
 impl NetworkDoc {
     /// The network of `network_mode: bridge`, which belongs to no project.
     pub(crate) fn is_predefined(&self) -> bool {
@@ -59,6 +62,7 @@ impl NetworkDoc {
             subnet: self.subnet,
             gateway: self.gateway,
             internal: self.internal,
+            bridge: self.driver_opts.get(BRIDGE_NAME).cloned(),
             mtu: self.driver_opts.get("com.docker.network.driver.mtu").and_then(|mtu| mtu.parse().ok()),
         }
     }
@@ -192,6 +196,8 @@ pub(crate) struct StateDoc {
     /// Boot in which it was last started.
     pub(crate) boot: String,
     pub(crate) started: Option<Timestamp>,
+    /// The same by the steady clock of that boot.
+    pub(crate) began: Option<Timestamp>,
     pub(crate) history: restart::History,
     /// How it last ended, when that is not in the shim's exit record.
     pub(crate) exit: Option<ExitDoc>,
@@ -202,6 +208,8 @@ pub(crate) struct StateDoc {
 pub(crate) struct ExitDoc {
     pub(crate) code: i32,
     pub(crate) at: Timestamp,
+    /// The same by the steady clock of the boot in which it was started.
+    pub(crate) ended: Option<Timestamp>,
     pub(crate) oom: bool,
     /// Why it could not be started.
     pub(crate) error: String,

@@ -2,13 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use super::documents::{ContainerDoc, NetworkDoc, StackDoc, StateDoc, VolumeDoc};
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, spare};
 
 /// Every object that could be read.
 #[derive(Debug, Default)]
@@ -21,11 +21,16 @@ pub(crate) struct Loaded {
     pub(crate) damaged: Vec<String>,
 }
 
-const FOLDERS: [&str; 5] = ["stacks", "networks", "volumes", "containers", "damaged"];
+const FOLDERS: [&str; 7] = ["stacks", "networks", "volumes", "containers", "damaged", "staging", "build"];
 
+/// For root alone: images hold set-id programs, volumes and logs hold what is nobody else's business.
 pub(super) fn make_folders(root: &Path) -> Result<(), StoreError> {
     for folder in std::iter::once(root.to_owned()).chain(FOLDERS.map(|name| root.join(name))) {
-        make_folder(&folder).map_err(|source| StoreError::Create { path: folder, source })?;
+        let made = make_folder(&folder).and_then(|()| match fs::metadata(&folder)?.permissions().mode() & 0o7777 {
+            0o700 => Ok(()),
+            _ => fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)),
+        });
+        made.map_err(|source| StoreError::Create { path: folder, source })?;
     }
     Ok(())
 }
@@ -41,13 +46,24 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Replaces a file atomically. Answers whether it is on the disk already: a new file is not, one that replaces another
-/// is.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
-    let write = || -> io::Result<bool> {
-        let temporary = temporary(path);
-        if let Some(parent) = path.parent() {
-            make_folder(parent)?;
+/// is. `lasting`: room for the next content is kept, and used when there is no other.
+pub(super) fn replace(path: &Path, bytes: &[u8], lasting: bool) -> Result<bool, StoreError> {
+    let written = match write(path, bytes) {
+        Err(error) if lasting && spare::no_room(&error) => {
+            spare::replace(path, bytes).map(|()| true).map_err(|_| error)
         }
+        Ok(synced) if lasting => spare::keep(path, bytes.len()).map(|()| synced),
+        written => written,
+    };
+    written.map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let temporary = temporary(path);
+    if let Some(parent) = path.parent() {
+        make_folder(parent)?;
+    }
+    let put = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         let replaces = path.exists();
@@ -57,7 +73,10 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
         fs::rename(&temporary, path)?;
         Ok(replaces)
     };
-    write().map_err(|source| StoreError::Write { path: path.to_owned(), source })
+    put().inspect_err(|_| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    })
 }
 
 /// A file or folder that has gone in the meantime needs no syncing.

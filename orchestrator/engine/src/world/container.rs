@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::StartWhy;
 use crate::api::types::HealthLog;
+use crate::engine::{earlier, steady};
 use crate::store::{ContainerDoc, ExitDoc, StateDoc, Wanted};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +147,9 @@ pub(crate) struct Container {
     pub(crate) oom: bool,
     /// It ended because the machine did.
     pub(crate) lost_in_reboot: bool,
-    /// When `kill` last sent it a signal.
+    /// When this engine made it, by the steady clock; `None`: an engine before it did.
+    pub(crate) made: Option<Timestamp>,
+    /// When `kill` last sent it a signal, by the steady clock.
     pub(crate) signalled: Option<Timestamp>,
     pub(crate) health: Option<HealthRun>,
     pub(crate) status: watch::Sender<Status>,
@@ -188,6 +191,7 @@ impl Container {
             pid: None,
             oom: false,
             lost_in_reboot: false,
+            made: None,
             signalled: None,
             health: None,
             status,
@@ -207,6 +211,17 @@ impl Container {
         }
     }
 
+    /// When it was last started, by the steady clock of this boot.
+    pub(crate) fn began(&self, boot: &str) -> Option<Timestamp> {
+        let started = self.state.started?;
+        Some(self.state.began.filter(|_| self.state.boot == boot).unwrap_or_else(|| earlier(started)))
+    }
+
+    /// When it ended so, by the same clock.
+    pub(crate) fn ended(&self, exit: &ExitDoc, boot: &str) -> Timestamp {
+        exit.ended.filter(|_| self.state.boot == boot).unwrap_or_else(|| earlier(exit.at))
+    }
+
     /// Tells watchers.
     pub(crate) fn publish(&self) {
         let status = Status { phase: self.phase.clone(), health: self.health(), run: self.run };
@@ -224,6 +239,7 @@ impl Container {
         self.state.wanted = Wanted::Running;
         self.state.boot = boot;
         self.state.started = Some(now);
+        self.state.began = Some(steady());
         self.state.exit = None;
         self.run += 1;
         self.phase = Phase::Starting;

@@ -4,6 +4,7 @@
 //! a wish about one object; what it leads to is decided from the state, not from the event's content.
 
 mod container;
+mod execs;
 mod supervise;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,10 +15,11 @@ use hoist_scheduler::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summary};
+use execs::{Execs, Forget};
 pub(crate) use supervise::exit_doc;
 
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, now, steady};
 use crate::exec::ExecEntry;
 use crate::feed;
 use crate::lower::{Peer, Writable};
@@ -40,6 +42,8 @@ pub(crate) enum Event {
         name: String,
     },
     ContainerMade(Box<Container>),
+    /// It has joined or left a network.
+    Rewired(Box<ContainerDoc>),
     ContainerGone {
         id: String,
     },
@@ -112,6 +116,11 @@ pub(crate) enum Event {
         run: u64,
     },
     ExecMade(Box<ExecEntry>),
+    /// Nobody will ask for it any more.
+    ExecForgotten {
+        id: String,
+        why: Forget,
+    },
     ExecStarted {
         id: String,
         handle: Arc<hoist_runtime::ExecHandle>,
@@ -171,7 +180,7 @@ pub(crate) struct World {
     pub(crate) volumes: BTreeMap<String, VolumeDoc>,
     pub(crate) stacks: BTreeMap<String, StackDoc>,
     pub(crate) claims: BTreeMap<String, Claims>,
-    pub(crate) execs: BTreeMap<String, ExecEntry>,
+    pub(crate) execs: Execs,
     /// Reports of damaged state files.
     pub(crate) damaged: Vec<String>,
     /// Tells whoever follows a stack's logs that a container has come or begun to run.
@@ -200,7 +209,7 @@ impl World {
             volumes: loaded.volumes.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
             stacks: loaded.stacks.into_iter().map(|doc| (doc.name.clone(), doc)).collect(),
             claims: BTreeMap::new(),
-            execs: BTreeMap::new(),
+            execs: Execs::default(),
             damaged,
             changes: watch::Sender::new(0),
         }
@@ -235,6 +244,10 @@ impl World {
         })
     }
 
+    pub(crate) fn boot(&self) -> &str {
+        &self.engine.boot
+    }
+
     /// Does anything need an engine?
     pub(crate) fn supervises(&self) -> bool {
         self.containers.values().any(|container| {
@@ -259,6 +272,7 @@ impl World {
                 feed::volume(&self.engine, "destroy", &name);
             }
             Event::ContainerMade(container) => self.container_made(*container),
+            Event::Rewired(doc) => self.rewired(*doc),
             Event::ContainerGone { id } => self.container_gone(&id),
             Event::Claimed { project, claims } => {
                 if claims.is_empty() {
@@ -275,7 +289,7 @@ impl World {
             Event::Paused { id, paused } => self.paused(&id, paused),
             Event::Signalled { id } => {
                 if let Some(container) = self.containers.get_mut(&id) {
-                    container.signalled = Some(now());
+                    container.signalled = Some(steady());
                 }
             }
             Event::Announced { id, action, signal } => {
@@ -292,22 +306,18 @@ impl World {
             Event::ProbeDue { id, run } => self.probe_due(&id, run),
             Event::ExecMade(exec) => {
                 let id = exec.id.clone();
-                self.execs.insert(id.clone(), *exec);
+                execs::forget_later(&self.engine, &id, Forget::Unstarted);
+                self.execs.made(*exec);
                 self.announce_exec(&id);
             }
+            Event::ExecForgotten { id, why } => self.execs.forget(&id, why),
             Event::ExecStarted { id, handle } => {
-                if let Some(exec) = self.execs.get_mut(&id) {
-                    exec.handle = Some(handle);
-                    exec.started = true;
-                }
+                self.execs.started(&id, handle);
                 self.announce_exec(&id);
             }
             Event::ExecEnded { id, code } => {
-                if let Some(exec) = self.execs.get_mut(&id) {
-                    exec.handle = None;
-                    exec.started = true;
-                    exec.code = Some(code);
-                }
+                execs::forget_later(&self.engine, &id, Forget::Ended);
+                self.execs.ended(&id, code);
                 self.announce_exec(&id);
             }
         }
@@ -346,10 +356,29 @@ impl World {
         self.volumes.insert(volume.name.clone(), volume);
     }
 
-    fn container_made(&mut self, container: Container) {
+    fn container_made(&mut self, mut container: Container) {
+        container.made = Some(steady());
         feed::container(&self.engine, &container, "create", &[]);
         self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
+        self.changed();
+    }
+
+    fn rewired(&mut self, doc: ContainerDoc) {
+        let Some(container) = self.containers.get_mut(&doc.id) else { return };
+        let names = |doc: &ContainerDoc| -> Vec<String> {
+            doc.record.networks.iter().map(|attachment| attachment.network.clone()).collect()
+        };
+        let (before, after) = (names(&container.doc), names(&doc));
+        let changed = |from: &[String], to: &[String]| from.iter().find(|name| !to.contains(name)).cloned();
+        let (joined, left) = (changed(&after, &before), changed(&before, &after));
+        container.doc = Arc::new(doc);
+        for (name, action) in [(joined, "connect"), (left, "disconnect")] {
+            if let Some(network) = name.and_then(|name| self.networks.get(&name)) {
+                feed::network(&self.engine, action, network);
+            }
+        }
+        self.engine.wiring.want();
         self.changed();
     }
 
@@ -363,7 +392,7 @@ impl World {
         container.phase = Phase::Removed;
         container.publish();
         feed::container(&self.engine, &container, "destroy", &[]);
-        self.execs.retain(|_, exec| exec.container != id);
+        self.execs.container_gone(id);
         self.engine.wiring.want();
         self.changed();
         self.engine.activity.touch();

@@ -9,7 +9,7 @@ use hoist_scheduler::{Health, Timestamp, health};
 
 use super::{Container, Event, HealthRun, Phase, World};
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, now};
+use crate::engine::{Engine, steady};
 use crate::store::{ExitDoc, Wanted};
 use crate::{actions, execute, feed, probe, shims};
 
@@ -25,9 +25,11 @@ impl World {
         };
         container.phase = Phase::Running;
         container.state.started = Some(at);
+        container.state.began = Some(steady());
         container.pid = Some(pid);
         if container.health_plan.is_some() {
-            container.health = Some(HealthRun { check: health::begin(at), log: Default::default(), probing: false });
+            container.health =
+                Some(HealthRun { check: health::begin(steady()), log: Default::default(), probing: false });
         }
         container.publish();
         feed::attachments(&self.engine, &self.networks, container, true);
@@ -42,9 +44,10 @@ impl World {
     fn renew_sharers(&self, id: &str) {
         let Some(owner) = self.containers.get(id) else { return };
         let (name, project) = (&owner.doc.record.name, &owner.doc.record.project);
+        let boot = &self.engine.boot;
         let left_behind = |container: &Container| {
             container.phase.has_processes()
-                && container.state.started < owner.state.started
+                && container.began(boot) < owner.began(boot)
                 && container.doc.record.sharing.iter().any(|sharing| sharing.container() == name)
         };
         if self.containers.values().any(left_behind) {
@@ -60,9 +63,12 @@ impl World {
         container.phase = if paused { Phase::Paused } else { Phase::Running };
         container.pid = Some(pid);
         if container.health_plan.is_some() {
-            let started = container.state.started.unwrap_or_else(now);
-            let mut check = check.unwrap_or_else(|| health::begin(started));
-            check.next = check.next.min(now());
+            let now = steady();
+            let began = container.began(&self.engine.boot).unwrap_or(now);
+            let mut check = check.unwrap_or_else(|| health::begin(began));
+            // What an older engine kept may be of another clock.
+            check.started = check.started.min(now);
+            check.next = check.next.min(now);
             container.health = Some(HealthRun { check, log: Default::default(), probing: false });
         }
         container.publish();
@@ -126,6 +132,7 @@ impl World {
                 signal: Some(9),
                 oom: false,
                 at: jiff::Timestamp::now(),
+                steady: Some(steady().0),
             });
             engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(status) });
         });
@@ -136,7 +143,8 @@ impl World {
         if !container.phase.is_up() {
             return;
         }
-        let exit = exit_doc(status, container.oom);
+        let mut exit = exit_doc(status, container.oom);
+        exit.ended.get_or_insert_with(steady);
         container.phase = Phase::Exited(exit.clone());
         container.state.exit = Some(exit.clone());
         container.pid = None;
@@ -156,10 +164,11 @@ impl World {
     pub(crate) fn decide(&mut self, id: &str, cause: Cause) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(exit) = container.phase.exit().cloned() else { return };
-        let facts =
-            restart::Exit { code: exit.code, at: exit.at, started: container.state.started.unwrap_or(exit.at), cause };
+        let boot = &self.engine.boot;
+        let at = container.ended(&exit, boot);
+        let facts = restart::Exit { code: exit.code, at, started: container.began(boot).unwrap_or(at), cause };
         let record = &container.doc.record;
-        match restart::decide(&record.restart, &container.state.history, &facts, now()) {
+        match restart::decide(&record.restart, &container.state.history, &facts, steady()) {
             Decision::Stay(_) => {
                 container.phase = Phase::Exited(exit);
                 container.publish();
@@ -205,7 +214,12 @@ impl World {
         let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
         let (Phase::Running, Some(pid)) = (&container.phase, container.pid) else { return };
         let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
-        if health.probing || health.check.next > now() + Duration::from_millis(1) {
+        if health.probing {
+            return;
+        }
+        if health.check.next > steady() + Duration::from_millis(1) {
+            // Not this one's turn; each timer that fires leaves a probe or another timer behind.
+            self.schedule_probe(id);
             return;
         }
         health.probing = true;
@@ -217,7 +231,7 @@ impl World {
         let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
         let before = health.check.status;
         health.probing = false;
-        health.check = health::step(&health.check, probe, &plan.timing, now());
+        health.check = health::step(&health.check, probe, &plan.timing, steady());
         health.log.push_back(entry);
         if health.log.len() > HEALTH_LOG {
             health.log.pop_front();
@@ -251,11 +265,13 @@ fn health_action(health: Health) -> &'static str {
 
 pub(crate) fn exit_doc(status: &ExitStatus, oom: bool) -> ExitDoc {
     let at = Timestamp(i64::try_from(status.at.as_nanosecond()).unwrap_or(i64::MAX));
-    ExitDoc { code: status.code, at, oom: status.oom || oom, error: String::new() }
+    let ended = status.steady.map(Timestamp);
+    ExitDoc { code: status.code, at, ended, oom: status.oom || oom, error: String::new() }
 }
 
+/// `due` by the steady clock.
 fn after(engine: &Arc<Engine>, due: Timestamp, event: impl FnOnce() -> Event + Send + 'static) {
-    let wait = due.since(now());
+    let wait = due.since(steady());
     if wait.is_zero() {
         engine.tell(event());
         return;

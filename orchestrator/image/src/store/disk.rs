@@ -14,6 +14,12 @@ pub(super) fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(std::io:
     move |source| StoreError::Io { attempt, path, source }
 }
 
+/// The disk is full.
+pub(super) fn no_room(error: &StoreError) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, StoreError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+}
+
 /// Images hold set-id programs: nobody but root may walk into the store.
 pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("creating", path))

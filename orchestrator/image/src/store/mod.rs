@@ -360,7 +360,15 @@ impl Store {
             }
         }
         let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
-        disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes())
+        // For others to read; what this store goes by are its records. A full disk must not keep it from being opened,
+        // nor images from being removed.
+        match disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes()) {
+            Err(error) if disk::no_room(&error) => {
+                tracing::warn!(%error, "index.json is not up to date");
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     fn describe(&self, state: &State, record: &Record) -> Result<Image, StoreError> {

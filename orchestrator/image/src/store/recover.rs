@@ -42,7 +42,11 @@ impl Store {
         }
         if !same {
             self.sync()?;
-            disk::replace(&self.root, &file, generation.as_bytes())?;
+            match disk::replace(&self.root, &file, generation.as_bytes()) {
+                // The next one to open it looks just as carefully.
+                Err(error) if disk::no_room(&error) => tracing::warn!(%error, "the store's generation is not written"),
+                written => written?,
+            }
         }
         self.durability.start();
         Ok(())

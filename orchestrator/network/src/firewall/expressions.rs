@@ -59,14 +59,24 @@ pub(crate) fn rule(out: &mut Attributes, rule: &Rule) {
     }
 }
 
-/// Accepts what comes from or goes to a link whose name begins with `prefix`, for a table that is not ours.
-pub(crate) fn accept_links(out: &mut Attributes, side: Side, prefix: &str) {
+/// Accepts what comes from or goes to such links, for a table that is not ours.
+pub(crate) fn accept_links(out: &mut Attributes, side: Side, links: Links<'_>) {
     let mut writer = Expressions(out);
     writer.meta(if side == Side::Input { Meta::InputName } else { Meta::OutputName }, REGISTER);
-    writer.compare(true, prefix.as_bytes());
+    match links {
+        Links::Prefixed(prefix) => writer.compare(true, prefix.as_bytes()),
+        Links::Named(name) => writer.compare(true, &padded_name(name)),
+    }
     // iptables expects one in every rule.
     writer.expression("counter", |_| {});
     writer.verdict(Verdict::Accept);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links<'a> {
+    /// Whose names begin so.
+    Prefixed(&'a str),
+    Named(&'a str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::io;
 use std::process::Command;
 
 use super::batch::{Batch, Channel, Object};
-use super::expressions::{self, Side};
+use super::expressions::{self, Links, Side};
 use crate::model::{BRIDGE_PREFIX, FirewallState};
 
 /// A rule of ours in a table that is not ours.
@@ -63,7 +63,9 @@ pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io:
         if !places.is_empty() || !standing.is_empty() {
             let mut batch = Batch::begin();
             standing.iter().for_each(|rule| rule.delete(&mut batch));
-            places.iter().for_each(|place| place.insert(&mut batch, tag));
+            let named = state.networks.iter().filter_map(|network| network.bridge.as_deref());
+            let links: Vec<_> = named.map(Links::Named).chain([Links::Prefixed(BRIDGE_PREFIX)]).collect();
+            places.iter().for_each(|place| place.insert(&mut batch, tag, &links));
             channel.commit(batch).map_err(|(_, error)| error)?;
         }
     }
@@ -112,10 +114,10 @@ impl Place<'_> {
         }
     }
 
-    fn insert(&self, batch: &mut Batch, tag: &str) {
-        for side in [Side::Input, Side::Output] {
+    fn insert(&self, batch: &mut Batch, tag: &str, links: &[Links<'_>]) {
+        for (links, side) in links.iter().flat_map(|links| [(links, Side::Input), (links, Side::Output)]) {
             batch.insert_rule(self.at.family, &self.at.table, &self.at.name, |rule| {
-                rule.nested(4, |list| expressions::accept_links(list, side, BRIDGE_PREFIX));
+                rule.nested(4, |list| expressions::accept_links(list, side, *links));
                 rule.bytes(USER_DATA, &comment(tag));
             });
         }

@@ -36,6 +36,7 @@ fn state(networks: u8, ports: u16, replicas: u8) -> FirewallState {
         gateway: Ipv4Addr::new(10, 89, number, 1),
         internal: number % 2 == 1,
         mtu: None,
+        bridge: None,
     });
     let published = (0..ports).map(|port| Published {
         host_ip: (port % 2 == 1).then_some(Ipv4Addr::LOCALHOST),

@@ -15,6 +15,7 @@ fn network(digit: char, internal: bool) -> NetworkSpec {
         gateway: format!("10.89.{third}.1").parse().unwrap(),
         internal,
         mtu: None,
+        bridge: None,
     }
 }
 

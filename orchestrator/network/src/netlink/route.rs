@@ -129,6 +129,12 @@ pub(crate) fn delete_address(index: u32, address: Ipv4Net) -> Request {
     (0, RouteNetlinkMessage::DelAddress(address_message(index, address)))
 }
 
+/// In place of another, too.
+pub(crate) fn replace_default_route(gateway: Ipv4Addr) -> Request {
+    let (_, message) = default_route(gateway);
+    (NLM_F_CREATE | NLM_F_REPLACE, message)
+}
+
 pub(crate) fn default_route(gateway: Ipv4Addr) -> Request {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
@@ -147,6 +153,8 @@ pub(crate) struct LinkFacts {
     pub(crate) index: u32,
     pub(crate) mtu: u32,
     pub(crate) group: u32,
+    /// Index of the bridge that it is a port of; 0 for none.
+    pub(crate) controller: u32,
 }
 
 pub(crate) fn link_facts(message: RouteNetlinkMessage) -> Option<LinkFacts> {
@@ -157,6 +165,7 @@ pub(crate) fn link_facts(message: RouteNetlinkMessage) -> Option<LinkFacts> {
             LinkAttribute::IfName(name) => facts.name = name,
             LinkAttribute::Mtu(mtu) => facts.mtu = mtu,
             LinkAttribute::Group(group) => facts.group = group,
+            LinkAttribute::Controller(index) => facts.controller = index,
             _ => {}
         }
     }

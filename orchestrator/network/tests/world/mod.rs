@@ -66,6 +66,7 @@ pub fn network(number: u8) -> NetworkSpec {
         gateway: Ipv4Addr::new(10, 89, number, 1),
         internal: false,
         mtu: None,
+        bridge: None,
     }
 }
 
@@ -95,6 +96,7 @@ impl World {
             container: id.clone(),
             index: 0,
             network: network.id.clone(),
+            bridge: network.bridge(),
             interface: "eth0".to_owned(),
             address,
             prefix: network.subnet.prefix_len(),

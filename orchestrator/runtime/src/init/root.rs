@@ -36,7 +36,11 @@ pub(super) fn mount_root(setup: &mut Setup<'_>) -> Result<(), Fault> {
         rustix::fs::open(point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on(&named)?;
     if !config.files.is_empty() || config.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Tree { .. })) {
         // The files' tmpfs must be attached somewhere to be bound from; it carries the root, and leaves with the old tree.
-        let scratch = tmpfs(&[("mode", "0700")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
+        // Some are for the container to change, which must not be a way to fill the host's memory.
+        let content: u64 = config.files.iter().map(|file| file.content.len.next_multiple_of(4096)).sum();
+        let size = (content + (1 << 20)).to_string();
+        let options = [("mode", "0700"), ("size", size.as_str())];
+        let scratch = tmpfs(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
             .on("tmpfs for files")?;
         attach(&scratch, &target).on(&named)?;
         rustix::fs::mkdirat(&scratch, "root", Mode::RWXU).on("tmpfs for files")?;

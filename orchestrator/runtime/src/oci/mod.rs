@@ -218,7 +218,13 @@ impl Oci {
     }
 
     fn runtime(&self) -> Result<Runtime, OciError> {
-        let config = RuntimeConfig { run_dir: self.root.clone(), instance: "oci".to_owned(), shim: None, engine: None };
+        let config = RuntimeConfig {
+            run_dir: self.root.clone(),
+            instance: "oci".to_owned(),
+            shim: None,
+            engine: None,
+            descriptors: None,
+        };
         Ok(Runtime::open(config)?)
     }
 

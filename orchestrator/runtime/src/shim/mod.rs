@@ -6,7 +6,7 @@ mod bring_up;
 mod clients;
 mod exec;
 mod logger;
-mod record;
+pub(crate) mod record;
 mod restart;
 mod stdio;
 mod streams;
@@ -47,6 +47,9 @@ fn start(mode: &str) -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::thread::set_name(c"hoist-shim")?;
     let Some((head, fds)) = recv_wait::<Head>(&socket)? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    if let Some(limit) = head.descriptors {
+        limit.restore()?;
+    }
     let inheritance = Inheritance::new(head, fds)?;
     match mode {
         "start" => bring_up::run(socket, inheritance),
@@ -69,7 +72,7 @@ fn failure(stage: &str, object: impl Into<String>, error: &io::Error) -> Failure
 fn exit(status: rustix::process::WaitStatus, oom: bool) -> Exit {
     let signal = status.terminating_signal();
     let code = status.exit_status().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(255);
-    Exit { code, signal, oom, at: record::now() }
+    Exit::now(code, signal, oom)
 }
 
 /// Blocks SIGCHLD into a descriptor, and takes no harm from terminals and closed pipes.

@@ -1,14 +1,14 @@
 //! The exit record and the clock's text form.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::wire::Exit;
 
 /// Nanoseconds since the epoch.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -40,22 +40,38 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".tmp");
+    Ok(path.with_file_name(name))
+}
+
+/// Takes the room that the record will need: whatever fills the disk later, the end of the container is written down.
+pub(crate) fn reserve(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // Longer than any record.
+    fs::write(temporary(path)?, [b' '; 256])
+}
+
 /// On disk when it returns: the file, its name and its folder.
 pub(super) fn write(path: &Path, exit: &Exit) -> io::Result<()> {
     let signal = exit.signal.map_or_else(|| "null".to_owned(), |signal| signal.to_string());
+    let steady = exit.steady.map_or_else(|| "null".to_owned(), |steady| steady.to_string());
     let text = format!(
-        "{{\"code\":{},\"signal\":{signal},\"oom\":{},\"at\":\"{}\"}}\n",
+        "{{\"code\":{},\"signal\":{signal},\"oom\":{},\"at\":\"{}\",\"steady\":{steady}}}\n",
         exit.code,
         exit.oom,
         rfc3339(exit.at)
     );
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let mut file = File::create(&temporary)?;
+    let temporary = temporary(path)?;
+    // Over what was reserved: truncating it first would give the room away.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&temporary)?;
     file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     File::open(folder)?.sync_all()
@@ -64,6 +80,20 @@ pub(super) fn write(path: &Path, exit: &Exit) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_written_over_its_reservation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("exit.json");
+        reserve(&path).unwrap();
+        write(&path, &Exit { code: 3, signal: None, oom: false, at: 0, steady: Some(5) }).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "{\"code\":3,\"signal\":null,\"oom\":false,\"at\":\"1970-01-01T00:00:00.000000000Z\",\"steady\":5}\n"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn dates_agree_with_jiff() {

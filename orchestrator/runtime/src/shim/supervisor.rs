@@ -290,7 +290,7 @@ impl Supervisor {
             }
             Err(failure) => {
                 let code = i32::from(failure.exit_code);
-                self.exited = Some(Exit { code, signal: None, oom: false, at: record::now() });
+                self.exited = Some(Exit::now(code, None, false));
                 Answer::NotStarted(failure)
             }
         }

@@ -11,14 +11,17 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Plan;
+use crate::descriptors::SoftLimit;
 use crate::log::LogConfig;
 
 /// The first packet to a shim; with the payload and the descriptors named in `fds`, in that order.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) shim: u64,
     pub(crate) child: u64,
     pub(crate) fds: Vec<FdRole>,
+    /// What shim and container get in place of the engine's own; `None`: they inherit that.
+    pub(crate) descriptors: Option<SoftLimit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,7 +249,7 @@ impl Payload {
         }
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, all)?;
-        let head = Head { shim: shim.len() as u64, child: child.len() as u64, fds: Vec::new() };
+        let head = Head { shim: shim.len() as u64, child: child.len() as u64, fds: Vec::new(), descriptors: None };
         Ok((file.into(), head))
     }
 

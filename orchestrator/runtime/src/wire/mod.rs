@@ -89,6 +89,18 @@ pub(crate) struct Exit {
     pub(crate) oom: bool,
     /// Nanoseconds since the epoch.
     pub(crate) at: i64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    #[serde(default)]
+    pub(crate) steady: Option<i64>,
+}
+
+impl Exit {
+    /// At this moment.
+    pub(crate) fn now(code: i32, signal: Option<i32>, oom: bool) -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let steady = time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec);
+        Self { code, signal, oom, at: crate::shim::record::now(), steady: Some(steady) }
+    }
 }
 
 /// Container child → shim.

@@ -80,6 +80,7 @@ impl World {
                 std::env::var_os("HOIST_TEST_SHIM").unwrap_or_else(|| env!("CARGO_BIN_EXE_hoist-shim").into()).into(),
             ),
             engine: engine(folder.path()),
+            descriptors: None,
         })
         .unwrap();
         make_root(&folder.path().join("root"));

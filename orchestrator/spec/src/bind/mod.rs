@@ -22,6 +22,7 @@ use crate::suggest;
 use crate::units;
 
 pub use confined::CAPABILITIES;
+pub use network::is_bridge_name;
 pub(crate) use storage::tmpfs;
 
 /// Makes the model of a checked, normalised tree.

@@ -51,8 +51,17 @@ fn not_acted_on(reader: &mut Reader<'_>) {
         }
     }
     let options = reader.map.get("driver_opts").and_then(Node::as_map);
-    for option in options.into_iter().flat_map(|map| &map.0).filter(|option| option.key != MTU) {
-        refuse(option.key_span, &format!("the driver option `{}`", option.key));
+    for option in options.into_iter().flat_map(|map| &map.0) {
+        match option.key.as_str() {
+            MTU => {}
+            BRIDGE => {
+                let name = option.value.as_str().unwrap_or_default();
+                if !is_bridge_name(name) {
+                    refuse(option.value.span, &format!("the bridge name `{name}`"));
+                }
+            }
+            other => refuse(option.key_span, &format!("the driver option `{other}`")),
+        }
     }
     let pools = reader.node.at(&["ipam", "config"]).and_then(Node::as_seq).unwrap_or_default();
     for subnet in pools.iter().filter_map(|pool| pool.at(&["subnet"])) {
@@ -62,8 +71,17 @@ fn not_acted_on(reader: &mut Reader<'_>) {
     }
 }
 
-/// The one option of a bridge that is acted on.
+/// The options of a bridge that are acted on.
 const MTU: &str = "com.docker.network.driver.mtu";
+const BRIDGE: &str = "com.docker.network.bridge.name";
+
+/// What the kernel takes for a link, without what looks like one of the engine's own.
+pub fn is_bridge_name(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
+    let reserved =
+        name.starts_with("hb-") || name.starts_with("hv") || matches!(name, "." | ".." | "lo" | "all" | "default");
+    (1..=15).contains(&name.len()) && plain && !reserved
+}
 
 fn pool(reader: &mut Reader<'_>) -> IpamPool {
     let mut aux_addresses = BTreeMap::new();

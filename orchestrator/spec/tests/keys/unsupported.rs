@@ -57,7 +57,7 @@ networks:
   n:
     enable_ipv4: false
     enable_ipv6: true
-    driver_opts: {com.docker.network.bridge.name: x, com.docker.network.driver.mtu: 1400}
+    driver_opts: {com.docker.network.bridge.name: hb-x, com.docker.network.driver.mtu: 1400}
     ipam: {driver: x, options: {a: b}, config: [{subnet: "fd00::/64"}]}
 volumes:
   v: {driver_opts: {type: none, o: bind, device: ./store}}
@@ -114,7 +114,7 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.b.networks.n.ipv6_address`: the attribute `ipv6_address` is not supported yet
         error[E0020]: `networks.n`: a network without IPv4 is not supported yet
         error[E0020]: `networks.n`: IPv6 is not supported yet
-        error[E0020]: `networks.n`: the driver option `com.docker.network.bridge.name` is not supported yet
+        error[E0020]: `networks.n`: the bridge name `hb-x` is not supported yet
         error[E0020]: `networks.n.ipam.driver`: the address driver `x` is not supported yet
         error[E0020]: `networks.n.ipam.options`: the attribute `options` is not supported yet
         error[E0020]: `networks.n`: IPv6 is not supported yet
@@ -258,7 +258,7 @@ fn each_is_carried_for_printing() {
           "n":
             name: demo_n
             driver_opts:
-              com.docker.network.bridge.name: x
+              com.docker.network.bridge.name: hb-x
               com.docker.network.driver.mtu: "1400"
             ipam:
               config:

@@ -1,0 +1,147 @@
+//! The engine's socket: listening, accepting, and the end of it.
+//!
+//! Accepting waits for nothing else, and nothing that fails here is final: an engine without descriptors accepts again
+//! as soon as there are some, and hears signals meanwhile.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::api;
+use crate::engine::Engine;
+use crate::world::World;
+
+#[derive(Debug, thiserror::Error)]
+#[error("listening on {path}")]
+pub struct ListenError {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Why an engine stops serving.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to, or nothing needs it.
+    Done,
+    /// The task that owns all state has ended by a fault.
+    Broken,
+}
+
+/// The socket appears under its name only when it listens, and only for its owner.
+pub(crate) fn listen(socket: &Path) -> Result<UnixListener, ListenError> {
+    let failed = |source| ListenError { path: socket.to_owned(), source };
+    let temporary = socket.with_extension("new");
+    let _ = std::fs::remove_file(&temporary);
+    let listener = UnixListener::bind(&temporary).map_err(failed)?;
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::rename(&temporary, socket).map_err(failed)?;
+    Ok(listener)
+}
+
+pub(crate) async fn serve(
+    engine: &Arc<Engine>,
+    mut listener: UnixListener,
+    mut world: JoinHandle<()>,
+) -> Result<End, ListenError> {
+    let socket = engine.config.socket.clone();
+    let failed = |source| ListenError { path: socket.clone(), source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+    let server = api::Server::new(Arc::clone(engine));
+    let mut shortage = Shortage::default();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if !shortage.holds() => match accepted {
+                Ok((stream, _)) => {
+                    shortage.ends();
+                    server.serve(stream);
+                }
+                Err(error) => shortage.begins(&error),
+            },
+            () = shortage.pause(), if shortage.holds() => shortage.try_again(),
+            () = idle(engine) => {
+                let _ = std::fs::remove_file(&socket);
+                // Somebody may have connected between the decision and the removal.
+                let late = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
+                    Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+                    Poll::Pending => Poll::Ready(None),
+                });
+                let Some((stream, _)) = late.await else { return Ok(End::Done) };
+                server.serve(stream);
+                listener = listen(&socket)?;
+            }
+            _ = &mut world => return Ok(End::Broken),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {}
+        }
+    }
+    let _ = std::fs::remove_file(&socket);
+    Ok(End::Done)
+}
+
+/// No descriptor, or no memory, for one more client: those who are connected go on, and their leaving makes room. The
+/// socket stays readable meanwhile, so accepting again at once would only spin.
+#[derive(Debug, Default)]
+struct Shortage {
+    until: Option<Instant>,
+    told: bool,
+}
+
+impl Shortage {
+    const PAUSE: Duration = Duration::from_millis(50);
+
+    fn begins(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(%error, "cannot accept clients");
+        }
+        self.until = Some(Instant::now() + Self::PAUSE);
+    }
+
+    fn holds(&self) -> bool {
+        self.until.is_some()
+    }
+
+    fn pause(&self) -> impl Future<Output = ()> + use<> {
+        tokio::time::sleep_until(self.until.unwrap_or_else(Instant::now))
+    }
+
+    fn try_again(&mut self) {
+        self.until = None;
+    }
+
+    fn ends(&mut self) {
+        if std::mem::take(&mut self.told) {
+            tracing::warn!("clients are accepted again");
+        }
+    }
+}
+
+/// Resolves when nobody has needed the engine for long enough.
+async fn idle(engine: &Arc<Engine>) {
+    let Some(patience) = engine.config.idle_exit else { return std::future::pending().await };
+    loop {
+        let needed = engine.activity.is_busy() || engine.look(World::supervises).await.unwrap_or(false);
+        if needed {
+            engine.activity.touched().await;
+            continue;
+        }
+        tokio::select! {
+            () = engine.activity.touched() => {}
+            () = tokio::time::sleep(patience) => {
+                if !engine.activity.is_busy() && !engine.look(World::supervises).await.unwrap_or(false) {
+                    return;
+                }
+            }
+        }
+    }
+}
