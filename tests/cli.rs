@@ -124,8 +124,6 @@ fn config_prints_the_canonical_stack() {
             networks:
               default:
                 name: app_default
-            x-hoist-inactive:
-              - db
             --- stderr
             --- exit 0
         "#]],

@@ -3,7 +3,7 @@
 
 use hoist_engine::api::types::ApplyResult;
 use hoist_engine::client::ClientError;
-use hoist_spec::Diagnostic;
+use hoist_spec::{Diagnostic, Severity};
 
 use crate::args::ErrorFormat;
 use crate::render::Ui;
@@ -70,7 +70,8 @@ impl Failure {
     }
 
     pub(crate) fn spec(diagnostics: Vec<Diagnostic>) -> Self {
-        let message = diagnostics.first().map_or("the stack could not be read", |first| first.message.as_str());
+        let first = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
+        let message = first.map_or("the stack could not be read", |first| first.message.as_str());
         let error = anyhow::Error::msg(message.to_owned());
         Self { kind: Kind::Spec(diagnostics), error, hints: Vec::new() }
     }
@@ -148,6 +149,7 @@ impl Failure {
                 for diagnostic in diagnostics {
                     ui.diagnostic(diagnostic);
                 }
+                ui.error(&count(diagnostics));
                 self.hints.iter().for_each(|hint| ui.hint(hint));
             }
             // Lines end as docker ends them.
@@ -178,6 +180,16 @@ impl Failure {
         }
         value
     }
+}
+
+/// `the stack has 2 errors and 1 warning`
+fn count(diagnostics: &[Diagnostic]) -> String {
+    let of = |severity, word: &str| {
+        let count = diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+        (count > 0).then(|| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
+    };
+    let counts = of(Severity::Error, "error").into_iter().chain(of(Severity::Warning, "warning"));
+    format!("the stack has {}", counts.collect::<Vec<_>>().join(" and "))
 }
 
 /// A command that could not be run keeps docker's codes, 126 and 127; every other failure is 1, as in docker compose.

@@ -47,7 +47,7 @@ fn text(from: impl Read) -> Result<String, SourceError> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(SourceError::TooLarge);
     }
-    String::from_utf8(bytes).map_err(|_| SourceError::NotText)
+    hoist_spec::decode(bytes)
 }
 
 fn source_error(error: std::io::Error) -> SourceError {
@@ -68,6 +68,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) only_print: bool,
     /// Take the services of every profile.
     pub(crate) all_profiles: bool,
+    /// It is about what exists: what only containers to be made need may be missing.
+    pub(crate) nothing_is_made: bool,
 }
 
 /// The variables that set options of this program, from the environment and the project's env files.
@@ -130,6 +132,7 @@ pub(crate) fn request(settings: &Settings, wish: Wish<'_>) -> LoadRequest {
         profiles: if wish.all_profiles { vec!["*".to_owned()] } else { settings.profiles.clone() },
         services: wish.services.to_vec(),
         allow_unsupported: wish.only_print,
+        nothing_is_made: wish.nothing_is_made,
         ..LoadRequest::default()
     }
 }
@@ -150,11 +153,12 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
     {
         return Ok(Project { name: name.clone(), loaded: None });
     }
-    match load(settings, ui, Wish { services, all_profiles: true, only_print: true }) {
+    match load(settings, ui, Wish { services, all_profiles: true, only_print: true, nothing_is_made: true }) {
         Ok(loaded) => Ok(Project { name: loaded.stack.name.clone(), loaded: Some(loaded) }),
         Err(failure) => match &settings.remembered_name {
             Some(name) if settings.files.is_empty() => Ok(Project { name: name.clone(), loaded: None }),
-            _ => Err(failure),
+            _ if failure.lacks_stack() => Err(failure),
+            _ => Err(failure.hint("the name of the stack is enough for what exists: -p NAME, which `hoist ls` lists")),
         },
     }
 }

@@ -43,6 +43,7 @@ mod registry;
 mod requests;
 mod service;
 mod streams;
+mod taking_down;
 mod terminal;
 mod transfer;
 mod volumes;

@@ -117,7 +117,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 }
 
 fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
-    let wish = Wish { services: &args.services, only_print: true, all_profiles: args.profiles };
+    let wish = Wish { services: &args.services, only_print: true, all_profiles: args.profiles, ..Wish::default() };
     LoadRequest {
         as_reference: !args.no_consistency,
         keep_places: args.explain.is_some(),
@@ -260,8 +260,8 @@ fn text(loaded: &Loaded, args: &Args) -> Result<String> {
         return Ok(print(override_file(stack)));
     } else {
         return Ok(match args.format {
-            Format::Yaml => canonical::to_yaml(stack),
-            Format::Json => format!("{:#}\n", canonical::to_json(stack)),
+            Format::Yaml => canonical::shown_yaml(stack),
+            Format::Json => format!("{:#}\n", canonical::shown(stack)),
         });
     };
     Ok(lines.into_iter().map(|line: String| line + "\n").collect())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use hoist_image::{ImageConfig, Platform};
 use hoist_network::HostFacts;
 use hoist_scheduler::{
     self as scheduler, Action, Desired, HeldPort, ImageName, Observed, Plan, PortHolder, Published, State, Transport,
@@ -269,10 +270,21 @@ fn images(engine: &Engine, names: BTreeSet<ImageName>) -> BTreeMap<ImageName, sc
                 has_healthcheck,
                 stop_signal: config.stop_signal.clone(),
                 volumes: config.volumes.clone(),
+                other_platform: name.platform.parse().ok().and_then(|wanted| other_platform(&wanted, &image.config)),
             };
             Some((name, observed))
         })
         .collect()
+}
+
+/// What an image is for, if that is not what is wanted. A variant that one of them leaves out fits all.
+fn other_platform(wanted: &Platform, image: &ImageConfig) -> Option<String> {
+    let own = image.platform();
+    let variants = [&wanted.variant, &own.variant].map(Option::as_deref);
+    let fits = wanted.os == own.os
+        && wanted.architecture == own.architecture
+        && (variants.contains(&None) || variants[0] == variants[1]);
+    (!fits).then(|| own.to_string())
 }
 
 /// Destinations that no new network may cover. Our own bridges are in the networks already.

@@ -254,6 +254,9 @@ pub struct Image {
     pub stop_signal: Option<String>,
     /// VOLUME targets.
     pub volumes: BTreeSet<String>,
+    /// Its platform, where it is not the one that was asked for.
+    #[serde(default)]
+    pub other_platform: Option<String>,
 }
 
 /// Facts about the host and about what other projects hold of it.

@@ -170,6 +170,12 @@ pub enum Note {
     GivenUp {
         container: String,
     },
+    /// The store has the image for another platform than the service asks for, and takes that.
+    OtherPlatform {
+        service: String,
+        wanted: String,
+        image: String,
+    },
 }
 
 impl Note {
@@ -285,6 +291,10 @@ impl fmt::Display for Note {
                 write!(f, "service \"{service}\" has changed ({}); `up` applies it", fields.join(", "))
             }
             Self::Held { container, by } => write!(f, "{container} waits for {by}"),
+            Self::OtherPlatform { service, wanted, image } => write!(
+                f,
+                "service \"{service}\" asks for the platform {wanted}, and its image is for {image}; `pull` gets the other"
+            ),
             Self::GivenUp { container } => write!(f, "{container} stays down: its restart policy is used up"),
         }
     }

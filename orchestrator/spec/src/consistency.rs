@@ -2,20 +2,20 @@
 //!
 //! Must not know: how the tree came to be.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::node::{Entry, Map, Node};
 use crate::report::{Report, Span};
 use crate::schema::SERVICE;
 use crate::suggest;
 
-/// Checks the whole tree; `inactive` are services that no profile activated.
-pub(crate) fn check(tree: &Node, inactive: &Map, report: &mut Report) {
+/// Checks the services that are meant, and what they share; `inactive` are services that no profile activated.
+pub(crate) fn check(tree: &Node, inactive: &Map, meant: &BTreeSet<String>, report: &mut Report) {
     let empty = Map::default();
     let services = tree.at(&["services"]).and_then(Node::as_map).unwrap_or(&empty);
     let names: HashSet<&str> = services.0.iter().map(|entry| entry.key.as_str()).collect();
     let mut containers: BTreeMap<String, Span> = BTreeMap::new();
-    for entry in &services.0 {
+    for entry in services.0.iter().filter(|entry| meant.contains(&entry.key)) {
         let Some(service) = entry.value.as_map() else { continue };
         source(entry, service, report);
         references(tree, entry, service, report);

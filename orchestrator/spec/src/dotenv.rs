@@ -173,8 +173,7 @@ impl Cursor<'_> {
     }
 
     fn value(&mut self) -> Result<Raw, DotenvError> {
-        let blanks = self.rest().len() - self.rest().trim_start_matches([' ', '\t']).len();
-        self.at += blanks;
+        self.at += self.rest().len() - self.rest().trim_start_matches([' ', '\t']).len();
         let start = self.at;
         match self.rest().chars().next() {
             Some(quote @ ('"' | '\'')) => {
@@ -190,11 +189,9 @@ impl Cursor<'_> {
             _ => {
                 let line = self.rest().lines().next().unwrap_or_default().to_owned();
                 self.skip_line();
-                let value = match line.find(" #").into_iter().chain(line.find("\t#")).min() {
-                    Some(comment) => &line[..comment],
-                    None if line.starts_with('#') && blanks > 0 => "",
-                    None => &line,
-                };
+                // A value that begins with `#` is one, as in the reference: only what follows a value is a comment.
+                let comment = line.find(" #").into_iter().chain(line.find("\t#")).min();
+                let value = comment.map_or(line.as_str(), |comment| &line[..comment]);
                 Ok(Raw::Template(value.trim_end().to_owned(), start))
             }
         }

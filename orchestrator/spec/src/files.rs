@@ -20,6 +20,8 @@ pub(crate) const MAX_CHAIN: usize = 64;
 
 pub(crate) type Variables = BTreeMap<String, String>;
 
+type Interpolate = fn(&mut Node, &dyn Fn(&str) -> Option<String>, &mut Report);
+
 pub(crate) struct Loader<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) report: Report,
@@ -128,13 +130,17 @@ impl<'a> Loader<'a> {
     }
 
     fn document(&mut self, document: Node, place: &Place) -> Option<Node> {
-        let tree = self.canonical(document, place)?;
+        let tree = self.canonical_with(document, place, interpolate::document)?;
         let tree = self.extended(tree, place);
         Some(self.included(tree, place))
     }
 
     /// One document checked and lowered, `extends` and `include` still in it.
-    pub(crate) fn canonical(&mut self, mut document: Node, place: &Place) -> Option<Node> {
+    pub(crate) fn canonical(&mut self, document: Node, place: &Place) -> Option<Node> {
+        self.canonical_with(document, place, interpolate::tree)
+    }
+
+    fn canonical_with(&mut self, mut document: Node, place: &Place, interpolate: Interpolate) -> Option<Node> {
         if document.as_map().is_none() {
             let _ = self
                 .report
@@ -144,9 +150,9 @@ impl<'a> Loader<'a> {
         }
         let lookup = |name: &str| place.variables.get(name).cloned();
         if self.report.lenient {
-            interpolate::references(&document, &mut self.references);
+            crate::interpolate::references(&document, &mut self.references);
         } else {
-            interpolate::tree(&mut document, &lookup, &mut self.report);
+            interpolate(&mut document, &lookup, &mut self.report);
         }
         if place.chain.len() > 1 {
             // Of a file that others draw from, only what they draw must be whole.

@@ -4,6 +4,7 @@
 //! Must not know: what the attributes mean.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -22,15 +23,32 @@ pub(crate) enum Policy {
     Carry,
 }
 
+/// What is judged, and how.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    pub(crate) policy: Policy,
+    /// Services that the request is about; the others are only carried. `None`: all are meant.
+    pub(crate) meant: Option<BTreeSet<String>>,
+}
+
+impl Judge {
+    fn of(&self, path: &[String]) -> Policy {
+        match (path, &self.meant) {
+            ([section, service, ..], Some(meant)) if section == "services" && !meant.contains(service) => Policy::Carry,
+            _ => self.policy,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Collector {
-    policy: Policy,
+    judge: Judge,
     found: Vec<Inert>,
 }
 
 impl Collector {
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, found: Vec::new() }
+    pub(crate) fn new(judge: Judge) -> Self {
+        Self { judge, found: Vec::new() }
     }
 
     /// Takes everything out of the tree that the table says is not acted on.
@@ -46,13 +64,13 @@ impl Collector {
     }
 
     /// Whether what cannot be acted on is spoken of at all.
-    pub(crate) fn judges(&self) -> bool {
-        self.policy != Policy::Carry
+    pub(crate) fn judges(&self, path: &[String]) -> bool {
+        self.judge.of(path) != Policy::Carry
     }
 
     /// Whether what is only carried is an error.
-    pub(crate) fn refuses(&self) -> bool {
-        self.policy == Policy::Refuse
+    pub(crate) fn refuses(&self, path: &[String]) -> bool {
+        self.judge.of(path) == Policy::Refuse
     }
 
     /// Only reports; the model has a place for the value.
@@ -62,16 +80,22 @@ impl Collector {
 
     /// The same with what to write instead.
     pub(crate) fn refuse_with(&self, path: &[String], at: Span, what: &str, way_out: &str, report: &mut Report) {
-        if self.judges() {
+        if self.judges(path) {
             let message = format!("`{}`: {what} is not supported yet", path.join("."));
-            let entry = self.judgement("E0020", message, report);
+            let entry = self.judgement(path, "E0020", message, report);
             let _ = entry.at(at, "hoist cannot act on this, and does not ignore it").hint(way_out);
         }
     }
 
     /// An error; a warning where the stack is only printed.
-    pub(crate) fn judgement<'a>(&self, code: &'static str, message: String, report: &'a mut Report) -> Entry<'a> {
-        match self.policy {
+    pub(crate) fn judgement<'a>(
+        &self,
+        path: &[String],
+        code: &'static str,
+        message: String,
+        report: &'a mut Report,
+    ) -> Entry<'a> {
+        match self.judge.of(path) {
             Policy::Refuse => report.error(code, message),
             Policy::Tell | Policy::Carry => report.warning(code, message),
         }
@@ -116,7 +140,7 @@ impl Collector {
                     self.not_yet(path, &at, &format!("the attribute `{key}`"), report);
                 }
                 Some(Support::Warn) => {
-                    if self.policy == Policy::Refuse {
+                    if self.refuses(path) {
                         let _ = report
                             .warning("W0003", format!("`{}` has no effect", path.join(".")))
                             .at(entry.key_span, no_effect(&entry.key));

@@ -177,6 +177,27 @@ pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, rep
     }
 }
 
+/// The same for a document; what is said about the variables of a service is known as such.
+pub(crate) fn document(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) {
+    let services = node.at(&["services"]).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
+    // Of services that others draw from, nothing is known before these have.
+    if services.iter().any(|entry| entry.value.at(&["extends"]).is_some()) {
+        return tree(node, lookup, report);
+    }
+    for entry in node.as_map_mut().into_iter().flat_map(|map| &mut map.0) {
+        match entry.value.as_map_mut() {
+            Some(services) if entry.key == "services" => {
+                for service in &mut services.0 {
+                    let mark = report.mark();
+                    tree(&mut service.value, lookup, report);
+                    report.about_service(&service.key, mark);
+                }
+            }
+            _ => tree(&mut entry.value, lookup, report),
+        }
+    }
+}
+
 /// A text with its variables replaced; says which they were, and what is wrong with them.
 fn noted(text: &str, span: Span, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) -> Option<String> {
     let places = places(span, report);
@@ -208,7 +229,14 @@ fn noted(text: &str, span: Span, lookup: &dyn Fn(&str) -> Option<String>, report
             .at(place(&name), "used here")
             .hint(format!("set it, or write ${{{name}:-}} for nothing, or $$ for a dollar sign"));
     }
-    expanded.map_err(|error| template_error(error, text, (span, &place), report)).ok()
+    match expanded {
+        Ok(expanded) => Some(expanded),
+        Err(TemplateError::Required { .. }) if report.forgiving => Some(String::new()),
+        Err(error) => {
+            template_error(error, text, (span, &place), report);
+            None
+        }
+    }
 }
 
 fn template_error(error: TemplateError, text: &str, at: (Span, &dyn Fn(&str) -> Span), report: &mut Report) {

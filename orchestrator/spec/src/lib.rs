@@ -42,12 +42,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use files::Loader;
-use inert::Policy;
+use inert::{Judge, Policy};
 
 pub use bind::{CAPABILITIES, is_bridge_name};
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::VariableReference;
-pub use source::{Env, Kind, MAX_FILE, Source, SourceError};
+pub use source::{Env, Kind, MAX_FILE, Source, SourceError, decode};
 pub use units::bytes;
 
 /// What to load, as the command line says it. `Default` means: search upwards from the working directory.
@@ -68,6 +68,9 @@ pub struct LoadRequest {
     /// Accept attributes that hoist cannot act on yet and carry them in the model, for printing (`config`).
     /// `false`: they are errors, so that `up` never ignores one. With `as_reference` they are warned of.
     pub allow_unsupported: bool,
+    /// No container comes of it: what only those need (env files, variables, values that can be acted on, references that
+    /// lead somewhere) may be missing or wrong, and nothing is warned of. For verbs about what exists.
+    pub nothing_is_made: bool,
     /// Keep networks, volumes, secrets and configs that no active service uses.
     pub all_resources: bool,
     /// Refuse what the reference loader cannot read or print (`config` does, unless it checks nothing).
@@ -123,9 +126,10 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     };
     let project::Project { name, dir, files, variables, selection, mut tree } = project;
     let skip = request.skip;
+    let checks = !skip.consistency && !request.nothing_is_made;
     top_level(&mut tree, &mut loader.report);
     check::required(&tree, &schema::Shape::Object(&schema::STACK), "", &mut loader.report);
-    if !skip.consistency {
+    if checks {
         consistency::network_modes(&tree, &mut loader.report);
     }
     normalize::emptied(&mut tree);
@@ -133,19 +137,23 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
         normalize::environments(&mut tree, &variables);
     }
     normalized(&mut tree, skip, &name, &variables, &dir);
-    if !skip.consistency {
+    if checks {
         consistency::cycles(&tree, &mut loader.report);
     }
     consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
+    let meant = normalize::meant(&tree, request);
+    if !request.as_reference {
+        loader.report.forget_others(&meant);
+    }
     if request.as_reference {
         consistency::beyond_the_reference(&tree, &mut loader.report);
     }
     if !skip.env_resolution {
-        normalize::fold_service_files(&mut tree, &variables, &mut loader);
+        normalize::fold_service_files(&mut tree, &variables, &meant, &mut loader);
     }
-    if !skip.consistency {
-        consistency::check(&tree, &inactive, &mut loader.report);
+    if checks {
+        consistency::check(&tree, &inactive, &meant, &mut loader.report);
     }
     if !request.all_resources {
         normalize::drop_unused(&mut tree);
@@ -156,9 +164,12 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
         (true, true) => Policy::Tell,
         (true, false) => Policy::Carry,
     };
-    let mut stack = bind::stack(tree, name, policy, &mut loader.report);
+    let mut stack = bind::stack(tree, name, Judge { policy, meant: Some(meant) }, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
     stack.inactive.sort();
+    if request.nothing_is_made && !stack.services.is_empty() {
+        loader.report.forgive();
+    }
     if loader.report.failed() {
         return Err(loader.report.finish());
     }
@@ -201,6 +212,7 @@ pub fn uninterpolated(
 fn loader<'a>(request: &LoadRequest, source: &'a dyn Source, env: &Env) -> Loader<'a> {
     let mut loader = Loader::new(source, env.get("HOME").map(str::to_owned));
     loader.as_reference = request.as_reference;
+    loader.report.forgiving = request.nothing_is_made;
     loader.report.variables.outside = env.0.keys().cloned().collect();
     loader
 }

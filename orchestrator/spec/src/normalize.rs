@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::LoadRequest;
 use crate::canonical;
 use crate::dotenv;
 use crate::files::{Loader, Variables};
@@ -42,6 +43,22 @@ pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
     let (on, off) = std::mem::take(&mut services.0).into_iter().partition(|entry: &Entry| is_active(&entry.value));
     services.0 = on;
     Map(off)
+}
+
+/// The active services that a request is about: those that it names and what they depend on, or all.
+pub(crate) fn meant(tree: &Node, request: &LoadRequest) -> BTreeSet<String> {
+    let services = tree.at(&["services"]).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
+    if request.services.is_empty() || request.as_reference {
+        return services.iter().map(|entry| entry.key.clone()).collect();
+    }
+    let (mut meant, mut open) = (BTreeSet::new(), request.services.clone());
+    while let Some(name) = open.pop() {
+        let needed = tree.at(&["services", &name, "depends_on"]).and_then(Node::as_map);
+        if meant.insert(name) {
+            open.extend(needed.into_iter().flat_map(|map| &map.0).map(|entry| entry.key.clone()));
+        }
+    }
+    meant
 }
 
 /// Reads back what [`canonical::EMPTY`] lists.
@@ -196,11 +213,21 @@ pub(crate) fn environments(tree: &mut Node, variables: &Variables) {
     }
 }
 
-/// Folds the files that services name into their values.
-pub(crate) fn fold_service_files(tree: &mut Node, variables: &Variables, loader: &mut Loader<'_>) {
+/// Folds the files that services name into their values. Those of services that are not meant may be missing, and so
+/// may all, when nothing is made.
+pub(crate) fn fold_service_files(
+    tree: &mut Node,
+    variables: &Variables,
+    meant: &BTreeSet<String>,
+    loader: &mut Loader<'_>,
+) {
     for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
         if let Some(map) = entry.value.as_map_mut() {
+            let mark = loader.report.mark();
             fold_files(map, variables, loader);
+            if loader.report.forgiving || !meant.contains(&entry.key) {
+                loader.report.forget(mark);
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Must not know: how diagnostics look.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Label, Severity, SourceFile};
@@ -34,6 +35,10 @@ pub(crate) struct Report {
     pub(crate) variables: VariablePlaces,
     /// What the files may come to.
     pub(crate) budget: Budget,
+    /// What only containers need may be missing; see `LoadRequest::nothing_is_made`.
+    pub(crate) forgiving: bool,
+    /// Which diagnostics are about the variables of one service: the numbers of the first and of the one after the last.
+    services: Vec<(String, usize, usize)>,
     /// Variables were left in the text, so values that have one are taken on trust.
     pub(crate) lenient: bool,
     /// Of files that another file named: where, and as what.
@@ -164,6 +169,43 @@ impl Report {
         Entry { report: self }
     }
 
+    /// How many diagnostics there are, for [`Self::forget`] and [`Self::about_service`].
+    pub(crate) fn mark(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// Takes back what was reported since the mark.
+    pub(crate) fn forget(&mut self, mark: usize) {
+        self.diagnostics.truncate(mark);
+    }
+
+    /// Says that what was reported since the mark is about the variables of one service.
+    pub(crate) fn about_service(&mut self, service: &str, mark: usize) {
+        if mark < self.diagnostics.len() {
+            self.services.push((service.to_owned(), mark, self.diagnostics.len()));
+        }
+    }
+
+    /// Takes back what keeps containers from being made, where it is known which services there are.
+    pub(crate) fn forgive(&mut self) {
+        const FORGIVEN: [&str; 13] = [
+            "E0006", "E0007", "E0008", "E0009", "E0010", "E0011", "E0016", "E0017", "E0018", "E0019", "E0020", "E0024",
+            "E0026",
+        ];
+        self.diagnostics.retain(|diagnostic| !FORGIVEN.contains(&diagnostic.code));
+    }
+
+    /// Takes back what was reported about variables of services that are not meant.
+    pub(crate) fn forget_others(&mut self, meant: &BTreeSet<String>) {
+        let others: Vec<_> = self.services.drain(..).filter(|(service, ..)| !meant.contains(service)).collect();
+        let mut number = 0..;
+        self.diagnostics.retain(|diagnostic| {
+            let number = number.next().unwrap_or(usize::MAX);
+            let other = others.iter().any(|(_, first, end)| (*first..*end).contains(&number));
+            !(other && matches!(diagnostic.code, "E0011" | "W0002"))
+        });
+    }
+
     pub(crate) fn failed(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
@@ -219,7 +261,7 @@ impl Report {
         }
     }
 
-    /// Errors, then warnings, each once, by place.
+    /// Warnings, then errors, each once, by place: what is read last is what must be done.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         for index in 0..self.diagnostics.len() {
             self.point_to_variables(index);
@@ -240,12 +282,15 @@ impl Report {
             _ => true,
         });
         diagnostics.sort_by_cached_key(|diagnostic| {
-            (diagnostic.severity, place(diagnostic), diagnostic.code, diagnostic.message.clone())
+            (Reverse(diagnostic.severity), place(diagnostic), diagnostic.code, diagnostic.message.clone())
         });
         diagnostics.dedup();
         // A variable that is not set is worth one warning, however often it is used.
         let mut unset = HashSet::new();
         diagnostics.retain(|diagnostic| diagnostic.code != "W0002" || unset.insert(diagnostic.message.clone()));
+        if self.forgiving {
+            diagnostics.retain(|diagnostic| diagnostic.severity == Severity::Error);
+        }
         diagnostics
     }
 }

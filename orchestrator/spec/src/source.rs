@@ -8,6 +8,23 @@ use std::path::{Path, PathBuf};
 /// No text that people write is near this; a source reads no further, whatever it reads from.
 pub const MAX_FILE: u64 = 16 << 20;
 
+/// The text of a file: UTF-8, or UTF-16 that says so at its beginning, as YAML allows.
+pub fn decode(bytes: Vec<u8>) -> Result<String, SourceError> {
+    let units =
+        |of: fn([u8; 2]) -> u16| -> Vec<u16> { bytes[2..].chunks_exact(2).map(|two| of([two[0], two[1]])).collect() };
+    let wide = match bytes.as_slice() {
+        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        _ => {
+            return String::from_utf8(bytes).map_err(|error| {
+                let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                SourceError::NotText(before.iter().filter(|byte| **byte == b'\n').count() + 1)
+            });
+        }
+    };
+    String::from_utf16(&wide).map_err(|_| SourceError::NotText(1))
+}
+
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -37,8 +54,8 @@ pub enum SourceError {
     PermissionDenied,
     #[error("is larger than {} MiB", MAX_FILE >> 20)]
     TooLarge,
-    #[error("is not UTF-8 text")]
-    NotText,
+    #[error("is not UTF-8 text (line {0})")]
+    NotText(usize),
     #[error("{0}")]
     Other(String),
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 use crate::node::{Data, Entry, Map, Node, Tag};
 use crate::report::{Report, Span};
@@ -26,7 +26,11 @@ pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
         copied: 0,
         documents: Vec::new(),
     };
-    for next in Parser::new_from_str(&text.text) {
+    // Comments would be kept, up to a number, for a caller that wants them; and a last line without its end has none.
+    let mut options = Options::default();
+    options.emit_comments = false;
+    options.block_scalar_eof_without_line_feed = true;
+    for next in Parser::new_from_str_with_options(&text.text, options) {
         match next {
             Ok((event, span)) => {
                 let range = span.byte_range().unwrap_or(0..0);
@@ -40,6 +44,9 @@ pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
                     .at(Span::new(file, start, start + 1), "here");
                 if text.text[start.min(text.text.len())..].starts_with('\t') || error.info().contains("tab") {
                     entry = entry.hint("YAML is indented with spaces, never with tabs");
+                } else if text.text[start.min(text.text.len())..].starts_with(['*', '&', '@', '`', '%', '!', '|', '>'])
+                {
+                    entry = entry.hint("put a value that begins with this character in quotes");
                 }
                 let _ = entry;
                 return None;
@@ -201,16 +208,39 @@ impl Reader<'_> {
             }
             return Ok(());
         }
-        let core = tag.and_then(granit_parser::Tag::core_suffix);
-        let data = match core {
-            Some("str") => Data::Str(text.to_owned()),
-            Some(_) => resolve(text),
+        let data = match tag {
+            Some(tag) => self.tagged(text, tag, span)?,
             None if plain => resolve(text),
             None => Data::Str(text.to_owned()),
         };
         let node = Node { tag: compose_tag(tag), ..Node::new(span, data) };
         self.open(anchor, span);
         self.value(anchor, Sized { node, size: 1, bytes: text.len(), depth: 1 })
+    }
+
+    /// A scalar whose type is said.
+    fn tagged(&mut self, text: &str, tag: &granit_parser::Tag, span: Span) -> Result<Data, Stop> {
+        let written = tag.original();
+        let data = match (tag.core_suffix(), resolve(text)) {
+            (Some("str"), _) => Some(Data::Str(text.to_owned())),
+            _ if matches!(written.as_str(), "!!binary" | "!<tag:yaml.org,2002:binary>") => base64(text).map(Data::Str),
+            (Some("float"), Data::Int(value)) => Some(Data::Float(value as f64)),
+            (Some("int"), data @ Data::Int(_))
+            | (Some("float"), data @ Data::Float(_))
+            | (Some("bool"), data @ Data::Bool(_))
+            | (Some("null"), data @ Data::Null) => Some(data),
+            (None, data) if compose_tag(Some(tag)).is_some() => Some(data),
+            (None, _) if written == "!" => Some(Data::Str(text.to_owned())),
+            _ => None,
+        };
+        data.ok_or_else(|| {
+            let entry =
+                self.report.error("E0009", format!("`{text}` cannot be read as `{written}`")).at(span, "this value");
+            let _ = entry.hint(
+                "there are !!str, !!int, !!float, !!bool, !!null and !!binary, and Compose's !reset and !override",
+            );
+            Stop
+        })
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Stop> {
@@ -321,6 +351,29 @@ fn last_end(data: &Data) -> Option<u32> {
         Data::Map(map) => map.0.iter().map(|entry| entry.value.span.end.max(entry.key_span.end)).max(),
         _ => None,
     }
+}
+
+/// The text that a `!!binary` holds; white space counts for nothing.
+fn base64(text: &str) -> Option<String> {
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0u32, 0);
+    for letter in text.trim_end_matches(|c: char| c == '=' || c.is_whitespace()).bytes() {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b' ' | b'\t' | b'\r' | b'\n' => continue,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn compose_tag(tag: Option<&granit_parser::Tag>) -> Option<Tag> {

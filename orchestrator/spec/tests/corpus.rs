@@ -47,7 +47,7 @@ impl Source for CaseSource {
             return Err(SourceError::IsDirectory);
         }
         let bytes = std::fs::read(real).map_err(|_| SourceError::NotFound)?;
-        String::from_utf8(bytes).map_err(|_| SourceError::NotText)
+        hoist_spec::decode(bytes)
     }
 
     fn kind(&self, path: &Path) -> Kind {
@@ -222,7 +222,7 @@ fn nothing_in_the_corpus_is_ignored_or_unplaced() {
                 accepted += 1;
                 let unexplained = |inert: &&hoist_spec::model::Inert| {
                     let name = inert.path.last().map_or("", String::as_str);
-                    !name.starts_with("x-") && name != "attach" && loaded.warnings.is_empty()
+                    !name.starts_with("x-") && !["attach", "scale"].contains(&name) && loaded.warnings.is_empty()
                 };
                 if let Some(inert) = loaded.stack.inert.iter().find(unexplained) {
                     log.push_str(&format!("{}: {:?} was accepted without a word\n", case.name, inert.path));

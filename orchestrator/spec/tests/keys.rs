@@ -9,9 +9,11 @@ mod keys {
     mod depends_on;
     mod deploy;
     mod example;
+    mod existing;
     mod explain;
     mod extends;
     pub(crate) mod files;
+    mod habits;
     mod healthcheck;
     mod include;
     mod labels;

@@ -212,6 +212,10 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          logging drivers other than json-file, local and none, security options other than no-new-privileges,\n\
          seccomp=unconfined, apparmor=unconfined and label=disable, kernel settings that are not the container's own.\n\
          `hoist config` prints what is refused, and warns of it. Each refusal says what to write instead.\n\n\
+         `hoist config` prints what docker compose prints, also where it changes nothing (`scale: 1`, `z` of a volume). Two\n\
+         things are done otherwise, on purpose. A `command` in one string keeps the words of a shell (`a && b`), with a warning;\n\
+         docker compose drops what follows the first of them. A probe of several words after `CMD-SHELL` is run as one line,\n\
+         with a warning; docker takes the words after the first for arguments of the shell.\n\n\
          `logging`: output is kept in files that rotate, whatever the driver is called (`json-file`, `local`), 5 files of 50 MB\n\
          for each container unless `options` say otherwise (`max-size: 10m`, `max-file: \"3\"`); `none` keeps nothing. `hoist logs`\n\
          says when older lines were rotated away.\n\n\

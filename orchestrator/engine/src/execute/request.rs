@@ -63,7 +63,11 @@ fn check_name(name: &str) -> Result<(), PrepareError> {
 }
 
 pub(crate) async fn prepare(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
-    let prepared = if request.stack.is_null() { recorded(engine, request).await? } else { sent(request)? };
+    let prepared = if request.stack.is_null() {
+        recorded(engine, &request.project, &request.verb).await?
+    } else {
+        sent(engine, request).await?
+    };
     affordable(&prepared.desired.stack, &request.verb)?;
     Ok(prepared)
 }
@@ -80,19 +84,24 @@ fn affordable(stack: &Stack, verb: &Verb) -> Result<(), TooMany> {
     size::check(stack, scale)
 }
 
-fn sent(request: &ApplyRequest) -> Result<Prepared, PrepareError> {
-    let stack = parse(&request.stack)?;
+async fn sent(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
+    let makes = matches!(request.verb, Verb::Up(_) | Verb::Create(_) | Verb::Scale(_) | Verb::Run(_));
+    let stack = match (parse(&request.stack), request.stack["name"].as_str()) {
+        (Ok(stack), _) => stack,
+        // What exists can be stopped and removed, whatever its file says now.
+        (Err(_), Some(name)) if !makes => return recorded(engine, name, &request.verb).await,
+        (Err(error), _) => return Err(error),
+    };
     check_name(&stack.name)?;
     let variables = &request.variables;
     let desired = Desired {
-        secrets: digests("secret", &stack.secrets, variables)?,
-        configs: digests("config", &stack.configs, variables)?,
+        secrets: digests("secret", &stack.secrets, variables, makes)?,
+        configs: digests("config", &stack.configs, variables, makes)?,
         working_dir: PathBuf::from(&request.project_dir),
         files: request.files.iter().map(PathBuf::from).collect(),
         stack,
     };
-    let keeps = matches!(request.verb, Verb::Up(_) | Verb::Create(_) | Verb::Scale(_) | Verb::Run(_));
-    let document = keeps.then(|| StackDoc {
+    let document = makes.then(|| StackDoc {
         name: desired.stack.name.clone(),
         stack: request.stack.clone(),
         project_dir: desired.working_dir.clone(),
@@ -106,16 +115,16 @@ fn sent(request: &ApplyRequest) -> Result<Prepared, PrepareError> {
 
 /// Without a file: the stack as it was last applied. `down` and supervision go by the records alone, since they mean
 /// everything that there is.
-async fn recorded(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
-    if request.project.is_empty() {
+async fn recorded(engine: &Arc<Engine>, project: &str, verb: &Verb) -> Result<Prepared, PrepareError> {
+    if project.is_empty() {
         return Err(PrepareError::NoProject);
     }
-    check_name(&request.project)?;
-    let by_records = matches!(request.verb, Verb::Down(_) | Verb::Supervise);
-    let name = request.project.clone();
+    check_name(project)?;
+    let by_records = matches!(verb, Verb::Down(_) | Verb::Supervise);
+    let name = project.to_owned();
     let document = engine.look(move |world| world.stacks.get(&name).cloned()).await?;
     let desired = match document.filter(|_| !by_records) {
-        None => Desired::unknown(request.project.clone()),
+        None => Desired::unknown(project.to_owned()),
         Some(document) => Desired {
             stack: parse(&document.stack)?,
             secrets: document.secrets,
@@ -128,17 +137,20 @@ async fn recorded(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepar
 }
 
 /// Digests of contents, so that changed content replaces the containers that have it. What cannot be had yet (an unset
-/// variable, external objects) is left to the step that needs it, which names the service.
+/// variable, external objects) is left to the step that needs it, which names the service; a file that cannot be read is
+/// an error only where containers are made.
 fn digests(
     kind: &'static str,
     objects: &BTreeMap<String, FileObject>,
     variables: &BTreeMap<String, String>,
+    makes: bool,
 ) -> Result<BTreeMap<String, String>, PrepareError> {
     let mut digests = BTreeMap::new();
     for (key, object) in objects {
         let content = match &object.source {
             FileSource::File(path) => match contents::read(path) {
                 Ok(content) => content,
+                Err(_) if !makes => continue,
                 Err(source) => {
                     return Err(PrepareError::File { kind, key: key.clone(), path: path.clone(), source });
                 }
@@ -195,7 +207,8 @@ mod tests {
             labels: BTreeMap::new(),
         };
         let objects = BTreeMap::from([("key".to_owned(), object)]);
-        let error = digests("secret", &objects, &BTreeMap::new()).unwrap_err();
+        assert_eq!(digests("secret", &objects, &BTreeMap::new(), false).unwrap(), BTreeMap::new());
+        let error = digests("secret", &objects, &BTreeMap::new(), true).unwrap_err();
         assert_eq!(error.to_string(), "secret \"key\": reading /nonexistent/key");
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
             context_images(context, service, &goal, &mut images);
         }
     }
+    other_platforms(context, draft, &needs, &making);
     let mut decisions = Decisions::new(context.observed, context.graph, subjects);
     decisions.specs = specs;
     decisions.images = images;
@@ -98,6 +99,20 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     }
     network_steps(context, &goal, places, &mut decisions);
     assemble(draft, decisions);
+}
+
+/// Images that stand for a name, and are not for the platform that the service asks for.
+fn other_platforms(context: Context<'_>, draft: &mut Draft, needs: &Needs, making: &[Making<'_>]) {
+    for (key, (reference, need)) in needs {
+        let made = making.iter().find(|made| made.subject.service == *key);
+        let Some(wanted) = made.and_then(|made| made.service.platform.clone()).filter(|_| need.step().is_none()) else {
+            continue;
+        };
+        let image = context.observed.images.get(&ImageName::new(reference, Some(&wanted)));
+        if let Some(image) = image.and_then(|image| image.other_platform.clone()) {
+            draft.note(Note::OtherPlatform { service: key.clone(), wanted, image });
+        }
+    }
 }
 
 /// The images that a build takes files from, as far as they are missing or to be made again.

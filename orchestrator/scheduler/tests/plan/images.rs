@@ -231,6 +231,17 @@ fn healthcheck_of_the_image_counts() {
 }
 
 #[test]
+fn an_image_of_another_platform_is_said_where_a_container_is_made_of_it() {
+    let mut world = World::new().with("web", |service| service.platform = Some("linux/arm64".to_owned()));
+    let other = hoist_scheduler::Image { other_platform: Some("linux/amd64".into()), ..image("busybox-1") };
+    world.observed.images.insert(hoist_scheduler::ImageName::new("busybox", Some("linux/arm64")), other);
+    let plan = world.act(up());
+    let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+    assert!(notes.iter().any(|note| note.contains("linux/arm64") && note.contains("linux/amd64")), "{notes:?}");
+    assert_eq!(world.preview(up()).notes, [], "not again");
+}
+
+#[test]
 fn a_build_on_the_image_of_a_service_comes_after_that_build() {
     let mut world = built().with("base", |service| {
         service.image = None;

@@ -74,7 +74,7 @@ const LIMITS: [&str; 16] = [
 ];
 
 pub(super) fn check(service: &Service, reader: &mut Reader<'_>) {
-    if !reader.inert.judges() {
+    if !reader.inert.judges(&reader.path) {
         return;
     }
     logging(reader);
@@ -147,7 +147,7 @@ fn logging(reader: &mut Reader<'_>) {
                 Some("write for example `\"3\"`"),
             ),
             "max-size" => {}
-            _ if section.inert.refuses() => {
+            _ if section.inert.refuses(&section.path) => {
                 let message = format!("`{}.{path}` has no effect", section.path.join("."));
                 let _ = section.report.warning("W0003", message).at(key_span, "`max-size` and `max-file` are acted on");
             }
@@ -273,7 +273,7 @@ impl Reader<'_> {
 
     fn wrong(&mut self, key: &str, problem: &str, at: Span, hint: Option<&str>) {
         let message = format!("`{}.{key}`: {problem}", self.path.join("."));
-        let entry = self.inert.judgement("E0009", message, self.report).at(at, "this value");
+        let entry = self.inert.judgement(&self.path, "E0009", message, self.report).at(at, "this value");
         if let Some(hint) = hint {
             let _ = entry.hint(hint);
         }

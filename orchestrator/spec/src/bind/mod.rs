@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::inert::{Collector, Policy};
+use crate::inert::{Collector, Judge};
 use crate::model::{Stack, Ulimit};
 use crate::node::{Data, Entry, Map, Node};
 use crate::report::Report;
@@ -26,9 +26,9 @@ pub use network::is_bridge_name;
 pub(crate) use storage::tmpfs;
 
 /// Makes the model of a checked, normalised tree.
-pub(crate) fn stack(mut tree: Node, name: String, policy: Policy, report: &mut Report) -> Stack {
+pub(crate) fn stack(mut tree: Node, name: String, judge: Judge, report: &mut Report) -> Stack {
     no_nul(&tree, report);
-    let mut inert = Collector::new(policy);
+    let mut inert = Collector::new(judge);
     inert.take(&mut tree, report);
     let empty = Map::default();
     let top = tree.as_map().unwrap_or(&empty);

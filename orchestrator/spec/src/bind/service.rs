@@ -149,6 +149,9 @@ fn dependencies(reader: &mut Reader<'_>) -> BTreeMap<String, Dependency> {
 fn healthcheck(reader: &mut Reader<'_>) -> Option<Healthcheck> {
     let mut section = reader.section("healthcheck")?;
     let words = section.strings("test");
+    if words.first().is_some_and(|first| first == "CMD-SHELL") && words.len() > 2 {
+        several_words(&mut section);
+    }
     let test = match words.split_first() {
         _ if section.flag("disable") => HealthTest::Disabled,
         None => HealthTest::Inherit,
@@ -158,7 +161,7 @@ fn healthcheck(reader: &mut Reader<'_>) -> Option<Healthcheck> {
             _ => HealthTest::Exec(rest.to_vec()),
         },
     };
-    if section.inert.refuses()
+    if section.inert.refuses(&section.path)
         && let Some(interval) = section.map.entry("start_interval")
         && section.map.get("start_period").is_none()
     {
@@ -177,6 +180,19 @@ fn healthcheck(reader: &mut Reader<'_>) -> Option<Healthcheck> {
         start_period: section.duration("start_period"),
         start_interval: section.duration("start_interval"),
     })
+}
+
+/// A shell takes one text: its words are what the author meant, and are printed as they are written.
+fn several_words(section: &mut Reader<'_>) {
+    section.carry("test");
+    if let Some(node) = section.map.get("test").filter(|_| section.inert.refuses(&section.path)) {
+        let message = format!("`{}.test`: the words after `CMD-SHELL` are run as one line", section.path.join("."));
+        let _ = section
+            .report
+            .warning("W0005", message)
+            .at(node.span, "a shell takes one text")
+            .hint("write it as one string, or begin the list with `CMD`");
+    }
 }
 
 fn restart(reader: &mut Reader<'_>) -> Option<RestartPolicy> {
@@ -202,7 +218,12 @@ fn restart(reader: &mut Reader<'_>) -> Option<RestartPolicy> {
 
 fn replicas(reader: &mut Reader<'_>) -> u32 {
     if reader.map.get("scale").is_some() {
-        return reader.number("scale").unwrap_or(1);
+        let scale = reader.number("scale").unwrap_or(1);
+        // What is written is printed, also where it changes nothing.
+        if scale == 1 {
+            reader.carry("scale");
+        }
+        return scale;
     }
     match reader.section("deploy") {
         // One on every machine, of which there is one.
@@ -235,9 +256,9 @@ fn deploy(reader: &mut Reader<'_>) -> (Option<Deploy>, Option<DeployRestart>) {
         window: policy.duration("window"),
     });
     if let Some(condition) = restart.as_ref().and_then(|policy| policy.condition.as_deref())
-        && !matches!(condition, "none" | "on-failure" | "any")
+        && !matches!(condition, "none" | "no" | "on-failure" | "unless-stopped" | "any" | "always")
     {
-        section.invalid("restart_policy", &format!("`{condition}` is not none, on-failure or any"));
+        section.invalid("restart_policy", &format!("`{condition}` is not none, on-failure, unless-stopped or any"));
     }
     (Some(deploy), restart)
 }

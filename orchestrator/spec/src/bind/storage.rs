@@ -88,6 +88,8 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
             let section = reader.section("volume");
             let nocopy = section.as_ref().is_some_and(|section| section.flag("nocopy"));
             let subpath = section.and_then(|section| section.string("subpath"));
+            // Labels of SELinux and propagation say nothing about a volume, and are printed.
+            reader.carry("bind");
             MountSource::Volume { name: source, nocopy, subpath }
         }
         "bind" => {
@@ -111,6 +113,8 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
                 options: Vec::new(),
             }
         }
+        // It is no mount at all, which was reported.
+        "" => return None,
         other => {
             let path = reader.path.clone();
             reader.inert.not_yet(&path, reader.node, &format!("a mount of type `{other}`"), reader.report);

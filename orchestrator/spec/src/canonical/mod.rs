@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::bind;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::inert::{self, Policy};
+use crate::inert::{self, Judge, Policy};
 use crate::model::Stack;
 use crate::node::Node;
 use crate::normalize;
@@ -43,6 +43,25 @@ pub fn to_json(stack: &Stack) -> Value {
     map_text(root, &|text| text.replace('$', "$$"))
 }
 
+/// What is shown of [`to_json`]: without the keys that only travel to an engine.
+pub fn shown(stack: &Stack) -> Value {
+    let mut root = to_json(stack);
+    let strip = |node: &mut Value| {
+        if let Value::Object(map) = node {
+            map.remove(EMPTY);
+            map.remove(INACTIVE);
+        }
+    };
+    strip(&mut root);
+    for section in ["services", "networks", "volumes", "configs", "secrets"] {
+        for entry in root.get_mut(section).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            strip(entry);
+            entry.get_mut("build").into_iter().for_each(strip);
+        }
+    }
+    root
+}
+
 /// The reference's JSON has capital letters in the lists of `blkio_config`, its YAML has not.
 fn rename_block_devices(root: &mut Value, rename: fn(&str) -> String) {
     for service in entries(root, "services") {
@@ -62,7 +81,15 @@ fn capital(key: &str) -> String {
 
 /// The same as YAML, without what is there only because JSON shows it: attributes that are not set, empty sections.
 pub fn to_yaml(stack: &Stack) -> String {
-    let mut root = to_json(stack);
+    laid_out(to_json(stack))
+}
+
+/// What is shown of [`to_yaml`].
+pub fn shown_yaml(stack: &Stack) -> String {
+    laid_out(shown(stack))
+}
+
+fn laid_out(mut root: Value) -> String {
     rename_block_devices(&mut root, str::to_ascii_lowercase);
     for service in entries(&mut root, "services") {
         service.retain(|_, value| !value.is_null());
@@ -135,7 +162,7 @@ pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
             let _ = report.error("E0005", "a canonical stack must be an object");
         }
     }
-    let mut stack = bind::stack(tree, name, Policy::Carry, &mut report);
+    let mut stack = bind::stack(tree, name, Judge { policy: Policy::Carry, meant: None }, &mut report);
     stack.inactive = inactive;
     let diagnostics = report.finish();
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {

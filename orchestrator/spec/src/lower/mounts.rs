@@ -109,17 +109,24 @@ pub(crate) fn short(text: &str, written: &Written) -> Result<Map, MountError> {
         map.set("source", Node::string(source_at, source.clone()));
     }
     map.set("target", Node::string(target_at, target.clone()));
-    let mut detail = Map::default();
+    let (mut detail, mut other) = (Map::default(), Map::default());
     for option in options.split(',') {
         match option {
             "ro" => map.set("read_only", Node::new(options_at, Data::Bool(true))),
             "nocopy" if !bind => detail.set("nocopy", Node::new(options_at, Data::Bool(true))),
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" if bind => {
-                detail.set("propagation", Node::string(options_at, option));
+            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+                let section = if bind { &mut detail } else { &mut other };
+                section.set("propagation", Node::string(options_at, option));
             }
-            "z" | "Z" if bind => detail.set("selinux", Node::string(options_at, option)),
+            "z" | "Z" => {
+                let section = if bind { &mut detail } else { &mut other };
+                section.set("selinux", Node::string(options_at, option));
+            }
             _ => {}
         }
+    }
+    if !other.0.is_empty() {
+        map.set("bind", Node::new(options_at, Data::Map(other)));
     }
     let kind = if bind { "bind" } else { "volume" };
     if detail.0.is_empty() {

@@ -38,6 +38,10 @@ pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>
         }
         _ => {}
     }
+    // As the reference: how somebody else's network was made may be said, and says nothing here.
+    if section == "networks" {
+        return;
+    }
     for key in ["driver", "driver_opts", "labels", "ipam", "internal", "attachable", "file", "environment", "content"] {
         let said = map.entry(key).filter(|other| other.value.as_map().is_none_or(|map| !map.0.is_empty()));
         if let Some(other) = said {

@@ -116,11 +116,11 @@ fn an_unknown_restart_condition_is_refused() {
     check(
         "services:\n  web: {image: a, deploy: {restart_policy: {condition: perhaps}}}\n",
         expect![[r#"
-        error[E0009]: `services.web.deploy.restart_policy`: `perhaps` is not none, on-failure or any
-         --> compose.yaml:2:44
-          |
-        2 |   web: {image: a, deploy: {restart_policy: {condition: perhaps}}}
-          |                                            ^^^^^^^^^^^^^^^^^^^^ this value
-    "#]],
+            error[E0009]: `services.web.deploy.restart_policy`: `perhaps` is not none, on-failure, unless-stopped or any
+             --> compose.yaml:2:44
+              |
+            2 |   web: {image: a, deploy: {restart_policy: {condition: perhaps}}}
+              |                                            ^^^^^^^^^^^^^^^^^^^^ this value
+        "#]],
     );
 }

@@ -367,40 +367,40 @@ fn a_wrong_value_points_to_the_variable_in_it() {
         &texts,
         &LoadRequest::default(),
         expect![[r#"
-        error[E0009]: `http:80` is not a port: `http` is not a port of the host
-         --> compose.yaml:4:13
-          |
-        4 |     ports: ['${PORT}:80']
-          |             ^^^^^^^^^^^^ [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]
-          |
-         ::: .env:2:1
-          |
-        2 | PORT=http
-          | ---- `PORT` is set here
+            warning[W0002]: the variable `COUNT` is not set; it becomes an empty string
+             --> compose.yaml:5:14
+              |
+            5 |     scale: ${COUNT}
+              |              ^^^^^ used here
+              |
+              = help: set it, or write ${COUNT:-} for nothing, or $$ for a dollar sign
 
-        error[E0009]: `services.web.scale`: `` is not a whole number
-         --> compose.yaml:5:12
-          |
-        5 |     scale: ${COUNT}
-          |            ^^^^^^^^ this value
-          |
-          = help: the variable `COUNT` is not set
+            error[E0009]: `http:80` is not a port: `http` is not a port of the host
+             --> compose.yaml:4:13
+              |
+            4 |     ports: ['${PORT}:80']
+              |             ^^^^^^^^^^^^ [ADDRESS:][HOST:]CONTAINER[/PROTOCOL]
+              |
+             ::: .env:2:1
+              |
+            2 | PORT=http
+              | ---- `PORT` is set here
 
-        error[E0009]: `services.web.restart`: `1.2` is not no, always, unless-stopped or on-failure[:count]
-         --> compose.yaml:6:14
-          |
-        6 |     restart: ${TAG}
-          |              ^^^^^^ this value
-          |
-          = help: the variable `TAG` is `1.2`, from the environment
+            error[E0009]: `services.web.scale`: `` is not a whole number
+             --> compose.yaml:5:12
+              |
+            5 |     scale: ${COUNT}
+              |            ^^^^^^^^ this value
+              |
+              = help: the variable `COUNT` is not set
 
-        warning[W0002]: the variable `COUNT` is not set; it becomes an empty string
-         --> compose.yaml:5:14
-          |
-        5 |     scale: ${COUNT}
-          |              ^^^^^ used here
-          |
-          = help: set it, or write ${COUNT:-} for nothing, or $$ for a dollar sign
-    "#]],
+            error[E0009]: `services.web.restart`: `1.2` is not no, always, unless-stopped or on-failure[:count]
+             --> compose.yaml:6:14
+              |
+            6 |     restart: ${TAG}
+              |              ^^^^^^ this value
+              |
+              = help: the variable `TAG` is `1.2`, from the environment
+        "#]],
     );
 }

@@ -196,14 +196,6 @@ fn malformed_mounts_are_errors() {
             6 |       - /a::ro
               |         ^^^^^^ [SOURCE:]TARGET[:OPTIONS]
 
-            error[E0020]: `services.a.volumes.0`: a mount of type `` is not supported yet
-             --> compose.yaml:6:9
-              |
-            6 |       - /a::ro
-              |         ^^^^^^ hoist cannot act on this, and does not ignore it
-              |
-              = help: use a mount of type bind, volume or tmpfs
-
             error[E0008]: a bind mount needs a `source`
              --> compose.yaml:7:9
               |
