@@ -13,6 +13,7 @@ mod config_hash;
 mod containers;
 mod error;
 mod failed_step;
+mod foreground;
 mod lock;
 mod missing;
 mod oneoff;

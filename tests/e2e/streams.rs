@@ -10,6 +10,7 @@ name: streams
 services:
   a: { image: busybox, command: [sleep, "1000"], stop_grace_period: 1s }
   b: { image: busybox, command: [sh, -c, "while :; do echo tick; sleep 0.1; done"], stop_grace_period: 0s }
+  c: { image: busybox, command: [sh, -c, "read x; exit 4"], stdin_open: true, restart: always, stop_grace_period: 0s }
 "#;
 
 /// With input that is written as far as somebody takes it.
@@ -55,6 +56,7 @@ fn streams_are_whole_whatever_the_other_side_does() {
     input_that_is_not_read_is_no_failure(&world);
     an_exec_ends_with_its_client(&world);
     clients_that_do_not_upgrade_are_served(&world);
+    codes_are_those_of_the_end_that_was_seen(&world);
     world.finish();
 }
 
@@ -130,6 +132,17 @@ fn clients_that_do_not_upgrade_are_served(world: &World) {
     assert_eq!(state["ExitCode"], 127, "{state}");
 }
 
+fn codes_are_those_of_the_end_that_was_seen(world: &World) {
+    // Its policy starts it again at once.
+    assert_eq!(fed(world, &["attach", "c"], b"go\n").code, 4);
+    let mut command = world.command(&["run", "-T", "--name", "long", "a", "sh", "-c", "read x; exit 5"]);
+    let mut run = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("run hoist");
+    eventually("it runs", || world.ps().iter().any(|found| found["Name"] == "long" && found["State"] == "running"));
+    world.kill_engine();
+    run.stdin.take().expect("it was asked for").write_all(b"go\n").expect("the shim reads");
+    assert_eq!(run.wait().expect("it ends").code(), Some(5), "the next engine knows it");
+}
+
 #[test]
 fn up_ends_with_the_code_that_it_was_asked_for() {
     let Some(world) = World::new("up ends with the code that it was asked for") else { return };
@@ -187,6 +200,8 @@ fn verbs_say_when_there_is_nothing_to_do() {
     assert!(second.stderr.contains("Container idle-b-1  Started"), "{}", second.stderr);
     assert!(!second.stderr.contains("Container idle-b-1  Running"), "{}", second.stderr);
     says(&["up", "-d", "b"], 0, "Container idle-b-1  Running");
+    let images = world.ok(&["images"]);
+    assert!(images.contains("PLATFORM") && images.contains(" ago") && !images.contains("years"), "{images}");
     world.ok(&["rm", "-fs", "b"]);
     says(&["start"], 1, "service \"b\" has no container");
     world.finish();

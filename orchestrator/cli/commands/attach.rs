@@ -1,10 +1,12 @@
 //! `hoist attach`: this terminal and a container that runs.
 
+use jiff::Timestamp;
+
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Forwarded;
 use crate::streams::{DetachKeys, End, Pump, Target};
-use crate::{containers, project};
+use crate::{containers, foreground, project};
 
 /// Connect this terminal to a running container's streams
 #[derive(Debug, clap::Args)]
@@ -30,9 +32,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let project = project::find(&ctx.settings, ctx.ui, std::slice::from_ref(&args.service))?;
     let client = ctx.client().await?;
+    let began = Timestamp::now();
     let container = containers::running(&client, &project.name, &args.service, args.index).await?;
     let config = client.container(&container.id).await?.config;
     let stdin = !args.no_stdin && config.open_stdin;
+    let mut ends = foreground::ends(&client, Some(began)).await?;
     let io = client.attach_container(&container.id, stdin, None).await?;
     let pump = Pump {
         client: &client,
@@ -55,10 +59,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
                 if !args.sig_proxy {
                     return Err(Failure::interrupted());
                 }
-                client.kill_container(&container.id, name).await?;
+                foreground::signal(&client, &container.id, name).await?;
             }
         }
     }
-    let code = client.wait_container(&container.id, "not-running").await?.status_code;
-    Ok(Exit::of_container(code))
+    Ok(Exit::of_container(foreground::exit_code(&client, &mut ends, &container.id).await?))
 }

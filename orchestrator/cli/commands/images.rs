@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hoist_engine::api::types::ImageSummary;
+use jiff::Timestamp;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Result};
@@ -40,17 +41,30 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     let size = |id: &str| known.get(id).map_or(0, |image| image.size);
+    let platform = |id: &str| known.get(id).map_or("", |image| image.platform.as_str());
+    let mut tagged: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for container in &found {
+        let id = container.image_id.as_str();
+        if known.contains_key(id) && !tagged.contains_key(id) {
+            let time = client.image(id, None).await?.metadata.last_tag_time.parse();
+            tagged.extend(time.ok().filter(|time: &Timestamp| time.as_second() > 0).map(|time| (id, time)));
+        }
+    }
     match args.format {
         Format::Table => {
-            let mut table = Table::new(["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
+            let mut table = Table::new(["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"]);
             for container in &found {
                 let (repository, tag) = images::split(&container.image);
                 table.row([
                     container.name().to_owned(),
                     repository.to_owned(),
                     tag.to_owned(),
+                    platform(&container.image_id).to_owned(),
                     images::short(&container.image_id).to_owned(),
                     units::size(size(&container.image_id)),
+                    tagged
+                        .get(container.image_id.as_str())
+                        .map_or_else(|| "N/A".to_owned(), |time| units::ago(*time, Timestamp::now())),
                 ]);
             }
             ctx.ui.data(table.to_string())?;
@@ -60,7 +74,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
                 let (repository, tag) = images::split(&container.image);
                 serde_json::json!({
                     "ID": container.image_id, "ContainerName": container.name(), "Repository": repository,
-                    "Tag": tag, "Size": size(&container.image_id),
+                    "Tag": tag, "Platform": platform(&container.image_id), "Size": size(&container.image_id),
+                    "LastTagTime": tagged.get(container.image_id.as_str()).map(ToString::to_string),
                 })
             };
             let list: Vec<_> = found.iter().map(entry).collect();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, EventMessage};
-use hoist_engine::client::{Client, ClientError, JsonStream};
+use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult};
+use hoist_engine::client::{Client, JsonStream};
 use hoist_scheduler::{Run, Verb};
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::project::{self, Wish};
 use crate::render::progress::Progress;
 use crate::signals::Forwarded;
 use crate::streams::{DetachKeys, End, Pump, Target};
-use crate::{apply, terminal};
+use crate::{apply, foreground, terminal};
 
 /// Run a one-off command in a new container of a service
 #[derive(Debug, clap::Args)]
@@ -191,7 +191,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
         _ = signals.next() => return Err(Failure::interrupted()),
     };
     progress.finish();
-    let mut events = client.events(None, None, &[("type", "container"), ("event", "die")]).await?;
+    let mut ends = foreground::ends(&client, None).await?;
     let stdin = args.interactive;
     let tty = args.wants_tty();
     let size = if tty { terminal::size() } else { None };
@@ -221,20 +221,20 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
             },
             () = until(patience), if !hung_up => {
                 hung_up = true;
-                signal(&client, &container, "SIGKILL").await?;
+                foreground::signal(&client, &container, "SIGKILL").await?;
             }
             name = signals.next() => {
                 if name == "SIGHUP" && patience.is_none() {
                     patience = Some(Instant::now() + grace(&client, &container).await?);
                 }
-                signal(&client, &container, name).await?;
+                foreground::signal(&client, &container, name).await?;
             }
         }
     }
     if !is_started {
         check(&client, &container, args.rm, started.await?).await?;
     }
-    let code = exit_code(&mut events, &container).await?;
+    let code = foreground::exit_code(&client, &mut ends, &container).await?;
     Ok(if hung_up { Exit::HUNG_UP } else { Exit::of_container(code) })
 }
 
@@ -243,14 +243,6 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-/// One that has ended meanwhile needs no signal.
-async fn signal(client: &Client, container: &str, name: &str) -> Result<()> {
-    match client.kill_container(container, name).await {
-        Ok(()) | Err(ClientError::Api { status: 404 | 409, .. }) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -295,16 +287,4 @@ async fn until_result(mut work: JsonStream<ApplyEvent>) -> Result<ApplyResult> {
             None => return Err(apply::lost()),
         }
     }
-}
-
-/// The code that the container exits with, from the engine's events: they were asked for before the container started,
-/// and they tell it even of a container that removes itself.
-async fn exit_code(events: &mut JsonStream<EventMessage>, container: &str) -> Result<i64> {
-    while let Some(event) = events.next().await? {
-        if event.action == "die" && event.actor.id == container {
-            let code = event.actor.attributes.get("exitCode").and_then(|code| code.parse().ok());
-            return code.ok_or_else(|| Failure::user("the engine does not say how the container ended"));
-        }
-    }
-    Err(apply::lost())
 }
