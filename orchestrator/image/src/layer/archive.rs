@@ -11,7 +11,10 @@ use super::sparse::{Form, Old, Sparse};
 pub(super) const BLOCK: usize = 512;
 /// Long names and PAX records: the kernel's PATH_MAX is 4096, an xattr value at most 64 KiB.
 const MAX_EXTENSION: u64 = 1 << 20;
-const MAX_PATH: usize = 4095;
+/// The kernel's PATH_MAX.
+pub(super) const MAX_PATH: usize = 4095;
+/// In archives of folders, which can be deeper than a path reaches.
+const MAX_FOLDER_PATH: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -67,11 +70,17 @@ pub(crate) struct TarReader<R> {
     position: u64,
     remaining: u64,
     padding: u64,
+    longest_path: usize,
 }
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, position: 0, remaining: 0, padding: 0 }
+        Self { input, position: 0, remaining: 0, padding: 0, longest_path: MAX_PATH }
+    }
+
+    /// Of a folder's archive: paths may be longer than the kernel takes them at once.
+    pub(crate) fn of_folder(input: R) -> Self {
+        Self { longest_path: MAX_FOLDER_PATH, ..Self::new(input) }
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -149,7 +158,7 @@ impl<R: Read> TarReader<R> {
         };
         let shown = || String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned();
         let refuse = |reason| ArchiveError::Entry { path: shown(), reason };
-        if path.len() > MAX_PATH || link.len() > MAX_PATH {
+        if path.len() > self.longest_path || link.len() > MAX_PATH {
             return Err(refuse("its name is too long"));
         }
         if path.contains(&0) || link.contains(&0) {

@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use hoist_tree::{open_beneath, open_in_root};
+use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::OPAQUE;
-use super::archive::{Entry, Kind};
+use super::archive::{Entry, Kind, MAX_PATH};
 use super::attributes::is_attribute_of_host;
 
-const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+const FURTHER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Why something was not made.
@@ -44,9 +45,26 @@ pub(super) enum Before {
     Others,
 }
 
+/// How a tree is written to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub before: Before,
+    /// Whether paths follow symlinks, inside of the root. An archive that is not trusted with all that is below the root
+    /// must not lead to other places in it.
+    pub follow: bool,
+    /// Whether a directory and something else may replace each other.
+    pub exchange: bool,
+}
+
+impl Manner {
+    pub(super) fn new(before: Before) -> Self {
+        Self { before, follow: true, exchange: true }
+    }
+}
+
 pub(super) struct Confined<'a> {
     root: BorrowedFd<'a>,
-    before: Before,
+    manner: Manner,
     /// The directory of the last entry: most entries follow a sibling.
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// Times of directories, by device and inode: set at the end, because every new child changes them.
@@ -57,8 +75,22 @@ pub(super) struct Confined<'a> {
 
 /// A directory and its modification time, in seconds and nanoseconds.
 struct Dated {
-    path: Vec<u8>,
+    place: DatedPlace,
     modified: (i64, u32),
+}
+
+/// The paths of a deep tree's directories take memory by the square of its depth: long ones are put together from names.
+enum DatedPlace {
+    Path(Vec<u8>),
+    In { parent: (u64, u64), name: Vec<u8> },
+}
+
+/// A path that is kept whole.
+const SHORT: usize = 1024;
+
+fn identity(directory: impl AsFd) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::fstat(directory)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn os(bytes: &[u8]) -> &OsStr {
@@ -66,8 +98,8 @@ fn os(bytes: &[u8]) -> &OsStr {
 }
 
 impl<'a> Confined<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>, before: Before) -> Self {
-        Self { root, before, parent: None, times: BTreeMap::new(), implicit: BTreeSet::new() }
+    pub(super) fn new(root: BorrowedFd<'a>, manner: Manner) -> Self {
+        Self { root, manner, parent: None, times: BTreeMap::new(), implicit: BTreeSet::new() }
     }
 
     /// Goes into the directory with these names, made where it is missing. The other methods act on names in it.
@@ -78,13 +110,14 @@ impl<'a> Confined<'a> {
         }
         let directory = match self.open(&path) {
             Ok(directory) => {
-                if self.before == Before::Others {
+                if self.manner.before == Before::Others {
                     self.keep_time(&directory, &path)?;
                 }
                 directory
             }
             Err(Errno::NOENT) => self.make_up(names)?,
             Err(Errno::NOTDIR) => return Err(refused("one of its parents is not a directory")),
+            Err(Errno::LOOP) if !self.manner.follow => return Err(refused("one of its parents is a symlink")),
             Err(errno) => return Err(Fault::Failed("opening its directory", errno)),
         };
         self.parent = Some((path, directory));
@@ -92,18 +125,27 @@ impl<'a> Confined<'a> {
     }
 
     fn open(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat2(self.root, os(path), flags, Mode::empty(), INSIDE)
+        self.open_as(path, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    fn open_as(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let open = if self.manner.follow { open_in_root } else { open_beneath };
+        open(self.root, Path::new(OsStr::from_bytes(path)), flags)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
     fn make_up(&mut self, names: &[&[u8]]) -> Result<OwnedFd, Fault> {
         let mut directory = self.open(b"").map_err(failed("opening the root"))?;
         for depth in 1..=names.len() {
-            let partial = names[..depth].join(&b'/');
-            directory = match self.open(&partial) {
+            let next = match rustix::fs::openat(&directory, os(names[depth - 1]), FURTHER, Mode::empty()) {
+                // Perhaps a symlink.
+                Err(Errno::NOTDIR | Errno::LOOP) => self.open(&names[..depth].join(&b'/')),
+                opened => opened,
+            };
+            directory = match next {
                 Ok(next) => next,
                 Err(Errno::NOENT) => {
-                    if self.before == Before::Others {
+                    if self.manner.before == Before::Others {
                         self.keep_time(&directory, &names[..depth - 1].join(&b'/'))?;
                     }
                     let mode = Mode::from_raw_mode(0o755);
@@ -114,7 +156,10 @@ impl<'a> Confined<'a> {
                         }
                         Err(errno) => return Err(Fault::Failed("creating its directory", errno)),
                     }
-                    self.implicit.insert(String::from_utf8_lossy(&partial).into_owned());
+                    let partial = names[..depth].join(&b'/');
+                    if partial.len() <= MAX_PATH {
+                        self.implicit.insert(String::from_utf8_lossy(&partial).into_owned());
+                    }
                     let made = rustix::fs::openat(&directory, os(names[depth - 1]), DIRECTORY, Mode::empty())
                         .map_err(failed("opening its directory"))?;
                     // Whatever the umask is.
@@ -134,14 +179,49 @@ impl<'a> Confined<'a> {
     fn keep_time(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<(), Fault> {
         let stat = rustix::fs::fstat(directory).map_err(failed("looking at its directory"))?;
         let modified = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
-        self.times.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| Dated { path: path.to_owned(), modified });
+        let place = DatedPlace::Path(path.to_owned());
+        self.times.entry((stat.st_dev, stat.st_ino)).or_insert(Dated { place, modified });
         Ok(())
+    }
+
+    fn dated_place(&self, path: Vec<u8>) -> Result<DatedPlace, Fault> {
+        let Some((parent_path, parent)) = self.parent.as_ref().filter(|_| path.len() > SHORT) else {
+            return Ok(DatedPlace::Path(path));
+        };
+        let parent = identity(parent).map_err(failed("looking at its directory"))?;
+        if !self.times.contains_key(&parent) {
+            return Ok(DatedPlace::Path(path));
+        }
+        Ok(DatedPlace::In { parent, name: path[parent_path.len() + 1..].to_owned() })
+    }
+
+    fn path_of<'t>(&'t self, mut place: &'t DatedPlace) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        // A directory is in one that was there before it.
+        for _ in 0..=self.times.len() {
+            match place {
+                DatedPlace::Path(path) => {
+                    names.push(path);
+                    break;
+                }
+                DatedPlace::In { parent, name } => {
+                    names.push(name);
+                    match self.times.get(parent) {
+                        Some(dated) => place = &dated.place,
+                        None => break,
+                    }
+                }
+            }
+        }
+        names.reverse();
+        names.join(&b'/')
     }
 
     fn describe_directory(&mut self, directory: &OwnedFd, path: Vec<u8>, entry: &Entry) -> Result<(), Fault> {
         describe(directory.as_fd(), entry)?;
         let stat = rustix::fs::fstat(directory).map_err(failed("looking at the directory"))?;
-        self.times.insert((stat.st_dev, stat.st_ino), Dated { path, modified: entry.modified });
+        let place = self.dated_place(path)?;
+        self.times.insert((stat.st_dev, stat.st_ino), Dated { place, modified: entry.modified });
         Ok(())
     }
 
@@ -159,6 +239,9 @@ impl<'a> Confined<'a> {
             Err(errno) => return Err(Fault::Failed("looking at an earlier entry", errno)),
         };
         if there != Some(Existing::Directory) {
+            if there.is_some() && !self.manner.exchange {
+                return Err(refused("it is there already and no directory, and a directory does not replace it"));
+            }
             if there.is_some() {
                 rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty())
                     .map_err(failed("replacing an earlier entry"))?;
@@ -183,10 +266,29 @@ impl<'a> Confined<'a> {
             |directory: BorrowedFd<'_>| rustix::fs::openat(directory, os(name), flags, Mode::RUSR | Mode::WUSR);
         let created = match create(self.current()) {
             // Rare in a layer, so room is made only when it is missing.
-            Err(Errno::EXIST) => create(self.make_room(name)?),
+            Err(Errno::EXIST) => match self.make_room(name) {
+                // A file that is mounted: it cannot be replaced, but its content can.
+                Err(Fault::Failed(_, Errno::BUSY)) if self.manner.before == Before::Others => {
+                    return self.overwrite(name);
+                }
+                room => create(room?),
+            },
             other => other,
         };
         created.map_err(failed("creating the file"))
+    }
+
+    fn overwrite(&self, name: &[u8]) -> Result<OwnedFd, Fault> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = rustix::fs::openat(self.current(), os(name), flags, Mode::empty())
+            .map_err(failed("opening the file that is mounted there"))?;
+        let stat = rustix::fs::fstat(&path).map_err(failed("looking at what is mounted there"))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(refused("what is mounted there is not a file"));
+        }
+        let link = format!("/proc/self/fd/{}", path.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+        rustix::fs::open(link, flags, Mode::empty()).map_err(failed("opening the file that is mounted there"))
     }
 
     pub(super) fn symlink(&mut self, name: &[u8], entry: &Entry) -> Result<(), Fault> {
@@ -209,7 +311,7 @@ impl<'a> Confined<'a> {
         let shown = String::from_utf8_lossy(&target.join(&b'/')).into_owned();
         let Some((target_name, parents)) = target.split_last() else { return Err(refused("a hard link to the root")) };
         let missing = || {
-            Fault::Refused(match self.before {
+            Fault::Refused(match self.manner.before {
                 Before::Mine => format!("a hard link to {shown:?}, which is not in this layer"),
                 Before::Others => format!("a hard link to {shown:?}, which is not there"),
             })
@@ -224,7 +326,7 @@ impl<'a> Confined<'a> {
             Ok(Existing::Directory) => {
                 return Err(Fault::Refused(format!("a hard link to the directory {shown:?}")));
             }
-            Ok(Existing::Whiteout) if self.before == Before::Others => {}
+            Ok(Existing::Whiteout) if self.manner.before == Before::Others => {}
             Ok(Existing::Whiteout) | Err(Errno::NOENT) => return Err(missing()),
             Err(errno) => return Err(Fault::Failed("looking at the target", errno)),
         }
@@ -264,12 +366,15 @@ impl<'a> Confined<'a> {
     }
 
     /// Removes what is under a name and gives the directory to create the new entry in.
-    fn make_room(&mut self, name: &[u8]) -> Result<BorrowedFd<'_>, Fault> {
-        match (rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty()), self.before) {
+    fn make_room(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Fault> {
+        match (rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty()), self.manner.before) {
             (Ok(()) | Err(Errno::NOENT), _) => {}
             (Err(Errno::ISDIR), Before::Mine) => {
                 rustix::fs::unlinkat(self.current(), os(name), AtFlags::REMOVEDIR)
                     .map_err(failed("replacing a directory of the same layer"))?;
+            }
+            (Err(Errno::ISDIR), _) if !self.manner.exchange => {
+                return Err(refused("it is there already as a directory, and only a directory replaces it"));
             }
             (Err(Errno::ISDIR), Before::Others) => {
                 let name = CString::new(name).map_err(|_| refused("its name holds a NUL"))?;
@@ -284,15 +389,15 @@ impl<'a> Confined<'a> {
 
     /// Sets the directories' times. The error names the directory.
     pub(super) fn finish(self) -> Result<BTreeSet<String>, (Vec<u8>, Errno)> {
-        for (identity, Dated { path, modified }) in self.times {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dated = match rustix::fs::openat2(self.root, os(&path), flags, Mode::empty(), INSIDE) {
+        for (identity, Dated { place, modified }) in &self.times {
+            let path = self.path_of(place);
+            let dated = match self.open_as(&path, OFlags::RDONLY | OFlags::DIRECTORY) {
                 Ok(directory) => rustix::fs::fstat(&directory).and_then(|stat| {
                     // A later entry may have put another one there.
-                    if (stat.st_dev, stat.st_ino) != identity {
+                    if (stat.st_dev, stat.st_ino) != *identity {
                         return Ok(());
                     }
-                    rustix::fs::futimens(&directory, &timestamps(modified))
+                    rustix::fs::futimens(&directory, &timestamps(*modified))
                 }),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
                 Err(errno) => Err(errno),

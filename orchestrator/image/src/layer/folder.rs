@@ -31,7 +31,7 @@ pub fn unpack_folder(archive: impl Read, root: BorrowedFd<'_>) -> Result<u64, Fo
     // The owner of the disk knows what a volume may hold.
     let limits = Limits { entries: u64::MAX, bytes: u64::MAX, free_bytes: u64::MAX, ratio: u64::MAX };
     let decoder = Decoder::new(archive, limits).map_err(FolderError::Read)?;
-    let mut tar = TarReader::new(BufReader::with_capacity(256 << 10, decoder));
+    let mut tar = TarReader::of_folder(BufReader::with_capacity(256 << 10, decoder));
     let unpacked = unpack(&mut tar, Form::Folder, root, b"", limits)?;
     // To the end: whoever wrote the archive into a pipe must not meet a closed one.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(FolderError::Read)?;

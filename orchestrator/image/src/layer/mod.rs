@@ -7,6 +7,7 @@ mod archive;
 mod attributes;
 mod compare;
 mod confined;
+mod copy;
 mod decode;
 mod folder;
 mod gzip;
@@ -21,12 +22,14 @@ mod unpack;
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
 pub use attributes::{is_attribute_of_host, is_attribute_of_overlay};
 pub(crate) use compare::difference;
+pub use copy::{Copied, CopyTar, Copying, Owners, Top, pack_copy};
 pub(crate) use decode::Decoder;
 pub use decode::decompress;
 pub use folder::{FolderError, pack_folder, unpack_folder};
 pub use over::{TarFile, Writable, mount_overlay};
 pub use pack::PackError;
 pub(crate) use pack::pack;
+use pack::pack_entry;
 pub(crate) use pipe::pipe;
 pub use unpack::UnpackError;
 pub(crate) use unpack::{Unpacked, unpack};
@@ -40,6 +43,8 @@ pub(crate) enum Form {
     Folder,
     /// An archive for a tree that is there, whose symlinks its paths follow: `ADD`.
     Over,
+    /// Files of a folder for a tree that is there: `cp`.
+    Copy,
 }
 
 /// overlayfs's mark of a directory that hides everything below it.

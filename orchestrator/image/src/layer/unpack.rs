@@ -11,11 +11,11 @@ use rustix::fs::FileType;
 
 use super::archive::{ArchiveError, Entry, Kind, TarReader};
 use super::attributes::is_attribute_of_overlay;
-use super::confined::{Before, Confined, Fault, describe_file, refused};
+use super::confined::{Before, Confined, Fault, Manner, describe_file, refused};
 use super::{Form, Limits, OPAQUE_ENTRY, WHITEOUT};
 
 /// Directories on the way to an entry.
-const MAX_DEPTH: usize = 1024;
+pub(super) const MAX_DEPTH: usize = 1024;
 
 /// Why a tar was not unpacked. Paths are those of the tar.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ pub enum UnpackError {
     Io { path: String, attempt: &'static str, source: io::Error },
     #[error("an archive of more than {0} entries is refused")]
     TooManyEntries(u64),
+    #[error("{path}: {reason}")]
+    Base { path: String, reason: &'static str },
 }
 
 /// What was unpacked.
@@ -51,11 +53,7 @@ pub(crate) fn unpack<R: BufRead>(
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
     let before = if form == Form::Over { Before::Others } else { Before::Mine };
-    let base = components(base).map_err(|reason| UnpackError::Refused {
-        path: String::from_utf8_lossy(base).into_owned(),
-        reason: reason.to_owned(),
-    })?;
-    let mut unpacker = Unpacker { form, base, place: Confined::new(root, before), done: Unpacked::default() };
+    let mut unpacker = Unpacker::new(form, base, Confined::new(root, Manner::new(before)))?;
     while let Some(mut entry) = tar.next()? {
         if form != Form::Folder {
             entry.xattrs.retain(|(name, _)| !is_attribute_of_overlay(name));
@@ -69,12 +67,20 @@ pub(crate) fn unpack<R: BufRead>(
     unpacker.finish()
 }
 
-struct Unpacker<'a> {
+pub(super) struct Unpacker<'a> {
     form: Form,
     /// Where the archive's root is.
     base: Vec<&'a [u8]>,
     place: Confined<'a>,
     done: Unpacked,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(super) fn new(form: Form, base: &'a [u8], place: Confined<'a>) -> Result<Self, UnpackError> {
+        let shown = || String::from_utf8_lossy(base).into_owned();
+        let base = components(base, form).map_err(|reason| UnpackError::Base { path: shown(), reason })?;
+        Ok(Self { form, base, place, done: Unpacked::default() })
+    }
 }
 
 /// The fault as one of this entry.
@@ -89,16 +95,17 @@ fn at(entry: &Entry) -> impl Fn(Fault) -> UnpackError {
 }
 
 impl Unpacker<'_> {
-    fn entry<R: BufRead>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), UnpackError> {
-        let own = components(&entry.path).map_err(|reason| at(entry)(refused(reason)))?;
+    pub(super) fn entry<R: BufRead>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), UnpackError> {
+        let own = components(&entry.path, self.form).map_err(|reason| at(entry)(refused(reason)))?;
         let Some((name, parents)) = own.split_last() else {
             return self.root(entry).map_err(at(entry));
         };
         self.place.enter(&[&self.base, parents].concat()).map_err(at(entry))?;
-        if self.form != Form::Folder && name.starts_with(WHITEOUT) {
+        let speaks_of_layers = matches!(self.form, Form::Layer | Form::Over);
+        if speaks_of_layers && name.starts_with(WHITEOUT) {
             return self.whiteout(name).map_err(at(entry));
         }
-        if self.form != Form::Folder && entry.kind == Kind::Char && entry.device == (0, 0) {
+        if speaks_of_layers && entry.kind == Kind::Char && entry.device == (0, 0) {
             return Err(at(entry)(refused("a character device 0:0 is overlayfs's own mark")));
         }
         if entry.kind == Kind::File {
@@ -109,7 +116,7 @@ impl Unpacker<'_> {
         let made = match entry.kind {
             Kind::File => Ok(()),
             Kind::Directory => self.place.directory(name, entry),
-            Kind::HardLink => match components(&entry.link) {
+            Kind::HardLink => match components(&entry.link, self.form) {
                 Ok(target) => self.place.hard_link(name, &[&self.base[..], &target[..]].concat()),
                 Err(reason) => {
                     let target = String::from_utf8_lossy(&entry.link);
@@ -128,7 +135,7 @@ impl Unpacker<'_> {
     /// The archive's root. Over a tree, it is only a place: it keeps the looks that it has.
     fn root(&mut self, entry: &Entry) -> Result<(), Fault> {
         match (entry.kind, self.form) {
-            (Kind::Directory, Form::Over) => Ok(()),
+            (Kind::Directory, Form::Over | Form::Copy) => Ok(()),
             (Kind::Directory, _) => self.place.describe_root(entry),
             _ => Err(refused("it replaces the root by something that is no directory")),
         }
@@ -148,7 +155,7 @@ impl Unpacker<'_> {
         self.place.hide(hidden)
     }
 
-    fn finish(mut self) -> Result<Unpacked, UnpackError> {
+    pub(super) fn finish(mut self) -> Result<Unpacked, UnpackError> {
         self.done.implicit = self.place.finish().map_err(|(path, errno)| UnpackError::Io {
             path: String::from_utf8_lossy(&path).into_owned(),
             attempt: "setting a directory's time",
@@ -203,12 +210,12 @@ impl Unpacker<'_> {
 }
 
 /// The names of a path below the root. A leading slash means the root, as docker takes it; `..` has no place in a layer.
-fn components(path: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
+fn components(path: &[u8], form: Form) -> Result<Vec<&[u8]>, &'static str> {
     let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
     if components.contains(&&b".."[..]) {
         return Err("its path contains ..");
     }
-    if components.len() > MAX_DEPTH {
+    if components.len() > MAX_DEPTH && matches!(form, Form::Layer | Form::Over) {
         return Err("its path is too deep");
     }
     Ok(components)
