@@ -1,16 +1,21 @@
 //! `hoist cp`: which side is the container; the copying itself is in `archive`.
 
+use std::sync::Arc;
+
+use anyhow::Context;
 use hoist_engine::api::types::ContainerSummary;
 use hoist_engine::client::Client;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use crate::archive::{self, Destination, Fetch, Place};
+use crate::archive::{self, Fetch, Place};
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::{containers, project};
 
 /// Copy files between a container and this machine
 ///
-/// One side is SERVICE:PATH, the other a path here or `-` for a tar archive on standard input or output.
+/// One side is SERVICE:PATH, the other a path here or `-` for a tar archive on standard input or output. A copy to a service
+/// goes to each of its containers, a copy from it comes from the first one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to copy
@@ -38,35 +43,18 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     match (source, destination) {
         (Place::Container { service, path }, Place::Local(local)) => {
             let (client, found) = find(ctx, args, service).await?;
-            let container = &found[0];
-            if local == "-" {
-                let (mut bytes, _) = client.get_archive(&container.id, path).await?;
-                while let Some(chunk) = bytes.next().await? {
-                    ctx.ui.data(chunk)?;
-                }
-            } else {
-                let target = ctx.settings.working_dir.join(local);
-                let fetch = Fetch {
-                    container: &container.id,
-                    path,
-                    target: &target,
-                    wants_folder: local.ends_with('/'),
-                    follow: args.follow_link,
-                    keep_owner: args.archive,
-                };
-                archive::fetch(&client, &fetch).await?;
-            }
+            copy_out(ctx, args, &client, &found[0].id, path, local).await?;
         }
         (Place::Local(local), Place::Container { service, path }) => {
             let (client, found) = find(ctx, args, service).await?;
-            for container in &found {
-                let destination = Destination::look(&client, &container.id, path).await?;
-                if local == "-" {
-                    client.put_archive(&container.id, destination.folder()?, tokio::io::stdin()).await?;
-                    continue;
+            let path = archive::absolute(path);
+            if local == "-" {
+                copy_stdin(&client, &found, &path).await?;
+            } else {
+                let source = Arc::new(archive::Source::look(&ctx.settings.working_dir, local, args.follow_link)?);
+                for container in &found {
+                    archive::send(&client, &container.id, Arc::clone(&source), &path, args.archive).await?;
                 }
-                let source = archive::Source::look(&ctx.settings.working_dir, local, args.follow_link)?;
-                archive::send(&client, &container.id, &source, &destination, args.archive).await?;
             }
         }
         (Place::Container { .. }, Place::Container { .. }) => {
@@ -79,13 +67,56 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-/// The containers that are meant, at least one.
+async fn copy_out(ctx: &Ctx, args: &Args, client: &Client, container: &str, path: &str, local: &str) -> Result<()> {
+    if local == "-" {
+        let (mut bytes, _) = client.get_archive(container, &archive::absolute(path), args.follow_link).await?;
+        while let Some(chunk) = bytes.next().await? {
+            ctx.ui.data(chunk)?;
+        }
+        return Ok(());
+    }
+    let target = ctx.settings.working_dir.join(local);
+    let fetch = Fetch {
+        container,
+        path,
+        target: &target,
+        wants_folder: local.ends_with('/'),
+        follow: args.follow_link,
+        keep_owner: args.archive,
+    };
+    let copied = archive::fetch(client, &fetch).await?;
+    if copied.devices > 0 {
+        ctx.ui.warn(&format!("device files are not copied: {} left out", copied.devices));
+    }
+    Ok(())
+}
+
+/// Standard input can be read once: for several containers it is kept in a file that has no name.
+async fn copy_stdin(client: &Client, containers: &[ContainerSummary], path: &str) -> Result<()> {
+    if let [container] = containers {
+        return Ok(client.put_archive(&container.id, path, tokio::io::stdin()).await?);
+    }
+    let kept = tempfile::tempfile().context("making a temporary file")?;
+    let mut writer = tokio::fs::File::from_std(kept.try_clone().context("making a temporary file")?);
+    tokio::io::copy(&mut tokio::io::stdin(), &mut writer).await.context("reading standard input")?;
+    writer.flush().await.context("writing a temporary file")?;
+    for container in containers {
+        let mut reader = tokio::fs::File::from_std(kept.try_clone().context("opening a temporary file")?);
+        reader.rewind().await.context("reading a temporary file")?;
+        client.put_archive(&container.id, path, reader).await?;
+    }
+    Ok(())
+}
+
+/// The containers that are meant, at least one; the first is the one to copy from.
 async fn find(ctx: &Ctx, args: &Args, service: &str) -> Result<(Client, Vec<ContainerSummary>)> {
     let project = project::find(&ctx.settings, ctx.ui, &[service.to_owned()])?;
     let client = ctx.client().await?;
-    if args.all {
+    if args.index.is_none() {
         let mut found = containers::of_project(&client, &project.name, true).await?;
-        found.retain(|container| container.service() == service);
+        found.retain(|container| container.service() == service && (args.all || !container.one_off()));
+        // The replicas before the one-off containers.
+        found.sort_by_key(ContainerSummary::one_off);
         if !found.is_empty() {
             return Ok((client, found));
         }

@@ -1,20 +1,19 @@
-//! Tar streams of a container's files. Every path is resolved inside the container's root, by descriptors: links that
-//! point elsewhere, also ones that change meanwhile, lead nowhere else.
+//! A container's files on their way in and out, as `cp` has them. Every path is resolved inside the container's root, by
+//! descriptors: links that point elsewhere, also ones that change meanwhile, lead nowhere else.
 
-use std::ffi::OsStr;
+use std::ffi::CString;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, linkat, mkdirat, mknodat, openat,
-    readlinkat, statat, symlinkat, unlinkat,
-};
+use hoist_image::{CopyTar, Copying, FolderError, Owners, Top, pack_copy};
+use hoist_tree::{Place, is_kernel_made};
+use rustix::fs::{FileType, Mode, OFlags, Stat, openat, readlinkat};
 use serde::Serialize;
-use tar::{Archive, Builder, EntryType, Header};
 
-use crate::rootview::{RootView, open_in};
+use crate::error::chain;
+use crate::rootview::RootView;
 
 /// Docker's stat document of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,25 +23,139 @@ pub(crate) struct PathStat {
     /// Go's file mode bits.
     mode: u32,
     mtime: String,
+    /// Where a link leads in the end, from the container's root.
     #[serde(rename = "linkTarget")]
     link_target: String,
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArchiveError {
+    #[error("could not find the file {0} in the container")]
+    Missing(String),
+    #[error("{0} is not a folder")]
+    NotAFolder(String),
+    #[error("{0} is made by the kernel, not a file of the container; read it with exec")]
+    KernelMade(String),
+    #[error("cannot copy a folder over the file {0} of the container")]
+    FolderOverFile(String),
+    #[error("folder {0} does not exist in the container")]
+    NoFolder(String),
+    #[error("the archive is empty")]
+    Empty,
+    #[error("{0}: the container's root or the volume is read-only")]
+    ReadOnly(String),
+    #[error("{path}")]
+    Io {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path}: {}", chain(source))]
+    Archive { path: String, source: FolderError },
+}
 
-/// The folder that holds the last part of a path, and that part; `.` for the root.
-fn parent(view: &RootView, path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
-    let mut clean: Vec<&OsStr> = Vec::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            _ => {}
+impl ArchiveError {
+    fn at(path: &str) -> impl Fn(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            io::ErrorKind::NotADirectory => Self::NotAFolder(path.to_owned()),
+            _ => Self::Io { path: path.to_owned(), source },
         }
     }
-    let Some(name) = clean.pop() else { return Ok((view.open(Path::new("/"), OFlags::RDONLY)?, ".".into())) };
-    let folder: PathBuf = clean.iter().collect();
-    Ok((view.open(&folder, OFlags::RDONLY | OFlags::DIRECTORY)?, name.into()))
+
+    fn unpacking(path: &str) -> impl Fn(FolderError) -> Self {
+        move |source| {
+            let mut cause: Option<&dyn std::error::Error> = Some(&source);
+            while let Some(error) = cause {
+                let known = error.downcast_ref::<io::Error>();
+                if known.is_some_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem) {
+                    return Self::ReadOnly(path.to_owned());
+                }
+                cause = error.source();
+            }
+            Self::Archive { path: path.to_owned(), source }
+        }
+    }
+
+    /// Docker's.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Missing(_) | Self::NoFolder(_) => 404,
+            Self::ReadOnly(_) => 403,
+            Self::Io { source, .. } if !is_servers(source) => 400,
+            Self::Io { .. } => 500,
+            Self::NotAFolder(_) | Self::KernelMade(_) | Self::FolderOverFile(_) | Self::Empty => 400,
+            Self::Archive { source, .. } => match source {
+                FolderError::Unpack(hoist_image::UnpackError::Io { source, .. }) if is_servers(source) => 500,
+                FolderError::Pack(_) => 500,
+                _ => 400,
+            },
+        }
+    }
+}
+
+/// Whether a failure is not the fault of the names that were asked for.
+fn is_servers(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    let of_names = matches!(error.kind(), InvalidFilename | InvalidInput | IsADirectory | NotADirectory | NotFound);
+    !of_names && rustix::io::Errno::from_io_error(error) != Some(rustix::io::Errno::LOOP)
+}
+
+/// Something that is there.
+#[derive(Debug)]
+pub(crate) struct Found {
+    folder: OwnedFd,
+    name: CString,
+    stat: Stat,
+    /// Its name as asked for: what the archive's first entry is called.
+    shown: String,
+    link_target: String,
+}
+
+/// Whether a path only means a folder, as written.
+fn wants_folder(path: &str) -> bool {
+    path.ends_with('/') || path.ends_with("/.") || matches!(path, "" | ".")
+}
+
+/// Looks a path up. A link in its last part stands for itself, unless it is to be followed or a slash follows it.
+pub(crate) fn find(view: &RootView, path: &str, follow: bool) -> Result<Found, ArchiveError> {
+    let error = ArchiveError::at(path);
+    let wants_folder = wants_folder(path);
+    let place = view.resolve(Path::new(path), follow || wants_folder).map_err(&error)?;
+    let Some(stat) = place.stat else { return Err(ArchiveError::Missing(path.to_owned())) };
+    if wants_folder && !place.is_folder() {
+        return Err(ArchiveError::NotAFolder(path.to_owned()));
+    }
+    let mut link_target = String::new();
+    if place.is_symlink() {
+        let target = view.resolve(Path::new(path), true).map(|target| Path::new("/").join(target.path()));
+        link_target = match target {
+            Ok(target) => target.to_string_lossy().into_owned(),
+            // It leads nowhere.
+            Err(_) => {
+                let text = readlinkat(&place.folder, &place.name, Vec::new());
+                text.map_err(|errno| error(errno.into()))?.to_string_lossy().into_owned()
+            }
+        };
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = openat(&place.folder, &place.name, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
+    if is_kernel_made(found).map_err(&error)? {
+        return Err(ArchiveError::KernelMade(path.to_owned()));
+    }
+    let name = CString::new(place.name.as_bytes()).map_err(|source| error(io::Error::other(source)))?;
+    Ok(Found { shown: shown(path, &place), folder: place.folder, name, stat, link_target })
+}
+
+/// As Go's path.Base has it, which docker's clients expect.
+fn shown(path: &str, place: &Place) -> String {
+    let trimmed = path.trim_end_matches('/');
+    match trimmed.rsplit('/').next() {
+        _ if trimmed.is_empty() => "/".to_owned(),
+        Some("..") => place.name.to_string_lossy().into_owned(),
+        Some(name) => name.to_owned(),
+        None => ".".to_owned(),
+    }
 }
 
 fn go_mode(stat: &Stat) -> u32 {
@@ -51,7 +164,10 @@ fn go_mode(stat: &Stat) -> u32 {
     const DEVICE: u32 = 1 << 26;
     const PIPE: u32 = 1 << 25;
     const SOCKET: u32 = 1 << 24;
+    const SETUID: u32 = 1 << 23;
+    const SETGID: u32 = 1 << 22;
     const CHAR: u32 = 1 << 21;
+    const STICKY: u32 = 1 << 20;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => DIR,
         FileType::Symlink => SYMLINK,
@@ -61,255 +177,113 @@ fn go_mode(stat: &Stat) -> u32 {
         FileType::Socket => SOCKET,
         _ => 0,
     };
-    kind | (stat.st_mode & 0o777)
+    let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
+    let special = special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).fold(0, |all, (_, go)| all | go);
+    kind | special | (stat.st_mode & 0o777)
 }
 
-pub(crate) fn stat(view: &RootView, path: &Path) -> io::Result<PathStat> {
-    let (folder, name) = parent(view, path)?;
-    let stat = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-    let target =
-        if link { readlinkat(&folder, &name, Vec::new())?.to_string_lossy().into_owned() } else { String::new() };
-    let mtime = jiff::Timestamp::from_second(stat.st_mtime).unwrap_or_default();
-    let shown = path.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
-    Ok(PathStat {
-        name: shown,
-        size: stat.st_size,
-        mode: go_mode(&stat),
-        mtime: mtime.to_string(),
-        link_target: target,
-    })
-}
+impl Found {
+    pub(crate) fn stat(&self) -> PathStat {
+        let nanoseconds = i32::try_from(self.stat.st_mtime_nsec).unwrap_or(0);
+        let mtime = jiff::Timestamp::new(self.stat.st_mtime, nanoseconds).unwrap_or_default();
+        PathStat {
+            name: self.shown.clone(),
+            size: self.stat.st_size,
+            mode: go_mode(&self.stat),
+            mtime: mtime.to_string(),
+            link_target: self.link_target.clone(),
+        }
+    }
 
-/// Packs a path and what is below it; the first entry is named like the path's last part.
-pub(crate) fn pack(view: &RootView, path: &Path, out: impl Write) -> io::Result<()> {
-    let (folder, name) = parent(view, path)?;
-    let mut tar = Builder::new(io::BufWriter::with_capacity(64 * 1024, out));
-    let shown = if name.as_os_str() == "." { PathBuf::from(".") } else { name.clone() };
-    add(&mut tar, folder.as_fd(), name.as_os_str(), &shown)?;
-    tar.into_inner()?.flush()
-}
-
-fn header(stat: &Stat, kind: EntryType) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(u64::from(stat.st_uid));
-    header.set_gid(u64::from(stat.st_gid));
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    header.set_size(0);
-    header
-}
-
-fn add<W: Write>(tar: &mut Builder<W>, folder: BorrowedFd<'_>, name: &OsStr, shown: &Path) -> io::Result<()> {
-    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {
-            tar.append_data(&mut header(&stat, EntryType::Directory), shown, io::empty())?;
-            let below = openat(folder, name, FOLDER, Mode::empty())?;
-            let mut names: Vec<Vec<u8>> = Vec::new();
-            for entry in Dir::read_from(&below)? {
-                let entry = entry?;
-                let bytes = entry.file_name().to_bytes();
-                if bytes != b"." && bytes != b".." {
-                    names.push(bytes.to_vec());
-                }
-            }
-            names.sort();
-            for name in names {
-                let name = OsStr::from_bytes(&name);
-                add(tar, below.as_fd(), name, &shown.join(name))?;
-            }
-            Ok(())
-        }
-        FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let file = std::fs::File::from(openat(folder, name, flags, Mode::empty())?);
-            let mut header = header(&stat, EntryType::Regular);
-            let size = u64::try_from(stat.st_size).unwrap_or(0);
-            header.set_size(size);
-            // A file that grows or shrinks meanwhile must not tear the archive.
-            tar.append_data(&mut header, shown, file.take(size).chain(io::repeat(0)).take(size))
-        }
-        FileType::Symlink => {
-            let target = readlinkat(folder, name, Vec::new())?;
-            let mut header = header(&stat, EntryType::Symlink);
-            tar.append_link(&mut header, shown, OsStr::from_bytes(target.to_bytes()))
-        }
-        FileType::CharacterDevice | FileType::BlockDevice => {
-            let kind = if FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice {
-                EntryType::Block
-            } else {
-                EntryType::Char
-            };
-            let mut header = header(&stat, kind);
-            header.set_device_major(rustix::fs::major(stat.st_rdev))?;
-            header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
-            tar.append_data(&mut header, shown, io::empty())
-        }
-        FileType::Fifo => tar.append_data(&mut header(&stat, EntryType::Fifo), shown, io::empty()),
-        // Sockets mean nothing outside.
-        _ => Ok(()),
+    /// Packs it and what is below it.
+    pub(crate) fn pack(&self, out: &mut dyn Write) -> io::Result<()> {
+        let packed = pack_copy(self.folder.as_fd(), &self.name, self.shown.as_bytes(), None, out);
+        packed.map(drop).map_err(io::Error::other)
     }
 }
 
-/// Unpacks into an existing folder of the container.
-pub(crate) fn unpack(view: &RootView, target: &Path, archive: impl Read) -> io::Result<()> {
-    let root = view.open(target, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut archive = Archive::new(archive);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = inside(&entry.path()?)?;
-        let Some(name) = path.file_name() else {
-            continue;
-        };
-        let folder = make_folders(root.as_fd(), path.parent().unwrap_or(Path::new("")))?;
-        place(root.as_fd(), folder.as_fd(), name, &mut entry)?;
+/// Unpacks into an existing folder of the container. `exchange`: whether a folder and something else may replace each
+/// other.
+pub(crate) fn unpack(view: &RootView, path: &str, archive: impl Read, exchange: bool) -> Result<(), ArchiveError> {
+    let place = view.resolve(Path::new(path), true).map_err(ArchiveError::at(path))?;
+    if place.stat.is_none() {
+        return Err(ArchiveError::Missing(path.to_owned()));
     }
-    Ok(())
+    if !place.is_folder() {
+        return Err(ArchiveError::NotAFolder(path.to_owned()));
+    }
+    let archive = CopyTar::open(archive).map_err(ArchiveError::unpacking(path))?;
+    write(view, path, archive, &place.path(), Top::Kept, exchange)
 }
 
-/// Only plain names.
-fn inside(path: &Path) -> io::Result<PathBuf> {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::CurDir => {}
-            _ => {
-                let message = format!("{} leads out of the archive", path.display());
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-            }
-        }
-    }
-    Ok(clean)
+fn write(
+    view: &RootView,
+    path: &str,
+    archive: CopyTar<'_>,
+    base: &Path,
+    top: Top<'_>,
+    exchange: bool,
+) -> Result<(), ArchiveError> {
+    let owners = Owners::Kept;
+    let copying = Copying { base, top, owners, follow: true, exchange, devices: true, trusted: true };
+    archive.unpack(view.root(), &copying).map(drop).map_err(ArchiveError::unpacking(path))
 }
 
-/// Opens (making what is missing) folders below the target; links are followed only inside of it.
-fn make_folders(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    let mut folder = open_in(root, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut sofar = PathBuf::new();
-    for part in path.components() {
-        sofar.push(part);
-        folder = match open_in(root, &sofar, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755))?;
-                open_in(root, &sofar, OFlags::RDONLY | OFlags::DIRECTORY)?
-            }
-            other => other?,
-        };
-    }
-    Ok(folder)
+/// What a copy's archive holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Held {
+    /// One file or folder.
+    Entry,
+    /// One folder, of which the content is meant: `cp folder/. …`.
+    Content,
 }
 
-fn place<R: Read>(
-    root: BorrowedFd<'_>,
-    folder: BorrowedFd<'_>,
-    name: &OsStr,
-    entry: &mut tar::Entry<'_, R>,
-) -> io::Result<()> {
-    let header = entry.header();
-    let id = |value: io::Result<u64>| value.ok().and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
-    let (uid, gid) = (Uid::from_raw(id(header.uid())), Gid::from_raw(id(header.gid())));
-    let mode = Mode::from_raw_mode(header.mode().unwrap_or(0o644) & 0o7777);
-    let kind = header.entry_type();
-    match kind {
-        EntryType::Directory => {
-            match mkdirat(folder, name, Mode::from_raw_mode(0o700)) {
-                Ok(()) => {}
-                // A folder that is there keeps what it has.
-                Err(rustix::io::Errno::EXIST) if is_folder(folder, name) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-            let made = openat(folder, name, FOLDER, Mode::empty())?;
-            fchown(&made, Some(uid), Some(gid))?;
-            Ok(fchmod(&made, mode)?)
-        }
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            clear(folder, name)?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut file = std::fs::File::from(openat(folder, name, flags, Mode::from_raw_mode(0o600))?);
-            io::copy(entry, &mut file)?;
-            fchown(&file, Some(uid), Some(gid))?;
-            fchmod(&file, mode)?;
-            let mtime = entry.header().mtime().unwrap_or(0);
-            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(mtime))
-        }
-        EntryType::Symlink => {
-            clear(folder, name)?;
-            let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?;
-            symlinkat(target.as_ref(), folder, name)?;
-            Ok(chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
-        }
-        EntryType::Link => {
-            clear(folder, name)?;
-            let target = inside(&entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?)?;
-            let from = make_folders(root, target.parent().unwrap_or(Path::new("")))?;
-            let source = target.file_name().ok_or(io::ErrorKind::InvalidData)?;
-            Ok(linkat(&from, source, folder, name, AtFlags::empty())?)
-        }
-        EntryType::Fifo => {
-            clear(folder, name)?;
-            mknodat(folder, name, FileType::Fifo, mode, 0)?;
-            Ok(chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
-        }
-        // Devices are not made on somebody's word.
-        _ => Ok(()),
+/// Where a copy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placement {
+    /// Into the target, under its own name.
+    Inside,
+    /// Its content goes into the target.
+    Joined,
+    /// It becomes the target.
+    Target,
+}
+
+/// `there`: whether the target, when there is one, is a folder. The error is about the target.
+fn placement(is_folder: bool, held: Held, there: Option<bool>, path: &str) -> Result<Placement, ArchiveError> {
+    match (there, held) {
+        (Some(true), Held::Content) if is_folder => Ok(Placement::Joined),
+        (Some(true), _) => Ok(Placement::Inside),
+        (Some(false), _) if is_folder => Err(ArchiveError::FolderOverFile(path.to_owned())),
+        (Some(false), _) if wants_folder(path) => Err(ArchiveError::NotAFolder(path.to_owned())),
+        (None, _) if !is_folder && wants_folder(path) => Err(ArchiveError::NoFolder(path.to_owned())),
+        (Some(false) | None, _) => Ok(Placement::Target),
     }
 }
 
-fn is_folder(folder: BorrowedFd<'_>, name: &OsStr) -> bool {
-    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+/// Unpacks one file or folder to where `cp` puts it: into a folder that is there, else as the target itself.
+pub(crate) fn copy_in(view: &RootView, path: &str, archive: impl Read, held: Held) -> Result<(), ArchiveError> {
+    let archive = CopyTar::open(archive).map_err(ArchiveError::unpacking(path))?;
+    let is_folder = archive.begins_with_folder().ok_or(ArchiveError::Empty)?;
+    let place = view.resolve(Path::new(path), true).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ArchiveError::NoFolder(parent(path)),
+        _ => ArchiveError::at(path)(error),
+    })?;
+    let there = place.stat.as_ref().map(|_| place.is_folder());
+    match placement(is_folder, held, there, path)? {
+        Placement::Inside => write(view, path, archive, &place.path(), Top::Kept, false),
+        Placement::Joined => write(view, path, archive, &place.path(), Top::Left, false),
+        Placement::Target => write(view, path, archive, &place.parent, Top::Named(place.name.as_bytes()), false),
+    }
 }
 
-fn clear(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    match unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
+fn parent(path: &str) -> String {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some(("", _)) | None => "/".to_owned(),
+        Some((parent, _)) => parent.to_owned(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(root: &Path) -> RootView {
-        RootView::of_layers(&[root.to_owned()]).unwrap()
-    }
-
-    #[test]
-    fn what_is_packed_can_be_unpacked() {
-        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::create_dir(from.path().join("d")).unwrap();
-        std::fs::write(from.path().join("d/f"), b"content").unwrap();
-        std::os::unix::fs::symlink("f", from.path().join("d/l")).unwrap();
-        let mut tar = Vec::new();
-        pack(&view(from.path()), Path::new("/d"), &mut tar).unwrap();
-        unpack(&view(to.path()), Path::new("/"), &tar[..]).unwrap();
-        assert_eq!(std::fs::read(to.path().join("d/l")).unwrap(), b"content");
-    }
-
-    #[test]
-    fn links_in_the_root_do_not_lead_out() {
-        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(outside.path().join("secret"), b"x").unwrap();
-        std::os::unix::fs::symlink(outside.path(), root.path().join("out")).unwrap();
-        assert!(stat(&view(root.path()), Path::new("/out/secret")).is_err());
-        let mut tar = Builder::new(Vec::new());
-        let mut header = Header::new_gnu();
-        header.set_size(1);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, "out/evil", &b"x"[..]).unwrap();
-        let bytes = tar.into_inner().unwrap();
-        let _ = unpack(&view(root.path()), Path::new("/"), &bytes[..]);
-        assert!(!outside.path().join("evil").exists());
-    }
-
-    #[test]
-    fn paths_that_climb_are_refused() {
-        assert!(inside(Path::new("../x")).is_err());
-        assert!(inside(Path::new("/etc/x")).is_err());
-        assert_eq!(inside(Path::new("./a/b")).unwrap(), PathBuf::from("a/b"));
-    }
-}
+mod tests;

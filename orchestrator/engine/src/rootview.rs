@@ -1,16 +1,26 @@
-//! A container's or image's root as a private, detached overlay mount: it is in no mount namespace, and goes with its
-//! descriptor. Paths below it are resolved as inside a container (`RESOLVE_IN_ROOT`).
+//! A container's or image's root as the engine sees it: a private, detached overlay mount without devices. It is in no
+//! mount namespace of others, and goes with its descriptor. Paths below it are resolved as inside a container.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hoist_image::{Writable, mount_overlay};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use hoist_tree::{Place, open_beneath, open_in_root, resolve};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, openat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount, move_mount,
+    open_tree,
+};
+
+use crate::store::{ContainerDoc, Layout, MountDoc, MountKind};
 
 #[derive(Debug)]
 pub(crate) struct RootView {
     root: OwnedFd,
+    /// The mounts below the root live as long as this.
+    _namespace: Option<OwnedFd>,
 }
 
 impl RootView {
@@ -18,38 +28,126 @@ impl RootView {
     pub(crate) fn of_layers(lowers: &[PathBuf]) -> io::Result<Self> {
         if let [single] = lowers {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            return Ok(Self { root: rustix::fs::open(single, flags, Mode::empty())? });
+            return Ok(Self::new(rustix::fs::open(single, flags, Mode::empty())?));
         }
-        Ok(Self { root: mount_overlay(lowers, None)? })
+        Ok(Self::new(mount_overlay(lowers, None)?))
     }
 
     /// Writable. The container must not run.
     pub(crate) fn of_container(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<Self> {
-        Ok(Self { root: mount_overlay(lowers, Some(Writable { upper, work, layer: false }))? })
+        Ok(Self::new(mount_overlay(lowers, Some(Writable { upper, work, layer: false }))?))
     }
 
     /// The root of a running container: its init's, through /proc.
     pub(crate) fn of_process(pid: i32) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())? })
+        Ok(Self::new(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?))
+    }
+
+    fn new(root: OwnedFd) -> Self {
+        Self { root, _namespace: None }
+    }
+
+    /// With the container's volumes and binds where it has them when it runs. A source that is not there is left out.
+    pub(crate) fn with_mounts(self, doc: &ContainerDoc, layout: &Layout, read_only: bool) -> io::Result<Self> {
+        let mut mounts: Vec<&MountDoc> =
+            doc.mounts.iter().filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. })).collect();
+        if mounts.is_empty() && !read_only {
+            return Ok(self);
+        }
+        // A mount on a folder must come before the mounts below it.
+        mounts.sort_by_key(|mount| mount.target.trim_end_matches('/').matches('/').count());
+        let place = layout.container(&doc.id);
+        // Namespaces are a thread's own: this one's goes with the thread and the descriptor that it leaves.
+        std::thread::scope(|scope| {
+            let assembled =
+                std::thread::Builder::new().name("root-view".to_owned()).spawn_scoped(scope, move || {
+                    unshare(CloneFlags::CLONE_NEWNS)?;
+                    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+                    move_mount(&self.root, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+                    for mount in mounts {
+                        attach(self.root.as_fd(), mount, layout)?;
+                    }
+                    if read_only {
+                        remount(self.root.as_fd(), true)?;
+                    }
+                    let namespace =
+                        rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+                    Ok::<_, io::Error>(Self { root: self.root, _namespace: Some(namespace) })
+                })?;
+            assembled.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
     pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        open_in(self.root.as_fd(), path, flags)
+        open_in_root(self.root.as_fd(), path, flags)
+    }
+
+    /// Where a path leads; a link in its last part only when it is to be followed.
+    pub(crate) fn resolve(&self, path: &Path, follow: bool) -> io::Result<Place> {
+        resolve(self.root.as_fd(), path, follow)
     }
 }
 
-/// Opens a path that cannot lead out of `root`, whatever its links say.
-pub(crate) fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let relative = path.strip_prefix("/").unwrap_or(path);
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let mut attempts = 0;
-    loop {
-        match openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            // A rename at the wrong moment; the kernel asks to try again.
-            Err(rustix::io::Errno::AGAIN) if attempts < 16 => attempts += 1,
-            other => return Ok(other?),
+fn source(mount: &MountDoc, layout: &Layout) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match &mount.kind {
+        MountKind::Volume { name, subpath, .. } => {
+            let data = rustix::fs::open(layout.volume_data(name), flags | OFlags::DIRECTORY, Mode::empty())?;
+            match subpath {
+                Some(subpath) => open_beneath(data.as_fd(), Path::new(subpath), flags | OFlags::NOFOLLOW),
+                None => Ok(data),
+            }
+        }
+        MountKind::Bind { path, .. } => Ok(rustix::fs::open(path, flags, Mode::empty())?),
+        MountKind::Tmpfs { .. } => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+fn attach(root: BorrowedFd<'_>, mount: &MountDoc, layout: &Layout) -> io::Result<()> {
+    let source = match source(mount, layout) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        source => source?,
+    };
+    let is_folder = FileType::from_raw_mode(rustix::fs::fstat(&source)?.st_mode) == FileType::Directory;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(&source, "", flags)?;
+    let point = mount_point(root, Path::new(&mount.target), is_folder)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&tree, "", &point, "", flags)?;
+    remount(tree.as_fd(), mount.read_only)
+}
+
+/// Without devices and set-id programs: the engine only reads and writes there.
+fn remount(mount: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
+    let mut flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
+    flags.set(MountFlags::RDONLY, read_only);
+    Ok(mount_remount(format!("/proc/thread-self/fd/{}", mount.as_raw_fd()), flags, c"")?)
+}
+
+/// Made where it is missing, as the container's start does it.
+fn mount_point(root: BorrowedFd<'_>, target: &Path, is_folder: bool) -> io::Result<OwnedFd> {
+    let mut partial = PathBuf::new();
+    let parts: Vec<_> = target.components().collect();
+    for (index, part) in parts.iter().enumerate() {
+        partial.push(part);
+        let place = resolve(root, &partial, true)?;
+        if place.stat.is_some() {
+            continue;
+        }
+        if is_folder || index + 1 < parts.len() {
+            mkdirat(&place.folder, &place.name, Mode::from_raw_mode(0o755))?;
+        } else {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(&place.folder, &place.name, flags, Mode::from_raw_mode(0o644))?;
         }
     }
+    open_in_root(root, target, OFlags::PATH)
 }

@@ -1,6 +1,5 @@
 //! `cp`: a tar stream out of or into a container, running or not.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -10,29 +9,38 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use serde::Deserialize;
 
-use super::containers::resolve;
+use super::containers::{flag, resolve};
 use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
-use crate::archive::{self, PathStat};
+use crate::archive::{self, ArchiveError, Held, PathStat};
 use crate::engine::Engine;
+use crate::error::chain;
 use crate::rootview::RootView;
 use crate::world::Phase;
 
+/// Docker's, and what hoist's own client asks for beside them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ArchiveQuery {
     path: String,
+    #[serde(rename = "noOverwriteDirNonDir")]
+    no_exchange: Option<String>,
+    /// hoist's: what the path's link leads to.
+    follow: Option<String>,
+    /// hoist's: what the archive holds; it goes where `cp` puts that, not necessarily into the path.
+    holds: Option<Held>,
 }
 
-/// The container's root: through its init while it runs, else its layers mounted for the moment.
+/// The container's root: through its init while it runs, else its layers, volumes and binds mounted for the moment.
 async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
     let id = resolve(engine, name).await?;
     let wanted = id.clone();
     let found = engine.look(move |world| {
         let container = world.containers.get(&wanted)?;
-        Some((container.phase.clone(), container.pid, Arc::clone(&container.doc)))
+        let read_only = container.service.read_only;
+        Some((container.phase.clone(), container.pid, Arc::clone(&container.doc), read_only))
     });
-    let (phase, pid, doc) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
+    let (phase, pid, doc, read_only) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
     if phase == Phase::Starting {
         return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is being started")));
     }
@@ -48,25 +56,16 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
         for folder in [&upper, &work] {
             crate::store::make_folder(folder).map_err(failed)?;
         }
-        RootView::of_container(&lowers, &upper, &work).map_err(failed)
+        let root = RootView::of_container(&lowers, &upper, &work).map_err(failed)?;
+        root.with_mounts(&doc, layout, read_only).map_err(failed)
     });
     Ok(opened.await?)
 }
 
-fn path_error(path: &str, error: &std::io::Error) -> StepError {
-    let status = match error.kind() {
-        std::io::ErrorKind::NotFound => 404,
-        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::InvalidInput => 400,
-        // Without an error of the system's it is what the archive says.
-        _ if error.raw_os_error().is_none() && error.get_ref().is_some() => 400,
-        _ => 500,
-    };
-    let what = if status == 404 {
-        format!("could not find the file {path} in the container")
-    } else {
-        format!("{path}: {error}")
-    };
-    StepError { status, ..StepError::new(what) }
+impl From<ArchiveError> for StepError {
+    fn from(error: ArchiveError) -> Self {
+        Self { status: error.status(), ..Self::new(chain(&error)) }
+    }
 }
 
 fn stat_header(stat: &PathStat) -> ApiResult<HeaderValue> {
@@ -83,8 +82,8 @@ pub(super) async fn head(
     Query(query): Query<ArchiveQuery>,
 ) -> ApiResult<Response> {
     let view = view(&engine, &name).await?;
-    let path = PathBuf::from(&query.path);
-    let stat = blocking(move || archive::stat(&view, &path).map_err(|error| path_error(&query.path, &error))).await?;
+    let follow = flag(query.follow.as_deref());
+    let stat = blocking(move || Ok(archive::find(&view, &query.path, follow)?.stat())).await?;
     Ok(([(STAT, stat_header(&stat)?)], StatusCode::OK).into_response())
 }
 
@@ -94,15 +93,20 @@ pub(super) async fn get(
     Query(query): Query<ArchiveQuery>,
 ) -> ApiResult<Response> {
     let view = view(&engine, &name).await?;
-    let path = PathBuf::from(&query.path);
-    let (view, stat) = blocking(move || {
-        let stat = archive::stat(&view, &path).map_err(|error| path_error(&query.path, &error))?;
-        Ok((view, (stat, path)))
+    let follow = flag(query.follow.as_deref());
+    let (view, found) = blocking(move || {
+        let found = archive::find(&view, &query.path, follow)?;
+        Ok((view, found))
     })
     .await?;
-    let (stat, path) = stat;
-    let mut response = tarballs::written(&engine, move |out| archive::pack(&view, &path, out));
-    response.headers_mut().insert(STAT, stat_header(&stat)?);
+    let stat = stat_header(&found.stat())?;
+    let mut response = tarballs::written(&engine, move |out| {
+        let packed = found.pack(out);
+        // What is mounted for it stays so until here.
+        drop(view);
+        packed
+    });
+    response.headers_mut().insert(STAT, stat);
     Ok(response)
 }
 
@@ -114,7 +118,14 @@ pub(super) async fn put(
 ) -> ApiResult<StatusCode> {
     let view = view(&engine, &name).await?;
     let archive = tarballs::received(body);
-    let path = PathBuf::from(&query.path);
-    blocking(move || archive::unpack(&view, &path, archive).map_err(|error| path_error(&query.path, &error))).await?;
+    let exchange = !flag(query.no_exchange.as_deref());
+    blocking(move || {
+        match query.holds {
+            Some(held) => archive::copy_in(&view, &query.path, archive, held)?,
+            None => archive::unpack(&view, &query.path, archive, exchange)?,
+        }
+        Ok(())
+    })
+    .await?;
     Ok(StatusCode::OK)
 }

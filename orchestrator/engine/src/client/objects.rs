@@ -116,17 +116,11 @@ impl Client {
 
     /// A tar stream of `path` and what is below it; its first entry is the base name of `path`. The second value is
     /// docker's `X-Docker-Container-Path-Stat` document.
-    pub async fn get_archive(&self, id: &str, path: &str) -> Result<(ByteStream, serde_json::Value)> {
-        let query = query(&[("path", path.to_owned())]);
+    /// `path` as a tar stream, with its stat document. `follow`: what its link leads to.
+    pub async fn get_archive(&self, id: &str, path: &str, follow: bool) -> Result<(ByteStream, serde_json::Value)> {
+        let query = query(&[("path", path.to_owned()), ("follow", follow.to_string())]);
         let (bytes, headers) = self.get_bytes(&format!("/containers/{}/archive?{query}", escape(id))).await?;
         Ok((bytes, super::transport::path_stat(&headers)))
-    }
-
-    /// Only the stat document of `path`; not found is an API error 404.
-    pub async fn stat_archive(&self, id: &str, path: &str) -> Result<serde_json::Value> {
-        let query = query(&[("path", path.to_owned())]);
-        let headers = self.head(&format!("/containers/{}/archive?{query}", escape(id))).await?;
-        Ok(super::transport::path_stat(&headers))
     }
 
     /// Unpacks a tar stream into the directory `path`.
@@ -134,7 +128,18 @@ impl Client {
     where
         R: AsyncRead + Send + 'static,
     {
-        let query = query(&[("path", path.to_owned())]);
+        let query = query(&[("path", path.to_owned()), ("noOverwriteDirNonDir", "true".to_owned())]);
+        self.put_body(&format!("/containers/{}/archive?{query}", escape(id)), reader_body(tar)).await
+    }
+
+    /// Copies what the tar stream holds, one file or folder, to where `cp` puts it. `content`: it is a folder of which the
+    /// content is meant.
+    pub async fn copy_in<R>(&self, id: &str, path: &str, content: bool, tar: R) -> Result<()>
+    where
+        R: AsyncRead + Send + 'static,
+    {
+        let holds = if content { "content" } else { "entry" };
+        let query = query(&[("path", path.to_owned()), ("holds", holds.to_owned())]);
         self.put_body(&format!("/containers/{}/archive?{query}", escape(id)), reader_body(tar)).await
     }
 

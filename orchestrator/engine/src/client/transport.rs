@@ -248,10 +248,6 @@ impl Client {
         Ok((ByteStream::new(response.into_body()), headers))
     }
 
-    pub(super) async fn head(&self, path: &str) -> Result<HeaderMap> {
-        Ok(self.send(Call::new(Method::HEAD, path, empty())).await?.headers().clone())
-    }
-
     pub(super) async fn post_json<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
         self.decoded(Call::new(Method::POST, path, json(body)?)).await
     }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::LowerError;
-use crate::rootview::open_in;
 use crate::store::Layout;
+use hoist_tree::open_in_root;
 
 /// As the kernel's own limit.
 const MAX_LINKS: u32 = 40;
@@ -146,7 +146,7 @@ impl Source {
     pub(crate) fn find(&self) -> io::Result<OwnedFd> {
         match &self.below {
             None => Ok(rustix::fs::open(&self.root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?),
-            Some(below) => open_in(self.root()?.as_fd(), below, OFlags::PATH),
+            Some(below) => open_in_root(self.root()?.as_fd(), below, OFlags::PATH),
         }
     }
 
@@ -160,13 +160,13 @@ impl Source {
         let mut path = PathBuf::new();
         for part in parts(below) {
             path.push(&part);
-            folder = match open_in(self.root()?.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY) {
+            folder = match open_in_root(self.root()?.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match rustix::fs::mkdirat(&folder, &part, Mode::from_raw_mode(0o755)) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
-                    open_in(self.root()?.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY)?
+                    open_in_root(self.root()?.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY)?
                 }
                 result => result?,
             };

@@ -63,7 +63,9 @@ pub fn mount_overlay(lowers: &[PathBuf], upper: Option<Writable<'_>>) -> io::Res
     for lower in lowers {
         rustix::mount::fsconfig_set_string(&fs, "lowerdir+", lower)?;
     }
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    // Devices in it are never meant to be opened: what reads the tree does so for somebody who may not.
+    let mut attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_NODEV;
     match upper {
         Some(Writable { upper, work, layer }) => {
             rustix::mount::fsconfig_set_string(&fs, "upperdir", upper)?;

@@ -115,7 +115,7 @@ fn unread(attempt: &'static str, path: &[u8]) -> impl Fn(io::Error) -> PackError
 }
 
 fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { name.to_owned() } else { [parent, b"/", name].concat() }
+    if parent.is_empty() || parent.ends_with(b"/") { [parent, name].concat() } else { [parent, b"/", name].concat() }
 }
 
 fn device(folder: BorrowedFd<'_>) -> io::Result<u64> {
@@ -180,7 +180,7 @@ impl Packer<'_> {
         let stat = &self.owned(stat);
         let meta = Meta { link: None, kind: b'6', stat, size: 0, sparse: None, xattrs: &xattrs.kept };
         if kind == FileType::Directory {
-            self.header(&[path, b"/"].concat(), &Meta { kind: b'5', ..meta })?;
+            self.header(&join(path, b""), &Meta { kind: b'5', ..meta })?;
             if xattrs.opaque {
                 self.marker(path, OPAQUE_ENTRY)?;
             }
