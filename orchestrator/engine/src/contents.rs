@@ -1,27 +1,34 @@
 //! The files that secrets and configs are made of. They are read whole, so a device, a pipe or a huge file must not be
-//! one.
+//! one. A folder is not read: containers get it mounted.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use hoist_tree::regular;
+use rustix::fs::{Mode, OFlags};
 
 const MAX: u64 = 64 << 20;
 
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a pipe waits for whoever writes it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let (file, _) = regular(&found)?;
     let mut content = Vec::new();
-    File::open(path)?.take(MAX + 1).read_to_end(&mut content)?;
+    file.take(MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MAX {
         return Err(io::Error::other(format!("it is larger than {} MiB", MAX >> 20)));
     }
     Ok(content)
 }
 
+/// Whether it is mounted instead of being read.
+pub(crate) fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -33,7 +40,7 @@ mod tests {
         File::options().write(true).open(&path).unwrap().set_len(MAX + 1).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("larger than"));
         for other in [Path::new("/dev/zero"), folder.path()] {
-            assert_eq!(read(other).unwrap_err().to_string(), "it is not a regular file");
+            assert_eq!(read(other).unwrap_err().to_string(), "not a regular file");
         }
         assert_eq!(read(&folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

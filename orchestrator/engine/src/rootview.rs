@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hoist_image::{Writable, mount_overlay};
-use hoist_tree::{Place, open_beneath, open_in_root, resolve};
+use hoist_tree::{Place, open_in_root, resolve};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, openat};
 use rustix::mount::{
@@ -14,6 +14,7 @@ use rustix::mount::{
     open_tree,
 };
 
+use crate::lower::{Exposed, Source};
 use crate::store::{ContainerDoc, Layout, MountDoc, MountKind};
 
 #[derive(Debug)]
@@ -49,7 +50,13 @@ impl RootView {
     }
 
     /// With the container's volumes and binds where it has them when it runs. A source that is not there is left out.
-    pub(crate) fn with_mounts(self, doc: &ContainerDoc, layout: &Layout, read_only: bool) -> io::Result<Self> {
+    pub(crate) fn with_mounts(
+        self,
+        doc: &ContainerDoc,
+        exposed: &Exposed<'_>,
+        layout: &Layout,
+        read_only: bool,
+    ) -> io::Result<Self> {
         let mut mounts: Vec<&MountDoc> =
             doc.mounts.iter().filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. })).collect();
         if mounts.is_empty() && !read_only {
@@ -66,7 +73,7 @@ impl RootView {
                     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
                     move_mount(&self.root, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
                     for mount in mounts {
-                        attach(self.root.as_fd(), mount, layout)?;
+                        attach(self.root.as_fd(), mount, exposed, layout)?;
                     }
                     if read_only {
                         remount(self.root.as_fd(), true)?;
@@ -93,23 +100,19 @@ impl RootView {
     }
 }
 
-fn source(mount: &MountDoc, layout: &Layout) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
+fn source(mount: &MountDoc, exposed: &Exposed<'_>, layout: &Layout) -> io::Result<OwnedFd> {
     match &mount.kind {
         MountKind::Volume { name, subpath, .. } => {
-            let data = rustix::fs::open(layout.volume_data(name), flags | OFlags::DIRECTORY, Mode::empty())?;
-            match subpath {
-                Some(subpath) => open_beneath(data.as_fd(), Path::new(subpath), flags | OFlags::NOFOLLOW),
-                None => Ok(data),
-            }
+            let subpath = subpath.as_deref().unwrap_or(".");
+            Source::of_volume(layout.volume_data(name), Path::new(subpath)).find()
         }
-        MountKind::Bind { path, .. } => Ok(rustix::fs::open(path, flags, Mode::empty())?),
+        MountKind::Bind { path, .. } => exposed.split(path)?.find(),
         MountKind::Tmpfs { .. } => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
-fn attach(root: BorrowedFd<'_>, mount: &MountDoc, layout: &Layout) -> io::Result<()> {
-    let source = match source(mount, layout) {
+fn attach(root: BorrowedFd<'_>, mount: &MountDoc, exposed: &Exposed<'_>, layout: &Layout) -> io::Result<()> {
+    let source = match source(mount, exposed, layout) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         source => source?,
     };

@@ -99,6 +99,8 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
     for folder in [&config.data_root, &config.run_dir] {
         make_folder(folder).map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
     }
+    // What is made for users (sources of binds) must not depend on who started the engine.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     logging::start(report.detached.then(|| log_file(&config)).as_deref());
     let descriptors = match descriptors::raise() {
         Ok(given) => Some(given),

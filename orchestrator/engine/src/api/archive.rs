@@ -15,6 +15,7 @@ use crate::actions::{StepError, blocking};
 use crate::archive::{self, ArchiveError, Held, PathStat};
 use crate::engine::Engine;
 use crate::error::chain;
+use crate::lower::{Exposed, volume_mounts};
 use crate::rootview::RootView;
 use crate::world::Phase;
 
@@ -37,10 +38,10 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
     let wanted = id.clone();
     let found = engine.look(move |world| {
         let container = world.containers.get(&wanted)?;
-        let read_only = container.service.read_only;
-        Some((container.phase.clone(), container.pid, Arc::clone(&container.doc), read_only))
+        let (doc, first) = (Arc::clone(&container.doc), container.state.started.is_none());
+        Some((container.phase.clone(), container.pid, doc, container.service.read_only, first, world.writable()))
     });
-    let (phase, pid, doc, read_only) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
+    let (phase, pid, doc, read_only, first, writable) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
     if phase == Phase::Starting {
         return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is being started")));
     }
@@ -56,8 +57,16 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
         for folder in [&upper, &work] {
             crate::store::make_folder(folder).map_err(failed)?;
         }
+        // A volume that is still to be filled from the image would not be, with a first file in it.
+        for (volume, target, copies) in volume_mounts(&doc).filter(|_| first) {
+            if copies {
+                worker.volumes.fill(layout, volume, target, &lowers)?;
+            } else {
+                crate::volumes::make(layout, volume)?;
+            }
+        }
         let root = RootView::of_container(&lowers, &upper, &work).map_err(failed)?;
-        root.with_mounts(&doc, layout, read_only).map_err(failed)
+        root.with_mounts(&doc, &Exposed::new(&writable, layout), layout, read_only).map_err(failed)
     });
     Ok(opened.await?)
 }

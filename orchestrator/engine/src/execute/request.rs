@@ -148,6 +148,8 @@ fn digests(
     let mut digests = BTreeMap::new();
     for (key, object) in objects {
         let content = match &object.source {
+            // What is in it is seen as it is, without the container being made again.
+            FileSource::File(path) if contents::is_folder(path) => path.as_os_str().as_encoded_bytes().to_vec(),
             FileSource::File(path) => match contents::read(path) {
                 Ok(content) => content,
                 Err(_) if !makes => continue,

@@ -120,10 +120,19 @@ fn resolv_conf(service: &Service, network: Option<&NetworkDoc>, host: &HostFacts
     text
 }
 
+/// A secret or config that is a folder, which is mounted.
+pub(super) fn folder(file: &FileDoc) -> Option<&Path> {
+    match &file.content {
+        FileContent::Path(path) => Some(path.as_path()).filter(|path| contents::is_folder(path)),
+        _ => None,
+    }
+}
+
 /// Secrets and configs with their contents of now.
 pub(super) fn injected(files: &[FileDoc], volatile: &Path) -> Result<Vec<InjectedFile>, LowerError> {
     files
         .iter()
+        .filter(|file| folder(file).is_none())
         .map(|file| {
             let content = match &file.content {
                 FileContent::Text(text) => text.clone().into_bytes(),

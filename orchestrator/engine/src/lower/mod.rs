@@ -25,7 +25,7 @@ pub(crate) use files::{EtcFiles, etc_files, hostname};
 pub(crate) use limits::without_effect;
 pub(crate) use mounts::{volume_mounts, volume_top};
 pub(crate) use process::{ProcessSetup, argv, console, environment, rlimits, user, working_dir};
-pub(crate) use sources::{Exposed, Writable};
+pub(crate) use sources::{Exposed, Source, Writable};
 
 use crate::driver::Driven;
 use crate::store::{ContainerDoc, Layout, NetworkDoc};

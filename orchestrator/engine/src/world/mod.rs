@@ -444,7 +444,7 @@ impl World {
     }
 
     /// What containers, running or not, have of the host with the right to write.
-    fn writable(&self) -> Vec<Writable> {
+    pub(crate) fn writable(&self) -> Vec<Writable> {
         let of = |container: &Container| {
             let by = &container.doc.record.name;
             let binds = container.doc.binds().filter(|(_, read_only)| !read_only);
