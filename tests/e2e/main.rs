@@ -15,6 +15,7 @@ mod build_output;
 mod build_screen;
 mod caches;
 mod conformance;
+mod copies;
 mod crash;
 mod cuts;
 mod distribution;
