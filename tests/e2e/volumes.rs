@@ -181,3 +181,38 @@ volumes: {{ data: }}
     world.ok(&["--profile", "later", "down", "-v", "-t", "0"]);
     world.finish();
 }
+
+#[test]
+fn a_container_has_the_volumes_of_others() {
+    let Some(world) = World::new("volumes_from") else { return };
+    world.file("host/text", "from the host\n");
+    world.file("own/text", "its own\n");
+    world.busybox().file(
+        "compose.yaml",
+        &format!(
+            r#"
+name: taken
+services:
+  owner: {{ {IDLE}, container_name: the-owner, volumes: ['./host:/host', 'named:/named', '/anonymous', './host:/over'], tmpfs: [/memory] }}
+  reader: {{ {IDLE}, volumes_from: ['owner:ro'], volumes: ['./own:/over'] }}
+  writer: {{ {IDLE}, volumes_from: ['container:the-owner'], depends_on: [owner] }}
+volumes: {{ named: }}
+"#
+        ),
+    );
+    world.ok(&["up", "-d"]);
+    inside(&world, "writer", "echo written | tee /named/x >/anonymous/x; echo more >/host/more");
+    assert_eq!(inside(&world, "owner", "cat /named/x /anonymous/x /host/more"), "written\nwritten\nmore");
+    assert_eq!(inside(&world, "reader", "cat /anonymous/x /host/text /over/text"), "written\nfrom the host\nits own");
+    assert_eq!(inside(&world, "reader", "touch /named/y /anonymous/y /host/y 2>&1 | grep -c Read-only"), "3");
+    assert_eq!(inside(&world, "reader", "test -e /memory || echo none"), "none");
+    let alone = world.hoist(&["run", "--rm", "--no-deps", "-T", "writer", "cat", "/named/x"]);
+    assert_eq!((alone.code, alone.stdout.as_str()), (0, "written\n"), "{alone:?}");
+    world.ok(&["down", "-v", "-t", "0"]);
+    let missing = world.hoist(&["up", "-d", "--no-deps", "writer"]);
+    assert!(
+        missing.code != 0 && missing.stderr.contains("no container \"the-owner\" to take volumes from"),
+        "{missing:?}"
+    );
+    world.finish();
+}

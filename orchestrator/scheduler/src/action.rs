@@ -117,6 +117,8 @@ pub struct ContainerSpec {
     /// All labels: the stack's and the com.docker.compose.* ones.
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<MountPoint>,
+    /// Containers whose volumes and binds it has, too, where it has nothing of its own.
+    pub volumes_from: Vec<VolumesFrom>,
     /// VOLUME targets of the image get a new anonymous volume unless a mount covers them or they are carried over here
     /// from the container that this one replaces (target → volume).
     pub carried: BTreeMap<String, String>,
@@ -128,6 +130,12 @@ pub enum ImageSource {
     Stored { id: String },
     /// Whatever the reference means after the pull or build step that this one comes after.
     Fetched,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumesFrom {
+    pub container: String,
+    pub read_only: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

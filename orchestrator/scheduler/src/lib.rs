@@ -29,6 +29,7 @@ mod time;
 
 pub use action::{
     Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec, Readiness, VolumeSpec,
+    VolumesFrom,
 };
 pub use desired::Desired;
 pub use digest::volume_hash;

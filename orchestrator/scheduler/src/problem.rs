@@ -112,6 +112,11 @@ pub enum Problem {
         service: String,
         owner: String,
     },
+    /// `volumes_from`.
+    VolumesOwnerMissing {
+        service: String,
+        owner: String,
+    },
     /// Services wait for each other; `spec` refuses this, a plan only stays safe.
     Cycle {
         services: Vec<String>,
@@ -251,6 +256,9 @@ impl fmt::Display for Problem {
             }
             Self::NoHealthcheck { service, dependent } => {
                 write!(f, "service \"{dependent}\" waits for \"{service}\" to be healthy, but it has no healthcheck")
+            }
+            Self::VolumesOwnerMissing { service, owner } => {
+                write!(f, "service \"{service}\": no container \"{owner}\" to take volumes from")
             }
             Self::NamespaceOwnerMissing { service, owner } => {
                 write!(f, "service \"{service}\": no container \"{owner}\" to share namespaces with")

@@ -116,6 +116,8 @@ pub struct Service {
 
     /// `service` or `service:alias`; the dependency is in `depends_on` as well.
     pub links: Vec<String>,
+    /// As written; see [`VolumesFrom`]. The dependency is in `depends_on` as well.
+    pub volumes_from: Vec<String>,
     /// The `tmpfs` attribute as written; each entry is among `mounts` as well.
     pub tmpfs: Vec<String>,
     /// Targets of mounts whose section (`bind`, `volume`, `tmpfs`) was not written; only matters for printing.
@@ -352,6 +354,29 @@ pub enum MountSource {
         /// The other options of the short form, as written (`exec`, `noatime`, `nr_inodes=100`, `size=10%`).
         options: Vec<String>,
     },
+}
+
+/// Whose volumes and binds a container has, too: `[container:]NAME[:ro|:rw]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumesFrom {
+    /// A container's name; otherwise a service's, which means its first replica.
+    pub container: bool,
+    pub name: String,
+    pub read_only: bool,
+}
+
+impl VolumesFrom {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (container, rest) = text.strip_prefix("container:").map_or((false, text), |rest| (true, rest));
+        let (name, mode) = rest.split_once(':').unwrap_or((rest, "rw"));
+        let read_only = match mode {
+            "ro" => true,
+            "rw" => false,
+            _ => return None,
+        };
+        (!name.is_empty()).then(|| Self { container, name: name.to_owned(), read_only })
+    }
 }
 
 /// A secret or config as a file in a container.

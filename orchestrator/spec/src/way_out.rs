@@ -60,7 +60,6 @@ const ADVICE: &[(&str, &str)] = &[
     ("storage_opt", "take it out; a tmpfs with a `size` bounds what a service can write to a folder"),
     ("use_api_socket", "mount the engine's socket: `volumes: [/run/hoist/hoist.sock:/var/run/docker.sock]`"),
     ("userns_mode", "take it out: containers are in the host's user namespace; `user` makes them unprivileged"),
-    ("volumes_from", "list the volumes of the other service under `volumes`"),
     ("network_mode", "take it out: a service without it is on the network of its stack"),
     ("recursive", "take it out: what is mounted below the source is mounted, too"),
     ("labels", "label the volume at the top level, under `volumes`"),

@@ -73,6 +73,7 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "services.*.deploy.resources*",
         ],
     ),
+    ("tests/e2e/volumes.rs", "a_container_has_the_volumes_of_others", &["services.*.volumes_from"]),
     (
         "tests/e2e/attributes.rs",
         "files_are_mounted_as_the_file_says",

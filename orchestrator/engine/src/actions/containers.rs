@@ -16,7 +16,7 @@ use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::lower::{self, Material};
 use crate::signal;
-use crate::store::{StateDoc, VolumeDoc, make_folder};
+use crate::store::{ContainerDoc, StateDoc, VolumeDoc, make_folder};
 use crate::world::{Container, Event, Phase, StartWhy, Status, StopAnswer};
 
 /// What creation needs beside the spec.
@@ -52,6 +52,7 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
         }
     };
     let image = image.ok_or_else(|| StepError::not_found(format!("no such image: {}", spec.record.image)))?;
+    let volumes_from = volumes_from(engine, spec).await?;
     let material = Material {
         image: &image,
         stack: &context.stack,
@@ -59,6 +60,7 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
         now: now(),
         remove: context.remove && spec.record.oneoff,
         attach: context.attach && spec.record.oneoff,
+        volumes_from,
     };
     let made = lower::document(spec, &material)?;
     keep_volatile(engine, &made.volatile)?;
@@ -85,6 +87,17 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
     let container = Container::with_service(made.doc, (*spec.service).clone(), StateDoc::default());
     engine.tell(Event::ContainerMade(Box::new(container)));
     Ok(())
+}
+
+async fn volumes_from(engine: &Arc<Engine>, spec: &ContainerSpec) -> Result<Vec<(Arc<ContainerDoc>, bool)>, StepError> {
+    let mut sources = Vec::new();
+    for source in &spec.volumes_from {
+        let name = source.container.clone();
+        let doc = engine.look(move |world| world.by_name(&name).map(|container| Arc::clone(&container.doc))).await?;
+        let missing = || StepError::not_found(format!("container {} does not exist", source.container));
+        sources.push((doc.ok_or_else(missing)?, source.read_only));
+    }
+    Ok(sources)
 }
 
 /// Secrets from variables: in the run directory, which is in memory, readable for us alone.

@@ -100,7 +100,7 @@ impl Doing {
             Action::RemoveVolume { volume } => actions::remove_volume(engine, volume).await,
             Action::CreateContainer(spec) => {
                 for text in without_effect(&spec.record.service, &spec.service, &engine.runtime) {
-                    let _ = self.out.send(ApplyEvent::Warning { text });
+                    self.out.send(ApplyEvent::Warning { text });
                 }
                 actions::create(engine, spec, &self.context).await
             }
@@ -167,7 +167,7 @@ impl Doing {
                  handles; `init: true` puts an init in front of it, `stop_signal` and `stop_grace_period` change what is waited for",
                 grace.as_secs()
             );
-            let _ = self.out.send(ApplyEvent::Warning { text });
+            self.out.send(ApplyEvent::Warning { text });
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! of its anonymous volumes).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hoist_image::Image;
 use hoist_scheduler::{AnonymousVolume, ContainerSpec, MountSource, Timestamp};
@@ -22,6 +23,8 @@ pub(crate) struct Material<'a> {
     pub(crate) now: Timestamp,
     pub(crate) remove: bool,
     pub(crate) attach: bool,
+    /// Containers whose volumes it has, too, and whether only for reading.
+    pub(crate) volumes_from: Vec<(Arc<ContainerDoc>, bool)>,
 }
 
 /// The document, the new anonymous volumes (target → name), and the contents that only live in memory (name → value).
@@ -67,6 +70,16 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         };
         mounts.push(MountDoc { target: mount.target.clone(), read_only: mount.read_only, kind });
     }
+    // Anonymous volumes of another container count as named ones: they are that container's.
+    let taken = material.volumes_from.iter().flat_map(|(source, read_only)| {
+        let volumes = source.mounts.iter().filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. }));
+        volumes.map(move |mount| MountDoc { read_only: mount.read_only || *read_only, ..mount.clone() })
+    });
+    for mount in taken {
+        if !mounts.iter().any(|own| own.target == mount.target) {
+            mounts.push(mount);
+        }
+    }
     for target in &image.config.config.volumes {
         let target = clean(target);
         if mounts.iter().any(|mount| mount.target == target) {
@@ -77,6 +90,11 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         let kind = MountKind::Volume { name, nocopy: false, subpath: None };
         mounts.push(MountDoc { target, read_only: false, kind });
     }
+    let mut record = spec.record.clone();
+    record.volumes.extend(mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume { name, .. } if !anonymous.contains_key(&mount.target) => Some(name.clone()),
+        _ => None,
+    }));
     let (files, volatile) = files(&id, service, material)?;
     let doc = ContainerDoc {
         id,
@@ -84,7 +102,7 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         image_id: image.id.to_string(),
         layers: image.layers.clone(),
         image: image.config.config.clone(),
-        record: spec.record.clone(),
+        record,
         service: alone(&spec.record.service, service),
         labels: labels(&image.config.config.labels, &spec.labels),
         mounts,

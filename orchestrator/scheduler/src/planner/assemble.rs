@@ -88,6 +88,7 @@ pub(crate) fn assemble(draft: &mut Draft, decisions: Decisions<'_>) {
     assembly.stop_order();
     assembly.start_order();
     assembly.namespaces();
+    assembly.volumes_from();
     assembly.handovers();
     assembly.final_waits();
     assembly.late_stops();
@@ -296,6 +297,18 @@ impl Assembly<'_, '_> {
                 let owner = self.steps.get(owner.container()).and_then(|steps| steps.start);
                 if let (Some(owner), Some(start)) = (owner, steps.start) {
                     self.draft.rather_after(start, owner);
+                }
+            }
+        }
+    }
+
+    /// What a container takes the volumes of must be there when it is made.
+    fn volumes_from(&mut self) {
+        for (name, steps) in &self.steps {
+            let (Some(create), Some(spec)) = (steps.create, self.decisions.specs.get(name)) else { continue };
+            for source in &spec.volumes_from {
+                if let Some(made) = self.steps.get(&source.container).and_then(|steps| steps.create) {
+                    self.draft.rather_after(create, made);
                 }
             }
         }

@@ -307,6 +307,7 @@ fn specs(
             networks: addresses::attachments(&subject.name, &aliases, service, places, &addresses),
             ports: ports.remove(&subject.name).unwrap_or_default(),
             sharing: spec::sharing(context, draft, subjects, &subject.service, service),
+            volumes_from: spec::volumes_from(context, draft, subjects, &subject.service, service),
             inherited: inherited.unwrap_or_default(),
         };
         specs.insert(subject.name.clone(), spec::container(parts));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_spec::model::{self, HealthTest, NamespaceMode, NetworkMode, Service};
 
-use crate::action::{AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource};
+use crate::action::{AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, VolumesFrom};
 use crate::desired::Desired;
 use crate::digest;
 use crate::graph;
@@ -27,6 +27,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) networks: Vec<Attachment>,
     pub(crate) ports: Vec<Published>,
     pub(crate) sharing: Vec<Sharing>,
+    pub(crate) volumes_from: Vec<VolumesFrom>,
     /// Anonymous volumes to take over, by target.
     pub(crate) inherited: BTreeMap<String, String>,
 }
@@ -71,6 +72,7 @@ pub(crate) fn container(parts: Parts<'_>) -> ContainerSpec {
         service: Box::new(as_written(parts.service)),
         carried: carried.collect(),
         mounts,
+        volumes_from: parts.volumes_from,
     }
 }
 
@@ -164,6 +166,25 @@ pub(crate) fn sharing(
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// The containers whose volumes it has.
+pub(crate) fn volumes_from(
+    context: Context<'_>,
+    draft: &mut Draft,
+    subjects: &Subjects<'_>,
+    key: &str,
+    service: &Service,
+) -> Vec<VolumesFrom> {
+    let mut sources = Vec::new();
+    for source in service.volumes_from.iter().filter_map(|text| model::VolumesFrom::parse(text)) {
+        let owner = if source.container { Owner::Container(&source.name) } else { Owner::Service(&source.name) };
+        match owner.find(context, subjects) {
+            Some(container) => sources.push(VolumesFrom { container, read_only: source.read_only }),
+            None => draft.problem(Problem::VolumesOwnerMissing { service: key.to_owned(), owner: source.name.clone() }),
+        }
+    }
+    sources
 }
 
 #[derive(Clone, Copy)]

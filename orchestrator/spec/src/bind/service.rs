@@ -85,6 +85,7 @@ fn places(service: &mut Service, reader: &mut Reader<'_>) {
     service.mac_address = reader.string("mac_address");
     service.tmpfs = reader.strings("tmpfs");
     service.mounts = storage::mounts(reader);
+    service.volumes_from = storage::volumes_from(reader);
     service.bare_mounts = storage::bare(reader);
     service.secrets = storage::file_mounts(reader, "secrets", "/run/secrets");
     service.configs = storage::file_mounts(reader, "configs", "");

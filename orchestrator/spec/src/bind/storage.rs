@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::local::LocalMount;
-use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume};
+use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume, VolumesFrom};
 use crate::node::Node;
 use crate::units;
 
@@ -67,6 +67,19 @@ pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
         }
     }
     mounts
+}
+
+pub(super) fn volumes_from(reader: &mut Reader<'_>) -> Vec<String> {
+    let mut sources = Vec::new();
+    for node in reader.items("volumes_from") {
+        let Some(text) = node.scalar_text() else { continue };
+        if VolumesFrom::parse(&text).is_none() {
+            let message = format!("`{}.volumes_from`: `{text}` is not a source of volumes", reader.path.join("."));
+            let _ = reader.report.error("E0009", message).at(node.span, "SERVICE[:ro|:rw] or container:NAME[:ro|:rw]");
+        }
+        sources.push(text);
+    }
+    sources
 }
 
 /// Targets of mounts that have no section of their kind.

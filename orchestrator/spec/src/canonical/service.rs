@@ -197,6 +197,7 @@ fn storage(service: &Service, object: &mut Object) {
     let own =
         service.mounts.iter().filter(|mount| !service.tmpfs.iter().any(|text| tmpfs(text).as_ref() == Ok(*mount)));
     object.list("volumes", own.map(|one| mount(one, &service.bare_mounts)).collect());
+    object.strings("volumes_from", &service.volumes_from);
     object.strings("tmpfs", &service.tmpfs);
     object.list("secrets", service.secrets.iter().map(|secret| file_mount(secret, "/run/secrets/")).collect());
     object.list("configs", service.configs.iter().map(|config| file_mount(config, "")).collect());

@@ -148,7 +148,7 @@ pub(crate) static SERVICE: Object = object(&[
     not_yet("userns_mode", Str),
     yes("uts", Str),
     yes("volumes", Shape::Special(Special::Mounts, &List(&Either(&[Str, Shape::Object(&MOUNT)])))),
-    not_yet("volumes_from", STRINGS),
+    yes("volumes_from", STRINGS),
     yes("working_dir", Str),
     not_yet("pre_start", List(&Shape::Object(&PRE_START))),
     not_yet("post_start", List(&Shape::Object(&HOOK))),

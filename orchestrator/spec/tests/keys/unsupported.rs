@@ -30,7 +30,6 @@ services:
     storage_opt: {size: 1g}
     use_api_socket: true
     userns_mode: host
-    volumes_from: ["container:x"]
     links: ["b:alias"]
     network_mode: bridge
     volumes:
@@ -96,7 +95,6 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.storage_opt`: the attribute `storage_opt` is not supported yet
         error[E0020]: `services.a.use_api_socket`: the attribute `use_api_socket` is not supported yet
         error[E0020]: `services.a.userns_mode`: the attribute `userns_mode` is not supported yet
-        error[E0020]: `services.a.volumes_from`: the attribute `volumes_from` is not supported yet
         error[E0020]: `services.a.volumes.0`: a mount of type `image` is not supported yet
         error[E0020]: `services.a.volumes.0.image.subpath`: the attribute `subpath` is not supported yet
         error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet
@@ -218,8 +216,6 @@ fn each_is_carried_for_printing() {
                 volume:
                   labels:
                     a: b
-            volumes_from:
-              - container:x
             pre_start:
               - command:
                   - a

@@ -341,3 +341,50 @@ volumes:
         "#]],
     );
 }
+
+#[test]
+fn volumes_of_others() {
+    check(
+        r#"
+services:
+  a: {image: a}
+  b: {image: b, volumes_from: [a, "a:ro", "container:other:rw", "a:no"]}
+"#,
+        expect![[r#"
+            error[E0009]: `services.b.volumes_from`: `a:no` is not a source of volumes
+             --> compose.yaml:4:65
+              |
+            4 |   b: {image: b, volumes_from: [a, "a:ro", "container:other:rw", "a:no"]}
+              |                                                                 ^^^^^^ SERVICE[:ro|:rw] or container:NAME[:ro|:rw]
+        "#]],
+    );
+    check(
+        r#"
+services:
+  a: {image: a}
+  b: {image: b, volumes_from: ["a:ro", "container:other"]}
+"#,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+              b:
+                depends_on:
+                  a:
+                    condition: service_started
+                    required: true
+                image: b
+                networks:
+                  default: null
+                volumes_from:
+                  - a:ro
+                  - container:other
+            networks:
+              default:
+                name: demo_default
+        "#]],
+    );
+}
