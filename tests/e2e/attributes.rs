@@ -317,7 +317,7 @@ services:
   host: {{ {IDLE}, network_mode: host }}
 networks:
   front: {{ labels: {{ com.example.kind: front }} }}
-  back: {{ ipam: {{ config: [ {{ subnet: 10.77.9.0/24, ip_range: 10.77.9.128/25, gateway: 10.77.9.3, aux_addresses: {{ router: 10.77.9.129 }} }} ] }} }}
+  back: {{ ipam: {{ driver: default, config: [ {{ subnet: 10.77.9.0/24, ip_range: 10.77.9.128/25, gateway: 10.77.9.3, aux_addresses: {{ router: 10.77.9.129 }} }} ] }} }}
 "#
         ),
     );
