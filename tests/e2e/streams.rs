@@ -1,6 +1,7 @@
 //! What scripts trust: output that is whole, input that need not be read, exit codes, and nothing that outlives its client.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use crate::world::{Run, World, eventually, kill, sleeper};
@@ -39,10 +40,22 @@ fn api(world: &World, path: &str, body: &str) -> String {
     String::from_utf8_lossy(&curl.output().expect("run curl").stdout).into_owned()
 }
 
-fn started(world: &World, config: &str) -> (String, String) {
+fn made(world: &World, config: &str) -> String {
     let made = api(world, "/containers/streams-a-1/exec", config);
     let made: serde_json::Value = serde_json::from_str(&made).expect("an id");
-    let id = made["Id"].as_str().expect("an id").to_owned();
+    made["Id"].as_str().expect("an id").to_owned()
+}
+
+/// What is known of an exec.
+fn exec(world: &World, id: &str) -> serde_json::Value {
+    let socket = world.run_dir.join("hoist.sock");
+    let url = format!("http://hoist/exec/{id}/json");
+    let look = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg(url).output().expect("run curl");
+    serde_json::from_slice(&look.stdout).expect("JSON")
+}
+
+fn started(world: &World, config: &str) -> (String, String) {
+    let id = made(world, config);
     let output = api(world, &format!("/exec/{id}/start"), "{}");
     (id, output)
 }
@@ -114,6 +127,16 @@ fn an_exec_ends_with_its_client(world: &World) {
         client.wait().expect("it is dead");
     }
     eventually("all have ended", || ["24711", "24712", "24713"].iter().all(|seconds| sleeper(seconds).is_none()));
+    // One that is gone before it was given its connection.
+    for _ in 0..3 {
+        let id = made(world, r#"{"Cmd":["sleep","24714"],"AttachStdout":true}"#);
+        let mut stream = UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
+        let head = format!("POST /exec/{id}/start HTTP/1.1\r\nHost: hoist\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n");
+        let request = format!("{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}");
+        stream.write_all(request.as_bytes()).expect("send it");
+        drop(stream);
+        eventually("it has ended", || exec(world, &id)["ExitCode"] == 129);
+    }
     assert!(sleeper("24710").is_some(), "what runs in the background goes on");
 }
 
@@ -125,10 +148,7 @@ fn clients_that_do_not_upgrade_are_served(world: &World) {
     // Why a command cannot be run stands where docker's clients look for it.
     let (id, output) = started(world, r#"{"Cmd":["nonsense"],"AttachStdout":true}"#);
     assert!(output.contains("nonsense"), "{output}");
-    let socket = world.run_dir.join("hoist.sock");
-    let url = format!("http://hoist/exec/{id}/json");
-    let look = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg(url).output().expect("run curl");
-    let state: serde_json::Value = serde_json::from_slice(&look.stdout).expect("JSON");
+    let state = exec(world, &id);
     assert_eq!(state["ExitCode"], 127, "{state}");
 }
 

@@ -253,6 +253,7 @@ pub(super) async fn resize(
         Some((true, true)) => {
             let bundle = engine.bundle(&id);
             blocking(move || Ok(Shim::connect(&bundle)?.resize(rows, columns)?)).await?;
+            actions::announce(&engine, &id, "resize", None);
         }
         // Without a terminal there is nothing to do, and docker says nothing.
         Some((true, false)) => {}

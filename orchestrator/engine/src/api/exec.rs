@@ -94,10 +94,13 @@ pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: R
     let (pid, container) = running(&engine, &entry.container).await?;
     let (theirs, ends) = stdio(&entry.config, options.detach, options.console_size)?;
     let started = exec::start(&engine, pid, &container, &entry.config, theirs).await.map(Arc::new);
-    engine.tell(match &started {
-        Ok(handle) => Event::ExecStarted { id: id.clone(), handle: Arc::clone(handle) },
-        Err(error) => Event::ExecEnded { id: id.clone(), code: error.code },
-    });
+    match &started {
+        Ok(handle) => engine.tell(Event::ExecStarted { id: id.clone(), handle: Arc::clone(handle) }),
+        Err(error) => {
+            engine.tell(Event::ExecEnded { id: id.clone(), code: error.code });
+            engine.tell(Event::ExecDelivered { id: id.clone() });
+        }
+    }
     let request = Request::from_parts(parts, axum::body::Body::empty());
     let tty = entry.config.tty;
     let worker = Arc::clone(&engine);
@@ -106,18 +109,28 @@ pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: R
         (Ok(handle), None) => {
             tokio::spawn(async move {
                 let code = exec::wait(&handle).await;
-                worker.tell(Event::ExecEnded { id, code });
+                worker.tell(Event::ExecEnded { id: id.clone(), code });
+                worker.tell(Event::ExecDelivered { id });
             });
             return Ok(StatusCode::OK.into_response());
         }
         (Err(error), Some(_)) if !options.refuse => {
-            return take_over(&engine, request, tty, move |taken| relay::say(taken, tty, error.message));
+            return take_over(&engine, request, tty, move |taken| async move {
+                if let Some(taken) = taken {
+                    relay::say(taken, tty, error.message).await;
+                }
+            });
         }
         (Err(error), _) => return Err(error.into()),
     };
     let grace = container.doc.record.stop_grace;
     take_over(&engine, request, tty, move |taken| async move {
-        relay(taken, &handle, ends, grace, move |code| worker.tell(Event::ExecEnded { id, code })).await;
+        let ended = |code| worker.tell(Event::ExecEnded { id: id.clone(), code });
+        match taken {
+            Some(taken) => relay(taken, &handle, ends, grace, ended).await,
+            None => relay::abandoned(&handle, grace, ended).await,
+        }
+        worker.tell(Event::ExecDelivered { id });
     })
 }
 

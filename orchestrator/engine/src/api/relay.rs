@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use futures_util::FutureExt;
 use hoist_runtime::ExecHandle;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -76,6 +77,11 @@ pub(super) async fn relay(
     }
     let _ = writer.lock().await.shutdown().await;
     let _ = tokio::time::timeout(LINGER, forget(input)).await;
+}
+
+/// For a client that left before it had its connection.
+pub(super) async fn abandoned(handle: &Arc<ExecHandle>, grace: Duration, ended: impl FnOnce(i32) + Send) {
+    ended(until_end(handle, async {}.boxed().shared(), grace).await);
 }
 
 /// Why there is no process, where docker's clients expect it.

@@ -35,6 +35,7 @@ pub(super) async fn attach(
     }
     let worker = Arc::clone(&engine);
     take_over(&engine, request, true, move |taken| async move {
+        let Some(taken) = taken else { return };
         let want = Attach { stdin: true, stdout: true, stderr: true, lossless: true };
         match direct(taken).await {
             Ok(stream) => worker.attachments.add(&id, stream, want, size.h.zip(size.w)),

@@ -18,7 +18,7 @@ use tokio_util::io::ReaderStream;
 
 use super::containers::{flag, resolve};
 use super::{ApiError, ApiResult, App, relay};
-use crate::actions::{StepError, blocking};
+use crate::actions::{StepError, announce, blocking};
 use crate::engine::{Engine, now};
 use crate::logs::{self, Wanted};
 use crate::outbox::{Inbox, Piece};
@@ -198,11 +198,12 @@ pub(super) struct Taken {
     pub(super) early: Bytes,
 }
 
-/// Answers the request, and hands the connection to `then` when the answer is out. A client that did not ask for the
+/// Answers the request, and hands the connection to `then` when the answer is out; nothing when the client
+/// has left before. A client that did not ask for the
 /// connection gets the output as the answer's body, and has no input.
 pub(super) fn take_over<F, Fut>(engine: &Arc<Engine>, mut request: Request, tty: bool, then: F) -> ApiResult<Response>
 where
-    F: FnOnce(Taken) -> Fut + Send + 'static,
+    F: FnOnce(Option<Taken>) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let busy = engine.activity.begin();
@@ -211,7 +212,7 @@ where
         let (body, ours) = pair().map_err(|error| StepError::engine(format!("no socket for its streams: {error}")))?;
         tokio::spawn(async move {
             let _busy = busy;
-            then(Taken { stream: ours, early: Bytes::new() }).await;
+            then(Some(Taken { stream: ours, early: Bytes::new() })).await;
         });
         return Ok(([(header::CONTENT_TYPE, content)], Body::from_stream(ReaderStream::new(body))).into_response());
     }
@@ -222,11 +223,11 @@ where
             Ok(upgraded) => upgraded,
             Err(error) => {
                 tracing::debug!(%error, "a client left before it took its connection over");
-                return;
+                return then(None).await;
             }
         };
         match upgraded.downcast::<TokioIo<UnixStream>>() {
-            Ok(parts) => then(Taken { stream: parts.io.into_inner(), early: parts.read_buf }).await,
+            Ok(parts) => then(Some(Taken { stream: parts.io.into_inner(), early: parts.read_buf })).await,
             Err(_) => tracing::error!("a connection that is no Unix socket was taken over"),
         }
     });
@@ -278,8 +279,10 @@ pub(super) async fn attach(
         lossless: true,
     };
     let size = query.h.zip(query.w);
+    announce(&engine, &id, "attach", None);
     let worker = Arc::clone(&engine);
     take_over(&engine, request, tty, move |taken| async move {
+        let Some(taken) = taken else { return };
         match direct(taken).await {
             Ok(stream) if running => {
                 let bundle = worker.bundle(&id);

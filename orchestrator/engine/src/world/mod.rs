@@ -129,6 +129,10 @@ pub(crate) enum Event {
         id: String,
         code: i32,
     },
+    /// Its client has all of its output, however long that took, and asks for the code next.
+    ExecDelivered {
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,10 +320,10 @@ impl World {
                 self.announce_exec(&id);
             }
             Event::ExecEnded { id, code } => {
-                execs::forget_later(&self.engine, &id, Forget::Ended);
                 self.execs.ended(&id, code);
                 self.announce_exec(&id);
             }
+            Event::ExecDelivered { id } => execs::forget_later(&self.engine, &id, Forget::Ended),
         }
     }
 
