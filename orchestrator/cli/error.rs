@@ -119,7 +119,11 @@ impl Failure {
 
     /// There is no stack file here.
     pub(crate) fn lacks_stack(&self) -> bool {
-        matches!(&self.kind, Kind::Spec(diagnostics) if diagnostics.iter().any(|diagnostic| diagnostic.code == "E0022"))
+        self.has_code("E0022")
+    }
+
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        matches!(&self.kind, Kind::Spec(diagnostics) if diagnostics.iter().any(|diagnostic| diagnostic.code == code))
     }
 
     pub(crate) fn is_interruption(&self) -> bool {

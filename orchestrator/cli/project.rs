@@ -155,6 +155,8 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
     }
     match load(settings, ui, Wish { services, all_profiles: true, only_print: true, nothing_is_made: true }) {
         Ok(loaded) => Ok(Project { name: loaded.stack.name.clone(), loaded: Some(loaded) }),
+        // A name that is misspelt is no reason to go on without the file.
+        Err(failure) if failure.has_code("E0023") => Err(failure),
         Err(failure) => match &settings.remembered_name {
             Some(name) if settings.files.is_empty() => Ok(Project { name: name.clone(), loaded: None }),
             _ if failure.lacks_stack() => Err(failure),

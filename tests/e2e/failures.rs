@@ -51,6 +51,23 @@ fn failed_commands_say_why_and_leave_nothing_behind() {
     assert_eq!(world.field("sick", "State"), "running");
     assert_eq!(world.ok(&["network", "ls", "-q"]).lines().count(), 1);
 
+    world.file(
+        "compose.yaml",
+        "name: failing\nservices:\n  \
+           sick: { image: busybox, stop_grace_period: 2s, command: [sleep, \"1000\"] }\n  \
+           wrong: { image: busybox, command: [no-such-program], profiles: [wrong] }\n  \
+           ends: { image: busybox, command: [sh, -c, \"exit 3\"], profiles: [ends] }\n  \
+           after: { image: busybox, depends_on: { ends: { condition: service_completed_successfully } }, profiles: [ends] }\n",
+    );
+    let run = world.hoist(&["up", "-d", "wrong"]);
+    let said = run.stderr;
+    assert_eq!(run.code, 127, "docker's code for a command that is not there");
+    assert!(
+        said.contains("failing-wrong-1): exec: \"no-such-program\": executable file not found in $PATH\n"),
+        "{said}"
+    );
+    assert!(up(&["after"]).contains("container failing-ends-1 exited (3)\n  `hoist logs ends` shows what it wrote"));
+
     let stopped = world.hoist(&["stop"]);
     assert_eq!(stopped.code, 0);
     assert!(stopped.stderr.contains("did not end within 2s of SIGTERM") && stopped.stderr.contains("`init: true`"));

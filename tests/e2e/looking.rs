@@ -185,6 +185,12 @@ fn everything_can_be_looked_at_without_a_file_in_the_form_that_was_asked_for() {
         "a container's name leads to its service: {}",
         lost.stderr
     );
+    std::fs::rename(world.project.join("elsewhere.yaml"), world.project.join("compose.yaml")).expect("rename");
+    for args in [&["ps", "nosuch"][..], &["logs", "nosuch"]] {
+        let named = world.command(args).env("COMPOSE_PROJECT_NAME", "seen").output().expect("run hoist");
+        assert_eq!(named.status.code(), Some(1), "{args:?}: a service that is not there is an error");
+    }
+    std::fs::rename(world.project.join("compose.yaml"), world.project.join("elsewhere.yaml")).expect("rename");
     let nowhere = world.hoist(&["ps"]);
     assert!(nowhere.stderr.contains("hoist ps --all-projects"), "{}", nowhere.stderr);
     world.ok(&["-p", "seen", "down", "-v"]);

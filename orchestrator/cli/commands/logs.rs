@@ -68,6 +68,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     {
         return Err(Failure::user(format!("service \"{}\" has no container #{index}", args.services[0])));
     }
+    if let (true, None, Some(service)) = (found.is_empty(), &project.loaded, args.services.first()) {
+        return Err(Failure::user(format!("no such service: {service}")));
+    }
     let chosen: BTreeSet<String> = found.iter().map(|container| container.name().to_owned()).collect();
     let names = chosen.iter().map(|name| short_name(&project.name, name).to_owned());
     let ui = if args.no_color { ctx.ui.without_color() } else { ctx.ui };

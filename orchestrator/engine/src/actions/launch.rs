@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hoist_network::new_netns;
-use hoist_runtime::{Launch, Netns, Rootfs, Shim, Tree};
+use hoist_runtime::{Launch, LaunchError, Netns, Rootfs, Shim, Tree};
 use rustix::fd::OwnedFd;
 
 use super::{StepError, blocking};
@@ -84,12 +84,22 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Re
             let image = hoist_image::Digest::parse(&image).ok().and_then(|id| images.image(&id));
             let foreign = image.and_then(|image| emulator::check(&image.config.platform()).err());
             let reason = foreign.map(|reason| format!("; {reason}")).unwrap_or_default();
-            StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error) + &reason) }
+            StepError { code: i32::from(error.exit_code()), ..StepError::engine(words(&error) + &reason) }
         })?;
         let pid = shim.pid();
         Ok((shim, pid))
     })
     .await
+}
+
+/// A command that was looked for in vain says all in its own words.
+fn words(error: &LaunchError) -> String {
+    match error {
+        LaunchError::Stage { stage, object, .. } if stage == "find the command" && object.ends_with("$PATH") => {
+            object.clone()
+        }
+        _ => chain(error),
+    }
 }
 
 /// Everything before the program: folders, volumes, files of /etc, the network namespace.

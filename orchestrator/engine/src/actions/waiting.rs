@@ -112,9 +112,18 @@ fn judge_exit(exit: &ExitDoc, until: Readiness, wants_health: bool) -> Result<()
 /// With the last output of its healthcheck, which is what the user looks for next.
 async fn explain(engine: &Arc<Engine>, name: &str, reason: String) -> String {
     let wanted = name.to_owned();
-    let last = engine.look(move |world| world.by_name(&wanted)?.health.as_ref()?.log.back().cloned());
-    match last.await {
-        Ok(Some(last)) if reason == "is unhealthy" => format!("container {name} {reason}: {}", probed(&last)),
+    let about = engine.look(move |world| {
+        let container = world.by_name(&wanted)?;
+        let last = container.health.as_ref().and_then(|health| health.log.back().cloned());
+        Some((container.doc.record.service.clone(), last))
+    });
+    match about.await {
+        Ok(Some((_, Some(last)))) if reason == "is unhealthy" => {
+            format!("container {name} {reason}: {}", probed(&last))
+        }
+        Ok(Some((service, _))) if reason.starts_with("exited") => {
+            format!("container {name} {reason}\n  `hoist logs {service}` shows what it wrote")
+        }
         _ => format!("container {name} {reason}"),
     }
 }
