@@ -68,6 +68,11 @@ pub enum Problem {
     NetworkPredefined {
         network: String,
     },
+    /// Of IPv6, by which nothing is published.
+    HostAddressV6 {
+        service: String,
+        address: IpAddr,
+    },
     NetworkFull {
         service: String,
         network: String,
@@ -230,6 +235,12 @@ impl fmt::Display for Problem {
                 "network \"{network}\" is the engine's own and belongs to no stack; give this one another `name`, \
                  or declare it external to join the engine's"
             ),
+            Self::HostAddressV6 { service, address } => {
+                write!(
+                    f,
+                    "service \"{service}\": the IPv6 host address {address} is not supported yet; use one of IPv4"
+                )
+            }
             Self::NetworkFull { service, network, limit } => write!(
                 f,
                 "service \"{service}\": network \"{network}\" is full: a bridge holds {limit} containers; \

@@ -2,6 +2,7 @@
 //! own, and so does each container where the stack leaves the choice.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use hoist_spec::model::{self, Protocol};
 
@@ -83,6 +84,9 @@ fn choose(
     subject: &Subject<'_>,
     port: &model::Port,
 ) -> Result<Published, Problem> {
+    if let Some(address @ IpAddr::V6(_)) = port.host_ip {
+        return Err(Problem::HostAddressV6 { service: subject.service.clone(), address });
+    }
     let at = |host_port| Published {
         host_ip: port.host_ip,
         host_port,

@@ -31,6 +31,16 @@ fn a_port_of_the_host_or_of_another_stack_is_refused() {
 }
 
 #[test]
+fn host_addresses_of_ipv6_are_refused() {
+    let mut world = World::new().with("a", |service| {
+        publish(service, (80, 80), 80);
+        service.ports[0].host_ip = Some("::1".parse().unwrap());
+    });
+    let problems: Vec<_> = world.preview(up()).problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["service \"a\": the IPv6 host address ::1 is not supported yet; use one of IPv4"]);
+}
+
+#[test]
 fn loopback_and_another_address_do_not_clash() {
     let mut world = World::new()
         .with("a", |service| {
