@@ -153,7 +153,9 @@ impl Failure {
                 for diagnostic in diagnostics {
                     ui.diagnostic(diagnostic);
                 }
-                ui.error(&count(diagnostics));
+                if diagnostics.len() > 1 {
+                    ui.error(&count(diagnostics));
+                }
                 self.hints.iter().for_each(|hint| ui.hint(hint));
             }
             // Lines end as docker ends them.

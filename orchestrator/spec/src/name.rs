@@ -25,7 +25,7 @@ pub(crate) fn is_interface(text: &str) -> bool {
 }
 
 /// A name in an environment: `NAME=VALUE`.
-pub(crate) fn is_variable(text: &str) -> bool {
+pub fn is_variable(text: &str) -> bool {
     !text.is_empty() && !text.contains(['=', '\0', '\n', '\r'])
 }
 

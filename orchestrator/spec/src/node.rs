@@ -164,30 +164,28 @@ impl Node {
     }
 }
 
-/// Go's `%v` of a float: exponents from 1e21 on and below 1e-4.
+/// Go's `%v` of a float: the shortest digits, with an exponent from 1e6 on and below 1e-4.
 pub(crate) fn float_text(value: f64) -> String {
     if !value.is_finite() {
-        return if value.is_nan() {
+        let text = if value.is_nan() {
             "NaN"
         } else if value > 0.0 {
             "+Inf"
         } else {
             "-Inf"
-        }
-        .to_owned();
-    }
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-        let text = format!("{value:e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, digits) = match exponent.strip_prefix('-') {
-            Some(digits) => ('-', digits),
-            None => ('+', exponent),
         };
-        format!("{mantissa}e{sign}{digits:0>2}")
-    } else {
-        value.to_string()
+        return text.to_owned();
     }
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    if value == 0.0 || (-4..6).contains(&exponent.parse().unwrap_or(0)) {
+        return value.to_string();
+    }
+    let (sign, digits) = match exponent.strip_prefix('-') {
+        Some(digits) => ('-', digits),
+        None => ('+', exponent),
+    };
+    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 impl Map {

@@ -234,9 +234,11 @@ impl Reader<'_> {
             _ => None,
         };
         data.ok_or_else(|| {
-            let entry =
-                self.report.error("E0009", format!("`{text}` cannot be read as `{written}`")).at(span, "this value");
-            let _ = entry.hint(
+            let message = match tag.core_suffix() {
+                Some(_) => format!("`{text}` cannot be read as `{written}`"),
+                None => format!("`{written}` is no tag that YAML or Compose has"),
+            };
+            let _ = self.report.error("E0009", message).at(span, "this value").hint(
                 "there are !!str, !!int, !!float, !!bool, !!null and !!binary, and Compose's !reset and !override",
             );
             Stop

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hoist_scheduler::{Desired, Run, Verb, oneoff_name};
 use hoist_spec::canonical;
 use hoist_spec::model::{FileObject, FileSource, Stack};
+use hoist_spec::name;
 use hoist_spec::size::{self, TooMany};
 use sha2::{Digest, Sha256};
 
@@ -31,6 +32,8 @@ pub(crate) enum PrepareError {
         #[source]
         source: std::io::Error,
     },
+    #[error("{text:?} cannot be {what}")]
+    Word { what: &'static str, text: String },
     #[error(transparent)]
     Size(#[from] TooMany),
     #[error(transparent)]
@@ -69,7 +72,23 @@ pub(crate) async fn prepare(engine: &Arc<Engine>, request: &ApplyRequest) -> Res
         sent(engine, request).await?
     };
     affordable(&prepared.desired.stack, &request.verb)?;
+    if let Verb::Run(run) = &request.verb {
+        named_well(run)?;
+    }
     Ok(prepared)
+}
+
+/// What a request adds to a service is judged as what the file says of one.
+fn named_well(run: &Run) -> Result<(), PrepareError> {
+    let names = run.name.iter().map(|name| ("a container name", name, name::is_object as fn(&str) -> bool));
+    let variables =
+        run.environment.keys().map(|name| ("a variable's name", name, name::is_variable as fn(&str) -> bool));
+    let suffix = [("part of a container name", &run.suffix, name::is_object as fn(&str) -> bool)];
+    let mut all = names.chain(variables).chain(suffix.into_iter().filter(|(_, suffix, _)| !suffix.is_empty()));
+    match all.find(|(_, text, good)| !good(text)) {
+        Some((what, text, _)) => Err(PrepareError::Word { what, text: text.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// The numbers of a request count like those of a file.
@@ -199,6 +218,20 @@ mod tests {
             assert_eq!(error.to_string(), "service `a` has 1000000 replicas; 1000 is the most");
         }
         assert!(verbs(1000).iter().all(|verb| affordable(&stack, verb).is_ok()));
+    }
+
+    #[test]
+    fn what_a_run_adds_is_judged_like_a_service() {
+        let named = |name: &str| Run { name: Some(name.to_owned()), ..Run::default() };
+        assert!(named_well(&named("job-1")).is_ok());
+        for bad in ["../x", "a b", "a\nb", ""] {
+            assert!(named_well(&named(bad)).is_err(), "{bad:?}");
+            assert!(named_well(&Run { suffix: format!("a{bad}\n"), ..Run::default() }).is_err());
+        }
+        for bad in ["A=B", "A\nB", ""] {
+            let environment = [(bad.to_owned(), Some("x".to_owned()))].into();
+            assert!(named_well(&Run { environment, ..Run::default() }).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Names and addresses that the machine takes as they are. Whoever sent the stack: one that would begin another line,
+//! Names and addresses that the machine takes as they are. Whichever way the stack came in: one that would begin another line,
 //! or another path, is refused here.
 
 use crate::name;

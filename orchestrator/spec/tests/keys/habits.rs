@@ -157,10 +157,20 @@ fn the_words_of_a_shell_probe_are_printed_as_written_and_run_as_one_line() {
 fn tags_say_what_a_scalar_is() {
     let printed = loaded(
         "services:\n  a:\n    image: x\n    cpus: !!float 1\n    environment:\n      A: !!binary aGVsbG8=\n      B: !!str 3.10\n      \
-         C: .inf\n      D: -.inf\n      E: !!int 0x1F\n      F: ! 12\n",
+         C: .inf\n      D: -.inf\n      E: !!int 0x1F\n      F: ! 12\n      G: 1.5e10\n      H: 123456.0\n      I: 0.00001\n",
     )
     .unwrap();
-    for line in ["A: hello", "B: \"3.10\"", "C: +Inf", "D: -Inf", "E: \"31\"", "F: \"12\""] {
+    for line in [
+        "A: hello",
+        "B: \"3.10\"",
+        "C: +Inf",
+        "D: -Inf",
+        "E: \"31\"",
+        "F: \"12\"",
+        "G: \"1.5e+10\"",
+        "H: \"123456\"",
+        "I: \"1e-05\"",
+    ] {
         assert!(printed.contains(line), "{line} is not in\n{printed}");
     }
     for (tag, place) in [
