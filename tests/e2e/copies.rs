@@ -49,8 +49,8 @@ fn copies_lead_where_the_containers_own_paths_lead() {
     world.file("single", "before\n");
     world.file("locked/file", "locked\n");
     let tool = world.file("tool", "tool\n");
-    fs::set_permissions(&tool, fs::Permissions::from_mode(0o4755)).expect("set the mode");
     std::os::unix::fs::chown(&tool, Some(1234), Some(2345)).expect("set the owner");
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o4755)).expect("set the mode");
     world.file("src/d/two", "two\n");
     world.ok(&["up", "-d"]);
     links(&world);
@@ -71,7 +71,7 @@ fn every_replica(world: &World) {
     world.ok(&["cp", "tool", "web:/var/data"]);
     world.ok(&["cp", "tool", "web:/bound/new"]);
     world.ok(&["cp", "tool", "web:/etc/single"]);
-    let look = "readlink /dirlink /rel /filelink; cat /real/target /real/d/two /real/sub/two /var/data/tool; \
+    let look = "for link in /dirlink /rel /filelink; do readlink $link; done; cat /real/target /real/d/two /real/sub/two /var/data/tool; \
                 stat -c '%a %u:%g' /real/tool /real/sub/new";
     for index in ["1", "2"] {
         assert_eq!(
@@ -205,7 +205,6 @@ fn a_folder_of_any_depth_costs_its_container_nothing_and_the_engine_nothing() {
     world.ok(&["cp", "a:/deep", "out"]);
     assert_eq!(depth(&world.project.join("out")), 3000);
     world.ok(&["cp", "out", "a:/back"]);
-    world.ok(&["exec", "-T", "a", "sh", "-c", "cp -r /back /again 2>/dev/null; exit 0"]);
     world.ok(&["system", "df"]);
     world.ok(&["export", "-o", "a.tar", "a"]);
     let committed = world.hoist(&["commit", "a", "image:1"]);

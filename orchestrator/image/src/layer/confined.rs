@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use hoist_tree::{open_beneath, open_in_root};
-use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::OPAQUE;
@@ -243,6 +245,7 @@ impl<'a> Confined<'a> {
                 return Err(refused("it is there already and no directory, and a directory does not replace it"));
             }
             if there.is_some() {
+                self.check_mount(name)?;
                 rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty())
                     .map_err(failed("replacing an earlier entry"))?;
             }
@@ -365,8 +368,25 @@ impl<'a> Confined<'a> {
             .map_err(failed("hiding what is below"))
     }
 
+    /// A mount is not removed. The kernel says so only of those in the caller's own namespace: unlinking what is mounted in a
+    /// container would take the mount away from it.
+    fn check_mount(&self, name: &[u8]) -> Result<(), Fault> {
+        if self.manner.before == Before::Mine {
+            return Ok(());
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statx(self.current(), os(name), flags, StatxFlags::empty()) {
+            Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
+                Err(Fault::Failed("replacing what is mounted there", Errno::BUSY))
+            }
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Fault::Failed("looking at an earlier entry", errno)),
+        }
+    }
+
     /// Removes what is under a name and gives the directory to create the new entry in.
     fn make_room(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Fault> {
+        self.check_mount(name)?;
         match (rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty()), self.manner.before) {
             (Ok(()) | Err(Errno::NOENT), _) => {}
             (Err(Errno::ISDIR), Before::Mine) => {
