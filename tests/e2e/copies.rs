@@ -115,7 +115,7 @@ fn every_state(world: &World) {
     let refused = world.hoist(&["cp", "tool", "web:/locked/tool"]);
     assert!(refused.code == 1 && refused.stderr.contains("read-only"), "{}", refused.stderr);
     world.ok(&["cp", "web:/var/data/stopped", "out/from-volume"]);
-    world.ok(&["start"]);
+    world.ok(&["start", "web"]);
     assert_eq!(inside(world, "2", "cat /real/stopped"), "two\n");
     world.ok(&["--profile", "idle", "create", "--build", "idle"]);
     world.ok(&["--profile", "idle", "cp", "tool", "idle:/filled"]);
