@@ -3,6 +3,7 @@
 //! Every scenario ends with [`world::World::finish`], which takes the stack down and checks that nothing is left on the
 //! host. Each has a network namespace of its own, so they run side by side. Without root they are skipped, and say so.
 
+mod adoption;
 mod api;
 mod attributes;
 mod bad_input;
@@ -22,6 +23,7 @@ mod distribution;
 mod elsewhere;
 mod example;
 mod failures;
+mod faults;
 mod habits;
 mod host;
 mod images;

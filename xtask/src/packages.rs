@@ -23,6 +23,7 @@ pub(crate) const TEST: &[&str] = &[
     "zstd",
     "e2fsprogs",
     "faketime",
+    "strace",
 ];
 
 /// The emulated machine.

@@ -3,21 +3,23 @@
 //! The engine before may have died at any instant. Everything is named from ids, so whatever has no record is removed,
 //! and whatever has one is made to agree with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
-use hoist_runtime::{ExitStatus, Shim};
+use hoist_runtime::{Call, Shim, ShimError, ShimState};
 use hoist_scheduler::restart::When;
 
 use crate::actions;
+use crate::contact::{self, Found, Trace};
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::execute;
 use crate::shims;
-use crate::store::{ExitDoc, Wanted};
-use crate::world::{Event, Phase, World, exit_doc};
+use crate::store::{ExitDoc, StateDoc, Wanted, kept};
+use crate::world::{Container, Event, Phase, World, exit_doc};
 
 /// What is left to decide once the world runs.
 #[derive(Debug, Default)]
@@ -32,53 +34,141 @@ pub(crate) struct Unfinished {
     rebooted: BTreeSet<String>,
 }
 
-/// Before the world runs: connects, reads records, sweeps.
-pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World) -> Unfinished {
+/// Before the world runs: connects, reads records, sweeps. All shims are asked before the first answer is waited for,
+/// and all share one limit: a shim that stands still holds up nobody.
+pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>) -> Unfinished {
     let mut unfinished = Unfinished::default();
-    let ids: Vec<String> = world.containers.keys().cloned().collect();
+    for id in strays {
+        let container = stray(engine, &id);
+        world.take_in(container);
+    }
+    let ask = |id: &String| (id.clone(), Call::begin(&engine.bundle(id)));
+    let calls: Vec<_> = world.containers.keys().map(ask).collect();
+    let deadline = Instant::now() + contact::FIRST_LOOK;
     let mut running = BTreeSet::new();
-    for id in ids {
-        if adopt_one(engine, world, &id, &mut unfinished) {
+    for (id, call) in calls {
+        let answer = call.and_then(|call| call.answer(deadline));
+        if adopt_one(engine, world, &id, answer, &mut unfinished) {
             running.insert(id);
         }
     }
-    for error in engine.runtime.sweep(&running) {
-        tracing::warn!(error = chain(&error), "cannot sweep");
-    }
+    sweep(engine, world, &mut running);
     restore_networks(engine, world, &running);
     serve_names(engine, world, &running);
     sweep_volatile(engine, world);
     unfinished
 }
 
-/// Answers whether it runs.
-fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut Unfinished) -> bool {
-    let bundle = engine.bundle(id);
-    if bundle.join("shim.sock").exists()
-        && let Ok(shim) = Shim::connect(&bundle)
-        && let Ok(state) = shim.state()
-    {
-        if state.started {
-            world.adopt(id, shim, state.pid, state.paused, shims::kept_health(engine, id));
-            let adopted = world.containers.get(id).filter(|container| container.state.wanted == Wanted::Stopped);
-            unfinished.stopping.extend(adopted.map(|container| (id.to_owned(), container.run)));
-            return true;
+/// Runs without a record. It is shown with what its bundle still says of it, so that it can at least be stopped and
+/// removed.
+fn stray(engine: &Engine, id: &str) -> Container {
+    let state =
+        StateDoc { wanted: Wanted::Running, boot: engine.boot.clone(), started: Some(now()), ..StateDoc::default() };
+    let kept = kept::container(&engine.bundle(id)).and_then(|doc| Container::new(doc, state.clone()).ok());
+    match kept {
+        Some(container) => {
+            tracing::warn!(container = id, "its record was lost; restored from the run folder");
+            engine.store.put_container(&container.doc);
+            engine.store.put_state(id, &container.state);
+            container
         }
-        // Set up, but its start was never asked for.
-        let _ = shim.shutdown();
+        None => {
+            tracing::error!(container = id, "it runs, but its record was lost");
+            Container::unknown(id, state)
+        }
     }
+}
+
+fn sweep(engine: &Arc<Engine>, world: &mut World, running: &mut BTreeSet<String>) {
+    let steps = crate::build::leftover_steps(engine);
+    let swept = engine.runtime.sweep(running, |id| steps.contains(id));
+    for error in swept.errors {
+        tracing::warn!(error = chain(&error), "cannot sweep");
+    }
+    for id in swept.strays {
+        if !world.containers.contains_key(&id) {
+            let container = stray(engine, &id);
+            world.take_in(container);
+        } else if !engine.runtime.has_processes(&id).unwrap_or(false) {
+            // It is down by its record; that its bundle could not be looked at proves nothing else.
+            continue;
+        }
+        world.adopt_unseen(&id, "it was not expected to run".to_owned());
+        running.insert(id);
+    }
+    crate::build::forget_steps(engine, steps);
+}
+
+type Answer = Result<(Shim, ShimState), ShimError>;
+
+/// Answers whether it runs, or may run.
+fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, answer: Answer, unfinished: &mut Unfinished) -> bool {
+    let Some(container) = world.containers.get(id) else { return false };
+    // Its end, or that it never began, is on record.
+    let down = container.state.exit.is_some() || container.state.started.is_none();
+    let runs = match contact::judge(engine, id, answer) {
+        Found::Running(shim, state) => {
+            world.adopt(id, shim, &state, shims::kept_health(engine, id));
+            true
+        }
+        Found::Unclear(reason) if down && !engine.runtime.has_processes(id).unwrap_or(false) => {
+            tracing::warn!(container = id, reason, "cannot ask its shim; it is down by its record");
+            false
+        }
+        Found::Unclear(reason) => {
+            world.adopt_unseen(id, reason);
+            true
+        }
+        Found::Held(_) => {
+            world.adopt_unseen(id, "it was set up for an engine that is no more".to_owned());
+            true
+        }
+        Found::Orphaned => {
+            world.adopt_unseen(id, "its shim was killed".to_owned());
+            true
+        }
+        Found::Gone(_) if container.state.started.is_none() => false,
+        Found::Gone(trace) => has_ended(engine, world, id, trace, unfinished),
+    };
+    let stopping = world.containers.get(id).filter(|container| runs && container.state.wanted == Wanted::Stopped);
+    unfinished.stopping.extend(stopping.map(|container| (id.to_owned(), container.run)));
+    runs
+}
+
+/// Nothing of it is left, and it was started once. Answers whether it may run all the same.
+fn has_ended(engine: &Arc<Engine>, world: &mut World, id: &str, trace: Trace, unfinished: &mut Unfinished) -> bool {
     let Some(container) = world.containers.get_mut(id) else { return false };
-    if container.state.started.is_none() {
-        return false;
-    }
+    let same_boot = container.state.boot == engine.boot;
     let mut interrupted = false;
     if container.state.exit.is_none() {
         // It was up (or coming up) when the engine died.
-        let recorded = ExitStatus::read(&engine.store.layout.exit_record(id)).ok().flatten();
-        interrupted = recorded.is_none();
-        let exit = match recorded {
+        let exit = match contact::recorded(engine, id) {
             Some(status) => exit_doc(&status, false),
-            None => ExitDoc { code: 137, at: now(), ..ExitDoc::default() },
+            None if same_boot && trace == Trace::Nothing => {
+                match engine.runtime.shim_processes(id).as_deref() {
+                    Ok([]) => {}
+                    Ok(_) => {
+                        world.adopt_unseen(id, "its shim is being started".to_owned());
+                        return true;
+                    }
+                    Err(error) => {
+                        world.adopt_unseen(id, format!("looking for its shim: {error}"));
+                        return true;
+                    }
+                }
+                // The engine died between the wish to start it and the program: it never ran.
+                if container.doc.record.restart.when == When::Never || container.state.wanted != Wanted::Running {
+                    container.never_ran();
+                    engine.store.put_state(id, &container.state);
+                    return false;
+                }
+                interrupted = true;
+                ExitDoc { code: 137, at: now(), ..ExitDoc::default() }
+            }
+            None => {
+                interrupted = true;
+                ExitDoc { code: 137, at: now(), ..ExitDoc::default() }
+            }
         };
         container.state.exit = Some(exit.clone());
         container.phase = Phase::Exited(exit);
@@ -87,7 +177,7 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut
     if container.state.wanted == Wanted::Created {
         return false;
     }
-    if container.state.boot == engine.boot {
+    if same_boot {
         let again = interrupted && container.state.wanted == Wanted::Running;
         if again && container.doc.record.restart.when != When::Never {
             unfinished.interrupted.push(id.to_owned());
@@ -102,8 +192,11 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, unfinished: &mut
 }
 
 /// Networks are the kernel's to forget at a reboot; others' leftovers are ours to remove.
-fn restore_networks(engine: &Engine, world: &World, running: &BTreeSet<String>) {
+fn restore_networks(engine: &Engine, world: &mut World, running: &BTreeSet<String>) {
+    find_lost_networks(engine, world, running);
     for network in world.networks.values() {
+        // Also for networks of an engine that kept no copies.
+        kept::keep_network(&engine.config.run_dir, network);
         if let Err(error) = engine.net.create_network(&network.spec()) {
             tracing::error!(network = network.name, error = chain(&error), "cannot restore a network");
         }
@@ -136,6 +229,31 @@ fn serve_names(engine: &Engine, world: &World, running: &BTreeSet<String>) {
     }
 }
 
+/// A network whose record was lost is still that of the containers that run on it.
+fn find_lost_networks(engine: &Engine, world: &mut World, running: &BTreeSet<String>) {
+    let used: BTreeSet<&String> = running
+        .iter()
+        .filter_map(|id| world.containers.get(id))
+        .flat_map(|container| container.doc.record.networks.iter().map(|attachment| &attachment.network))
+        .filter(|name| !world.networks.contains_key(*name))
+        .collect();
+    if used.is_empty() {
+        return;
+    }
+    let kept: BTreeMap<String, _> = kept::networks(&engine.config.run_dir)
+        .into_iter()
+        .filter(|network| used.contains(&network.name))
+        .map(|network| (network.name.clone(), network))
+        .collect();
+    for network in kept.into_values() {
+        let restored = format!("the record of network {} was lost; restored from the run folder", network.name);
+        tracing::warn!("{restored}");
+        engine.store.put_network(&network);
+        world.damaged.push(restored);
+        world.networks.insert(network.name.clone(), network);
+    }
+}
+
 fn sweep_volatile(engine: &Engine, world: &World) {
     let Ok(entries) = std::fs::read_dir(engine.volatile("")) else { return };
     for entry in entries.flatten() {
@@ -161,8 +279,8 @@ pub(crate) async fn tidy(engine: &Arc<Engine>) {
         return;
     }
     let sweeper = Arc::clone(engine);
-    let swept = tokio::task::spawn_blocking(move || sweeper.runtime.sweep(&BTreeSet::new())).await;
-    for error in swept.unwrap_or_default() {
+    let swept = tokio::task::spawn_blocking(move || sweeper.runtime.sweep(&BTreeSet::new(), |_| false)).await;
+    for error in swept.unwrap_or_default().errors {
         tracing::warn!(error = chain(&error), "cannot sweep");
     }
 }

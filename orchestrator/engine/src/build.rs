@@ -5,6 +5,7 @@ mod request;
 mod shell;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -217,11 +218,34 @@ impl Drop for StepContainer {
         drop(self.engine.attachments.take(&self.id));
         let _ = hoist_tree::remove(&self.engine.bundle(&self.id));
         let _ = std::fs::remove_file(exit_record(&self.engine, &self.id));
+        let _ = std::fs::remove_file(marker(&self.engine, &self.id));
+    }
+}
+
+/// Says that a container is a step's: one that outlives its engine is of no use to anybody.
+fn marker(engine: &Engine, id: &str) -> PathBuf {
+    steps_folder(engine).join(format!("{id}.step"))
+}
+
+fn steps_folder(engine: &Engine) -> PathBuf {
+    engine.config.run_dir.join("build")
+}
+
+/// Steps that were running when an engine before this one died.
+pub(crate) fn leftover_steps(engine: &Engine) -> BTreeSet<String> {
+    let files = std::fs::read_dir(steps_folder(engine)).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_suffix(".step").map(str::to_owned)).collect()
+}
+
+pub(crate) fn forget_steps(engine: &Engine, ids: BTreeSet<String>) {
+    for id in ids {
+        let _ = std::fs::remove_file(marker(engine, &id));
     }
 }
 
 fn exit_record(engine: &Engine, id: &str) -> PathBuf {
-    engine.config.run_dir.join("build").join(format!("{id}.exit"))
+    steps_folder(engine).join(format!("{id}.exit"))
 }
 
 async fn run(container: StepContainer, step: RunRequest, reader: &Output) -> Result<i32, StepError> {
@@ -295,6 +319,9 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
         crate::store::make_folder(&folder)
             .map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     }
+    let marker = marker(engine, id);
+    std::fs::write(&marker, b"")
+        .map_err(|error| StepError::engine(format!("preparing {}: {error}", marker.display())))?;
     let netns = match &step.network {
         NetworkMode::Host => Netns::Host,
         NetworkMode::None => Netns::New,

@@ -25,8 +25,9 @@ use crate::wiring::Wiring;
 use crate::world::{Event, World};
 
 /// Id of the boot, so that what was running is told from what the machine took down.
-pub(crate) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+pub(crate) fn boot_id() -> std::io::Result<String> {
+    let id = crate::store::patiently(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"))?;
+    Ok(id.trim().to_owned())
 }
 
 /// Wall time: for people, logs and files. It may be set at any moment, so nothing waits for it and nothing is decided

@@ -14,6 +14,7 @@ use hoist_runtime::{EngineRestart, Runtime, RuntimeConfig, engine_lock};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::claim::{self, ClaimError};
 use crate::client::launch::DETACHED_VARIABLE;
 use crate::config::EngineConfig;
 use crate::door::{self, End, ListenError};
@@ -38,8 +39,12 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     #[error("another engine holds {} but does not answer", .0.display())]
     Silent(PathBuf),
+    #[error("reading the id of this boot")]
+    Boot(#[source] std::io::Error),
     #[error("starting threads")]
     Threads(#[source] std::io::Error),
     #[error("opening the state")]
@@ -114,6 +119,11 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
         report.say("ready");
         return Ok(());
     };
+    let deadline = Instant::now() + PATIENCE;
+    let Some(data_lock) = claim::data_root(&config.data_root, &config.socket, deadline)? else {
+        report.say("ready");
+        return Ok(());
+    };
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("hoist")
@@ -123,7 +133,7 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
         .map_err(ServeError::Threads)?;
     let outcome = threads.block_on(run(config, lock_path, descriptors, report, starting));
     threads.shutdown_timeout(Duration::from_secs(5));
-    drop(lock);
+    drop((data_lock, lock));
     outcome
 }
 
@@ -159,7 +169,7 @@ fn exclusive(path: &Path) -> std::io::Result<OwnedFd> {
     Ok(file)
 }
 
-enum Other {
+pub(crate) enum Other {
     Answers,
     /// It has let go of the lock: it was about to die.
     Gone,
@@ -167,7 +177,7 @@ enum Other {
 }
 
 /// Whoever has the lock is up, or about to be (a shim takes the lock before its engine does), or about to be gone.
-fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant) -> std::io::Result<Other> {
+pub(crate) fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant) -> std::io::Result<Other> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::inotify;
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
@@ -206,9 +216,10 @@ async fn run(
     report: &Report,
     starting: OwnedFd,
 ) -> Result<(), ServeError> {
-    let (engine, loaded, inbox) = open(config, lock, descriptors)?;
+    let (engine, mut loaded, inbox) = open(config, lock, descriptors)?;
+    let strays = std::mem::take(&mut loaded.strays);
     let mut world = World::new(Arc::clone(&engine), loaded);
-    let unfinished = adopt::adopt(&engine, &mut world);
+    let unfinished = adopt::adopt(&engine, &mut world, strays);
     let world = tokio::spawn(world.run(inbox));
     tokio::spawn(wiring::run(Arc::clone(&engine)));
     tokio::spawn(wiring::keep(Arc::clone(&engine)));
@@ -234,8 +245,7 @@ type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<crate::world::Event>
 
 fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> Result<Opened, ServeError> {
     let instance = config.places().instance();
-    let (store, loaded) = Store::open(&config.data_root)?;
-    let images = hoist_image::Store::open(&config.data_root)?;
+    let boot = boot_id().map_err(ServeError::Boot)?;
     let runtime = Runtime::open(RuntimeConfig {
         run_dir: config.run_dir.clone(),
         instance: instance.clone(),
@@ -243,11 +253,13 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
         engine: Some(restart_terms(&config, lock)),
         descriptors,
     })?;
+    let (store, loaded) = Store::open(&config.data_root, &|id| runtime.is_inhabited(id))?;
+    let images = hoist_image::Store::open(&config.data_root)?;
     let net = Host::open(HostConfig { instance })?;
     let dns = dns::Server::start(dns::DnsConfig::default())?;
     let (events, inbox) = mpsc::unbounded_channel();
     let engine = Engine {
-        boot: boot_id(),
+        boot,
         config,
         store,
         images,

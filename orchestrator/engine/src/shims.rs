@@ -1,67 +1,73 @@
 //! Follows the shims: one small task a running container turns what arrives on its socket into events.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_runtime::{Event as ShimEvent, Shim};
 use hoist_scheduler::health::Check;
 use tokio::io::Interest;
+use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::readiness;
 use crate::world::Event;
 
+/// A connection that breaks is told as closed, whichever way it broke: what that means for the container is found out by
+/// another look at its shim.
 pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
     tokio::spawn(async move {
-        let mut leaving = engine.leaving.subscribe();
-        let watched = match readiness::watch(shim, Interest::READABLE) {
-            Ok(watched) => watched,
+        match listen(&engine, &id, run, Arc::new(shim)).await {
+            Ok(()) => {}
             Err(error) => {
-                tracing::error!(container = id, %error, "cannot watch the shim");
+                tracing::warn!(container = id, %error, "the connection to its shim broke");
+                // A cause that lasts must not keep the processor busy.
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 engine.tell(Event::FromShim { id, run, event: ShimEvent::Closed });
-                return;
-            }
-        };
-        // Once before waiting: something may have arrived with the answer to the start.
-        let mut open = drain(&engine, &id, run, watched.get_ref());
-        while open {
-            tokio::select! {
-                ready = watched.readable() => {
-                    let Ok(mut ready) = ready else { return };
-                    // Before reading: what comes in between must wake us again.
-                    ready.clear_ready();
-                    open = drain(&engine, &id, run, watched.get_ref());
-                }
-                _ = leaving.wait_for(|leaving| *leaving) => {
-                    // A word of farewell, so that the shim does not take it for a crash and start an engine.
-                    let _ = watched.into_inner().detach();
-                    engine.left.add_permits(1);
-                    return;
-                }
             }
         }
     });
 }
 
-/// Answers whether more may come.
-fn drain(engine: &Engine, id: &str, run: u64, shim: &Shim) -> bool {
-    loop {
-        match shim.try_event() {
-            Ok(Some(event)) => {
-                let last = matches!(event, ShimEvent::Closed | ShimEvent::Exited(_));
-                engine.tell(Event::FromShim { id: id.to_owned(), run, event });
-                if last {
-                    return false;
-                }
+async fn listen(engine: &Arc<Engine>, id: &str, run: u64, shim: Arc<Shim>) -> io::Result<()> {
+    let mut leaving = engine.leaving.subscribe();
+    let watched = readiness::watch(Arc::clone(&shim), Interest::READABLE)?;
+    // Once before waiting: something may have arrived with the answer to the start.
+    let mut open = drain(engine, id, run, &shim)?;
+    while open {
+        tokio::select! {
+            ready = watched.readable() => {
+                // Before reading: what comes in between must wake us again.
+                ready?.clear_ready();
+                open = drain(engine, id, run, &shim)?;
             }
-            Ok(None) => return true,
-            Err(error) => {
-                tracing::warn!(container = id, %error, "the shim's connection failed");
-                engine.tell(Event::FromShim { id: id.to_owned(), run, event: ShimEvent::Closed });
-                return false;
-            }
+            () = left(&mut leaving) => break,
         }
     }
+    if open {
+        // A word of farewell, so that the shim does not take it for a crash and start an engine.
+        let _ = tokio::task::spawn_blocking(move || shim.detach()).await;
+        engine.left.add_permits(1);
+    }
+    Ok(())
+}
+
+async fn left(leaving: &mut watch::Receiver<bool>) {
+    // Without a sender the process is ending, too.
+    let _ = leaving.wait_for(|leaving| *leaving).await;
+}
+
+/// Answers whether more may come.
+fn drain(engine: &Engine, id: &str, run: u64, shim: &Shim) -> io::Result<bool> {
+    while let Some(event) = shim.try_event().map_err(io::Error::other)? {
+        let last = matches!(event, ShimEvent::Closed | ShimEvent::Exited(_));
+        engine.tell(Event::FromShim { id: id.to_owned(), run, event });
+        if last {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Remembers a health status for the next engine of this boot; in memory only, so it costs no disk.

@@ -84,21 +84,24 @@ fn finish(layout: &Layout, ready: &Path) -> io::Result<()> {
     hoist_tree::remove(ready)
 }
 
-/// Before the objects are read: finishes what was decided, removes what was not.
-pub(crate) fn recover(layout: &Layout) -> io::Result<()> {
-    let entries = match fs::read_dir(folder(layout)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
+/// Before the objects are read: finishes what was decided, removes what was not. Answers what could not be done; it is
+/// tried again by the next engine.
+pub(crate) fn recover(layout: &Layout) -> Vec<String> {
+    let folder = folder(layout);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => return vec![format!("{} cannot be listed: {error}", folder.display())],
+        Ok(entries) => entries,
     };
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == READY) {
-            finish(layout, &path)?;
-        } else {
-            hoist_tree::remove(&path)?;
-        }
+    let mut failed = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let done = match path.extension().is_some_and(|extension| extension == READY) {
+            true => finish(layout, &path),
+            false => hoist_tree::remove(&path),
+        };
+        failed.extend(done.err().map(|error| format!("{} cannot be finished: {error}", path.display())));
     }
-    Ok(())
+    failed
 }
 
 #[cfg(test)]
@@ -139,7 +142,7 @@ mod tests {
         let half = Staging::new(&layout).unwrap();
         half.volume(&doc("half")).unwrap();
         std::mem::forget(half);
-        recover(&layout).unwrap();
+        assert_eq!(recover(&layout), Vec::<String>::new());
         assert!(layout.volume_data("a").join("file").exists() && !layout.volume("half").exists());
         assert_eq!(fs::read_dir(folder(&layout)).unwrap().count(), 0);
     }

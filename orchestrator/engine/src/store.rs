@@ -13,6 +13,7 @@
 
 mod documents;
 mod files;
+pub(crate) mod kept;
 mod spare;
 mod writer;
 
@@ -28,7 +29,7 @@ use writer::{Content, Job};
 pub(crate) use documents::{
     ContainerDoc, ExitDoc, FileContent, FileDoc, MountDoc, MountKind, NetworkDoc, StackDoc, StateDoc, VolumeDoc, Wanted,
 };
-pub(crate) use files::{Loaded, make_folder};
+pub(crate) use files::{Loaded, make_folder, patiently};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -40,6 +41,12 @@ pub enum StoreError {
     },
     #[error("writing {path}")]
     Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("listing {path}")]
+    List {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -114,19 +121,24 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the data root and reads every object.
-    pub(crate) fn open(root: &Path) -> Result<(Self, Loaded), StoreError> {
+    /// Opens the data root and reads every object. `lives` answers whether something of a container runs.
+    pub(crate) fn open(root: &Path, lives: &dyn Fn(&str) -> bool) -> Result<(Self, Loaded), StoreError> {
         let layout = Layout { root: root.to_owned() };
-        files::make_folders(root)?;
-        crate::staging::recover(&layout).map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
-        let loaded = files::load(&layout);
+        let mut damaged = files::make_folders(root)?;
+        damaged.extend(crate::staging::recover(&layout));
+        let mut loaded = files::load(&layout, lives)?;
+        loaded.damaged.splice(0..0, damaged);
         let (jobs, inbox) = mpsc::channel();
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || writer::run(&inbox))
             .map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
-        Ok((Self { layout, jobs }, loaded))
+        let store = Self { layout, jobs };
+        for volume in loaded.volumes.iter().filter(|volume| loaded.recovered.contains(&volume.name)) {
+            store.put_volume(volume);
+        }
+        Ok((store, loaded))
     }
 
     fn send(&self, job: Job) {
@@ -195,13 +207,13 @@ mod tests {
     #[tokio::test]
     async fn what_was_put_is_loaded_again() {
         let root = tempfile::tempdir().unwrap();
-        let (store, loaded) = Store::open(root.path()).unwrap();
+        let (store, loaded) = Store::open(root.path(), &|_| false).unwrap();
         assert!(loaded.stacks.is_empty());
         store.put_stack(&stack("shop"));
         store.put_stack(&stack("blog"));
         store.delete(store.layout.stack("blog"));
         store.durable(Vec::new()).await.unwrap();
-        let (_, loaded) = Store::open(root.path()).unwrap();
+        let (_, loaded) = Store::open(root.path(), &|_| false).unwrap();
         assert_eq!(loaded.stacks.iter().map(|stack| stack.name.as_str()).collect::<Vec<_>>(), ["shop"]);
         assert!(loaded.damaged.is_empty());
     }
@@ -209,23 +221,23 @@ mod tests {
     #[tokio::test]
     async fn damaged_file_costs_only_its_own_object() {
         let root = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(root.path()).unwrap();
+        let (store, _) = Store::open(root.path(), &|_| false).unwrap();
         store.put_stack(&stack("shop"));
         store.put_stack(&stack("blog"));
         store.written(Vec::new()).await.unwrap();
         std::fs::write(store.layout.stack("blog"), b"{\"name\":").unwrap();
-        let (_, loaded) = Store::open(root.path()).unwrap();
+        let (_, loaded) = Store::open(root.path(), &|_| false).unwrap();
         assert_eq!(loaded.stacks.len(), 1);
         assert_eq!(loaded.damaged.len(), 1);
         assert!(!store.layout.stack("blog").exists(), "moved aside");
-        let (_, again) = Store::open(root.path()).unwrap();
+        let (_, again) = Store::open(root.path(), &|_| false).unwrap();
         assert!(again.damaged.is_empty(), "reported once");
     }
 
     #[tokio::test]
     async fn what_a_killed_engine_was_writing_is_swept() {
         let root = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(root.path()).unwrap();
+        let (store, _) = Store::open(root.path(), &|_| false).unwrap();
         let layout = &store.layout;
         store.put_stack(&stack("shop"));
         store.put_volume(&VolumeDoc { name: "kept.new".to_owned(), ..VolumeDoc::default() });
@@ -242,7 +254,7 @@ mod tests {
             make_folder(path.parent().unwrap()).unwrap();
             std::fs::write(path, b"{\"na").unwrap();
         }
-        let (store, loaded) = Store::open(root.path()).unwrap();
+        let (store, loaded) = Store::open(root.path(), &|_| false).unwrap();
         for path in &half {
             assert!(!path.exists(), "{}", path.display());
         }
@@ -325,7 +337,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("build")).unwrap();
         std::fs::set_permissions(root.path().join("build"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let _store = Store::open(root.path()).unwrap();
+        let _store = Store::open(root.path(), &|_| false).unwrap();
         for entry in std::fs::read_dir(root.path()).unwrap() {
             let path = entry.unwrap().path();
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
@@ -335,9 +347,9 @@ mod tests {
     #[tokio::test]
     async fn folder_without_a_record_is_swept() {
         let root = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(root.path()).unwrap();
+        let (store, _) = Store::open(root.path(), &|_| false).unwrap();
         std::fs::create_dir_all(store.layout.upper("half")).unwrap();
-        let (store, _) = Store::open(root.path()).unwrap();
+        let (store, _) = Store::open(root.path(), &|_| false).unwrap();
         assert!(!store.layout.container("half").exists());
     }
 }

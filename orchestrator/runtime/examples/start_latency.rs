@@ -85,7 +85,7 @@ fn main() {
             shim.wait().unwrap();
         }
     }
-    let errors = runtime.sweep(&BTreeSet::new());
+    let errors = runtime.sweep(&BTreeSet::new(), |_| true).errors;
     assert!(errors.is_empty(), "{errors:?}");
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -9,14 +9,20 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use crate::status::ExitStatus;
-use crate::wire::{Answer, Exit, Failure, Reply, Request, recv, recv_wait, send};
+use crate::wire::{Answer, Exit, Failure, Reply, Request, recv, recv_until, send};
 
-/// Shims answer within microseconds; only emptying a cgroup takes longer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// For being accepted and for an answer. Shims take microseconds; one that is stopped, or waits for a dead disk, takes
+/// for ever.
+const PROMPT: Duration = Duration::from_secs(5);
+/// For an answer that waits for the kernel: a cgroup to be emptied or frozen, a program to be executed.
+const LENGTHY: Duration = Duration::from_secs(15);
+/// For the last word to a shim: nothing depends on its answer.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connection to a container's shim. All methods take `&self` and may be called from several threads. It is
 /// non-blocking for reading events: wrap it (it is `AsRawFd`) and call [`Shim::try_event`] until `None` when readable.
@@ -84,6 +90,41 @@ pub enum ShimError {
     Refused { attempt: &'static str, reason: String },
     #[error("the shim is gone")]
     Gone,
+}
+
+impl ShimError {
+    /// No process listens on the socket: the shim has ended, or its socket was removed. Any other error says nothing
+    /// about the container.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Gone => true,
+            Self::Connect { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+            }
+            Self::Io { .. } | Self::Refused { .. } => false,
+        }
+    }
+
+    /// The socket is there without a listener: the shim was killed, since it removes the socket when it leaves.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
+/// How long a shim may take for a request.
+fn limit(request: &Request) -> Duration {
+    match request {
+        Request::Start | Request::KillAll | Request::Pause | Request::Resume | Request::Shutdown => LENGTHY,
+        Request::Detach => FAREWELL,
+        Request::State
+        | Request::Kill { .. }
+        | Request::KillGroup { .. }
+        | Request::Resize { .. }
+        | Request::Attach(_)
+        | Request::Reopen => PROMPT,
+    }
 }
 
 /// One socket to a shim or an exec helper, with what arrived while somebody waited for something else.
@@ -187,9 +228,13 @@ impl Line {
             }
             result => result.map_err(io)?,
         }
-        let deadline = Instant::now() + ANSWER_LIMIT;
+        self.answer(&mut inbox, attempt, Instant::now() + limit(request))
+    }
+
+    fn answer(&self, inbox: &mut Inbox, attempt: &'static str, deadline: Instant) -> Result<Answer, ShimError> {
+        let io = |source| ShimError::Io { attempt, source };
         loop {
-            match self.receive(&mut inbox) {
+            match self.receive(inbox) {
                 Ok(Some(Answer::Refused(reason))) => return Err(ShimError::Refused { attempt, reason }),
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) if inbox.closed => return Err(ShimError::Gone),
@@ -222,10 +267,11 @@ impl Shim {
         Self { line: Line::new(socket), pid }
     }
 
+    /// Waits a few seconds at most.
     pub fn connect(bundle: &Path) -> Result<Self, ShimError> {
-        let path = bundle.join("shim.sock");
-        let (socket, pid) = dial(bundle).map_err(|source| ShimError::Connect { path, source })?;
-        Ok(Self::of_start(socket, pid))
+        let deadline = Instant::now() + PROMPT;
+        let shim = dial(bundle, PROMPT).and_then(|socket| greeted(socket, deadline));
+        shim.map_err(|source| ShimError::Connect { path: bundle.join(SOCKET), source })
     }
 
     /// The container's init, in the host's numbers.
@@ -256,12 +302,7 @@ impl Shim {
     }
 
     pub fn state(&self) -> Result<ShimState, ShimError> {
-        match self.line.ask("asking for the state", &Request::State, &[])? {
-            Answer::State { id, pid, shim_pid, paused, tty, started, dropped_log_records } => {
-                Ok(ShimState { id, pid, shim_pid, paused, tty, started, dropped_log_records })
-            }
-            _ => Err(ShimError::Gone),
-        }
+        state(self.line.ask(ASKING_STATE, &Request::State, &[])?)
     }
 
     /// To the container's init. A container that has just ended is not an error.
@@ -293,8 +334,13 @@ impl Shim {
         self.line.ask("attach", &Request::Attach(want), &[stream]).map(drop)
     }
 
-    /// Says goodbye: this connection's end is no death of the engine.
-    pub fn detach(self) -> Result<(), ShimError> {
+    /// Lets it make its socket again after somebody removed the bundle.
+    pub fn reopen(&self) -> Result<(), ShimError> {
+        self.line.ask("listen again", &Request::Reopen, &[]).map(drop)
+    }
+
+    /// Says goodbye: this connection's end is no death of the engine. Waits a second at most.
+    pub fn detach(&self) -> Result<(), ShimError> {
         ended_is_fine(self.line.ask("detach", &Request::Detach, &[]))
     }
 
@@ -320,14 +366,59 @@ fn ended_is_fine(result: Result<Answer, ShimError>) -> Result<(), ShimError> {
     }
 }
 
-fn dial(bundle: &Path) -> io::Result<(OwnedFd, i32)> {
+/// A question to a shim that has not answered yet, so that many can be asked before the first answer is waited for.
+#[derive(Debug)]
+pub struct Call {
+    bundle: PathBuf,
+    socket: OwnedFd,
+}
+
+impl Call {
+    /// Asks for the state. Does not wait, not even for a shim that no longer accepts connections.
+    pub fn begin(bundle: &Path) -> Result<Self, ShimError> {
+        let failed = |source| ShimError::Connect { path: bundle.join(SOCKET), source };
+        let socket = dial(bundle, Duration::from_millis(1)).map_err(failed)?;
+        send(&socket, &Request::State, &[]).map_err(failed)?;
+        Ok(Self { bundle: bundle.to_owned(), socket })
+    }
+
+    pub fn answer(self, deadline: Instant) -> Result<(Shim, ShimState), ShimError> {
+        let failed = |source| ShimError::Connect { path: self.bundle.join(SOCKET), source };
+        let shim = greeted(self.socket, deadline).map_err(failed)?;
+        let answer = shim.line.answer(&mut shim.line.inbox(), ASKING_STATE, deadline)?;
+        Ok((shim, state(answer)?))
+    }
+}
+
+const SOCKET: &str = "shim.sock";
+const ASKING_STATE: &str = "asking for the state";
+
+fn state(answer: Answer) -> Result<ShimState, ShimError> {
+    match answer {
+        Answer::State { id, pid, shim_pid, paused, tty, started, dropped_log_records } => {
+            Ok(ShimState { id, pid, shim_pid, paused, tty, started, dropped_log_records })
+        }
+        _ => Err(ShimError::Gone),
+    }
+}
+
+/// The limit is that of the kernel's queue of connections; a shim that is stopped fills it.
+fn dial(bundle: &Path, limit: Duration) -> io::Result<OwnedFd> {
     // By the folder's descriptor: the whole path may be too long for a socket address.
     let folder = rustix::fs::open(bundle, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/shim.sock", folder.as_raw_fd()))?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    // It counts for connecting as well as for sending.
+    set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
     rustix::net::connect(&socket, &address)?;
-    match recv_wait::<Reply>(&socket)? {
-        Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok((socket, pid)),
+    set_socket_timeout(&socket, Timeout::Send, Some(PROMPT))?;
+    Ok(socket)
+}
+
+/// The shim's first word.
+fn greeted(socket: OwnedFd, deadline: Instant) -> io::Result<Shim> {
+    match recv_until::<Reply>(&socket, deadline)? {
+        Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok(Shim::of_start(socket, pid)),
         Some(_) => Err(io::ErrorKind::InvalidData.into()),
         None => Err(io::ErrorKind::ConnectionReset.into()),
     }

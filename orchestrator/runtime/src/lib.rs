@@ -17,6 +17,7 @@ mod launch;
 pub mod log;
 mod lower;
 pub mod oci;
+mod procfs;
 mod runtime;
 pub mod seccomp;
 #[doc(hidden)]
@@ -26,11 +27,11 @@ mod status;
 mod sys;
 mod wire;
 
-pub use client::{Attach, Event, Shim, ShimError, ShimState};
+pub use client::{Attach, Call, Event, Shim, ShimError, ShimState};
 pub use detached::{DetachedError, mount_of, open_mount};
 pub use exec::{ExecHandle, ExecRequest, ExecStdio};
 pub use launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs, Seccomp, Tree};
 pub use log::LogConfig;
 pub use lower::TREE;
-pub use runtime::{EngineRestart, Runtime, RuntimeConfig, RuntimeError, SweepError};
+pub use runtime::{EngineRestart, Runtime, RuntimeConfig, RuntimeError, SweepError, Swept};
 pub use status::ExitStatus;

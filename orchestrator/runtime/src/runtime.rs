@@ -8,18 +8,20 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Layout, Stats};
-use crate::client::{Attach, Shim};
+use crate::client::{Attach, Call, Shim};
 use crate::descriptors::SoftLimit;
 use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError, Rootfs};
 use crate::lower::{self, Sealed, Surroundings};
-use crate::wire::{Failure, FdRole, Head, Reply, pair, recv_wait, send};
+use crate::procfs;
+use crate::wire::{Failure, FdRole, Head, Reply, pair, recv_until, send};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -88,6 +90,9 @@ pub struct Runtime {
     engine_record: Option<PathBuf>,
     descriptors: Option<SoftLimit>,
 }
+
+/// For a container or an exec to be set up: mounts may wait for slow disks, but not for ever.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 const INSTALLED: &str = "/usr/libexec/hoist/hoist-shim";
 
@@ -167,7 +172,11 @@ impl Runtime {
         let around = Surroundings { layout: &self.layout, cgroup, engine_record, hold, stdio };
         let sealed = lower::container(launch, around)?;
         let socket = self.spawn("start", &launch.id, &sealed)?;
-        match recv_wait::<Reply>(&socket).map_err(LaunchError::Protocol)? {
+        let word = recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).inspect_err(|_| {
+            // Whatever holds it up must not bring up a container that nobody waits for.
+            let _ = self.kill_with_shim(&launch.id);
+        });
+        match word.map_err(LaunchError::Protocol)? {
             Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok(Shim::of_start(socket, pid)),
             Some((Reply::Failed(failure), _)) => Err(failure.into()),
             Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
@@ -186,7 +195,7 @@ impl Runtime {
         let sealed = lower::exec(request, &self.layout, &self.cgroup(&id), fds)?;
         let socket = self.spawn("exec", &id, &sealed)?;
         drop(sealed);
-        match recv_wait::<Reply>(&socket).map_err(LaunchError::Protocol)? {
+        match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).map_err(LaunchError::Protocol)? {
             Some((Reply::Started { pid }, fds)) => {
                 ExecHandle::new(socket, pid, fds.into_iter().next()).map_err(LaunchError::Protocol)
             }
@@ -259,7 +268,41 @@ impl Runtime {
     pub fn processes(&self, id: &str) -> io::Result<Vec<i32>> {
         let folders = self.layout.folders(&self.cgroup(id));
         let folder = folders.iter().find(|folder| folder.exists()).ok_or(io::ErrorKind::NotFound)?;
-        Ok(cgroup::processes(folder))
+        cgroup::processes(folder)
+    }
+
+    /// Whether the container's cgroup has processes. An error is no answer.
+    pub fn has_processes(&self, id: &str) -> io::Result<bool> {
+        for folder in self.layout.folders(&self.cgroup(id)) {
+            if !cgroup::processes(&folder)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The container's first process as found in its cgroup, for a container whose shim does not answer. `None` when it
+    /// has no process namespace of its own.
+    #[must_use]
+    pub fn first_process(&self, id: &str) -> Option<i32> {
+        self.processes(id).ok()?.into_iter().find(|pid| procfs::is_first_of_namespace(*pid))
+    }
+
+    /// Processes of the container's shims, found without their help.
+    pub fn shim_processes(&self, id: &str) -> io::Result<Vec<i32>> {
+        procfs::find_shims(id)
+    }
+
+    /// Kills everything in the container's cgroup and the shim itself, whatever state the shim is in.
+    pub fn kill_with_shim(&self, id: &str) -> io::Result<()> {
+        let killed = self.kill_all(id);
+        for pid in self.shim_processes(id)?.into_iter().filter_map(Pid::from_raw) {
+            match rustix::process::kill_process(pid, Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        killed
     }
 
     /// Takes the kernel's first slow cgroup attach (some 10 ms on cgroup v1) before a container has to wait for it.
@@ -268,35 +311,52 @@ impl Runtime {
         self.layout.warm_up();
     }
 
-    /// Removes cgroups (killing what is in them) and `<run_dir>/containers/*` folders of ours whose id is not known.
-    pub fn sweep(&self, known: &BTreeSet<String>) -> Vec<SweepError> {
-        let mut errors = Vec::new();
+    /// Removes cgroups and `<run_dir>/containers/*` folders of ours whose id is not known and that nothing lives in. What
+    /// has processes or a socket that somebody listens on is left alone and named, as is what cannot be looked at; only a
+    /// `leftover` is killed.
+    pub fn sweep(&self, known: &BTreeSet<String>, leftover: impl Fn(&str) -> bool) -> Swept {
+        let mut swept = Swept::default();
         let mut ids = BTreeSet::new();
         let parents = self.layout.folders(&self.cgroup_parent());
-        for parent in &parents {
-            ids.extend(child_folders(parent));
-        }
-        for id in ids.iter().filter(|id| !known.contains(*id)) {
-            let relative = self.cgroup(id);
-            let folders = self.layout.folders(&relative);
-            let result = cgroup::kill_folders(&folders).and_then(|()| cgroup::remove_folders(&folders));
-            if let Err(source) = result {
-                errors.push(SweepError { path: relative, source });
+        let bundles = self.run_dir.join("containers");
+        for folder in parents.iter().chain([&bundles]) {
+            match child_folders(folder) {
+                Ok(found) => ids.extend(found),
+                Err(source) => swept.errors.push(SweepError { path: folder.clone(), source }),
             }
+        }
+        for id in ids.into_iter().filter(|id| !known.contains(id)) {
+            if !leftover(&id) && self.is_inhabited(&id) {
+                swept.strays.push(id);
+                continue;
+            }
+            let bundle = bundles.join(&id);
+            let removed = self.remove_cgroup(&id).map_err(|source| (self.cgroup(&id), source));
+            let removed = removed.and_then(|()| hoist_tree::remove(&bundle).map_err(|source| (bundle, source)));
+            swept.errors.extend(removed.err().map(|(path, source)| SweepError { path, source }));
         }
         if known.is_empty() {
             // Goes only when empty, which is right.
             parents.iter().for_each(|parent| drop(fs::remove_dir(parent)));
         }
-        let containers = self.run_dir.join("containers");
-        for id in child_folders(&containers).filter(|id| !known.contains(id)) {
-            let path = containers.join(id);
-            if let Err(source) = hoist_tree::remove(&path) {
-                errors.push(SweepError { path, source });
-            }
-        }
-        errors
+        swept
     }
+
+    /// Whether something of the container may live: it has processes, or a shim that listens, or cannot be looked at.
+    #[must_use]
+    pub fn is_inhabited(&self, id: &str) -> bool {
+        let listening =
+            Call::begin(&self.run_dir.join("containers").join(id)).err().is_none_or(|error| !error.is_absent());
+        listening || self.has_processes(id).unwrap_or(true)
+    }
+}
+
+/// What a sweep could not or would not remove.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Ids that nobody knows and that have processes or a shim.
+    pub strays: Vec<String>,
+    pub errors: Vec<SweepError>,
 }
 
 impl From<Failure> for LaunchError {
@@ -307,11 +367,20 @@ impl From<Failure> for LaunchError {
     }
 }
 
-fn child_folders(path: &Path) -> impl Iterator<Item = String> + use<> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
+/// None when the folder is not there.
+fn child_folders(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
 }
 
 /// Descriptors of the container's init and its root that are of one and the same process: it was alive after both.

@@ -482,7 +482,7 @@ fn goodbye_starts_no_engine() {
 }
 
 #[test]
-fn shim_that_nobody_can_find_starts_no_engine() {
+fn shim_whose_folder_was_removed_makes_it_again() {
     let world = match support::missing() {
         Some(reason) => {
             eprintln!("skipped: {reason}");
@@ -492,14 +492,23 @@ fn shim_that_nobody_can_find_starts_no_engine() {
     };
     let launch = world.launch("exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    let (pid, own) = (shim.pid(), shim.state().unwrap().shim_pid);
-    // As when the run folder was removed: the next engine's is another one.
     fs::remove_dir_all(&launch.bundle).unwrap();
+    assert!(Shim::connect(&launch.bundle).unwrap_err().is_absent());
+    shim.reopen().unwrap();
+    let again = Shim::connect(&launch.bundle).unwrap();
+    assert_eq!(again.state().unwrap(), shim.state().unwrap());
+    // And by itself when its engine dies: the next one must find it.
+    drop(again);
+    fs::remove_dir_all(world.path("run").join("containers")).unwrap();
+    fs::write(world.path("stop"), "").unwrap();
     drop(shim);
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
-    // It has heard of its engine's end before it can hear of the program's.
-    until("the shim has left", || !Path::new(&format!("/proc/{own}")).exists());
-    assert!(!world.path("started").exists());
+    until("it listens again", || Shim::connect(&launch.bundle).is_ok());
+    until("an engine was started", || world.path("started").exists());
+    end(&Shim::connect(&launch.bundle).unwrap());
+}
+
+fn signal(pid: i32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 #[test]
@@ -508,18 +517,68 @@ fn killed_shim_is_swept() {
     let launch = world.launch("exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
     let pid = shim.pid();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(shim.state().unwrap().shim_pid).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    signal(shim.state().unwrap().shim_pid, rustix::process::Signal::KILL);
     assert!(matches!(shim.wait(), Err(hoist_runtime::ShimError::Gone)));
+    assert!(Shim::connect(&launch.bundle).unwrap_err().is_refused());
+    assert!(world.runtime.shim_processes(&launch.id).unwrap().is_empty());
     let known = [launch.id.clone()].into();
-    assert!(world.runtime.sweep(&known).is_empty());
+    let swept = world.runtime.sweep(&known, |_| true);
+    assert!(swept.strays.is_empty() && swept.errors.is_empty(), "{swept:?}");
     assert_eq!(world.runtime.processes(&launch.id).unwrap(), [pid]);
-    assert!(world.runtime.sweep(&Default::default()).is_empty());
+    let swept = world.runtime.sweep(&Default::default(), |id| id == launch.id);
+    assert!(swept.strays.is_empty() && swept.errors.is_empty(), "{swept:?}");
     until("the program is gone", || !Path::new(&format!("/proc/{pid}")).exists());
     assert!(!launch.bundle.exists());
+}
+
+#[test]
+fn what_lives_is_never_swept() {
+    let world = world!();
+    let (orphan, hidden) = (world.launch("exec sleep 1000"), world.launch("exec sleep 1000"));
+    let shims = [world.runtime.start(&orphan).unwrap(), world.runtime.start(&hidden).unwrap()];
+    let pids = shims.each_ref().map(Shim::pid);
+    // One has processes without a shim, the other a shim that nobody finds.
+    signal(shims[0].state().unwrap().shim_pid, rustix::process::Signal::KILL);
+    fs::remove_dir_all(&hidden.bundle).unwrap();
+    let idle = world.path("run").join("containers").join("left");
+    fs::create_dir_all(&idle).unwrap();
+    let swept = world.runtime.sweep(&Default::default(), |_| false);
+    let mut strays = [orphan.id.clone(), hidden.id.clone()];
+    strays.sort();
+    assert_eq!(swept.strays, strays);
+    assert!(swept.errors.is_empty() && !idle.exists() && orphan.bundle.exists());
+    for pid in pids {
+        assert!(Path::new(&format!("/proc/{pid}")).exists());
+    }
+    drop(shims);
+    world.runtime.kill_with_shim(&orphan.id).unwrap();
+    world.runtime.kill_with_shim(&hidden.id).unwrap();
+}
+
+#[test]
+fn shim_that_stands_still_holds_nobody_up() {
+    let world = world!();
+    let launch = world.launch("exec sleep 1000");
+    let shim = world.runtime.start(&launch).unwrap();
+    let (pid, own) = (shim.pid(), shim.state().unwrap().shim_pid);
+    signal(own, rustix::process::Signal::STOP);
+    let began = Instant::now();
+    let limit = Duration::from_millis(50);
+    // More than wait to be accepted.
+    let calls: Vec<_> = (0..40).map(|_| hoist_runtime::Call::begin(&launch.bundle)).collect();
+    assert!(calls.iter().any(Result::is_err), "the queue is full");
+    for call in calls {
+        let error = call.and_then(|call| call.answer(Instant::now() + limit)).unwrap_err();
+        assert!(!error.is_absent(), "{error:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(!Shim::connect(&launch.bundle).unwrap_err().is_absent());
+    assert!(shim.kill(15).is_err());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(world.runtime.first_process(&launch.id), Some(pid));
+    world.runtime.kill_with_shim(&launch.id).unwrap();
+    until("both are gone", || [pid, own].iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    assert!(Shim::connect(&launch.bundle).unwrap_err().is_refused());
 }
 
 #[test]

@@ -148,16 +148,65 @@ async fn stoppable(
 
 /// Asks the shim on a connection of its own: an answer that takes its time must not hold up the events, and the task
 /// that reads them must not miss one.
-fn shim_call<F>(engine: &Engine, id: &str, call: F) -> impl Future<Output = Result<(), StepError>> + use<F>
+async fn shim_call<F>(engine: &Arc<Engine>, id: &str, call: F) -> Result<(), CallError>
 where
     F: FnOnce(&Shim) -> Result<(), ShimError> + Send + 'static,
 {
-    let bundle = engine.bundle(id);
-    blocking(move || match Shim::connect(&bundle).and_then(|shim| call(&shim)) {
-        // It ended meanwhile, which the world hears from the shim's own last word.
-        Ok(()) | Err(ShimError::Gone | ShimError::Connect { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    })
+    let (caller, id) = (Arc::clone(engine), id.to_owned());
+    let called =
+        tokio::task::spawn_blocking(move || match Shim::connect(&caller.bundle(&id)).and_then(|shim| call(&shim)) {
+            // It ended meanwhile, which the world hears from the shim's own last word.
+            Err(error) if error.is_absent() && matches!(caller.runtime.has_processes(&id), Ok(false)) => Ok(()),
+            Err(error @ ShimError::Refused { .. }) => Err(CallError::Refused(error)),
+            Err(error) => Err(CallError::Silent(error)),
+            Ok(()) => Ok(()),
+        });
+    called.await.map_err(|error| CallError::Cut(error.to_string()))?
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error(transparent)]
+    Refused(ShimError),
+    #[error("its shim does not answer")]
+    Silent(#[source] ShimError),
+    #[error("a step was cut short: {0}")]
+    Cut(String),
+}
+
+/// Only a process stuck in the kernel survives SIGKILL for so long.
+const AFTER_KILL: Duration = Duration::from_secs(30);
+
+/// Kills every process of it, with or without the help of its shim.
+async fn kill_all(engine: &Arc<Engine>, id: &str, status: &mut watch::Receiver<Status>) -> Result<(), StepError> {
+    match shim_call(engine, id, Shim::kill_all).await {
+        Ok(()) => {}
+        Err(CallError::Refused(error)) => tracing::warn!(container = id, error = chain(&error), "cannot kill it"),
+        Err(error) => force(engine, id, &error).await?,
+    }
+    if ended(status, AFTER_KILL).await {
+        return Ok(());
+    }
+    Err(StepError::engine("the process did not exit after SIGKILL"))
+}
+
+/// Ends a container whose shim does not answer, and the shim with it: the end of its connection is the news for the
+/// world.
+async fn force(engine: &Arc<Engine>, id: &str, error: &CallError) -> Result<(), StepError> {
+    tracing::warn!(container = id, error = chain(error), "killing its processes without its shim");
+    let (killer, name) = (Arc::clone(engine), id.to_owned());
+    let killed = blocking(move || {
+        let killed = killer.runtime.kill_with_shim(&name);
+        killed.map_err(|error| StepError::engine(format!("killing its processes: {error}")))
+    });
+    killed.await?;
+    let name = id.to_owned();
+    let run = engine.look(move |world| world.containers.get(&name).map(|container| container.run)).await?;
+    if let Some(run) = run {
+        let id = id.to_owned();
+        engine.tell(Event::FromShim { id, run, event: hoist_runtime::Event::Closed });
+    }
+    Ok(())
 }
 
 /// Asks it to end, waits, then kills it.
@@ -191,18 +240,20 @@ async fn stop_run(
     let Some(mut status) = stoppable(engine, id, run).await? else { return Ok(Stopped::Asked) };
     let mut stopped = Stopped::Asked;
     if status.borrow().phase == Phase::Paused {
-        shim_call(engine, id, Shim::resume).await?;
-        engine.tell(Event::Paused { id: id.to_owned(), paused: false });
+        // A frozen process that cannot be thawed is killed below.
+        if shim_call(engine, id, Shim::resume).await.is_ok() {
+            engine.tell(Event::Paused { id: id.to_owned(), paused: false });
+        }
     }
     announce(engine, id, "kill", Some(number));
-    shim_call(engine, id, move |shim| shim.kill(number)).await?;
-    if !ended(&mut status, grace).await {
+    let asked = shim_call(engine, id, move |shim| shim.kill(number)).await;
+    if let Err(error @ CallError::Refused(_)) = asked {
+        return Err(error.into());
+    }
+    // Without an answer there is nothing to be patient for.
+    if asked.is_err() || !ended(&mut status, grace).await {
         announce(engine, id, "kill", Some(signal::KILL));
-        shim_call(engine, id, Shim::kill_all).await?;
-        // Only a process stuck in the kernel survives that.
-        if !ended(&mut status, Duration::from_secs(30)).await {
-            return Err(StepError::engine("it does not end even though it was killed"));
-        }
+        kill_all(engine, id, &mut status).await?;
         stopped = Stopped::Killed;
     }
     announce(engine, id, "stop", None);
@@ -225,9 +276,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
         engine.tell(Event::Signalled { id: id.to_owned() });
         let Some(mut status) = stoppable(engine, id, None).await? else { return not_running(id) };
         announce(engine, id, "kill", Some(number));
-        shim_call(engine, id, Shim::kill_all).await?;
-        ended(&mut status, Duration::from_secs(30)).await;
-        return Ok(());
+        return kill_all(engine, id, &mut status).await;
     }
     let name = id.to_owned();
     let running =
@@ -237,7 +286,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
     }
     engine.tell(Event::Signalled { id: id.to_owned() });
     announce(engine, id, "kill", Some(number));
-    shim_call(engine, id, move |shim| shim.kill(number)).await
+    Ok(shim_call(engine, id, move |shim| shim.kill(number)).await?)
 }
 
 fn not_running(id: &str) -> Result<(), StepError> {
@@ -290,10 +339,7 @@ pub(crate) async fn stop_terms(engine: &Arc<Engine>, id: &str) -> Result<(String
 /// With the named anonymous volumes. A running container is killed first.
 pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<String>) -> Result<(), StepError> {
     if let Some(mut status) = stoppable(engine, id, None).await? {
-        shim_call(engine, id, Shim::kill_all).await?;
-        if !ended(&mut status, Duration::from_secs(30)).await {
-            return Err(StepError::engine("it does not end even though it was killed"));
-        }
+        kill_all(engine, id, &mut status).await?;
     }
     let name = id.to_owned();
     let doc = engine.look(move |world| world.containers.get(&name).map(|container| Arc::clone(&container.doc)));

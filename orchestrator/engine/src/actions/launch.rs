@@ -17,7 +17,7 @@ use crate::emulator;
 use crate::engine::{Engine, now, steady};
 use crate::error::chain;
 use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts};
-use crate::store::{ExitDoc, make_folder};
+use crate::store::{ExitDoc, kept, make_folder};
 use crate::world::{Event, Phase, StartAnswer, StartTicket, StartWhy, Summary};
 
 pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Result<(), StepError> {
@@ -111,6 +111,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
     for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle] {
         make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     }
+    kept::keep_container(&bundle, doc);
     // The root of the container takes its mode from the upper folder.
     open_to_all(&layout.upper(&doc.id))?;
     match std::fs::remove_file(layout.exit_record(&doc.id)) {

@@ -90,6 +90,7 @@ engine_failures!(
     hoist_network::FactsError,
     hoist_image::StoreError,
     hoist_runtime::ShimError,
+    containers::CallError,
 );
 
 /// Runs something that blocks.

@@ -7,7 +7,7 @@ use hoist_scheduler::{NetworkSpec, VolumeSpec};
 use super::{StepError, blocking};
 use crate::driver;
 use crate::engine::{Engine, new_id, now};
-use crate::store::{NetworkDoc, VolumeDoc};
+use crate::store::{NetworkDoc, VolumeDoc, kept};
 use crate::volumes;
 use crate::world::Event;
 
@@ -52,6 +52,7 @@ pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> 
         engine.store.delete(engine.store.layout.network(&network.id));
         return Err(error);
     }
+    kept::keep_network(&engine.config.run_dir, &network);
     engine.tell(Event::NetworkMade(Box::new(network)));
     Ok(())
 }
@@ -86,6 +87,7 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     let (host, bridge) = (Arc::clone(&engine.net), network.spec().bridge());
     blocking(move || Ok(host.remove_network(&bridge)?)).await?;
     let id = network.id;
+    kept::forget_network(&engine.config.run_dir, &id);
     engine.store.delete(engine.store.layout.network(&id));
     Ok(engine.store.written(vec![engine.store.layout.network(&id)]).await?)
 }

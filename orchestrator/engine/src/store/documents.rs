@@ -121,6 +121,45 @@ impl ContainerDoc {
             _ => None,
         })
     }
+
+    pub(crate) fn unknown(id: &str) -> Self {
+        let record = Record {
+            project: String::new(),
+            name: crate::engine::short(id).to_owned(),
+            service: String::new(),
+            number: 0,
+            oneoff: true,
+            config_hash: String::new(),
+            fields: BTreeMap::new(),
+            image: String::new(),
+            networks: Vec::new(),
+            ports: Vec::new(),
+            volumes: BTreeSet::new(),
+            sharing: Vec::new(),
+            depends_on: BTreeMap::new(),
+            restart: restart::Policy::default(),
+            stop_signal: None,
+            stop_grace: std::time::Duration::from_secs(10),
+            healthcheck: None,
+            working_dir: String::new(),
+            files: Vec::new(),
+        };
+        Self {
+            id: id.to_owned(),
+            created: Timestamp::default(),
+            image_id: String::new(),
+            layers: Vec::new(),
+            image: Execution::default(),
+            record,
+            service: Value::Null,
+            labels: BTreeMap::new(),
+            mounts: Vec::new(),
+            anonymous: BTreeMap::new(),
+            files: Vec::new(),
+            remove: false,
+            attach: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

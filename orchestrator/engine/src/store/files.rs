@@ -16,23 +16,84 @@ pub(crate) struct Loaded {
     pub(crate) stacks: Vec<StackDoc>,
     pub(crate) networks: Vec<NetworkDoc>,
     pub(crate) volumes: Vec<VolumeDoc>,
+    /// Names of volumes whose records were lost.
+    pub(crate) recovered: Vec<String>,
     pub(crate) containers: Vec<(ContainerDoc, StateDoc)>,
+    /// Ids of containers without a record that run.
+    pub(crate) strays: Vec<String>,
     /// One sentence for each file that could not.
     pub(crate) damaged: Vec<String>,
 }
 
-const FOLDERS: [&str; 7] = ["stacks", "networks", "volumes", "containers", "damaged", "staging", "build"];
+const FOLDERS: [&str; 7] = ["damaged", "stacks", "networks", "volumes", "containers", "staging", "build"];
 
-/// For root alone: images hold set-id programs, volumes and logs hold what is nobody else's business.
-pub(super) fn make_folders(root: &Path) -> Result<(), StoreError> {
-    for folder in std::iter::once(root.to_owned()).chain(FOLDERS.map(|name| root.join(name))) {
-        let made = make_folder(&folder).and_then(|()| match fs::metadata(&folder)?.permissions().mode() & 0o7777 {
-            0o700 => Ok(()),
-            _ => fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)),
-        });
+/// For root alone: images hold set-id programs, volumes and logs hold what is nobody else's business. Answers what was in
+/// the way and was moved aside.
+pub(super) fn make_folders(root: &Path) -> Result<Vec<String>, StoreError> {
+    let mut moved = Vec::new();
+    private(root).map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
+    for folder in FOLDERS.map(|name| root.join(name)) {
+        let made = match private(&folder) {
+            Err(error) if is_no_folder(&folder) => {
+                if folder.ends_with("damaged") {
+                    let _ = fs::rename(&folder, folder.with_extension("file"));
+                }
+                moved.push(move_aside(root, &folder, &error.to_string()));
+                private(&folder)
+            }
+            made => made,
+        };
         made.map_err(|source| StoreError::Create { path: folder, source })?;
     }
-    Ok(())
+    Ok(moved)
+}
+
+fn private(folder: &Path) -> io::Result<()> {
+    make_folder(folder)?;
+    match fs::metadata(folder)?.permissions().mode() & 0o7777 {
+        0o700 => Ok(()),
+        _ => fs::set_permissions(folder, fs::Permissions::from_mode(0o700)),
+    }
+}
+
+fn is_no_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir() && !found.is_symlink())
+}
+
+/// Moves what is damaged out of the way, and says so. Nothing is ever deleted for being damaged.
+pub(crate) fn move_aside(root: &Path, path: &Path, reason: &str) -> String {
+    let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('/', "-");
+    let folder = root.join("damaged");
+    // Of an earlier damage of the same object only the newest is kept apart by its number.
+    let free = (0..).map(|number| match number {
+        0 => folder.join(&name),
+        number => folder.join(format!("{name}.{number}")),
+    });
+    let aside =
+        free.take(1000).find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_else(|| folder.join(&name));
+    let outcome = match fs::rename(path, &aside) {
+        Ok(()) => format!("moved to {}", aside.display()),
+        Err(error) => format!("not moved aside: {error}"),
+    };
+    format!("{} is damaged ({reason}); {outcome}", path.display())
+}
+
+/// Looks again when a look fails in a way that says nothing about its object: out of descriptors or memory, a disk that
+/// failed once.
+pub(crate) fn patiently<T>(mut look: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const TRIES: u32 = 3;
+    for _ in 1..TRIES {
+        match look() {
+            Err(error) if !says_something(&error) => {}
+            answer => return answer,
+        }
+    }
+    look()
+}
+
+fn says_something(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | IsADirectory | NotADirectory | InvalidData | UnexpectedEof)
 }
 
 /// With its parents, 0700.
@@ -70,7 +131,14 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<bool> {
         if replaces {
             file.sync_all()?;
         }
-        fs::rename(&temporary, path)?;
+        match fs::rename(&temporary, path) {
+            // Whoever put a folder there, the object's own file goes before it.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                fs::rename(path, path.with_extension("folder"))?;
+                fs::rename(&temporary, path)?;
+            }
+            renamed => renamed?,
+        }
         Ok(replaces)
     };
     put().inspect_err(|_| {
@@ -87,107 +155,158 @@ pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn has_entries(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+/// Definitely without content: a look that fails is no proof.
+fn is_empty(folder: &Path) -> bool {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
-pub(super) fn load(layout: &Layout) -> Loaded {
-    let mut reader = Reader { layout, damaged: Vec::new() };
-    let stacks = reader.folder("stacks");
-    let networks = reader.folder("networks");
-    let volumes = reader.volumes();
-    let containers = reader.containers();
-    Loaded { stacks, networks, volumes, containers, damaged: reader.damaged }
+/// `lives` answers whether something of a container runs; only asked about those without a record.
+pub(super) fn load(layout: &Layout, lives: &dyn Fn(&str) -> bool) -> Result<Loaded, StoreError> {
+    let mut reader = Reader { layout, recovered: Vec::new(), damaged: Vec::new() };
+    let stacks = reader.folder("stacks")?;
+    let networks = reader.folder("networks")?;
+    let (containers, strays) = reader.containers(lives)?;
+    let volumes = reader.volumes(&containers)?;
+    let Reader { recovered, damaged, .. } = reader;
+    Ok(Loaded { stacks, networks, volumes, recovered, containers, strays, damaged })
+}
+
+/// What became of a file that should hold an object.
+enum Document<T> {
+    Read(T),
+    Missing,
+    /// Moved aside.
+    Damaged,
+    /// Still where it was.
+    Unreadable,
 }
 
 struct Reader<'a> {
     layout: &'a Layout,
+    /// Volumes that need a new record.
+    recovered: Vec<String>,
     damaged: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn names(&self, folder: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.layout.root.join(folder)) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    /// A folder that cannot be listed stops the start: its objects would seem not to exist.
+    fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let path = self.layout.root.join(folder);
+        let list = || fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+        let names = patiently(list).map_err(|source| StoreError::List { path: path.clone(), source })?;
+        let mut names: Vec<String> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
         names.sort();
-        names
+        Ok(names)
     }
 
-    /// `None`: damaged (then moved aside) or not there.
-    fn document<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
-        let bytes = match fs::read(path) {
+    fn document<T: DeserializeOwned>(&mut self, path: &Path) -> Document<T> {
+        let bytes = match patiently(|| fs::read(path)) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Document::Missing;
+            }
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.set_aside(path, "it is a folder");
+                return Document::Damaged;
+            }
             Err(error) => {
                 self.damaged.push(format!("{} cannot be read: {error}", path.display()));
-                return None;
+                return Document::Unreadable;
             }
         };
         match serde_json::from_slice(&bytes) {
-            Ok(document) => Some(document),
+            Ok(document) => Document::Read(document),
             Err(error) => {
                 self.set_aside(path, &error.to_string());
-                None
+                Document::Damaged
             }
         }
     }
 
     fn set_aside(&mut self, path: &Path, reason: &str) {
-        let name = path.strip_prefix(&self.layout.root).unwrap_or(path).to_string_lossy().replace('/', "-");
-        let aside = self.layout.root.join("damaged").join(name);
-        let outcome = match fs::rename(path, &aside) {
-            Ok(()) => format!("moved to {}", aside.display()),
-            Err(error) => format!("not moved aside: {error}"),
-        };
-        self.damaged.push(format!("{} is damaged ({reason}); {outcome}", path.display()));
+        self.damaged.push(move_aside(&self.layout.root, path, reason));
     }
 
-    fn folder<T: DeserializeOwned>(&mut self, folder: &str) -> Vec<T> {
+    fn folder<T: DeserializeOwned>(&mut self, folder: &str) -> Result<Vec<T>, StoreError> {
         let path = self.layout.root.join(folder);
         let (unfinished, names): (Vec<_>, Vec<_>) =
-            self.names(folder).into_iter().partition(|name| name.ends_with(".new"));
+            self.names(folder)?.into_iter().partition(|name| name.ends_with(".new"));
         for name in unfinished {
             let _ = hoist_tree::remove(&path.join(name));
         }
-        names.iter().filter(|name| name.ends_with(".json")).filter_map(|name| self.document(&path.join(name))).collect()
+        let names = names.iter().filter(|name| name.ends_with(".json"));
+        Ok(names.filter_map(|name| self.document(&path.join(name)).read()).collect())
     }
 
     /// A record in the folder of its object.
-    fn record<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
+    fn record<T: DeserializeOwned>(&mut self, path: &Path) -> Document<T> {
         let _ = hoist_tree::remove(&temporary(path));
         self.document(path)
     }
 
     /// A folder without a record keeps its data: it is a user's. It gets a record of its own again. One without data was
-    /// just being made.
-    fn volumes(&mut self) -> Vec<VolumeDoc> {
+    /// just being made, unless a container has it.
+    fn volumes(&mut self, containers: &[(ContainerDoc, StateDoc)]) -> Result<Vec<VolumeDoc>, StoreError> {
+        let used = |name: &String| {
+            containers.iter().any(|(container, _)| {
+                container.record.volumes.contains(name) || container.anonymous.values().any(|volume| volume == name)
+            })
+        };
         let mut volumes = Vec::new();
-        for name in self.names("volumes") {
-            let path = self.layout.volume(&name).join("volume.json");
-            if let Some(volume) = self.record::<VolumeDoc>(&path) {
-                volumes.push(volume);
-            } else if has_entries(&self.layout.volume_data(&name)) {
-                volumes.push(VolumeDoc::recovered(&name));
-            } else {
-                let _ = hoist_tree::remove(&self.layout.volume(&name));
+        for name in self.names("volumes")? {
+            let folder = self.layout.volume(&name);
+            if is_no_folder(&folder) {
+                self.set_aside(&folder, "it is no folder");
+                continue;
+            }
+            match self.record::<VolumeDoc>(&folder.join("volume.json")) {
+                Document::Read(volume) => volumes.push(volume),
+                Document::Missing if is_empty(&self.layout.volume_data(&name)) && !used(&name) => {
+                    let _ = hoist_tree::remove(&folder);
+                }
+                Document::Missing | Document::Damaged => {
+                    self.recovered.push(name.clone());
+                    volumes.push(VolumeDoc::recovered(&name));
+                }
+                Document::Unreadable => volumes.push(VolumeDoc::recovered(&name)),
             }
         }
-        volumes
+        Ok(volumes)
     }
 
-    fn containers(&mut self) -> Vec<(ContainerDoc, StateDoc)> {
+    fn containers(&mut self, lives: &dyn Fn(&str) -> bool) -> Result<Containers, StoreError> {
         let mut containers = Vec::new();
-        for id in self.names("containers") {
+        let mut strays = Vec::new();
+        for id in self.names("containers")? {
             let folder = self.layout.container(&id);
-            let Some(container) = self.record::<ContainerDoc>(&folder.join("container.json")) else {
-                // Half made or half removed, or its record is damaged: nobody can use what is left.
-                let _ = hoist_tree::remove(&folder);
-                continue;
-            };
-            let state = self.record(&folder.join("state.json")).unwrap_or_default();
-            containers.push((container, state));
+            match self.record::<ContainerDoc>(&folder.join("container.json")) {
+                Document::Read(container) => {
+                    let state = self.record(&folder.join("state.json")).read().unwrap_or_default();
+                    containers.push((container, state));
+                }
+                // Its files are in use.
+                _ if lives(&id) => strays.push(id),
+                // Half made or half removed: nobody can use what is left.
+                Document::Missing => drop(hoist_tree::remove(&folder)),
+                // It may hold the only copy of something.
+                Document::Damaged => self.set_aside(&folder, "its record is damaged"),
+                Document::Unreadable => {}
+            }
         }
-        containers
+        Ok((containers, strays))
+    }
+}
+
+type Containers = (Vec<(ContainerDoc, StateDoc)>, Vec<String>);
+
+impl<T> Document<T> {
+    fn read(self) -> Option<T> {
+        match self {
+            Self::Read(document) => Some(document),
+            Self::Missing | Self::Damaged | Self::Unreadable => None,
+        }
     }
 }

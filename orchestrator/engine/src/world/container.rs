@@ -144,6 +144,8 @@ pub(crate) struct Container {
     /// Counts starts since this engine runs; events of earlier runs are stale.
     pub(crate) run: u64,
     pub(crate) pid: Option<i32>,
+    /// Why its shim cannot be spoken to, while it is sought; it counts as running all the same.
+    pub(crate) unreachable: Option<String>,
     pub(crate) oom: bool,
     /// It ended because the machine did.
     pub(crate) lost_in_reboot: bool,
@@ -189,6 +191,7 @@ impl Container {
             phase,
             run: 0,
             pid: None,
+            unreachable: None,
             oom: false,
             lost_in_reboot: false,
             made: None,
@@ -196,6 +199,11 @@ impl Container {
             health: None,
             status,
         }
+    }
+
+    /// One that runs and whose record is lost: nothing but its id is known.
+    pub(crate) fn unknown(id: &str, state: StateDoc) -> Self {
+        Self::with_service(ContainerDoc::unknown(id), Service::default(), state)
     }
 
     pub(crate) fn summary(&self) -> Summary {
@@ -232,6 +240,18 @@ impl Container {
         });
     }
 
+    /// Its start was recorded, and its program was never executed.
+    pub(crate) fn never_ran(&mut self) {
+        self.state.started = None;
+        self.state.exit = None;
+        self.state.wanted = Wanted::Created;
+        self.phase = Phase::Created;
+        self.pid = None;
+        self.unreachable = None;
+        self.health = None;
+        self.publish();
+    }
+
     pub(super) fn begin_start(&mut self, why: StartWhy, boot: String, now: Timestamp) {
         if why == StartWhy::Request {
             self.state.history = hoist_scheduler::restart::History::default();
@@ -243,6 +263,7 @@ impl Container {
         self.state.exit = None;
         self.run += 1;
         self.phase = Phase::Starting;
+        self.unreachable = None;
         self.oom = false;
         self.lost_in_reboot = false;
         self.health = None;

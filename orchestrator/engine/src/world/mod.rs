@@ -96,6 +96,24 @@ pub(crate) enum Event {
         run: u64,
         event: hoist_runtime::Event,
     },
+    /// The shim that was sought answers.
+    Found {
+        id: String,
+        run: u64,
+        shim: Box<Shim>,
+        state: Box<hoist_runtime::ShimState>,
+    },
+    /// The shim that is sought does not answer.
+    Unreachable {
+        id: String,
+        run: u64,
+        reason: String,
+    },
+    /// It was set up, and its engine died before its program ran.
+    NeverRan {
+        id: String,
+        run: u64,
+    },
     Probed {
         id: String,
         run: u64,
@@ -304,6 +322,9 @@ impl World {
                 }
             }
             Event::FromShim { id, run, event } => self.heard_from_shim(&id, run, event),
+            Event::Found { id, run, shim, state } => self.found(&id, run, *shim, &state),
+            Event::Unreachable { id, run, reason } => self.unreachable(&id, run, reason),
+            Event::NeverRan { id, run } => self.never_ran(&id, run),
             Event::Probed { id, run, probe, entry } => self.probed(&id, run, probe, entry),
             Event::Reviewed { id } => self.review(&id),
             Event::RestartDue { id, run } => self.restart_due(&id, run),
@@ -358,6 +379,14 @@ impl World {
     fn volume_made(&mut self, volume: VolumeDoc) {
         feed::volume(&self.engine, "create", &volume.name);
         self.volumes.insert(volume.name.clone(), volume);
+    }
+
+    /// One that was found to run without a record.
+    pub(crate) fn take_in(&mut self, container: Container) {
+        let id = container.doc.id.clone();
+        self.damaged.push(format!("container {id} runs, but its record was lost"));
+        self.names.insert(container.doc.record.name.clone(), id.clone());
+        self.containers.insert(id, container);
     }
 
     fn container_made(&mut self, mut container: Container) {

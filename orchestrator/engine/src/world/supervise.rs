@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoist_runtime::{Event as ShimEvent, ExitStatus, Shim};
-use hoist_scheduler::restart::{self, Cause, Decision};
+use hoist_runtime::{Event as ShimEvent, ExitStatus, Shim, ShimState};
+use hoist_scheduler::restart::{self, Cause, Decision, When};
 use hoist_scheduler::{Health, Timestamp, health};
 
 use super::{Container, Event, HealthRun, Phase, World};
 use crate::api::types::HealthLog;
-use crate::engine::{Engine, steady};
+use crate::engine::{Engine, now, steady};
 use crate::store::{ExitDoc, Wanted};
-use crate::{actions, execute, feed, probe, shims};
+use crate::{actions, contact, execute, feed, probe, shims};
 
 /// Docker keeps this many.
 const HEALTH_LOG: usize = 5;
@@ -19,8 +19,8 @@ const HEALTH_LOG: usize = 5;
 impl World {
     pub(super) fn started(&mut self, id: &str, run: u64, shim: Shim, pid: i32, at: Timestamp) {
         let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else {
-            // Removed meanwhile: nobody may keep it running.
-            drop(shim.shutdown());
+            // Removed meanwhile: nobody may keep it running. Its answer may take its time.
+            tokio::task::spawn_blocking(move || drop(shim.shutdown()));
             return;
         };
         container.phase = Phase::Running;
@@ -57,11 +57,34 @@ impl World {
     }
 
     /// Takes over a container that outlived an engine.
-    pub(crate) fn adopt(&mut self, id: &str, shim: Shim, pid: i32, paused: bool, check: Option<health::Check>) {
-        let Some(container) = self.containers.get_mut(id) else { return };
+    pub(crate) fn adopt(&mut self, id: &str, shim: Shim, found: &ShimState, check: Option<health::Check>) {
+        let Some(run) = self.adopt_process(id, Some(found.pid), found.paused, check) else { return };
+        shims::follow(&self.engine, id, run, shim);
+    }
+
+    /// The same with a container whose shim does not answer: it counts as running, and its shim is sought.
+    pub(crate) fn adopt_unseen(&mut self, id: &str, reason: String) {
+        let check = shims::kept_health(&self.engine, id);
+        let pid = self.engine.runtime.first_process(id);
+        let Some(run) = self.adopt_process(id, pid, false, check) else { return };
+        self.unreachable(id, run, reason);
+        contact::seek(&self.engine, id, run);
+    }
+
+    fn adopt_process(&mut self, id: &str, pid: Option<i32>, paused: bool, check: Option<health::Check>) -> Option<u64> {
+        let container = self.containers.get_mut(id)?;
         container.run += 1;
         container.phase = if paused { Phase::Paused } else { Phase::Running };
-        container.pid = Some(pid);
+        container.pid = pid;
+        let state = &mut container.state;
+        if state.started.is_none() || state.exit.is_some() || state.wanted == Wanted::Created {
+            // Its state was lost.
+            state.wanted = Wanted::Running;
+            state.boot = self.engine.boot.clone();
+            state.started.get_or_insert_with(now);
+            state.exit = None;
+            self.engine.store.put_state(id, state);
+        }
         if container.health_plan.is_some() {
             let now = steady();
             let began = container.began(&self.engine.boot).unwrap_or(now);
@@ -72,8 +95,47 @@ impl World {
             container.health = Some(HealthRun { check, log: Default::default(), probing: false });
         }
         container.publish();
-        shims::follow(&self.engine, id, container.run, shim);
+        let run = container.run;
         self.schedule_probe(id);
+        Some(run)
+    }
+
+    pub(super) fn found(&mut self, id: &str, run: u64, shim: Shim, found: &ShimState) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        if container.unreachable.take().is_none() || !container.phase.has_processes() {
+            return;
+        }
+        tracing::info!(container = id, "its shim answers again");
+        container.phase = if found.paused { Phase::Paused } else { Phase::Running };
+        container.pid = Some(found.pid);
+        container.publish();
+        shims::follow(&self.engine, id, run, shim);
+        self.schedule_probe(id);
+    }
+
+    pub(super) fn unreachable(&mut self, id: &str, run: u64, reason: String) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        if !container.phase.has_processes() || container.unreachable.as_ref() == Some(&reason) {
+            return;
+        }
+        tracing::warn!(container = id, reason, "its shim cannot be reached; it is left running and tried again");
+        container.unreachable = Some(reason);
+    }
+
+    pub(super) fn never_ran(&mut self, id: &str, run: u64) {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
+        if !container.phase.has_processes() {
+            return;
+        }
+        let again = container.state.wanted == Wanted::Running && container.doc.record.restart.when != When::Never;
+        container.never_ran();
+        self.engine.store.put_state(id, &container.state);
+        self.engine.wiring.want();
+        if again {
+            actions::start_later(&self.engine, id);
+        }
+        self.changed();
+        self.engine.activity.touch();
     }
 
     pub(super) fn start_failed(&mut self, id: &str, run: u64, exit: ExitDoc) {
@@ -110,32 +172,14 @@ impl World {
                 feed::container(&self.engine, container, "oom", &[]);
             }
             ShimEvent::Exited(status) => self.exited(id, &status),
+            // Its shim may have been killed; or only the connection has broken.
             ShimEvent::Closed => {
                 if container.phase.has_processes() {
-                    self.shim_lost(id, run);
+                    container.unreachable.get_or_insert_with(|| "its shim closed the connection".to_owned());
+                    contact::seek(&self.engine, id, run);
                 }
             }
         }
-    }
-
-    /// The shim is gone without a word: whatever is left of the container is killed, and it counts as ended.
-    fn shim_lost(&mut self, id: &str, run: u64) {
-        let engine = Arc::clone(&self.engine);
-        let id = id.to_owned();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = engine.runtime.kill_all(&id) {
-                tracing::warn!(container = id, %error, "cannot kill what a lost shim left behind");
-            }
-            let recorded = ExitStatus::read(&engine.store.layout.exit_record(&id)).ok().flatten();
-            let status = recorded.unwrap_or_else(|| ExitStatus {
-                code: 137,
-                signal: Some(9),
-                oom: false,
-                at: jiff::Timestamp::now(),
-                steady: Some(steady().0),
-            });
-            engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(status) });
-        });
     }
 
     fn exited(&mut self, id: &str, status: &ExitStatus) {
@@ -148,6 +192,7 @@ impl World {
         container.phase = Phase::Exited(exit.clone());
         container.state.exit = Some(exit.clone());
         container.pid = None;
+        container.unreachable = None;
         container.health = None;
         let code = exit.code.to_string();
         let ran = container.state.started.map_or(0, |started| exit.at.since(started).as_secs()).to_string();

@@ -347,7 +347,7 @@ impl Store {
     }
 }
 
-fn digest_of(path: &Path) -> io::Result<Digest> {
+pub(super) fn digest_of(path: &Path) -> io::Result<Digest> {
     let mut hasher = Hasher::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
     Ok(hasher.finish())

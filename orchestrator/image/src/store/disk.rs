@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::StoreError;
+use super::{Damage, StoreError};
 
 pub(super) fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + use<> {
     let path = path.to_owned();
@@ -23,6 +23,64 @@ pub(super) fn no_room(error: &StoreError) -> bool {
 /// Images hold set-id programs: nobody but root may walk into the store.
 pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("creating", path))
+}
+
+/// A folder of the store. What else has its name is damage, and moved aside: it must not keep the store from opening.
+/// Answers what was moved.
+pub(super) fn claim_folder(root: &Path, path: &Path) -> Result<Option<Damage>, StoreError> {
+    match create_private(path) {
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => {
+            let moved = set_aside(root, path, "it is no folder")?;
+            create_private(path).map(|()| Some(moved))
+        }
+        made => made.map(|()| None),
+    }
+}
+
+/// Where a file of the store belongs; a folder of its name is damage.
+pub(super) fn claim_file(root: &Path, path: &Path) -> Result<Option<Damage>, StoreError> {
+    match fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        true => set_aside(root, path, "it is a folder").map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Moves what is damaged to `<data root>/damaged`.
+pub(super) fn set_aside(root: &Path, path: &Path, reason: &str) -> Result<Damage, StoreError> {
+    let object = path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let folder = root.parent().unwrap_or(root).join("damaged");
+    create_private(&folder)?;
+    let name = format!("image-{}", object.replace('/', "-"));
+    let free = (0..1000).map(|number| folder.join(format!("{name}.{number}")));
+    let aside =
+        free.into_iter().find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_else(|| folder.join(name));
+    fs::rename(path, &aside).map_err(failed("moving aside", path))?;
+    tracing::warn!(object, reason, moved_to = %aside.display(), "damaged object in the image store");
+    Ok(Damage { object, reason: format!("{reason}; moved to {}", aside.display()) })
+}
+
+/// What a look at a file says.
+pub(super) enum Content {
+    Bytes(Vec<u8>),
+    /// There is no such file, or something else has its name.
+    Missing,
+    /// Says nothing about the file: out of descriptors or memory, a disk that fails.
+    Unreadable(std::io::Error),
+}
+
+/// Looks again before a failure counts.
+pub(super) fn read(path: &Path) -> Content {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    const TRIES: u32 = 3;
+    for tries_left in (0..TRIES).rev() {
+        match fs::read(path) {
+            Ok(bytes) => return Content::Bytes(bytes),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) => return Content::Missing,
+            Err(error) if tries_left == 0 => return Content::Unreadable(error),
+            Err(_) => {}
+        }
+    }
+    Content::Missing
 }
 
 pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
@@ -83,7 +141,8 @@ fn replace_with(
     let written = create(&temporary).and_then(|mut file| file.write_all(bytes)).map_err(failed("writing", path));
     let named = written
         .and_then(|()| sync(&temporary))
-        .and_then(|()| fs::rename(&temporary, path).map_err(failed("writing", path)));
+        .and_then(|()| claim_file(root, path))
+        .and_then(|_| fs::rename(&temporary, path).map_err(failed("writing", path)));
     named.inspect_err(|_| {
         // The error to report is the first one; a leftover in tmp is removed when the store opens.
         let _ = fs::remove_file(&temporary);

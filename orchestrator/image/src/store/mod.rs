@@ -58,6 +58,10 @@ pub enum StoreError {
     Locked(PathBuf),
     #[error("layer {0} is not in the store")]
     LayerMissing(Digest),
+    #[error("image configuration {0} is not in the store")]
+    DocumentMissing(Digest),
+    #[error("image configuration {0} is damaged")]
+    DocumentDamaged(Digest, #[source] std::io::Error),
     #[error("no such image: {0}")]
     NoSuchImage(String),
     #[error("adding a layer")]
@@ -163,6 +167,8 @@ struct State {
     images: BTreeMap<Digest, (Record, Arc<Image>)>,
     layers: HashMap<Digest, LayerRecord>,
     damage: Vec<Damage>,
+    /// Layers that could not be looked at when the store was opened: they are neither believed nor removed.
+    unreadable: BTreeSet<Digest>,
     /// Documents (configurations, manifests) that may not be on the disk yet.
     fresh: BTreeSet<Digest>,
 }
@@ -187,15 +193,16 @@ impl Store {
     pub fn open(data_root: &Path) -> Result<Arc<Self>, StoreError> {
         let root = data_root.join("image");
         disk::create_private(data_root)?;
-        disk::create_private(&root)?;
-        for folder in ["blobs", "blobs/sha256", "images", "layers", "cache", partial::FOLDER, "tmp", "trash"] {
-            disk::create_private(&root.join(folder))?;
-        }
-        let empty = root.join("empty");
-        fs::create_dir_all(&empty).map_err(disk::failed("creating", &empty))?;
-        disk::set_mode(&empty, 0o755)?;
+        let mut damage = Vec::new();
+        damage.extend(disk::claim_folder(&root, &root)?);
+        damage.extend(disk::claim_file(&root, &root.join("lock"))?);
         let lock = disk::lock(&root)?;
+        for folder in ["blobs", "blobs/sha256", "images", "layers", "cache", partial::FOLDER, "tmp", "trash", "empty"] {
+            damage.extend(disk::claim_folder(&root, &root.join(folder))?);
+        }
+        disk::set_mode(&root.join("empty"), 0o755)?;
         let layout = root.join("oci-layout");
+        damage.extend(disk::claim_file(&root, &layout)?);
         if !layout.exists() {
             disk::replace(&root, &layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
@@ -207,7 +214,7 @@ impl Store {
             durability: Arc::new(Durability::new(&root, Arc::clone(&records))?),
             records,
             root,
-            state: Mutex::default(),
+            state: Mutex::new(State { damage, ..State::default() }),
             holds: Arc::default(),
             busy: Mutex::default(),
             _lock: lock,
@@ -373,12 +380,16 @@ impl Store {
 
     fn describe(&self, state: &State, record: &Record) -> Result<Image, StoreError> {
         let path = self.blob_file(&record.id);
-        let bytes = fs::read(&path).map_err(disk::failed("reading", &path))?;
+        let bytes = match disk::read(&path) {
+            disk::Content::Bytes(bytes) => bytes,
+            disk::Content::Missing => return Err(StoreError::DocumentMissing(record.id)),
+            disk::Content::Unreadable(error) => return Err(disk::failed("reading", &path)(error)),
+        };
         let config: ImageConfig = match Digest::of(&bytes) == record.id {
             true => serde_json::from_slice(&bytes).map_err(|error| error.into()),
             false => Err(std::io::Error::other("its content does not have its digest")),
         }
-        .map_err(disk::failed("reading", &path))?;
+        .map_err(|error: std::io::Error| StoreError::DocumentDamaged(record.id, error))?;
         let mut size = 0;
         for layer in &record.layers {
             size += state.layers.get(&layer.diff_id).ok_or(StoreError::LayerMissing(layer.diff_id))?.size;

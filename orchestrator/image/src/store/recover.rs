@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxFlags};
 
+use super::disk::Content;
 use super::{Damage, LayerRecord, MARK, Record, Store, StoreError, disk};
 use crate::{Digest, Reference};
 
@@ -16,7 +17,12 @@ impl Store {
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         let generation = generation(&self.root)?;
         let file = self.root.join("generation");
-        let same = fs::read_to_string(&file).is_ok_and(|last| last == generation);
+        let same = match disk::read(&file) {
+            Content::Bytes(last) => last == generation.as_bytes(),
+            Content::Missing => false,
+            // To take it for another generation costs layers.
+            Content::Unreadable(error) => return Err(disk::failed("reading", &file)(error)),
+        };
         self.sweep_partials(same)?;
         let records = self.read_records(same)?;
         self.read_layers(same, &records)?;
@@ -58,13 +64,15 @@ impl Store {
         let mut records = Vec::new();
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
-            let bytes = match fs::read(&path) {
-                Ok(bytes) if bytes.is_empty() && !same_generation => {
+            let bytes = match disk::read(&path) {
+                Content::Bytes(bytes) if bytes.is_empty() && !same_generation => {
                     self.damaged(&path, "it had not reached the disk: an image that was built shortly before is gone");
                     disk::remove(&path)?;
                     continue;
                 }
-                read => read.map_err(|error| error.to_string()),
+                Content::Bytes(bytes) => Ok(bytes),
+                Content::Missing => Err("it is no file".to_owned()),
+                Content::Unreadable(error) => Err(error.to_string()),
             };
             let parsed =
                 bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).map_err(|error| error.to_string()));
@@ -86,7 +94,7 @@ impl Store {
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
             let digest = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            if digest.is_some_and(|digest| !wanted.contains(&digest) && !self.blob_is_sound(&digest)) {
+            if digest.is_some_and(|digest| !wanted.contains(&digest) && self.blob_is_damaged(&digest)) {
                 disk::remove(&path)?;
             }
         }
@@ -104,11 +112,18 @@ impl Store {
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            let durable = path.join(MARK).exists();
-            let record = fs::read(path.join("layer.json"))
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<LayerRecord>(&bytes).ok())
-                .filter(|record| Some(record.diff_id) == name);
+            let (durable, record) = match (disk::read(&path.join(MARK)), disk::read(&path.join("layer.json"))) {
+                (Content::Unreadable(error), _) | (_, Content::Unreadable(error)) => {
+                    self.damaged(&path, &error.to_string());
+                    self.state().unreadable.extend(name);
+                    continue;
+                }
+                (mark, Content::Bytes(bytes)) => {
+                    let record = serde_json::from_slice::<LayerRecord>(&bytes).ok();
+                    (!matches!(mark, Content::Missing), record.filter(|record| Some(record.diff_id) == name))
+                }
+                (mark, Content::Missing) => (!matches!(mark, Content::Missing), None),
+            };
             match (name, record) {
                 (Some(diff_id), Some(record)) if same_generation || durable => {
                     // Twins are made after the mark, so it says nothing about them.
@@ -180,14 +195,20 @@ impl Store {
                 Ok(true)
             }
             Err(error) => {
+                let in_doubt = matches!(error, StoreError::Io { .. })
+                    || record.layers.iter().any(|layer| state.unreadable.contains(&layer.diff_id));
                 drop(state);
                 let path = self.records.file(&record.id);
+                if in_doubt {
+                    self.damaged(&path, &format!("it cannot be read now: {error}"));
+                    return Ok(false);
+                }
                 let names: Vec<String> = record.references.iter().map(|name| name.short()).collect();
                 let again = if record.repo_digests.is_empty() { "build or load" } else { "pull" };
                 self.damaged(&path, &format!("image {} is incomplete ({error}); {again} it again", names.join(", ")));
                 // Its blobs and layers are collected like anything that nothing refers to.
                 self.records.remove(&record.id)?;
-                if !self.blob_is_sound(&record.id) {
+                if self.blob_is_damaged(&record.id) {
                     disk::remove(&self.blob_file(&record.id))?;
                 }
                 Ok(false)
@@ -200,6 +221,14 @@ impl Store {
         tracing::warn!(object, reason, "damaged object in the image store");
         self.state().damage.push(Damage { object, reason: reason.to_owned() });
     }
+
+    /// A blob that cannot be read now may be as good as ever.
+    fn blob_is_damaged(&self, digest: &Digest) -> bool {
+        match super::check::digest_of(&self.blob_file(digest)) {
+            Ok(found) => found != *digest,
+            Err(error) => matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory),
+        }
+    }
 }
 
 /// What stays the same as long as no write can have been lost: this boot, and this mount of the file system.
@@ -207,7 +236,11 @@ fn generation(root: &Path) -> Result<String, StoreError> {
     /// `STATX_MNT_ID_UNIQUE`: never used again in one boot, other than the plain mount id.
     const MOUNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let boot = fs::read_to_string(path).map_err(disk::failed("reading", path))?;
+    let boot = match disk::read(path) {
+        Content::Bytes(boot) => String::from_utf8_lossy(&boot).into_owned(),
+        Content::Missing => return Err(disk::failed("reading", path)(std::io::ErrorKind::NotFound.into())),
+        Content::Unreadable(error) => return Err(disk::failed("reading", path)(error)),
+    };
     let statx = rustix::fs::statx(rustix::fs::CWD, root, AtFlags::empty(), MOUNT_ID_UNIQUE)
         .map_err(|errno| disk::failed("looking at", root)(errno.into()))?;
     Ok(format!("{} {}", boot.trim(), statx.stx_mnt_id))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::apply::write;
 
@@ -42,28 +42,46 @@ pub(super) fn wait_event(folder: &Path, line: &str) -> io::Result<()> {
     }
 }
 
-/// The folder and all below it, children before parents.
-fn tree(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            tree(&entry.path(), into);
+/// The folder and all below it, children before parents. A folder that is gone is no error; any other failure is, since
+/// a cgroup that was not seen must not count as empty.
+fn tree(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = vec![folder.to_path_buf()];
+    let mut next = 0;
+    while let Some(folder) = folders.get(next) {
+        next += 1;
+        let entries = match fs::read_dir(folder) {
+            Err(error) if is_gone(&error) => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
         }
     }
-    into.push(folder.to_path_buf());
+    folders.reverse();
+    Ok(folders)
 }
 
-/// Process ids in the folder and below it.
-pub(crate) fn processes(folder: &Path) -> Vec<i32> {
-    let mut folders = Vec::new();
-    tree(folder, &mut folders);
+/// The kernel says `ENODEV` for files of a cgroup that is being removed.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// Process ids in the folder and below it; none when it is not there.
+pub(crate) fn processes(folder: &Path) -> io::Result<Vec<i32>> {
     let mut pids = Vec::new();
-    for folder in folders {
-        let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for folder in tree(folder)? {
+        let text = match fs::read_to_string(folder.join("cgroup.procs")) {
+            Err(error) if is_gone(&error) => continue,
+            text => text?,
+        };
         pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
     }
     pids.sort_unstable();
     pids.dedup();
-    pids
+    Ok(pids)
 }
 
 /// Kills everything in these folders (they describe one cgroup) and waits for it. Missing folders are fine.
@@ -77,8 +95,8 @@ pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
     }
     let Some(folder) = folders.iter().find(|folder| folder.join("cgroup.procs").exists()) else { return Ok(()) };
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let victims = processes(folder);
+    for round in 0.. {
+        let victims = processes(folder)?;
         if victims.is_empty() {
             return Ok(());
         }
@@ -93,15 +111,27 @@ pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
             };
             poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left.try_into().map_err(io::Error::other)?))?;
         }
+        if handles.is_empty() {
+            if Instant::now() > deadline {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            breathe(round);
+        }
     }
+    Ok(())
 }
 
 fn kill_each(victims: &[i32]) -> Vec<OwnedFd> {
     let mut handles = Vec::new();
     for pid in victims.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        let _ = pidfd_send_signal(&handle, Signal::KILL);
-        handles.push(handle);
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => {
+                let _ = pidfd_send_signal(&handle, Signal::KILL);
+                handles.push(handle);
+            }
+            // Without a descriptor to be had it dies all the same; its end is then seen by looking again.
+            Err(_) => drop(kill_process(pid, Signal::KILL)),
+        }
     }
     handles
 }
@@ -116,9 +146,7 @@ pub(crate) fn remove_folders(folders: &[PathBuf]) -> io::Result<()> {
 fn remove_tree(folder: &Path, folders: &[PathBuf]) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for round in 0.. {
-        let mut all = Vec::new();
-        tree(folder, &mut all);
-        let mut removals = all.iter().map(|path| remove_folder(path));
+        let mut removals = tree(folder)?.into_iter().map(|path| remove_folder(&path));
         match removals.find(io::Result::is_err) {
             Some(Err(error)) if is_busy(&error) && Instant::now() < deadline => {
                 // Either somebody is left (killing waits for their end), or the last one is dead and the kernel has

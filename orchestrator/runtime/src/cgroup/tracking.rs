@@ -40,7 +40,11 @@ impl Tracking {
         let deadline = Instant::now() + PATIENCE;
         for round in 0.. {
             match remove_folder(&self.folder) {
-                Err(error) if is_busy(&error) && processes(&self.folder).is_empty() && Instant::now() < deadline => {
+                Err(error)
+                    if is_busy(&error)
+                        && processes(&self.folder).is_ok_and(|pids| pids.is_empty())
+                        && Instant::now() < deadline =>
+                {
                     breathe(round);
                 }
                 _ => return,

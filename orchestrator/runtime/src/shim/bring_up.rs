@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -75,6 +77,18 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     }
     go(&sync, container.pid)?;
     Ok(container)
+}
+
+/// Takes the bundle as it is now and listens in it. `None`: nothing has changed, the socket is there.
+pub(super) fn listen_again(bundle: &Path) -> io::Result<Option<OwnedFd>> {
+    let here = rustix::fs::stat(".")?;
+    let same = rustix::fs::stat(bundle).is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino));
+    if same && Path::new(SOCKET).try_exists()? {
+        return Ok(None);
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(bundle)?;
+    rustix::process::chdir(bundle)?;
+    listen().map(Some)
 }
 
 fn listen() -> io::Result<OwnedFd> {

@@ -34,13 +34,12 @@ impl Vigil {
     }
 
     /// No engine is left. The kernel closes a dying process's descriptors one after the other, this connection before
-    /// the lock: only the end of the process says that the lock is free.
-    pub(super) fn begin(&mut self, record: &Path) {
+    /// the lock: only the end of the process says that the lock is free. Answers whether that is waited for.
+    pub(super) fn begin(&mut self) -> bool {
         if self.dying.is_some() {
             self.next = Some(Instant::now() + FIRST_PAUSE);
-        } else {
-            self.act(record);
         }
+        self.dying.is_some()
     }
 
     /// The engine's process has ended, or the time has come to look again.
@@ -65,8 +64,8 @@ fn process_of(socket: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// Does nothing when somebody else holds the lock.
 fn try_start(record: &Path) -> io::Result<()> {
-    // The working folder is the container's. Without it no engine finds this shim, so one that it started would only be
-    // in the way of the engine that the run folder has by now.
+    // The working folder is the container's. Without its socket no engine finds this shim, so one that it started would
+    // only be in the way.
     if !Path::new(SOCKET).exists() {
         return Ok(());
     }

@@ -113,10 +113,8 @@ impl Supervisor {
             if self.oom.as_ref().and_then(OomWatch::due).is_some_and(|due| due <= Instant::now()) {
                 self.handle(Source::Oom);
             }
-            if self.vigil.next.is_some_and(|next| next <= Instant::now())
-                && let Some(record) = &self.config.engine
-            {
-                self.vigil.act(record);
+            if self.vigil.next.is_some_and(|next| next <= Instant::now()) {
+                self.seek_engine();
             }
             self.forget_gone();
         }
@@ -168,12 +166,24 @@ impl Supervisor {
             }
             Source::Stream(ready) => self.streams.handle(ready),
             Source::Engine(index) => self.serve(index),
-            Source::EngineEnd => {
-                if let Some(record) = &self.config.engine {
-                    self.vigil.act(record);
-                }
-            }
+            Source::EngineEnd => self.seek_engine(),
         }
+    }
+
+    /// The engine has ended, or the time has come to look again.
+    fn seek_engine(&mut self) {
+        // No engine finds a shim without a socket; what removed it may have removed the whole run folder.
+        let _ = self.reopen();
+        if let Some(record) = &self.config.engine {
+            self.vigil.act(record);
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Some(listener) = bring_up::listen_again(&self.config.bundle)? {
+            self.listener = listener;
+        }
+        Ok(())
     }
 
     /// Removal is put off to the end of a round, so that the indices of the round stay right.
@@ -182,7 +192,11 @@ impl Supervisor {
         self.engines.retain(|engine| !engine.gone);
         if std::mem::take(&mut self.engine_lost) {
             match &self.config.engine {
-                Some(record) if self.engines.is_empty() => self.vigil.begin(record),
+                Some(_) if self.engines.is_empty() => {
+                    if !self.vigil.begin() {
+                        self.seek_engine();
+                    }
+                }
                 _ => self.vigil.end(),
             }
         }
@@ -258,6 +272,7 @@ impl Supervisor {
                 Some(stream) => self.streams.attach(stream, want),
                 None => Err(io::Error::other("no stream came along")),
             },
+            Request::Reopen => self.reopen(),
             Request::Shutdown => self.kill(libc::SIGKILL).and_then(|()| self.config.cgroup.kill()),
             Request::Detach => Ok(()),
         };
@@ -325,7 +340,11 @@ impl Supervisor {
         self.streams.drain_outputs();
         let recorded = record::write(&self.config.exit_record, &exit);
         let removed = self.config.cgroup.remove();
-        let _ = std::fs::remove_file(Path::new("shim.sock"));
+        // Where the end could not be recorded, the socket that nobody listens on says that there was a run.
+        if recorded.is_ok() {
+            let _ = std::fs::remove_file(Path::new(bring_up::SOCKET));
+        }
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         // A client that reads slowly holds nobody up but this process.
         self.streams.take_leave();
         self.tell(&Reply::Exited(exit));

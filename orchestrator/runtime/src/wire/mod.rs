@@ -9,7 +9,7 @@ pub(crate) use launch::{
     ExecConfig, FdRole, FileConfig, Head, InitConfig, MountConfig, MountKind, NodeConfig, Payload, ProcessConfig,
     Range, RlimitConfig, RootConfig, SeccompConfig, ShimConfig, UserConfig,
 };
-pub(crate) use packet::{pair, recv, recv_wait, send};
+pub(crate) use packet::{pair, recv, recv_until, recv_wait, send};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub(crate) enum Request {
     },
     /// With one descriptor: the client's stream.
     Attach(Attach),
+    /// Makes the bundle and `shim.sock` again if they are not there.
+    Reopen,
     Detach,
     Shutdown,
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
@@ -46,6 +47,28 @@ pub(crate) fn recv_wait<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Op
         match recv_with(&socket, RecvFlags::empty()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 poll(&mut [PollFd::new(&socket, PollFlags::IN)], None)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Waits for the packet until then.
+pub(crate) fn recv_until<T: DeserializeOwned>(
+    socket: impl AsFd,
+    deadline: Instant,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    loop {
+        match recv_with(&socket, RecvFlags::DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let left = left.try_into().map_err(io::Error::other)?;
+                match poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&left)) {
+                    Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,

@@ -167,6 +167,10 @@ impl Assembly<'_, '_> {
                     self.draft.after(create, creation);
                 }
             }
+            // One that is there and lost its network.
+            for start in restarted(&self.steps, &self.decisions, |container| is_attached(container, &spec.name)) {
+                self.draft.after(start, creation);
+            }
         }
     }
 
@@ -178,6 +182,10 @@ impl Assembly<'_, '_> {
                 if let Some(create) = self.steps.get(name).and_then(|steps| steps.create).filter(|_| uses) {
                     self.draft.after(create, creation);
                 }
+            }
+            let uses = |container: &Container| container.record.volumes.contains(&spec.name);
+            for start in restarted(&self.steps, &self.decisions, uses) {
+                self.draft.after(start, creation);
             }
         }
         for volume in &self.decisions.old_volumes {
@@ -380,6 +388,18 @@ impl Assembly<'_, '_> {
 struct Gate {
     starts: Vec<NodeIndex>,
     dependents: BTreeSet<String>,
+}
+
+/// Starts of containers that are there already and need what is being made.
+fn restarted(
+    steps: &BTreeMap<String, Steps>,
+    decisions: &Decisions<'_>,
+    needs: impl Fn(&Container) -> bool,
+) -> Vec<NodeIndex> {
+    let restarted = steps
+        .iter()
+        .filter(|(name, steps)| steps.create.is_none() && decisions.observed.containers.get(*name).is_some_and(&needs));
+    restarted.filter_map(|(_, steps)| steps.start).collect()
 }
 
 pub(crate) fn is_attached(container: &Container, network: &str) -> bool {

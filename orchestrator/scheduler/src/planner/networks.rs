@@ -14,7 +14,7 @@ use crate::graph::ServiceGraph;
 use crate::ipam;
 use crate::labels;
 use crate::names::PREDEFINED_NETWORK;
-use crate::observed::{Network, Observed};
+use crate::observed::{Attachment, Network, Observed};
 use crate::planner::Context;
 use crate::planner::assemble::is_attached;
 use crate::planner::draft::Draft;
@@ -46,16 +46,61 @@ pub(crate) enum Origin {
 /// By key in the stack. Keys with a problem have no place.
 pub(crate) type Places = BTreeMap<String, Place>;
 
-/// Names of the project's networks that differ from what the stack says now.
+/// Names of the project's networks that differ from what the stack says now, or that were lost and cannot come back in a
+/// way that suits the containers on them.
 pub(crate) fn changed(context: Context<'_>) -> BTreeSet<String> {
     let stack = &context.desired.stack;
     let own = stack.networks.values().filter(|network| !network.external);
-    own.filter(|network| {
-        let existing = context.observed.networks.get(&network.name);
-        existing.is_some_and(|found| found.project == stack.name && found.config_hash != network_hash(network))
+    own.filter(|network| match context.observed.networks.get(&network.name) {
+        Some(found) => found.project == stack.name && found.config_hash != network_hash(network),
+        None => {
+            let attached = || context.observed.containers.values().filter(|found| is_attached(found, &network.name));
+            attached().any(|found| found.state.is_running())
+                || attached().next().is_some() && former(context, network).is_none()
+        }
     })
     .map(|network| network.name.clone())
     .collect()
+}
+
+fn attachments<'a>(context: Context<'a>, network: &str) -> impl Iterator<Item = &'a Attachment> {
+    let all = context.observed.containers.values().flat_map(|container| &container.record.networks);
+    all.filter(move |attachment| attachment.network == network)
+}
+
+/// The subnet of a network that was lost, by the containers that were on it: they can stay as they are if it gets that
+/// again.
+fn former(context: Context<'_>, network: &model::Network) -> Option<Ipv4Net> {
+    let first = attachments(context, &network.name).next()?;
+    let subnet = Ipv4Net::new(first.address, first.prefix).ok()?.trunc();
+    let gateway = own_gateway(network).unwrap_or_else(|| ipam::first_host(subnet));
+    let suits = |attachment: &Attachment| {
+        attachment.prefix == first.prefix
+            && subnet.contains(&attachment.address)
+            && attachment.gateway.is_none_or(|found| found == gateway)
+    };
+    let used = subnets_in_use(context, &BTreeSet::new(), &BTreeSet::new());
+    let free = match fixed_subnet(network) {
+        Some(fixed) => fixed == subnet,
+        None => !used.iter().any(|(other, _)| ipam::overlaps(subnet, *other)),
+    };
+    (free && attachments(context, &network.name).all(suits)).then_some(subnet)
+}
+
+fn own_pool(network: &model::Network) -> Option<&model::IpamPool> {
+    let pool = network.ipam.iter().find(|pool| matches!(pool.subnet, Some(IpNet::V4(_))));
+    pool.or_else(|| network.ipam.iter().find(|pool| pool.subnet.is_none()))
+}
+
+fn own_gateway(network: &model::Network) -> Option<Ipv4Addr> {
+    own_pool(network).and_then(|pool| pool.gateway.as_ref()).and_then(v4)
+}
+
+fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// Places for the keys; `remake` holds the names of existing networks to make anew.
@@ -188,13 +233,8 @@ fn new_place(
 ) -> Option<Place> {
     let subnet = choose_subnet(context, draft, network, old, used)?;
     used.push((subnet, Some(network.name.clone())));
-    let pool = network.ipam.iter().find(|pool| matches!(pool.subnet, Some(IpNet::V4(_))));
-    let pool = pool.or_else(|| network.ipam.iter().find(|pool| pool.subnet.is_none()));
-    let v4 = |address: &IpAddr| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    };
-    let gateway = pool.and_then(|pool| pool.gateway.as_ref().and_then(v4)).unwrap_or_else(|| ipam::first_host(subnet));
+    let pool = own_pool(network);
+    let gateway = own_gateway(network).unwrap_or_else(|| ipam::first_host(subnet));
     let range = pool.and_then(|pool| pool.ip_range).and_then(|range| match range {
         IpNet::V4(range) => Some(range),
         IpNet::V6(_) => None,
@@ -258,6 +298,9 @@ fn choose_subnet(
     // Made anew for another reason: containers keep their addresses.
     if let Some(old) = old.filter(|old| free(old.subnet)) {
         return Some(old.subnet);
+    }
+    if let Some(former) = former(context, network).filter(|former| free(*former)) {
+        return Some(former);
     }
     let nets: Vec<Ipv4Net> = used.iter().map(|(net, _)| *net).collect();
     let found = ipam::free_subnet(&context.observed.host.pools, &nets);

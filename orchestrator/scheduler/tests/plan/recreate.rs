@@ -1,11 +1,11 @@
 //! When a container is replaced, and why.
 
 use expect_test::expect;
-use hoist_scheduler::{Up, Verb};
+use hoist_scheduler::{Network, Up, Verb};
 use hoist_spec::model::{Condition, FileMount, RestartPolicy};
 
 use crate::check;
-use crate::world::{World, image, needs, publish, up, up_only, variable};
+use crate::world::{World, image, mount, needs, publish, up, up_only, variable};
 
 #[test]
 fn changed_attributes_are_named_and_address_and_number_stay() {
@@ -251,5 +251,50 @@ fn renamed_service_with_the_same_container_name() {
             2   + create container site busybox@busybox-1 app_default=172.18.0.2  (orphan)  after 1
             3   ~ start container site  (orphan)  after 2
         "#]],
+    );
+}
+
+#[test]
+fn a_lost_network_comes_back_before_what_is_on_it_starts() {
+    let mut world = World::new().with_volume("data").with("a", |service| mount(service, Some("data"), "/data")).up();
+    world.act(Verb::Stop(Default::default()));
+    let network = world.observed.networks.remove("app_default").unwrap();
+    world.observed.volumes.clear();
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   + create network app_default 172.18.0.0/24  (missing)
+        1   + create volume app_data  (missing)
+        2   ~ start container app-a-1  (not running)  after 0 1
+    "#]],
+    );
+    // Another project has taken its subnet: what hangs on the address goes, too.
+    let foreign = Network { name: "other_default".to_owned(), project: "other".to_owned(), ..network };
+    world.observed.networks.insert("other_default".to_owned(), foreign);
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   - remove container app-a-1  (network app_default changed)
+        1   + create network app_default 172.18.1.0/24  (missing)
+        2   + create volume app_data  (missing)
+        3   + create container app-a-1 busybox@busybox-1 app_default=172.18.1.2  (network app_default changed)  after 0 1 2
+        4   ~ start container app-a-1  (network app_default changed)  after 3
+    "#]],
+    );
+}
+
+#[test]
+fn what_runs_without_its_network_is_replaced() {
+    let mut world = World::new().with("a", |_| {}).up();
+    world.observed.networks.clear();
+    check(
+        &world.preview(up()),
+        expect![[r#"
+        0   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)
+        1   - remove container app-a-1  (network app_default changed)  after 0
+        2   + create network app_default 172.18.0.0/24  (missing)
+        3   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (network app_default changed)  after 1 2
+        4   ~ start container app-a-1  (network app_default changed)  after 3
+    "#]],
     );
 }

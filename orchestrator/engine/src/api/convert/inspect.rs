@@ -65,7 +65,7 @@ fn state(container: &Container) -> ContainerState {
         dead: false,
         pid: container.pid.unwrap_or(0),
         exit_code: exit.map_or(0, |exit| exit.code),
-        error: exit.map(|exit| exit.error.clone()).unwrap_or_default(),
+        error: exit.map(|exit| &exit.error).or(container.unreachable.as_ref()).cloned().unwrap_or_default(),
         started_at: container.state.started.map_or_else(|| NEVER.to_owned(), rfc3339),
         finished_at: container.state.exit.as_ref().map_or_else(|| NEVER.to_owned(), |exit| rfc3339(exit.at)),
         health,

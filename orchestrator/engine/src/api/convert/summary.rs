@@ -58,6 +58,7 @@ fn status(container: &Container) -> String {
     match &container.phase {
         Phase::Created | Phase::Starting => "Created".to_owned(),
         Phase::Removed => "Removal In Progress".to_owned(),
+        _ if container.unreachable.is_some() => format!("Up {} (shim not answering)", up()),
         Phase::Running => match container.health() {
             Health::None => format!("Up {}", up()),
             Health::Starting => format!("Up {} (health: starting)", up()),

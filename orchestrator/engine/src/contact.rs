@@ -1,0 +1,154 @@
+//! Finding the shim of a container that runs, at the start of an engine and whenever a connection breaks.
+//!
+//! A failed look says nothing about the container: it goes on as running, the failure is shown, and the look is tried
+//! again until its answer is certain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoist_runtime::{Call, Event as ShimEvent, ExitStatus, Shim, ShimError, ShimState};
+
+use crate::engine::Engine;
+use crate::error::chain;
+use crate::world::{Event, World};
+
+/// What became of a container, as far as its shim, its cgroup and its record say.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Running(Shim, ShimState),
+    /// Set up, but its start was never asked for.
+    Held(Shim),
+    /// Neither a shim nor processes are left.
+    Gone(Trace),
+    /// Its shim was killed; its processes go on without anybody to see their end.
+    Orphaned,
+    /// It may run; why that cannot be told.
+    Unclear(String),
+}
+
+/// What a container that is gone has left in its bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// The socket of a shim that was killed.
+    Socket,
+    /// A shim takes its socket away when it leaves in good order, and has it before anything else.
+    Nothing,
+}
+
+/// How long the shims of a starting engine have for their answers, all together.
+pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
+const ONE_LOOK: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the answer of its shim means.
+pub(crate) fn judge(engine: &Engine, id: &str, answer: Result<(Shim, ShimState), ShimError>) -> Found {
+    let error = match answer {
+        Ok((shim, state)) if state.started => return Found::Running(shim, state),
+        Ok((shim, _)) => return Found::Held(shim),
+        Err(error) => error,
+    };
+    if !error.is_absent() {
+        return Found::Unclear(chain(&error));
+    }
+    match engine.runtime.has_processes(id) {
+        Ok(false) if error.is_refused() => Found::Gone(Trace::Socket),
+        Ok(false) => Found::Gone(Trace::Nothing),
+        Ok(true) if error.is_refused() => Found::Orphaned,
+        Ok(true) => match engine.runtime.shim_processes(id).as_deref() {
+            Ok([]) => Found::Orphaned,
+            Ok([pid, ..]) => {
+                Found::Unclear(format!("shim {pid} has no socket; was {} removed?", engine.bundle(id).display()))
+            }
+            Err(error) => Found::Unclear(format!("looking for its shim: {error}")),
+        },
+        Err(error) => Found::Unclear(format!("looking into its cgroup: {error}")),
+    }
+}
+
+fn look(engine: &Engine, id: &str) -> Found {
+    let answer = Call::begin(&engine.bundle(id)).and_then(|call| call.answer(std::time::Instant::now() + ONE_LOOK));
+    judge(engine, id, answer)
+}
+
+/// Looks for the shim of this run until it is found or the container is known to have ended.
+pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
+    let (engine, id) = (Arc::clone(engine), id.to_owned());
+    tokio::spawn(async move {
+        let mut leaving = engine.leaving.subscribe();
+        let mut pause = FIRST_PAUSE;
+        let mut was_held = false;
+        while wanted(&engine, &id, run).await {
+            let (seeker, sought) = (Arc::clone(&engine), id.clone());
+            let Ok(found) = tokio::task::spawn_blocking(move || look_and_clear(&seeker, &sought)).await else { return };
+            match found {
+                Found::Running(shim, state) => {
+                    engine.tell(Event::Found { id, run, shim: Box::new(shim), state: Box::new(state) });
+                    return;
+                }
+                Found::Gone(_) if was_held => {
+                    engine.tell(Event::NeverRan { id, run });
+                    return;
+                }
+                Found::Gone(_) => {
+                    let status = recorded(&engine, &id).unwrap_or_else(|| unseen_end(jiff::Timestamp::now()));
+                    engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(status) });
+                    return;
+                }
+                Found::Held(_) => was_held = true,
+                Found::Orphaned => {}
+                Found::Unclear(reason) => engine.tell(Event::Unreachable { id: id.clone(), run, reason }),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = leaving.wait_for(|leaving| *leaving) => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    });
+}
+
+async fn wanted(engine: &Engine, id: &str, run: u64) -> bool {
+    let id = id.to_owned();
+    let lost = move |world: &World| {
+        let found = world.containers.get(&id).filter(|found| found.run == run && found.phase.has_processes());
+        found.is_some_and(|found| found.unreachable.is_some())
+    };
+    engine.look(lost).await.unwrap_or(false)
+}
+
+/// Ends what cannot be supervised: orphans, and what was set up for an engine that is no more.
+fn look_and_clear(engine: &Engine, id: &str) -> Found {
+    let found = look(engine, id);
+    let cleared = match &found {
+        Found::Orphaned => engine.runtime.kill_all(id).map_err(|error| error.to_string()),
+        Found::Held(shim) => shim.shutdown().map_err(|error| chain(&error)),
+        _ => Ok(()),
+    };
+    if let Err(error) = cleared {
+        tracing::warn!(container = id, error, "cannot end what is left of it");
+        return found;
+    }
+    match found {
+        // Nothing is left by now.
+        Found::Orphaned => look(engine, id),
+        found => found,
+    }
+}
+
+/// How it ended, by the record of its shim. A record that cannot be read after some tries is as good as none.
+pub(crate) fn recorded(engine: &Engine, id: &str) -> Option<ExitStatus> {
+    let path = engine.store.layout.exit_record(id);
+    match crate::store::patiently(|| ExitStatus::read(&path)) {
+        Ok(status) => status,
+        Err(error) => {
+            tracing::error!(container = id, path = %path.display(), %error, "its exit record cannot be read");
+            None
+        }
+    }
+}
+
+/// Killed, as far as anybody knows.
+pub(crate) fn unseen_end(at: jiff::Timestamp) -> ExitStatus {
+    ExitStatus { code: 137, signal: Some(9), oom: false, at, steady: Some(crate::engine::steady().0) }
+}

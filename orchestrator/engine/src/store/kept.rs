@@ -1,0 +1,58 @@
+//! Copies in the run folder of the records of what lives in the kernel: running containers and their networks. Both go
+//! with the machine. As long as they live, a record that is damaged on the disk costs nothing.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::documents::{ContainerDoc, NetworkDoc};
+use super::files::make_folder;
+
+fn container_file(bundle: &Path) -> PathBuf {
+    bundle.join("record.json")
+}
+
+fn networks_folder(run_dir: &Path) -> PathBuf {
+    run_dir.join("networks")
+}
+
+/// Whatever cannot be kept costs only this safety.
+fn keep(path: &Path, document: &impl Serialize) {
+    let write = || -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        let bytes = serde_json::to_vec(document)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&bytes)?;
+        fs::rename(&temporary, path)
+    };
+    if let Err(error) = write() {
+        tracing::debug!(path = %path.display(), %error, "cannot keep a copy of a record");
+    }
+}
+
+pub(crate) fn keep_container(bundle: &Path, doc: &ContainerDoc) {
+    keep(&container_file(bundle), doc);
+}
+
+pub(crate) fn container(bundle: &Path) -> Option<ContainerDoc> {
+    serde_json::from_slice(&fs::read(container_file(bundle)).ok()?).ok()
+}
+
+pub(crate) fn keep_network(run_dir: &Path, doc: &NetworkDoc) {
+    let folder = networks_folder(run_dir);
+    if make_folder(&folder).is_ok() {
+        keep(&folder.join(format!("{}.json", doc.id)), doc);
+    }
+}
+
+pub(crate) fn forget_network(run_dir: &Path, id: &str) {
+    let _ = fs::remove_file(networks_folder(run_dir).join(format!("{id}.json")));
+}
+
+pub(crate) fn networks(run_dir: &Path) -> Vec<NetworkDoc> {
+    let files = fs::read_dir(networks_folder(run_dir)).into_iter().flatten().flatten();
+    files.filter_map(|file| serde_json::from_slice(&fs::read(file.path()).ok()?).ok()).collect()
+}
