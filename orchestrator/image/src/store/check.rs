@@ -341,12 +341,6 @@ impl Check<'_> {
     }
 }
 
-impl Store {
-    pub(super) fn blob_is_sound(&self, digest: &Digest) -> bool {
-        digest_of(&self.blob_file(digest)).is_ok_and(|found| found == *digest)
-    }
-}
-
 pub(super) fn digest_of(path: &Path) -> io::Result<Digest> {
     let mut hasher = Hasher::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
