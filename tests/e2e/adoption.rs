@@ -231,3 +231,26 @@ fn a_damaged_record_costs_nothing_that_runs() {
     }
     world.finish();
 }
+
+#[test]
+fn a_run_folder_that_is_removed_is_made_again() {
+    let Some(world) = World::new("a run folder that is removed is made again") else { return };
+    world.busybox().file("compose.yaml", &STACK.replace("scale: 8", "scale: 2"));
+    world.ok(&["up", "-d"]);
+    let (before, engine) = (programs(&world), world.engine());
+    fs::remove_dir_all(&world.run_dir).expect("remove the run folder");
+    // At once, so that a second engine is started in the gap; it finds the data root taken.
+    assert_eq!(running(&world), 3);
+    assert_eq!(programs(&world), before);
+    assert_eq!(world.engine(), engine, "the same engine serves");
+    eventually("its lock is in the new folder", || world.run_dir.join("engine.lock").exists());
+    eventually("every shim listens again", || {
+        before.keys().all(|id| world.run_dir.join("containers").join(id).join("shim.sock").exists())
+    });
+    renew_engine(&world);
+    assert_eq!(programs(&world), before);
+    world.ok(&["stop", "-t", "0", "db"]);
+    world.ok(&["start", "db"]);
+    assert_eq!(running(&world), 3);
+    world.finish();
+}

@@ -15,6 +15,7 @@ mod build_network;
 mod build_output;
 mod build_screen;
 mod caches;
+mod campaign;
 mod conformance;
 mod copies;
 mod crash;

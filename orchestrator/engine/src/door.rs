@@ -58,6 +58,7 @@ pub(crate) async fn serve(
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
     let server = api::Server::new(Arc::clone(engine));
     let mut shortage = Shortage::default();
+    let mut missing = engine.missing.subscribe();
     loop {
         tokio::select! {
             accepted = listener.accept(), if !shortage.holds() => match accepted {
@@ -78,6 +79,14 @@ pub(crate) async fn serve(
                 let Some((stream, _)) = late.await else { return Ok(End::Done) };
                 server.serve(stream);
                 listener = listen(&socket)?;
+            }
+            Ok(()) = missing.changed() => {
+                if !socket.exists() {
+                    match listen(&socket) {
+                        Ok(again) => listener = again,
+                        Err(error) => tracing::warn!(error = crate::error::chain(&error), "cannot listen again"),
+                    }
+                }
             }
             _ = &mut world => return Ok(End::Broken),
             _ = terminate.recv() => break,

@@ -94,6 +94,8 @@ pub(crate) struct Engine {
     pub(crate) steps: Activity,
     /// Set once, when the process is about to end in good order.
     pub(crate) leaving: watch::Sender<bool>,
+    /// Counts how often the run folder was found without something that belongs there.
+    pub(crate) missing: watch::Sender<u64>,
     /// One permit for each shim that was told so.
     pub(crate) left: tokio::sync::Semaphore,
     pub(crate) feed: Feed,

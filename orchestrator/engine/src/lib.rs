@@ -45,6 +45,7 @@ mod processes;
 mod projects;
 mod readiness;
 mod rootview;
+mod rundir;
 mod serve;
 mod shims;
 mod signal;

@@ -23,7 +23,7 @@ use crate::error::chain;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
 use crate::world::World;
-use crate::{adopt, environment, logging, still};
+use crate::{adopt, environment, logging, rundir, still};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -131,9 +131,9 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::Threads)?;
-    let outcome = threads.block_on(run(config, lock_path, descriptors, report, starting));
+    let outcome = threads.block_on(run(config, (lock_path, lock), descriptors, report, starting));
     threads.shutdown_timeout(Duration::from_secs(5));
-    drop((data_lock, lock));
+    drop(data_lock);
     outcome
 }
 
@@ -211,12 +211,12 @@ pub(crate) fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant)
 
 async fn run(
     config: EngineConfig,
-    lock: PathBuf,
+    (lock_path, lock): (PathBuf, OwnedFd),
     descriptors: Option<SoftLimit>,
     report: &Report,
     starting: OwnedFd,
 ) -> Result<(), ServeError> {
-    let (engine, mut loaded, inbox) = open(config, lock, descriptors)?;
+    let (engine, mut loaded, inbox) = open(config, lock_path.clone(), descriptors)?;
     let strays = std::mem::take(&mut loaded.strays);
     let mut world = World::new(Arc::clone(&engine), loaded);
     let unfinished = adopt::adopt(&engine, &mut world, strays);
@@ -227,6 +227,7 @@ async fn run(
     // What is not complete was reported there.
     engine.wiring.settled().await;
     let listener = door::listen(&engine.config.socket)?;
+    tokio::spawn(rundir::keep(Arc::clone(&engine), lock_path, lock));
     adopt::resume(&engine, unfinished);
     still::resume_held(&engine);
     report.say("ready");
@@ -277,6 +278,7 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
         build_network: Default::default(),
         steps: Default::default(),
         leaving: watch::Sender::new(false),
+        missing: watch::Sender::new(0),
         left: Semaphore::new(0),
         feed: Default::default(),
         events,

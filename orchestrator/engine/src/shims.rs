@@ -32,6 +32,7 @@ pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
 
 async fn listen(engine: &Arc<Engine>, id: &str, run: u64, shim: Arc<Shim>) -> io::Result<()> {
     let mut leaving = engine.leaving.subscribe();
+    let mut missing = engine.missing.subscribe();
     let watched = readiness::watch(Arc::clone(&shim), Interest::READABLE)?;
     // Once before waiting: something may have arrived with the answer to the start.
     let mut open = drain(engine, id, run, &shim)?;
@@ -41,6 +42,13 @@ async fn listen(engine: &Arc<Engine>, id: &str, run: u64, shim: Arc<Shim>) -> io
                 // Before reading: what comes in between must wake us again.
                 ready?.clear_ready();
                 open = drain(engine, id, run, &shim)?;
+            }
+            Ok(()) = missing.changed() => {
+                let shim = Arc::clone(&shim);
+                let reopened = tokio::task::spawn_blocking(move || shim.reopen()).await;
+                if let Ok(Err(error)) = reopened {
+                    tracing::warn!(container = id, error = crate::error::chain(&error), "its shim cannot listen again");
+                }
             }
             () = left(&mut leaving) => break,
         }

@@ -21,13 +21,17 @@ pub fn acquire(path: &Path) -> io::Result<Option<OwnedFd>> {
         fcntl_setfd(&lock, FdFlags::CLOEXEC)?;
         return Ok(Some(lock));
     }
-    let lock: OwnedFd =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?.into();
+    let lock = open(path)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(lock)),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The lock's file, made when it is missing.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?.into())
 }
 
 /// Believed only when it is open on the very lock file: the variable may be left over from an ancestor.

@@ -87,7 +87,8 @@ pub struct Runtime {
     /// The shim's executable, sealed: nothing in a container can change what the next one runs.
     shim: OwnedFd,
     layout: Layout,
-    engine_record: Option<PathBuf>,
+    /// Where shims read how to start an engine, and what it says.
+    engine: Option<(PathBuf, EngineRestart)>,
     descriptors: Option<SoftLimit>,
 }
 
@@ -101,17 +102,17 @@ impl Runtime {
         let path = find_shim(config.shim)?;
         let shim = seal(&path).map_err(|source| RuntimeError::SealShim { path, source })?;
         let layout = Layout::detect().map_err(RuntimeError::Cgroups)?;
-        let engine_record = match &config.engine {
-            None => None,
-            Some(engine) => {
-                let path = config.run_dir.join("engine.json");
-                record_engine(&path, engine)
-                    .map_err(|source| RuntimeError::EngineRecord { path: path.clone(), source })?;
-                Some(path)
-            }
-        };
-        let RuntimeConfig { run_dir, instance, descriptors, .. } = config;
-        Ok(Self { run_dir, instance, shim, layout, engine_record, descriptors })
+        let RuntimeConfig { run_dir, instance, descriptors, engine, .. } = config;
+        let engine = engine.map(|engine| (run_dir.join("engine.json"), engine));
+        let runtime = Self { run_dir, instance, shim, layout, engine, descriptors };
+        runtime.record_again()?;
+        Ok(runtime)
+    }
+
+    /// Writes `<run_dir>/engine.json`, where shims read how to start an engine.
+    pub fn record_again(&self) -> Result<(), RuntimeError> {
+        let Some((path, engine)) = &self.engine else { return Ok(()) };
+        record_engine(path, engine).map_err(|source| RuntimeError::EngineRecord { path: path.clone(), source })
     }
 
     /// Blocks (a few milliseconds) until the container's program runs or has failed to.
@@ -168,7 +169,7 @@ impl Runtime {
             Some(path) if path.components().next().is_some() => path,
             _ => &own,
         };
-        let engine_record = self.engine_record.clone();
+        let engine_record = self.engine.as_ref().map(|(path, _)| path.clone());
         let around = Surroundings { layout: &self.layout, cgroup, engine_record, hold, stdio };
         let sealed = lower::container(launch, around)?;
         let socket = self.spawn("start", &launch.id, &sealed)?;

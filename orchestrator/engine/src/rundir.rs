@@ -1,0 +1,136 @@
+//! Keeps the run folder in place: whoever removes it under a living engine takes the socket, the lock and the shims'
+//! sockets away, and everything that runs would be out of reach.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{FlockOperation, flock};
+use tokio::io::Interest;
+
+use crate::engine::Engine;
+use crate::readiness;
+use crate::store::{ContainerDoc, NetworkDoc, kept, make_folder};
+use crate::world::World;
+
+/// Whoever removes a folder removes its files one by one: what is made again before he is done, he takes along.
+const QUIET: Duration = Duration::from_millis(200);
+/// The rhythm of looking again while something could not be made or watched.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// For the engine's life; holds its lock.
+pub(crate) async fn keep(engine: Arc<Engine>, lock_path: PathBuf, mut lock: OwnedFd) {
+    loop {
+        // Watched before it is looked at: what is removed in between is noticed.
+        let watch = watch(&engine.config.run_dir);
+        lock = match restore(&engine, &lock_path, lock).await {
+            (lock, true) => lock,
+            (lock, false) => {
+                tokio::time::sleep(PAUSE).await;
+                lock
+            }
+        };
+        match watch {
+            Ok(watch) => changed(&watch).await,
+            Err(error) => {
+                tracing::debug!(%error, "cannot watch the run folder");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn watch(run_dir: &Path) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    let flags = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    let containers = run_dir.join("containers");
+    make_folder(&containers)?;
+    inotify::add_watch(&watch, run_dir, flags)?;
+    inotify::add_watch(&watch, &containers, flags)?;
+    readiness::watch(watch, Interest::READABLE)
+}
+
+/// Returns when something was removed and nothing has been for a while.
+async fn changed(watch: &tokio::io::unix::AsyncFd<OwnedFd>) {
+    let Ok(mut ready) = watch.readable().await else { return };
+    ready.clear_ready();
+    let mut buffer = [0_u8; 4096];
+    loop {
+        while rustix::io::read(watch.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {}
+        match tokio::time::timeout(QUIET, watch.readable()).await {
+            Ok(Ok(mut ready)) => ready.clear_ready(),
+            _ => return,
+        }
+    }
+}
+
+/// Makes what is missing again. Answers the lock that counts now, and whether all is in place.
+async fn restore(engine: &Arc<Engine>, lock_path: &Path, lock: OwnedFd) -> (OwnedFd, bool) {
+    if *engine.leaving.borrow() {
+        return (lock, true);
+    }
+    let look = |world: &World| {
+        let running = world.containers.values().filter(|found| found.phase.has_processes());
+        let running: BTreeMap<_, _> = running.map(|found| (found.doc.id.clone(), Arc::clone(&found.doc))).collect();
+        (running, world.networks.values().cloned().collect::<Vec<_>>())
+    };
+    let Ok((running, networks)) = engine.look(look).await else { return (lock, true) };
+    let (restorer, path) = (Arc::clone(engine), lock_path.to_owned());
+    let restored = tokio::task::spawn_blocking(move || {
+        let lost = lost(&restorer, &running);
+        if lost {
+            tracing::warn!(run_dir = %restorer.config.run_dir.display(), "the run folder was removed; it is made again");
+            refill(&restorer, &running, &networks);
+            // The socket and the shims' own.
+            restorer.missing.send_modify(|count| *count += 1);
+        }
+        let (lock, held) = hold(&path, lock);
+        (lock, held && !lost)
+    });
+    match restored.await {
+        Ok(restored) => restored,
+        // The lock went with the task; without one nothing could be trusted.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn lost(engine: &Engine, running: &BTreeMap<String, Arc<ContainerDoc>>) -> bool {
+    let gone = |path: PathBuf| matches!(path.try_exists(), Ok(false));
+    gone(engine.config.socket.clone())
+        || gone(engine.config.run_dir.join("engine.json"))
+        || running.keys().any(|id| gone(engine.bundle(id)))
+}
+
+fn refill(engine: &Engine, running: &BTreeMap<String, Arc<ContainerDoc>>, networks: &[NetworkDoc]) {
+    if let Err(error) = engine.runtime.record_again() {
+        tracing::warn!(error = crate::error::chain(&error), "the shims cannot start another engine");
+    }
+    for (id, doc) in running {
+        if make_folder(&engine.bundle(id)).is_ok() {
+            kept::keep_container(&engine.bundle(id), doc);
+        }
+    }
+    for network in networks {
+        kept::keep_network(&engine.config.run_dir, network);
+    }
+}
+
+/// The lock of the file that has the name now. Another engine that took it meanwhile waits for this one's socket, and
+/// leaves when it is there.
+fn hold(path: &Path, lock: OwnedFd) -> (OwnedFd, bool) {
+    let same = |fd: &OwnedFd| {
+        let (have, want) = (rustix::fs::fstat(fd.as_fd())?, rustix::fs::stat(path)?);
+        Ok::<_, rustix::io::Errno>((have.st_dev, have.st_ino) == (want.st_dev, want.st_ino))
+    };
+    if same(&lock).unwrap_or(false) {
+        return (lock, true);
+    }
+    match hoist_runtime::engine_lock::open(path) {
+        Ok(new) if flock(&new, FlockOperation::NonBlockingLockExclusive).is_ok() => (new, true),
+        _ => (lock, false),
+    }
+}
