@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hoist_runtime::{Call, Shim, ShimError, ShimState};
 use hoist_scheduler::restart::When;
@@ -192,14 +192,14 @@ fn has_ended(engine: &Arc<Engine>, world: &mut World, id: &str, trace: Trace, un
 }
 
 /// Networks are the kernel's to forget at a reboot; others' leftovers are ours to remove.
-fn restore_networks(engine: &Engine, world: &mut World, running: &BTreeSet<String>) {
+fn restore_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSet<String>) {
     find_lost_networks(engine, world, running);
     for network in world.networks.values() {
         // Also for networks of an engine that kept no copies.
         kept::keep_network(&engine.config.run_dir, network);
-        if let Err(error) = engine.net.create_network(&network.spec()) {
-            tracing::error!(network = network.name, error = chain(&error), "cannot restore a network");
-        }
+        let spec = network.spec();
+        let restore = move |engine: &Engine| engine.net.create_network(&spec).map_err(|error| chain(&error));
+        insist(engine, format!("cannot restore network {}", network.name), restore);
     }
     let networks: Vec<String> = world.networks.values().map(|network| network.spec().bridge()).collect();
     let containers: Vec<String> = running.iter().cloned().collect();
@@ -209,7 +209,7 @@ fn restore_networks(engine: &Engine, world: &mut World, running: &BTreeSet<Strin
 }
 
 /// The sockets in the containers' namespaces ended with the engine before.
-fn serve_names(engine: &Engine, world: &World, running: &BTreeSet<String>) {
+fn serve_names(engine: &Arc<Engine>, world: &World, running: &BTreeSet<String>) {
     for container in running.iter().filter_map(|id| world.containers.get(id)) {
         let record = &container.doc.record;
         let home: Vec<String> = record
@@ -219,14 +219,35 @@ fn serve_names(engine: &Engine, world: &World, running: &BTreeSet<String>) {
             .map(|network| network.id.clone())
             .collect();
         let (Some(pid), false) = (container.pid, home.is_empty()) else { continue };
-        let served = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| error.to_string()).and_then(|netns| {
-            let served = engine.names.serve(&engine.dns, &container.doc.id, home, netns.as_fd());
-            served.map_err(|error| chain(&error))
-        });
-        if let Err(error) = served {
-            tracing::error!(container = record.name, error, "cannot answer a container's questions for names");
-        }
+        let id = container.doc.id.clone();
+        let serve = move |engine: &Engine| {
+            let netns = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| error.to_string())?;
+            engine.names.serve(&engine.dns, &id, home.clone(), netns.as_fd()).map_err(|error| chain(&error))
+        };
+        let what = format!("cannot answer questions of {} for names", record.name);
+        insist(engine, what, serve);
     }
+}
+
+/// Does something now, and if that fails some times more while the engine serves.
+fn insist(engine: &Arc<Engine>, what: String, attempt: impl Fn(&Engine) -> Result<(), String> + Send + Sync + 'static) {
+    const TRIES: u32 = 8;
+    let Err(error) = attempt(engine) else { return };
+    tracing::error!(error, "{what}; it is tried again");
+    let (engine, attempt) = (Arc::clone(engine), Arc::new(attempt));
+    tokio::spawn(async move {
+        let mut pause = Duration::from_millis(100);
+        for _ in 0..TRIES {
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            let (trying, attempt) = (Arc::clone(&engine), Arc::clone(&attempt));
+            match tokio::task::spawn_blocking(move || attempt(&trying)).await {
+                Ok(Err(_)) => {}
+                _ => return,
+            }
+        }
+        tracing::error!("{what}; given up");
+    });
 }
 
 /// A network whose record was lost is still that of the containers that run on it.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_network::dns::{Candidate, Zone, ZoneEndpoint, ZoneNetwork};
 use hoist_network::{FirewallEvent, FirewallState, FlushWatch, NetworkError, Protocol, Published};
@@ -77,10 +78,14 @@ struct State {
     up: BTreeSet<String>,
 }
 
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Applies what is wanted, for the engine's life.
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut wanted = engine.wiring.wanted.subscribe();
     wanted.mark_changed();
+    let mut pause = FIRST_PAUSE;
     while wanted.changed().await.is_ok() {
         let version = *wanted.borrow_and_update();
         let before = engine.names.now();
@@ -93,8 +98,14 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             Err(error) => Some(error.to_string().into()),
         };
         if let Some(failure) = &firewall {
-            tracing::error!(%failure, "cannot apply networking");
+            tracing::error!(%failure, "cannot apply networking; it is tried again");
+            let again = Arc::clone(&engine);
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                again.wiring.want();
+            });
         }
+        pause = if firewall.is_some() { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
         engine.wiring.tried.send_replace(Tried { version, firewall });
     }
 }

@@ -108,7 +108,8 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
     let lowers = engine.images.lowers_of(&doc.layers)?;
-    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle] {
+    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()]
+    {
         make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     }
     kept::keep_container(&bundle, doc);

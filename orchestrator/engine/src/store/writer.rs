@@ -156,6 +156,7 @@ impl StoreError {
         match self {
             Self::Create { path, source } => Self::Create { path: path.clone(), source: same(source) },
             Self::Write { path, source } => Self::Write { path: path.clone(), source: same(source) },
+            Self::List { path, source } => Self::List { path: path.clone(), source: same(source) },
             Self::Gone => Self::Gone,
         }
     }
