@@ -1,15 +1,21 @@
 //! What an attribute of a service does, seen from inside the container. docs/compose-support.md names these tests.
 
 use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::world::{World, eventually};
+use crate::lan;
+use crate::world::{World, eventually, within};
 
 const IDLE: &str = "image: busybox, stop_grace_period: 0s, command: [sleep, '100000']";
+
+/// What docker gives a container that says nothing else.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// Output of a shell's line in a service's container.
 #[track_caller]
@@ -74,8 +80,8 @@ services:
     image: busybox
     command: [sh, -c, 'trap "echo graceful >/out/said; exit 0" USR1; touch /out/ready; while :; do sleep 1; done']
     stop_signal: SIGUSR1
-    stop_grace_period: 20s
     volumes: ['./out:/out']
+  stubborn: {{ image: busybox, command: [sh, -c, 'trap "" TERM; while :; do sleep 1; done'], stop_grace_period: 100ms }}
 "#
         ),
     );
@@ -113,6 +119,10 @@ services:
     world.ok(&["stop", "stopped"]);
     assert_eq!(fs::read_to_string(world.project.join("out/said")).expect("a word"), "graceful\n");
     assert_eq!(world.field("stopped", "ExitCode"), "0");
+    let start = Instant::now();
+    world.ok(&["stop", "stubborn"]);
+    assert!(start.elapsed() < DEFAULT_GRACE, "it is given its own time");
+    assert_eq!(world.field("stubborn", "ExitCode"), "137");
     world.finish();
 }
 
@@ -173,7 +183,7 @@ fn limits_reach_the_cgroup() {
             r#"
 name: limits
 services:
-  own: {{ {IDLE}, cpus: 0.5, cpu_shares: 512, cpuset: '0', mem_limit: 64m, mem_reservation: 32m, memswap_limit: 128m, pids_limit: 50, oom_kill_disable: true, shm_size: 1m }}
+  own: {{ {IDLE}, cpus: 0.5, cpu_shares: 512, cpuset: '0', mem_limit: 64m, mem_reservation: 32m, memswap_limit: 96m, pids_limit: 50, oom_kill_disable: true, shm_size: 1m }}
   quota: {{ {IDLE}, cpu_period: 50000, cpu_quota: 25000 }}
   zero: {{ {IDLE}, mem_limit: 0, mem_reservation: 0, memswap_limit: 0, cpus: 0, cpu_shares: 0, cpu_quota: 0, cpu_period: 0, pids_limit: 0, shm_size: 0 }}
   zeros: {{ {IDLE}, deploy: {{ resources: {{ limits: {{ cpus: '0', memory: '0', pids: 0 }}, reservations: {{ memory: '0' }} }} }} }}
@@ -212,7 +222,7 @@ services:
     if swap.is_empty() {
         assert!(up.stderr.contains("memswap_limit has no effect"), "{}", up.stderr);
     } else {
-        assert_eq!(swap, if v2 { "67108864" } else { "134217728" });
+        assert_eq!(swap, if v2 { "33554432" } else { "100663296" });
     }
     if v2 {
         assert!(up.stderr.contains("oom_kill_disable has no effect"), "{}", up.stderr);
@@ -242,16 +252,18 @@ services:
   web:
     {{ {IDLE}, tmpfs: ['/short:mode=700,size=1m,uid=5,gid=6', '/run:exec', '/shown/sub:noatime', '/new'],
       secrets: [plain, {{ source: plain, target: placed, uid: '7', gid: '8', mode: 0400 }}, spoken],
-      configs: [listen, {{ source: written, target: /etc/written, uid: '9', gid: '10', mode: 0440 }}],
+      configs: [listen, noted, {{ source: written, target: /etc/written, uid: '9', gid: '10', mode: 0440 }}],
       volumes: [ './shown:/shown:ro,z', 'data:/data', '/anonymous',
         {{ type: bind, source: ./made, target: /made, bind: {{ create_host_path: true, propagation: rslave }} }},
         {{ type: tmpfs, target: /long, tmpfs: {{ size: 2m, mode: 0700 }} }},
         {{ type: volume, source: data, target: /empty, volume: {{ nocopy: true }}, read_only: true }} ] }}
   etc: {{ {IDLE}, volumes: ['./etc:/etc', './shown/text:/etc/deep/text:ro', '/etc/deep'] }}
+  bare: {{ build: {{ dockerfile_inline: "FROM busybox\nRUN mkdir /full && touch /full/file\n" }}, stop_grace_period: 0s, command: [sleep, '100000'],
+      volumes: [ {{ type: volume, source: bare, target: /full, volume: {{ nocopy: true }} }} ] }}
   part: {{ {IDLE}, depends_on: [web], volumes: [ {{ type: volume, source: data, target: /part, volume: {{ subpath: sub }} }} ], profiles: [later] }}
-volumes: {{ data: {{ labels: {{ com.example.kind: data }} }} }}
+volumes: {{ bare: {{}}, data: {{ labels: {{ com.example.kind: data }} }} }}
 secrets: {{ plain: {{ file: secret }}, spoken: {{ environment: SPOKEN }} }}
-configs: {{ listen: {{ file: config }}, written: {{ content: 'written for ${{NAME:-nobody}}' }} }}
+configs: {{ listen: {{ file: config }}, noted: {{ environment: SPOKEN }}, written: {{ content: 'written for ${{NAME:-nobody}}' }} }}
 "#
         ),
     );
@@ -262,8 +274,12 @@ configs: {{ listen: {{ file: config }}, written: {{ content: 'written for ${{NAM
     world.ok(&["up", "-d", "--force-recreate"]);
     let stat = |path: &str| inside(&world, "web", &format!("stat -c '%u %g %a' {path}"));
     assert_eq!(
-        inside(&world, "web", "cat /run/secrets/plain /run/secrets/placed /run/secrets/spoken /listen /etc/written"),
-        "hush\nhush\nsaidlisten\nwritten for nobody"
+        inside(
+            &world,
+            "web",
+            "cat /run/secrets/plain /run/secrets/placed /run/secrets/spoken /listen /noted /etc/written"
+        ),
+        "hush\nhush\nsaidlisten\nsaidwritten for nobody"
     );
     assert_eq!(stat("/run/secrets/plain"), "0 0 444");
     assert_eq!(stat("/run/secrets/placed"), "7 8 400");
@@ -287,6 +303,7 @@ configs: {{ listen: {{ file: config }}, written: {{ content: 'written for ${{NAM
     assert_eq!((size("/short"), size("/long")), ("1024".into(), "2048".into()));
     assert_eq!(inside(&world, "web", "cat /shown/text; touch /shown/x 2>/dev/null || echo refused"), "shown\nrefused");
     assert_eq!(inside(&world, "web", "touch /empty/x 2>/dev/null || echo refused"), "refused");
+    assert_eq!(inside(&world, "bare", "ls /full"), "", "the volume does not begin with the image's files");
     let mounts = inside(&world, "web", "grep -E ' /(made|shown) ' /proc/self/mountinfo");
     let line = |path: &str| mounts.lines().find(|line| line.contains(path)).expect("a mount").to_owned();
     assert!(line(" /made ").contains("master:"), "{mounts}");
@@ -309,29 +326,39 @@ fn a_network_is_joined_as_the_file_says() {
 name: joined
 services:
   web:
-    {{ {IDLE}, dns: [10.9.8.7], dns_search: [one.example], dns_opt: ['ndots:3'], extra_hosts: ['far=10.1.1.1', 'here=host-gateway'], expose: ['9000'],
-      networks: {{ back: {{ mac_address: '02:42:00:00:00:07', interface_name: back0, priority: 10 }}, front: {{ gw_priority: 5, interface_name: front0 }} }} }}
-  single: {{ {IDLE}, mac_address: '02:42:00:00:00:09', networks: [back], links: [web] }}
+    {{ {IDLE}, dns: [10.77.9.3], dns_search: [one.example], dns_opt: ['ndots:3'], extra_hosts: ['far=10.1.1.1', 'here=host-gateway'], expose: ['9000'],
+      networks: {{ back: {{ mac_address: '02:42:00:00:00:07', interface_name: back0 }}, front: {{ gw_priority: 5, interface_name: front0 }} }} }}
+  single: {{ {IDLE}, mac_address: '02:42:00:00:00:09', networks: [back], links: ['web:spider'] }}
+  ordered: {{ {IDLE}, networks: {{ back: {{}}, front: {{ priority: 10 }} }} }}
   guest: {{ {IDLE}, network_mode: 'service:web' }}
   alone: {{ {IDLE}, network_mode: none }}
   host: {{ {IDLE}, network_mode: host }}
 networks:
   front: {{ labels: {{ com.example.kind: front }} }}
-  back: {{ ipam: {{ driver: default, config: [ {{ subnet: 10.77.9.0/24, ip_range: 10.77.9.128/25, gateway: 10.77.9.3, aux_addresses: {{ router: 10.77.9.129 }} }} ] }} }}
+  back: {{ ipam: {{ driver: default, config: [ {{ subnet: 10.77.9.0/24, ip_range: 10.77.9.128/29, gateway: 10.77.9.3,
+      aux_addresses: {{ one: 10.77.9.128, two: 10.77.9.129, three: 10.77.9.130 }} }} ] }} }}
 "#
         ),
     );
     world.ok(&["up", "-d"]);
     assert_eq!(inside(&world, "web", "cat /sys/class/net/back0/address"), "02:42:00:00:00:07");
     assert_eq!(inside(&world, "single", "cat /sys/class/net/eth0/address"), "02:42:00:00:00:09");
-    let route = inside(&world, "web", "ip route show default");
+    // busybox prints all routes, whatever it is asked for.
+    let route = inside(&world, "web", "ip route | grep ^default");
     assert!(route.contains("dev front0"), "{route}");
     let route = inside(&world, "single", "ip route show default");
     assert!(route.contains("via 10.77.9.3"), "{route}");
-    let address = inside(&world, "single", "ip -4 -o address show eth0");
-    let last: u8 =
-        address.split("10.77.9.").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok()).expect("an address");
-    assert!(last >= 128 && last != 129, "in the range, and not the one that is kept: {address}");
+    for (service, interface) in [("single", "eth0"), ("web", "back0"), ("ordered", "eth1")] {
+        let address = inside(&world, service, &format!("ip -4 -o address show {interface}"));
+        let last: u8 =
+            address.split("10.77.9.").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok()).expect("an address");
+        assert!((131..136).contains(&last), "in the range, and none of those that are kept: {address}");
+    }
+    lan::serve_names(UdpSocket::bind((Ipv4Addr::new(10, 77, 9, 3), 53)).expect("listen on the bridge"));
+    let answer = inside(&world, "web", &format!("nslookup -type=a {}", lan::OUTSIDE_NAME));
+    assert!(answer.contains(&lan::OUTSIDE.to_string()), "the name server of the file is asked: {answer}");
+    let linked = inside(&world, "single", "nslookup -type=a spider 2>&1");
+    assert!(linked.contains("10.77.9."), "the alias of a link is a name: {linked}");
     let resolver = inside(&world, "web", "cat /etc/resolv.conf");
     assert!(resolver.contains("search one.example") && resolver.contains("ndots:3"), "{resolver}");
     let hosts = inside(&world, "web", "cat /etc/hosts");
@@ -364,20 +391,30 @@ fn health_and_restarts_follow_the_file() {
             r#"
 name: health
 services:
-  shell: {{ {IDLE}, healthcheck: {{ test: 'test -e /ok', interval: 100ms, timeout: 2s, retries: 2, start_period: 30s, start_interval: 50ms }} }}
+  shell: {{ {IDLE}, healthcheck: {{ test: 'test -e /ok', interval: 50ms, retries: 1, start_period: 1h }} }}
+  patient: {{ {IDLE}, healthcheck: {{ test: [CMD, 'false'], interval: 50ms, retries: 100000 }} }}
+  hanging: {{ {IDLE}, healthcheck: {{ test: [CMD, sleep, '1000'], interval: 50ms, timeout: 100ms, retries: 1 }} }}
   exec: {{ {IDLE}, healthcheck: {{ test: [CMD, 'false'], interval: 50ms, retries: 2 }} }}
-  off: {{ {IDLE}, healthcheck: {{ disable: true }} }}
-  thrice: {{ image: busybox, command: ['false'], deploy: {{ restart_policy: {{ condition: on-failure, max_attempts: 2, delay: 10ms, window: 1s }} }} }}
+  off: {{ build: {{ dockerfile_inline: "FROM busybox\nHEALTHCHECK CMD false\n" }}, stop_grace_period: 0s, command: [sleep, '100000'], healthcheck: {{ disable: true }} }}
+  thrice: {{ image: busybox, command: ['false'], deploy: {{ restart_policy: {{ condition: on-failure, max_attempts: 2, delay: 10ms }} }} }}
+  content: {{ image: busybox, command: ['true'], deploy: {{ restart_policy: {{ condition: on-failure, delay: 10ms }} }} }}
+  waiting: {{ image: busybox, command: ['false'], deploy: {{ restart_policy: {{ delay: 1h }} }} }}
+  forgiven: {{ image: busybox, command: [sh, -c, 'echo run >>/out/runs; sleep 0.2; false'], volumes: ['./out:/out'],
+      deploy: {{ restart_policy: {{ max_attempts: 1, delay: 10ms, window: 100ms }} }} }}
   twice: {{ image: busybox, command: ['false'], restart: 'on-failure:1' }}
-  logged: {{ image: busybox, command: [echo, hello], logging: {{ driver: json-file, options: {{ max-size: 1m, max-file: '2' }} }} }}
+  logged: {{ image: busybox, command: [seq, '5000'], logging: {{ driver: json-file, options: {{ max-size: 1k, max-file: '2' }} }} }}
   silent: {{ image: busybox, command: [echo, hello], logging: {{ driver: none }} }}
   many: {{ {IDLE}, scale: 2 }}
-  deployed: {{ {IDLE}, deploy: {{ mode: replicated, replicas: 2 }} }}
+  deployed: {{ {IDLE}, deploy: {{ replicas: 2 }} }}
 "#
         ),
     );
     world.ok(&["up", "-d"]);
+    let health = |service: &str| inspect(&world, service)["State"]["Health"].clone();
+    within(Duration::from_secs(15), "what hangs is unhealthy", || world.field("hanging", "Health") == "unhealthy");
     eventually("what fails is unhealthy", || world.field("exec", "Health") == "unhealthy");
+    eventually("it fails many times", || health("patient")["FailingStreak"].as_u64() > Some(5));
+    assert_eq!(health("patient")["Status"], "starting", "it may fail more often");
     assert_eq!(world.field("off", "Health"), "");
     assert_eq!(world.field("shell", "Health"), "starting", "failures within the start period do not count");
     inside(&world, "shell", "touch /ok");
@@ -385,7 +422,13 @@ services:
     let restarts = |service: &str| inspect(&world, service)["RestartCount"].as_u64();
     eventually("it gave up", || world.field("thrice", "State") == "exited" && restarts("thrice") == Some(2));
     eventually("it gave up", || world.field("twice", "State") == "exited" && restarts("twice") == Some(1));
-    eventually("it said it", || world.ok(&["logs", "--no-log-prefix", "logged"]).contains("hello"));
+    let runs = || fs::read_to_string(world.project.join("out/runs")).unwrap_or_default().lines().count();
+    eventually("what ran long enough is started again", || runs() >= 4);
+    assert_eq!((world.field("content", "State"), restarts("content")), ("exited".to_owned(), Some(0)));
+    assert_eq!((world.field("waiting", "State"), restarts("waiting")), ("restarting".to_owned(), Some(0)));
+    eventually("it said it", || world.ok(&["logs", "--no-log-prefix", "logged"]).contains("5000"));
+    let kept = world.ok(&["logs", "--no-log-prefix", "logged"]);
+    assert!(kept.lines().all(|line| line != "1"), "only the end is kept: {kept}");
     assert!(!world.hoist(&["logs", "--no-log-prefix", "silent"]).stdout.contains("hello"));
     let count = |service: &str| world.ps().iter().filter(|container| container["Service"] == service).count();
     assert_eq!((count("many"), count("deployed")), (2, 2));

@@ -154,15 +154,20 @@ impl Outside {
                 answer_http(stream, &asker.ip().to_string());
             }
         });
-        thread::spawn(move || {
-            let mut packet = [0; 512];
-            while let Ok((length, asker)) = names.recv_from(&mut packet) {
-                if let Some(answer) = answer_name(&packet[..length]) {
-                    let _ = names.send_to(&answer, asker);
-                }
-            }
-        });
+        serve_names(names);
     }
+}
+
+/// Answers for [`OUTSIDE_NAME`] until the test process ends.
+pub(crate) fn serve_names(names: UdpSocket) {
+    thread::spawn(move || {
+        let mut packet = [0; 512];
+        while let Ok((length, asker)) = names.recv_from(&mut packet) {
+            if let Some(answer) = answer_name(&packet[..length]) {
+                let _ = names.send_to(&answer, asker);
+            }
+        }
+    });
 }
 
 fn answer_http(mut stream: TcpStream, text: &str) {

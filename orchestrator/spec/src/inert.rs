@@ -129,7 +129,7 @@ impl Collector {
             match support {
                 // An empty section says nothing; `placement` is always printed.
                 Some(Support::Warn) if entry.value.as_map().is_some_and(|map| map.0.is_empty()) && depth > 2 => {}
-                Some(Support::Yes | Support::Printed) => kept.push(entry),
+                Some(Support::Yes | Support::Part | Support::Printed) => kept.push(entry),
                 Some(Support::Modelled) => {
                     self.refuse(path, entry.key_span, &format!("the attribute `{}`", entry.key), report);
                     kept.push(entry);
@@ -194,6 +194,7 @@ fn no_effect(key: &str) -> &'static str {
     match key {
         "update_config" | "rollback_config" => "all containers that differ are replaced, at once",
         "develop" => "only `watch` would act on this, and hoist has none yet",
+        "uid" | "gid" | "mode" => "the mount of a step decides: `RUN --mount=type=secret,id=…,uid=…,gid=…,mode=…`",
         _ => "nothing on one machine acts on this",
     }
 }

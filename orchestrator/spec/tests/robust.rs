@@ -1,6 +1,6 @@
 //! Inputs that nobody would write: nothing panics, nothing takes long.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "time is what one test is about")]
+#![expect(clippy::disallowed_methods, reason = "time is what one test is about")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

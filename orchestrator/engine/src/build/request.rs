@@ -188,7 +188,7 @@ fn read(name: &str, path: &Path) -> Result<Vec<u8>, StepError> {
     Ok(bytes)
 }
 
-/// A path is an agent's socket, or a key, or several keys with commas between them.
+/// A path is an agent's socket, or a key, or several keys with commas between them, in the project's folder.
 fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, Agent>, StepError> {
     let mut agents = BTreeMap::new();
     for ssh in &build.ssh {
@@ -198,12 +198,14 @@ fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, Agent>, 
                 format!("ssh {}: no agent runs where the command was called (SSH_AUTH_SOCK is not set)", ssh.id);
             return Err(StepError::new(message));
         };
+        let socket = beside.project_dir.join(path);
         let is_socket =
-            std::fs::metadata(path).is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()));
+            std::fs::metadata(&socket).is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()));
         let agent = if is_socket {
-            Agent::Socket(PathBuf::from(path))
+            Agent::Socket(socket)
         } else {
-            let keys = Keys::read(path.split(',').map(Path::new));
+            let files: Vec<PathBuf> = path.split(',').map(|file| beside.project_dir.join(file)).collect();
+            let keys = Keys::read(files.iter().map(PathBuf::as_path));
             let keys = keys.map_err(|error| StepError::new(format!("ssh {}: {}", ssh.id, chain(&error))))?;
             Agent::Keys(Arc::new(keys))
         };

@@ -35,7 +35,7 @@ fn object(table: &Object) -> Value {
 fn property(field: &Field) -> Value {
     let mut schema = shape(&field.shape);
     let note = match field.support {
-        Support::Yes | Support::Printed => return schema,
+        Support::Yes | Support::Part | Support::Printed => return schema,
         Support::NotYet | Support::Modelled => "hoist cannot act on this yet: `up` refuses it.",
         Support::Warn => "Accepted with a warning; hoist does nothing with it.",
     };

@@ -14,6 +14,8 @@ pub(crate) use table::{SERVICE, STACK};
 pub enum Support {
     /// It is in the model and acted on.
     Yes,
+    /// As `Yes`, but some of its values are refused by name.
+    Part,
     /// In the model and printed by `config`; says nothing to an engine on one Linux machine.
     Printed,
     /// In the model and printed by `config`, but nothing acts on it yet; `up` refuses it.
@@ -109,7 +111,7 @@ fn rows_of(object: &Object, prefix: &str, rows: &mut Vec<(String, Support)>) {
     for field in object.fields {
         let path = if prefix.is_empty() { field.name.to_owned() } else { format!("{prefix}.{}", field.name) };
         rows.push((path.clone(), field.support));
-        if field.support == Support::Yes {
+        if matches!(field.support, Support::Yes | Support::Part) {
             nested_rows(&field.shape, &path, rows);
         }
     }

@@ -4,10 +4,14 @@ use super::{Field, Object, Shape, Special, Support};
 use Shape::{
     Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList, Table, Word,
 };
-use Support::{Modelled, NotYet, Printed, Warn, Yes};
+use Support::{Modelled, NotYet, Part, Printed, Warn, Yes};
 
 const fn yes(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, support: Yes }
+}
+
+const fn part(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, support: Part }
 }
 
 const fn printed(name: &'static str, shape: Shape) -> Field {
@@ -104,7 +108,7 @@ pub(crate) static SERVICE: Object = object(&[
     yes("labels", Labels),
     yes("label_file", StringOrList),
     yes("links", STRINGS),
-    yes("logging", Shape::Object(&object(&[yes("driver", Str), yes("options", OPTIONS)]))),
+    yes("logging", Shape::Object(&object(&[part("driver", Str), yes("options", OPTIONS)]))),
     yes("mem_limit", Bytes),
     yes("mem_reservation", Bytes),
     yes("memswap_limit", Bytes),
@@ -126,14 +130,14 @@ pub(crate) static SERVICE: Object = object(&[
     yes("platform", Str),
     yes("ports", Shape::Special(Special::Ports, &List(&Either(&[Str, Num, Shape::Object(&PORT)])))),
     yes("privileged", Bool),
-    yes("pull_policy", Str),
+    part("pull_policy", Str),
     not_yet("pull_refresh_after", Str),
     yes("read_only", Bool),
     yes("restart", Str),
     not_yet("runtime", Str),
     yes("scale", Int),
     yes("secrets", GRANTS),
-    yes("security_opt", STRINGS),
+    part("security_opt", STRINGS),
     yes("shm_size", Bytes),
     yes("stdin_open", Bool),
     yes("stop_grace_period", Duration),
@@ -168,6 +172,15 @@ static GRANT: Object = object(&[
     yes("mode", Shape::Special(Special::FileMode, &STR_OR_NUM)),
 ]);
 
+const BUILD_GRANTS: Shape = Shape::Special(Special::SecretMounts, &List(&Either(&[Str, Shape::Object(&BUILD_GRANT)])));
+static BUILD_GRANT: Object = object(&[
+    yes("source", Str),
+    yes("target", Str),
+    warn("uid", Str),
+    warn("gid", Str),
+    warn("mode", Shape::Special(Special::FileMode, &STR_OR_NUM)),
+]);
+
 static BUILD: Object = object(&[
     yes("context", Str),
     yes("dockerfile", Str),
@@ -188,7 +201,7 @@ static BUILD: Object = object(&[
     warn("isolation", Str),
     yes("network", Str),
     yes("target", Str),
-    yes("secrets", GRANTS),
+    yes("secrets", BUILD_GRANTS),
     yes("shm_size", Bytes),
     yes("tags", STRINGS),
     yes("ulimits", ULIMITS),
@@ -249,13 +262,13 @@ static PORT: Object = object(&[
     yes("host_ip", Str),
     yes("target", Int),
     yes("published", STR_OR_NUM),
-    yes("protocol", Str),
+    part("protocol", Str),
     printed("app_protocol", Str),
 ]);
 
 static MOUNT: Object = Object {
     fields: &[
-        yes("type", Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
+        part("type", Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
         yes("source", Str),
         yes("target", Str),
         yes("read_only", Bool),
@@ -263,7 +276,7 @@ static MOUNT: Object = Object {
         yes("bind", Shape::Object(&BIND)),
         yes("volume", Shape::Object(&object(&[not_yet("labels", Labels), yes("nocopy", Bool), yes("subpath", Str)]))),
         yes("tmpfs", Shape::Object(&object(&[yes("mode", Num), yes("size", Bytes)]))),
-        yes("image", Shape::Object(&object(&[not_yet("subpath", Str)]))),
+        not_yet("image", Shape::Object(&object(&[yes("subpath", Str)]))),
     ],
     required: &["type"],
     extensible: true,
@@ -277,7 +290,7 @@ static BIND: Object = object(&[
 ]);
 
 static DEPLOY: Object = object(&[
-    yes("mode", Str),
+    part("mode", Str),
     yes("replicas", Int),
     warn("labels", Labels),
     warn("update_config", Shape::Object(&UPDATE)),
@@ -424,13 +437,13 @@ const EXTERNAL: Shape =
 
 static NETWORK: Object = object(&[
     yes("name", Str),
-    yes("driver", Str),
-    yes("driver_opts", Map(&STR_OR_NUM)),
+    part("driver", Str),
+    part("driver_opts", Map(&STR_OR_NUM)),
     yes(
         "ipam",
         Shape::Object(&object(&[
             yes("config", List(&Shape::Object(&POOL))),
-            yes("driver", Str),
+            part("driver", Str),
             not_yet("options", Map(&Str)),
         ])),
     ),
@@ -438,15 +451,15 @@ static NETWORK: Object = object(&[
     yes("internal", Bool),
     printed("attachable", Bool),
     yes("labels", Labels),
-    yes("enable_ipv4", Bool),
-    yes("enable_ipv6", Bool),
+    part("enable_ipv4", Bool),
+    part("enable_ipv6", Bool),
 ]);
 static POOL: Object =
     object(&[yes("subnet", Str), yes("gateway", Str), yes("ip_range", Str), yes("aux_addresses", Map(&Str))]);
 
 static VOLUME: Object = object(&[
     yes("name", Str),
-    yes("driver", Str),
+    part("driver", Str),
     yes("driver_opts", Map(&STR_OR_NUM)),
     yes("external", EXTERNAL),
     yes("labels", Labels),
@@ -456,8 +469,8 @@ static SECRET: Object = object(&[
     yes("name", Str),
     yes("file", Str),
     yes("environment", Str),
-    yes("external", EXTERNAL),
-    yes("labels", Labels),
+    part("external", EXTERNAL),
+    printed("labels", Labels),
     not_yet("driver", Str),
     not_yet("driver_opts", Map(&STR_OR_NUM)),
     not_yet("template_driver", Str),
@@ -468,7 +481,7 @@ static CONFIG: Object = object(&[
     yes("file", Str),
     yes("environment", Str),
     yes("content", Str),
-    yes("external", EXTERNAL),
-    yes("labels", Labels),
+    part("external", EXTERNAL),
+    printed("labels", Labels),
     not_yet("template_driver", Str),
 ]);

@@ -123,6 +123,24 @@ secrets:
               key:
                 name: demo_key
                 environment: KEY
+
+            warning[W0003]: `services.web.build.secrets.1.uid` has no effect
+              --> compose.yaml:25:51
+               |
+            25 |       secrets: [key, {source: key, target: other, uid: "1", gid: "2", mode: 0400}]
+               |                                                   ^^^ the mount of a step decides: `RUN --mount=type=secret,id=…,uid=…,gid=…,mode=…`
+
+            warning[W0003]: `services.web.build.secrets.1.gid` has no effect
+              --> compose.yaml:25:61
+               |
+            25 |       secrets: [key, {source: key, target: other, uid: "1", gid: "2", mode: 0400}]
+               |                                                             ^^^ the mount of a step decides: `RUN --mount=type=secret,id=…,uid=…,gid=…,mode=…`
+
+            warning[W0003]: `services.web.build.secrets.1.mode` has no effect
+              --> compose.yaml:25:71
+               |
+            25 |       secrets: [key, {source: key, target: other, uid: "1", gid: "2", mode: 0400}]
+               |                                                                       ^^^^ the mount of a step decides: `RUN --mount=type=secret,id=…,uid=…,gid=…,mode=…`
         "#]],
     );
 }

@@ -96,7 +96,7 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.use_api_socket`: the attribute `use_api_socket` is not supported yet
         error[E0020]: `services.a.userns_mode`: the attribute `userns_mode` is not supported yet
         error[E0020]: `services.a.volumes.0`: a mount of type `image` is not supported yet
-        error[E0020]: `services.a.volumes.0.image.subpath`: the attribute `subpath` is not supported yet
+        error[E0020]: `services.a.volumes.0.image`: the attribute `image` is not supported yet
         error[E0020]: `services.a.volumes.1.bind.recursive`: the attribute `recursive` is not supported yet
         error[E0020]: `services.a.volumes.2.volume.labels`: the attribute `labels` is not supported yet
         error[E0020]: `services.a.build.cache_from.0`: a cache of type `gha` (there are `registry`, `inline` and `local`) is not supported yet
