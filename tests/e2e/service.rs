@@ -333,3 +333,46 @@ fn two_commands_on_one_project_take_turns() {
     assert_eq!(world.ps().len(), 2);
     world.finish();
 }
+
+/// What an engine answers on a socket.
+fn pinged(socket: &Path) -> bool {
+    let asked = UnixStream::connect(socket).and_then(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: hoist\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).map(|_| answer)
+    });
+    asked.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+#[test]
+fn a_mounted_socket_lives_on_with_the_next_engine() {
+    let Some(world) = World::new("a mounted socket lives on with the next engine") else { return };
+    let socket = world.run_dir.join("hoist.sock");
+    world.busybox().file(
+        "compose.yaml",
+        &format!(
+            "name: mounted\nservices:\n  a:\n    image: busybox\n    command: [sleep, '1000']\n    stop_grace_period: 0s\n    \
+             volumes: ['{}:/run/engine.sock']\n",
+            socket.display()
+        ),
+    );
+    world.ok(&["up", "-d"]);
+    let pid = crate::lifecycle::pid_of(&world, "a");
+    let inside = PathBuf::from(format!("/proc/{pid}/root/run/engine.sock"));
+    assert!(pinged(&inside), "the socket of the engine that started it");
+    let mounts = || fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("mounts").lines().count();
+    let before = mounts();
+    for _ in 0..2 {
+        let dead = world.kill_engine().expect("an engine runs");
+        eventually("a shim starts an engine", || world.engine().is_some_and(|pid| pid != dead));
+        eventually("the mounted socket is that of the next engine", || pinged(&inside));
+    }
+    let told = world.engine().expect("an engine runs");
+    kill("-TERM", &told);
+    eventually("it ends when it is told to", || !Path::new("/proc").join(&told).exists());
+    world.ok(&["ps"]);
+    eventually("the mounted socket is that of the engine that a client started", || pinged(&inside));
+    assert_eq!(mounts(), before, "old mounts are taken away");
+    world.finish();
+}

@@ -37,6 +37,7 @@ mod logging;
 mod logs;
 mod lower;
 mod making;
+mod mounted;
 mod names;
 mod observe;
 mod outbox;

@@ -23,7 +23,7 @@ use crate::error::chain;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
 use crate::world::World;
-use crate::{adopt, environment, logging, rundir, still};
+use crate::{adopt, environment, logging, mounted, rundir, still};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -228,6 +228,7 @@ async fn run(
     engine.wiring.settled().await;
     let listener = door::listen(&engine.config.socket)?;
     tokio::spawn(rundir::keep(Arc::clone(&engine), lock_path, lock));
+    mounted::renew(&engine).await;
     adopt::resume(&engine, unfinished);
     still::resume_held(&engine);
     report.say("ready");

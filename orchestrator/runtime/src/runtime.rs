@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,8 @@ use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError, Rootfs};
 use crate::lower::{self, Sealed, Surroundings};
 use crate::procfs;
-use crate::wire::{Failure, FdRole, Head, Reply, pair, recv_until, send};
+use crate::shim::record;
+use crate::wire::{Answer, Failure, FdRole, Head, Reply, pair, recv_until, send};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -162,7 +164,11 @@ impl Runtime {
             // An earlier start's end is not this one's.
             _ => {}
         }
-        crate::shim::record::reserve(&launch.exit_record).map_err(bundle)?;
+        record::reserve(&launch.exit_record).map_err(bundle)?;
+        self.launch_prepared(launch, hold, stdio).inspect_err(|_| record::release(&launch.exit_record))
+    }
+
+    fn launch_prepared(&self, launch: &Launch, hold: bool, stdio: Vec<(FdRole, OwnedFd)>) -> Result<Shim, LaunchError> {
         let asked = launch.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
         let own = self.cgroup(&launch.id);
         let cgroup = match asked.map(|path| path.strip_prefix("/").unwrap_or(path)) {
@@ -200,6 +206,23 @@ impl Runtime {
             Some((Reply::Started { pid }, fds)) => {
                 ExecHandle::new(socket, pid, fds.into_iter().next()).map_err(LaunchError::Protocol)
             }
+            Some((Reply::Failed(failure), _)) => Err(failure.into()),
+            Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
+            None => Err(LaunchError::Protocol(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    /// Mounts what is at `source` now in place of what a running container (by the process id of its init) has at
+    /// `target`.
+    pub fn renew_mount(&self, id: &str, pid: i32, source: &Path, target: &str) -> Result<(), LaunchError> {
+        let (init, root) = hold_container(pid).map_err(|_| LaunchError::NotRunning(id.to_owned()))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(CWD, source, flags)
+            .map_err(|error| LaunchError::Bundle { path: source.to_owned(), source: error.into() })?;
+        let fds = vec![(FdRole::Init, init), (FdRole::Root, root), (FdRole::Tree, tree)];
+        let socket = self.spawn("renew", id, &lower::renew(target, fds)?)?;
+        match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).map_err(LaunchError::Protocol)? {
+            Some((Reply::Answer(Answer::Done), _)) => Ok(()),
             Some((Reply::Failed(failure), _)) => Err(failure.into()),
             Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
             None => Err(LaunchError::Protocol(io::ErrorKind::ConnectionReset.into())),

@@ -182,3 +182,36 @@ impl Client {
         self.get_stream(&format!("/events?{}", transport::query(&query))).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_stands_still_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let places = Places { data_root: folder.path().into(), run_dir: folder.path().into(), socket: socket.clone() };
+        let client = Client { places };
+        let connection = Connection::open(&socket).await.unwrap();
+        let error = client.heard(connection, Duration::from_millis(50)).await.unwrap_err().to_string();
+        assert!(error.contains("does not answer") && error.contains(&std::process::id().to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for() {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let mut second = std::pin::pin!(Connection::open(&path));
+        let waits = tokio::time::timeout(Duration::from_millis(50), second.as_mut()).await;
+        assert!(waits.is_err(), "there is no room in the queue");
+        let _accepted = rustix::net::accept(&listener).unwrap();
+        second.await.unwrap();
+    }
+}

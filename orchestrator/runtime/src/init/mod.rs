@@ -9,6 +9,7 @@ mod inside;
 mod mounts;
 mod process;
 mod reaper;
+mod renew;
 mod root;
 mod stages;
 
@@ -17,6 +18,7 @@ use std::os::fd::OwnedFd;
 
 use crate::wire::{ChildReport, Failure, FdRole, Head, Payload, send};
 
+pub(crate) use renew::renew;
 pub(crate) use stages::{run_container, run_exec};
 
 /// Why a stage failed, and on what.

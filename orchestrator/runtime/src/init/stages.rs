@@ -175,7 +175,7 @@ fn join_namespaces(setup: &mut Setup<'_>) -> Result<(), Fault> {
 
 /// Into the container by its init's pidfd. The root was opened before: under a chroot the namespace's own root is not
 /// the container's.
-fn enter(inheritance: &Inheritance, namespaces: u64) -> Result<(), Fault> {
+pub(super) fn enter(inheritance: &Inheritance, namespaces: u64) -> Result<(), Fault> {
     let missing = || Fault::plain("no descriptor of the container");
     let init = inheritance.fd(FdRole::Init).ok_or_else(missing)?;
     let root = inheritance.fd(FdRole::Root).ok_or_else(missing)?;

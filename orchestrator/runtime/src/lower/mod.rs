@@ -17,7 +17,8 @@ use crate::cgroup::{self, Layout};
 use crate::exec::{ExecRequest, ExecStdio};
 use crate::launch::{Join, Launch, LaunchError, Netns, Rootfs};
 use crate::wire::{
-    ExecConfig, FdRole, FileConfig, Head, InitConfig, NodeConfig, Payload, RootConfig, ShimConfig, UserConfig,
+    ExecConfig, FdRole, FileConfig, Head, InitConfig, NodeConfig, Payload, RenewConfig, RootConfig, ShimConfig,
+    UserConfig,
 };
 
 /// A launch, ready to be sent: the payload first, then the descriptors that the head names.
@@ -152,6 +153,11 @@ pub(crate) fn exec(
         }
     }
     seal(payload, &config, &(), fds)
+}
+
+/// `fds`: the container's init and root, and the mount.
+pub(crate) fn renew(target: &str, fds: Vec<(FdRole, OwnedFd)>) -> Result<Sealed, LaunchError> {
+    seal(Payload::default(), &RenewConfig { target: target.to_owned() }, &(), fds)
 }
 
 /// Those a container may have; entering one that it shares with the host changes nothing.

@@ -7,6 +7,7 @@ mod clients;
 mod exec;
 mod logger;
 pub(crate) mod record;
+mod renew;
 mod restart;
 mod stdio;
 mod streams;
@@ -54,6 +55,7 @@ fn start(mode: &str) -> io::Result<()> {
     match mode {
         "start" => bring_up::run(socket, inheritance),
         "exec" => exec::run(&socket, inheritance),
+        "renew" => renew::run(&socket, &inheritance),
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }

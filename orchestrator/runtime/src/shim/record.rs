@@ -55,6 +55,13 @@ pub(crate) fn reserve(path: &Path) -> io::Result<()> {
     fs::write(temporary(path)?, [b' '; 256])
 }
 
+/// There will be no end to write down.
+pub(crate) fn release(path: &Path) {
+    if let Ok(temporary) = temporary(path) {
+        let _ = fs::remove_file(temporary);
+    }
+}
+
 /// On disk when it returns: the file, its name and its folder.
 pub(super) fn write(path: &Path, exit: &Exit) -> io::Result<()> {
     let signal = exit.signal.map_or_else(|| "null".to_owned(), |signal| signal.to_string());

@@ -40,6 +40,8 @@ pub(crate) enum FdRole {
     /// exec: the container's init and its root folder.
     Init,
     Root,
+    /// A detached mount.
+    Tree,
     /// `oci create --console-socket`.
     ConsoleSocket,
 }
@@ -72,6 +74,12 @@ pub(crate) struct ExecConfig {
     pub(crate) cgroup: Plan,
     /// `CLONE_NEW*` to enter by the init's pidfd.
     pub(crate) namespaces: u64,
+}
+
+/// A mount that takes the place of another one in a running container.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RenewConfig {
+    pub(crate) target: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

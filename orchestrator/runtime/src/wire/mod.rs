@@ -7,7 +7,7 @@ mod packet;
 
 pub(crate) use launch::{
     ExecConfig, FdRole, FileConfig, Head, InitConfig, MountConfig, MountKind, NodeConfig, Payload, ProcessConfig,
-    Range, RlimitConfig, RootConfig, SeccompConfig, ShimConfig, UserConfig,
+    Range, RenewConfig, RlimitConfig, RootConfig, SeccompConfig, ShimConfig, UserConfig,
 };
 pub(crate) use packet::{pair, recv, recv_until, recv_wait, send};
 
