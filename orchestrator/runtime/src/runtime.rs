@@ -219,7 +219,7 @@ impl Runtime {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, source, flags)
             .map_err(|error| LaunchError::Bundle { path: source.to_owned(), source: error.into() })?;
-        let fds = vec![(FdRole::Init, init), (FdRole::Root, root), (FdRole::Tree, tree)];
+        let fds = vec![(FdRole::Init, init), (FdRole::Root, root), (FdRole::Renewed, tree)];
         let socket = self.spawn("renew", id, &lower::renew(target, fds)?)?;
         match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).map_err(LaunchError::Protocol)? {
             Some((Reply::Answer(Answer::Done), _)) => Ok(()),

@@ -13,7 +13,7 @@ use crate::wire::{FdRole, RenewConfig};
 /// Must run in a process of its own: it is in the container afterwards.
 pub(crate) fn renew(config: &RenewConfig, inheritance: &Inheritance) -> Result<(), Fault> {
     let target = &config.target;
-    let tree = inheritance.fd(FdRole::Tree).ok_or_else(|| Fault::plain("no mount came along"))?;
+    let tree = inheritance.fd(FdRole::Renewed).ok_or_else(|| Fault::plain("no mount came along"))?;
     enter(inheritance, libc::CLONE_NEWNS as u64)?;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on("/")?;
     let there = inside::find(&root, target, OFlags::PATH).on(target)?;

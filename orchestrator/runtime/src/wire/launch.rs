@@ -40,8 +40,8 @@ pub(crate) enum FdRole {
     /// exec: the container's init and its root folder.
     Init,
     Root,
-    /// A detached mount.
-    Tree,
+    /// A mount for a running container.
+    Renewed,
     /// `oci create --console-socket`.
     ConsoleSocket,
 }
