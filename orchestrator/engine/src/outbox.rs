@@ -110,7 +110,8 @@ impl<T: Piece> Outbox<T> {
                 queue.output += bytes;
             }
         }
-        if queue.left_out > 0 && !queue.stands {
+        // In the place of what is missing, and in any case before what may be the last piece.
+        if queue.left_out > 0 && (!queue.stands || !matches!(kind, Kind::Output(_))) {
             let missing = T::left_out(std::mem::take(&mut queue.left_out));
             queue.pieces.push_back((Kind::Kept, missing));
         }
@@ -327,7 +328,10 @@ mod tests {
         while let Some(told) = lines.recv().await {
             match told {
                 Told::Line(_) => kept += 1,
-                Told::Missing(count) => missing += count,
+                Told::Missing(count) => {
+                    assert_eq!(last, None, "what is missing is said where it is missing");
+                    missing += count;
+                }
                 other => last = Some(other),
             }
         }

@@ -30,6 +30,8 @@ pub(super) struct Session {
     desired: Arc<Desired>,
     /// To be stored once it is clear that the stack can be brought about.
     document: Option<StackDoc>,
+    /// It is about the stack's record too.
+    keeps: bool,
     context: Arc<Context>,
     auth: Arc<BTreeMap<String, RegistryAuth>>,
     request: Request,
@@ -79,6 +81,7 @@ impl Session {
         Self {
             engine: Arc::clone(engine),
             desired: Arc::new(prepared.desired),
+            keeps: prepared.document.is_some(),
             document: prepared.document,
             context: Arc::new(context),
             auth: Arc::new(wire.auth),
@@ -167,8 +170,13 @@ impl Session {
         Ok(self.engine.store.durable(about).await?)
     }
 
-    /// The records of everything that the project has.
+    /// The records that this request answers for: of everything that the project has. What takes things down has
+    /// looked at each of them, and nothing that could not be written before is in its way.
     async fn concern(&self) -> Result<Vec<PathBuf>, StepError> {
+        if ends(&self.request.verb) {
+            return Ok(Vec::new());
+        }
+        let stack = self.keeps.then(|| self.engine.store.layout.stack(&self.desired.stack.name));
         let (project, layout) = (self.desired.stack.name.clone(), self.engine.store.layout.clone());
         let concern = self.engine.look(move |world| {
             let containers = world.containers.values().filter(|container| container.doc.record.project == project);
@@ -177,7 +185,7 @@ impl Session {
             let containers = containers.map(|container| layout.container(&container.doc.id));
             let networks = networks.map(|network| layout.network(&network.id));
             let volumes = volumes.map(|volume| layout.volume(&volume.name));
-            containers.chain(networks).chain(volumes).chain([layout.stack(&project)]).collect()
+            containers.chain(networks).chain(volumes).chain(stack).collect()
         });
         Ok(concern.await?)
     }
