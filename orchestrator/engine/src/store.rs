@@ -297,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_costs_new_objects_only() {
         let Some(disk) = Small::new() else { return };
-        let (store, _) = Store::open(disk.0.path()).unwrap();
+        let (store, _) = Store::open(disk.0.path(), &|_| false).unwrap();
         let layout = &store.layout;
         store.put_state("one", &StateDoc { wanted: Wanted::Running, ..StateDoc::default() });
         store.put_stack(&stack("shop"));
@@ -323,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_left_of_what_could_not_be_created() {
         let Some(disk) = Small::new() else { return };
-        let (store, _) = Store::open(disk.0.path()).unwrap();
+        let (store, _) = Store::open(disk.0.path(), &|_| false).unwrap();
         disk.fill();
         store.put_stack(&stack("blog"));
         store.created(vec![store.layout.stack("blog")]).await.unwrap_err();
