@@ -160,7 +160,9 @@ services:
   victim:
     {{ {IDLE}, profiles: [later], volumes: [ './shared/sub:/bound',
         {{ type: volume, source: data, target: /part, volume: {{ subpath: sub }} }} ] }}
+  reader: {{ {IDLE}, profiles: [secret], secrets: [text, folder] }}
 volumes: {{ data: }}
+secrets: {{ text: {{ file: ./shared/sub/text }}, folder: {{ file: ./shared/sub }} }}
 "#
         ),
     );
@@ -168,6 +170,15 @@ volumes: {{ data: }}
     inside(&world, "evil", "mkdir /data/sub; echo ours >/data/sub/text; ln -s / /data/link; ln -s / /shared/link");
     world.ok(&["--profile", "later", "up", "-d"]);
     assert_eq!(inside(&world, "victim", "cat /bound/text /part/text"), "ours\nours");
+    world.ok(&["--profile", "secret", "up", "-d", "reader"]);
+    assert_eq!(inside(&world, "reader", "cat /run/secrets/text /run/secrets/folder/text"), "ours\nours");
+    inside(&world, "evil", "cd /shared && mv sub kept && ln -s /etc sub");
+    let run = world.hoist(&["--profile", "secret", "up", "-d", "--force-recreate", "--no-deps", "reader"]);
+    assert!(
+        run.code != 0 && !world.hoist(&["exec", "-T", "reader", "ls", "/run/secrets/folder"]).stdout.contains("passwd"),
+        "{run:?}"
+    );
+    inside(&world, "evil", "cd /shared && rm sub && mv kept sub");
     for folder in ["data", "shared"] {
         inside(&world, "evil", &format!("cd /{folder} && mv sub kept && mv link sub"));
         let run = world.hoist(&["--profile", "later", "up", "-d", "--force-recreate", "--no-deps", "victim"]);
@@ -178,7 +189,7 @@ volumes: {{ data: }}
         }
         inside(&world, "evil", &format!("cd /{folder} && mv sub link && mv kept sub"));
     }
-    world.ok(&["--profile", "later", "down", "-v", "-t", "0"]);
+    world.ok(&["--profile", "*", "down", "-v", "-t", "0"]);
     world.finish();
 }
 

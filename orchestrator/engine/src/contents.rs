@@ -2,6 +2,7 @@
 //! one. A folder is not read: containers get it mounted.
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use hoist_tree::regular;
@@ -10,8 +11,12 @@ use rustix::fs::{Mode, OFlags};
 const MAX: u64 = 64 << 20;
 
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let (file, _) = regular(&found)?;
+    read_found(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Of a path descriptor.
+pub(crate) fn read_found(found: &OwnedFd) -> io::Result<Vec<u8>> {
+    let (file, _) = regular(found)?;
     let mut content = Vec::new();
     file.take(MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MAX {

@@ -2,17 +2,20 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use hoist_network::{HostFacts, dns};
 use hoist_runtime::InjectedFile;
 use hoist_spec::model::{NetworkMode, Service};
 use hoist_spec::name;
+use rustix::fs::FileType;
 
-use super::{LowerError, Network, StartFacts};
+use super::sources::Source;
+use super::{Exposed, LowerError, Network, StartFacts};
 use crate::contents;
 use crate::engine::short;
-use crate::store::{ContainerDoc, FileContent, FileDoc, NetworkDoc};
+use crate::store::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind, NetworkDoc};
 
 /// Contents of the three files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,39 +123,66 @@ fn resolv_conf(service: &Service, network: Option<&NetworkDoc>, host: &HostFacts
     text
 }
 
-/// A secret or config that is a folder, which is mounted.
-pub(super) fn folder(file: &FileDoc) -> Option<&Path> {
-    match &file.content {
-        FileContent::Path(path) => Some(path.as_path()).filter(|path| contents::is_folder(path)),
-        _ => None,
+/// What the path of a secret or config leads to, found once: a container may be able to exchange it.
+fn found(file: &FileDoc, exposed: &Exposed<'_>) -> Result<Option<(Source, OwnedFd)>, LowerError> {
+    let FileContent::Path(path) = &file.content else { return Ok(None) };
+    let failed = |source| LowerError::File { label: file.label.clone(), path: path.clone(), source };
+    let source = exposed.split(path).map_err(failed)?;
+    source.check(path)?;
+    let found = source.find().map_err(failed)?;
+    Ok(Some((source, found)))
+}
+
+fn is_folder(found: &OwnedFd) -> bool {
+    rustix::fs::fstat(found).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Those that are folders, which are mounted.
+pub(super) fn folders(files: &[FileDoc], exposed: &Exposed<'_>) -> Result<Vec<(Source, MountDoc)>, LowerError> {
+    let mut folders = Vec::new();
+    for file in files {
+        let FileContent::Path(path) = &file.content else { continue };
+        if let Some((source, found)) = found(file, exposed)?
+            && is_folder(&found)
+        {
+            let kind = MountKind::Bind { path: path.clone(), create_host_path: false, propagation: None };
+            folders.push((source, MountDoc { target: file.target.clone(), read_only: true, kind }));
+        }
     }
+    Ok(folders)
 }
 
 /// Secrets and configs with their contents of now.
-pub(super) fn injected(files: &[FileDoc], volatile: &Path) -> Result<Vec<InjectedFile>, LowerError> {
-    files
-        .iter()
-        .filter(|file| folder(file).is_none())
-        .map(|file| {
-            let content = match &file.content {
-                FileContent::Text(text) => text.clone().into_bytes(),
-                FileContent::Path(path) => contents::read(path).map_err(|source| LowerError::File {
-                    label: file.label.clone(),
-                    path: path.clone(),
-                    source,
-                })?,
-                FileContent::Volatile { name, variable } => std::fs::read(volatile.join(name))
-                    .map_err(|_| LowerError::Volatile { label: file.label.clone(), variable: variable.clone() })?,
-            };
-            let (uid, gid, mode) = (file.uid, file.gid, file.mode);
-            Ok(InjectedFile { path: file.target.clone(), content, uid, gid, mode, writable: false })
-        })
-        .collect()
+pub(super) fn injected(
+    files: &[FileDoc],
+    volatile: &Path,
+    exposed: &Exposed<'_>,
+) -> Result<Vec<InjectedFile>, LowerError> {
+    let mut injected = Vec::new();
+    for file in files {
+        let content = match &file.content {
+            FileContent::Text(text) => text.clone().into_bytes(),
+            FileContent::Path(path) => match found(file, exposed)? {
+                Some((_, found)) if is_folder(&found) => continue,
+                found => {
+                    let failed = |source| LowerError::File { label: file.label.clone(), path: path.clone(), source };
+                    let (_, found) = found.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+                    contents::read_found(&found).map_err(failed)?
+                }
+            },
+            FileContent::Volatile { name, variable } => std::fs::read(volatile.join(name))
+                .map_err(|_| LowerError::Volatile { label: file.label.clone(), variable: variable.clone() })?,
+        };
+        let (uid, gid, mode) = (file.uid, file.gid, file.mode);
+        injected.push(InjectedFile { path: file.target.clone(), content, uid, gid, mode, writable: false });
+    }
+    Ok(injected)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Layout;
 
     fn host() -> HostFacts {
         HostFacts {
@@ -206,7 +236,9 @@ mod tests {
             mode: 0o444,
             content: FileContent::Volatile { name: "x".into(), variable: "API_KEY".into() },
         };
-        let error = injected(&[file], Path::new("/nonexistent")).unwrap_err();
+        let layout = Layout { root: "/nonexistent".into() };
+        let exposed = Exposed::new(&[], &layout);
+        let error = injected(&[file], Path::new("/nonexistent"), &exposed).unwrap_err();
         assert!(error.to_string().contains("API_KEY"));
     }
 }

@@ -64,7 +64,7 @@ pub(crate) enum LowerError {
         source: std::io::Error,
     },
     #[error(
-        "bind mount source {path} leads out of {folder} through a symbolic link, and {by} can write there; \
+        "{path} leads out of {folder} through a symbolic link, and {by} can write there; \
          use the path that the link leads to"
     )]
     LedOut { path: PathBuf, folder: PathBuf, by: String },
@@ -174,7 +174,7 @@ pub(crate) fn lower(container: &Summary, facts: &StartFacts<'_>) -> Result<Lower
     Ok(Lowered {
         setup,
         log: log(service, facts.layout.log(&doc.id))?,
-        files: files::injected(&doc.files, facts.volatile)?,
+        files: files::injected(&doc.files, facts.volatile, facts.exposed)?,
         spec,
         join,
         network,

@@ -27,8 +27,9 @@ pub(super) fn apply(
     for mount in &doc.mounts {
         own.push(lowered(mount, facts)?);
     }
-    let folders = doc.files.iter().filter_map(|file| Some((super::files::folder(file)?, file.target.as_str())));
-    own.extend(folders.map(|(folder, target)| bind(folder, target, true, "rprivate")));
+    for (source, mount) in super::files::folders(&doc.files, facts.exposed)? {
+        own.push(bound(&source, &mount, "rprivate", &source.root)?);
+    }
     // A mount on a folder must come before the mounts below it, whoever asked for them.
     own.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(own);

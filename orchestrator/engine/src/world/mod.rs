@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hoist_runtime::Shim;
 use hoist_scheduler::Timestamp;
+use hoist_spec::local::LocalMount;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summary};
@@ -183,7 +184,7 @@ pub(crate) struct StartTicket {
     pub(crate) peers: BTreeMap<String, Peer>,
     /// Of its volumes that have some.
     pub(crate) driver_opts: BTreeMap<String, BTreeMap<String, String>>,
-    /// Folders of the host that containers can write; only looked up for one that has binds.
+    /// Folders of the host that containers can write; only looked up for one that has something of the host.
     pub(crate) writable: Vec<Writable>,
 }
 
@@ -460,7 +461,8 @@ impl World {
         container.begin_start(why, boot, now());
         self.engine.store.put_state(id, &container.state);
         let (run, container) = (container.run, container.summary());
-        let writable = if container.doc.binds().next().is_some() { self.writable() } else { Vec::new() };
+        let reads_host = !container.doc.mounts.is_empty() || !container.doc.files.is_empty();
+        let writable = if reads_host { self.writable() } else { Vec::new() };
         let driver_opts = self.driver_opts(&container.doc);
         let ticket = StartTicket { run, container, first, networks, peers, driver_opts, writable };
         self.engine.wiring.want();
@@ -480,8 +482,12 @@ impl World {
     pub(crate) fn writable(&self) -> Vec<Writable> {
         let of = |container: &Container| {
             let by = &container.doc.record.name;
-            let binds = container.doc.binds().filter(|(_, read_only)| !read_only);
-            binds.map(|(path, _)| Writable { path: path.to_owned(), by: by.clone() }).collect::<Vec<_>>()
+            let own = container.doc.binds().filter(|(_, read_only)| !read_only).map(|(path, _)| path.to_owned());
+            // Volumes that are folders of the host.
+            let driven = self.driver_opts(&container.doc);
+            let devices = driven.values().filter_map(|options| LocalMount::of(options).ok()?);
+            let devices = devices.filter(LocalMount::is_bind).map(|local| local.device.into());
+            own.chain(devices).map(|path| Writable { path, by: by.clone() }).collect::<Vec<_>>()
         };
         self.containers.values().flat_map(of).collect()
     }
