@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn what_was_before_this_boot_comes_first_in_its_own_order() {
-        let (old, older) = (earlier(now()), earlier(Timestamp(now().0 - 1)));
+        let now = now();
+        let (old, older) = (earlier(now), earlier(Timestamp(now.0 - 1)));
         assert!(older < old && old < Timestamp(0) && Timestamp(0) < steady());
     }
 
