@@ -56,6 +56,11 @@ impl From<model::Dependency> for Dependency {
     }
 }
 
+/// The services of a stack and everything that they need, directly or not.
+pub fn with_dependencies(stack: &model::Stack, services: &BTreeSet<String>) -> BTreeSet<String> {
+    ServiceGraph::new(&stack.services, &Observed::default()).closure(services)
+}
+
 impl ServiceGraph {
     /// The stack's word counts for its own services, the records' for all others.
     pub(crate) fn new(services: &BTreeMap<String, Service>, observed: &Observed) -> Self {

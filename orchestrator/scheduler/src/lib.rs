@@ -33,6 +33,7 @@ pub use action::{
 };
 pub use desired::Desired;
 pub use digest::volume_hash;
+pub use graph::with_dependencies;
 pub use ipam::mac;
 pub use names::{ImageName, PREDEFINED_NETWORK, container_name, image_reference, oneoff_name};
 pub use observed::{

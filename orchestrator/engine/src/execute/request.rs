@@ -1,12 +1,12 @@
 //! From a request on the wire to what the planner takes: the desired stack with the digests of its files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hoist_scheduler::{Desired, Run, Verb, oneoff_name};
+use hoist_scheduler::{Desired, Run, Verb, oneoff_name, with_dependencies};
 use hoist_spec::canonical;
-use hoist_spec::model::{FileObject, FileSource, Stack};
+use hoist_spec::model::{FileMount, FileObject, FileSource, Service, Stack};
 use hoist_spec::name;
 use hoist_spec::size::{self, TooMany};
 use sha2::{Digest, Sha256};
@@ -112,10 +112,21 @@ async fn sent(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, 
         (Err(error), _) => return Err(error),
     };
     check_name(&stack.name)?;
+    let name = stack.name.clone();
+    let earlier = engine.look(move |world| world.stacks.get(&name).cloned()).await?;
+    let makers = made(&stack, &request.verb);
+    let needed = |files: fn(&Service) -> &[FileMount]| -> BTreeSet<&str> {
+        let services = stack.services.iter().filter(|(name, _)| makers.contains(*name));
+        services.flat_map(|(_, service)| files(service)).map(|file| file.source.as_str()).collect()
+    };
     let variables = &request.variables;
+    let secrets =
+        Wanted { needed: needed(|service| &service.secrets), earlier: earlier.as_ref().map(|doc| &doc.secrets) };
+    let configs =
+        Wanted { needed: needed(|service| &service.configs), earlier: earlier.as_ref().map(|doc| &doc.configs) };
     let desired = Desired {
-        secrets: digests("secret", &stack.secrets, variables, makes)?,
-        configs: digests("config", &stack.configs, variables, makes)?,
+        secrets: digests("secret", &stack.secrets, variables, &secrets)?,
+        configs: digests("config", &stack.configs, variables, &configs)?,
         working_dir: PathBuf::from(&request.project_dir),
         files: request.files.iter().map(PathBuf::from).collect(),
         stack,
@@ -155,14 +166,37 @@ async fn recorded(engine: &Arc<Engine>, project: &str, verb: &Verb) -> Result<Pr
     Ok(Prepared { desired, document: None })
 }
 
+/// Services that the verb may make containers of.
+fn made(stack: &Stack, verb: &Verb) -> BTreeSet<String> {
+    let (named, alone) = match verb {
+        Verb::Up(up) => (up.services.clone(), up.no_deps),
+        Verb::Create(create) => (create.services.clone(), false),
+        Verb::Scale(scale) => (scale.scale.keys().cloned().collect(), scale.no_deps),
+        Verb::Run(run) => (BTreeSet::from([run.service.clone()]), run.no_deps),
+        _ => return BTreeSet::new(),
+    };
+    match (named.is_empty(), alone) {
+        (true, _) => stack.services.keys().cloned().collect(),
+        (false, true) => named,
+        (false, false) => with_dependencies(stack, &named),
+    }
+}
+
+/// Which contents a request depends on.
+struct Wanted<'a> {
+    needed: BTreeSet<&'a str>,
+    /// Digests of when the stack was last applied: they stand for what cannot be read and is not needed.
+    earlier: Option<&'a BTreeMap<String, String>>,
+}
+
 /// Digests of contents, so that changed content replaces the containers that have it. What cannot be had yet (an unset
 /// variable, external objects) is left to the step that needs it, which names the service; a file that cannot be read is
-/// an error only where containers are made.
+/// an error only where containers that have it are made.
 fn digests(
     kind: &'static str,
     objects: &BTreeMap<String, FileObject>,
     variables: &BTreeMap<String, String>,
-    makes: bool,
+    wanted: &Wanted<'_>,
 ) -> Result<BTreeMap<String, String>, PrepareError> {
     let mut digests = BTreeMap::new();
     for (key, object) in objects {
@@ -171,7 +205,11 @@ fn digests(
             FileSource::File(path) if contents::is_folder(path) => path.as_os_str().as_encoded_bytes().to_vec(),
             FileSource::File(path) => match contents::read(path) {
                 Ok(content) => content,
-                Err(_) if !makes => continue,
+                Err(_) if !wanted.needed.contains(key.as_str()) => {
+                    let known = wanted.earlier.and_then(|earlier| earlier.get(key));
+                    digests.extend(known.map(|digest| (key.clone(), digest.clone())));
+                    continue;
+                }
                 Err(source) => {
                     return Err(PrepareError::File { kind, key: key.clone(), path: path.clone(), source });
                 }
@@ -199,6 +237,23 @@ mod tests {
             assert!(check_name(bad).is_err(), "{bad}");
         }
         assert!(check_name("shop_1-a").is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_matters_only_to_what_needs_it() {
+        let gone = FileObject {
+            name: "key".to_owned(),
+            source: FileSource::File("/nonexistent/key".into()),
+            labels: BTreeMap::new(),
+        };
+        let objects = BTreeMap::from([("key".to_owned(), gone)]);
+        let earlier = BTreeMap::from([("key".to_owned(), "digest".to_owned())]);
+        let digests = |needed: &[&'static str]| {
+            let wanted = Wanted { needed: needed.iter().copied().collect(), earlier: Some(&earlier) };
+            digests("secret", &objects, &BTreeMap::new(), &wanted)
+        };
+        assert!(matches!(digests(&["key"]), Err(PrepareError::File { .. })));
+        assert_eq!(digests(&[]).unwrap(), earlier);
     }
 
     #[test]
@@ -242,8 +297,9 @@ mod tests {
             labels: BTreeMap::new(),
         };
         let objects = BTreeMap::from([("key".to_owned(), object)]);
-        assert_eq!(digests("secret", &objects, &BTreeMap::new(), false).unwrap(), BTreeMap::new());
-        let error = digests("secret", &objects, &BTreeMap::new(), true).unwrap_err();
+        let wanted = |needed: &[&'static str]| Wanted { needed: needed.iter().copied().collect(), earlier: None };
+        assert_eq!(digests("secret", &objects, &BTreeMap::new(), &wanted(&[])).unwrap(), BTreeMap::new());
+        let error = digests("secret", &objects, &BTreeMap::new(), &wanted(&["key"])).unwrap_err();
         assert_eq!(error.to_string(), "secret \"key\": reading /nonexistent/key");
     }
 }
