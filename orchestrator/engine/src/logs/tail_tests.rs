@@ -1,3 +1,5 @@
+//! Lines of a log that is read backwards, in one piece whatever their length and wherever files were rotated.
+
 use std::io::Write;
 
 use hoist_scheduler::Timestamp;
