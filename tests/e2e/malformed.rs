@@ -199,8 +199,7 @@ fn request(dice: &mut Dice) -> (String, Vec<u8>) {
     let (method, template) = dice.pick(REQUESTS);
     let method =
         if dice.roll(20) == 0 { dice.pick(&["GET", "POST", "PUT", "DELETE", "PATCH", "BREW"]) } else { method };
-    let name: &str = dice.pick(NAMES);
-    let mut path = template.replace("{}", name);
+    let mut path = template.replace("{}", dice.pick::<&str>(NAMES));
     if dice.roll(20) == 0 {
         path = format!("{}{path}", dice.pick(&["/v1.47", "/v1.1", "/v1.999", "/v2", "/"]));
     }
