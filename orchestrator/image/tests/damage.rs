@@ -1,5 +1,5 @@
 //! What is in the way of a file or a folder of the store costs its own object, and never keeps the store from opening.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
 
 mod support;
 
