@@ -1,5 +1,7 @@
 //! Trees that are deeper than the stack, than PATH_MAX and than there are descriptors.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;

@@ -1,5 +1,7 @@
 //! What is opened for its content, and what never is.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
