@@ -144,3 +144,25 @@ fn gnu_tar_reads_what_is_packed_and_its_archives_are_read() {
     unpack_folder(&output.stdout[..], File::open(back.path()).unwrap().as_fd()).unwrap();
     assert_eq!(listing(back.path()), listing(from.path()));
 }
+
+#[test]
+fn an_archive_that_was_cut_between_two_entries_is_not_whole() {
+    if !support::is_root() {
+        return;
+    }
+    let from = tempfile::tempdir().unwrap();
+    let unpack = |archive: &[u8]| {
+        let to = tempfile::tempdir().unwrap();
+        unpack_folder(archive, File::open(to.path()).unwrap().as_fd())
+    };
+    for name in ["a", "b", "c"] {
+        std::fs::write(from.path().join(name), name).unwrap();
+    }
+    let mut whole = Vec::new();
+    pack_folder(File::open(from.path()).unwrap().as_fd(), &mut whole).unwrap();
+    let content = whole.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512);
+    for cut in (0..=content).step_by(512) {
+        unpack(&whole[..cut]).expect_err("a part of an archive");
+    }
+    unpack(&whole).unwrap();
+}

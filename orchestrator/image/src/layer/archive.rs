@@ -22,6 +22,8 @@ pub enum ArchiveError {
     Read(#[source] io::Error),
     #[error("the tar stream ends in the middle of an entry")]
     Truncated,
+    #[error("the tar stream was cut: it has no end mark")]
+    NoEnd,
     #[error("tar header at byte {at}: {reason}")]
     Header { at: u64, reason: &'static str },
     #[error("tar extension record at byte {at}: {reason}")]
@@ -71,16 +73,24 @@ pub(crate) struct TarReader<R> {
     remaining: u64,
     padding: u64,
     longest_path: usize,
+    /// Whether an end without the end mark is an error. A layer's digest tells that it is whole; of a folder's archive
+    /// nothing else does.
+    whole: bool,
 }
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, position: 0, remaining: 0, padding: 0, longest_path: MAX_PATH }
+        Self { input, position: 0, remaining: 0, padding: 0, longest_path: MAX_PATH, whole: false }
     }
 
     /// Of a folder's archive: paths may be longer than the kernel takes them at once.
     pub(crate) fn of_folder(input: R) -> Self {
         Self { longest_path: MAX_FOLDER_PATH, ..Self::new(input) }
+    }
+
+    /// The stream must have its end mark.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -96,6 +106,7 @@ impl<R: Read> TarReader<R> {
             let mut block = [0; BLOCK];
             if !self.fill(&mut block)? {
                 return match extension == Extension::default() {
+                    true if self.whole => Err(ArchiveError::NoEnd),
                     true => Ok(None),
                     false => Err(ArchiveError::Truncated),
                 };

@@ -25,13 +25,13 @@ pub fn pack_folder(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, 
     Ok(pack(root, Form::Folder, output)?)
 }
 
-/// Unpacks a tar (plain, gzip or zstd) below `root`, an empty folder that nobody else can reach, and returns the bytes of
+/// Unpacks a whole tar (plain, gzip or zstd) below `root`, an empty folder that nobody else can reach, and returns the bytes of
 /// file content.
 pub fn unpack_folder(archive: impl Read, root: BorrowedFd<'_>) -> Result<u64, FolderError> {
     // The owner of the disk knows what a volume may hold.
     let limits = Limits { entries: u64::MAX, bytes: u64::MAX, free_bytes: u64::MAX, ratio: u64::MAX };
     let decoder = Decoder::new(archive, limits).map_err(FolderError::Read)?;
-    let mut tar = TarReader::of_folder(BufReader::with_capacity(256 << 10, decoder));
+    let mut tar = TarReader::of_folder(BufReader::with_capacity(256 << 10, decoder)).whole();
     let unpacked = unpack(&mut tar, Form::Folder, root, b"", limits)?;
     // To the end: whoever wrote the archive into a pipe must not meet a closed one.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(FolderError::Read)?;
