@@ -19,6 +19,8 @@ impl Exit {
     pub(crate) const OK: Self = Self(0);
     /// `plan` found something that cannot be done.
     pub(crate) const PROBLEMS: Self = Self(1);
+    /// `port` found no port of the host.
+    pub(crate) const NOT_PUBLISHED: Self = Self(1);
     /// `plan` found something to do.
     pub(crate) const CHANGES: Self = Self(2);
     /// `system check` found something broken that it did not put right.

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::commands::Ctx;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Result};
 use crate::{containers, project};
 
 /// Print the host's address and port that a container port is published on
@@ -49,10 +49,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         Some((ip, port)) => ctx.ui.line(format!("{ip}:{port}"))?,
         None => {
             let (port, protocol) = (args.port, args.protocol.name());
-            return Err(Failure::user(format!(
-                "port {port}/{protocol} of service \"{}\" is not published",
-                args.service
-            )));
+            // An answer, as with grep: no error, but not the code of success.
+            ctx.ui.talk(&format!("port {port}/{protocol} of service \"{}\" is not published", args.service));
+            return Ok(Exit::NOT_PUBLISHED);
         }
     }
     Ok(Exit::OK)
