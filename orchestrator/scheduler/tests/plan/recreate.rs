@@ -263,10 +263,10 @@ fn a_lost_network_comes_back_before_what_is_on_it_starts() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   + create network app_default 172.18.0.0/24  (missing)
-        1   + create volume app_data  (missing)
-        2   ~ start container app-a-1  (not running)  after 0 1
-    "#]],
+            0   + create network app_default 172.18.0.0/22  (missing)
+            1   + create volume app_data  (missing)
+            2   ~ start container app-a-1  (not running)  after 0 1
+        "#]],
     );
     // Another project has taken its subnet: what hangs on the address goes, too.
     let foreign = Network { name: "other_default".to_owned(), project: "other".to_owned(), ..network };
@@ -274,12 +274,12 @@ fn a_lost_network_comes_back_before_what_is_on_it_starts() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   - remove container app-a-1  (network app_default changed)
-        1   + create network app_default 172.18.1.0/24  (missing)
-        2   + create volume app_data  (missing)
-        3   + create container app-a-1 busybox@busybox-1 app_default=172.18.1.2  (network app_default changed)  after 0 1 2
-        4   ~ start container app-a-1  (network app_default changed)  after 3
-    "#]],
+            0   - remove container app-a-1  (network app_default changed)
+            1   + create network app_default 172.18.4.0/22  (missing)
+            2   + create volume app_data  (missing)
+            3   + create container app-a-1 busybox@busybox-1 app_default=172.18.4.2  (network app_default changed)  after 0 1 2
+            4   ~ start container app-a-1  (network app_default changed)  after 3
+        "#]],
     );
 }
 
@@ -290,11 +290,11 @@ fn what_runs_without_its_network_is_replaced() {
     check(
         &world.preview(up()),
         expect![[r#"
-        0   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)
-        1   - remove container app-a-1  (network app_default changed)  after 0
-        2   + create network app_default 172.18.0.0/24  (missing)
-        3   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (network app_default changed)  after 1 2
-        4   ~ start container app-a-1  (network app_default changed)  after 3
-    "#]],
+            0   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)
+            1   - remove container app-a-1  (network app_default changed)  after 0
+            2   + create network app_default 172.18.0.0/22  (missing)
+            3   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (network app_default changed)  after 1 2
+            4   ~ start container app-a-1  (network app_default changed)  after 3
+        "#]],
     );
 }
