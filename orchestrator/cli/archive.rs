@@ -1,5 +1,5 @@
-//! Owns `cp`'s side of this machine: what a local path means, packing it, and unpacking what came from a container, whose
-//! content is not to be trusted. What a container's path means is the engine's to say.
+//! Owns the local side of `cp`: interpreting local paths, packing them, and unpacking untrusted archives from
+//! containers. The engine interprets container paths.
 
 use std::ffi::{CString, OsString};
 use std::io::{self, Read, Write};
@@ -46,7 +46,7 @@ fn means_content(path: &str) -> bool {
     path == "." || path.ends_with("/.")
 }
 
-/// A file or folder here that is to be sent.
+/// A local file or folder to send.
 #[derive(Debug)]
 pub(crate) struct Source {
     folder: OwnedFd,
@@ -89,7 +89,7 @@ fn named(path: &Path) -> io::Result<PathBuf> {
 
 pub(crate) fn absolute(path: &str) -> String {
     match path.trim_start_matches('/') {
-        // The root has no name: what is in it is meant.
+        // The root has no name: its content is meant.
         "" => "/.".to_owned(),
         _ if path.starts_with('/') => path.to_owned(),
         _ => format!("/{path}"),
@@ -110,7 +110,7 @@ pub(crate) async fn send(
     let packing = tokio::task::spawn_blocking(move || {
         let packed = source.pack(keep_owner, Outgoing { sender: sender.clone() });
         if let Err(error) = &packed {
-            // The other side must not take a torn stream for a whole one.
+            // The receiver must not mistake a truncated stream for a complete one.
             let _ = sender.blocking_send(Err(io::Error::new(error.kind(), error.to_string())));
         }
         packed
@@ -189,7 +189,7 @@ fn is_folder(stat: &serde_json::Value) -> bool {
     stat.get("mode").and_then(serde_json::Value::as_u64).unwrap_or(0) & (1 << 31) != 0
 }
 
-/// Where something from a container goes.
+/// The local destination of a copy from a container.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     folder: PathBuf,
@@ -241,7 +241,7 @@ impl Target {
                 base: Path::new(""),
                 top,
                 owners,
-                // A link that the container put into the archive, or that is here, must not lead to other files.
+                // Neither a link in the archive nor a local one may lead to other files.
                 follow: false,
                 exchange: false,
                 devices: false,
@@ -254,7 +254,7 @@ impl Target {
     }
 }
 
-/// Where symbolic links lead, though perhaps nothing is there.
+/// The target of symbolic links, which may not exist.
 fn led(mut path: PathBuf) -> PathBuf {
     for _ in 0..40 {
         let Ok(target) = std::fs::read_link(&path) else { break };

@@ -14,7 +14,7 @@ pub(crate) async fn explained(ctx: &Ctx, failure: Failure, words: &[String]) -> 
     if !failure.lacks_stack() {
         return failure;
     }
-    // An engine that does not run has no containers, and this is no reason to start one.
+    // Without a running engine there are no containers; do not start one for a hint.
     let found = match Client::connect_running(&ctx.settings.places).await {
         Ok(Some(client)) => containers::of_all(&client, true).await.unwrap_or_default(),
         _ => Vec::new(),

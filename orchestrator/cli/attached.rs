@@ -211,7 +211,7 @@ impl Session<'_> {
         }
     }
 
-    /// What a container's exit means for the command.
+    /// How a container's exit affects the command.
     async fn exited(&mut self, service: &str, code: i64) -> Result<Option<Exit>> {
         if !self.attached.running.contains(service) {
             return Ok(None);

@@ -19,13 +19,13 @@ impl Exit {
     pub(crate) const OK: Self = Self(0);
     /// `plan` found something that cannot be done.
     pub(crate) const PROBLEMS: Self = Self(1);
-    /// `port` found no port of the host.
+    /// `port` found no published port.
     pub(crate) const NOT_PUBLISHED: Self = Self(1);
     /// `plan` found something to do.
     pub(crate) const CHANGES: Self = Self(2);
     /// `system check` found something broken that it did not put right.
     pub(crate) const UNSOUND: Self = Self(3);
-    /// The terminal was closed, and what ran in it had to be killed.
+    /// The terminal was closed, and the process in it had to be killed.
     pub(crate) const HUNG_UP: Self = Self(129);
     pub(crate) const INTERRUPTED: Self = Self(130);
 
@@ -52,7 +52,7 @@ enum Kind {
     Apply(ApplyResult),
     /// As [`Kind::Plain`] with docker's code of its own for a command that could not be run (125, 126, 127).
     Code(u8),
-    /// A command that a container could not run, in docker's words, which stand alone.
+    /// A command that could not be executed in a container; docker's message, printed without context.
     Command(u8),
     /// Ctrl-C, or a question answered with no.
     Interrupted,
@@ -119,7 +119,7 @@ impl Failure {
         matches!(self.kind, Kind::Apply(_))
     }
 
-    /// There is no stack file here.
+    /// No stack file was found.
     pub(crate) fn lacks_stack(&self) -> bool {
         self.has_code("E0022")
     }

@@ -1,5 +1,4 @@
-//! Owns what a command in the foreground of a container shares with it: the signals that it passes on, and the code that
-//! it ends with.
+//! Owns what a foreground command and its container share: forwarded signals and the exit code.
 
 use hoist_engine::api::types::EventMessage;
 use hoist_engine::client::{Client, ClientError, JsonStream};
@@ -8,14 +7,14 @@ use jiff::Timestamp;
 use crate::apply;
 use crate::error::{Failure, Result};
 
-/// The ends of containers from here on, or from a time on. Asked for before the one is waited for, they tell its code even
-/// when it removes itself or is started again.
+/// Container exits from now on, or since a given time. Subscribing before waiting yields the exit code even if the
+/// container removes itself or is restarted.
 pub(crate) async fn ends(client: &Client, since: Option<Timestamp>) -> Result<JsonStream<EventMessage>> {
     let since = since.map(|time| time.to_string());
     Ok(client.events(since.as_deref(), None, &[("type", "container"), ("event", "die")]).await?)
 }
 
-/// The code that the container exits with. An engine that came after the one which was asked knows it from the container.
+/// The container's exit code. If the engine was replaced while waiting, the new one knows it from the container.
 pub(crate) async fn exit_code(client: &Client, ends: &mut JsonStream<EventMessage>, container: &str) -> Result<i64> {
     while let Ok(Some(event)) = ends.next().await {
         if event.action == "die" && event.actor.id == container {
@@ -30,7 +29,7 @@ pub(crate) async fn exit_code(client: &Client, ends: &mut JsonStream<EventMessag
     }
 }
 
-/// One that has ended meanwhile needs no signal.
+/// No signal is needed if it has already exited.
 pub(crate) async fn signal(client: &Client, container: &str, name: &str) -> Result<()> {
     match client.kill_container(container, name).await {
         Ok(()) | Err(ClientError::Api { status: 404 | 409, .. }) => Ok(()),

@@ -80,7 +80,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let text = if ui.color() { error.render().ansi().to_string() } else { error.render().to_string() };
         ui.talk(text.trim_end().replace("try '--help'", "try '-h', or '--help' for more").as_str());
     } else {
-        // Nobody listening is no reason to fail.
+        // A closed reader is not an error.
         let _ = error.print();
     }
     ExitCode::from(u8::from(error.use_stderr()))

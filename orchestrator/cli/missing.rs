@@ -1,9 +1,9 @@
-//! Verbs and options of docker compose and docker that are not here, by name, with what does their work instead. Owns the answer to a
-//! command line with a word that hoist does not know.
+//! Verbs and options of docker and docker compose that hoist lacks, with their alternatives. Owns the error for a
+//! command line with an unknown word.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Words of a verb, and what to do instead.
+/// The words of a verb, and the alternative.
 const VERBS: &[(&str, &str)] = &[
     ("compose", "leave the word out: `hoist up` is `docker compose up`"),
     ("watch", "run `hoist up --build -d` after an edit: it rebuilds and replaces what changed"),
@@ -48,13 +48,13 @@ const VERBS: &[(&str, &str)] = &[
 const SWARM: &str =
     "hoist runs stacks on one machine; a Compose file and `hoist up` take the place of Swarm's commands";
 
-/// Verbs of containers that docker groups under `container`, which hoist has without the word.
+/// Verbs that docker groups under `container`; hoist has them at the top level.
 const OF_CONTAINERS: &[&str] = &[
     "attach", "commit", "cp", "exec", "export", "kill", "logs", "pause", "port", "restart", "rm", "start", "stats",
     "stop", "top", "unpause", "wait",
 ];
 
-/// Verb (empty: any), option, what to do instead.
+/// Verb (empty: any), option, alternative.
 const OPTIONS: &[(&str, &str, &str)] = &[
     ("up", "--watch", "run `hoist up --build -d` after an edit: it rebuilds and replaces what changed"),
     ("up", "-w", "run `hoist up --build -d` after an edit: it rebuilds and replaces what changed"),
@@ -89,7 +89,7 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     ("", "--tlsverify", "engines are reached by socket only"),
 ];
 
-/// `None`: not a word that docker knows either.
+/// `None`: unknown to docker as well.
 pub(crate) fn instead(error: &clap::Error, words: &[String]) -> Option<String> {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

@@ -40,7 +40,7 @@ impl Source for FileSystem {
     }
 }
 
-/// A device or a pipe may have no end.
+/// A device or a pipe may be endless.
 fn text(from: impl Read) -> Result<String, SourceError> {
     let mut bytes = Vec::new();
     from.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(source_error)?;
@@ -68,7 +68,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) only_print: bool,
     /// Take the services of every profile.
     pub(crate) all_profiles: bool,
-    /// It is about what exists: what only containers to be made need may be missing.
+    /// The request is about existing objects: inputs needed only to create containers may be missing.
     pub(crate) nothing_is_made: bool,
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
     }
     match load(settings, ui, Wish { services, all_profiles: true, only_print: true, nothing_is_made: true }) {
         Ok(loaded) => Ok(Project { name: loaded.stack.name.clone(), loaded: Some(loaded) }),
-        // A name that is misspelt is no reason to go on without the file.
+        // A misspelt name is an error, not a reason to continue without the file.
         Err(failure) if failure.has_code("E0023") => Err(failure),
         Err(failure) => match &settings.remembered_name {
             Some(name) if settings.files.is_empty() => Ok(Project { name: name.clone(), loaded: None }),

@@ -1,8 +1,7 @@
 //! Owns the signals that end a command.
 //!
-//! A verb that listens takes the kernel's default away, for the whole process and for good. What it does while it does
-//! not look at its signals (an answer of the engine that is waited for) would then not be ended by anything: [`unheard`]
-//! is for that.
+//! A signal handler replaces the kernel's default action for the whole process and for good. While a verb does not poll
+//! its signals (waiting for an answer from the engine, say), nothing would interrupt it: [`unheard`] does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,14 +9,14 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-/// Somebody listens.
+/// A handler is registered.
 static LISTENING: Notify = Notify::const_new();
-/// How many signals somebody has acted on.
+/// Number of signals that were handled.
 static HEARD: AtomicU64 = AtomicU64::new(0);
-/// How long a signal may wait to be acted on.
+/// How long a signal may stay unhandled.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Resolves when a signal was not acted on in time, or a second one came first.
+/// Resolves when a signal was not handled in time, or a second one arrived first.
 pub(crate) async fn unheard() {
     LISTENING.notified().await;
     let Ok(mut own) = Interrupts::listen() else { return std::future::pending().await };

@@ -44,7 +44,7 @@ fn shim_of(world: &World, service: &str) -> String {
     found.unwrap_or_else(|| panic!("{service} has a shim")).1
 }
 
-/// The first processes of all containers by their ids: who was started again has another.
+/// The init processes of all containers by id: a restarted container has another one.
 pub(crate) fn programs(world: &World) -> BTreeMap<String, String> {
     let parents = shims(world);
     let parent = |pid: &str| {
@@ -233,7 +233,7 @@ fn a_damaged_record_costs_nothing_that_runs() {
             assert_eq!(world.ok(&["exec", "-T", "db", "cat", "/data/file"]), "kept\n", "{kind}: {told}");
         }
     }
-    // Its record is one that was made again: whose it was is not known, so nobody takes it along.
+    // Its record was recreated: its owner is unknown, so no `down` removes it.
     world.ok(&["down", "-v", "-t", "0"]);
     world.ok(&["volume", "rm", "adopted_data"]);
     world.finish();

@@ -1,5 +1,4 @@
-//! Docker's API as its clients use and misuse it: filters that act or are refused, and no fault of a client's that would
-//! be the server's.
+//! Docker's API as clients use and misuse it: filters apply or are refused, and client errors are never 5xx.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -219,7 +218,7 @@ fn containers_are_chosen(world: &World) {
 }
 
 fn networks_and_volumes_are_chosen(world: &World) {
-    // Its volume stays, and is nobody's.
+    // Its volume stays, and is unused.
     world.ok(&["rm", "-f", "job"]);
     let of = |path: &str, filters: Value| names(world, path, &filters);
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();

@@ -285,7 +285,7 @@ configs: {{ listen: {{ file: config }}, noted: {{ environment: SPOKEN }}, writte
     assert_eq!(stat("/run/secrets/placed"), "7 8 400");
     assert_eq!(stat("/etc/written"), "9 10 440");
     assert_eq!((stat("/short"), stat("/long")), ("5 6 700".into(), "0 0 700".into()));
-    // A folder that was there keeps its mode; where there was none, everybody may write.
+    // An existing folder keeps its mode; a new one is world-writable.
     assert_eq!((stat("/shown/sub"), stat("/new")), ("0 0 750".into(), "0 0 1777".into()));
     let script = |folder: &str| {
         format!("printf '#!/bin/sh\necho ran' >{folder}/x; chmod +x {folder}/x; {folder}/x 2>/dev/null || echo refused")
@@ -293,7 +293,7 @@ configs: {{ listen: {{ file: config }}, noted: {{ environment: SPOKEN }}, writte
     assert_eq!(inside(&world, "web", &script("/run")), "ran");
     assert_eq!(inside(&world, "web", &script("/new")), "refused");
     assert!(inside(&world, "web", "grep ' /shown/sub ' /proc/mounts").contains("noatime"));
-    // Names are there, whatever is mounted on the folder that they are in.
+    // The files exist even if something is mounted on their folder.
     assert!(inside(&world, "etc", "cat /etc/hosts /etc/kept").ends_with("kept"));
     assert_eq!(
         inside(&world, "etc", "getent hosts etc >/dev/null 2>&1 || nslookup web >/dev/null && echo found"),
@@ -343,7 +343,7 @@ networks:
     world.ok(&["up", "-d"]);
     assert_eq!(inside(&world, "web", "cat /sys/class/net/back0/address"), "02:42:00:00:00:07");
     assert_eq!(inside(&world, "single", "cat /sys/class/net/eth0/address"), "02:42:00:00:00:09");
-    // busybox prints all routes, whatever it is asked for.
+    // busybox prints all routes regardless of its arguments.
     let route = inside(&world, "web", "ip route | grep ^default");
     assert!(route.contains("dev front0"), "{route}");
     let route = inside(&world, "single", "ip route show default");

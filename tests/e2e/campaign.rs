@@ -106,7 +106,7 @@ fn check(world: &World, shim_died: bool, told: &str) {
     });
     eventually(told, || {
         let code = world.field("once", "ExitCode");
-        // Without its shim nobody saw the end.
+        // Without its shim the exit code is lost.
         code == "7" || shim_died && code == "137"
     });
 }

@@ -1,5 +1,5 @@
-//! Each system call of a starting engine fails once: whatever becomes of that engine, nothing that runs and nothing that
-//! is stored suffers.
+//! Fails each system call of a starting engine once: even if that engine gives up, running containers and stored data
+//! are unharmed.
 //!
 //! `HOIST_FAULTS=full` fails each of the first 500 calls with each error; without it a sample that changes with the day's
 //! process numbers and is printed.

@@ -60,7 +60,7 @@ fn names_and_addresses_are_those_of_the_file() {
         let database = world.inside("database", "hostname -i").expect("its address");
         assert_eq!(world.wget("client", &format!("http://{}/", database.trim())), None, "networks are apart");
 
-        // Everybody asks on loopback, also after the engine was killed and came back.
+        // Containers query on loopback, also after the engine was killed and restarted.
         for service in ["web", "database", "client"] {
             let conf = world.inside(service, "cat /etc/resolv.conf").expect("it is there");
             assert!(conf.contains("nameserver 127.0.0.11"), "{conf}");

@@ -1,4 +1,4 @@
-//! An engine that goes on serving, whatever runs out: room on its disks, descriptors, time, a client's patience.
+//! The engine keeps serving under exhaustion: disk space, descriptors, clock changes, clients that do not read.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::{World, eventually, kill, note};
 
-/// A file system that is small enough to be filled.
+/// A file system small enough to fill.
 struct Disk {
     folder: tempfile::TempDir,
 }
@@ -36,7 +36,7 @@ impl Disk {
         self.folder.path().join("mount")
     }
 
-    /// Takes every block that is left.
+    /// Fills all remaining blocks.
     fn fill(&self) {
         fill(&self.mount().join("fill"));
         assert_eq!(free(&self.mount()), 0, "bytes free");
@@ -90,7 +90,7 @@ services:
   late: { image: busybox, command: [sleep, "1000"], stop_grace_period: 0s, profiles: [late] }
 "#;
 
-/// A container eats every block of the data root as soon as it is free.
+/// A container takes every block of the data root as soon as it is free.
 #[test]
 fn a_full_disk_ends_nothing_but_what_needs_room() {
     let claim = "a full disk ends nothing but what needs room";
@@ -160,7 +160,7 @@ fn a_full_run_directory_is_in_nobodys_way() {
     world.finish();
 }
 
-/// Connections that nobody answers, as many as the engine can hold.
+/// Connections without an answer, as many as the engine can hold.
 fn crowd(socket: &Path, count: usize) -> Vec<UnixStream> {
     (0..count).filter_map(|_| UnixStream::connect(socket).ok()).collect()
 }
@@ -238,7 +238,7 @@ services:
     deploy: { restart_policy: { delay: 200ms } }
 "#;
 
-/// The engine's wall clock is set by means of a library in front of the C library; the host's clock is everybody's.
+/// The engine's wall clock is set with an `LD_PRELOAD` library; the host's clock is shared.
 #[test]
 fn a_clock_that_is_set_holds_up_nothing() {
     let claim = "a clock that is set holds up nothing";
@@ -283,7 +283,7 @@ fn a_clock_that_is_set_holds_up_nothing() {
     world.finish();
 }
 
-/// Kilobytes of a process in memory.
+/// Resident memory of a process in kilobytes.
 fn resident(pid: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -298,7 +298,7 @@ fn a_client_that_stands_still_costs_neither_memory_nor_the_work() {
         .file("loud/Dockerfile", "FROM busybox\nRUN yes 0123456789012345678901234567890123456789 | head -c 60000000\n");
     let engine = world.engine().expect("the build has started one");
     let before = resident(&engine);
-    // Nobody reads what it prints, so it does not read what it is sent.
+    // Its output is not read, so it does not read its input.
     let client = world.spawn(&["image", "build", "--progress", "plain", "-t", "loud", "loud"]);
     let mut most = 0;
     crate::world::within(Duration::from_secs(120), "the image is built", || {
@@ -334,7 +334,7 @@ fn two_commands_on_one_project_take_turns() {
     world.finish();
 }
 
-/// What an engine answers on a socket.
+/// An engine's answer on a socket.
 fn pinged(socket: &Path) -> bool {
     let asked = UnixStream::connect(socket).and_then(|mut stream| {
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -1,4 +1,4 @@
-//! What scripts trust: output that is whole, input that need not be read, exit codes, and nothing that outlives its client.
+//! What scripts rely on: complete output, unread input, exit codes, and no process that outlives its client.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ services:
   c: { image: busybox, command: [sh, -c, "read x; exit 4"], stdin_open: true, restart: always, stop_grace_period: 0s }
 "#;
 
-/// With input that is written as far as somebody takes it.
+/// Writes input as far as it is read.
 fn fed(world: &World, args: &[&str], input: &[u8]) -> Run {
     let mut command = world.command(args);
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -181,7 +181,7 @@ fn up_ends_with_the_code_that_it_was_asked_for() {
     assert_eq!(code(&["up", "--exit-code-from", "job"]), 4);
     assert_eq!(code(&["up", "--exit-code-from", "side"]), 137, "it was killed because the other one ended");
     assert_eq!(code(&["-f", "good.yaml", "up", "--abort-on-container-exit"]), 0);
-    // It may have ended before anybody could look at its log.
+    // It may have exited before its log could be followed.
     for option in ["--abort-on-container-exit", "--abort-on-container-failure"] {
         assert_eq!(code(&["-f", "fast.yaml", "up", option]), 5, "{option}");
     }

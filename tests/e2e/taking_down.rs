@@ -1,4 +1,4 @@
-//! What was raised can be looked at, stopped and taken down, whatever has become of its files.
+//! A running stack can be inspected, stopped and taken down, even if its files are broken or gone.
 
 use crate::world::World;
 

@@ -1,4 +1,4 @@
-//! Volumes that are more than a folder of the engine, and volumes that others made.
+//! Volumes with driver options, and volumes of other containers.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ volumes:
     let memory = "df -k /memory | tail -1 | tr -s ' ' | cut -d' ' -f2; stat -c %a /memory; grep -c ' /memory .*noexec' /proc/mounts";
     assert_eq!(inside(&world, "one", memory), "1024\n751\n1");
     inside(&world, "one", "mkdir /memory/deep; echo shared >/memory/deep/text");
-    // Whoever starts next shares what is mounted, also after the engine was killed.
+    // Containers started later share the mount, even after the engine was killed.
     let old = world.kill_engine();
     eventually("another engine took over", || world.engine().is_some() && world.engine() != old);
     world.ok(&["--profile", "later", "up", "-d"]);

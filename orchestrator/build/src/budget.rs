@@ -1,4 +1,4 @@
-//! How much the variables of one Dockerfile may come to: a few lines can ask for more memory than there is.
+//! Limits on the expanded size of a Dockerfile's variables: a few lines can expand beyond the machine's memory.
 //!
 //! Counts what is made of the text, not the text itself.
 
@@ -48,7 +48,7 @@ impl Budget {
     }
 }
 
-/// What is asked for in vain leaves nothing behind.
+/// A refused request leaves nothing behind.
 fn take(left: &AtomicUsize, wanted: usize) -> bool {
     let rest = left.load(Ordering::Relaxed).checked_sub(wanted).filter(|rest| *rest > 0);
     left.store(rest.unwrap_or(0), Ordering::Relaxed);

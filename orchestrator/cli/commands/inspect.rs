@@ -110,7 +110,7 @@ async fn of_service(ctx: &Ctx, client: &Client, name: &str) -> Result<Vec<Value>
     Ok(found)
 }
 
-/// `None`: there is no such thing.
+/// `None`: not found.
 fn document<T: serde::Serialize>(answer: Result<T, ClientError>) -> Result<Option<Value>> {
     match answer {
         Ok(found) => Ok(Some(serde_json::to_value(found).map_err(anyhow::Error::from)?)),

@@ -202,7 +202,7 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     let mut pump = std::pin::pin!(pump.run(io));
     let mut started = std::pin::pin!(until_result(work));
     let mut is_started = false;
-    // When whoever started it is gone, a program that does not hear of it has its grace period.
+    // Once the client that started it is gone, a program that ignores SIGHUP has its grace period.
     let mut patience: Option<Instant> = None;
     let mut hung_up = false;
     loop {

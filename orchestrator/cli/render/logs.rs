@@ -91,7 +91,7 @@ impl LogWriter {
         }
     }
 
-    /// What hoist has to say about a container's log.
+    /// A notice from hoist about a container's log.
     pub(crate) fn notice(&mut self, name: &str, text: &str) -> std::io::Result<()> {
         self.flush()?;
         self.ui.warn(&format!("{name}: {text}"));

@@ -34,8 +34,8 @@ pub(crate) struct Unfinished {
     rebooted: BTreeSet<String>,
 }
 
-/// Before the world runs: connects, reads records, sweeps. All shims are asked before the first answer is waited for,
-/// and all share one limit: a shim that stands still holds up nobody.
+/// Before the world runs: connects, reads records, sweeps. All shims are queried concurrently within one shared time
+/// limit, so a hung shim delays no other.
 pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>) -> Unfinished {
     let mut unfinished = Unfinished::default();
     for id in strays {
@@ -59,7 +59,7 @@ pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>
     unfinished
 }
 
-/// Runs without a record. It is shown with what its bundle still says of it, so that it can at least be stopped and
+/// Running without a record. It is listed with what its bundle still tells, so that it can at least be stopped and
 /// removed.
 fn stray(engine: &Engine, id: &str) -> Container {
     let state =
@@ -90,7 +90,7 @@ fn sweep(engine: &Arc<Engine>, world: &mut World, running: &mut BTreeSet<String>
             let container = stray(engine, &id);
             world.take_in(container);
         } else if !engine.runtime.has_processes(&id).unwrap_or(false) {
-            // It is down by its record; that its bundle could not be looked at proves nothing else.
+            // Its record says it is down; an unreadable bundle does not contradict that.
             continue;
         }
         world.adopt_unseen(&id, "it was not expected to run".to_owned());
@@ -156,7 +156,7 @@ fn has_ended(engine: &Arc<Engine>, world: &mut World, id: &str, trace: Trace, un
                         return true;
                     }
                 }
-                // The engine died between the wish to start it and the program: it never ran.
+                // The engine died between the start request and the exec: it never ran.
                 if container.doc.record.restart.when == When::Never || container.state.wanted != Wanted::Running {
                     container.never_ran();
                     engine.store.put_state(id, &container.state);
@@ -229,7 +229,7 @@ fn serve_names(engine: &Arc<Engine>, world: &World, running: &BTreeSet<String>) 
     }
 }
 
-/// Does something now, and if that fails some times more while the engine serves.
+/// Runs the action now; on failure, retries it a few times in the background.
 fn insist(engine: &Arc<Engine>, what: String, attempt: impl Fn(&Engine) -> Result<(), String> + Send + Sync + 'static) {
     const TRIES: u32 = 8;
     let Err(error) = attempt(engine) else { return };

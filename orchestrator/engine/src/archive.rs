@@ -1,5 +1,5 @@
-//! A container's files on their way in and out, as `cp` has them. Every path is resolved inside the container's root, by
-//! descriptors: links that point elsewhere, also ones that change meanwhile, lead nowhere else.
+//! Copies files into and out of containers for `cp`. Every path is resolved inside the container's root, by
+//! descriptors: no link leads out of it, even if exchanged concurrently.
 
 use std::ffi::CString;
 use std::io::{self, Read, Write};
@@ -94,7 +94,7 @@ impl ArchiveError {
     }
 }
 
-/// Whether a failure is not the fault of the names that were asked for.
+/// Whether the failure is not caused by the requested names.
 fn is_servers(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
     let of_names = matches!(error.kind(), InvalidFilename | InvalidInput | IsADirectory | NotADirectory | NotFound);
@@ -131,7 +131,7 @@ pub(crate) fn find(view: &RootView, path: &str, follow: bool) -> Result<Found, A
         let target = view.resolve(Path::new(path), true).map(|target| Path::new("/").join(target.path()));
         link_target = match target {
             Ok(target) => target.to_string_lossy().into_owned(),
-            // It leads nowhere.
+            // A dangling link.
             Err(_) => {
                 let text = readlinkat(&place.folder, &place.name, Vec::new());
                 text.map_err(|errno| error(errno.into()))?.to_string_lossy().into_owned()
@@ -195,7 +195,7 @@ impl Found {
         }
     }
 
-    /// Packs it and what is below it.
+    /// Packs it recursively.
     pub(crate) fn pack(&self, out: &mut dyn Write) -> io::Result<()> {
         let packed = pack_copy(self.folder.as_fd(), &self.name, self.shown.as_bytes(), None, out);
         packed.map(drop).map_err(io::Error::other)
@@ -229,13 +229,13 @@ fn write(
     archive.unpack(view.root(), &copying).map(drop).map_err(ArchiveError::unpacking(path))
 }
 
-/// What a copy's archive holds.
+/// The content of a copy's archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Held {
     /// One file or folder.
     Entry,
-    /// One folder, of which the content is meant: `cp folder/. …`.
+    /// One folder, whose content is copied: `cp folder/. …`.
     Content,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) building: &'a Arc<Building>,
     /// Where a failed RUN step can be looked at.
     pub(crate) shell: Option<&'a Arc<ShellOffer>>,
-    /// Who reads the output of steps.
+    /// The reader of step output.
     pub(crate) out: &'a Output,
 }
 
@@ -222,7 +222,7 @@ impl Drop for StepContainer {
     }
 }
 
-/// Says that a container is a step's: one that outlives its engine is of no use to anybody.
+/// Marks a container as a build step's: it is useless once its engine is gone.
 fn marker(engine: &Engine, id: &str) -> PathBuf {
     steps_folder(engine).join(format!("{id}.step"))
 }
@@ -231,7 +231,7 @@ fn steps_folder(engine: &Engine) -> PathBuf {
     engine.config.run_dir.join("build")
 }
 
-/// Steps that were running when an engine before this one died.
+/// Steps that were running when a previous engine died.
 pub(crate) fn leftover_steps(engine: &Engine) -> BTreeSet<String> {
     let files = std::fs::read_dir(steps_folder(engine)).into_iter().flatten().flatten();
     let names = files.filter_map(|file| file.file_name().into_string().ok());

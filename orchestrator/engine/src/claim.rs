@@ -1,7 +1,6 @@
-//! The lock of a data root: whatever run folder an engine has, only one works on a data root at a time.
+//! The lock of a data root: only one engine at a time uses it, even with different run folders.
 //!
-//! It is taken before anything in the data root is read: what the engine that has it is in the middle of looks like
-//! leftovers.
+//! It is taken before anything in the data root is read: the holder's unfinished work would look like leftovers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};

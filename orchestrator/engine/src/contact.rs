@@ -1,7 +1,7 @@
-//! Finding the shim of a container that runs, at the start of an engine and whenever a connection breaks.
+//! Finds the shim of a running container, at engine start and whenever a connection breaks.
 //!
-//! A failed look says nothing about the container: it goes on as running, the failure is shown, and the look is tried
-//! again until its answer is certain.
+//! A failed check proves nothing about the container: it stays listed as running, the failure is shown, and the check
+//! is retried until the result is certain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::chain;
 use crate::world::{Event, World};
 
-/// What became of a container, as far as its shim, its cgroup and its record say.
+/// A container's state according to its shim, its cgroup and its record.
 #[derive(Debug)]
 pub(crate) enum Found {
     Running(Shim, ShimState),
@@ -20,18 +20,18 @@ pub(crate) enum Found {
     Held(Shim),
     /// Neither a shim nor processes are left.
     Gone(Trace),
-    /// Its shim was killed; its processes go on without anybody to see their end.
+    /// Its shim was killed; its processes run on unsupervised.
     Orphaned,
-    /// It may run; why that cannot be told.
+    /// It may be running; the reason why that is unknown.
     Unclear(String),
 }
 
-/// What a container that is gone has left in its bundle.
+/// What an exited container left in its bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trace {
     /// The socket of a shim that was killed.
     Socket,
-    /// A shim takes its socket away when it leaves in good order, and has it before anything else.
+    /// A shim removes its socket on a clean exit, and creates it before anything else.
     Nothing,
 }
 
@@ -71,7 +71,7 @@ fn look(engine: &Engine, id: &str) -> Found {
     judge(engine, id, answer)
 }
 
-/// Looks for the shim of this run until it is found or the container is known to have ended.
+/// Searches for this run's shim until it is found or the container is known to have exited.
 pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
     tokio::spawn(async move {
@@ -117,7 +117,7 @@ async fn wanted(engine: &Engine, id: &str, run: u64) -> bool {
     engine.look(lost).await.unwrap_or(false)
 }
 
-/// Ends what cannot be supervised: orphans, and what was set up for an engine that is no more.
+/// Kills what cannot be supervised: orphans, and containers set up for a previous engine.
 fn look_and_clear(engine: &Engine, id: &str) -> Found {
     let found = look(engine, id);
     let cleared = match &found {
@@ -148,7 +148,7 @@ pub(crate) fn recorded(engine: &Engine, id: &str) -> Option<ExitStatus> {
     }
 }
 
-/// Killed, as far as anybody knows.
+/// Presumably killed.
 pub(crate) fn unseen_end(at: jiff::Timestamp) -> ExitStatus {
     ExitStatus { code: 137, signal: Some(9), oom: false, at, steady: Some(crate::engine::steady().0) }
 }

@@ -1,5 +1,5 @@
-//! The files that secrets and configs are made of. They are read whole, so a device, a pipe or a huge file must not be
-//! one. A folder is not read: containers get it mounted.
+//! The source files of secrets and configs. They are read whole, so devices, pipes and huge files are refused. A folder
+//! is mounted instead.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_found(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Of a path descriptor.
+/// Reads the file of an `O_PATH` descriptor.
 pub(crate) fn read_found(found: &OwnedFd) -> io::Result<Vec<u8>> {
     let (file, _) = regular(found)?;
     let mut content = Vec::new();
@@ -25,7 +25,7 @@ pub(crate) fn read_found(found: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether it is mounted instead of being read.
+/// Whether it is mounted instead of read.
 pub(crate) fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }

@@ -1,7 +1,7 @@
-//! The engine's socket: listening, accepting, and the end of it.
+//! The engine's socket: listening, accepting, shutting down.
 //!
-//! Accepting waits for nothing else, and nothing that fails here is final: an engine without descriptors accepts again
-//! as soon as there are some, and hears signals meanwhile.
+//! Accepting waits for nothing else, and no failure here is final: an engine out of descriptors accepts again as soon
+//! as one is free, and handles signals all the while.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,9 @@ pub struct ListenError {
 /// Why an engine stops serving.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It was told to, or nothing needs it.
+    /// It was told to stop, or is idle.
     Done,
-    /// The task that owns all state has ended by a fault.
+    /// The task that owns all state has failed.
     Broken,
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn serve(
             () = shortage.pause(), if shortage.holds() => shortage.try_again(),
             () = idle(engine) => {
                 let _ = std::fs::remove_file(&socket);
-                // Somebody may have connected between the decision and the removal.
+                // A client may have connected between the decision and the removal.
                 let late = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
                     Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
                     Poll::Pending => Poll::Ready(None),
@@ -98,8 +98,8 @@ pub(crate) async fn serve(
     Ok(End::Done)
 }
 
-/// No descriptor, or no memory, for one more client: those who are connected go on, and their leaving makes room. The
-/// socket stays readable meanwhile, so accepting again at once would only spin.
+/// No descriptor or memory for another client: connected clients are still served, and make room when they disconnect.
+/// The socket stays readable until then, so accepting again at once would only spin.
 #[derive(Debug, Default)]
 struct Shortage {
     until: Option<Instant>,
@@ -135,7 +135,7 @@ impl Shortage {
     }
 }
 
-/// Resolves when nobody has needed the engine for long enough.
+/// Resolves once the engine has been idle for long enough.
 async fn idle(engine: &Arc<Engine>) {
     let Some(patience) = engine.config.idle_exit else { return std::future::pending().await };
     loop {

@@ -1,8 +1,8 @@
-//! Volumes of the driver `local` that are more than a folder of the engine (`driver_opts`).
+//! Volumes of the `local` driver with `driver_opts`.
 //!
-//! A folder of the host is bound. Every other file system is mounted outside of all namespaces and handed to the
-//! container, whose end is its end: nothing is left to unmount. Containers that run at the same time share one mount,
-//! since the next one gets a copy of what the first one has; so it outlives an engine, too.
+//! A host folder is bind-mounted. Any other file system is mounted detached, outside of all namespaces, and attached to
+//! the container; it is unmounted when the container ends. Containers that run at the same time share one mount, since
+//! each gets a copy of the first one's; so the mount also outlives the engine.
 
 use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
@@ -64,7 +64,7 @@ pub(crate) async fn trees(engine: &Arc<Engine>, driven: &Driven) -> Result<Vec<T
     Ok(trees)
 }
 
-/// Processes that have the whole volume, and where.
+/// Processes that have the whole volume mounted, and where.
 fn users(world: &World, volume: &str) -> Vec<(i32, String)> {
     let running = world.containers.values().filter(|container| container.phase.has_processes());
     let places = running.filter_map(|container| {
@@ -78,7 +78,7 @@ fn users(world: &World, volume: &str) -> Vec<(i32, String)> {
     places.collect()
 }
 
-/// One that has just ended is none.
+/// A user that has just exited is skipped.
 fn shared(users: &[(i32, String)]) -> Option<OwnedFd> {
     users.iter().find_map(|(pid, target)| mount_of(*pid, target).ok().flatten())
 }

@@ -30,19 +30,18 @@ pub(crate) fn boot_id() -> std::io::Result<String> {
     Ok(id.trim().to_owned())
 }
 
-/// Wall time: for people, logs and files. It may be set at any moment, so nothing waits for it and nothing is decided
-/// by it.
+/// Wall time: for people, logs and files. It may be set at any moment, so no timer or decision depends on it.
 pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX))
 }
 
-/// The clock that nobody sets, which timers go by as well. Its points mean something within one boot.
+/// The monotonic clock, which timers use as well. Its timestamps are valid within one boot.
 pub(crate) fn steady() -> Timestamp {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Timestamp(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
 
-/// A place on the steady clock for what is known by wall time alone: before everything of this boot, in its own order.
+/// A monotonic timestamp for an event known by wall time only: before all events of this boot, in wall-time order.
 pub(crate) fn earlier(wall: Timestamp) -> Timestamp {
     Timestamp(wall.0.saturating_sub(i64::MAX))
 }
@@ -94,7 +93,7 @@ pub(crate) struct Engine {
     pub(crate) steps: Activity,
     /// Set once, when the process is about to end in good order.
     pub(crate) leaving: watch::Sender<bool>,
-    /// Counts how often the run folder was found without something that belongs there.
+    /// Counts how often something was missing from the run folder.
     pub(crate) missing: watch::Sender<u64>,
     /// One permit for each shim that was told so.
     pub(crate) left: tokio::sync::Semaphore,

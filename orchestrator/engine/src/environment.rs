@@ -1,8 +1,9 @@
-//! Which variables an engine lives with.
+//! The environment variables of an engine.
 //!
-//! The first command's environment may hold anything, secrets above all, and an engine lives for months: readable in
-//! /proc, and written down for the shims that start the next one. So it gets the variables that it acts on, by name.
-//! What a stack file names (`environment: VAR` of a secret or config, build arguments) travels in its request alone.
+//! The first command's environment may hold secrets, and an engine runs for months with its environment readable in
+//! /proc and stored for the shims that start the next engine. So only the variables it uses are passed, by name.
+//! Variables named in a stack file (`environment: VAR` of a secret or config, build arguments) are sent only with the
+//! request.
 
 /// Documented in docs/security.md.
 const KEPT: [&str; 23] = [
@@ -32,7 +33,7 @@ const KEPT: [&str; 23] = [
     "NO_PROXY",
 ];
 
-/// Those of this process, for an engine that it starts. A value that is not text is of no use to any reader.
+/// The variables of this process to pass to an engine it starts. Values that are not UTF-8 are skipped.
 pub(crate) fn kept() -> Vec<(String, String)> {
     KEPT.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
 }

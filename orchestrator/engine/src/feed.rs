@@ -13,7 +13,7 @@ use crate::world::Container;
 
 /// Docker keeps this many.
 const PAST: usize = 256;
-/// What there were events of before they had a type; their readers look for these fields still.
+/// The objects that had events before events had a type; older clients still read these fields.
 const OLD: [&str; 2] = ["container", "image"];
 /// A subscriber that is further behind misses some.
 const PENDING: usize = 1024;
@@ -84,7 +84,7 @@ pub(crate) fn network(engine: &Engine, action: &str, network: &NetworkDoc) {
     send(engine, "network", action, &network.id, attributes);
 }
 
-/// What comes to a container with its start and goes with its end.
+/// Attached at a container's start and detached at its end.
 pub(crate) fn attachments(engine: &Engine, networks: &BTreeMap<String, NetworkDoc>, container: &Container, up: bool) {
     let of = |extra: &[(&str, &str)]| {
         let all = [("container", container.doc.id.as_str())].into_iter().chain(extra.iter().copied());

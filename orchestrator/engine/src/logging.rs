@@ -1,9 +1,9 @@
-//! The engine's log. It is the one thing that may be lost: nothing waits for it and nothing fails with it.
+//! The engine's log. It may be lost: nothing waits for it, and nothing fails if it cannot be written.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Standard error goes to `file` when there is one; what cannot be written there is dropped.
+/// Redirects standard error to `file`, if given; lines that cannot be written are dropped.
 pub(crate) fn start(file: Option<&Path>) {
     let opened = file.map(|path| std::fs::OpenOptions::new().create(true).append(true).open(path));
     if let Some(Ok(file)) = opened {
@@ -11,7 +11,7 @@ pub(crate) fn start(file: Option<&Path>) {
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("HOIST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    // A caller that has set one up already keeps it.
+    // An existing subscriber is kept.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Droppable)
@@ -20,8 +20,8 @@ pub(crate) fn start(file: Option<&Path>) {
         .try_init();
 }
 
-/// Standard error, for whom a full disk is no error: tracing says what failed on standard error, and the standard
-/// library's way to do that panics when it fails too, which ends the thread that had something to log.
+/// Standard error that ignores write errors such as a full disk: tracing reports a failed write with `eprintln!`, which
+/// panics if it fails as well and ends the thread that was logging.
 struct Droppable;
 
 impl Write for Droppable {

@@ -1,7 +1,7 @@
 //! The engine's socket inside of containers.
 //!
-//! A container that mounts the socket's file has the file of the engine that ran when it was started; the next engine's
-//! socket is another file. So every engine that begins to listen puts its own in the place of the old ones.
+//! A container that mounts the socket file has that of the engine at its start; the next engine's socket is another
+//! file. So every engine, once it listens, replaces these mounts with its own socket.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) async fn renew(engine: &Arc<Engine>) {
     let Ok(binds) = engine.look(binds).await else { return };
     for bind in binds {
         let engine = Arc::clone(engine);
-        // Side by side: what holds up one container is nobody else's.
+        // Concurrently: one slow container must not delay the others.
         tokio::task::spawn_blocking(move || {
             let (socket, Bind { id, pid, source, target }) = (&engine.config.socket, bind);
             if is_same(&source, socket)

@@ -1,4 +1,4 @@
-//! Which containers the name server answers, from the making of their network namespace to their end.
+//! The containers that the name server serves, from the creation of their network namespace to their end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;

@@ -1,7 +1,7 @@
-//! The way of what a request tells to the client that it tells it: a queue that a client who stands still cannot fill.
+//! The queue of messages from a request to its client, bounded even if the client stops reading.
 //!
-//! What is told once for each part of a request is kept; of progress only the latest of each thing is; output waits for
-//! its reader, and is dropped, and counted, once that has not read for a while.
+//! Messages that occur once per part of a request are kept; of progress, only the latest of each item is. Output blocks
+//! on its reader, and is dropped and counted once the client has not read for a while.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,28 +12,28 @@ use tokio::sync::{Notify, watch};
 
 use crate::api::types::{ApplyEvent, BundleEvent, PullLine};
 
-/// Bytes of output that may wait for their reader.
+/// Bytes of output that may be queued.
 const ROOM: usize = 1 << 20;
-/// What a piece takes beside its text.
+/// Memory of a piece in addition to its text.
 const OVERHEAD: usize = 128;
-/// After so long without a read the work goes on without its client.
+/// After this long without a read, the work goes on without its client.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much of a piece there can be.
+/// How a kind of piece is bounded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// As many as the request has parts, which is bounded by its own size.
+    /// One per part of the request, so bounded by its size.
     Kept,
-    /// Only the latest one of this name matters.
+    /// Only the latest of this name is kept.
     Latest(String),
-    /// So many bytes of as many as somebody likes to write.
+    /// Output of this many bytes, unbounded in total.
     Output(usize),
 }
 
 pub(crate) trait Piece: Sized {
     fn kind(&self) -> Kind;
 
-    /// Says that so many pieces of output are missing here.
+    /// A notice that this many pieces of output are missing here.
     fn left_out(count: u64) -> Self;
 }
 
@@ -49,7 +49,7 @@ struct Shared<T> {
 #[derive(Debug)]
 struct Queue<T> {
     pieces: VecDeque<(Kind, T)>,
-    /// Bytes of output in it.
+    /// Queued bytes of output.
     output: usize,
     left_out: u64,
     /// The client has not read for too long.
@@ -86,7 +86,7 @@ fn with_patience<T: Piece>(patience: Duration) -> (Outbox<T>, Inbox<T>) {
 }
 
 impl<T: Piece> Outbox<T> {
-    /// Never waits. A client that has left is told nothing.
+    /// Never waits. Does nothing once the client has disconnected.
     pub(crate) fn send(&self, piece: T) {
         if self.is_closed() {
             return;
@@ -102,7 +102,7 @@ impl<T: Piece> Outbox<T> {
                 }
             }
             Kind::Output(bytes) => {
-                // Who does not ask for room beforehand has a little more of it.
+                // Senders that do not reserve room first may exceed it slightly.
                 if queue.output >= if queue.stands { ROOM } else { 2 * ROOM } {
                     queue.left_out += 1;
                     return;
@@ -110,7 +110,7 @@ impl<T: Piece> Outbox<T> {
                 queue.output += bytes;
             }
         }
-        // In the place of what is missing, and in any case before what may be the last piece.
+        // In place of the dropped pieces, and always before a possible last piece.
         if queue.left_out > 0 && (!queue.stands || !matches!(kind, Kind::Output(_))) {
             let missing = T::left_out(std::mem::take(&mut queue.left_out));
             queue.pieces.push_back((Kind::Kept, missing));
@@ -149,10 +149,10 @@ impl<T: Piece> Outbox<T> {
         *self.0.closed.borrow()
     }
 
-    /// Resolves when the client has left.
+    /// Resolves when the client has disconnected.
     pub(crate) async fn closed(&self) {
         let mut closed = self.0.closed.subscribe();
-        // The sender lives in what we hold.
+        // We hold the sender.
         let _ = closed.wait_for(|closed| *closed).await;
     }
 }
@@ -172,7 +172,7 @@ impl<T> Drop for Outbox<T> {
 }
 
 impl<T: Piece> Inbox<T> {
-    /// `None`: nothing more will come.
+    /// `None`: the queue has ended.
     pub(crate) async fn recv(&mut self) -> Option<T> {
         loop {
             {

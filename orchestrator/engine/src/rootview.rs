@@ -1,5 +1,6 @@
 //! A container's or image's root as the engine sees it: a private, detached overlay mount without devices. It is in no
-//! mount namespace of others, and goes with its descriptor. Paths below it are resolved as inside a container.
+//! other mount namespace, and is unmounted when its descriptor is closed. Paths below it are resolved as inside a
+//! container.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -49,7 +50,7 @@ impl RootView {
         Self { root, _namespace: None }
     }
 
-    /// With the container's volumes and binds where it has them when it runs. A source that is not there is left out.
+    /// Includes the container's volumes and binds at their targets. A missing source is left out.
     pub(crate) fn with_mounts(
         self,
         doc: &ContainerDoc,

@@ -1,5 +1,5 @@
-//! Keeps the run folder in place: whoever removes it under a living engine takes the socket, the lock and the shims'
-//! sockets away, and everything that runs would be out of reach.
+//! Restores the run folder: removing it under a running engine removes the socket, the lock and the shims' sockets, and
+//! would put all running containers out of reach.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,15 +17,15 @@ use crate::readiness;
 use crate::store::{ContainerDoc, NetworkDoc, kept, make_folder};
 use crate::world::World;
 
-/// Whoever removes a folder removes its files one by one: what is made again before he is done, he takes along.
+/// A recursive removal deletes files one by one: files restored before it finishes would be deleted as well.
 const QUIET: Duration = Duration::from_millis(200);
-/// The rhythm of looking again while something could not be made or watched.
+/// Retry interval while something could not be created or watched.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// For the engine's life; holds its lock.
 pub(crate) async fn keep(engine: Arc<Engine>, lock_path: PathBuf, mut lock: OwnedFd) {
     loop {
-        // Watched before it is looked at: what is removed in between is noticed.
+        // Watch first, then check: a removal in between is noticed.
         let watch = watch(&engine.config.run_dir);
         lock = match restore(&engine, &lock_path, lock).await {
             (lock, true) => lock,
@@ -54,7 +54,7 @@ fn watch(run_dir: &Path) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     readiness::watch(watch, Interest::READABLE)
 }
 
-/// Returns when something was removed and nothing has been for a while.
+/// Returns once something was removed and removals have stopped for a while.
 async fn changed(watch: &tokio::io::unix::AsyncFd<OwnedFd>) {
     let Ok(mut ready) = watch.readable().await else { return };
     ready.clear_ready();
@@ -68,7 +68,7 @@ async fn changed(watch: &tokio::io::unix::AsyncFd<OwnedFd>) {
     }
 }
 
-/// Makes what is missing again. Answers the lock that counts now, and whether all is in place.
+/// Restores what is missing. Returns the current lock, and whether everything is in place.
 async fn restore(engine: &Arc<Engine>, lock_path: &Path, lock: OwnedFd) -> (OwnedFd, bool) {
     if *engine.leaving.borrow() {
         return (lock, true);
@@ -93,7 +93,7 @@ async fn restore(engine: &Arc<Engine>, lock_path: &Path, lock: OwnedFd) -> (Owne
     });
     match restored.await {
         Ok(restored) => restored,
-        // The lock went with the task; without one nothing could be trusted.
+        // The lock was lost with the task; nothing can be trusted without it.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
@@ -119,8 +119,8 @@ fn refill(engine: &Engine, running: &BTreeMap<String, Arc<ContainerDoc>>, networ
     }
 }
 
-/// The lock of the file that has the name now. Another engine that took it meanwhile waits for this one's socket, and
-/// leaves when it is there.
+/// Locks the file that now has the name. Another engine that has taken it first waits for this one's socket, and exits
+/// once it exists.
 fn hold(path: &Path, lock: OwnedFd) -> (OwnedFd, bool) {
     let same = |fd: &OwnedFd| {
         let (have, want) = (rustix::fs::fstat(fd.as_fd())?, rustix::fs::stat(path)?);

@@ -104,7 +104,7 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
     for folder in [&config.data_root, &config.run_dir] {
         make_folder(folder).map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
     }
-    // What is made for users (sources of binds) must not depend on who started the engine.
+    // The mode of folders created for users (bind sources) must not depend on the umask of the engine's starter.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     logging::start(report.detached.then(|| log_file(&config)).as_deref());
     let descriptors = match descriptors::raise() {
@@ -234,7 +234,7 @@ async fn run(
     report.say("ready");
     drop(starting);
     match door::serve(&engine, listener, world).await {
-        // What runs must not be touched by an engine that does not know it any more.
+        // An engine without state must not touch running containers.
         Ok(End::Broken) => Err(ServeError::Broken),
         outcome => {
             leave(&engine).await;
@@ -303,7 +303,7 @@ fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
     EngineRestart { argv, env, lock, log: Some(log_file(config)) }
 }
 
-/// A disk that does not answer must not keep a process that was told to end.
+/// A hung disk must not keep a process from exiting when told to.
 const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// Shims are told, so that none starts an engine; what no record wants is taken away.

@@ -22,7 +22,7 @@ pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(container = id, %error, "the connection to its shim broke");
-                // A cause that lasts must not keep the processor busy.
+                // A persistent cause must not cause a busy loop.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 engine.tell(Event::FromShim { id, run, event: ShimEvent::Closed });
             }
@@ -54,7 +54,7 @@ async fn listen(engine: &Arc<Engine>, id: &str, run: u64, shim: Arc<Shim>) -> io
         }
     }
     if open {
-        // A word of farewell, so that the shim does not take it for a crash and start an engine.
+        // Say goodbye, so that the shim does not mistake this for a crash and start an engine.
         let _ = tokio::task::spawn_blocking(move || shim.detach()).await;
         engine.left.add_permits(1);
     }

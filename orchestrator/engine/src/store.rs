@@ -6,8 +6,8 @@
 //! synced before the rename, so that a power cut never costs the old value too.
 //!
 //! A write that fails is an error of the requests that are about its object, and of no other; what the world knows and
-//! the disk does not is tried again until it is written or its object is gone. The state of a container that was started
-//! has its room on the disk beforehand ([`spare`]), so that it can be taken down whatever fills the disk.
+//! the disk does not is tried again until it is written or its object is gone. Disk space for the state of a started
+//! container is reserved beforehand ([`spare`]), so that it can be taken down even if the disk is full.
 //!
 //! Must not know: what the objects mean.
 

@@ -73,7 +73,7 @@ pub fn open_mount(kind: &str, device: &str, options: &[String]) -> Result<OwnedF
         result.map_err(|error| refused(word, error))?;
     }
     if read_only {
-        // The file system itself, too: it may be damaged, or of a server that lets nobody write.
+        // Also read-only at the file system level: it may be damaged, or on a read-only server.
         fsconfig_set_flag(fs.as_fd(), "ro").map_err(|error| refused("ro", error))?;
     }
     let failed = |error: rustix::io::Errno| DetachedError::Mount {
@@ -106,7 +106,7 @@ pub fn mount_of(pid: i32, path: &str) -> io::Result<Option<OwnedFd>> {
     Ok(attributes.contains(StatxAttributes::MOUNT_ROOT).then_some(tree))
 }
 
-/// Only who is in a mount namespace may copy a mount of it; the copy can then be attached anywhere.
+/// A mount can only be copied from inside its mount namespace; the copy can then be attached anywhere.
 pub(crate) fn copy_from(pid: i32, path: &str) -> io::Result<OwnedFd> {
     let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
     // A thread's namespace changes for good, so it is a thread of its own.
@@ -117,7 +117,7 @@ pub(crate) fn copy_from(pid: i32, path: &str) -> io::Result<OwnedFd> {
 fn copy(namespace: &File, path: &str) -> io::Result<OwnedFd> {
     unshare(CloneFlags::CLONE_FS)?;
     setns(namespace, CloneFlags::CLONE_NEWNS)?;
-    // The paths are the container's from here on: nothing of its making is followed.
+    // From here on the container controls the paths: no symlink is followed.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
     let copy = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;

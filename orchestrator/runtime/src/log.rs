@@ -1,9 +1,9 @@
 //! The container log's format, for its writer (the shim) and its readers (the engine).
 //!
-//! One record a line, as Kubernetes' CRI has it: `<RFC 3339 with nanoseconds> <stdout|stderr> <tag> <text>`. The tag says
-//! what follows the text: `F` a newline, `P` more of the line in the next record of that stream. `F:rest` is the last
-//! record of a line that `P` records began; `P:end` is what a program wrote without a newline before it closed the
-//! stream. So the program's bytes can be had back exactly, and no record is longer than 64 KiB, however long the line.
+//! One record a line, as Kubernetes' CRI has it: `<RFC 3339 with nanoseconds> <stdout|stderr> <tag> <text>`. The tag
+//! says what follows the text: `F` a newline, `P` more of the line in the next record of that stream. `F:rest` is the
+//! last record of a line that `P` records began; `P:end` is what a program wrote without a newline before it closed the
+//! stream. So the program's bytes can be restored exactly, and no record exceeds 64 KiB, however long the line.
 //!
 //! When the oldest file is given up, an empty file `log.lost` beside the log's folder says that the beginning is missing.
 

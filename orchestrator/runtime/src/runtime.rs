@@ -180,7 +180,7 @@ impl Runtime {
         let sealed = lower::container(launch, around)?;
         let socket = self.spawn("start", &launch.id, &sealed)?;
         let word = recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).inspect_err(|_| {
-            // Whatever holds it up must not bring up a container that nobody waits for.
+            // A delayed shim must not bring up a container that is no longer waited for.
             let _ = self.kill_with_shim(&launch.id);
         });
         match word.map_err(LaunchError::Protocol)? {
@@ -317,7 +317,7 @@ impl Runtime {
         procfs::find_shims(id)
     }
 
-    /// Kills everything in the container's cgroup and the shim itself, whatever state the shim is in.
+    /// Kills everything in the container's cgroup and the shim itself, regardless of the shim's state.
     pub fn kill_with_shim(&self, id: &str) -> io::Result<()> {
         let killed = self.kill_all(id);
         for pid in self.shim_processes(id)?.into_iter().filter_map(Pid::from_raw) {
@@ -335,9 +335,9 @@ impl Runtime {
         self.layout.warm_up();
     }
 
-    /// Removes cgroups and `<run_dir>/containers/*` folders of ours whose id is not known and that nothing lives in. What
-    /// has processes or a socket that somebody listens on is left alone and named, as is what cannot be looked at; only a
-    /// `leftover` is killed.
+    /// Removes cgroups and `<run_dir>/containers/*` folders of ours whose id is not known and that nothing lives in.
+    /// Those with processes or a listening socket are left alone and named, as are those that cannot be inspected; only
+    /// a `leftover` is killed.
     pub fn sweep(&self, known: &BTreeSet<String>, leftover: impl Fn(&str) -> bool) -> Swept {
         let mut swept = Swept::default();
         let mut ids = BTreeSet::new();
@@ -378,7 +378,7 @@ impl Runtime {
 /// What a sweep could not or would not remove.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Ids that nobody knows and that have processes or a shim.
+    /// Unknown ids that have processes or a shim.
     pub strays: Vec<String>,
     pub errors: Vec<SweepError>,
 }

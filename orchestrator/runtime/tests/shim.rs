@@ -537,7 +537,7 @@ fn what_lives_is_never_swept() {
     let (orphan, hidden) = (world.launch("exec sleep 1000"), world.launch("exec sleep 1000"));
     let shims = [world.runtime.start(&orphan).unwrap(), world.runtime.start(&hidden).unwrap()];
     let pids = shims.each_ref().map(Shim::pid);
-    // One has processes without a shim, the other a shim that nobody finds.
+    // One has processes without a shim, the other an unreachable shim.
     signal(shims[0].state().unwrap().shim_pid, rustix::process::Signal::KILL);
     fs::remove_dir_all(&hidden.bundle).unwrap();
     let idle = world.path("run").join("containers").join("left");

@@ -3,7 +3,7 @@
 use hoist_spec::model::Service;
 use serde::{Deserialize, Serialize};
 
-/// The network that every engine has for `network_mode: bridge`: of no project, made when somebody needs it.
+/// The network that every engine has for `network_mode: bridge`: it belongs to no project and is created on demand.
 pub const PREDEFINED_NETWORK: &str = "bridge";
 
 /// What a service asks the store for: one name may stand for an image of each platform.

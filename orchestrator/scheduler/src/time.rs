@@ -1,5 +1,5 @@
-//! Owns points in time as plain numbers. Must not know where they come from: there is no clock in this crate. What it
-//! compares must be of one clock; who decides what is due gives it one that is never set.
+//! Owns points in time as plain numbers. Must not know where they come from: there is no clock in this crate. Compared
+//! timestamps must come from one clock; deadlines use a monotonic one.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Options of the volume driver `local`: what is mounted instead of a folder of the engine.
+//! Options of the `local` volume driver: a mount instead of an engine-managed folder.
 
 use std::collections::BTreeMap;
 

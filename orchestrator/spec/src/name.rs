@@ -1,5 +1,5 @@
-//! What can be part of a line: names and addresses end up in /etc/hosts, resolv.conf, environments and file names, where
-//! a line break would begin another entry.
+//! Validates names and addresses: they end up in /etc/hosts, resolv.conf, environments and file names, where a line
+//! break would start another entry.
 //!
 //! Must not know: where a text stands.
 

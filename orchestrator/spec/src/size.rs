@@ -1,5 +1,5 @@
-//! How much a stack may come to. A few lines of text can ask for more than a machine has, wherever text makes text:
-//! variables, aliases, `extends`, env files, ranges of ports, numbers of replicas.
+//! Limits on the expanded size of a stack. A few lines of text can expand beyond a machine's memory: variables,
+//! aliases, `extends`, env files, port ranges, replica counts.
 //!
 //! Must not know: where things were read.
 

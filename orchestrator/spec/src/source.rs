@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// No text that people write is near this; a source reads no further, whatever it reads from.
+/// Far larger than any handwritten file; no source reads beyond it.
 pub const MAX_FILE: u64 = 16 << 20;
 
 /// The text of a file: UTF-8, or UTF-16 that says so at its beginning, as YAML allows.

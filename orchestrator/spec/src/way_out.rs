@@ -1,4 +1,4 @@
-//! What to write instead of what hoist cannot act on yet.
+//! Suggestions for attributes that hoist does not support yet.
 
 /// The advice about an attribute, by its path.
 pub(crate) fn of(path: &[String], what: &str) -> &'static str {

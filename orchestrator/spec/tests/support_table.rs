@@ -217,26 +217,26 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          What hoist does about every attribute of the Compose specification. This table is made from the code's own\n\
          list by `orchestrator/spec/tests/support_table.rs`, which fails when the two differ (`UPDATE_EXPECT=1` writes it\n\
          again). `*` is a key of the user's own, `[]` an item of a list; `x-` keys are kept wherever they are allowed.\n\n\
-         - **yes**: read, printed by `hoist config`, acted on. The test that is named fails without the attribute, which\n\
-         \x20 `tests/e2e/effects.rs` tries for each; where only a file of `keys/` is named, the attribute belongs to the language\n\
-         \x20 itself, or to values that change nothing on one machine.\n\
+         - **yes**: read, printed by `hoist config`, acted on. The named test fails without the attribute, which\n\
+         \x20 `tests/e2e/effects.rs` checks for each; where only a file of `keys/` is named, the attribute belongs to the language\n\
+         \x20 itself, or to values without effect on a single machine.\n\
          - **in part**: as yes; some values are refused by name.\n\
-         - **printed**: read and printed by `hoist config`; says nothing to an engine on one Linux machine.\n\
+         - **printed**: read and printed by `hoist config`; has no effect on an engine on a single Linux machine.\n\
          - **refused**: read and printed by `hoist config`; `up` and the other verbs refuse it by name (E0020).\n\
          - **warning**: accepted with one warning (W0001, W0003), without effect.\n\n\
          Refused values: `deploy.mode` other than replicated and global,\n\
-         ports of SCTP, mounts of type image, npipe and cluster, targets that are not absolute, external secrets and configs,\n\
-         `pull_policy: refresh`, network drivers other than bridge, their options other than the MTU and the bridge's\n\
+         SCTP ports, mounts of type image, npipe and cluster, relative targets, external secrets and configs,\n\
+         `pull_policy: refresh`, network drivers other than bridge, driver options other than the MTU and the bridge's\n\
          name, IPv6 (also of ports), volume drivers other than local,\n\
          logging drivers other than json-file, local and none, security options other than no-new-privileges,\n\
-         seccomp=unconfined, apparmor=unconfined and label=disable, kernel settings that are not the container's own.\n\
-         `hoist config` prints what is refused, and warns of it. Each refusal says what to write instead.\n\n\
-         `hoist config` prints what docker compose prints, also where it changes nothing (`scale: 1`, `z` of a volume). Two\n\
-         things are done otherwise, on purpose. A `command` in one string keeps the words of a shell (`a && b`), with a warning;\n\
-         docker compose drops what follows the first of them. A probe of several words after `CMD-SHELL` is run as one line,\n\
-         with a warning; docker takes the words after the first for arguments of the shell.\n\n\
-         `logging`: output is kept in files that rotate, whatever the driver is called (`json-file`, `local`), 5 files of 50 MB\n\
-         for each container unless `options` say otherwise (`max-size: 10m`, `max-file: \"3\"`); `none` keeps nothing. `hoist logs`\n\
+         seccomp=unconfined, apparmor=unconfined and label=disable, sysctls that are not namespaced.\n\
+         `hoist config` prints refused values with a warning. Each refusal suggests an alternative.\n\n\
+         `hoist config` prints the same as docker compose, including values without effect (`scale: 1`, `z` of a volume). Two\n\
+         things differ on purpose. A `command` string keeps shell operators (`a && b`), with a warning;\n\
+         docker compose drops everything after the first one. A probe with several words after `CMD-SHELL` is run as one line,\n\
+         with a warning; docker passes the words after the first as arguments of the shell.\n\n\
+         `logging`: output is kept in rotated files with any driver (`json-file`, `local`), 5 files of 50 MB\n\
+         per container unless `options` say otherwise (`max-size: 10m`, `max-file: \"3\"`); `none` keeps nothing. `hoist logs`\n\
          says when older lines were rotated away.\n\n\
          | attribute | support | shown by |\n|---|---|---|\n",
     );

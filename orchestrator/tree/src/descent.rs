@@ -1,4 +1,4 @@
-//! The way down into a tree and back, with a bounded number of descriptors.
+//! Descends into a tree and back up, with a bounded number of descriptors.
 
 use std::ffi::CStr;
 use std::io;
@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
-/// Folders whose descriptors are kept: no real tree is deeper. Further up, `..` leads back.
+/// Folders whose descriptors are kept open: real trees are not deeper. Further up, `..` leads back.
 const HELD: usize = 64;
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A place in a tree; it begins at the root.
+/// A position in a tree, initially the root.
 #[derive(Debug)]
 pub struct Descent<'r> {
     root: BorrowedFd<'r>,
@@ -19,7 +19,7 @@ pub struct Descent<'r> {
 
 #[derive(Debug)]
 struct Level {
-    /// `None`: given up for deeper ones.
+    /// `None`: closed in favour of deeper ones.
     folder: Option<OwnedFd>,
     identity: (u64, u64),
 }
@@ -34,7 +34,7 @@ impl<'r> Descent<'r> {
         Self { root, levels: Vec::new() }
     }
 
-    /// The folder that this place is.
+    /// The current folder.
     pub fn folder(&self) -> BorrowedFd<'_> {
         match self.levels.last() {
             Some(level) => level.folder.as_ref().expect("the deepest folder is always held").as_fd(),
@@ -42,12 +42,12 @@ impl<'r> Descent<'r> {
         }
     }
 
-    /// Folders below the root.
+    /// Levels below the root.
     pub fn depth(&self) -> usize {
         self.levels.len()
     }
 
-    /// Goes into a folder of this one; not through a symlink.
+    /// Enters a subfolder. Does not follow symlinks.
     pub fn enter(&mut self, name: &CStr) -> io::Result<()> {
         let folder = rustix::fs::openat(self.folder(), name, FOLDER, Mode::empty())?;
         let identity = identity(&folder)?;
@@ -58,7 +58,7 @@ impl<'r> Descent<'r> {
         Ok(())
     }
 
-    /// Goes back to the folder above. An error when the folder was moved meanwhile to another one.
+    /// Returns to the parent folder. An error if the folder was moved to another parent since.
     pub fn leave(&mut self) -> io::Result<()> {
         let Some(left) = self.levels.pop() else { return Ok(()) };
         if let Some(above) = self.levels.last_mut()

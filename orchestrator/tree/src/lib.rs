@@ -1,9 +1,9 @@
-//! Trees of files that somebody else made: a container, an archive, a checkout.
+//! Untrusted file trees: of a container, an archive, a checkout.
 //!
-//! Owns how such a tree is walked, removed and opened. Its maker chooses depth, names, links and kinds of files, and may
-//! change all of it meanwhile. So walks are loops over descriptors: neither the stack, nor the number of descriptors, nor
-//! PATH_MAX limits how deep a tree may be. Paths are resolved below a descriptor and lead nowhere else. Nothing but a
-//! regular file is opened for its content: opening a device, a pipe or a file of the kernel's own can block or act.
+//! Owns walking, removing and opening such trees. Their creator chooses depth, names, links and file types, and may
+//! change them concurrently. So walks are loops over descriptors: neither the stack, nor the number of descriptors, nor
+//! PATH_MAX limits the depth. Paths are resolved below a descriptor and cannot escape it. Only regular files are opened
+//! for their content: opening a device, a pipe or a kernel file can block or have side effects.
 //!
 //! Knows nothing of containers, layers and archives.
 

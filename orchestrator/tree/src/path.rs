@@ -1,4 +1,4 @@
-//! Paths below a descriptor, of any length: the kernel takes no more than PATH_MAX bytes at once.
+//! Paths below a descriptor, of any length: the kernel accepts at most PATH_MAX bytes at once.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-/// PATH_MAX with its NUL.
+/// PATH_MAX, including the NUL.
 const LONGEST: usize = 4095;
-/// Symlinks followed for one path, as in the kernel.
+/// Limit of symlinks followed for one path, as in the kernel.
 const MAX_LINKS: u32 = 40;
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -21,7 +21,7 @@ fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, resolve: ResolveFla
     let mut attempts = 0;
     loop {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            // A rename at the wrong moment; the kernel asks to try again.
+            // A concurrent rename; the kernel asks to retry.
             Err(Errno::AGAIN) if attempts < 64 => attempts += 1,
             other => return other,
         }
@@ -34,7 +34,7 @@ fn relative(path: &Path) -> &[u8] {
     &bytes[start..]
 }
 
-/// Opens a path below `root` through which no symlink leads. The last part may be one, with `O_PATH | O_NOFOLLOW`.
+/// Opens a path below `root` without following symlinks. The last component may be one, with `O_PATH | O_NOFOLLOW`.
 pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     const PLAIN: ResolveFlags =
         ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -49,14 +49,14 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Res
     Ok(openat2(on_the_way.as_ref().map_or(root, AsFd::as_fd), rest, flags, PLAIN)?)
 }
 
-/// Opens a path as a process whose root is `root` sees it: symlinks are followed, never out of it. None leads through /proc
-/// to another place (`RESOLVE_NO_MAGICLINKS`).
+/// Opens a path as a process whose root is `root` sees it: symlinks are followed, never out of it. Magic links of /proc
+/// are refused (`RESOLVE_NO_MAGICLINKS`).
 pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     if relative(path).len() <= LONGEST {
         return Ok(openat2(root, relative(path), flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?);
     }
     match open_beneath(root, path, flags) {
-        // A symlink, or `..` right behind where the path was divided.
+        // A symlink, or `..` right after the point where the path was split.
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::LOOP | Errno::XDEV)) => {}
         opened => return opened,
     }
@@ -64,16 +64,16 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Res
     open_beneath(place.folder.as_fd(), Path::new(&place.name), flags)
 }
 
-/// Where a path leads inside of a root.
+/// A path resolved inside a root.
 #[derive(Debug)]
 pub struct Place {
-    /// The folder (`O_PATH`) that has the name.
+    /// The folder (`O_PATH`) that contains the name.
     pub folder: OwnedFd,
     /// The folder's path from the root, without symlinks and without a leading slash.
     pub parent: PathBuf,
     /// `.` for the root itself.
     pub name: OsString,
-    /// Of what is there under the name; `None`: nothing is.
+    /// Metadata of the entry; `None`: it does not exist.
     pub stat: Option<Stat>,
 }
 
@@ -90,7 +90,7 @@ impl Place {
         self.stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
     }
 
-    /// From the root, without symlinks but perhaps the last part.
+    /// From the root, without symlinks except possibly the last component.
     pub fn path(&self) -> PathBuf {
         if self.name == "." { self.parent.clone() } else { self.parent.join(&self.name) }
     }
@@ -105,8 +105,8 @@ fn join(parts: &[OsString]) -> PathBuf {
     PathBuf::from(OsString::from_vec(parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>().join(&b'/')))
 }
 
-/// Follows a path inside of `root`, as [`open_in_root`] does, and tells where it leads; the last part may be missing. It is
-/// followed too, when it is a symlink and `follow` is set.
+/// Resolves a path inside `root`, as [`open_in_root`] does; the last component may be missing. If it is a symlink, it
+/// is followed only if `follow` is set.
 pub fn resolve(root: BorrowedFd<'_>, path: &Path, follow: bool) -> io::Result<Place> {
     let mut open: VecDeque<OsString> = parts(path.as_os_str().as_bytes()).collect();
     let mut done: Vec<OsString> = Vec::new();

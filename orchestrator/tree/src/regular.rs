@@ -1,4 +1,4 @@
-//! Opening files for their content.
+//! Opens files for their content.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::path::Arg;
 
-/// The cause of an error: what was to be read is no regular file.
+/// Error cause: not a regular file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotRegular;
 
@@ -20,27 +20,27 @@ impl fmt::Display for NotRegular {
 
 impl std::error::Error for NotRegular {}
 
-/// Opens a regular file of a folder for reading; not through a symlink. A name leads to a descriptor without access first
-/// (`O_PATH`), which shows what it is: what is exchanged for a device or a pipe meanwhile is not opened.
+/// Opens a regular file of a folder for reading, without following symlinks. The name is opened with `O_PATH` first to
+/// check its type, so an entry exchanged for a device or a pipe is never opened.
 pub fn open_regular(folder: impl AsFd, name: impl Arg) -> io::Result<(File, Stat)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     regular(&rustix::fs::openat(folder, name, flags, Mode::empty())?)
 }
 
-/// Opens what an `O_PATH` descriptor stands for, when that is a regular file. The error's cause is [`NotRegular`] when not.
+/// Opens the file of an `O_PATH` descriptor if it is regular; otherwise the error's cause is [`NotRegular`].
 pub fn regular(path: &OwnedFd) -> io::Result<(File, Stat)> {
     let stat = rustix::fs::fstat(path)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, NotRegular));
     }
-    // The link leads to the very file, whatever has its name by now.
+    // The link leads to this very file, even if its name now belongs to another.
     let link = format!("/proc/self/fd/{}", path.as_raw_fd());
     let file = rustix::fs::open(link, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
     Ok((file.into(), stat))
 }
 
-/// Whether a file or folder is one that the kernel makes up: in /proc, /sys and the like. Reading such a file can act, show
-/// what belongs to the host, or never end.
+/// Whether a file or folder is on a kernel pseudo file system such as /proc or /sys. Reading such a file can have side
+/// effects, reveal host data, or never end.
 pub fn is_kernel_made(file: impl AsFd) -> io::Result<bool> {
     // linux/magic.h
     const MADE_UP: [u64; 14] = [

@@ -1,4 +1,4 @@
-//! Removing trees, however deep. Symlinks are removed, not followed.
+//! Removes trees of any depth. Symlinks are removed, not followed.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -11,9 +11,9 @@ use rustix::io::Errno;
 
 use crate::Descent;
 
-/// Names that are read at once: a folder may have millions.
+/// Names read at once: a folder may have millions.
 const BATCH: usize = 1024;
-/// To remove one folder that was emptied.
+/// Attempts to remove a folder that was emptied.
 const MOST_ATTEMPTS: u32 = 100;
 
 /// Removes a file or a tree. What is not there needs no removing.
@@ -38,12 +38,12 @@ pub fn remove_at(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     clear(folder, Some(name))
 }
 
-/// Removes all that a folder has.
+/// Removes the content of a folder.
 pub fn empty(folder: BorrowedFd<'_>) -> io::Result<()> {
     clear(folder, None)
 }
 
-/// `false`: a folder that is not empty.
+/// `false`: a non-empty folder.
 fn unlink(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     let removed = match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR),
@@ -56,10 +56,10 @@ fn unlink(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     }
 }
 
-/// Empties a folder, or removes one of its folders with everything in it.
+/// Empties a folder, or removes one of its subfolders recursively.
 fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
     let mut place = Descent::new(root);
-    // Folders that are not empty, of each folder on the way; the last one of a list is the one that the way goes through.
+    // The non-empty subfolders of each folder on the path; the last one of each list is on the path itself.
     let mut full: Vec<Vec<CString>> = match name {
         Some(name) => vec![vec![name.to_owned()]],
         None => vec![unlink_batch(root)?],
@@ -76,7 +76,7 @@ fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
             }
             continue;
         }
-        // All of the batch is gone.
+        // The whole batch was removed.
         if full.len() > target {
             let more = unlink_batch(place.folder())?;
             if !more.is_empty() {
@@ -93,7 +93,7 @@ fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
             full.last_mut().and_then(Vec::pop);
             stubborn = 0;
         } else {
-            // Somebody fills it as fast as it is emptied, or its file system does not show all that it has.
+            // It is being filled as fast as it is emptied, or its file system hides some entries.
             stubborn += 1;
             if stubborn > MOST_ATTEMPTS {
                 return Err(Errno::NOTEMPTY.into());
@@ -102,7 +102,7 @@ fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
     }
 }
 
-/// Removes files and empty folders until some are left that are not empty, or nothing is.
+/// Removes files and empty folders until only non-empty folders, or nothing, are left.
 fn unlink_batch(folder: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     loop {
         let mut names = Vec::new();

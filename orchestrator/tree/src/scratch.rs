@@ -1,11 +1,11 @@
-//! Folders for a while.
+//! Temporary folders.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// A folder that goes with everything in it when it is dropped, however deep that is.
+/// A folder that is removed recursively on drop, whatever its depth.
 #[derive(Debug)]
 pub struct Scratch(Option<TempDir>);
 
@@ -18,7 +18,7 @@ impl Scratch {
         self.0.as_ref().expect("it is taken in keep() and drop() only").path()
     }
 
-    /// It stays.
+    /// Keeps the folder.
     pub fn keep(mut self) -> PathBuf {
         self.0.take().expect("it is taken here and in drop() only").keep()
     }
@@ -27,7 +27,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(made) = self.0.take() {
-            // As with every temporary folder: what cannot be removed stays behind.
+            // As usual for temporary folders, a failed removal is ignored.
             let _ = crate::remove(&made.keep());
         }
     }

@@ -1,4 +1,4 @@
-//! A tree's entries one after the other: depth first, in the order of their names.
+//! Iterates over a tree's entries, depth first, sorted by name.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -9,22 +9,22 @@ use rustix::io::Errno;
 
 use crate::Descent;
 
-/// What a walk meets.
+/// A step of a walk.
 #[derive(Debug)]
 pub enum Visit {
-    /// In the folder that the walk is in.
+    /// An entry of the current folder.
     Entry { name: CString, stat: Stat },
-    /// The folder has no further entries. The next step leaves it.
+    /// The end of the current folder. The next step leaves it.
     End,
 }
 
-/// Goes only into the folders that it is told to [`enter`](Self::enter). What vanishes meanwhile is not met.
+/// Descends only into folders given to [`enter`](Self::enter). Entries removed during the walk are skipped.
 #[derive(Debug)]
 pub struct Walk<'r> {
     descent: Descent<'r>,
-    /// Names that are still to come, the next one last, of each folder on the way.
+    /// The remaining names of each folder on the path, the next one last.
     pending: Vec<Vec<CString>>,
-    /// From the root to the folder, joined by slashes.
+    /// From the root to the current folder, joined by slashes.
     path: Vec<u8>,
     ended: bool,
 }
@@ -34,17 +34,17 @@ impl<'r> Walk<'r> {
         Ok(Self { descent: Descent::new(root), pending: vec![names(root)?], path: Vec::new(), ended: false })
     }
 
-    /// The folder that the walk is in.
+    /// The current folder.
     pub fn folder(&self) -> BorrowedFd<'_> {
         self.descent.folder()
     }
 
-    /// Folders below the root.
+    /// Levels below the root.
     pub fn depth(&self) -> usize {
         self.descent.depth()
     }
 
-    /// Of a name in the folder, from the root, without a leading slash.
+    /// The path of a name in the current folder, from the root, without a leading slash.
     pub fn path_of(&self, name: &CStr) -> Vec<u8> {
         match self.path.is_empty() {
             true => name.to_bytes().to_owned(),
@@ -52,12 +52,12 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// Of the folder; empty for the root.
+    /// The path of the current folder; empty for the root.
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// The next steps are in this folder of the present one. `false`: it is gone, or no folder any more.
+    /// Enters a subfolder of the current folder. `false`: it is gone, or no longer a folder.
     pub fn enter(&mut self, name: &CStr) -> io::Result<bool> {
         match self.descent.enter(name) {
             Ok(()) => {}
@@ -101,7 +101,7 @@ impl<'r> Walk<'r> {
 }
 
 impl Visit {
-    /// Of an entry.
+    /// Metadata of an entry.
     pub fn is_folder(stat: &Stat) -> bool {
         FileType::from_raw_mode(stat.st_mode) == FileType::Directory
     }

@@ -1,4 +1,4 @@
-//! Trees that are deeper than the stack, than PATH_MAX and than there are descriptors.
+//! Trees deeper than the stack, PATH_MAX and the descriptor limit allow.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hoist_tree::{Descent, Visit, Walk, empty, open_beneath, open_in_root, remove, resolve};
 use rustix::fs::{Mode, OFlags};
 
-/// In memory where that can be: making a hundred thousand folders keeps a disk busy.
+/// On a tmpfs if possible: creating a hundred thousand folders keeps a disk busy.
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What is opened for its content, and what never is.
+//! Only regular files are opened for their content.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -30,7 +30,8 @@ fn pipes_sockets_devices_folders_and_links_are_not_opened() {
     assert_eq!(io::read_to_string(open_regular(&fd, "file").unwrap().0).unwrap(), "content");
 }
 
-/// A pipe without a writer would be waited for; that it is not, although it often has the file's name, is the test.
+/// Opening a pipe without a writer would block; the test is that it never does, although the pipe often has the file's
+/// name.
 #[test]
 fn a_file_that_is_exchanged_for_a_pipe_all_the_time_is_opened_only_while_it_is_a_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -88,7 +88,7 @@ impl Board {
         }
     }
 
-    /// Nobody waits for what still goes on.
+    /// The remaining tasks are no longer waited for.
     pub(super) fn give_up(&mut self, now: Duration) {
         for place in 0..self.rows.len() {
             if self.rows[place].status == Status::Working {

@@ -16,7 +16,7 @@ pub(super) struct Look {
     /// Without an end where lines may scroll away.
     pub(super) rows: Option<usize>,
     pub(super) color: bool,
-    /// It is drawn for the last time: nothing turns.
+    /// The last frame: no spinners.
     pub(super) still: bool,
 }
 

@@ -84,7 +84,7 @@ impl Screen {
         let mut state = self.shared.lock();
         if !state.board.is_empty() {
             let (columns, _) = self.shared.size();
-            // What is not over by now is not waited for any more.
+            // Unfinished tasks are no longer waited for.
             state.board.give_up(self.shared.began.elapsed());
             let look = Look { columns, rows: None, color: self.shared.ui.color(), still: true };
             let lines = draw(&state.board, self.shared.began.elapsed(), look);

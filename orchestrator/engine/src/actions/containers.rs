@@ -130,8 +130,8 @@ async fn stoppable(
         let StopAnswer::Stop { mut status } = answer else { return Ok(None) };
         let phase = status.borrow_and_update().phase.clone();
         if phase.has_processes() {
-            // The wish is in place before it shows: whoever takes over must know why the container ended. A disk that
-            // does not take it is no reason to let the container run on.
+            // The stop request is stored before it takes effect: the next engine must know why the container ended. The
+            // container is stopped even if the write fails.
             if let Err(error) = engine.store.written(vec![engine.store.layout.container(id)]).await {
                 tracing::warn!(container = id, error = chain(&error), "an engine after this one may start it again");
             }
@@ -155,7 +155,7 @@ where
     let (caller, id) = (Arc::clone(engine), id.to_owned());
     let called =
         tokio::task::spawn_blocking(move || match Shim::connect(&caller.bundle(&id)).and_then(|shim| call(&shim)) {
-            // It ended meanwhile, which the world hears from the shim's own last word.
+            // It has exited; the world learns that from the shim's last message.
             Err(error) if error.is_absent() && matches!(caller.runtime.has_processes(&id), Ok(false)) => Ok(()),
             Err(error @ ShimError::Refused { .. }) => Err(CallError::Refused(error)),
             Err(error) => Err(CallError::Silent(error)),
@@ -177,7 +177,7 @@ pub(super) enum CallError {
 /// Only a process stuck in the kernel survives SIGKILL for so long.
 const AFTER_KILL: Duration = Duration::from_secs(30);
 
-/// Kills every process of it, with or without the help of its shim.
+/// Kills all its processes, with or without its shim.
 async fn kill_all(engine: &Arc<Engine>, id: &str, status: &mut watch::Receiver<Status>) -> Result<(), StepError> {
     match shim_call(engine, id, Shim::kill_all).await {
         Ok(()) => {}
@@ -190,8 +190,7 @@ async fn kill_all(engine: &Arc<Engine>, id: &str, status: &mut watch::Receiver<S
     Err(StepError::engine("the process did not exit after SIGKILL"))
 }
 
-/// Ends a container whose shim does not answer, and the shim with it: the end of its connection is the news for the
-/// world.
+/// Kills a container whose shim does not answer, and the shim with it: the world learns of it by the closed connection.
 async fn force(engine: &Arc<Engine>, id: &str, error: &CallError) -> Result<(), StepError> {
     tracing::warn!(container = id, error = chain(error), "killing its processes without its shim");
     let (killer, name) = (Arc::clone(engine), id.to_owned());
@@ -250,7 +249,7 @@ async fn stop_run(
     if let Err(error @ CallError::Refused(_)) = asked {
         return Err(error.into());
     }
-    // Without an answer there is nothing to be patient for.
+    // Without an answer, waiting out the grace period is pointless.
     if asked.is_err() || !ended(&mut status, grace).await {
         announce(engine, id, "kill", Some(signal::KILL));
         kill_all(engine, id, &mut status).await?;

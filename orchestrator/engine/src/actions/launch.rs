@@ -62,7 +62,7 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
 }
 
 async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Result<(Shim, i32), StepError> {
-    // Before the lane: a server that does not answer must not hold up the starts of others.
+    // Before the lane: an unresponsive server must not block other starts.
     let trees = driver::trees(engine, &driven).await?;
     let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
     let preparer = Arc::clone(engine);
@@ -92,7 +92,7 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Re
     .await
 }
 
-/// A command that was looked for in vain says all in its own words.
+/// The "not found" error of a command needs no context.
 fn words(error: &LaunchError) -> String {
     match error {
         LaunchError::Stage { stage, object, .. } if stage == "find the command" && object.ends_with("$PATH") => {
@@ -180,7 +180,7 @@ fn open_to_all(upper: &Path) -> Result<(), StepError> {
         .map_err(|error| StepError::engine(format!("preparing {}: {error}", upper.display())))
 }
 
-/// On the disk of the container's layer: it may write them, and what it fills must be its own.
+/// On the disk of the container's layer: the container may write them, and must fill only its own space.
 fn write_etc(folder: &Path, etc: &EtcFiles) -> Result<(), StepError> {
     make_folder(folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     let hostname = format!("{}\n", etc.hostname);

@@ -42,7 +42,7 @@ impl StepError {
         Self { code: 125, ..Self::new(message) }
     }
 
-    /// The request cannot be meant so.
+    /// The request is invalid.
     pub(crate) fn bad(message: impl Into<String>) -> Self {
         Self { status: 400, ..Self::new(message) }
     }

@@ -12,7 +12,7 @@ use crate::volumes;
 use crate::world::Event;
 
 pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> Result<(), StepError> {
-    // Plans of two projects may make the predefined network at once.
+    // Two projects' plans may create the predefined network concurrently.
     let _turn = engine.network_turn.lock().await;
     let name = spec.name.clone();
     let present = engine.look(move |world| world.networks.get(&name).map(|network| network.config_hash.clone()));
@@ -68,7 +68,7 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
             .find(|container| container.doc.record.networks.iter().any(|attachment| attachment.network == wanted))
             .map(|container| container.doc.record.name.clone())
             .or_else(|| {
-                // The project's own plan may be about to make it anew.
+                // The project's own plan may be about to recreate it.
                 let others = world.claims.iter().filter(|(project, _)| **project != network.project);
                 others.into_iter().find_map(|(_, claims)| claims.holder_in(&wanted).map(str::to_owned))
             });
@@ -76,7 +76,7 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     });
     let Some((network, user)) = found.await? else { return Ok(()) };
     if user.is_some() && network.is_predefined() {
-        // It stays for whoever came meanwhile.
+        // It is kept: another container has joined it.
         return Ok(());
     }
     if let Some(user) = user {
@@ -110,7 +110,7 @@ pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Re
     make_volume(engine, volume).await
 }
 
-/// Of a name that is free.
+/// With an unused name.
 pub(crate) async fn make_volume(engine: &Arc<Engine>, volume: VolumeDoc) -> Result<(), StepError> {
     driver::check(&volume.name, &volume.driver_opts)?;
     volumes::make(&engine.store.layout, &volume.name)?;

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::store::{ExitDoc, Wanted};
 use crate::world::{Phase, Status};
 
-/// Of a probe's output that are shown.
+/// Lines of a probe's output that are shown.
 const OUTPUT_LINES: usize = 10;
 
 struct Watched {
@@ -133,14 +133,14 @@ fn probed(last: &HealthLog) -> String {
     let (said, lines) = match output.lines().count() {
         0 => (" and wrote nothing", String::new()),
         1 => ("", format!(": {output}")),
-        // The end says why, as a rule.
+        // The reason is usually at the end.
         count => (
             " and wrote",
             output.lines().skip(count.saturating_sub(OUTPUT_LINES)).map(|l| format!("\n  {l}")).collect(),
         ),
     };
     match last.exit_code {
-        // It was not run to its end, and the output says why.
+        // It was cut short, and the output says why.
         ..0 => format!("its last healthcheck failed{}", if lines.is_empty() { said } else { &lines }),
         code => format!("its last healthcheck exited with code {code}{said}{lines}"),
     }

@@ -1,4 +1,4 @@
-//! `GET /containers/json`: what there is, and what docker's filters leave of it.
+//! `GET /containers/json`: the containers, filtered as docker does.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl Wish {
             ancestors: filters.parsed("ancestor", "an image", |name| Some(Ancestor::of(engine, name)))?,
             before: position(engine, &filters, "before").await?,
             since: position(engine, &filters, "since").await?,
-            // There are neither swarm's tasks nor kinds of isolation.
+            // Neither swarm tasks nor isolation modes exist here.
             nothing: filters.flag("is-task")? == Some(true) || !filters.any("isolation", |kind| kind == "default"),
             filters,
         })
@@ -241,7 +241,7 @@ struct Ancestor {
 }
 
 impl Ancestor {
-    /// One that is not there is nobody's, unless by the id of an image that was removed under its containers.
+    /// A missing image has no containers, unless it is the id of an image that was removed while they used it.
     fn of(engine: &Engine, name: &str) -> Self {
         match engine.images.resolve(name) {
             Some(image) => Self { id: image.id.to_string(), layers: image.layers.clone() },

@@ -1,5 +1,5 @@
-//! Docker's filter documents. A filter that would be passed over is an error: whoever removes what is listed must not get
-//! everything. So there is no way to read a document without naming the keys that act.
+//! Docker's filter documents. An unknown filter is an error: ignoring it would list everything to a script that removes
+//! what is listed. A document can therefore only be read by naming the supported keys.
 
 use std::collections::BTreeMap;
 

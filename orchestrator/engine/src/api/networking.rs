@@ -1,4 +1,4 @@
-//! Networks that no stack declares, and containers that join and leave networks. What cannot be acted on is refused by name.
+//! Networks outside of stacks, and containers that join and leave networks. Unsupported options are refused by name.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -24,7 +24,7 @@ pub(super) async fn create(
     let network = wanted(&body)?;
     let label = |name: &str| body.labels.get(&format!("com.docker.compose.{name}")).cloned().unwrap_or_default();
     let (project, key) = (label("project"), label("network"));
-    // No plan may choose the same subnet meanwhile.
+    // No plan may choose the same subnet concurrently.
     let planning = engine.turns.planning.lock().await;
     if engine
         .look({
@@ -150,7 +150,7 @@ pub(super) async fn connect(
     Ok(StatusCode::OK)
 }
 
-/// `force` makes no difference: nothing but the engine's own record and the kernel is asked.
+/// `force` has no effect: only the engine's record and the kernel are involved.
 pub(super) async fn disconnect(
     State(engine): App,
     Path(name): Path<String>,

@@ -1,8 +1,8 @@
-//! The streams of an exec on a connection that its client has taken over.
+//! The streams of an exec on its client's upgraded connection.
 //!
-//! While the process runs, a client that does not read holds it back, as a pipe does, and one that goes away ends it. Once
-//! it has ended, everything that it wrote is delivered, however slowly the client reads; then comes the end of the stream,
-//! and only then that of the connection.
+//! While the process runs, a client that does not read blocks it, as a pipe does, and a client that disconnects ends
+//! it. After its exit, all its output is delivered, however slowly the client reads; then the stream ends, and then the
+//! connection.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::exec;
 use crate::readiness;
 use crate::signal;
 
-/// How long a client that has got everything may go on sending. A connection that is closed over bytes that were not read
-/// is an error for the one who sent them.
+/// How long a client that has received everything may keep sending. Closing a connection with unread bytes is an error
+/// for their sender.
 const LINGER: Duration = Duration::from_secs(10);
 /// What the process left behind in the background may have to say when it is gone: as long as it says something at least
 /// this often,
@@ -46,7 +46,7 @@ type Writer = Arc<Mutex<OwnedWriteHalf>>;
 /// Whether the process has ended.
 type Ended = watch::Receiver<bool>;
 
-/// Both directions, until everything is delivered. `ended` is told the exit code as soon as there is one.
+/// Relays both directions until everything is delivered. `ended` receives the exit code as soon as it is known.
 pub(super) async fn relay(
     taken: Taken,
     handle: &Arc<ExecHandle>,
@@ -79,12 +79,12 @@ pub(super) async fn relay(
     let _ = tokio::time::timeout(LINGER, forget(input)).await;
 }
 
-/// For a client that left before it had its connection.
+/// For a client that disconnected before its connection was ready.
 pub(super) async fn abandoned(handle: &Arc<ExecHandle>, grace: Duration, ended: impl FnOnce(i32) + Send) {
     ended(until_end(handle, async {}.boxed().shared(), grace).await);
 }
 
-/// Why there is no process, where docker's clients expect it.
+/// The start error, where docker's clients expect it.
 pub(super) async fn say(taken: Taken, tty: bool, message: String) {
     let Taken { mut stream, .. } = taken;
     let text = format!("{message}\r\n");
@@ -95,7 +95,7 @@ pub(super) async fn say(taken: Taken, tty: bool, message: String) {
     let _ = tokio::time::timeout(LINGER, forget(tokio::spawn(async { reader }))).await;
 }
 
-/// A client that goes away takes its process along: first as a terminal that is closed would, then by force.
+/// A client that disconnects ends its process: first by SIGHUP, like a closed terminal, then by SIGKILL.
 async fn until_end(handle: &Arc<ExecHandle>, gone: Gone, grace: Duration) -> i32 {
     tokio::select! {
         code = exec::wait(handle) => return code,
@@ -156,7 +156,7 @@ fn outputs(handle: &Arc<ExecHandle>, ends: Ends) -> (Vec<Output>, Option<Arc<Asy
 }
 
 impl Output {
-    /// A client that reads no more does not stop the process: what it writes is read on and thrown away.
+    /// A client that stops reading does not stop the process: further output is read and discarded.
     async fn copy(self, writer: Writer, mut ended: Ended) {
         let mut buffer = vec![0; 32 * 1024];
         loop {
@@ -193,7 +193,7 @@ impl Output {
     }
 }
 
-/// 0 at the end; a terminal says EIO when nobody has its other end open any more.
+/// 0 at the end; a terminal returns EIO once its other end is closed.
 async fn read(end: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> usize {
     loop {
         let Ok(mut ready) = end.readable().await else { return 0 };
@@ -206,7 +206,7 @@ async fn read(end: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> usize {
     }
 }
 
-/// The client's input until it ends, nobody reads it any more, or the process has ended. Gives the client back.
+/// Relays the client's input until it ends, its reader is gone, or the process has exited. Returns the client.
 async fn input(
     mut reader: OwnedReadHalf,
     early: Bytes,
@@ -247,14 +247,14 @@ async fn write(end: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads what the client still sends until it is done.
+/// Drains the client's remaining input.
 async fn forget(input: JoinHandle<OwnedReadHalf>) {
     if let Ok(mut reader) = input.await {
         let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
     }
 }
 
-/// Between a client and the other end of a pair, when bytes of the client were read already.
+/// Relays between a client and the other end of a pair, when some of the client's bytes were already read.
 pub(super) async fn bridge(client: Taken, ours: UnixStream) {
     let Taken { stream, early } = client;
     let gone = gone(&stream);

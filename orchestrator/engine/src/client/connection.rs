@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
-/// How long an engine may take to say anything at all. One on a busy machine takes a second or two.
+/// How long an engine may take for its first response. On a busy machine it takes a second or two.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Connection {
         loop {
             match UnixStream::connect(socket).await {
                 Ok(stream) => return Ok(Self { stream, unread: false }),
-                // Its queue is full (unix(7)); a place in it cannot be waited for.
+                // Its backlog is full (unix(7)); connecting cannot wait for a free slot.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
@@ -38,7 +38,7 @@ impl Connection {
         }
     }
 
-    /// The process that listens.
+    /// The listening process.
     pub(super) fn engine(&self) -> Option<i32> {
         self.stream.peer_cred().ok()?.pid()
     }

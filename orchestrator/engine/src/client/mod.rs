@@ -97,7 +97,7 @@ impl Client {
         Ok(if client.answers().await? { Some(client) } else { None })
     }
 
-    /// A connection alone says nothing: the kernel makes it, also for an engine that stands still.
+    /// A connection alone proves nothing: the kernel accepts it even for a hung engine.
     async fn answers(&self) -> Result<bool> {
         use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut};
         match Connection::open(&self.places.socket).await {

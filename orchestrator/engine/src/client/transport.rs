@@ -29,7 +29,7 @@ pub(super) fn refused(socket: &Path, source: std::io::Error) -> ClientError {
     ClientError::NoEngine { socket: socket.to_owned(), source }
 }
 
-/// Any answer will do. `false`: there is none to come.
+/// Any answer counts. `false`: no answer will come.
 pub(super) async fn ping(connection: Connection) -> bool {
     let asked = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;

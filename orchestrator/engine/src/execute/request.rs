@@ -107,7 +107,7 @@ async fn sent(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, 
     let makes = matches!(request.verb, Verb::Up(_) | Verb::Create(_) | Verb::Scale(_) | Verb::Run(_));
     let stack = match (parse(&request.stack), request.stack["name"].as_str()) {
         (Ok(stack), _) => stack,
-        // What exists can be stopped and removed, whatever its file says now.
+        // Existing containers can be stopped and removed regardless of the current file.
         (Err(_), Some(name)) if !makes => return recorded(engine, name, &request.verb).await,
         (Err(error), _) => return Err(error),
     };

@@ -1,4 +1,4 @@
-//! Lines of a log that is read backwards, in one piece whatever their length and wherever files were rotated.
+//! Reading a log backwards: lines stay whole regardless of length and rotation.
 
 use std::io::Write;
 

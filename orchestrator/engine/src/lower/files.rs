@@ -47,7 +47,7 @@ pub(crate) fn etc_files(
     })
 }
 
-/// Whatever came in, and through whichever door: nothing of a service begins a line of these files.
+/// No value of a service may start a new line in these files, whether it comes from a stack file or the API.
 fn words(service: &Service) -> Result<(), LowerError> {
     let names = service.hostname.iter().chain(&service.domainname).filter(|name| !name.is_empty());
     let hosts = service.extra_hosts.iter().flat_map(|(name, addresses)| addresses.iter().chain([name]));
@@ -123,7 +123,7 @@ fn resolv_conf(service: &Service, network: Option<&NetworkDoc>, host: &HostFacts
     text
 }
 
-/// What the path of a secret or config leads to, found once: a container may be able to exchange it.
+/// The target of a secret's or config's path, resolved once: a container may be able to exchange it.
 fn found(file: &FileDoc, exposed: &Exposed<'_>) -> Result<Option<(Source, OwnedFd)>, LowerError> {
     let FileContent::Path(path) = &file.content else { return Ok(None) };
     let failed = |source| LowerError::File { label: file.label.clone(), path: path.clone(), source };

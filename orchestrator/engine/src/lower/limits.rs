@@ -41,7 +41,7 @@ pub(super) fn apply(spec: &mut Spec, service: &Service) -> Result<(), LowerError
     Ok(())
 }
 
-/// Limits of a service that this host cannot keep, in words for whoever asked for them.
+/// Limits of a service that this host cannot enforce, as messages for the user.
 pub(crate) fn without_effect(name: &str, service: &Service, runtime: &Runtime) -> Vec<String> {
     let limits = &service.resources;
     let mut words = Vec::new();

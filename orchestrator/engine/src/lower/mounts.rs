@@ -30,7 +30,7 @@ pub(super) fn apply(
     for (source, mount) in super::files::folders(&doc.files, facts.exposed)? {
         own.push(bound(&source, &mount, "rprivate", &source.root)?);
     }
-    // A mount on a folder must come before the mounts below it, whoever asked for them.
+    // A mount on a folder must precede the mounts below it, regardless of their origin.
     own.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(own);
     spec.set_mounts(Some(mounts));
@@ -50,7 +50,7 @@ fn replaced(default: &Path, doc: &ContainerDoc) -> bool {
 
 /// The engine's files, where the stack has nothing at their place.
 fn etc(doc: &ContainerDoc, network: &Network, facts: &StartFacts<'_>) -> Vec<Mount> {
-    // Whoever lives in another container's network sees its names.
+    // A container in another container's network namespace sees that one's names.
     let folder = facts.layout.etc(match network {
         Network::Of(peer) => &peer.id,
         _ => &doc.id,

@@ -1,7 +1,7 @@
-//! Sources of bind mounts that lie below something that a container can write.
+//! Bind mount sources below a folder that a container can write.
 //!
-//! A path is trusted up to the first folder that a container writes; what comes after may be exchanged for a symbolic
-//! link at any moment, so it is only ever resolved with that folder as its root.
+//! A path is trusted up to the first container-writable folder; the rest may be exchanged for a symbolic link at any
+//! moment, so it is resolved with that folder as its root.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -68,7 +68,7 @@ impl<'a> Exposed<'a> {
             let next = done.join(&name);
             let metadata = match next.symlink_metadata() {
                 Ok(metadata) => metadata,
-                // The rest is still to be made, or an error for whoever uses it.
+                // The rest does not exist yet, or is an error when it is used.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Source { root: join(next, pending), below: None, by: String::new() });
                 }
@@ -174,7 +174,7 @@ impl Source {
         Ok(())
     }
 
-    /// Refuses a path that the host would take elsewhere: what it means must not depend on who may write there.
+    /// Refuses a path that the host would resolve differently: its meaning must not depend on who can write there.
     pub(crate) fn check(&self, written: &Path) -> Result<(), LowerError> {
         let Some(_) = &self.below else { return Ok(()) };
         let Ok(by_path) = written.metadata() else { return Ok(()) };

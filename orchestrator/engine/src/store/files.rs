@@ -27,8 +27,8 @@ pub(crate) struct Loaded {
 
 const FOLDERS: [&str; 7] = ["damaged", "stacks", "networks", "volumes", "containers", "staging", "build"];
 
-/// For root alone: images hold set-id programs, volumes and logs hold what is nobody else's business. Answers what was in
-/// the way and was moved aside.
+/// Accessible to root only: images hold set-id programs, volumes and logs hold private data. Returns what was in the
+/// way and was moved aside.
 pub(super) fn make_folders(root: &Path) -> Result<Vec<String>, StoreError> {
     let mut moved = Vec::new();
     private(root).map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
@@ -60,7 +60,7 @@ fn is_no_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir() && !found.is_symlink())
 }
 
-/// Moves what is damaged out of the way, and says so. Nothing is ever deleted for being damaged.
+/// Moves damaged files aside, and reports them. Damaged files are never deleted.
 pub(crate) fn move_aside(root: &Path, path: &Path, reason: &str) -> String {
     let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('/', "-");
     let folder = root.join("damaged");
@@ -78,8 +78,7 @@ pub(crate) fn move_aside(root: &Path, path: &Path, reason: &str) -> String {
     format!("{} is damaged ({reason}); {outcome}", path.display())
 }
 
-/// Looks again when a look fails in a way that says nothing about its object: out of descriptors or memory, a disk that
-/// failed once.
+/// Retries a check whose failure says nothing about the object: out of descriptors or memory, a transient disk error.
 pub(crate) fn patiently<T>(mut look: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     const TRIES: u32 = 3;
     for _ in 1..TRIES {
@@ -132,7 +131,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<bool> {
             file.sync_all()?;
         }
         match fs::rename(&temporary, path) {
-            // Whoever put a folder there, the object's own file goes before it.
+            // Any folder at this path is moved aside for the object's file.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 fs::rename(path, path.with_extension("folder"))?;
                 fs::rename(&temporary, path)?;
@@ -155,7 +154,7 @@ pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Definitely without content: a look that fails is no proof.
+/// Known to have no content: a failed check does not prove it.
 fn is_empty(folder: &Path) -> bool {
     match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
@@ -289,9 +288,9 @@ impl Reader<'_> {
                 }
                 // Its files are in use.
                 _ if lives(&id) => strays.push(id),
-                // Half made or half removed: nobody can use what is left.
+                // Partly created or partly removed: the rest is unusable.
                 Document::Missing => drop(hoist_tree::remove(&folder)),
-                // It may hold the only copy of something.
+                // It may be the only copy.
                 Document::Damaged => self.set_aside(&folder, "its record is damaged"),
                 Document::Unreadable => {}
             }

@@ -1,5 +1,5 @@
 //! Copies in the run folder of the records of what lives in the kernel: running containers and their networks. Both go
-//! with the machine. As long as they live, a record that is damaged on the disk costs nothing.
+//! with the machine. While they exist, a damaged record on disk does no harm.
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ fn networks_folder(run_dir: &Path) -> PathBuf {
     run_dir.join("networks")
 }
 
-/// Whatever cannot be kept costs only this safety.
+/// A failure to keep a copy loses only this safeguard.
 fn keep(path: &Path, document: &impl Serialize) {
     let write = || -> io::Result<()> {
         let temporary = path.with_extension("new");

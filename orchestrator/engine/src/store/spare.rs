@@ -1,8 +1,8 @@
-//! Room for a small file's next content, taken beforehand.
+//! Disk space reserved for the next content of a small file.
 //!
 //! Beside a record that must change when things are taken down lies its spare: a file of the same size whose blocks are
 //! its own. When the disk has no room for a new file, the new content is written over the spare and the two exchange
-//! their names: that needs no block that is not there already, so a container that eats every free one is not in the way.
+//! their names: that needs no new block, so it works even when a container has filled the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// What file systems hand out.
+/// The allocation unit of file systems.
 const BLOCK: usize = 4096;
 
 fn spare(path: &Path) -> PathBuf {
     path.with_extension("spare")
 }
 
-/// Whether this is how a lack of room shows.
+/// Whether the error means that the disk is full.
 pub(super) fn no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

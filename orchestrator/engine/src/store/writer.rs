@@ -23,7 +23,7 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
-    /// It must be possible to replace it also when the disk is full.
+    /// It must be replaceable even when the disk is full.
     pub(super) lasting: bool,
 }
 
@@ -106,7 +106,7 @@ impl Writer {
     }
 
     fn failed(&mut self, path: PathBuf, content: Option<Content>, error: StoreError, what: &str) {
-        // Told once, not with every try.
+        // Reported once, not on every retry.
         if !self.failed.contains_key(&path) {
             tracing::error!(path = %path.display(), error = crate::error::chain(&error), "{what}");
         }
@@ -117,7 +117,7 @@ impl Writer {
     fn try_again(&mut self, of: impl Fn(&Path) -> bool) {
         let due: Vec<PathBuf> = self.failed.keys().filter(|path| of(path)).cloned().collect();
         for path in due {
-            // Left in place meanwhile, so that it is not told as a new one.
+            // Left in place, so that it is not reported again as new.
             let Some(failed) = self.failed.get_mut(&path) else { continue };
             match failed.content.take() {
                 Some(content) => self.put(path, content),
@@ -180,7 +180,7 @@ impl Sync {
             let running: Vec<_> = paths.chunks(lanes).map(spawn).collect();
             running.into_iter().try_for_each(|(chunk, lane)| match lane {
                 Ok(lane) => lane.join().unwrap_or(Err(StoreError::Gone)),
-                // No thread to be had: one after the other.
+                // No thread available: one after the other.
                 Err(_) => sync(chunk),
             })
         })

@@ -1,4 +1,4 @@
-//! What is known of processes that clients started in containers: from their making until some time after their end.
+//! The state of exec processes, from their creation until some time after their exit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::exec::ExecEntry;
 
 /// A client asks for the exit code at once; docker keeps it as long.
 const AFTER_END: Duration = Duration::from_secs(5 * 60);
-/// Who makes one starts it at once, or has died in between.
+/// Its creator starts it at once, or has died in between.
 const WITHOUT_START: Duration = Duration::from_secs(10 * 60);
 
 /// Why an entry may be forgotten.
@@ -65,7 +65,7 @@ impl Execs {
     }
 }
 
-/// Sees to it that the entry goes in time.
+/// Schedules the removal of the entry.
 pub(super) fn forget_later(engine: &Arc<Engine>, id: &str, why: Forget) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
     tokio::spawn(async move {

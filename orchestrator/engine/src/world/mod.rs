@@ -135,7 +135,7 @@ pub(crate) enum Event {
         run: u64,
     },
     ExecMade(Box<ExecEntry>),
-    /// Nobody will ask for it any more.
+    /// It will not be requested again.
     ExecForgotten {
         id: String,
         why: Forget,
@@ -349,7 +349,7 @@ impl World {
         }
     }
 
-    /// How far it is, in docker's words.
+    /// Its state, in docker's terms.
     fn announce_exec(&self, id: &str) {
         let Some(exec) = self.execs.get(id) else { return };
         let Some(container) = self.containers.get(&exec.container) else { return };

@@ -19,7 +19,7 @@ const HEALTH_LOG: usize = 5;
 impl World {
     pub(super) fn started(&mut self, id: &str, run: u64, shim: Shim, pid: i32, at: Timestamp) {
         let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else {
-            // Removed meanwhile: nobody may keep it running. Its answer may take its time.
+            // The container was removed: shut the shim down. Its answer may take a while.
             tokio::task::spawn_blocking(move || drop(shim.shutdown()));
             return;
         };

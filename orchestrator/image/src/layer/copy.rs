@@ -1,4 +1,4 @@
-//! Archives of `cp`: a file or a folder out of a tree, and into one that others may use meanwhile.
+//! Archives of `cp`: packs a file or folder of a tree, and unpacks into a tree that may be in use.
 
 use std::ffi::CStr;
 use std::io::{self, BufReader, Read, Write};
@@ -109,7 +109,7 @@ impl<'a> CopyTar<'a> {
             next = self.tar.next().map_err(UnpackError::from)?;
         }
         let bytes = unpacker.finish()?.bytes;
-        // To the end: whoever wrote the archive into a pipe must not meet a closed one.
+        // Read to the end: the archive's writer must not meet a closed pipe.
         io::copy(&mut self.tar.into_inner(), &mut io::sink()).map_err(FolderError::Read)?;
         Ok(Copied { bytes, devices })
     }
@@ -120,7 +120,7 @@ fn unlimited() -> Limits {
 }
 
 impl Copying<'_> {
-    /// Makes the entry one of the target; `false`: it is none.
+    /// Maps the entry into the target; `false`: the entry is skipped.
     fn prepare(&self, entry: &mut Entry) -> bool {
         if let Owners::Given(uid, gid) = self.owners {
             (entry.uid, entry.gid) = (uid, gid);

@@ -25,8 +25,8 @@ pub fn pack_folder(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, 
     Ok(pack(root, Form::Folder, output)?)
 }
 
-/// Unpacks a whole tar (plain, gzip or zstd) below `root`, an empty folder that nobody else can reach, and returns the bytes of
-/// file content.
+/// Unpacks a whole tar (plain, gzip or zstd) below `root`, an empty, private folder, and returns the bytes of file
+/// content.
 pub fn unpack_folder(archive: impl Read, root: BorrowedFd<'_>) -> Result<u64, FolderError> {
     // The owner of the disk knows what a volume may hold.
     let limits = Limits { entries: u64::MAX, bytes: u64::MAX, free_bytes: u64::MAX, ratio: u64::MAX };

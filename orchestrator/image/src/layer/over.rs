@@ -63,7 +63,7 @@ pub fn mount_overlay(lowers: &[PathBuf], upper: Option<Writable<'_>>) -> io::Res
     for lower in lowers {
         rustix::mount::fsconfig_set_string(&fs, "lowerdir+", lower)?;
     }
-    // Devices in it are never meant to be opened: what reads the tree does so for somebody who may not.
+    // Devices in it must never be opened: the tree is read on behalf of callers without that right.
     let mut attributes =
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_NODEV;
     match upper {

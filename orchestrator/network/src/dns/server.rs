@@ -1,4 +1,4 @@
-//! The name server's owner's side: one thread answers everybody who is served.
+//! The owner's side of the name server: one thread answers all served containers.
 
 use std::io;
 use std::path::PathBuf;

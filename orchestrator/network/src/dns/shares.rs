@@ -1,4 +1,4 @@
-//! Things in progress that have owners: bounded for each owner and in all, and shared fairly where the whole is full.
+//! Entries in progress with owners: bounded per owner and in total, and shared fairly when the total is reached.
 
 use std::collections::{BTreeMap, HashMap};
 

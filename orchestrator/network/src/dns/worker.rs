@@ -160,7 +160,7 @@ impl Worker {
     }
 
     fn take_connection(&mut self, stream: TcpStream, listener: u64) {
-        // Who makes room is hung up on.
+        // The evicted connection is closed.
         if matches!(self.clients.room_for(listener), Room::None) || stream.set_nonblocking(true).is_err() {
             return;
         }

@@ -13,7 +13,7 @@ pub(super) fn numeric_user(user: &User) -> UserConfig {
     UserConfig::Numeric { uid: user.uid(), gid: user.gid(), groups: user.additional_gids().clone().unwrap_or_default() }
 }
 
-/// A process of a container, whoever asks for it: what a spec says of one holds for all.
+/// A process of a container, main or exec: the spec's settings apply to all.
 struct Asked<'a> {
     id: &'a str,
     process: &'a Process,

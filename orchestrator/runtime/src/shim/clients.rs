@@ -14,11 +14,11 @@ use crate::log::Stream;
 
 /// What may wait for a client that reads slowly.
 const QUEUE_LIMIT: usize = 256 * 1024;
-/// How long a client may stand still before it loses the rest, once the container has ended. Long, for somebody may sit
-/// before a pager; a client that went away shows by itself.
+/// How long a client may stand still before it loses the rest, once the container has ended. Long, since a user may be
+/// in a pager; a client that disconnects is noticed anyway.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
-/// How long a client that has got everything may go on sending. What it sends leads nowhere, but a connection closed over
-/// bytes that were not read is an error for the one who sent them.
+/// How long a client that has received everything may keep sending. Its input is discarded, but closing a connection
+/// with unread bytes is an error for their sender.
 const LINGER: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]

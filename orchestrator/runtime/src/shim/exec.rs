@@ -106,7 +106,7 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
     }
 }
 
-/// A child that failed must not stay in the container as a zombie: nobody there is its parent.
+/// A failed child must not stay in the container as a zombie: its parent is outside.
 fn give_up(pid: i32, pidfd: &OwnedFd) {
     let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
     let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::empty());
@@ -174,7 +174,7 @@ fn answer(request: &Request, program: &Program, tracking: Option<&Tracking>) -> 
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             result => result,
         },
-        // The program leads a session of its own, and is ours until it is reaped: the number means nobody else.
+        // The program leads its own session, and is our child until reaped: the id cannot have been reused.
         Request::KillGroup { signal } => match sys::kill(-program.pid, *signal) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             result => result,

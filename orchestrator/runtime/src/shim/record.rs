@@ -46,7 +46,7 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
-/// Takes the room that the record will need: whatever fills the disk later, the end of the container is written down.
+/// Reserves disk space for the record: the container's exit is recorded even if the disk is full by then.
 pub(crate) fn reserve(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

@@ -340,12 +340,12 @@ impl Supervisor {
         self.streams.drain_outputs();
         let recorded = record::write(&self.config.exit_record, &exit);
         let removed = self.config.cgroup.remove();
-        // Where the end could not be recorded, the socket that nobody listens on says that there was a run.
+        // If the exit could not be recorded, the socket without a listener shows that there was a run.
         if recorded.is_ok() {
             let _ = std::fs::remove_file(Path::new(bring_up::SOCKET));
         }
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
-        // A client that reads slowly holds nobody up but this process.
+        // A slow client delays only this process.
         self.streams.take_leave();
         self.tell(&Reply::Exited(exit));
         self.engines.clear();

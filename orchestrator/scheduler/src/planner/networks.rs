@@ -168,7 +168,7 @@ pub fn network_spec(
     }
 }
 
-/// The engine's own network: nobody declares it, so whoever needs it first makes it.
+/// The engine's own network: it is not declared, so the first plan that needs it creates it.
 fn predefined(
     context: Context<'_>,
     draft: &mut Draft,
@@ -177,7 +177,7 @@ fn predefined(
     used: &mut Vec<(Ipv4Net, Option<String>)>,
 ) -> Option<Place> {
     match found {
-        // Another plan is about to make it. Both ask for the same, and who comes second finds it.
+        // Another plan is about to create it. Both request the same network, so the second one finds it.
         Some(found) if found.id.is_empty() => {
             let spec = NetworkSpec {
                 name: found.name.clone(),
@@ -332,7 +332,7 @@ impl Place {
     }
 }
 
-/// Whether `down` takes it away once nobody is on it: the project's own, and the engine's own if the project was on it.
+/// Whether `down` removes it once it is unused: the project's own, and the engine's own if the project was on it.
 pub(crate) fn goes_with(context: Context<'_>, network: &Network) -> bool {
     let stack = &context.desired.stack;
     let meant = || stack.networks.values().any(|wanted| wanted.external && wanted.name == network.name);

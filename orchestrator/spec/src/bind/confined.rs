@@ -1,4 +1,4 @@
-//! Values of a service that a start would refuse: said where they stand, before anything is made.
+//! Values of a service that would fail at container start: reported with their place, before anything is created.
 
 use crate::model::{NamespaceMode, NetworkMode, Service};
 use crate::name;
@@ -279,7 +279,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is part of Compose, and hoist has no means for.
+    /// Part of Compose, but not supported by hoist.
     fn not_able(&mut self, key: &str, at: Span, what: &str, way_out: &str) {
         let mut path = self.path.clone();
         path.push(key.to_owned());

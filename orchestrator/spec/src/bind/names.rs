@@ -1,5 +1,5 @@
-//! Names and addresses that the machine takes as they are. Whichever way the stack came in: one that would begin another line,
-//! or another path, is refused here.
+//! Names and addresses that are used verbatim on the host. Any that would start another line or path is refused here,
+//! whether from a file or the API.
 
 use crate::name;
 use crate::node::Node;

@@ -130,7 +130,7 @@ fn options_of_a_log_that_nothing_acts_on_are_warned_of() {
     );
 }
 
-/// Whatever is refused, the text says what to write instead.
+/// Every refusal suggests an alternative.
 #[test]
 fn every_refusal_names_the_way_out() {
     for text in [super::unsupported::ALL, BAD] {
