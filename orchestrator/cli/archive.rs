@@ -41,7 +41,7 @@ fn wants_folder(path: &str) -> bool {
     path.ends_with('/') || means_content(path)
 }
 
-/// `dir/.`: what is in it, not the folder itself.
+/// `dir/.`: its content, not the folder itself.
 fn means_content(path: &str) -> bool {
     path == "." || path.ends_with("/.")
 }

@@ -138,8 +138,8 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Begins at once. Where input is no terminal that is before the command begins: whether a command that reads nothing
-    /// leaves the rest of a pipe to others must not depend on who is faster.
+    /// Begins at once. Where input is no terminal that is before the command begins: whether a command that reads
+    /// nothing leaves the rest of a pipe to others must not depend on a race.
     pub(crate) fn read() -> io::Result<Self> {
         let (closed, open) = io::pipe()?;
         let (sender, chunks) = mpsc::channel(8);

@@ -224,7 +224,7 @@ fn request(dice: &mut Dice) -> (String, Vec<u8>) {
     (format!("{method} {path} {}", body.chars().take(80).collect::<String>()), bytes)
 }
 
-/// An exec that could be made is started: much of what is wrong with one shows only then.
+/// Starts an exec that could be created: many errors only show on start.
 fn started(world: &World, status: u16, body: String) -> (u16, String) {
     let id = body.split_once("\"Id\":\"").and_then(|(_, rest)| rest.split_once('"')).map(|(id, _)| id);
     match id.filter(|_| status == 201) {

@@ -60,7 +60,7 @@ volumes:
     let root = world.data_root.display().to_string();
     assert!(!mounts.contains(&root), "nothing is mounted on the host: {mounts}");
     world.ok(&["--profile", "later", "down"]);
-    // As with docker: what was in memory went with the last container that had it.
+    // As with docker: a tmpfs volume is lost with the last container that mounts it.
     world.ok(&["up", "-d"]);
     assert_eq!(inside(&world, "one", "ls /memory | wc -l; cat /bound/sub/text"), "0\nfrom the host");
     world.ok(&["down", "-v"]);

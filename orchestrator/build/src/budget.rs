@@ -1,6 +1,6 @@
 //! Limits on the expanded size of a Dockerfile's variables: a few lines can expand beyond the machine's memory.
 //!
-//! Counts what is made of the text, not the text itself.
+//! Counts the expansion of the text, not the text itself.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,7 +42,7 @@ impl Budget {
         if take(&self.compared, characters) { Ok(()) } else { Err(Exceeded::Compared) }
     }
 
-    /// Whether something was refused: what is missing then is no fault of the text that comes after it.
+    /// Whether anything was refused: missing values are then not the fault of later text.
     pub(crate) fn exhausted(&self) -> bool {
         self.text.load(Ordering::Relaxed) == 0 || self.compared.load(Ordering::Relaxed) == 0
     }

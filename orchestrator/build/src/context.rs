@@ -88,7 +88,7 @@ impl Place {
         }
     }
 
-    /// Of a Dockerfile, the ignore file of its own beside it.
+    /// A Dockerfile's own ignore file, next to it.
     fn ignore_file(self) -> Self {
         let beside = |path: PathBuf| {
             let mut name = path.into_os_string();

@@ -136,7 +136,7 @@ fn look_and_clear(engine: &Engine, id: &str) -> Found {
     }
 }
 
-/// How it ended, by the record of its shim. A record that cannot be read after some tries is as good as none.
+/// How it ended, according to its shim's record. A record that stays unreadable after some retries counts as missing.
 pub(crate) fn recorded(engine: &Engine, id: &str) -> Option<ExitStatus> {
     let path = engine.store.layout.exit_record(id);
     match crate::store::patiently(|| ExitStatus::read(&path)) {

@@ -17,7 +17,7 @@ struct Served {
     containers: BTreeMap<String, (u64, Serving)>,
 }
 
-/// A moment that tells what was served before from what came later.
+/// A marker that separates containers served before from later ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment(u64);
 

@@ -277,7 +277,7 @@ fn images(engine: &Engine, names: BTreeSet<ImageName>) -> BTreeMap<ImageName, sc
         .collect()
 }
 
-/// What an image is for, if that is not what is wanted. A variant that one of them leaves out fits all.
+/// The image's platform, if it is not the wanted one. An omitted variant matches any.
 fn other_platform(wanted: &Platform, image: &ImageConfig) -> Option<String> {
     let own = image.platform();
     let variants = [&wanted.variant, &own.variant].map(Option::as_deref);

@@ -13,8 +13,8 @@ use crate::engine::Engine;
 use crate::readiness;
 use crate::world::Event;
 
-/// A connection that breaks is told as closed, whichever way it broke: what that means for the container is found out by
-/// another look at its shim.
+/// A broken connection is reported as closed, whatever the error; checking the shim again shows what became of the
+/// container.
 pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
     tokio::spawn(async move {
@@ -39,7 +39,7 @@ async fn listen(engine: &Arc<Engine>, id: &str, run: u64, shim: Arc<Shim>) -> io
     while open {
         tokio::select! {
             ready = watched.readable() => {
-                // Before reading: what comes in between must wake us again.
+                // Before reading: data that arrives in between must wake us again.
                 ready?.clear_ready();
                 open = drain(engine, id, run, &shim)?;
             }

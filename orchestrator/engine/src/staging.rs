@@ -84,8 +84,8 @@ fn finish(layout: &Layout, ready: &Path) -> io::Result<()> {
     hoist_tree::remove(ready)
 }
 
-/// Before the objects are read: finishes what was decided, removes what was not. Answers what could not be done; it is
-/// tried again by the next engine.
+/// Before the objects are read: completes committed operations, removes uncommitted ones. Returns the failures; the
+/// next engine retries them.
 pub(crate) fn recover(layout: &Layout) -> Vec<String> {
     let folder = folder(layout);
     let entries = match fs::read_dir(&folder) {

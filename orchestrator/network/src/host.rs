@@ -169,7 +169,7 @@ impl Host {
     /// Deletes the bridge of this name; no error when it is gone already.
     pub fn remove_network(&self, bridge: &str) -> Result<(), NetworkError> {
         let connection = connect()?;
-        // A name that a user gave may be somebody else's by now.
+        // A user-given name may belong to another link by now.
         if self.is_ours(&connection, bridge) { delete(&connection, bridge) } else { Ok(()) }
     }
 
@@ -279,7 +279,7 @@ impl Host {
         Ok((0..10).find(|index| !links.iter().any(|link| link.name == veth_name(container, *index))))
     }
 
-    /// Where a running container sends what is for none of its networks.
+    /// The default gateway of a running container.
     pub fn set_default_route(&self, netns: BorrowedFd<'_>, gateway: Ipv4Addr) -> Result<(), NetworkError> {
         netns::within(netns, || {
             let routed = connect()?.batch(vec![route::replace_default_route(gateway)]).and_then(all);

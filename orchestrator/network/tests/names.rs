@@ -385,7 +385,7 @@ fn a_flood_of_forged_questions_costs_nobody_else() {
     let Some(world) = enter("a_flood_of_forged_questions_costs_nobody_else") else { return };
     let net = network(1);
     let neighbour = world.neighbour();
-    // The first resolver never answers, so that what is forwarded to it stays open; the other belongs to the victims.
+    // The first resolver never answers, so queries forwarded to it stay open; the other serves the victims.
     let conf = resolv_conf(NEIGHBOUR.into());
     let second = Ipv4Addr::new(192, 0, 2, 3);
     inside(&neighbour, || world::command("ip", &["address", "add", "192.0.2.3/24", "dev", "lan-peer"]));

@@ -334,7 +334,7 @@ impl Shim {
         self.line.ask("attach", &Request::Attach(want), &[stream]).map(drop)
     }
 
-    /// Lets it make its socket again after somebody removed the bundle.
+    /// Makes it recreate its socket after the bundle was removed.
     pub fn reopen(&self) -> Result<(), ShimError> {
         self.line.ask("listen again", &Request::Reopen, &[]).map(drop)
     }

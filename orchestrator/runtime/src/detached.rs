@@ -109,7 +109,7 @@ pub fn mount_of(pid: i32, path: &str) -> io::Result<Option<OwnedFd>> {
 /// A mount can only be copied from inside its mount namespace; the copy can then be attached anywhere.
 pub(crate) fn copy_from(pid: i32, path: &str) -> io::Result<OwnedFd> {
     let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
-    // A thread's namespace changes for good, so it is a thread of its own.
+    // A thread's namespace changes for good, so use a separate thread.
     let copied = std::thread::scope(|scope| scope.spawn(|| copy(&namespace, path)).join());
     copied.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

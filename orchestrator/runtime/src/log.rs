@@ -5,7 +5,7 @@
 //! last record of a line that `P` records began; `P:end` is what a program wrote without a newline before it closed the
 //! stream. So the program's bytes can be restored exactly, and no record exceeds 64 KiB, however long the line.
 //!
-//! When the oldest file is given up, an empty file `log.lost` beside the log's folder says that the beginning is missing.
+//! When the oldest file is deleted, an empty file `log.lost` next to the log's folder marks the missing beginning.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub fn rotated(current: &Path, number: u32) -> PathBuf {
     with_suffix(current, &format!(".{number}"))
 }
 
-/// The mark that older records were given up.
+/// Marks that older records were deleted.
 #[must_use]
 pub fn lost(current: &Path) -> PathBuf {
     with_suffix(current.parent().unwrap_or(current), ".lost")

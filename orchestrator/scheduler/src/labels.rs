@@ -1,5 +1,5 @@
-//! Owns the labels that docker compose expects on what belongs to a project. It compares its hash with that of its own file,
-//! so the hash is computed as it does: SHA-256 of the object's JSON with the fields in its order.
+//! Owns the labels that docker compose expects on a project's objects. It compares their hash with that of its own
+//! file, so the hash is computed the same way: SHA-256 of the object's JSON with the fields in its order.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ fn with_own(
     labels.clone().into_iter().chain(own).collect()
 }
 
-/// Of a network or a volume; what is empty is left out.
+/// Of a network or a volume; empty fields are left out.
 #[derive(Serialize)]
 struct Shape<'a> {
     name: &'a str,

@@ -20,7 +20,7 @@ pub struct Plan {
     /// When there is one, the plan must not be carried out at all.
     pub problems: Vec<Problem>,
     pub notes: Vec<Note>,
-    /// Containers that are meant and run as they are wanted: nothing is done about them.
+    /// Selected containers that already run as desired: no action.
     pub running: Vec<String>,
     /// Plan again at this time, even if nothing happens before.
     pub wake: Option<Timestamp>,

@@ -9,7 +9,7 @@ use crate::report::{Report, Span};
 use crate::schema::SERVICE;
 use crate::suggest;
 
-/// Checks the services that are meant, and what they share; `inactive` are services that no profile activated.
+/// Checks the selected services and the objects they share; `inactive` are services that no profile activated.
 pub(crate) fn check(tree: &Node, inactive: &Map, meant: &BTreeSet<String>, report: &mut Report) {
     let empty = Map::default();
     let services = tree.at(&["services"]).and_then(Node::as_map).unwrap_or(&empty);

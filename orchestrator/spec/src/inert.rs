@@ -27,7 +27,7 @@ pub(crate) enum Policy {
 #[derive(Debug)]
 pub(crate) struct Judge {
     pub(crate) policy: Policy,
-    /// Services that the request is about; the others are only carried. `None`: all are meant.
+    /// Services that the request is about; the others are only carried. `None`: all.
     pub(crate) meant: Option<BTreeSet<String>>,
 }
 

@@ -174,12 +174,12 @@ impl Report {
         self.diagnostics.len()
     }
 
-    /// Takes back what was reported since the mark.
+    /// Drops the diagnostics reported since the mark.
     pub(crate) fn forget(&mut self, mark: usize) {
         self.diagnostics.truncate(mark);
     }
 
-    /// Says that what was reported since the mark is about the variables of one service.
+    /// Marks the diagnostics since the mark as being about the variables of one service.
     pub(crate) fn about_service(&mut self, service: &str, mark: usize) {
         if mark < self.diagnostics.len() {
             self.services.push((service.to_owned(), mark, self.diagnostics.len()));
@@ -195,7 +195,7 @@ impl Report {
         self.diagnostics.retain(|diagnostic| !FORGIVEN.contains(&diagnostic.code));
     }
 
-    /// Takes back what was reported about variables of services that are not meant.
+    /// Drops diagnostics about variables of unselected services.
     pub(crate) fn forget_others(&mut self, meant: &BTreeSet<String>) {
         let others: Vec<_> = self.services.drain(..).filter(|(service, ..)| !meant.contains(service)).collect();
         let mut number = 0..;
@@ -261,7 +261,7 @@ impl Report {
         }
     }
 
-    /// Warnings, then errors, each once, by place: what is read last is what must be done.
+    /// Warnings, then errors, each once, sorted by place: the errors are read last.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         for index in 0..self.diagnostics.len() {
             self.point_to_variables(index);

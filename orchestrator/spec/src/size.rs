@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use crate::model::Stack;
 use crate::node::{Data, Node};
 
-/// Bytes that may be read and made of what was read. The stacks that people write stay below a hundredth of it.
+/// Bytes that may be read and expanded. Handwritten stacks stay below a hundredth of it.
 const ALLOWED: usize = 64 << 20;
-/// What a value takes beside its text.
+/// Memory of a value in addition to its text.
 const VALUE: usize = 32;
-/// What one port of a range takes.
+/// Memory of one port of a range.
 pub(crate) const PORT: usize = 512;
 
 /// Containers of one service: a Linux bridge has 1,024 ports.
@@ -47,7 +47,7 @@ impl Budget {
     }
 }
 
-/// What a copy of a tree takes.
+/// Memory of a copy of a tree.
 pub(crate) fn of(node: &Node) -> usize {
     VALUE
         + match &node.data {

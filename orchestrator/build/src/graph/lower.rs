@@ -230,7 +230,7 @@ impl Lowering<'_> {
         stage
     }
 
-    /// Whether what was copied so far is within bounds.
+    /// Whether the copies so far are within bounds.
     fn affordable(&self, span: Span) -> Result<(), Diagnostic> {
         if self.budget.exhausted() { Err(Diagnostic::error(span, Exceeded::Text.to_string())) } else { Ok(()) }
     }

@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(100);
 /// for so long, without the time that the client takes,
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// and so much. More than pipes hold: what was written before the end is always delivered.
+/// and so many bytes. More than pipes hold: everything written before the exit is always delivered.
 const REMAINS: usize = 16 << 20;
 
 /// Our ends of the process's streams.

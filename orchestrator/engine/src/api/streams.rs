@@ -131,7 +131,7 @@ pub(super) async fn logs(
     let timestamps = flag(query.timestamps.as_deref());
     let lines = logs::container(&engine, &id, wanted);
     let content = if raw { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
-    // A program that ended without a newline leaves a line that what comes after it must not go on with.
+    // A program that ended without a newline leaves an open line; later output must not continue it.
     let mut dangling = [false; 2];
     Ok(streamed(&engine, lines, content, move |line: logs::Line| {
         let mut data = Vec::new();

@@ -201,7 +201,7 @@ fn digests(
     let mut digests = BTreeMap::new();
     for (key, object) in objects {
         let content = match &object.source {
-            // What is in it is seen as it is, without the container being made again.
+            // Its content is visible as is, without recreating the container.
             FileSource::File(path) if contents::is_folder(path) => path.as_os_str().as_encoded_bytes().to_vec(),
             FileSource::File(path) => match contents::read(path) {
                 Ok(content) => content,

@@ -61,7 +61,7 @@ struct Source {
     status: watch::Receiver<Status>,
     /// The run whose end was told.
     told: u64,
-    /// Nothing is waited for: what has no end yet is shown as it is.
+    /// Does not wait: unfinished lines are shown as they are.
     last: bool,
 }
 

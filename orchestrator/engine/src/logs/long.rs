@@ -10,7 +10,7 @@ use hoist_runtime::log::{Stream, parse};
 use super::records::{Cursor, Records};
 use super::tail::Line;
 
-/// A line may go over that many files; of a longer one the beginning is given up, as rotation does it.
+/// A line may span this many files; the beginning of a longer one is dropped, as by rotation.
 const FILES: usize = 16;
 
 /// A line whose end was not met yet.

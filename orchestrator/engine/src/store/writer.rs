@@ -63,7 +63,7 @@ pub(super) fn run(inbox: &mpsc::Receiver<Job>) {
             Ok(Job::Durable(concern, reply)) => {
                 let checked = writer.check(&concern);
                 let sync = writer.take_dirty();
-                // In a thread of its own: the files of the next wave must not wait for the disk.
+                // In its own thread: the files of the next batch must not wait for the disk.
                 let work = move || drop(reply.send(checked.and_then(|()| sync.run())));
                 if let Err(error) = thread::Builder::new().name("store-sync".to_owned()).spawn(work) {
                     // Its request has lost its reply, and learns from that.

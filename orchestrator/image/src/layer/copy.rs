@@ -12,7 +12,7 @@ use super::unpack::Unpacker;
 use super::{Decoder, FolderError, Form, Limits, UnpackError, pack_entry};
 
 /// Writes what `folder` has under `name`, with everything below it, as a tar whose first entry is called `shown`.
-/// `owner`: whose all of it is to be, instead of its owners'. Returns the bytes of file content.
+/// `owner`: replaces the owner of every entry. Returns the bytes of file content.
 pub fn pack_copy(
     folder: BorrowedFd<'_>,
     name: &CStr,
@@ -29,7 +29,7 @@ pub enum Top<'a> {
     Kept,
     /// The archive holds one file or folder, which gets this name.
     Named(&'a [u8]),
-    /// The archive holds one folder, of which only the content is meant.
+    /// The archive holds one folder, of which only the content is copied.
     Left,
 }
 

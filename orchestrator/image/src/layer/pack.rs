@@ -57,8 +57,8 @@ pub(crate) fn pack(root: BorrowedFd<'_>, form: Form, output: &mut dyn Write) -> 
     packer.finish()
 }
 
-/// Writes what `folder` has under `name`, with everything below it, under the name `shown`. `owner`: whose all of it is to
-/// be, instead of its owners'.
+/// Writes what `folder` has under `name`, with everything below it, under the name `shown`. `owner`: replaces the owner
+/// of every entry.
 pub(crate) fn pack_entry(
     folder: BorrowedFd<'_>,
     name: &CStr,
@@ -96,7 +96,7 @@ struct Xattrs {
     kept: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// For messages: a path that somebody else made can have any length.
+/// For messages: an untrusted path can have any length.
 fn shown(path: &[u8]) -> String {
     const MOST: usize = 300;
     match path.len() {

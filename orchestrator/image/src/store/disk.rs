@@ -26,7 +26,7 @@ pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A folder of the store. What else has its name is damage, and moved aside: it must not keep the store from opening.
-/// Answers what was moved.
+/// Returns the moved entry, if any.
 pub(super) fn claim_folder(root: &Path, path: &Path) -> Result<Option<Damage>, StoreError> {
     match create_private(path) {
         Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => {
@@ -45,7 +45,7 @@ pub(super) fn claim_file(root: &Path, path: &Path) -> Result<Option<Damage>, Sto
     }
 }
 
-/// Moves what is damaged to `<data root>/damaged`.
+/// Moves damaged entries to `<data root>/damaged`.
 pub(super) fn set_aside(root: &Path, path: &Path, reason: &str) -> Result<Damage, StoreError> {
     let object = path.strip_prefix(root).unwrap_or(path).display().to_string();
     let folder = root.parent().unwrap_or(root).join("damaged");
@@ -59,7 +59,7 @@ pub(super) fn set_aside(root: &Path, path: &Path, reason: &str) -> Result<Damage
     Ok(Damage { object, reason: format!("{reason}; moved to {}", aside.display()) })
 }
 
-/// What a look at a file says.
+/// The result of checking a file.
 pub(super) enum Content {
     Bytes(Vec<u8>),
     /// There is no such file, or something else has its name.

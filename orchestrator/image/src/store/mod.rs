@@ -367,8 +367,8 @@ impl Store {
             }
         }
         let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
-        // For others to read; what this store goes by are its records. A full disk must not keep it from being opened,
-        // nor images from being removed.
+        // For other readers; the store itself uses its records. A full disk must not prevent opening it or removing
+        // images.
         match disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes()) {
             Err(error) if disk::no_room(&error) => {
                 tracing::warn!(%error, "index.json is not up to date");

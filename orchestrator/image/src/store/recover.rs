@@ -222,7 +222,7 @@ impl Store {
         self.state().damage.push(Damage { object, reason: reason.to_owned() });
     }
 
-    /// A blob that cannot be read now may be as good as ever.
+    /// A blob that cannot be read now may still be intact.
     fn blob_is_damaged(&self, digest: &Digest) -> bool {
         match super::check::digest_of(&self.blob_file(digest)) {
             Ok(found) => found != *digest,

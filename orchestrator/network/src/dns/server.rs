@@ -64,7 +64,7 @@ impl Server {
         self.shared.set_zone(zone);
     }
 
-    /// Answers what is asked on these sockets as this asker's.
+    /// Answers queries on these sockets for this asker.
     pub fn serve(&self, asker: Asker, sockets: Sockets) -> Serving {
         let id = self.shared.number();
         let Sockets { udp, tcp } = sockets;

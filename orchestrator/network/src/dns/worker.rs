@@ -253,7 +253,7 @@ impl Worker {
         }
     }
 
-    /// Once more, since what is waited for may have changed.
+    /// Once more, since the awaited events may have changed.
     fn watch_client(&mut self, id: u64) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let write = client.conversation.wants_to_write();

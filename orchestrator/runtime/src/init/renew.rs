@@ -10,7 +10,7 @@ use super::stages::enter;
 use super::{Fault, Inheritance, On as _, inside};
 use crate::wire::{FdRole, RenewConfig};
 
-/// Must run in a process of its own: it is in the container afterwards.
+/// Must run in a separate process: it stays in the container afterwards.
 pub(crate) fn renew(config: &RenewConfig, inheritance: &Inheritance) -> Result<(), Fault> {
     let target = &config.target;
     let tree = inheritance.fd(FdRole::Renewed).ok_or_else(|| Fault::plain("no mount came along"))?;

@@ -39,7 +39,7 @@ const PROPAGATIONS: [(&str, u64); 8] = [
     ("runbindable", libc::MS_UNBINDABLE),
 ];
 
-/// mount(8)'s word for a part of what is mounted.
+/// mount(8)'s option for a subfolder of the mounted tree.
 const BELOW: &str = "X-mount.subdir=";
 
 pub(super) fn text(path: &Path) -> Result<String, LaunchError> {

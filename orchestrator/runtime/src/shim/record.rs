@@ -75,7 +75,7 @@ pub(super) fn write(path: &Path, exit: &Exit) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
     let temporary = temporary(path)?;
-    // Over what was reserved: truncating it first would give the room away.
+    // Overwrites the reserved blocks: truncating first would release them.
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)?;

@@ -32,7 +32,7 @@ pub(crate) enum FdRole {
     JoinUts,
     /// A copy of the mount on /dev/shm of the container whose ipc namespace is joined.
     SharedMemory,
-    /// A mount that somebody made for the container: a volume that is more than a folder.
+    /// A mount prepared for the container: a volume with driver options.
     Tree(u16),
     Stdin,
     Stdout,

@@ -390,7 +390,7 @@ struct Gate {
     dependents: BTreeSet<String>,
 }
 
-/// Starts of containers that are there already and need what is being made.
+/// Starts of existing containers that depend on objects being created.
 fn restarted(
     steps: &BTreeMap<String, Steps>,
     decisions: &Decisions<'_>,

@@ -58,8 +58,8 @@ pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
     assemble(draft, decisions);
 }
 
-/// Without names every service of the stack is meant that should have containers. A stack that is known by its name alone
-/// should have some.
+/// Without names, considers every service of the stack that should have containers. A stack known only by name should
+/// have some.
 fn nothing_to_start(context: Context<'_>, draft: &mut Draft, services: &BTreeSet<String>, subjects: &Subjects<'_>) {
     let has = |service: &String| subjects.values().any(|subject| subject.service == *service && !subject.oneoff);
     for (key, service) in &context.desired.stack.services {

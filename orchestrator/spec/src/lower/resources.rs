@@ -38,7 +38,7 @@ pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>
         }
         _ => {}
     }
-    // As the reference: how somebody else's network was made may be said, and says nothing here.
+    // As in the reference: options of an external network are accepted and ignored.
     if section == "networks" {
         return;
     }

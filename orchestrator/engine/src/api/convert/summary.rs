@@ -34,7 +34,7 @@ pub(crate) fn summary(world: &World, layout: &Layout, container: &Container) -> 
     }
 }
 
-/// As docker writes it: what has blanks in it is in quotes.
+/// In docker's format: words with spaces are quoted.
 fn command(argv: &[String]) -> String {
     let quoted = |(index, word): (usize, &String)| {
         if index > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }

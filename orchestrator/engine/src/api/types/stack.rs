@@ -182,7 +182,7 @@ pub struct StackLogLine {
     /// `stdout`, `stderr`; `status` for what became of the container ("exited with code 0"); `notice` for what hoist has
     /// to say about the log.
     pub stream: String,
-    /// Without the newline; what is not UTF-8 is replaced.
+    /// Without the newline; invalid UTF-8 is replaced.
     pub text: String,
     /// Base64 of the text as the program wrote it, when it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
