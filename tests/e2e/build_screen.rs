@@ -2,7 +2,7 @@
 
 use crate::distribution::{Image, Registry, have};
 use crate::terminal::Terminal;
-use crate::world::{World, eventually, kill, sleeper};
+use crate::world::{World, eventually, kill};
 
 /// Says what a terminal would obey, and more than a line holds; then waits to be let go on.
 const NOISY: &str = r#"
@@ -37,8 +37,8 @@ fn columns(line: &str) -> usize {
     line.chars().map(|char| if char >= '\u{2e80}' { 2 } else { 1 }).sum()
 }
 
-fn let_go() {
-    let pid = sleeper("86398").expect("the step sleeps");
+fn let_go(world: &World) {
+    let pid = world.sleeper("86398").expect("the step sleeps");
     kill("-KILL", &pid);
 }
 
@@ -60,7 +60,7 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
         assert!(columns(&line) < 97, "{line:?} is wider than 97 columns");
     }
     assert!(wide.contains("\u{1b}[2m") && !wide.contains("\u{1b}]") && !wide.contains('\u{7}'), "{wide:?}");
-    eventually("the step sleeps", || sleeper("86398").is_some());
+    eventually("the step sleeps", || world.sleeper("86398").is_some());
     terminal.resize(12, 40);
     // The first frame that is drawn for sure after the window became narrower.
     terminal.until("語…");
@@ -69,7 +69,7 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
     let frame = lines(&narrow);
     assert!(frame.len() <= 14 && frame.iter().all(|line| columns(line) < 40), "{frame:#?}");
     terminal.resize(31, 97);
-    let_go();
+    let_go(&world);
     let (rest, code) = terminal.end_with_rest();
     let settled = lines(&rest);
     assert_eq!(code, 0, "{rest}");
@@ -85,8 +85,8 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
     world.file("compose.yaml", &passes.replace("exit 0", "exit 4"));
     let mut terminal = Terminal::open(&world, "build");
     terminal.until("last line");
-    eventually("the step sleeps", || sleeper("86398").is_some());
-    let_go();
+    eventually("the step sleeps", || world.sleeper("86398").is_some());
+    let_go(&world);
     terminal.until("✘");
     let (end, code) = terminal.end_with_rest();
     assert_eq!(code, 1);

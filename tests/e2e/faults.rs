@@ -95,17 +95,16 @@ fn one_failing_call_of_a_start_destroys_nothing() {
     assert_eq!(before.len(), 3);
 
     let full = std::env::var("HOIST_FAULTS").is_ok_and(|value| value == "full");
-    let offset = std::process::id() as usize % (CALLS / SAMPLE);
     let step = if full { 1 } else { CALLS / SAMPLE };
-    note(&format!("every {step}th call from {offset}"));
-    for (number, call) in (1 + offset..=CALLS).step_by(step).enumerate() {
+    for (number, call) in (1..=CALLS).step_by(step).enumerate() {
         let errors: &[&str] = &["EMFILE", "EIO", "ENOMEM"];
         let errors = if full { errors } else { &errors[number % 3..=number % 3] };
         for error in errors {
             leave(&world);
             start_with_a_fault(&world, call, error);
             let told = format!("call {call} failed with {error}");
-            assert_eq!(programs(&world), before, "{told}");
+            // A shim that starts an engine has a child of its name for a moment.
+            eventually(&told, || programs(&world) == before);
             assert_eq!(stored(&world), files, "{told}");
             let sound = || {
                 running(&world) == 3
@@ -114,7 +113,7 @@ fn one_failing_call_of_a_start_destroys_nothing() {
                     && world.hoist(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]).stdout == "served\n"
             };
             eventually(&told, sound);
-            assert_eq!(programs(&world), before, "{told}, then an engine came up");
+            eventually(&told, || programs(&world) == before);
             assert_eq!(stored(&world), files, "{told}, then an engine came up");
         }
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::world::{Run, World, eventually, kill, sleeper};
+use crate::world::{Run, World, eventually, kill};
 
 const STACK: &str = r#"
 name: streams
@@ -111,7 +111,7 @@ fn input_that_is_not_read_is_no_failure(world: &World) {
 fn an_exec_ends_with_its_client(world: &World) {
     let begun = |args: &[&str], seconds: &str| -> Child {
         let child = world.spawn(args);
-        eventually("it runs", || sleeper(seconds).is_some());
+        eventually("it runs", || world.sleeper(seconds).is_some());
         child
     };
     // -d alone is meant to outlive its client.
@@ -126,7 +126,7 @@ fn an_exec_ends_with_its_client(world: &World) {
         kill("-KILL", &client.id().to_string());
         client.wait().expect("it is dead");
     }
-    eventually("all have ended", || ["24711", "24712", "24713"].iter().all(|seconds| sleeper(seconds).is_none()));
+    eventually("all have ended", || ["24711", "24712", "24713"].iter().all(|seconds| world.sleeper(seconds).is_none()));
     // One that is gone before it was given its connection.
     for _ in 0..3 {
         let id = made(world, r#"{"Cmd":["sleep","24714"],"AttachStdout":true}"#);
@@ -137,7 +137,7 @@ fn an_exec_ends_with_its_client(world: &World) {
         drop(stream);
         eventually("it has ended", || exec(world, &id)["ExitCode"] == 129);
     }
-    assert!(sleeper("24710").is_some(), "what runs in the background goes on");
+    assert!(world.sleeper("24710").is_some(), "what runs in the background goes on");
 }
 
 fn clients_that_do_not_upgrade_are_served(world: &World) {

@@ -176,6 +176,13 @@ impl World {
         self.instance.engine()
     }
 
+    /// The process of a step or a container that sleeps for so long.
+    pub(crate) fn sleeper(&self, seconds: &str) -> Option<String> {
+        let words = format!("sleep\0{seconds}\0");
+        let sleeps = |pid: &String| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == words.as_bytes());
+        self.instance.processes().find(sleeps)
+    }
+
     pub(crate) fn kill_engine(&self) -> Option<String> {
         self.instance.kill_engine()
     }
@@ -240,14 +247,6 @@ pub(crate) fn within(limit: Duration, state: &str, mut reached: impl FnMut() -> 
         // Looking is a process or a file read; a short pause leaves the processor to what is waited for.
         std::thread::park_timeout(Duration::from_millis(5));
     }
-}
-
-/// The process of a step or a container that sleeps for so long: a number that nobody else has.
-pub(crate) fn sleeper(seconds: &str) -> Option<String> {
-    let processes = fs::read_dir("/proc").expect("proc is there").flatten();
-    let sleeps = |words: Vec<u8>| words == format!("sleep\0{seconds}\0").as_bytes();
-    let mut found = processes.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(sleeps));
-    found.next().map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
 pub(crate) fn kill(signal: &str, pid: &str) {

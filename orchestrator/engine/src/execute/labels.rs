@@ -2,6 +2,7 @@
 
 use hoist_image::Phase;
 use hoist_scheduler::{Action, Observed, Plan, Readiness};
+use hoist_spec::model::Stack;
 
 /// E.g. `Container shop-db-1`.
 pub(super) fn label(action: &Action) -> String {
@@ -52,7 +53,7 @@ pub(super) fn words(action: &Action) -> (&'static str, &'static str) {
 }
 
 /// `service "db"`, for the head of an error; empty where the action names itself.
-pub(super) fn service(action: &Action, plan: &Plan, observed: &Observed) -> String {
+pub(super) fn service(action: &Action, stack: &Stack, plan: &Plan, observed: &Observed) -> String {
     let created = |name: &String| {
         plan.steps.iter().find_map(|step| match &step.action {
             Action::CreateContainer(spec) if spec.record.name == *name => Some(spec.record.service.clone()),
@@ -80,10 +81,19 @@ pub(super) fn service(action: &Action, plan: &Plan, observed: &Observed) -> Stri
         Action::CreateNetwork(spec) => format!("network {}", spec.name),
         Action::CreateVolume(spec) => format!("volume {}", spec.name),
         Action::Await { .. } => "dependency failed".to_owned(),
-        Action::PullImage { .. }
-        | Action::RemoveImage { .. }
-        | Action::RemoveNetwork { .. }
-        | Action::RemoveVolume { .. } => String::new(),
+        Action::PullImage { reference, .. } => users(stack, reference),
+        Action::RemoveImage { .. } | Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } => String::new(),
+    }
+}
+
+/// The services that need an image.
+fn users(stack: &Stack, reference: &str) -> String {
+    let used = stack.services.iter().filter(|(_, service)| service.image.as_deref() == Some(reference));
+    let names: Vec<String> = used.map(|(name, _)| format!("{name:?}")).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [name] => format!("service {name}"),
+        names => format!("services {}", names.join(", ")),
     }
 }
 

@@ -311,7 +311,7 @@ impl Session {
             match next {
                 Some(Ok((id, Done::Ended(Ok(()), _slot)))) => self.done(plan, &mut progress, id),
                 Some(Ok((id, Done::Ended(Err(error), _slot)))) => {
-                    let service = labels::service(&plan.steps[id.0].action, plan, observed);
+                    let service = labels::service(&plan.steps[id.0].action, &self.desired.stack, plan, observed);
                     let error = if service.is_empty() { error } else { error.at(&service) };
                     self.failed(plan, &mut progress, id, &error);
                 }
