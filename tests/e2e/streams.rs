@@ -1,10 +1,12 @@
 //! What scripts rely on: complete output, unread input, exit codes, and no process that outlives its client.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use crate::world::{Run, World, eventually, kill};
+use crate::world::{Run, World, eventually, kill, within};
 
 const STACK: &str = r#"
 name: streams
@@ -224,5 +226,28 @@ fn verbs_say_when_there_is_nothing_to_do() {
     assert!(images.contains("PLATFORM") && images.contains(" ago") && !images.contains("years"), "{images}");
     world.ok(&["rm", "-fs", "b"]);
     says(&["start"], 1, "service \"b\" has no container");
+    world.finish();
+}
+
+#[test]
+fn a_command_that_ends_at_once_runs_once() {
+    let Some(world) = World::new("a command that ends at once runs once") else { return };
+    world.busybox().file("compose.yaml", "name: once\nservices: { a: { image: busybox, volumes: ['./out:/out'] } }\n");
+    fs::create_dir(world.project.join("out")).expect("make a folder");
+    const TIMES: usize = 100;
+    let mut left = TIMES;
+    while left > 0 {
+        let together = left.min(4);
+        let runs: Vec<_> = (0..together)
+            .map(|_| world.spawn(&["run", "--rm", "-T", "a", "sh", "-c", "echo ran >>/out/runs"]))
+            .collect();
+        for mut run in runs {
+            within(Duration::from_secs(30), "it ends", || run.try_wait().expect("wait for it").is_some());
+        }
+        left -= together;
+    }
+    let ran = fs::read_to_string(world.project.join("out/runs")).expect("what they wrote");
+    assert_eq!(ran.lines().count(), TIMES);
+    assert!(world.ps().is_empty());
     world.finish();
 }
