@@ -80,7 +80,7 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     (
         "",
         "--verbose",
-        "leave it out: `hoist plan` says what is done and why, engine.log in the run directory what happened",
+        "leave it out: `hoist plan` says what is done and why, engine.log in the data root what happened",
     ),
     ("", "--workdir", "it is called --project-directory"),
     ("", "--no-ansi", "it is called --ansi never"),

@@ -73,7 +73,7 @@ fn cut(world: &World, random: &mut Random, verb: &Verb<'_>) {
 }
 
 fn sound(world: &World, told: &str) {
-    let log = fs::read_to_string(world.run_dir.join("engine.log")).unwrap_or_default();
+    let log = fs::read_to_string(world.data_root.join("engine.log")).unwrap_or_default();
     assert!(!log.contains("damaged object"), "{told}\n{log}");
     let check = world.hoist(&["system", "check"]);
     assert_eq!(check.code, 0, "{told}: {}{}", check.stdout, check.stderr);

@@ -79,7 +79,7 @@ fn a_login_is_checked_kept_and_forgotten() {
     assert!(with_helper(&["image", "push", &registry.name("copy:1")]));
     assert!(with_helper(&["logout", &host]));
     assert!(!kept.exists());
-    let log = fs::read_to_string(world.run_dir.join("engine.log")).unwrap_or_default();
+    let log = fs::read_to_string(world.data_root.join("engine.log")).expect("the log");
     assert!(!log.contains("pa:ss"), "the password is in the engine's log");
     world.finish();
 }

@@ -259,7 +259,7 @@ fn malformed_requests_are_the_clients_fault() {
             wrong.entry(body.chars().take(60).collect()).or_insert_with(|| format!("{told}\n    {status} {body}"));
         }
     }
-    let log = std::fs::read_to_string(world.run_dir.join("engine.log")).unwrap_or_default();
+    let log = std::fs::read_to_string(world.data_root.join("engine.log")).expect("the log");
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(world.engine(), engine, "it is the same engine");
     let wrong: Vec<String> = wrong.into_values().collect();

@@ -152,7 +152,7 @@ fn a_private_registry_is_entered_with_the_users_credentials() {
     docker_config(&world, &format!("{{\"credsStore\":\"missing\",{}", &auths("me:pa:ss")[1..]));
     world.file("image/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     world.ok(&["image", "build", "-t", "needs-no-registry", "image"]);
-    let log = fs::read_to_string(world.run_dir.join("engine.log")).unwrap_or_default();
+    let log = fs::read_to_string(world.data_root.join("engine.log")).expect("the log");
     assert!(!log.contains("pa:ss") && !log.contains(&encoded("me:pa:ss")), "the password is in the engine's log");
     world.finish();
 }

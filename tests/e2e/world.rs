@@ -227,7 +227,7 @@ impl Drop for World {
                 let run = self.hoist(args);
                 note(&format!("$ hoist {}\n{}{}", args.join(" "), run.stdout, run.stderr));
             }
-            if let Ok(log) = fs::read_to_string(self.run_dir.join("engine.log")) {
+            if let Ok(log) = fs::read_to_string(self.data_root.join("engine.log")) {
                 note(&format!("engine.log:\n{log}"));
             }
         }
