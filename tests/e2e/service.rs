@@ -216,7 +216,8 @@ fn an_engine_without_descriptors_serves_again_when_it_has_some() {
     let asked = Instant::now();
     kill("-INT", &waiting.id().to_string());
     let ended = waiting.wait_with_output().expect("the client ends");
-    assert!(!ended.status.success() && asked.elapsed() < Duration::from_secs(15), "a client hears signals");
+    let (status, took) = (ended.status, asked.elapsed());
+    assert!(!status.success() && took < Duration::from_secs(30), "a client hears signals: {status} after {took:?}");
     kill("-TERM", &engine);
     eventually("an engine without descriptors ends when it is told to", || !Path::new("/proc").join(&engine).exists());
     drop(_crowd);
