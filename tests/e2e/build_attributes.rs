@@ -42,8 +42,9 @@ const OTHER: &str = "FROM busybox AS middle\n\
     FROM middle\n\
     RUN echo last >/last\n";
 
-const PARTS: &str = "FROM busybox AS one\nRUN cat /proc/sys/kernel/random/uuid >/id\n\
-    FROM busybox AS two\nRUN cat </proc/sys/kernel/random/uuid >/id\n\
+// No step may be the same as one of another image: a build without the cache leaves new results for all others.
+const PARTS: &str = "FROM busybox AS one\nRUN : one; cat /proc/sys/kernel/random/uuid >/id\n\
+    FROM busybox AS two\nRUN : two; cat /proc/sys/kernel/random/uuid >/id\n\
     FROM busybox\nCOPY --from=one /id /one\nCOPY --from=two /id /two\n";
 
 const INSECURE: &str = r#""FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status >/capabilities\n""#;

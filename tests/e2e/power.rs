@@ -40,6 +40,14 @@ impl Disk {
         run(Command::new("umount").arg(self.mount()))
     }
 
+    /// A mount namespace that copied the mount meanwhile (a container of another scenario that starts) keeps the file
+    /// system, and mounting it again would give the old one: shut down.
+    fn is_released(&self) -> bool {
+        let devices = Command::new("/sbin/losetup").arg("-j").arg(self.folder.path().join("disk")).output();
+        let devices = devices.expect("run losetup");
+        devices.status.success() && devices.stdout.is_empty()
+    }
+
     /// What is done after `work` reaches the disk no more.
     fn lose_power_after(&self, world: &World, work: impl FnOnce()) {
         let mut plug = Command::new("python3")
@@ -54,7 +62,9 @@ impl Disk {
         drop(plug.stdin.take());
         assert!(plug.wait().expect("python3 ends").success());
         world.kill_engine();
-        assert!(self.detach() && self.attach(), "the disk is mounted again");
+        assert!(self.detach(), "the disk is unmounted");
+        eventually("the loop device is released", || self.is_released());
+        assert!(self.attach(), "the disk is mounted again");
     }
 }
 

@@ -84,13 +84,11 @@ fn a_reader_that_comes_late_gets_everything(world: &World) {
     late.stdout.take().expect("it was asked for").read_to_end(&mut bytes).expect("read");
     assert_eq!((bytes.len(), late.wait().expect("it ends").code()), (150_000, Some(3)));
 
-    let mut late = world.spawn(&["run", "--rm", "-T", "--name", "late", "a", "sh", "-c", "head -c 150000 /dev/zero"]);
-    let mut was_there = false;
-    eventually("it has come and gone", || {
-        let there = world.ps().iter().any(|container| container["Name"] == "late");
-        was_there |= there;
-        was_there && !there
-    });
+    let out = format!("{}:/out", world.project.display());
+    let script = "head -c 150000 /dev/zero; touch /out/written";
+    let mut late = world.spawn(&["run", "--rm", "-T", "--name", "late", "-v", &out, "a", "sh", "-c", script]);
+    eventually("the one-off has written everything", || world.project.join("written").exists());
+    eventually("it is gone", || !world.ps().iter().any(|container| container["Name"] == "late"));
     bytes.clear();
     late.stdout.take().expect("it was asked for").read_to_end(&mut bytes).expect("read");
     assert_eq!((bytes.len(), late.wait().expect("it ends").code()), (150_000, Some(0)));
