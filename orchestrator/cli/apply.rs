@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth};
-use hoist_engine::client::{Client, CredentialsError, JsonStream};
+use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth};
+use hoist_client::{Client, JsonStream};
 use hoist_scheduler::{Services, Verb};
 use hoist_spec::Loaded;
 
 use crate::commands::Ctx;
+use crate::credentials;
 use crate::error::{Exit, Failure, Result};
 use crate::failed_step;
 use crate::project::{self, Project};
@@ -86,11 +87,11 @@ fn build_variables(loaded: &Loaded) -> BTreeMap<String, String> {
 }
 
 /// For the registries that may be asked.
-fn credentials(loaded: &Loaded) -> std::result::Result<BTreeMap<String, RegistryAuth>, CredentialsError> {
+fn credentials(loaded: &Loaded) -> std::result::Result<BTreeMap<String, RegistryAuth>, hoist_image::CredentialsError> {
     let services = || loaded.stack.services.values();
-    let mut auth = Client::credentials(services().filter_map(|service| service.image.as_deref()))?;
+    let mut auth = credentials::of_images(services().filter_map(|service| service.image.as_deref()))?;
     if services().any(|service| service.build.is_some()) {
-        auth.extend(Client::every_credential()?);
+        auth.extend(credentials::all()?);
     }
     Ok(auth)
 }

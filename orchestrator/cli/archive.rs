@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures_util::stream;
-use hoist_engine::client::Client;
+use hoist_client::Client;
 use hoist_image::{Copied, CopyTar, Copying, Owners, Top, pack_copy};
 use rustix::fs::{FileType, Mode, OFlags};
 use tokio::sync::mpsc;

@@ -1,7 +1,7 @@
 //! Owns the hints for a command that found no stack file: the same command for the container that was named, or where to look.
 
-use hoist_engine::api::types::ContainerSummary;
-use hoist_engine::client::Client;
+use hoist_api::ContainerSummary;
+use hoist_client::Client;
 
 use crate::commands::Ctx;
 use crate::containers;

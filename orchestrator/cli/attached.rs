@@ -4,8 +4,8 @@ mod seen;
 
 use std::collections::BTreeSet;
 
-use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult, LogOptions, StackLogLine, StepState};
-use hoist_engine::client::{Client, ClientError, JsonStream};
+use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, LogOptions, StackLogLine, StepState};
+use hoist_client::{Client, ClientError, JsonStream};
 use hoist_scheduler::{Stop, Verb};
 use jiff::Timestamp;
 

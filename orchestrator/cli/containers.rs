@@ -1,7 +1,7 @@
 //! Owns the way from a project, a service and an index to the engine's containers.
 
-use hoist_engine::api::types::ContainerSummary;
-use hoist_engine::client::Client;
+use hoist_api::ContainerSummary;
+use hoist_client::Client;
 
 use crate::commands::Ctx;
 use crate::error::{Failure, Result};

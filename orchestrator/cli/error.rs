@@ -1,8 +1,8 @@
 //! Owns how a failure becomes an exit code and text: its kind decides the code, its hints are printed after it.
 //! The only place that turns errors into text for the user.
 
-use hoist_engine::api::types::ApplyResult;
-use hoist_engine::client::ClientError;
+use hoist_api::ApplyResult;
+use hoist_client::ClientError;
 use hoist_spec::{Diagnostic, Severity};
 
 use crate::args::ErrorFormat;

@@ -1,6 +1,6 @@
 //! Owns the terminal while it is inside of a build step that failed (`build --debug`).
 
-use hoist_engine::client::Client;
+use hoist_client::Client;
 
 use crate::commands::Ctx;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! Owns what a foreground command and its container share: forwarded signals and the exit code.
 
-use hoist_engine::api::types::EventMessage;
-use hoist_engine::client::{Client, ClientError, JsonStream};
+use hoist_api::EventMessage;
+use hoist_client::{Client, ClientError, JsonStream};
 use jiff::Timestamp;
 
 use crate::apply;

@@ -8,11 +8,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt};
-use hoist_engine::client::Client;
+use hoist_client::Client;
 use hoist_spec::Loaded;
 use hoist_spec::model::{Service, Stack};
 use serde::{Deserialize, Serialize};
 
+use crate::credentials;
 use crate::error::{Failure, Result};
 
 const NAME: &str = "stack.lock";
@@ -97,7 +98,7 @@ fn pulled(service: &Service) -> Option<&String> {
 /// What the registries have for these images now.
 pub(crate) async fn digests(client: &Client, images: BTreeSet<String>) -> Result<BTreeMap<String, String>> {
     let one = async |image: String| -> Result<(String, String)> {
-        let auth = Client::credentials([image.as_str()]).map_err(anyhow::Error::new)?;
+        let auth = credentials::of_images([image.as_str()]).map_err(anyhow::Error::new)?;
         let found = client.resolve_image(&image, &auth).await?;
         Ok((image, found.descriptor.digest))
     };

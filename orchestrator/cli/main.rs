@@ -11,6 +11,7 @@ mod attached;
 mod commands;
 mod config_hash;
 mod containers;
+mod credentials;
 mod error;
 mod failed_step;
 mod foreground;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use hoist_engine::Places;
+use hoist_api::places::Places;
 use hoist_spec::Env;
 
 use crate::args::{Ansi, ErrorFormat, Global, ProgressMode};

@@ -3,7 +3,8 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 
-use hoist_engine::client::{Client, FrameReader, Hijacked, StreamKind};
+use hoist_api::frames::StreamKind;
+use hoist_client::{Client, FrameReader, Hijacked};
 use rustix::event::{PollFd, PollFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::signal::unix::{SignalKind, signal};

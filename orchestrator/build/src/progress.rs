@@ -1,19 +1,13 @@
-//! What a running build tells the world: one closed enum of events, and its plain text form.
+//! What a running build tells the world: one closed enum of events.
 
-use std::fmt;
 use std::time::Duration;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::step::OutputStream;
 
 /// Number of a step in one build, counted in the order in which steps are first mentioned.
 pub type StepNumber = u32;
 
-/// Its JSON form, one object an event, is what `--progress=rawjson` writes: the names here are documented
-/// (docs/progress.md).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildEvent {
     /// Something to know that does not stop the build, already rendered.
     Warning {
@@ -33,7 +27,6 @@ pub enum BuildEvent {
         step: StepNumber,
         stream: OutputStream,
         /// Since the step began.
-        #[serde(with = "seconds")]
         at: Duration,
         line: String,
     },
@@ -50,27 +43,12 @@ pub enum BuildEvent {
     },
     Done {
         step: StepNumber,
-        #[serde(with = "seconds")]
         took: Duration,
     },
     Failed {
         step: StepNumber,
         error: String,
     },
-}
-
-/// Durations as JSON numbers, in whole milliseconds.
-mod seconds {
-    use super::{Deserialize, Deserializer, Duration, Serializer};
-
-    #[expect(clippy::cast_precision_loss, reason = "a step that runs for 2^53 ms is none")]
-    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(time.as_millis() as f64 / 1000.0)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
 }
 
 /// Receives events, from any thread; must not block for long.
@@ -81,20 +59,5 @@ pub trait Progress: Send + Sync {
 impl<F: Fn(BuildEvent) + Send + Sync> Progress for F {
     fn event(&self, event: BuildEvent) {
         self(event);
-    }
-}
-
-/// The plain form, one event a line (or two: a step's name and its state), as buildx prints it.
-impl fmt::Display for BuildEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Warning { text } => f.write_str(text),
-            Self::Started { step, name } => write!(f, "#{step} {name}"),
-            Self::Cached { step, name } => write!(f, "#{step} {name}\n#{step} CACHED"),
-            Self::Output { step, at, line, .. } => write!(f, "#{step} {:.3} {line}", at.as_secs_f64()),
-            Self::Transfer { step, item, status, .. } => write!(f, "#{step} {item} {status}"),
-            Self::Done { step, took } => write!(f, "#{step} DONE {:.1}s", took.as_secs_f64()),
-            Self::Failed { step, error } => write!(f, "#{step} ERROR: {error}"),
-        }
     }
 }

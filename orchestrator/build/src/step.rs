@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hoist_image::Platform;
-use serde::{Deserialize, Serialize};
 
 use crate::request::{NetworkMode, SecretBytes};
 
@@ -101,8 +100,7 @@ pub struct RunFile {
 }
 
 /// Of a step's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputStream {
     Stdout,
     Stderr,

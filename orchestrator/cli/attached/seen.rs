@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hoist_engine::api::types::StackLogLine;
+use hoist_api::StackLogLine;
 use jiff::Timestamp;
 
 #[derive(Debug, Clone, Default)]

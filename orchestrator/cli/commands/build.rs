@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Build, Verb};
 
 use crate::apply;

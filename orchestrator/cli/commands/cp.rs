@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use hoist_engine::api::types::ContainerSummary;
-use hoist_engine::client::Client;
+use hoist_api::ContainerSummary;
+use hoist_client::Client;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use crate::archive::{self, Fetch, Place};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Create, Verb};
 
 use crate::args::PullWhen;

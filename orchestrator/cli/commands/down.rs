@@ -1,7 +1,7 @@
 //! `hoist down`: towards the empty stack.
 
 use clap::ValueEnum;
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Down, ImageRemoval, Verb};
 
 use crate::apply;

@@ -1,6 +1,6 @@
 //! `hoist events`: what happens, as lines or JSON.
 
-use hoist_engine::api::types::EventMessage;
+use hoist_api::EventMessage;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

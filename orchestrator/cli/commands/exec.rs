@@ -1,6 +1,6 @@
 //! `hoist exec`: a command in a running container.
 
-use hoist_engine::api::types::{ExecConfig, ExecStart};
+use hoist_api::{ExecConfig, ExecStart};
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};

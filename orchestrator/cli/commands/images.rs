@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hoist_engine::api::types::ImageSummary;
+use hoist_api::ImageSummary;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;
@@ -70,7 +70,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             ctx.ui.data(table.to_string())?;
         }
         Format::Json => {
-            let entry = |container: &hoist_engine::api::types::ContainerSummary| {
+            let entry = |container: &hoist_api::ContainerSummary| {
                 let (repository, tag) = images::split(&container.image);
                 serde_json::json!({
                     "ID": container.image_id, "ContainerName": container.name(), "Repository": repository,

@@ -1,7 +1,7 @@
 //! `hoist inspect`: everything that is known of containers, images, networks and volumes.
 
 use clap::ValueEnum;
-use hoist_engine::client::{Client, ClientError};
+use hoist_client::{Client, ClientError};
 use serde_json::Value;
 
 use crate::commands::Ctx;

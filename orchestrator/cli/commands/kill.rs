@@ -1,6 +1,6 @@
 //! `hoist kill`: a signal to containers.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Kill, Verb};
 
 use crate::apply;

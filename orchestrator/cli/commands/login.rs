@@ -2,10 +2,11 @@
 
 use std::io::Read;
 
-use hoist_engine::api::types::RegistryAuth;
-use hoist_engine::client::{Client, Kept, registry_of};
+use hoist_api::RegistryAuth;
+use hoist_image::{Kept, registry_of};
 
 use crate::commands::Ctx;
+use crate::credentials;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Interrupts;
 use crate::terminal;
@@ -65,7 +66,7 @@ async fn login(ctx: &Ctx, args: &Args) -> Result<Exit> {
         // It can be revoked and opens nothing else: the password need not be kept.
         auth = RegistryAuth { password: String::new(), identity_token, ..auth };
     }
-    match Client::keep_credentials(&registry, &auth).map_err(anyhow::Error::new)? {
+    match credentials::keep(&registry, &auth).map_err(anyhow::Error::new)? {
         Kept::Helper(_) => {}
         Kept::File(path) => ctx.ui.warn(&format!(
             "the login is kept unencrypted in {}; a credential helper (credsStore there) keeps it better",

@@ -1,8 +1,9 @@
 //! `hoist logout`: forgets what `login` kept.
 
-use hoist_engine::client::{Client, registry_of};
+use hoist_image::{Credentials, registry_of};
 
 use crate::commands::Ctx;
+use crate::credentials;
 use crate::error::{Exit, Result};
 
 /// Log out from a registry
@@ -15,9 +16,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let registry = registry_of(&args.server).map_err(anyhow::Error::new)?;
-    let known = Client::forget_credentials(&registry).map_err(anyhow::Error::new)?;
+    let known = Credentials::forget(&registry).map_err(anyhow::Error::new)?;
     ctx.ui.line(format!("{} {registry}", if known { "Logged out from" } else { "Not logged in to" }))?;
-    if let Some(path) = Client::still_logged_in(&registry).map_err(anyhow::Error::new)? {
+    if let Some(path) = credentials::still_kept(&registry).map_err(anyhow::Error::new)? {
         ctx.ui.warn(&format!("{} still has a login for {registry}, made by another program", path.display()));
     }
     Ok(Exit::OK)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
-use hoist_engine::api::types::{LogOptions, StackLogLine};
+use hoist_api::{LogOptions, StackLogLine};
 
 use crate::commands::Ctx;
 use crate::containers::short_name;

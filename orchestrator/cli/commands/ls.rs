@@ -45,7 +45,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             ctx.ui.data(table.to_string())?;
         }
         Format::Json => {
-            let entry = |stack: &hoist_engine::api::types::StackSummary| {
+            let entry = |stack: &hoist_api::StackSummary| {
                 serde_json::json!({
                     "Name": stack.name, "Status": stack.status, "ConfigFiles": stack.files.join(",")
                 })

@@ -51,7 +51,7 @@ pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
 
-use hoist_engine::client::Client;
+use hoist_client::Client;
 
 use crate::error::Result;
 use crate::render::Ui;

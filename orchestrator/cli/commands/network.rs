@@ -66,7 +66,7 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
         }
         return Ok(Exit::OK);
     }
-    let item = |network: &hoist_engine::api::types::NetworkInspect| {
+    let item = |network: &hoist_api::NetworkInspect| {
         serde_json::json!({
             "ID": short(&network.id), "Name": network.name, "Driver": network.driver, "Scope": network.scope,
             "Internal": network.internal.to_string(),

@@ -1,6 +1,6 @@
 //! `hoist pause`: freezes containers.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::Verb;
 
 use crate::apply;

@@ -1,7 +1,7 @@
 //! `hoist plan`: what a verb would do, without doing it.
 
 use clap::{Parser, ValueEnum};
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::Verb;
 use serde_json::Value;
 

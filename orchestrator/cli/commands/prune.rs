@@ -1,8 +1,8 @@
 //! Removing what nothing uses: `hoist container prune`, `image prune`, `volume prune`, `network prune`,
 //! `builder prune`, `system prune`.
 
-use hoist_engine::api::types::Pruned;
-use hoist_engine::client::Client;
+use hoist_api::Pruned;
+use hoist_client::Client;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};

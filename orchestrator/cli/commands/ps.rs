@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
-use hoist_engine::api::types::ContainerSummary;
+use hoist_api::ContainerSummary;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;

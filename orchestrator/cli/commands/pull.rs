@@ -1,6 +1,6 @@
 //! `hoist pull`: the images of the stack.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Pull, Verb};
 
 use crate::args::{ProgressMode, PullWhen};

@@ -1,6 +1,6 @@
 //! `hoist restart`: containers as they are, once more.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Restart, Verb};
 
 use crate::apply;

@@ -1,6 +1,6 @@
 //! `hoist rm`: stopped containers go.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Remove, Verb};
 
 use crate::commands::Ctx;

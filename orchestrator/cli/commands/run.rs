@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hoist_engine::api::types::{ApplyEvent, ApplyRequest, ApplyResult};
-use hoist_engine::client::{Client, JsonStream};
+use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult};
+use hoist_client::{Client, JsonStream};
 use hoist_scheduler::{Run, Verb};
 use tokio::time::Instant;
 

@@ -1,6 +1,6 @@
 //! `hoist scale`: numbers of containers.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Scale, Verb};
 
 use crate::commands::Ctx;

@@ -1,6 +1,6 @@
 //! `hoist start`: containers that exist.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Start, Verb};
 
 use crate::apply;

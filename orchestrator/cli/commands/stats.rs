@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hoist_engine::api::types::{ContainerSummary, Stats};
-use hoist_engine::client::{Client, ClientError};
+use hoist_api::{ContainerSummary, Stats};
+use hoist_client::{Client, ClientError};
 use tokio::sync::mpsc;
 
 use crate::commands::Ctx;

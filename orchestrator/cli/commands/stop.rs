@@ -1,6 +1,6 @@
 //! `hoist stop`: containers stay, their processes go.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Stop, Verb};
 
 use crate::apply;

@@ -1,6 +1,6 @@
 //! `hoist unpause`: frozen containers go on.
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::Verb;
 
 use crate::apply;

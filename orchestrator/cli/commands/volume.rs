@@ -2,7 +2,7 @@
 
 mod export;
 
-use hoist_engine::api::types::VolumeCreate;
+use hoist_api::VolumeCreate;
 
 use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};
@@ -111,7 +111,7 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
         }
         return Ok(Exit::OK);
     }
-    let item = |volume: &hoist_engine::api::types::VolumeInspect| {
+    let item = |volume: &hoist_api::VolumeInspect| {
         serde_json::json!({
             "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": volume.scope,
         })

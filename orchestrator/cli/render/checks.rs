@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use hoist_engine::api::types::BuildCheck;
+use hoist_api::BuildCheck;
 
 use super::Ui;
 use crate::args::ErrorFormat;

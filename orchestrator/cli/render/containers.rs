@@ -1,6 +1,6 @@
 //! Containers as docker compose lists them: the table and the JSON lines.
 
-use hoist_engine::api::types::{ContainerSummary, PortSummary};
+use hoist_api::{ContainerSummary, PortSummary};
 use jiff::Timestamp;
 
 use crate::render::table::Table;

@@ -1,7 +1,7 @@
 //! Lines of containers: a prefix for each in a colour of its own that stays the same from run to run.
 
 use anstyle::{AnsiColor, Style};
-use hoist_engine::api::types::StackLogLine;
+use hoist_api::StackLogLine;
 
 use crate::render::{Ui, painted};
 

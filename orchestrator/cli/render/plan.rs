@@ -1,7 +1,7 @@
 //! The plan, as text and as JSON. Its words are the planner's; here they are only coloured.
 
 use anstyle::{AnsiColor, Style};
-use hoist_engine::api::types::PlanResponse;
+use hoist_api::PlanResponse;
 
 use crate::render::{Ui, painted};
 

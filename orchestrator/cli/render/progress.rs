@@ -7,7 +7,7 @@ mod screen;
 
 use std::collections::HashMap;
 
-use hoist_engine::api::types::{ApplyEvent, BuildEvent, PullLine, StepState};
+use hoist_api::{ApplyEvent, BuildEvent, PullLine, StepState};
 
 use crate::args::ProgressMode;
 use crate::render::Ui;

@@ -1,6 +1,6 @@
 //! What containers use, in docker's columns.
 
-use hoist_engine::api::types::Stats;
+use hoist_api::Stats;
 
 use crate::render::table::Table;
 use crate::render::units;
@@ -102,7 +102,7 @@ fn float(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hoist_engine::api::types::{CpuStats, CpuUsage, MemoryStats};
+    use hoist_api::{CpuStats, CpuUsage, MemoryStats};
 
     fn cpu(total: u64, system: u64) -> CpuStats {
         let cpu_usage = CpuUsage { total_usage: total, ..CpuUsage::default() };

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hoist_api::frames::{Decoder, StreamKind};
 use hoist_build::{
     BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount,
     RunMountKind, RunRequest, RunStep, Transfer, TransferSink,
@@ -17,6 +18,7 @@ use hoist_image::{Image, Platform, PlatformError, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
 use hoist_spec::model;
 use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
+use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -28,8 +30,6 @@ use crate::actions::{self, StepError, blocking};
 use crate::activity::Busy;
 use crate::building::Building;
 use crate::buildnet::{BuildNetwork, Lease};
-use crate::client::FrameReader;
-use crate::client::StreamKind;
 use crate::emulator;
 use crate::engine::Engine;
 use crate::error::chain;
@@ -289,18 +289,21 @@ async fn follow(
 ) -> Result<i32, StepError> {
     let io = |error: std::io::Error| StepError::engine(format!("reading the step's output: {error}"));
     ours.set_nonblocking(true).map_err(io)?;
-    let stream = tokio::net::UnixStream::from_std(ours).map_err(io)?;
+    let mut stream = tokio::net::UnixStream::from_std(ours).map_err(io)?;
     let ended = blocking(move || Ok(shim.wait()?.code));
     let read = async {
-        let mut frames = FrameReader::new(stream);
-        while let Ok(Some(frame)) = frames.next().await {
-            let stream = match frame.stream {
-                StreamKind::Stderr => OutputStream::Stderr,
-                StreamKind::Stdin | StreamKind::Stdout => OutputStream::Stdout,
-            };
-            // A step writes no faster than its output is read, as into a pipe; for a while.
-            reader.room().await;
-            output.write(stream, &frame.data);
+        let (mut frames, mut buffer) = (Decoder::default(), vec![0; 32 * 1024]);
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            frames.push(&buffer[..count]);
+            while let Some(frame) = frames.next_frame() {
+                let stream = match frame.stream {
+                    StreamKind::Stderr => OutputStream::Stderr,
+                    StreamKind::Stdin | StreamKind::Stdout => OutputStream::Stdout,
+                };
+                // A step writes no faster than its output is read, as into a pipe; for a while.
+                reader.room().await;
+                output.write(stream, &frame.data);
+            }
         }
     };
     let (code, ()) = tokio::join!(ended, read);

@@ -10,11 +10,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use hoist_api::{BundleDocument, BundleEvent, BundleImage, BundleRequest, BundleVolume};
 use hoist_image::{Archive, Artifact, FolderError, Incoming, Received, Reference, Spool, pack_folder, unpack_folder};
 
 use crate::actions::{StepError, blocking};
 use crate::api::tarballs::Frames;
-use crate::api::types::{BundleDocument, BundleEvent, BundleImage, BundleRequest, BundleVolume};
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::staging::Staging;

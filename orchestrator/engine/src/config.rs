@@ -1,69 +1,10 @@
-//! Where an engine lives: data root, run directory, socket.
+//! Where an engine lives, and when it leaves.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hoist_api::places::{DEFAULT_DATA_ROOT, Places};
 use sha2::{Digest, Sha256};
-
-pub const DEFAULT_DATA_ROOT: &str = "/var/lib/hoist";
-pub const DEFAULT_RUN_DIR: &str = "/run/hoist";
-
-#[derive(Debug, thiserror::Error)]
-pub enum PlacesError {
-    #[error("host {host:?} is not supported: give the path of a socket or unix:///path")]
-    Host { host: String },
-    #[error("{name} must be an absolute path, not {value:?}")]
-    Relative { name: &'static str, value: String },
-}
-
-/// The places of one engine; several engines live side by side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
-    pub data_root: PathBuf,
-    pub run_dir: PathBuf,
-    pub socket: PathBuf,
-}
-
-impl Places {
-    /// From `-H`, then `HOIST_HOST`, `HOIST_DATA_ROOT` and `HOIST_RUN_DIR`.
-    pub fn from_env(host: Option<&str>) -> Result<Self, PlacesError> {
-        let var = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-        Self::resolve(
-            host.map(str::to_owned).or_else(|| var("HOIST_HOST")),
-            var("HOIST_DATA_ROOT"),
-            var("HOIST_RUN_DIR"),
-        )
-    }
-
-    fn resolve(host: Option<String>, data_root: Option<String>, run_dir: Option<String>) -> Result<Self, PlacesError> {
-        let absolute = |name, value: String| {
-            let path = PathBuf::from(&value);
-            if path.is_absolute() { Ok(path) } else { Err(PlacesError::Relative { name, value }) }
-        };
-        let data_root = absolute("HOIST_DATA_ROOT", data_root.unwrap_or_else(|| DEFAULT_DATA_ROOT.to_owned()))?;
-        let run_dir = absolute("HOIST_RUN_DIR", run_dir.unwrap_or_else(|| DEFAULT_RUN_DIR.to_owned()))?;
-        let socket = match host {
-            None => run_dir.join("hoist.sock"),
-            Some(host) => {
-                let path = host.strip_prefix("unix://").unwrap_or(&host);
-                if path.contains("://") {
-                    return Err(PlacesError::Host { host });
-                }
-                absolute("HOIST_HOST", path.to_owned())?
-            }
-        };
-        Ok(Self { data_root, run_dir, socket })
-    }
-
-    /// What tells this engine's kernel objects from those of another engine on the host; empty for the default root.
-    pub fn instance(&self) -> String {
-        if self.data_root.as_os_str() == DEFAULT_DATA_ROOT {
-            return String::new();
-        }
-        let digest = Sha256::digest(self.data_root.as_os_str().as_encoded_bytes());
-        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -82,8 +23,17 @@ impl EngineConfig {
         Self { data_root, run_dir, socket, idle_exit: Some(Self::IDLE_EXIT) }
     }
 
-    pub fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> Places {
         Places { data_root: self.data_root.clone(), run_dir: self.run_dir.clone(), socket: self.socket.clone() }
+    }
+
+    /// Distinguishes this engine's kernel objects from those of another engine on the host; empty for the default root.
+    pub(crate) fn instance(&self) -> String {
+        if self.data_root.as_os_str() == DEFAULT_DATA_ROOT {
+            return String::new();
+        }
+        let digest = Sha256::digest(self.data_root.as_os_str().as_encoded_bytes());
+        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -91,21 +41,13 @@ impl EngineConfig {
 mod tests {
     use super::*;
 
-    fn resolve(host: &str) -> Result<Places, PlacesError> {
-        Places::resolve(Some(host.to_owned()), None, None)
-    }
-
-    #[test]
-    fn host_is_a_path_or_a_unix_url() {
-        assert_eq!(resolve("unix:///tmp/a.sock").unwrap().socket, PathBuf::from("/tmp/a.sock"));
-        assert_eq!(resolve("/tmp/a.sock").unwrap().socket, PathBuf::from("/tmp/a.sock"));
-        assert!(resolve("tcp://1.2.3.4:1").is_err());
-        assert!(resolve("a.sock").is_err());
-    }
-
     #[test]
     fn only_the_default_root_has_plain_names() {
-        assert_eq!(Places::resolve(None, None, None).unwrap().instance(), "");
-        assert_eq!(Places::resolve(None, Some("/tmp/x".into()), None).unwrap().instance().len(), 8);
+        let instance = |data_root: &str| {
+            let places = Places { data_root: data_root.into(), run_dir: "/run/x".into(), socket: "/run/x/sock".into() };
+            EngineConfig::new(places).instance()
+        };
+        assert_eq!(instance(DEFAULT_DATA_ROOT), "");
+        assert_eq!(instance("/tmp/x").len(), 8);
     }
 }

@@ -6,12 +6,27 @@ use hoist_runtime::{ExecHandle, ExecStdio, LaunchError, Seccomp};
 use tokio::io::Interest;
 
 use crate::actions::{StepError, blocking};
-use crate::api::types::ExecConfig;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::lower::ProcessSetup;
 use crate::readiness;
 use crate::world::Summary;
+
+/// What a client wants to run, and how.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExecConfig {
+    pub(crate) attach_stdin: bool,
+    pub(crate) attach_stdout: bool,
+    pub(crate) attach_stderr: bool,
+    pub(crate) tty: bool,
+    pub(crate) cmd: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) user: String,
+    pub(crate) working_dir: String,
+    pub(crate) privileged: bool,
+    /// Rows, columns.
+    pub(crate) console_size: Option<(u16, u16)>,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct ExecEntry {

@@ -11,12 +11,12 @@ mod slots;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, PlanResponse};
 use hoist_scheduler::{Request, Verb, plan};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::actions::StepError;
 use crate::adopt;
-use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, PlanResponse};
 use crate::engine::{Engine, steady};
 use crate::error::chain;
 use crate::observe::{Claims, observe};

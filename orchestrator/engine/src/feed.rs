@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hoist_api::{EventActor, EventMessage};
 use hoist_scheduler::Timestamp;
 use tokio::sync::broadcast;
 
-use crate::api::types::{EventActor, EventMessage};
 use crate::engine::{Engine, now};
 use crate::store::{MountKind, NetworkDoc};
 use crate::world::Container;

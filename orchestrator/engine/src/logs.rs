@@ -10,11 +10,11 @@ mod tail;
 
 use std::sync::Arc;
 
+use hoist_api::StackLogLine;
 use hoist_runtime::log::Stream;
 use hoist_scheduler::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::api::types::StackLogLine;
 use crate::engine::Engine;
 
 pub(crate) use tail::Line;

@@ -7,10 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hoist_build::BuildEvent;
+use hoist_api::{ApplyEvent, BuildEvent, BundleEvent, PullLine};
 use tokio::sync::{Notify, watch};
-
-use crate::api::types::{ApplyEvent, BundleEvent, PullLine};
 
 /// Bytes of output that may be queued.
 const ROOM: usize = 1 << 20;

@@ -4,15 +4,24 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio};
+use hoist_scheduler::Timestamp;
 use hoist_scheduler::health::{Outcome, Probe};
 use tokio::net::unix::pipe;
 
-use crate::api::types::HealthLog;
-use crate::engine::{Engine, now, rfc3339, steady};
+use crate::engine::{Engine, now, steady};
 use crate::error::chain;
 use crate::exec;
 use crate::lower::ProcessSetup;
 use crate::world::{Event, HealthPlan, Summary};
+
+/// How one healthcheck went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HealthLog {
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) exit_code: i32,
+    pub(crate) output: String,
+}
 
 /// Docker keeps this much of the output.
 const OUTPUT_LIMIT: usize = 4096;
@@ -22,7 +31,7 @@ pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary
     tokio::spawn(async move {
         let (began, shown) = (steady(), now());
         let (outcome, exit_code, output) = probe(&engine, pid, &container, &plan).await;
-        let entry = HealthLog { start: rfc3339(shown), end: rfc3339(now()), exit_code, output };
+        let entry = HealthLog { start: shown, end: now(), exit_code, output };
         let id = container.doc.id.clone();
         engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, entry });
     });

@@ -1,6 +1,6 @@
 //! Processes of a container as `ps -ef` shows them.
 
-use crate::api::types::TopResponse;
+use hoist_api::TopResponse;
 
 const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 

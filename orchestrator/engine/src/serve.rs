@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hoist_api::environment::{DETACHED, environment};
 use hoist_network::{Host, HostConfig, dns};
 use hoist_runtime::descriptors::{self, SoftLimit};
 use hoist_runtime::{EngineRestart, Runtime, RuntimeConfig, engine_lock};
@@ -15,7 +16,6 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::claim::{self, ClaimError};
-use crate::client::launch::DETACHED_VARIABLE;
 use crate::config::EngineConfig;
 use crate::door::{self, End, ListenError};
 use crate::engine::{Engine, boot_id};
@@ -23,7 +23,7 @@ use crate::error::chain;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
 use crate::world::World;
-use crate::{adopt, environment, logging, mounted, rundir, still};
+use crate::{adopt, logging, mounted, rundir, still};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -80,7 +80,7 @@ struct Report {
 
 impl Report {
     fn new() -> Self {
-        let detached = std::env::var_os(DETACHED_VARIABLE).is_some();
+        let detached = std::env::var_os(DETACHED).is_some();
         if detached {
             // Fails only for a group leader, which a spawned child is not.
             let _ = rustix::process::setsid();
@@ -246,7 +246,7 @@ async fn run(
 type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<crate::world::Event>);
 
 fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> Result<Opened, ServeError> {
-    let instance = config.places().instance();
+    let instance = config.instance();
     let boot = boot_id().map_err(ServeError::Boot)?;
     let runtime = Runtime::open(RuntimeConfig {
         run_dir: config.run_dir.clone(),
@@ -290,12 +290,8 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
 /// What a shim needs to start this engine again, in the same places.
 fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
     let program = std::env::current_exe().map(|path| path.display().to_string());
-    let path = |path: &Path| path.display().to_string();
-    let mut env = environment::kept();
-    env.push(("HOIST_DATA_ROOT".to_owned(), path(&config.data_root)));
-    env.push(("HOIST_RUN_DIR".to_owned(), path(&config.run_dir)));
-    env.push(("HOIST_HOST".to_owned(), path(&config.socket)));
-    env.push((DETACHED_VARIABLE.to_owned(), "1".to_owned()));
+    let env = environment(&config.places()).into_iter();
+    let env = env.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect();
     let mut argv = vec![program.unwrap_or_else(|_| "hoist".to_owned()), "engine".to_owned()];
     if config.idle_exit.is_none() {
         argv.extend(["--idle-exit".to_owned(), "0".to_owned()]);

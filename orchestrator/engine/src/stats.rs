@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hoist_api::{BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats};
+
 use crate::actions::{StepError, blocking};
-use crate::api::types::{BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats};
 use crate::engine::{Engine, now, rfc3339};
 
 /// `None`: the container is gone.

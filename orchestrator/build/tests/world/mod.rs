@@ -189,7 +189,7 @@ impl World {
     }
 
     pub(crate) fn log(&self) -> String {
-        self.events.lock().unwrap().iter().map(|event| format!("{event}\n")).collect()
+        self.events.lock().unwrap().iter().map(|event| format!("{event:?}\n")).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use hoist_engine::api::types::BundleDocument;
+use hoist_api::BundleDocument;
 use serde_json::Value;
 
 use crate::commands::Ctx;

@@ -4,7 +4,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use base64::Engine;
-use hoist_engine::api::types::{BundleDocument, BundleEvent};
+use hoist_api::{BundleDocument, BundleEvent};
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};

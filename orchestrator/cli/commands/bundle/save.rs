@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use base64::Engine;
-use hoist_engine::api::types::{BundleEvent, BundleRequest};
-use hoist_engine::client::{Client, StreamKind};
+use hoist_api::frames::StreamKind;
+use hoist_api::{BundleEvent, BundleRequest};
+use hoist_client::Client;
 use hoist_spec::canonical;
 
 use crate::commands::Ctx;

@@ -1,8 +1,7 @@
 //! `hoist image artifacts`: what a registry has attached to an image.
 
-use hoist_engine::client::Client;
-
 use crate::commands::Ctx;
+use crate::credentials;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Format, Table};
 use crate::render::units;
@@ -22,7 +21,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let auth = Client::credentials([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let auth =
+        credentials::of_images([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     let artifacts = ctx.client().await?.artifacts(&args.image, &auth).await?;
     if args.quiet {
         for artifact in &artifacts {

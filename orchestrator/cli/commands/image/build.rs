@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hoist_engine::api::types::ApplyRequest;
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Build, Verb};
 use hoist_spec::Loaded;
 use hoist_spec::model::{Build as BuildSpec, Service, Stack};

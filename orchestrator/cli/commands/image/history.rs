@@ -1,6 +1,6 @@
 //! `hoist image history`, also as `hoist history`: what an image was made by.
 
-use hoist_engine::api::types::HistoryEntry;
+use hoist_api::HistoryEntry;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;

@@ -1,6 +1,6 @@
 //! `hoist image ls`.
 
-use hoist_engine::api::types::ImageSummary;
+use hoist_api::ImageSummary;
 use jiff::Timestamp;
 
 use crate::commands::Ctx;

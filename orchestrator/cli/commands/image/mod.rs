@@ -16,8 +16,8 @@ pub(crate) mod save;
 mod stdin;
 pub(crate) mod tag;
 
-use hoist_engine::api::types::{PullLine, PushResult};
-use hoist_engine::client::JsonStream;
+use hoist_api::{PullLine, PushResult};
+use hoist_client::JsonStream;
 
 use crate::commands::{Ctx, prune};
 use crate::error::{Exit, Failure, Result};

@@ -1,9 +1,8 @@
 //! `hoist image pull`.
 
-use hoist_engine::client::Client;
-
 use crate::args::ProgressMode;
 use crate::commands::Ctx;
+use crate::credentials;
 use crate::error::{Exit, Failure, Result};
 
 /// Pull an image from its registry
@@ -25,7 +24,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
-    let auth = Client::credentials([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let auth =
+        credentials::of_images([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     let platform = if args.all_platforms { Some("all") } else { args.platform.as_deref() };
     let stream = client.pull_image(&args.image, platform, &auth).await?;
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));

@@ -1,10 +1,11 @@
 //! `hoist image push`.
 
-use hoist_engine::api::types::PushResult;
-use hoist_engine::client::Client;
+use hoist_api::PushResult;
+use hoist_client::Client;
 
 use crate::args::ProgressMode;
 use crate::commands::Ctx;
+use crate::credentials;
 use crate::error::{Exit, Failure, Result};
 
 /// Push an image to the registry in its name
@@ -35,7 +36,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 
 /// Pushes under one name and shows how it goes.
 pub(crate) async fn one(ctx: &Ctx, client: &Client, name: &str) -> Result<PushResult> {
-    let auth = Client::credentials([name]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let auth = credentials::of_images([name]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     let stream = client.push_image(name, &auth).await?;
     Ok(super::show(ctx, name, stream).await?.unwrap_or_default())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hoist_engine::api::types::{
+use hoist_api::{
     EndpointAddresses, EndpointConfig, IpamCreate, NetworkConnect, NetworkCreate, NetworkDisconnect, PoolCreate,
 };
 

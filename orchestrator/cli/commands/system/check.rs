@@ -1,7 +1,7 @@
 //! `hoist system check`: whether what is stored is what it should be.
 
 use clap::ValueEnum;
-use hoist_engine::api::types::{CheckReport, CheckRequest, Outcome};
+use hoist_api::{CheckReport, CheckRequest, Outcome};
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};

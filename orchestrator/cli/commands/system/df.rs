@@ -1,6 +1,6 @@
 //! `hoist system df`: how much of the disk is whose.
 
-use hoist_engine::api::types::DiskUsage;
+use hoist_api::DiskUsage;
 
 use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
@@ -64,9 +64,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 /// As docker counts: what images share is nobody's to reclaim.
 fn lines(usage: &DiskUsage) -> [Line; 4] {
     let used = usage.images.iter().filter(|image| image.containers > 0);
-    let own = |image: &hoist_engine::api::types::ImageSummary| {
-        image.size.saturating_sub(u64::try_from(image.shared_size).unwrap_or(0))
-    };
+    let own =
+        |image: &hoist_api::ImageSummary| image.size.saturating_sub(u64::try_from(image.shared_size).unwrap_or(0));
     let running = usage.containers.iter().filter(|container| container.summary.state == "running");
     let rest = usage.containers.iter().filter(|container| container.summary.state != "running");
     let unused = usage.volumes.iter().filter(|volume| volume.usage_data.ref_count == 0);

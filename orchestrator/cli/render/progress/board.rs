@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use hoist_engine::api::types::BuildEvent;
+use hoist_api::BuildEvent;
 
 use super::{Line, Status};
 use crate::render::text::{inert, inert_line};

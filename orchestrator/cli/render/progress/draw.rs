@@ -130,7 +130,7 @@ fn fit(pieces: &[Piece], look: Look) -> Drawn {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use hoist_engine::api::types::BuildEvent;
+    use hoist_api::BuildEvent;
 
     use super::super::Line;
     use super::*;
@@ -150,12 +150,7 @@ mod tests {
     }
 
     fn output(step: u32, line: &str) -> BuildEvent {
-        BuildEvent::Output {
-            step,
-            stream: hoist_engine::api::types::OutputStream::Stdout,
-            at: at(0),
-            line: line.to_owned(),
-        }
+        BuildEvent::Output { step, stream: hoist_api::OutputStream::Stdout, at: at(0), line: line.to_owned() }
     }
 
     /// In the middle of a build: a step that was there, one that ended, two that go on.

@@ -8,8 +8,8 @@ use hoist_scheduler::{Health, Readiness};
 use tokio::sync::watch;
 
 use super::StepError;
-use crate::api::types::HealthLog;
 use crate::engine::Engine;
+use crate::probe::HealthLog;
 use crate::store::{ExitDoc, Wanted};
 use crate::world::{Phase, Status};
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use hoist_api::ContainerSummary;
 use hoist_image::{Digest, Store};
 use hoist_scheduler::{Health, Transport};
 use serde::Deserialize;
 
 use super::containers::{flag, resolve};
 use super::filters::{Filters, Patterns};
-use super::types::ContainerSummary;
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::blocking;
 use crate::engine::Engine;

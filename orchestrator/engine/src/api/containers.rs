@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use hoist_api::{ContainerInspect, TopResponse, WaitError, WaitResponse};
 use hoist_runtime::Shim;
 use serde::Deserialize;
 
 use super::container_list::sizes;
-use super::types::{ContainerInspect, TopResponse, WaitError, WaitResponse};
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::Engine;

@@ -1,16 +1,19 @@
 //! From the world to the wire.
 
 mod attachments;
+mod build;
 mod inspect;
 mod summary;
 
-use super::types::{Ipam, IpamConfig, NetworkContainer, NetworkInspect, VolumeInspect};
+use hoist_api::{Ipam, IpamConfig, NetworkContainer, NetworkInspect, VolumeInspect};
+
 use crate::engine::rfc3339;
 use crate::store::{Layout, NetworkDoc, VolumeDoc};
 use crate::world::World;
 use attachments::mac;
 
 pub(crate) use attachments::exposed;
+pub(crate) use build::{all_credentials, build_event, credentials};
 pub(crate) use inspect::inspect;
 pub(crate) use summary::summary;
 

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
-use hoist_image::{Access, Attached, Described, Reference, RegistryAuth, ResolveError};
+use hoist_api::RegistryAuth;
+use hoist_api::{Artifact, AuthAnswer, Descriptor, DistributionInspect, Platform};
+use hoist_image::{Access, Attached, Described, Reference, ResolveError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::types::{Artifact, AuthAnswer, Descriptor, DistributionInspect, Platform};
-use super::{ApiError, ApiResult, App};
+use super::{ApiError, ApiResult, App, convert};
 use crate::error::chain;
 
 /// `POST /auth`: whether a registry lets somebody in.
@@ -20,7 +21,7 @@ pub(super) async fn login(State(engine): App, body: axum::body::Bytes) -> ApiRes
     let auth: RegistryAuth =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?;
     let registry = hoist_image::registry_of(&auth.server_address).map_err(|error| ApiError::bad(chain(&error)))?;
-    let access = Access { auth: [(registry.clone(), auth)].into(), ..Access::default() };
+    let access = Access { auth: [(registry.clone(), convert::credentials(auth))].into(), ..Access::default() };
     let identity_token = hoist_image::login(&registry, &access).await.map_err(|error| {
         let refused = matches!(error, hoist_image::RegistryError::Unauthorized { .. });
         let status = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::INTERNAL_SERVER_ERROR };
@@ -32,7 +33,10 @@ pub(super) async fn login(State(engine): App, body: axum::body::Bytes) -> ApiRes
 
 /// The credentials that came along: docker's clients send those for the registry of the image, ours all that may be
 /// needed, in the header in which docker's send those for a build.
-pub(super) fn auth_of(headers: &HeaderMap, reference: &Reference) -> ApiResult<BTreeMap<String, RegistryAuth>> {
+pub(super) fn auth_of(
+    headers: &HeaderMap,
+    reference: &Reference,
+) -> ApiResult<BTreeMap<String, hoist_image::RegistryAuth>> {
     let all: Option<BTreeMap<String, RegistryAuth>> = document(headers, "X-Registry-Config")?;
     let mut auth: BTreeMap<String, RegistryAuth> = all
         .unwrap_or_default()
@@ -47,7 +51,7 @@ pub(super) fn auth_of(headers: &HeaderMap, reference: &Reference) -> ApiResult<B
     if let Some(own) = own.filter(|auth| *auth != RegistryAuth::default()) {
         auth.insert(reference.registry().to_owned(), own);
     }
-    Ok(auth)
+    Ok(convert::all_credentials(auth))
 }
 
 fn document<T: DeserializeOwned>(headers: &HeaderMap, name: &str) -> ApiResult<Option<T>> {

@@ -2,6 +2,7 @@
 
 use axum::extract::{Query, State};
 use axum::response::Response;
+use hoist_api::EventMessage;
 use hoist_scheduler::Timestamp;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -9,7 +10,6 @@ use tokio::sync::mpsc;
 
 use super::filters::Filters;
 use super::streams::json_lines;
-use super::types::EventMessage;
 use super::{ApiError, ApiResult, App};
 use crate::engine::now;
 use crate::logs::moment;

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use hoist_api::{ExecConfig, ExecInspect, ExecProcess, ExecStart, IdResponse};
 use hoist_runtime::ExecStdio;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::containers::{ResizeQuery, resolve};
 use super::relay::{self, Ends, relay};
 use super::streams::take_over;
-use super::types::{ExecConfig, ExecInspect, ExecProcess, ExecStart, IdResponse};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, new_id};
@@ -32,9 +32,25 @@ pub(super) async fn create(
     let container = resolve(&engine, &name).await?;
     running(&engine, &container).await?;
     let id = new_id();
+    let config = wanted(config);
     let entry = ExecEntry { id: id.clone(), container, config, started: false, code: None, handle: None };
     engine.tell(Event::ExecMade(Box::new(entry)));
     Ok((StatusCode::CREATED, Json(IdResponse { id })))
+}
+
+fn wanted(config: ExecConfig) -> exec::ExecConfig {
+    exec::ExecConfig {
+        attach_stdin: config.attach_stdin,
+        attach_stdout: config.attach_stdout,
+        attach_stderr: config.attach_stderr,
+        tty: config.tty,
+        cmd: config.cmd,
+        env: config.env,
+        user: config.user,
+        working_dir: config.working_dir,
+        privileged: config.privileged,
+        console_size: config.console_size,
+    }
 }
 
 async fn running(engine: &Arc<Engine>, id: &str) -> ApiResult<(i32, Summary)> {
@@ -60,7 +76,7 @@ async fn entry(engine: &Arc<Engine>, id: &str) -> ApiResult<ExecEntry> {
 }
 
 /// The process's ends, and ours; none of ours when it is to run on its own.
-fn stdio(config: &ExecConfig, detach: bool, size: Option<(u16, u16)>) -> ApiResult<(ExecStdio, Option<Ends>)> {
+fn stdio(config: &exec::ExecConfig, detach: bool, size: Option<(u16, u16)>) -> ApiResult<(ExecStdio, Option<Ends>)> {
     if detach {
         return Ok((ExecStdio::Fds { stdin: None, stdout: None, stderr: None }, None));
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Query, State};
 use glob::{MatchOptions, Pattern};
+use hoist_api::ImageSummary;
 use hoist_image::{Image, Reference};
 use serde::Deserialize;
 
 use super::filters::Filters;
 use super::images::{names, no_image, seconds};
-use super::types::ImageSummary;
 use super::{ApiError, ApiResult, App};
 use crate::engine::{Engine, now};
 use crate::logs::moment;

@@ -7,14 +7,12 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hoist_api::{BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageMetadata, PullDetail, PullLine, RootFs};
 use hoist_image::{Image, Platform, PlatformError, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 
 use super::containers::flag;
 use super::streams::json_lines;
-use super::types::{
-    BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageMetadata, PullDetail, PullLine, RootFs,
-};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, blocking};
 use crate::engine::Engine;

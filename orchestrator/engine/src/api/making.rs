@@ -8,12 +8,12 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use hoist_api::{HistoryEntry, IdResponse, PullLine};
 use hoist_image::{Reference, pack_folder};
 use rustix::fs::OFlags;
 
 use super::containers::{flag, resolve};
 use super::streams::json_lines;
-use super::types::{HistoryEntry, IdResponse, PullLine};
 use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
 use crate::engine::Engine;

@@ -3,7 +3,7 @@
 mod archive;
 mod container_list;
 mod containers;
-mod convert;
+pub(crate) mod convert;
 mod distribution;
 mod events;
 mod exec;
@@ -24,7 +24,6 @@ mod streams;
 mod system;
 pub(crate) mod tarballs;
 mod transfer;
-pub mod types;
 mod upload;
 
 use std::convert::Infallible;
@@ -37,6 +36,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use futures_util::StreamExt;
+use hoist_api::ErrorBody;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -44,7 +44,6 @@ use tower::ServiceExt;
 
 use crate::actions::StepError;
 use crate::engine::{Engine, ShuttingDown};
-use types::ErrorBody;
 
 /// What a handler answers when it cannot do what it was asked.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use hoist_api::{NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, PoolCreate};
 use hoist_network::Mac;
 use hoist_scheduler::{PREDEFINED_NETWORK, network_spec};
 use hoist_spec::model::{IpamPool, Network};
 
-use super::types::{NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, PoolCreate};
 use super::{ApiError, ApiResult, App, objects};
 use crate::actions::{self, StepError, Wish};
 use crate::observe;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use hoist_api::ImageDelete;
 use hoist_image::{Digest, Scope};
 use hoist_scheduler::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::filters::Filters;
-use super::types::ImageDelete;
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::{Engine, now};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hoist_api::{PullDetail, PullLine, PushResult};
 use hoist_image::{Access, Phase, Progress, PushOptions, Pushed, Reference};
 use serde::Deserialize;
 
 use super::distribution::auth_of;
 use super::images::{Lines, finish, no_image};
 use super::streams::json_lines;
-use super::types::{PullDetail, PullLine, PushResult};
 use super::{ApiError, ApiResult, App};
 use crate::actions::blocking;
 use crate::engine::Engine;

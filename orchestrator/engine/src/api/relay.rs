@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::FutureExt;
+use hoist_api::frames::{StreamKind, encode};
 use hoist_runtime::ExecHandle;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -20,7 +21,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::gone::{Gone, gone};
-use super::streams::{Taken, frame};
+use super::streams::Taken;
 use crate::exec;
 use crate::readiness;
 use crate::signal;
@@ -88,7 +89,7 @@ pub(super) async fn abandoned(handle: &Arc<ExecHandle>, grace: Duration, ended: 
 pub(super) async fn say(taken: Taken, tty: bool, message: String) {
     let Taken { mut stream, .. } = taken;
     let text = format!("{message}\r\n");
-    let text = if tty { text.into_bytes() } else { frame(1, text.as_bytes()) };
+    let text = if tty { text.into_bytes() } else { encode(StreamKind::Stdout, text.as_bytes()) };
     let _ = stream.write_all(&text).await;
     let _ = stream.shutdown().await;
     let (reader, _writer) = stream.into_split();
@@ -121,10 +122,10 @@ async fn until_end(handle: &Arc<ExecHandle>, gone: Gone, grace: Duration) -> i32
     exec::wait(handle).await
 }
 
-/// One stream of the process, with its number in docker's frames; a terminal's bytes are not framed.
+/// One stream of the process; a terminal's bytes are not framed.
 struct Output {
     end: Arc<AsyncFd<OwnedFd>>,
-    number: Option<u8>,
+    framed: Option<StreamKind>,
 }
 
 fn outputs(handle: &Arc<ExecHandle>, ends: Ends) -> (Vec<Output>, Option<Arc<AsyncFd<OwnedFd>>>) {
@@ -140,16 +141,15 @@ fn outputs(handle: &Arc<ExecHandle>, ends: Ends) -> (Vec<Output>, Option<Arc<Asy
     };
     match ends {
         Ends::Pipes { stdin, stdout, stderr } => {
-            let outputs = [(stdout, 1), (stderr, 2)].into_iter();
-            let outputs = outputs.filter_map(|(end, number)| {
-                Some(Output { end: watched(end?, Interest::READABLE)?, number: Some(number) })
-            });
+            let outputs = [(stdout, StreamKind::Stdout), (stderr, StreamKind::Stderr)].into_iter();
+            let outputs = outputs
+                .filter_map(|(end, kind)| Some(Output { end: watched(end?, Interest::READABLE)?, framed: Some(kind) }));
             (outputs.collect(), stdin.and_then(|end| watched(end, Interest::WRITABLE)))
         }
         Ends::Terminal => {
             let terminal = handle.take_terminal();
             let terminal = terminal.and_then(|end| watched(end, Interest::READABLE | Interest::WRITABLE));
-            let output = terminal.iter().map(|end| Output { end: Arc::clone(end), number: None });
+            let output = terminal.iter().map(|end| Output { end: Arc::clone(end), framed: None });
             (output.collect(), terminal.clone())
         }
     }
@@ -186,8 +186,8 @@ impl Output {
 
     async fn deliver(&self, bytes: &[u8], writer: &Writer) {
         let mut writer = writer.lock().await;
-        let _ = match self.number {
-            Some(number) => writer.write_all(&frame(number, bytes)).await,
+        let _ = match self.framed {
+            Some(kind) => writer.write_all(&encode(kind, bytes)).await,
             None => writer.write_all(bytes).await,
         };
     }

@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use hoist_api::{ApplyRequest, BuildCheck, PlanResponse, StackDetail, StackSummary};
 
 use super::streams::{LogQuery, json_lines};
-use super::types::{ApplyRequest, BuildCheck, PlanResponse, StackDetail, StackSummary};
 use super::{ApiError, ApiResult, App, convert};
 use crate::execute;
 use crate::logs;

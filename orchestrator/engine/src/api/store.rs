@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use hoist_image::{CheckOptions, CheckReport, Digest, Store};
-
-use super::types::{
-    CheckRequest, ContainerSummary, ContainerUsage, DiskUsage, ImageSummary, UsageData, VolumeInspect, VolumeUsage,
+use hoist_api::{
+    CheckReport, CheckRequest, ContainerSummary, ContainerUsage, DiskUsage, ImageSummary, Outcome, Problem, UsageData,
+    VolumeInspect, VolumeUsage,
 };
+use hoist_image::{CheckOptions, Digest, Store};
+
 use super::{ApiResult, App, convert};
 use crate::actions::{StepError, blocking};
 use crate::usage;
@@ -28,7 +29,26 @@ pub(super) async fn check(State(engine): App, Json(request): Json<CheckRequest>)
     let options = CheckOptions { repair: request.repair, quick: request.quick, in_use, mounted };
     let images = Arc::clone(&engine.images);
     let report = blocking(move || images.check(&options).map_err(StepError::from)).await?;
-    Ok(Json(report))
+    Ok(Json(wire(report)))
+}
+
+fn wire(report: hoist_image::CheckReport) -> CheckReport {
+    let problem = |problem: hoist_image::Problem| Problem {
+        object: problem.object,
+        reason: problem.reason,
+        outcome: match problem.outcome {
+            hoist_image::Outcome::Found => Outcome::Found,
+            hoist_image::Outcome::Restored => Outcome::Restored,
+            hoist_image::Outcome::Dropped => Outcome::Dropped,
+        },
+    };
+    CheckReport {
+        images: report.images,
+        layers: report.layers,
+        blobs: report.blobs,
+        bytes: report.bytes,
+        problems: report.problems.into_iter().map(problem).collect(),
+    }
 }
 
 /// `GET /system/df`

@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use hoist_api::frames::{StreamKind, encode};
 use hoist_runtime::{Attach, Shim};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -106,15 +107,6 @@ impl LogQuery {
     }
 }
 
-/// Docker's frame: stream, three zeros, length, data.
-pub(super) fn frame(stream: u8, data: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(8 + data.len());
-    frame.extend_from_slice(&[stream, 0, 0, 0]);
-    frame.extend_from_slice(&u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes());
-    frame.extend_from_slice(data);
-    frame
-}
-
 pub(super) async fn logs(
     State(engine): App,
     Path(name): Path<String>,
@@ -148,7 +140,11 @@ pub(super) async fn logs(
         if line.newline {
             data.push(b'\n');
         }
-        Bytes::from(if raw { data } else { frame(if line.stderr { 2 } else { 1 }, &data) })
+        Bytes::from(if raw {
+            data
+        } else {
+            encode(if line.stderr { StreamKind::Stderr } else { StreamKind::Stdout }, &data)
+        })
     }))
 }
 
@@ -307,14 +303,4 @@ pub(super) async fn direct(taken: Taken) -> Result<OwnedFd, StepError> {
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     tokio::spawn(relay::bridge(taken, ours));
     Ok(theirs.into_std().map_err(failed)?.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_have_dockers_header() {
-        assert_eq!(frame(2, b"hi"), [2, 0, 0, 0, 0, 0, 0, 2, b'h', b'i']);
-    }
 }

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use hoist_api::{Info, Version};
 
-use super::types::{Info, Version};
 use super::{ApiResult, App};
 use crate::world::Phase;
 
@@ -65,7 +65,7 @@ pub(super) async fn info(State(engine): App) -> ApiResult<Json<Info>> {
     let system = rustix::system::sysinfo();
     let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     Ok(Json(Info {
-        id: engine.config.places().instance(),
+        id: engine.config.instance(),
         name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         containers: all,

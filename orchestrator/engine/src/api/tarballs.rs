@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::{TryStreamExt, stream};
+use hoist_api::frames::{StreamKind, encode};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -80,7 +81,7 @@ impl Frames {
     pub(crate) async fn say(&self, event: &impl serde::Serialize) {
         let mut line = serde_json::to_vec(event).unwrap_or_default();
         line.push(b'\n');
-        let _ = self.out.send(Ok(frame(2, &line))).await;
+        let _ = self.out.send(Ok(encode(StreamKind::Stderr, &line).into())).await;
     }
 
     /// For code that blocks.
@@ -89,18 +90,13 @@ impl Frames {
     }
 }
 
-fn frame(stream: u8, data: &[u8]) -> Bytes {
-    let length = u32::try_from(data.len()).expect("pieces are small");
-    [&[stream, 0, 0, 0][..], &length.to_be_bytes(), data].concat().into()
-}
-
 struct ArchiveFrames(mpsc::Sender<io::Result<Bytes>>);
 
 impl Write for ArchiveFrames {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let data = &data[..data.len().min(PIECE)];
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(frame(1, data))).map_err(gone)?;
+        self.0.blocking_send(Ok(encode(StreamKind::Stdout, data).into())).map_err(gone)?;
         Ok(data.len())
     }
 

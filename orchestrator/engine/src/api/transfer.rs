@@ -9,12 +9,12 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use hoist_api::{BundleEvent, BundleRequest};
 use hoist_image::{Archive, SaveError};
 use serde::Deserialize;
 
 use super::containers::flag;
 use super::streams::json_lines;
-use super::types::{BundleEvent, BundleRequest};
 use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
 use crate::bundle;

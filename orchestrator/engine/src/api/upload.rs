@@ -80,8 +80,8 @@ mod tests {
 
     use super::super::ApiError;
     use super::*;
-    use crate::client::{Client, ClientError};
-    use crate::config::Places;
+    use hoist_api::places::Places;
+    use hoist_client::{Client, ClientError};
 
     async fn refuse() -> ApiError {
         ApiError::bad("that is not wanted here")

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hoist_api::{ApplyRequest, BuildCheck, Finding};
 use hoist_build::{BuildError, Checked, Diagnostic};
 use hoist_scheduler::Action;
 use tokio_util::task::TaskTracker;
 
 use super::{Beside, Wanted, host, platforms, request};
 use crate::actions::StepError;
-use crate::api::types::{ApplyRequest, BuildCheck, Finding};
+use crate::api::convert::all_credentials;
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::error::chain;
@@ -21,7 +22,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<V
     let project_dir = Path::new(&wire.project_dir);
     let beside = Beside { stack: &stack, variables: &wire.variables, project_dir };
     let building = Arc::new(Building::default());
-    let auth = Arc::new(wire.auth.clone());
+    let auth = Arc::new(all_credentials(wire.auth.clone()));
     // Nothing is run, so there is no output to read.
     let (out, _) = outbox();
     let mut checks = Vec::new();

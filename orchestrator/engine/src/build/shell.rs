@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hoist_api::ApplyEvent;
 use hoist_build::RunRequest;
 use tokio::sync::Mutex;
 
 use super::{StepContainer, launch};
 use crate::actions::{StepError, blocking};
-use crate::api::types::ApplyEvent;
 use crate::buildnet::BuildNetwork;
 use crate::error::chain;
 use crate::execute::Output;

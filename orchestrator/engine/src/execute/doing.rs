@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoist_api::{ApplyEvent, StepState};
+use hoist_build::BuildEvent;
+use hoist_image::RegistryAuth;
 use hoist_scheduler::Action;
 
 use super::slots::{Slot, Slots};
 use super::{Output, labels};
 use crate::actions::{self, Context, StepError, Stopped};
-use crate::api::types::{ApplyEvent, BuildEvent, RegistryAuth, StepState};
+use crate::api::convert::build_event;
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::lower::without_effect;
@@ -69,6 +72,7 @@ impl Doing {
             Action::BuildImage { reference, service, build, platform } => {
                 let (out, step, name) = (self.out.clone(), self.step, service.clone());
                 let output = move |event: BuildEvent| {
+                    let event = build_event(event);
                     out.send(ApplyEvent::Build { step, service: name.clone(), event });
                 };
                 let shell = self.context.shell.as_ref();

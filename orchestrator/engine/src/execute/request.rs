@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hoist_api::ApplyRequest;
 use hoist_scheduler::{Desired, Run, Verb, oneoff_name, with_dependencies};
 use hoist_spec::canonical;
 use hoist_spec::model::{FileMount, FileObject, FileSource, Service, Stack};
@@ -11,7 +12,6 @@ use hoist_spec::name;
 use hoist_spec::size::{self, TooMany};
 use sha2::{Digest, Sha256};
 
-use crate::api::types::ApplyRequest;
 use crate::contents;
 use crate::engine::{Engine, ShuttingDown, now};
 use crate::store::StackDoc;

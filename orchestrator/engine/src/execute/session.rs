@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, StepInfo, StepState};
+use hoist_image::RegistryAuth;
 use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
 use tokio::task::JoinSet;
 
@@ -12,7 +14,7 @@ use super::doing::{Doing, Done};
 use super::request::{Prepared, oneoff};
 use super::{Outcome, Output, Slots, ends, labels, overtakes};
 use crate::actions::{self, Context, StepError};
-use crate::api::types::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth, StepInfo, StepState};
+use crate::api::convert::all_credentials;
 use crate::build::ShellOffer;
 use crate::building::Building;
 use crate::engine::{Engine, steady};
@@ -84,7 +86,7 @@ impl Session {
             keeps: prepared.document.is_some(),
             document: prepared.document,
             context: Arc::new(context),
-            auth: Arc::new(wire.auth),
+            auth: Arc::new(all_credentials(wire.auth)),
             request,
             wait_timeout: wire.wait_timeout,
             turn,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hoist_api::StackLogLine;
 use rustix::fs::inotify;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -13,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::Wanted;
 use super::tail::{Line, Tail};
-use crate::api::types::StackLogLine;
 use crate::engine::{Engine, now, rfc3339};
 use crate::readiness;
 use crate::world::{Phase, Status};

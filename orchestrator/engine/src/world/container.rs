@@ -9,8 +9,8 @@ use hoist_spec::model::{HealthTest, Service};
 use tokio::sync::watch;
 
 use super::StartWhy;
-use crate::api::types::HealthLog;
 use crate::engine::{earlier, steady};
+use crate::probe::HealthLog;
 use crate::store::{ContainerDoc, ExitDoc, StateDoc, Wanted};
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -81,7 +81,7 @@ pub(super) fn forget_later(engine: &Arc<Engine>, id: &str, why: Forget) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::ExecConfig;
+    use crate::exec::ExecConfig;
 
     fn entry(id: &str) -> ExecEntry {
         ExecEntry {

@@ -19,12 +19,12 @@ pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summ
 use execs::{Execs, Forget};
 pub(crate) use supervise::exit_doc;
 
-use crate::api::types::HealthLog;
 use crate::engine::{Engine, now, steady};
 use crate::exec::ExecEntry;
 use crate::feed;
 use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
+use crate::probe::HealthLog;
 use crate::store::{ContainerDoc, ExitDoc, Loaded, MountKind, NetworkDoc, StackDoc, VolumeDoc};
 
 type Look = Box<dyn FnOnce(&World) + Send>;

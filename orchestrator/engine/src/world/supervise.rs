@@ -8,8 +8,8 @@ use hoist_scheduler::restart::{self, Cause, Decision, When};
 use hoist_scheduler::{Health, Timestamp, health};
 
 use super::{Container, Event, HealthRun, Phase, World};
-use crate::api::types::HealthLog;
 use crate::engine::{Engine, now, steady};
+use crate::probe::HealthLog;
 use crate::store::{ExitDoc, Wanted};
 use crate::{actions, contact, execute, feed, probe, shims};
 

@@ -13,29 +13,23 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 pub use edit::Kept;
 pub use logins::Logins;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::registry::ConfigurationError;
 
 /// The name under which docker files its hub's credentials.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// What one registry is asked with; the JSON is that of docker's `X-Registry-Auth`.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What one registry is asked with.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryAuth {
-    #[serde(default)]
     pub username: String,
-    #[serde(default)]
     pub password: String,
-    #[serde(default, rename = "identitytoken", skip_serializing_if = "String::is_empty")]
     pub identity_token: String,
     /// A token that the registry takes as it is.
-    #[serde(default, rename = "registrytoken", skip_serializing_if = "String::is_empty")]
     pub registry_token: String,
-    #[serde(default, rename = "serveraddress", skip_serializing_if = "String::is_empty")]
     pub server_address: String,
     /// Why the user's credentials cannot be had. It matters only to a registry that asks for some.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trouble: String,
 }
 

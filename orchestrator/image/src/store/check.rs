@@ -7,8 +7,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::ingest::Draft;
 use super::{LayerRecord, Record, State, Store, StoreError, disk};
 use crate::{Digest, Hasher, layer};
@@ -27,7 +25,7 @@ pub struct CheckOptions {
 }
 
 /// What was looked at, and what is wrong with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// How many were looked at.
     pub images: usize,
@@ -46,7 +44,7 @@ impl CheckReport {
 }
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file or folder below the store's root, or an image's names.
     pub object: String,
@@ -55,8 +53,7 @@ pub struct Problem {
 }
 
 /// What became of a problem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is as it was.
     Found,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use hoist_api::{EndpointSettings, MountPoint, NetworkSettings, PortBinding, PortSummary};
 use hoist_scheduler::{Published, Transport};
 use hoist_spec::model::NetworkMode;
 
-use crate::api::types::{EndpointSettings, MountPoint, NetworkSettings, PortBinding, PortSummary};
 use crate::engine::short;
 use crate::store::{Layout, MountKind};
 use crate::world::{Container, World};

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use hoist_api::{
+    ContainerConfig, ContainerInspect, ContainerState, HealthConfig, HealthLog, HealthState, HostConfig, LogConfig,
+    RestartPolicyConfig,
+};
 use hoist_scheduler::restart::{Policy, When};
 use hoist_spec::model::NamespaceMode;
 
 use super::attachments::{bindings, exposed, mounts, network_mode, network_settings};
 use super::summary::health_word;
-use crate::api::types::{
-    ContainerConfig, ContainerInspect, ContainerState, HealthConfig, HealthState, HostConfig, LogConfig,
-    RestartPolicyConfig,
-};
 use crate::engine::{Engine, rfc3339, short};
 use crate::lower;
 use crate::store::MountKind;
@@ -54,7 +54,7 @@ fn state(container: &Container) -> ContainerState {
     let health = container.health_plan.as_ref().filter(|_| phase.is_up()).map(|_| HealthState {
         status: health_word(container.health()).to_owned(),
         failing_streak: container.health.as_ref().map_or(0, |health| health.check.failing_streak),
-        log: container.health.as_ref().map(|health| health.log.iter().cloned().collect()).unwrap_or_default(),
+        log: container.health.as_ref().map(|health| health.log.iter().map(probe).collect()).unwrap_or_default(),
     });
     ContainerState {
         status: phase.word().to_owned(),
@@ -69,6 +69,15 @@ fn state(container: &Container) -> ContainerState {
         started_at: container.state.started.map_or_else(|| NEVER.to_owned(), rfc3339),
         finished_at: container.state.exit.as_ref().map_or_else(|| NEVER.to_owned(), |exit| rfc3339(exit.at)),
         health,
+    }
+}
+
+fn probe(entry: &crate::probe::HealthLog) -> HealthLog {
+    HealthLog {
+        start: rfc3339(entry.start),
+        end: rfc3339(entry.end),
+        exit_code: entry.exit_code,
+        output: entry.output.clone(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use hoist_api::{ContainerSummary, SummaryHostConfig, SummaryNetworks};
 use hoist_scheduler::{Health, Timestamp};
 
 use super::attachments::{endpoints, mounts, network_mode, ports};
-use crate::api::types::{ContainerSummary, SummaryHostConfig, SummaryNetworks};
 use crate::engine::now;
 use crate::lower;
 use crate::store::Layout;

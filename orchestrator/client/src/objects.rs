@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use hoist_api::{
+    Artifact, AuthAnswer, BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig,
+    ExecInspect, ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkConnect,
+    NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse,
+    VolumeCreate, VolumeInspect, VolumeList, WaitResponse,
+};
 use tokio::io::AsyncRead;
 
-use super::stream::{ByteStream, Hijacked, JsonStream, LogFrames};
-use super::transport::{escape, filters, log_query, query, reader_body};
-use super::{Client, Result};
-use crate::api::types::{
-    Artifact, BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig, ExecInspect,
-    ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkConnect, NetworkCreate,
-    NetworkCreated, NetworkDisconnect, NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse, VolumeCreate,
-    VolumeInspect, VolumeList, WaitResponse,
-};
+use crate::stream::{ByteStream, Hijacked, JsonStream, LogFrames};
+use crate::transport::{escape, filters, log_query, query, reader_body};
+use crate::{Client, Result};
 
 /// Containers.
 impl Client {
@@ -120,7 +120,7 @@ impl Client {
     pub async fn get_archive(&self, id: &str, path: &str, follow: bool) -> Result<(ByteStream, serde_json::Value)> {
         let query = query(&[("path", path.to_owned()), ("follow", follow.to_string())]);
         let (bytes, headers) = self.get_bytes(&format!("/containers/{}/archive?{query}", escape(id))).await?;
-        Ok((bytes, super::transport::path_stat(&headers)))
+        Ok((bytes, crate::transport::path_stat(&headers)))
     }
 
     /// Unpacks a tar stream into the directory `path`.
@@ -170,6 +170,11 @@ impl Client {
 
 /// Images.
 impl Client {
+    /// Whether the registry in `server_address` lets the user in.
+    pub async fn login(&self, auth: &RegistryAuth) -> Result<AuthAnswer> {
+        self.post_json("/auth", auth).await
+    }
+
     /// `selectors`: docker filters, e.g. (`dangling`, `true`).
     pub async fn images(&self, selectors: &[(&str, &str)]) -> Result<Vec<ImageSummary>> {
         self.get_json(&format!("/images/json?{}", query(&[("filters", filters(selectors))]))).await
@@ -211,7 +216,7 @@ impl Client {
     }
 
     /// What the registry has for a reference now: the digest, without bringing anything here. `auth`: the caller's
-    /// credentials, as [`Client::credentials`] finds them.
+    /// credentials.
     pub async fn resolve_image(
         &self,
         reference: &str,

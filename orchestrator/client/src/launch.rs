@@ -5,15 +5,12 @@
 
 use std::process::Stdio;
 
+use hoist_api::environment::environment;
+use hoist_api::places::Places;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::{ClientError, Result};
-use crate::config::Places;
-use crate::environment;
-
-/// Tells `serve` that it was started by a client: report on stdout, leave the session.
-pub(crate) const DETACHED_VARIABLE: &str = "HOIST_ENGINE_DETACHED";
+use crate::{ClientError, Result};
 
 pub(super) async fn start(places: &Places) -> Result<()> {
     let failed = |reason: String| ClientError::Start { reason };
@@ -21,11 +18,7 @@ pub(super) async fn start(places: &Places) -> Result<()> {
     let mut child = Command::new(&program)
         .arg("engine")
         .env_clear()
-        .envs(environment::kept())
-        .env("HOIST_DATA_ROOT", &places.data_root)
-        .env("HOIST_RUN_DIR", &places.run_dir)
-        .env("HOIST_HOST", &places.socket)
-        .env(DETACHED_VARIABLE, "1")
+        .envs(environment(places))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,13 +1,13 @@
 //! Calls on what is stored, and its way out of an engine and into another.
 
-use tokio::io::AsyncRead;
-
-use super::stream::{ByteStream, JsonStream, LogFrames};
-use super::transport::{escape, filters, query, reader_body};
-use super::{Client, Result};
-use crate::api::types::{
+use hoist_api::{
     BundleEvent, BundleRequest, CheckReport, CheckRequest, DiskUsage, HistoryEntry, IdResponse, Pruned, PullLine,
 };
+use tokio::io::AsyncRead;
+
+use crate::stream::{ByteStream, JsonStream, LogFrames};
+use crate::transport::{escape, filters, query, reader_body};
+use crate::{Client, Result};
 
 impl Client {
     /// Looks the image store over.

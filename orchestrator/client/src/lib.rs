@@ -1,28 +1,27 @@
 //! The client: typed calls over the engine's Unix socket, starting an engine when none answers.
 //!
 //! Must not know: rendering, exit codes of verbs, the engine's inside.
+#![forbid(unsafe_code)]
 
 mod connection;
-pub(crate) mod launch;
-mod login;
+mod launch;
 mod objects;
 mod store;
 mod stream;
 mod transport;
 
-pub use login::{CredentialsError, Kept, ReferenceError, registry_of};
-pub use stream::{ByteStream, Frame, FrameReader, Hijacked, JsonStream, LogFrames, StreamKind};
+pub use stream::{ByteStream, FrameReader, Hijacked, JsonStream, LogFrames};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use connection::{Connection, PATIENCE};
-
-use crate::api::types::{
+use hoist_api::places::Places;
+use hoist_api::{
     ApplyEvent, ApplyRequest, BuildCheck, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine,
     StackSummary, Version,
 };
-use crate::config::Places;
+
+use connection::{Connection, PATIENCE};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

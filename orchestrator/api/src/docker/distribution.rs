@@ -26,23 +26,3 @@ pub struct Platform {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }
-
-/// `GET /hoist/v1/artifacts/{name}`: one of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Artifact {
-    pub digest: String,
-    /// What it says it is; empty when it does not.
-    pub artifact_type: String,
-    pub size: u64,
-    /// `referrer`, `index`, or the tag that it is under.
-    pub attached: String,
-}
-
-/// `POST /auth`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct AuthAnswer {
-    pub status: String,
-    pub identity_token: String,
-}

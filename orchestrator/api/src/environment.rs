@@ -5,6 +5,14 @@
 //! Variables named in a stack file (`environment: VAR` of a secret or config, build arguments) are sent only with the
 //! request.
 
+use std::ffi::OsString;
+
+use crate::places::Places;
+
+/// Tells an engine that it was started by a client or a shim: it reports on standard output once (`ready`, or why it
+/// cannot serve), closes it, and leaves the session.
+pub const DETACHED: &str = "HOIST_ENGINE_DETACHED";
+
 /// Documented in docs/security.md.
 const KEPT: [&str; 23] = [
     "PATH",
@@ -33,7 +41,11 @@ const KEPT: [&str; 23] = [
     "NO_PROXY",
 ];
 
-/// The variables of this process to pass to an engine it starts. Values that are not UTF-8 are skipped.
-pub(crate) fn kept() -> Vec<(String, String)> {
-    KEPT.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
+/// The whole environment of an engine that this process starts in these places. Values that are not UTF-8 are skipped.
+pub fn environment(places: &Places) -> Vec<(String, OsString)> {
+    let kept = KEPT.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?.into())));
+    let places =
+        [("HOIST_DATA_ROOT", &places.data_root), ("HOIST_RUN_DIR", &places.run_dir), ("HOIST_HOST", &places.socket)];
+    let places = places.into_iter().map(|(name, path)| (name.to_owned(), path.clone().into_os_string()));
+    kept.chain(places).chain([(DETACHED.to_owned(), OsString::from("1"))]).collect()
 }

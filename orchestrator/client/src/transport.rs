@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::TryStreamExt;
+use hoist_api::{ErrorBody, LogOptions, RegistryAuth};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -15,10 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::connection::Connection;
-use super::stream::{ByteStream, Hijacked, JsonStream};
-use super::{Client, ClientError, Result};
-use crate::api::types::{ErrorBody, LogOptions, RegistryAuth};
+use crate::connection::Connection;
+use crate::stream::{ByteStream, Hijacked, JsonStream};
+use crate::{Client, ClientError, Result};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -172,7 +172,7 @@ impl Client {
             let again = call.again();
             match (self.send_once(call).await, again) {
                 (Err(ClientError::NoEngine { .. } | ClientError::Transport { attempt: "send", .. }), Some(again)) => {
-                    super::launch::start(&self.places).await?;
+                    crate::launch::start(&self.places).await?;
                     call = again;
                 }
                 (outcome, _) => return outcome,
@@ -344,7 +344,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("sock");
         tokio::spawn(hasty(tokio::net::UnixListener::bind(&socket).unwrap()));
-        let places = crate::config::Places { data_root: "/none".into(), run_dir: "/none".into(), socket };
+        let places = hoist_api::places::Places { data_root: "/none".into(), run_dir: "/none".into(), socket };
         let client = Client::connect(&places).await.unwrap();
         for _ in 0..50 {
             let body = reader_body(tokio::io::repeat(7).take(16 << 20));

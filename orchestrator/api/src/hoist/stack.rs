@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hoist_build::BuildEvent;
-use hoist_image::RegistryAuth;
 use hoist_scheduler::Verb;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ContainerSummary;
-use super::NetworkInspect;
-use super::VolumeInspect;
-use super::nullable;
+use super::BuildEvent;
+use crate::nullable;
+use crate::{ContainerSummary, NetworkInspect, RegistryAuth, VolumeInspect};
 
 /// `POST /hoist/v1/plan` and `POST /hoist/v1/apply`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

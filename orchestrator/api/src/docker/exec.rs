@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::nullable;
+use crate::nullable;
 
 /// `POST /containers/{id}/exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

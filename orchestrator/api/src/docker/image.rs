@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-use super::ErrorBody;
 use serde_json::Value;
+
+use crate::ErrorBody;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -108,10 +108,4 @@ pub struct PushResult {
 pub struct PullDetail {
     pub current: u64,
     pub total: u64,
-}
-
-/// `POST /hoist/v1/images/bootstrap`; answers NDJSON of [`PullLine`].
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct BootstrapRequest {
-    pub reference: String,
 }

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hoist_api::frames::{Decoder, Frame, HEADER, decode};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::upgrade::Upgraded;
@@ -11,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::{ClientError, Result};
+use crate::{ClientError, Result};
 
 /// The body of an answer, chunk by chunk.
 #[derive(Debug)]
@@ -73,54 +74,25 @@ impl<T: DeserializeOwned> JsonStream<T> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamKind {
-    Stdin,
-    Stdout,
-    Stderr,
-}
-
-/// One piece of output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    pub stream: StreamKind,
-    pub data: Vec<u8>,
-}
-
-fn frame_header(header: [u8; 8]) -> (StreamKind, usize) {
-    let stream = match header[0] {
-        0 => StreamKind::Stdin,
-        2 => StreamKind::Stderr,
-        _ => StreamKind::Stdout,
-    };
-    let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    (stream, usize::try_from(length).unwrap_or(usize::MAX))
-}
-
 /// Multiplexed frames of the log endpoint.
 #[derive(Debug)]
 pub struct LogFrames {
     bytes: ByteStream,
-    buffer: Vec<u8>,
+    frames: Decoder,
 }
 
 impl LogFrames {
     pub(super) fn new(bytes: ByteStream) -> Self {
-        Self { bytes, buffer: Vec::new() }
+        Self { bytes, frames: Decoder::default() }
     }
 
     pub async fn next(&mut self) -> Result<Option<Frame>> {
         loop {
-            if let Some((header, rest)) = self.buffer.split_first_chunk::<8>() {
-                let (stream, length) = frame_header(*header);
-                if rest.len() >= length {
-                    let data = rest[..length].to_vec();
-                    self.buffer.drain(..8 + length);
-                    return Ok(Some(Frame { stream, data }));
-                }
+            if let Some(frame) = self.frames.next_frame() {
+                return Ok(Some(frame));
             }
             match self.bytes.next().await? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk),
+                Some(chunk) => self.frames.push(&chunk),
                 None => return Ok(None),
             }
         }
@@ -140,11 +112,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// `None` at the end of the stream.
     pub async fn next(&mut self) -> std::io::Result<Option<Frame>> {
-        let mut header = [0; 8];
+        let mut header = [0; HEADER];
         if let Err(error) = self.reader.read_exact(&mut header).await {
             return if error.kind() == std::io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) };
         }
-        let (stream, length) = frame_header(header);
+        let (stream, length) = decode(header);
         let mut data = vec![0; length];
         self.reader.read_exact(&mut data).await?;
         Ok(Some(Frame { stream, data }))

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-pub use hoist_image::{CheckReport, Outcome, Problem};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use super::{ContainerSummary, ImageDelete, ImageSummary, VolumeInspect};
 
 /// `POST /hoist/v1/system/check`; answers a [`CheckReport`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +12,46 @@ pub struct CheckRequest {
     pub repair: bool,
     /// Read no content.
     pub quick: bool,
+}
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// How many were looked at.
+    pub images: usize,
+    pub layers: usize,
+    pub blobs: usize,
+    /// Bytes of the blobs.
+    pub bytes: u64,
+    pub problems: Vec<Problem>,
+}
+
+impl CheckReport {
+    /// Nothing is broken any more.
+    pub fn is_sound(&self) -> bool {
+        self.problems.iter().all(|problem| problem.outcome != Outcome::Found)
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The file or folder below the store's root, or an image's names.
+    pub object: String,
+    pub reason: String,
+    pub outcome: Outcome,
+}
+
+/// What became of a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It is as it was.
+    Found,
+    /// It is whole again.
+    Restored,
+    /// It is gone; a pull brings it back.
+    Dropped,
 }
 
 /// `POST /hoist/v1/bundles/save`; answers frames as docker's attach has them: the archive as stdout, a line of JSON
@@ -80,66 +116,4 @@ pub enum BundleEvent {
     Note { text: String },
     Failed { error: String },
     Done { document: Box<BundleDocument> },
-}
-
-/// `GET /system/df`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct DiskUsage {
-    pub layers_size: u64,
-    pub images: Vec<ImageSummary>,
-    pub containers: Vec<ContainerUsage>,
-    pub volumes: Vec<VolumeUsage>,
-    pub build_cache: Vec<Value>,
-    /// Bytes of layers that only the build cache needs. (Ours.)
-    pub build_cache_size: u64,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct ContainerUsage {
-    #[serde(flatten)]
-    pub summary: ContainerSummary,
-    /// What the container wrote.
-    pub size_rw: u64,
-    pub size_root_fs: u64,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct VolumeUsage {
-    #[serde(flatten)]
-    pub inspect: VolumeInspect,
-    pub usage_data: UsageData,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct UsageData {
-    pub size: u64,
-    pub ref_count: usize,
-}
-
-/// An entry of `GET /images/{name}/history`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct HistoryEntry {
-    pub id: String,
-    pub created: i64,
-    pub created_by: String,
-    pub tags: Option<Vec<String>>,
-    pub size: u64,
-    pub comment: String,
-}
-
-/// What a prune removed; each kind of object fills its own list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Pruned {
-    pub containers_deleted: Vec<String>,
-    pub images_deleted: Vec<ImageDelete>,
-    pub volumes_deleted: Vec<String>,
-    pub networks_deleted: Vec<String>,
-    pub caches_deleted: Vec<String>,
-    pub space_reclaimed: u64,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::nullable;
+use crate::nullable;
 
 /// `POST /networks/create`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
