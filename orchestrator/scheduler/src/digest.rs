@@ -101,6 +101,8 @@ pub(crate) fn network_hash(network: &Network) -> String {
         enable_ipv4,
         enable_ipv6,
         labels: _,
+        // The one driver that there is.
+        ipam_driver: _,
         ipam,
     } = network;
     let mut fields = Fields(BTreeMap::new());

@@ -9,12 +9,12 @@ use serde::Serialize;
 use crate::digest::hex;
 
 pub(crate) fn network(project: &str, key: &str, network: &Network) -> BTreeMap<String, String> {
-    let pools = network.ipam.iter().map(Pool::of).collect();
+    let ipam = Ipam { driver: network.ipam_driver.as_deref(), config: network.ipam.iter().map(Pool::of).collect() };
     let shape = Shape {
         name: &network.name,
         driver: network.driver.as_deref(),
         driver_opts: &network.driver_opts,
-        ipam: Some(Ipam { config: pools }),
+        ipam: Some(ipam),
         internal: network.internal,
         attachable: network.attachable,
         labels: &network.labels,
@@ -65,7 +65,7 @@ struct Shape<'a> {
     driver_opts: &'a BTreeMap<String, String>,
     /// A network's is there even when it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ipam: Option<Ipam>,
+    ipam: Option<Ipam<'a>>,
     #[serde(skip_serializing_if = "is_off")]
     internal: bool,
     #[serde(skip_serializing_if = "is_off")]
@@ -79,7 +79,9 @@ struct Shape<'a> {
 }
 
 #[derive(Serialize)]
-struct Ipam {
+struct Ipam<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     config: Vec<Pool>,
 }
@@ -148,13 +150,14 @@ mod tests {
             name: "n".to_owned(),
             driver: Some("bridge".to_owned()),
             driver_opts: BTreeMap::from([("a".to_owned(), "<1>".to_owned())]),
+            ipam_driver: Some("default".to_owned()),
             ipam: vec![pool],
             internal: true,
             labels: BTreeMap::from([("l".to_owned(), "v".to_owned())]),
             enable_ipv6: Some(false),
             ..Network::default()
         };
-        let text = r#"{"name":"n","driver":"bridge","driver_opts":{"a":"\u003c1\u003e"},"ipam":{"config":[{"subnet":"10.1.0.0/16","gateway":"10.1.0.1","ip_range":"10.1.2.0/24"}]},"internal":true,"labels":{"l":"v"},"enable_ipv6":false}"#;
+        let text = r#"{"name":"n","driver":"bridge","driver_opts":{"a":"\u003c1\u003e"},"ipam":{"driver":"default","config":[{"subnet":"10.1.0.0/16","gateway":"10.1.0.1","ip_range":"10.1.2.0/24"}]},"internal":true,"labels":{"l":"v"},"enable_ipv6":false}"#;
         assert_eq!(hash_of(&network("p", "n", &full)), hex(text));
     }
 

@@ -424,6 +424,8 @@ pub struct Network {
     pub enable_ipv4: Option<bool>,
     pub enable_ipv6: Option<bool>,
     pub labels: BTreeMap<String, String>,
+    /// `default`, or not said: the engine gives out the addresses.
+    pub ipam_driver: Option<String>,
     pub ipam: Vec<IpamPool>,
 }
 

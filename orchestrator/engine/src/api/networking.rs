@@ -78,6 +78,7 @@ fn wanted(body: &NetworkCreate) -> ApiResult<Network> {
         internal: body.internal,
         attachable: body.attachable,
         labels: body.labels.clone(),
+        ipam_driver: Some(body.ipam.driver.clone()).filter(|driver| !driver.is_empty()),
         ipam: body.ipam.config.iter().map(pool).collect::<ApiResult<_>>()?,
         ..Network::default()
     })

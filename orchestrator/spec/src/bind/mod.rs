@@ -265,6 +265,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Refuses the value of an attribute; the model has a place for it.
+    fn not_acted_on(&mut self, key: &str, what: &str) {
+        if let Some(node) = self.map.get(key) {
+            let mut path = self.path.clone();
+            path.push(key.to_owned());
+            self.inert.refuse(&path, node.span, what, self.report);
+        }
+    }
+
     /// Refuses values of an attribute that hoist has no means for.
     fn only(&mut self, key: &str, known: &[&str]) {
         if let Some(node) = self.map.get(key)

@@ -17,12 +17,12 @@ pub(super) fn network(reader: &mut Reader<'_>) -> Network {
         reader.only("driver", &["bridge", "default"]);
         not_acted_on(reader);
     }
-    let mut ipam = Vec::new();
+    let (mut ipam, mut ipam_driver) = (Vec::new(), None);
     if let Some(mut section) = reader.section("ipam") {
         let pools = section.items("config");
-        match section.string("driver").as_deref() {
-            None | Some("" | "default") => section.carry("driver"),
-            Some(other) => section.not_yet("driver", &format!("the address driver `{other}`")),
+        ipam_driver = section.string("driver").filter(|driver| !driver.is_empty());
+        if let Some(other) = ipam_driver.as_deref().filter(|driver| *driver != "default") {
+            section.not_acted_on("driver", &format!("the address driver `{other}`"));
         }
         for (index, node) in pools.iter().enumerate() {
             ipam.push(pool(&mut section.item(node, "config", index)));
@@ -38,6 +38,7 @@ pub(super) fn network(reader: &mut Reader<'_>) -> Network {
         enable_ipv4: reader.boolean("enable_ipv4"),
         enable_ipv6: reader.boolean("enable_ipv6"),
         labels: reader.table("labels"),
+        ipam_driver,
         ipam,
     }
 }

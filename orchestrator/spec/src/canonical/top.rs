@@ -39,6 +39,7 @@ fn network(network: &Network) -> Value {
     object.text("driver", network.driver.as_ref());
     object.table("driver_opts", &network.driver_opts);
     let mut ipam = Object::default();
+    ipam.text("driver", network.ipam_driver.as_ref());
     ipam.list("config", network.ipam.iter().map(pool).collect());
     object.put("ipam", ipam.0);
     object.flag("external", network.external);

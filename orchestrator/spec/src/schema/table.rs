@@ -442,8 +442,8 @@ static NETWORK: Object = object(&[
     yes(
         "ipam",
         Shape::Object(&object(&[
-            yes("config", List(&Shape::Object(&POOL))),
             part("driver", Str),
+            yes("config", List(&Shape::Object(&POOL))),
             not_yet("options", Map(&Str)),
         ])),
     ),

@@ -49,6 +49,7 @@ networks:
     enable_ipv6: false
     labels: {a: b}
     ipam:
+      driver: default
       config:
         - {subnet: 10.1.0.0/16, ip_range: 10.1.2.0/24, gateway: 10.1.0.1, aux_addresses: {printer: 10.1.0.5}}
   back: {internal: true, name: backnet}
@@ -85,6 +86,7 @@ networks:
                 driver_opts:
                   com.docker.network.driver.mtu: "1400"
                 ipam:
+                  driver: default
                   config:
                     - subnet: 10.1.0.0/16
                       gateway: 10.1.0.1
@@ -307,5 +309,32 @@ fn an_extension_is_not_a_network() {
           |
           = help: give the network another name
     "#]],
+    );
+}
+
+#[test]
+fn the_old_form_of_external_names_it() {
+    check(
+        "services:\n  a: {image: a, networks: [n]}\nnetworks:\n  n: {external: {name: outer}}\n",
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  "n": null
+            networks:
+              "n":
+                name: outer
+                external: true
+
+            warning[W0001]: `networks`: `external.name` is obsolete
+             --> compose.yaml:4:24
+              |
+            4 |   n: {external: {name: outer}}
+              |                        ^^^^^ named here
+              |
+              = help: write `external: true` and `name` beside it
+        "#]],
     );
 }
