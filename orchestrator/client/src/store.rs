@@ -79,10 +79,12 @@ impl Client {
         Ok(LogFrames::new(self.post_bytes("/hoist/v1/bundles/save", request).await?))
     }
 
-    pub async fn load_bundle<R>(&self, archive: R) -> Result<JsonStream<BundleEvent>>
+    /// `mounted`: also fills volumes that are mounted from elsewhere.
+    pub async fn load_bundle<R>(&self, archive: R, mounted: bool) -> Result<JsonStream<BundleEvent>>
     where
         R: AsyncRead + Send + 'static,
     {
-        self.post_body_stream("/hoist/v1/bundles/load", reader_body(archive)).await
+        self.post_body_stream(&format!("/hoist/v1/bundles/load?mounted={}", u8::from(mounted)), reader_body(archive))
+            .await
     }
 }

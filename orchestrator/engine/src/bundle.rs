@@ -3,20 +3,24 @@
 //! Saving reads all volumes while their writers are held still, and only then begins to write. Loading reads the file to
 //! its end and verifies it before anything is changed, and gives all volumes their places at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use hoist_api::{BundleDocument, BundleEvent, BundleImage, BundleRequest, BundleVolume};
-use hoist_image::{Archive, Artifact, FolderError, Incoming, Received, Reference, Spool, pack_folder, unpack_folder};
+use hoist_image::{
+    Archive, Artifact, FolderError, Incoming, Received, Reference, Spool, Store, pack_folder, unpack_folder,
+};
 
 use crate::actions::{StepError, blocking};
 use crate::api::tarballs::Frames;
+use crate::driver::{self, Opened};
 use crate::engine::{Engine, now};
 use crate::error::chain;
+use crate::refill;
 use crate::staging::Staging;
 use crate::still::Still;
 use crate::store::VolumeDoc;
@@ -106,8 +110,10 @@ async fn volumes(
     }
     let (mut volumes, mut spools) = (Vec::new(), Vec::new());
     for doc in docs {
-        let (images, data) = (Arc::clone(&engine.images), engine.store.layout.volume_data(&doc.name));
-        let (spool, size) = blocking(move || images.spool(|output| read_volume(&data, output))).await?;
+        let opened = opened(engine, &doc).await?;
+        let (images, name) = (Arc::clone(&engine.images), doc.name.clone());
+        let (spool, size) =
+            blocking(move || images.spool(|output| read_volume(opened.root(&name)?.as_fd(), output))).await?;
         out.say(&note(format!("read volume {}: {size} bytes, {} compressed", doc.name, spool.size))).await;
         volumes.push(BundleVolume {
             name: doc.name,
@@ -126,10 +132,14 @@ async fn volumes(
     Ok((volumes, spools))
 }
 
+/// The volume, mounted if its options say so.
+pub(crate) async fn opened(engine: &Arc<Engine>, volume: &VolumeDoc) -> Result<Opened, StepError> {
+    driver::open(engine, BTreeMap::from([(volume.name.clone(), volume.driver_opts.clone())])).await
+}
+
 /// A volume's content as a tar.
-pub(crate) fn read_volume(data: &Path, output: &mut dyn Write) -> Result<u64, StepError> {
-    let root = File::open(data).map_err(|error| StepError::engine(format!("opening {}: {error}", data.display())))?;
-    Ok(pack_folder(root.as_fd(), output)?)
+pub(crate) fn read_volume(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, StepError> {
+    Ok(pack_folder(root, output)?)
 }
 
 /// Fills an empty folder from a tar.
@@ -139,10 +149,11 @@ pub(crate) fn fill_volume(data: &Path, archive: impl Read) -> Result<(), StepErr
     Ok(())
 }
 
-/// Takes a bundle in; `say` hears of the steps.
+/// Takes a bundle in; `say` hears of the steps. Volumes that are mounted from elsewhere are filled when `mounted` asks for it.
 pub(crate) async fn load(
     engine: &Arc<Engine>,
     archive: impl Read + Send + 'static,
+    mounted: bool,
     say: impl Fn(BundleEvent) + Send + Sync + 'static,
 ) -> Result<BundleDocument, StepError> {
     let store = Arc::clone(&engine.images);
@@ -155,28 +166,31 @@ pub(crate) async fn load(
     say(note(format!("verified the bundle of stack {}", document.project)));
     refuse_existing(engine, &document).await?;
     let docs: Vec<VolumeDoc> = document.volumes.iter().map(|volume| doc(&document.project, volume)).collect();
+    let mut elsewhere = Vec::new();
+    for (volume, (_, blob)) in docs.iter().zip(&received.blobs) {
+        if driver::check(&volume.name, &volume.driver_opts)?.is_none() {
+            continue;
+        }
+        if mounted {
+            elsewhere.push((volume.name.clone(), blob.clone(), opened(engine, volume).await?));
+        } else {
+            say(note(format!("volume {} is mounted by its driver_opts: not filled without --mounted", volume.name)));
+        }
+    }
     let (layout, images, checked) = (engine.store.layout.clone(), Arc::clone(&engine.images), document.clone());
     let made = docs.clone();
-    let staging = blocking(move || {
+    let (staging, incoming, say) = blocking(move || {
         let failed = |error: std::io::Error| StepError::engine(format!("preparing volumes: {error}"));
         let staging = Staging::new(&layout).map_err(failed)?;
         for (volume, (_, blob)) in made.iter().zip(&received.blobs) {
             let data = staging.volume(volume).map_err(failed)?;
-            fill_volume(&data, File::open(blob).map_err(failed)?)?;
-            say(note(format!("filled volume {}", volume.name)));
-        }
-        let loaded = incoming.load(&hoist_image::silent()).map_err(|error| bad(&error))?;
-        for image in &checked.images {
-            let id = loaded.iter().map(|image| image.id).find(|id| id.to_string() == image.id);
-            let id = id.ok_or_else(|| StepError::new(format!("the bundle lacks image {}", image.reference)))?;
-            let reference = Reference::parse(&image.reference).map_err(|error| bad(&error))?;
-            if reference.digest().is_some() {
-                images.add_digest(&id, &reference)?;
+            if driver::check(&volume.name, &volume.driver_opts)?.is_none() {
+                fill_volume(&data, File::open(blob).map_err(failed)?)?;
+                say(note(format!("filled volume {}", volume.name)));
             }
-            say(note(format!("loaded image {}", image.reference)));
         }
-        images.sync()?;
-        Ok(staging)
+        load_images(&images, &incoming, &checked, &say)?;
+        Ok((staging, incoming, say))
     })
     .await?;
     blocking(move || staging.commit().map_err(|error| StepError::engine(format!("placing the volumes: {error}"))))
@@ -184,7 +198,46 @@ pub(crate) async fn load(
     for doc in docs {
         engine.tell(Event::VolumeMade(Box::new(doc)));
     }
+    blocking(move || {
+        for (volume, blob, opened) in &elsewhere {
+            say(note(fill_mounted(volume, opened, blob)?));
+        }
+        // The blobs are its files.
+        drop(incoming);
+        Ok(())
+    })
+    .await?;
     Ok(document)
+}
+
+fn load_images(
+    images: &Arc<Store>,
+    incoming: &Incoming,
+    document: &BundleDocument,
+    say: &impl Fn(BundleEvent),
+) -> Result<(), StepError> {
+    let loaded = incoming.load(&hoist_image::silent()).map_err(|error| bad(&error))?;
+    for image in &document.images {
+        let id = loaded.iter().map(|image| image.id).find(|id| id.to_string() == image.id);
+        let id = id.ok_or_else(|| StepError::new(format!("the bundle lacks image {}", image.reference)))?;
+        let reference = Reference::parse(&image.reference).map_err(|error| bad(&error))?;
+        if reference.digest().is_some() {
+            images.add_digest(&id, &reference)?;
+        }
+        say(note(format!("loaded image {}", image.reference)));
+    }
+    Ok(images.sync()?)
+}
+
+/// Never over what is there: it may be what others use. Answers what was done.
+fn fill_mounted(volume: &str, opened: &Opened, blob: &Path) -> Result<String, StepError> {
+    let archive = File::open(blob).map_err(|error| StepError::engine(format!("reading the bundle: {error}")))?;
+    let root = opened.root(volume)?;
+    if refill::is_empty(root.as_fd()).map_err(|error| StepError::engine(format!("volume {volume}: {error}")))? {
+        refill::refill(volume, opened, archive, false)?;
+        return Ok(format!("filled volume {volume}"));
+    }
+    Ok(format!("volume {volume} has content where it is mounted from; it was left as it is"))
 }
 
 /// The bundle's own description, when everything that it names is there.

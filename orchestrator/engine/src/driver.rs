@@ -11,13 +11,15 @@ use std::sync::Arc;
 
 use hoist_runtime::{Tree, mount_of, open_mount};
 use hoist_spec::local::LocalMount;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::actions::{StepError, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::store::MountKind;
+use crate::lower::{Exposed, Writable, volume_top};
+use crate::store::{Layout, MountKind};
 use crate::world::{StartTicket, World};
 
 /// What the volumes of one container are, by name; those that are plain folders are not among them.
@@ -35,8 +37,12 @@ pub(crate) fn check(volume: &str, options: &BTreeMap<String, String>) -> Result<
 }
 
 pub(crate) fn driven(ticket: &StartTicket) -> Result<Driven, StepError> {
+    of(&ticket.driver_opts)
+}
+
+fn of(driver_opts: &BTreeMap<String, BTreeMap<String, String>>) -> Result<Driven, StepError> {
     let mut driven = Driven::new();
-    for (volume, options) in &ticket.driver_opts {
+    for (volume, options) in driver_opts {
         driven.extend(check(volume, options)?.map(|mount| (volume.clone(), mount)));
     }
     Ok(driven)
@@ -111,6 +117,68 @@ fn address(wanted: &LocalMount, options: &mut Vec<String>) -> Result<(), String>
         None => options.push(option),
     }
     Ok(())
+}
+
+/// Volumes as the engine itself reads and writes them: what is mounted for it is unmounted when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    driven: Driven,
+    trees: Vec<Tree>,
+    writable: Vec<Writable>,
+    layout: Layout,
+}
+
+/// Opens volumes with these options; plain ones need not be named.
+pub(crate) async fn open(
+    engine: &Arc<Engine>,
+    driver_opts: BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<Opened, StepError> {
+    let driven = of(&driver_opts)?;
+    // A container that is starting has its mounts first.
+    let held = hold(engine, &driven).await;
+    let trees = trees(engine, &driven).await?;
+    drop(held);
+    let writable = engine.look(|world| world.writable()).await?;
+    Ok(Opened { driven, trees, writable, layout: engine.store.layout.clone() })
+}
+
+impl Opened {
+    pub(crate) fn options(&self, volume: &str) -> Option<&LocalMount> {
+        self.driven.get(volume)
+    }
+
+    /// The volume's folder, to be read.
+    pub(crate) fn root(&self, volume: &str) -> Result<OwnedFd, StepError> {
+        let failed = |error: &dyn std::error::Error| StepError::engine(format!("volume {volume}: {}", chain(error)));
+        match self.driven.get(volume) {
+            Some(local) => volume_top(volume, local, &self.exposed(), &self.trees).map_err(|error| failed(&error)),
+            None => std::fs::File::open(self.layout.volume_data(volume)).map(OwnedFd::from).map_err(|e| failed(&e)),
+        }
+    }
+
+    pub(crate) fn exposed(&self) -> Exposed<'_> {
+        Exposed::new(&self.writable, &self.layout)
+    }
+
+    /// Mounts every volume with options on the folder that stands for it, in the caller's own mount namespace.
+    pub(crate) fn mount(&self) -> std::io::Result<()> {
+        for (volume, local) in &self.driven {
+            let place = self.layout.volume_data(volume);
+            let mount = match self.trees.iter().find(|tree| tree.name == *volume) {
+                Some(tree) => tree.mount.try_clone()?,
+                None => {
+                    let device = self.exposed().split(std::path::Path::new(&local.device))?.find()?;
+                    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                        | OpenTreeFlags::AT_EMPTY_PATH
+                        | OpenTreeFlags::AT_RECURSIVE;
+                    open_tree(device, "", flags)?
+                }
+            };
+            move_mount(mount, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        }
+        Ok(())
+    }
 }
 
 /// The folder that a tree begins with, to be read.

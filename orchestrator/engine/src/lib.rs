@@ -43,6 +43,7 @@ mod probe;
 mod processes;
 mod projects;
 mod readiness;
+mod refill;
 mod rootview;
 mod rundir;
 mod serve;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hoist_image::{Writable, mount_overlay};
+use hoist_spec::local::LocalMount;
 use hoist_tree::{Place, open_in_root, resolve};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, openat};
@@ -15,6 +16,7 @@ use rustix::mount::{
     open_tree,
 };
 
+use crate::driver::Opened;
 use crate::lower::{Exposed, Source};
 use crate::store::{ContainerDoc, Layout, MountDoc, MountKind};
 
@@ -54,7 +56,7 @@ impl RootView {
     pub(crate) fn with_mounts(
         self,
         doc: &ContainerDoc,
-        exposed: &Exposed<'_>,
+        volumes: &Opened,
         layout: &Layout,
         read_only: bool,
     ) -> io::Result<Self> {
@@ -73,8 +75,10 @@ impl RootView {
                     unshare(CloneFlags::CLONE_NEWNS)?;
                     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
                     move_mount(&self.root, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+                    let exposed = volumes.exposed();
+                    volumes.mount()?;
                     for mount in mounts {
-                        attach(self.root.as_fd(), mount, exposed, layout)?;
+                        attach(self.root.as_fd(), mount, &exposed, layout, read_only_of(mount, volumes))?;
                     }
                     if read_only {
                         remount(self.root.as_fd(), true)?;
@@ -112,7 +116,22 @@ fn source(mount: &MountDoc, exposed: &Exposed<'_>, layout: &Layout) -> io::Resul
     }
 }
 
-fn attach(root: BorrowedFd<'_>, mount: &MountDoc, exposed: &Exposed<'_>, layout: &Layout) -> io::Result<()> {
+/// As the container has it.
+fn read_only_of(mount: &MountDoc, volumes: &Opened) -> bool {
+    let by_options = match &mount.kind {
+        MountKind::Volume { name, .. } => volumes.options(name).is_some_and(LocalMount::is_read_only),
+        MountKind::Bind { .. } | MountKind::Tmpfs { .. } => false,
+    };
+    mount.read_only || by_options
+}
+
+fn attach(
+    root: BorrowedFd<'_>,
+    mount: &MountDoc,
+    exposed: &Exposed<'_>,
+    layout: &Layout,
+    read_only: bool,
+) -> io::Result<()> {
     let source = match source(mount, exposed, layout) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         source => source?,
@@ -126,7 +145,7 @@ fn attach(root: BorrowedFd<'_>, mount: &MountDoc, exposed: &Exposed<'_>, layout:
     let point = mount_point(root, Path::new(&mount.target), is_folder)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&tree, "", &point, "", flags)?;
-    remount(tree.as_fd(), mount.read_only)
+    remount(tree.as_fd(), read_only)
 }
 
 /// Without devices and set-id programs: the engine only reads and writes there.

@@ -23,13 +23,16 @@ pub(crate) struct Args {
     /// Folder for the stack file (default: one with the stack's name)
     #[arg(short, long, value_name = "FOLDER")]
     directory: Option<PathBuf>,
+    /// Also fill volumes that their driver_opts mount from elsewhere (a folder, a device, a share), where that is empty
+    #[arg(long)]
+    mounted: bool,
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let head = super::inspect::head(&args.file)?;
     let folder = folder(ctx, args, &head)?;
     let archive = target::source(Some(&args.file)).await?;
-    let mut events = ctx.client().await?.load_bundle(archive).await?;
+    let mut events = ctx.client().await?.load_bundle(archive, args.mounted).await?;
     let mut interrupts = Interrupts::listen()?;
     loop {
         let event = tokio::select! {

@@ -1,5 +1,7 @@
 //! `cp`: a tar stream out of or into a container, running or not.
 
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,9 +15,10 @@ use super::containers::{flag, resolve};
 use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
 use crate::archive::{self, ArchiveError, Held, PathStat};
+use crate::driver;
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::lower::{Exposed, volume_mounts};
+use crate::lower::volume_mounts;
 use crate::rootview::RootView;
 use crate::world::Phase;
 
@@ -39,12 +42,15 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
     let found = engine.look(move |world| {
         let container = world.containers.get(&wanted)?;
         let (doc, first) = (Arc::clone(&container.doc), container.state.started.is_none());
-        Some((container.phase.clone(), container.pid, doc, container.service.read_only, first, world.writable()))
+        let driver_opts = world.driver_opts(&doc);
+        Some((container.phase.clone(), container.pid, doc, container.service.read_only, first, driver_opts))
     });
-    let (phase, pid, doc, read_only, first, writable) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
+    let (phase, pid, doc, read_only, first, driver_opts) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
     if phase == Phase::Starting {
         return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is being started")));
     }
+    // A running container has its volumes mounted.
+    let volumes = driver::open(engine, if pid.is_some() { BTreeMap::new() } else { driver_opts }).await?;
     let worker = Arc::clone(engine);
     let opened = blocking(move || {
         let failed = |error: std::io::Error| StepError::engine(format!("opening the container's files: {error}"));
@@ -59,14 +65,20 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
         }
         // A volume that is still to be filled from the image would not be, with a first file in it.
         for (volume, target, copies) in volume_mounts(&doc).filter(|_| first) {
-            if copies {
-                worker.volumes.fill(layout, volume, target, &lowers)?;
-            } else {
-                crate::volumes::make(layout, volume)?;
+            match volumes.options(volume) {
+                None if copies => worker.volumes.fill(layout, volume, target, &lowers)?,
+                Some(local) if copies && !local.is_read_only() => {
+                    let data = volumes.root(volume)?;
+                    worker.volumes.fill_elsewhere(volume, data.as_fd(), target, &lowers)?;
+                }
+                _ => {}
             }
         }
+        for (volume, ..) in volume_mounts(&doc) {
+            crate::volumes::make(layout, volume)?;
+        }
         let root = RootView::of_container(&lowers, &upper, &work).map_err(failed)?;
-        root.with_mounts(&doc, &Exposed::new(&writable, layout), layout, read_only).map_err(failed)
+        root.with_mounts(&doc, &volumes, layout, read_only).map_err(failed)
     });
     Ok(opened.await?)
 }

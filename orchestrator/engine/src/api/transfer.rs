@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,9 +19,11 @@ use super::streams::json_lines;
 use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
 use crate::bundle;
+use crate::driver;
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::outbox::outbox;
+use crate::refill::refill;
 use crate::staging::Staging;
 use crate::still::Still;
 use crate::store::VolumeDoc;
@@ -65,16 +68,19 @@ pub(super) async fn export_volume(
     Query(query): Query<ExportQuery>,
 ) -> ApiResult<Response> {
     let wanted = name.clone();
-    if !engine.look(move |world| world.volumes.contains_key(&wanted)).await? {
+    let Some(volume) = engine.look(move |world| world.volumes.get(&wanted).cloned()).await? else {
         return Err(super::objects::no_volume(&name));
-    }
+    };
     let live = flag(query.live.as_deref());
     let still = if live { None } else { Some(Still::writers(&engine, &BTreeSet::from([name.clone()])).await?) };
     let paused = still.as_ref().map(Still::names).unwrap_or_default().join(",");
-    let data = engine.store.layout.volume_data(&name);
+    let opened = bundle::opened(&engine, &volume).await?;
+    let root = blocking(move || Ok((opened.root(&name)?, opened))).await?;
     let mut response = tarballs::written(&engine, move |out| {
-        let read = bundle::read_volume(&data, out).map(drop).map_err(io::Error::other);
-        drop(still);
+        let (root, opened) = root;
+        let read = bundle::read_volume(root.as_fd(), out).map(drop).map_err(io::Error::other);
+        // What is mounted for it stays so until here.
+        drop((opened, still));
         read
     });
     if let Ok(value) = HeaderValue::from_str(&paused) {
@@ -117,6 +123,11 @@ pub(super) async fn import_volume(
     let (layout, exists) = (engine.store.layout.clone(), known.is_some());
     let volume = known.unwrap_or_else(|| VolumeDoc { name: name.clone(), created: now(), ..VolumeDoc::default() });
     let (made, archive, replace) = (volume.clone(), tarballs::received(body), flag(query.replace.as_deref()));
+    if driver::check(&made.name, &made.driver_opts)?.is_some() {
+        let opened = bundle::opened(&engine, &made).await?;
+        blocking(move || refill(&made.name, &opened, archive, replace)).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     blocking(move || {
         let failed = |error: io::Error| StepError::engine(format!("filling volume {}: {error}", made.name));
         if exists && !replace && std::fs::read_dir(layout.volume_data(&made.name)).map_err(failed)?.next().is_some() {
@@ -146,15 +157,21 @@ pub(super) async fn save_bundle(State(engine): App, Json(request): Json<BundleRe
     Ok(response)
 }
 
-/// `POST /hoist/v1/bundles/load`
-pub(super) async fn load_bundle(State(engine): App, body: Body) -> ApiResult<Response> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LoadQuery {
+    mounted: Option<String>,
+}
+
+/// `POST /hoist/v1/bundles/load?mounted=`
+pub(super) async fn load_bundle(State(engine): App, Query(query): Query<LoadQuery>, body: Body) -> ApiResult<Response> {
     let (out, lines) = outbox();
-    let loader = Arc::clone(&engine);
+    let (loader, mounted) = (Arc::clone(&engine), flag(query.mounted.as_deref()));
     tokio::spawn(async move {
         let _busy = loader.activity.begin();
         let said = out.clone();
         let say = move |event| said.send(event);
-        let event = match bundle::load(&loader, tarballs::received(body), say).await {
+        let event = match bundle::load(&loader, tarballs::received(body), mounted, say).await {
             Ok(document) => BundleEvent::Done { document: Box::new(document) },
             Err(error) => BundleEvent::Failed { error: error.message },
         };

@@ -140,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let client = client(folder.path()).await;
         for _ in 0..20 {
-            let mut events = client.load_bundle(upload()).await.unwrap();
+            let mut events = client.load_bundle(upload(), false).await.unwrap();
             assert!(format!("{:?}", events.next().await.unwrap()).contains("cut"));
             assert!(events.next().await.unwrap().is_none());
         }

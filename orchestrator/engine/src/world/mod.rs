@@ -469,7 +469,8 @@ impl World {
         StartAnswer::Go(Box::new(ticket))
     }
 
-    fn driver_opts(&self, doc: &ContainerDoc) -> BTreeMap<String, BTreeMap<String, String>> {
+    /// The options of a container's volumes, of those that have some.
+    pub(crate) fn driver_opts(&self, doc: &ContainerDoc) -> BTreeMap<String, BTreeMap<String, String>> {
         let volumes = doc.mounts.iter().filter_map(|mount| match &mount.kind {
             MountKind::Volume { name, .. } => self.volumes.get(name),
             _ => None,
