@@ -15,6 +15,8 @@ use crate::project::{self, Wish};
 use crate::render::table::Table;
 
 /// Check the Compose files and print the stack that they mean
+///
+/// What `up` would refuse is an error here, too. Listings such as --services, and --no-consistency, only warn of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print only these services and what they depend on
@@ -70,7 +72,7 @@ pub(crate) struct Args {
     /// Leave env files and variables without a value as they are written
     #[arg(long)]
     no_env_resolution: bool,
-    /// Do not check whether references lead somewhere and attributes agree
+    /// Do not check whether references lead somewhere, attributes agree and hoist can act on them
     #[arg(long)]
     no_consistency: bool,
     /// Pin the images to their digests; asks the engine and the registries
@@ -91,6 +93,14 @@ pub(crate) struct Args {
 enum Format {
     Yaml,
     Json,
+}
+
+impl Args {
+    /// Whether something about the stack is asked for, and not the stack.
+    fn lists(&self) -> bool {
+        let names = self.list_services || self.volumes || self.networks || self.images || self.models || self.profiles;
+        names || self.variables || self.environment || self.hash.is_some() || self.explain.is_some()
+    }
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
@@ -117,7 +127,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 }
 
 fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
-    let wish = Wish { services: &args.services, only_print: true, all_profiles: args.profiles, ..Wish::default() };
+    // What is printed as a stack can be raised; names and explanations can be had of every stack.
+    let only_print = args.no_consistency || args.lists();
+    let wish = Wish { services: &args.services, only_print, all_profiles: args.profiles, ..Wish::default() };
     LoadRequest {
         as_reference: !args.no_consistency,
         keep_places: args.explain.is_some(),
@@ -137,6 +149,9 @@ async fn resolved(ctx: &Ctx, args: &Args) -> Result<String> {
     loaded.warnings.iter().for_each(|warning| ctx.ui.diagnostic(warning));
     if args.hash.is_some() {
         project::default_platform(&mut loaded)?;
+    } else if !args.no_consistency && !args.lists() {
+        // Not printed, but what it contradicts cannot be raised.
+        project::default_platform(&mut loaded.clone())?;
     }
     if !args.services.is_empty() {
         narrow(&mut loaded.stack, &args.services);

@@ -42,7 +42,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use files::Loader;
-use inert::{Judge, Policy};
+use inert::{Collector, Judge, Policy};
 
 pub use bind::{CAPABILITIES, is_bridge_name};
 pub use diagnostic::{Diagnostic, Severity};
@@ -65,8 +65,8 @@ pub struct LoadRequest {
     pub profiles: Vec<String>,
     /// Services named on the command line: their profiles are activated.
     pub services: Vec<String>,
-    /// Accept attributes that hoist cannot act on yet and carry them in the model, for printing (`config`).
-    /// `false`: they are errors, so that `up` never ignores one. With `as_reference` they are warned of.
+    /// Accept attributes that hoist cannot act on yet and carry them in the model, for verbs about what exists and for
+    /// listings. `false`: they are errors, so that `up` never ignores one. With `as_reference` they are warned of.
     pub allow_unsupported: bool,
     /// No container comes of it: what only those need (env files, variables, values that can be acted on, references that
     /// lead somewhere) may be missing or wrong, and nothing is warned of. For verbs about what exists.
@@ -142,7 +142,9 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     }
     consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
-    let meant = normalize::meant(&tree, request);
+    let judged = normalize::meant(&tree, &request.services);
+    // The reference reads and checks all active services, whichever are named.
+    let meant = if request.as_reference { normalize::meant(&tree, &[]) } else { judged.clone() };
     if !request.as_reference {
         loader.report.forget_others(&meant);
     }
@@ -164,7 +166,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
         (true, true) => Policy::Tell,
         (true, false) => Policy::Carry,
     };
-    let mut stack = bind::stack(tree, name, Judge { policy, meant: Some(meant) }, &mut loader.report);
+    let mut stack = bind::stack(tree, name, Judge { policy, meant: Some(judged) }, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
     stack.inactive.sort();
     if request.nothing_is_made && !stack.services.is_empty() {
@@ -182,8 +184,8 @@ pub fn option_variables(request: &LoadRequest, source: &dyn Source, env: &Env) -
     project::options(request, source, env)
 }
 
-/// Reads a stack and leaves its variables as they are written. Values that have one are not checked. Services of every
-/// profile are there: which ones are active may hang on a variable.
+/// Reads a stack and leaves its variables as they are written. Values are not checked, whether hoist can act on an attribute
+/// is. Services of every profile are there: which ones are active may hang on a variable.
 pub fn uninterpolated(
     request: &LoadRequest,
     source: &dyn Source,
@@ -200,6 +202,10 @@ pub fn uninterpolated(
     consistency::named(&tree, &request.services, &mut loader.report);
     if !request.all_resources {
         normalize::drop_unused(&mut tree);
+    }
+    if !request.allow_unsupported {
+        let meant = Some(normalize::meant(&tree, &request.services));
+        Collector::new(Judge { policy: Policy::Refuse, meant }).take(&mut tree.clone(), &mut loader.report);
     }
     if loader.report.failed() {
         return Err(loader.report.finish());

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::LoadRequest;
 use crate::canonical;
 use crate::dotenv;
 use crate::files::{Loader, Variables};
@@ -45,13 +44,13 @@ pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
     Map(off)
 }
 
-/// The active services that a request is about: those that it names and what they depend on, or all.
-pub(crate) fn meant(tree: &Node, request: &LoadRequest) -> BTreeSet<String> {
+/// The active services that are meant by these names: the services themselves and what they depend on, or all.
+pub(crate) fn meant(tree: &Node, named: &[String]) -> BTreeSet<String> {
     let services = tree.at(&["services"]).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
-    if request.services.is_empty() || request.as_reference {
+    if named.is_empty() {
         return services.iter().map(|entry| entry.key.clone()).collect();
     }
-    let (mut meant, mut open) = (BTreeSet::new(), request.services.clone());
+    let (mut meant, mut open) = (BTreeSet::new(), named.to_vec());
     while let Some(name) = open.pop() {
         let needed = tree.at(&["services", &name, "depends_on"]).and_then(Node::as_map);
         if meant.insert(name) {

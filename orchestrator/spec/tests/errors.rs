@@ -134,7 +134,7 @@ const PAGES: &[Page] = &[
     (
         "E0020",
         &[(COMPOSE, "services:\n  web: {image: nginx, userns_mode: host}\n")],
-        "Take the attribute out if you can do without it; `hoist config` reads and prints it all the same. \
+        "Take the attribute out if you can do without it; `hoist config --no-consistency` reads and prints it all the same. \
          [compose-support.md](../compose-support.md) says what hoist does about every attribute.",
     ),
     (
