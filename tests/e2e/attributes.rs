@@ -334,7 +334,7 @@ services:
   alone: {{ {IDLE}, network_mode: none }}
   host: {{ {IDLE}, network_mode: host }}
 networks:
-  front: {{ labels: {{ com.example.kind: front }} }}
+  front: {{ labels: {{ com.example.kind: front }}, driver_opts: {{ com.docker.network.driver.mtu: '1400' }} }}
   back: {{ ipam: {{ driver: default, config: [ {{ subnet: 10.77.9.0/24, ip_range: 10.77.9.128/29, gateway: 10.77.9.3,
       aux_addresses: {{ one: 10.77.9.128, two: 10.77.9.129, three: 10.77.9.130 }} }} ] }} }}
 "#
@@ -342,6 +342,7 @@ networks:
     );
     world.ok(&["up", "-d"]);
     assert_eq!(inside(&world, "web", "cat /sys/class/net/back0/address"), "02:42:00:00:00:07");
+    assert_eq!(inside(&world, "web", "cat /sys/class/net/front0/mtu /sys/class/net/back0/mtu"), "1400\n1500");
     assert_eq!(inside(&world, "single", "cat /sys/class/net/eth0/address"), "02:42:00:00:00:09");
     // busybox prints all routes regardless of its arguments.
     let route = inside(&world, "web", "ip route | grep ^default");
@@ -406,6 +407,7 @@ services:
   silent: {{ image: busybox, command: [echo, hello], logging: {{ driver: none }} }}
   many: {{ {IDLE}, scale: 2 }}
   deployed: {{ {IDLE}, deploy: {{ replicas: 2 }} }}
+  everywhere: {{ {IDLE}, deploy: {{ mode: global, replicas: 3 }} }}
 "#
         ),
     );
@@ -431,7 +433,8 @@ services:
     assert!(kept.lines().all(|line| line != "1"), "only the end is kept: {kept}");
     assert!(!world.hoist(&["logs", "--no-log-prefix", "silent"]).stdout.contains("hello"));
     let count = |service: &str| world.ps().iter().filter(|container| container["Service"] == service).count();
-    assert_eq!((count("many"), count("deployed")), (2, 2));
+    // On one machine a global service is one container.
+    assert_eq!((count("many"), count("deployed"), count("everywhere")), (2, 2, 1));
     world.finish();
 }
 

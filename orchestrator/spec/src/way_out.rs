@@ -69,6 +69,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("template_driver", "take it out, and use variables in `content`"),
     ("driver_opts", "take it out: secrets are files or variables, and networks are bridges of this host"),
     ("ipam", "take it out, or write `driver: default`; `config` sets subnets and gateways"),
+    ("secrets", "take it from a file or a variable: `file: ./secret.txt` or `environment: NAME`"),
     ("volumes", "use the driver `local`; mount other storage on the host, and bind it: `volumes: [/mnt/data:/data]`"),
     ("networks", "use the driver `bridge`; `network_mode: host` puts a service on the network of the host"),
 ];

@@ -28,6 +28,7 @@ mod keys {
     mod project;
     mod restart;
     mod security;
+    pub(crate) mod shown;
     mod top_level;
     mod unsupported;
     mod views;

@@ -12,6 +12,11 @@ use hoist_spec::schema::{Support, attributes};
 /// Tests that show what an attribute does to a container, a network or a plan: file below the repository, then name.
 /// The first whose attributes are the path or a part of it counts; `*` stands for whatever follows.
 const SHOWN: &[(&str, &str, &[&str])] = &[
+    (
+        "tests/e2e/dependencies.rs",
+        "services_wait_for_and_follow_what_they_depend_on",
+        &["services.*.depends_on*", "services.*.healthcheck.start_interval"],
+    ),
     ("tests/e2e/network.rs", "datagrams_are_published_too", &["services.*.ports[].protocol"]),
     ("tests/e2e/network.rs", "ports_are_published_where_the_file_says", &["services.*.ports*"]),
     (
@@ -22,7 +27,7 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
     (
         "tests/e2e/platforms.rs",
         "an_image_for_several_platforms_is_pushed_whole_and_pulled_in_parts",
-        &["services.*.build.platforms"],
+        &["services.*.build.platforms", "services.*.platform"],
     ),
     (
         "tests/e2e/caches.rs",
@@ -85,11 +90,6 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("tests/e2e/volumes.rs", "a_container_has_the_volumes_of_others", &["services.*.volumes_from"]),
-    (
-        "orchestrator/scheduler/src/health.rs",
-        "start_period_is_lenient_and_probed_at_start_interval_at_most",
-        &["services.*.healthcheck.start_interval"],
-    ),
     ("tests/e2e/bad_input.rs", "a_missing_bind_source_is_refused", &["services.*.volumes[].bind.create_host_path"]),
     (
         "tests/e2e/attributes.rs",
@@ -119,6 +119,7 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "services.*.mac_address",
             "services.*.network_mode",
             "services.*.networks*",
+            "networks.*.driver_opts",
             "networks.*.ipam*",
             "networks.*.labels",
         ],
@@ -128,6 +129,7 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
         "health_and_restarts_follow_the_file",
         &[
             "services.*.deploy",
+            "services.*.deploy.mode",
             "services.*.deploy.replicas",
             "services.*.deploy.restart_policy*",
             "services.*.healthcheck*",
@@ -143,29 +145,9 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
         &["services.*.image", "services.*.pull_policy"],
     ),
     (
-        "orchestrator/scheduler/tests/plan/dependencies.rs",
-        "dependents_that_ask_for_it_are_restarted_with_a_replaced_dependency",
-        &["services.*.depends_on.*.restart"],
-    ),
-    (
-        "orchestrator/scheduler/tests/plan/dependencies.rs",
-        "optional_dependency_may_be_absent_and_may_fail",
-        &["services.*.depends_on.*.required"],
-    ),
-    (
-        "orchestrator/scheduler/tests/plan/up.rs",
-        "first_up_makes_everything_at_once_and_starts_by_condition",
-        &["services.*.depends_on*"],
-    ),
-    (
-        "orchestrator/scheduler/tests/plan/addresses.rs",
-        "external_networks_must_exist_and_belong_to_whom_they_belong",
-        &["networks.*.external*", "networks.*.name"],
-    ),
-    (
-        "orchestrator/scheduler/tests/plan/volumes.rs",
-        "external_volumes_must_exist_and_others_are_shared_with_a_note",
-        &["volumes.*.external*", "volumes.*.name"],
+        "tests/e2e/dependencies.rs",
+        "networks_and_volumes_have_their_own_names_and_owners",
+        &["networks.*.external", "networks.*.name", "volumes.*.external", "volumes.*.name"],
     ),
 ];
 
@@ -219,10 +201,11 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          again). `*` is a key of the user's own, `[]` an item of a list; `x-` keys are kept wherever they are allowed.\n\n\
          - **yes**: read, printed by `hoist config`, acted on. The named test fails without the attribute, which\n\
          \x20 `tests/e2e/effects.rs` checks for each; where only a file of `keys/` is named, the attribute belongs to the language\n\
-         \x20 itself, or to values without effect on a single machine.\n\
+         \x20 itself, or to values without effect on a single machine, and `keys/shown.rs` checks that file in the same way.\n\
          - **in part**: as yes; some values are refused by name.\n\
          - **printed**: read and printed by `hoist config`; has no effect on an engine on a single Linux machine.\n\
-         - **refused**: read and printed by `hoist config`; `up` and the other verbs refuse it by name (E0020).\n\
+         - **refused**: by name (E0020) by `config`, `plan`, `up` and all verbs that make something; verbs about what exists, such\n\
+         \x20 as `down`, and `hoist config --no-consistency` read it.\n\
          - **warning**: accepted with one warning (W0001, W0003), without effect.\n\n\
          Refused values: `deploy.mode` other than replicated and global,\n\
          SCTP ports, mounts of type image, npipe and cluster, relative targets, external secrets and configs,\n\
@@ -230,7 +213,8 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
          name, IPv6 (also of ports), volume drivers other than local,\n\
          logging drivers other than json-file, local and none, security options other than no-new-privileges,\n\
          seccomp=unconfined, apparmor=unconfined and label=disable, sysctls that are not namespaced.\n\
-         `hoist config` prints refused values with a warning. Each refusal suggests an alternative.\n\n\
+         `hoist config` refuses them as `up` does; `--no-consistency` prints them, and listings such as `--services` warn of\n\
+         them. Each refusal suggests an alternative.\n\n\
          `hoist config` prints the same as docker compose, including values without effect (`scale: 1`, `z` of a volume). Two\n\
          things differ on purpose. A `command` string keeps shell operators (`a && b`), with a warning;\n\
          docker compose drops everything after the first one. A probe with several words after `CMD-SHELL` is run as one line,\n\

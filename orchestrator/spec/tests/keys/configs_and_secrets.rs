@@ -207,3 +207,53 @@ fn a_config_can_come_from_the_environment() {
         "#]],
     );
 }
+
+#[test]
+fn the_old_form_of_external_names_it() {
+    let text = "services:\n  a: {image: a, secrets: [s], configs: [c]}\nsecrets:\n  s: {external: {name: outer-s}}\nconfigs:\n  c: {external: {name: outer-c}}\n";
+    let request = hoist_spec::LoadRequest { allow_unsupported: true, ..hoist_spec::LoadRequest::default() };
+    check_files(
+        &[("compose.yaml", text)],
+        &request,
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                configs:
+                  - source: c
+                image: a
+                networks:
+                  default: null
+                secrets:
+                  - source: s
+                    target: /run/secrets/s
+            networks:
+              default:
+                name: demo_default
+            secrets:
+              s:
+                name: outer-s
+                external: true
+            configs:
+              c:
+                name: outer-c
+                external: true
+
+            warning[W0001]: `secrets`: `external.name` is obsolete
+             --> compose.yaml:4:24
+              |
+            4 |   s: {external: {name: outer-s}}
+              |                        ^^^^^^^ named here
+              |
+              = help: write `external: true` and `name` beside it
+
+            warning[W0001]: `configs`: `external.name` is obsolete
+             --> compose.yaml:6:24
+              |
+            6 |   c: {external: {name: outer-c}}
+              |                        ^^^^^^^ named here
+              |
+              = help: write `external: true` and `name` beside it
+        "#]],
+    );
+}

@@ -29,7 +29,7 @@ impl Source for Files {
 /// The files of a test, in `/demo`.
 pub(crate) fn files(files: &[(&str, &str)]) -> Files {
     let path = |name: &str| if name == "-" { PathBuf::from(name) } else { Path::new("/demo").join(name) };
-    Files(files.iter().map(|(name, text)| (path(name), (*text).to_owned())).collect())
+    Files(files.iter().map(|(name, text)| (path(name), super::shown::stripped(text))).collect())
 }
 
 fn env() -> Env {

@@ -50,7 +50,7 @@ services:
     ports: ["80:80/sctp"]
     networks: {n: {driver_opts: {a: 1}, link_local_ips: [169.254.1.1], ipv6_address: "fd00::10"}}
     volumes: ["v:/v"]
-    secrets: [s]
+    secrets: [s, d]
     configs: [c]
 networks:
   n:
@@ -118,6 +118,9 @@ fn each_is_refused_by_name() {
         error[E0020]: `networks.n`: IPv6 is not supported yet
         error[E0020]: `models`: the attribute `models` is not supported yet
         error[E0020]: `secrets.s`: an external secret is not supported yet
+        error[E0020]: `secrets.d.driver`: the attribute `driver` is not supported yet
+        error[E0020]: `secrets.d.driver_opts`: the attribute `driver_opts` is not supported yet
+        error[E0020]: `secrets.d.template_driver`: the attribute `template_driver` is not supported yet
         error[E0020]: `configs.c.template_driver`: the attribute `template_driver` is not supported yet"#]].assert_eq(&lines.join("\n"));
 }
 
@@ -245,6 +248,8 @@ fn each_is_carried_for_printing() {
             secrets:
               - source: s
                 target: /run/secrets/s
+              - source: d
+                target: /run/secrets/d
             volumes:
               - type: volume
                 source: v
@@ -257,9 +262,9 @@ fn each_is_carried_for_printing() {
               com.docker.network.bridge.name: hb-x
               com.docker.network.driver.mtu: "1400"
             ipam:
+              driver: x
               config:
                 - subnet: fd00::/64
-              driver: x
               options:
                 a: b
             enable_ipv4: false
@@ -272,6 +277,13 @@ fn each_is_carried_for_printing() {
               o: bind
               type: none
         secrets:
+          d:
+            name: demo_d
+            file: /demo/x
+            driver: x
+            driver_opts:
+              a: b
+            template_driver: x
           s:
             name: s
             external: true

@@ -388,3 +388,38 @@ services:
         "#]],
     );
 }
+
+#[test]
+fn the_old_form_of_external_names_it() {
+    check(
+        "services:\n  a: {image: a, volumes: ['n:/n']}\nvolumes:\n  n: {external: {name: outer}}\n",
+        expect![[r#"
+            name: demo
+            services:
+              a:
+                image: a
+                networks:
+                  default: null
+                volumes:
+                  - type: volume
+                    source: "n"
+                    target: /n
+                    volume: {}
+            networks:
+              default:
+                name: demo_default
+            volumes:
+              "n":
+                name: outer
+                external: true
+
+            warning[W0001]: `volumes`: `external.name` is obsolete
+             --> compose.yaml:4:24
+              |
+            4 |   n: {external: {name: outer}}
+              |                        ^^^^^ named here
+              |
+              = help: write `external: true` and `name` beside it
+        "#]],
+    );
+}
