@@ -23,6 +23,7 @@ mod project;
 mod render;
 mod settings;
 mod signals;
+mod sources;
 mod streams;
 mod target;
 mod terminal;

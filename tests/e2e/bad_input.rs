@@ -67,7 +67,7 @@ fn a_taken_port_is_refused_before_anything_is_made() {
         "port taken",
         &format!("services:\n  web: {{ image: busybox, command: [sleep, \"9\"], ports: [\"127.0.0.1:{port}:80\"] }}\n"),
         1,
-        &["web", &port.to_string()],
+        &["web", &port.to_string(), "publish another port"],
     );
 }
 
@@ -90,6 +90,32 @@ fn a_missing_bind_source_is_refused() {
         1,
         &["web", "nowhere"],
     );
+}
+
+#[test]
+fn a_missing_source_that_looks_like_a_file_is_warned_of() {
+    let Some(world) = World::new("a folder in a file's place") else { return };
+    let stack = "services:\n  web:\n    image: busybox\n    command: [sleep, \"9\"]\n    stop_grace_period: 0s\n    \
+                 volumes: ['./nginx.conf:/etc/nginx.conf', './data:/data', './there.yml:/there.yml']\n  \
+                 other: { image: busybox, volumes: ['./other.json:/x'], profiles: [other] }\n";
+    world.busybox().file("compose.yaml", stack);
+    world.file("there.yml", "a: b\n");
+    let plan = world.hoist(&["plan"]);
+    let up = world.hoist(&["up", "-d"]);
+    for run in [plan, up] {
+        let warned: Vec<&str> = run.stderr.lines().filter(|line| line.contains("warning")).collect();
+        assert_eq!(warned.len(), 1, "{}", run.stderr);
+        for words in ["service `web`", "/nginx.conf does not exist", "/etc/nginx.conf", "create it first"] {
+            assert!(warned[0].contains(words), "{words}: {}", warned[0]);
+        }
+    }
+    assert!(world.project.join("nginx.conf").is_dir(), "as docker does it");
+    let again = world.hoist(&["up", "-d"]);
+    assert!(!again.stderr.contains("does not exist"), "{}", again.stderr);
+    world.ok(&["stop"]);
+    let exec = world.hoist(&["exec", "-T", "web", "ls"]);
+    assert!(exec.code != 0 && exec.stderr.contains("`hoist up -d web` starts it"), "{}", exec.stderr);
+    world.finish();
 }
 
 #[test]

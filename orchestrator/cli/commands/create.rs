@@ -7,9 +7,10 @@ use hoist_scheduler::{Create, Verb};
 
 use crate::args::PullWhen;
 use crate::commands::Ctx;
+use crate::commands::up::with_dependencies;
 use crate::error::{Exit, Failure, Result};
 use crate::project::{self, Wish};
-use crate::{apply, args};
+use crate::{apply, args, sources};
 
 /// Create containers without starting them
 #[derive(Debug, clap::Args)]
@@ -53,6 +54,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     if let Some(service) = scale.keys().find(|service| !loaded.stack.services.contains_key(*service)) {
         return Err(Failure::user(format!("no such service: {service}")));
     }
+    sources::warn_of_folders(ctx.ui, &loaded, &with_dependencies(&loaded, &args.services));
     let create = Create {
         services: apply::services(&args.services),
         build: args.build,

@@ -10,13 +10,14 @@ use tokio::time::Instant;
 
 use crate::args::PullWhen;
 use crate::commands::Ctx;
+use crate::commands::up::with_dependencies;
 use crate::error::{Exit, Failure, Result};
 use crate::oneoff::{self, RunMount, RunPorts};
 use crate::project::{self, Wish};
 use crate::render::progress::Progress;
 use crate::signals::Forwarded;
 use crate::streams::{DetachKeys, End, Pump, Target};
-use crate::{apply, foreground, terminal};
+use crate::{apply, foreground, sources, terminal};
 
 /// Run a one-off command in a new container of a service
 #[derive(Debug, clap::Args)]
@@ -135,6 +136,7 @@ fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     };
     let wish = Wish { services: std::slice::from_ref(service), ..Wish::default() };
     let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    sources::warn_of_folders(ctx.ui, &loaded, &with_dependencies(&loaded, wish.services));
     let entrypoint = match &args.entrypoint {
         None => None,
         Some(text) => {

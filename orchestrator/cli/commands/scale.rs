@@ -4,9 +4,10 @@ use hoist_api::ApplyRequest;
 use hoist_scheduler::{Scale, Verb};
 
 use crate::commands::Ctx;
+use crate::commands::up::with_dependencies;
 use crate::error::{Exit, Result};
 use crate::project::Wish;
-use crate::{apply, args, project};
+use crate::{apply, args, project, sources};
 
 /// Set the number of containers of services
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let services: Vec<String> = args.scale.iter().map(|(service, _)| service.clone()).collect();
     let wish = Wish { services: &services, ..Wish::default() };
     let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    sources::warn_of_folders(ctx.ui, &loaded, &with_dependencies(&loaded, &services));
     let scale = Scale { scale: args.scale.iter().cloned().collect(), no_deps: args.no_deps };
     apply::request(&loaded, Verb::Scale(scale))
 }

@@ -12,7 +12,7 @@ use crate::commands::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::project::{self, Wish};
 use crate::render::logs::LogStyle;
-use crate::{apply, args, lock};
+use crate::{apply, args, lock, sources};
 
 /// Create and start the stack, or bring it to what the file says now
 #[derive(Debug, clap::Args)]
@@ -119,10 +119,14 @@ impl Change {
         if self.locked {
             lock::pin(&mut loaded)?;
         }
-        match self.scale.iter().find(|(service, _)| !loaded.stack.services.contains_key(service)) {
-            None => Ok(loaded),
-            Some((service, _)) => Err(Failure::user(format!("no such service: {service}"))),
+        if let Some((service, _)) = self.scale.iter().find(|(name, _)| !loaded.stack.services.contains_key(name)) {
+            return Err(Failure::user(format!("no such service: {service}")));
         }
+        let named = self.services.iter().cloned().collect();
+        let alone = self.no_deps && !self.services.is_empty();
+        let services = if alone { named } else { with_dependencies(&loaded, &self.services) };
+        sources::warn_of_folders(ctx.ui, &loaded, &services);
+        Ok(loaded)
     }
 
     pub(crate) fn up(&self, ctx: &Ctx) -> Up {
@@ -209,7 +213,7 @@ fn shown(args: &Args, loaded: &Loaded) -> Result<BTreeSet<String>> {
 }
 
 /// The named services (all when none is named) and everything that they depend on.
-fn with_dependencies(loaded: &Loaded, named: &[String]) -> BTreeSet<String> {
+pub(crate) fn with_dependencies(loaded: &Loaded, named: &[String]) -> BTreeSet<String> {
     let services: &BTreeMap<_, _> = &loaded.stack.services;
     if named.is_empty() {
         return services.keys().cloned().collect();
