@@ -51,7 +51,8 @@ pub(crate) async fn running(
     match (candidates.into_iter().next(), index) {
         (Some(container), _) => Ok(container),
         (None, Some(index)) => Err(Failure::user(format!("service \"{service}\" has no running container #{index}"))),
-        (None, None) => Err(Failure::user(format!("service \"{service}\" is not running"))),
+        (None, None) => Err(Failure::user(format!("service \"{service}\" is not running"))
+            .hint(format!("`hoist up -d {service}` starts it; `hoist ps -a {service}` says how it ended"))),
     }
 }
 

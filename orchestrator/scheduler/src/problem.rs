@@ -221,7 +221,10 @@ impl fmt::Display for Problem {
             Self::PortTaken { service, host_ip, ports, transport, holder } => {
                 let range = if ports.0 == ports.1 { "" } else { ", the first" };
                 let text = PortText(*host_ip, *ports, *transport);
-                write!(f, "service \"{service}\": {text} is in use{range} by {holder}")
+                write!(
+                    f,
+                    "service \"{service}\": {text} is in use{range} by {holder}; publish another port, or stop what has it"
+                )
             }
             Self::ExternalNetworkMissing { network } => {
                 write!(f, "external network \"{network}\" does not exist; ")?;
@@ -256,11 +259,18 @@ impl fmt::Display for Problem {
                 write!(f, "network \"{network}\" has changed and cannot be made anew while in use by {}", List(holders))
             }
             Self::ImageMissing { service, reference } => {
-                write!(f, "service \"{service}\": image \"{reference}\" is not in the store and may not be fetched")
+                write!(
+                    f,
+                    "service \"{service}\": image \"{reference}\" is not in the store and may not be fetched; `hoist pull` fetches it"
+                )
             }
             Self::NotBuildable { service } => write!(f, "service \"{service}\" has no build section"),
             Self::NameTaken { service, name, project } => {
-                write!(f, "service \"{service}\": container name \"{name}\" is in use by project \"{project}\"")
+                write!(
+                    f,
+                    "service \"{service}\": container name \"{name}\" is in use by project \"{project}\"; choose another \
+                     `container_name`, or remove the container that has it"
+                )
             }
             Self::NameScaled { service, name, replicas } => {
                 write!(f, "service \"{service}\": {replicas} replicas cannot share container_name \"{name}\"")

@@ -147,6 +147,10 @@ fn wrong(node: &Node, expected: &str, path: &str, report: &mut Report) {
         entry = entry.hint(format!("give it a unit: `{text}s`"));
     } else if expected.contains("a string") && node.scalar_text().is_some() && !written.is_empty() {
         entry = entry.hint(format!("quote it: \"{written}\"; without quotes, YAML reads {}", node.kind()));
+    } else if expected.contains("a list")
+        && let Some(text) = node.scalar_text()
+    {
+        entry = entry.hint(format!("write it as a list: [\"{text}\"]"));
     }
     let _ = entry;
 }
@@ -167,6 +171,8 @@ fn attributes(node: &Node, object: &Object, path: &str, report: &mut Report) {
                     .at(entry.key_span, "not an attribute of Compose");
                 if let Some(name) = suggest::closest(&entry.key, object.fields.iter().map(|field| field.name)) {
                     found = found.hint(format!("did you mean `{name}`?"));
+                } else if path.is_empty() && is_service(&entry.value) {
+                    found = found.hint(format!("services stand below `services:`; indent `{}` under it", entry.key));
                 } else if object.extensible {
                     found = found.hint(format!("attributes of your own begin with `x-`: `x-{}`", entry.key));
                 }
@@ -174,6 +180,10 @@ fn attributes(node: &Node, object: &Object, path: &str, report: &mut Report) {
             }
         }
     }
+}
+
+fn is_service(node: &Node) -> bool {
+    node.as_map().is_some_and(|map| map.get("image").is_some() || map.get("build").is_some())
 }
 
 /// Reports attributes that are missing in the merged tree: a single file may leave to another what it does not change.

@@ -54,9 +54,13 @@ fn source(entry: &Entry, service: &Map, report: &mut Report) {
     if nothing && !misspelt() && !incomplete(report) {
         let _ = report
             .error("E0019", format!("service `{}` has neither `image` nor `build`", entry.key))
-            .at(entry.key_span, "what should run?");
+            .at(entry.key_span, "what should run?")
+            .hint("add `image: NAME`, or `build: .` for the folder's Dockerfile");
     }
 }
+
+/// More services are not listed in an error; `config --services` has them.
+const LISTED: usize = 12;
 
 /// Services that the command line names must exist.
 pub(crate) fn named(tree: &Node, names: &[String], report: &mut Report) {
@@ -66,9 +70,11 @@ pub(crate) fn named(tree: &Node, names: &[String], report: &mut Report) {
             continue;
         }
         let entry = report.error("E0023", format!("no such service: {name}"));
-        let known = services.into_iter().flat_map(|map| &map.0).map(|entry| entry.key.as_str());
-        if let Some(near) = suggest::closest(name, known) {
+        let known: Vec<_> = services.into_iter().flat_map(|map| &map.0).map(|entry| entry.key.as_str()).collect();
+        if let Some(near) = suggest::closest(name, known.iter().copied()) {
             let _ = entry.hint(format!("did you mean `{near}`?"));
+        } else if (1..=LISTED).contains(&known.len()) {
+            let _ = entry.hint(format!("the services are {}", known.join(", ")));
         }
     }
 }

@@ -166,7 +166,7 @@ impl Cursor<'_> {
         }
         let name = self.text[start..end].trim_end().to_owned();
         if name.contains([' ', '\t']) {
-            return Err(self.error(start, end, "a variable name cannot contain a space"));
+            return Err(self.error(start, end, "a variable name cannot contain a space; the form is NAME=VALUE"));
         }
         self.at = if bare { end } else { end + 1 };
         Ok((name, bare))

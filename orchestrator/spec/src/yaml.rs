@@ -47,6 +47,10 @@ pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
                 } else if text.text[start.min(text.text.len())..].starts_with(['*', '&', '@', '`', '%', '!', '|', '>'])
                 {
                     entry = entry.hint("put a value that begins with this character in quotes");
+                } else if error.info().contains("expected key") {
+                    entry = entry.hint("all keys of one mapping begin in the same column, and each is followed by `:`");
+                } else if error.info().contains("quoted scalar") {
+                    entry = entry.hint("a quote before this may be missing, or one too many");
                 }
                 let _ = entry;
                 return None;

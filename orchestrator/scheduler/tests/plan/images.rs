@@ -170,8 +170,8 @@ fn an_image_that_may_not_be_fetched_is_a_problem() {
     check(
         &world.preview(verb),
         expect![[r#"
-            ! service "other": image "absent" is not in the store and may not be fetched
-            ! service "web": image "app-web" is not in the store and may not be fetched
+            ! service "other": image "absent" is not in the store and may not be fetched; `hoist pull` fetches it
+            ! service "web": image "app-web" is not in the store and may not be fetched; `hoist pull` fetches it
             0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-other-1 absent app_default=172.18.0.2  (missing)  after 0
             2   + create container app-web-1 app-web app_default=172.18.0.3  (missing)  after 0

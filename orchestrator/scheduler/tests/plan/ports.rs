@@ -19,8 +19,8 @@ fn a_port_of_the_host_or_of_another_stack_is_refused() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! service "a": host port 80/tcp is in use by a process on the host
-            ! service "b": host port 81/tcp is in use by container "other-web-1" of project "other"
+            ! service "a": host port 80/tcp is in use by a process on the host; publish another port, or stop what has it
+            ! service "b": host port 81/tcp is in use by container "other-web-1" of project "other"; publish another port, or stop what has it
             0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
@@ -77,7 +77,7 @@ fn two_services_on_one_port_are_refused() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! service "b": host port 80/tcp is in use by container "app-a-1" of project "app"
+            ! service "b": host port 80/tcp is in use by container "app-a-1" of project "app"; publish another port, or stop what has it
             0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-a-1 busybox@busybox-1 app_default=172.18.0.2 80->80/tcp  (missing)  after 0
             2   + create container app-b-1 busybox@busybox-1 app_default=172.18.0.3  (missing)  after 0
@@ -104,7 +104,7 @@ fn a_stopped_service_does_not_hold_its_port_until_it_is_started() {
     check(
         &world.preview(Verb::Start(Start { services: services(&["a"]), wait: false })),
         expect![[r#"
-            ! service "a": host port 80/tcp is in use by container "app-b-1" of project "app"
+            ! service "a": host port 80/tcp is in use by container "app-b-1" of project "app"; publish another port, or stop what has it
             0   ~ start container app-a-1  (requested)
         "#]],
     );
@@ -118,7 +118,7 @@ fn a_port_passes_on_when_its_holder_goes() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! service "new": host port 80/tcp is in use by container "app-old-1" of project "app"
+            ! service "new": host port 80/tcp is in use by container "app-old-1" of project "app"; publish another port, or stop what has it
             0   + create container app-new-1 busybox@busybox-1 app_default=172.18.0.3  (missing)
             1   ~ start container app-new-1  (missing)  after 0
             # left alone, no service of this stack owns: app-old-1 (--remove-orphans removes)

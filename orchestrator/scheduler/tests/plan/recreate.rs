@@ -239,9 +239,9 @@ fn renamed_service_with_the_same_container_name() {
     check(
         &world.preview(up()),
         expect![[r#"
-        ! service "new": container name "site" is in use by project "app"
-        # left alone, no service of this stack owns: site (--remove-orphans removes)
-    "#]],
+            ! service "new": container name "site" is in use by project "app"; choose another `container_name`, or remove the container that has it
+            # left alone, no service of this stack owns: site (--remove-orphans removes)
+        "#]],
     );
     check(
         &world.preview(Verb::Up(Up { remove_orphans: true, ..Up::default() })),

@@ -113,7 +113,7 @@ fn too_many_for_a_range_of_ports() {
     check(
         &world.preview(verb),
         expect![[r#"
-            ! service "web": every host port of 8080-8081/tcp is in use, the first by container "app-web-1" of project "app"
+            ! service "web": every host port of 8080-8081/tcp is in use, the first by container "app-web-1" of project "app"; publish another port, or stop what has it
             0   + create network app_default 172.18.0.0/22  (missing)
             1   + create container app-web-1 busybox@busybox-1 app_default=172.18.0.2 8080->80/tcp  (missing)  after 0
             2   + create container app-web-2 busybox@busybox-1 app_default=172.18.0.3 8081->80/tcp  (missing)  after 0

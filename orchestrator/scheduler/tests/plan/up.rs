@@ -240,8 +240,8 @@ fn all_problems_are_found_at_once() {
             ! no such service: nobody
             ! service "worker": 2 replicas cannot share container_name "worker"
             ! network "app_default": no free subnet left in the address pools
-            ! service "database": image "busybox" is not in the store and may not be fetched
-            ! service "queue": container name "app-queue-1" is in use by project "other"
+            ! service "database": image "busybox" is not in the store and may not be fetched; `hoist pull` fetches it
+            ! service "queue": container name "app-queue-1" is in use by project "other"; choose another `container_name`, or remove the container that has it
             0   + pull image busybox  (missing)
             1   + create volume app_data  (missing)
             2   + create container app-backend-1 busybox 8080->80/tcp  (missing)  after 0

@@ -215,6 +215,8 @@ fn neither_image_nor_build_is_an_error() {
               |
             2 |   web:
               |   ^^^ what should run?
+              |
+              = help: add `image: NAME`, or `build: .` for the folder's Dockerfile
 
             error[E0007]: `services.web.command` must be a string or a list of strings
              --> compose.yaml:3:14

@@ -262,6 +262,8 @@ fn wrong_types_name_what_is_there() {
               |
             4 |     environment: word
               |                  ^^^^ this is a string
+              |
+              = help: write it as a list: ["word"]
 
             error[E0007]: `services.web.ports` must be a list
              --> compose.yaml:5:12

@@ -197,7 +197,7 @@ fn a_broken_env_file_is_an_error_inside_it() {
         &texts,
         &hoist_spec::LoadRequest::default(),
         expect![[r#"
-            error[E0013]: a variable name cannot contain a space
+            error[E0013]: a variable name cannot contain a space; the form is NAME=VALUE
              --> a.env:2:1
               |
             2 | BAD LINE=2
