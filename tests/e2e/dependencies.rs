@@ -76,8 +76,11 @@ volumes: {{ others: {{ external: true, name: others-data }}, own: {{ name: own-d
 "#
         ),
     );
-    world.ok(&["network", "create", "others-net"]);
-    world.ok(&["volume", "create", "others-data"]);
+    for what in ["network create others-net", "volume create others-data"] {
+        let missing = world.hoist(&["up", "-d"]);
+        assert!(missing.code != 0 && missing.stderr.contains(&format!("`hoist {what}`")), "{missing:?}");
+        world.ok(&what.split(' ').collect::<Vec<_>>());
+    }
     world.ok(&["up", "-d"]);
     let names = |what: &str| {
         let mut names: Vec<String> = world.ok(&[what, "ls", "-q"]).lines().map(str::to_owned).collect();

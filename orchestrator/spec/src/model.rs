@@ -133,7 +133,8 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Deploy {
     pub mode: Option<String>,
-    pub replicas: bool,
+    /// As written; a `global` service has one container whatever it says.
+    pub replicas: Option<u32>,
     pub cpus: bool,
     pub memory: bool,
     pub pids: bool,

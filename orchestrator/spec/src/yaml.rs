@@ -49,6 +49,8 @@ pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
                     entry = entry.hint("put a value that begins with this character in quotes");
                 } else if error.info().contains("expected key") {
                     entry = entry.hint("all keys of one mapping begin in the same column, and each is followed by `:`");
+                } else if error.info().contains("mapping values are not allowed") {
+                    entry = entry.hint("put a value that contains `: ` in quotes");
                 } else if error.info().contains("quoted scalar") {
                     entry = entry.hint("a quote before this may be missing, or one too many");
                 }

@@ -241,10 +241,11 @@ fn deploy(reader: &mut Reader<'_>) -> (Option<Deploy>, Option<DeployRestart>) {
         let node = section.node;
         section.inert.refuse(&path, node.span, "a mode other than `replicated` and `global`", section.report);
     }
+    let replicas = section.number("replicas");
     let has = |path: &[&str]| section.node.at(path).is_some_and(|node| !node.is_null());
     let deploy = Deploy {
         mode: section.string("mode"),
-        replicas: has(&["replicas"]),
+        replicas,
         cpus: has(&["resources", "limits", "cpus"]),
         memory: has(&["resources", "limits", "memory"]),
         pids: has(&["resources", "limits", "pids"]),

@@ -266,7 +266,7 @@ fn limits(service: &Service, object: &mut Object) {
     let resources = &service.resources;
     let absent = Deploy::default();
     let written = service.deploy.as_ref().unwrap_or(&absent);
-    if !written.replicas && service.replicas != 1 {
+    if written.replicas.is_none() && service.replicas != 1 {
         object.put("scale", service.replicas);
     }
     object.number("cpus", resources.cpus.filter(|_| !written.cpus));
@@ -292,8 +292,9 @@ fn deploy(service: &Service) -> Option<Value> {
     }
     let mut object = Object::default();
     object.text("mode", written.mode.as_ref());
-    if written.replicas {
-        object.put("replicas", service.replicas);
+    if let Some(replicas) = written.replicas {
+        let global = written.mode.as_deref() == Some("global");
+        object.put("replicas", if global { replicas } else { service.replicas });
     }
     let mut resources = Object::default();
     let mut limits = Object::default();

@@ -124,3 +124,15 @@ fn an_unknown_restart_condition_is_refused() {
         "#]],
     );
 }
+
+#[test]
+fn a_global_service_is_one_container_and_printed_as_written() {
+    let text = "services:\n  web: {image: a, deploy: {mode: global, replicas: 3}}\n";
+    let loaded =
+        super::files::run(&super::files::files(&[("compose.yaml", text)]), &hoist_spec::LoadRequest::default());
+    let stack = loaded.unwrap().stack;
+    assert_eq!(stack.services["web"].replicas, 1);
+    let printed = hoist_spec::canonical::to_json(&stack);
+    assert_eq!(printed["services"]["web"]["deploy"]["replicas"], 3);
+    assert_eq!(hoist_spec::canonical::from_json(&printed).unwrap(), stack);
+}
