@@ -47,8 +47,7 @@ fn contents(loaded: &Loaded, objects: &BTreeMap<String, FileObject>) -> Result<B
             FileSource::Content(text) => text.clone().into_bytes(),
             FileSource::External => continue,
         };
-        let digest = Sha256::digest(&content);
-        digests.insert(key.clone(), digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        digests.insert(key.clone(), hex::encode(Sha256::digest(&content)));
     }
     Ok(digests)
 }

@@ -114,7 +114,7 @@ pub(crate) fn pair(text: &str) -> (String, String) {
 pub(crate) fn suffix() -> std::io::Result<String> {
     let mut bytes = [0_u8; 6];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -109,9 +110,23 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The log once it is at rest: the registry writes a request down after its answer was read.
+    fn log(&self) -> String {
+        let read = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let mut log = read();
+        loop {
+            std::thread::park_timeout(Duration::from_millis(20));
+            let now = read();
+            if now.len() == log.len() {
+                return log;
+            }
+            log = now;
+        }
+    }
+
     /// How many answers of the registry's log hold all of these words.
     pub(crate) fn answered(&self, words: &[&str]) -> usize {
-        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let log = self.log();
         let answers = log.lines().filter(|line| line.contains("response completed"));
         answers.filter(|line| words.iter().all(|word| line.contains(word))).count()
     }

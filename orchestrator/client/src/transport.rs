@@ -11,6 +11,7 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
@@ -49,16 +50,10 @@ pub(super) fn reader_body<R: AsyncRead + Send + 'static>(reader: R) -> Body {
     StreamBody::new(ReaderStream::with_capacity(reader, 64 * 1024).map_ok(Frame::data)).boxed_unsync()
 }
 
-/// Percent-encodes a path segment or a query value.
+/// Percent-encodes a path segment or a query value: all but the unreserved characters (RFC 3986, 2.3).
 pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 pub(super) fn query(pairs: &[(&str, String)]) -> String {

@@ -33,7 +33,7 @@ impl EngineConfig {
             return String::new();
         }
         let digest = Sha256::digest(self.data_root.as_os_str().as_encoded_bytes());
-        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&digest[..4])
     }
 }
 

@@ -104,8 +104,8 @@ impl Entry {
     /// `None` for formats by file extension, and for the files that are no format.
     fn parse(name: &str, text: &str) -> Option<Self> {
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-        let magic = bytes(value("magic ")?)?;
-        let mask = value("mask ").map_or_else(|| Some(vec![0xff; magic.len()]), bytes)?;
+        let magic = hex::decode(value("magic ")?).ok()?;
+        let mask = value("mask ").map_or_else(|| Some(vec![0xff; magic.len()]), |mask| hex::decode(mask).ok())?;
         Some(Self {
             name: name.to_owned(),
             enabled: text.lines().next() == Some("enabled"),
@@ -121,11 +121,6 @@ impl Entry {
         let wanted = self.magic.iter().zip(&self.mask);
         part.iter().zip(wanted).all(|(byte, (magic, mask))| byte & mask == magic & mask)
     }
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }
 
 #[cfg(test)]

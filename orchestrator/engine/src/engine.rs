@@ -61,7 +61,7 @@ pub(crate) fn new_id() -> String {
         // Interrupted by a signal at worst; any other failure is not possible with these arguments.
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 /// The short form of an id.

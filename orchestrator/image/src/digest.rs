@@ -39,25 +39,17 @@ impl Digest {
 
     /// From 64 lowercase hex digits.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let hex = hex.as_bytes();
-        if hex.len() != 64 {
+        let mut out = [0; 32];
+        if hex.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
-        let mut out = [0; 32];
-        for (byte, pair) in out.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
+        hex::decode_to_slice(hex, &mut out).ok()?;
         Some(Self(out))
     }
 
     /// 64 lowercase hex digits, without the algorithm.
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-            }
-            text
-        })
+        hex::encode(self.0)
     }
 
     /// The first twelve hex digits, as listings show it.
@@ -65,14 +57,6 @@ impl Digest {
         let mut hex = self.hex();
         hex.truncate(12);
         hex
-    }
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
     }
 }
 

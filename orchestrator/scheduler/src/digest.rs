@@ -5,7 +5,7 @@
 //! they start (build, pull_policy, scale, depends_on, profiles) is left out: changing it replaces nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 
 use hoist_spec::canonical;
 use hoist_spec::model::{FileMount, Network, Service, Stack, Volume};
@@ -143,10 +143,5 @@ impl Fields {
 }
 
 pub(crate) fn hex(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().fold(String::with_capacity(64), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    hex::encode(Sha256::digest(text.as_bytes()))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hoist_image::{Digest, Hasher, TarFile};
+use percent_encoding::percent_decode_str;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, StatusCode, Url, header};
 use tokio::io::AsyncWriteExt;
@@ -50,11 +51,9 @@ impl HttpSource {
     /// The last part of the path: what the file is called in a folder.
     fn file_name(&self, url: &Url) -> String {
         let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
-        match percent_decoded(last)
-            .filter(|name| !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\0']))
-        {
-            Some(name) => name,
-            None => UNNAMED.to_owned(),
+        match percent_decode_str(last).decode_utf8() {
+            Ok(name) if !matches!(&*name, "" | "." | "..") && !name.contains(['/', '\0']) => name.into_owned(),
+            _ => UNNAMED.to_owned(),
         }
     }
 
@@ -189,20 +188,6 @@ fn http_date(text: &str) -> Option<SystemTime> {
     let time = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     let seconds = u64::try_from(time.as_second()).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn client(url: &str) -> Result<Client, RemoteError> {

@@ -221,8 +221,7 @@ fn digests(
             },
             FileSource::External => continue,
         };
-        let digest = Sha256::digest(&content);
-        digests.insert(key.clone(), digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        digests.insert(key.clone(), hex::encode(Sha256::digest(&content)));
     }
     Ok(digests)
 }

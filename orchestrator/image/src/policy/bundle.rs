@@ -107,7 +107,7 @@ impl LogEntry {
             body: self.canonicalized_body,
             time: number(&self.integrated_time)?,
             index: number(&self.log_index)?,
-            log: decode(&self.log_id.key_id)?.iter().map(|byte| format!("{byte:02x}")).collect(),
+            log: hex::encode(decode(&self.log_id.key_id)?),
         })
     }
 }

@@ -114,8 +114,17 @@ impl Registry {
         format!("{}:{}", self.address, self.port)
     }
 
+    /// The log once it is at rest: the registry writes a request down after its answer was read.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+        let mut log = std::fs::read_to_string(&self.log).unwrap();
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = std::fs::read_to_string(&self.log).unwrap();
+            if now.len() == log.len() {
+                return log;
+            }
+            log = now;
+        }
     }
 
     /// How often a blob was asked for.
