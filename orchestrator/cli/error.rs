@@ -50,10 +50,8 @@ enum Kind {
     Spec(Vec<Diagnostic>),
     /// The engine did the work in part; each failure stands for itself.
     Apply(ApplyResult),
-    /// As [`Kind::Plain`] with docker's code of its own for a command that could not be run (125, 126, 127).
-    Code(u8),
     /// A command that could not be executed in a container; docker's message, printed without context.
-    Command(u8),
+    Command(Exit),
     /// Ctrl-C, or a question answered with no.
     Interrupted,
     /// Nobody reads standard output any more.
@@ -86,23 +84,12 @@ impl Failure {
 
     /// A command that could not be run in a container, with docker's codes for why.
     pub(crate) fn command(error: ClientError) -> Self {
-        let text = error.to_string().to_lowercase();
-        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        let code = if has(&["executable file not found", "command not found", "no such file or directory"]) {
-            127
-        } else if has(&["permission denied", "not executable", "is a directory"]) {
-            126
-        } else {
-            1
-        };
-        let kind = if has(&["oci runtime exec failed", "unable to find user", "unable to find group"]) {
-            Kind::Command(code)
-        } else if code == 1 {
-            return error.into();
-        } else {
-            Kind::Code(code)
-        };
-        Self { kind, ..Self::from(error) }
+        match &error {
+            ClientError::Api { error: body, .. } if body.kind.is_command() => {
+                Self { kind: Kind::Command(command_exit(body.exit_code)), ..Self::from(error) }
+            }
+            _ => error.into(),
+        }
     }
 
     pub(crate) fn interrupted() -> Self {
@@ -139,8 +126,8 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match &self.kind {
             Kind::Plain | Kind::Spec(_) => Exit(1),
-            Kind::Apply(result) => apply_exit(result.code),
-            Kind::Code(code) | Kind::Command(code) => Exit(*code),
+            Kind::Apply(result) => command_exit(result.code),
+            Kind::Command(exit) => *exit,
             Kind::Interrupted => Exit::INTERRUPTED,
             Kind::BrokenPipe => Exit::OK,
         }
@@ -201,7 +188,7 @@ fn count(diagnostics: &[Diagnostic]) -> String {
 }
 
 /// A command that could not be run keeps docker's codes, 126 and 127; every other failure is 1, as in docker compose.
-fn apply_exit(code: i32) -> Exit {
+fn command_exit(code: i32) -> Exit {
     match u8::try_from(code) {
         Ok(code @ 126..=127) => Exit(code),
         _ => Exit(1),

@@ -72,7 +72,30 @@ fn streams_are_whole_whatever_the_other_side_does() {
     an_exec_ends_with_its_client(&world);
     clients_that_do_not_upgrade_are_served(&world);
     codes_are_those_of_the_end_that_was_seen(&world);
+    a_command_that_cannot_run_is_told_by_its_code(&world);
     world.finish();
+}
+
+/// The code is in the answer: no client has to look for it in a text.
+fn a_command_that_cannot_run_is_told_by_its_code(world: &World) {
+    let refused = [
+        (r#"{"Cmd":["/none"]}"#, "command-not-found", 127, &["/none"][..]),
+        (r#"{"Cmd":["none"]}"#, "command-not-found", 127, &["none"]),
+        (r#"{"Cmd":["true"],"WorkingDir":"/none"}"#, "command-not-found", 127, &["-w", "/none", "true"]),
+        (r#"{"Cmd":["/etc"]}"#, "command-not-executable", 126, &["/etc"]),
+        (r#"{"Cmd":["true"],"User":"ghost"}"#, "command", 125, &["-u", "ghost", "true"]),
+    ];
+    for (config, kind, code, args) in refused {
+        let answer = api(world, &format!("/exec/{}/start", made(world, config)), r#"{"Refuse":true}"#);
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("an error");
+        assert_eq!((answer["kind"].as_str(), answer["exit_code"].as_i64()), (Some(kind), Some(code)), "{answer}");
+        let (options, command) = args.split_at(args.len() - 1);
+        let run = world.hoist(&[&["exec", "-T"], options, &["a"], command].concat());
+        // As with every other failure of the engine's, 125 is docker's alone.
+        assert_eq!(run.code, if code == 125 { 1 } else { i32::try_from(code).expect("a code") }, "{}", run.stderr);
+        let message = answer["message"].as_str().expect("a text");
+        assert!(run.stderr.starts_with(message), "docker's words and nothing before: {}", run.stderr);
+    }
 }
 
 fn a_reader_that_comes_late_gets_everything(world: &World) {

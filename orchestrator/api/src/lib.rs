@@ -12,13 +12,15 @@ pub mod docker;
 pub mod environment;
 pub mod frames;
 pub mod hoist;
+mod kind;
 pub mod places;
 
 pub use docker::*;
 pub use hoist::*;
 pub use hoist_scheduler::Verb;
+pub use kind::{ErrorBody, ErrorKind};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 /// Docker clients send `null` for every absent field.
 fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -27,10 +29,4 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// The body of every answer that is an error.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    pub message: String,
 }

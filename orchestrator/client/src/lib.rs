@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use hoist_api::places::Places;
 use hoist_api::{
-    ApplyEvent, ApplyRequest, BuildCheck, EventMessage, Info, LogOptions, PlanResponse, StackDetail, StackLogLine,
-    StackSummary, Version,
+    ApplyEvent, ApplyRequest, BuildCheck, ErrorBody, EventMessage, Info, LogOptions, PlanResponse, StackDetail,
+    StackLogLine, StackSummary, Version,
 };
 
 use connection::{Connection, PATIENCE};
@@ -38,8 +38,8 @@ pub enum ClientError {
     #[error("cannot start the engine: {reason}")]
     Start { reason: String },
     /// The engine refused; its message stands for itself.
-    #[error("{message}")]
-    Api { status: u16, message: String },
+    #[error("{}", .error.message)]
+    Api { status: u16, error: ErrorBody },
     #[error("cannot talk to the engine: {attempt}")]
     Transport {
         attempt: &'static str,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use hoist_api::{ErrorBody, LogOptions, RegistryAuth};
+use hoist_api::{ErrorBody, ErrorKind, LogOptions, RegistryAuth};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -195,10 +195,12 @@ impl Client {
         }
         let body = response.into_body().collect().await;
         let body = body.map_err(|source| transport("read the error")(source.into()))?.to_bytes();
-        let message = serde_json::from_slice::<ErrorBody>(&body)
-            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |error| error.message);
-        let message = if message.is_empty() { status.to_string() } else { message };
-        Err(ClientError::Api { status: status.as_u16(), message })
+        let mut error = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| ErrorBody::new(ErrorKind::of_status(status.as_u16()), String::from_utf8_lossy(&body)));
+        if error.message.is_empty() {
+            error.message = status.to_string();
+        }
+        Err(ClientError::Api { status: status.as_u16(), error })
     }
 
     async fn decoded<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
@@ -344,7 +346,7 @@ mod tests {
         for _ in 0..50 {
             let body = reader_body(tokio::io::repeat(7).take(16 << 20));
             let error = client.post_body("/upload", body).await.unwrap_err();
-            assert!(matches!(&error, ClientError::Api { status: 409, message } if message == "full"), "{error:?}");
+            assert!(matches!(&error, ClientError::Api { status: 409, error } if error.message == "full"), "{error:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use hoist_api::ErrorKind;
 use hoist_image::{CopyTar, Copying, FolderError, Owners, Top, pack_copy};
 use hoist_tree::{Place, is_kernel_made};
 use rustix::fs::{FileType, Mode, OFlags, Stat, openat, readlinkat};
@@ -77,18 +78,19 @@ impl ArchiveError {
         }
     }
 
-    /// Docker's.
-    pub(crate) fn status(&self) -> u16 {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Missing(_) | Self::NoFolder(_) => 404,
-            Self::ReadOnly(_) => 403,
-            Self::Io { source, .. } if !is_servers(source) => 400,
-            Self::Io { .. } => 500,
-            Self::NotAFolder(_) | Self::KernelMade(_) | Self::FolderOverFile(_) | Self::Empty => 400,
+            Self::Missing(_) | Self::NoFolder(_) => ErrorKind::NotFound,
+            Self::ReadOnly(_) => ErrorKind::Forbidden,
+            Self::Io { source, .. } if !is_servers(source) => ErrorKind::Invalid,
+            Self::Io { .. } => ErrorKind::Failed,
+            Self::NotAFolder(_) | Self::KernelMade(_) | Self::FolderOverFile(_) | Self::Empty => ErrorKind::Invalid,
             Self::Archive { source, .. } => match source {
-                FolderError::Unpack(hoist_image::UnpackError::Io { source, .. }) if is_servers(source) => 500,
-                FolderError::Pack(_) => 500,
-                _ => 400,
+                FolderError::Unpack(hoist_image::UnpackError::Io { source, .. }) if is_servers(source) => {
+                    ErrorKind::Failed
+                }
+                FolderError::Pack(_) => ErrorKind::Failed,
+                _ => ErrorKind::Invalid,
             },
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hoist_api::ErrorKind;
 use hoist_api::frames::{Decoder, StreamKind};
 use hoist_build::{
     BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount,
@@ -255,21 +256,22 @@ async fn run(container: StepContainer, step: RunRequest, reader: &Output) -> Res
         std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
     let output = step.output.clone();
     let lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
-    let shim =
-        blocking(move || {
-            let launch = launch(&container.engine, &container.id, step, &lease)?;
-            let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
-            let shim = container.engine.runtime.start_attached(&launch, &[(theirs.into(), want)]).map_err(|error| {
-                StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) }
-            })?;
-            Ok((shim, lease, container))
-        });
+    let shim = blocking(move || {
+        let launch = launch(&container.engine, &container.id, step, &lease)?;
+        let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
+        let shim = container
+            .engine
+            .runtime
+            .start_attached(&launch, &[(theirs.into(), want)])
+            .map_err(|error| StepError::of(ErrorKind::of_exit_code(error.exit_code().into()), chain(&error)))?;
+        Ok((shim, lease, container))
+    });
     let (shim, lease, mut container) = match shim.await {
         Ok(started) => started,
         // A command that is not there is the step's own failure, as in a shell.
-        Err(error) if matches!(error.code, 126 | 127) => {
+        Err(error) if error.kind.is_command() => {
             output.write(OutputStream::Stderr, format!("{}\n", error.message).as_bytes());
-            return Ok(error.code);
+            return Ok(error.code());
         }
         Err(error) => return Err(error),
     };

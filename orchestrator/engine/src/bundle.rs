@@ -37,7 +37,7 @@ fn note(text: String) -> BundleEvent {
 }
 
 fn bad(error: &dyn std::error::Error) -> StepError {
-    StepError { status: 400, ..StepError::new(chain(error)) }
+    StepError::bad(chain(error))
 }
 
 impl From<FolderError> for StepError {
@@ -242,7 +242,7 @@ fn fill_mounted(volume: &str, opened: &Opened, blob: &Path) -> Result<String, St
 
 /// The bundle's own description, when everything that it names is there.
 fn verified(incoming: &Incoming) -> Result<(BundleDocument, Received), StepError> {
-    let invalid = |message: String| StepError { status: 400, ..StepError::new(message) };
+    let invalid = |message: String| StepError::bad(message);
     let received = incoming.artifact(KIND).map_err(|error| bad(&error))?;
     let received =
         received.ok_or_else(|| invalid("this is no bundle; `hoist load` takes archives of images".into()))?;

@@ -11,7 +11,7 @@ pub(crate) fn apply(config: &mut Execution, changes: &[String]) -> Result<(), St
     if changes.is_empty() {
         return Ok(());
     }
-    let bad = |message: String| StepError { status: 400, ..StepError::new(message) };
+    let bad = |message: String| StepError::bad(message);
     let source = SourceFile::new("--change", format!("FROM scratch\n{}\n", changes.join("\n")));
     let file = dockerfile::parse(&source).map_err(|problems| {
         let shown: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_changes_files_is_refused_by_name() {
         let error = apply(&mut Execution::default(), &["RUN true".to_owned()]).unwrap_err();
-        assert!(error.message.contains("RUN") && error.status == 400, "{error}");
+        assert!(error.message.contains("RUN") && error.kind == hoist_api::ErrorKind::Invalid, "{error}");
         assert!(apply(&mut Execution::default(), &["NONSENSE x".to_owned()]).is_err());
     }
 }

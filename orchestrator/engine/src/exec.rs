@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hoist_api::ErrorKind;
 use hoist_runtime::{ExecHandle, ExecStdio, LaunchError, Seccomp};
 use tokio::io::Interest;
 
@@ -67,20 +68,24 @@ pub(crate) async fn start(
     }
     let request = setup.exec(doc.id.clone(), pid, config.cmd.clone(), stdio);
     let runtime = Arc::clone(&engine.runtime);
-    blocking(move || {
-        runtime.exec(request).map_err(|error| StepError {
-            code: i32::from(error.exit_code()),
-            status: match &error {
-                LaunchError::Spec(_) | LaunchError::Stage { source: None, .. } => 400,
-                LaunchError::NotRunning(_) | LaunchError::Paused(_) => 409,
-                error if matches!(error.exit_code(), 126 | 127) => 400,
-                _ => 500,
-            },
-            ..StepError::engine(refusal(&error))
-        })
-    })
-    .await
+    blocking(move || runtime.exec(request).map_err(|error| StepError::of(kind(&error), refusal(&error)))).await
 }
+
+fn kind(error: &LaunchError) -> ErrorKind {
+    match error {
+        LaunchError::Spec(_) => ErrorKind::Invalid,
+        LaunchError::NotRunning(_) | LaunchError::Paused(_) => ErrorKind::Conflict,
+        LaunchError::Stage { source: None, .. } => ErrorKind::Command,
+        LaunchError::Stage { stage, source: Some(source), .. } if stage == WORKING_DIR => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => ErrorKind::CommandNotExecutable,
+            _ => ErrorKind::CommandNotFound,
+        },
+        error => ErrorKind::of_exit_code(error.exit_code().into()),
+    }
+}
+
+/// The stage of a start at which its working directory turns out not to be one.
+const WORKING_DIR: &str = "enter the working directory";
 
 /// Docker's words for a command that could not be run: clients look for them.
 fn refusal(error: &LaunchError) -> String {
@@ -92,7 +97,7 @@ fn refusal(error: &LaunchError) -> String {
     };
     let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
     let failed = match stage.as_str() {
-        "enter the working directory" => format!("chdir to cwd ({object:?}) set in config.json failed: {reason}"),
+        WORKING_DIR => format!("chdir to cwd ({object:?}) set in config.json failed: {reason}"),
         "find the command" if object.ends_with("$PATH") => object.clone(),
         "find the command" | "execute" => format!("{object}: {reason}"),
         _ => return chain(error),

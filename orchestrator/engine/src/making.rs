@@ -40,7 +40,7 @@ pub(crate) fn import(
 ) -> Result<Arc<Image>, StepError> {
     let platform = match platform {
         "" => Platform::host(),
-        text => text.parse().map_err(|error| StepError { status: 400, ..StepError::new(chain(&error)) })?,
+        text => text.parse().map_err(|error| StepError::bad(chain(&error)))?,
     };
     let mut config = ImageConfig::new(&platform.architecture, &platform.os);
     config.variant = platform.variant;

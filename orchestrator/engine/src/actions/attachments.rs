@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use hoist_api::ErrorKind;
 use hoist_network::{Endpoint, Mac};
 use hoist_scheduler::{self as scheduler, Attachment};
 use hoist_spec::model::NetworkMode;
@@ -42,11 +43,11 @@ pub(crate) async fn connect(engine: &Arc<Engine>, id: &str, network: &str, wish:
     let shares = matches!(pair.mode, Some(NetworkMode::Host | NetworkMode::Service(_) | NetworkMode::Container(_)));
     if shares || pair.mode == Some(NetworkMode::None) {
         let text = format!("container {name} has no network namespace of its own that could join a network");
-        return Err(StepError { status: 403, ..StepError::new(text) });
+        return Err(StepError::of(ErrorKind::Forbidden, text));
     }
     if pair.doc.record.networks.iter().any(|attachment| attachment.network == network) {
         let text = format!("container {name} is in network {network} already");
-        return Err(StepError { status: 403, ..StepError::new(text) });
+        return Err(StepError::of(ErrorKind::Forbidden, text));
     }
     let attachment = attachment(&pair, wish)?;
     let mut networks = pair.doc.record.networks.clone();

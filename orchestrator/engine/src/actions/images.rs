@@ -24,7 +24,7 @@ pub(crate) async fn pull_image(
     auth: &BTreeMap<String, RegistryAuth>,
     progress: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<Pulled, StepError> {
-    let bad = |error: &dyn std::error::Error| StepError { status: 400, ..StepError::new(chain(error)) };
+    let bad = |error: &dyn std::error::Error| StepError::bad(chain(error));
     let parsed = Reference::parse(reference).map_err(|error| bad(&error))?;
     let platforms = match platform {
         "" => Platforms::Host,

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use hoist_api::ErrorKind;
 use hoist_network::new_netns;
 use hoist_runtime::{Launch, LaunchError, Netns, Rootfs, Shim, Tree};
 use rustix::fd::OwnedFd;
@@ -30,7 +31,7 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
             let phase = settled.map(|status| status.phase.clone()).map_err(|_| StepError::engine("it was removed"))?;
             return match phase.exit() {
                 Some(exit) if !exit.error.is_empty() => {
-                    Err(StepError { code: exit.code, ..StepError::new(exit.error.clone()) })
+                    Err(StepError::of(ErrorKind::of_exit_code(exit.code), exit.error.clone()))
                 }
                 _ => Ok(()),
             };
@@ -54,7 +55,7 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
         }
         Err(error) => {
             let (at, ended) = (now(), Some(steady()));
-            let exit = ExitDoc { code: error.code, at, ended, oom: false, error: error.message.clone() };
+            let exit = ExitDoc { code: error.code(), at, ended, oom: false, error: error.message.clone() };
             engine.tell(Event::StartFailed { id, run, exit });
             Err(error)
         }
@@ -84,7 +85,7 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Re
             let image = hoist_image::Digest::parse(&image).ok().and_then(|id| images.image(&id));
             let foreign = image.and_then(|image| emulator::check(&image.config.platform()).err());
             let reason = foreign.map(|reason| format!("; {reason}")).unwrap_or_default();
-            StepError { code: i32::from(error.exit_code()), ..StepError::engine(words(&error) + &reason) }
+            StepError::of(ErrorKind::of_exit_code(error.exit_code().into()), words(&error) + &reason)
         })?;
         let pid = shim.pid();
         Ok((shim, pid))

@@ -19,40 +19,48 @@ pub(crate) use launch::start;
 pub(crate) use networks::{create_network, create_volume, make_volume, remove_network, remove_volume};
 pub(crate) use waiting::{until_ready, until_settled, wait_until_down};
 
+use hoist_api::ErrorKind;
+
 use crate::engine::{Engine, ShuttingDown};
 use crate::error::chain;
 use crate::world::StartWhy;
 
-/// Why a step failed: the whole chain of causes, and docker's exit code for it.
+/// Why a step failed: the whole chain of causes, and of what kind it is.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct StepError {
     pub(crate) message: String,
-    pub(crate) code: i32,
-    /// HTTP status where a request asked for it directly.
-    pub(crate) status: u16,
+    pub(crate) kind: ErrorKind,
 }
 
 impl StepError {
+    pub(crate) fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind }
+    }
+
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1, status: 500 }
+        Self::of(ErrorKind::Failed, message)
     }
 
     pub(crate) fn engine(message: impl Into<String>) -> Self {
-        Self { code: 125, ..Self::new(message) }
+        Self::of(ErrorKind::Engine, message)
     }
 
     /// The request is invalid.
     pub(crate) fn bad(message: impl Into<String>) -> Self {
-        Self { status: 400, ..Self::new(message) }
+        Self::of(ErrorKind::Invalid, message)
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self { status: 404, ..Self::new(message) }
+        Self::of(ErrorKind::NotFound, message)
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
-        Self { status: 409, ..Self::new(message) }
+        Self::of(ErrorKind::Conflict, message)
+    }
+
+    pub(crate) fn code(&self) -> i32 {
+        self.kind.exit_code()
     }
 
     /// Puts what was concerned before the message.
@@ -65,7 +73,7 @@ impl StepError {
 
 impl From<ShuttingDown> for StepError {
     fn from(error: ShuttingDown) -> Self {
-        Self::engine(error.to_string())
+        Self::of(ErrorKind::Unavailable, error.to_string())
     }
 }
 

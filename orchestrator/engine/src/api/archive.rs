@@ -85,7 +85,7 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
 
 impl From<ArchiveError> for StepError {
     fn from(error: ArchiveError) -> Self {
-        Self { status: error.status(), ..Self::new(chain(&error)) }
+        Self::of(error.kind(), chain(&error))
     }
 }
 

@@ -113,7 +113,7 @@ pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: R
     match &started {
         Ok(handle) => engine.tell(Event::ExecStarted { id: id.clone(), handle: Arc::clone(handle) }),
         Err(error) => {
-            engine.tell(Event::ExecEnded { id: id.clone(), code: error.code });
+            engine.tell(Event::ExecEnded { id: id.clone(), code: error.code() });
             engine.tell(Event::ExecDelivered { id: id.clone() });
         }
     }

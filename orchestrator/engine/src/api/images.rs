@@ -7,7 +7,9 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hoist_api::{BootstrapRequest, ErrorBody, ImageDelete, ImageInspect, ImageMetadata, PullDetail, PullLine, RootFs};
+use hoist_api::{
+    BootstrapRequest, ErrorBody, ErrorKind, ImageDelete, ImageInspect, ImageMetadata, PullDetail, PullLine, RootFs,
+};
 use hoist_image::{Image, Platform, PlatformError, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 
@@ -176,7 +178,8 @@ pub(super) fn finish(out: &Lines, outcome: Result<String, String>) {
     let line = match outcome {
         Ok(status) => PullLine { status: Some(status), ..PullLine::default() },
         Err(message) => {
-            PullLine { error: Some(message.clone()), error_detail: Some(ErrorBody { message }), ..PullLine::default() }
+            let detail = ErrorBody::new(ErrorKind::Failed, message.clone());
+            PullLine { error: Some(message), error_detail: Some(detail), ..PullLine::default() }
         }
     };
     out.send(line);

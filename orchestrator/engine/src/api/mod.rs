@@ -36,7 +36,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use futures_util::StreamExt;
-use hoist_api::ErrorBody;
+use hoist_api::{ErrorBody, ErrorKind};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -49,12 +49,13 @@ use crate::engine::{Engine, ShuttingDown};
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
+    kind: ErrorKind,
     message: String,
 }
 
 impl ApiError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, kind: ErrorKind::of_status(status.as_u16()), message: message.into() }
     }
 
     fn bad(message: impl Into<String>) -> Self {
@@ -68,20 +69,21 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, axum::Json(ErrorBody { message: self.message })).into_response()
+        (self.status, axum::Json(ErrorBody::new(self.kind, self.message))).into_response()
     }
 }
 
 impl From<StepError> for ApiError {
     fn from(error: StepError) -> Self {
-        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::new(status, error.message)
+        let StepError { kind, message } = error;
+        let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, kind, message }
     }
 }
 
 impl From<ShuttingDown> for ApiError {
     fn from(error: ShuttingDown) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        StepError::from(error).into()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use hoist_api::{NetworkInspect, VolumeCreate, VolumeInspect, VolumeList};
+use hoist_api::{ErrorKind, NetworkInspect, VolumeCreate, VolumeInspect, VolumeList};
 use hoist_scheduler::{PREDEFINED_NETWORK, volume_hash};
 use hoist_spec::model::Volume;
 use serde::Deserialize;
@@ -84,9 +84,9 @@ pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>)
         let text = format!("{real} is a pre-defined network and cannot be removed; it goes with its last container");
         return Err(ApiError::new(StatusCode::FORBIDDEN, text));
     }
-    actions::remove_network(&engine, &real).await.map_err(|error| match error.status {
+    actions::remove_network(&engine, &real).await.map_err(|error| match error.kind {
         // Docker's status for one that is in use.
-        409 => ApiError::new(StatusCode::FORBIDDEN, error.message),
+        ErrorKind::Conflict => ApiError::new(StatusCode::FORBIDDEN, error.message),
         _ => error.into(),
     })?;
     engine.store.durable(Vec::new()).await.map_err(StepError::from)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use hoist_api::ImageDelete;
+use hoist_api::{ErrorKind, ImageDelete};
 use hoist_image::{Digest, Scope};
 use hoist_scheduler::Timestamp;
 use serde::Deserialize;
@@ -148,7 +148,7 @@ pub(super) async fn volumes(State(engine): App, Query(query): Query<PruneQuery>)
                 removed.push(name);
             }
             // A container has it since.
-            Err(error) if error.status == 409 => {}
+            Err(error) if error.kind == ErrorKind::Conflict => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -174,7 +174,7 @@ pub(super) async fn networks(State(engine): App, Query(query): Query<PruneQuery>
     for name in chosen {
         match actions::remove_network(&engine, &name).await {
             Ok(()) => removed.push(name),
-            Err(error) if error.status == 409 => {}
+            Err(error) if error.kind == ErrorKind::Conflict => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -129,7 +129,7 @@ mod tests {
         for _ in 0..20 {
             let error = client.import_volume("v", false, upload()).await.unwrap_err();
             assert!(
-                matches!(&error, ClientError::Api { status: 400, message } if message.contains("wanted")),
+                matches!(&error, ClientError::Api { status: 400, error } if error.message.contains("wanted")),
                 "{error:?}"
             );
         }

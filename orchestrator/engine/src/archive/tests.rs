@@ -53,7 +53,7 @@ fn packed(name: &str, folder: bool) -> Vec<u8> {
 #[test]
 fn copies_go_where_docker_puts_them() {
     use Held::{Content, Entry};
-    let refused = |folder, held, there, path| placement(folder, held, there, path).unwrap_err().status();
+    let refused = |folder, held, there, path| placement(folder, held, there, path).unwrap_err().kind().status();
     let placed = |folder, held, there, path| placement(folder, held, there, path).unwrap();
     assert_eq!(placed(false, Entry, Some(true), "/tmp"), Placement::Inside);
     assert_eq!(placed(false, Entry, Some(false), "/f"), Placement::Target);
@@ -91,7 +91,7 @@ fn a_copy_goes_through_the_links_of_the_root_and_replaces_none() {
     for link in ["bin", "shell", "dangling"] {
         assert!(root.at(link).is_symlink(), "{link}");
     }
-    assert_eq!(copy("/no/where", "x", false, Held::Entry).unwrap_err().status(), 404);
+    assert_eq!(copy("/no/where", "x", false, Held::Entry).unwrap_err().kind().status(), 404);
     let error = copy("/usr", "bin", false, Held::Entry).unwrap_err();
     assert!(error.to_string().contains("directory") && root.at("usr/bin/sh").exists(), "{error}");
 }
@@ -151,11 +151,11 @@ fn links_in_the_root_do_not_lead_out() {
 fn a_folder_and_a_file_replace_each_other_only_when_that_is_asked_for() {
     let root = Root::new();
     let over = |name: &str, folder, exchange| unpack(&root.view(), "/usr", &packed(name, folder)[..], exchange);
-    assert_eq!(over("bin", false, false).unwrap_err().status(), 400);
+    assert_eq!(over("bin", false, false).unwrap_err().kind().status(), 400);
     assert!(root.at("usr/bin/sh").exists());
     over("bin", false, true).unwrap();
     assert_eq!(root.text("usr/bin"), "content");
-    assert_eq!(over("bin", true, false).unwrap_err().status(), 400);
+    assert_eq!(over("bin", true, false).unwrap_err().kind().status(), 400);
     over("bin", true, true).unwrap();
     assert_eq!(root.text("usr/bin/f"), "content");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hoist_api::ApplyEvent;
+use hoist_api::{ApplyEvent, ErrorKind};
 use hoist_build::RunRequest;
 use tokio::sync::Mutex;
 
@@ -36,12 +36,12 @@ impl ShellOffer {
         }
         let shell = shell(&step.argv);
         if let Err(error) = self.run(container, image, step, &shell, exit_code).await {
-            let text = match error.code {
-                126 | 127 => format!(
+            let text = match error.kind.is_command() {
+                true => format!(
                     "{image}: the failed step cannot be looked at, since its root has no {shell} that runs: {}",
                     error.message
                 ),
-                _ => format!("{image}: the failed step cannot be looked at: {}", error.message),
+                false => format!("{image}: the failed step cannot be looked at: {}", error.message),
             };
             self.out.send(ApplyEvent::Warning { text });
         }
@@ -79,9 +79,11 @@ impl ShellOffer {
             if let Some(size) = clients.size {
                 lower::console(&mut launch.spec, size);
             }
-            let shim = container.engine.runtime.start_attached(&launch, &clients.streams).map_err(|error| {
-                StepError { code: i32::from(error.exit_code()), ..StepError::engine(chain(&error)) }
-            })?;
+            let shim = container
+                .engine
+                .runtime
+                .start_attached(&launch, &clients.streams)
+                .map_err(|error| StepError::of(ErrorKind::of_exit_code(error.exit_code().into()), chain(&error)))?;
             Ok((shim, lease, container))
         })
         .await?;

@@ -136,7 +136,7 @@ impl Session {
 
     fn fail(&mut self, error: &StepError) {
         if self.result.code == 0 {
-            self.result.code = error.code;
+            self.result.code = error.code();
         }
         self.result.errors.push(error.message.clone());
     }
