@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hoist_scheduler::{Action, Create, Desired, Image, Observed, Request, Timestamp, Verb};
+use hoist_object::Timestamp;
+use hoist_scheduler::{Action, Create, Desired, Image, Observed, Request, Verb};
 use hoist_spec::Loaded;
 use hoist_spec::model::{FileObject, FileSource};
 use sha2::{Digest, Sha256};

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use hoist_scheduler::{RunPort, RunVolume, Transport};
+use hoist_object::Transport;
+use hoist_scheduler::{RunPort, RunVolume};
 use hoist_spec::Env;
 
 /// The ports of one `-p`; a range is several.

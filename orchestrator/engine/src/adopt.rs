@@ -9,16 +9,17 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hoist_object::{ExitDoc, StateDoc, Wanted, When};
 use hoist_runtime::{Call, Shim, ShimError, ShimState};
-use hoist_scheduler::restart::When;
 
 use crate::actions;
 use crate::contact::{self, Found, Trace};
 use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::execute;
+use crate::lower;
 use crate::shims;
-use crate::store::{ExitDoc, StateDoc, Wanted, kept};
+use crate::store::kept;
 use crate::world::{Container, Event, Phase, World, exit_doc};
 
 /// What is left to decide once the world runs.
@@ -197,11 +198,11 @@ fn restore_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSet<
     for network in world.networks.values() {
         // Also for networks of an engine that kept no copies.
         kept::keep_network(&engine.config.run_dir, network);
-        let spec = network.spec();
+        let spec = lower::network_spec(network);
         let restore = move |engine: &Engine| engine.net.create_network(&spec).map_err(|error| chain(&error));
         insist(engine, format!("cannot restore network {}", network.name), restore);
     }
-    let networks: Vec<String> = world.networks.values().map(|network| network.spec().bridge()).collect();
+    let networks: Vec<String> = world.networks.values().map(lower::bridge).collect();
     let containers: Vec<String> = running.iter().cloned().collect();
     if let Err(error) = engine.net.sweep(&networks, &containers) {
         tracing::warn!(error = chain(&error), "cannot sweep links");

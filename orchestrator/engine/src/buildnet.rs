@@ -11,13 +11,14 @@ use std::sync::{Arc, OnceLock};
 use hoist_build::NetworkMode;
 use hoist_network::dns::{self, Asker, Serving, Sockets};
 use hoist_network::{Endpoint, Ipv4Net, Mac};
+use hoist_object::NetworkDoc;
 use hoist_runtime::InjectedFile;
 use hoist_scheduler::{Host as HostFacts, mac};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, new_id, now};
-use crate::store::NetworkDoc;
+use crate::lower;
 use crate::world::Event;
 
 const NAME: &str = "hoist-build";
@@ -102,7 +103,7 @@ async fn own_place(engine: &Arc<Engine>) -> Result<Place, StepError> {
     let slot = slot.ok_or_else(|| StepError::engine("too many RUN steps at a time"))?;
     state.used.push(slot);
     Ok(Place {
-        bridge: network.spec().bridge(),
+        bridge: lower::bridge(&network),
         network: network.id,
         address: Ipv4Addr::from(u32::from(network.subnet.network()) + u32::from(slot)),
         prefix: network.subnet.prefix_len(),
@@ -138,7 +139,7 @@ async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Resu
         driver_opts: Default::default(),
         labels: Default::default(),
     };
-    let (host, kernel) = (Arc::clone(&engine.net), network.spec());
+    let (host, kernel) = (Arc::clone(&engine.net), lower::network_spec(&network));
     blocking(move || Ok(host.create_network(&kernel)?)).await?;
     engine.tell(Event::NetworkMade(Box::new(network.clone())));
     engine.wiring.settled().await.check(1)?;
@@ -265,7 +266,7 @@ async fn take_away_when_idle(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<S
     let Some(network) = state.network.take() else { return };
     engine.tell(Event::NetworkGone { name: NAME.to_owned() });
     let _ = engine.wiring.settled().await;
-    let (host, bridge) = (Arc::clone(&engine.net), network.spec().bridge());
+    let (host, bridge) = (Arc::clone(&engine.net), lower::bridge(&network));
     let removed = blocking(move || Ok(host.remove_network(&bridge)?)).await;
     if let Err(error) = removed {
         tracing::warn!(%error, "cannot remove the build network");

@@ -14,6 +14,7 @@ use hoist_api::{BundleDocument, BundleEvent, BundleImage, BundleRequest, BundleV
 use hoist_image::{
     Archive, Artifact, FolderError, Incoming, Received, Reference, Spool, Store, pack_folder, unpack_folder,
 };
+use hoist_object::VolumeDoc;
 
 use crate::actions::{StepError, blocking};
 use crate::api::tarballs::Frames;
@@ -23,7 +24,6 @@ use crate::error::chain;
 use crate::refill;
 use crate::staging::Staging;
 use crate::still::Still;
-use crate::store::VolumeDoc;
 use crate::volumes::check_name;
 use crate::world::Event;
 

@@ -9,6 +9,7 @@ use std::net::ToSocketAddrs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use hoist_object::MountKind;
 use hoist_runtime::{Tree, mount_of, open_mount};
 use hoist_spec::local::LocalMount;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -19,7 +20,7 @@ use crate::actions::{StepError, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::lower::{Exposed, Writable, volume_top};
-use crate::store::{Layout, MountKind};
+use crate::store::Layout;
 use crate::world::{StartTicket, World};
 
 /// What the volumes of one container are, by name; those that are plain folders are not among them.

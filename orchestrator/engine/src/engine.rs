@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use hoist_image::Store as ImageStore;
 use hoist_network::{Host, dns};
+use hoist_object::Timestamp;
 use hoist_runtime::Runtime;
-use hoist_scheduler::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::activity::Activity;

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hoist_api::{EventActor, EventMessage};
-use hoist_scheduler::Timestamp;
+use hoist_object::{MountKind, NetworkDoc, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::engine::{Engine, now};
-use crate::store::{MountKind, NetworkDoc};
 use crate::world::Container;
 
 /// Docker keeps this many.

@@ -11,8 +11,8 @@ mod tail;
 use std::sync::Arc;
 
 use hoist_api::StackLogLine;
+use hoist_object::Timestamp;
 use hoist_runtime::log::Stream;
-use hoist_scheduler::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::engine::Engine;

@@ -5,13 +5,15 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use hoist_image::{Digest, Execution, Healthcheck, History, Image, ImageConfig, Platform, Reference, Store};
+use hoist_image::{Digest, History, Image, ImageConfig, Platform, Reference, Store};
+use hoist_object::{HealthPlan, Healthcheck, ImageDefaults};
 
 use crate::actions::StepError;
 use crate::changes;
 use crate::error::chain;
+use crate::lower;
 use crate::store::Layout;
-use crate::world::{HealthPlan, Summary};
+use crate::world::Summary;
 
 /// What the caller wants of the image.
 #[derive(Debug, Default)]
@@ -67,11 +69,11 @@ pub(crate) fn commit(
             // The image was removed; its layers are there as long as the container is.
             let host = Platform::host();
             let mut config = ImageConfig::new(&host.architecture, &host.os);
-            config.rootfs.diff_ids.clone_from(&doc.layers);
+            config.rootfs.diff_ids = lower::layers(doc);
             config
         }
     };
-    config.config = settings(container);
+    config.config = lower::execution(settings(container));
     changes::apply(&mut config.config, &terms.changes)?;
     let upper = layout.upper(&doc.id);
     let layer = match File::open(&upper) {
@@ -81,7 +83,7 @@ pub(crate) fn commit(
     };
     config.rootfs.diff_ids.extend(layer.iter().map(|layer| layer.diff_id));
     let history = History {
-        created_by: some(&crate::lower::argv(&container.service, &doc.image).unwrap_or_default().join(" ")),
+        created_by: some(&lower::argv(&container.service, &doc.image).unwrap_or_default().join(" ")),
         comment: some(&terms.message),
         empty_layer: layer.is_none(),
         ..History::default()
@@ -100,7 +102,7 @@ fn finish(images: &Store, mut config: ImageConfig, terms: &Terms, history: Histo
 }
 
 /// What a container runs with, as an image says it. Labels by which an engine knows its containers stay behind.
-fn settings(container: &Summary) -> Execution {
+fn settings(container: &Summary) -> ImageDefaults {
     let (service, image) = (&container.service, &container.doc.image);
     let mut settings = image.clone();
     for (name, value) in &service.environment {
@@ -115,7 +117,7 @@ fn settings(container: &Summary) -> Execution {
     if service.command.is_some() {
         settings.cmd.clone_from(&service.command);
     }
-    settings.user = crate::lower::user(service, image).unwrap_or_default();
+    settings.user = lower::user(service, image).unwrap_or_default();
     if let Some(folder) = service.working_dir.as_ref().filter(|folder| !folder.is_empty()) {
         settings.working_dir.clone_from(folder);
     }
@@ -128,7 +130,7 @@ fn settings(container: &Summary) -> Execution {
         settings.stop_signal.clone_from(&container.doc.record.stop_signal);
     }
     if service.healthcheck.is_some() {
-        settings.healthcheck = HealthPlan::of(service, image).map(|plan| healthcheck(&plan));
+        settings.healthcheck = lower::health_plan(service, image).map(|plan| healthcheck(&plan));
     }
     settings
 }

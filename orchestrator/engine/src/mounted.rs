@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hoist_object::MountKind;
+
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::store::MountKind;
 use crate::world::World;
 
 /// A bind mount of a running container.

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use hoist_image::{ImageConfig, Platform};
 use hoist_network::HostFacts;
-use hoist_scheduler::{
-    self as scheduler, Action, Desired, HeldPort, ImageName, Observed, Plan, PortHolder, Published, State, Transport,
-};
+use hoist_object::{NetworkDoc, Published, Transport, VolumeDoc};
+use hoist_scheduler::{self as scheduler, Action, Desired, HeldPort, ImageName, Observed, Plan, PortHolder, State};
 use hoist_spec::model::Protocol;
 
 use crate::engine::{Engine, ShuttingDown, earlier, steady};
-use crate::store::{NetworkDoc, VolumeDoc};
 use crate::wiring::protocol;
 use crate::world::{Container, Phase, World};
 
@@ -75,7 +73,7 @@ impl Claims {
         claims
     }
 
-    fn record(&mut self, record: &scheduler::Record) {
+    fn record(&mut self, record: &hoist_object::Record) {
         self.names.insert(record.name.clone());
         self.ports.extend(record.ports.iter().map(|port| (*port, record.name.clone())));
         self.addresses.extend(
@@ -214,7 +212,7 @@ fn observed_container(container: &Container, boot: &str) -> scheduler::Container
         created: container.made.unwrap_or_else(|| earlier(doc.created)),
         started: container.began(boot),
         state,
-        stopped_by_request: container.state.wanted == crate::store::Wanted::Stopped,
+        stopped_by_request: container.state.wanted == hoist_object::Wanted::Stopped,
         lost_in_reboot: container.lost_in_reboot,
         signalled: container.signalled,
         history: container.state.history,
@@ -250,10 +248,10 @@ fn observed_volume(volume: &VolumeDoc) -> scheduler::Volume {
 }
 
 /// When the store got it, by the steady clock: as long ago as by wall time, if that was not set back since.
-fn refreshed(image: &hoist_image::Image) -> Option<scheduler::Timestamp> {
+fn refreshed(image: &hoist_image::Image) -> Option<hoist_object::Timestamp> {
     let ago =
         jiff::Timestamp::now().as_nanosecond().checked_sub(image.stored.as_nanosecond()).filter(|ago| *ago >= 0)?;
-    Some(scheduler::Timestamp(steady().0.saturating_sub(i64::try_from(ago).ok()?)))
+    Some(hoist_object::Timestamp(steady().0.saturating_sub(i64::try_from(ago).ok()?)))
 }
 
 fn images(engine: &Engine, names: BTreeSet<ImageName>) -> BTreeMap<ImageName, scheduler::Image> {

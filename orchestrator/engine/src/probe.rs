@@ -3,16 +3,15 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use hoist_object::{HealthPlan, Outcome, Probe, Timestamp};
 use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio};
-use hoist_scheduler::Timestamp;
-use hoist_scheduler::health::{Outcome, Probe};
 use tokio::net::unix::pipe;
 
 use crate::engine::{Engine, now, steady};
 use crate::error::chain;
 use crate::exec;
 use crate::lower::ProcessSetup;
-use crate::world::{Event, HealthPlan, Summary};
+use crate::world::{Event, Summary};
 
 /// How one healthcheck went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

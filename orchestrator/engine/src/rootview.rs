@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hoist_image::{Writable, mount_overlay};
+use hoist_object::{ContainerDoc, MountDoc, MountKind};
 use hoist_spec::local::LocalMount;
 use hoist_tree::{Place, open_in_root, resolve};
 use nix::sched::{CloneFlags, unshare};
@@ -18,7 +19,7 @@ use rustix::mount::{
 
 use crate::driver::Opened;
 use crate::lower::{Exposed, Source};
-use crate::store::{ContainerDoc, Layout, MountDoc, MountKind};
+use crate::store::Layout;
 
 #[derive(Debug)]
 pub(crate) struct RootView {

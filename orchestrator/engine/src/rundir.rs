@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoist_object::{ContainerDoc, NetworkDoc};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::Interest;
 
 use crate::engine::Engine;
 use crate::readiness;
-use crate::store::{ContainerDoc, NetworkDoc, kept, make_folder};
+use crate::store::{kept, make_folder};
 use crate::world::World;
 
 /// A recursive removal deletes files one by one: files restored before it finishes would be deleted as well.

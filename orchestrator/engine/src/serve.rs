@@ -20,6 +20,7 @@ use crate::config::EngineConfig;
 use crate::door::{self, End, ListenError};
 use crate::engine::{Engine, boot_id};
 use crate::error::chain;
+use crate::lower;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
 use crate::world::World;
@@ -312,8 +313,7 @@ async fn leave(engine: &Arc<Engine>) {
     let _ = tokio::time::timeout(LAST_WRITES, engine.store.durable(Vec::new())).await;
     if running == 0 {
         let leaver = Arc::clone(engine);
-        let networks =
-            engine.look(|world| world.networks.values().map(|network| network.spec().bridge()).collect::<Vec<_>>());
+        let networks = engine.look(|world| world.networks.values().map(lower::bridge).collect::<Vec<_>>());
         let networks = networks.await.unwrap_or_default();
         let _ = tokio::task::spawn_blocking(move || adopt::clean_network(&leaver, &networks)).await;
     }

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoist_object::Check;
 use hoist_runtime::{Event as ShimEvent, Shim};
-use hoist_scheduler::health::Check;
 use tokio::io::Interest;
 use tokio::sync::watch;
 

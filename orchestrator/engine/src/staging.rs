@@ -8,7 +8,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::{Layout, VolumeDoc, make_folder};
+use hoist_object::VolumeDoc;
+
+use crate::store::{Layout, make_folder};
 
 const READY: &str = "ready";
 

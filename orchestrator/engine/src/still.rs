@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hoist_object::{ContainerDoc, MountKind};
+
 use crate::actions::{self, StepError};
 use crate::engine::Engine;
-use crate::store::{ContainerDoc, MountKind};
 use crate::world::Phase;
 
 /// Paused containers; they go on when it is dropped.

@@ -9,9 +9,11 @@
 //! the disk does not is tried again until it is written or its object is gone. Disk space for the state of a started
 //! container is reserved beforehand ([`spare`]), so that it can be taken down even if the disk is full.
 //!
+//! Documents of older forms are written again in today's when the store is opened ([`form`]); those of a newer hoist are
+//! reported and left as they are.
+//!
 //! Must not know: what the objects mean.
 
-mod documents;
 mod files;
 pub(crate) mod kept;
 mod spare;
@@ -21,14 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
+use hoist_object::{ContainerDoc, NetworkDoc, StackDoc, StateDoc, VolumeDoc, form};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use writer::{Content, Job};
+use files::Content;
+use writer::Job;
 
-pub(crate) use documents::{
-    ContainerDoc, ExitDoc, FileContent, FileDoc, MountDoc, MountKind, NetworkDoc, StackDoc, StateDoc, VolumeDoc, Wanted,
-};
 pub(crate) use files::{Loaded, make_folder, patiently};
 
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,9 @@ impl Store {
             .spawn(move || writer::run(&inbox))
             .map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
         let store = Self { layout, jobs };
+        for (path, content) in std::mem::take(&mut loaded.outdated) {
+            store.send(Job::Put(path, content));
+        }
         for volume in loaded.volumes.iter().filter(|volume| loaded.recovered.contains(&volume.name)) {
             store.put_volume(volume);
         }
@@ -147,8 +151,7 @@ impl Store {
     }
 
     fn put<T: Serialize>(&self, path: PathBuf, document: &T, lasting: bool) {
-        let bytes = serde_json::to_vec(document).expect("documents have string keys and no failing serialisers");
-        self.send(Job::Put(path, Content { bytes, lasting }));
+        self.send(Job::Put(path, Content { bytes: form::write(document), lasting }));
     }
 
     pub(crate) fn put_stack(&self, stack: &StackDoc) {
@@ -198,6 +201,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use hoist_object::Wanted;
+
     use super::*;
 
     fn stack(name: &str) -> StackDoc {
@@ -261,6 +266,50 @@ mod tests {
         assert!(!store.layout.volume("begun").exists() && !store.layout.container("0123").exists());
         assert_eq!(loaded.volumes.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>(), ["kept.new"]);
         assert!(loaded.damaged.is_empty());
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        make_folder(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let to = to.join(entry.file_name());
+            match entry.path().is_dir() {
+                true => copy(&entry.path(), &to),
+                false => assert!(std::fs::copy(entry.path(), to).is_ok()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn documents_of_an_older_form_are_written_again() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/forms/4a142bb"), root.path());
+        let (store, loaded) = Store::open(root.path(), &|_| false).unwrap();
+        assert_eq!((loaded.containers.len(), loaded.networks.len(), loaded.volumes.len()), (5, 3, 6));
+        assert!(loaded.damaged.is_empty(), "{:?}", loaded.damaged);
+        store.durable(vec![root.path().to_owned()]).await.unwrap();
+        let id = &loaded.containers[0].0.id;
+        for path in [store.layout.stack("kept"), store.layout.container(id).join("state.json")] {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("{\"version\":1,"), "{}: {text}", path.display());
+        }
+        let (_, again) = Store::open(root.path(), &|_| false).unwrap();
+        assert!(again.outdated.is_empty() && again.damaged.is_empty());
+        assert_eq!(again.containers, loaded.containers);
+    }
+
+    #[tokio::test]
+    async fn documents_of_a_newer_hoist_are_reported_and_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(root.path(), &|_| false).unwrap();
+        let newer = br#"{"version":9,"name":{"of":"another kind"}}"#;
+        std::fs::write(store.layout.stack("shop"), newer).unwrap();
+        make_folder(&store.layout.container("0123")).unwrap();
+        std::fs::write(store.layout.container("0123").join("container.json"), newer).unwrap();
+        let (store, loaded) = Store::open(root.path(), &|_| false).unwrap();
+        assert_eq!(loaded.damaged.len(), 2, "{:?}", loaded.damaged);
+        assert!(loaded.damaged[0].ends_with("a newer hoist wrote it (form 9, and this one reads up to 1)"));
+        assert_eq!(std::fs::read(store.layout.stack("shop")).unwrap(), newer);
+        assert_eq!(std::fs::read(store.layout.container("0123").join("container.json")).unwrap(), newer);
     }
 
     /// A small file system of its own, unless this machine makes none.

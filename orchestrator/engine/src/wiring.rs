@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use hoist_network::dns::{Candidate, Zone, ZoneEndpoint, ZoneNetwork};
 use hoist_network::{FirewallEvent, FirewallState, FlushWatch, NetworkError, Protocol, Published};
-use hoist_scheduler::{Attachment, Health, Transport};
+use hoist_object::{Attachment, Health, NetworkDoc, Transport};
 use tokio::io::Interest;
 use tokio::sync::watch;
 
 use crate::engine::Engine;
+use crate::lower;
 use crate::names::Moment;
 use crate::readiness;
-use crate::store::NetworkDoc;
 use crate::world::{Container, World};
 
 #[derive(Debug)]
@@ -186,7 +186,7 @@ fn firewall(world: &World) -> FirewallState {
             targets: best(&targets),
         })
         .collect();
-    let networks = world.networks.values().map(|network| network.spec()).collect();
+    let networks = world.networks.values().map(lower::network_spec).collect();
     FirewallState { networks, published }
 }
 

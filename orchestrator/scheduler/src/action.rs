@@ -9,7 +9,7 @@ use std::time::Duration;
 use hoist_spec::model;
 use ipnet::Ipv4Net;
 
-use crate::observed::Record;
+use hoist_object::Record;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {

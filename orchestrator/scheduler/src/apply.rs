@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hoist_object::Health;
+
 use crate::action::{
     Action, AnonymousVolume, ContainerSpec, ImageSource, MountSource, NetworkSpec, Readiness, VolumeSpec,
 };
 use crate::names::ImageName;
-use crate::observed::{Container, Health, Image, Network, Observed, State, Volume};
+use crate::observed::{Container, Image, Network, Observed, State, Volume};
 use crate::planner::ends_container;
-use crate::restart;
 
 impl Observed {
     /// Unknown objects are ignored: an action may find its object gone.
@@ -99,7 +100,7 @@ impl Observed {
             stopped_by_request: false,
             lost_in_reboot: false,
             signalled: None,
-            history: restart::History::default(),
+            history: hoist_object::History::default(),
             anonymous,
             record: record.clone(),
         };

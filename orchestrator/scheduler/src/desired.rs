@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use hoist_object::PREDEFINED_NETWORK;
 use hoist_spec::model::{Attachment, Network, NetworkMode, Service, Stack};
 
-use crate::names::{ImageName, PREDEFINED_NETWORK};
+use crate::names::ImageName;
 
 /// What should be. For a project without files at hand (`hoist -p name down`) use [`Desired::unknown`].
 #[derive(Debug, Clone, PartialEq, Default)]

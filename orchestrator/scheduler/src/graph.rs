@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hoist_object::{Dependency, DependencyCondition};
 use hoist_spec::model::{self, NamespaceMode, NetworkMode, Service};
 use petgraph::graphmap::DiGraphMap;
 
-use crate::observed::{Dependency, DependencyCondition, Observed};
+use crate::observed::Observed;
 
 type Edges = BTreeMap<String, BTreeMap<String, Dependency>>;
 
@@ -23,7 +24,7 @@ pub(crate) struct ServiceGraph {
 /// What a service depends on: `depends_on` and the services whose namespaces it shares.
 pub(crate) fn dependencies(service: &Service) -> BTreeMap<String, Dependency> {
     let mut all: BTreeMap<String, Dependency> =
-        service.depends_on.iter().map(|(name, dependency)| (name.clone(), Dependency::from(*dependency))).collect();
+        service.depends_on.iter().map(|(name, dependency)| (name.clone(), self::dependency(*dependency))).collect();
     for owner in namespace_owners(service) {
         // Sharing is by nature a dependency that must follow its owner, whatever depends_on says of it.
         let implied = Dependency { condition: DependencyCondition::Started, restart: true, required: true };
@@ -45,15 +46,13 @@ fn namespace_owners(service: &Service) -> BTreeSet<String> {
     owners
 }
 
-impl From<model::Dependency> for Dependency {
-    fn from(dependency: model::Dependency) -> Self {
-        let condition = match dependency.condition {
-            model::Condition::Started => DependencyCondition::Started,
-            model::Condition::Healthy => DependencyCondition::Healthy,
-            model::Condition::CompletedSuccessfully => DependencyCondition::CompletedSuccessfully,
-        };
-        Self { condition, restart: dependency.restart, required: dependency.required }
-    }
+fn dependency(of: model::Dependency) -> Dependency {
+    let condition = match of.condition {
+        model::Condition::Started => DependencyCondition::Started,
+        model::Condition::Healthy => DependencyCondition::Healthy,
+        model::Condition::CompletedSuccessfully => DependencyCondition::CompletedSuccessfully,
+    };
+    Dependency { condition, restart: of.restart, required: of.required }
 }
 
 /// The services of a stack and everything that they need, directly or not.

@@ -6,74 +6,24 @@
 
 use std::time::Duration;
 
+use hoist_object::{Check, Health, Outcome, Probe, Timestamp, Timing};
 use hoist_spec::model::Healthcheck;
-use serde::{Deserialize, Serialize};
-
-use crate::observed::Health;
-use crate::time::Timestamp;
 
 /// Between early probes: at least this, and at least twice as long as the last probe ran, which bounds their cost.
 const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 /// The delay is this part of the container's age, so readiness is seen at most about 6 % late.
 const AGE_PART: u32 = 16;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timing {
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub retries: u32,
-    pub start_period: Duration,
-    pub start_interval: Duration,
-}
-
-impl Default for Timing {
-    /// Docker's.
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(30),
-            retries: 3,
-            start_period: Duration::ZERO,
-            start_interval: Duration::from_secs(5),
-        }
+/// What the stack sets, over what the image sets, over docker's defaults. Zero means unset, as with docker.
+pub fn timing(check: &Healthcheck, image: &Timing) -> Timing {
+    let set = |value: Option<Duration>, otherwise: Duration| value.filter(|d| !d.is_zero()).unwrap_or(otherwise);
+    Timing {
+        interval: set(check.interval, image.interval),
+        timeout: set(check.timeout, image.timeout),
+        retries: check.retries.filter(|&n| n > 0).unwrap_or(image.retries),
+        start_period: set(check.start_period, image.start_period),
+        start_interval: set(check.start_interval, image.start_interval),
     }
-}
-
-impl Timing {
-    /// What the stack sets, over what the image sets, over docker's defaults. Zero means unset, as with docker.
-    pub fn of(check: &Healthcheck, image: &Self) -> Self {
-        let set = |value: Option<Duration>, otherwise: Duration| value.filter(|d| !d.is_zero()).unwrap_or(otherwise);
-        Self {
-            interval: set(check.interval, image.interval),
-            timeout: set(check.timeout, image.timeout),
-            retries: check.retries.filter(|&n| n > 0).unwrap_or(image.retries),
-            start_period: set(check.start_period, image.start_period),
-            start_interval: set(check.start_interval, image.start_interval),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    pub status: Health,
-    pub failing_streak: u32,
-    pub started: Timestamp,
-    /// When to run the next probe.
-    pub next: Timestamp,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe {
-    pub began: Timestamp,
-    pub outcome: Outcome,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Passed,
-    /// Exit code other than 0, or it could not be run.
-    Failed,
-    TimedOut,
 }
 
 /// The container has just been started: the first probe is due at once.
@@ -212,7 +162,7 @@ mod tests {
     fn unset_values_come_from_the_image_then_from_docker() {
         let image = Timing { interval: seconds(7), retries: 5, ..Timing::default() };
         let check = Healthcheck { timeout: Some(seconds(1)), interval: Some(Duration::ZERO), ..Healthcheck::default() };
-        let timing = Timing::of(&check, &image);
+        let timing = super::timing(&check, &image);
         assert_eq!((timing.interval, timing.timeout, timing.retries), (seconds(7), seconds(1), 5));
         assert_eq!(timing.start_interval, seconds(5));
     }

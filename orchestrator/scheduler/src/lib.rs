@@ -4,8 +4,7 @@
 //! Must not know: files, sockets, clocks, random numbers, processes, how any action is carried out. [`plan()`] is total:
 //! it cannot fail, ask or log, and the same input gives the same bytes.
 //!
-//! Serde: [`Observed`], [`Record`] and [`Request`] derive it, because the engine stores records as its own state and
-//! carries requests over its socket; everything in a plan that a person sees goes through [`Plan::to_json`] instead.
+//! Serde: [`Observed`] and [`Request`] derive it, because the engine carries requests over its socket; everything in a plan that a person sees goes through [`Plan::to_json`] instead.
 #![forbid(unsafe_code)]
 
 mod action;
@@ -25,7 +24,6 @@ mod problem;
 mod progress;
 mod request;
 pub mod restart;
-mod time;
 
 pub use action::{
     Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec, Readiness, VolumeSpec,
@@ -35,11 +33,8 @@ pub use desired::Desired;
 pub use digest::volume_hash;
 pub use graph::with_dependencies;
 pub use ipam::mac;
-pub use names::{ImageName, PREDEFINED_NETWORK, container_name, image_reference, oneoff_name};
-pub use observed::{
-    Attachment, Container, Dependency, DependencyCondition, Health, HeldPort, Host, Image, Network, Observed, Pool,
-    PortHolder, Published, Record, Sharing, State, Transport, Volume,
-};
+pub use names::{ImageName, container_name, image_reference, oneoff_name};
+pub use observed::{Container, HeldPort, Host, Image, Network, Observed, Pool, PortHolder, State, Volume};
 pub use plan::{Plan, Reason, Step, StepId};
 pub use planner::{network_spec, plan};
 pub use problem::{Note, Problem};
@@ -48,4 +43,3 @@ pub use request::{
     Build, Create, Down, ImageRemoval, Kill, Pull, PullPolicy, Remove, Request, Restart, Run, RunPort, RunVolume,
     Scale, Services, Start, Stop, Up, Verb,
 };
-pub use time::Timestamp;

@@ -3,9 +3,6 @@
 use hoist_spec::model::Service;
 use serde::{Deserialize, Serialize};
 
-/// The network that every engine has for `network_mode: bridge`: it belongs to no project and is created on demand.
-pub const PREDEFINED_NETWORK: &str = "bridge";
-
 /// What a service asks the store for: one name may stand for an image of each platform.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageName {

@@ -4,9 +4,10 @@
 mod json;
 mod text;
 
+use hoist_object::Timestamp;
+
 use crate::action::Action;
 use crate::problem::{Note, Problem};
-use crate::time::Timestamp;
 
 /// Index of a step in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

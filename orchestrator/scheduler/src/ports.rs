@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::observed::{HeldPort, PortHolder, Published, Transport};
+use hoist_object::{Published, Transport};
+
+use crate::observed::{HeldPort, PortHolder};
 
 /// Host ports in use, with their holders.
 #[derive(Debug, Clone, Default)]

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use hoist_object::Transport;
 use ipnet::Ipv4Net;
 
-use crate::observed::{PortHolder, Transport};
+use crate::observed::PortHolder;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
@@ -354,15 +355,6 @@ impl fmt::Display for PortText {
             write!(f, "-{last}")?;
         }
         write!(f, "/{transport}")
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
     }
 }
 

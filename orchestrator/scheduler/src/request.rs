@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hoist_object::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ImageName;
-use crate::time::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
@@ -205,7 +205,7 @@ pub struct RunPort {
     pub target: u16,
     pub published: Option<u16>,
     pub host_ip: Option<IpAddr>,
-    pub transport: crate::observed::Transport,
+    pub transport: hoist_object::Transport,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

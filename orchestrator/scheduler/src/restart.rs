@@ -5,47 +5,13 @@
 
 use std::time::Duration;
 
+use hoist_object::{History, Policy, Timestamp, When};
 use hoist_spec::model::{self, Service};
 use serde::{Deserialize, Serialize};
-
-use crate::time::Timestamp;
 
 pub const FIRST_DELAY: Duration = Duration::from_millis(100);
 pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
 pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
-
-/// `restart` and `deploy.restart_policy` in one form.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Policy {
-    pub when: When,
-    /// Restarts before giving up; `None`: no limit.
-    pub max_attempts: Option<u32>,
-    /// Fixed delay between attempts; `None`: docker's doubling one.
-    pub delay: Option<Duration>,
-    /// How long a container must run for a restart to count as successful, which forgives earlier attempts.
-    /// `None`: attempts are never forgiven, as docker does.
-    pub window: Option<Duration>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum When {
-    #[default]
-    Never,
-    /// Exit code other than 0.
-    OnFailure,
-    Always,
-    UnlessStopped,
-}
-
-/// What is remembered of a container since somebody started it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct History {
-    /// Restarts by the policy; `ps` and inspect show it.
-    pub restarts: u32,
-    /// Restarts in a row that did not last; sets the delay.
-    pub streak: u32,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
@@ -94,25 +60,23 @@ pub enum Rest {
     Stopped,
 }
 
-impl Policy {
-    /// `deploy.restart_policy` wins over `restart`. A service with neither is not restarted.
-    pub fn of(service: &Service) -> Self {
-        if let Some(deploy) = &service.deploy_restart {
-            let when = match deploy.condition.as_deref() {
-                Some("none") => When::Never,
-                Some("on-failure") => When::OnFailure,
-                _ => When::Always,
-            };
-            return Self { when, max_attempts: deploy.max_attempts, delay: deploy.delay, window: deploy.window };
-        }
-        let (when, max_attempts) = match service.restart {
-            None | Some(model::RestartPolicy::No) => (When::Never, None),
-            Some(model::RestartPolicy::Always) => (When::Always, None),
-            Some(model::RestartPolicy::UnlessStopped) => (When::UnlessStopped, None),
-            Some(model::RestartPolicy::OnFailure { max_retries }) => (When::OnFailure, max_retries.filter(|&n| n > 0)),
+/// `deploy.restart_policy` wins over `restart`. A service with neither is not restarted.
+pub fn policy(service: &Service) -> Policy {
+    if let Some(deploy) = &service.deploy_restart {
+        let when = match deploy.condition.as_deref() {
+            Some("none") => When::Never,
+            Some("on-failure") => When::OnFailure,
+            _ => When::Always,
         };
-        Self { when, max_attempts, delay: None, window: None }
+        return Policy { when, max_attempts: deploy.max_attempts, delay: deploy.delay, window: deploy.window };
     }
+    let (when, max_attempts) = match service.restart {
+        None | Some(model::RestartPolicy::No) => (When::Never, None),
+        Some(model::RestartPolicy::Always) => (When::Always, None),
+        Some(model::RestartPolicy::UnlessStopped) => (When::UnlessStopped, None),
+        Some(model::RestartPolicy::OnFailure { max_retries }) => (When::OnFailure, max_retries.filter(|&n| n > 0)),
+    };
+    Policy { when, max_attempts, delay: None, window: None }
 }
 
 pub fn decide(policy: &Policy, history: &History, exit: &Exit, now: Timestamp) -> Decision {
@@ -256,7 +220,7 @@ mod tests {
         };
         let service =
             Service { restart: Some(model::RestartPolicy::Always), deploy_restart: Some(deploy), ..Service::default() };
-        let policy = Policy::of(&service);
+        let policy = super::policy(&service);
         assert_eq!((policy.when, policy.max_attempts), (When::OnFailure, Some(2)));
         let exit = ended(1, Duration::from_secs(1), Cause::Own);
         assert_eq!(at_once(&policy, &NONE, &exit), Decision::Wait { until: exit.at + Duration::from_secs(5) });

@@ -7,9 +7,10 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hoist_object::Health;
 use hoist_scheduler::{
-    Action, Down, Health, ImageName, ImageRemoval, ImageSource, Kill, MountSource, Observed, Plan, Progress, Readiness,
-    Remove, Request, Restart, Scale, Start, State, StepState, Stop, Up, Verb, plan,
+    Action, Down, ImageName, ImageRemoval, ImageSource, Kill, MountSource, Observed, Plan, Progress, Readiness, Remove,
+    Request, Restart, Scale, Start, State, StepState, Stop, Up, Verb, plan,
 };
 use hoist_spec::model::{
     Attachment, Build, Condition, Dependency, IpamPool, Network, NetworkMode, PullPolicy, RestartPolicy, Service,
@@ -667,8 +668,8 @@ proptest! {
     #[test]
     fn any_time_and_any_project_give_a_plan(case in cases(), now: i64) {
         let (world, request) = case.world();
-        let _ = plan(&world.desired, &world.observed, &request, hoist_scheduler::Timestamp(now));
+        let _ = plan(&world.desired, &world.observed, &request, hoist_object::Timestamp(now));
         let unknown = hoist_scheduler::Desired::unknown("app");
-        let _ = plan(&unknown, &world.observed, &request, hoist_scheduler::Timestamp(now)).to_string();
+        let _ = plan(&unknown, &world.observed, &request, hoist_object::Timestamp(now)).to_string();
     }
 }

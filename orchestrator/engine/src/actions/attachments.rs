@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use hoist_api::ErrorKind;
 use hoist_network::{Endpoint, Mac};
-use hoist_scheduler::{self as scheduler, Attachment};
+use hoist_object::{Attachment, ContainerDoc, NetworkDoc};
+use hoist_scheduler as scheduler;
 use hoist_spec::model::NetworkMode;
 
 use super::{StepError, blocking};
 use crate::engine::Engine;
+use crate::lower;
 use crate::observe;
-use crate::store::{ContainerDoc, NetworkDoc};
 use crate::world::{Event, Phase};
 
 /// What is asked for beside the network itself.
@@ -77,7 +78,7 @@ pub(crate) async fn disconnect(engine: &Arc<Engine>, id: &str, network: &str) ->
     record(engine, &pair.doc, networks).await?;
     engine.wiring.settled().await;
     let Some(pid) = pair.pid else { return Ok(()) };
-    let (leaver, id, bridge) = (Arc::clone(engine), id.to_owned(), pair.network.spec().bridge());
+    let (leaver, id, bridge) = (Arc::clone(engine), id.to_owned(), lower::bridge(&pair.network));
     blocking(move || {
         leaver.net.leave(&id, &bridge)?;
         if let Some(gateway) = way_out {
@@ -177,7 +178,7 @@ fn join(
         container: doc.id.clone(),
         index,
         network: network.id.clone(),
-        bridge: network.spec().bridge(),
+        bridge: lower::bridge(network),
         interface: attachment.interface.clone(),
         address: attachment.address,
         prefix: attachment.prefix,

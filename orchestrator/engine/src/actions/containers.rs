@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoist_object::{ContainerDoc, StateDoc, VolumeDoc};
 use hoist_runtime::{Shim, ShimError};
 use hoist_scheduler::{ContainerSpec, ImageName};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::lower::{self, Material};
 use crate::signal;
-use crate::store::{ContainerDoc, StateDoc, VolumeDoc, make_folder};
+use crate::store::make_folder;
 use crate::world::{Container, Event, Phase, StartWhy, Status, StopAnswer};
 
 /// What creation needs beside the spec.
@@ -347,7 +348,7 @@ pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<St
     engine.store.delete(engine.store.layout.container(id));
     engine.store.delete(engine.bundle(id));
     for file in &doc.files {
-        if let crate::store::FileContent::Volatile { name, .. } = &file.content {
+        if let hoist_object::FileContent::Volatile { name, .. } = &file.content {
             engine.store.delete(engine.volatile(name));
         }
     }

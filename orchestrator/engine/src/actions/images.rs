@@ -13,6 +13,7 @@ use super::{StepError, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::feed;
+use crate::lower;
 
 /// In place of a platform: every one that there is.
 pub(crate) const ALL: &str = "all";
@@ -96,6 +97,6 @@ pub(crate) async fn layers_in_use(
     engine: &Engine,
 ) -> Result<std::collections::BTreeSet<hoist_image::Digest>, StepError> {
     let layers =
-        engine.look(|world| world.containers.values().flat_map(|container| container.doc.layers.clone()).collect());
+        engine.look(|world| world.containers.values().flat_map(|container| lower::layers(&container.doc)).collect());
     Ok(layers.await?)
 }

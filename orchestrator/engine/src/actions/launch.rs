@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hoist_api::ErrorKind;
 use hoist_network::new_netns;
+use hoist_object::ExitDoc;
 use hoist_runtime::{Launch, LaunchError, Netns, Rootfs, Shim, Tree};
 use rustix::fd::OwnedFd;
 
@@ -18,7 +19,7 @@ use crate::emulator;
 use crate::engine::{Engine, now, steady};
 use crate::error::chain;
 use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts};
-use crate::store::{ExitDoc, kept, make_folder};
+use crate::store::{kept, make_folder};
 use crate::world::{Event, Phase, StartAnswer, StartTicket, StartWhy, Summary};
 
 pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Result<(), StepError> {
@@ -108,7 +109,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
     let doc = &*ticket.container.doc;
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
-    let lowers = engine.images.lowers_of(&doc.layers)?;
+    let lowers = lower::lowers(&engine.images, doc)?;
     for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()]
     {
         make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;

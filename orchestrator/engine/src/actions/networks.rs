@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use hoist_object::{NetworkDoc, VolumeDoc};
 use hoist_scheduler::{NetworkSpec, VolumeSpec};
 
 use super::{StepError, blocking};
 use crate::driver;
 use crate::engine::{Engine, new_id, now};
-use crate::store::{NetworkDoc, VolumeDoc, kept};
+use crate::lower;
+use crate::store::kept;
 use crate::volumes;
 use crate::world::Event;
 
@@ -36,17 +38,17 @@ pub(crate) async fn create_network(engine: &Arc<Engine>, spec: &NetworkSpec) -> 
         driver_opts: spec.driver_opts.clone(),
         labels: spec.labels.clone(),
     };
-    let bridge = network.spec().bridge();
+    let bridge = lower::bridge(&network);
     let wanted = bridge.clone();
     let holder = engine.look(move |world| {
-        world.networks.values().find(|other| other.spec().bridge() == wanted).map(|other| other.name.clone())
+        world.networks.values().find(|other| lower::bridge(other) == wanted).map(|other| other.name.clone())
     });
     if let Some(holder) = holder.await? {
         return Err(StepError::conflict(format!("network {}: bridge {bridge} is that of network {holder}", spec.name)));
     }
     engine.store.put_network(&network);
     engine.store.created(vec![engine.store.layout.network(&network.id)]).await?;
-    let (host, kernel) = (Arc::clone(&engine.net), network.spec());
+    let (host, kernel) = (Arc::clone(&engine.net), lower::network_spec(&network));
     let made = blocking(move || Ok(host.create_network(&kernel)?)).await;
     if let Err(error) = made {
         engine.store.delete(engine.store.layout.network(&network.id));
@@ -84,7 +86,7 @@ pub(crate) async fn remove_network(engine: &Arc<Engine>, name: &str) -> Result<(
     }
     engine.tell(Event::NetworkGone { name: name.to_owned() });
     engine.wiring.settled().await;
-    let (host, bridge) = (Arc::clone(&engine.net), network.spec().bridge());
+    let (host, bridge) = (Arc::clone(&engine.net), lower::bridge(&network));
     blocking(move || Ok(host.remove_network(&bridge)?)).await?;
     let id = network.id;
     kept::forget_network(&engine.config.run_dir, &id);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoist_scheduler::{Health, Readiness};
+use hoist_object::{ExitDoc, Health, Wanted};
+use hoist_scheduler::Readiness;
 use tokio::sync::watch;
 
 use super::StepError;
 use crate::engine::Engine;
 use crate::probe::HealthLog;
-use crate::store::{ExitDoc, Wanted};
 use crate::world::{Phase, Status};
 
 /// Lines of a probe's output that are shown.

@@ -18,7 +18,7 @@ use crate::archive::{self, ArchiveError, Held, PathStat};
 use crate::driver;
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::lower::volume_mounts;
+use crate::lower::{self, volume_mounts};
 use crate::rootview::RootView;
 use crate::world::Phase;
 
@@ -58,7 +58,7 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
             return RootView::of_process(pid).map_err(failed);
         }
         let layout = &worker.store.layout;
-        let lowers = worker.images.lowers_of(&doc.layers)?;
+        let lowers = lower::lowers(&worker.images, &doc)?;
         let (upper, work) = (layout.upper(&doc.id), layout.work(&doc.id));
         for folder in [&upper, &work] {
             crate::store::make_folder(folder).map_err(failed)?;

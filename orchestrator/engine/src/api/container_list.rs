@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use hoist_api::ContainerSummary;
 use hoist_image::{Digest, Store};
-use hoist_scheduler::{Health, Transport};
+use hoist_object::{Health, MountKind, Transport};
 use serde::Deserialize;
 
 use super::containers::{flag, resolve};
@@ -14,7 +14,8 @@ use super::filters::{Filters, Patterns};
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::blocking;
 use crate::engine::Engine;
-use crate::store::{Layout, MountKind};
+use crate::lower;
+use crate::store::Layout;
 use crate::usage;
 use crate::world::{Container, Phase, World};
 
@@ -136,7 +137,7 @@ impl Wish {
         let start = place(&self.before).map_or(0, |place| place + 1).min(end);
         let chosen = all[start..end].iter().filter(|container| self.takes(world, container));
         let chosen = chosen.take(self.limit.unwrap_or(usize::MAX));
-        chosen.map(|container| (convert::summary(world, layout, container), container.doc.layers.clone())).collect()
+        chosen.map(|container| (convert::summary(world, layout, container), lower::layers(&container.doc))).collect()
     }
 
     fn takes(&self, world: &World, container: &Container) -> bool {
@@ -250,7 +251,7 @@ impl Ancestor {
     }
 
     fn is_below(&self, container: &Container) -> bool {
-        let built_on = !self.layers.is_empty() && container.doc.layers.starts_with(&self.layers);
+        let built_on = !self.layers.is_empty() && lower::layers(&container.doc).starts_with(&self.layers);
         container.doc.image_id == self.id || built_on
     }
 }

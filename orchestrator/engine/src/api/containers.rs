@@ -15,6 +15,7 @@ use super::container_list::sizes;
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::Engine;
+use crate::lower;
 use crate::processes;
 use crate::signal;
 use crate::world::{Phase, StartWhy};
@@ -46,7 +47,7 @@ pub(super) async fn inspect(
     let (wanted, known) = (name.clone(), Arc::clone(&engine));
     let found = engine.look(move |world| {
         let container = world.resolve(&wanted)?;
-        Some((convert::inspect(world, &known, container), container.doc.layers.clone()))
+        Some((convert::inspect(world, &known, container), lower::layers(&container.doc)))
     });
     let (mut found, layers) = found.await?.ok_or_else(|| ApiError::no_container(&name))?;
     if flag(query.size.as_deref()) {

@@ -6,9 +6,10 @@ mod inspect;
 mod summary;
 
 use hoist_api::{Ipam, IpamConfig, NetworkContainer, NetworkInspect, VolumeInspect};
+use hoist_object::{NetworkDoc, VolumeDoc};
 
 use crate::engine::rfc3339;
-use crate::store::{Layout, NetworkDoc, VolumeDoc};
+use crate::store::Layout;
 use crate::world::World;
 use attachments::mac;
 

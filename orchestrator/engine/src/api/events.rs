@@ -3,7 +3,7 @@
 use axum::extract::{Query, State};
 use axum::response::Response;
 use hoist_api::EventMessage;
-use hoist_scheduler::Timestamp;
+use hoist_object::Timestamp;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;

@@ -19,6 +19,7 @@ use crate::actions::{StepError, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::feed;
+use crate::lower;
 use crate::making::{self, Terms};
 use crate::outbox::outbox;
 use crate::rootview::RootView;
@@ -102,7 +103,7 @@ pub(super) async fn export(State(engine): App, Path(name): Path<String>) -> ApiR
     let doc = summary(&engine, &id).await?.doc;
     let (images, upper) = (Arc::clone(&engine.images), engine.store.layout.upper(&id));
     let root = blocking(move || {
-        let mut lowers = images.lowers_of(&doc.layers)?;
+        let mut lowers = lower::lowers(&images, &doc)?;
         // Read as one more lower directory, so that a running container's own mount of it is not disturbed.
         if upper.exists() {
             lowers.insert(0, upper);

@@ -7,7 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use hoist_api::{NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, PoolCreate};
 use hoist_network::Mac;
-use hoist_scheduler::{PREDEFINED_NETWORK, network_spec};
+use hoist_object::PREDEFINED_NETWORK;
+use hoist_scheduler::network_spec;
 use hoist_spec::model::{IpamPool, Network};
 
 use super::{ApiError, ApiResult, App, objects};

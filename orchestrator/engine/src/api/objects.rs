@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use hoist_api::{ErrorKind, NetworkInspect, VolumeCreate, VolumeInspect, VolumeList};
-use hoist_scheduler::{PREDEFINED_NETWORK, volume_hash};
+use hoist_object::{PREDEFINED_NETWORK, VolumeDoc};
+use hoist_scheduler::volume_hash;
 use hoist_spec::model::Volume;
 use serde::Deserialize;
 
@@ -16,7 +17,6 @@ use super::prune::has_volume;
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError};
 use crate::engine::{new_id, now};
-use crate::store::VolumeDoc;
 use crate::volumes;
 
 const OF_NETWORKS: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", "type"];

@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use hoist_api::{ErrorKind, ImageDelete};
 use hoist_image::{Digest, Scope};
-use hoist_scheduler::Timestamp;
+use hoist_object::{ContainerDoc, MountKind, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +17,6 @@ use super::{ApiError, ApiResult, App};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::{Engine, now};
 use crate::logs::moment;
-use crate::store::{ContainerDoc, MountKind};
 use crate::usage;
 use crate::world::World;
 

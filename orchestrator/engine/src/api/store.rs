@@ -13,13 +13,14 @@ use hoist_image::{CheckOptions, Digest, Store};
 
 use super::{ApiResult, App, convert};
 use crate::actions::{StepError, blocking};
+use crate::lower;
 use crate::usage;
 use crate::world::World;
 
 /// Layers of the containers that fit.
 fn layers(world: &World, fits: impl Fn(&crate::world::Phase) -> bool) -> BTreeSet<Digest> {
     let containers = world.containers.values().filter(|container| fits(&container.phase));
-    containers.flat_map(|container| container.doc.layers.iter().copied()).collect()
+    containers.flat_map(|container| lower::layers(&container.doc)).collect()
 }
 
 /// `POST /hoist/v1/system/check`
@@ -59,7 +60,7 @@ pub(super) async fn usage(State(engine): App) -> ApiResult<Json<DiskUsage>> {
             let containers: Vec<_> = world
                 .containers
                 .values()
-                .map(|container| (convert::summary(world, &layout, container), container.doc.layers.clone()))
+                .map(|container| (convert::summary(world, &layout, container), lower::layers(&container.doc)))
                 .collect();
             let references = |name: &str| {
                 world.containers.values().filter(|container| super::prune::has_volume(&container.doc, name)).count()

@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use hoist_api::{BundleEvent, BundleRequest};
 use hoist_image::{Archive, SaveError};
+use hoist_object::VolumeDoc;
 use serde::Deserialize;
 
 use super::containers::flag;
@@ -26,7 +27,6 @@ use crate::outbox::outbox;
 use crate::refill::refill;
 use crate::staging::Staging;
 use crate::still::Still;
-use crate::store::VolumeDoc;
 use crate::volumes::check_name;
 use crate::world::{Event, World};
 
@@ -97,9 +97,9 @@ pub(super) struct ImportQuery {
 
 /// Name of a running container that has the volume.
 fn user(world: &World, volume: &str) -> Option<String> {
-    use crate::store::MountKind;
+    use hoist_object::MountKind;
     let mounted = |kind: &MountKind| matches!(kind, MountKind::Volume { name, .. } if name == volume);
-    let uses = |doc: &crate::store::ContainerDoc| {
+    let uses = |doc: &hoist_object::ContainerDoc| {
         doc.mounts.iter().any(|mount| mounted(&mount.kind)) || doc.anonymous.values().any(|name| name == volume)
     };
     let found = world.containers.values().find(|container| container.phase.is_up() && uses(&container.doc));

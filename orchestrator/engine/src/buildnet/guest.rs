@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Held, Place};
 use crate::actions::StepError;
 use crate::engine::Engine;
+use crate::lower;
 use crate::observe::{self, Claims};
 use crate::world::Event;
 
@@ -17,7 +18,7 @@ pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Resul
     let _planning = engine.turns.planning.lock().await;
     let (wanted, guest) = (name.to_owned(), claim.clone());
     let network = engine.look(move |world| {
-        let bridge = world.networks.get(&wanted)?.spec().bridge();
+        let bridge = lower::bridge(world.networks.get(&wanted)?);
         Some((observe::network(world, &wanted, &guest)?, bridge))
     });
     let (network, bridge) = network.await?.ok_or_else(|| {

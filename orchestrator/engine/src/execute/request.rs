@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_api::ApplyRequest;
+use hoist_object::StackDoc;
 use hoist_scheduler::{Desired, Run, Verb, oneoff_name, with_dependencies};
 use hoist_spec::canonical;
 use hoist_spec::model::{FileMount, FileObject, FileSource, Service, Stack};
@@ -14,7 +15,6 @@ use sha2::{Digest, Sha256};
 
 use crate::contents;
 use crate::engine::{Engine, ShuttingDown, now};
-use crate::store::StackDoc;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, StepInfo, StepState};
 use hoist_image::RegistryAuth;
+use hoist_object::StackDoc;
 use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
 use tokio::task::JoinSet;
 
@@ -21,7 +22,6 @@ use crate::engine::{Engine, steady};
 use crate::error::chain;
 use crate::observe::{Claims, observe};
 use crate::projects::Turn;
-use crate::store::StackDoc;
 use crate::world::{Event, World};
 
 /// A plan that is still not empty after this many rounds would never be.

@@ -141,7 +141,7 @@ enum Select {
 }
 
 impl Select {
-    fn takes(&self, doc: &crate::store::ContainerDoc) -> bool {
+    fn takes(&self, doc: &hoist_object::ContainerDoc) -> bool {
         match self {
             Self::Container(id) => doc.id == *id,
             Self::Project { name, services } => {

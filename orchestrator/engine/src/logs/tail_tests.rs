@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use hoist_scheduler::Timestamp;
+use hoist_object::Timestamp;
 
 use super::*;
 

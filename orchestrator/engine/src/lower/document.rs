@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hoist_image::Image;
-use hoist_scheduler::{AnonymousVolume, ContainerSpec, MountSource, Timestamp};
+use hoist_object::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind, Timestamp};
+use hoist_scheduler::{AnonymousVolume, ContainerSpec, MountSource};
 use hoist_spec::canonical;
 use hoist_spec::model::{FileMount, FileObject, FileSource, Service, Stack};
 
 use super::{LowerError, process};
 use crate::engine::new_id;
-use crate::store::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind};
 
 /// What a document is made from, beside the spec.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
     let service = &*spec.service;
     let image = material.image;
     // What can be refused is refused before anything exists.
-    process::argv(service, &image.config.config)?;
+    let defaults = super::image::defaults(&image.config.config);
+    process::argv(service, &defaults)?;
     process::capabilities(service)?;
     process::seccomp(service)?;
     super::log(service, Default::default())?;
@@ -80,7 +81,7 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
             mounts.push(mount);
         }
     }
-    for target in &image.config.config.volumes {
+    for target in &defaults.volumes {
         let target = clean(target);
         if mounts.iter().any(|mount| mount.target == target) {
             continue;
@@ -100,11 +101,11 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         id,
         created: material.now,
         image_id: image.id.to_string(),
-        layers: image.layers.clone(),
-        image: image.config.config.clone(),
+        layers: image.layers.iter().map(ToString::to_string).collect(),
+        labels: labels(&defaults.labels, &spec.labels),
+        image: defaults,
         record,
         service: alone(&spec.record.service, service),
-        labels: labels(&image.config.config.labels, &spec.labels),
         mounts,
         anonymous,
         files,

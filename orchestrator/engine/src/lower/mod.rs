@@ -4,8 +4,10 @@
 //! Everything here is a value until `launch` returns; the only thing that is read is what must be fresh at a start
 //! (device numbers, secret files).
 
+mod bridge;
 mod document;
 mod files;
+mod image;
 mod limits;
 mod mounts;
 mod process;
@@ -15,26 +17,32 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hoist_network::{Endpoint, HostFacts, Mac};
+use hoist_object::{ContainerDoc, NetworkDoc, Sharing};
 use hoist_runtime::{InjectedFile, Join, LogConfig, spec_defaults};
-use hoist_scheduler::Sharing;
 use hoist_spec::model::{NamespaceMode, NetworkMode, Service};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
+pub(crate) use bridge::{bridge, network_spec};
 pub(crate) use document::{Material, document};
 pub(crate) use files::{EtcFiles, etc_files, hostname};
+pub(crate) use image::{execution, health_plan, layers, lowers};
 pub(crate) use limits::without_effect;
 pub(crate) use mounts::{volume_mounts, volume_top};
 pub(crate) use process::{ProcessSetup, argv, console, environment, rlimits, user, working_dir};
 pub(crate) use sources::{Exposed, Source, Writable};
 
 use crate::driver::Driven;
-use crate::store::{ContainerDoc, Layout, NetworkDoc};
+use crate::store::Layout;
 use crate::world::Summary;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LowerError {
     #[error("no command specified: neither the service nor its image says what to run")]
     NoCommand,
+    #[error("its record names the layer {0:?}, which is no digest")]
+    Layer(String),
+    #[error(transparent)]
+    Layers(hoist_image::StoreError),
     #[error("capability {0:?} is not known")]
     Capability(String),
     #[error("security option {0:?} is not supported")]
@@ -203,7 +211,7 @@ fn network(doc: &ContainerDoc, service: &Service, facts: &StartFacts<'_>) -> Res
             container: doc.id.clone(),
             index: u8::try_from(index).unwrap_or(u8::MAX),
             network: network.id.clone(),
-            bridge: network.spec().bridge(),
+            bridge: bridge(network),
             interface: attachment.interface.clone(),
             address: attachment.address,
             prefix: attachment.prefix,

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
+use hoist_object::{ContainerDoc, MountDoc, MountKind};
 use hoist_runtime::{TREE, Tree};
 use hoist_spec::local::LocalMount;
 use hoist_spec::model::{NamespaceMode, Service};
@@ -11,7 +12,6 @@ use oci_spec::runtime::{Mount, MountBuilder, RootBuilder, Spec};
 use super::sources::Source;
 use super::{Exposed, LowerError, Network, StartFacts};
 use crate::driver;
-use crate::store::{ContainerDoc, MountDoc, MountKind};
 
 pub(super) fn apply(
     spec: &mut Spec,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use hoist_image::Execution;
+use hoist_object::{ContainerDoc, ImageDefaults};
 use hoist_runtime::{ExecRequest, ExecStdio, Seccomp, spec_defaults};
 use hoist_spec::model::Service;
 use oci_spec::runtime::{
@@ -12,7 +12,6 @@ use oci_spec::runtime::{
 };
 
 use super::LowerError;
-use crate::store::ContainerDoc;
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -91,7 +90,7 @@ pub(crate) fn console(spec: &mut Spec, (rows, columns): (u16, u16)) {
 }
 
 /// Docker's rules: a service's entrypoint drops the image's command.
-pub(crate) fn argv(service: &Service, image: &Execution) -> Result<Vec<String>, LowerError> {
+pub(crate) fn argv(service: &Service, image: &ImageDefaults) -> Result<Vec<String>, LowerError> {
     let (entrypoint, command) = match &service.entrypoint {
         Some(entrypoint) => (entrypoint.clone(), service.command.clone().unwrap_or_default()),
         None => {
@@ -106,7 +105,7 @@ pub(crate) fn argv(service: &Service, image: &Execution) -> Result<Vec<String>, 
 }
 
 /// The image's variables with the service's over them. `None` in the service takes a variable out.
-pub(crate) fn environment(service: &Service, image: &Execution, hostname: &str) -> Vec<String> {
+pub(crate) fn environment(service: &Service, image: &ImageDefaults, hostname: &str) -> Vec<String> {
     let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
     let mut entries = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if service.tty {
@@ -125,12 +124,12 @@ pub(crate) fn environment(service: &Service, image: &Execution, hostname: &str) 
     entries
 }
 
-pub(crate) fn working_dir(service: &Service, image: &Execution) -> String {
+pub(crate) fn working_dir(service: &Service, image: &ImageDefaults) -> String {
     let chosen = service.working_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or(&image.working_dir);
     if chosen.starts_with('/') { chosen.to_owned() } else { format!("/{chosen}") }
 }
 
-pub(crate) fn user(service: &Service, image: &Execution) -> Option<String> {
+pub(crate) fn user(service: &Service, image: &ImageDefaults) -> Option<String> {
     service.user.clone().or_else(|| Some(image.user.clone())).filter(|user| !user.is_empty())
 }
 
@@ -206,12 +205,12 @@ pub(crate) fn rlimits<'a>(limits: impl Iterator<Item = (&'a str, i64, i64)>) -> 
 mod tests {
     use super::*;
 
-    fn image() -> Execution {
-        Execution {
+    fn image() -> ImageDefaults {
+        ImageDefaults {
             entrypoint: Some(vec!["/entry".into()]),
             cmd: Some(vec!["serve".into()]),
             env: vec!["PATH=/bin".into(), "A=1".into(), "B=2".into()],
-            ..Execution::default()
+            ..ImageDefaults::default()
         }
     }
 

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hoist_object::form::{self, FormError};
+use hoist_object::{ContainerDoc, NetworkDoc, StackDoc, StateDoc, VolumeDoc};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::documents::{ContainerDoc, NetworkDoc, StackDoc, StateDoc, VolumeDoc};
 use super::{Layout, StoreError, spare};
 
 /// Every object that could be read.
@@ -23,6 +25,30 @@ pub(crate) struct Loaded {
     pub(crate) strays: Vec<String>,
     /// One sentence for each file that could not.
     pub(crate) damaged: Vec<String>,
+    /// Files of older forms, with their content in today's.
+    pub(super) outdated: Vec<(PathBuf, Content)>,
+}
+
+/// What a file is to hold.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    /// It must be replaceable even when the disk is full.
+    pub(super) lasting: bool,
+}
+
+/// A document that has a file of its own.
+trait Stored: Serialize + DeserializeOwned {
+    /// Whether room for its next content is kept.
+    const LASTING: bool = false;
+}
+
+impl Stored for StackDoc {}
+impl Stored for NetworkDoc {}
+impl Stored for VolumeDoc {}
+impl Stored for ContainerDoc {}
+impl Stored for StateDoc {
+    const LASTING: bool = true;
 }
 
 const FOLDERS: [&str; 7] = ["damaged", "stacks", "networks", "volumes", "containers", "staging", "build"];
@@ -164,13 +190,13 @@ fn is_empty(folder: &Path) -> bool {
 
 /// `lives` answers whether something of a container runs; only asked about those without a record.
 pub(super) fn load(layout: &Layout, lives: &dyn Fn(&str) -> bool) -> Result<Loaded, StoreError> {
-    let mut reader = Reader { layout, recovered: Vec::new(), damaged: Vec::new() };
+    let mut reader = Reader { layout, recovered: Vec::new(), damaged: Vec::new(), outdated: Vec::new() };
     let stacks = reader.folder("stacks")?;
     let networks = reader.folder("networks")?;
     let (containers, strays) = reader.containers(lives)?;
     let volumes = reader.volumes(&containers)?;
-    let Reader { recovered, damaged, .. } = reader;
-    Ok(Loaded { stacks, networks, volumes, recovered, containers, strays, damaged })
+    let Reader { recovered, damaged, outdated, .. } = reader;
+    Ok(Loaded { stacks, networks, volumes, recovered, containers, strays, damaged, outdated })
 }
 
 /// What became of a file that should hold an object.
@@ -188,6 +214,7 @@ struct Reader<'a> {
     /// Volumes that need a new record.
     recovered: Vec<String>,
     damaged: Vec<String>,
+    outdated: Vec<(PathBuf, Content)>,
 }
 
 impl Reader<'_> {
@@ -201,7 +228,7 @@ impl Reader<'_> {
         Ok(names)
     }
 
-    fn document<T: DeserializeOwned>(&mut self, path: &Path) -> Document<T> {
+    fn document<T: Stored>(&mut self, path: &Path) -> Document<T> {
         let bytes = match patiently(|| fs::read(path)) {
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -216,8 +243,18 @@ impl Reader<'_> {
                 return Document::Unreadable;
             }
         };
-        match serde_json::from_slice(&bytes) {
-            Ok(document) => Document::Read(document),
+        match form::read::<T>(&bytes) {
+            Ok(read) => {
+                if read.outdated {
+                    let content = Content { bytes: form::write(&read.document), lasting: T::LASTING };
+                    self.outdated.push((path.to_owned(), content));
+                }
+                Document::Read(read.document)
+            }
+            Err(error @ FormError::Newer { .. }) => {
+                self.damaged.push(format!("{} cannot be read: {error}", path.display()));
+                Document::Unreadable
+            }
             Err(error) => {
                 self.set_aside(path, &error.to_string());
                 Document::Damaged
@@ -229,7 +266,7 @@ impl Reader<'_> {
         self.damaged.push(move_aside(&self.layout.root, path, reason));
     }
 
-    fn folder<T: DeserializeOwned>(&mut self, folder: &str) -> Result<Vec<T>, StoreError> {
+    fn folder<T: Stored>(&mut self, folder: &str) -> Result<Vec<T>, StoreError> {
         let path = self.layout.root.join(folder);
         let (unfinished, names): (Vec<_>, Vec<_>) =
             self.names(folder)?.into_iter().partition(|name| name.ends_with(".new"));
@@ -241,7 +278,7 @@ impl Reader<'_> {
     }
 
     /// A record in the folder of its object.
-    fn record<T: DeserializeOwned>(&mut self, path: &Path) -> Document<T> {
+    fn record<T: Stored>(&mut self, path: &Path) -> Document<T> {
         let _ = hoist_tree::remove(&temporary(path));
         self.document(path)
     }

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use hoist_object::{ContainerDoc, NetworkDoc, form};
 use serde::Serialize;
 
-use super::documents::{ContainerDoc, NetworkDoc};
 use super::files::make_folder;
 
 fn container_file(bundle: &Path) -> PathBuf {
@@ -23,9 +23,8 @@ fn networks_folder(run_dir: &Path) -> PathBuf {
 fn keep(path: &Path, document: &impl Serialize) {
     let write = || -> io::Result<()> {
         let temporary = path.with_extension("new");
-        let bytes = serde_json::to_vec(document)?;
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&bytes)?;
+        file.write_all(&form::write(document))?;
         fs::rename(&temporary, path)
     };
     if let Err(error) = write() {
@@ -38,7 +37,7 @@ pub(crate) fn keep_container(bundle: &Path, doc: &ContainerDoc) {
 }
 
 pub(crate) fn container(bundle: &Path) -> Option<ContainerDoc> {
-    serde_json::from_slice(&fs::read(container_file(bundle)).ok()?).ok()
+    Some(form::read(&fs::read(container_file(bundle)).ok()?).ok()?.document)
 }
 
 pub(crate) fn keep_network(run_dir: &Path, doc: &NetworkDoc) {
@@ -54,5 +53,5 @@ pub(crate) fn forget_network(run_dir: &Path, id: &str) {
 
 pub(crate) fn networks(run_dir: &Path) -> Vec<NetworkDoc> {
     let files = fs::read_dir(networks_folder(run_dir)).into_iter().flatten().flatten();
-    files.filter_map(|file| serde_json::from_slice(&fs::read(file.path()).ok()?).ok()).collect()
+    files.filter_map(|file| Some(form::read(&fs::read(file.path()).ok()?).ok()?.document)).collect()
 }

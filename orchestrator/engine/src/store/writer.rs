@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::files::Content;
 use super::{Concern, StoreError, files};
 
 type Reply = oneshot::Sender<Result<(), StoreError>>;
@@ -18,13 +19,6 @@ pub(super) enum Job {
     Delete(PathBuf),
     Written(Concern, Reply),
     Durable(Concern, Reply),
-}
-
-#[derive(Debug)]
-pub(super) struct Content {
-    pub(super) bytes: Vec<u8>,
-    /// It must be replaceable even when the disk is full.
-    pub(super) lasting: bool,
 }
 
 /// What could not be done.

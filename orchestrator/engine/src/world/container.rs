@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hoist_scheduler::{Health, Timestamp, health};
+use hoist_object::{Check, ContainerDoc, ExitDoc, Health, HealthPlan, StateDoc, Timestamp, Wanted};
 use hoist_spec::canonical;
-use hoist_spec::model::{HealthTest, Service};
+use hoist_spec::model::Service;
 use tokio::sync::watch;
 
 use super::StartWhy;
 use crate::engine::{earlier, steady};
+use crate::lower;
 use crate::probe::HealthLog;
-use crate::store::{ContainerDoc, ExitDoc, StateDoc, Wanted};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -70,61 +70,9 @@ pub(crate) struct Status {
 /// A running healthcheck.
 #[derive(Debug, Clone)]
 pub(crate) struct HealthRun {
-    pub(crate) check: health::Check,
+    pub(crate) check: Check,
     pub(crate) log: VecDeque<HealthLog>,
     pub(crate) probing: bool,
-}
-
-/// The healthcheck of a container, image and stack combined.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HealthPlan {
-    /// Docker's form: `CMD` or `CMD-SHELL` first.
-    pub(crate) test: Vec<String>,
-    pub(crate) timing: health::Timing,
-}
-
-impl HealthPlan {
-    /// `None`: no healthcheck.
-    pub(crate) fn of(service: &Service, image: &hoist_image::Execution) -> Option<Self> {
-        let from_image = image.healthcheck.clone().unwrap_or_default();
-        let image_timing = image_timing(&from_image);
-        let check = service.healthcheck.clone().unwrap_or_default();
-        let test = match &check.test {
-            HealthTest::Disabled => return None,
-            HealthTest::Inherit => from_image.test.clone(),
-            HealthTest::Exec(argv) => std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect(),
-            HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
-        };
-        if test.len() < 2 {
-            return None;
-        }
-        Some(Self { test, timing: health::Timing::of(&check, &image_timing) })
-    }
-
-    pub(crate) fn argv(&self, shell: Option<&[String]>) -> Vec<String> {
-        let rest = &self.test[1..];
-        if self.test[0] != "CMD-SHELL" {
-            return rest.to_vec();
-        }
-        let shell = shell.map_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()], <[String]>::to_vec);
-        shell.into_iter().chain(rest.iter().cloned()).collect()
-    }
-}
-
-fn image_timing(check: &hoist_image::Healthcheck) -> health::Timing {
-    use std::time::Duration;
-    let default = health::Timing::default();
-    let set = |nanos: i64, otherwise: Duration| match u64::try_from(nanos) {
-        Ok(nanos) if nanos > 0 => Duration::from_nanos(nanos),
-        _ => otherwise,
-    };
-    health::Timing {
-        interval: set(check.interval, default.interval),
-        timeout: set(check.timeout, default.timeout),
-        retries: u32::try_from(check.retries).ok().filter(|&n| n > 0).unwrap_or(default.retries),
-        start_period: set(check.start_period, default.start_period),
-        start_interval: set(check.start_interval, default.start_interval),
-    }
 }
 
 /// What does not change, shared with tasks.
@@ -182,7 +130,7 @@ impl Container {
             (None, Some(started)) => Phase::Exited(ExitDoc { code: 137, at: started, ..ExitDoc::default() }),
         };
         let status = watch::Sender::new(Status { phase: phase.clone(), health: Health::None, run: 0 });
-        let health_plan = HealthPlan::of(&service, &doc.image).map(Arc::new);
+        let health_plan = lower::health_plan(&service, &doc.image).map(Arc::new);
         Self {
             doc: Arc::new(doc),
             service: Arc::new(service),
@@ -254,7 +202,7 @@ impl Container {
 
     pub(super) fn begin_start(&mut self, why: StartWhy, boot: String, now: Timestamp) {
         if why == StartWhy::Request {
-            self.state.history = hoist_scheduler::restart::History::default();
+            self.state.history = hoist_object::History::default();
         }
         self.state.wanted = Wanted::Running;
         self.state.boot = boot;
@@ -281,27 +229,5 @@ impl Container {
             self.state.wanted = Wanted::Stopped;
         }
         changed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shell_tests_use_the_images_shell() {
-        let plan = HealthPlan { test: vec!["CMD-SHELL".into(), "true".into()], timing: health::Timing::default() };
-        assert_eq!(plan.argv(None), ["/bin/sh", "-c", "true"]);
-        assert_eq!(plan.argv(Some(&["/bin/bash".into(), "-ec".into()])), ["/bin/bash", "-ec", "true"]);
-    }
-
-    #[test]
-    fn stack_can_disable_the_images_healthcheck() {
-        let check = hoist_image::Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() };
-        let image = hoist_image::Execution { healthcheck: Some(check), ..Default::default() };
-        let mut service = Service::default();
-        assert!(HealthPlan::of(&service, &image).is_some());
-        service.healthcheck = Some(hoist_spec::model::Healthcheck { test: HealthTest::Disabled, ..Default::default() });
-        assert!(HealthPlan::of(&service, &image).is_none());
     }
 }

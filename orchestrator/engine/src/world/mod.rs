@@ -10,12 +10,12 @@ mod supervise;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use hoist_object::{ContainerDoc, ExitDoc, MountKind, NetworkDoc, StackDoc, Timestamp, VolumeDoc};
 use hoist_runtime::Shim;
-use hoist_scheduler::Timestamp;
 use hoist_spec::local::LocalMount;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use container::{Container, HealthPlan, HealthRun, Phase, Status, Summary};
+pub(crate) use container::{Container, HealthRun, Phase, Status, Summary};
 use execs::{Execs, Forget};
 pub(crate) use supervise::exit_doc;
 
@@ -25,7 +25,7 @@ use crate::feed;
 use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
 use crate::probe::HealthLog;
-use crate::store::{ContainerDoc, ExitDoc, Loaded, MountKind, NetworkDoc, StackDoc, VolumeDoc};
+use crate::store::Loaded;
 
 type Look = Box<dyn FnOnce(&World) + Send>;
 
@@ -118,7 +118,7 @@ pub(crate) enum Event {
     Probed {
         id: String,
         run: u64,
-        probe: hoist_scheduler::health::Probe,
+        probe: hoist_object::Probe,
         entry: HealthLog,
     },
     /// It was found to have ended while no engine looked.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoist_object::{ExitDoc, Health, Timestamp, Wanted, When};
 use hoist_runtime::{Event as ShimEvent, ExitStatus, Shim, ShimState};
-use hoist_scheduler::restart::{self, Cause, Decision, When};
-use hoist_scheduler::{Health, Timestamp, health};
+use hoist_scheduler::health;
+use hoist_scheduler::restart::{self, Cause, Decision};
 
 use super::{Container, Event, HealthRun, Phase, World};
 use crate::engine::{Engine, now, steady};
 use crate::probe::HealthLog;
-use crate::store::{ExitDoc, Wanted};
 use crate::{actions, contact, execute, feed, probe, shims};
 
 /// Docker keeps this many.
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// Takes over a container that outlived an engine.
-    pub(crate) fn adopt(&mut self, id: &str, shim: Shim, found: &ShimState, check: Option<health::Check>) {
+    pub(crate) fn adopt(&mut self, id: &str, shim: Shim, found: &ShimState, check: Option<hoist_object::Check>) {
         let Some(run) = self.adopt_process(id, Some(found.pid), found.paused, check) else { return };
         shims::follow(&self.engine, id, run, shim);
     }
@@ -71,7 +71,13 @@ impl World {
         contact::seek(&self.engine, id, run);
     }
 
-    fn adopt_process(&mut self, id: &str, pid: Option<i32>, paused: bool, check: Option<health::Check>) -> Option<u64> {
+    fn adopt_process(
+        &mut self,
+        id: &str,
+        pid: Option<i32>,
+        paused: bool,
+        check: Option<hoist_object::Check>,
+    ) -> Option<u64> {
         let container = self.containers.get_mut(id)?;
         container.run += 1;
         container.phase = if paused { Phase::Paused } else { Phase::Running };
@@ -271,7 +277,7 @@ impl World {
         probe::spawn(&self.engine, container.run, pid, container.summary(), Arc::clone(plan));
     }
 
-    pub(super) fn probed(&mut self, id: &str, run: u64, probe: health::Probe, entry: HealthLog) {
+    pub(super) fn probed(&mut self, id: &str, run: u64, probe: hoist_object::Probe, entry: HealthLog) {
         let Some(container) = self.containers.get_mut(id).filter(|container| container.run == run) else { return };
         let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
         let before = health.check.status;

@@ -4,9 +4,7 @@
 use std::fmt;
 
 use crate::action::{Action, ContainerSpec, ImageSource, Readiness};
-use crate::observed::Published;
 use crate::plan::{Plan, Reason, Step};
-use crate::problem::PortText;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,15 +131,6 @@ impl fmt::Display for Details<'_> {
             write!(f, " {port}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Published {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = PortText(self.host_ip, (self.host_port, self.host_port), self.transport).to_string();
-        let host = host.trim_start_matches("host port ");
-        let host = host.split_once('/').map_or(host, |(host, _)| host);
-        write!(f, "{host}->{}/{}", self.target, self.transport)
     }
 }
 

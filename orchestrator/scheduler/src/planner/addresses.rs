@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use hoist_object::Attachment;
 use hoist_spec::model::{self, Service};
 
 use crate::ipam;
-use crate::observed::Attachment;
 use crate::planner::Context;
 use crate::planner::draft::Draft;
 use crate::planner::networks::{Place, Places};

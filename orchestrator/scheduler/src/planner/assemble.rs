@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hoist_object::DependencyCondition;
 use petgraph::graph::NodeIndex;
 
 use crate::action::{Action, ContainerSpec, NetworkSpec, Readiness, VolumeSpec};
 use crate::graph::ServiceGraph;
 use crate::names::ImageName;
-use crate::observed::{Container, DependencyCondition, Observed};
+use crate::observed::{Container, Observed};
 use crate::plan::Reason;
 use crate::planner::draft::Draft;
 use crate::planner::subject::{Fate, Subject, Subjects};

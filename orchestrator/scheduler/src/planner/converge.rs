@@ -8,11 +8,11 @@ mod goal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hoist_object::DependencyCondition;
 use hoist_spec::model::Service;
 
 use crate::action::ContainerSpec;
 use crate::names::ImageName;
-use crate::observed::DependencyCondition;
 use crate::plan::Reason;
 use crate::planner::addresses::{self, Making};
 use crate::planner::assemble::{Decisions, assemble, is_attached};

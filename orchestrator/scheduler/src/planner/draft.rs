@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use hoist_object::Timestamp;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::IntoNeighbors;
@@ -10,7 +11,6 @@ use petgraph::visit::IntoNeighbors;
 use crate::action::Action;
 use crate::plan::{Plan, Reason, Step, StepId};
 use crate::problem::{Note, Problem};
-use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(crate) struct Draft {

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use hoist_object::DependencyCondition;
+
 use crate::action::Readiness;
 use crate::digest;
-use crate::observed::{DependencyCondition, State};
+use crate::observed::State;
 use crate::plan::Reason;
 use crate::planner::assemble::{Decisions, assemble, stop_signal};
 use crate::planner::draft::Draft;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use hoist_object::{Attachment, PREDEFINED_NETWORK};
 use hoist_spec::model;
 use ipnet::{IpNet, Ipv4Net};
 
@@ -13,8 +14,7 @@ use crate::digest::network_hash;
 use crate::graph::ServiceGraph;
 use crate::ipam;
 use crate::labels;
-use crate::names::PREDEFINED_NETWORK;
-use crate::observed::{Attachment, Network, Observed};
+use crate::observed::{Network, Observed};
 use crate::planner::Context;
 use crate::planner::assemble::is_attached;
 use crate::planner::draft::Draft;

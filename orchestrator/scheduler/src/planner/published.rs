@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use hoist_object::{Published, Transport};
 use hoist_spec::model::{self, Protocol};
 
-use crate::observed::{PortHolder, Published, Transport};
+use crate::observed::PortHolder;
 use crate::planner::Context;
 use crate::planner::addresses::Making;
 use crate::planner::draft::Draft;
@@ -17,12 +18,10 @@ use crate::problem::Problem;
 /// Ports of the new containers by name, in the order of the stack's file.
 pub(crate) type Ports = BTreeMap<String, Vec<Published>>;
 
-impl From<Protocol> for Transport {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Tcp => Self::Tcp,
-            Protocol::Udp => Self::Udp,
-        }
+pub(crate) fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
     }
 }
 
@@ -91,7 +90,7 @@ fn choose(
         host_ip: port.host_ip,
         host_port,
         target: port.target,
-        transport: Transport::from(port.protocol),
+        transport: self::transport(port.protocol),
     };
     let range = port.published.unwrap_or(context.observed.host.ephemeral);
     if let (first, last) = range

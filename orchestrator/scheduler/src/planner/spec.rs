@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hoist_object::{Attachment, DependencyCondition, Published, Record, Sharing};
 use hoist_spec::model::{self, HealthTest, NamespaceMode, NetworkMode, Service};
 
 use crate::action::{AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, VolumesFrom};
@@ -9,13 +10,12 @@ use crate::desired::Desired;
 use crate::digest;
 use crate::graph;
 use crate::names::image_reference;
-use crate::observed::{Attachment, Published, Record, Sharing};
 use crate::planner::Context;
 use crate::planner::assemble::STOP_GRACE;
 use crate::planner::draft::Draft;
 use crate::planner::subject::{Fate, Subject, Subjects};
 use crate::problem::Problem;
-use crate::restart::Policy;
+use crate::restart;
 
 /// What was decided elsewhere about a container to be made.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) fn container(parts: Parts<'_>) -> ContainerSpec {
         volumes,
         sharing: parts.sharing,
         depends_on: graph::dependencies(parts.service),
-        restart: Policy::of(parts.service),
+        restart: restart::policy(parts.service),
         stop_signal: parts.service.stop_signal.clone(),
         stop_grace: parts.service.stop_grace_period.unwrap_or(STOP_GRACE),
         healthcheck: has_healthcheck(parts.service),
@@ -116,11 +116,19 @@ fn mount_point(desired: &Desired, mount: &model::Mount, inherited: &BTreeMap<Str
     MountPoint { target: mount.target.clone(), read_only: mount.read_only, source }
 }
 
+fn compose_name(condition: DependencyCondition) -> &'static str {
+    match condition {
+        DependencyCondition::Started => "service_started",
+        DependencyCondition::Healthy => "service_healthy",
+        DependencyCondition::CompletedSuccessfully => "service_completed_successfully",
+    }
+}
+
 fn labels(record: &Record, service: &Service) -> BTreeMap<String, String> {
     let depends_on: Vec<String> = record
         .depends_on
         .iter()
-        .map(|(name, dependency)| format!("{name}:{}:{}", dependency.condition.compose_name(), dependency.restart))
+        .map(|(name, dependency)| format!("{name}:{}:{}", compose_name(dependency.condition), dependency.restart))
         .collect();
     let own = [
         ("project", record.project.clone()),

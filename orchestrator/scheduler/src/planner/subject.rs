@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hoist_object::Health;
+
 use crate::action::Readiness;
-use crate::observed::{Container, Health, Observed, State};
+use crate::observed::{Container, Observed, State};
 use crate::plan::Reason;
 
 /// A container that is, or is to be.

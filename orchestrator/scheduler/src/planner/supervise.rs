@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::observed::{Container, Dependency, DependencyCondition, Health, State};
+use hoist_object::{Dependency, DependencyCondition, Health};
+
+use crate::observed::{Container, State};
 use crate::plan::Reason;
 use crate::planner::Context;
 use crate::planner::assemble::{Decisions, assemble};

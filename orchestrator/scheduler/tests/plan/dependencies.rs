@@ -1,7 +1,8 @@
 //! Conditions as steps.
 
 use expect_test::expect;
-use hoist_scheduler::{Health, Restart, Run, Scale, State, Timestamp, Up, Verb};
+use hoist_object::{Health, Timestamp};
+use hoist_scheduler::{Restart, Run, Scale, State, Up, Verb};
 use hoist_spec::model::{Condition, Dependency, NetworkMode};
 
 use crate::check;

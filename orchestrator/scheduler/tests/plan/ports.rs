@@ -1,7 +1,8 @@
 //! Published ports, fixed and drawn.
 
 use expect_test::expect;
-use hoist_scheduler::{HeldPort, PortHolder, Start, Transport, Up, Verb};
+use hoist_object::Transport;
+use hoist_scheduler::{HeldPort, PortHolder, Start, Up, Verb};
 
 use crate::check;
 use crate::world::{World, publish, services, up, up_only};

@@ -1,7 +1,8 @@
 //! One-off containers.
 
 use expect_test::expect;
-use hoist_scheduler::{Action, Run, RunPort, RunVolume, State, Timestamp, Transport, Verb};
+use hoist_object::{Timestamp, Transport};
+use hoist_scheduler::{Action, Run, RunPort, RunVolume, State, Verb};
 use hoist_spec::model::{Condition, RestartPolicy};
 
 use crate::check;

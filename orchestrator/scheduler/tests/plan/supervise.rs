@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use expect_test::expect;
-use hoist_scheduler::{Desired, Health, State, Stop, Verb};
+use hoist_object::Health;
+use hoist_scheduler::{Desired, State, Stop, Verb};
 use hoist_spec::model::{Condition, NetworkMode, RestartPolicy};
 
 use crate::check;

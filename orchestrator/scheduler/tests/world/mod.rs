@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hoist_scheduler::{
-    Action, Desired, Down, Image, Observed, Plan, Progress, Request, Services, Timestamp, Up, Verb, plan,
-};
+use hoist_object::Timestamp;
+use hoist_scheduler::{Action, Desired, Down, Image, Observed, Plan, Progress, Request, Services, Up, Verb, plan};
 use hoist_spec::model::{
     Attachment, Condition, Dependency, HealthTest, Healthcheck, Mount, MountSource, Network, Port, Protocol, Service,
     Volume,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hoist_api::{EndpointSettings, MountPoint, NetworkSettings, PortBinding, PortSummary};
-use hoist_scheduler::{Published, Transport};
+use hoist_object::{MountKind, Published, Transport};
 use hoist_spec::model::NetworkMode;
 
 use crate::engine::short;
-use crate::store::{Layout, MountKind};
+use crate::store::Layout;
 use crate::world::{Container, World};
 
 fn transport(transport: Transport) -> &'static str {

@@ -6,14 +6,13 @@ use hoist_api::{
     ContainerConfig, ContainerInspect, ContainerState, HealthConfig, HealthLog, HealthState, HostConfig, LogConfig,
     RestartPolicyConfig,
 };
-use hoist_scheduler::restart::{Policy, When};
+use hoist_object::{MountKind, Policy, When};
 use hoist_spec::model::NamespaceMode;
 
 use super::attachments::{bindings, exposed, mounts, network_mode, network_settings};
 use super::summary::health_word;
 use crate::engine::{Engine, rfc3339, short};
 use crate::lower;
-use crate::store::MountKind;
 use crate::world::{Container, Phase, World};
 
 const NEVER: &str = "0001-01-01T00:00:00Z";

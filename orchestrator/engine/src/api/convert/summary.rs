@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hoist_api::{ContainerSummary, SummaryHostConfig, SummaryNetworks};
-use hoist_scheduler::{Health, Timestamp};
+use hoist_object::{Health, Timestamp};
 
 use super::attachments::{endpoints, mounts, network_mode, ports};
 use crate::engine::now;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hoist_object::Transport;
 use hoist_spec::model::{self, Mount, MountSource, Protocol, Service};
 
 use crate::names::oneoff_name;
-use crate::observed::Transport;
 use crate::plan::Reason;
 use crate::planner::Context;
 use crate::planner::draft::Draft;

@@ -35,3 +35,32 @@ impl fmt::Display for Timestamp {
         write!(f, "{}.{:09}", self.0.div_euclid(1_000_000_000), self.0.rem_euclid(1_000_000_000))
     }
 }
+
+/// One moment by both clocks: whoever handles an event passes it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// The monotonic clock of this boot, which timers and decisions use.
+    pub steady: Timestamp,
+    /// Wall time, for people, logs and files. It may be set at any moment, so no decision depends on it.
+    pub wall: Timestamp,
+}
+
+impl Timestamp {
+    /// A monotonic timestamp for an event known by wall time only: before all events of this boot, in wall-time order.
+    #[must_use]
+    pub fn before_boot(wall: Self) -> Self {
+        Self(wall.0.saturating_sub(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_before_this_boot_comes_first_in_its_own_order() {
+        let wall = Timestamp(1_700_000_000_000_000_000);
+        let (old, older) = (Timestamp::before_boot(wall), Timestamp::before_boot(Timestamp(wall.0 - 1)));
+        assert!(older < old && old < Timestamp(0));
+    }
+}
