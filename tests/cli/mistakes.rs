@@ -19,6 +19,10 @@ fn mistakes_of_the_first_day_are_answered_with_what_to_do() {
         ("services:\n  a:\n    image: \"x\n    ports: [\"80:80\"]\n", &["up"], &["compose.yaml:4:", "a quote"]),
         ("services: { a: { image: x }, db: { image: x } }\n", &["up", "redis"], &["redis", "the services are a, db"]),
         ("services: { a: { image: x }, db: { image: x } }\n", &["logs", "dbb"], &["dbb", "did you mean `db`?"]),
+        ("services: { a: { image: Nginx } }\n", &["up"], &["compose.yaml:1:25", "in lower case", "nginx:1.27"]),
+        ("services:\n  - a: { image: x }\n", &["up"], &["compose.yaml:2:3", "take the `-` away"]),
+        ("services:\n  a: { image: x, environment: [A: b] }\n", &["up"], &["compose.yaml:2:", "`A=b`"]),
+        ("services:\n  a:\n    command: a b: c\n", &["up"], &["compose.yaml:3:", "in quotes"]),
         ("services: { a: { image: x } }\n", &["lgos"], &["lgos", "'logs'"]),
         ("services: { a: { image: x } }\n", &["up", "--detch"], &["--detch", "--detach"]),
         ("services: { a: { image: x } }\n", &["-f", "none.yaml", "up"], &["none.yaml", "no such file"]),
@@ -45,12 +49,12 @@ fn files_of_other_systems_and_names_are_read() {
     let folder = Folder::empty();
     folder.file(
         "docker-compose.yml",
-        "\u{feff}services:\r\n  web:\r\n    image: \"x:$TAG\"\r\n    env_file: web.env\r\n",
+        "\u{feff}services:\r\n  web:\r\n    image: x\r\n    labels: {l: \"$TAG\"}\r\n    env_file: web.env\r\n",
     );
     folder.file(".env", "TAG=one two # a remark\r\n");
     folder.file("web.env", "A=b c\r\n");
     let text = folder.ok(&[], &["config"]);
-    assert!(text.contains("image: x:one two\n") && text.contains("A: b c\n") && !text.contains('\r'), "{text}");
+    assert!(text.contains("l: one two\n") && text.contains("A: b c\n") && !text.contains('\r'), "{text}");
     let below = folder.path().join("a/b");
     std::fs::create_dir_all(&below).expect("make folders");
     let output = Command::new(env!("CARGO_BIN_EXE_hoist"))

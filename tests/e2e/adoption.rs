@@ -154,6 +154,11 @@ fn a_starting_engine_leaves_what_it_cannot_speak_to() {
     let refused = world.command(&["ps"]).env("HOIST_RUN_DIR", &other).output().expect("run hoist");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && told.contains("is in use by the engine that listens on"), "{told}");
+    // Nor does another socket.
+    let socket = world.project.join("other.sock").display().to_string();
+    let refused = world.hoist(&["-H", &socket, "ps"]);
+    let own = world.run_dir.join("hoist.sock").display().to_string();
+    assert!(refused.code != 0 && refused.stderr.contains(&format!("`-H {own}` reaches it")), "{refused:?}");
     assert_eq!(programs(&world), before);
 
     assert_eq!(world.ok(&["exec", "-T", "db", "cat", "/data/file"]), "kept\n");

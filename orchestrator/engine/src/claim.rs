@@ -22,14 +22,14 @@ pub enum ClaimError {
         #[source]
         source: io::Error,
     },
-    #[error("data root {root} is in use by the engine that listens on {socket}")]
+    #[error("data root {root} is in use by the engine that listens on {socket}; `-H {socket}` reaches it")]
     InUse { root: PathBuf, socket: String },
     #[error("another engine holds {} but does not answer", .0.display())]
     Silent(PathBuf),
 }
 
 /// An engine writes its name into the lock's file right after it has taken it.
-const NAMED_WITHIN: Duration = Duration::from_millis(500);
+pub(crate) const NAMED_WITHIN: Duration = Duration::from_millis(500);
 
 /// `None`: the engine that has the data root answers on this very socket, so there is nothing to do.
 pub(crate) fn data_root(root: &Path, socket: &Path, deadline: Instant) -> Result<Option<OwnedFd>, ClaimError> {
@@ -59,6 +59,15 @@ pub(crate) fn data_root(root: &Path, socket: &Path, deadline: Instant) -> Result
             Other::Gone | Other::Silent => {}
         }
     }
+}
+
+/// The socket of the engine that has the data root, when there is one.
+pub(crate) fn holder(root: &Path) -> Option<String> {
+    let mut file = open(&root.join("engine.lock")).ok()?;
+    let held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    let mut socket = String::new();
+    file.read_to_string(&mut socket).ok()?;
+    (held && !socket.is_empty()).then_some(socket)
 }
 
 fn open(path: &Path) -> io::Result<File> {

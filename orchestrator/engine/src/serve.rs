@@ -147,6 +147,7 @@ fn log_file(config: &EngineConfig) -> PathBuf {
 fn become_the_one(config: &EngineConfig, lock_path: &Path) -> Result<Option<(OwnedFd, OwnedFd)>, ServeError> {
     let failed = |source| ServeError::Lock { path: lock_path.to_owned(), source };
     let deadline = Instant::now() + PATIENCE;
+    let mut patience = Instant::now() + claim::NAMED_WITHIN;
     loop {
         let starting = exclusive(&config.run_dir.join("starting.lock")).map_err(failed)?;
         if let Some(lock) = engine_lock::acquire(lock_path).map_err(failed)? {
@@ -154,10 +155,18 @@ fn become_the_one(config: &EngineConfig, lock_path: &Path) -> Result<Option<(Own
         }
         // The holder may be a shim whose engine still needs this turn.
         drop(starting);
-        match wait_for_other(&config.socket, lock_path, deadline).map_err(failed)? {
+        match wait_for_other(&config.socket, lock_path, patience).map_err(failed)? {
             Other::Answers => return Ok(None),
             Other::Gone => {}
-            Other::Silent => return Err(ServeError::Silent(lock_path.to_owned())),
+            // It may be one that was started with another socket.
+            Other::Silent => match claim::holder(&config.data_root) {
+                Some(socket) if Path::new(&socket) != config.socket => {
+                    let root = config.data_root.clone();
+                    return Err(ClaimError::InUse { root, socket }.into());
+                }
+                _ if patience == deadline => return Err(ServeError::Silent(lock_path.to_owned())),
+                _ => patience = deadline,
+            },
         }
     }
 }

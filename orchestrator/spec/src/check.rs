@@ -147,6 +147,13 @@ fn wrong(node: &Node, expected: &str, path: &str, report: &mut Report) {
         entry = entry.hint(format!("give it a unit: `{text}s`"));
     } else if expected.contains("a string") && node.scalar_text().is_some() && !written.is_empty() {
         entry = entry.hint(format!("quote it: \"{written}\"; without quotes, YAML reads {}", node.kind()));
+    } else if node.as_seq().is_some() && expected.starts_with("a mapping") {
+        entry = entry.hint("take the `-` away: a mapping has `NAME: …` on each line");
+    } else if path.contains("environment[")
+        && let Some([only]) = node.as_map().map(|map| map.0.as_slice())
+        && let Some(value) = only.value.scalar_text()
+    {
+        entry = entry.hint(format!("in a list, write `{}={value}`", only.key));
     } else if expected.contains("a list")
         && let Some(text) = node.scalar_text()
     {

@@ -41,6 +41,36 @@ pub(crate) fn is_mac(text: &str) -> bool {
     pairs.len() == 6 && pairs.iter().all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// What keeps a text from naming an image. Parts that are empty are passed over: a variable without a value leaves them.
+pub(crate) fn image_problem(text: &str) -> Option<&'static str> {
+    if text.contains("://") {
+        return Some("it has a scheme, which images are named without");
+    }
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    // A colon before the last slash belongs to a port.
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = name[last..].find(':').map_or((name, ""), |at| (&name[..last + at], &name[last + at + 1..]));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if !tag.chars().all(plain) || tag.starts_with(['.', '-']) || tag.len() > 128 {
+        return Some("a tag has letters, digits, `_`, `.` and `-`, at most 128");
+    }
+    let is_registry = |part: &str| part == "localhost" || part.contains(['.', ':', '[']) || !is_lower(part);
+    let path = name.split_once('/').filter(|(host, _)| is_registry(host)).map_or(name, |(_, path)| path);
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    if !is_lower(path) {
+        return Some("the name of a repository is in lower case");
+    }
+    let ends = |part: &str, c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric()) && part.chars().all(plain);
+    let good = |part: &str| ends(part, part.chars().next()) && ends(part, part.chars().last());
+    parts
+        .any(|part| !good(part))
+        .then_some("a repository is named by letters, digits and single `.`, `_` and `-` in between")
+}
+
+fn is_lower(text: &str) -> bool {
+    !text.contains(|c: char| c.is_ascii_uppercase())
+}
+
 /// A signal by number or by name, `SIG` or not.
 pub(crate) fn is_signal(text: &str) -> bool {
     const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CLD CONT \
@@ -75,6 +105,14 @@ mod tests {
         assert!(is_mac("02:42:ac:11:00:02") && !is_mac("02:42:ac:11:00") && !is_mac("02:42:ac:11:00:zz"));
         for good in ["SIGTERM", "term", "9", "64", "SIGRTMIN+3", "rtmax-1", "RTMIN"] {
             assert!(is_signal(good), "{good}");
+        }
+        for good in
+            ["nginx", "a/b_c:1.2-X", "localhost:5000/a@sha256:00", "GHCR.io/o/app", "app:", "/app", "", "[::1]:5000/a"]
+        {
+            assert_eq!(image_problem(good), None, "{good}");
+        }
+        for bad in ["Nginx", "a b", "a:b c", "a/B", "ghcr.io/O/app", "-a", "a/_b", "a:-x", "a?b", "http://a/b"] {
+            assert!(image_problem(bad).is_some(), "{bad}");
         }
         for bad in ["", "0", "65", "SIGFOO", "RTMIN+99", "RTMIN-1", "TERM "] {
             assert!(!is_signal(bad), "{bad}");

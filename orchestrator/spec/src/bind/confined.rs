@@ -82,6 +82,7 @@ pub(super) fn check(service: &Service, reader: &mut Reader<'_>) {
     capabilities(reader);
     limits(service, reader);
     sysctls(service, reader);
+    image(reader);
     hosts(reader);
     subpaths(reader);
     let (signal, mac) = (reader.map.get("stop_signal"), reader.map.get("mac_address"));
@@ -230,6 +231,17 @@ fn sysctls(service: &Service, reader: &mut Reader<'_>) {
                 &format!("set it on the host: `sysctl -w {name}=VALUE`; a container has net.*, kernel.msg*, kernel.shm*, kernel.sem and fs.mqueue.* of its own"),
             );
         }
+    }
+}
+
+fn image(reader: &mut Reader<'_>) {
+    let found = reader.map.get("image").and_then(|node| Some((node.scalar_text()?, node.span)));
+    // A variable that is still there is an error of its own.
+    if let Some((text, span)) = found.filter(|(text, _)| !text.contains("${"))
+        && let Some(problem) = name::image_problem(&text)
+    {
+        let hint = "write `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, for example `nginx:1.27` or `ghcr.io/owner/app`";
+        reader.wrong("image", &format!("`{text}` names no image: {problem}"), span, Some(hint));
     }
 }
 
