@@ -254,8 +254,18 @@ fn verbs_say_when_there_is_nothing_to_do() {
 #[test]
 fn a_command_that_ends_at_once_runs_once() {
     let Some(world) = World::new("a command that ends at once runs once") else { return };
-    world.busybox().file("compose.yaml", "name: once\nservices: { a: { image: busybox, volumes: ['./out:/out'] } }\n");
+    const STACK: &str = "name: once\nservices:\n  a: { image: busybox, volumes: ['./out:/out'] }\n";
+    let lingers = "trap '' TERM; while :; do sleep 1; done";
+    let old = format!("  old: {{ image: busybox, command: [sh, -c, \"{lingers}\"], stop_grace_period: 2s }}\n");
+    world.busybox().file("compose.yaml", &format!("{STACK}{old}"));
     fs::create_dir(world.project.join("out")).expect("make a folder");
+    // It has run and is removed long before its request ends: an orphan takes its time.
+    world.ok(&["up", "-d", "old"]);
+    world.file("compose.yaml", STACK);
+    let mut run = world.spawn(&["run", "--rm", "-T", "--remove-orphans", "a", "sh", "-c", "echo ran >>/out/runs"]);
+    within(Duration::from_secs(30), "it ends", || run.try_wait().expect("wait for it").is_some());
+    assert_eq!(fs::read_to_string(world.project.join("out/runs")).expect("what it wrote"), "ran\n");
+    fs::remove_file(world.project.join("out/runs")).expect("remove what it wrote");
     const TIMES: usize = 100;
     let mut left = TIMES;
     while left > 0 {

@@ -23,6 +23,9 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// Selected containers that already run as desired: no action.
     pub running: Vec<String>,
+    /// Once it is carried out, the request is fulfilled, whatever is observed then: a one-off may be gone by that time,
+    /// and must not run twice.
+    pub concludes: bool,
     /// Plan again at this time, even if nothing happens before.
     pub wake: Option<Timestamp>,
 }

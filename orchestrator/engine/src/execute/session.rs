@@ -261,10 +261,7 @@ impl Session {
         if self.superseded {
             return Err(StepError::new("given up: another request for this project came in between"));
         }
-        // A one-off that has ended may be removed already; another round would run it once more.
-        let is_run = |action: &Action| matches!(action, Action::CreateContainer(spec) if spec.record.oneoff);
-        let has_run = plan.steps.iter().any(|step| is_run(&step.action));
-        Ok(if succeeded && !has_run { Round::Again } else { Round::Finished })
+        Ok(if succeeded && !plan.concludes { Round::Again } else { Round::Finished })
     }
 
     /// One at a time in the engine, until what it takes is known to the plans of other projects.

@@ -74,6 +74,7 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
         .filter(|subject| subject.fate.makes())
         .filter_map(|subject| Some(Making { subject, service: service_of(subject)? }))
         .collect();
+    draft.concludes = making.iter().any(|made| made.subject.oneoff);
     check(context, draft, &needs, &subjects, &making);
     let specs = specs(context, draft, &goal, &needs, &subjects, &making, &places);
 

@@ -18,6 +18,7 @@ pub(crate) struct Draft {
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<Note>,
     pub(crate) running: Vec<String>,
+    pub(crate) concludes: bool,
     pub(crate) wake: Option<Timestamp>,
 }
 
@@ -87,6 +88,7 @@ impl Draft {
             problems: self.problems,
             notes: self.notes,
             running: self.running,
+            concludes: self.concludes,
             wake: self.wake,
         }
     }

@@ -46,8 +46,8 @@ pub(crate) struct Context<'a> {
 
 /// The difference between what is desired and what is, under what is asked.
 ///
-/// Total and pure: the same input gives the same plan to the byte. Carry it out, observe, and plan again until it is
-/// empty: then the request is fulfilled. A plan with problems must not be carried out.
+/// Total and pure: the same input gives the same plan to the byte. Carry it out, observe, and plan again until one is
+/// empty or [concludes](Plan::concludes): then the request is fulfilled. A plan with problems must not be carried out.
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request, now: Timestamp) -> Plan {
     let desired = &*desired.with_modes();
     let graph = ServiceGraph::new(&desired.stack.services, observed);

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use hoist_object::{Timestamp, Transport};
-use hoist_scheduler::{Action, Run, RunPort, RunVolume, State, Verb};
+use hoist_scheduler::{Action, PullPolicy, Run, RunPort, RunVolume, State, Verb};
 use hoist_spec::model::{Condition, RestartPolicy};
 
 use crate::check;
@@ -129,4 +129,38 @@ fn command_line_changes_the_one_off_only() {
     assert_eq!(spec.service.restart, None);
     assert_eq!(spec.record.networks[0].aliases, ["shell"]);
     assert_eq!(spec.labels["com.docker.compose.oneoff"], "True");
+}
+
+/// Whether each plan of a request is its last, whatever the next look would show.
+#[test]
+fn the_plan_that_makes_the_one_off_is_the_last() {
+    let pulled = Verb::Run(Box::new(Run { pull: Some(PullPolicy::Always), ..run() }));
+    let run = || Verb::Run(Box::new(run()));
+    let mut unfetched = stack();
+    unfetched.observed.images.clear();
+    let table: [(&str, World, Verb, &[bool]); 5] = [
+        ("everything is there", stack().up(), run(), &[true]),
+        ("its dependency is missing", stack(), run(), &[true]),
+        ("its image is missing", unfetched, run(), &[true]),
+        ("its image is pulled first", stack().up(), pulled, &[true]),
+        ("another verb", stack(), up(), &[false]),
+    ];
+    for (case, mut world, verb, expected) in table {
+        let request = world.ask(verb);
+        let mut seen = Vec::new();
+        loop {
+            let plan = world.answer(&request);
+            if plan.is_empty() {
+                break;
+            }
+            world.apply(&plan);
+            seen.push(plan.concludes);
+            // `run --rm` of a command that ends at once.
+            world.observed.containers.remove("app-web-run-a1b2");
+            if plan.concludes {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "{case}");
+    }
 }
