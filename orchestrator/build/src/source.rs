@@ -6,9 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hoist_image::{Digest, Hasher};
+use hoist_image::{Digest, Hasher, MAX_DEPTH, MAX_PATH, fits_layer};
 
-use crate::fs::{Kind, Node, View, ViewError};
+use crate::fs::{Kind, MAX_TEXT, Node, View, ViewError, shown};
 use crate::glob::{Glob, GlobError};
 use crate::ignore::Ignore;
 use crate::stamps::{HashError, Stamps};
@@ -21,6 +21,11 @@ pub(crate) enum PickError {
     Ignored(String),
     #[error("nothing matches {0}")]
     NoMatch(String),
+    #[error(
+        "{0} is too deep: an image holds no paths of more than {MAX_PATH} bytes or {MAX_DEPTH} names; exclude it by the \
+         ignore file or --exclude"
+    )]
+    TooDeep(String),
     #[error(transparent)]
     Pattern(#[from] GlobError),
     #[error(transparent)]
@@ -92,7 +97,7 @@ impl Picker<'_> {
             let there = self.view.child(&folder, OsStr::new(part))?.is_some();
             return Ok(there.then(|| parent.join(part)).into_iter().collect());
         }
-        let children = self.view.children(&folder)?;
+        let children = self.view.children(&folder, &mut { MAX_TEXT })?;
         let names = children.into_iter().map(|(name, _)| name);
         Ok(names.filter(|name| glob.matches(&name.to_string_lossy())).map(|name| parent.join(name)).collect())
     }
@@ -159,15 +164,19 @@ impl Picker<'_> {
     /// Everything below a folder. An explicit stack: a deep tree must not overflow ours.
     fn below(&self, root: &PickedEntry, entries: &mut Vec<PickedEntry>) -> Result<(), PickError> {
         let base = entries.len();
-        let mut open = self.children_reversed(root)?;
+        let mut room = MAX_TEXT;
+        let mut open = self.children_reversed(root, &mut room)?;
         let mut kept: Vec<bool> = Vec::new();
         while let Some(entry) = open.pop() {
             let seen = !excluded(self.ignore, &entry.node.path) && !excluded(self.exclude, &entry.path);
             let back = |rules: &Ignore, path: &Path| rules.may_include_below(&path.to_string_lossy());
             let enter = entry.node.is_folder()
                 && (seen || back(self.ignore, &entry.node.path) || back(self.exclude, &entry.path));
+            if (seen || enter) && !fits_layer(entry.path.as_os_str().as_bytes()) {
+                return Err(PickError::TooDeep(shown(&entry.path)));
+            }
             if enter {
-                open.extend(self.children_reversed(&entry)?);
+                open.extend(self.children_reversed(&entry, &mut room)?);
             }
             if seen || enter {
                 entries.push(entry);
@@ -178,8 +187,8 @@ impl Picker<'_> {
         Ok(())
     }
 
-    fn children_reversed(&self, folder: &PickedEntry) -> Result<Vec<PickedEntry>, ViewError> {
-        let children = self.view.children(&folder.node)?;
+    fn children_reversed(&self, folder: &PickedEntry, room: &mut usize) -> Result<Vec<PickedEntry>, ViewError> {
+        let children = self.view.children(&folder.node, room)?;
         let mut entries: Vec<_> =
             children.into_iter().map(|(name, node)| PickedEntry { path: folder.path.join(name), node }).collect();
         entries.reverse();

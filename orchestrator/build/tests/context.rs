@@ -3,11 +3,15 @@
 
 mod world;
 
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hoist_build::{BuildEvent, ContextSource, DockerfileSource, Host, build};
+use hoist_tree::Descent;
+use rustix::fs::{Mode, OFlags};
 
 /// What has another content than its key says must not become a layer.
 #[tokio::test]
@@ -116,4 +120,55 @@ async fn a_dockerfile_outside_of_the_context_has_its_own_ignore_file() {
         world.write("docker/app.Dockerfile.dockerignore", "hidden\n");
         assert_eq!(all(&request).await, [".dockerignore", "kept"]);
     }
+}
+
+/// So many folders, each in the one before, with a file in the last one.
+fn dig(top: &Path, levels: usize) {
+    std::fs::create_dir(top).unwrap();
+    let root = std::fs::File::open(top).unwrap();
+    let mut place = Descent::new(root.as_fd());
+    for _ in 1..levels {
+        rustix::fs::mkdirat(place.folder(), "d", Mode::from_raw_mode(0o755)).unwrap();
+        place.enter(c"d").unwrap();
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    let file = rustix::fs::openat(place.folder(), "file", flags, Mode::from_raw_mode(0o644)).unwrap();
+    rustix::io::write(&file, b"deep").unwrap();
+}
+
+#[tokio::test]
+async fn deep_folders_are_copied_as_far_as_a_layer_holds_them() {
+    let world = world_or_skip!();
+    world.base().await;
+    dig(&world.path("deep"), 1000);
+    let began = Instant::now();
+    let built = world
+        .build(
+            "FROM mybase:1.0 AS first\nCOPY deep /deep\nFROM mybase:1.0\nCOPY --from=first /deep /again\n\
+             COPY --from=first /deep /again\n",
+        )
+        .await;
+    assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
+    let look = "find /again | wc -l; cd /again; for i in 1 2 3 4 5 6 7 8 9; do cd d/d/d; done; ls";
+    assert_eq!(world.inside(&built.images[0], look).await, "1001\nd\n");
+    hoist_tree::remove(&world.path("deep")).unwrap();
+
+    // Deeper than that is refused before any of it is read.
+    dig(&world.path("deep"), 2500);
+    for step in ["COPY deep /deep", "COPY . /all"] {
+        let error = world.try_build(&world.request(&format!("FROM mybase:1.0\n{step}\n"))).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("d/d/d") && text.contains("is too deep: an image holds no paths"), "{step}: {text}");
+        assert!(text.len() < 2000, "{step}: {text}");
+    }
+    let from = format!(
+        "FROM mybase:1.0 AS first\nRUN mkdir /deep; cd -P /deep; for i in 1 2 3 4 5; do mkdir -p {down}; cd -P {down}; \
+         done; exit 0\nFROM mybase:1.0\nCOPY --from=first /deep /deep\n",
+        down = "d/".repeat(500)
+    );
+    let text = world.try_build(&world.request(&from)).await.unwrap_err().to_string();
+    assert!(text.contains("too deep"), "{text}");
+    world.write(".dockerignore", "deep/d\n");
+    world.build("FROM mybase:1.0\nCOPY . /all\n").await;
+    hoist_tree::remove(&world.path("deep")).unwrap();
 }

@@ -40,8 +40,9 @@ pub use credentials::{Credentials, CredentialsError, Kept, Logins, RegistryAuth}
 pub use digest::{Digest, DigestError, Hasher};
 pub use from_layout::load_layout;
 pub use layer::{
-    Copied, CopyTar, Copying, FolderError, Owners, PackError, TarFile, Top, UnpackError, Writable, decompress,
-    is_attribute_of_host, is_attribute_of_overlay, mount_overlay, pack_copy, pack_folder, unpack_folder,
+    Copied, CopyTar, Copying, FolderError, MAX_DEPTH, MAX_PATH, Owners, PackError, TarFile, Top, UnpackError, Writable,
+    decompress, fits_layer, is_attribute_of_host, is_attribute_of_overlay, mount_overlay, pack_copy, pack_folder,
+    unpack_folder,
 };
 pub use layout::{LayoutError, LayoutName};
 pub use load::{Incoming, LoadError, Received, load};

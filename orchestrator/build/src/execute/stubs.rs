@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::copy::CopyError;
-use crate::fs::{Kind, View, Writer};
+use crate::fs::{Kind, MAX_TEXT, View, Writer};
 
 /// Files that every step gets, whether the image has a place for them or not. /proc, /sys and /dev stay once they were
 /// made, as with BuildKit: every container needs them.
@@ -37,7 +37,7 @@ fn is_stub(all: &View, below: &View, path: &Path) -> Result<bool, CopyError> {
     }
     let Some(node) = all.walk(path, false)?.found else { return Ok(false) };
     Ok(match node.kind() {
-        Kind::Folder => all.children(&node)?.is_empty(),
+        Kind::Folder => all.children(&node, &mut { MAX_TEXT })?.is_empty(),
         Kind::File => node.stat.st_size == 0,
         Kind::Symlink | Kind::Other(_) => false,
     })

@@ -15,5 +15,5 @@ mod writer;
 
 pub(crate) use attributes::content_attributes;
 pub(crate) use users::{Owner, UserError, find_owner};
-pub(crate) use view::{Kind, Node, View, ViewError};
+pub(crate) use view::{Kind, MAX_TEXT, Node, View, ViewError, shown};
 pub(crate) use writer::{Metadata, WriteError, Writer, copy_content, metadata_of};

@@ -1,6 +1,6 @@
 //! One tree seen through a stack of folders, topmost first, by overlayfs's rules; or one plain folder.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -17,6 +17,19 @@ use super::attributes::is_opaque;
 /// Symlinks followed for one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
+/// Bytes that the paths of one source may take, each of which is kept whole: those of some millions of files.
+pub(crate) const MAX_TEXT: usize = 256 << 20;
+
+/// For messages: an untrusted path can have any length.
+pub(crate) fn shown(path: &Path) -> String {
+    const MOST: usize = 300;
+    let path = path.as_os_str().as_bytes();
+    match path.len() {
+        0..=MOST => String::from_utf8_lossy(path).into_owned(),
+        _ => format!("{}…", String::from_utf8_lossy(&path[..MOST])),
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
     #[error("opening layer {path}")]
@@ -25,6 +38,11 @@ pub(crate) enum ViewError {
     Read { path: PathBuf, source: io::Error },
     #[error("/{0} is not a folder")]
     NotAFolder(PathBuf),
+    #[error(
+        "the paths of the files down to /{folder} take more than {} MiB: exclude what is not needed, or copy it in parts",
+        MAX_TEXT >> 20
+    )]
+    TooMuch { folder: String },
     #[error("too many symlinks on the way to {0}")]
     TooManyLinks(String),
 }
@@ -137,17 +155,18 @@ impl View {
         Ok(found)
     }
 
-    /// Names in a folder, sorted, each with what it is.
-    pub(crate) fn children(&self, folder: &Node) -> Result<Vec<(OsString, Node)>, ViewError> {
+    /// Names in a folder, sorted, each with what it is. `room`: what their paths may take, less what they take.
+    pub(crate) fn children(&self, folder: &Node, room: &mut usize) -> Result<Vec<(OsString, Node)>, ViewError> {
         if let [only] = folder.layers[..] {
-            return self.children_of_one(folder, only);
+            return self.children_of_one(folder, only, room);
         }
-        let mut names: BTreeMap<OsString, ()> = BTreeMap::new();
+        let mut names: BTreeSet<OsString> = BTreeSet::new();
         for &index in &folder.layers {
-            names.extend(self.names(index, &folder.path)?.into_iter().map(|name| (name, ())));
+            names.extend(self.names(index, &folder.path)?);
         }
+        take_room(room, folder, names.iter())?;
         let mut children = Vec::with_capacity(names.len());
-        for name in names.into_keys() {
+        for name in names {
             if let Some(node) = self.child(folder, &name)? {
                 children.push((name, node));
             }
@@ -156,11 +175,18 @@ impl View {
     }
 
     /// A folder in one layer only: its entries need no merging.
-    fn children_of_one(&self, folder: &Node, index: usize) -> Result<Vec<(OsString, Node)>, ViewError> {
+    fn children_of_one(
+        &self,
+        folder: &Node,
+        index: usize,
+        room: &mut usize,
+    ) -> Result<Vec<(OsString, Node)>, ViewError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let Some(fd) = self.open_in(index, &folder.path, flags)? else { return Ok(Vec::new()) };
-        let mut children = Vec::new();
-        for name in names_in(&fd, &folder.path)? {
+        let names = names_in(&fd, &folder.path)?;
+        take_room(room, folder, names.iter())?;
+        let mut children = Vec::with_capacity(names.len());
+        for name in names {
             let path = folder.path.join(&name);
             let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
@@ -296,6 +322,17 @@ fn names_in(fd: &OwnedFd, path: &Path) -> Result<Vec<OsString>, ViewError> {
     Ok(names)
 }
 
+fn take_room<'n>(
+    room: &mut usize,
+    folder: &Node,
+    names: impl ExactSizeIterator<Item = &'n OsString>,
+) -> Result<(), ViewError> {
+    let above = names.len().saturating_mul(folder.path.as_os_str().len() + 1);
+    let wanted = above.saturating_add(names.map(|name| name.len()).sum());
+    *room = room.checked_sub(wanted).ok_or_else(|| ViewError::TooMuch { folder: shown(&folder.path) })?;
+    Ok(())
+}
+
 fn parts(path: &OsStr) -> VecDeque<OsString> {
     path.as_bytes()
         .split(|byte| *byte == b'/')
@@ -310,4 +347,29 @@ fn read_error(path: &Path, errno: Errno) -> ViewError {
 
 fn read_failed(path: &Path, source: io::Error) -> ViewError {
     ViewError::Read { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_take_no_more_memory_than_they_may() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        for (folder, name) in folders.iter().zip(["x", "y"]) {
+            std::fs::create_dir(folder.path().join("folder")).unwrap();
+            std::fs::write(folder.path().join("folder").join(name), "").unwrap();
+        }
+        for (layers, files) in [(&folders[..1], 1), (&folders[..], 2)] {
+            let layers: Vec<_> = layers.iter().map(|folder| folder.path()).collect();
+            let view = View::of_layers(&layers).unwrap();
+            let folder = view.walk(Path::new("folder"), false).unwrap().found.unwrap();
+            let mut room = files * "folder/x".len();
+            assert_eq!(view.children(&folder, &mut room).unwrap().len(), files);
+            assert_eq!(room, 0);
+            let error = view.children(&folder, &mut { files * "folder/x".len() - 1 }).unwrap_err();
+            assert!(error.to_string().starts_with("the paths of the files down to /folder take more than"), "{error}");
+        }
+    }
 }

@@ -112,8 +112,10 @@ impl Writer {
     pub(crate) fn put_folder(&mut self, parent: &Node, name: &OsStr, metadata: &Metadata) -> Result<Node, WriteError> {
         let path = parent.path.join(name);
         match self.view.child(parent, name)? {
+            Some(node) if node.is_folder() && node.layers[0] == UPPER => {}
             Some(node) if node.is_folder() => {
-                self.copy_up(&path)?;
+                let parent = self.enter(parent)?;
+                self.raise(&parent, name, &node)?;
             }
             Some(node) => return Err(WriteError::NotAFolder(node.path)),
             None => self.new_folder(parent, name)?,
@@ -246,8 +248,8 @@ impl Writer {
     }
 
     fn upper_folder(&mut self, folder: &Node) -> Result<OwnedFd, WriteError> {
-        let up = self.last.as_ref().is_some_and(|last| last.path == folder.path);
-        if !up {
+        let up = |known: &Node| known.path == folder.path;
+        if folder.layers[0] != UPPER && !self.last.as_ref().is_some_and(up) {
             self.copy_up(&folder.path)?;
             self.last = Some(folder.clone());
         }
@@ -260,21 +262,27 @@ impl Writer {
         for name in path.iter() {
             let mut node = self.look(&folder, name)?;
             if node.layers[0] != UPPER {
-                let metadata = metadata_of(&self.view, &node)?;
-                let parent = self.open_upper(&folder.path)?;
-                rustix::fs::mkdirat(&parent, name, Mode::RWXU).map_err(failed("creating", &node.path))?;
-                let fd = self.open_upper(&node.path)?;
-                describe(&fd, &metadata).map_err(failed("describing", &node.path))?;
-                if let Some(modified) = metadata.modified {
-                    self.times.insert(node.path.clone(), modified);
-                }
-                // The parent's time was another one before this.
-                let modified = (folder.stat.st_mtime, nanoseconds(folder.stat.st_mtime_nsec));
-                self.times.entry(folder.path.clone()).or_insert(modified);
+                self.raise(&folder, name, &node)?;
                 node = self.look(&folder, name)?;
             }
             folder = node;
         }
+        Ok(())
+    }
+
+    /// Makes a folder of a lower layer exist in the upper one, where its parent is already.
+    fn raise(&mut self, parent: &Node, name: &OsStr, node: &Node) -> Result<(), WriteError> {
+        let metadata = metadata_of(&self.view, node)?;
+        let above = self.open_upper(&parent.path)?;
+        rustix::fs::mkdirat(&above, name, Mode::RWXU).map_err(failed("creating", &node.path))?;
+        let fd = self.open_upper(&node.path)?;
+        describe(&fd, &metadata).map_err(failed("describing", &node.path))?;
+        if let Some(modified) = metadata.modified {
+            self.times.insert(node.path.clone(), modified);
+        }
+        // The parent's time was another one before this.
+        let modified = (parent.stat.st_mtime, nanoseconds(parent.stat.st_mtime_nsec));
+        self.times.entry(parent.path.clone()).or_insert(modified);
         Ok(())
     }
 
@@ -299,10 +307,16 @@ impl Writer {
     }
 
     fn look(&self, parent: &Node, name: &OsStr) -> Result<Node, WriteError> {
-        // The parent may have come up since it was looked at: its layers are asked for again.
-        let walk = self.view.walk(&parent.path, false)?;
-        let parent = walk.found.ok_or_else(|| WriteError::NotAFolder(parent.path.clone()))?;
-        match self.view.child(&parent, name)? {
+        let found = match parent.layers[0] {
+            UPPER => self.view.child(parent, name)?,
+            // The parent may have come up since it was looked at: its layers are asked for again.
+            _ => {
+                let walk = self.view.walk(&parent.path, false)?;
+                let parent = walk.found.ok_or_else(|| WriteError::NotAFolder(parent.path.clone()))?;
+                self.view.child(&parent, name)?
+            }
+        };
+        match found {
             Some(node) if node.is_folder() => Ok(node),
             _ => Err(WriteError::NotAFolder(parent.path.join(name))),
         }

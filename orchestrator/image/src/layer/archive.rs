@@ -12,7 +12,7 @@ pub(super) const BLOCK: usize = 512;
 /// Long names and PAX records: the kernel's PATH_MAX is 4096, an xattr value at most 64 KiB.
 const MAX_EXTENSION: u64 = 1 << 20;
 /// The kernel's PATH_MAX.
-pub(super) const MAX_PATH: usize = 4095;
+pub const MAX_PATH: usize = 4095;
 /// In archives of folders, which can be deeper than a path reaches.
 const MAX_FOLDER_PATH: usize = 1 << 20;
 

@@ -19,6 +19,7 @@ mod pipe;
 mod sparse;
 mod unpack;
 
+pub use archive::MAX_PATH;
 pub(crate) use archive::{ArchiveError, Kind, TarReader};
 pub use attributes::{is_attribute_of_host, is_attribute_of_overlay};
 pub(crate) use compare::difference;
@@ -31,7 +32,7 @@ pub use pack::PackError;
 pub(crate) use pack::pack;
 use pack::pack_entry;
 pub(crate) use pipe::pipe;
-pub use unpack::UnpackError;
+pub use unpack::{MAX_DEPTH, UnpackError};
 pub(crate) use unpack::{Unpacked, unpack};
 
 /// What a tar is of.
@@ -45,6 +46,12 @@ pub(crate) enum Form {
     Over,
     /// Files of a folder for a tree that is there: `cp`.
     Copy,
+}
+
+/// Whether a layer can hold a path, relative to the root. Longer or deeper ones can neither be opened by their path nor
+/// be unpacked by other engines.
+pub fn fits_layer(path: &[u8]) -> bool {
+    path.len() <= MAX_PATH && path.split(|byte| *byte == b'/').count() <= MAX_DEPTH
 }
 
 /// overlayfs's mark of a directory that hides everything below it.

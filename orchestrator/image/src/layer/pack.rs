@@ -16,7 +16,7 @@ use super::attributes::is_attribute_of_host;
 use super::header::{self, BLOCK, Meta};
 use super::sparse::Sparse;
 use super::unpack::MAX_DEPTH;
-use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT};
+use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT, fits_layer};
 
 /// Why a directory did not become a tar. Paths are those of the tar.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +24,8 @@ pub enum PackError {
     #[error("{attempt} {path:?} of a new layer")]
     Io { attempt: &'static str, path: String, source: io::Error },
     #[error(
-        "{path:?} of a new layer is too deep: engines take no layer with paths of more than {MAX_PATH} bytes or folders \
-         more than {MAX_DEPTH} levels deep"
+        "{path:?} of a new layer is too deep: engines take no layer with paths of more than {MAX_PATH} bytes or \
+         more than {MAX_DEPTH} names"
     )]
     TooDeep { path: String },
     #[error("{path:?} of a new layer changed while it was read")]
@@ -134,7 +134,7 @@ impl Packer<'_> {
             let Some(visit) = step else { return Ok(()) };
             let Visit::Entry { name, stat } = visit else { continue };
             let path = join(&self.prefix, &walk.path_of(&name));
-            if self.form == Form::Layer && (path.len() > MAX_PATH || walk.depth() > MAX_DEPTH) {
+            if self.form == Form::Layer && !fits_layer(&path) {
                 return Err(PackError::TooDeep { path: shown(&path) });
             }
             if self.entry(walk.folder(), &name, &stat, &path)? {

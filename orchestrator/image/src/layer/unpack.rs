@@ -14,8 +14,8 @@ use super::attributes::is_attribute_of_overlay;
 use super::confined::{Before, Confined, Fault, Manner, describe_file, refused};
 use super::{Form, Limits, OPAQUE_ENTRY, WHITEOUT};
 
-/// Directories on the way to an entry.
-pub(super) const MAX_DEPTH: usize = 1024;
+/// Names in the path of a layer's entry.
+pub const MAX_DEPTH: usize = 1024;
 
 /// Why a tar was not unpacked. Paths are those of the tar.
 #[derive(Debug, thiserror::Error)]
