@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hoist_object::VolumeDoc;
 
-use crate::store::{Layout, make_folder};
+use crate::store::{Layout, VOLUME_RECORDS, make_folder};
 
 const READY: &str = "ready";
 
@@ -40,7 +40,9 @@ impl Staging {
         fs::create_dir(&data)?;
         std::os::unix::fs::chown(&data, Some(0), Some(0))?;
         fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        fs::write(place.join("volume.json"), serde_json::to_vec(volume)?)?;
+        for name in VOLUME_RECORDS {
+            fs::write(place.join(name), serde_json::to_vec(volume)?)?;
+        }
         Ok(data)
     }
 

@@ -75,8 +75,8 @@ impl Layout {
         self.root.join("volumes").join(name)
     }
 
-    pub(crate) fn volume_record(&self, name: &str) -> PathBuf {
-        self.volume(name).join("volume.json")
+    pub(crate) fn volume_records(&self, name: &str) -> [PathBuf; 2] {
+        VOLUME_RECORDS.map(|record| self.volume(name).join(record))
     }
 
     pub(crate) fn volume_data(&self, name: &str) -> PathBuf {
@@ -109,6 +109,9 @@ impl Layout {
     }
 }
 
+/// The record of a volume and its copy: a volume whose record is lost would lose its project, too.
+pub(crate) const VOLUME_RECORDS: [&str; 2] = ["volume.json", "volume.copy"];
+
 /// Files and folders that a request is about.
 pub(crate) type Concern = Vec<PathBuf>;
 
@@ -139,7 +142,7 @@ impl Store {
         for (path, content) in std::mem::take(&mut loaded.outdated) {
             store.send(Job::Put(path, content));
         }
-        for volume in loaded.volumes.iter().filter(|volume| loaded.recovered.contains(&volume.name)) {
+        for volume in loaded.volumes.iter().filter(|volume| loaded.unrecorded.contains(&volume.name)) {
             store.put_volume(volume);
         }
         Ok((store, loaded))
@@ -163,7 +166,9 @@ impl Store {
     }
 
     pub(crate) fn put_volume(&self, volume: &VolumeDoc) {
-        self.put(self.layout.volume_record(&volume.name), volume, false);
+        for path in self.layout.volume_records(&volume.name) {
+            self.put(path, volume, false);
+        }
     }
 
     pub(crate) fn put_container(&self, container: &ContainerDoc) {
@@ -237,6 +242,68 @@ mod tests {
         assert!(!store.layout.stack("blog").exists(), "moved aside");
         let (_, again) = Store::open(root.path(), &|_| false).unwrap();
         assert!(again.damaged.is_empty(), "reported once");
+    }
+
+    /// Each of these is what is left of a volume's two records.
+    #[tokio::test]
+    async fn a_volume_whose_record_is_lost_keeps_its_project() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(root.path(), &|_| false).unwrap();
+        let stack_of =
+            |key: &str| serde_json::json!({ "name": "shop", "services": {}, "volumes": { key: { "name": "data" } } });
+        let [record, copy] = store.layout.volume_records("data");
+        let volume = VolumeDoc {
+            name: "data".to_owned(),
+            project: "shop".to_owned(),
+            key: "db".to_owned(),
+            ..VolumeDoc::default()
+        };
+        let other = serde_json::to_vec(&VolumeDoc { name: "other".to_owned(), ..volume.clone() }).unwrap();
+        std::fs::create_dir_all(store.layout.volume_data("data")).unwrap();
+        std::fs::write(store.layout.volume_data("data").join("file"), b"").unwrap();
+        type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+        let break_all: [Damage<'_>; 5] = [
+            ("missing", &|path| std::fs::remove_file(path).unwrap()),
+            ("truncated", &|path| std::fs::write(path, b"{\"name\":").unwrap()),
+            ("another's", &|path| std::fs::write(path, &other).unwrap()),
+            ("a folder", &|path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::create_dir(path).unwrap();
+            }),
+            ("whole", &|_| {}),
+        ];
+        for declared in [false, true] {
+            for (first, damage) in &break_all {
+                for (second, damage_copy) in &break_all {
+                    store.put_stack(&StackDoc {
+                        stack: if declared { stack_of("db") } else { stack_of("else") },
+                        ..stack("shop")
+                    });
+                    store.put_volume(&volume);
+                    store.durable(vec![store.layout.root.clone()]).await.unwrap();
+                    damage(&record);
+                    damage_copy(&copy);
+                    let (again, loaded) = Store::open(root.path(), &|_| false).unwrap();
+                    again.durable(vec![again.layout.root.clone()]).await.unwrap();
+                    let told = format!("{first}, copy {second}, declared {declared}: {:?}", loaded.damaged);
+                    let [found] = &loaded.volumes[..] else { panic!("{told}") };
+                    let known = [first, second].contains(&&"whole");
+                    let key = if known || declared { "db" } else { "else" };
+                    assert_eq!((found.project.as_str(), found.key.as_str()), ("shop", key), "{told}");
+                    assert_eq!(
+                        loaded.damaged.iter().any(|text| text.contains("was lost")),
+                        *first != "whole",
+                        "{told}"
+                    );
+                    assert!(record.is_file() && copy.is_file(), "{told}");
+                }
+            }
+        }
+        store.delete(store.layout.stack("shop"));
+        store.written(vec![store.layout.root.clone()]).await.unwrap();
+        [record, copy].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let (_, loaded) = Store::open(root.path(), &|_| false).unwrap();
+        assert_eq!(loaded.volumes[0].project, "", "nothing says whose it was");
     }
 
     #[tokio::test]

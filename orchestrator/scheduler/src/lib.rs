@@ -36,7 +36,7 @@ pub use ipam::mac;
 pub use names::{ImageName, container_name, image_reference, oneoff_name};
 pub use observed::{Container, HeldPort, Host, Image, Network, Observed, Pool, PortHolder, State, Volume};
 pub use plan::{Plan, Reason, Step, StepId};
-pub use planner::{network_spec, plan};
+pub use planner::{network_spec, plan, volume_spec};
 pub use problem::{Note, Problem};
 pub use progress::{Progress, StepState};
 pub use request::{

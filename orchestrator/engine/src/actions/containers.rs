@@ -77,7 +77,7 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
         })
         .collect();
     let layout = &engine.store.layout;
-    let records = volumes.iter().map(|volume| layout.volume_record(&volume.name));
+    let records = volumes.iter().flat_map(|volume| layout.volume_records(&volume.name));
     let new = records.chain([layout.container(&made.doc.id)]).collect();
     volumes.iter().for_each(|volume| engine.store.put_volume(volume));
     engine.store.put_container(&made.doc);

@@ -99,17 +99,7 @@ pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Re
     if engine.look(move |world| world.volumes.contains_key(&name)).await? {
         return Ok(());
     }
-    let volume = VolumeDoc {
-        name: spec.name.clone(),
-        created: now(),
-        project: spec.project.clone(),
-        key: spec.key.clone(),
-        config_hash: spec.config_hash.clone(),
-        anonymous: false,
-        driver_opts: spec.driver_opts.clone(),
-        labels: spec.labels.clone(),
-    };
-    make_volume(engine, volume).await
+    make_volume(engine, volumes::record(spec.clone())).await
 }
 
 /// With an unused name.
@@ -117,7 +107,7 @@ pub(crate) async fn make_volume(engine: &Arc<Engine>, volume: VolumeDoc) -> Resu
     driver::check(&volume.name, &volume.driver_opts)?;
     volumes::make(&engine.store.layout, &volume.name)?;
     engine.store.put_volume(&volume);
-    engine.store.created(vec![engine.store.layout.volume_record(&volume.name)]).await?;
+    engine.store.created(engine.store.layout.volume_records(&volume.name).into()).await?;
     engine.tell(Event::VolumeMade(Box::new(volume)));
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Layout, StoreError, spare};
+use crate::volumes;
 
 /// Every object that could be read.
 #[derive(Debug, Default)]
@@ -18,8 +19,8 @@ pub(crate) struct Loaded {
     pub(crate) stacks: Vec<StackDoc>,
     pub(crate) networks: Vec<NetworkDoc>,
     pub(crate) volumes: Vec<VolumeDoc>,
-    /// Names of volumes whose records were lost.
-    pub(crate) recovered: Vec<String>,
+    /// Names of volumes that lack a record, or its copy.
+    pub(crate) unrecorded: Vec<String>,
     pub(crate) containers: Vec<(ContainerDoc, StateDoc)>,
     /// Ids of containers without a record that run.
     pub(crate) strays: Vec<String>,
@@ -190,13 +191,13 @@ fn is_empty(folder: &Path) -> bool {
 
 /// `lives` answers whether something of a container runs; only asked about those without a record.
 pub(super) fn load(layout: &Layout, lives: &dyn Fn(&str) -> bool) -> Result<Loaded, StoreError> {
-    let mut reader = Reader { layout, recovered: Vec::new(), damaged: Vec::new(), outdated: Vec::new() };
+    let mut reader = Reader { layout, unrecorded: Vec::new(), damaged: Vec::new(), outdated: Vec::new() };
     let stacks = reader.folder("stacks")?;
     let networks = reader.folder("networks")?;
     let (containers, strays) = reader.containers(lives)?;
-    let volumes = reader.volumes(&containers)?;
-    let Reader { recovered, damaged, outdated, .. } = reader;
-    Ok(Loaded { stacks, networks, volumes, recovered, containers, strays, damaged, outdated })
+    let volumes = reader.volumes(&stacks, &containers)?;
+    let Reader { unrecorded, damaged, outdated, .. } = reader;
+    Ok(Loaded { stacks, networks, volumes, unrecorded, containers, strays, damaged, outdated })
 }
 
 /// What became of a file that should hold an object.
@@ -211,8 +212,7 @@ enum Document<T> {
 
 struct Reader<'a> {
     layout: &'a Layout,
-    /// Volumes that need a new record.
-    recovered: Vec<String>,
+    unrecorded: Vec<String>,
     damaged: Vec<String>,
     outdated: Vec<(PathBuf, Content)>,
 }
@@ -283,9 +283,13 @@ impl Reader<'_> {
         self.document(path)
     }
 
-    /// A folder without a record keeps its data: it is a user's. It gets a record of its own again. One without data was
-    /// just being made, unless a container has it.
-    fn volumes(&mut self, containers: &[(ContainerDoc, StateDoc)]) -> Result<Vec<VolumeDoc>, StoreError> {
+    /// A folder without a record keeps its data: it is a user's. One without data was just being made, unless a
+    /// container has it.
+    fn volumes(
+        &mut self,
+        stacks: &[StackDoc],
+        containers: &[(ContainerDoc, StateDoc)],
+    ) -> Result<Vec<VolumeDoc>, StoreError> {
         let used = |name: &String| {
             containers.iter().any(|(container, _)| {
                 container.record.volumes.contains(name) || container.anonymous.values().any(|volume| volume == name)
@@ -298,19 +302,48 @@ impl Reader<'_> {
                 self.set_aside(&folder, "it is no folder");
                 continue;
             }
-            match self.record::<VolumeDoc>(&folder.join("volume.json")) {
-                Document::Read(volume) => volumes.push(volume),
-                Document::Missing if is_empty(&self.layout.volume_data(&name)) && !used(&name) => {
-                    let _ = hoist_tree::remove(&folder);
-                }
-                Document::Missing | Document::Damaged => {
-                    self.recovered.push(name.clone());
-                    volumes.push(VolumeDoc::recovered(&name));
-                }
-                Document::Unreadable => volumes.push(VolumeDoc::recovered(&name)),
+            let records = self.layout.volume_records(&name).map(|path| self.volume_record(&path, &name));
+            let unknown = records.iter().all(|record| matches!(record, Document::Missing));
+            if unknown && is_empty(&self.layout.volume_data(&name)) && !used(&name) {
+                let _ = hoist_tree::remove(&folder);
+                continue;
             }
+            volumes.push(self.volume(&name, records, stacks));
         }
         Ok(volumes)
+    }
+
+    /// By its record, else by the copy, else as the stack that declares it has it, else without an owner.
+    fn volume(&mut self, name: &str, records: [Document<VolumeDoc>; 2], stacks: &[StackDoc]) -> VolumeDoc {
+        // What cannot be read now may be there all the same, and is not written over.
+        let lost = |record: &Document<_>| matches!(record, Document::Missing | Document::Damaged);
+        let unreadable = records.iter().any(|record| matches!(record, Document::Unreadable));
+        if records.iter().any(lost) && !unreadable {
+            self.unrecorded.push(name.to_owned());
+        }
+        let [record, copy] = records;
+        if let Document::Read(volume) = record {
+            return volume;
+        }
+        let declared = || stacks.iter().find_map(|stack| volumes::declared(stack, name));
+        let found = match copy {
+            Document::Read(volume) => Some((volume, "restored from its copy")),
+            _ => declared().map(|volume| (volume, "restored from its stack")),
+        };
+        let (volume, how) = found.unwrap_or_else(|| (VolumeDoc::recovered(name), "it belongs to no project now"));
+        self.damaged.push(format!("the record of volume {name} was lost; {how}"));
+        volume
+    }
+
+    /// A record of another volume is none of this one.
+    fn volume_record(&mut self, path: &Path, name: &str) -> Document<VolumeDoc> {
+        match self.record::<VolumeDoc>(path) {
+            Document::Read(volume) if volume.name != name => {
+                self.set_aside(path, "it is of another volume");
+                Document::Damaged
+            }
+            document => document,
+        }
     }
 
     fn containers(&mut self, lives: &dyn Fn(&str) -> bool) -> Result<Containers, StoreError> {

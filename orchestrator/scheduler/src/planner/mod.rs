@@ -33,6 +33,7 @@ use hoist_object::Timestamp;
 pub(crate) use lifecycle::ends_container;
 pub use networks::network_spec;
 pub(crate) use volumes::keys as volume_keys;
+pub use volumes::volume_spec;
 
 /// What every decision looks at.
 #[derive(Debug, Clone, Copy)]

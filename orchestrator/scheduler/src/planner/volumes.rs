@@ -20,6 +20,18 @@ pub(crate) fn keys(service: &Service) -> impl Iterator<Item = &String> {
     })
 }
 
+/// A volume as a project's stack declares it.
+pub fn volume_spec(project: &str, key: &str, volume: &model::Volume) -> VolumeSpec {
+    VolumeSpec {
+        name: volume.name.clone(),
+        project: project.to_owned(),
+        key: key.to_owned(),
+        config_hash: volume_hash(volume),
+        driver_opts: volume.driver_opts.clone(),
+        labels: labels::volume(project, key, volume),
+    }
+}
+
 /// Volumes that must be made for these services.
 pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, keys: &BTreeSet<&String>) -> Vec<(VolumeSpec, Reason)> {
     let mut missing = Vec::new();
@@ -31,26 +43,16 @@ pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, keys: &BTreeSet<&S
             }
             continue;
         };
-        let config_hash = volume_hash(volume);
+        let spec = volume_spec(&context.desired.stack.name, key, volume);
         match context.observed.volumes.get(&volume.name) {
             None if volume.external => draft.problem(Problem::ExternalVolumeMissing { volume: volume.name.clone() }),
-            None => {
-                let spec = VolumeSpec {
-                    name: volume.name.clone(),
-                    project: context.desired.stack.name.clone(),
-                    key: (*key).clone(),
-                    config_hash,
-                    driver_opts: volume.driver_opts.clone(),
-                    labels: labels::volume(&context.desired.stack.name, key, volume),
-                };
-                missing.push((spec, Reason::Missing));
-            }
+            None => missing.push((spec, Reason::Missing)),
             Some(_) if volume.external => {}
             Some(existing) if !existing.project.is_empty() && existing.project != context.desired.stack.name => {
                 let (volume, project) = (volume.name.clone(), existing.project.clone());
                 draft.note(Note::VolumeOwned { volume, project });
             }
-            Some(existing) if existing.config_hash != config_hash => {
+            Some(existing) if existing.config_hash != spec.config_hash => {
                 draft.note(Note::VolumeKept { volume: volume.name.clone() });
             }
             Some(_) => {}
