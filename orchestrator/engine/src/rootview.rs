@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hoist_image::{Writable, mount_overlay};
 use hoist_object::{ContainerDoc, MountDoc, MountKind};
+use hoist_runtime::copy_of_folder;
 use hoist_spec::local::LocalMount;
 use hoist_tree::{Place, open_in_root, resolve};
 use nix::sched::{CloneFlags, unshare};
@@ -31,11 +32,19 @@ pub(crate) struct RootView {
 impl RootView {
     /// Read-only, of layers alone; top layer first.
     pub(crate) fn of_layers(lowers: &[PathBuf]) -> io::Result<Self> {
-        if let [single] = lowers {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            return Ok(Self::new(rustix::fs::open(single, flags, Mode::empty())?));
-        }
-        Ok(Self::new(mount_overlay(lowers, None)?))
+        // overlayfs takes no single layer without one to write to.
+        let root = match lowers {
+            [single] => copy_of_folder(single)?,
+            _ => mount_overlay(lowers, None)?,
+        };
+        Ok(Self::new(root))
+    }
+
+    /// A folder as it is.
+    #[cfg(test)]
+    pub(crate) fn of_folder(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self::new(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
     /// Writable. The container must not run.
@@ -174,4 +183,33 @@ fn mount_point(root: BorrowedFd<'_>, target: &Path, is_folder: bool) -> io::Resu
         }
     }
     open_in_root(root, target, OFlags::PATH)
+}
+
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "a test says why it is skipped")]
+mod tests {
+    use rustix::fs::{FileType, makedev, mknodat};
+
+    use super::*;
+
+    /// Whatever the layers are: the node is there, and leads nowhere.
+    #[test]
+    fn no_device_of_a_layer_can_be_opened() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: no device of a layer can be opened: needs root");
+        }
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let layers: Vec<PathBuf> = folders.iter().map(|folder| folder.path().to_owned()).collect();
+        mknodat(CWD, layers[0].join("full"), FileType::CharacterDevice, Mode::RWXU, makedev(1, 7)).unwrap();
+        assert!(std::fs::File::open(layers[0].join("full")).is_ok(), "it is a device");
+        for layers in [&layers[..1], &layers[..]] {
+            let view = RootView::of_layers(layers).unwrap();
+            let place = view.resolve(Path::new("/full"), false).unwrap();
+            assert!(place.stat.is_some());
+            let opened = view.open(Path::new("/full"), OFlags::RDONLY);
+            assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{} layers", layers.len());
+            let written = openat(view.root(), "new", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU);
+            assert_eq!(written.unwrap_err(), rustix::io::Errno::ROFS, "{} layers", layers.len());
+        }
+    }
 }

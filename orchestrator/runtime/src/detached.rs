@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat2, statx};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
 use crate::lower::attribute;
@@ -97,6 +98,19 @@ fn said(fs: &OwnedFd) -> String {
         text += &format!(" ({})", line.get(2..).unwrap_or_default());
     }
     text
+}
+
+/// A read-only copy of what is mounted on a folder and below it, on which no device can be opened and no program run.
+pub fn copy_of_folder(path: &Path) -> io::Result<OwnedFd> {
+    let copy = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, path, copy)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let private = u64::from(MountPropagationFlags::PRIVATE.bits());
+    sys::mount_setattr(tree.as_fd(), true, u64::from(attributes.bits()), 0, private)?;
+    Ok(tree)
 }
 
 /// A copy of the mount on a path of a running container; `None` when nothing is mounted there.

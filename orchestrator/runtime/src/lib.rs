@@ -28,7 +28,7 @@ mod sys;
 mod wire;
 
 pub use client::{Attach, Call, Event, Shim, ShimError, ShimState};
-pub use detached::{DetachedError, mount_of, open_mount};
+pub use detached::{DetachedError, copy_of_folder, mount_of, open_mount};
 pub use exec::{ExecHandle, ExecRequest, ExecStdio};
 pub use launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs, Seccomp, Tree};
 pub use log::LogConfig;

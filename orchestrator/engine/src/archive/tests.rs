@@ -21,7 +21,7 @@ impl Root {
     }
 
     fn view(&self) -> RootView {
-        RootView::of_layers(&[self.folder.path().to_owned()]).unwrap()
+        RootView::of_folder(self.folder.path()).unwrap()
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -45,7 +45,7 @@ fn packed(name: &str, folder: bool) -> Vec<u8> {
         std::fs::write(&path, "content").unwrap();
     }
     let mut tar = Vec::new();
-    let view = RootView::of_layers(&[from.path().to_owned()]).unwrap();
+    let view = RootView::of_folder(from.path()).unwrap();
     find(&view, &format!("/{name}"), false).unwrap().pack(&mut tar).unwrap();
     tar
 }
@@ -162,7 +162,7 @@ fn a_folder_and_a_file_replace_each_other_only_when_that_is_asked_for() {
 
 #[test]
 fn files_that_the_kernel_makes_are_no_containers_files() {
-    let view = RootView::of_layers(&[PathBuf::from("/")]).unwrap();
+    let view = RootView::of_folder(Path::new("/")).unwrap();
     assert!(matches!(find(&view, "/proc/version", false), Err(ArchiveError::KernelMade(_))));
 }
 
