@@ -8,27 +8,12 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::adoption::{programs, shims};
-use crate::world::{Run, World, eventually, note};
+use crate::world::{DB_AND_WEB, Run, World, eventually, note};
 
-const STACK: &str = r#"
-name: campaign
-services:
-  db:
-    image: busybox
-    command: [sleep, "10000"]
-    restart: always
-    stop_grace_period: 0s
-    volumes: ["data:/data"]
-  web:
-    image: busybox
-    command: [sleep, "10000"]
-    restart: unless-stopped
-    stop_grace_period: 0s
-    depends_on: [db]
+/// What follows [`DB_AND_WEB`].
+const MORE: &str = r#"    depends_on: [db]
     scale: 2
-  once:
-    image: busybox
-    command: [sh, -c, "exit 7"]
+  once: { image: busybox, command: [sh, -c, "exit 7"] }
 volumes: { data: {} }
 "#;
 
@@ -114,7 +99,7 @@ fn check(world: &World, shim_died: bool, told: &str) {
 #[test]
 fn any_of_the_processes_may_die_at_any_moment() {
     let Some(world) = World::new("any of the processes may die at any moment") else { return };
-    world.busybox().file("compose.yaml", STACK);
+    world.busybox().file("compose.yaml", &format!("name: campaign\n{DB_AND_WEB}{MORE}"));
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seed = number("HOIST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 21 | 1);
     let rounds = number("HOIST_CAMPAIGN").unwrap_or(ROUNDS);

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hoist_tree::{Visit, Walk};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::world::World;
+use crate::adoption::programs;
+use crate::world::{World, note};
 
 const STACK: &str = r#"
 name: copies
@@ -151,7 +153,7 @@ fn outwards(world: &World) {
 /// The real client of docker, which decides by what the engine tells it of links.
 fn as_docker_does(world: &World) {
     if !Path::new("/usr/local/bin/docker").exists() {
-        return crate::world::note("not seen: docker cp: needs /usr/local/bin/docker");
+        return note("not seen: docker cp: needs /usr/local/bin/docker");
     }
     let docker = |args: &[&str]| {
         let socket = format!("unix://{}", world.run_dir.join("hoist.sock").display());
@@ -198,8 +200,8 @@ fn a_folder_of_any_depth_costs_its_container_nothing_and_the_engine_nothing() {
     let down = "d/".repeat(500);
     let long = format!("{}/", "n".repeat(255)).repeat(10);
     let dig = format!(
-        "for top in /deep /v/deep; do mkdir $top; cd -P $top; for i in 1 2 3 4 5 6; do mkdir -p {down}; cd -P {down}; done; \
-         echo x >end; done; mkdir /v/long; cd -P /v/long; for i in $(seq 250); do mkdir -p {long}; cd -P {long}; done; exit 0"
+        "mkdir -p /v; for top in /deep /v/deep; do mkdir $top; cd -P $top; for i in 1 2 3 4 5 6; do mkdir -p {down}; cd -P \
+         {down}; done; echo x >end; done; mkdir /v/long; cd -P /v/long; for i in $(seq 250); do mkdir -p {long}; cd -P {long}; done; exit 0"
     );
     world.ok(&["exec", "-T", "a", "sh", "-c", &dig]);
     world.ok(&["cp", "a:/deep", "out"]);
@@ -209,11 +211,118 @@ fn a_folder_of_any_depth_costs_its_container_nothing_and_the_engine_nothing() {
     world.ok(&["export", "-o", "a.tar", "a"]);
     let committed = world.hoist(&["commit", "a", "image:1"]);
     assert!(committed.code == 1 && committed.stderr.contains("too deep"), "{}", committed.stderr);
+    // What no layer can hold is refused before it is copied, from the context and from a stage.
+    world.file("Dockerfile", "FROM busybox\nCOPY out /out\n");
+    world.file("Dockerfile.from", &format!("FROM busybox AS a\nRUN {dig}\nFROM busybox\nCOPY --from=a /deep /deep\n"));
+    for file in ["Dockerfile", "Dockerfile.from"] {
+        let built = world.hoist(&["image", "build", "-q", "-t", "deep", "-f", file, "."]);
+        assert!(built.code == 1 && built.stderr.contains("too deep"), "{file}: {}", built.stderr);
+    }
     assert_eq!(depth(&world.data_root.join("volumes/deep_v/_data")), 3001);
     world.ok(&["up", "-d", "--force-recreate", "-t", "0"]);
     world.ok(&["down", "-v", "-t", "0"]);
     assert!(!world.data_root.join("volumes/deep_v").exists());
     assert_eq!(world.engine().as_ref(), Some(&engine), "the engine that was there from the beginning");
     hoist_tree::remove(&world.project.join("out")).expect("remove the copy");
+    world.finish();
+}
+
+/// What a disk of the host holds, and no container may see.
+const SECRET: &[u8] = b"bytes of a disk of the host";
+
+/// A disk of the host, taken away at the end.
+struct Disk(String);
+
+impl Disk {
+    fn new(world: &World) -> Option<Self> {
+        let file = world.project.with_file_name("disk");
+        fs::write(&file, SECRET.repeat(4096)).expect("write a disk");
+        let made = Command::new("losetup").args(["-f", "--show"]).arg(&file).output().ok()?;
+        made.status.success().then(|| Self(String::from_utf8_lossy(&made.stdout).trim().to_owned()))
+    }
+
+    /// As mknod(1) wants them.
+    fn numbers(&self) -> String {
+        let device = fs::metadata(&self.0).expect("the device's node").rdev();
+        format!("{} {}", rustix::fs::major(device), rustix::fs::minor(device))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.0]).output();
+    }
+}
+
+/// Files below a folder that hold bytes of the disk.
+fn leaked(folder: &Path) -> Vec<String> {
+    let root = fs::File::open(folder).expect("open a folder");
+    let mut walk = Walk::new(std::os::fd::AsFd::as_fd(&root)).expect("walk a folder");
+    let mut found = Vec::new();
+    while let Some(visit) = walk.step().expect("walk a folder") {
+        let Visit::Entry { name, stat } = visit else { continue };
+        if Visit::is_folder(&stat) {
+            walk.enter(&name).expect("walk a folder");
+        } else if let Ok((mut file, _)) = hoist_tree::open_regular(walk.folder(), name.as_c_str()) {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).expect("read a file");
+            if bytes.windows(SECRET.len()).any(|window| window == SECRET) {
+                found.push(String::from_utf8_lossy(&walk.path_of(&name)).into_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_file_that_becomes_a_device_shows_nobody_the_disk() {
+    let Some(world) = World::new("a file that becomes a device") else { return };
+    let Some(disk) = Disk::new(&world) else {
+        return note("skipped: a file that becomes a device: needs losetup and a free loop device");
+    };
+    assert!(fs::read(&disk.0).expect("read the disk").starts_with(SECRET), "root of the host can read it");
+    world.busybox().file(
+        "compose.yaml",
+        "name: device\nservices:\n  a: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s }\n",
+    );
+    world.file("Dockerfile", "FROM busybox\nCOPY --from=image:1 /pit /pit\n");
+    world.ok(&["up", "-d"]);
+    let make = format!("mkdir /pit; echo plain >/pit/file; mknod /pit/node b {}; cat /pit/node", disk.numbers());
+    let denied = world.hoist(&["exec", "-T", "a", "sh", "-c", &make]);
+    assert!(denied.code != 0 && denied.stderr.contains("not permitted"), "the container itself: {}", denied.stderr);
+    let (_, program) = programs(&world).into_iter().next().expect("its process");
+    let pit = Path::new("/proc").join(program).join("root/pit");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let exchanged = std::thread::scope(|scope| {
+        // As the container would, by the same system call on the same mount.
+        let racer = scope.spawn(|| {
+            let mut exchanged = 0_u32;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let (file, node) = (pit.join("file"), pit.join("node"));
+                exchanged += u32::from(renameat_with(CWD, &file, CWD, &node, RenameFlags::EXCHANGE).is_ok());
+            }
+            exchanged
+        });
+        for round in 0..25 {
+            // Each may succeed or say that the file changed; none may show the disk.
+            for (source, target) in [("a:/pit/file", format!("file-{round}")), ("a:/pit", format!("pit-{round}"))] {
+                world.hoist(&["cp", source, &target]);
+            }
+            world.hoist(&["export", "-o", &format!("{round}.tar"), "a"]);
+            let image = format!("image:{}", round % 3);
+            let pause = if round % 2 == 0 { "--pause=false" } else { "--pause=true" };
+            world.hoist(&["commit", pause, "a", &image]);
+            world.hoist(&["image", "build", "-q", "-t", "copied", "."]);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        racer.join().expect("the racer")
+    });
+    assert!(exchanged > 1000, "{exchanged} exchanges");
+    assert!(leaked(&world.project).is_empty(), "{:?}", leaked(&world.project));
+    assert!(leaked(&world.data_root).is_empty(), "{:?}", leaked(&world.data_root));
+    assert!(
+        world.project.join("24.tar").exists() && world.ok(&["image", "ls"]).contains("image"),
+        "something was made"
+    );
     world.finish();
 }

@@ -13,6 +13,23 @@ use crate::{effects, lan};
 const BUSYBOX: &str =
     "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 
+/// What scenarios that kill and damage have in common: a program with data in a volume, and one that serves a page. More
+/// lines of `web` and more services follow. Both are ended at once.
+pub(crate) const DB_AND_WEB: &str = r#"
+services:
+  db:
+    image: busybox
+    command: [sleep, "10000"]
+    restart: always
+    stop_grace_period: 0s
+    volumes: ["data:/data"]
+  web:
+    image: busybox
+    command: [sh, -c, "mkdir -p /www; echo served >/www/index.html; exec httpd -f -p 80 -h /www"]
+    restart: always
+    stop_grace_period: 0s
+"#;
+
 /// Scenarios on the network of the real host run one at a time.
 static HOST: Mutex<()> = Mutex::new(());
 
