@@ -228,7 +228,7 @@ fn verbs_say_when_there_is_nothing_to_do() {
         let run = world.hoist(args);
         assert!(run.code == code && run.stderr.contains(words), "{args:?}: {} {}", run.code, run.stderr);
     };
-    says(&["start"], 1, "service \"a\" has no container");
+    says(&["start"], 1, "stack \"idle\" has no container");
     says(&["start", "b"], 1, "service \"b\" has no container");
     says(&["-p", "nosuch", "start"], 1, "has no container");
     says(&["kill"], 0, "No container to kill");
@@ -247,7 +247,9 @@ fn verbs_say_when_there_is_nothing_to_do() {
     let images = world.ok(&["images"]);
     assert!(images.contains("PLATFORM") && images.contains(" ago") && !images.contains("years"), "{images}");
     world.ok(&["rm", "-fs", "b"]);
-    says(&["start"], 1, "service \"b\" has no container");
+    world.ok(&["stop"]);
+    says(&["start"], 0, "Container idle-a-1  Started");
+    says(&["start", "b"], 1, "service \"b\" has no container");
     world.finish();
 }
 

@@ -37,7 +37,9 @@ fn choose<'a>(context: Context<'a>, draft: &mut Draft, services: &Services) -> C
 
 pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
     let Chosen { services, mut subjects } = choose(context, draft, &start.services);
-    nothing_to_start(context, draft, &services, &subjects);
+    if start.services.is_empty() {
+        nothing_to_start(context, draft, &services, &subjects);
+    }
     let unmet = unmet_dependencies(context, &services);
     for subject in subjects.values_mut().filter(|subject| !subject.oneoff) {
         let wanted = services.contains(&subject.service) || unmet.contains(&subject.service);
@@ -60,17 +62,13 @@ pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
     assemble(draft, decisions);
 }
 
-/// Without names, considers every service of the stack that should have containers. A stack known only by name should
-/// have some.
+/// Services without containers are passed over, as docker compose does; a stack without any container is an error.
 fn nothing_to_start(context: Context<'_>, draft: &mut Draft, services: &BTreeSet<String>, subjects: &Subjects<'_>) {
-    let has = |service: &String| subjects.values().any(|subject| subject.service == *service && !subject.oneoff);
-    for (key, service) in &context.desired.stack.services {
-        if services.contains(key) && service.replicas > 0 && !has(key) {
-            draft.problem(Problem::NoContainer { service: key.clone() });
-        }
-    }
-    if context.desired.is_unknown() && subjects.is_empty() {
-        draft.problem(Problem::NoContainers { project: context.desired.stack.name.clone() });
+    let stack = &context.desired.stack;
+    let expected = |key: &String| stack.services.get(key).is_some_and(|service| service.replicas > 0);
+    let has_any = subjects.values().any(|subject| !subject.oneoff);
+    if !has_any && (context.desired.is_unknown() || services.iter().any(expected)) {
+        draft.problem(Problem::NoContainers { project: stack.name.clone() });
     }
 }
 
