@@ -9,13 +9,14 @@ mod seek;
 mod tail;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoist_api::StackLogLine;
 use hoist_object::Timestamp;
 use hoist_runtime::log::Stream;
 use tokio::sync::mpsc;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, now};
 
 pub(crate) use tail::Line;
 
@@ -31,6 +32,19 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Nothing that is written from now on is wanted.
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until < now())
+    }
+
+    /// Resolves about when it is over; the clock may be set meanwhile, so ask again.
+    async fn end(&self) {
+        match self.until {
+            Some(until) => tokio::time::sleep(until.since(now()) + Duration::from_millis(1)).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Is a line wanted that was finished at this time?
     fn takes(&self, time: &str, stream: Stream) -> bool {
         let stream = match stream {

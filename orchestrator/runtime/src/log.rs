@@ -5,11 +5,15 @@
 //! last record of a line that `P` records began; `P:end` is what a program wrote without a newline before it closed the
 //! stream. So the program's bytes can be restored exactly, and no record exceeds 64 KiB, however long the line.
 //!
-//! When the oldest file is deleted, an empty file `log.lost` next to the log's folder marks the missing beginning.
+//! When the oldest file is deleted, an empty file `log.lost` next to the log's folder marks the missing beginning. Files are
+//! numbered, so that a reader who is overtaken by deletions knows.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::XattrFlags;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,22 @@ pub fn rotated(current: &Path, number: u32) -> PathBuf {
 #[must_use]
 pub fn lost(current: &Path) -> PathBuf {
     with_suffix(current.parent().unwrap_or(current), ".lost")
+}
+
+/// Each file of a log has the number of the one before it plus one.
+const NUMBER: &str = "user.hoist.number";
+
+/// A file's number; nothing where the file system keeps no attributes. It is there before the file's first record.
+#[must_use]
+pub fn number(file: impl AsFd) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let read = rustix::fs::fgetxattr(file, NUMBER, &mut bytes[..]).ok()?;
+    (read == bytes.len()).then(|| u64::from_le_bytes(bytes))
+}
+
+/// Numbers a new file.
+pub fn set_number(file: impl AsFd, number: u64) -> io::Result<()> {
+    Ok(rustix::fs::fsetxattr(file, NUMBER, &number.to_le_bytes(), XattrFlags::empty())?)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -70,6 +70,10 @@ fn log_is_rotated_and_bounded() {
     assert_eq!(names.len(), 3);
     assert!(hoist_runtime::log::lost(&path).exists(), "what was given up is marked");
     assert!(names.iter().all(|entry| entry.metadata().unwrap().len() <= 10_000));
+    let number = |path: &Path| hoist_runtime::log::number(fs::File::open(path).unwrap()).unwrap();
+    let numbers = [2, 1].map(|index| number(&hoist_runtime::log::rotated(&path, index)));
+    assert_eq!(numbers.map(|number| number - numbers[0]), [0, 1]);
+    assert!(number(&path) == numbers[0] + 2 && numbers[0] > 3, "{numbers:?}: each file has the number after the last");
     let text = String::from_utf8(log_bytes(&launch)).unwrap();
     assert!(text.ends_with("line 2998\nline 2999\n"));
     let first: u32 = text.lines().next().unwrap().strip_prefix("line ").unwrap().parse().unwrap();

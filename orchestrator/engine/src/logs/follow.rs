@@ -168,7 +168,7 @@ pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &m
     }
     loop {
         // Asked before reading: what was written before the end is read after it was seen.
-        let goes_on = source.may_write() && watch.is_some();
+        let goes_on = source.may_write() && watch.is_some() && !wanted.is_over();
         source.last = !goes_on;
         while let Some(batch) = tokio::task::block_in_place(|| batch(source)) {
             for line in batch {
@@ -181,6 +181,7 @@ pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &m
         tokio::select! {
             () = watch.changed() => {}
             _ = source.status.changed() => {}
+            () = wanted.end() => {}
             () = out.closed() => return,
         }
     }
@@ -221,8 +222,9 @@ pub(super) async fn stack(
     }
     loop {
         // While a request works on the project, more may come.
-        let goes_on = engine.turns.is_taken(project) || sources.iter().any(Source::may_write);
-        sources.iter_mut().for_each(|source| source.last = watch.is_none() || !source.may_write());
+        let is_over = wanted.is_over();
+        let goes_on = !is_over && (engine.turns.is_taken(project) || sources.iter().any(Source::may_write));
+        sources.iter_mut().for_each(|source| source.last = watch.is_none() || is_over || !source.may_write());
         let ends: Vec<Option<(u64, i32)>> = sources.iter().map(ended).collect();
         if !drain(&mut sources, out).await || !tell_ends(&mut sources, &ends, out).await {
             return;
@@ -232,6 +234,7 @@ pub(super) async fn stack(
             () = watch.changed() => {}
             _ = changes.changed() => {}
             () = any_status(&mut sources) => {}
+            () = wanted.end() => {}
             () = out.closed() => return,
         }
         add_new(engine, wanted, &select, watch, &mut sources).await;

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hoist_runtime::log::{Part, Stream, lost, parse, rotated};
+use hoist_runtime::log::{Part, Stream, lost, number, parse, rotated};
 
 use super::long::{LongLine, Replay};
 use super::records::{Cursor, Records};
@@ -58,6 +58,8 @@ pub(super) struct Tail {
     wanted: Wanted,
     /// Lines are missing: the first that is kept has this time.
     lost: Option<String>,
+    /// The number of this file, unless others between it and the one before were deleted unread.
+    expected: Option<u64>,
 }
 
 impl Tail {
@@ -72,6 +74,7 @@ impl Tail {
             skip: 0,
             wanted: wanted.clone(),
             lost: None,
+            expected: None,
         };
         let files = tail.files()?;
         let start = match files.first() {
@@ -135,7 +138,12 @@ impl Tail {
             };
             let place = records.cursor();
             match records.next()?.map(met) {
-                Some(Some(met)) => self.take(met, place),
+                Some(Some(met)) => {
+                    if self.was_overtaken(&place.file) {
+                        self.lost = Some(met.time.clone());
+                    }
+                    self.take(met, place);
+                }
                 // Not a record: damage.
                 Some(None) => {}
                 None if self.next_file()? => {}
@@ -206,17 +214,19 @@ impl Tail {
             inodes.push(file.metadata()?.ino());
         }
         let own = inodes.iter().position(|inode| *inode == own);
+        self.expected = number(records.file()).map(|number| number + 1);
         // Older than the oldest that is kept: go on with that one.
         let Some(file) = files.into_iter().nth(own.map_or(0, |place| place + 1)) else { return Ok(false) };
         self.complete = false;
         self.open.iter_mut().flatten().for_each(|line| line.goes_on_in(&file));
-        let mut records = Records::at(Cursor { file, offset: 0 });
-        if own.is_none() && inodes.len() > 1 {
-            self.lost = records.next()?.and_then(parse).map(|record| record.time.to_owned());
-            records = Records::at(Cursor { file: Arc::clone(records.file()), offset: 0 });
-        }
-        self.records = Some(records);
+        self.records = Some(Records::at(Cursor { file, offset: 0 }));
         Ok(true)
+    }
+
+    /// Once for a file, at its first record: by then it has its number.
+    fn was_overtaken(&mut self, file: &File) -> bool {
+        let expected = self.expected.take();
+        expected.is_some_and(|expected| number(file).is_some_and(|number| number > expected))
     }
 }
 

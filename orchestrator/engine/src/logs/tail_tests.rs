@@ -189,3 +189,25 @@ fn what_was_rotated_away_is_known_to_those_who_wanted_it() {
     assert_eq!(lost(&since(2)), first);
     assert_eq!(lost(&since(6)), None, "older ones were not asked for");
 }
+
+#[test]
+fn a_reader_that_was_overtaken_says_so() {
+    use hoist_runtime::log::set_number;
+    let log = Log::new(&[&record(1, "a")]);
+    let current = || File::open(&log.path).unwrap();
+    set_number(current(), 7).unwrap();
+    let mut tail = log.tail(&Wanted { follow: true, ..all() });
+    assert_eq!(read(&mut tail, false), ["a"]);
+    let mut goes_on_with = |second: u32, number: u64| {
+        std::fs::remove_file(&log.path).unwrap();
+        log.append("");
+        set_number(current(), number).unwrap();
+        assert!(read(&mut tail, false).is_empty());
+        log.append(&record(second, "next"));
+        assert_eq!(read(&mut tail, false), ["next"]);
+        tail.take_lost()
+    };
+    assert_eq!(goes_on_with(2, 8), None, "everything was read before it was deleted");
+    assert_eq!(goes_on_with(3, 10).as_deref(), Some("1970-01-01T00:00:03.000000000Z"));
+    assert_eq!(goes_on_with(4, 11), None);
+}

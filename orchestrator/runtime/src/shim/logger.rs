@@ -70,13 +70,15 @@ pub(super) struct Logger {
     config: LogConfig,
     file: Option<File>,
     size: u64,
+    /// Of the current file.
+    number: u64,
     /// Records that could not be written.
     pub(super) dropped: u64,
 }
 
 impl Logger {
     pub(super) fn new(config: LogConfig) -> Self {
-        let mut logger = Self { config, file: None, size: 0, dropped: 0 };
+        let mut logger = Self { config, file: None, size: 0, number: 0, dropped: 0 };
         // A failure shows as dropped records; the program is not kept from running.
         let _ = logger.open();
         logger
@@ -88,8 +90,19 @@ impl Logger {
         }
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.config.path)?;
         self.size = file.metadata()?.len();
+        self.number = log::number(&file).unwrap_or_else(|| {
+            let number = self.newest().max(self.number) + 1;
+            // Without numbers readers cannot tell what they missed, and nothing else.
+            let _ = log::set_number(&file, number);
+            number
+        });
         self.file = Some(file);
         Ok(())
+    }
+
+    /// The number of the newest file that was rotated away.
+    fn newest(&self) -> u64 {
+        File::open(log::rotated(&self.config.path, 1)).ok().and_then(log::number).unwrap_or(0)
     }
 
     /// Writes the whole lines of the buffer, and at the stream's end (`last`) or a full buffer also the unfinished one.
