@@ -10,67 +10,6 @@ use serde_json::{Value, json};
 
 use crate::world::{World, eventually};
 
-#[test]
-fn events_are_dockers() {
-    let Some(world) = World::new("events are docker's") else { return };
-    world.busybox().file(
-        "compose.yaml",
-        "name: told\nservices:\n  a: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s, volumes: [data:/data] }\n\
-         volumes: { data: {} }\n",
-    );
-    let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-    world.ok(&["up", "-d"]);
-    assert_eq!(world.hoist(&["exec", "-T", "a", "sh", "-c", "exit 3"]).code, 3);
-    world.ok(&["restart", "a"]);
-    world.ok(&["kill", "-s", "USR1", "a"]);
-    world.ok(&["down", "-v"]);
-    let (status, body) = ask(&world, &http("GET", &format!("/events?since={begun}&until={}", begun + 3600), ""));
-    assert_eq!(status, 200);
-    let told: Vec<Value> = body.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let kinds: BTreeSet<String> = told
-        .iter()
-        .map(|event| {
-            let text = |key: &str| event[key].as_str().unwrap_or("?").to_owned();
-            format!("{} {}", text("Type"), text("Action"))
-        })
-        .collect();
-    for kind in [
-        "container create",
-        "container start",
-        "container exec_create: sh -c exit 3",
-        "container exec_start: sh -c exit 3",
-        "container exec_die",
-        "container restart",
-        "container kill",
-        "container die",
-        "container stop",
-        "container destroy",
-        "network create",
-        "network connect",
-        "network disconnect",
-        "network destroy",
-        "volume create",
-        "volume mount",
-        "volume unmount",
-        "volume destroy",
-    ] {
-        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
-    }
-    let of = |action: &str| told.iter().find(|event| event["Action"] == action).expect("it was told");
-    let ended = &of("exec_die")["Actor"]["Attributes"];
-    assert!(ended["exitCode"] == "3" && ended["execID"].is_string(), "{ended}");
-    let died = of("die");
-    assert!(died["Actor"]["Attributes"]["execDuration"].is_string(), "{died}");
-    assert_eq!((&died["status"], &died["from"], &died["id"]), (&json!("die"), &json!("busybox"), &died["Actor"]["ID"]));
-    let image: Value = {
-        let (_, body) = ask(&world, &http("GET", "/images/busybox/json", ""));
-        serde_json::from_str(&body).expect("JSON")
-    };
-    let tagged: jiff::Timestamp = image["Metadata"]["LastTagTime"].as_str().expect("a time").parse().expect("a time");
-    assert!(tagged.as_second() + 600 > i64::try_from(begun).expect("in range"), "{tagged}");
-    world.finish();
-}
-
 /// Status and body; of an answer that goes on, what came at once.
 pub(crate) fn ask(world: &World, request: &[u8]) -> (u16, String) {
     let mut stream = UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
@@ -79,10 +18,24 @@ pub(crate) fn ask(world: &World, request: &[u8]) -> (u16, String) {
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    parts(&bytes)
+}
+
+fn parts(answer: &[u8]) -> (u16, String) {
+    let text = String::from_utf8_lossy(answer).into_owned();
     let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status, body)
+}
+
+/// The same of an answer that has an end, however long it takes.
+pub(crate) fn answer(world: &World, request: &[u8]) -> (u16, String) {
+    let mut stream = UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+    let _ = stream.write_all(request);
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an answer");
+    parts(&bytes)
 }
 
 pub(crate) fn http(method: &str, path: &str, body: &str) -> Vec<u8> {
@@ -94,7 +47,7 @@ pub(crate) fn http(method: &str, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         let _ = write!(out, "%{byte:02X}");
         out
@@ -226,6 +179,9 @@ fn networks_and_volumes_are_chosen(world: &World) {
         (json!({ "name": ["^api_one$"] }), &["api_one"]),
         (json!({ "type": ["custom"] }), &["api_one", "api_two"]),
         (json!({ "driver": ["overlay"] }), &[]),
+        (json!({ "type": ["builtin"] }), &["bridge", "host", "none"]),
+        (json!({ "driver": ["null"] }), &["none"]),
+        (json!({}), &["api_one", "api_two", "bridge", "host", "none"]),
         (json!({ "driver": ["bridge"], "type": ["custom"] }), &["api_one", "api_two"]),
         (json!({ "scope": ["swarm"] }), &[]),
         (json!({ "dangling": ["true"] }), &[]),
@@ -234,6 +190,7 @@ fn networks_and_volumes_are_chosen(world: &World) {
     for (filters, wanted) in networks {
         assert_eq!(of("/networks", filters.clone()), set(wanted), "{filters}");
     }
+    predefined_networks_stay(world);
     let volumes: &[(Value, &[&str])] = &[
         (json!({ "dangling": ["true"] }), &["api_spare"]),
         (json!({ "dangling": ["false"] }), &["api_data"]),
@@ -244,6 +201,20 @@ fn networks_and_volumes_are_chosen(world: &World) {
     for (filters, wanted) in volumes {
         assert_eq!(of("/volumes", filters.clone()), set(wanted), "{filters}");
     }
+}
+
+fn predefined_networks_stay(world: &World) {
+    for name in ["bridge", "host", "none"] {
+        let (status, body) = ask(world, &http("GET", &format!("/networks/{name}"), ""));
+        assert!(status == 200 && body.contains(&format!("\"Name\":\"{name}\"")), "{body}");
+        let (status, body) = ask(world, &http("DELETE", &format!("/networks/{name}"), ""));
+        assert!(status == 403 && body.contains("pre-defined"), "{status} {body}");
+        let (status, body) = ask(world, &http("GET", &format!("/networks/{name}?scope=swarm"), ""));
+        assert_eq!(status, 404, "{body}");
+    }
+    let joining = json!({ "Container": "api-idle-1" }).to_string();
+    assert_eq!(ask(world, &http("POST", "/networks/host/connect", &joining)).0, 403);
+    assert_eq!(ask(world, &http("DELETE", "/networks/nosuch", "")).0, 404);
 }
 
 fn unknown_filters_are_refused(world: &World) {

@@ -135,7 +135,7 @@ fn processes_use_and_events_can_be_looked_at() {
     };
     let of_two = events(&["two"]);
     let actions: Vec<&str> = of_two.iter().map(|(_, action)| action.as_str()).collect();
-    assert_eq!(actions, ["create", "start", "kill", "die"], "what happened before anybody asked");
+    assert_eq!(actions, ["create", "start", "top", "top", "kill", "die"], "what happened before anybody asked");
     assert!(events(&[]).iter().any(|(service, action)| service == "one" && action == "start"));
     assert!(world.ok(&["events", "--since", "0s", "--until", "0s"]).is_empty());
     world.finish();

@@ -58,6 +58,8 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
 
 async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
     let mut networks = ctx.client().await?.networks(&[]).await?;
+    // Docker's predefined ones that no container is on exist in name only.
+    networks.retain(|network| !network.ipam.config.is_empty());
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
     if args.quiet {

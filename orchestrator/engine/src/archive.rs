@@ -43,6 +43,8 @@ pub(crate) enum ArchiveError {
     NoFolder(String),
     #[error("the archive is empty")]
     Empty,
+    #[error("copying to the container's user: {0}")]
+    NoUser(String),
     #[error("{0}: the container's root or the volume is read-only")]
     ReadOnly(String),
     #[error("{path}")]
@@ -84,7 +86,9 @@ impl ArchiveError {
             Self::ReadOnly(_) => ErrorKind::Forbidden,
             Self::Io { source, .. } if !is_servers(source) => ErrorKind::Invalid,
             Self::Io { .. } => ErrorKind::Failed,
-            Self::NotAFolder(_) | Self::KernelMade(_) | Self::FolderOverFile(_) | Self::Empty => ErrorKind::Invalid,
+            Self::NotAFolder(_) | Self::NoUser(_) | Self::KernelMade(_) | Self::FolderOverFile(_) | Self::Empty => {
+                ErrorKind::Invalid
+            }
             Self::Archive { source, .. } => match source {
                 FolderError::Unpack(hoist_image::UnpackError::Io { source, .. }) if is_servers(source) => {
                     ErrorKind::Failed
@@ -98,8 +102,9 @@ impl ArchiveError {
 
 /// Whether the failure is not caused by the requested names.
 fn is_servers(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
-    let of_names = matches!(error.kind(), InvalidFilename | InvalidInput | IsADirectory | NotADirectory | NotFound);
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, ResourceBusy};
+    let kinds = [InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, ResourceBusy];
+    let of_names = kinds.contains(&error.kind());
     !of_names && rustix::io::Errno::from_io_error(error) != Some(rustix::io::Errno::LOOP)
 }
 
@@ -206,7 +211,13 @@ impl Found {
 
 /// Unpacks into an existing folder of the container. `exchange`: whether a folder and something else may replace each
 /// other.
-pub(crate) fn unpack(view: &RootView, path: &str, archive: impl Read, exchange: bool) -> Result<(), ArchiveError> {
+pub(crate) fn unpack(
+    view: &RootView,
+    path: &str,
+    archive: impl Read,
+    exchange: bool,
+    owners: Owners,
+) -> Result<(), ArchiveError> {
     let place = view.resolve(Path::new(path), true).map_err(ArchiveError::at(path))?;
     if place.stat.is_none() {
         return Err(ArchiveError::Missing(path.to_owned()));
@@ -215,20 +226,33 @@ pub(crate) fn unpack(view: &RootView, path: &str, archive: impl Read, exchange: 
         return Err(ArchiveError::NotAFolder(path.to_owned()));
     }
     let archive = CopyTar::open(archive).map_err(ArchiveError::unpacking(path))?;
-    write(view, path, archive, &place.path(), Top::Kept, exchange)
+    let base = place.path();
+    let copying = Copying { base: &base, top: Top::Kept, owners, follow: true, exchange, devices: true, trusted: true };
+    write(view, path, archive, &copying)
 }
 
-fn write(
-    view: &RootView,
-    path: &str,
-    archive: CopyTar<'_>,
-    base: &Path,
-    top: Top<'_>,
-    exchange: bool,
-) -> Result<(), ArchiveError> {
-    let owners = Owners::Kept;
-    let copying = Copying { base, top, owners, follow: true, exchange, devices: true, trusted: true };
-    archive.unpack(view.root(), &copying).map(drop).map_err(ArchiveError::unpacking(path))
+/// More than any real account file.
+const ACCOUNTS: u64 = 16 << 20;
+
+/// Whose files become that are to be a container's user's.
+pub(crate) fn owners(view: &RootView, user: &str) -> Result<Owners, ArchiveError> {
+    let read = |path: &str| {
+        let file = view.open(Path::new(path), OFlags::PATH).and_then(|found| hoist_tree::regular(&found));
+        let mut text = Vec::new();
+        match file {
+            Ok((file, _)) => drop(file.take(ACCOUNTS).read_to_end(&mut text).map_err(ArchiveError::at(path))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ArchiveError::at(path)(error)),
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let (uid, gid) =
+        hoist_runtime::owner_of(user, &read("/etc/passwd")?, &read("/etc/group")?).map_err(ArchiveError::NoUser)?;
+    Ok(Owners::Given(uid, gid))
+}
+
+fn write(view: &RootView, path: &str, archive: CopyTar<'_>, copying: &Copying<'_>) -> Result<(), ArchiveError> {
+    archive.unpack(view.root(), copying).map(drop).map_err(ArchiveError::unpacking(path))
 }
 
 /// The content of a copy's archive.
@@ -265,7 +289,13 @@ fn placement(is_folder: bool, held: Held, there: Option<bool>, path: &str) -> Re
 }
 
 /// Unpacks one file or folder to where `cp` puts it: into a folder that is there, else as the target itself.
-pub(crate) fn copy_in(view: &RootView, path: &str, archive: impl Read, held: Held) -> Result<(), ArchiveError> {
+pub(crate) fn copy_in(
+    view: &RootView,
+    path: &str,
+    archive: impl Read,
+    held: Held,
+    owners: Owners,
+) -> Result<(), ArchiveError> {
     let archive = CopyTar::open(archive).map_err(ArchiveError::unpacking(path))?;
     let is_folder = archive.begins_with_folder().ok_or(ArchiveError::Empty)?;
     let place = view.resolve(Path::new(path), true).map_err(|error| match error.kind() {
@@ -273,11 +303,13 @@ pub(crate) fn copy_in(view: &RootView, path: &str, archive: impl Read, held: Hel
         _ => ArchiveError::at(path)(error),
     })?;
     let there = place.stat.as_ref().map(|_| place.is_folder());
-    match placement(is_folder, held, there, path)? {
-        Placement::Inside => write(view, path, archive, &place.path(), Top::Kept, false),
-        Placement::Joined => write(view, path, archive, &place.path(), Top::Left, false),
-        Placement::Target => write(view, path, archive, &place.parent, Top::Named(place.name.as_bytes()), false),
-    }
+    let (base, top) = match placement(is_folder, held, there, path)? {
+        Placement::Inside => (place.path(), Top::Kept),
+        Placement::Joined => (place.path(), Top::Left),
+        Placement::Target => (place.parent.clone(), Top::Named(place.name.as_bytes())),
+    };
+    let copying = Copying { base: &base, top, owners, follow: true, exchange: false, devices: true, trusted: true };
+    write(view, path, archive, &copying)
 }
 
 fn parent(path: &str) -> String {

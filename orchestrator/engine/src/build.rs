@@ -35,7 +35,7 @@ use crate::emulator;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::{Output, phase};
-use crate::feed;
+use crate::feed::{self, OfImage};
 use crate::lower;
 
 /// A build of a plan.
@@ -73,7 +73,9 @@ pub(crate) async fn build(
     steps.wait().await;
     stay.end().await;
     let built = built.map_err(|error| failed(error, wanted.shell.is_some()))?;
-    feed::image(engine, "build", &built.id.to_string(), wanted.reference);
+    let id = built.id.to_string();
+    feed::image(engine, OfImage::Create, &id, &id);
+    feed::image(engine, OfImage::Tag, &id, wanted.reference);
     Ok(())
 }
 

@@ -1,10 +1,12 @@
-//! Events for subscribers, in docker's form: those to come, and the last ones of this engine's life.
+//! Events for subscribers, in docker's form: those to come, and the last ones of this engine's life. All words and
+//! attributes of docker's are here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hoist_api::{EventActor, EventMessage};
-use hoist_object::{MountKind, NetworkDoc, Timestamp};
+use hoist_image::Removed;
+use hoist_object::{Health, MountKind, NetworkDoc, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::engine::{Engine, now};
@@ -53,62 +55,282 @@ impl Feed {
     }
 }
 
-fn send(engine: &Engine, kind: &str, action: &str, id: &str, attributes: BTreeMap<String, String>) {
-    let at = now();
-    let message = EventMessage {
+/// What happens to containers.
+#[derive(Debug, Clone)]
+pub(crate) enum OfContainer {
+    ArchivePath,
+    Attach,
+    Commit {
+        comment: String,
+        image: String,
+        /// Empty: it has no name.
+        reference: String,
+    },
+    Create,
+    Destroy,
+    Die {
+        code: i32,
+        /// Seconds; nothing when it did not start.
+        ran: Option<u64>,
+    },
+    ExecCreate {
+        exec: String,
+        command: Vec<String>,
+    },
+    ExecStart {
+        exec: String,
+        command: Vec<String>,
+    },
+    ExecDie {
+        exec: String,
+        code: i32,
+    },
+    Export,
+    ExtractToDir,
+    Health(Health),
+    Kill {
+        signal: i32,
+    },
+    Oom,
+    Pause,
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
+    Restart,
+    Start,
+    Stop,
+    Top,
+    Unpause,
+}
+
+/// What happens to images.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OfImage {
+    Create,
+    Delete,
+    Import,
+    Load,
+    Pull,
+    Push,
+    Save,
+    Tag,
+    Untag,
+}
+
+/// What happens to networks, with the container concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OfNetwork<'a> {
+    Create,
+    Destroy,
+    Connect(&'a str),
+    Disconnect(&'a str),
+}
+
+/// What happens to volumes, with the container concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OfVolume<'a> {
+    Create,
+    Destroy,
+    Mount { container: &'a str, destination: &'a str, writable: bool },
+    Unmount { container: &'a str },
+}
+
+/// What can be pruned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pruned {
+    Builder,
+    Containers,
+    Images,
+    Networks,
+    Volumes,
+}
+
+type Attributes = BTreeMap<String, String>;
+/// Docker's word, and its attributes.
+type Told = (String, Attributes);
+
+fn told<const N: usize>(action: impl Into<String>, attributes: [(&str, String); N]) -> Told {
+    (action.into(), attributes.map(|(key, value)| (key.to_owned(), value)).into())
+}
+
+impl OfContainer {
+    fn told(&self) -> Told {
+        // As docker has it, with a space after a command without arguments.
+        let exec = |action: &str, exec: &String, command: &[String]| {
+            let (program, arguments) = command.split_at(command.len().min(1));
+            told(format!("{action}: {} {}", program.concat(), arguments.join(" ")), [("execID", exec.clone())])
+        };
+        match self {
+            Self::ArchivePath => told("archive-path", []),
+            Self::Attach => told("attach", []),
+            Self::Commit { comment, image, reference } => {
+                let about = [("comment", comment), ("imageID", image), ("imageRef", reference)];
+                told("commit", about.map(|(key, value)| (key, value.clone())))
+            }
+            Self::Create => told("create", []),
+            Self::Destroy => told("destroy", []),
+            Self::Die { code, ran: None } => told("die", [("exitCode", code.to_string())]),
+            Self::Die { code, ran: Some(ran) } => {
+                told("die", [("exitCode", code.to_string()), ("execDuration", ran.to_string())])
+            }
+            Self::ExecCreate { exec: id, command } => exec("exec_create", id, command),
+            Self::ExecStart { exec: id, command } => exec("exec_start", id, command),
+            Self::ExecDie { exec, code } => {
+                told("exec_die", [("execID", exec.clone()), ("exitCode", code.to_string())])
+            }
+            Self::Export => told("export", []),
+            Self::ExtractToDir => told("extract-to-dir", []),
+            Self::Health(Health::Healthy) => told("health_status: healthy", []),
+            Self::Health(Health::Unhealthy) => told("health_status: unhealthy", []),
+            Self::Health(Health::Starting | Health::None) => told("health_status: starting", []),
+            Self::Kill { signal } => told("kill", [("signal", signal.to_string())]),
+            Self::Oom => told("oom", []),
+            Self::Pause => told("pause", []),
+            Self::Resize { rows, columns } => {
+                told("resize", [("height", rows.to_string()), ("width", columns.to_string())])
+            }
+            Self::Restart => told("restart", []),
+            Self::Start => told("start", []),
+            Self::Stop => told("stop", []),
+            Self::Top => told("top", []),
+            Self::Unpause => told("unpause", []),
+        }
+    }
+}
+
+impl OfImage {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Import => "import",
+            Self::Load => "load",
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Save => "save",
+            Self::Tag => "tag",
+            Self::Untag => "untag",
+        }
+    }
+}
+
+impl OfNetwork<'_> {
+    fn told(self) -> Told {
+        match self {
+            Self::Create => told("create", []),
+            Self::Destroy => told("destroy", []),
+            Self::Connect(container) => told("connect", [("container", container.to_owned())]),
+            Self::Disconnect(container) => told("disconnect", [("container", container.to_owned())]),
+        }
+    }
+}
+
+impl OfVolume<'_> {
+    fn told(self) -> Told {
+        match self {
+            Self::Create => told("create", []),
+            Self::Destroy => told("destroy", []),
+            Self::Mount { container, destination, writable } => told(
+                "mount",
+                [
+                    ("container", container.to_owned()),
+                    ("destination", destination.to_owned()),
+                    ("read/write", writable.to_string()),
+                    ("propagation", String::new()),
+                ],
+            ),
+            Self::Unmount { container } => told("unmount", [("container", container.to_owned())]),
+        }
+    }
+}
+
+impl Pruned {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Builder => "builder",
+            Self::Containers => "container",
+            Self::Images => "image",
+            Self::Networks => "network",
+            Self::Volumes => "volume",
+        }
+    }
+}
+
+fn send(engine: &Engine, kind: &str, id: &str, (action, attributes): Told) {
+    engine.feed.send(Arc::new(message(now(), kind, id, action, attributes)));
+}
+
+fn message(at: Timestamp, kind: &str, id: &str, action: String, attributes: Attributes) -> EventMessage {
+    let old = OLD.contains(&kind);
+    EventMessage {
         kind: kind.to_owned(),
-        action: action.to_owned(),
-        status: if OLD.contains(&kind) { action.to_owned() } else { String::new() },
-        id: if OLD.contains(&kind) { id.to_owned() } else { String::new() },
+        status: if old { action.clone() } else { String::new() },
+        action,
+        id: if old { id.to_owned() } else { String::new() },
         from: attributes.get("image").filter(|_| kind == "container").cloned().unwrap_or_default(),
         actor: EventActor { id: id.to_owned(), attributes },
         scope: "local".to_owned(),
         time: at.0 / 1_000_000_000,
         time_nano: at.0,
-    };
-    engine.feed.send(Arc::new(message));
+    }
 }
 
-pub(crate) fn container(engine: &Engine, container: &Container, action: &str, extra: &[(&str, &str)]) {
+pub(crate) fn container(engine: &Engine, container: &Container, what: &OfContainer) {
+    let (action, own) = what.told();
     let mut attributes = container.doc.labels.clone();
     attributes.insert("name".to_owned(), container.doc.record.name.clone());
     attributes.insert("image".to_owned(), container.doc.record.image.clone());
-    attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    send(engine, "container", action, &container.doc.id, attributes);
+    attributes.extend(own);
+    send(engine, "container", &container.doc.id, (action, attributes));
 }
 
-pub(crate) fn network(engine: &Engine, action: &str, network: &NetworkDoc) {
-    let attributes =
-        BTreeMap::from([("name".to_owned(), network.name.clone()), ("type".to_owned(), "bridge".to_owned())]);
-    send(engine, "network", action, &network.id, attributes);
+pub(crate) fn network(engine: &Engine, network: &NetworkDoc, what: OfNetwork<'_>) {
+    let (action, mut attributes) = what.told();
+    attributes.insert("name".to_owned(), network.name.clone());
+    attributes.insert("type".to_owned(), "bridge".to_owned());
+    send(engine, "network", &network.id, (action, attributes));
 }
 
 /// Attached at a container's start and detached at its end.
 pub(crate) fn attachments(engine: &Engine, networks: &BTreeMap<String, NetworkDoc>, container: &Container, up: bool) {
-    let of = |extra: &[(&str, &str)]| {
-        let all = [("container", container.doc.id.as_str())].into_iter().chain(extra.iter().copied());
-        all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
-    };
+    let id = container.doc.id.as_str();
     for attachment in &container.doc.record.networks {
-        let Some(network) = networks.get(&attachment.network) else { continue };
-        let attributes = of(&[("name", &network.name), ("type", "bridge")]);
-        send(engine, "network", if up { "connect" } else { "disconnect" }, &network.id, attributes);
+        let Some(found) = networks.get(&attachment.network) else { continue };
+        network(engine, found, if up { OfNetwork::Connect(id) } else { OfNetwork::Disconnect(id) });
     }
     for mount in &container.doc.mounts {
         let MountKind::Volume { name, .. } = &mount.kind else { continue };
-        let writable = (!mount.read_only).to_string();
-        let own = [("driver", "local"), ("destination", &mount.target), ("read/write", &writable), ("propagation", "")];
-        let attributes = of(if up { &own } else { &own[..1] });
-        send(engine, "volume", if up { "mount" } else { "unmount" }, name, attributes);
+        let mounted = OfVolume::Mount { container: id, destination: &mount.target, writable: !mount.read_only };
+        volume(engine, name, if up { mounted } else { OfVolume::Unmount { container: id } });
     }
 }
 
-pub(crate) fn volume(engine: &Engine, action: &str, name: &str) {
-    send(engine, "volume", action, name, BTreeMap::from([("driver".to_owned(), "local".to_owned())]));
+pub(crate) fn volume(engine: &Engine, name: &str, what: OfVolume<'_>) {
+    let (action, mut attributes) = what.told();
+    attributes.insert("driver".to_owned(), "local".to_owned());
+    send(engine, "volume", name, (action, attributes));
 }
 
-pub(crate) fn image(engine: &Engine, action: &str, id: &str, name: &str) {
-    send(engine, "image", action, id, BTreeMap::from([("name".to_owned(), name.to_owned())]));
+/// `name`: what docker calls it in such an event: its id, or a name.
+pub(crate) fn image(engine: &Engine, what: OfImage, id: &str, name: &str) {
+    let known = engine.images.resolve(id);
+    let mut attributes = known.map(|image| image.config.config.labels.clone()).unwrap_or_default();
+    attributes.insert("name".to_owned(), name.to_owned());
+    send(engine, "image", id, (what.word().to_owned(), attributes));
+}
+
+/// What went with the removal of an image that was called `id`.
+pub(crate) fn image_removed(engine: &Engine, id: &str, removed: &Removed) {
+    removed.untagged.iter().for_each(|_| image(engine, OfImage::Untag, id, id));
+    for id in removed.deleted.iter().map(ToString::to_string) {
+        image(engine, OfImage::Delete, &id, &id);
+    }
+}
+
+/// Everything unused of a kind went, and so many bytes with it.
+pub(crate) fn pruned(engine: &Engine, what: Pruned, bytes: u64) {
+    send(engine, what.kind(), "", told("prune", [("reclaimed", bytes.to_string())]));
 }
 
 #[cfg(test)]

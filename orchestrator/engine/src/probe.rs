@@ -7,9 +7,11 @@ use hoist_object::{HealthPlan, Outcome, Probe, Timestamp};
 use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio};
 use tokio::net::unix::pipe;
 
-use crate::engine::{Engine, now, steady};
+use crate::actions::announce;
+use crate::engine::{Engine, new_id, now, steady};
 use crate::error::chain;
 use crate::exec;
+use crate::feed::OfContainer;
 use crate::lower::ProcessSetup;
 use crate::world::{Event, Summary};
 
@@ -24,6 +26,8 @@ pub(crate) struct HealthLog {
 
 /// Docker keeps this much of the output.
 const OUTPUT_LIMIT: usize = 4096;
+/// The exit code of a process that SIGKILL ended.
+const KILLED: i32 = 137;
 
 pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary, plan: Arc<HealthPlan>) {
     let engine = Arc::clone(engine);
@@ -46,6 +50,10 @@ async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &Healt
         Ok(request) => request,
         Err(error) => return failed(error),
     };
+    // Told as any other exec.
+    let (exec, command) = (new_id(), plan.argv(container.doc.image.shell.as_deref()));
+    let tell = |what| announce(engine, &container.doc.id, what);
+    tell(OfContainer::ExecCreate { exec: exec.clone(), command: command.clone() });
     let runtime = Arc::clone(&engine.runtime);
     let started = tokio::task::spawn_blocking(move || runtime.exec(request)).await;
     let handle = match started {
@@ -53,7 +61,11 @@ async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &Healt
         Ok(Err(error)) => return failed(chain(&error)),
         Err(error) => return failed(error.to_string()),
     };
-    finish(handle, reader, plan).await
+    tell(OfContainer::ExecStart { exec: exec.clone(), command });
+    let (outcome, code, output) = finish(handle, reader, plan).await;
+    let ended = if matches!(outcome, Outcome::TimedOut) { KILLED } else { code };
+    tell(OfContainer::ExecDie { exec, code: ended });
+    (outcome, code, output)
 }
 
 fn request(pid: i32, container: &Summary, plan: &HealthPlan, writer: OwnedFd) -> Result<ExecRequest, String> {

@@ -30,6 +30,7 @@ mod wire;
 pub use client::{Attach, Call, Event, Shim, ShimError, ShimState};
 pub use detached::{DetachedError, copy_of_folder, mount_of, open_mount};
 pub use exec::{ExecHandle, ExecRequest, ExecStdio};
+pub use init::owner_of;
 pub use launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs, Seccomp, Tree};
 pub use log::LogConfig;
 pub use lower::TREE;

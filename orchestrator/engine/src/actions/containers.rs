@@ -15,6 +15,7 @@ use super::networks::remove_volume;
 use super::{StepError, blocking};
 use crate::engine::{Engine, now};
 use crate::error::chain;
+use crate::feed::OfContainer;
 use crate::lower::{self, Material};
 use crate::signal;
 use crate::store::make_folder;
@@ -245,23 +246,23 @@ async fn stop_run(
             engine.tell(Event::Paused { id: id.to_owned(), paused: false });
         }
     }
-    announce(engine, id, "kill", Some(number));
+    announce(engine, id, OfContainer::Kill { signal: number });
     let asked = shim_call(engine, id, move |shim| shim.kill(number)).await;
     if let Err(error @ CallError::Refused(_)) = asked {
         return Err(error.into());
     }
     // Without an answer, waiting out the grace period is pointless.
     if asked.is_err() || !ended(&mut status, grace).await {
-        announce(engine, id, "kill", Some(signal::KILL));
+        announce(engine, id, OfContainer::Kill { signal: signal::KILL });
         kill_all(engine, id, &mut status).await?;
         stopped = Stopped::Killed;
     }
-    announce(engine, id, "stop", None);
+    announce(engine, id, OfContainer::Stop);
     Ok(stopped)
 }
 
-pub(crate) fn announce(engine: &Engine, id: &str, action: &'static str, signal: Option<i32>) {
-    engine.tell(Event::Announced { id: id.to_owned(), action, signal });
+pub(crate) fn announce(engine: &Engine, id: &str, what: OfContainer) {
+    engine.tell(Event::Announced { id: id.to_owned(), what });
 }
 
 async fn ended(status: &mut watch::Receiver<Status>, within: Duration) -> bool {
@@ -275,7 +276,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
     if number == signal::KILL {
         engine.tell(Event::Signalled { id: id.to_owned() });
         let Some(mut status) = stoppable(engine, id, None).await? else { return not_running(id) };
-        announce(engine, id, "kill", Some(number));
+        announce(engine, id, OfContainer::Kill { signal: number });
         return kill_all(engine, id, &mut status).await;
     }
     let name = id.to_owned();
@@ -285,7 +286,7 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
         return not_running(id);
     }
     engine.tell(Event::Signalled { id: id.to_owned() });
-    announce(engine, id, "kill", Some(number));
+    announce(engine, id, OfContainer::Kill { signal: number });
     Ok(shim_call(engine, id, move |shim| shim.kill(number)).await?)
 }
 
@@ -315,12 +316,17 @@ async fn set_paused(engine: &Arc<Engine>, id: &str, paused: bool) -> Result<(), 
     Ok(())
 }
 
-/// Stop and start, in one container's own terms.
-pub(crate) async fn restart(engine: &Arc<Engine>, id: &str, grace: Option<Duration>) -> Result<(), StepError> {
-    let (signal, own) = stop_terms(engine, id).await?;
-    stop(engine, id, &signal, grace.unwrap_or(own)).await?;
+/// Stop and start, in one container's own terms unless others are given.
+pub(crate) async fn restart(
+    engine: &Arc<Engine>,
+    id: &str,
+    signal: Option<&str>,
+    grace: Option<Duration>,
+) -> Result<(), StepError> {
+    let (own_signal, own) = stop_terms(engine, id).await?;
+    stop(engine, id, signal.unwrap_or(&own_signal), grace.unwrap_or(own)).await?;
     start(engine, id, StartWhy::Request).await?;
-    announce(engine, id, "restart", None);
+    announce(engine, id, OfContainer::Restart);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use hoist_scheduler::ImageName;
 use super::{StepError, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::feed;
+use crate::feed::{self, OfImage};
 use crate::lower;
 
 /// In place of a platform: every one that there is.
@@ -35,7 +35,7 @@ pub(crate) async fn pull_image(
     let options = PullOptions { platforms, progress: Arc::new(progress), ..registries(auth)? };
     let pulled =
         hoist_image::pull(&engine.images, &parsed, &options).await.map_err(|error| StepError::new(chain(&error)))?;
-    feed::image(engine, "pull", reference, reference);
+    feed::image(engine, OfImage::Pull, &parsed.short(), &parsed.familiar_name());
     Ok(pulled)
 }
 
@@ -77,6 +77,7 @@ pub(crate) async fn remove_image(engine: &Arc<Engine>, reference: &str) -> Resul
         .await?;
     let layers = layers_in_use(engine).await?;
     let (images, name) = (Arc::clone(&engine.images), reference.to_owned());
+    let id = engine.images.resolve(reference).map(|image| image.id.to_string());
     let removed = blocking(move || {
         let removed = match images.remove(&name, false, &in_use) {
             Ok(removed) => removed,
@@ -86,8 +87,8 @@ pub(crate) async fn remove_image(engine: &Arc<Engine>, reference: &str) -> Resul
         images.collect(&layers, Scope::default())?;
         Ok(Some(removed))
     });
-    if removed.await?.is_some() {
-        feed::image(engine, "delete", reference, reference);
+    if let Some(removed) = removed.await? {
+        feed::image_removed(engine, &id.unwrap_or_default(), &removed);
     }
     Ok(())
 }

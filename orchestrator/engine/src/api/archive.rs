@@ -9,15 +9,18 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use hoist_image::Owners;
 use serde::Deserialize;
 
-use super::containers::{flag, resolve};
+use super::containers::resolve;
+use super::parameters::flag;
 use super::{ApiError, ApiResult, App, tarballs};
-use crate::actions::{StepError, blocking};
+use crate::actions::{StepError, announce, blocking};
 use crate::archive::{self, ArchiveError, Held, PathStat};
 use crate::driver;
 use crate::engine::Engine;
 use crate::error::chain;
+use crate::feed::OfContainer;
 use crate::lower::{self, volume_mounts};
 use crate::rootview::RootView;
 use crate::world::Phase;
@@ -29,6 +32,9 @@ pub(super) struct ArchiveQuery {
     path: String,
     #[serde(rename = "noOverwriteDirNonDir")]
     no_exchange: Option<String>,
+    /// What is copied becomes the container's user's.
+    #[serde(rename = "copyUIDGID")]
+    to_user: Option<String>,
     /// hoist's: what the path's link leads to.
     follow: Option<String>,
     /// hoist's: what the archive holds; it goes where `cp` puts that, not necessarily into the path.
@@ -36,9 +42,8 @@ pub(super) struct ArchiveQuery {
 }
 
 /// The container's root: through its init while it runs, else its layers, volumes and binds mounted for the moment.
-async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
-    let id = resolve(engine, name).await?;
-    let wanted = id.clone();
+async fn view(engine: &Arc<Engine>, name: &str, id: &str) -> ApiResult<RootView> {
+    let wanted = id.to_owned();
     let found = engine.look(move |world| {
         let container = world.containers.get(&wanted)?;
         let (doc, first) = (Arc::clone(&container.doc), container.state.started.is_none());
@@ -83,6 +88,16 @@ async fn view(engine: &Arc<Engine>, name: &str) -> ApiResult<RootView> {
     Ok(opened.await?)
 }
 
+/// The user that the container runs as, if one is set.
+async fn user(engine: &Arc<Engine>, id: &str) -> ApiResult<Option<String>> {
+    let wanted = id.to_owned();
+    let found = engine.look(move |world| {
+        let container = world.containers.get(&wanted)?;
+        lower::user(&container.service, &container.doc.image).filter(|user| !user.is_empty())
+    });
+    Ok(found.await?)
+}
+
 impl From<ArchiveError> for StepError {
     fn from(error: ArchiveError) -> Self {
         Self::of(error.kind(), chain(&error))
@@ -102,7 +117,8 @@ pub(super) async fn head(
     Path(name): Path<String>,
     Query(query): Query<ArchiveQuery>,
 ) -> ApiResult<Response> {
-    let view = view(&engine, &name).await?;
+    let id = resolve(&engine, &name).await?;
+    let view = view(&engine, &name, &id).await?;
     let follow = flag(query.follow.as_deref());
     let stat = blocking(move || Ok(archive::find(&view, &query.path, follow)?.stat())).await?;
     Ok(([(STAT, stat_header(&stat)?)], StatusCode::OK).into_response())
@@ -113,7 +129,8 @@ pub(super) async fn get(
     Path(name): Path<String>,
     Query(query): Query<ArchiveQuery>,
 ) -> ApiResult<Response> {
-    let view = view(&engine, &name).await?;
+    let id = resolve(&engine, &name).await?;
+    let view = view(&engine, &name, &id).await?;
     let follow = flag(query.follow.as_deref());
     let (view, found) = blocking(move || {
         let found = archive::find(&view, &query.path, follow)?;
@@ -121,6 +138,7 @@ pub(super) async fn get(
     })
     .await?;
     let stat = stat_header(&found.stat())?;
+    announce(&engine, &id, OfContainer::ArchivePath);
     let mut response = tarballs::written(&engine, move |out| {
         let packed = found.pack(out);
         // What is mounted for it stays so until here.
@@ -137,16 +155,20 @@ pub(super) async fn put(
     Query(query): Query<ArchiveQuery>,
     body: Body,
 ) -> ApiResult<StatusCode> {
-    let view = view(&engine, &name).await?;
+    let id = resolve(&engine, &name).await?;
+    let view = view(&engine, &name, &id).await?;
     let archive = tarballs::received(body);
     let exchange = !flag(query.no_exchange.as_deref());
+    let user = if flag(query.to_user.as_deref()) { user(&engine, &id).await? } else { None };
     blocking(move || {
+        let owners = user.map_or(Ok(Owners::Kept), |user| archive::owners(&view, &user))?;
         match query.holds {
-            Some(held) => archive::copy_in(&view, &query.path, archive, held)?,
-            None => archive::unpack(&view, &query.path, archive, exchange)?,
+            Some(held) => archive::copy_in(&view, &query.path, archive, held, owners)?,
+            None => archive::unpack(&view, &query.path, archive, exchange, owners)?,
         }
         Ok(())
     })
     .await?;
+    announce(&engine, &id, OfContainer::ExtractToDir);
     Ok(StatusCode::OK)
 }

@@ -9,8 +9,9 @@ use hoist_image::{Digest, Store};
 use hoist_object::{Health, MountKind, Transport};
 use serde::Deserialize;
 
-use super::containers::{flag, resolve};
+use super::containers::resolve;
 use super::filters::{Filters, Patterns};
+use super::parameters::flag;
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::blocking;
 use crate::engine::Engine;

@@ -12,19 +12,15 @@ use hoist_runtime::Shim;
 use serde::Deserialize;
 
 use super::container_list::sizes;
+use super::parameters::{Unsupported, flag};
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::Engine;
+use crate::feed::OfContainer;
 use crate::lower;
 use crate::processes;
 use crate::signal;
 use crate::world::{Phase, StartWhy};
-
-/// Docker's truth: all but a few words.
-pub(super) fn flag(text: Option<&str>) -> bool {
-    let text = text.unwrap_or_default().trim().to_lowercase();
-    !matches!(text.as_str(), "" | "0" | "no" | "false" | "none")
-}
 
 /// The id that a client means.
 pub(super) async fn resolve(engine: &Arc<Engine>, name: &str) -> ApiResult<String> {
@@ -69,7 +65,18 @@ async fn is_paused(engine: &Arc<Engine>, id: &str) -> ApiResult<bool> {
     Ok(engine.look(move |world| world.containers.get(&id).is_some_and(|found| found.phase == Phase::Paused)).await?)
 }
 
-pub(super) async fn start(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StartQuery {
+    #[serde(rename = "detachKeys")]
+    _detach_keys: Unsupported,
+}
+
+pub(super) async fn start(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(_): Query<StartQuery>,
+) -> ApiResult<StatusCode> {
     let id = resolve(&engine, &name).await?;
     if is_up(&engine, &id).await? {
         return Ok(StatusCode::NOT_MODIFIED);
@@ -120,8 +127,9 @@ pub(super) async fn restart(
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> ApiResult<StatusCode> {
+    valid_signal(query.signal.as_deref())?;
     let id = resolve(&engine, &name).await?;
-    actions::restart(&engine, &id, query.grace()).await?;
+    actions::restart(&engine, &id, query.signal.as_deref(), query.grace()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -254,7 +262,7 @@ pub(super) async fn resize(
         Some((true, true)) => {
             let bundle = engine.bundle(&id);
             blocking(move || Ok(Shim::connect(&bundle)?.resize(rows, columns)?)).await?;
-            actions::announce(&engine, &id, "resize", None);
+            actions::announce(&engine, &id, OfContainer::Resize { rows, columns });
         }
         // Without a terminal there is nothing to do, and docker says nothing.
         Some((true, false)) => {}
@@ -263,14 +271,28 @@ pub(super) async fn resize(
     Ok(StatusCode::OK)
 }
 
-pub(super) async fn top(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<TopResponse>> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TopQuery {
+    /// Options of ps.
+    ps_args: String,
+}
+
+pub(super) async fn top(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<TopQuery>,
+) -> ApiResult<Json<TopResponse>> {
+    let form = processes::Form::parse(&query.ps_args).map_err(|error| ApiError::bad(error.to_string()))?;
     let id = resolve(&engine, &name).await?;
     if !is_up(&engine, &id).await? {
         return Err(ApiError::new(StatusCode::CONFLICT, format!("container {name} is not running")));
     }
-    let runtime = Arc::clone(&engine.runtime);
+    let (runtime, listed) = (Arc::clone(&engine.runtime), id.clone());
     let pids = blocking(move || {
-        runtime.processes(&id).map_err(|error| StepError::new(format!("listing its processes: {error}")))
+        runtime.processes(&listed).map_err(|error| StepError::new(format!("listing its processes: {error}")))
     });
-    Ok(Json(processes::top(&pids.await?)))
+    let top = processes::top(&pids.await?, &form);
+    actions::announce(&engine, &id, OfContainer::Top);
+    Ok(Json(top))
 }

@@ -1,6 +1,7 @@
 //! `GET /images/json`: what there is, and what docker's filters leave of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -11,7 +12,10 @@ use serde::Deserialize;
 
 use super::filters::Filters;
 use super::images::{names, no_image, seconds};
+use super::parameters::{Moot, flag};
+use super::store::with_shares;
 use super::{ApiError, ApiResult, App};
+use crate::actions::blocking;
 use crate::engine::{Engine, now};
 use crate::logs::moment;
 
@@ -24,6 +28,17 @@ const PARTS: MatchOptions =
 #[serde(default)]
 pub(super) struct ListQuery {
     filters: Option<String>,
+    #[serde(rename = "shared-size")]
+    shared_size: Option<String>,
+    /// There are no intermediate images.
+    #[serde(rename = "all")]
+    _all: Moot,
+    /// They are always told.
+    #[serde(rename = "digests")]
+    _digests: Moot,
+    /// Docker's older image store has none to tell of either.
+    #[serde(rename = "manifests")]
+    _manifests: Moot,
 }
 
 pub(super) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<Vec<ImageSummary>>> {
@@ -49,7 +64,13 @@ pub(super) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> 
         parent_id: String::new(),
     };
     let images = engine.images.images();
-    Ok(Json(images.iter().filter(|image| wish.takes(image)).filter_map(|image| wish.named(summary(image))).collect()))
+    let taken = images.iter().filter(|image| wish.takes(image));
+    let listed: Vec<ImageSummary> = taken.filter_map(|image| wish.named(summary(image))).collect();
+    if !flag(query.shared_size.as_deref()) {
+        return Ok(Json(listed));
+    }
+    let store = Arc::clone(&engine.images);
+    Ok(Json(blocking(move || Ok(with_shares(&store, listed))).await?))
 }
 
 /// What is to be listed.

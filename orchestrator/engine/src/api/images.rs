@@ -13,13 +13,14 @@ use hoist_api::{
 use hoist_image::{Image, Platform, PlatformError, Progress, Reference, RemoveError, Scope};
 use serde::Deserialize;
 
-use super::containers::flag;
+use super::parameters::{Moot, Unsupported, flag};
 use super::streams::json_lines;
-use super::{ApiError, ApiResult, App};
+use super::{ApiError, ApiResult, App, making, transfer};
 use crate::actions::{self, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::phase;
+use crate::feed::{self, OfImage};
 use crate::outbox::{Outbox, outbox};
 
 /// Go's zero time, which docker's clients know.
@@ -45,8 +46,9 @@ pub(super) async fn look(
 ) -> ApiResult<Response> {
     match path.rsplit_once('/') {
         Some((name, "json")) => inspect(&engine, name, &query),
-        Some((name, "history")) => super::making::history(&engine, &*query.image(&engine, name)?),
-        Some((name, "get")) => super::transfer::save(&engine, vec![name.to_owned()]).await,
+        Some((name, "history")) => making::history(&engine, &*query.image(&engine, name)?),
+        Some((_, "get")) if !query.platform.is_empty() => Err(ApiError::bad(transfer::ONE_PLATFORM)),
+        Some((name, "get")) => transfer::save(&engine, vec![name.to_owned()]).await,
         Some(_) => Err(ApiError::new(StatusCode::NOT_FOUND, format!("page not found: /images/{path}"))),
         None => Err(no_image(&path)),
     }
@@ -57,6 +59,9 @@ pub(super) async fn look(
 pub(super) struct LookQuery {
     /// `os/architecture[/variant]`, or docker's JSON of it.
     platform: String,
+    /// Docker's older image store has none to tell of either.
+    #[serde(rename = "manifests")]
+    _manifests: Moot,
 }
 
 impl LookQuery {
@@ -124,6 +129,11 @@ fn inspect(engine: &Engine, name: &str, query: &LookQuery) -> ApiResult<Response
 #[serde(default)]
 pub(super) struct RemoveQuery {
     force: Option<String>,
+    /// Images have no parents.
+    #[serde(rename = "noprune")]
+    _no_prune: Moot,
+    #[serde(rename = "platforms")]
+    _platforms: Unsupported,
 }
 
 pub(super) async fn remove(
@@ -137,7 +147,8 @@ pub(super) async fn remove(
     });
     let in_use = in_use.await?;
     let layers = actions::layers_in_use(&engine).await?;
-    let (images, wanted, force) = (Arc::clone(&engine.images), name.clone(), flag(query.force.as_deref()));
+    let id = engine.images.resolve(&name).map(|image| image.id.to_string()).unwrap_or_default();
+    let (images, wanted, force) = (Arc::clone(&engine.images), name, flag(query.force.as_deref()));
     let removed = blocking(move || {
         let removed = images.remove(&wanted, force, &in_use);
         if removed.is_ok() {
@@ -153,7 +164,7 @@ pub(super) async fn remove(
         };
         ApiError::new(status, chain(&error))
     })?;
-    crate::feed::image(&engine, "delete", &name, &name);
+    feed::image_removed(&engine, &id, &removed);
     let untagged = removed.untagged.iter().map(|name| ImageDelete { untagged: Some(name.short()), deleted: None });
     let deleted = removed.deleted.iter().map(|id| ImageDelete { untagged: None, deleted: Some(id.to_string()) });
     Ok(Json(untagged.chain(deleted).collect()))
@@ -189,6 +200,10 @@ pub(super) fn finish(out: &Lines, outcome: Result<String, String>) {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct CreateQuery {
     from_image: String,
+    from_src: Option<String>,
+    /// Beside `from_src`: the new image's name and comment.
+    repo: String,
+    message: String,
     tag: String,
     platform: String,
 }
@@ -201,10 +216,14 @@ pub(super) async fn create(
     body: Body,
 ) -> ApiResult<Response> {
     if query.from_image.is_empty() {
-        if !pairs.iter().any(|(key, _)| key == "fromSrc") {
+        let Some(source) = query.from_src else {
             return Err(ApiError::bad("the name of the image is empty"));
+        };
+        if source != "-" {
+            return Err(ApiError::bad("an image is imported from the request's body alone: fromSrc=-"));
         }
-        return super::making::import(&engine, &pairs, body).await;
+        let terms = making::terms((&query.repo, &query.tag), query.message, String::new(), &pairs)?;
+        return making::import(&engine, terms, query.platform, body).await;
     }
     let name = match query.tag.as_str() {
         "" => query.from_image.clone(),
@@ -226,14 +245,32 @@ pub(super) async fn create(
     Ok(json_lines(&engine, lines))
 }
 
-pub(super) async fn load(State(engine): App, body: Body) -> ApiResult<Response> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LoadQuery {
+    /// Without progress.
+    quiet: Option<String>,
+    #[serde(rename = "platform")]
+    _platform: Unsupported,
+}
+
+pub(super) async fn load(State(engine): App, Query(query): Query<LoadQuery>, body: Body) -> ApiResult<Response> {
     let (out, lines) = outbox();
+    let quiet = flag(query.quiet.as_deref());
     let archive = super::tarballs::received(body);
     let loader = Arc::clone(&engine);
     tokio::spawn(async move {
-        match hoist_image::load(&loader.images, archive, Arc::new(progress(&out))).await {
+        let say = progress(&out);
+        let say = move |progress| {
+            if !quiet {
+                say(progress)
+            }
+        };
+        match hoist_image::load(&loader.images, archive, Arc::new(say)).await {
             Ok(images) => {
                 for image in images {
+                    let id = image.id.to_string();
+                    feed::image(&loader, OfImage::Load, &id, &id);
                     let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::short);
                     let line = PullLine { stream: Some(format!("Loaded image: {name}\n")), ..PullLine::default() };
                     out.send(line);

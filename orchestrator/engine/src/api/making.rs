@@ -9,16 +9,18 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hoist_api::{HistoryEntry, IdResponse, PullLine};
-use hoist_image::{Reference, pack_folder};
+use hoist_image::{Image, Reference, pack_folder};
 use rustix::fs::OFlags;
+use serde::Deserialize;
 
-use super::containers::{flag, resolve};
+use super::containers::resolve;
+use super::parameters::flag;
 use super::streams::json_lines;
 use super::{ApiError, ApiResult, App, tarballs};
-use crate::actions::{StepError, blocking};
+use crate::actions::{StepError, announce, blocking};
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::feed;
+use crate::feed::{self, OfContainer, OfImage};
 use crate::lower;
 use crate::making::{self, Terms};
 use crate::outbox::outbox;
@@ -29,18 +31,13 @@ use crate::world::Summary;
 /// A query in which a key may stand several times.
 type Pairs = Vec<(String, String)>;
 
-fn value<'a>(pairs: &'a Pairs, key: &str) -> Option<&'a str> {
-    pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-}
-
-fn terms(pairs: &Pairs, message: &str) -> ApiResult<Terms> {
+/// `named`: repository and tag.
+pub(super) fn terms(named: (&str, &str), message: String, author: String, pairs: &Pairs) -> ApiResult<Terms> {
     let parse = |text: &str| Reference::parse(text).map_err(|error| ApiError::bad(chain(&error)));
-    let name = match (value(pairs, "repo"), value(pairs, "tag")) {
-        (None, _) => None,
-        (Some(repository), None) => Some(parse(repository)?),
-        (Some(repository), Some(tag)) => {
-            Some(parse(repository)?.with_tag(tag).map_err(|error| ApiError::bad(chain(&error)))?)
-        }
+    let name = match named {
+        ("", _) => None,
+        (repository, "") => Some(parse(repository)?),
+        (repository, tag) => Some(parse(repository)?.with_tag(tag).map_err(|error| ApiError::bad(chain(&error)))?),
     };
     if name.as_ref().is_some_and(|name| name.digest().is_some()) {
         return Err(ApiError::bad("a new image cannot be named by a digest"));
@@ -49,25 +46,31 @@ fn terms(pairs: &Pairs, message: &str) -> ApiResult<Terms> {
     let changes = pairs.iter().filter(|(key, _)| key == "changes").flat_map(|(_, text)| text.lines());
     Ok(Terms {
         name,
-        message: value(pairs, message).unwrap_or_default().to_owned(),
-        author: value(pairs, "author").unwrap_or_default().to_owned(),
+        message,
+        author,
         changes: changes.filter(|line| !line.trim().is_empty()).map(str::to_owned).collect(),
     })
 }
 
 /// `POST /images/create?fromSrc=-`
-pub(super) async fn import(engine: &Arc<Engine>, pairs: &Pairs, body: Body) -> ApiResult<Response> {
-    if value(pairs, "fromSrc") != Some("-") {
-        return Err(ApiError::bad("an image is imported from the request's body alone: fromSrc=-"));
-    }
-    let terms = terms(pairs, "message")?;
+pub(super) async fn import(engine: &Arc<Engine>, terms: Terms, platform: String, body: Body) -> ApiResult<Response> {
     let (images, archive) = (Arc::clone(&engine.images), tarballs::received(body));
-    let platform = value(pairs, "platform").unwrap_or_default().to_owned();
+    let name = terms.name.clone();
     let image = blocking(move || making::import(&images, archive, &platform, &terms)).await?;
-    feed::image(engine, "import", &image.id.to_string(), &image.id.to_string());
+    named(engine, &image, name.as_ref());
+    feed::image(engine, OfImage::Import, &image.id.to_string(), &image.id.to_string());
     let (out, lines) = outbox();
     out.send(PullLine { status: Some(image.id.to_string()), ..PullLine::default() });
     Ok(json_lines(engine, lines))
+}
+
+/// The new image's name; empty without one.
+fn named(engine: &Engine, image: &Image, name: Option<&Reference>) -> String {
+    let name = name.map(Reference::short).unwrap_or_default();
+    if !name.is_empty() {
+        feed::image(engine, OfImage::Tag, &image.id.to_string(), &name);
+    }
+    name
 }
 
 async fn summary(engine: &Engine, id: &str) -> ApiResult<Summary> {
@@ -79,21 +82,53 @@ async fn summary(engine: &Engine, id: &str) -> ApiResult<Summary> {
     found.await?.ok_or_else(|| ApiError::no_container(id))
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CommitQuery {
+    container: String,
+    repo: String,
+    tag: String,
+    comment: String,
+    author: String,
+    pause: String,
+}
+
+/// Clients send an empty document for no settings.
+fn without_settings(body: &[u8]) -> ApiResult<()> {
+    let document: Option<serde_json::Map<String, serde_json::Value>> = match body.trim_ascii() {
+        [] => None,
+        text => serde_json::from_slice(text).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?,
+    };
+    match document.iter().flatten().find(|(_, value)| !value.is_null()) {
+        Some((key, _)) => {
+            Err(ApiError::bad(format!("{key} in the body of a commit: not supported; use the parameter `changes`")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// `POST /commit?container=…`; the container is paused meanwhile unless `pause=0`.
 pub(super) async fn commit(
     State(engine): App,
+    Query(query): Query<CommitQuery>,
     Query(pairs): Query<Pairs>,
+    body: axum::body::Bytes,
 ) -> ApiResult<(StatusCode, Json<IdResponse>)> {
-    let id = resolve(&engine, value(&pairs, "container").unwrap_or_default()).await?;
-    let terms = terms(&pairs, "comment")?;
+    without_settings(&body)?;
+    let id = resolve(&engine, &query.container).await?;
+    let terms = terms((&query.repo, &query.tag), query.comment, query.author, &pairs)?;
     let summary = summary(&engine, &id).await?;
-    let pause = value(&pairs, "pause").is_none_or(|text| flag(Some(text)));
+    let pause = query.pause.is_empty() || flag(Some(&query.pause));
     let still = if pause { Some(Still::container(&engine, &id).await?) } else { None };
     let (images, layout) = (Arc::clone(&engine.images), engine.store.layout.clone());
+    let (name, comment) = (terms.name.clone(), terms.message.clone());
     let image = blocking(move || making::commit(&images, &layout, &summary, &terms)).await;
+    if let Ok(image) = &image {
+        let reference = named(&engine, image, name.as_ref());
+        announce(&engine, &id, OfContainer::Commit { comment, image: image.id.to_string(), reference });
+    }
     drop(still);
     let image = image?;
-    feed::image(&engine, "commit", &image.id.to_string(), &image.id.to_string());
     Ok((StatusCode::CREATED, Json(IdResponse { id: image.id.to_string() })))
 }
 
@@ -113,6 +148,7 @@ pub(super) async fn export(State(engine): App, Path(name): Path<String>) -> ApiR
         opened.map_err(|error| StepError::engine(format!("opening the container's files: {error}")))
     });
     let root = root.await?;
+    announce(&engine, &id, OfContainer::Export);
     Ok(tarballs::written(&engine, move |out| {
         use std::os::fd::AsFd;
         pack_folder(root.as_fd(), out).map(drop).map_err(std::io::Error::other)

@@ -14,6 +14,7 @@ mod images;
 mod making;
 mod networking;
 mod objects;
+mod parameters;
 mod prune;
 mod push;
 mod relay;

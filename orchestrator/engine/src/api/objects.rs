@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use hoist_api::{ErrorKind, NetworkInspect, VolumeCreate, VolumeInspect, VolumeList};
-use hoist_object::{PREDEFINED_NETWORK, VolumeDoc};
+use hoist_object::VolumeDoc;
 use hoist_scheduler::volume_hash;
 use hoist_spec::model::Volume;
 use serde::Deserialize;
 
-use super::containers::flag;
 use super::filters::Filters;
+use super::parameters::{Moot, flag};
 use super::prune::has_volume;
 use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{self, StepError};
@@ -43,30 +43,54 @@ pub(super) async fn networks(
             .flat_map(|container| &container.doc.record.networks)
             .map(|attachment| &attachment.network)
             .collect();
-        let wanted = world.networks.values().filter(|network| {
-            let kind = if network.is_predefined() { "builtin" } else { "custom" };
-            let unused = !network.is_predefined() && !used.contains(&network.name);
+        let made = world.networks.values().map(|network| convert::network(world, network));
+        let wanted = made.chain(convert::nominal(world)).filter(|network| {
+            let predefined = convert::is_predefined(&network.name);
+            let unused = !predefined && !used.contains(&network.name);
             filters.labels(&network.labels)
                 && names.fit(&network.name)
                 && ids.fit(&network.id)
-                && filters.any("driver", |driver| driver == "bridge")
-                && filters.any("scope", |scope| scope == "local")
-                && filters.any("type", |wanted| wanted == kind)
+                && filters.any("driver", |driver| driver == network.driver)
+                && filters.any("scope", |scope| scope == network.scope)
+                && filters.any("type", |kind| (kind == "builtin") == predefined)
                 && dangling.is_none_or(|wanted| wanted == unused)
         });
-        wanted.map(|network| convert::network(world, network)).collect()
+        wanted.collect()
     });
     Ok(Json(listed.await?))
 }
 
+/// About a name that no network of the engine has.
 pub(super) fn no_network(name: &str) -> ApiError {
+    if convert::is_predefined(name) {
+        let text = format!("{name} is a pre-defined network: containers are on it by their network_mode alone");
+        return ApiError::new(StatusCode::FORBIDDEN, text);
+    }
+    missing_network(name)
+}
+
+fn missing_network(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("network {name} not found"))
 }
 
-pub(super) async fn network(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<NetworkInspect>> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NetworkQuery {
+    scope: String,
+    /// It is about services of a swarm.
+    #[serde(rename = "verbose")]
+    _verbose: Moot,
+}
+
+pub(super) async fn network(
+    State(engine): App,
+    Path(name): Path<String>,
+    Query(query): Query<NetworkQuery>,
+) -> ApiResult<Json<NetworkInspect>> {
     let wanted = name.clone();
-    let found = engine.look(move |world| Some(convert::network(world, world.network(&wanted)?)));
-    let mut network = found.await?.ok_or_else(|| no_network(&name))?;
+    let found = engine.look(move |world| convert::find_network(world, &wanted)).await?;
+    let found = found.filter(|network| query.scope.is_empty() || query.scope == network.scope);
+    let mut network = found.ok_or_else(|| missing_network(&name))?;
     // Rules of ours that stand in other people's tables for the sake of all networks.
     let accepts = engine.net.foreign_accepts().into_iter();
     let accepts: Vec<_> = accepts.map(|accept| format!("{} {} ({})", accept.table, accept.chain, accept.why)).collect();
@@ -79,11 +103,12 @@ pub(super) async fn network(State(engine): App, Path(name): Path<String>) -> Api
 pub(super) async fn remove_network(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
     let wanted = name.clone();
     let real = engine.look(move |world| world.network(&wanted).map(|network| network.name.clone()));
-    let real = real.await?.ok_or_else(|| no_network(&name))?;
-    if real == PREDEFINED_NETWORK {
-        let text = format!("{real} is a pre-defined network and cannot be removed; it goes with its last container");
+    let real = real.await?;
+    if let Some(name) = real.iter().chain([&name]).find(|name| convert::is_predefined(name)) {
+        let text = format!("{name} is a pre-defined network and cannot be removed");
         return Err(ApiError::new(StatusCode::FORBIDDEN, text));
     }
+    let real = real.ok_or_else(|| no_network(&name))?;
     actions::remove_network(&engine, &real).await.map_err(|error| match error.kind {
         // Docker's status for one that is in use.
         ErrorKind::Conflict => ApiError::new(StatusCode::FORBIDDEN, error.message),

@@ -13,9 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::filters::Filters;
+use super::parameters::{Moot, Unsupported};
 use super::{ApiError, ApiResult, App};
 use crate::actions::{self, StepError, blocking};
 use crate::engine::{Engine, now};
+use crate::feed::{self, Pruned};
 use crate::logs::moment;
 use crate::usage;
 use crate::world::World;
@@ -24,6 +26,23 @@ use crate::world::World;
 #[serde(default)]
 pub(super) struct PruneQuery {
     filters: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct BuildQuery {
+    filters: Option<String>,
+    /// Nothing but what images and containers need is kept either way.
+    #[serde(rename = "all")]
+    _all: Moot,
+    #[serde(rename = "keep-storage")]
+    _keep: Unsupported,
+    #[serde(rename = "reserved-space")]
+    _reserved: Unsupported,
+    #[serde(rename = "max-used-space")]
+    _most: Unsupported,
+    #[serde(rename = "min-free-space")]
+    _free: Unsupported,
 }
 
 /// What is to be removed, of what could be.
@@ -73,6 +92,7 @@ pub(super) async fn containers(State(engine): App, Query(query): Query<PruneQuer
         removed.push(id);
     }
     engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
+    feed::pruned(&engine, Pruned::Containers, reclaimed);
     Ok(Json(json!({ "ContainersDeleted": removed, "SpaceReclaimed": reclaimed })).into_response())
 }
 
@@ -88,8 +108,9 @@ pub(super) async fn images(State(engine): App, Query(query): Query<PruneQuery>) 
         .look(|world| world.containers.values().map(|container| container.doc.image_id.clone()).collect())
         .await?;
     let layers = actions::layers_in_use(&engine).await?;
-    let images = Arc::clone(&engine.images);
+    let worker = Arc::clone(&engine);
     let (deleted, reclaimed) = blocking(move || {
+        let images = &worker.images;
         let mut deleted = Vec::new();
         for image in images.images() {
             let created = image.created.parse::<jiff::Timestamp>().map_or(0, |time| time.as_nanosecond());
@@ -100,6 +121,7 @@ pub(super) async fn images(State(engine): App, Query(query): Query<PruneQuery>) 
             }
             // Gone or renamed in between: nothing of ours any more.
             let Ok(removed) = images.remove(&image.id.to_string(), true, &BTreeSet::new()) else { continue };
+            feed::image_removed(&worker, &image.id.to_string(), &removed);
             deleted.extend(
                 removed.untagged.iter().map(|name| ImageDelete { untagged: Some(name.short()), deleted: None }),
             );
@@ -112,6 +134,7 @@ pub(super) async fn images(State(engine): App, Query(query): Query<PruneQuery>) 
         Ok((deleted, collected.bytes))
     })
     .await?;
+    feed::pruned(&engine, Pruned::Images, reclaimed);
     Ok(Json(json!({ "ImagesDeleted": deleted, "SpaceReclaimed": reclaimed })).into_response())
 }
 
@@ -152,6 +175,7 @@ pub(super) async fn volumes(State(engine): App, Query(query): Query<PruneQuery>)
         }
     }
     engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
+    feed::pruned(&engine, Pruned::Volumes, reclaimed);
     Ok(Json(json!({ "VolumesDeleted": removed, "SpaceReclaimed": reclaimed })).into_response())
 }
 
@@ -164,7 +188,7 @@ pub(super) async fn networks(State(engine): App, Query(query): Query<PruneQuery>
                 let mut records = world.containers.values().flat_map(|container| &container.doc.record.networks);
                 records.any(|attachment| attachment.network == name)
             };
-            let unused = world.networks.values().filter(|network| !used(&network.name));
+            let unused = world.networks.values().filter(|network| !network.is_predefined() && !used(&network.name));
             let chosen = unused.filter(|network| wish.takes(network.created, &network.labels));
             chosen.map(|network| network.name.clone()).collect()
         })
@@ -178,13 +202,14 @@ pub(super) async fn networks(State(engine): App, Query(query): Query<PruneQuery>
         }
     }
     engine.store.durable(Vec::new()).await.map_err(StepError::from)?;
+    feed::pruned(&engine, Pruned::Networks, 0);
     Ok(Json(json!({ "NetworksDeleted": removed })).into_response())
 }
 
 /// `POST /build/prune`: the build cache.
 /// With the filter `until`: what was not used since. Layers of steps, what builds downloaded, folders of cache mounts.
-pub(super) async fn build(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Response> {
-    let wish = Wish::parse(&query, &["until"])?;
+pub(super) async fn build(State(engine): App, Query(query): Query<BuildQuery>) -> ApiResult<Response> {
+    let wish = Wish::parse(&PruneQuery { filters: query.filters }, &["until"])?;
     let now = std::time::SystemTime::now();
     let since = |until: Timestamp| u64::try_from(until.0).map(std::time::Duration::from_nanos).unwrap_or_default();
     let before = wish.until.map_or(now, |until| std::time::UNIX_EPOCH + since(until));
@@ -201,7 +226,9 @@ pub(super) async fn build(State(engine): App, Query(query): Query<PruneQuery>) -
     let layers = collected.layers.iter().map(ToString::to_string);
     let names = removed.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let deleted: Vec<String> = layers.chain(names).collect();
-    Ok(Json(json!({ "CachesDeleted": deleted, "SpaceReclaimed": collected.bytes + freed })).into_response())
+    let reclaimed = collected.bytes + freed;
+    feed::pruned(&engine, Pruned::Builder, reclaimed);
+    Ok(Json(json!({ "CachesDeleted": deleted, "SpaceReclaimed": reclaimed })).into_response())
 }
 
 async fn collect(engine: &Arc<Engine>, scope: Scope) -> ApiResult<hoist_image::Collected> {

@@ -11,13 +11,14 @@ use serde::Deserialize;
 
 use super::distribution::auth_of;
 use super::images::{Lines, finish, no_image};
+use super::parameters::Unsupported;
 use super::streams::json_lines;
 use super::{ApiError, ApiResult, App};
 use crate::actions::blocking;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::execute::phase;
-use crate::feed;
+use crate::feed::{self, OfImage};
 use crate::outbox::outbox;
 
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,9 @@ use crate::outbox::outbox;
 pub(super) struct PostQuery {
     repo: String,
     tag: String,
+    /// One of the platforms that a name stands for.
+    #[serde(rename = "platform")]
+    _platform: Unsupported,
 }
 
 pub(super) async fn post(
@@ -56,7 +60,7 @@ async fn tag(engine: Arc<Engine>, name: &str, query: &PostQuery) -> ApiResult<Re
     }
     let (images, source, named) = (Arc::clone(&engine.images), name.to_owned(), target.clone());
     blocking(move || Ok(images.tag(&source, &named)?)).await?;
-    feed::image(&engine, "tag", &image.id.to_string(), &target.short());
+    feed::image(&engine, OfImage::Tag, &image.id.to_string(), &target.short());
     Ok(StatusCode::CREATED.into_response())
 }
 
@@ -79,7 +83,7 @@ fn push(engine: Arc<Engine>, name: &str, tag: &str, headers: &HeaderMap) -> ApiR
         };
         match pushed {
             Ok(pushed) => {
-                feed::image(&pusher, "push", &reference.short(), &reference.short());
+                feed::image(&pusher, OfImage::Push, &reference.short(), &reference.familiar_name());
                 done(&out, &reference, &pushed);
             }
             Err(error) => finish(&out, Err(chain(&error))),

@@ -10,8 +10,11 @@ use hoist_api::{
     VolumeInspect, VolumeUsage,
 };
 use hoist_image::{CheckOptions, Digest, Store};
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::{ApiResult, App, convert};
+use super::parameters::Moot;
+use super::{ApiError, ApiResult, App, convert};
 use crate::actions::{StepError, blocking};
 use crate::lower;
 use crate::usage;
@@ -52,14 +55,44 @@ fn wire(report: hoist_image::CheckReport) -> CheckReport {
     }
 }
 
-/// `GET /system/df`
-pub(super) async fn usage(State(engine): App) -> ApiResult<Json<DiskUsage>> {
+/// `type`, which may stand several times, is read as pairs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct UsageQuery {
+    /// Everything is told.
+    #[serde(rename = "verbose")]
+    _verbose: Moot,
+}
+
+const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
+
+/// Which kinds are asked for; all, when none is named.
+fn kinds(pairs: &[(String, String)]) -> ApiResult<BTreeSet<&str>> {
+    let named: BTreeSet<&str> =
+        pairs.iter().filter(|(key, _)| key == "type").map(|(_, value)| value.as_str()).collect();
+    match named.iter().find(|kind| !KINDS.contains(kind)) {
+        Some(kind) => Err(ApiError::bad(format!("unknown object type: {kind}; known here are {}", KINDS.join(", ")))),
+        None if named.is_empty() => Ok(KINDS.into()),
+        None => Ok(named),
+    }
+}
+
+/// `GET /system/df`; kinds that are not asked for are null, as docker has it.
+pub(super) async fn usage(
+    State(engine): App,
+    Query(pairs): Query<Vec<(String, String)>>,
+    Query(_): Query<UsageQuery>,
+) -> ApiResult<Json<Value>> {
+    let kinds = kinds(&pairs)?;
+    let (with_containers, with_volumes) = (kinds.contains("container"), kinds.contains("volume"));
+    let (with_images, with_cache) = (kinds.contains("image"), kinds.contains("build-cache"));
     let layout = engine.store.layout.clone();
     let (containers, volumes) = engine
         .look(move |world| {
             let containers: Vec<_> = world
                 .containers
                 .values()
+                .filter(|_| with_containers)
                 .map(|container| (convert::summary(world, &layout, container), lower::layers(&container.doc)))
                 .collect();
             let references = |name: &str| {
@@ -68,12 +101,16 @@ pub(super) async fn usage(State(engine): App) -> ApiResult<Json<DiskUsage>> {
             let volumes: Vec<_> = world
                 .volumes
                 .values()
+                .filter(|_| with_volumes)
                 .map(|volume| (convert::volume(&layout, volume), references(&volume.name)))
                 .collect();
             (containers, volumes)
         })
         .await?;
-    let Json(images) = super::image_list::list(State(Arc::clone(&engine)), Query(Default::default())).await?;
+    let images = match with_images {
+        true => super::image_list::list(State(Arc::clone(&engine)), Query(Default::default())).await?.0,
+        false => Vec::new(),
+    };
     let (store, layout) = (Arc::clone(&engine.images), engine.store.layout.clone());
     let usage = blocking(move || {
         let sizes = store.layer_sizes();
@@ -86,20 +123,35 @@ pub(super) async fn usage(State(engine): App) -> ApiResult<Json<DiskUsage>> {
             let size = usage::of_folder(&layout.volume_data(&inspect.name));
             VolumeUsage { usage_data: UsageData { size, ref_count: references }, inspect }
         };
+        let of_layers =
+            |of_cache: bool| sizes.values().filter(|(_, cache)| *cache == of_cache).map(|(size, _)| size).sum::<u64>();
         Ok(DiskUsage {
-            layers_size: sizes.values().filter(|(_, cache)| !cache).map(|(size, _)| size).sum(),
-            images: with_shares(&store, images, size),
+            layers_size: if with_images { of_layers(false) } else { 0 },
+            images: with_shares(&store, images),
             containers: containers.into_iter().map(container).collect(),
             volumes: volumes.into_iter().map(volume).collect(),
             build_cache: Vec::new(),
-            build_cache_size: sizes.values().filter(|(_, cache)| *cache).map(|(size, _)| size).sum(),
+            build_cache_size: if with_cache { of_layers(true) } else { 0 },
         })
     });
-    Ok(Json(usage.await?))
+    let mut answer = serde_json::to_value(usage.await?)
+        .map_err(|error| StepError::engine(format!("writing the answer: {error}")))?;
+    let lists = [
+        ("Images", with_images),
+        ("Containers", with_containers),
+        ("Volumes", with_volumes),
+        ("BuildCache", with_cache),
+    ];
+    for (list, _) in lists.into_iter().filter(|(_, wanted)| !wanted) {
+        answer[list] = Value::Null;
+    }
+    Ok(Json(answer))
 }
 
 /// How much of each image is in others too.
-fn with_shares(store: &Store, mut images: Vec<ImageSummary>, size: impl Fn(&Digest) -> u64) -> Vec<ImageSummary> {
+pub(super) fn with_shares(store: &Store, mut images: Vec<ImageSummary>) -> Vec<ImageSummary> {
+    let sizes = store.layer_sizes();
+    let size = |layer: &Digest| sizes.get(layer).map_or(0, |(size, _)| *size);
     let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
     let known = store.images();
     for image in &known {

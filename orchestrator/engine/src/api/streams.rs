@@ -13,14 +13,17 @@ use hoist_api::frames::{StreamKind, encode};
 use hoist_runtime::{Attach, Shim};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
-use super::containers::{flag, resolve};
+use super::containers::resolve;
+use super::parameters::{Unsupported, flag};
 use super::{ApiError, ApiResult, App, relay};
 use crate::actions::{StepError, announce, blocking};
 use crate::engine::{Engine, now};
+use crate::feed::OfContainer;
 use crate::logs::{self, Wanted};
 use crate::outbox::{Inbox, Piece};
 use crate::stats;
@@ -81,6 +84,9 @@ pub(super) struct LogQuery {
     until: Option<String>,
     services: Option<String>,
     multiplexed: Option<String>,
+    /// Attributes of a log driver.
+    #[serde(rename = "details")]
+    _details: Unsupported,
 }
 
 impl LogQuery {
@@ -123,16 +129,28 @@ pub(super) async fn logs(
     let timestamps = flag(query.timestamps.as_deref());
     let lines = logs::container(&engine, &id, wanted);
     let content = if raw { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
-    // A program that ended without a newline leaves an open line; later output must not continue it.
-    let mut dangling = [false; 2];
-    Ok(streamed(&engine, lines, content, move |line: logs::Line| {
+    let mut form = LogForm { raw, timestamps, dangling: [false; 2] };
+    Ok(streamed(&engine, lines, content, move |line| form.encode(&line)))
+}
+
+/// How lines of a log are written to a client.
+struct LogForm {
+    /// Without frames.
+    raw: bool,
+    timestamps: bool,
+    /// A program that ended without a newline leaves an open line, of stdout or stderr; later output must not continue it.
+    dangling: [bool; 2],
+}
+
+impl LogForm {
+    fn encode(&mut self, line: &logs::Line) -> Bytes {
         let mut data = Vec::new();
-        let dangling = &mut dangling[usize::from(line.stderr)];
+        let dangling = &mut self.dangling[usize::from(line.stderr)];
         if line.starts && std::mem::take(dangling) {
             data.push(b'\n');
         }
         *dangling = line.ends && !line.newline;
-        if timestamps && line.starts {
+        if self.timestamps && line.starts {
             data.extend_from_slice(line.time.as_bytes());
             data.push(b' ');
         }
@@ -140,12 +158,12 @@ pub(super) async fn logs(
         if line.newline {
             data.push(b'\n');
         }
-        Bytes::from(if raw {
+        Bytes::from(if self.raw {
             data
         } else {
             encode(if line.stderr { StreamKind::Stderr } else { StreamKind::Stdout }, &data)
         })
-    }))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -244,6 +262,8 @@ fn pair() -> std::io::Result<(UnixStream, UnixStream)> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AttachQuery {
+    /// What was written before.
+    logs: Option<String>,
     stream: Option<String>,
     stdin: Option<String>,
     stdout: Option<String>,
@@ -251,6 +271,20 @@ pub(super) struct AttachQuery {
     /// Rows and columns of the caller's terminal, for a container that has yet to start.
     h: Option<u16>,
     w: Option<u16>,
+    #[serde(rename = "detachKeys")]
+    _detach_keys: Unsupported,
+}
+
+/// Writes what a log has. `false`: the client has left.
+async fn replay(engine: &Arc<Engine>, id: &str, want: Wanted, raw: bool, stream: &mut UnixStream) -> bool {
+    let mut lines = logs::container(engine, id, want);
+    let mut form = LogForm { raw, timestamps: false, dangling: [false; 2] };
+    while let Some(line) = lines.recv().await {
+        if stream.write_all(&form.encode(&line)).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 pub(super) async fn attach(
@@ -268,17 +302,23 @@ pub(super) async fn attach(
         })
         .await?;
     let live = query.stream.as_deref().is_none_or(|text| flag(Some(text)));
-    let want = Attach {
-        stdin: live && flag(query.stdin.as_deref()),
-        stdout: flag(query.stdout.as_deref()),
-        stderr: flag(query.stderr.as_deref()),
-        lossless: true,
-    };
+    let (stdout, stderr) = (flag(query.stdout.as_deref()), flag(query.stderr.as_deref()));
+    let want = Attach { stdin: flag(query.stdin.as_deref()), stdout, stderr, lossless: true };
+    let history = flag(query.logs.as_deref()).then(|| Wanted { stdout, stderr, ..Wanted::default() });
     let size = query.h.zip(query.w);
-    announce(&engine, &id, "attach", None);
+    announce(&engine, &id, OfContainer::Attach);
     let worker = Arc::clone(&engine);
     take_over(&engine, request, tty, move |taken| async move {
-        let Some(taken) = taken else { return };
+        let Some(mut taken) = taken else { return };
+        if let Some(history) = history
+            && !replay(&worker, &id, history, tty, &mut taken.stream).await
+        {
+            return;
+        }
+        if !live {
+            let _ = taken.stream.shutdown().await;
+            return;
+        }
         match direct(taken).await {
             Ok(stream) if running => {
                 let bundle = worker.bundle(&id);

@@ -15,7 +15,7 @@ use hoist_image::{Archive, SaveError};
 use hoist_object::VolumeDoc;
 use serde::Deserialize;
 
-use super::containers::flag;
+use super::parameters::flag;
 use super::streams::json_lines;
 use super::{ApiError, ApiResult, App, tarballs};
 use crate::actions::{StepError, blocking};
@@ -23,6 +23,7 @@ use crate::bundle;
 use crate::driver;
 use crate::engine::{Engine, now};
 use crate::error::chain;
+use crate::feed::{self, OfImage};
 use crate::outbox::outbox;
 use crate::refill::refill;
 use crate::staging::Staging;
@@ -30,8 +31,14 @@ use crate::still::Still;
 use crate::volumes::check_name;
 use crate::world::{Event, World};
 
+pub(super) const ONE_PLATFORM: &str =
+    "platform: an archive of images holds every platform that is here; hoist does not support this parameter";
+
 /// `GET /images/get?names=a&names=b`
 pub(super) async fn images(State(engine): App, Query(pairs): Query<Vec<(String, String)>>) -> ApiResult<Response> {
+    if pairs.iter().any(|(key, value)| key == "platform" && !value.is_empty()) {
+        return Err(ApiError::bad(ONE_PLATFORM));
+    }
     let names = pairs.into_iter().filter(|(key, _)| key == "names").map(|(_, name)| name).collect();
     save(&engine, names).await
 }
@@ -41,7 +48,7 @@ pub(super) async fn save(engine: &Arc<Engine>, names: Vec<String>) -> ApiResult<
     if names.is_empty() {
         return Err(ApiError::bad("no image to save was named"));
     }
-    let images = Arc::clone(&engine.images);
+    let (images, named) = (Arc::clone(&engine.images), names.clone());
     let archive = blocking(move || {
         Archive::of(&images, &names).map_err(|error| match &error {
             SaveError::NoSuchImage(_) => StepError::not_found(error.to_string()),
@@ -49,6 +56,9 @@ pub(super) async fn save(engine: &Arc<Engine>, names: Vec<String>) -> ApiResult<
         })
     });
     let archive = archive.await?;
+    for id in named.iter().filter_map(|name| engine.images.resolve(name)).map(|image| image.id.to_string()) {
+        feed::image(engine, OfImage::Save, &id, &id);
+    }
     Ok(tarballs::written(engine, move |out| archive.write(out)))
 }
 

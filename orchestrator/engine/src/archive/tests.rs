@@ -70,7 +70,9 @@ fn copies_go_where_docker_puts_them() {
 #[test]
 fn a_copy_goes_through_the_links_of_the_root_and_replaces_none() {
     let root = Root::new();
-    let copy = |path: &str, name: &str, folder, held| copy_in(&root.view(), path, &packed(name, folder)[..], held);
+    let copy = |path: &str, name: &str, folder, held| {
+        copy_in(&root.view(), path, &packed(name, folder)[..], held, Owners::Kept)
+    };
     copy("/bin", "tool", false, Held::Entry).unwrap();
     copy("/bin/", "tool2", false, Held::Entry).unwrap();
     copy("/bin/tool3", "x", false, Held::Entry).unwrap();
@@ -102,7 +104,7 @@ fn what_is_packed_can_be_unpacked() {
     let found = find(&from.view(), "/bin/", false).unwrap();
     let mut tar = Vec::new();
     found.pack(&mut tar).unwrap();
-    unpack(&to.view(), "/usr", &tar[..], false).unwrap();
+    unpack(&to.view(), "/usr", &tar[..], false, Owners::Kept).unwrap();
     assert_eq!(to.text("usr/bin/sh"), "shell");
     let names = |path: &str| {
         let mut tar = Vec::new();
@@ -143,14 +145,15 @@ fn links_in_the_root_do_not_lead_out() {
     header.set_mode(0o644);
     tar.append_data(&mut header, "out/evil", &b"x"[..]).unwrap();
     let bytes = tar.into_inner().unwrap();
-    let _ = unpack(&root.view(), "/", &bytes[..], true);
+    let _ = unpack(&root.view(), "/", &bytes[..], true, Owners::Kept);
     assert!(!outside.path().join("evil").exists());
 }
 
 #[test]
 fn a_folder_and_a_file_replace_each_other_only_when_that_is_asked_for() {
     let root = Root::new();
-    let over = |name: &str, folder, exchange| unpack(&root.view(), "/usr", &packed(name, folder)[..], exchange);
+    let over =
+        |name: &str, folder, exchange| unpack(&root.view(), "/usr", &packed(name, folder)[..], exchange, Owners::Kept);
     assert_eq!(over("bin", false, false).unwrap_err().kind().status(), 400);
     assert!(root.at("usr/bin/sh").exists());
     over("bin", false, true).unwrap();
@@ -183,7 +186,7 @@ fn a_folder_deeper_than_path_max_is_copied_out_and_in() {
         let copied = small.spawn_scoped(scope, || {
             let mut tar = Vec::new();
             find(&from.view(), &format!("/{}", "n".repeat(255)), false).unwrap().pack(&mut tar).unwrap();
-            unpack(&to.view(), "/", &tar[..], false).unwrap();
+            unpack(&to.view(), "/", &tar[..], false, Owners::Kept).unwrap();
         });
         copied.unwrap().join().unwrap();
     });

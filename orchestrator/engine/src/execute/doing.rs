@@ -15,6 +15,7 @@ use crate::actions::{self, Context, StepError, Stopped};
 use crate::api::convert::build_event;
 use crate::building::Building;
 use crate::engine::Engine;
+use crate::feed::OfContainer;
 use crate::lower::without_effect;
 use crate::world::StartWhy;
 
@@ -141,7 +142,7 @@ impl Doing {
                 }
                 actions::start(engine, id, StartWhy::Request).await?;
                 if self.restarts {
-                    actions::announce(engine, id, "restart", None);
+                    actions::announce(engine, id, OfContainer::Restart);
                 }
                 Ok(())
             }

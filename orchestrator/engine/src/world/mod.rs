@@ -21,7 +21,7 @@ pub(crate) use supervise::exit_doc;
 
 use crate::engine::{Engine, now, steady};
 use crate::exec::ExecEntry;
-use crate::feed;
+use crate::feed::{self, OfContainer, OfNetwork, OfVolume};
 use crate::lower::{Peer, Writable};
 use crate::observe::Claims;
 use crate::probe::HealthLog;
@@ -89,8 +89,7 @@ pub(crate) enum Event {
     /// Subscribers should know; nothing here changes by it.
     Announced {
         id: String,
-        action: &'static str,
-        signal: Option<i32>,
+        what: OfContainer,
     },
     FromShim {
         id: String,
@@ -292,7 +291,7 @@ impl World {
             Event::VolumeMade(volume) => self.volume_made(*volume),
             Event::VolumeGone { name } => {
                 self.volumes.remove(&name);
-                feed::volume(&self.engine, "destroy", &name);
+                feed::volume(&self.engine, &name, OfVolume::Destroy);
             }
             Event::ContainerMade(container) => self.container_made(*container),
             Event::Rewired(doc) => self.rewired(*doc),
@@ -315,11 +314,9 @@ impl World {
                     container.signalled = Some(steady());
                 }
             }
-            Event::Announced { id, action, signal } => {
+            Event::Announced { id, what } => {
                 if let Some(container) = self.containers.get(&id) {
-                    let signal = signal.map(|signal| signal.to_string());
-                    let signal: Vec<_> = signal.iter().map(|signal| ("signal", signal.as_str())).collect();
-                    feed::container(&self.engine, container, action, &signal);
+                    feed::container(&self.engine, container, &what);
                 }
             }
             Event::FromShim { id, run, event } => self.heard_from_shim(&id, run, event),
@@ -353,32 +350,30 @@ impl World {
     fn announce_exec(&self, id: &str) {
         let Some(exec) = self.execs.get(id) else { return };
         let Some(container) = self.containers.get(&exec.container) else { return };
-        let command = exec.config.cmd.join(" ");
-        let (action, code) = match (exec.started, exec.code) {
-            (false, _) => (format!("exec_create: {command}"), None),
-            (true, None) => (format!("exec_start: {command}"), None),
-            (true, Some(code)) => ("exec_die".to_owned(), Some(code.to_string())),
+        let (exec_id, command) = (id.to_owned(), exec.config.cmd.clone());
+        let what = match (exec.started, exec.code) {
+            (false, _) => OfContainer::ExecCreate { exec: exec_id, command },
+            (true, None) => OfContainer::ExecStart { exec: exec_id, command },
+            (true, Some(code)) => OfContainer::ExecDie { exec: exec_id, code },
         };
-        let code = code.iter().map(|code| ("exitCode", code.as_str()));
-        let extra: Vec<_> = [("execID", id)].into_iter().chain(code).collect();
-        feed::container(&self.engine, container, &action, &extra);
+        feed::container(&self.engine, container, &what);
     }
 
     fn network_made(&mut self, network: NetworkDoc) {
-        feed::network(&self.engine, "create", &network);
+        feed::network(&self.engine, &network, OfNetwork::Create);
         self.networks.insert(network.name.clone(), network);
         self.engine.wiring.want();
     }
 
     fn network_gone(&mut self, name: &str) {
         if let Some(network) = self.networks.remove(name) {
-            feed::network(&self.engine, "destroy", &network);
+            feed::network(&self.engine, &network, OfNetwork::Destroy);
             self.engine.wiring.want();
         }
     }
 
     fn volume_made(&mut self, volume: VolumeDoc) {
-        feed::volume(&self.engine, "create", &volume.name);
+        feed::volume(&self.engine, &volume.name, OfVolume::Create);
         self.volumes.insert(volume.name.clone(), volume);
     }
 
@@ -392,7 +387,7 @@ impl World {
 
     fn container_made(&mut self, mut container: Container) {
         container.made = Some(steady());
-        feed::container(&self.engine, &container, "create", &[]);
+        feed::container(&self.engine, &container, &OfContainer::Create);
         self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
         self.changed();
@@ -407,9 +402,10 @@ impl World {
         let changed = |from: &[String], to: &[String]| from.iter().find(|name| !to.contains(name)).cloned();
         let (joined, left) = (changed(&after, &before), changed(&before, &after));
         container.doc = Arc::new(doc);
-        for (name, action) in [(joined, "connect"), (left, "disconnect")] {
+        let id = container.doc.id.as_str();
+        for (name, what) in [(joined, OfNetwork::Connect(id)), (left, OfNetwork::Disconnect(id))] {
             if let Some(network) = name.and_then(|name| self.networks.get(&name)) {
-                feed::network(&self.engine, action, network);
+                feed::network(&self.engine, network, what);
             }
         }
         self.engine.wiring.want();
@@ -425,7 +421,7 @@ impl World {
         }
         container.phase = Phase::Removed;
         container.publish();
-        feed::container(&self.engine, &container, "destroy", &[]);
+        feed::container(&self.engine, &container, &OfContainer::Destroy);
         self.execs.container_gone(id);
         self.engine.wiring.want();
         self.changed();
@@ -512,7 +508,8 @@ impl World {
             _ => return,
         }
         container.publish();
-        feed::container(&self.engine, container, if paused { "pause" } else { "unpause" }, &[]);
+        let what = if paused { OfContainer::Pause } else { OfContainer::Unpause };
+        feed::container(&self.engine, container, &what);
         if !paused {
             self.schedule_probe(id);
         }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoist_object::{ExitDoc, Health, Timestamp, Wanted, When};
+use hoist_object::{ExitDoc, Timestamp, Wanted, When};
 use hoist_runtime::{Event as ShimEvent, ExitStatus, Shim, ShimState};
 use hoist_scheduler::health;
 use hoist_scheduler::restart::{self, Cause, Decision};
 
 use super::{Container, Event, HealthRun, Phase, World};
 use crate::engine::{Engine, now, steady};
+use crate::feed::OfContainer;
 use crate::probe::HealthLog;
 use crate::{actions, contact, execute, feed, probe, shims};
 
@@ -33,7 +34,7 @@ impl World {
         }
         container.publish();
         feed::attachments(&self.engine, &self.networks, container, true);
-        feed::container(&self.engine, container, "start", &[]);
+        feed::container(&self.engine, container, &OfContainer::Start);
         shims::follow(&self.engine, id, run, shim);
         self.schedule_probe(id);
         self.renew_sharers(id);
@@ -157,8 +158,7 @@ impl World {
             container.state.wanted = Wanted::Created;
         }
         container.publish();
-        let code = exit.code.to_string();
-        feed::container(&self.engine, container, "die", &[("exitCode", &code)]);
+        feed::container(&self.engine, container, &OfContainer::Die { code: exit.code, ran: None });
         self.engine.store.put_state(id, &container.state);
         self.engine.wiring.want();
         if again {
@@ -175,7 +175,7 @@ impl World {
             ShimEvent::Started { .. } => {}
             ShimEvent::Oom => {
                 container.oom = true;
-                feed::container(&self.engine, container, "oom", &[]);
+                feed::container(&self.engine, container, &OfContainer::Oom);
             }
             ShimEvent::Exited(status) => self.exited(id, &status),
             // Its shim may have been killed; or only the connection has broken.
@@ -200,9 +200,8 @@ impl World {
         container.pid = None;
         container.unreachable = None;
         container.health = None;
-        let code = exit.code.to_string();
-        let ran = container.state.started.map_or(0, |started| exit.at.since(started).as_secs()).to_string();
-        feed::container(&self.engine, container, "die", &[("exitCode", &code), ("execDuration", &ran)]);
+        let ran = container.state.started.map_or(0, |started| exit.at.since(started).as_secs());
+        feed::container(&self.engine, container, &OfContainer::Die { code: exit.code, ran: Some(ran) });
         feed::attachments(&self.engine, &self.networks, container, false);
         let cause = if container.state.wanted == Wanted::Stopped { Cause::Requested } else { Cause::Own };
         self.decide(id, cause);
@@ -291,7 +290,7 @@ impl World {
         if before != after {
             shims::keep_health(&self.engine, id, &health.check);
             container.publish();
-            feed::container(&self.engine, container, health_action(after), &[]);
+            feed::container(&self.engine, container, &OfContainer::Health(after));
             self.engine.wiring.want();
         }
         self.schedule_probe(id);
@@ -303,14 +302,6 @@ impl World {
         let cause = if container.state.wanted == Wanted::Stopped { Cause::Requested } else { Cause::Own };
         self.decide(id, cause);
         self.engine.wiring.want();
-    }
-}
-
-fn health_action(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "health_status: healthy",
-        Health::Unhealthy => "health_status: unhealthy",
-        Health::Starting | Health::None => "health_status: starting",
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use hoist_tree::{open_beneath, open_in_root};
+use hoist_tree::{Visit, Walk, open_beneath, open_in_root};
 use rustix::fs::{
     AtFlags, Dev, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
@@ -384,6 +384,29 @@ impl<'a> Confined<'a> {
         }
     }
 
+    /// Removing a directory would empty what is mounted below it.
+    fn check_mounts_below(&self, name: &[u8]) -> Result<(), Fault> {
+        let failed = |error: std::io::Error| {
+            Fault::Failed("looking below a directory", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        };
+        let directory = rustix::fs::openat(self.current(), os(name), DIRECTORY, Mode::empty())
+            .map_err(|errno| failed(errno.into()))?;
+        let mut walk = Walk::new(directory.as_fd()).map_err(failed)?;
+        while let Some(visit) = walk.step().map_err(failed)? {
+            let Visit::Entry { name, stat } = visit else { continue };
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let found = rustix::fs::statx(walk.folder(), name.as_c_str(), flags, StatxFlags::empty());
+            if found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)) {
+                let path = String::from_utf8_lossy(&walk.path_of(&name)).into_owned();
+                return Err(Fault::Refused(format!("{path:?} below it is mounted: only a directory replaces it")));
+            }
+            if Visit::is_folder(&stat) {
+                walk.enter(&name).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what is under a name and gives the directory to create the new entry in.
     fn make_room(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Fault> {
         self.check_mount(name)?;
@@ -397,6 +420,7 @@ impl<'a> Confined<'a> {
                 return Err(refused("it is there already as a directory, and only a directory replaces it"));
             }
             (Err(Errno::ISDIR), Before::Others) => {
+                self.check_mounts_below(name)?;
                 let name = CString::new(name).map_err(|_| refused("its name holds a NUL"))?;
                 hoist_tree::remove_at(self.current(), &name).map_err(|error| {
                     failed("replacing a directory")(Errno::from_io_error(&error).unwrap_or(Errno::IO))

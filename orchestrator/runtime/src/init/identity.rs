@@ -126,6 +126,11 @@ fn resolve(text: &str, group_add: &[String], passwd: &str, group: &str) -> Resul
     Ok(identity)
 }
 
+/// User and primary group of `user[:group]`, as a process of that user would have them.
+pub fn owner_of(user: &str, passwd: &str, group: &str) -> Result<(u32, u32), String> {
+    resolve(user, &[], passwd, group).map(|identity| (identity.uid, identity.gid))
+}
+
 impl Identity {
     fn add_groups(&mut self, names: &[String], group: &str) -> Result<(), String> {
         for name in names {

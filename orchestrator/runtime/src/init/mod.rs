@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 
 use crate::wire::{ChildReport, Failure, FdRole, Head, Payload, send};
 
+pub use identity::owner_of;
 pub(crate) use renew::renew;
 pub(crate) use stages::{run_container, run_exec};
 
