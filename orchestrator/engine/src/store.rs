@@ -14,6 +14,7 @@
 //!
 //! Must not know: what the objects mean.
 
+mod declared;
 mod files;
 pub(crate) mod kept;
 mod spare;
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 use files::Content;
 use writer::Job;
 
+pub(crate) use declared::volume_record;
 pub(crate) use files::{Loaded, make_folder, patiently};
 
 #[derive(Debug, thiserror::Error)]

@@ -9,13 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hoist_object::{StackDoc, VolumeDoc};
-use hoist_scheduler::{VolumeSpec, volume_spec};
-use hoist_spec::canonical;
 use rustix::fs::OFlags;
 
 use crate::copytree;
-use crate::engine::now;
 use crate::rootview::RootView;
 use crate::store::{Layout, make_folder};
 
@@ -51,19 +47,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), VolumeError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let good = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && name.bytes().all(plain);
     if good && name.len() <= 255 { Ok(()) } else { Err(VolumeError::Name(name.to_owned())) }
-}
-
-/// Of a volume that a plan wants.
-pub(crate) fn record(spec: VolumeSpec) -> VolumeDoc {
-    let VolumeSpec { name, project, key, config_hash, driver_opts, labels } = spec;
-    VolumeDoc { name, created: now(), project, key, config_hash, anonymous: false, driver_opts, labels }
-}
-
-/// As the stack declares the volume of this name, if it does.
-pub(crate) fn declared(stack: &StackDoc, name: &str) -> Option<VolumeDoc> {
-    let model = canonical::from_json(&stack.stack).ok()?;
-    let (key, volume) = model.volumes.iter().find(|(_, volume)| volume.name == name && !volume.external)?;
-    Some(record(volume_spec(&model.name, key, volume)))
 }
 
 pub(crate) fn make(layout: &Layout, volume: &str) -> Result<PathBuf, VolumeError> {

@@ -9,7 +9,7 @@ use super::{StepError, blocking};
 use crate::driver;
 use crate::engine::{Engine, new_id, now};
 use crate::lower;
-use crate::store::kept;
+use crate::store::{kept, volume_record};
 use crate::volumes;
 use crate::world::Event;
 
@@ -99,7 +99,7 @@ pub(crate) async fn create_volume(engine: &Arc<Engine>, spec: &VolumeSpec) -> Re
     if engine.look(move |world| world.volumes.contains_key(&name)).await? {
         return Ok(());
     }
-    make_volume(engine, volumes::record(spec.clone())).await
+    make_volume(engine, volume_record(spec.clone(), now())).await
 }
 
 /// With an unused name.

@@ -10,8 +10,7 @@ use hoist_object::{ContainerDoc, NetworkDoc, StackDoc, StateDoc, VolumeDoc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Layout, StoreError, spare};
-use crate::volumes;
+use super::{Layout, StoreError, declared, spare};
 
 /// Every object that could be read.
 #[derive(Debug, Default)]
@@ -325,10 +324,10 @@ impl Reader<'_> {
         if let Document::Read(volume) = record {
             return volume;
         }
-        let declared = || stacks.iter().find_map(|stack| volumes::declared(stack, name));
+        let of_stack = || stacks.iter().find_map(|stack| declared::volume(stack, name));
         let found = match copy {
             Document::Read(volume) => Some((volume, "restored from its copy")),
-            _ => declared().map(|volume| (volume, "restored from its stack")),
+            _ => of_stack().map(|volume| (volume, "restored from its stack")),
         };
         let (volume, how) = found.unwrap_or_else(|| (VolumeDoc::recovered(name), "it belongs to no project now"));
         self.damaged.push(format!("the record of volume {name} was lost; {how}"));
