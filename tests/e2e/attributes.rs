@@ -183,9 +183,9 @@ fn limits_reach_the_cgroup() {
             r#"
 name: limits
 services:
-  own: {{ {IDLE}, cpus: 0.5, cpu_shares: 512, cpuset: '0', mem_limit: 64m, mem_reservation: 32m, memswap_limit: 96m, pids_limit: 50, oom_kill_disable: true, shm_size: 1m }}
-  quota: {{ {IDLE}, cpu_period: 50000, cpu_quota: 25000 }}
-  zero: {{ {IDLE}, mem_limit: 0, mem_reservation: 0, memswap_limit: 0, cpus: 0, cpu_shares: 0, cpu_quota: 0, cpu_period: 0, pids_limit: 0, shm_size: 0 }}
+  own: {{ {IDLE}, cpus: 0.5, cpu_shares: 512, cpuset: '0', mem_limit: 64m, mem_reservation: 32m, memswap_limit: 96m, mem_swappiness: 20, pids_limit: 50, oom_kill_disable: true, shm_size: 1m }}
+  quota: {{ {IDLE}, cpu_period: 50000, cpu_quota: 25000, mem_swappiness: -1 }}
+  zero: {{ {IDLE}, mem_limit: 0, mem_reservation: 0, memswap_limit: 0, mem_swappiness: 0, cpus: 0, cpu_shares: 0, cpu_quota: 0, cpu_period: 0, pids_limit: 0, shm_size: 0 }}
   zeros: {{ {IDLE}, deploy: {{ resources: {{ limits: {{ cpus: '0', memory: '0', pids: 0 }}, reservations: {{ memory: '0' }} }} }} }}
   deployed: {{ {IDLE}, deploy: {{ resources: {{ limits: {{ cpus: '0.25', memory: 48M, pids: 40 }}, reservations: {{ memory: 16M }} }} }} }}
 "#
@@ -229,6 +229,17 @@ services:
     } else {
         let killer = inside(&world, "own", "grep oom_kill_disable /sys/fs/cgroup/memory/memory.oom_control");
         assert_eq!(killer, "oom_kill_disable 1");
+    }
+    let swappiness = |service: &str| inspect(&world, service)["HostConfig"]["MemorySwappiness"].clone();
+    assert_eq!((swappiness("own"), swappiness("zero"), swappiness("quota")), (20.into(), 0.into(), Value::Null));
+    if Path::new("/sys/fs/cgroup/memory/memory.swappiness").exists() {
+        let kernel = |service: &str| inside(&world, service, "cat /sys/fs/cgroup/memory/memory.swappiness");
+        let host = fs::read_to_string("/sys/fs/cgroup/memory/memory.swappiness").expect("the host's");
+        assert_eq!((kernel("own").as_str(), kernel("zero").as_str()), ("20", "0"));
+        assert_eq!(kernel("quota"), host.trim_end(), "-1 leaves it as it is on the host");
+    } else {
+        assert!(up.stderr.contains(r#"service "own": mem_swappiness has no effect"#), "{}", up.stderr);
+        assert!(!up.stderr.contains(r#"service "quota": mem_swappiness"#), "{}", up.stderr);
     }
     assert_eq!(inside(&world, "own", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"), "1024");
     world.finish();

@@ -268,6 +268,11 @@ impl Runtime {
         self.layout.limits_swap()
     }
 
+    /// Whether how readily memory is swapped can be set for one container.
+    pub fn sets_swappiness(&self) -> bool {
+        self.layout.sets_swappiness()
+    }
+
     pub fn stats(&self, id: &str) -> io::Result<Stats> {
         let relative = self.cgroup(id);
         if !self.layout.folders(&relative).iter().any(|folder| folder.exists()) {

@@ -14,6 +14,7 @@ pub mod diagnostic;
 mod dotenv;
 pub mod explain;
 mod extends;
+mod fields;
 mod files;
 mod include;
 mod inert;

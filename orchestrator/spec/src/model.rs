@@ -466,6 +466,8 @@ pub struct Resources {
     pub memory_reservation: Option<u64>,
     /// Bytes of memory plus swap; -1: unlimited.
     pub memswap_limit: Option<i64>,
+    /// How readily the kernel swaps, 0 to 100; -1: as on the host.
+    pub mem_swappiness: Option<i64>,
     /// -1: unlimited.
     pub pids: Option<i64>,
     pub oom_kill_disable: Option<bool>,

@@ -46,7 +46,6 @@ const ADVICE: &[(&str, &str)] = &[
     ("gpus", GPU),
     ("devices", GPU),
     ("generic_resources", "list the devices themselves under `devices`"),
-    ("mem_swappiness", "write `memswap_limit` equal to `mem_limit`, which keeps the service from swapping"),
     ("models", "run the model as a service of its own, and pass its address in `environment`"),
     ("post_start", "do it in the service's `entrypoint`, or in a service of its own with `depends_on`"),
     (

@@ -245,6 +245,8 @@ pub struct HostConfig {
     pub memory: u64,
     pub memory_reservation: u64,
     pub memory_swap: i64,
+    /// Nothing: as on the host.
+    pub memory_swappiness: Option<i64>,
     pub nano_cpus: u64,
     pub cpu_shares: u64,
     pub cpu_quota: i64,

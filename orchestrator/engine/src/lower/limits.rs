@@ -56,7 +56,18 @@ pub(crate) fn without_effect(name: &str, service: &Service, runtime: &Runtime) -
             "service {name:?}: memswap_limit has no effect, since this kernel does not account for swap (swapaccount=1)"
         ));
     }
+    if swappiness(service).is_some() && !runtime.sets_swappiness() {
+        words.push(format!(
+            "service {name:?}: mem_swappiness has no effect here, since only cgroup v1 has this setting; \
+             memswap_limit bounds how much of the service's memory is swapped"
+        ));
+    }
     words
+}
+
+/// -1 is the host's value, as for docker.
+pub(crate) fn swappiness(service: &Service) -> Option<u64> {
+    service.resources.mem_swappiness.and_then(|percent| u64::try_from(percent).ok())
 }
 
 fn cpu(resources: &mut LinuxResources, service: &Service) {
@@ -99,6 +110,9 @@ fn memory(resources: &mut LinuxResources, service: &Service) {
     }
     if let Some(reservation) = limits.memory_reservation.filter(|bytes| *bytes > 0) {
         memory = memory.reservation(signed(reservation));
+    }
+    if let Some(percent) = swappiness(service) {
+        memory = memory.swappiness(percent);
     }
     if let Some(disable) = limits.oom_kill_disable {
         memory = memory.disable_oom_killer(disable);

@@ -68,6 +68,16 @@ impl Layout {
         }
     }
 
+    /// v2 has no such file.
+    pub(crate) fn sets_swappiness(&self) -> bool {
+        match self {
+            Self::V1(controllers) => {
+                controllers.get("memory").is_some_and(|point| point.join("memory.swappiness").exists())
+            }
+            Self::V2(_) => false,
+        }
+    }
+
     /// Moves this very process to where it is: nothing changes, but the kernel's lock for moves is then in the state
     /// that makes the next moves quick.
     pub(crate) fn warm_up(&self) {

@@ -1,39 +1,38 @@
 //! `build`.
 
 use crate::cache::{CacheError, CacheSource, CacheTarget};
+use crate::fields;
 use crate::model::{Build, BuildSecret, BuildSsh};
 
-use super::service::limit;
-use super::{Reader, names, storage, ulimits};
+use super::kinds::{self, reads};
+use super::{Reader, names, storage};
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Build {
-    names::hosts(reader);
-    Build {
-        context: reader.text("context"),
-        dockerfile: reader.text("dockerfile"),
-        dockerfile_inline: reader.string("dockerfile_inline"),
-        args: reader.open_table("args"),
-        target: reader.string("target"),
-        labels: reader.table("labels"),
-        tags: reader.strings("tags"),
-        network: reader.string("network"),
-        no_cache: reader.flag("no_cache"),
-        pull: reader.flag("pull"),
-        shm_size: limit(reader, "shm_size"),
-        extra_hosts: reader.hosts("extra_hosts"),
-        platforms: reader.strings("platforms"),
-        ulimits: ulimits(reader),
-        privileged: reader.flag("privileged"),
-        entitlements: reader.strings("entitlements"),
-        additional_contexts: reader.table("additional_contexts"),
-        cache_from: caches(reader, "cache_from", |text| CacheSource::parse(text).map(drop)),
-        cache_to: caches(reader, "cache_to", |text| CacheTarget::parse(text).map(drop)),
-        no_cache_filter: reader.strings("no_cache_filter"),
-        secrets: secrets(reader),
-        ssh: reader.strings("ssh").iter().map(|text| ssh(text)).collect(),
-        provenance: reader.string("provenance"),
-        sbom: reader.string("sbom"),
-    }
+pub(super) fn build(reader: &mut Reader<'_>, key: &str) -> Option<Build> {
+    let mut section = reader.section(key)?;
+    names::hosts(&mut section);
+    Some(Build::read(&mut section))
+}
+
+fields::build!(reads);
+
+fn context(reader: &mut Reader<'_>) -> String {
+    reader.text("context")
+}
+
+fn dockerfile(reader: &mut Reader<'_>) -> String {
+    reader.text("dockerfile")
+}
+
+fn dockerfile_inline(reader: &mut Reader<'_>) -> Option<String> {
+    reader.string("dockerfile_inline")
+}
+
+pub(super) fn cache_from(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
+    caches(reader, key, |text| CacheSource::parse(text).map(drop))
+}
+
+pub(super) fn cache_to(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
+    caches(reader, key, |text| CacheTarget::parse(text).map(drop))
 }
 
 /// What is not understood or not supported is refused where it stands.
@@ -58,10 +57,10 @@ fn caches(reader: &mut Reader<'_>, key: &str, check: fn(&str) -> Result<(), Cach
     reader.strings(key)
 }
 
-fn secrets(reader: &mut Reader<'_>) -> Vec<BuildSecret> {
-    let items = reader.items("secrets");
+pub(super) fn secrets(reader: &mut Reader<'_>, key: &str) -> Vec<BuildSecret> {
+    let items = reader.items(key);
     let secrets = items.iter().enumerate().map(|(index, node)| {
-        let mut item = reader.item(node, "secrets", index);
+        let mut item = reader.item(node, key, index);
         BuildSecret {
             source: item.text("source"),
             target: item.string("target"),
@@ -74,9 +73,10 @@ fn secrets(reader: &mut Reader<'_>) -> Vec<BuildSecret> {
 }
 
 /// `ID[=PATH]`.
-fn ssh(text: &str) -> BuildSsh {
-    match text.split_once('=') {
+pub(super) fn ssh(reader: &mut Reader<'_>, key: &str) -> Vec<BuildSsh> {
+    let agents = reader.strings(key).into_iter().map(|text| match text.split_once('=') {
         Some((id, path)) => BuildSsh { id: id.to_owned(), path: Some(path.to_owned()) },
-        None => BuildSsh { id: text.to_owned(), path: None },
-    }
+        None => BuildSsh { id: text, path: None },
+    });
+    agents.collect()
 }

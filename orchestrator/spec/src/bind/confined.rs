@@ -92,10 +92,20 @@ pub(super) fn check(service: &Service, reader: &mut Reader<'_>) {
         let mac = place.value.at(&["mac_address"]);
         reader.word(&format!("networks.{}.mac_address", place.key), mac, MAC, name::is_mac);
     }
-    if let Some(node) = reader.map.get("oom_score_adj")
-        && service.oom_score_adj.is_some_and(|adjustment| !(-1000..=1000).contains(&adjustment))
-    {
-        reader.wrong("oom_score_adj", "it goes from -1000 to 1000", node.span, None);
+    for (key, value, range, rule) in [
+        ("oom_score_adj", service.oom_score_adj.map(i64::from), -1000..=1000, "it goes from -1000 to 1000"),
+        (
+            "mem_swappiness",
+            service.resources.mem_swappiness,
+            -1..=100,
+            "it goes from 0 to 100; -1 leaves it as it is on the host",
+        ),
+    ] {
+        if let Some(node) = reader.map.get(key)
+            && value.is_some_and(|value| !range.contains(&value))
+        {
+            reader.wrong(key, rule, node.span, None);
+        }
     }
     for (index, device) in reader.items("devices").iter().enumerate() {
         let permissions = device.at(&["permissions"]).and_then(Node::as_str).unwrap_or_default();

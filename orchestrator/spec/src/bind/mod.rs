@@ -4,6 +4,7 @@
 
 mod build;
 mod confined;
+mod kinds;
 mod names;
 mod network;
 mod service;
@@ -213,11 +214,6 @@ impl<'a> Reader<'a> {
         self.items(key).iter().filter_map(Node::scalar_text).collect()
     }
 
-    /// `None` when the attribute is absent, which may differ from empty.
-    fn optional_strings(&self, key: &str) -> Option<Vec<String>> {
-        self.map.get(key)?.as_seq().map(|_| self.strings(key))
-    }
-
     fn table(&self, key: &str) -> BTreeMap<String, String> {
         let texts = self.entries(key).iter();
         texts.map(|entry| (entry.key.clone(), entry.value.scalar_text().unwrap_or_default())).collect()
@@ -302,10 +298,10 @@ impl<'a> Reader<'a> {
 }
 
 /// `ulimits` of a service or a build.
-fn ulimits(reader: &mut Reader<'_>) -> BTreeMap<String, Ulimit> {
+fn ulimits(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String, Ulimit> {
     let mut ulimits = BTreeMap::new();
-    let entries = reader.entries("ulimits");
-    let Some(mut section) = reader.section("ulimits") else { return ulimits };
+    let entries = reader.entries(key);
+    let Some(mut section) = reader.section(key) else { return ulimits };
     for entry in entries {
         let ulimit = if entry.value.as_map().is_some() {
             let mut both = section.below(&entry.value, &entry.key);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::fields;
 use crate::lower::ports;
 use crate::model::{Attachment, IpamPool, Network, NetworkMode, Port, Protocol};
 use crate::node::Node;
 use crate::report::Span;
 
+use super::kinds::{self, reads};
 use super::{Reader, names};
 
 pub(super) fn network(reader: &mut Reader<'_>) -> Network {
@@ -17,30 +19,28 @@ pub(super) fn network(reader: &mut Reader<'_>) -> Network {
         reader.only("driver", &["bridge", "default"]);
         not_acted_on(reader);
     }
-    let (mut ipam, mut ipam_driver) = (Vec::new(), None);
-    if let Some(mut section) = reader.section("ipam") {
-        let pools = section.items("config");
-        ipam_driver = section.string("driver").filter(|driver| !driver.is_empty());
-        if let Some(other) = ipam_driver.as_deref().filter(|driver| *driver != "default") {
-            section.not_acted_on("driver", &format!("the address driver `{other}`"));
-        }
-        for (index, node) in pools.iter().enumerate() {
-            ipam.push(pool(&mut section.item(node, "config", index)));
-        }
+    Network::read(reader)
+}
+
+fields::network!(reads);
+
+fn name(reader: &mut Reader<'_>) -> String {
+    reader.text("name")
+}
+
+fn ipam_driver(reader: &mut Reader<'_>) -> Option<String> {
+    let mut section = reader.section("ipam")?;
+    let driver = section.string("driver")?;
+    if driver != "default" {
+        section.not_acted_on("driver", &format!("the address driver `{driver}`"));
     }
-    Network {
-        name: reader.text("name"),
-        external: reader.flag("external"),
-        driver: reader.string("driver"),
-        driver_opts: reader.table("driver_opts"),
-        internal: reader.flag("internal"),
-        attachable: reader.flag("attachable"),
-        enable_ipv4: reader.boolean("enable_ipv4"),
-        enable_ipv6: reader.boolean("enable_ipv6"),
-        labels: reader.table("labels"),
-        ipam_driver,
-        ipam,
-    }
+    Some(driver)
+}
+
+fn ipam(reader: &mut Reader<'_>) -> Vec<IpamPool> {
+    let Some(mut section) = reader.section("ipam") else { return Vec::new() };
+    let pools = section.items("config");
+    pools.iter().enumerate().map(|(index, node)| pool(&mut section.item(node, "config", index))).collect()
 }
 
 /// Values that would change the network, and do not yet.
@@ -102,35 +102,23 @@ fn pool(reader: &mut Reader<'_>) -> IpamPool {
     }
 }
 
-pub(super) fn attachments(reader: &mut Reader<'_>) -> BTreeMap<String, Attachment> {
+pub(super) fn attachments(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String, Attachment> {
     let mut attachments = BTreeMap::new();
-    let entries = reader.entries("networks");
-    if let Some(mut section) = reader.section("networks") {
+    let entries = reader.entries(key);
+    if let Some(mut section) = reader.section(key) {
         for entry in entries {
             let mut place = section.below(&entry.value, &entry.key);
-            attachments.insert(entry.key.clone(), attachment(&mut place));
+            names::attachment(&mut place);
+            attachments.insert(entry.key.clone(), Attachment::read(&mut place));
         }
     }
     attachments
 }
 
-fn attachment(reader: &mut Reader<'_>) -> Attachment {
-    names::attachment(reader);
-    Attachment {
-        aliases: reader.strings("aliases"),
-        ipv4_address: reader.parsed("ipv4_address", "an IPv4 address"),
-        ipv6_address: reader.parsed("ipv6_address", "an IPv6 address"),
-        link_local_ips: reader.addresses("link_local_ips"),
-        mac_address: reader.string("mac_address"),
-        interface_name: reader.string("interface_name"),
-        priority: reader.number("priority").unwrap_or(0),
-        gw_priority: reader.number("gw_priority").unwrap_or(0),
-        driver_opts: reader.table("driver_opts"),
-    }
-}
+fields::attachment!(reads);
 
-pub(super) fn mode(reader: &mut Reader<'_>) -> Option<NetworkMode> {
-    let text = reader.string("network_mode")?;
+pub(super) fn mode(reader: &mut Reader<'_>, key: &str) -> Option<NetworkMode> {
+    let text = reader.string(key)?;
     match text.split_once(':') {
         _ if text == "none" => Some(NetworkMode::None),
         _ if text == "host" => Some(NetworkMode::Host),
@@ -138,7 +126,7 @@ pub(super) fn mode(reader: &mut Reader<'_>) -> Option<NetworkMode> {
         Some(("container", name)) => Some(NetworkMode::Container(name.to_owned())),
         None if !text.is_empty() => Some(NetworkMode::Network(text)),
         _ => {
-            reader.not_yet("network_mode", &format!("the mode `{text}`"));
+            reader.not_yet(key, &format!("the mode `{text}`"));
             None
         }
     }
@@ -155,11 +143,11 @@ fn host_ip(reader: &mut Reader<'_>) -> Option<IpAddr> {
     Some(address)
 }
 
-pub(super) fn published(reader: &mut Reader<'_>) -> Vec<Port> {
+pub(super) fn published(reader: &mut Reader<'_>, key: &str) -> Vec<Port> {
     let mut ports = Vec::new();
-    let items = reader.items("ports");
+    let items = reader.items(key);
     for (index, node) in items.iter().enumerate() {
-        let mut item = reader.item(node, "ports", index);
+        let mut item = reader.item(node, key, index);
         if let Some(port) = port(&mut item) {
             ports.push(port);
         }

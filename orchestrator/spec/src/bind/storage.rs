@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::fields;
 use crate::local::LocalMount;
 use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume, VolumesFrom};
 use crate::node::Node;
 use crate::units;
 
+use super::kinds::{self, reads};
 use super::{Reader, names};
 
 pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
@@ -20,13 +22,13 @@ pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
         let message = format!("`{}.driver_opts`: {}", reader.path.join("."), error.problem);
         let _ = reader.report.error("E0009", message).at(span, "these options");
     }
-    Volume {
-        name: reader.text("name"),
-        external: reader.flag("external"),
-        driver: reader.string("driver"),
-        driver_opts: reader.table("driver_opts"),
-        labels: reader.table("labels"),
-    }
+    Volume::read(reader)
+}
+
+fields::volume!(reads);
+
+fn name(reader: &mut Reader<'_>) -> String {
+    reader.text("name")
 }
 
 pub(super) fn file_object(reader: &mut Reader<'_>) -> FileObject {
@@ -69,9 +71,9 @@ pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
     mounts
 }
 
-pub(super) fn volumes_from(reader: &mut Reader<'_>) -> Vec<String> {
+pub(super) fn volumes_from(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
     let mut sources = Vec::new();
-    for node in reader.items("volumes_from") {
+    for node in reader.items(key) {
         let Some(text) = node.scalar_text() else { continue };
         if VolumesFrom::parse(&text).is_none() {
             let message = format!("`{}.volumes_from`: `{text}` is not a source of volumes", reader.path.join("."));
@@ -83,7 +85,7 @@ pub(super) fn volumes_from(reader: &mut Reader<'_>) -> Vec<String> {
 }
 
 /// Targets of mounts that have no section of their kind.
-pub(super) fn bare(reader: &Reader<'_>) -> Vec<String> {
+pub(super) fn bare_mounts(reader: &Reader<'_>) -> Vec<String> {
     let text = |node: &Node, key: &str| node.at(&[key]).and_then(Node::scalar_text).unwrap_or_default();
     let bare = |node: &&Node| node.at(&[&text(node, "type")]).is_none() && is_ours(&text(node, "type"));
     reader.items("volumes").iter().filter(bare).map(|node| text(node, "target")).collect()
@@ -198,8 +200,16 @@ pub(crate) fn tmpfs(text: &str) -> Result<Mount, String> {
     Ok(mount)
 }
 
-/// `secrets` or `configs` of a service.
-pub(super) fn file_mounts(reader: &mut Reader<'_>, key: &str, folder: &str) -> Vec<FileMount> {
+pub(super) fn secrets(reader: &mut Reader<'_>, key: &str) -> Vec<FileMount> {
+    file_mounts(reader, key, "/run/secrets")
+}
+
+pub(super) fn configs(reader: &mut Reader<'_>, key: &str) -> Vec<FileMount> {
+    file_mounts(reader, key, "")
+}
+
+/// `folder` is where those with a relative target, or none, are.
+fn file_mounts(reader: &mut Reader<'_>, key: &str, folder: &str) -> Vec<FileMount> {
     let mut mounts = Vec::new();
     let items = reader.items(key);
     for (index, node) in items.iter().enumerate() {

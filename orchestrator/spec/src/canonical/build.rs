@@ -2,50 +2,44 @@
 
 use serde_json::Value;
 
-use crate::model::{Build, BuildSecret};
+use crate::fields;
+use crate::model::{Build, BuildSecret, BuildSsh};
 
 use super::Object;
-use super::service::{ownership, ulimits};
+use super::kinds::{self, prints};
+use super::service::ownership;
 
-pub(super) fn build(build: &Build) -> Value {
-    let mut object = Object::default();
-    object.put("context", build.context.clone());
+pub(super) fn build(object: &mut Object, key: &str, build: &Option<Build>) {
+    let Some(build) = build else { return };
+    let mut section = Object::default();
+    section.put("context", build.context.clone());
     match &build.dockerfile_inline {
-        Some(inline) => object.put("dockerfile_inline", inline.clone()),
-        None => object.text_or_empty("dockerfile", &build.dockerfile),
+        Some(inline) => section.put("dockerfile_inline", inline.clone()),
+        None => section.text_or_empty("dockerfile", &build.dockerfile),
     }
-    object.open_table("args", &build.args);
-    object.text("target", build.target.as_ref());
-    object.table("labels", &build.labels);
-    object.strings("tags", &build.tags);
-    object.text("network", build.network.as_ref());
-    object.flag("no_cache", build.no_cache);
-    object.flag("pull", build.pull);
-    object.bytes("shm_size", build.shm_size);
-    object.hosts("extra_hosts", &build.extra_hosts);
-    object.strings("platforms", &build.platforms);
-    object.section("ulimits", ulimits(&build.ulimits));
-    object.flag("privileged", build.privileged);
-    object.strings("entitlements", &build.entitlements);
-    object.table("additional_contexts", &build.additional_contexts);
-    object.strings("cache_from", &build.cache_from);
-    object.strings("cache_to", &build.cache_to);
-    object.strings("no_cache_filter", &build.no_cache_filter);
-    object.list("secrets", build.secrets.iter().map(secret).collect());
-    let ssh = build.ssh.iter().map(|ssh| match &ssh.path {
+    build.print(&mut section);
+    object.put(key, section.0);
+}
+
+fields::build!(prints);
+
+pub(super) fn secrets(object: &mut Object, key: &str, secrets: &[BuildSecret]) {
+    object.list(key, secrets.iter().map(secret).collect());
+}
+
+pub(super) fn ssh(object: &mut Object, key: &str, agents: &[BuildSsh]) {
+    let ssh = agents.iter().map(|ssh| match &ssh.path {
         Some(path) => Value::from(format!("{}={path}", ssh.id)),
         None => Value::from(ssh.id.clone()),
     });
-    object.list("ssh", ssh.collect());
-    object.text("provenance", build.provenance.as_ref());
-    object.text("sbom", build.sbom.as_ref());
-    object.done()
+    object.list(key, ssh.collect());
 }
 
 fn secret(secret: &BuildSecret) -> Value {
+    let BuildSecret { source, target, uid, gid, mode } = secret;
     let mut object = Object::default();
-    object.put("source", secret.source.clone());
-    object.text("target", secret.target.as_ref());
-    ownership(&mut object, secret.uid, secret.gid, secret.mode);
+    object.put("source", source.clone());
+    object.text("target", target.as_ref());
+    ownership(&mut object, *uid, *gid, *mode);
     object.done()
 }

@@ -3,13 +3,13 @@
 //! Must not know: where the stack came from.
 
 mod build;
+mod kinds;
 mod order;
 mod service;
 mod top;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -222,18 +222,6 @@ impl Object {
         }
     }
 
-    fn bytes<T: ToString>(&mut self, key: &str, value: Option<T>) {
-        self.maybe(key, value.map(|bytes| bytes.to_string()));
-    }
-
-    fn duration(&mut self, key: &str, value: Option<Duration>) {
-        self.maybe(key, value.map(units::duration_text));
-    }
-
-    fn number(&mut self, key: &str, value: Option<f64>) {
-        self.maybe(key, value.map(decimal));
-    }
-
     fn strings(&mut self, key: &str, items: &[String]) {
         if !items.is_empty() {
             self.put(key, items.to_vec());
@@ -250,19 +238,6 @@ impl Object {
         if !table.is_empty() {
             self.put(key, table.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect::<Map<_, _>>());
         }
-    }
-
-    fn open_table(&mut self, key: &str, table: &BTreeMap<String, Option<String>>) {
-        if !table.is_empty() {
-            self.put(key, table.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect::<Map<_, _>>());
-        }
-    }
-
-    fn hosts(&mut self, key: &str, hosts: &BTreeMap<String, Vec<String>>) {
-        let lines = hosts.iter().flat_map(|(name, addresses)| {
-            addresses.iter().map(move |address| Value::from(format!("{name}={address}")))
-        });
-        self.list(key, lines.collect());
     }
 
     fn section(&mut self, key: &str, section: Self) {

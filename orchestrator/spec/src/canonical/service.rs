@@ -5,26 +5,20 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::bind::tmpfs;
+use crate::fields;
 use crate::model::{
-    Attachment, Condition, Deploy, Device, FileMount, HealthTest, Healthcheck, Mount, MountSource, NamespaceMode,
-    NetworkMode, Port, Protocol, PullPolicy, RestartPolicy, Service, Ulimit,
+    Attachment, Condition, Dependency, Deploy, DeployRestart, Device, FileMount, HealthTest, Healthcheck, Mount,
+    MountSource, NamespaceMode, NetworkMode, Port, Protocol, PullPolicy, Resources, RestartPolicy, Service, Ulimit,
 };
 
 use super::Object;
-use super::build::build;
+use super::kinds::{self, prints};
 
 pub(super) fn service(service: &Service) -> Value {
     let mut object = Object::default();
-    object.text("image", service.image.as_ref());
-    object.maybe("build", service.build.as_ref().map(build));
-    object.maybe("pull_policy", service.pull_policy.map(pull_policy));
-    object.text("platform", service.platform.as_ref());
-    process(service, &mut object);
-    relations(service, &mut object);
-    places(service, &mut object);
-    storage(service, &mut object);
+    service.print(&mut object);
+    volumes(service, &mut object);
     limits(service, &mut object);
-    confinement(service, &mut object);
     object.maybe("deploy", deploy(service));
     for (key, value) in &service.extensions {
         object.put(key, value.clone());
@@ -32,87 +26,63 @@ pub(super) fn service(service: &Service) -> Value {
     object.done()
 }
 
-fn process(service: &Service, object: &mut Object) {
-    object.put("command", service.command.clone());
-    object.put("entrypoint", service.entrypoint.clone());
-    object.open_table("environment", &service.environment);
-    object.text("working_dir", service.working_dir.as_ref());
-    object.text("user", service.user.as_ref());
-    object.strings("group_add", &service.group_add);
-    object.text("hostname", service.hostname.as_ref());
-    object.text("domainname", service.domainname.as_ref());
-    object.text("container_name", service.container_name.as_ref());
-    object.maybe("init", service.init);
-    object.flag("tty", service.tty);
-    object.flag("stdin_open", service.stdin_open);
-    object.text("stop_signal", service.stop_signal.as_ref());
-    object.duration("stop_grace_period", service.stop_grace_period);
-    object.table("labels", &service.labels);
-    object.table("annotations", &service.annotations);
-    if !service.attach {
-        object.put("attach", false);
-    }
-    if let Some(logging) = &service.logging {
-        let mut section = Object::default();
-        section.text("driver", logging.driver.as_ref());
-        section.table("options", &logging.options);
-        object.put("logging", section.0);
-    }
-}
+fields::service!(prints);
+fields::resources!(prints);
+fields::healthcheck!(prints);
+fields::deploy_restart!(prints);
+fields::attachment!(prints);
 
-fn relations(service: &Service, object: &mut Object) {
+pub(super) fn depends_on(object: &mut Object, key: &str, dependencies: &BTreeMap<String, Dependency>) {
     let mut depends_on = Object::default();
-    for (name, dependency) in &service.depends_on {
+    for (name, Dependency { condition, restart, required }) in dependencies {
         let mut one = Object::default();
         one.put(
             "condition",
-            match dependency.condition {
+            match condition {
                 Condition::Started => "service_started",
                 Condition::Healthy => "service_healthy",
                 Condition::CompletedSuccessfully => "service_completed_successfully",
             },
         );
-        one.flag("restart", dependency.restart);
-        one.put("required", dependency.required);
+        one.flag("restart", *restart);
+        one.put("required", *required);
         depends_on.put(name, one.0);
     }
-    object.section("depends_on", depends_on);
-    object.maybe("healthcheck", service.healthcheck.as_ref().map(healthcheck));
-    object.maybe("restart", service.restart.map(restart));
-    object.strings("profiles", &service.profiles);
-    object.strings("links", &service.links);
+    object.section(key, depends_on);
 }
 
-fn healthcheck(check: &Healthcheck) -> Value {
-    let mut object = Object::default();
+pub(super) fn healthcheck(object: &mut Object, key: &str, check: &Option<Healthcheck>) {
+    let Some(check) = check else { return };
+    let mut section = Object::default();
     match &check.test {
         HealthTest::Inherit => {}
-        HealthTest::Disabled => object.put("disable", true),
+        HealthTest::Disabled => section.put("disable", true),
         HealthTest::Exec(words) => {
             let words = std::iter::once("CMD").chain(words.iter().map(String::as_str));
-            object.put("test", words.map(Value::from).collect::<Vec<_>>());
+            section.put("test", words.map(Value::from).collect::<Vec<_>>());
         }
-        HealthTest::Shell(text) => object.put("test", vec![Value::from("CMD-SHELL"), Value::from(text.clone())]),
+        HealthTest::Shell(text) => section.put("test", vec![Value::from("CMD-SHELL"), Value::from(text.clone())]),
     }
-    object.duration("interval", check.interval);
-    object.duration("timeout", check.timeout);
-    object.maybe("retries", check.retries);
-    object.duration("start_period", check.start_period);
-    object.duration("start_interval", check.start_interval);
-    object.done()
+    check.print(&mut section);
+    object.put(key, section.0);
 }
 
-fn restart(policy: RestartPolicy) -> String {
-    match policy {
+pub(super) fn restart(object: &mut Object, key: &str, policy: &Option<RestartPolicy>) {
+    let text = policy.map(|policy| match policy {
         RestartPolicy::No => "no".to_owned(),
         RestartPolicy::Always => "always".to_owned(),
         RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
         RestartPolicy::OnFailure { max_retries: None } => "on-failure".to_owned(),
         RestartPolicy::OnFailure { max_retries: Some(count) } => format!("on-failure:{count}"),
-    }
+    });
+    object.maybe(key, text);
 }
 
-fn pull_policy(policy: PullPolicy) -> String {
+pub(super) fn pull_policy(object: &mut Object, key: &str, policy: &Option<PullPolicy>) {
+    object.maybe(key, policy.map(pull_policy_text));
+}
+
+fn pull_policy_text(policy: PullPolicy) -> String {
     let every = |seconds: u64| {
         let units = [(604_800, "w"), (86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
         let whole = units.iter().find(|(size, _)| seconds.is_multiple_of(*size));
@@ -131,84 +101,73 @@ fn pull_policy(policy: PullPolicy) -> String {
     }
 }
 
-fn places(service: &Service, object: &mut Object) {
-    if let Some(mode) = &service.network_mode {
-        object.put(
-            "network_mode",
-            match mode {
-                NetworkMode::None => "none".to_owned(),
-                NetworkMode::Host => "host".to_owned(),
-                NetworkMode::Service(name) => format!("service:{name}"),
-                NetworkMode::Container(name) => format!("container:{name}"),
-                NetworkMode::Network(name) => name.clone(),
-            },
-        );
-    }
-    if !service.networks.is_empty() {
-        let places = service.networks.iter().map(|(name, place)| (name.clone(), attachment(place)));
-        object.put("networks", places.collect::<Map<_, _>>());
-    }
-    object.list("ports", service.ports.iter().map(port).collect());
-    object.strings("expose", &service.expose);
-    object.list("dns", service.dns.iter().map(|address| Value::from(address.to_string())).collect());
-    object.strings("dns_search", &service.dns_search);
-    object.strings("dns_opt", &service.dns_opt);
-    object.hosts("extra_hosts", &service.extra_hosts);
-    object.text("mac_address", service.mac_address.as_ref());
+pub(super) fn network_mode(object: &mut Object, key: &str, mode: &Option<NetworkMode>) {
+    let text = mode.as_ref().map(|mode| match mode {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Service(name) => format!("service:{name}"),
+        NetworkMode::Container(name) => format!("container:{name}"),
+        NetworkMode::Network(name) => name.clone(),
+    });
+    object.maybe(key, text);
 }
 
-fn attachment(place: &Attachment) -> Value {
-    let mut object = Object::default();
-    object.strings("aliases", &place.aliases);
-    object.maybe("ipv4_address", place.ipv4_address.map(|address| address.to_string()));
-    object.maybe("ipv6_address", place.ipv6_address.map(|address| address.to_string()));
-    object.list("link_local_ips", place.link_local_ips.iter().map(|ip| Value::from(ip.to_string())).collect());
-    object.text("mac_address", place.mac_address.as_ref());
-    object.text("interface_name", place.interface_name.as_ref());
-    object.maybe("priority", Some(place.priority).filter(|priority| *priority != 0));
-    object.maybe("gw_priority", Some(place.gw_priority).filter(|priority| *priority != 0));
-    object.table("driver_opts", &place.driver_opts);
-    if object.0.is_empty() { Value::Null } else { object.done() }
+pub(super) fn attachments(object: &mut Object, key: &str, networks: &BTreeMap<String, Attachment>) {
+    let mut places = Object::default();
+    for (name, place) in networks {
+        let mut one = Object::default();
+        place.print(&mut one);
+        places.put(name, if one.0.is_empty() { Value::Null } else { one.done() });
+    }
+    object.section(key, places);
+}
+
+pub(super) fn ports(object: &mut Object, key: &str, ports: &[Port]) {
+    object.list(key, ports.iter().map(port).collect());
 }
 
 fn port(port: &Port) -> Value {
+    let Port { target, published, host_ip, protocol, mode, name, app_protocol } = port;
     let mut object = Object::default();
-    object.text("name", port.name.as_ref());
-    object.put("mode", port.mode.clone());
-    object.maybe("host_ip", port.host_ip.map(|address| address.to_string()));
-    object.put("target", port.target);
+    object.text("name", name.as_ref());
+    object.put("mode", mode.clone());
+    object.maybe("host_ip", host_ip.map(|address| address.to_string()));
+    object.put("target", *target);
     object.maybe(
         "published",
-        port.published.map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") }),
+        published.map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") }),
     );
     object.put(
         "protocol",
-        match port.protocol {
+        match protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         },
     );
-    object.text("app_protocol", port.app_protocol.as_ref());
+    object.text("app_protocol", app_protocol.as_ref());
     object.done()
 }
 
-fn storage(service: &Service, object: &mut Object) {
-    // Mounts of the `tmpfs` attribute stand at the end of the list and are printed as they were written.
+/// Mounts of the `tmpfs` attribute stand at the end of the list and are printed as they were written.
+fn volumes(service: &Service, object: &mut Object) {
     let own =
         service.mounts.iter().filter(|mount| !service.tmpfs.iter().any(|text| tmpfs(text).as_ref() == Ok(*mount)));
     object.list("volumes", own.map(|one| mount(one, &service.bare_mounts)).collect());
-    object.strings("volumes_from", &service.volumes_from);
-    object.strings("tmpfs", &service.tmpfs);
-    object.list("secrets", service.secrets.iter().map(|secret| file_mount(secret, "/run/secrets/")).collect());
-    object.list("configs", service.configs.iter().map(|config| file_mount(config, "")).collect());
-    object.flag("read_only", service.read_only);
-    object.bytes("shm_size", service.shm_size);
+}
+
+pub(super) fn secrets(object: &mut Object, key: &str, secrets: &[FileMount]) {
+    object.list(key, secrets.iter().map(|secret| file_mount(secret, "/run/secrets/")).collect());
+}
+
+pub(super) fn configs(object: &mut Object, key: &str, configs: &[FileMount]) {
+    object.list(key, configs.iter().map(|config| file_mount(config, "")).collect());
 }
 
 fn mount(mount: &Mount, bare: &[String]) -> Value {
+    let Mount { target, read_only, source, consistency } = mount;
     let mut object = Object::default();
     let mut detail = Object::default();
-    let (kind, source) = match &mount.source {
+    let (kind, source) = match source {
         MountSource::Volume { name, nocopy, subpath } => {
             detail.flag("nocopy", *nocopy);
             detail.text("subpath", subpath.as_ref());
@@ -223,36 +182,37 @@ fn mount(mount: &Mount, bare: &[String]) -> Value {
             ("bind", Some(path.to_string_lossy().into_owned()))
         }
         MountSource::Tmpfs { size, mode, .. } => {
-            detail.bytes("size", *size);
+            kinds::bytes(&mut detail, "size", size);
             detail.maybe("mode", *mode);
             ("tmpfs", None)
         }
     };
     object.put("type", kind);
     object.maybe("source", source);
-    object.put("target", mount.target.clone());
-    object.flag("read_only", mount.read_only);
-    object.text("consistency", mount.consistency.as_ref());
-    if !detail.0.is_empty() || !bare.contains(&mount.target) {
+    object.put("target", target.clone());
+    object.flag("read_only", *read_only);
+    object.text("consistency", consistency.as_ref());
+    if !detail.0.is_empty() || !bare.contains(target) {
         object.put(kind, detail.0);
     }
     object.done()
 }
 
 fn file_mount(mount: &FileMount, folder: &str) -> Value {
+    let FileMount { source, target, uid, gid, mode } = mount;
     let mut object = Object::default();
-    object.put("source", mount.source.clone());
-    let short = mount.target.strip_prefix(folder).unwrap_or(&mount.target);
+    object.put("source", source.clone());
+    let short = target.strip_prefix(folder).unwrap_or(target);
     if folder.is_empty() {
-        if mount.target.strip_prefix('/') != Some(&mount.source) {
-            object.put("target", mount.target.clone());
+        if target.strip_prefix('/') != Some(source) {
+            object.put("target", target.clone());
         }
-    } else if short == mount.source {
-        object.put("target", mount.target.clone());
+    } else if short == source {
+        object.put("target", target.clone());
     } else {
         object.put("target", short);
     }
-    ownership(&mut object, mount.uid, mount.gid, mount.mode);
+    ownership(&mut object, *uid, *gid, *mode);
     object.done()
 }
 
@@ -262,6 +222,7 @@ pub(super) fn ownership(object: &mut Object, uid: Option<u32>, gid: Option<u32>,
     object.maybe("mode", mode.map(|mode| format!("0{mode:o}")));
 }
 
+/// What is written in `deploy` is printed there.
 fn limits(service: &Service, object: &mut Object) {
     let resources = &service.resources;
     let absent = Deploy::default();
@@ -269,16 +230,14 @@ fn limits(service: &Service, object: &mut Object) {
     if written.replicas.is_none() && service.replicas != 1 {
         object.put("scale", service.replicas);
     }
-    object.number("cpus", resources.cpus.filter(|_| !written.cpus));
-    object.maybe("cpu_shares", resources.cpu_shares);
-    object.maybe("cpu_quota", resources.cpu_quota);
-    object.maybe("cpu_period", resources.cpu_period);
-    object.text("cpuset", resources.cpuset.as_ref());
-    object.bytes("mem_limit", resources.memory.filter(|_| !written.memory));
-    object.bytes("mem_reservation", resources.memory_reservation.filter(|_| !written.memory_reservation));
-    object.bytes("memswap_limit", resources.memswap_limit);
-    object.maybe("pids_limit", resources.pids.filter(|_| !written.pids));
-    object.maybe("oom_kill_disable", resources.oom_kill_disable);
+    let own = Resources {
+        cpus: resources.cpus.filter(|_| !written.cpus),
+        memory: resources.memory.filter(|_| !written.memory),
+        memory_reservation: resources.memory_reservation.filter(|_| !written.memory_reservation),
+        pids: resources.pids.filter(|_| !written.pids),
+        ..resources.clone()
+    };
+    own.print(object);
 }
 
 fn deploy(service: &Service) -> Option<Value> {
@@ -298,41 +257,25 @@ fn deploy(service: &Service) -> Option<Value> {
     }
     let mut resources = Object::default();
     let mut limits = Object::default();
-    limits.number("cpus", service.resources.cpus.filter(|_| written.cpus));
-    limits.bytes("memory", service.resources.memory.filter(|_| written.memory));
+    kinds::share(&mut limits, "cpus", &service.resources.cpus.filter(|_| written.cpus));
+    kinds::bytes(&mut limits, "memory", &service.resources.memory.filter(|_| written.memory));
     limits.maybe("pids", service.resources.pids.filter(|_| written.pids));
     resources.section("limits", limits);
     let mut reservations = Object::default();
-    reservations.bytes("memory", service.resources.memory_reservation.filter(|_| written.memory_reservation));
+    let reserved = service.resources.memory_reservation.filter(|_| written.memory_reservation);
+    kinds::bytes(&mut reservations, "memory", &reserved);
     resources.section("reservations", reservations);
     object.put("resources", resources.0);
     object.put("placement", Map::new());
     if let Some(policy) = &service.deploy_restart {
         let mut section = Object::default();
-        section.text("condition", policy.condition.as_ref());
-        section.duration("delay", policy.delay);
-        section.maybe("max_attempts", policy.max_attempts);
-        section.duration("window", policy.window);
+        policy.print(&mut section);
         object.put("restart_policy", section.0);
     }
     Some(object.done())
 }
 
-fn confinement(service: &Service, object: &mut Object) {
-    object.section("ulimits", ulimits(&service.ulimits));
-    object.table("sysctls", &service.sysctls);
-    object.maybe("oom_score_adj", service.oom_score_adj);
-    object.strings("cap_add", &service.cap_add);
-    object.strings("cap_drop", &service.cap_drop);
-    object.strings("security_opt", &service.security_opt);
-    object.flag("privileged", service.privileged);
-    object.list("devices", service.devices.iter().map(device).collect());
-    object.maybe("pid", service.pid.as_ref().map(namespace));
-    object.maybe("ipc", service.ipc.as_ref().map(namespace));
-    object.maybe("uts", service.uts.as_ref().map(namespace));
-}
-
-pub(super) fn ulimits(limits: &BTreeMap<String, Ulimit>) -> Object {
+pub(super) fn ulimits(object: &mut Object, key: &str, limits: &BTreeMap<String, Ulimit>) {
     let mut ulimits = Object::default();
     for (name, limit) in limits {
         if limit.single {
@@ -344,26 +287,32 @@ pub(super) fn ulimits(limits: &BTreeMap<String, Ulimit>) -> Object {
             ulimits.put(name, both.0);
         }
     }
-    ulimits
+    object.section(key, ulimits);
+}
+
+pub(super) fn devices(object: &mut Object, key: &str, devices: &[Device]) {
+    object.list(key, devices.iter().map(device).collect());
 }
 
 fn device(device: &Device) -> Value {
+    let Device { source, target, permissions } = device;
     let mut object = Object::default();
-    object.put("source", device.source.clone());
-    object.put("target", device.target.clone());
-    object.put("permissions", device.permissions.clone());
+    object.put("source", source.clone());
+    object.put("target", target.clone());
+    object.put("permissions", permissions.clone());
     object.done()
 }
 
-fn namespace(mode: &NamespaceMode) -> String {
-    match mode {
+pub(super) fn namespace(object: &mut Object, key: &str, mode: &Option<NamespaceMode>) {
+    let text = mode.as_ref().map(|mode| match mode {
         NamespaceMode::Private => "private".to_owned(),
         NamespaceMode::Shareable => "shareable".to_owned(),
         NamespaceMode::Host => "host".to_owned(),
         NamespaceMode::None => "none".to_owned(),
         NamespaceMode::Service(name) => format!("service:{name}"),
         NamespaceMode::Container(name) => format!("container:{name}"),
-    }
+    });
+    object.maybe(key, text);
 }
 
 #[cfg(test)]
@@ -374,8 +323,8 @@ mod tests {
 
     #[test]
     fn ages_print_in_their_largest_unit() {
-        assert_eq!(pull_policy(PullPolicy::Every(units::duration("2d").unwrap())), "every_2d");
-        assert_eq!(pull_policy(PullPolicy::Every(units::duration("90s").unwrap())), "every_90s");
+        assert_eq!(pull_policy_text(PullPolicy::Every(units::duration("2d").unwrap())), "every_2d");
+        assert_eq!(pull_policy_text(PullPolicy::Every(units::duration("90s").unwrap())), "every_90s");
         assert_eq!(decimal(2.0), Value::from(2));
     }
 }

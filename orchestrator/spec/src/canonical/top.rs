@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::fields;
 use crate::model::{FileObject, FileSource, IpamPool, Network, Stack, Volume};
 
+use super::kinds::{self, prints};
 use super::{Object, service};
 
 pub(super) fn stack(stack: &Stack) -> Value {
@@ -36,28 +38,25 @@ fn named(object: &mut Object, name: &str, external: bool) {
 fn network(network: &Network) -> Value {
     let mut object = Object::default();
     named(&mut object, &network.name, network.external);
-    object.text("driver", network.driver.as_ref());
-    object.table("driver_opts", &network.driver_opts);
+    network.print(&mut object);
     let mut ipam = Object::default();
     ipam.text("driver", network.ipam_driver.as_ref());
     ipam.list("config", network.ipam.iter().map(pool).collect());
     object.put("ipam", ipam.0);
-    object.flag("external", network.external);
-    object.flag("internal", network.internal);
-    object.flag("attachable", network.attachable);
-    object.maybe("enable_ipv4", network.enable_ipv4);
-    object.maybe("enable_ipv6", network.enable_ipv6);
-    object.table("labels", &network.labels);
     object.done()
 }
 
+fields::network!(prints);
+fields::volume!(prints);
+
 fn pool(pool: &IpamPool) -> Value {
+    let IpamPool { subnet, ip_range, gateway, aux_addresses } = pool;
     let mut object = Object::default();
-    object.maybe("subnet", pool.subnet.map(|subnet| subnet.to_string()));
-    object.maybe("ip_range", pool.ip_range.map(|range| range.to_string()));
-    object.maybe("gateway", pool.gateway.map(|address| address.to_string()));
+    object.maybe("subnet", subnet.map(|subnet| subnet.to_string()));
+    object.maybe("ip_range", ip_range.map(|range| range.to_string()));
+    object.maybe("gateway", gateway.map(|address| address.to_string()));
     let mut aux = Object::default();
-    for (name, address) in &pool.aux_addresses {
+    for (name, address) in aux_addresses {
         aux.put(name, address.to_string());
     }
     object.section("aux_addresses", aux);
@@ -67,10 +66,7 @@ fn pool(pool: &IpamPool) -> Value {
 fn volume(volume: &Volume) -> Value {
     let mut object = Object::default();
     named(&mut object, &volume.name, volume.external);
-    object.text("driver", volume.driver.as_ref());
-    object.table("driver_opts", &volume.driver_opts);
-    object.flag("external", volume.external);
-    object.table("labels", &volume.labels);
+    volume.print(&mut object);
     object.done()
 }
 

@@ -112,7 +112,7 @@ pub(crate) static SERVICE: Object = object(&[
     yes("mem_limit", Bytes),
     yes("mem_reservation", Bytes),
     yes("memswap_limit", Bytes),
-    not_yet("mem_swappiness", Bytes),
+    yes("mem_swappiness", Bytes),
     yes("mac_address", Str),
     not_yet(
         "models",

@@ -19,6 +19,7 @@ services:
     mem_limit: 1.5g
     mem_reservation: 256m
     memswap_limit: -1
+    mem_swappiness: 60
     pids_limit: 100
     oom_kill_disable: true
     oom_score_adj: -500
@@ -40,6 +41,7 @@ services:
                 mem_limit: "1610612736"
                 mem_reservation: "268435456"
                 memswap_limit: "-1"
+                mem_swappiness: "60"
                 networks:
                   default: null
                 oom_kill_disable: true
@@ -88,6 +90,71 @@ fn sizes_and_numbers_are_checked() {
             7 |     cpu_shares: -5
               |                 ^^ this value
         "#]],
+    );
+}
+
+#[test]
+fn swappiness_is_a_percentage() {
+    let of = |value: &str| format!("services:\n  a:\n    image: a\n    mem_swappiness: {value}\n");
+    check(
+        &of("101"),
+        expect![[r#"
+        error[E0009]: `services.a.mem_swappiness`: it goes from 0 to 100; -1 leaves it as it is on the host
+         --> compose.yaml:4:21
+          |
+        4 |     mem_swappiness: 101
+          |                     ^^^ this value
+    "#]],
+    );
+    check(
+        &of("-2"),
+        expect![[r#"
+        error[E0009]: `services.a.mem_swappiness`: it goes from 0 to 100; -1 leaves it as it is on the host
+         --> compose.yaml:4:21
+          |
+        4 |     mem_swappiness: -2
+          |                     ^^ this value
+    "#]],
+    );
+    check(
+        &of("some"),
+        expect![[r#"
+        error[E0009]: `services.a.mem_swappiness`: `some` is not a size like 512m or 2gb
+         --> compose.yaml:4:21
+          |
+        4 |     mem_swappiness: some
+          |                     ^^^^ this value
+    "#]],
+    );
+    check(
+        &of("0"),
+        expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            mem_swappiness: "0"
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+    "#]],
+    );
+    check(
+        &of("-1"),
+        expect![[r#"
+        name: demo
+        services:
+          a:
+            image: a
+            mem_swappiness: "-1"
+            networks:
+              default: null
+        networks:
+          default:
+            name: demo_default
+    "#]],
     );
 }
 

@@ -19,7 +19,6 @@ services:
     device_cgroup_rules: ["c 1:3 mr"]
     external_links: [other]
     gpus: all
-    mem_swappiness: 60
     models: [llm]
     post_start: [{command: a}]
     pre_start: [{command: a}]
@@ -84,7 +83,6 @@ fn each_is_refused_by_name() {
         error[E0020]: `services.a.device_cgroup_rules`: the attribute `device_cgroup_rules` is not supported yet
         error[E0020]: `services.a.external_links`: the attribute `external_links` is not supported yet
         error[E0020]: `services.a.gpus`: the attribute `gpus` is not supported yet
-        error[E0020]: `services.a.mem_swappiness`: the attribute `mem_swappiness` is not supported yet
         error[E0020]: `services.a.models`: the attribute `models` is not supported yet
         error[E0020]: `services.a.post_start`: the attribute `post_start` is not supported yet
         error[E0020]: `services.a.pre_start`: the attribute `pre_start` is not supported yet
@@ -193,7 +191,6 @@ fn each_is_carried_for_printing() {
             image: a
             links:
               - b:alias
-            mem_swappiness: "60"
             models:
               llm: null
             network_mode: bridge

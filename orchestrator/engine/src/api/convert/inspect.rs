@@ -185,6 +185,7 @@ fn host_config(container: &Container) -> HostConfig {
         memory: limits.memory.unwrap_or(0),
         memory_reservation: limits.memory_reservation.unwrap_or(0),
         memory_swap: limits.memswap_limit.unwrap_or(0),
+        memory_swappiness: limits.mem_swappiness.filter(|percent| *percent >= 0),
         nano_cpus: limits.cpus.map_or(0, nano_cpus),
         cpu_shares: limits.cpu_shares.unwrap_or(0),
         cpu_quota: limits.cpu_quota.unwrap_or(0),
