@@ -307,7 +307,12 @@ fn mistakes_in_the_command_line_are_refused() {
     refused(&["logs", "--index", "2"], "--index");
     refused(&["logs", "--since", "yesterday"], "yesterday");
     refused(&["-H", "tcp://127.0.0.1:1", "ps"], "tcp://127.0.0.1:1");
-    refused(&["plan", "--", "ps"], "`ps` has no plan");
+    refused(&["plan", "--", "down"], "no such service: down");
+    for verb in [&["exec", "web", "ls"][..], &["logs"], &["ps"], &["cp", "a", "web:/"], &["completion", "bash"]] {
+        refused(&[&["--dry-run"], verb].concat(), &format!("`{}` has no plan", verb[0]));
+    }
+    refused(&["--dry-run", "image", "rm", "x"], "`image rm` has no plan");
+    refused(&["up", "--format", "json"], "add --dry-run");
     refused(&["run", "-p", "80/sctp", "web"], "sctp");
     refused(&["cp", "a", "b"], "SERVICE:PATH");
 }

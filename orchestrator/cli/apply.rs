@@ -1,17 +1,17 @@
 //! Owns the way of a stack-level verb through the engine: the request with everything that travels beside the stack,
-//! the plan for a dry run, and the pump from the engine's events to the progress display.
+//! its plan, and the pump from the engine's events to the progress display.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, RegistryAuth};
+use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, PlanResponse, RegistryAuth};
 use hoist_client::{Client, JsonStream};
 use hoist_scheduler::{Services, Verb};
 use hoist_spec::Loaded;
 
-use crate::commands::Ctx;
 use crate::credentials;
-use crate::error::{Exit, Failure, Result};
+use crate::ctx::Ctx;
+use crate::error::{Failure, Result};
 use crate::failed_step;
 use crate::project::{self, Project};
 use crate::render::progress::Progress;
@@ -96,11 +96,14 @@ fn credentials(loaded: &Loaded) -> std::result::Result<BTreeMap<String, Registry
     Ok(auth)
 }
 
-/// Prints what the request would do.
-pub(crate) async fn dry_run(ctx: &Ctx, client: &Client, request: &ApplyRequest) -> Result<Exit> {
-    let plan = client.plan(request).await?;
-    ctx.ui.data(crate::render::plan::text(&plan, ctx.ui))?;
-    Ok(Exit::OK)
+/// What the request would do.
+pub(crate) async fn plan(ctx: &Ctx, request: &ApplyRequest) -> Result<PlanResponse> {
+    Ok(ctx.client().await?.plan(request).await?)
+}
+
+/// The plan says why it cannot be carried out.
+pub(crate) fn has_problems(plan: &PlanResponse) -> bool {
+    plan.plan.get("problems").and_then(serde_json::Value::as_array).is_some_and(|problems| !problems.is_empty())
 }
 
 /// Sends the request, with what the global options say of every request.
@@ -109,13 +112,9 @@ pub(crate) async fn begin(ctx: &Ctx, client: &Client, request: &ApplyRequest) ->
     Ok(client.apply(&request).await?)
 }
 
-/// Does it, shows how it goes, and fails with what failed. On a dry run the plan is printed and nothing is done.
+/// Does it, shows how it goes, and fails with what failed.
 pub(crate) async fn apply(ctx: &Ctx, request: &ApplyRequest) -> Result<ApplyResult> {
     let client = ctx.client().await?;
-    if ctx.settings.dry_run {
-        dry_run(ctx, &client, request).await?;
-        return Ok(ApplyResult::default());
-    }
     let mut interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(ctx.ui);
     let work = async {

@@ -1,15 +1,13 @@
-//! Owns what can be typed: the global options and the list of verbs. What a verb's own options are is in its file.
+//! Owns the command line as a whole: the global options and the list of verbs. What a verb's own options are is in its
+//! file.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-
-use hoist_scheduler::PullPolicy;
-use hoist_spec::size::REPLICAS;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
+use crate::options::{Global, PlanForm};
 
 /// Raise a stack of containers from a Compose file and keep it the way the file says.
 #[derive(Debug, Parser)]
@@ -20,99 +18,9 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options in front of the verb; those without a short form may also follow it.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// Compose file (can be repeated; `-` is standard input; default: compose.yaml here or above)
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub(crate) files: Vec<String>,
-    /// Name of the stack
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) project_name: Option<String>,
-    /// Directory that relative paths start from (default: that of the first Compose file)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) project_directory: Option<PathBuf>,
-    /// File with variables, in place of .env (can be repeated)
-    #[arg(long = "env-file", value_name = "FILE")]
-    pub(crate) env_files: Vec<String>,
-    /// Profile to activate (can be repeated; `*` is all of them)
-    #[arg(long = "profile", value_name = "NAME")]
-    pub(crate) profiles: Vec<String>,
-    /// When to colour the output
-    #[arg(long, value_enum, value_name = "WHEN", global = true, hide_possible_values = false)]
-    pub(crate) ansi: Option<Ansi>,
-    /// How to show progress
-    #[arg(long, value_enum, value_name = "HOW", global = true)]
-    pub(crate) progress: Option<ProgressMode>,
-    /// Print the plan and do nothing
-    #[arg(long, global = true)]
-    pub(crate) dry_run: bool,
-    /// Most steps (pulls, builds, starts, stops) to work on at the same time; -1 is no limit
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) parallel: Option<i32>,
-    /// Socket of the engine, as a path or unix:// address
-    #[arg(short = 'H', long, value_name = "SOCKET", global = true)]
-    pub(crate) host: Option<String>,
-    /// How to write errors
-    #[arg(long, value_enum, value_name = "FORMAT", global = true)]
-    pub(crate) error_format: Option<ErrorFormat>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Ansi {
-    Auto,
-    Never,
-    Always,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProgressMode {
-    /// `tty` on a terminal, `plain` elsewhere
-    Auto,
-    /// Lines that are redrawn
-    Tty,
-    /// One line for each event
-    Plain,
-    /// One JSON object for each event
-    Json,
-    /// As `json`, with what a build does as objects of its own (docs/progress.md)
-    #[value(name = "rawjson")]
-    RawJson,
-    /// Nothing
-    Quiet,
-}
-
-impl ProgressMode {
-    pub(crate) fn is_json(self) -> bool {
-        matches!(self, Self::Json | Self::RawJson)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ErrorFormat {
-    Text,
-    Json,
-}
-
-/// When to pull an image, in docker compose's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PullWhen {
-    Always,
-    Missing,
-    Never,
-}
-
-impl PullWhen {
-    pub(crate) fn policy(self) -> PullPolicy {
-        match self {
-            Self::Always => PullPolicy::Always,
-            Self::Missing => PullPolicy::Missing,
-            Self::Never => PullPolicy::Never,
-        }
-    }
+    /// The verb as it was typed, with that of its group: `image ls`.
+    #[arg(skip)]
+    pub(crate) verb: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,9 +86,45 @@ pub(crate) enum Command {
     Oci(commands::oci::Args),
 }
 
+/// Verbs that change something by a plan, which `--dry-run` prints.
+pub(crate) const PLANNED: [&str; 14] = [
+    "up", "down", "create", "start", "stop", "restart", "kill", "rm", "scale", "pause", "unpause", "run", "pull",
+    "build",
+];
+
+const PLAN_FORM: &str = "plan_form";
+
+/// The whole command line. Each verb that has a plan gets the option for its form.
+pub(crate) fn command() -> clap::Command {
+    let form = || {
+        clap::Arg::new(PLAN_FORM)
+            .long("format")
+            .value_name("FORMAT")
+            .value_parser(clap::value_parser!(PlanForm))
+            .help("Form of the plan that --dry-run prints")
+    };
+    PLANNED.iter().fold(Cli::command(), |whole, verb| whole.mut_subcommand(verb, |verb| verb.arg(form())))
+}
+
+fn verb(matches: &clap::ArgMatches) -> Vec<&str> {
+    let below = |(name, below)| std::iter::once(name).chain(verb(below)).collect();
+    matches.subcommand().map_or_else(Vec::new, below)
+}
+
 /// Reads a command line, the program's name included.
 pub(crate) fn parse<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
-    let cli = Cli::try_parse_from(words)?;
+    let matches = command().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.verb = verb(&matches).join(" ");
+    let form = matches.subcommand().and_then(|(_, verb)| verb.try_get_one::<PlanForm>(PLAN_FORM).ok().flatten());
+    match form {
+        Some(_) if !cli.global.dry_run => {
+            let text = "--format is the form of the plan that --dry-run prints: add --dry-run";
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, text));
+        }
+        Some(&form) => cli.global.plan_form = form,
+        None => {}
+    }
     let words = match &cli.command {
         Command::Exec(args) => args.words(),
         Command::Run(args) => args.words(),
@@ -197,15 +141,20 @@ pub(crate) fn parse<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T
     }
 }
 
-/// Parses `SERVICE=NUM`.
-pub(crate) fn scale(text: &str) -> Result<(String, u32), String> {
-    let (service, count) = text.split_once('=').ok_or("expected SERVICE=NUM")?;
-    if service.is_empty() {
-        return Err("expected SERVICE=NUM".to_owned());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_with_a_plan_takes_its_form_wherever_the_dry_run_is_asked_for() {
+        for verb in PLANNED {
+            let service = if verb == "scale" { "web=2" } else { "web" };
+            for line in [["--dry-run", verb, "--format=json", service], [verb, "--format=json", "--dry-run", service]] {
+                let cli = parse(["hoist"].into_iter().chain(line)).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+                assert!(cli.global.dry_run && cli.global.plan_form == PlanForm::Json, "{line:?}");
+            }
+        }
+        let error = parse(["hoist", "down", "--format", "json"]).expect_err("there is no plan to print");
+        assert!(error.to_string().contains("add --dry-run"), "{error}");
     }
-    let count: u32 = count.parse().map_err(|_| format!("`{count}` is not a number of containers"))?;
-    if count > REPLICAS {
-        return Err(format!("{REPLICAS} containers are the most that a service has"));
-    }
-    Ok((service.to_owned(), count))
 }

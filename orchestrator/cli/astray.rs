@@ -3,8 +3,8 @@
 use hoist_api::ContainerSummary;
 use hoist_client::Client;
 
-use crate::commands::Ctx;
 use crate::containers;
+use crate::ctx::Ctx;
 use crate::error::Failure;
 
 /// Verbs that take the number of a replica.

@@ -10,8 +10,8 @@ use hoist_scheduler::{Stop, Verb};
 use jiff::Timestamp;
 
 use self::seen::Seen;
-use crate::commands::Ctx;
 use crate::containers::short_name;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::logs::{LogStyle, LogWriter};
 use crate::render::progress::Progress;

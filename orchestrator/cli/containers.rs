@@ -3,7 +3,7 @@
 use hoist_api::ContainerSummary;
 use hoist_client::Client;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Failure, Result};
 use crate::project;
 

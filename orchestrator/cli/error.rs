@@ -5,7 +5,7 @@ use hoist_api::ApplyResult;
 use hoist_client::ClientError;
 use hoist_spec::{Diagnostic, Severity};
 
-use crate::args::ErrorFormat;
+use crate::options::ErrorFormat;
 use crate::render::Ui;
 use crate::render::text::inert;
 
@@ -61,12 +61,6 @@ enum Kind {
 impl Failure {
     pub(crate) fn user(message: impl Into<String>) -> Self {
         Self { kind: Kind::Plain, error: anyhow::Error::msg(message.into()), hints: Vec::new() }
-    }
-
-    /// Words of a command line that mean nothing, in clap's text.
-    pub(crate) fn usage(error: &clap::Error) -> Self {
-        let text = error.render().to_string();
-        Self::user(text.trim().trim_start_matches("error: ").to_owned())
     }
 
     pub(crate) fn spec(diagnostics: Vec<Diagnostic>) -> Self {

@@ -2,7 +2,7 @@
 
 use hoist_client::Client;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::streams::{Pump, Target};
 use crate::terminal;

@@ -12,12 +12,15 @@ mod commands;
 mod config_hash;
 mod containers;
 mod credentials;
+mod ctx;
+mod dry_run;
 mod error;
 mod failed_step;
 mod foreground;
 mod lock;
 mod missing;
 mod oneoff;
+mod options;
 mod portable;
 mod project;
 mod render;
@@ -34,11 +37,12 @@ use std::process::ExitCode;
 
 use hoist_spec::Env;
 
-use crate::args::Command;
-use crate::commands::Ctx;
+use crate::args::{Cli, Command};
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::Ui;
-use crate::settings::{Output, Settings};
+use crate::render::output::Output;
+use crate::settings::Settings;
 
 fn main() -> ExitCode {
     let cli = match args::parse(std::env::args_os()) {
@@ -49,13 +53,13 @@ fn main() -> ExitCode {
     let env: Env =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let options = project::option_variables(&cli.global, &env);
-    let output = Output::resolve(&cli.global, &options);
+    let output = settings::output(&cli.global, &options);
     let ui = Ui::new(*output.as_ref().unwrap_or(&Output::fallback(Some(&cli.global))));
     let result = output.and_then(|_| {
         let settings = Settings::resolve(&cli.global, env, &options)?;
         let ui = ui.hiding_orphans(settings.ignore_orphans);
         let ctx = Ctx { settings, ui };
-        run(&ctx, &cli.command).or_else(|failure| {
+        run(&ctx, &cli).or_else(|failure| {
             let words: Vec<String> = std::env::args().skip(1).collect();
             block_on(async { Err(astray::explained(&ctx, failure, &words).await) })
         })
@@ -88,11 +92,18 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::from(error.use_stderr()))
 }
 
-fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
+fn run(ctx: &Ctx, cli: &Cli) -> Result<Exit> {
+    match ctx.settings.dry_run {
+        Some(form) => block_on(dry_run::run(ctx, cli, form)),
+        None => act(ctx, &cli.command),
+    }
+}
+
+fn act(ctx: &Ctx, command: &Command) -> Result<Exit> {
     match command {
         Command::Config(args) => block_on(commands::config::run(ctx, args)),
         Command::Version(args) => commands::version::run(ctx, args),
-        Command::Completion(args) => commands::completion::run(ctx, args),
+        Command::Completion(args) => commands::completion::run(ctx, args, args::command()),
         Command::Engine(args) => commands::engine::run(ctx, args),
         Command::Oci(args) => commands::oci::run(ctx, args),
         Command::Up(args) => block_on(commands::up::run(ctx, args)),

@@ -1,14 +1,14 @@
 //! Owns the reading of a stack from the real file system, and finding a project's name without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hoist_spec::model::FileSource;
+use hoist_spec::model::{FileSource, Stack};
 use hoist_spec::{Env, Kind, LoadRequest, Loaded, MAX_FILE, Source, SourceError};
 
-use crate::args::Global;
 use crate::error::{Failure, Result};
+use crate::options::Global;
 use crate::render::Ui;
 use crate::settings::Settings;
 
@@ -163,6 +163,14 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
             _ => Err(failure.hint("the name of the stack is enough for what exists: -p NAME, which `hoist ls` lists")),
         },
     }
+}
+
+/// The named services (all when none is named) and everything that they need.
+pub(crate) fn with_dependencies(stack: &Stack, named: &[String]) -> BTreeSet<String> {
+    if named.is_empty() {
+        return stack.services.keys().cloned().collect();
+    }
+    hoist_scheduler::with_dependencies(stack, &named.iter().cloned().collect())
 }
 
 /// The values of `environment:` secrets and configs. They travel beside the stack, never in it.

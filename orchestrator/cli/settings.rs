@@ -1,14 +1,14 @@
 //! Owns the way from flags and environment to resolved options. Nothing behind it reads the environment for options.
 
-use std::io::IsTerminal;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use hoist_api::places::Places;
 use hoist_spec::Env;
 
-use crate::args::{Ansi, ErrorFormat, Global, ProgressMode};
 use crate::error::{Failure, Result};
+use crate::options::{Ansi, Global, PlanForm, ProgressMode};
+use crate::render::output::Output;
 
 /// Options of one call, resolved. The variables that choose files, profiles and names (COMPOSE_FILE and its kin) are
 /// looked at by hoist-spec, not this.
@@ -22,7 +22,8 @@ pub(crate) struct Settings {
     pub(crate) project_directory: Option<PathBuf>,
     pub(crate) env_files: Vec<String>,
     pub(crate) profiles: Vec<String>,
-    pub(crate) dry_run: bool,
+    /// Print the plan in this form, and do nothing.
+    pub(crate) dry_run: Option<PlanForm>,
     /// Most steps to work on at a time.
     pub(crate) parallel: Option<NonZeroU32>,
     pub(crate) ignore_orphans: bool,
@@ -31,17 +32,6 @@ pub(crate) struct Settings {
     pub(crate) remembered_name: Option<String>,
     /// Where the engine is and where it keeps things.
     pub(crate) places: Places,
-}
-
-/// How to write, resolved against the terminals that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Output {
-    pub(crate) progress: ProgressMode,
-    pub(crate) color_stdout: bool,
-    pub(crate) color_stderr: bool,
-    pub(crate) error_format: ErrorFormat,
-    /// Progress belongs on standard output.
-    pub(crate) status_stdout: bool,
 }
 
 impl Settings {
@@ -61,7 +51,7 @@ impl Settings {
             env_files: global.env_files.clone(),
             project_name: global.project_name.clone(),
             project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
-            dry_run: global.dry_run,
+            dry_run: global.dry_run.then_some(global.plan_form),
             parallel: match global.parallel {
                 Some(limit) => parallel("--parallel", limit.into())?,
                 None => match set(options, "COMPOSE_PARALLEL_LIMIT") {
@@ -87,58 +77,19 @@ fn places(host: Option<&str>, working_dir: &Path) -> Result<Places> {
     Places::from_env(host.as_deref()).map_err(|error| Failure::from(anyhow::Error::new(error)))
 }
 
-impl Output {
-    /// `options` as for [`Settings::resolve`].
-    pub(crate) fn resolve(global: &Global, options: &Env) -> Result<Self> {
-        let ansi = match global.ansi {
-            None => variable(options, "COMPOSE_ANSI")?.unwrap_or(Ansi::Auto),
-            Some(ansi) => ansi,
-        };
-        let progress = match global.progress {
-            None => variable(options, "COMPOSE_PROGRESS")?.unwrap_or(ProgressMode::Auto),
-            Some(progress) => progress,
-        };
-        let status_stdout = flag(options, "COMPOSE_STATUS_STDOUT")?;
-        let no_color = set(options, "NO_COLOR").is_some();
-        Ok(Self::on_terminals(ansi, progress, global.error_format, no_color, status_stdout))
-    }
-
-    /// What to use for complaining about options that could not be resolved.
-    pub(crate) fn fallback(global: Option<&Global>) -> Self {
-        let format = global.and_then(|global| global.error_format);
-        Self::on_terminals(Ansi::Auto, ProgressMode::Auto, format, false, false)
-    }
-
-    fn on_terminals(
-        ansi: Ansi,
-        progress: ProgressMode,
-        format: Option<ErrorFormat>,
-        no_color: bool,
-        status_stdout: bool,
-    ) -> Self {
-        let color = |terminal: bool| match ansi {
-            Ansi::Auto => terminal && !no_color,
-            Ansi::Never => false,
-            Ansi::Always => true,
-        };
-        let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
-        let terminal = if status_stdout { stdout } else { stderr };
-        let progress = match progress {
-            ProgressMode::Auto if terminal && ansi != Ansi::Never => ProgressMode::Tty,
-            ProgressMode::Auto => ProgressMode::Plain,
-            // Nothing can be redrawn in a pipe.
-            ProgressMode::Tty if !terminal => ProgressMode::Plain,
-            chosen => chosen,
-        };
-        let implied = if progress.is_json() { ErrorFormat::Json } else { ErrorFormat::Text };
-        Self {
-            progress,
-            color_stdout: color(stdout),
-            color_stderr: color(stderr),
-            error_format: format.unwrap_or(implied),
-            status_stdout,
-        }
-    }
+/// How to write. `options` as for [`Settings::resolve`].
+pub(crate) fn output(global: &Global, options: &Env) -> Result<Output> {
+    let ansi = match global.ansi {
+        None => variable(options, "COMPOSE_ANSI")?.unwrap_or(Ansi::Auto),
+        Some(ansi) => ansi,
+    };
+    let progress = match global.progress {
+        None => variable(options, "COMPOSE_PROGRESS")?.unwrap_or(ProgressMode::Auto),
+        Some(progress) => progress,
+    };
+    let status_stdout = flag(options, "COMPOSE_STATUS_STDOUT")?;
+    let no_color = set(options, "NO_COLOR").is_some();
+    Ok(Output::on_terminals(ansi, progress, global.error_format, no_color, status_stdout))
 }
 
 /// An empty variable counts as unset, as in docker compose.

@@ -56,6 +56,39 @@ fn only_a_changed_service_is_replaced() {
 }
 
 #[test]
+fn a_dry_run_prints_the_plan_of_the_verb_and_does_nothing() {
+    let Some(world) = World::new("a dry run prints the plan of the verb and does nothing") else { return };
+    world.busybox().file("compose.yaml", STACK);
+    assert_eq!(world.ok(&["--dry-run", "up", "-d"]), world.hoist(&["plan"]).stdout);
+    assert_eq!(world.ok(&["ps", "-a", "-q"]), "");
+    world.ok(&["up", "-d"]);
+    let state = || world.ok(&["inspect", "-f", "{{.Id}} {{.State.Status}} {{.State.StartedAt}}", "base", "web"]);
+    let before = state();
+    for line in [
+        &["up", "-d", "--force-recreate"][..],
+        &["create", "--force-recreate"],
+        &["down", "-v"],
+        &["stop"],
+        &["restart"],
+        &["kill", "-s", "TERM"],
+        &["rm", "-s", "-f"],
+        &["scale", "web=0"],
+        &["pause"],
+        &["run", "-T", "--name", "once", "base", "true"],
+    ] {
+        let printed = world.ok(&[&["--dry-run"], line].concat());
+        assert!(!printed.is_empty(), "{line:?} has steps");
+        let (verb, options) = line.split_first().expect("a verb");
+        let json = world.ok(&[&["--dry-run", verb, "--format", "json"], options].concat());
+        let plan: serde_json::Value = serde_json::from_str(&json).expect("a plan as JSON");
+        assert!(plan["steps"].as_array().is_some_and(|steps| !steps.is_empty()), "{line:?}: {json}");
+        assert_eq!(state(), before, "{line:?} did something");
+    }
+    assert_eq!(world.ok(&["ps", "-a", "-q"]).lines().count(), 2);
+    world.finish();
+}
+
+#[test]
 fn a_killed_container_is_restarted() {
     let Some(world) = World::new("a killed container is restarted") else { return };
     world.busybox().file(

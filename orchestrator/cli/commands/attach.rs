@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Forwarded;
 use crate::streams::{DetachKeys, End, Pump, Target};

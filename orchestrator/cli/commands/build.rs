@@ -6,11 +6,11 @@ use hoist_api::ApplyRequest;
 use hoist_scheduler::{Build, Verb};
 
 use crate::apply;
-use crate::args::ProgressMode;
-use crate::commands::Ctx;
 use crate::commands::caches::CacheArgs;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::failed_step;
+use crate::options::ProgressMode;
 use crate::project::{self, Wish};
 
 /// Build the images of services

@@ -1,6 +1,7 @@
 //! `hoist builder …`: what builds keep.
 
-use crate::commands::{Ctx, prune};
+use crate::commands::prune;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Look after what builds keep

@@ -3,7 +3,7 @@
 use hoist_spec::cache::{CacheError, CachePlace, CacheSource, CacheTarget};
 use hoist_spec::model::Stack;
 
-use super::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Failure, Result};
 
 #[derive(Debug, Default, clap::Args)]

@@ -1,6 +1,6 @@
 //! `hoist commit`: an image of what a container has become.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Make an image of a service's container: its image and one more layer with what it wrote

@@ -1,10 +1,8 @@
 //! `hoist completion`: scripts for shells. They ask `hoist config --services` for the names of services.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::args::Cli;
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 
 /// Print the completion script of a shell
@@ -15,22 +13,22 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
+/// `whole`: the command line that is completed.
+pub(crate) fn run(ctx: &Ctx, args: &Args, mut whole: clap::Command) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "hoist", &mut script);
+    clap_complete::generate(args.shell, &mut whole, "hoist", &mut script);
     let script = String::from_utf8(script).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    ctx.ui.data(with_services(script, args.shell, &verbs()))?;
+    ctx.ui.data(with_services(script, args.shell, &verbs(&whole)))?;
     Ok(Exit::OK)
 }
 
 /// Verbs whose arguments are services.
-fn verbs() -> Vec<String> {
-    let command = Cli::command();
+fn verbs(whole: &clap::Command) -> Vec<String> {
     let names_services = |verb: &&clap::Command| {
         verb.get_positionals()
             .any(|arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "SERVICE")))
     };
-    command.get_subcommands().filter(names_services).map(|verb| verb.get_name().to_owned()).collect()
+    whole.get_subcommands().filter(names_services).map(|verb| verb.get_name().to_owned()).collect()
 }
 
 fn with_services(mut script: String, shell: Shell, verbs: &[String]) -> String {
@@ -55,12 +53,15 @@ fn with_services(mut script: String, shell: Shell, verbs: &[String]) -> String {
 const BASH: &str = r#"
 _hoist_and_services() {
     _hoist "$@"
-    local cur="${COMP_WORDS[COMP_CWORD]}" index
+    local cur="${COMP_WORDS[COMP_CWORD]}" index word before=()
     [[ $cur == -* ]] && return
     for ((index = 1; index < COMP_CWORD; index++)); do
         case "${COMP_WORDS[index]}" in
             VERBS)
-                COMPREPLY+=($(compgen -W "$(hoist "${COMP_WORDS[@]:1:index-1}" config --services 2>/dev/null)" -- "$cur"))
+                for word in "${COMP_WORDS[@]:1:index-1}"; do
+                    [[ $word == --dry-run ]] || before+=("$word")
+                done
+                COMPREPLY+=($(compgen -W "$(hoist "${before[@]}" config --services 2>/dev/null)" -- "$cur"))
                 return
                 ;;
         esac

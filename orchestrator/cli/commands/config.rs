@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use hoist_spec::model::{Mount, MountSource, NamespaceMode, NetworkMode, Service, Stack};
+use hoist_spec::model::{Mount, MountSource, Service, Stack};
 use hoist_spec::{LoadRequest, Loaded, Skip, Uninterpolated, canonical, codes, explain, schema};
 
-use crate::commands::Ctx;
 use crate::config_hash;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::lock;
 use crate::project::{self, Wish};
@@ -305,15 +305,7 @@ fn hashes(loaded: &Loaded, services: &str) -> Result<Vec<String>> {
 
 /// Leaves the named services and everything they need.
 fn narrow(stack: &mut Stack, named: &[String]) {
-    let mut keep = BTreeSet::new();
-    let mut open: Vec<String> = named.to_vec();
-    while let Some(name) = open.pop() {
-        if keep.insert(name.clone())
-            && let Some(service) = stack.services.get(&name)
-        {
-            open.extend(needs(service));
-        }
-    }
+    let keep = project::with_dependencies(stack, named);
     stack.services.retain(|name, _| keep.contains(name));
     let used = |pick: fn(&Service) -> Vec<&String>| -> BTreeSet<String> {
         stack.services.values().flat_map(pick).cloned().collect()
@@ -337,17 +329,4 @@ fn volume_name(mount: &Mount) -> Option<&String> {
 
 fn retain<T>(map: &mut BTreeMap<String, T>, keep: &BTreeSet<String>) {
     map.retain(|key, _| keep.contains(key));
-}
-
-fn needs(service: &Service) -> Vec<String> {
-    let mut names: Vec<String> = service.depends_on.keys().cloned().collect();
-    if let Some(NetworkMode::Service(name)) = &service.network_mode {
-        names.push(name.clone());
-    }
-    for mode in [&service.pid, &service.ipc, &service.uts] {
-        if let Some(NamespaceMode::Service(name)) = mode {
-            names.push(name.clone());
-        }
-    }
-    names
 }

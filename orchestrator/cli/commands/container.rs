@@ -1,6 +1,7 @@
 //! `hoist container …`: containers apart from any stack.
 
-use crate::commands::{Ctx, prune};
+use crate::commands::prune;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Look after containers

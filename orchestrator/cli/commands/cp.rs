@@ -8,7 +8,7 @@ use hoist_client::Client;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use crate::archive::{self, Fetch, Place};
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::{containers, project};
 

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use hoist_api::ApplyRequest;
 use hoist_scheduler::{Create, Verb};
 
-use crate::args::PullWhen;
-use crate::commands::Ctx;
-use crate::commands::up::with_dependencies;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::options::PullWhen;
 use crate::project::{self, Wish};
-use crate::{apply, args, sources};
+use crate::{apply, options, sources};
 
 /// Create containers without starting them
 #[derive(Debug, clap::Args)]
@@ -40,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long)]
     remove_orphans: bool,
     /// Number of containers of a service (can be repeated)
-    #[arg(long, value_name = "SERVICE=NUM", value_parser = args::scale)]
+    #[arg(long, value_name = "SERVICE=NUM", value_parser = options::scale)]
     scale: Vec<(String, u32)>,
     /// Answer yes to every question
     #[arg(short, long)]
@@ -54,7 +53,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     if let Some(service) = scale.keys().find(|service| !loaded.stack.services.contains_key(*service)) {
         return Err(Failure::user(format!("no such service: {service}")));
     }
-    sources::warn_of_folders(ctx.ui, &loaded, &with_dependencies(&loaded, &args.services));
+    sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &args.services));
     let create = Create {
         services: apply::services(&args.services),
         build: args.build,

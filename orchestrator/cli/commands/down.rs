@@ -5,7 +5,7 @@ use hoist_api::ApplyRequest;
 use hoist_scheduler::{Down, ImageRemoval, Verb};
 
 use crate::apply;
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::project;
 
@@ -54,7 +54,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
     let result = apply::apply(ctx, &request).await?;
-    if result.done == 0 && !ctx.settings.dry_run {
+    if result.done == 0 {
         ctx.ui.warn(&format!("No resource found to remove for project \"{}\"", request.project));
     }
     Ok(Exit::OK)

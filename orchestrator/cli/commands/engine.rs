@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hoist_engine::EngineConfig;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 
 /// Run the engine in the foreground; other commands start one by themselves

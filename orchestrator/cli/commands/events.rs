@@ -4,8 +4,8 @@ use hoist_api::EventMessage;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::commands::Ctx;
 use crate::containers::PROJECT_LABEL;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::signals::Interrupts;
 use crate::{project, when};

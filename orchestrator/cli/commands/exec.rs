@@ -2,7 +2,7 @@
 
 use hoist_api::{ExecConfig, ExecStart};
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::streams::{End, Keys, Pump, Target};
 use crate::{containers, project, terminal};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hoist_api::ImageSummary;
 use jiff::Timestamp;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::render::table::{Format, Table};
 use crate::render::{images, units};

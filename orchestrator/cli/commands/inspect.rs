@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use hoist_client::{Client, ClientError};
 use serde_json::Value;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::template::Template;
 use crate::{containers, project};

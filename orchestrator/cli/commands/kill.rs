@@ -4,7 +4,7 @@ use hoist_api::ApplyRequest;
 use hoist_scheduler::{Kill, Verb};
 
 use crate::apply;
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::project;
 
@@ -34,7 +34,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let result = apply::apply(ctx, &request(ctx, args)?).await?;
-    if result.done == 0 && !ctx.settings.dry_run {
+    if result.done == 0 {
         ctx.ui.note("No container to kill");
     }
     Ok(Exit::OK)

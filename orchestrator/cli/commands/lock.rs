@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::lock::{self, Lock};
 use crate::project::{self, Wish};
@@ -42,7 +42,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     if args.check {
         return Ok(if changes.is_empty() { Exit::OK } else { Exit::PROBLEMS });
     }
-    if !ctx.settings.dry_run && (!changes.is_empty() || !path.exists()) {
+    if ctx.settings.dry_run.is_none() && (!changes.is_empty() || !path.exists()) {
         Lock::new(images).write(&path)?;
     }
     Ok(Exit::OK)

@@ -5,8 +5,8 @@ use std::io::Read;
 use hoist_api::RegistryAuth;
 use hoist_image::{Kept, registry_of};
 
-use crate::commands::Ctx;
 use crate::credentials;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Interrupts;
 use crate::terminal;

@@ -2,8 +2,8 @@
 
 use hoist_image::{Credentials, registry_of};
 
-use crate::commands::Ctx;
 use crate::credentials;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Log out from a registry

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use futures_util::FutureExt;
 use hoist_api::{LogOptions, StackLogLine};
 
-use crate::commands::Ctx;
 use crate::containers::short_name;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::logs::{LogStyle, LogWriter};
 use crate::signals::Interrupts;

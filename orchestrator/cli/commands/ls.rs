@@ -1,6 +1,6 @@
 //! `hoist ls`: the stacks that the engine knows.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::render::table::{Format, Table};
 

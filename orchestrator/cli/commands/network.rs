@@ -2,7 +2,8 @@
 
 mod making;
 
-use crate::commands::{Ctx, prune};
+use crate::commands::prune;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Listing, Table};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hoist_runtime::oci::{Create, Oci};
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 
 /// The command line of an OCI runtime, on plain bundles and without the engine

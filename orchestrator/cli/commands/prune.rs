@@ -4,7 +4,7 @@
 use hoist_api::Pruned;
 use hoist_client::Client;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::units;
 

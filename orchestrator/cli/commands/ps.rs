@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use hoist_api::ContainerSummary;
 use jiff::Timestamp;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::containers::{self as show, Shown};
 use crate::render::table::Listing;

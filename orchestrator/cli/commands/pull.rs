@@ -3,9 +3,9 @@
 use hoist_api::ApplyRequest;
 use hoist_scheduler::{Pull, Verb};
 
-use crate::args::{ProgressMode, PullWhen};
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
+use crate::options::{ProgressMode, PullWhen};
 use crate::project::{self, Wish};
 use crate::{apply, lock};
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use hoist_spec::model::Stack;
 
-use crate::args::ProgressMode;
-use crate::commands::{Ctx, image};
+use crate::commands::image;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::options::ProgressMode;
 use crate::project::{self, Wish};
 
 /// Push the images of services that are built here
@@ -30,7 +31,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let wish = Wish { services: &args.services, ..Wish::default() };
     let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
     let images = images(&loaded.stack, &args.services, args.include_deps);
-    if ctx.settings.dry_run {
+    if ctx.settings.dry_run.is_some() {
         for image in &images {
             ctx.ui.line(format!("push {image}"))?;
         }
@@ -55,18 +56,11 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 
 /// As docker compose: what is only pulled is not ours to push, and what has no name has nowhere to go.
 fn images(stack: &Stack, named: &[String], include_deps: bool) -> BTreeSet<String> {
-    let mut chosen: BTreeSet<&String> = BTreeSet::new();
-    let mut open: Vec<&String> =
-        if named.is_empty() { stack.services.keys().collect() } else { named.iter().collect() };
-    while let Some(name) = open.pop() {
-        if chosen.insert(name)
-            && include_deps
-            && let Some(service) = stack.services.get(name)
-        {
-            open.extend(service.depends_on.keys());
-        }
-    }
-    let services = chosen.into_iter().filter_map(|name| stack.services.get(name));
+    let chosen = match include_deps {
+        false if !named.is_empty() => named.iter().cloned().collect(),
+        _ => project::with_dependencies(stack, named),
+    };
+    let services = chosen.iter().filter_map(|name| stack.services.get(name));
     let built = services.filter_map(|service| Some((service.image.clone()?, service.build.as_ref()?)));
     built.flat_map(|(image, build)| std::iter::once(image).chain(build.tags.iter().cloned())).collect()
 }

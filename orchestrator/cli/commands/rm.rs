@@ -3,7 +3,7 @@
 use hoist_api::ApplyRequest;
 use hoist_scheduler::{Remove, Verb};
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::{apply, containers, project};
 
@@ -33,7 +33,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
-    if !args.force && !ctx.settings.dry_run {
+    if !args.force {
         let client = ctx.client().await?;
         let mut found = containers::of_services(&client, &request.project, &args.services, true).await?;
         found.retain(|container| args.stop || matches!(container.state.as_str(), "created" | "exited" | "dead"));
@@ -47,7 +47,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         }
     }
     let result = apply::apply(ctx, &request).await?;
-    if result.done == 0 && !ctx.settings.dry_run {
+    if result.done == 0 {
         ctx.ui.note("No stopped containers");
     }
     Ok(Exit::OK)

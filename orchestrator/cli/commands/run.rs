@@ -8,11 +8,10 @@ use hoist_client::{Client, JsonStream};
 use hoist_scheduler::{Run, Verb};
 use tokio::time::Instant;
 
-use crate::args::PullWhen;
-use crate::commands::Ctx;
-use crate::commands::up::with_dependencies;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::oneoff::{self, RunMount, RunPorts};
+use crate::options::PullWhen;
 use crate::project::{self, Wish};
 use crate::render::progress::Progress;
 use crate::signals::Forwarded;
@@ -117,11 +116,7 @@ impl Args {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
     let ctx = &ctx.with_ui(ctx.ui.hiding(args.quiet_pull, args.quiet_build));
-    let ctx = if args.quiet { &ctx.with_ui(ctx.ui.with_progress(crate::args::ProgressMode::Quiet)) } else { ctx };
-    if ctx.settings.dry_run {
-        apply::apply(ctx, &request).await?;
-        return Ok(Exit::OK);
-    }
+    let ctx = if args.quiet { &ctx.with_ui(ctx.ui.with_progress(crate::options::ProgressMode::Quiet)) } else { ctx };
     if args.detach {
         let result = apply::apply(ctx, &request).await?;
         ctx.ui.line(result.container.unwrap_or_default())?;
@@ -130,13 +125,13 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     foreground(ctx, args, &request).await
 }
 
-fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
+pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let Some((service, command)) = args.words.split_first() else {
         return Err(Failure::user("a service is needed"));
     };
     let wish = Wish { services: std::slice::from_ref(service), ..Wish::default() };
     let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
-    sources::warn_of_folders(ctx.ui, &loaded, &with_dependencies(&loaded, wish.services));
+    sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, wish.services));
     let entrypoint = match &args.entrypoint {
         None => None,
         Some(text) => {

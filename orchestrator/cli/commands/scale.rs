@@ -3,17 +3,16 @@
 use hoist_api::ApplyRequest;
 use hoist_scheduler::{Scale, Verb};
 
-use crate::commands::Ctx;
-use crate::commands::up::with_dependencies;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::project::Wish;
-use crate::{apply, args, project, sources};
+use crate::{apply, options, project, sources};
 
 /// Set the number of containers of services
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Services and their numbers of containers
-    #[arg(value_name = "SERVICE=NUM", required = true, value_parser = args::scale)]
+    #[arg(value_name = "SERVICE=NUM", required = true, value_parser = options::scale)]
     scale: Vec<(String, u32)>,
     /// Leave services that these depend on alone
     #[arg(long)]
@@ -24,7 +23,7 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let services: Vec<String> = args.scale.iter().map(|(service, _)| service.clone()).collect();
     let wish = Wish { services: &services, ..Wish::default() };
     let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
-    sources::warn_of_folders(ctx.ui, &loaded, &with_dependencies(&loaded, &services));
+    sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &services));
     let scale = Scale { scale: args.scale.iter().cloned().collect(), no_deps: args.no_deps };
     apply::request(&loaded, Verb::Scale(scale))
 }

@@ -6,7 +6,7 @@ use hoist_api::{ContainerSummary, Stats};
 use hoist_client::{Client, ClientError};
 use tokio::sync::mpsc;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::stats::{self as show, Sample};
 use crate::render::table::Listing;

@@ -4,7 +4,7 @@ use hoist_api::ApplyRequest;
 use hoist_scheduler::{Stop, Verb};
 
 use crate::apply;
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::project;
 

@@ -1,6 +1,6 @@
 //! `hoist top`: the processes of containers.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::render::table::Table;
 use crate::{containers, project};

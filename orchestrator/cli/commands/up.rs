@@ -1,18 +1,18 @@
 //! `hoist up`: the file becomes reality; what to change, and how to watch it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use hoist_api::ApplyRequest;
 use hoist_scheduler::{Up, Verb};
 use hoist_spec::Loaded;
 
-use crate::args::PullWhen;
 use crate::attached::{self, Attached, EndWhen};
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::options::PullWhen;
 use crate::project::{self, Wish};
 use crate::render::logs::LogStyle;
-use crate::{apply, args, lock, sources};
+use crate::{apply, lock, options, sources};
 
 /// Create and start the stack, or bring it to what the file says now
 #[derive(Debug, clap::Args)]
@@ -100,7 +100,7 @@ pub(crate) struct Change {
     #[arg(long)]
     no_deps: bool,
     /// Number of containers of a service (can be repeated)
-    #[arg(long, value_name = "SERVICE=NUM", value_parser = args::scale)]
+    #[arg(long, value_name = "SERVICE=NUM", value_parser = options::scale)]
     scale: Vec<(String, u32)>,
     /// Remove containers of services that the file does not have (any more)
     #[arg(long)]
@@ -124,7 +124,7 @@ impl Change {
         }
         let named = self.services.iter().cloned().collect();
         let alone = self.no_deps && !self.services.is_empty();
-        let services = if alone { named } else { with_dependencies(&loaded, &self.services) };
+        let services = if alone { named } else { project::with_dependencies(&loaded.stack, &self.services) };
         sources::warn_of_folders(ctx.ui, &loaded, &services);
         Ok(loaded)
     }
@@ -164,13 +164,13 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let loaded = args.change.load(ctx)?;
     let request = request_for(ctx, args, &loaded)?;
     let ctx = &ctx.with_ui(ctx.ui.hiding(args.quiet_pull, args.quiet_build));
-    if args.detach || args.wait || args.no_start || ctx.settings.dry_run {
+    if args.detach || args.wait || args.no_start {
         apply::apply(ctx, &request).await?;
         return Ok(Exit::OK);
     }
     let attached = Attached {
         shown: shown(args, &loaded)?,
-        running: with_dependencies(&loaded, &args.change.services),
+        running: project::with_dependencies(&loaded.stack, &args.change.services),
         end: end_when(args),
         style: LogStyle { prefix: !args.no_log_prefix, timestamps: args.timestamps },
         timeout: args.change.timeout,
@@ -201,7 +201,7 @@ fn shown(args: &Args, loaded: &Loaded) -> Result<BTreeSet<String>> {
     let mut shown: BTreeSet<String> = if !args.attach.is_empty() {
         args.attach.iter().cloned().collect()
     } else if args.attach_dependencies || args.change.services.is_empty() {
-        with_dependencies(loaded, &args.change.services)
+        project::with_dependencies(&loaded.stack, &args.change.services)
     } else {
         args.change.services.iter().cloned().collect()
     };
@@ -210,22 +210,4 @@ fn shown(args: &Args, loaded: &Loaded) -> Result<BTreeSet<String>> {
     };
     shown.retain(|name| !kept_out(name));
     Ok(shown)
-}
-
-/// The named services (all when none is named) and everything that they depend on.
-pub(crate) fn with_dependencies(loaded: &Loaded, named: &[String]) -> BTreeSet<String> {
-    let services: &BTreeMap<_, _> = &loaded.stack.services;
-    if named.is_empty() {
-        return services.keys().cloned().collect();
-    }
-    let mut found = BTreeSet::new();
-    let mut open = named.to_vec();
-    while let Some(name) = open.pop() {
-        if let Some(service) = services.get(&name)
-            && found.insert(name)
-        {
-            open.extend(service.depends_on.keys().cloned());
-        }
-    }
-    found
 }

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Show the version

@@ -4,7 +4,8 @@ mod export;
 
 use hoist_api::VolumeCreate;
 
-use crate::commands::{Ctx, prune};
+use crate::commands::prune;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Listing, Table};
 

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hoist_scheduler::{Down, Verb};
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Interrupts;
 use crate::{apply, containers, project};

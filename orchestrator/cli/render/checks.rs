@@ -5,7 +5,7 @@ use std::fmt::Write;
 use hoist_api::BuildCheck;
 
 use super::Ui;
-use crate::args::ErrorFormat;
+use crate::options::ErrorFormat;
 
 pub(crate) fn text(checks: &[BuildCheck], ui: Ui) -> String {
     if ui.error_format() == ErrorFormat::Json {

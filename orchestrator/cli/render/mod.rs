@@ -6,6 +6,7 @@ pub(crate) mod checks;
 pub(crate) mod containers;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod stats;
@@ -19,8 +20,8 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use hoist_spec::Diagnostic;
 
-use crate::args::{ErrorFormat, ProgressMode};
-use crate::settings::Output;
+use crate::options::{ErrorFormat, ProgressMode};
+use crate::render::output::Output;
 
 /// The two streams and how to write on them.
 #[derive(Debug, Clone, Copy)]

@@ -3,9 +3,17 @@
 use anstyle::{AnsiColor, Style};
 use hoist_api::PlanResponse;
 
+use crate::options::PlanForm;
 use crate::render::{Ui, painted};
 
-pub(crate) fn text(plan: &PlanResponse, ui: Ui) -> String {
+pub(crate) fn printed(plan: &PlanResponse, form: PlanForm, ui: Ui) -> String {
+    match form {
+        PlanForm::Text => text(plan, ui),
+        PlanForm::Json => format!("{:#}\n", plan.plan),
+    }
+}
+
+fn text(plan: &PlanResponse, ui: Ui) -> String {
     let mut text = String::new();
     for line in plan.text.lines() {
         match style(line) {
@@ -15,10 +23,6 @@ pub(crate) fn text(plan: &PlanResponse, ui: Ui) -> String {
         text.push('\n');
     }
     text
-}
-
-pub(crate) fn json(plan: &PlanResponse) -> String {
-    format!("{:#}\n", plan.plan)
 }
 
 /// By the sign in front of a line.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use hoist_api::{ApplyEvent, BuildEvent, PullLine, StepState};
 
-use crate::args::ProgressMode;
+use crate::options::ProgressMode;
 use crate::render::Ui;
 use crate::render::text::inert;
 use screen::Screen;

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use hoist_api::BundleDocument;
 use serde_json::Value;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::Table;
 use crate::render::units;

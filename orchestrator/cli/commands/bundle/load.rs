@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use base64::Engine;
 use hoist_api::{BundleDocument, BundleEvent};
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::signals::Interrupts;
 use crate::target;

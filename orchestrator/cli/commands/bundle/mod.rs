@@ -4,7 +4,7 @@ pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod save;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Take a stack to another machine: images, volumes and the stack file in one file

@@ -8,7 +8,7 @@ use hoist_api::{BundleEvent, BundleRequest};
 use hoist_client::Client;
 use hoist_spec::canonical;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::portable::{self, Portable};
 use crate::project::{self, Wish};

@@ -1,7 +1,7 @@
 //! `hoist image artifacts`: what a registry has attached to an image.
 
-use crate::commands::Ctx;
 use crate::credentials;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Format, Table};
 use crate::render::units;

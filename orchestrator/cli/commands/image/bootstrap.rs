@@ -1,6 +1,6 @@
 //! `hoist image bootstrap`: a base image without a registry.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Make a Debian base image from Debian's signed packages, for machines that reach no registry

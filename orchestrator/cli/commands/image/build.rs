@@ -10,12 +10,12 @@ use hoist_spec::model::{Build as BuildSpec, Service, Stack};
 
 use super::options;
 use super::stdin::{self, Kept};
-use crate::apply;
-use crate::args::ProgressMode;
+use crate::commands::build;
 use crate::commands::caches::CacheArgs;
-use crate::commands::{Ctx, build};
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
-use crate::failed_step;
+use crate::options::ProgressMode;
+use crate::{apply, failed_step, render};
 
 /// Build one image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -102,12 +102,15 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     if args.check {
         return build::check(ctx, &apply::request(&loaded, verb)?).await;
     }
+    if let Some(form) = ctx.settings.dry_run {
+        let plan = apply::plan(ctx, &apply::request(&loaded, verb)?).await?;
+        ctx.ui.data(render::plan::printed(&plan, form, ctx.ui))?;
+        return Ok(if apply::has_problems(&plan) { Exit::PROBLEMS } else { Exit::OK });
+    }
     let chosen = if args.quiet { &quiet } else { ctx };
     let debug = failed_step::can_be_entered(ctx, args.debug);
     apply::apply(chosen, &ApplyRequest { debug, ..apply::request(&loaded, verb)? }).await?;
-    if !ctx.settings.dry_run {
-        ctx.ui.line(&args.tags[0])?;
-    }
+    ctx.ui.line(&args.tags[0])?;
     Ok(Exit::OK)
 }
 

@@ -3,7 +3,7 @@
 use hoist_api::HistoryEntry;
 use jiff::Timestamp;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::render::table::{Format, Table};
 use crate::render::{images, units};

@@ -1,6 +1,6 @@
 //! `hoist image inspect`.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Print everything that is known of images

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::args::ProgressMode;
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::options::ProgressMode;
 
 /// Load images from a docker or OCI archive
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 use hoist_api::ImageSummary;
 use jiff::Timestamp;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Listing, Table};
 use crate::render::{images, units};

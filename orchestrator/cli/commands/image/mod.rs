@@ -19,7 +19,8 @@ pub(crate) mod tag;
 use hoist_api::{PullLine, PushResult};
 use hoist_client::JsonStream;
 
-use crate::commands::{Ctx, prune};
+use crate::commands::prune;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::progress::Progress;
 use crate::signals::Interrupts;

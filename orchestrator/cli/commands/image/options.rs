@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use hoist_spec::model::{BuildSecret, BuildSsh, FileObject, FileSource, Ulimit};
 
-use crate::commands::{Ctx, build};
+use crate::commands::build;
+use crate::ctx::Ctx;
 use crate::error::{Failure, Result};
 
 /// Secrets of the stack, and what the build is granted of them.

@@ -1,9 +1,9 @@
 //! `hoist image pull`.
 
-use crate::args::ProgressMode;
-use crate::commands::Ctx;
 use crate::credentials;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::options::ProgressMode;
 
 /// Pull an image from its registry
 #[derive(Debug, clap::Args)]

@@ -3,10 +3,10 @@
 use hoist_api::PushResult;
 use hoist_client::Client;
 
-use crate::args::ProgressMode;
-use crate::commands::Ctx;
 use crate::credentials;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
+use crate::options::ProgressMode;
 
 /// Push an image to the registry in its name
 #[derive(Debug, clap::Args)]

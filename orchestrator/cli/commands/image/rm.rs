@@ -1,6 +1,6 @@
 //! `hoist image rm`, also as `hoist rmi`.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Remove images

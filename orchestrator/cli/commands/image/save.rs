@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::target::Target;
 

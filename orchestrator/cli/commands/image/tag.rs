@@ -1,6 +1,6 @@
 //! `hoist image tag`.
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Give an image one more name

@@ -6,7 +6,7 @@ use hoist_api::{
     EndpointAddresses, EndpointConfig, IpamCreate, NetworkConnect, NetworkCreate, NetworkDisconnect, PoolCreate,
 };
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 
 #[derive(Debug, clap::Args)]

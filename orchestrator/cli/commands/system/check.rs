@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use hoist_api::{CheckReport, CheckRequest, Outcome};
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::units;
 

@@ -2,7 +2,7 @@
 
 use hoist_api::DiskUsage;
 
-use crate::commands::Ctx;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::table::{Format, Table};
 use crate::render::{images, units};

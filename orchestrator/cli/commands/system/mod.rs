@@ -3,7 +3,8 @@
 pub(crate) mod check;
 pub(crate) mod df;
 
-use crate::commands::{Ctx, prune};
+use crate::commands::prune;
+use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 
 /// Look after what is stored
