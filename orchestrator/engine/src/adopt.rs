@@ -9,39 +9,24 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hoist_object::{ExitDoc, StateDoc, Wanted, When};
+use hoist_object::{ContainerDoc, StateDoc, Wanted};
 use hoist_runtime::{Call, Shim, ShimError, ShimState};
+use hoist_spec::model::Service;
 
-use crate::actions;
 use crate::contact::{self, Found, Trace};
 use crate::engine::{Engine, now};
 use crate::error::chain;
-use crate::execute;
 use crate::lower;
+use crate::pump;
 use crate::shims;
 use crate::store::kept;
-use crate::world::{Container, Event, Phase, World, exit_doc};
-
-/// What is left to decide once the world runs.
-#[derive(Debug, Default)]
-pub(crate) struct Unfinished {
-    /// Ended while nobody looked.
-    ended: Vec<String>,
-    /// Their start was cut short, or their shim was killed with them: there is no record of an end.
-    interrupted: Vec<String>,
-    /// Were being stopped.
-    stopping: Vec<(String, u64)>,
-    /// Projects with containers that the machine took down.
-    rebooted: BTreeSet<String>,
-}
+use crate::world::{self, Container, End, Event, World, exit_doc};
 
 /// Before the world runs: connects, reads records, sweeps. All shims are queried concurrently within one shared time
 /// limit, so a hung shim delays no other.
-pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>) -> Unfinished {
-    let mut unfinished = Unfinished::default();
+pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>) {
     for id in strays {
-        let container = stray(engine, &id);
-        world.take_in(container);
+        take_in(engine, world, &id);
     }
     let ask = |id: &String| (id.clone(), Call::begin(&engine.bundle(id)));
     let calls: Vec<_> = world.containers.keys().map(ask).collect();
@@ -49,7 +34,7 @@ pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>
     let mut running = BTreeSet::new();
     for (id, call) in calls {
         let answer = call.and_then(|call| call.answer(deadline));
-        if adopt_one(engine, world, &id, answer, &mut unfinished) {
+        if adopt_one(engine, world, &id, answer) {
             running.insert(id);
         }
     }
@@ -57,7 +42,12 @@ pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>
     restore_networks(engine, world, &running);
     serve_names(engine, world, &running);
     sweep_volatile(engine, world);
-    unfinished
+}
+
+fn take_in(engine: &Arc<Engine>, world: &mut World, id: &str) {
+    world.damaged.push(format!("container {id} runs, but its record was lost"));
+    let container = stray(engine, id);
+    pump::handle(engine, world, Event::Stray(Box::new(container)));
 }
 
 /// Running without a record. It is listed with what its bundle still tells, so that it can at least be stopped and
@@ -65,7 +55,7 @@ pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>
 fn stray(engine: &Engine, id: &str) -> Container {
     let state =
         StateDoc { wanted: Wanted::Running, boot: engine.boot.clone(), started: Some(now()), ..StateDoc::default() };
-    let kept = kept::container(&engine.bundle(id)).and_then(|doc| Container::new(doc, state.clone()).ok());
+    let kept = kept::container(&engine.bundle(id)).and_then(|doc| world::container(doc, state.clone()).ok());
     match kept {
         Some(container) => {
             tracing::warn!(container = id, "its record was lost; restored from the run folder");
@@ -75,7 +65,7 @@ fn stray(engine: &Engine, id: &str) -> Container {
         }
         None => {
             tracing::error!(container = id, "it runs, but its record was lost");
-            Container::unknown(id, state)
+            world::container_of(ContainerDoc::unknown(id), Service::default(), state)
         }
     }
 }
@@ -88,13 +78,12 @@ fn sweep(engine: &Arc<Engine>, world: &mut World, running: &mut BTreeSet<String>
     }
     for id in swept.strays {
         if !world.containers.contains_key(&id) {
-            let container = stray(engine, &id);
-            world.take_in(container);
+            take_in(engine, world, &id);
         } else if !engine.runtime.has_processes(&id).unwrap_or(false) {
             // Its record says it is down; an unreadable bundle does not contradict that.
             continue;
         }
-        world.adopt_unseen(&id, "it was not expected to run".to_owned());
+        unseen(engine, world, &id, "it was not expected to run".to_owned());
         running.insert(id);
     }
     crate::build::forget_steps(engine, steps);
@@ -103,93 +92,62 @@ fn sweep(engine: &Arc<Engine>, world: &mut World, running: &mut BTreeSet<String>
 type Answer = Result<(Shim, ShimState), ShimError>;
 
 /// Answers whether it runs, or may run.
-fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, answer: Answer, unfinished: &mut Unfinished) -> bool {
+fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, answer: Answer) -> bool {
     let Some(container) = world.containers.get(id) else { return false };
     // Its end, or that it never began, is on record.
     let down = container.state.exit.is_some() || container.state.started.is_none();
-    let runs = match contact::judge(engine, id, answer) {
+    match contact::judge(engine, id, answer) {
         Found::Running(shim, state) => {
-            world.adopt(id, shim, &state, shims::kept_health(engine, id));
+            let (shim, check) = (Box::new(shim), shims::kept_health(engine, id));
+            let (pid, paused) = (state.pid, state.paused);
+            pump::handle(engine, world, Event::Adopted { id: id.to_owned(), shim, pid, paused, check });
             true
         }
         Found::Unclear(reason) if down && !engine.runtime.has_processes(id).unwrap_or(false) => {
             tracing::warn!(container = id, reason, "cannot ask its shim; it is down by its record");
             false
         }
-        Found::Unclear(reason) => {
-            world.adopt_unseen(id, reason);
-            true
+        Found::Unclear(reason) => unseen(engine, world, id, reason),
+        Found::Held(_) => unseen(engine, world, id, "it was set up for an engine that is no more".to_owned()),
+        Found::Orphaned => unseen(engine, world, id, "its shim was killed".to_owned()),
+        Found::Gone(trace) => {
+            let end = match down {
+                true => Ok(End::Unknown),
+                false => end(engine, id, trace),
+            };
+            match end {
+                Ok(end) => {
+                    pump::handle(engine, world, Event::FoundDown { id: id.to_owned(), end });
+                    false
+                }
+                Err(reason) => unseen(engine, world, id, reason),
+            }
         }
-        Found::Held(_) => {
-            world.adopt_unseen(id, "it was set up for an engine that is no more".to_owned());
-            true
-        }
-        Found::Orphaned => {
-            world.adopt_unseen(id, "its shim was killed".to_owned());
-            true
-        }
-        Found::Gone(_) if container.state.started.is_none() => false,
-        Found::Gone(trace) => has_ended(engine, world, id, trace, unfinished),
-    };
-    let stopping = world.containers.get(id).filter(|container| runs && container.state.wanted == Wanted::Stopped);
-    unfinished.stopping.extend(stopping.map(|container| (id.to_owned(), container.run)));
-    runs
+    }
 }
 
-/// Nothing of it is left, and it was started once. Answers whether it may run all the same.
-fn has_ended(engine: &Arc<Engine>, world: &mut World, id: &str, trace: Trace, unfinished: &mut Unfinished) -> bool {
-    let Some(container) = world.containers.get_mut(id) else { return false };
-    let same_boot = container.state.boot == engine.boot;
-    let mut interrupted = false;
-    if container.state.exit.is_none() {
-        // It was up (or coming up) when the engine died.
-        let exit = match contact::recorded(engine, id) {
-            Some(status) => exit_doc(&status, false),
-            None if same_boot && trace == Trace::Nothing => {
-                match engine.runtime.shim_processes(id).as_deref() {
-                    Ok([]) => {}
-                    Ok(_) => {
-                        world.adopt_unseen(id, "its shim is being started".to_owned());
-                        return true;
-                    }
-                    Err(error) => {
-                        world.adopt_unseen(id, format!("looking for its shim: {error}"));
-                        return true;
-                    }
-                }
-                // The engine died between the start request and the exec: it never ran.
-                if container.doc.record.restart.when == When::Never || container.state.wanted != Wanted::Running {
-                    container.never_ran();
-                    engine.store.put_state(id, &container.state);
-                    return false;
-                }
-                interrupted = true;
-                ExitDoc { code: 137, at: now(), ..ExitDoc::default() }
-            }
-            None => {
-                interrupted = true;
-                ExitDoc { code: 137, at: now(), ..ExitDoc::default() }
-            }
-        };
-        container.state.exit = Some(exit.clone());
-        container.phase = Phase::Exited(exit);
-        engine.store.put_state(id, &container.state);
+/// It may run, and its shim does not answer.
+fn unseen(engine: &Arc<Engine>, world: &mut World, id: &str, reason: String) -> bool {
+    tracing::warn!(container = id, reason, "its shim cannot be reached; it is left running and tried again");
+    let (pid, check) = (engine.runtime.first_process(id), shims::kept_health(engine, id));
+    pump::handle(engine, world, Event::AdoptedUnseen { id: id.to_owned(), pid, check, reason });
+    true
+}
+
+/// Nothing of it is left, and its end is not on record here: how it ended, or why it may run all the same.
+fn end(engine: &Engine, id: &str, trace: Trace) -> Result<End, String> {
+    if let Some(status) = contact::recorded(engine, id) {
+        return Ok(End::Recorded(exit_doc(&status)));
     }
-    if container.state.wanted == Wanted::Created {
-        return false;
+    if trace == Trace::Socket {
+        return Ok(End::Unknown);
     }
-    if same_boot {
-        let again = interrupted && container.state.wanted == Wanted::Running;
-        if again && container.doc.record.restart.when != When::Never {
-            unfinished.interrupted.push(id.to_owned());
-            return false;
-        }
-        unfinished.ended.push(id.to_owned());
-    } else {
-        container.lost_in_reboot = true;
-        unfinished.rebooted.insert(container.doc.record.project.clone());
+    match engine.runtime.shim_processes(id).as_deref() {
+        // The engine died between the start request and the exec.
+        Ok([]) => Ok(End::NeverBegan),
+        Ok(_) => Err("its shim is being started".to_owned()),
+        Err(error) => Err(format!("looking for its shim: {error}")),
     }
-    false
 }
 
 /// Networks are the kernel's to forget at a reboot; others' leftovers are ours to remove.
@@ -252,7 +210,7 @@ fn insist(engine: &Arc<Engine>, what: String, attempt: impl Fn(&Engine) -> Resul
 }
 
 /// A network whose record was lost is still that of the containers that run on it.
-fn find_lost_networks(engine: &Engine, world: &mut World, running: &BTreeSet<String>) {
+fn find_lost_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSet<String>) {
     let used: BTreeSet<&String> = running
         .iter()
         .filter_map(|id| world.containers.get(id))
@@ -272,7 +230,7 @@ fn find_lost_networks(engine: &Engine, world: &mut World, running: &BTreeSet<Str
         tracing::warn!("{restored}");
         engine.store.put_network(&network);
         world.damaged.push(restored);
-        world.networks.insert(network.name.clone(), network);
+        pump::handle(engine, world, Event::NetworkRestored(Box::new(network)));
     }
 }
 
@@ -285,59 +243,4 @@ fn sweep_volatile(engine: &Engine, world: &World) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-/// How many containers may be on their way up at a time: a small multiple of the processors.
-pub(crate) fn lanes() -> u32 {
-    std::thread::available_parallelism().map_or(8, |cores| u32::try_from(cores.get()).unwrap_or(8).saturating_mul(4))
-}
-
-/// When nothing runs any more: takes away what is shared by all containers (the parent cgroup). With all lanes held
-/// nobody is on the way up meanwhile.
-pub(crate) async fn tidy(engine: &Arc<Engine>) {
-    let Ok(_nobody) = engine.lanes.acquire_many(lanes()).await else { return };
-    let running = engine.look(|world| world.containers.values().any(|found| found.phase.has_processes()));
-    if engine.steps.is_busy() || running.await.unwrap_or(true) {
-        return;
-    }
-    let sweeper = Arc::clone(engine);
-    let swept = tokio::task::spawn_blocking(move || sweeper.runtime.sweep(&BTreeSet::new(), |_| false)).await;
-    for error in swept.unwrap_or_default().errors {
-        tracing::warn!(error = chain(&error), "cannot sweep");
-    }
-}
-
-/// At the end of an engine that supervises nothing.
-pub(crate) fn clean_network(engine: &Engine, networks: &[String]) {
-    if let Err(error) = engine.net.set_firewall(&hoist_network::FirewallState::default()) {
-        tracing::warn!(error = chain(&error), "cannot remove the firewall's table");
-    }
-    if let Err(error) = engine.net.sweep(networks, &[]) {
-        tracing::warn!(error = chain(&error), "cannot sweep links");
-    }
-}
-
-/// Once the world runs: restart policies, in dependency order after a reboot.
-pub(crate) fn resume(engine: &Arc<Engine>, unfinished: Unfinished) {
-    let Unfinished { ended, interrupted, stopping, rebooted } = unfinished;
-    for id in interrupted {
-        actions::start_later(engine, &id);
-    }
-    for (id, run) in stopping {
-        let engine = Arc::clone(engine);
-        tokio::spawn(async move {
-            if let Err(error) = actions::finish_stop(&engine, &id, run).await {
-                tracing::warn!(container = id, %error, "cannot finish stopping");
-            }
-        });
-    }
-    let resumer = Arc::clone(engine);
-    tokio::spawn(async move {
-        for id in ended {
-            resumer.tell(Event::Reviewed { id });
-        }
-        for project in rebooted {
-            execute::supervise(&resumer, &project).await;
-        }
-    });
 }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoist_runtime::{Call, Event as ShimEvent, ExitStatus, Shim, ShimError, ShimState};
+use hoist_runtime::{Call, ExitStatus, Shim, ShimError, ShimState};
 
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::world::{Event, World};
+use crate::world::{Event, ShimEvent, World, exit_doc};
 
 /// A container's state according to its shim, its cgroup and its record.
 #[derive(Debug)]
@@ -78,12 +78,15 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
         let mut leaving = engine.leaving.subscribe();
         let mut pause = FIRST_PAUSE;
         let mut was_held = false;
+        let mut said = String::new();
         while wanted(&engine, &id, run).await {
             let (seeker, sought) = (Arc::clone(&engine), id.clone());
             let Ok(found) = tokio::task::spawn_blocking(move || look_and_clear(&seeker, &sought)).await else { return };
             match found {
                 Found::Running(shim, state) => {
-                    engine.tell(Event::Found { id, run, shim: Box::new(shim), state: Box::new(state) });
+                    tracing::info!(container = id, "its shim answers again");
+                    let (pid, paused) = (state.pid, state.paused);
+                    engine.tell(Event::Found { id, run, shim: Box::new(shim), pid, paused });
                     return;
                 }
                 Found::Gone(_) if was_held => {
@@ -92,12 +95,21 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
                 }
                 Found::Gone(_) => {
                     let status = recorded(&engine, &id).unwrap_or_else(|| unseen_end(jiff::Timestamp::now()));
-                    engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(status) });
+                    engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(exit_doc(&status)) });
                     return;
                 }
                 Found::Held(_) => was_held = true,
                 Found::Orphaned => {}
-                Found::Unclear(reason) => engine.tell(Event::Unreachable { id: id.clone(), run, reason }),
+                Found::Unclear(reason) if reason == said => {}
+                Found::Unclear(reason) => {
+                    tracing::warn!(
+                        container = id,
+                        reason,
+                        "its shim cannot be reached; it is left running and tried again"
+                    );
+                    said.clone_from(&reason);
+                    engine.tell(Event::Unreachable { id: id.clone(), run, reason });
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

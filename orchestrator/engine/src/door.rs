@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use crate::api;
 use crate::engine::Engine;
-use crate::world::World;
 
 #[derive(Debug, thiserror::Error)]
 #[error("listening on {path}")]
@@ -139,7 +138,7 @@ impl Shortage {
 async fn idle(engine: &Arc<Engine>) {
     let Some(patience) = engine.config.idle_exit else { return std::future::pending().await };
     loop {
-        let needed = engine.activity.is_busy() || engine.look(World::supervises).await.unwrap_or(false);
+        let needed = engine.activity.is_busy() || engine.look(|world| world.supervises()).await.unwrap_or(false);
         if needed {
             engine.activity.touched().await;
             continue;
@@ -147,7 +146,7 @@ async fn idle(engine: &Arc<Engine>) {
         tokio::select! {
             () = engine.activity.touched() => {}
             () = tokio::time::sleep(patience) => {
-                if !engine.activity.is_busy() && !engine.look(World::supervises).await.unwrap_or(false) {
+                if !engine.activity.is_busy() && !engine.look(|world| world.supervises()).await.unwrap_or(false) {
                     return;
                 }
             }

@@ -18,11 +18,12 @@ use crate::buildnet::BuildNetwork;
 use crate::config::EngineConfig;
 use crate::feed::Feed;
 use crate::names::Names;
+use crate::observe::Claims;
 use crate::projects::Turns;
 use crate::store::Store;
 use crate::volumes::VolumeLocks;
 use crate::wiring::Wiring;
-use crate::world::{Event, World};
+use crate::world::{Condition, Event, Message, Outcome, World};
 
 /// Id of the boot, so that what was running is told from what the machine took down.
 pub(crate) fn boot_id() -> std::io::Result<String> {
@@ -41,11 +42,6 @@ pub(crate) fn steady() -> Timestamp {
     Timestamp(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
 
-/// A monotonic timestamp for an event known by wall time only: before all events of this boot, in wall-time order.
-pub(crate) fn earlier(wall: Timestamp) -> Timestamp {
-    Timestamp(wall.0.saturating_sub(i64::MAX))
-}
-
 /// RFC 3339 with nanoseconds, as docker prints times.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(time.0))
@@ -62,11 +58,6 @@ pub(crate) fn new_id() -> String {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     hex::encode(bytes)
-}
-
-/// The short form of an id.
-pub(crate) fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
 }
 
 #[derive(Debug)]
@@ -100,7 +91,7 @@ pub(crate) struct Engine {
     pub(crate) feed: Feed,
     /// Unbounded, and bounded by who sends: each request, shim, probe and timer has at most a few events under way, and
     /// the world handles an event in microseconds and never waits. A bound would make it wait for itself.
-    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) messages: mpsc::UnboundedSender<Message>,
 }
 
 /// The world's task has ended, which only happens while the process ends.
@@ -109,9 +100,23 @@ pub(crate) struct Engine {
 pub(crate) struct ShuttingDown;
 
 impl Engine {
-    pub(crate) fn tell(&self, event: Event) {
+    fn send(&self, message: Message) {
         // Without a receiver the process is ending, and nothing needs to know any more.
-        let _ = self.events.send(event);
+        let _ = self.messages.send(message);
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        self.send(Message::Event(event));
+    }
+
+    /// What a plan that is being carried out will create; nothing: it has ended.
+    pub(crate) fn claim(&self, project: String, claims: Claims) {
+        self.send(Message::Claimed { project, claims });
+    }
+
+    /// Waits until a container is in some state, or never will be.
+    pub(crate) async fn wait(&self, id: &str, condition: Condition) -> Result<Outcome, ShuttingDown> {
+        self.ask(|reply| Event::Await { id: id.to_owned(), condition, reply }).await
     }
 
     /// Reads the world as it is after everything that was told before.
@@ -121,7 +126,7 @@ impl Engine {
         F: FnOnce(&World) -> R + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Look(Box::new(move |world| drop(reply.send(look(world))))));
+        self.send(Message::Look(Box::new(move |world| drop(reply.send(look(world))))));
         answer.await.map_err(|_| ShuttingDown)
     }
 
@@ -152,13 +157,6 @@ mod tests {
         assert_eq!(one.len(), 64);
         assert_ne!(one, other);
         assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    }
-
-    #[test]
-    fn what_was_before_this_boot_comes_first_in_its_own_order() {
-        let now = now();
-        let (old, older) = (earlier(now), earlier(Timestamp(now.0 - 1)));
-        assert!(older < old && old < Timestamp(0) && Timestamp(0) < steady());
     }
 
     #[test]

@@ -29,16 +29,6 @@ pub(crate) struct ExecConfig {
     pub(crate) console_size: Option<(u16, u16)>,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct ExecEntry {
-    pub(crate) id: String,
-    pub(crate) container: String,
-    pub(crate) config: ExecConfig,
-    pub(crate) started: bool,
-    pub(crate) code: Option<i32>,
-    pub(crate) handle: Option<Arc<ExecHandle>>,
-}
-
 /// Starts the process; the caller owns its streams.
 pub(crate) async fn start(
     engine: &Arc<Engine>,
@@ -47,7 +37,7 @@ pub(crate) async fn start(
     config: &ExecConfig,
     stdio: ExecStdio,
 ) -> Result<ExecHandle, StepError> {
-    let (doc, service) = (&container.doc, &container.service);
+    let (doc, service) = (&container.doc, &container.config);
     let mut setup = ProcessSetup::of(doc, service)?;
     let mut env = setup.process.env().clone().unwrap_or_default();
     let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();

@@ -16,12 +16,11 @@ use hoist_scheduler::{Request, Verb, plan};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::actions::StepError;
-use crate::adopt;
 use crate::engine::{Engine, steady};
 use crate::error::chain;
+use crate::leftovers;
 use crate::observe::{Claims, observe};
 use crate::outbox::{Outbox, outbox};
-use crate::world::Event;
 use session::Session;
 
 pub(crate) use labels::phase;
@@ -64,10 +63,10 @@ pub(crate) async fn apply(engine: &Arc<Engine>, request: ApplyRequest, out: Outp
             let (ends, overtakes) = (ends(&request.verb), overtakes(&request.verb));
             let outcome = Session::begin(engine, request, prepared, out.clone()).await.run().await;
             if ends {
-                adopt::tidy(engine).await;
+                leftovers::tidy(engine).await;
             }
             if !overtakes {
-                engine.tell(Event::Claimed { project, claims: Claims::default() });
+                engine.claim(project, Claims::default());
             }
             outcome
         }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hoist_api::{EventActor, EventMessage};
 use hoist_image::Removed;
-use hoist_object::{Health, MountKind, NetworkDoc, Timestamp};
+use hoist_object::{ContainerDoc, Health, MountKind, NetworkDoc, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::engine::{Engine, now};
-use crate::world::Container;
+use crate::world::{Notice, Subject};
 
 /// Docker keeps this many.
 const PAST: usize = 256;
@@ -276,16 +276,49 @@ fn message(at: Timestamp, kind: &str, id: &str, action: String, attributes: Attr
     }
 }
 
-pub(crate) fn container(engine: &Engine, container: &Container, what: &OfContainer) {
-    let (action, own) = what.told();
-    let mut attributes = container.doc.labels.clone();
-    attributes.insert("name".to_owned(), container.doc.record.name.clone());
-    attributes.insert("image".to_owned(), container.doc.record.image.clone());
-    attributes.extend(own);
-    send(engine, "container", &container.doc.id, (action, attributes));
+/// What the supervisor says.
+pub(crate) fn notice(engine: &Engine, notice: Notice) {
+    match notice {
+        Notice::Container { doc, what } => container(engine, &doc, &what.into()),
+        Notice::Requested { doc, what } => container(engine, &doc, &what),
+        Notice::NetworkMade(doc) => network(engine, &doc, OfNetwork::Create),
+        Notice::NetworkGone(doc) => network(engine, &doc, OfNetwork::Destroy),
+        Notice::Connected(doc, id) => network(engine, &doc, OfNetwork::Connect(&id)),
+        Notice::Disconnected(doc, id) => network(engine, &doc, OfNetwork::Disconnect(&id)),
+        Notice::VolumeMade(name) => volume(engine, &name, OfVolume::Create),
+        Notice::VolumeGone(name) => volume(engine, &name, OfVolume::Destroy),
+        Notice::Attachments { doc, networks, up } => attachments(engine, &networks, &doc, up),
+    }
 }
 
-pub(crate) fn network(engine: &Engine, network: &NetworkDoc, what: OfNetwork<'_>) {
+impl From<Subject> for OfContainer {
+    fn from(what: Subject) -> Self {
+        match what {
+            Subject::Created => Self::Create,
+            Subject::Started => Self::Start,
+            Subject::Died { code, ran } => Self::Die { code, ran: ran.map(|ran| ran.as_secs()) },
+            Subject::Removed => Self::Destroy,
+            Subject::Paused(true) => Self::Pause,
+            Subject::Paused(false) => Self::Unpause,
+            Subject::OutOfMemory => Self::Oom,
+            Subject::Health(health) => Self::Health(health),
+            Subject::ExecMade { id, command } => Self::ExecCreate { exec: id, command },
+            Subject::ExecStarted { id, command } => Self::ExecStart { exec: id, command },
+            Subject::ExecEnded { id, code } => Self::ExecDie { exec: id, code },
+        }
+    }
+}
+
+fn container(engine: &Engine, doc: &ContainerDoc, what: &OfContainer) {
+    let (action, own) = what.told();
+    let mut attributes = doc.labels.clone();
+    attributes.insert("name".to_owned(), doc.record.name.clone());
+    attributes.insert("image".to_owned(), doc.record.image.clone());
+    attributes.extend(own);
+    send(engine, "container", &doc.id, (action, attributes));
+}
+
+fn network(engine: &Engine, network: &NetworkDoc, what: OfNetwork<'_>) {
     let (action, mut attributes) = what.told();
     attributes.insert("name".to_owned(), network.name.clone());
     attributes.insert("type".to_owned(), "bridge".to_owned());
@@ -293,20 +326,19 @@ pub(crate) fn network(engine: &Engine, network: &NetworkDoc, what: OfNetwork<'_>
 }
 
 /// Attached at a container's start and detached at its end.
-pub(crate) fn attachments(engine: &Engine, networks: &BTreeMap<String, NetworkDoc>, container: &Container, up: bool) {
-    let id = container.doc.id.as_str();
-    for attachment in &container.doc.record.networks {
-        let Some(found) = networks.get(&attachment.network) else { continue };
+fn attachments(engine: &Engine, networks: &[NetworkDoc], doc: &ContainerDoc, up: bool) {
+    let id = doc.id.as_str();
+    for found in networks {
         network(engine, found, if up { OfNetwork::Connect(id) } else { OfNetwork::Disconnect(id) });
     }
-    for mount in &container.doc.mounts {
+    for mount in &doc.mounts {
         let MountKind::Volume { name, .. } = &mount.kind else { continue };
         let mounted = OfVolume::Mount { container: id, destination: &mount.target, writable: !mount.read_only };
         volume(engine, name, if up { mounted } else { OfVolume::Unmount { container: id } });
     }
 }
 
-pub(crate) fn volume(engine: &Engine, name: &str, what: OfVolume<'_>) {
+fn volume(engine: &Engine, name: &str, what: OfVolume<'_>) {
     let (action, mut attributes) = what.told();
     attributes.insert("driver".to_owned(), "local".to_owned());
     send(engine, "volume", name, (action, attributes));

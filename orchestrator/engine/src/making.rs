@@ -83,7 +83,7 @@ pub(crate) fn commit(
     };
     config.rootfs.diff_ids.extend(layer.iter().map(|layer| layer.diff_id));
     let history = History {
-        created_by: some(&lower::argv(&container.service, &doc.image).unwrap_or_default().join(" ")),
+        created_by: some(&lower::argv(&container.config, &doc.image).unwrap_or_default().join(" ")),
         comment: some(&terms.message),
         empty_layer: layer.is_none(),
         ..History::default()
@@ -103,7 +103,7 @@ fn finish(images: &Store, mut config: ImageConfig, terms: &Terms, history: Histo
 
 /// What a container runs with, as an image says it. Labels by which an engine knows its containers stay behind.
 fn settings(container: &Summary) -> ImageDefaults {
-    let (service, image) = (&container.service, &container.doc.image);
+    let (service, image) = (&container.config, &container.doc.image);
     let mut settings = image.clone();
     for (name, value) in &service.environment {
         settings.env.retain(|known| known.split_once('=').is_none_or(|(key, _)| key != name));

@@ -10,7 +10,7 @@ use hoist_object::{NetworkDoc, Published, Transport, VolumeDoc};
 use hoist_scheduler::{self as scheduler, Action, Desired, HeldPort, ImageName, Observed, Plan, PortHolder, State};
 use hoist_spec::model::Protocol;
 
-use crate::engine::{Engine, ShuttingDown, earlier, steady};
+use crate::engine::{Engine, ShuttingDown, steady};
 use crate::wiring::protocol;
 use crate::world::{Container, Phase, World};
 
@@ -209,7 +209,7 @@ fn observed_container(container: &Container, boot: &str) -> scheduler::Container
     scheduler::Container {
         id: doc.id.clone(),
         image_id: doc.image_id.clone(),
-        created: container.made.unwrap_or_else(|| earlier(doc.created)),
+        created: container.made.unwrap_or_else(|| hoist_object::Timestamp::before_boot(doc.created)),
         started: container.began(boot),
         state,
         stopped_by_request: container.state.wanted == hoist_object::Wanted::Stopped,

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hoist_object::{HealthPlan, Outcome, Probe, Timestamp};
+use hoist_object::{HealthPlan, Outcome, Probe, ProbeRecord};
 use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio};
 use tokio::net::unix::pipe;
 
@@ -15,15 +15,6 @@ use crate::feed::OfContainer;
 use crate::lower::ProcessSetup;
 use crate::world::{Event, Summary};
 
-/// How one healthcheck went.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct HealthLog {
-    pub(crate) start: Timestamp,
-    pub(crate) end: Timestamp,
-    pub(crate) exit_code: i32,
-    pub(crate) output: String,
-}
-
 /// Docker keeps this much of the output.
 const OUTPUT_LIMIT: usize = 4096;
 /// The exit code of a process that SIGKILL ended.
@@ -34,9 +25,9 @@ pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary
     tokio::spawn(async move {
         let (began, shown) = (steady(), now());
         let (outcome, exit_code, output) = probe(&engine, pid, &container, &plan).await;
-        let entry = HealthLog { start: shown, end: now(), exit_code, output };
+        let record = ProbeRecord { start: shown, end: now(), exit_code, output };
         let id = container.doc.id.clone();
-        engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, entry });
+        engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, record });
     });
 }
 
@@ -69,7 +60,7 @@ async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &Healt
 }
 
 fn request(pid: i32, container: &Summary, plan: &HealthPlan, writer: OwnedFd) -> Result<ExecRequest, String> {
-    let (doc, service) = (&container.doc, &container.service);
+    let (doc, service) = (&container.doc, &container.config);
     let second = writer.try_clone().map_err(|error| format!("no pipe for its output: {error}"))?;
     let setup = ProcessSetup::of(doc, service).map_err(|error| chain(&error))?;
     let stdio = ExecStdio::Fds { stdin: None, stdout: Some(writer), stderr: Some(second) };

@@ -21,10 +21,11 @@ use crate::door::{self, End, ListenError};
 use crate::engine::{Engine, boot_id};
 use crate::error::chain;
 use crate::lower;
+use crate::pump;
 use crate::store::{Loaded, Store, make_folder};
 use crate::wiring::{self, Wiring};
-use crate::world::World;
-use crate::{adopt, logging, mounted, rundir, still};
+use crate::world::{Event, Message, World};
+use crate::{adopt, leftovers, logging, mounted, rundir, still};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -228,9 +229,9 @@ async fn run(
 ) -> Result<(), ServeError> {
     let (engine, mut loaded, inbox) = open(config, lock_path.clone(), descriptors)?;
     let strays = std::mem::take(&mut loaded.strays);
-    let mut world = World::new(Arc::clone(&engine), loaded);
-    let unfinished = adopt::adopt(&engine, &mut world, strays);
-    let world = tokio::spawn(world.run(inbox));
+    let mut world = World::new(engine.boot.clone(), loaded);
+    adopt::adopt(&engine, &mut world, strays);
+    let world = tokio::spawn(pump::run(Arc::clone(&engine), world, inbox));
     tokio::spawn(wiring::run(Arc::clone(&engine)));
     tokio::spawn(wiring::keep(Arc::clone(&engine)));
     engine.wiring.want();
@@ -239,7 +240,7 @@ async fn run(
     let listener = door::listen(&engine.config.socket)?;
     tokio::spawn(rundir::keep(Arc::clone(&engine), lock_path, lock));
     mounted::renew(&engine).await;
-    adopt::resume(&engine, unfinished);
+    engine.tell(Event::Resumed);
     still::resume_held(&engine);
     report.say("ready");
     drop(starting);
@@ -253,7 +254,7 @@ async fn run(
     }
 }
 
-type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<crate::world::Event>);
+type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<Message>);
 
 fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> Result<Opened, ServeError> {
     let instance = config.instance();
@@ -269,7 +270,7 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
     let images = hoist_image::Store::open(&config.data_root)?;
     let net = Host::open(HostConfig { instance })?;
     let dns = dns::Server::start(dns::DnsConfig::default())?;
-    let (events, inbox) = mpsc::unbounded_channel();
+    let (messages, inbox) = mpsc::unbounded_channel();
     let engine = Engine {
         boot,
         config,
@@ -283,7 +284,7 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
         turns: Default::default(),
         volumes: Default::default(),
         network_turn: Default::default(),
-        lanes: Semaphore::new(adopt::lanes() as usize),
+        lanes: Semaphore::new(leftovers::lanes() as usize),
         activity: Default::default(),
         attachments: Default::default(),
         build_network: Default::default(),
@@ -292,7 +293,7 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
         missing: watch::Sender::new(0),
         left: Semaphore::new(0),
         feed: Default::default(),
-        events,
+        messages,
     };
     Ok((Arc::new(engine), loaded, inbox))
 }
@@ -324,6 +325,6 @@ async fn leave(engine: &Arc<Engine>) {
         let leaver = Arc::clone(engine);
         let networks = engine.look(|world| world.networks.values().map(lower::bridge).collect::<Vec<_>>());
         let networks = networks.await.unwrap_or_default();
-        let _ = tokio::task::spawn_blocking(move || adopt::clean_network(&leaver, &networks)).await;
+        let _ = tokio::task::spawn_blocking(move || leftovers::clean_network(&leaver, &networks)).await;
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoist_object::Check;
-use hoist_runtime::{Event as ShimEvent, Shim};
+use hoist_runtime::Shim;
 use tokio::io::Interest;
 use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::readiness;
-use crate::world::Event;
+use crate::world::{Event, ShimEvent, exit_doc};
 
 /// A broken connection is reported as closed, whatever the error; checking the shim again shows what became of the
 /// container.
@@ -69,6 +69,13 @@ async fn left(leaving: &mut watch::Receiver<bool>) {
 /// Answers whether more may come.
 fn drain(engine: &Engine, id: &str, run: u64, shim: &Shim) -> io::Result<bool> {
     while let Some(event) = shim.try_event().map_err(io::Error::other)? {
+        let event = match event {
+            // Its start was answered by that.
+            hoist_runtime::Event::Started { .. } => continue,
+            hoist_runtime::Event::Oom => ShimEvent::Oom,
+            hoist_runtime::Event::Exited(status) => ShimEvent::Exited(exit_doc(&status)),
+            hoist_runtime::Event::Closed => ShimEvent::Closed,
+        };
         let last = matches!(event, ShimEvent::Closed | ShimEvent::Exited(_));
         engine.tell(Event::FromShim { id: id.to_owned(), run, event });
         if last {

@@ -216,7 +216,7 @@ fn zone_network(world: &World, network: &NetworkDoc) -> ZoneNetwork {
     let (mut endpoints, mut reserved) = (Vec::new(), Vec::new());
     for container in world.containers.values() {
         let Some(attachment) = attachment(container, network) else { continue };
-        let aliases = attachment.aliases.iter().chain(&container.service.hostname).cloned();
+        let aliases = attachment.aliases.iter().chain(&container.config.hostname).cloned();
         if container.phase.is_up() {
             endpoints.push(ZoneEndpoint {
                 container: container.doc.id.clone(),
@@ -224,7 +224,7 @@ fn zone_network(world: &World, network: &NetworkDoc) -> ZoneNetwork {
                 aliases: aliases.collect(),
                 address: attachment.address,
                 healthy: is_healthy(container.health()),
-                resolvers: container.service.dns.clone(),
+                resolvers: container.config.dns.clone(),
                 links: links(world, container, network),
             });
         } else if !nameless {
@@ -249,7 +249,7 @@ fn attachment<'a>(container: &'a Container, network: &NetworkDoc) -> Option<&'a 
 /// The names that `links` give to containers of other services, and those containers' own names.
 fn links(world: &World, container: &Container, network: &NetworkDoc) -> BTreeMap<String, Vec<Candidate>> {
     let mut links: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
-    for link in &container.service.links {
+    for link in &container.config.links {
         let (service, alias) = link.split_once(':').unwrap_or((link, link));
         links.entry(alias.to_owned()).or_default();
         for target in world.containers.values().filter(|target| target.phase.is_up()) {

@@ -4,8 +4,6 @@
 mod json;
 mod text;
 
-use hoist_object::Timestamp;
-
 use crate::action::Action;
 use crate::problem::{Note, Problem};
 
@@ -26,8 +24,6 @@ pub struct Plan {
     /// Once it is carried out, the request is fulfilled, whatever is observed then: a one-off may be gone by that time,
     /// and must not run twice.
     pub concludes: bool,
-    /// Plan again at this time, even if nothing happens before.
-    pub wake: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -96,7 +96,7 @@ async fn look(engine: &Arc<Engine>, id: &str, network: &str) -> Result<Pair, Ste
         let starting = container.phase == Phase::Starting;
         let pair = Pair {
             doc: Arc::clone(&container.doc),
-            mode: container.service.network_mode.clone(),
+            mode: container.config.network_mode.clone(),
             pid: container.pid.filter(|_| container.phase.has_processes()),
             network: world.networks.get(&wanted)?.clone(),
             observed: observe::network(world, &wanted, "")?,

@@ -8,7 +8,6 @@ use std::time::Duration;
 use hoist_object::{ContainerDoc, StateDoc, VolumeDoc};
 use hoist_runtime::{Shim, ShimError};
 use hoist_scheduler::{ContainerSpec, ImageName};
-use tokio::sync::watch;
 
 use super::launch::start;
 use super::networks::remove_volume;
@@ -19,7 +18,7 @@ use crate::feed::OfContainer;
 use crate::lower::{self, Material};
 use crate::signal;
 use crate::store::make_folder;
-use crate::world::{Container, Event, Phase, StartWhy, Status, StopAnswer};
+use crate::world::{Condition, Event, Phase, ShimEvent, StartWhy, StopAnswer, container_of};
 
 /// What creation needs beside the spec.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ pub(crate) async fn create(engine: &Arc<Engine>, spec: &ContainerSpec, context: 
     for volume in volumes {
         engine.tell(Event::VolumeMade(Box::new(volume)));
     }
-    let container = Container::with_service(made.doc, (*spec.service).clone(), StateDoc::default());
+    let container = container_of(made.doc, (*spec.service).clone(), StateDoc::default());
     engine.tell(Event::ContainerMade(Box::new(container)));
     Ok(())
 }
@@ -121,31 +120,22 @@ fn keep_volatile(engine: &Engine, contents: &[(String, String)]) -> Result<(), S
     write().map_err(|error| StepError::engine(format!("keeping secrets in the run directory: {error}")))
 }
 
-/// Waits out a start that is under way, then says what there is to stop.
-async fn stoppable(
-    engine: &Arc<Engine>,
-    id: &str,
-    run: Option<u64>,
-) -> Result<Option<watch::Receiver<Status>>, StepError> {
-    loop {
-        let answer = engine.ask(|reply| Event::StopWanted { id: id.to_owned(), run, reply }).await?;
-        let StopAnswer::Stop { mut status } = answer else { return Ok(None) };
-        let phase = status.borrow_and_update().phase.clone();
-        if phase.has_processes() {
-            // The stop request is stored before it takes effect: the next engine must know why the container ended. The
-            // container is stopped even if the write fails.
-            if let Err(error) = engine.store.written(vec![engine.store.layout.container(id)]).await {
-                tracing::warn!(container = id, error = chain(&error), "an engine after this one may start it again");
-            }
-            return Ok(Some(status));
-        }
-        if phase != Phase::Starting {
-            return Ok(None);
-        }
-        if status.wait_for(|status| status.phase != Phase::Starting).await.is_err() {
-            return Ok(None);
-        }
+/// A run that a stop is for.
+struct Stoppable {
+    run: u64,
+    paused: bool,
+}
+
+/// Says what there is to stop, once a start that is under way is over.
+async fn stoppable(engine: &Arc<Engine>, id: &str, run: Option<u64>) -> Result<Option<Stoppable>, StepError> {
+    let answer = engine.ask(|reply| Event::StopWanted { id: id.to_owned(), run, reply }).await?;
+    let StopAnswer::Running { run, paused } = answer else { return Ok(None) };
+    // The stop request is stored before it takes effect: the next engine must know why the container ended. The
+    // container is stopped even if the write fails.
+    if let Err(error) = engine.store.written(vec![engine.store.layout.container(id)]).await {
+        tracing::warn!(container = id, error = chain(&error), "an engine after this one may start it again");
     }
+    Ok(Some(Stoppable { run, paused }))
 }
 
 /// Asks the shim on a connection of its own: an answer that takes its time must not hold up the events, and the task
@@ -180,13 +170,13 @@ pub(super) enum CallError {
 const AFTER_KILL: Duration = Duration::from_secs(30);
 
 /// Kills all its processes, with or without its shim.
-async fn kill_all(engine: &Arc<Engine>, id: &str, status: &mut watch::Receiver<Status>) -> Result<(), StepError> {
+async fn kill_all(engine: &Arc<Engine>, id: &str, run: u64) -> Result<(), StepError> {
     match shim_call(engine, id, Shim::kill_all).await {
         Ok(()) => {}
         Err(CallError::Refused(error)) => tracing::warn!(container = id, error = chain(&error), "cannot kill it"),
         Err(error) => force(engine, id, &error).await?,
     }
-    if ended(status, AFTER_KILL).await {
+    if ended(engine, id, run, AFTER_KILL).await {
         return Ok(());
     }
     Err(StepError::engine("the process did not exit after SIGKILL"))
@@ -205,7 +195,7 @@ async fn force(engine: &Arc<Engine>, id: &str, error: &CallError) -> Result<(), 
     let run = engine.look(move |world| world.containers.get(&name).map(|container| container.run)).await?;
     if let Some(run) = run {
         let id = id.to_owned();
-        engine.tell(Event::FromShim { id, run, event: hoist_runtime::Event::Closed });
+        engine.tell(Event::FromShim { id, run, event: ShimEvent::Closed });
     }
     Ok(())
 }
@@ -238,9 +228,9 @@ async fn stop_run(
     grace: Duration,
 ) -> Result<Stopped, StepError> {
     let number = signal::number(signal).ok_or_else(|| StepError::bad(format!("unknown signal {signal:?}")))?;
-    let Some(mut status) = stoppable(engine, id, run).await? else { return Ok(Stopped::Asked) };
+    let Some(Stoppable { run, paused }) = stoppable(engine, id, run).await? else { return Ok(Stopped::Asked) };
     let mut stopped = Stopped::Asked;
-    if status.borrow().phase == Phase::Paused {
+    if paused {
         // A frozen process that cannot be thawed is killed below.
         if shim_call(engine, id, Shim::resume).await.is_ok() {
             engine.tell(Event::Paused { id: id.to_owned(), paused: false });
@@ -252,9 +242,9 @@ async fn stop_run(
         return Err(error.into());
     }
     // Without an answer, waiting out the grace period is pointless.
-    if asked.is_err() || !ended(&mut status, grace).await {
+    if asked.is_err() || !ended(engine, id, run, grace).await {
         announce(engine, id, OfContainer::Kill { signal: signal::KILL });
-        kill_all(engine, id, &mut status).await?;
+        kill_all(engine, id, run).await?;
         stopped = Stopped::Killed;
     }
     announce(engine, id, OfContainer::Stop);
@@ -265,9 +255,8 @@ pub(crate) fn announce(engine: &Engine, id: &str, what: OfContainer) {
     engine.tell(Event::Announced { id: id.to_owned(), what });
 }
 
-async fn ended(status: &mut watch::Receiver<Status>, within: Duration) -> bool {
-    let down = status.wait_for(|status| !status.phase.is_up());
-    tokio::time::timeout(within, down).await.is_ok()
+async fn ended(engine: &Engine, id: &str, run: u64, within: Duration) -> bool {
+    tokio::time::timeout(within, engine.wait(id, Condition::Down { run })).await.is_ok()
 }
 
 /// Sends a signal. Only one that ends it by request keeps its restart policy quiet.
@@ -275,9 +264,9 @@ pub(crate) async fn kill(engine: &Arc<Engine>, id: &str, signal: &str) -> Result
     let number = signal::number(signal).ok_or_else(|| StepError::bad(format!("unknown signal {signal:?}")))?;
     if number == signal::KILL {
         engine.tell(Event::Signalled { id: id.to_owned() });
-        let Some(mut status) = stoppable(engine, id, None).await? else { return not_running(id) };
+        let Some(Stoppable { run, .. }) = stoppable(engine, id, None).await? else { return not_running(id) };
         announce(engine, id, OfContainer::Kill { signal: number });
-        return kill_all(engine, id, &mut status).await;
+        return kill_all(engine, id, run).await;
     }
     let name = id.to_owned();
     let running =
@@ -344,8 +333,8 @@ pub(crate) async fn stop_terms(engine: &Arc<Engine>, id: &str) -> Result<(String
 
 /// With the named anonymous volumes. A running container is killed first.
 pub(crate) async fn remove(engine: &Arc<Engine>, id: &str, volumes: &BTreeSet<String>) -> Result<(), StepError> {
-    if let Some(mut status) = stoppable(engine, id, None).await? {
-        kill_all(engine, id, &mut status).await?;
+    if let Some(Stoppable { run, .. }) = stoppable(engine, id, None).await? {
+        kill_all(engine, id, run).await?;
     }
     let name = id.to_owned();
     let doc = engine.look(move |world| world.containers.get(&name).map(|container| Arc::clone(&container.doc)));

@@ -18,25 +18,16 @@ use crate::driver::{self, Driven};
 use crate::emulator;
 use crate::engine::{Engine, now, steady};
 use crate::error::chain;
-use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts};
+use crate::lower::{self, EtcFiles, Exposed, Lowered, Network, StartFacts, Writable};
 use crate::store::{kept, make_folder};
-use crate::world::{Event, Phase, StartAnswer, StartTicket, StartWhy, Summary};
+use crate::world::{Event, StartAnswer, StartTicket, StartWhy, Summary, World};
 
 pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Result<(), StepError> {
     let answer = engine.ask(|reply| Event::StartWanted { id: id.to_owned(), why, reply }).await?;
     let ticket = match answer {
-        StartAnswer::Running => return Ok(()),
+        StartAnswer::Running | StartAnswer::Unwanted => return Ok(()),
         StartAnswer::Gone => return Err(StepError::not_found(format!("no such container: {id}"))),
-        StartAnswer::Busy(mut status) => {
-            let settled = status.wait_for(|status| status.phase != Phase::Starting).await;
-            let phase = settled.map(|status| status.phase.clone()).map_err(|_| StepError::engine("it was removed"))?;
-            return match phase.exit() {
-                Some(exit) if !exit.error.is_empty() => {
-                    Err(StepError::of(ErrorKind::of_exit_code(exit.code), exit.error.clone()))
-                }
-                _ => Ok(()),
-            };
-        }
+        StartAnswer::Failed(exit) => return Err(StepError::of(ErrorKind::of_exit_code(exit.code), exit.error)),
         StartAnswer::Go(ticket) => *ticket,
     };
     let run = ticket.run;
@@ -70,7 +61,11 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Re
     let preparer = Arc::clone(engine);
     let image = ticket.container.doc.image_id.clone();
     let networks = ticket.networks.len();
-    let prepared = blocking(move || prepare(&preparer, &ticket, &driven, trees));
+    let doc = &ticket.container.doc;
+    let reads_host = !doc.mounts.is_empty() || !doc.files.is_empty();
+    // Folders of the host that containers can write; only for one that has something of the host.
+    let writable = if reads_host { engine.look(World::writable).await? } else { Vec::new() };
+    let prepared = blocking(move || prepare(&preparer, &ticket, &driven, &writable, trees));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
     live.check(networks)?;
@@ -105,7 +100,13 @@ fn words(error: &LaunchError) -> String {
 }
 
 /// Everything before the program: folders, volumes, files of /etc, the network namespace.
-fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tree>) -> Result<Launch, StepError> {
+fn prepare(
+    engine: &Engine,
+    ticket: &StartTicket,
+    driven: &Driven,
+    writable: &[Writable],
+    trees: Vec<Tree>,
+) -> Result<Launch, StepError> {
     let doc = &*ticket.container.doc;
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
@@ -123,7 +124,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
         }
         _ => {}
     }
-    let exposed = Exposed::new(&ticket.writable, layout);
+    let exposed = Exposed::new(writable, layout);
     for (volume, target, copies) in lower::volume_mounts(doc) {
         let copies = ticket.first && copies;
         match driven.get(volume) {
@@ -153,7 +154,7 @@ fn prepare(engine: &Engine, ticket: &StartTicket, driven: &Driven, trees: Vec<Tr
 }
 
 fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns, rootfs: Rootfs) -> Launch {
-    let (doc, service) = (&container.doc, &container.service);
+    let (doc, service) = (&container.doc, &container.config);
     Launch {
         id: doc.id.clone(),
         bundle: engine.bundle(&doc.id),

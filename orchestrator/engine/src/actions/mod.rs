@@ -11,13 +11,14 @@ mod waiting;
 use std::sync::Arc;
 
 pub(crate) use attachments::{Wish, connect, disconnect};
+use containers::finish_stop;
 pub(crate) use containers::{
-    Context, Stopped, announce, create, finish_stop, kill, pause, remove, restart, stop, stop_terms, unpause,
+    Context, Stopped, announce, create, kill, pause, remove, restart, stop, stop_terms, unpause,
 };
 pub(crate) use images::{layers_in_use, pull_image, registries, remove_image, stored_image};
 pub(crate) use launch::start;
 pub(crate) use networks::{create_network, create_volume, make_volume, remove_network, remove_volume};
-pub(crate) use waiting::{until_ready, until_settled, wait_until_down};
+pub(crate) use waiting::{until_ready, until_settled};
 
 use hoist_api::ErrorKind;
 
@@ -123,16 +124,21 @@ pub(crate) fn start_later(engine: &Arc<Engine>, id: &str) {
 }
 
 /// `run --rm`: it has ended.
-pub(crate) fn remove_later(engine: &Arc<Engine>, id: &str) {
+pub(crate) fn remove_later(engine: &Arc<Engine>, id: &str, volumes: Vec<String>) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
     tokio::spawn(async move {
-        let volumes = engine.look({
-            let id = id.clone();
-            move |world| world.containers.get(&id).map(|container| container.doc.anonymous.values().cloned().collect())
-        });
-        let Ok(Some(volumes)) = volumes.await else { return };
-        if let Err(error) = remove(&engine, &id, &volumes).await {
+        if let Err(error) = remove(&engine, &id, &volumes.into_iter().collect()).await {
             tracing::warn!(container = id, %error, "cannot remove");
+        }
+    });
+}
+
+/// An engine before this one had begun to stop it.
+pub(crate) fn finish_stop_later(engine: &Arc<Engine>, id: &str, run: u64) {
+    let (engine, id) = (Arc::clone(engine), id.to_owned());
+    tokio::spawn(async move {
+        if let Err(error) = finish_stop(&engine, &id, run).await {
+            tracing::warn!(container = id, %error, "cannot finish stopping");
         }
     });
 }

@@ -48,7 +48,7 @@ async fn view(engine: &Arc<Engine>, name: &str, id: &str) -> ApiResult<RootView>
         let container = world.containers.get(&wanted)?;
         let (doc, first) = (Arc::clone(&container.doc), container.state.started.is_none());
         let driver_opts = world.driver_opts(&doc);
-        Some((container.phase.clone(), container.pid, doc, container.service.read_only, first, driver_opts))
+        Some((container.phase.clone(), container.pid, doc, container.config.read_only, first, driver_opts))
     });
     let (phase, pid, doc, read_only, first, driver_opts) = found.await?.ok_or_else(|| ApiError::no_container(name))?;
     if phase == Phase::Starting {
@@ -93,7 +93,7 @@ async fn user(engine: &Arc<Engine>, id: &str) -> ApiResult<Option<String>> {
     let wanted = id.to_owned();
     let found = engine.look(move |world| {
         let container = world.containers.get(&wanted)?;
-        lower::user(&container.service, &container.doc.image).filter(|user| !user.is_empty())
+        lower::user(&container.config, &container.doc.image).filter(|user| !user.is_empty())
     });
     Ok(found.await?)
 }

@@ -20,7 +20,7 @@ use crate::feed::OfContainer;
 use crate::lower;
 use crate::processes;
 use crate::signal;
-use crate::world::{Phase, StartWhy};
+use crate::world::{Condition, Outcome, Phase, StartWhy};
 
 /// The id that a client means.
 pub(super) async fn resolve(engine: &Arc<Engine>, name: &str) -> ApiResult<String> {
@@ -212,19 +212,11 @@ pub(super) async fn wait(
         return Err(ApiError::bad(format!("invalid condition: {condition:?}")));
     }
     let id = resolve(&engine, &name).await?;
-    let wanted = id.clone();
-    let status = engine.look(move |world| world.containers.get(&wanted).map(|found| found.status.subscribe()));
-    let mut status = status.await?.ok_or_else(|| ApiError::no_container(&name))?;
-    let mut exit = actions::wait_until_down(&mut status, condition != "not-running").await;
-    if condition == "removed" {
-        // Keep the last exit that was seen before it went.
-        while status.borrow_and_update().phase != Phase::Removed {
-            exit = status.borrow().phase.exit().cloned().or(exit);
-            if status.changed().await.is_err() {
-                break;
-            }
-        }
-    }
+    let condition = match condition {
+        "removed" => Condition::Removed,
+        condition => Condition::Ended { fresh: condition == "next-exit" },
+    };
+    let Outcome::Exit(exit) = engine.wait(&id, condition).await? else { return Err(ApiError::no_container(&name)) };
     let exit = exit.unwrap_or_default();
     let error = (!exit.error.is_empty()).then(|| WaitError { message: exit.error.clone() });
     Ok(Json(WaitResponse { status_code: i64::from(exit.code), error }))
@@ -257,7 +249,7 @@ pub(super) async fn resize(
     let id = resolve(&engine, &name).await?;
     let wanted = id.clone();
     let found = engine
-        .look(move |world| world.containers.get(&wanted).map(|found| (found.phase.has_processes(), found.service.tty)));
+        .look(move |world| world.containers.get(&wanted).map(|found| (found.phase.has_processes(), found.config.tty)));
     match found.await? {
         Some((true, true)) => {
             let bundle = engine.bundle(&id);

@@ -16,8 +16,8 @@ use super::streams::take_over;
 use super::{ApiError, ApiResult, App};
 use crate::actions::{StepError, blocking};
 use crate::engine::{Engine, new_id};
-use crate::exec::{self, ExecEntry};
-use crate::world::{Event, Phase, Summary};
+use crate::exec::{self};
+use crate::world::{Event, Exec, Phase, Summary};
 
 pub(super) async fn create(
     State(engine): App,
@@ -33,7 +33,7 @@ pub(super) async fn create(
     running(&engine, &container).await?;
     let id = new_id();
     let config = wanted(config);
-    let entry = ExecEntry { id: id.clone(), container, config, started: false, code: None, handle: None };
+    let entry = Exec::new(id.clone(), container, config.cmd.clone(), config);
     engine.tell(Event::ExecMade(Box::new(entry)));
     Ok((StatusCode::CREATED, Json(IdResponse { id })))
 }
@@ -69,9 +69,9 @@ async fn running(engine: &Arc<Engine>, id: &str) -> ApiResult<(i32, Summary)> {
     }
 }
 
-async fn entry(engine: &Arc<Engine>, id: &str) -> ApiResult<ExecEntry> {
+async fn entry(engine: &Arc<Engine>, id: &str) -> ApiResult<Exec> {
     let wanted = id.to_owned();
-    let found = engine.look(move |world| world.execs.get(&wanted).cloned()).await?;
+    let found = engine.look(move |world| world.exec(&wanted).cloned()).await?;
     found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("no such exec instance: {id}")))
 }
 
@@ -108,8 +108,8 @@ pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: R
         return Err(ApiError::new(StatusCode::CONFLICT, format!("exec instance {id} has already run")));
     }
     let (pid, container) = running(&engine, &entry.container).await?;
-    let (theirs, ends) = stdio(&entry.config, options.detach, options.console_size)?;
-    let started = exec::start(&engine, pid, &container, &entry.config, theirs).await.map(Arc::new);
+    let (theirs, ends) = stdio(&entry.terms, options.detach, options.console_size)?;
+    let started = exec::start(&engine, pid, &container, &entry.terms, theirs).await.map(Arc::new);
     match &started {
         Ok(handle) => engine.tell(Event::ExecStarted { id: id.clone(), handle: Arc::clone(handle) }),
         Err(error) => {
@@ -118,7 +118,7 @@ pub(super) async fn start(State(engine): App, Path(id): Path<String>, request: R
         }
     }
     let request = Request::from_parts(parts, axum::body::Body::empty());
-    let tty = entry.config.tty;
+    let tty = entry.terms.tty;
     let worker = Arc::clone(&engine);
     let (handle, ends) = match (started, ends) {
         (Ok(handle), Some(ends)) => (handle, ends),
@@ -157,7 +157,7 @@ pub(super) async fn resize(
 ) -> ApiResult<StatusCode> {
     let (rows, columns) = query.size()?;
     let entry = entry(&engine, &id).await?;
-    if let Some(handle) = entry.handle.filter(|_| entry.config.tty) {
+    if let Some(handle) = entry.handle.filter(|_| entry.terms.tty) {
         blocking(move || Ok(handle.resize(rows, columns)?)).await?;
     }
     Ok(StatusCode::CREATED)
@@ -165,7 +165,7 @@ pub(super) async fn resize(
 
 pub(super) async fn inspect(State(engine): App, Path(id): Path<String>) -> ApiResult<Json<ExecInspect>> {
     let entry = entry(&engine, &id).await?;
-    let config = entry.config;
+    let config = entry.terms;
     let mut argv = config.cmd.into_iter();
     Ok(Json(ExecInspect {
         id: entry.id,

@@ -77,7 +77,7 @@ async fn summary(engine: &Engine, id: &str) -> ApiResult<Summary> {
     let wanted = id.to_owned();
     let found = engine.look(move |world| {
         let container = world.containers.get(&wanted)?;
-        Some(Summary { doc: Arc::clone(&container.doc), service: Arc::clone(&container.service) })
+        Some(Summary { doc: Arc::clone(&container.doc), config: Arc::clone(&container.config) })
     });
     found.await?.ok_or_else(|| ApiError::no_container(id))
 }

@@ -124,7 +124,7 @@ pub(super) async fn logs(
     }
     let id = resolve(&engine, &name).await?;
     let found = id.clone();
-    let tty = engine.look(move |world| world.containers.get(&found).is_some_and(|found| found.service.tty)).await?;
+    let tty = engine.look(move |world| world.containers.get(&found).is_some_and(|found| found.config.tty)).await?;
     let raw = tty && !flag(query.multiplexed.as_deref());
     let timestamps = flag(query.timestamps.as_deref());
     let lines = logs::container(&engine, &id, wanted);
@@ -298,7 +298,7 @@ pub(super) async fn attach(
     let (running, tty) = engine
         .look(move |world| {
             let container = world.containers.get(&found);
-            container.map_or((false, false), |found| (found.phase.has_processes(), found.service.tty))
+            container.map_or((false, false), |found| (found.phase.has_processes(), found.config.tty))
         })
         .await?;
     let live = query.stream.as_deref().is_none_or(|text| flag(Some(text)));

@@ -8,7 +8,6 @@ use crate::actions::StepError;
 use crate::engine::Engine;
 use crate::lower;
 use crate::observe::{self, Claims};
-use crate::world::Event;
 
 /// What holds the address, for messages of plans that want it.
 const HOLDER: &str = "a build step";
@@ -27,7 +26,7 @@ pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Resul
     let address = network.free_address();
     let address = address.ok_or_else(|| StepError::new(format!("no free address is left in network {name:?}")))?;
     let claims = Claims::address(name, address, HOLDER);
-    engine.tell(Event::Claimed { project: claim.clone(), claims });
+    engine.claim(claim.clone(), claims);
     Ok(Place {
         network: network.id,
         bridge,
@@ -40,5 +39,5 @@ pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Resul
 }
 
 pub(super) fn leave(engine: &Engine, claim: String) {
-    engine.tell(Event::Claimed { project: claim, claims: Claims::default() });
+    engine.claim(claim, Claims::default());
 }

@@ -165,7 +165,7 @@ impl Doing {
         let id = id.to_owned();
         let init = self
             .engine
-            .look(move |world| world.containers.get(&id).is_some_and(|found| found.service.init == Some(true)));
+            .look(move |world| world.containers.get(&id).is_some_and(|found| found.config.init == Some(true)));
         if grace >= WORTH_SAYING && !init.await? {
             let text = format!(
                 "container {name} did not end within {}s of {signal} and was killed: process 1 gets only the signals that it \

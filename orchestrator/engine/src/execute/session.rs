@@ -274,7 +274,7 @@ impl Session {
         let plan = plan(&self.desired, &observed, &self.request, steady());
         if self.turn.is_some() {
             let claims = Claims::of(&plan, &observed);
-            self.engine.tell(Event::Claimed { project: self.desired.stack.name.clone(), claims });
+            self.engine.claim(self.desired.stack.name.clone(), claims);
         }
         Ok((plan, observed))
     }

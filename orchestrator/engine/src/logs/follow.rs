@@ -117,9 +117,10 @@ async fn sources(engine: &Arc<Engine>, wanted: &Wanted, select: Select) -> Vec<S
         let chosen = world.containers.values().filter(|container| select.takes(&container.doc));
         let describe = |container: &crate::world::Container| {
             let record = &container.doc.record;
-            (container.doc.id.clone(), record.service.clone(), record.name.clone(), container.status.subscribe())
+            let status = world.follow(&container.doc.id)?;
+            Some((container.doc.id.clone(), record.service.clone(), record.name.clone(), status))
         };
-        chosen.map(describe).collect::<Vec<_>>()
+        chosen.filter_map(describe).collect::<Vec<_>>()
     });
     let mut sources = Vec::new();
     for (id, service, name, status) in found.await.unwrap_or_default() {

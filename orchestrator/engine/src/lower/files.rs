@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use hoist_network::{HostFacts, dns};
-use hoist_object::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind, NetworkDoc};
+use hoist_object::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind, NetworkDoc, short};
 use hoist_runtime::InjectedFile;
 use hoist_spec::model::{NetworkMode, Service};
 use hoist_spec::name;
@@ -15,7 +15,6 @@ use rustix::fs::FileType;
 use super::sources::Source;
 use super::{Exposed, LowerError, Network, StartFacts};
 use crate::contents;
-use crate::engine::short;
 
 /// Contents of the three files.
 #[derive(Debug, Clone, PartialEq, Eq)]

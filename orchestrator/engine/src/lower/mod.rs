@@ -33,7 +33,7 @@ pub(crate) use sources::{Exposed, Source, Writable};
 
 use crate::driver::Driven;
 use crate::store::Layout;
-use crate::world::Summary;
+use crate::world::{Peer, Summary};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LowerError {
@@ -116,13 +116,6 @@ pub(crate) enum LowerError {
     Network(String),
 }
 
-/// A container whose namespaces are shared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Peer {
-    pub(crate) id: String,
-    pub(crate) pid: i32,
-}
-
 /// What a start knows beside the container.
 #[derive(Debug)]
 pub(crate) struct StartFacts<'a> {
@@ -162,7 +155,7 @@ pub(crate) struct Lowered {
 }
 
 pub(crate) fn lower(container: &Summary, facts: &StartFacts<'_>) -> Result<Lowered, LowerError> {
-    let (doc, service) = (&*container.doc, &*container.service);
+    let (doc, service) = (&*container.doc, &*container.config);
     let network = network(doc, service, facts)?;
     let join = join(doc, facts)?;
     let etc = etc_files(doc, service, &network, facts)?;

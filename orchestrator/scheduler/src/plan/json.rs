@@ -13,7 +13,6 @@ impl Plan {
             "steps": self.steps.iter().map(Step::to_json).collect::<Vec<_>>(),
             "problems": self.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "notes": self.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "wake": self.wake.map(|time| time.0),
         })
     }
 }

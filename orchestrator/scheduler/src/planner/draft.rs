@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use hoist_object::Timestamp;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::IntoNeighbors;
@@ -19,7 +18,6 @@ pub(crate) struct Draft {
     pub(crate) notes: Vec<Note>,
     pub(crate) running: Vec<String>,
     pub(crate) concludes: bool,
-    pub(crate) wake: Option<Timestamp>,
 }
 
 impl Draft {
@@ -60,10 +58,6 @@ impl Draft {
         }
     }
 
-    pub(crate) fn wake_at(&mut self, time: Timestamp) {
-        self.wake = Some(self.wake.map_or(time, |other| other.min(time)));
-    }
-
     pub(crate) fn finish(self, project: &str) -> Plan {
         let order = self.layout();
         let mut position = vec![0; self.graph.node_count()];
@@ -89,7 +83,6 @@ impl Draft {
             notes: self.notes,
             running: self.running,
             concludes: self.concludes,
-            wake: self.wake,
         }
     }
 

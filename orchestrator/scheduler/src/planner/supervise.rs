@@ -25,9 +25,9 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft) {
                 Some(by) => draft.note(Note::Held { container: subject.name.clone(), by }),
                 None => subject.fate = Fate::Start(Reason::RestartPolicy { attempt: history.restarts }),
             },
-            Some(Decision::Wait { until }) => draft.wake_at(until),
             Some(Decision::Stay(Rest::GivenUp)) => draft.note(Note::GivenUp { container: subject.name.clone() }),
-            Some(Decision::Stay(_)) | None => {}
+            // One that waits has its timer already.
+            Some(Decision::Wait { .. } | Decision::Stay(_)) | None => {}
         }
     }
     // The namespaces of a container that was started again are new ones.

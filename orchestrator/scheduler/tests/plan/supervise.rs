@@ -1,7 +1,5 @@
 //! What comes back by itself after a crash or a reboot.
 
-use std::time::Duration;
-
 use expect_test::expect;
 use hoist_object::Health;
 use hoist_scheduler::{Desired, State, Stop, Verb};
@@ -55,7 +53,6 @@ fn a_crash_is_answered_after_its_delay() {
         nothing to do
     "#]],
     );
-    assert_eq!(plan.wake, Some(world.now() + Duration::from_millis(100)));
     check(
         &world.preview(Verb::Supervise),
         expect![[r#"

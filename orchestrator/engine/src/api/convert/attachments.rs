@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hoist_api::{EndpointSettings, MountPoint, NetworkSettings, PortBinding, PortSummary};
-use hoist_object::{MountKind, Published, Transport};
+use hoist_object::{MountKind, Published, Transport, short};
 use hoist_spec::model::NetworkMode;
 
-use crate::engine::short;
 use crate::store::Layout;
 use crate::world::{Container, World};
 
@@ -24,7 +23,7 @@ fn host_ip(port: &Published) -> String {
 
 /// `8080/tcp`, or a range.
 pub(crate) fn exposed(container: &Container) -> Vec<(u16, String)> {
-    let texts = container.service.expose.iter().chain(&container.doc.image.exposed_ports);
+    let texts = container.config.expose.iter().chain(&container.doc.image.exposed_ports);
     let mut ports: Vec<(u16, String)> = texts
         .filter_map(|text| {
             let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -65,7 +64,7 @@ pub(super) fn ports(container: &Container) -> Vec<PortSummary> {
 }
 
 pub(super) fn network_mode(container: &Container) -> String {
-    match &container.service.network_mode {
+    match &container.config.network_mode {
         Some(NetworkMode::Host) => "host".to_owned(),
         Some(NetworkMode::None) => "none".to_owned(),
         Some(NetworkMode::Service(name) | NetworkMode::Container(name)) => format!("container:{name}"),

@@ -6,12 +6,12 @@ use hoist_api::{
     ContainerConfig, ContainerInspect, ContainerState, HealthConfig, HealthLog, HealthState, HostConfig, LogConfig,
     RestartPolicyConfig,
 };
-use hoist_object::{MountKind, Policy, When};
+use hoist_object::{MountKind, Policy, ProbeRecord, When, short};
 use hoist_spec::model::NamespaceMode;
 
 use super::attachments::{bindings, exposed, mounts, network_mode, network_settings};
 use super::summary::health_word;
-use crate::engine::{Engine, rfc3339, short};
+use crate::engine::{Engine, rfc3339};
 use crate::lower;
 use crate::world::{Container, Phase, World};
 
@@ -20,7 +20,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 pub(crate) fn inspect(world: &World, engine: &Engine, container: &Container) -> ContainerInspect {
     let doc = &container.doc;
     let layout = &engine.store.layout;
-    let mut argv = lower::argv(&container.service, &doc.image).unwrap_or_default().into_iter();
+    let mut argv = lower::argv(&container.config, &doc.image).unwrap_or_default().into_iter();
     let bundle = engine.bundle(&doc.id);
     let file = |name: &str| bundle.join(name).display().to_string();
     ContainerInspect {
@@ -71,7 +71,7 @@ fn state(container: &Container) -> ContainerState {
     }
 }
 
-fn probe(entry: &crate::probe::HealthLog) -> HealthLog {
+fn probe(entry: &ProbeRecord) -> HealthLog {
     HealthLog {
         start: rfc3339(entry.start),
         end: rfc3339(entry.end),
@@ -85,7 +85,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 fn config(container: &Container) -> ContainerConfig {
-    let (service, image) = (&container.service, &container.doc.image);
+    let (service, image) = (&container.config, &container.doc.image);
     let hostname = service.hostname.clone().unwrap_or_else(|| short(&container.doc.id).to_owned());
     let healthcheck = container.health_plan.as_ref().map(|plan| HealthConfig {
         test: plan.test.clone(),
@@ -148,7 +148,7 @@ fn nano_cpus(cpus: f64) -> u64 {
 }
 
 fn host_config(container: &Container) -> HostConfig {
-    let service = &container.service;
+    let service = &container.config;
     let limits = &service.resources;
     let binds = container.doc.mounts.iter().filter_map(|mount| {
         let source = match &mount.kind {

@@ -18,7 +18,7 @@ pub(crate) fn summary(world: &World, layout: &Layout, container: &Container) -> 
         names: vec![format!("/{}", doc.record.name)],
         image: doc.record.image.clone(),
         image_id: doc.image_id.clone(),
-        command: command(&lower::argv(&container.service, &doc.image).unwrap_or_default()),
+        command: command(&lower::argv(&container.config, &doc.image).unwrap_or_default()),
         created: doc.created.0 / 1_000_000_000,
         ports: ports(container),
         labels: doc.labels.clone(),
