@@ -17,6 +17,7 @@ mod build_output;
 mod build_screen;
 mod caches;
 mod campaign;
+mod cgroups;
 mod compose_client;
 mod conformance;
 mod copies;

@@ -138,7 +138,7 @@ impl World {
 
     /// A command of hoist that leaves the files as they are.
     pub(crate) fn bare(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hoist"));
+        let mut command = Command::new(program());
         command
             .args(args)
             .current_dir(&self.project)
@@ -228,7 +228,7 @@ impl World {
     pub(crate) fn assert_nothing_left(&self) {
         let left = || self.instance.traces().since(&self.before);
         // The kernel takes network namespaces apart in the background, and links with them.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10) * patience();
         while Instant::now() < deadline && !left().is_empty() {
             std::thread::yield_now();
         }
@@ -252,13 +252,24 @@ impl Drop for World {
     }
 }
 
+/// The `hoist` under test: the one that was built with the tests, or the one that `HOIST_E2E_PROGRAM` names, on a machine
+/// that built neither.
+fn program() -> PathBuf {
+    std::env::var_os("HOIST_E2E_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_hoist").into(), PathBuf::from)
+}
+
+/// How much longer than usual this machine may take: `HOIST_E2E_PATIENCE`, for an emulated one.
+fn patience() -> u32 {
+    std::env::var("HOIST_E2E_PATIENCE").map_or(1, |factor| factor.parse().expect("HOIST_E2E_PATIENCE is a number"))
+}
+
 /// Waits for a state, looking again and again; fails when it has not come within half a minute.
 pub(crate) fn eventually(state: &str, reached: impl FnMut() -> bool) {
     within(Duration::from_secs(30), state, reached);
 }
 
 pub(crate) fn within(limit: Duration, state: &str, mut reached: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit * patience());
     while !reached() {
         assert!(start.elapsed() < limit, "not within {limit:?}: {state}");
         // Looking is a process or a file read; a short pause leaves the processor to what is waited for.
