@@ -219,7 +219,7 @@ fn changed_network_in_use_by_others_is_refused() {
     check(
         &world.preview(up()),
         expect![[r#"
-            ! network "app_default" has changed and cannot be made anew while in use by other-web-1
+            ! network "app_default" has changed and cannot be recreated while other-web-1 is using it
             0   ~ stop container app-a-1 SIGTERM 10s  (network app_default changed)
             1   - remove container app-a-1  (network app_default changed)  after 0
             2   - remove network app_default  (changed)  after 1
