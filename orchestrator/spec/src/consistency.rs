@@ -10,12 +10,12 @@ use crate::schema::SERVICE;
 use crate::suggest;
 
 /// Checks the selected services and the objects they share; `inactive` are services that no profile activated.
-pub(crate) fn check(tree: &Node, inactive: &Map, meant: &BTreeSet<String>, report: &mut Report) {
+pub(crate) fn check(tree: &Node, inactive: &Map, checked: &BTreeSet<String>, report: &mut Report) {
     let empty = Map::default();
     let services = tree.at(&["services"]).and_then(Node::as_map).unwrap_or(&empty);
     let names: HashSet<&str> = services.0.iter().map(|entry| entry.key.as_str()).collect();
     let mut containers: BTreeMap<String, Span> = BTreeMap::new();
-    for entry in services.0.iter().filter(|entry| meant.contains(&entry.key)) {
+    for entry in services.0.iter().filter(|entry| checked.contains(&entry.key)) {
         let Some(service) = entry.value.as_map() else { continue };
         source(entry, service, report);
         references(tree, entry, service, report);
@@ -119,57 +119,81 @@ pub(crate) fn beyond_the_reference(tree: &Node, report: &mut Report) {
     }
 }
 
+/// A name by which a service uses an object that a section of the stack declares.
+struct Reference<'a> {
+    kind: &'static str,
+    section: &'static str,
+    name: &'a str,
+    span: Span,
+}
+
 fn references(tree: &Node, entry: &Entry, service: &Map, report: &mut Report) {
-    let declared = |section: &str| tree.at(&[section]).and_then(Node::as_map);
-    let mut undefined = |kind: &str, section: &str, name: &str, span: Span| {
-        let known = declared(section);
-        if known.is_some_and(|map| map.get(name).is_some()) {
-            return;
-        }
-        let message = format!("service `{}` uses the undefined {kind} `{name}`", entry.key);
-        let entry = report.error("E0016", message).at(span, format!("no {kind} of this name"));
-        let near = known.and_then(|map| suggest::closest(name, map.0.iter().map(|entry| entry.key.as_str())));
-        let _ = match near {
-            Some(near) => entry.hint(format!("did you mean `{near}`?")),
-            None => entry.hint(format!("declare it at the top level: `{section}: {{{name}: }}`")),
-        };
+    let build = |key: &str| service.get("build").and_then(|build| build.at(&[key]));
+    let networks = by_key("network", "networks", service.get("networks"));
+    let found = networks
+        .filter(|network| !network.name.starts_with("x-"))
+        .chain(volume_sources(service))
+        .chain(by_source("secret", "secrets", service.get("secrets")))
+        .chain(by_source("config", "configs", service.get("configs")))
+        .chain(by_source("secret", "secrets", build("secrets")))
+        .chain(context_services(build("additional_contexts")))
+        .chain(by_key("model", "models", service.get("models")));
+    for reference in found {
+        declared(tree, entry, &reference, report);
+    }
+}
+
+fn declared(tree: &Node, service: &Entry, reference: &Reference<'_>, report: &mut Report) {
+    let Reference { kind, section, name, span } = reference;
+    let known = tree.at(&[section]).and_then(Node::as_map);
+    if known.is_some_and(|map| map.get(name).is_some()) {
+        return;
+    }
+    let message = format!("service `{}` uses the undefined {kind} `{name}`", service.key);
+    let entry = report.error("E0016", message).at(*span, format!("no {kind} of this name"));
+    let near = known.and_then(|map| suggest::closest(name, map.0.iter().map(|entry| entry.key.as_str())));
+    let _ = match near {
+        Some(near) => entry.hint(format!("did you mean `{near}`?")),
+        None => entry.hint(format!("declare it at the top level: `{section}: {{{name}: }}`")),
     };
-    for network in service.get("networks").and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
-        if network.key.starts_with("x-") {
-            continue;
-        }
-        undefined("network", "networks", &network.key, network.key_span);
-    }
-    for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {
-        if mount.at(&["type"]).and_then(Node::as_str) == Some("volume")
-            && let Some(source) = mount.at(&["source"])
-            && let Some(name) = source.as_str().filter(|name| !name.is_empty())
-        {
-            undefined("volume", "volumes", name, source.span);
-        }
-    }
-    for (kind, section, list) in [
-        ("secret", "secrets", service.get("secrets")),
-        ("config", "configs", service.get("configs")),
-        ("secret", "secrets", service.get("build").and_then(|build| build.at(&["secrets"]))),
-    ] {
-        for grant in list.and_then(Node::as_seq).unwrap_or_default() {
-            if let Some(source) = grant.at(&["source"])
-                && let Some(name) = source.as_str()
-            {
-                undefined(kind, section, name, source.span);
-            }
-        }
-    }
-    let contexts = service.get("build").and_then(|build| build.at(&["additional_contexts"])).and_then(Node::as_map);
-    for context in contexts.into_iter().flat_map(|map| &map.0) {
-        if let Some(name) = context.value.as_str().and_then(|text| text.strip_prefix("service:")) {
-            undefined("service", "services", name, context.value.span);
-        }
-    }
-    for model in service.get("models").and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
-        undefined("model", "models", &model.key, model.key_span);
-    }
+}
+
+/// The keys of a map.
+fn by_key<'a>(
+    kind: &'static str,
+    section: &'static str,
+    node: Option<&'a Node>,
+) -> impl Iterator<Item = Reference<'a>> {
+    let entries = node.and_then(Node::as_map).into_iter().flat_map(|map| &map.0);
+    entries.map(move |entry| Reference { kind, section, name: &entry.key, span: entry.key_span })
+}
+
+/// The `source` of each item of a list.
+fn by_source<'a>(
+    kind: &'static str,
+    section: &'static str,
+    node: Option<&'a Node>,
+) -> impl Iterator<Item = Reference<'a>> {
+    let sources = node.and_then(Node::as_seq).unwrap_or_default().iter().filter_map(|item| item.at(&["source"]));
+    sources.filter_map(move |source| Some(Reference { kind, section, name: source.as_str()?, span: source.span }))
+}
+
+fn volume_sources(service: &Map) -> impl Iterator<Item = Reference<'_>> {
+    let mounts = service.get("volumes").and_then(Node::as_seq).unwrap_or_default();
+    let named = mounts.iter().filter(|mount| mount.at(&["type"]).and_then(Node::as_str) == Some("volume"));
+    named.filter_map(|mount| {
+        let source = mount.at(&["source"])?;
+        let name = source.as_str().filter(|name| !name.is_empty())?;
+        Some(Reference { kind: "volume", section: "volumes", name, span: source.span })
+    })
+}
+
+/// `service:NAME` as a context of a build.
+fn context_services(contexts: Option<&Node>) -> impl Iterator<Item = Reference<'_>> {
+    contexts.and_then(Node::as_map).into_iter().flat_map(|map| &map.0).filter_map(|context| {
+        let name = context.value.as_str()?.strip_prefix("service:")?;
+        Some(Reference { kind: "service", section: "services", name, span: context.value.span })
+    })
 }
 
 fn dependencies(entry: &Entry, service: &Map, services: &HashSet<&str>, inactive: &Map, report: &mut Report) {
@@ -186,27 +210,7 @@ fn dependencies(entry: &Entry, service: &Map, services: &HashSet<&str>, inactive
                     .warning("W0006", format!("service `{}` would wait for `{name}`, which does not exist", entry.key))
                     .at(dependency.key_span, "not required, so it starts without it");
             }
-            Some(other) => {
-                let profiles: Vec<_> = other
-                    .value
-                    .at(&["profiles"])
-                    .and_then(Node::as_seq)
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(Node::as_str)
-                    .collect();
-                let _ = report
-                    .error(
-                        "E0016",
-                        format!("service `{}` depends on `{name}`, which no active profile includes", entry.key),
-                    )
-                    .at(dependency.key_span, "needed here")
-                    .at(other.key_span, "inactive")
-                    .hint(format!(
-                        "activate it with `--profile {}`, or set `required: false`",
-                        profiles.join(" --profile ")
-                    ));
-            }
+            Some(other) => inactive_dependency(entry, dependency, other, report),
             None => {
                 let message = format!("service `{}` depends on the undefined service `{name}`", entry.key);
                 let entry = report.error("E0016", message).at(dependency.key_span, "no service of this name");
@@ -216,6 +220,17 @@ fn dependencies(entry: &Entry, service: &Map, services: &HashSet<&str>, inactive
             }
         }
     }
+}
+
+fn inactive_dependency(service: &Entry, dependency: &Entry, other: &Entry, report: &mut Report) {
+    let profiles = other.value.at(&["profiles"]).and_then(Node::as_seq).unwrap_or_default();
+    let profiles: Vec<_> = profiles.iter().filter_map(Node::as_str).collect();
+    let (service, name) = (&service.key, &dependency.key);
+    let _ = report
+        .error("E0016", format!("service `{service}` depends on `{name}`, which no active profile includes"))
+        .at(dependency.key_span, "needed here")
+        .at(other.key_span, "inactive")
+        .hint(format!("activate it with `--profile {}`, or set `required: false`", profiles.join(" --profile ")));
 }
 
 fn number(node: Option<&Node>) -> Option<f64> {

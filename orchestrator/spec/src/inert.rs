@@ -28,13 +28,15 @@ pub(crate) enum Policy {
 pub(crate) struct Judge {
     pub(crate) policy: Policy,
     /// Services that the request is about; the others are only carried. `None`: all.
-    pub(crate) meant: Option<BTreeSet<String>>,
+    pub(crate) requested: Option<BTreeSet<String>>,
 }
 
 impl Judge {
     fn of(&self, path: &[String]) -> Policy {
-        match (path, &self.meant) {
-            ([section, service, ..], Some(meant)) if section == "services" && !meant.contains(service) => Policy::Carry,
+        match (path, &self.requested) {
+            ([section, service, ..], Some(requested)) if section == "services" && !requested.contains(service) => {
+                Policy::Carry
+            }
             _ => self.policy,
         }
     }

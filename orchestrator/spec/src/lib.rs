@@ -39,7 +39,7 @@ mod units;
 mod way_out;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use files::Loader;
@@ -126,48 +126,26 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
         return Err(loader.report.finish());
     };
     let project::Project { name, dir, files, variables, selection, mut tree } = project;
-    let skip = request.skip;
-    let checks = !skip.consistency && !request.nothing_is_made;
     top_level(&mut tree, &mut loader.report);
     check::required(&tree, &schema::Shape::Object(&schema::STACK), "", &mut loader.report);
-    if checks {
+    if request.checks_consistency() {
         consistency::network_modes(&tree, &mut loader.report);
     }
     normalize::emptied(&mut tree);
-    if !skip.env_resolution {
+    if !request.skip.env_resolution {
         normalize::environments(&mut tree, &variables);
     }
-    normalized(&mut tree, skip, &name, &variables, &dir);
-    if checks {
+    normalized(&mut tree, request.skip, &name, &variables, &dir);
+    if request.checks_consistency() {
         consistency::cycles(&tree, &mut loader.report);
     }
     consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
-    let judged = normalize::meant(&tree, &request.services);
-    // The reference reads and checks all active services, whichever are named.
-    let meant = if request.as_reference { normalize::meant(&tree, &[]) } else { judged.clone() };
-    if !request.as_reference {
-        loader.report.forget_others(&meant);
-    }
-    if request.as_reference {
-        consistency::beyond_the_reference(&tree, &mut loader.report);
-    }
-    if !skip.env_resolution {
-        normalize::fold_service_files(&mut tree, &variables, &meant, &mut loader);
-    }
-    if checks {
-        consistency::check(&tree, &inactive, &meant, &mut loader.report);
-    }
-    if !request.all_resources {
-        normalize::drop_unused(&mut tree);
-    }
+    let requested = normalize::with_dependencies(&tree, &request.services);
+    active(&mut tree, request, &variables, &inactive, &requested, &mut loader);
     let provenance = request.keep_places.then(|| explain::Provenance::new(tree.clone(), &loader.report));
-    let policy = match (request.allow_unsupported, request.as_reference) {
-        (false, _) => Policy::Refuse,
-        (true, true) => Policy::Tell,
-        (true, false) => Policy::Carry,
-    };
-    let mut stack = bind::stack(tree, name, Judge { policy, meant: Some(judged) }, &mut loader.report);
+    let judge = Judge { policy: request.policy(), requested: Some(requested) };
+    let mut stack = bind::stack(tree, name, judge, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
     stack.inactive.sort();
     if request.nothing_is_made && !stack.services.is_empty() {
@@ -178,6 +156,48 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     }
     let project_dir = PathBuf::from(dir);
     Ok(Loaded { stack, project_dir, files, warnings: loader.report.finish(), variables, provenance })
+}
+
+impl LoadRequest {
+    fn checks_consistency(&self) -> bool {
+        !self.skip.consistency && !self.nothing_is_made
+    }
+
+    fn policy(&self) -> Policy {
+        match (self.allow_unsupported, self.as_reference) {
+            (false, _) => Policy::Refuse,
+            (true, true) => Policy::Tell,
+            (true, false) => Policy::Carry,
+        }
+    }
+}
+
+/// The steps that are about active services only: their env files, their references, and the resources that they use.
+fn active(
+    tree: &mut node::Node,
+    request: &LoadRequest,
+    variables: &BTreeMap<String, String>,
+    inactive: &node::Map,
+    requested: &BTreeSet<String>,
+    loader: &mut Loader<'_>,
+) {
+    // The reference reads and checks all active services, whichever are named.
+    let checked = if request.as_reference {
+        consistency::beyond_the_reference(tree, &mut loader.report);
+        &normalize::with_dependencies(tree, &[])
+    } else {
+        loader.report.forget_others(requested);
+        requested
+    };
+    if !request.skip.env_resolution {
+        normalize::fold_service_files(tree, variables, checked, loader);
+    }
+    if request.checks_consistency() {
+        consistency::check(tree, inactive, checked, &mut loader.report);
+    }
+    if !request.all_resources {
+        normalize::drop_unused(tree);
+    }
 }
 
 /// The caller's variables with those of the env files that set options of the program (`COMPOSE_ANSI` and its kin).
@@ -205,8 +225,8 @@ pub fn uninterpolated(
         normalize::drop_unused(&mut tree);
     }
     if !request.allow_unsupported {
-        let meant = Some(normalize::meant(&tree, &request.services));
-        Collector::new(Judge { policy: Policy::Refuse, meant }).take(&mut tree.clone(), &mut loader.report);
+        let requested = Some(normalize::with_dependencies(&tree, &request.services));
+        Collector::new(Judge { policy: Policy::Refuse, requested }).take(&mut tree.clone(), &mut loader.report);
     }
     if loader.report.failed() {
         return Err(loader.report.finish());

@@ -44,20 +44,20 @@ pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
     Map(off)
 }
 
-/// The active services that are meant by these names: the services themselves and what they depend on, or all.
-pub(crate) fn meant(tree: &Node, named: &[String]) -> BTreeSet<String> {
+/// The active services of these names and their dependencies; all services when there are no names.
+pub(crate) fn with_dependencies(tree: &Node, named: &[String]) -> BTreeSet<String> {
     let services = tree.at(&["services"]).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
     if named.is_empty() {
         return services.iter().map(|entry| entry.key.clone()).collect();
     }
-    let (mut meant, mut open) = (BTreeSet::new(), named.to_vec());
+    let (mut found, mut open) = (BTreeSet::new(), named.to_vec());
     while let Some(name) = open.pop() {
         let needed = tree.at(&["services", &name, "depends_on"]).and_then(Node::as_map);
-        if meant.insert(name) {
+        if found.insert(name) {
             open.extend(needed.into_iter().flat_map(|map| &map.0).map(|entry| entry.key.clone()));
         }
     }
-    meant
+    found
 }
 
 /// Reads back what [`canonical::EMPTY`] lists.
@@ -212,19 +212,19 @@ pub(crate) fn environments(tree: &mut Node, variables: &Variables) {
     }
 }
 
-/// Folds the files that services name into their values. Those of services that are not meant may be missing, and so
+/// Folds the files that services name into their values. Those of services that are not `checked` may be missing, and so
 /// may all, when nothing is made.
 pub(crate) fn fold_service_files(
     tree: &mut Node,
     variables: &Variables,
-    meant: &BTreeSet<String>,
+    checked: &BTreeSet<String>,
     loader: &mut Loader<'_>,
 ) {
     for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
         if let Some(map) = entry.value.as_map_mut() {
             let mark = loader.report.mark();
             fold_files(map, variables, loader);
-            if loader.report.forgiving || !meant.contains(&entry.key) {
+            if loader.report.forgiving || !checked.contains(&entry.key) {
                 loader.report.forget(mark);
             }
         }

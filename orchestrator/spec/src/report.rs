@@ -196,8 +196,8 @@ impl Report {
     }
 
     /// Drops diagnostics about variables of unselected services.
-    pub(crate) fn forget_others(&mut self, meant: &BTreeSet<String>) {
-        let others: Vec<_> = self.services.drain(..).filter(|(service, ..)| !meant.contains(service)).collect();
+    pub(crate) fn forget_others(&mut self, requested: &BTreeSet<String>) {
+        let others: Vec<_> = self.services.drain(..).filter(|(service, ..)| !requested.contains(service)).collect();
         let mut number = 0..;
         self.diagnostics.retain(|diagnostic| {
             let number = number.next().unwrap_or(usize::MAX);

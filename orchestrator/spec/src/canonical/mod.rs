@@ -162,7 +162,7 @@ pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
             let _ = report.error("E0005", "a canonical stack must be an object");
         }
     }
-    let mut stack = bind::stack(tree, name, Judge { policy: Policy::Carry, meant: None }, &mut report);
+    let mut stack = bind::stack(tree, name, Judge { policy: Policy::Carry, requested: None }, &mut report);
     stack.inactive = inactive;
     let diagnostics = report.finish();
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
