@@ -177,30 +177,18 @@ impl<R: Read> TarReader<R> {
         }
         let kind = kind(header, &path).ok_or_else(|| refuse("its type is unknown"))?;
         let old = header.as_old();
-        let number = |field: &[u8], result: io::Result<u64>, reason| match result {
-            // Left empty, as some packers do, it is 0.
-            Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
-            result => result.map_err(|_| ArchiveError::Header { at, reason }),
+        let owner = |extended: Option<u64>, field: &[u8], value, reason| {
+            let value = extended.map_or_else(|| number(at, field, value, reason), Ok)?;
+            owner_id(value).ok_or_else(|| refuse("its owner is out of range"))
         };
-        let owner = |value: u64| match u32::try_from(value) {
-            // u32::MAX means "leave it" to chown.
-            Ok(id) if id < u32::MAX => Ok(id),
-            _ => Err(refuse("its owner is out of range")),
-        };
-        let uid = owner(extension.uid.map_or_else(|| number(&old.uid, header.uid(), "its uid is not a number"), Ok)?)?;
-        let gid = owner(extension.gid.map_or_else(|| number(&old.gid, header.gid(), "its gid is not a number"), Ok)?)?;
-        let mode = number(&old.mode, header.mode().map(u64::from), "its mode is not a number")?;
+        let uid = owner(extension.uid, &old.uid, header.uid(), "its uid is not a number")?;
+        let gid = owner(extension.gid, &old.gid, header.gid(), "its gid is not a number")?;
+        let mode = number(at, &old.mode, header.mode().map(u64::from), "its mode is not a number")?;
         let modified = match extension.modified {
             Some(modified) => modified,
             None => (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0),
         };
-        let device = match kind {
-            Kind::Char | Kind::Block => match (header.device_major(), header.device_minor()) {
-                (Ok(Some(major)), Ok(Some(minor))) => (major, minor),
-                _ => return Err(refuse("its device number is missing")),
-            },
-            _ => (0, 0),
-        };
+        let device = device(header, kind).ok_or_else(|| refuse("its device number is missing"))?;
         // Header-only kinds have no body whatever their size field says: Go's reader, which made most layers, agrees.
         let size = if kind == Kind::File { extension.size.unwrap_or(size) } else { 0 };
         let sparse = self.body(header, size, form, kind)?.map_err(refuse)?;
@@ -349,6 +337,28 @@ impl<R: BufRead> BufRead for TarReader<R> {
 
 fn cut_file() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the tar stream ends in the middle of a file")
+}
+
+/// A number of the header of the entry `at` this offset.
+fn number(at: u64, field: &[u8], value: io::Result<u64>, reason: &'static str) -> Result<u64, ArchiveError> {
+    match value {
+        // Left empty, as some packers do, it is 0.
+        Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
+        value => value.map_err(|_| ArchiveError::Header { at, reason }),
+    }
+}
+
+/// `u32::MAX` is no id: it means "leave it" to chown.
+fn owner_id(value: u64) -> Option<u32> {
+    u32::try_from(value).ok().filter(|&id| id < u32::MAX)
+}
+
+/// Major and minor number; both are 0 for what is no device.
+fn device(header: &tar::Header, kind: Kind) -> Option<(u32, u32)> {
+    match kind {
+        Kind::Char | Kind::Block => Some((header.device_major().ok()??, header.device_minor().ok()??)),
+        _ => Some((0, 0)),
+    }
 }
 
 fn kind(header: &tar::Header, path: &[u8]) -> Option<Kind> {

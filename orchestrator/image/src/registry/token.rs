@@ -1,11 +1,12 @@
 //! Answering a registry's challenge: a password, or a token for it.
 
 use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::{Authorization, Challenge, TokenAnswer, check_realm};
 use super::endpoint::{Endpoint, bytes};
 use super::error::RegistryError;
+use crate::RegistryAuth;
 
 impl Endpoint {
     /// Gets what the refused request lacked. `sent`: what it was sent with.
@@ -42,6 +43,42 @@ impl Endpoint {
         Ok(())
     }
 
+    /// An access token for an identity token: OAuth 2, a form. Its scopes are one parameter with spaces.
+    fn refresh(&self, url: Url, identity: &str, scopes: &[&str], service: Option<&str>) -> RequestBuilder {
+        let mut form = url.clone();
+        form.query_pairs_mut()
+            .clear()
+            .append_pair("scope", &scopes.join(" "))
+            .extend_pairs(service.map(|service| ("service", service)))
+            .extend_pairs([("grant_type", "refresh_token"), ("refresh_token", identity), ("client_id", "hoist")]);
+        self.client
+            .post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.query().unwrap_or_default().to_owned())
+    }
+
+    /// An access token for a user, or for an anonymous one. Each scope is a parameter of the address.
+    fn login(
+        &self,
+        mut url: Url,
+        password: Option<&RegistryAuth>,
+        scopes: &[&str],
+        service: Option<&str>,
+    ) -> RequestBuilder {
+        url.query_pairs_mut()
+            .extend_pairs(scopes.iter().map(|scope| ("scope", scope)))
+            .extend_pairs(service.map(|service| ("service", service)));
+        if let Some(auth) = password.filter(|_| self.repository.is_empty()) {
+            let lasting = [("offline_token", "true"), ("client_id", "hoist"), ("account", &auth.username)];
+            url.query_pairs_mut().extend_pairs(lasting);
+        }
+        let request = self.client.get(url);
+        match password {
+            Some(auth) => request.header(AUTHORIZATION, Authorization::basic(&auth.username, &auth.password).header),
+            None => request,
+        }
+    }
+
     async fn fetch_token(
         &self,
         realm: &str,
@@ -49,7 +86,7 @@ impl Endpoint {
         scope: Option<&str>,
     ) -> Result<Authorization, RegistryError> {
         let refused = |reason| RegistryError::Realm { registry: self.name.clone(), realm: realm.to_owned(), reason };
-        let mut url = Url::parse(realm).map_err(|_| refused("it is no address"))?;
+        let url = Url::parse(realm).map_err(|_| refused("it is no address"))?;
         let auth = self.auth.as_ref();
         let identity = auth.map(|auth| auth.identity_token.as_str()).filter(|token| !token.is_empty());
         let password = auth.filter(|auth| !auth.username.is_empty() && identity.is_none());
@@ -57,34 +94,9 @@ impl Endpoint {
         // Everything that we are going to do, whatever this request alone needs.
         let mut scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
         scopes.extend(scope.filter(|_| scopes.is_empty()));
-        let identity_scope = scopes.join(" ");
-        let mut parameters: Vec<(&str, &str)> = match identity {
-            // One parameter with spaces in a form, one each in an address: what token servers of both kinds understand.
-            Some(_) => vec![("scope", &identity_scope)],
-            None => scopes.iter().map(|scope| ("scope", *scope)).collect(),
-        };
-        parameters.extend(service.map(|service| ("service", service)));
-        let request = if let Some(identity) = identity {
-            parameters.extend([("grant_type", "refresh_token"), ("refresh_token", identity), ("client_id", "hoist")]);
-            let mut form = url.clone();
-            form.query_pairs_mut().clear().extend_pairs(parameters);
-            self.client
-                .post(url)
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(form.query().unwrap_or_default().to_owned())
-        } else {
-            url.query_pairs_mut().extend_pairs(parameters);
-            if let Some(auth) = password.filter(|_| self.repository.is_empty()) {
-                let lasting = [("offline_token", "true"), ("client_id", "hoist"), ("account", &auth.username)];
-                url.query_pairs_mut().extend_pairs(lasting);
-            }
-            let request = self.client.get(url);
-            match password {
-                Some(auth) => {
-                    request.header(AUTHORIZATION, Authorization::basic(&auth.username, &auth.password).header)
-                }
-                None => request,
-            }
+        let request = match identity {
+            Some(identity) => self.refresh(url, identity, &scopes, service),
+            None => self.login(url, password, &scopes, service),
         };
         let response = request.send().await.map_err(|error| RegistryError::of(&self.name, error))?;
         match response.status() {

@@ -41,6 +41,23 @@ pub(crate) struct Expected {
     pub diff_id: Option<Digest>,
 }
 
+impl Expected {
+    fn verify(&self, digest: Digest, length: u64, diff_id: Digest) -> Result<(), LayerError> {
+        if let Some((expected, size)) = self.blob {
+            if length != size {
+                return Err(LayerError::Size { expected: size, found: length });
+            }
+            if digest != expected {
+                return Err(LayerError::Digest { expected, found: digest });
+            }
+        }
+        match self.diff_id {
+            Some(expected) if expected != diff_id => Err(LayerError::DiffId { expected, found: diff_id }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What happens to the bytes as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LayerBlob {
@@ -59,6 +76,19 @@ const WRITE_BACK: u64 = 4 << 20;
 
 /// A layer in `tmp`; what is left of it goes with it.
 pub(super) struct Draft(pub(super) PathBuf);
+
+impl Draft {
+    /// A folder for the layer, and in it the open folder that its files go to.
+    fn create(store: &Path) -> Result<(Self, File), StoreError> {
+        let draft = Self(disk::temporary(store));
+        disk::create_private(&draft.0)?;
+        let fs_folder = draft.0.join("fs");
+        disk::create_private(&fs_folder)?;
+        disk::set_mode(&fs_folder, 0o755)?;
+        let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder))?;
+        Ok((draft, root))
+    }
+}
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -93,13 +123,7 @@ impl Store {
         expected: Expected,
         keep: LayerBlob,
     ) -> Result<(Draft, LayerRecord, Digest, Hold), LayerError> {
-        let draft = Draft(disk::temporary(&self.root));
-        let create = |path: &Path| disk::create_private(path).map_err(LayerError::Store);
-        create(&draft.0)?;
-        let fs_folder = draft.0.join("fs");
-        create(&fs_folder)?;
-        disk::set_mode(&fs_folder, 0o755).map_err(LayerError::Store)?;
-        let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
+        let (draft, root) = Draft::create(&self.root).map_err(LayerError::Store)?;
         let (blob_file, copy, kept) = match (keep, expected.blob) {
             (LayerBlob::Resume(kept), Some((digest, _))) => {
                 let (path, file) = self.open_partial(&digest, kept).map_err(LayerError::Store)?;
@@ -126,19 +150,7 @@ impl Store {
 
         let Tee { copy, hasher, count, .. } = tee;
         let digest = hasher.finish();
-        if let Some((wanted, size)) = expected.blob {
-            if count != size {
-                return Err(LayerError::Size { expected: size, found: count });
-            }
-            if digest != wanted {
-                return Err(LayerError::Digest { expected: wanted, found: digest });
-            }
-        }
-        if let Some(wanted) = expected.diff_id
-            && wanted != diff_id
-        {
-            return Err(LayerError::DiffId { expected: wanted, found: diff_id });
-        }
+        expected.verify(digest, count, diff_id)?;
         let hold = self.hold(&[diff_id, digest]);
         if let Some(copy) = copy {
             self.name_blob(copy, &blob_file, &digest).map_err(LayerError::Store)?;
