@@ -40,30 +40,9 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
             let named = format!("{} on {target}", whole.display());
             let flags = if *recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
             let tree = source_tree(source, below.as_deref(), flags).on(whole.display().to_string())?;
-            let kind = if inside::is_folder(&tree).on(&named)? { Kind::Folder } else { Kind::File };
-            let point = inside::find_or_make(setup.root(), target, kind).on(target)?;
-            attributes(&tree, mount).on(&named)?;
-            attach(&tree, &point).on(named)
+            mount_tree(setup, mount, &tree, &named)
         }
-        MountKind::Filesystem { name, source, options } => {
-            let options = &kept_mode(setup, target, name, options)?;
-            let fs = filesystem(name, source, options, MountAttrFlags::from_bits_retain(sys::attr_bits(mount.set)))
-                .on(format!("{name} on {target}"))?;
-            let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
-            // A symlink that an image put here would have been followed; the pseudo file systems must be where they
-            // claim to be, or masking would look elsewhere.
-            if matches!(name.as_str(), "proc" | "sysfs") && is_link(setup, target)? {
-                return Err(Fault::plain(format!("{target} is a symbolic link in the image")));
-            }
-            if mount.propagation != 0 {
-                sys::mount_setattr(fs.as_fd(), false, 0, 0, mount.propagation).on(target)?;
-            }
-            attach(&fs, &point).on(format!("{name} on {target}"))?;
-            if name == "proc" && setup.proc.is_none() {
-                setup.proc = Some(fs);
-            }
-            Ok(())
-        }
+        MountKind::Filesystem { name, source, options } => mount_filesystem(setup, mount, name, source, options),
         MountKind::SharedMemory => {
             let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
             let missing = || Fault::plain(format!("no mount for {target}"));
@@ -72,13 +51,45 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
         MountKind::Tree { index, below } => {
             let named = format!("{} on {target}", below.as_deref().unwrap_or("volume"));
             let tree = tree_part(setup, *index, below.as_deref()).on(&named)?;
-            let kind = if inside::is_folder(&tree).on(&named)? { Kind::Folder } else { Kind::File };
-            let point = inside::find_or_make(setup.root(), target, kind).on(target)?;
-            attributes(&tree, mount).on(&named)?;
-            attach(&tree, &point).on(named)
+            mount_tree(setup, mount, &tree, &named)
         }
         MountKind::Cgroup => mount_cgroup(setup, mount),
     }
+}
+
+/// Attaches an open tree on a mount point of its own kind; `named` says in errors which mount it is.
+fn mount_tree(setup: &Setup<'_>, mount: &MountConfig, tree: &OwnedFd, named: &str) -> Result<(), Fault> {
+    let kind = if inside::is_folder(tree).on(named)? { Kind::Folder } else { Kind::File };
+    let point = inside::find_or_make(setup.root(), &mount.target, kind).on(&mount.target)?;
+    attributes(tree, mount).on(named)?;
+    attach(tree, &point).on(named)
+}
+
+fn mount_filesystem(
+    setup: &mut Setup<'_>,
+    mount: &MountConfig,
+    name: &str,
+    source: &str,
+    options: &Options,
+) -> Result<(), Fault> {
+    let target = &mount.target;
+    let options = &kept_mode(setup, target, name, options)?;
+    let fs = filesystem(name, source, options, MountAttrFlags::from_bits_retain(sys::attr_bits(mount.set)))
+        .on(format!("{name} on {target}"))?;
+    let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
+    // A symlink that an image put here would have been followed; the pseudo file systems must be where they claim to be,
+    // or masking would look elsewhere.
+    if matches!(name, "proc" | "sysfs") && is_link(setup, target)? {
+        return Err(Fault::plain(format!("{target} is a symbolic link in the image")));
+    }
+    if mount.propagation != 0 {
+        sys::mount_setattr(fs.as_fd(), false, 0, 0, mount.propagation).on(target)?;
+    }
+    attach(&fs, &point).on(format!("{name} on {target}"))?;
+    if name == "proc" && setup.proc.is_none() {
+        setup.proc = Some(fs);
+    }
+    Ok(())
 }
 
 /// A copy of a tree or of a part of it. Only what has a place in this namespace can be copied, so the tree gets one that

@@ -15,7 +15,7 @@ use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, Spec};
 
 use crate::cgroup::{self, Layout};
 use crate::exec::{ExecRequest, ExecStdio};
-use crate::launch::{Join, Launch, LaunchError, Netns, Rootfs};
+use crate::launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs};
 use crate::wire::{
     ExecConfig, FdRole, FileConfig, Head, InitConfig, NodeConfig, Payload, RenewConfig, RootConfig, ShimConfig,
     UserConfig,
@@ -77,18 +77,7 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
         root_propagation: mounts::root_propagation(linux)?,
         mounts,
         nodes: nodes(spec, linux)?,
-        files: launch
-            .files
-            .iter()
-            .map(|file| FileConfig {
-                path: file.path.clone(),
-                content: payload.push(&file.content),
-                uid: file.uid,
-                gid: file.gid,
-                mode: file.mode,
-                writable: file.writable,
-            })
-            .collect(),
+        files: files(launch, &mut payload),
         masked: linux.masked_paths().clone().unwrap_or_default(),
         readonly: linux.readonly_paths().clone().unwrap_or_default(),
         sysctls: sysctls(linux, &namespaces)?,
@@ -111,13 +100,26 @@ pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sea
         tty: launch.tty,
         stdin_open: launch.stdin_open,
         stdin_once: launch.stdin_once,
-        inherit_stdio: !fds.is_empty() && fds.iter().any(|(role, _)| *role == FdRole::Stdout),
+        inherit_stdio: fds.iter().any(|(role, _)| *role == FdRole::Stdout),
         hold: around.hold,
         namespaces: namespaces.flags,
         cgroup: plan,
         engine: around.engine_record,
     };
     seal(payload, &shim, &init, fds)
+}
+
+/// The files that are put into the container; their contents travel in the payload.
+fn files(launch: &Launch, payload: &mut Payload) -> Vec<FileConfig> {
+    let lower = |file: &InjectedFile| FileConfig {
+        path: file.path.clone(),
+        content: payload.push(&file.content),
+        uid: file.uid,
+        gid: file.gid,
+        mode: file.mode,
+        writable: file.writable,
+    };
+    launch.files.iter().map(lower).collect()
 }
 
 fn seal(

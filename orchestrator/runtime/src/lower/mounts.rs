@@ -65,47 +65,73 @@ fn one(mount: &Mount, bundle: &Path, trees: &[Tree]) -> Result<MountConfig, Laun
     let target = text(mount.destination())?;
     let mut config =
         MountConfig { target, kind: MountKind::Cgroup, set: 0, clear: 0, recursive_attributes: false, propagation: 0 };
-    let mut options = Vec::new();
-    let mut below = None;
-    for word in words(mount) {
-        if matches!(word, "bind" | "rbind" | "defaults" | "newinstance") || config.take_word(word)? {
-            continue;
+    let options = Options::read(mount, &mut config)?;
+    config.kind = kind(mount, &config.target, options, bundle, trees)?;
+    Ok(config)
+}
+
+/// The options that are not attributes of the mount.
+struct Options {
+    /// Part of the source that is mounted.
+    below: Option<String>,
+    /// For the file system.
+    data: Vec<(String, Option<String>)>,
+}
+
+impl Options {
+    /// Sets attributes in `config` and keeps the others.
+    fn read(mount: &Mount, config: &mut MountConfig) -> Result<Self, LaunchError> {
+        let mut options = Self { below: None, data: Vec::new() };
+        for word in words(mount) {
+            if matches!(word, "bind" | "rbind" | "defaults" | "newinstance") || config.take_word(word)? {
+                continue;
+            }
+            if let Some(path) = word.strip_prefix(BELOW) {
+                options.below = Some(path.to_owned());
+                continue;
+            }
+            let (key, value) = match word.split_once('=') {
+                Some((key, value)) => (key, Some(value.to_owned())),
+                None => (word, None),
+            };
+            options.data.push((key.to_owned(), value));
         }
-        if let Some(path) = word.strip_prefix(BELOW) {
-            below = Some(path.to_owned());
-            continue;
-        }
-        let (key, value) = match word.split_once('=') {
-            Some((key, value)) => (key, Some(value.to_owned())),
-            None => (word, None),
-        };
-        options.push((key.to_owned(), value));
+        Ok(options)
     }
+}
+
+fn kind(
+    mount: &Mount,
+    target: &str,
+    options: Options,
+    bundle: &Path,
+    trees: &[Tree],
+) -> Result<MountKind, LaunchError> {
+    let Options { below, data } = options;
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
-    config.kind = match mount.typ().as_deref() {
+    match mount.typ().as_deref() {
         _ if is_bind(mount) => {
-            if let Some((key, _)) = options.first() {
-                return Err(invalid(format!("bind mount on {} does not know the option {key}", config.target)));
+            if let Some((key, _)) = data.first() {
+                return Err(invalid(format!("bind mount on {target} does not know the option {key}")));
             }
             if source.as_os_str().is_empty() {
-                return Err(invalid(format!("bind mount on {} has no source", config.target)));
+                return Err(invalid(format!("bind mount on {target} has no source")));
             }
             let recursive = words(mount).any(|word| word == "rbind");
-            MountKind::Bind { source: bundle.join(source), below, recursive }
+            Ok(MountKind::Bind { source: bundle.join(source), below, recursive })
         }
         Some(TREE) => {
-            let missing = || invalid(format!("mount on {} has no tree {}", config.target, source.display()));
+            let missing = || invalid(format!("mount on {target} has no tree {}", source.display()));
             let index = trees.iter().position(|tree| Path::new(&tree.name) == source).ok_or_else(missing)?;
-            MountKind::Tree { index: u16::try_from(index).map_err(|_| missing())?, below }
+            Ok(MountKind::Tree { index: u16::try_from(index).map_err(|_| missing())?, below })
         }
-        Some("cgroup" | "cgroup2") => MountKind::Cgroup,
-        Some("") | None => return Err(invalid(format!("mount on {} has no type", config.target))),
+        Some("cgroup" | "cgroup2") => Ok(MountKind::Cgroup),
+        Some("") | None => Err(invalid(format!("mount on {target} has no type"))),
         Some(name) => {
             let source = if source.as_os_str().is_empty() { Path::new(name) } else { source };
-            MountKind::Filesystem { name: name.to_owned(), source: text(source)?, options }
+            Ok(MountKind::Filesystem { name: name.to_owned(), source: text(source)?, options: data })
         }
-    };
-    Ok(config)
+    }
 }
 
 /// The bits that a word sets and clears.
