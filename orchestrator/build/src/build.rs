@@ -23,43 +23,16 @@ use crate::request::BuildRequest;
 /// tags. Dropping the future stops every running step.
 pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildError> {
     let tags = tags(request)?;
-    let _downloads = {
-        let state_dir = host.state_dir.clone();
-        let lock = move || {
-            let failed = |source| BuildError::Io { attempt: "locking", path: state_dir.clone(), source };
-            prune::in_use(&state_dir).map_err(failed)
-        };
-        on_disk(lock).await?
-    };
+    let _downloads = lock_downloads(host).await?;
     let reporter = Reporter::new(Arc::clone(&host.progress));
-    let read = read(request, host, &reporter, Bases::Pulled).await?;
-    let mut findings = read.findings;
-    for finding in &findings {
-        reporter.warning(finding.render(&read.file, false));
-    }
-    if read.settings.error && findings.iter().any(|finding| finding.rule.is_some()) {
-        findings.iter_mut().for_each(|finding| finding.severity = Severity::Error);
-        return Err(BuildError::Dockerfile(read.file, findings));
-    }
-    for name in &read.graph.unused_args {
-        reporter.warning(format!("warning: build argument {name} is not used: no ARG declares it"));
-    }
-    let Read { context, file, graph, images: found, .. } = read;
+    let mut read = read(request, host, &reporter, Bases::Pulled).await?;
+    report_findings(&mut read, &reporter)?;
+    let Read { context, file, graph, images: found, findings, .. } = read;
     let brought = Bringer { request, host, reporter: &reporter }.files(&graph, &file).await?;
     let work = Arc::new(work(request, host, context, brought, file, graph, &found, reporter.clone())?);
     let executed = execute(&work).await;
     // Also after a failure: what was hashed need not be hashed again.
-    let saving = Arc::clone(&work);
-    on_disk(move || {
-        let contexts = std::iter::once(&saving.context).chain(saving.brought.values().map(|brought| &brought.context));
-        for context in contexts {
-            if let Err(error) = context.stamps.save() {
-                tracing::warn!(%error, "the stamps of the build context cannot be kept");
-            }
-        }
-        Ok(())
-    })
-    .await?;
+    save_stamps(Arc::clone(&work)).await?;
     let states = executed?;
     let finishing = Arc::clone(&work);
     let (images, id) = {
@@ -78,6 +51,44 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
         ran: work.reporter.ran.load(Ordering::Relaxed),
         cached: work.reporter.cached.load(Ordering::Relaxed),
     })
+}
+
+/// Downloads that the build uses are not pruned while this lock is held.
+async fn lock_downloads(host: &Host) -> Result<prune::InUse, BuildError> {
+    let state_dir = host.state_dir.clone();
+    on_disk(move || {
+        let failed = |source| BuildError::Io { attempt: "locking", path: state_dir.clone(), source };
+        prune::in_use(&state_dir).map_err(failed)
+    })
+    .await
+}
+
+/// Warns of what the checks found; refuses the build where the Dockerfile asks for that.
+fn report_findings(read: &mut Read, reporter: &Reporter) -> Result<(), BuildError> {
+    for finding in &read.findings {
+        reporter.warning(finding.render(&read.file, false));
+    }
+    if read.settings.error && read.findings.iter().any(|finding| finding.rule.is_some()) {
+        read.findings.iter_mut().for_each(|finding| finding.severity = Severity::Error);
+        return Err(BuildError::Dockerfile(Arc::clone(&read.file), std::mem::take(&mut read.findings)));
+    }
+    for name in &read.graph.unused_args {
+        reporter.warning(format!("warning: build argument {name} is not used: no ARG declares it"));
+    }
+    Ok(())
+}
+
+async fn save_stamps(work: Arc<Work>) -> Result<(), BuildError> {
+    on_disk(move || {
+        let contexts = std::iter::once(&work.context).chain(work.brought.values().map(|brought| &brought.context));
+        for context in contexts {
+            if let Err(error) = context.stamps.save() {
+                tracing::warn!(%error, "the stamps of the build context cannot be kept");
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Stores the image, or all of them and the index that lists them; also returns what the tags name.

@@ -149,7 +149,7 @@ fn flags_mounts_and_stages() {
          FROM scratch\nCOPY --from=build --chown=1000:1000 --chmod=755 /a /b /c/\nCOPY [\"with space\", \"/x\"]\n",
         expect![[r#"
             FROM golang:1 AS build
-              run Shell("make") [] [Cache { target: "/root/.cache", id: "/root/.cache", source: "/", sharing: Locked, read_only: false, owner: FileOwner { uid: 0, gid: 0, mode: 493 } }, Bind { target: "/src", source: ".", writable: true }, Secret { id: "npm", target: Some("/run/secrets/npm"), env: None, required: true, owner: FileOwner { uid: 0, gid: 0, mode: 256 } }, Tmpfs { target: "/t", size: Some(67108864), read_only: false }]
+              run Shell("make") [] [Cache { target: "/root/.cache", id: "/root/.cache", source: "/", sharing: Locked, read_only: false, owner: FileOwner { uid: 0, gid: 0, mode: 493 } }, Bind { target: "/src", source: ".", writable: true }, Secret(SecretMount { id: "npm", target: Some("/run/secrets/npm"), env: None, required: true, owner: FileOwner { uid: 0, gid: 0, mode: 256 } }), Tmpfs { target: "/t", size: Some(67108864), read_only: false }]
             FROM scratch
               copy ["/a", "/b"] to "/c/" from build owned by 1000:1000
               copy ["with space"] to "/x"

@@ -112,39 +112,29 @@ pub struct Mount {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountKind {
-    Bind {
-        target: String,
-        source: String,
-        writable: bool,
-    },
-    Cache {
-        target: String,
-        id: String,
-        source: String,
-        sharing: Sharing,
-        read_only: bool,
-        owner: FileOwner,
-    },
-    Tmpfs {
-        target: String,
-        size: Option<u64>,
-        read_only: bool,
-    },
-    Secret {
-        id: String,
-        target: Option<String>,
-        /// Hand it over as a variable of this name.
-        env: Option<String>,
-        required: bool,
-        owner: FileOwner,
-    },
-    /// The socket of an ssh agent.
-    Ssh {
-        id: String,
-        target: Option<String>,
-        required: bool,
-        owner: FileOwner,
-    },
+    Bind { target: String, source: String, writable: bool },
+    Cache { target: String, id: String, source: String, sharing: Sharing, read_only: bool, owner: FileOwner },
+    Tmpfs { target: String, size: Option<u64>, read_only: bool },
+    Secret(SecretMount),
+    Ssh(SshMount),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretMount {
+    pub id: String,
+    pub target: Option<String>,
+    /// Hand it over as a variable of this name.
+    pub env: Option<String>,
+    pub required: bool,
+    pub owner: FileOwner,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshMount {
+    pub id: String,
+    pub target: Option<String>,
+    pub required: bool,
+    pub owner: FileOwner,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

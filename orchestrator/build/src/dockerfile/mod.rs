@@ -16,8 +16,8 @@ use crate::diagnostic::{Diagnostic, Severity, SourceFile, Span, Spanned, closest
 
 pub(crate) use chmod::Chmod;
 pub use instruction::{
-    ArgPair, Command, Copy, CopySource, FileOwner, Health, Instruction, Kind, Mount, MountKind, Pair, Run, Sharing,
-    Stage,
+    ArgPair, Command, Copy, CopySource, FileOwner, Health, Instruction, Kind, Mount, MountKind, Pair, Run, SecretMount,
+    Sharing, SshMount, Stage,
 };
 pub use lines::Heredoc;
 use lines::LogicalLine;

@@ -2,7 +2,7 @@
 //!
 //! Any value may hold variables, so what a mount is can only be said once those are known.
 
-use super::{FileOwner, Mount, MountKind, Parser, Sharing};
+use super::{FileOwner, Mount, MountKind, Parser, SecretMount, Sharing, SshMount};
 use crate::diagnostic::{Diagnostic, Span, Spanned, closest};
 
 const KEYS: [&str; 19] = [
@@ -134,8 +134,6 @@ impl Keys {
     fn finish(self, span: Span) -> Result<MountKind, Diagnostic> {
         let kind = self.kind.as_deref().unwrap_or("bind");
         self.misplaced(kind, span)?;
-        let owner = self.owner(if kind == "cache" { 0o755 } else { 0o400 });
-        let required = self.required.unwrap_or(false);
         let read_only = self.read_only == Some(true);
         let source = self.source.clone().unwrap_or_else(|| "/".to_owned());
         // Without one, it is the working directory of the step.
@@ -143,27 +141,18 @@ impl Keys {
         Ok(match kind {
             "bind" => MountKind::Bind { target: target(), source, writable: self.read_only == Some(false) },
             "cache" => {
-                let target = target();
+                let (target, owner) = (target(), self.owner(0o755));
                 let id = self.id.unwrap_or_else(|| crate::ignore::clean(&target));
                 MountKind::Cache { id, target, source, sharing: self.sharing.unwrap_or_default(), read_only, owner }
             }
             "tmpfs" => MountKind::Tmpfs { target: target(), size: self.size, read_only },
-            "secret" => {
-                let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
-                let id = self.id.or(self.source).or_else(|| self.target.as_ref().map(name));
-                let Some(id) = id.filter(|id| !id.is_empty()) else {
-                    return Err(Diagnostic::error(span, "a mount of type secret needs an id"));
-                };
-                let env = self.env.map(|env| if env.is_empty() { id.clone() } else { env });
-                let default = env.is_none().then(|| format!("/run/secrets/{}", name(&id)));
-                MountKind::Secret { id, target: self.target.or(default), env, required, owner }
-            }
-            "ssh" => MountKind::Ssh {
+            "secret" => MountKind::Secret(self.secret(span)?),
+            "ssh" => MountKind::Ssh(SshMount {
                 owner: self.owner(0o600),
                 id: self.id.unwrap_or_else(|| "default".to_owned()),
                 target: self.target,
-                required,
-            },
+                required: self.required.unwrap_or(false),
+            }),
             other => {
                 let problem = Diagnostic::error(span, format!("unknown type {other:?} of a mount"));
                 return Err(match closest(other, ["bind", "cache", "tmpfs", "secret", "ssh"]) {
@@ -172,6 +161,18 @@ impl Keys {
                 });
             }
         })
+    }
+
+    fn secret(self, span: Span) -> Result<SecretMount, Diagnostic> {
+        let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let (owner, required) = (self.owner(0o400), self.required.unwrap_or(false));
+        let id = self.id.or(self.source).or_else(|| self.target.as_ref().map(name));
+        let Some(id) = id.filter(|id| !id.is_empty()) else {
+            return Err(Diagnostic::error(span, "a mount of type secret needs an id"));
+        };
+        let env = self.env.map(|env| if env.is_empty() { id.clone() } else { env });
+        let default = env.is_none().then(|| format!("/run/secrets/{}", name(&id)));
+        Ok(SecretMount { id, target: self.target.or(default), env, required, owner })
     }
 
     fn owner(&self, mode: u32) -> FileOwner {

@@ -218,32 +218,16 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
     let step = &work.graph.steps[id];
     let picks = prepare::picks(step, &inputs);
     let content = match picks {
-        Some(key) if !step.fresh => match find(work, key).await? {
-            Some(Record { result: Answer::Picked(content), .. }) => Some(content),
-            _ => None,
-        },
+        Some(key) if !step.fresh => picked_content(work, key).await?,
         _ => None,
     };
     if picks.is_some() && content.is_none() {
         bring(work, step.op.inputs().iter().map(|tree| inputs.tree(tree))).await?;
     }
-    let (mut key, mut prepared, found) = {
-        let inputs = inputs.clone();
-        // One visit to the disk for both: a cached step costs little else.
-        let look = move |work: &Work| {
-            let step = &work.graph.steps[id];
-            let (key, prepared) = prepare::prepare(work, step, &inputs, content)?;
-            if let (Some(picks), None, Some(found)) = (picks, content, prepared.content) {
-                work.cache.put(&picks, Answer::Picked(found), None).map_err(BuildError::Store)?;
-            }
-            let found = if step.fresh { None } else { work.cache.local(&key) };
-            Ok((key, prepared, found))
-        };
-        blocking(work, look).await?
-    };
-    let found = match found {
+    let (mut key, mut prepared, local) = prepare_and_look_up(work, id, &inputs, picks, content).await?;
+    let found = match local {
         None if !step.fresh && work.cache.has_sources() => work.cache.elsewhere(&key).await,
-        found => found,
+        local => local,
     };
     if let Some(Record { result: Answer::Layer(layer), created, .. }) = found {
         work.reporter.cached(&step.name);
@@ -270,6 +254,36 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
             Err(error.into())
         }
     }
+}
+
+/// The digest of what a step picks from its sources, when a record has it.
+async fn picked_content(work: &Arc<Work>, picks: Digest) -> Result<Option<Digest>, BuildError> {
+    match find(work, picks).await? {
+        Some(Record { result: Answer::Picked(content), .. }) => Ok(Some(content)),
+        _ => Ok(None),
+    }
+}
+
+/// A step's key, what it needs to run, and its record in the local cache. One visit to the disk for all: a cached step
+/// costs little else.
+async fn prepare_and_look_up(
+    work: &Arc<Work>,
+    id: StepId,
+    inputs: &Inputs,
+    picks: Option<Digest>,
+    content: Option<Digest>,
+) -> Result<(Digest, prepare::Prepared, Option<Record>), BuildError> {
+    let inputs = inputs.clone();
+    blocking(work, move |work: &Work| {
+        let step = &work.graph.steps[id];
+        let (key, prepared) = prepare::prepare(work, step, &inputs, content)?;
+        if let (Some(picks), None, Some(found)) = (picks, content, prepared.content) {
+            work.cache.put(&picks, Answer::Picked(found), None).map_err(BuildError::Store)?;
+        }
+        let local = if step.fresh { None } else { work.cache.local(&key) };
+        Ok((key, prepared, local))
+    })
+    .await
 }
 
 /// What is known under a key, here or elsewhere.

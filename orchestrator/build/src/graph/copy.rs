@@ -8,7 +8,7 @@ use super::{CopyStep, Op, Origin};
 use crate::dockerfile::{Chmod, Copy, CopySource};
 use crate::ignore::Ignore;
 use crate::remote::Remote;
-use crate::{Diagnostic, Spanned};
+use crate::{Diagnostic, Span, Spanned};
 
 impl Lowering<'_> {
     pub(super) fn copy(
@@ -24,36 +24,21 @@ impl Lowering<'_> {
             Some(from) => self.origin(place, &from.value, from.span, done)?,
             None => Origin::Context,
         };
-        let mut sources = Vec::new();
-        for source in &copy.sources {
-            sources.push(match source {
-                CopySource::Path(path) => path_or_remote(path, &stage.expand(path, escape)?, copy, add, stage, escape)?,
-                CopySource::Heredoc(heredoc) => {
-                    let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
-                    let content = if heredoc.expand { stage.expand_body(&body)? } else { body.value };
-                    CopyItem::Inline { name: heredoc.name.clone(), content }
-                }
-            });
-        }
+        let item = |source| copy_item(source, copy, add, stage, escape);
+        let sources: Vec<CopyItem> = copy.sources.iter().map(item).collect::<Result<_, _>>()?;
         let destination = stage.expand(&copy.destination, escape)?;
         let into_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
         if sources.len() > 1 && !into_folder {
-            return Err(Diagnostic::error(
-                copy.destination.span,
-                "with several sources, the destination must be a folder",
-            )
-            .label(format!("this is {destination}"))
-            .hint("end it with a /"));
+            let message = "with several sources, the destination must be a folder";
+            return Err(Diagnostic::error(copy.destination.span, message)
+                .label(format!("this is {destination}"))
+                .hint("end it with a /"));
         }
         let chmod = match &copy.chmod {
             Some(mode) => Some(Chmod::parse(&stage.expand(mode, escape)?, mode.span)?),
             None => None,
         };
         let chown = copy.chown.as_ref().map(|owner| stage.expand(owner, escape)).transpose()?;
-        let patterns =
-            copy.exclude.iter().map(|pattern| stage.expand(pattern, escape)).collect::<Result<Vec<_>, _>>()?;
-        let exclude = Ignore::from_patterns(patterns.iter().map(String::as_str))
-            .map_err(|error| Diagnostic::error(place.instruction.span, error.to_string()))?;
         let op = CopyStep {
             from,
             sources,
@@ -63,7 +48,7 @@ impl Lowering<'_> {
             chmod,
             unpack: add && copy.unpack != Some(false),
             unpack_remote: copy.unpack == Some(true),
-            exclude,
+            exclude: excluded(copy, place.instruction.span, stage, escape)?,
             parents: copy.parents,
         };
         if let Some(checksum) = &copy.checksum
@@ -79,6 +64,24 @@ impl Lowering<'_> {
         let parent = stage.tree.clone();
         self.push(place, parent, op, created_by, stage);
         Ok(())
+    }
+}
+
+fn excluded(copy: &Copy, span: Span, stage: &Stage, escape: char) -> Result<Ignore, Diagnostic> {
+    let expanded = copy.exclude.iter().map(|pattern| stage.expand(pattern, escape));
+    let patterns = expanded.collect::<Result<Vec<_>, _>>()?;
+    Ignore::from_patterns(patterns.iter().map(String::as_str))
+        .map_err(|error| Diagnostic::error(span, error.to_string()))
+}
+
+fn copy_item(source: &CopySource, copy: &Copy, add: bool, stage: &Stage, escape: char) -> Result<CopyItem, Diagnostic> {
+    match source {
+        CopySource::Path(path) => path_or_remote(path, &stage.expand(path, escape)?, copy, add, stage, escape),
+        CopySource::Heredoc(heredoc) => {
+            let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
+            let content = if heredoc.expand { stage.expand_body(&body)? } else { body.value };
+            Ok(CopyItem::Inline { name: heredoc.name.clone(), content })
+        }
     }
 }
 

@@ -3,69 +3,29 @@
 use hoist_image::Healthcheck;
 
 use super::lower::{Lowering, Stage};
-use crate::dockerfile::{Command, Health, Instruction, Kind, Pair};
+use super::scope::Globals;
+use crate::dockerfile::{ArgPair, Command, Health, Instruction, Kind, Pair};
 use crate::{Diagnostic, Spanned, expand};
 
 impl Lowering<'_> {
     pub(super) fn describe(&mut self, instruction: &Instruction, stage: &mut Stage) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let line = match &instruction.kind {
-            Kind::Env(pairs) => {
-                let pairs = expand_pairs(pairs, stage, escape)?;
-                let shown = shown_pairs(&pairs);
-                pairs.into_iter().for_each(|(name, value)| stage.scope.set_env(name, value));
-                format!("ENV {shown}")
-            }
-            Kind::Label(pairs) => {
-                let pairs = expand_pairs(pairs, stage, escape)?;
-                let shown = shown_pairs(&pairs);
-                stage.execution.labels.extend(pairs);
-                format!("LABEL {shown}")
-            }
+            Kind::Env(pairs) => env(pairs, stage, escape)?,
+            Kind::Label(pairs) => label(pairs, stage, escape)?,
             Kind::Arg(pairs) => {
-                for pair in pairs {
-                    let name = stage.expand(&pair.name, escape)?;
-                    let default = pair.default.as_ref().map(|default| stage.expand(default, escape)).transpose()?;
-                    stage.scope.declare(name, default, self.globals());
-                }
+                declare(pairs, stage, self.globals(), escape)?;
                 instruction.text.clone()
             }
             Kind::Expose(ports) => expose(ports, stage, escape)?,
-            Kind::Volume(volumes) => {
-                let volumes =
-                    volumes.iter().map(|volume| stage.expand(volume, escape)).collect::<Result<Vec<_>, _>>()?;
-                let shown = format!("VOLUME [{}]", volumes.join(" "));
-                stage.execution.volumes.extend(volumes);
-                shown
-            }
+            Kind::Volume(volumes) => volume(volumes, stage, escape)?,
             Kind::User(user) => {
                 stage.execution.user = stage.expand(user, escape)?;
                 format!("USER {}", stage.execution.user)
             }
-            Kind::StopSignal(signal) => {
-                let name = stage.expand(signal, escape)?;
-                check_signal(&name, signal)?;
-                let shown = format!("STOPSIGNAL {name}");
-                stage.execution.stop_signal = Some(name);
-                shown
-            }
-            Kind::Cmd(command) => {
-                let argv = stage.argv(command);
-                let shown = format!("CMD {argv:?}");
-                stage.execution.cmd = Some(argv);
-                stage.cmd_is_own = true;
-                shown
-            }
-            Kind::Entrypoint(command) => {
-                let argv = stage.argv(command);
-                let shown = format!("ENTRYPOINT {argv:?}");
-                stage.execution.entrypoint = Some(argv);
-                // The base's CMD was meant for the base's ENTRYPOINT.
-                if !stage.cmd_is_own {
-                    stage.execution.cmd = None;
-                }
-                shown
-            }
+            Kind::StopSignal(signal) => stop_signal(signal, stage, escape)?,
+            Kind::Cmd(command) => cmd(command, stage),
+            Kind::Entrypoint(command) => entrypoint(command, stage),
             Kind::Shell(shell) => {
                 stage.execution.shell = Some(shell.clone());
                 format!("SHELL {shell:?}")
@@ -88,6 +48,63 @@ impl Lowering<'_> {
         stage.metadata(line);
         Ok(())
     }
+}
+
+fn env(pairs: &[Pair], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
+    let pairs = expand_pairs(pairs, stage, escape)?;
+    let shown = shown_pairs(&pairs);
+    pairs.into_iter().for_each(|(name, value)| stage.scope.set_env(name, value));
+    Ok(format!("ENV {shown}"))
+}
+
+fn label(pairs: &[Pair], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
+    let pairs = expand_pairs(pairs, stage, escape)?;
+    let shown = shown_pairs(&pairs);
+    stage.execution.labels.extend(pairs);
+    Ok(format!("LABEL {shown}"))
+}
+
+fn declare(pairs: &[ArgPair], stage: &mut Stage, globals: &Globals, escape: char) -> Result<(), Diagnostic> {
+    for pair in pairs {
+        let name = stage.expand(&pair.name, escape)?;
+        let default = pair.default.as_ref().map(|default| stage.expand(default, escape)).transpose()?;
+        stage.scope.declare(name, default, globals);
+    }
+    Ok(())
+}
+
+fn volume(volumes: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
+    let volumes = volumes.iter().map(|volume| stage.expand(volume, escape)).collect::<Result<Vec<_>, _>>()?;
+    let shown = format!("VOLUME [{}]", volumes.join(" "));
+    stage.execution.volumes.extend(volumes);
+    Ok(shown)
+}
+
+fn stop_signal(signal: &Spanned<String>, stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
+    let name = stage.expand(signal, escape)?;
+    check_signal(&name, signal)?;
+    let shown = format!("STOPSIGNAL {name}");
+    stage.execution.stop_signal = Some(name);
+    Ok(shown)
+}
+
+fn cmd(command: &Command, stage: &mut Stage) -> String {
+    let argv = stage.argv(command);
+    let shown = format!("CMD {argv:?}");
+    stage.execution.cmd = Some(argv);
+    stage.cmd_is_own = true;
+    shown
+}
+
+fn entrypoint(command: &Command, stage: &mut Stage) -> String {
+    let argv = stage.argv(command);
+    let shown = format!("ENTRYPOINT {argv:?}");
+    stage.execution.entrypoint = Some(argv);
+    // The base's CMD was meant for the base's ENTRYPOINT.
+    if !stage.cmd_is_own {
+        stage.execution.cmd = None;
+    }
+    shown
 }
 
 /// All values of one instruction see the variables as they were before it.

@@ -6,14 +6,14 @@ use super::lower::{DEFAULT_PATH, Lowering, Place, Stage, inside};
 use super::step::{AgentUse, RunMountSource, RunMountStep, SecretUse};
 use super::{Op, Origin, RunStepOp};
 
-use crate::dockerfile::{Command, Mount, MountKind, Run};
+use crate::dockerfile::{Command, Mount, MountKind, Run, SecretMount, SshMount};
 use crate::request::{Entitlement, NetworkMode, SecretBytes};
 use crate::step::RunFile;
 use crate::{Diagnostic, Span, Spanned};
 
-/// What the mounts of one RUN come to.
+/// The `--mount` options of one RUN, lowered.
 #[derive(Debug, Default)]
-struct Lent {
+struct StepMounts {
     mounts: Vec<RunMountStep>,
     secrets: Vec<SecretUse>,
     agents: Vec<AgentUse>,
@@ -42,30 +42,15 @@ impl Lowering<'_> {
         if !env.iter().any(|line| line.starts_with("PATH=")) {
             env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        let network = match &run.network {
-            None => self.request.network.clone(),
-            Some(network) => match network.value.as_str() {
-                "default" => self.request.network.clone(),
-                "none" => NetworkMode::None,
-                "host" if self.request.network == NetworkMode::Host => NetworkMode::Host,
-                "host" => {
-                    self.entitled(Entitlement::NetworkHost, network.span)?;
-                    NetworkMode::Host
-                }
-                other => {
-                    return Err(Diagnostic::error(network.span, format!("unknown network {other:?}"))
-                        .hint("--network is default, none or host"));
-                }
-            },
-        };
+        let network = self.network(run.network.as_ref())?;
         if let Some(span) = run.insecure {
             self.entitled(Entitlement::SecurityInsecure, span)?;
         }
-        let mut lent = Lent::default();
+        let mut mounts = StepMounts::default();
         for mount in &run.mounts {
-            self.mount(place, mount, stage, done, &mut lent)?;
+            self.mount(place, mount, stage, done, &mut mounts)?;
         }
-        if let Some(agent) = lent.agents.first()
+        if let Some(agent) = mounts.agents.first()
             && !env.iter().any(|line| line.starts_with("SSH_AUTH_SOCK="))
         {
             env.push(format!("SSH_AUTH_SOCK={}", agent.target));
@@ -79,9 +64,9 @@ impl Lowering<'_> {
             cwd: cwd.to_owned(),
             user: stage.user(),
             network,
-            mounts: lent.mounts,
-            secrets: lent.secrets,
-            agents: lent.agents,
+            mounts: mounts.mounts,
+            secrets: mounts.secrets,
+            agents: mounts.agents,
             insecure: run.insecure.is_some(),
             platform: (!stage.platform.is_native()).then(|| stage.platform.to_string()),
             files,
@@ -93,13 +78,30 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// `--network` of a RUN, over the network of the whole build.
+    fn network(&self, flag: Option<&Spanned<String>>) -> Result<NetworkMode, Diagnostic> {
+        let Some(flag) = flag else { return Ok(self.request.network.clone()) };
+        match flag.value.as_str() {
+            "default" => Ok(self.request.network.clone()),
+            "none" => Ok(NetworkMode::None),
+            "host" => {
+                if self.request.network != NetworkMode::Host {
+                    self.entitled(Entitlement::NetworkHost, flag.span)?;
+                }
+                Ok(NetworkMode::Host)
+            }
+            other => Err(Diagnostic::error(flag.span, format!("unknown network {other:?}"))
+                .hint("--network is default, none or host")),
+        }
+    }
+
     fn mount(
         &mut self,
         place: Place<'_>,
         mount: &Mount,
         stage: &Stage,
         done: &BTreeMap<usize, Stage>,
-        lent: &mut Lent,
+        mounts: &mut StepMounts,
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let kind = mount.kind(&|value| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape))?;
@@ -114,28 +116,45 @@ impl Lowering<'_> {
                 (target, RunMountSource::Cache { id, base, sharing, read_only, owner })
             }
             MountKind::Tmpfs { target, size, read_only } => (target, RunMountSource::Tmpfs { size, read_only }),
-            MountKind::Secret { id, target, env, required, owner } => {
-                let target = target.map(|target| stage.absolute(&target));
-                lent.secrets.push(SecretUse { id, target, env, required, owner });
+            MountKind::Secret(secret) => {
+                mounts.secret(secret, stage);
                 return Ok(());
             }
-            MountKind::Ssh { id, target, required, owner } => {
-                let target = match target {
-                    Some(target) => stage.absolute(&target),
-                    None => format!("/run/buildkit/ssh_agent.{}", lent.agents.len()),
-                };
-                lent.agents.push(AgentUse { id, target, required, owner });
+            MountKind::Ssh(agent) => {
+                mounts.agent(agent, stage);
                 return Ok(());
             }
         };
-        let target = stage.absolute(&target);
-        if target == "/" {
-            return Err(Diagnostic::error(mount.span, "a mount cannot cover the root of the step")
-                .hint("give it a target; without one, it is the working directory, which WORKDIR sets"));
-        }
-        lent.mounts.push(RunMountStep { target, source });
+        let target = mount_point(&target, stage, mount.span)?;
+        mounts.mounts.push(RunMountStep { target, source });
         Ok(())
     }
+}
+
+impl StepMounts {
+    fn secret(&mut self, mount: SecretMount, stage: &Stage) {
+        let SecretMount { id, target, env, required, owner } = mount;
+        let target = target.map(|target| stage.absolute(&target));
+        self.secrets.push(SecretUse { id, target, env, required, owner });
+    }
+
+    fn agent(&mut self, mount: SshMount, stage: &Stage) {
+        let SshMount { id, target, required, owner } = mount;
+        let target = match target {
+            Some(target) => stage.absolute(&target),
+            None => format!("/run/buildkit/ssh_agent.{}", self.agents.len()),
+        };
+        self.agents.push(AgentUse { id, target, required, owner });
+    }
+}
+
+fn mount_point(target: &str, stage: &Stage, span: Span) -> Result<String, Diagnostic> {
+    let target = stage.absolute(target);
+    if target == "/" {
+        return Err(Diagnostic::error(span, "a mount cannot cover the root of the step")
+            .hint("give it a target; without one, it is the working directory, which WORKDIR sets"));
+    }
+    Ok(target)
 }
 
 /// The shell gets the bodies as they stand, unless the command is nothing but a heredoc: then the body is the script.

@@ -17,6 +17,17 @@ use crate::ssh::AgentSocket;
 
 use super::{Brought, Lent, RemoteError, io_error};
 
+const SETTINGS: [&str; 8] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.autocrlf=false",
+    "credential.helper=",
+    "protocol.file.allow=never",
+    "protocol.ext.allow=never",
+    "http.followRedirects=initial",
+    "advice.detachedHead=false",
+];
+
 /// Sockets that git alone needs.
 const OURS: FileOwner = FileOwner { uid: 0, gid: 0, mode: 0o600 };
 
@@ -189,18 +200,8 @@ impl Git<'_> {
         }
     }
 
-    async fn run(&self, folder: &Path, words: &[&str]) -> Result<String, RemoteError> {
-        const SETTINGS: [&str; 8] = [
-            "core.hooksPath=/dev/null",
-            "core.fsmonitor=false",
-            "core.autocrlf=false",
-            "credential.helper=",
-            "protocol.file.allow=never",
-            "protocol.ext.allow=never",
-            "http.followRedirects=initial",
-            "advice.detachedHead=false",
-        ];
-        let url = || self.source.text.clone();
+    /// `git` in an environment of its own: see the head of this module.
+    fn isolated(&self, folder: &Path) -> Command {
         let known_hosts = self.lent.folder.join("known_hosts");
         let ssh = format!(
             "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
@@ -221,13 +222,19 @@ impl Git<'_> {
             .env("GIT_LFS_SKIP_SMUDGE", "1")
             .env("GIT_ALLOW_PROTOCOL", "http:https:git:ssh")
             .env("GIT_SSH_COMMAND", ssh);
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        command
+    }
+
+    async fn run(&self, folder: &Path, words: &[&str]) -> Result<String, RemoteError> {
+        let url = || self.source.text.clone();
+        let mut command = self.isolated(folder);
         // Lives as long as the command.
         let agent = self.lent.ssh.get("default").map(|agent| AgentSocket::open(agent.clone(), OURS));
         let agent = agent.transpose().map_err(|error| RemoteError::Git { url: url(), output: chain(&error) })?;
         command.envs(agent.as_ref().map(|agent| ("SSH_AUTH_SOCK", agent.path())));
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
         let output = match command.args(words).output().await {
             Ok(output) => output,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(RemoteError::NoGit(url())),
