@@ -62,6 +62,7 @@ impl Function {
         known.ok_or_else(|| format!("there is no function {name}; there are {}", all()))
     }
 
+    // One flat match: a line or two for each function and kind of argument.
     pub(super) fn call(self, arguments: &[Value]) -> Result<Value> {
         let name = || NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name);
         let wants = |what: &str| format!("{} wants {what}", name());
@@ -83,15 +84,8 @@ impl Function {
             (Self::Len, [Value::Null]) => Ok(0.into()),
             (Self::Upper, [Value::String(text)]) => Ok(text.to_uppercase().into()),
             (Self::Lower, [Value::String(text)]) => Ok(text.to_lowercase().into()),
-            (Self::Title, [Value::String(text)]) => {
-                let mut letters = text.chars();
-                let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-                Ok((first + letters.as_str()).into())
-            }
-            (Self::Truncate, [Value::String(text), length]) => {
-                let length = length.as_u64().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-                Ok(text.chars().take(length).collect::<String>().into())
-            }
+            (Self::Title, [Value::String(text)]) => Ok(title(text).into()),
+            (Self::Truncate, [Value::String(text), length]) => Ok(truncated(text, length).into()),
             (Self::Upper | Self::Lower | Self::Title | Self::Truncate, _) => Err(wants("a string")),
             (Self::Print, values) => Ok(values.iter().map(text).collect::<String>().into()),
             (Self::Println, values) => Ok((values.iter().map(text).collect::<Vec<_>>().join(" ") + "\n").into()),
@@ -112,6 +106,18 @@ impl Function {
     }
 }
 
+/// The first letter in upper case.
+fn title(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    first + letters.as_str()
+}
+
+fn truncated(text: &str, length: &Value) -> String {
+    let length = length.as_u64().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    text.chars().take(length).collect()
+}
+
 /// As Go prints it.
 pub(super) fn text(value: &Value) -> String {
     let list = |items: Vec<String>| items.join(" ");
@@ -126,7 +132,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// Empty values do not hold.
+/// Empty values are false.
 pub(super) fn truth(value: &Value) -> bool {
     match value {
         Value::Null => false,
