@@ -2,6 +2,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/lengths.rs"]
+mod lengths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -220,6 +222,38 @@ fn every_file_says_what_it_owns() {
             path.display()
         );
     }
+}
+
+/// Where the rule about long functions holds. This list only grows.
+const SHORT_FUNCTIONS: [&str; 9] = [
+    "orchestrator/build/src",
+    "orchestrator/image/src",
+    "orchestrator/spec/src",
+    "orchestrator/runtime/src",
+    "orchestrator/network/src",
+    "orchestrator/tree/src",
+    "orchestrator/cli/render",
+    "orchestrator/cli/commands/image",
+    "xtask/src",
+];
+
+#[test]
+fn functions_are_not_longer_than_80_lines() {
+    const LONGEST: usize = 80;
+    let mut long = Vec::new();
+    for path in SHORT_FUNCTIONS.iter().flat_map(|below| sources(below)) {
+        if path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests")) {
+            continue;
+        }
+        let source = fs::read_to_string(&path).expect("read a source");
+        for (name, line, length) in lengths::functions(&source) {
+            if length > LONGEST {
+                let inside = path.strip_prefix(root()).expect("below the root");
+                long.push(format!("{}:{line}: {name} has {length} lines", inside.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "split these by what their parts do:\n{}", long.join("\n"));
 }
 
 #[test]
