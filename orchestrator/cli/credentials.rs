@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hoist_api::RegistryAuth;
-use hoist_image::{Access, Credentials, CredentialsError, Kept, Logins, Place, Reference, places_of};
+use hoist_image::{Access, Credentials, CredentialsError, Kept, Logins, Reference, RepositoryLocation, places_of};
 
 type Found = Result<BTreeMap<String, RegistryAuth>, CredentialsError>;
 
@@ -26,7 +26,7 @@ pub(crate) fn still_kept(registry: &str) -> Result<Option<PathBuf>, CredentialsE
 pub(crate) fn of_images<'a>(references: impl IntoIterator<Item = &'a str>) -> Found {
     let access = Access::default();
     let references = references.into_iter().filter_map(|text| Reference::parse(text).ok());
-    let places: Vec<Place> = references.flat_map(|reference| places_of(&reference, &access)).collect();
+    let places: Vec<RepositoryLocation> = references.flat_map(|reference| places_of(&reference, &access)).collect();
     Ok(sent(Logins::of_user(&access)?.for_places(&places)))
 }
 

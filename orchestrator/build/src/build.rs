@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use hoist_image::{Digest, History, Image, ImageConfig, Reference, StoreError};
 
 use crate::SourceFile;
-use crate::bring::Bringer;
 use crate::cache::{Cache, INLINE};
 use crate::context::Context;
 use crate::diagnostic::Severity;
 use crate::error::BuildError;
-use crate::execute::{Brought, Epoch, Reporter, TreeState, Work, execute, now};
+use crate::execute::{Epoch, Fetched, Reporter, TreeState, Work, execute, now};
+use crate::fetch::Fetcher;
 use crate::graph::{BaseImage, Graph, Origin, Outcome, Tree};
 use crate::host::{Built, Host};
 use crate::prune;
@@ -28,8 +28,8 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     let mut read = read(request, host, &reporter, Bases::Pulled).await?;
     report_findings(&mut read, &reporter)?;
     let Read { context, file, graph, images: found, findings, .. } = read;
-    let brought = Bringer { request, host, reporter: &reporter }.files(&graph, &file).await?;
-    let work = Arc::new(work(request, host, context, brought, file, graph, &found, reporter.clone())?);
+    let fetched = Fetcher { request, host, reporter: &reporter }.files(&graph, &file).await?;
+    let work = Arc::new(work(request, host, context, fetched, file, graph, &found, reporter.clone())?);
     let executed = execute(&work).await;
     // Also after a failure: what was hashed need not be hashed again.
     save_stamps(Arc::clone(&work)).await?;
@@ -80,7 +80,7 @@ fn report_findings(read: &mut Read, reporter: &Reporter) -> Result<(), BuildErro
 
 async fn save_stamps(work: Arc<Work>) -> Result<(), BuildError> {
     on_disk(move || {
-        let contexts = std::iter::once(&work.context).chain(work.brought.values().map(|brought| &brought.context));
+        let contexts = std::iter::once(&work.context).chain(work.fetched.values().map(|fetched| &fetched.context));
         for context in contexts {
             if let Err(error) = context.stamps.save() {
                 tracing::warn!(%error, "the stamps of the build context cannot be kept");
@@ -122,7 +122,7 @@ fn work(
     request: &BuildRequest,
     host: &Host,
     context: Context,
-    brought: BTreeMap<Origin, Brought>,
+    fetched: BTreeMap<Origin, Fetched>,
     file: Arc<SourceFile>,
     graph: Graph,
     images: &BTreeMap<BaseImage, Arc<Image>>,
@@ -142,7 +142,7 @@ fn work(
         host: host.clone(),
         request: request.clone(),
         context,
-        brought,
+        fetched,
         file,
         graph,
         trees,

@@ -33,7 +33,7 @@ impl Context {
     }
 
     /// What was downloaded: all of it counts.
-    pub(crate) fn brought(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
+    pub(crate) fn fetched(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
         let view = Arc::new(folder_view(folder)?);
         Ok(Self { view, ignore: Ignore::default(), stamps: Stamps::load(state_dir, folder) })
     }
@@ -54,10 +54,10 @@ pub(crate) fn open(
         DockerfileSource::Inline(text) => (SourceFile::new("inline Dockerfile", text.as_str()), None),
         DockerfileSource::File(path) => {
             let place = match inside_context(folder, path) {
-                Some(relative) => Place::Inside(relative),
-                None => Place::Outside(folder.join(path)),
+                Some(relative) => TextFilePath::Inside(relative),
+                None => TextFilePath::Outside(folder.join(path)),
             };
-            let shown = if let Place::Inside(relative) = &place { relative } else { path };
+            let shown = if let TextFilePath::Inside(relative) = &place { relative } else { path };
             let text = text_of(place.read(&view), shown)?.map_err(|source| no_dockerfile(folder.join(path), source))?;
             (SourceFile::new(shown.display().to_string(), text), Some(place.ignore_file()))
         }
@@ -68,14 +68,14 @@ pub(crate) fn open(
 }
 
 /// Where a file of text is.
-enum Place {
+enum TextFilePath {
     /// Relative to the context, and resolved inside of it.
     Inside(PathBuf),
     /// The caller itself named it.
     Outside(PathBuf),
 }
 
-impl Place {
+impl TextFilePath {
     fn path(&self) -> &Path {
         let (Self::Inside(path) | Self::Outside(path)) = self;
         path
@@ -103,8 +103,8 @@ impl Place {
 }
 
 /// The first ignore file that is there: the Dockerfile's own, else the context's.
-fn ignore_file(view: &View, own: Option<Place>) -> Result<Ignore, BuildError> {
-    for place in own.into_iter().chain([Place::Inside(PathBuf::from(".dockerignore"))]) {
+fn ignore_file(view: &View, own: Option<TextFilePath>) -> Result<Ignore, BuildError> {
+    for place in own.into_iter().chain([TextFilePath::Inside(PathBuf::from(".dockerignore"))]) {
         let path = place.path();
         match text_of(place.read(view), path)? {
             Ok(text) => {

@@ -4,7 +4,6 @@
 //! knows nothing of services, stacks, containers or networks: a RUN step is handed to the caller's [`RunStep`].
 #![forbid(unsafe_code)]
 
-mod bring;
 mod budget;
 mod build;
 mod cache;
@@ -15,6 +14,7 @@ pub mod dockerfile;
 mod error;
 mod execute;
 pub mod expand;
+mod fetch;
 mod fs;
 mod glob;
 mod graph;

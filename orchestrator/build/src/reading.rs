@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use hoist_image::{Image, LayoutName, Platform, Reference};
 
-use crate::bring::Bringer;
 use crate::context::{self, Context};
 use crate::dockerfile::{self, Dockerfile};
 use crate::error::BuildError;
 use crate::execute::{Reporter, chain};
+use crate::fetch::Fetcher;
 use crate::graph::{BaseImage, CopyItem, Graph, Lowered, Op, Origin, Selection, layout_image, lower};
 use crate::host::{BaseError, Host};
 use crate::lint::{self, Rule, Settings};
@@ -43,7 +43,7 @@ pub(crate) async fn read(
     bases: Bases,
 ) -> Result<Read, BuildError> {
     let platforms = platforms(request)?;
-    let folder = Bringer { request, host, reporter }.context().await?;
+    let folder = Fetcher { request, host, reporter }.context().await?;
     let (context, file) = {
         let (request, state_dir) = (request.clone(), host.state_dir.clone());
         on_disk(move || context::open(&folder, &request, &state_dir)).await?

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hoist_api::ErrorKind;
 use hoist_image::{CopyTar, Copying, FolderError, Owners, Top, pack_copy};
-use hoist_tree::{Place, is_kernel_made};
+use hoist_tree::{ResolvedPath, is_kernel_made};
 use rustix::fs::{FileType, Mode, OFlags, Stat, openat, readlinkat};
 use serde::Serialize;
 
@@ -155,7 +155,7 @@ pub(crate) fn find(view: &RootView, path: &str, follow: bool) -> Result<Found, A
 }
 
 /// As Go's path.Base has it, which docker's clients expect.
-fn shown(path: &str, place: &Place) -> String {
+fn shown(path: &str, place: &ResolvedPath) -> String {
     let trimmed = path.trim_end_matches('/');
     match trimmed.rsplit('/').next() {
         _ if trimmed.is_empty() => "/".to_owned(),

@@ -10,7 +10,7 @@ use hoist_image::{Writable, mount_overlay};
 use hoist_object::{ContainerDoc, MountDoc, MountKind};
 use hoist_runtime::copy_of_folder;
 use hoist_spec::local::LocalMount;
-use hoist_tree::{Place, open_in_root, resolve};
+use hoist_tree::{ResolvedPath, open_in_root, resolve};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, openat};
 use rustix::mount::{
@@ -110,7 +110,7 @@ impl RootView {
     }
 
     /// Where a path leads; a link in its last part only when it is to be followed.
-    pub(crate) fn resolve(&self, path: &Path, follow: bool) -> io::Result<Place> {
+    pub(crate) fn resolve(&self, path: &Path, follow: bool) -> io::Result<ResolvedPath> {
         resolve(self.root.as_fd(), path, follow)
     }
 }

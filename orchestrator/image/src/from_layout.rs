@@ -11,16 +11,16 @@ use crate::{Digest, Image, ImageConfig, Platform, Store};
 /// Brings what the name means, for the platform where there is a choice. Layers that are here already are not read.
 pub async fn load_layout(store: &Arc<Store>, name: &LayoutName, platform: &Platform) -> Result<Arc<Image>, LoadError> {
     let (store, name, platform) = (Arc::clone(store), name.clone(), platform.clone());
-    let work = move || Bringing { store: &store, layout: Layout::at(&name.folder) }.run(&name, &platform);
+    let work = move || LayoutImport { store: &store, layout: Layout::at(&name.folder) }.run(&name, &platform);
     tokio::task::spawn_blocking(work).await.map_err(|_| LoadError::Worker)?
 }
 
-struct Bringing<'a> {
+struct LayoutImport<'a> {
     store: &'a Store,
     layout: Layout,
 }
 
-impl Bringing<'_> {
+impl LayoutImport<'_> {
     fn run(&self, name: &LayoutName, platform: &Platform) -> Result<Arc<Image>, LoadError> {
         let failed = |error| LoadError::Manifest(Box::new(error));
         let entry = self.layout.find(name)?;

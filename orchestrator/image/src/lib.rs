@@ -54,7 +54,7 @@ pub use pull::{Platforms, PullError, PullOptions, Pulled, pull};
 pub use push::{PushError, PushOptions, Pushed, push};
 pub use reference::{Reference, ReferenceError, registry_of};
 pub use referrers::{Attached, Attachment, attachments};
-pub use registry::{Access, ConfigurationError, Place, RegistryError, login, places_of, web_client};
+pub use registry::{Access, ConfigurationError, RegistryError, RepositoryLocation, login, places_of, web_client};
 pub use resolve::{Described, ResolveError, describe, resolve};
 pub use save::{Archive, Artifact, SaveError};
 pub use store::{

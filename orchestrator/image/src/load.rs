@@ -165,7 +165,7 @@ struct Contents {
 }
 
 /// An image of which everything is there but its record.
-struct Taken {
+struct UnrecordedImage {
     record: Record,
     _hold: Hold,
 }
@@ -186,7 +186,8 @@ impl Loader<'_> {
         } else {
             return Err(LoadError::NoImage);
         };
-        let taken: Vec<Taken> = contents.into_iter().map(|contents| self.take(contents)).collect::<Result<_, _>>()?;
+        let taken: Vec<UnrecordedImage> =
+            contents.into_iter().map(|contents| self.take(contents)).collect::<Result<_, _>>()?;
         taken.into_iter().map(|taken| self.store.register(taken.record).map_err(LoadError::Store)).collect()
     }
 
@@ -309,7 +310,7 @@ impl Loader<'_> {
     }
 
     /// Puts into the store what the image consists of.
-    fn take(&self, contents: Contents) -> Result<Taken, LoadError> {
+    fn take(&self, contents: Contents) -> Result<UnrecordedImage, LoadError> {
         let failed = |error| LoadError::Manifest(Box::new(error));
         let config: ImageConfig =
             serde_json::from_slice(&contents.config).map_err(|error| failed(ManifestError::Config(error)))?;
@@ -352,7 +353,7 @@ impl Loader<'_> {
         for name in contents.names.iter().filter(|name| name.tag().is_some()) {
             record.give(name, index);
         }
-        Ok(Taken { record, _hold: hold })
+        Ok(UnrecordedImage { record, _hold: hold })
     }
 
     /// Makes the layer be in the store and returns its blob's digest.

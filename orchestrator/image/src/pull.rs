@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::fetch::Fetch;
 use crate::manifest::{ACCEPTED, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
 use crate::policy::{Denied, Policy, Rules};
-use crate::registry::{Access, Registry, RegistryError, Right};
+use crate::registry::{Access, Registry, RegistryError, RepositoryAction};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::{
     Digest, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, Store, StoreError, index,
@@ -134,7 +134,7 @@ impl Pull<'_> {
             return Ok(Pulled { image, digest, up_to_date: true });
         }
         self.report("", Phase::Resolving, 0, None);
-        let registry = Registry::open(self.reference, &self.options.access, Right::Pull);
+        let registry = Registry::open(self.reference, &self.options.access, RepositoryAction::Pull);
         let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let found = self.resolve(&registry).await?;
         if let Some(rules) = rules {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::index::{self, Listed};
 use crate::manifest::{Descriptor, OCI_CONFIG, OCI_GZIP_LAYER, OCI_LAYER, OCI_MANIFEST, OCI_ZSTD_LAYER};
-use crate::registry::{Access, Registry, RegistryError, Right};
+use crate::registry::{Access, Registry, RegistryError, RepositoryAction};
 use crate::send::{Content, Send};
 use crate::store::{LayerError, Record};
 use crate::{Digest, Image, Phase, Progress, ProgressSink, Reference, Store, StoreError, silent};
@@ -142,7 +142,7 @@ impl Push<'_> {
         let known: BTreeMap<Digest, Descriptor> = self.image.layers.iter().copied().zip(known).collect();
         let sources = self.sources();
         let from: Vec<String> = sources.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let registry = Registry::open(self.reference, &self.options.access, Right::Push { from: &from });
+        let registry = Registry::open(self.reference, &self.options.access, RepositoryAction::Push { from: &from });
         let registry = Arc::new(registry.map_err(|source| self.registry(source))?);
 
         let sent = self.layers(&registry, &known, &sources).await?;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::manifest::{ACCEPTED, Descriptor, MAX_MANIFEST, Manifest, printable};
-use crate::registry::{Access, Registry, RegistryError, Right};
+use crate::registry::{Access, Registry, RegistryError, RepositoryAction};
 use crate::{Digest, Reference, ResolveError};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -55,7 +55,7 @@ pub(crate) struct Referrer {
 /// What is attached to the image, or the index, that a name leads to.
 pub async fn attachments(reference: &Reference, access: &Access) -> Result<Vec<Attachment>, ResolveError> {
     let failed = |source| ResolveError::Registry { image: reference.short(), source: Box::new(source) };
-    let registry = Registry::open(reference, access, Right::Pull).map_err(failed)?;
+    let registry = Registry::open(reference, access, RepositoryAction::Pull).map_err(failed)?;
     let (digest, mut attachments) = of_index(&registry, reference).await?;
     let what = format!("what is attached to {digest}");
     let referrers = list(&registry, &digest, &what).await.map_err(failed)?;

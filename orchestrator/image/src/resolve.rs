@@ -4,7 +4,7 @@ use reqwest::Response;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 
 use crate::manifest::{ACCEPTED, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError};
-use crate::registry::{Access, Registry, RegistryError, Right};
+use crate::registry::{Access, Registry, RegistryError, RepositoryAction};
 use crate::{Digest, ImageConfig, Platform, Reference};
 
 /// The manifest or index that a reference leads to.
@@ -70,7 +70,7 @@ struct Lookup<'a> {
 impl<'a> Lookup<'a> {
     fn start(reference: &'a Reference, access: &Access) -> Result<Self, ResolveError> {
         let failed = |source| ResolveError::Registry { image: reference.short(), source: Box::new(source) };
-        let registry = Registry::open(reference, access, Right::Pull).map_err(failed)?;
+        let registry = Registry::open(reference, access, RepositoryAction::Pull).map_err(failed)?;
         Ok(Self { reference, registry, path: format!("manifests/{}", reference.target()) })
     }
 

@@ -182,7 +182,7 @@ fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
             return found.into_iter().map(|record| (record.clone(), names(&record))).collect();
         }
     }
-    let images = store.meant(name);
+    let images = store.matching(name);
     let named = Reference::parse(name).ok().filter(|name| images.iter().any(|image| image.references.contains(name)));
     // Several images of one digest have no name to keep them together.
     let count = if named.is_some() { images.len() } else { 1 };

@@ -30,18 +30,18 @@ type Found = Vec<Result<Signature, SignatureError>>;
 
 /// All signatures that the registry has for a digest.
 pub(crate) async fn fetch(registry: &Registry, digest: &Digest) -> Result<Found, RegistryError> {
-    let beside = Beside { registry, what: format!("the signatures of {digest}") };
-    let mut found = beside.tagged(digest).await?;
-    found.extend(beside.referring(digest).await?);
+    let lookup = SignatureLookup { registry, what: format!("the signatures of {digest}") };
+    let mut found = lookup.tagged(digest).await?;
+    found.extend(lookup.referring(digest).await?);
     Ok(found)
 }
 
-struct Beside<'a> {
+struct SignatureLookup<'a> {
     registry: &'a Registry,
     what: String,
 }
 
-impl Beside<'_> {
+impl SignatureLookup<'_> {
     async fn tagged(&self, digest: &Digest) -> Result<Found, RegistryError> {
         let path = format!("manifests/sha256-{}.sig", digest.hex());
         let Some(Manifest { layers }) = self.manifest(&path).await? else { return Ok(Vec::new()) };

@@ -20,7 +20,7 @@ use crate::client::{Attach, Call, Shim};
 use crate::descriptors::SoftLimit;
 use crate::exec::{ExecHandle, ExecRequest};
 use crate::launch::{Launch, LaunchError, Rootfs};
-use crate::lower::{self, Sealed, Surroundings};
+use crate::lower::{self, Environment, Sealed};
 use crate::procfs;
 use crate::shim::record;
 use crate::wire::{Answer, Failure, FdRole, Head, Reply, pair, recv_until, send};
@@ -176,7 +176,7 @@ impl Runtime {
             _ => &own,
         };
         let engine_record = self.engine.as_ref().map(|(path, _)| path.clone());
-        let around = Surroundings { layout: &self.layout, cgroup, engine_record, hold, stdio };
+        let around = Environment { layout: &self.layout, cgroup, engine_record, hold, stdio };
         let sealed = lower::container(launch, around)?;
         let socket = self.spawn("start", &launch.id, &sealed)?;
         let word = recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).inspect_err(|_| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::diagnostic::SourceFile;
-use crate::node::{Data, Entry, Node, Tag, Why};
+use crate::node::{Data, Entry, Node, Tag, ValueOrigin};
 use crate::report::{Report, Span, VariablePlaces};
 use crate::suggest;
 
@@ -76,7 +76,7 @@ pub struct Variable {
 /// There is nothing at a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("nothing is set at `{path}`")]
-pub struct NothingThere {
+pub struct NotSet {
     pub path: String,
     /// What there is instead.
     pub near: Vec<String>,
@@ -104,12 +104,12 @@ impl Provenance {
     }
 
     /// Explains a path of the canonical form: `services.web.environment.DB`, `services.web.ports[0]`.
-    pub fn explain(&self, path: &str) -> Result<Explanation, NothingThere> {
+    pub fn explain(&self, path: &str) -> Result<Explanation, NotSet> {
         let mut values = Vec::new();
         match self.find(&self.tree, path, "") {
             Ok(Found::Value(node, path)) => self.values(node, &path, &mut values),
             Ok(Found::Gone(node, path)) => values.push(self.gone(node, path)),
-            Err(near) => return Err(NothingThere { path: path.to_owned(), near }),
+            Err(near) => return Err(NotSet { path: path.to_owned(), near }),
         }
         Ok(Explanation { values })
     }
@@ -166,7 +166,7 @@ impl Provenance {
                 }
                 values.extend(gone_entries(node).map(|entry| self.gone(&entry.value, join(path, &entry.key))));
             }
-            Data::Seq(items) if items.iter().any(|item| item.as_map().is_some() || item.why != node.why) => {
+            Data::Seq(items) if items.iter().any(|item| item.as_map().is_some() || item.origin != node.origin) => {
                 for (index, item) in items.iter().enumerate() {
                     self.values(item, &format!("{path}[{index}]"), values);
                 }
@@ -196,24 +196,24 @@ impl Provenance {
         if node.tag == Some(Tag::Reset) && node.as_map().is_some() {
             return;
         }
-        let role = match node.why {
-            Why::File => Role::Base,
-            Why::Override => Role::Override,
-            Why::Include => Role::Include,
-            Why::Extends => Role::Extends,
-            Why::EnvFile => Role::EnvFile,
-            Why::LabelFile => Role::LabelFile,
-            Why::Variable => Role::Variable,
-            Why::Default => Role::Default,
+        let role = match node.origin {
+            ValueOrigin::File => Role::Base,
+            ValueOrigin::Override => Role::Override,
+            ValueOrigin::Include => Role::Include,
+            ValueOrigin::Extends => Role::Extends,
+            ValueOrigin::EnvFile => Role::EnvFile,
+            ValueOrigin::LabelFile => Role::LabelFile,
+            ValueOrigin::Variable => Role::Variable,
+            ValueOrigin::Default => Role::Default,
         };
         let mut variables: Vec<Variable> = Vec::new();
-        if node.why == Why::Variable {
+        if node.origin == ValueOrigin::Variable {
             variables.push(self.variable(name, node.as_str().map(str::to_owned), None));
         }
         let spans = std::iter::once(node.span).chain(node.as_seq().into_iter().flatten().map(|item| item.span));
         for used in spans.flat_map(|span| self.variables.of(span)) {
             let variable = self.variable(&used.name, used.value.clone(), used.default.clone());
-            if !variables.contains(&variable) && node.why != Why::Default {
+            if !variables.contains(&variable) && node.origin != ValueOrigin::Default {
                 variables.push(variable);
             }
         }

@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 
-use crate::files::{Loader, MAX_CHAIN, Place};
-use crate::node::{Data, Map, Node, Tag, Why};
+use crate::files::{FileScope, Loader, MAX_CHAIN};
+use crate::node::{Data, Map, Node, Tag, ValueOrigin};
 use crate::report::Span;
 use crate::{merge, paths, size, suggest, yaml};
 
 impl Loader<'_> {
-    pub(crate) fn extended(&mut self, mut tree: Node, place: &Place) -> Node {
+    pub(crate) fn extended(&mut self, mut tree: Node, scope: &FileScope) -> Node {
         let Some(services) = tree.as_map().and_then(|map| map.get("services")).and_then(Node::as_map) else {
             return tree;
         };
@@ -22,7 +22,7 @@ impl Loader<'_> {
         let mut result = services.clone();
         for entry in &mut result.0 {
             let mut trail = Vec::new();
-            if let Some(service) = self.service(&services, &entry.key, place, &mut done, &mut trail) {
+            if let Some(service) = self.service(&services, &entry.key, scope, &mut done, &mut trail) {
                 entry.value = service;
             }
         }
@@ -37,7 +37,7 @@ impl Loader<'_> {
         &mut self,
         services: &Map,
         name: &str,
-        place: &Place,
+        scope: &FileScope,
         done: &mut HashMap<String, Node>,
         trail: &mut Vec<(String, Span)>,
     ) -> Option<Node> {
@@ -51,7 +51,7 @@ impl Loader<'_> {
         if extends.value.tag == Some(Tag::Reset) {
             return Some(service);
         }
-        let here = place.chain.last().cloned().unwrap_or_default();
+        let here = scope.chain.last().cloned().unwrap_or_default();
         let step = format!("{here}:{name}");
         let span = extends.value.span;
         let Some(base_name) = extends.value.at(&["service"]).and_then(Node::as_str) else {
@@ -68,12 +68,12 @@ impl Loader<'_> {
         }
         trail.push((step, span));
         let base = match extends.value.at(&["file"]).and_then(Node::as_str) {
-            Some(file) if *file != here => self.service_of_file(file, &base_name, span, place, trail),
+            Some(file) if *file != here => self.service_of_file(file, &base_name, span, scope, trail),
             _ if services.get(&base_name).is_none() => {
                 self.no_base(&base_name, "this file", span, services);
                 None
             }
-            _ => self.service(services, &base_name, place, done, trail),
+            _ => self.service(services, &base_name, scope, done, trail),
         };
         trail.pop();
         let nothing = |base: &Node| base.as_map().is_some_and(|map| map.0.is_empty());
@@ -87,7 +87,7 @@ impl Loader<'_> {
             }
             Some(base) if !self.report.spend(size::of(&base), span) => service,
             Some(mut base) => {
-                base.mark(Why::Extends);
+                base.mark(ValueOrigin::Extends);
                 merge::services(base, service)
             }
             None => service,
@@ -118,10 +118,10 @@ impl Loader<'_> {
             .at(empty, "nothing here");
     }
 
-    fn no_base(&mut self, name: &str, place: &str, span: Span, services: &Map) {
+    fn no_base(&mut self, name: &str, file: &str, span: Span, services: &Map) {
         let entry = self
             .report
-            .error("E0014", format!("there is no service `{name}` in {place} to extend"))
+            .error("E0014", format!("there is no service `{name}` in {file} to extend"))
             .at(span, "extended here");
         if let Some(near) = suggest::closest(name, services.0.iter().map(|entry| entry.key.as_str())) {
             let _ = entry.hint(format!("did you mean `{near}`?"));
@@ -133,13 +133,13 @@ impl Loader<'_> {
         path: &str,
         name: &str,
         span: Span,
-        place: &Place,
+        scope: &FileScope,
         trail: &mut Vec<(String, Span)>,
     ) -> Option<Node> {
         let dir = paths::parent(path);
-        let mut chain = place.chain.clone();
+        let mut chain = scope.chain.clone();
         chain.push(path.to_owned());
-        let base_place = Place { dir: dir.clone(), variables: place.variables.clone(), chain };
+        let base_scope = FileScope { dir: dir.clone(), variables: scope.variables.clone(), chain };
         let key = (path.to_owned(), dir);
         let tree = match self.documents.get(&key) {
             Some(tree) => tree.clone(),
@@ -148,7 +148,7 @@ impl Loader<'_> {
                 let documents = yaml::parse(&mut self.report, file)?;
                 let mut tree: Option<Node> = None;
                 for document in documents.into_iter().filter(|document| !document.is_null()) {
-                    let Some(next) = self.canonical(document, &base_place) else { continue };
+                    let Some(next) = self.canonical(document, &base_scope) else { continue };
                     tree = Some(match tree {
                         Some(base) => merge::documents(base, next),
                         None => next,
@@ -164,7 +164,7 @@ impl Loader<'_> {
             self.no_base(name, path, span, &services);
             return None;
         }
-        let base = self.service(&services, name, &base_place, &mut HashMap::new(), trail)?;
+        let base = self.service(&services, name, &base_scope, &mut HashMap::new(), trail)?;
         // Tags of the base file were about its own bases; above it they say nothing.
         Some(settled_service(base))
     }

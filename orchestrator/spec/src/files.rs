@@ -9,7 +9,7 @@ use crate::dotenv;
 use crate::interpolate::{self, VariableReference};
 use crate::lower::{self, Context};
 use crate::merge;
-use crate::node::{Data, Map, Node, Why};
+use crate::node::{Data, Map, Node, ValueOrigin};
 use crate::report::{Report, Span};
 use crate::schema::STACK;
 use crate::source::{Kind, Source, SourceError};
@@ -40,7 +40,7 @@ pub(crate) struct Loader<'a> {
 
 /// Where a file's contents are to be understood.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct FileScope {
     pub(crate) dir: String,
     pub(crate) variables: Variables,
     /// The files that led here, for cycles.
@@ -77,8 +77,8 @@ impl<'a> Loader<'a> {
                     self.report.led_to(file, span, how);
                 }
                 // One file may be named again and again.
-                let place = from.unwrap_or(Span::new(file, 0, 0));
-                self.report.spend(length, place).then_some(file)
+                let span = from.unwrap_or(Span::new(file, 0, 0));
+                self.report.spend(length, span).then_some(file)
             }
             Err(error) => {
                 let code = "E0012";
@@ -105,22 +105,22 @@ impl<'a> Loader<'a> {
     }
 
     /// The canonical tree of a text's documents, merged.
-    pub(crate) fn stack(&mut self, file: u32, place: &Place) -> Option<Node> {
+    pub(crate) fn stack(&mut self, file: u32, scope: &FileScope) -> Option<Node> {
         let documents = yaml::parse(&mut self.report, file)?;
-        self.documents(documents, place)
+        self.documents(documents, scope)
     }
 
     /// The same from documents that were parsed already.
-    pub(crate) fn documents(&mut self, documents: Vec<Node>, place: &Place) -> Option<Node> {
+    pub(crate) fn documents(&mut self, documents: Vec<Node>, scope: &FileScope) -> Option<Node> {
         let mut result: Option<Node> = None;
         for document in documents {
             if document.is_null() {
                 continue;
             }
-            let Some(mut tree) = self.document(document, place) else { continue };
+            let Some(mut tree) = self.document(document, scope) else { continue };
             result = Some(match result {
                 Some(base) => {
-                    tree.mark(Why::Override);
+                    tree.mark(ValueOrigin::Override);
                     merge::documents(base, tree)
                 }
                 None => tree,
@@ -129,18 +129,18 @@ impl<'a> Loader<'a> {
         result
     }
 
-    fn document(&mut self, document: Node, place: &Place) -> Option<Node> {
-        let tree = self.canonical_with(document, place, interpolate::document)?;
-        let tree = self.extended(tree, place);
-        Some(self.included(tree, place))
+    fn document(&mut self, document: Node, scope: &FileScope) -> Option<Node> {
+        let tree = self.canonical_with(document, scope, interpolate::document)?;
+        let tree = self.extended(tree, scope);
+        Some(self.included(tree, scope))
     }
 
     /// One document checked and lowered, `extends` and `include` still in it.
-    pub(crate) fn canonical(&mut self, document: Node, place: &Place) -> Option<Node> {
-        self.canonical_with(document, place, interpolate::tree)
+    pub(crate) fn canonical(&mut self, document: Node, scope: &FileScope) -> Option<Node> {
+        self.canonical_with(document, scope, interpolate::tree)
     }
 
-    fn canonical_with(&mut self, mut document: Node, place: &Place, interpolate: Interpolate) -> Option<Node> {
+    fn canonical_with(&mut self, mut document: Node, scope: &FileScope, interpolate: Interpolate) -> Option<Node> {
         if document.as_map().is_none() {
             let _ = self
                 .report
@@ -148,19 +148,19 @@ impl<'a> Loader<'a> {
                 .at(document.span, format!("this is {}", document.kind()));
             return None;
         }
-        let lookup = |name: &str| place.variables.get(name).cloned();
+        let lookup = |name: &str| scope.variables.get(name).cloned();
         if self.report.lenient {
             crate::interpolate::references(&document, &mut self.references);
         } else {
             interpolate(&mut document, &lookup, &mut self.report);
         }
-        if place.chain.len() > 1 {
+        if scope.chain.len() > 1 {
             // Of a file that others draw from, only what they draw must be whole.
             drop_empty_services(&mut document);
         }
         check::shape(&document, &crate::schema::Shape::Object(&STACK), "", &mut self.report);
         let mut context = Context {
-            dir: place.dir.clone(),
+            dir: scope.dir.clone(),
             home: self.home.clone(),
             relative_to: self.relative_to.clone(),
             report: &mut self.report,

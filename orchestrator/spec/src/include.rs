@@ -2,8 +2,8 @@
 //!
 //! Must not know: how documents are read (that is `files`).
 
-use crate::files::{Loader, MAX_CHAIN, Place};
-use crate::node::{Data, Node, Why};
+use crate::files::{FileScope, Loader, MAX_CHAIN};
+use crate::node::{Data, Node, ValueOrigin};
 use crate::report::Span;
 use crate::{merge, normalize, paths};
 
@@ -11,11 +11,11 @@ use crate::{merge, normalize, paths};
 const MAX_INCLUDED: usize = 1000;
 
 impl Loader<'_> {
-    pub(crate) fn included(&mut self, mut tree: Node, place: &Place) -> Node {
+    pub(crate) fn included(&mut self, mut tree: Node, scope: &FileScope) -> Node {
         let Some(include) = tree.as_map_mut().and_then(|map| map.remove("include")) else { return tree };
         let mut below: Option<Node> = None;
         for item in include.value.as_seq().unwrap_or_default() {
-            let Some(part) = self.include(item, place) else { continue };
+            let Some(part) = self.include(item, scope) else { continue };
             below = Some(match below {
                 Some(base) => {
                     self.conflicts(&base, &part, item.span);
@@ -51,7 +51,7 @@ impl Loader<'_> {
         }
     }
 
-    fn include(&mut self, item: &Node, place: &Place) -> Option<Node> {
+    fn include(&mut self, item: &Node, scope: &FileScope) -> Option<Node> {
         let strings = |node: Option<&Node>| -> Vec<(String, Span)> {
             match node {
                 Some(Node { data: Data::Str(text), span, .. }) => vec![(text.clone(), *span)],
@@ -62,7 +62,7 @@ impl Loader<'_> {
             }
         };
         let home = self.home.clone();
-        let from = |path: &str| paths::absolute(path, &place.dir, home.as_deref());
+        let from = |path: &str| paths::absolute(path, &scope.dir, home.as_deref());
         let files = match item.as_str() {
             Some(path) => vec![(path.to_owned(), item.span)],
             None => strings(item.at(&["path"])),
@@ -81,8 +81,8 @@ impl Loader<'_> {
         };
         let env_files: Vec<_> =
             strings(item.at(&["env_file"])).into_iter().map(|(path, span)| (from(&path), Some(span))).collect();
-        let variables = self.layered_variables(&env_files, &dir, &place.variables);
-        let inner = Place { dir: dir.clone(), variables: variables.clone(), chain: place.chain.clone() };
+        let variables = self.layered_variables(&env_files, &dir, &scope.variables);
+        let inner = FileScope { dir: dir.clone(), variables: variables.clone(), chain: scope.chain.clone() };
         let mut result: Option<Node> = None;
         for (path, span) in files {
             if paths::is_remote(&path) {
@@ -99,7 +99,7 @@ impl Loader<'_> {
             });
         }
         if let Some(tree) = &mut result {
-            tree.mark(Why::Include);
+            tree.mark(ValueOrigin::Include);
             normalize::included(tree, &variables, &dir);
             if let Some(map) = tree.as_map_mut() {
                 map.remove("name");
@@ -108,12 +108,12 @@ impl Loader<'_> {
         }
         result
     }
-    fn include_file(&mut self, path: String, span: Span, mut place: Place) -> Option<Node> {
-        if place.chain.contains(&path) || place.chain.len() > MAX_CHAIN {
-            place.chain.push(path);
+    fn include_file(&mut self, path: String, span: Span, mut scope: FileScope) -> Option<Node> {
+        if scope.chain.contains(&path) || scope.chain.len() > MAX_CHAIN {
+            scope.chain.push(path);
             let _ = self
                 .report
-                .error("E0015", format!("files include each other in a circle: {}", place.chain.join(" -> ")))
+                .error("E0015", format!("files include each other in a circle: {}", scope.chain.join(" -> ")))
                 .at(span, "included here");
             return None;
         }
@@ -126,8 +126,8 @@ impl Loader<'_> {
             return None;
         }
         let file = self.text(&path, Some(span), "the file to include")?;
-        place.chain.push(path);
-        self.stack(file, &place)
+        scope.chain.push(path);
+        self.stack(file, &scope)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::report::Span;
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) tag: Option<Tag>,
-    pub(crate) why: Why,
+    pub(crate) origin: ValueOrigin,
     /// What stood here before another file or service put this over it. Under a mapping: the entries that a
     /// [`Tag::Reset`] took out of it.
     pub(crate) earlier: Option<Box<Self>>,
@@ -17,7 +17,7 @@ pub(crate) struct Node {
 
 /// How a value came to its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Why {
+pub(crate) enum ValueOrigin {
     /// The first stack file says so.
     #[default]
     File,
@@ -64,20 +64,20 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn new(span: Span, data: Data) -> Self {
-        Self { span, tag: None, why: Why::File, earlier: None, data }
+        Self { span, tag: None, origin: ValueOrigin::File, earlier: None, data }
     }
 
     /// Says how this and everything in it came here, where nothing else is known.
-    pub(crate) fn mark(&mut self, why: Why) {
-        if self.why == Why::File {
-            self.why = why;
+    pub(crate) fn mark(&mut self, origin: ValueOrigin) {
+        if self.origin == ValueOrigin::File {
+            self.origin = origin;
         }
         if let Some(earlier) = &mut self.earlier {
-            earlier.mark(why);
+            earlier.mark(origin);
         }
         match &mut self.data {
-            Data::Seq(items) => items.iter_mut().for_each(|item| item.mark(why)),
-            Data::Map(map) => map.0.iter_mut().for_each(|entry| entry.value.mark(why)),
+            Data::Seq(items) => items.iter_mut().for_each(|item| item.mark(origin)),
+            Data::Map(map) => map.0.iter_mut().for_each(|entry| entry.value.mark(origin)),
             _ => {}
         }
     }
@@ -216,7 +216,7 @@ impl Map {
 
     pub(crate) fn set_default(&mut self, key: &str, mut value: Node) {
         if self.get(key).is_none() {
-            value.mark(Why::Default);
+            value.mark(ValueOrigin::Default);
             self.set(key, value);
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::canonical;
 use crate::dotenv;
 use crate::files::{Loader, Variables};
-use crate::node::{Data, Entry, Map, Node, Why};
+use crate::node::{Data, Entry, Map, Node, ValueOrigin};
 use crate::report::Span;
 use crate::source::Kind;
 
@@ -285,7 +285,7 @@ fn close(map: &mut Map, variables: &Variables) {
             && let Some(value) = variables.get(&entry.key)
         {
             entry.value.data = Data::Str(value.clone());
-            entry.value.why = Why::Variable;
+            entry.value.origin = ValueOrigin::Variable;
         }
     }
 }
@@ -298,7 +298,7 @@ fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>)
         let mut below = Map::default();
         for item in files.value.as_seq().unwrap_or_default() {
             let set = env_file(item, variables, &own, &mut collected, loader);
-            fold(&mut below, set, &collected, Why::EnvFile);
+            fold(&mut below, set, &collected, ValueOrigin::EnvFile);
         }
         put_over(service, "environment", below, files.value.span);
     }
@@ -310,7 +310,7 @@ fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>)
             let Some(file) = loader.text(&path, Some(item.span), "the label file") else { continue };
             let text = loader.report.text(file);
             let set = loader.dotenv(file, &text.text, &|name| variables.get(name).cloned(), &mut collected);
-            fold(&mut below, set, &collected, Why::LabelFile);
+            fold(&mut below, set, &collected, ValueOrigin::LabelFile);
         }
         put_over(service, "labels", below, files.value.span);
     }
@@ -322,10 +322,10 @@ fn table_of(node: Option<&Node>) -> BTreeMap<String, Option<String>> {
 }
 
 /// Adds what one file set, over what the files before it did.
-fn fold(below: &mut Map, set: Vec<(String, Span)>, values: &Variables, why: Why) {
+fn fold(below: &mut Map, set: Vec<(String, Span)>, values: &Variables, origin: ValueOrigin) {
     for (name, span) in set {
         let Some(value) = values.get(&name) else { continue };
-        let node = Node { why, ..Node::string(span, value.clone()) };
+        let node = Node { origin, ..Node::string(span, value.clone()) };
         match below.get_mut(&name) {
             Some(slot) if slot.span.file == span.file => *slot = node,
             Some(slot) => {

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::files::{Loader, Place, Variables};
-use crate::node::{Data, Node, Why};
+use crate::files::{FileScope, Loader, Variables};
+use crate::node::{Data, Node, ValueOrigin};
 use crate::normalize::Selection;
 use crate::report::Span;
 use crate::source::{Env, Kind, Source};
@@ -113,11 +113,11 @@ fn merged(
     let mut tree: Option<Node> = None;
     let first = parsed.first().map(|(_, file, _)| *file);
     for (path, _, documents) in parsed {
-        let place = Place { dir: dir.to_owned(), variables: variables.clone(), chain: vec![path] };
-        let Some(mut next) = loader.documents(documents, &place) else { continue };
+        let scope = FileScope { dir: dir.to_owned(), variables: variables.clone(), chain: vec![path] };
+        let Some(mut next) = loader.documents(documents, &scope) else { continue };
         tree = Some(match tree {
             Some(base) => {
-                next.mark(Why::Override);
+                next.mark(ValueOrigin::Override);
                 crate::merge::documents(base, next)
             }
             None => next,

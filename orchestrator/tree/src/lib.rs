@@ -17,7 +17,7 @@ mod scratch;
 mod walk;
 
 pub use descent::Descent;
-pub use path::{Place, open_beneath, open_in_root, resolve};
+pub use path::{ResolvedPath, open_beneath, open_in_root, resolve};
 pub use regular::{NotRegular, is_kernel_made, open_regular, regular};
 pub use remove::{empty, remove, remove_at};
 pub use scratch::Scratch;

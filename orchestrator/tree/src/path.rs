@@ -66,7 +66,7 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Res
 
 /// A path resolved inside a root.
 #[derive(Debug)]
-pub struct Place {
+pub struct ResolvedPath {
     /// The folder (`O_PATH`) that contains the name.
     pub folder: OwnedFd,
     /// The folder's path from the root, without symlinks and without a leading slash.
@@ -77,7 +77,7 @@ pub struct Place {
     pub stat: Option<Stat>,
 }
 
-impl Place {
+impl ResolvedPath {
     pub fn is_folder(&self) -> bool {
         self.is(FileType::Directory)
     }
@@ -107,7 +107,7 @@ fn join(parts: &[OsString]) -> PathBuf {
 
 /// Resolves a path inside `root`, as [`open_in_root`] does; the last component may be missing. If it is a symlink, it
 /// is followed only if `follow` is set.
-pub fn resolve(root: BorrowedFd<'_>, path: &Path, follow: bool) -> io::Result<Place> {
+pub fn resolve(root: BorrowedFd<'_>, path: &Path, follow: bool) -> io::Result<ResolvedPath> {
     let mut open: VecDeque<OsString> = parts(path.as_os_str().as_bytes()).collect();
     let mut done: Vec<OsString> = Vec::new();
     let mut folder = openat2(root, b"", FOLDER, ResolveFlags::empty())?;
@@ -142,17 +142,17 @@ pub fn resolve(root: BorrowedFd<'_>, path: &Path, follow: bool) -> io::Result<Pl
                 folder = next;
                 done.push(part);
             }
-            _ if open.is_empty() => return Ok(Place { folder, parent: join(&done), name: part, stat }),
+            _ if open.is_empty() => return Ok(ResolvedPath { folder, parent: join(&done), name: part, stat }),
             _ => return Err(Errno::NOTDIR.into()),
         }
     }
     // The path ended with the root, with `..` or with a link to a folder's root.
     let stat = Some(rustix::fs::fstat(&folder)?);
     match done.pop() {
-        None => Ok(Place { folder, parent: PathBuf::new(), name: ".".into(), stat }),
+        None => Ok(ResolvedPath { folder, parent: PathBuf::new(), name: ".".into(), stat }),
         Some(name) => {
             let parent = join(&done);
-            Ok(Place { folder: open_beneath(root, &parent, FOLDER)?, parent, name, stat })
+            Ok(ResolvedPath { folder: open_beneath(root, &parent, FOLDER)?, parent, name, stat })
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hoist_image::{Digest, SentLayer};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Record};
+use super::{CachedResult, Record};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Document {
@@ -40,14 +40,14 @@ struct Annotations {
 struct DocumentRecord {
     digest: Digest,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    layers: Vec<Place>,
+    layers: Vec<CacheResult>,
     /// Ours alone: what the key stands for, also where the layer is not in this cache.
     #[serde(default, rename = "dev.hoist.result", skip_serializing_if = "Option::is_none")]
     result: Option<DocumentResult>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Place {
+struct CacheResult {
     layer: usize,
     #[serde(default, rename = "createdAt", skip_serializing_if = "Option::is_none")]
     created: Option<String>,
@@ -63,7 +63,7 @@ enum DocumentResult {
 /// Records, and which layer of the manifest has which diff id.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    pub(super) records: BTreeMap<Digest, (Answer, Option<String>)>,
+    pub(super) records: BTreeMap<Digest, (CachedResult, Option<String>)>,
     /// Records that another builder wrote.
     pub(super) foreign: usize,
     /// By blob.
@@ -90,10 +90,10 @@ impl Document {
     pub(super) fn within(records: &BTreeMap<Digest, Record>, layers: &[Digest]) -> Self {
         let record = |(key, record): (&Digest, &Record)| {
             let (result, place) = match record.result {
-                Answer::Layer(layer) => (DocumentResult::Layer(layer), layers.iter().position(|id| *id == layer)),
-                Answer::Picked(content) => (DocumentResult::Picked(content), None),
+                CachedResult::Layer(layer) => (DocumentResult::Layer(layer), layers.iter().position(|id| *id == layer)),
+                CachedResult::Picked(content) => (DocumentResult::Picked(content), None),
             };
-            let place = place.map(|layer| Place { layer, created: record.created.clone() });
+            let place = place.map(|layer| CacheResult { layer, created: record.created.clone() });
             DocumentRecord { digest: *key, layers: place.into_iter().collect(), result: Some(result) }
         };
         Self { layers: Vec::new(), records: records.iter().map(record).collect() }
@@ -121,10 +121,12 @@ impl Document {
             let created = record.layers.into_iter().next().and_then(|place| place.created);
             match record.result {
                 Some(DocumentResult::Layer(layer)) => {
-                    parsed.records.insert(record.digest, (Answer::Layer(layer), created.filter(|time| is_time(time))));
+                    parsed
+                        .records
+                        .insert(record.digest, (CachedResult::Layer(layer), created.filter(|time| is_time(time))));
                 }
                 Some(DocumentResult::Picked(content)) => {
-                    parsed.records.insert(record.digest, (Answer::Picked(content), None));
+                    parsed.records.insert(record.digest, (CachedResult::Picked(content), None));
                 }
                 None => parsed.foreign += 1,
             }
@@ -147,7 +149,7 @@ fn is_time(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn record(result: Answer, created: Option<&str>) -> Record {
+    fn record(result: CachedResult, created: Option<&str>) -> Record {
         Record { result, created: created.map(str::to_owned), from: None }
     }
 
@@ -156,13 +158,13 @@ mod tests {
         let [key, other, layer, content, blob] = [1, 2, 3, 4, 5].map(|number: u8| Digest::of(&[number]));
         let time = "2026-01-02T03:04:05Z";
         let records = BTreeMap::from([
-            (key, record(Answer::Layer(layer), Some(time))),
-            (other, record(Answer::Picked(content), None)),
+            (key, record(CachedResult::Layer(layer), Some(time))),
+            (other, record(CachedResult::Picked(content), None)),
         ]);
         let sent = SentLayer { diff_id: layer, blob, size: 7, media_type: "x".to_owned() };
         let parsed = Document::parse(&Document::new(&records, &[sent]).bytes()).unwrap();
-        assert_eq!(parsed.records[&key], (Answer::Layer(layer), Some(time.to_owned())));
-        assert_eq!(parsed.records[&other], (Answer::Picked(content), None));
+        assert_eq!(parsed.records[&key], (CachedResult::Layer(layer), Some(time.to_owned())));
+        assert_eq!(parsed.records[&other], (CachedResult::Picked(content), None));
         assert_eq!(parsed.diff_ids, BTreeMap::from([(blob, layer)]));
         let parsed = Document::parse_records(&Document::within(&records, &[layer]).records()).unwrap();
         assert_eq!(parsed.records.len(), 2);
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn a_time_that_is_none_is_dropped() {
         let (key, layer) = (Digest::of(b"k"), Digest::of(b"l"));
-        let records = BTreeMap::from([(key, record(Answer::Layer(layer), Some("\u{1b}[2J")))]);
+        let records = BTreeMap::from([(key, record(CachedResult::Layer(layer), Some("\u{1b}[2J")))]);
         let parsed = Document::parse_records(&Document::within(&records, &[layer]).records()).unwrap();
         assert_eq!(parsed.records[&key].1, None);
     }

@@ -7,7 +7,7 @@ use hoist_image::{CacheExport, CacheLayer, Digest, ImageConfig, SentLayer};
 
 use super::document::Document;
 use super::import::INLINE;
-use super::{Answer, Cache, Record};
+use super::{Cache, CachedResult, Record};
 use crate::error::BuildError;
 use crate::execute::chain;
 use crate::request::{CacheDestination, CacheMode, CacheTarget};
@@ -67,7 +67,7 @@ impl Cache {
 
 fn layers(records: &BTreeMap<Digest, Record>) -> impl Iterator<Item = Digest> + '_ {
     records.values().filter_map(|record| match record.result {
-        Answer::Layer(layer) => Some(layer),
-        Answer::Picked(_) => None,
+        CachedResult::Layer(layer) => Some(layer),
+        CachedResult::Picked(_) => None,
     })
 }

@@ -1,4 +1,4 @@
-//! A cache from elsewhere: opened once, asked by key, its layers brought one by one. Whatever is wrong with it is a
+//! A cache from elsewhere: opened once, asked by key, its layers fetched one by one. Whatever is wrong with it is a
 //! warning: a build without a cache is only slower.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use hoist_image::{CacheDocument, CachePlace, Digest, OpenCache, Platforms, PullOptions, open_cache};
 
 use super::document::{Document, Parsed};
-use super::{Answer, Record};
+use super::{CachedResult, Record};
 use crate::execute::{Reporter, chain};
 use crate::host::Host;
 
@@ -19,7 +19,7 @@ pub(crate) const INLINE: &str = "moby.buildkit.cache.v0";
 pub(crate) struct Imported {
     name: String,
     cache: Arc<OpenCache>,
-    records: BTreeMap<Digest, (Answer, Option<String>)>,
+    records: BTreeMap<Digest, (CachedResult, Option<String>)>,
     /// By diff id: which layer of the cache.
     layers: BTreeMap<Digest, usize>,
 }
@@ -96,7 +96,7 @@ impl Imported {
     }
 
     /// `false`: it does not have the layer, or something else under its name.
-    pub(super) async fn bring(&self, host: &Host, reporter: &Reporter, diff_id: Digest) -> bool {
+    pub(super) async fn fetch(&self, host: &Host, reporter: &Reporter, diff_id: Digest) -> bool {
         let Some(index) = self.layers.get(&diff_id) else { return false };
         let running = reporter.started(&format!("[cache] bring {} from {}", diff_id.short(), self.name));
         match self.cache.fetch(&host.store, *index, diff_id).await {

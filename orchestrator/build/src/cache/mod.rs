@@ -2,7 +2,7 @@
 //!
 //! A [`Record`] says under the key of a step which layer it leaves. Keys are digests of contents, so a record means the
 //! same on every machine: a set of records with the layers that they name can be exported, and imported by somebody who
-//! has neither. A record is enough to go on with the next step; its layer is only brought when something has to be done
+//! has neither. A record is enough to go on with the next step; its layer is only fetched when something has to be done
 //! with its files. Nothing of this is proof: whoever writes a cache decides what its steps leave (docs/build-cache.md),
 //! so a record from elsewhere counts for the builds that name its source, and for no other.
 
@@ -26,14 +26,14 @@ use import::Imported;
 /// What is known under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub(crate) result: Answer,
+    pub(crate) result: CachedResult,
     pub(crate) created: Option<String>,
     /// The imported cache that says so; `None`: it was done here.
     pub(crate) from: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum CachedResult {
     /// A step leaves this layer.
     Layer(Digest),
     /// A pattern picks content of this digest from a tree.
@@ -111,7 +111,7 @@ impl Cache {
 
     fn accept(&self, key: &Digest, record: Record) -> Option<Record> {
         let mut seen = self.seen();
-        if let Answer::Layer(layer) = &record.result
+        if let CachedResult::Layer(layer) = &record.result
             && seen.lost.contains(layer)
             && !self.host.store.has_layer(layer)
         {
@@ -122,7 +122,7 @@ impl Cache {
     }
 
     /// Notes what was done here. Blocks.
-    pub(crate) fn put(&self, key: &Digest, result: Answer, created: Option<String>) -> Result<(), StoreError> {
+    pub(crate) fn put(&self, key: &Digest, result: CachedResult, created: Option<String>) -> Result<(), StoreError> {
         let record = Record { result, created, from: None };
         self.host.store.cache_put(key, &to_entry(&self.host.store, &record))?;
         self.seen().records.insert(*key, record);
@@ -130,24 +130,24 @@ impl Cache {
     }
 
     /// Makes layers be in the store.
-    pub(crate) async fn bring(&self, layers: &[Digest]) -> Result<(), Lost> {
+    pub(crate) async fn fetch(&self, layers: &[Digest]) -> Result<(), Lost> {
         let absent: BTreeSet<Digest> =
             layers.iter().copied().filter(|layer| !self.host.store.has_layer(layer)).collect();
         if absent.is_empty() {
             return Ok(());
         }
         let imported = self.imported().await;
-        let brought = absent.into_iter().map(|layer| async move {
+        let fetched = absent.into_iter().map(|layer| async move {
             for source in imported {
-                if source.bring(&self.host, &self.reporter, layer).await {
+                if source.fetch(&self.host, &self.reporter, layer).await {
                     return true;
                 }
             }
             self.seen().lost.insert(layer);
             false
         });
-        let brought = futures_util::future::join_all(brought).await;
-        if brought.into_iter().all(|brought| brought) { Ok(()) } else { Err(Lost) }
+        let fetched = futures_util::future::join_all(fetched).await;
+        if fetched.into_iter().all(|fetched| fetched) { Ok(()) } else { Err(Lost) }
     }
 
     /// The build starts again with what is left.
@@ -188,12 +188,12 @@ fn to_entry(store: &hoist_image::Store, record: &Record) -> CacheEntry {
     put("from", record.from.clone());
     let layer = match record.result {
         // One that is not here has nothing to be kept.
-        Answer::Layer(layer) if store.has_layer(&layer) => Some(layer),
-        Answer::Layer(layer) => {
+        CachedResult::Layer(layer) if store.has_layer(&layer) => Some(layer),
+        CachedResult::Layer(layer) => {
             put("leaves", Some(layer.to_string()));
             None
         }
-        Answer::Picked(content) => {
+        CachedResult::Picked(content) => {
             put("picked", Some(content.to_string()));
             None
         }
@@ -205,8 +205,8 @@ fn from_entry(entry: CacheEntry) -> Option<Record> {
     let text = |name: &str| entry.data.get(name).and_then(|value| value.as_str()).map(str::to_owned);
     let digest = |name: &str| text(name).and_then(|text| Digest::parse(&text).ok());
     let result = match (entry.layer, digest("leaves"), digest("picked")) {
-        (Some(layer), ..) | (None, Some(layer), _) => Answer::Layer(layer),
-        (None, None, Some(content)) => Answer::Picked(content),
+        (Some(layer), ..) | (None, Some(layer), _) => CachedResult::Layer(layer),
+        (None, None, Some(content)) => CachedResult::Picked(content),
         (None, None, None) => return None,
     };
     Some(Record { result, created: text("created"), from: text("from") })

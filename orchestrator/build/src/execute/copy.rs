@@ -63,7 +63,7 @@ pub(crate) struct Target<'a> {
 
 /// What a new layer lies on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Below<'a> {
+pub(crate) struct LowerLayers<'a> {
     /// Topmost first; never empty.
     pub(crate) lowers: &'a [PathBuf],
     /// For the kernel's use, on the same file system as the layer.
@@ -75,7 +75,7 @@ pub(crate) fn copy(
     sources: &[Ready],
     target: &Target<'_>,
     upper: &Path,
-    below: Option<Below<'_>>,
+    below: Option<LowerLayers<'_>>,
 ) -> Result<(), CopyError> {
     let writer = Writer::new(upper, below.map_or(&[], |below| below.lowers))?;
     let owner = target.chown.map(|owner| find_owner(writer.view(), owner)).transpose()?;
@@ -99,7 +99,7 @@ struct Copier<'a> {
     owner: Option<Owner>,
     writer: Writer,
     upper: &'a Path,
-    below: Option<Below<'a>>,
+    below: Option<LowerLayers<'a>>,
     /// Where a file with several names went first, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
 }
@@ -164,7 +164,7 @@ impl Copier<'_> {
         let (upper, below) = (self.upper, self.below);
         self.writer.lend(|| {
             let tree = match below {
-                Some(Below { lowers, work }) => {
+                Some(LowerLayers { lowers, work }) => {
                     // Each mount wants a folder of its own.
                     let work = Scratch::with_prefix_in("mount-", work).map_err(CopyError::Mount)?;
                     let writable = Writable { upper, work: work.path(), layer: true };

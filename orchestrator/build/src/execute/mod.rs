@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use hoist_image::{Digest, Hold, Scratch, StoreError};
 use tokio::task::JoinSet;
 
-use crate::cache::{Answer, Cache, Lost, Record};
+use crate::cache::{Cache, CachedResult, Lost, Record};
 use crate::context::Context;
 use crate::error::BuildError;
 use crate::fs::{Metadata, Writer, find_owner};
@@ -75,7 +75,7 @@ pub(crate) struct Work {
     pub(crate) request: BuildRequest,
     pub(crate) context: Context,
     /// The other contexts and what was downloaded.
-    pub(crate) brought: BTreeMap<Origin, Brought>,
+    pub(crate) fetched: BTreeMap<Origin, Fetched>,
     pub(crate) file: Arc<SourceFile>,
     pub(crate) graph: Graph,
     /// Scratch and the images.
@@ -86,9 +86,9 @@ pub(crate) struct Work {
     pub(crate) epoch: Option<Epoch>,
 }
 
-/// Files that were brought for the steps.
+/// Files that were fetched for the steps.
 #[derive(Debug)]
-pub(crate) struct Brought {
+pub(crate) struct Fetched {
     pub(crate) context: Context,
     /// The one file of it that was asked for.
     pub(crate) file: Option<String>,
@@ -109,8 +109,8 @@ impl Work {
 
     /// Where a step finds files that no step makes.
     fn context_of(&self, origin: &Origin) -> &Context {
-        match self.brought.get(origin) {
-            Some(brought) => &brought.context,
+        match self.fetched.get(origin) {
+            Some(fetched) => &fetched.context,
             None => &self.context,
         }
     }
@@ -140,7 +140,7 @@ pub(crate) async fn execute(work: &Arc<Work>) -> Result<Vec<Arc<TreeState>>, Bui
     loop {
         let done = async {
             let states = all(work).await?;
-            bring(work, work.results(&states)).await?;
+            fetch(work, work.results(&states)).await?;
             Ok(states)
         };
         match done.await {
@@ -222,21 +222,21 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
         _ => None,
     };
     if picks.is_some() && content.is_none() {
-        bring(work, step.op.inputs().iter().map(|tree| inputs.tree(tree))).await?;
+        fetch(work, step.op.inputs().iter().map(|tree| inputs.tree(tree))).await?;
     }
     let (mut key, mut prepared, local) = prepare_and_look_up(work, id, &inputs, picks, content).await?;
     let found = match local {
         None if !step.fresh && work.cache.has_sources() => work.cache.elsewhere(&key).await,
         local => local,
     };
-    if let Some(Record { result: Answer::Layer(layer), created, .. }) = found {
+    if let Some(Record { result: CachedResult::Layer(layer), created, .. }) = found {
         work.reporter.cached(&step.name);
         let hold = work.host.store.hold(&[layer]);
         return Ok(Arc::new(with_layer(&inputs.parent, layer, hold, created)));
     }
     // A layer that does not look at what is below it is made without.
     let below = (!matches!(step.op, Op::Link(_))).then_some(&inputs.parent);
-    bring(work, step.op.inputs().iter().map(|tree| inputs.tree(tree)).chain(below)).await?;
+    fetch(work, step.op.inputs().iter().map(|tree| inputs.tree(tree)).chain(below)).await?;
     if content.is_some() {
         let inputs = inputs.clone();
         let look = move |work: &Work| prepare::prepare(work, &work.graph.steps[id], &inputs, None);
@@ -259,7 +259,7 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
 /// The digest of what a step picks from its sources, when a record has it.
 async fn picked_content(work: &Arc<Work>, picks: Digest) -> Result<Option<Digest>, BuildError> {
     match find(work, picks).await? {
-        Some(Record { result: Answer::Picked(content), .. }) => Ok(Some(content)),
+        Some(Record { result: CachedResult::Picked(content), .. }) => Ok(Some(content)),
         _ => Ok(None),
     }
 }
@@ -278,7 +278,7 @@ async fn prepare_and_look_up(
         let step = &work.graph.steps[id];
         let (key, prepared) = prepare::prepare(work, step, &inputs, content)?;
         if let (Some(picks), None, Some(found)) = (picks, content, prepared.content) {
-            work.cache.put(&picks, Answer::Picked(found), None).map_err(BuildError::Store)?;
+            work.cache.put(&picks, CachedResult::Picked(found), None).map_err(BuildError::Store)?;
         }
         let local = if step.fresh { None } else { work.cache.local(&key) };
         Ok((key, prepared, local))
@@ -295,9 +295,9 @@ async fn find(work: &Arc<Work>, key: Digest) -> Result<Option<Record>, BuildErro
     }
 }
 
-async fn bring(work: &Work, trees: impl Iterator<Item = &Arc<TreeState>>) -> Result<(), Lost> {
+async fn fetch(work: &Work, trees: impl Iterator<Item = &Arc<TreeState>>) -> Result<(), Lost> {
     let layers: Vec<Digest> = trees.flat_map(|tree| tree.layers.iter().copied()).collect();
-    work.cache.bring(&layers).await
+    work.cache.fetch(&layers).await
 }
 
 fn with_layer(parent: &TreeState, layer: Digest, hold: Hold, created: Option<String>) -> TreeState {
@@ -336,7 +336,7 @@ async fn make_layer(
         }
         let layer = work.host.store.commit_layer(scratch).map_err(|error| store_failed(work, id, error))?;
         let created = work.epoch.map_or_else(now, Epoch::text);
-        let result = Answer::Layer(layer.diff_id);
+        let result = CachedResult::Layer(layer.diff_id);
         work.cache.put(&key, result, Some(created.clone())).map_err(BuildError::Store)?;
         Ok(with_layer(&parent, layer.diff_id, layer.hold, Some(created)))
     })
@@ -352,7 +352,7 @@ fn write(
     scratch: &Scratch,
 ) -> Result<(), BuildError> {
     let (copy, below) = match &step.op {
-        Op::Copy(copy) => (copy, Some(copy::Below { lowers: inputs.parent.lowers(work)?, work: scratch.work() })),
+        Op::Copy(copy) => (copy, Some(copy::LowerLayers { lowers: inputs.parent.lowers(work)?, work: scratch.work() })),
         Op::Link(copy) => (copy, None),
         Op::Mkdir(mkdir) => {
             return make_folder(mkdir, inputs.parent.lowers(work)?, scratch.upper())

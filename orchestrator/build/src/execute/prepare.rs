@@ -26,7 +26,7 @@ pub(super) struct Prepared {
 }
 
 /// Files to look up.
-struct Place<'a> {
+struct SourceTree<'a> {
     view: Arc<View>,
     ignore: Option<&'a Ignore>,
     stamps: &'a Stamps,
@@ -34,15 +34,15 @@ struct Place<'a> {
     owners: bool,
 }
 
-fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> Result<Place<'a>, BuildError> {
+fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> Result<SourceTree<'a>, BuildError> {
     if let Origin::Tree(tree) = origin {
         let lowers = inputs.tree(tree).lowers(work)?;
         let view = View::of_layers(lowers).map_err(|error| failed(work, step, error))?;
-        return Ok(Place { view: Arc::new(view), ignore: None, stamps: &work.context.stamps, owners: true });
+        return Ok(SourceTree { view: Arc::new(view), ignore: None, stamps: &work.context.stamps, owners: true });
     }
     let context = work.context_of(origin);
     let view = Arc::clone(&context.view);
-    Ok(Place { view, ignore: Some(&context.ignore), stamps: &context.stamps, owners: false })
+    Ok(SourceTree { view, ignore: Some(&context.ignore), stamps: &context.stamps, owners: false })
 }
 
 /// The key under which it is known what a copy from layers picks: it follows from the layers and the patterns, so that
@@ -143,7 +143,7 @@ fn pick(
     copy: &CopyStep,
     item: &CopyItem,
     origin: &Origin,
-    place: &Place<'_>,
+    place: &SourceTree<'_>,
 ) -> Result<Vec<Picked>, PickError> {
     let nothing = Ignore::default();
     let picker = Picker { view: &place.view, ignore: place.ignore.unwrap_or(&nothing), exclude: &copy.exclude };
@@ -151,7 +151,7 @@ fn pick(
         CopyItem::Path(pattern) if copy.parents => picker.with_parents(pattern).map(|picked| vec![picked]),
         CopyItem::Path(pattern) => picker.pick(pattern),
         CopyItem::Remote(_) => {
-            let file = work.brought.get(origin).and_then(|brought| brought.file.as_deref());
+            let file = work.fetched.get(origin).and_then(|fetched| fetched.file.as_deref());
             picker.literal(file.unwrap_or(".")).map(|picked| vec![picked])
         }
         CopyItem::Inline { .. } => Ok(Vec::new()),

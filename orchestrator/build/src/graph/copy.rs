@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lower::{Lowering, Place, Stage, inside};
+use super::lower::{CurrentInstruction, Lowering, Stage, inside};
 use super::step::CopyItem;
 use super::{CopyStep, Op, Origin};
 use crate::dockerfile::{Chmod, Copy, CopySource};
@@ -13,7 +13,7 @@ use crate::{Diagnostic, Span, Spanned};
 impl Lowering<'_> {
     pub(super) fn copy(
         &mut self,
-        place: Place<'_>,
+        current: CurrentInstruction<'_>,
         copy: &Copy,
         add: bool,
         stage: &mut Stage,
@@ -21,7 +21,7 @@ impl Lowering<'_> {
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let from = match &copy.from {
-            Some(from) => self.origin(place, &from.value, from.span, done)?,
+            Some(from) => self.origin(current, &from.value, from.span, done)?,
             None => Origin::Context,
         };
         let item = |source| copy_item(source, copy, add, stage, escape);
@@ -48,7 +48,7 @@ impl Lowering<'_> {
             chmod,
             unpack: add && copy.unpack != Some(false),
             unpack_remote: copy.unpack == Some(true),
-            exclude: excluded(copy, place.instruction.span, stage, escape)?,
+            exclude: excluded(copy, current.instruction.span, stage, escape)?,
             parents: copy.parents,
         };
         if let Some(checksum) = &copy.checksum
@@ -62,7 +62,7 @@ impl Lowering<'_> {
         let independent = copy.link && op.chown.as_deref().is_none_or(is_numeric_owner);
         let op = if independent { Op::Link(op) } else { Op::Copy(op) };
         let parent = stage.tree.clone();
-        self.push(place, parent, op, created_by, stage);
+        self.push(current, parent, op, created_by, stage);
         Ok(())
     }
 }

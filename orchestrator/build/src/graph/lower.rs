@@ -128,12 +128,12 @@ impl Stage {
     }
 
     /// Counts what an instruction copies; `lower` notices when it is too much.
-    pub(super) fn takes(&self, bytes: usize) {
+    pub(super) fn charge(&self, bytes: usize) {
         let _ = self.budget.text(bytes);
     }
 
     pub(super) fn metadata(&mut self, created_by: String) {
-        self.takes(created_by.len());
+        self.charge(created_by.len());
         self.history.push(HistoryLine { created_by, step: None });
     }
 
@@ -173,9 +173,9 @@ pub(super) struct Lowering<'a> {
     budget: Arc<Budget>,
 }
 
-/// Which instruction of which stage is being lowered.
+/// The instruction that is being lowered, and its stage.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct CurrentInstruction<'a> {
     stage: usize,
     /// `[build 2/6]`
     label: &'a str,
@@ -218,8 +218,8 @@ impl Lowering<'_> {
         for instruction in &instructions {
             number += usize::from(makes_step(&instruction.kind));
             let label = self.label(index, number, total);
-            let place = Place { stage: index, label: &label, instruction };
-            let outcome = self.instruction(place, &mut stage, done);
+            let current = CurrentInstruction { stage: index, label: &label, instruction };
+            let outcome = self.instruction(current, &mut stage, done);
             let outcome = outcome.and_then(|()| self.affordable(instruction.span));
             self.found.problems.extend(outcome.err());
             if self.budget.exhausted() {
@@ -279,7 +279,7 @@ impl Lowering<'_> {
             }
             StageBase::Stage(earlier) => {
                 let earlier = done.get(earlier).expect("a stage's base is needed and comes before it");
-                earlier.takes(earlier.size());
+                earlier.charge(earlier.size());
                 Stage { cmd_is_own: false, platform: base.platform.clone(), ..earlier.clone() }
             }
             StageBase::Image(name) => {
@@ -346,30 +346,30 @@ impl Lowering<'_> {
 
     fn instruction(
         &mut self,
-        place: Place<'_>,
+        current: CurrentInstruction<'_>,
         stage: &mut Stage,
         done: &BTreeMap<usize, Stage>,
     ) -> Result<(), Diagnostic> {
-        match &place.instruction.kind {
-            Kind::Run(run) => self.run(place, run, stage, done),
-            Kind::Copy(copy) => self.copy(place, copy, false, stage, done),
-            Kind::Add(copy) => self.copy(place, copy, true, stage, done),
-            Kind::Workdir(path) => self.workdir(place, path, stage),
-            _ => self.describe(place.instruction, stage),
+        match &current.instruction.kind {
+            Kind::Run(run) => self.run(current, run, stage, done),
+            Kind::Copy(copy) => self.copy(current, copy, false, stage, done),
+            Kind::Add(copy) => self.copy(current, copy, true, stage, done),
+            Kind::Workdir(path) => self.workdir(current, path, stage),
+            _ => self.describe(current.instruction, stage),
         }
     }
 
     pub(super) fn push(
         &mut self,
-        place: Place<'_>,
+        current: CurrentInstruction<'_>,
         parent: Tree,
         op: Op,
         created_by: String,
         stage: &mut Stage,
     ) -> StepId {
-        let name = format!("{} {}", place.label, place.instruction.text);
-        let fresh = self.is_fresh(place.stage);
-        self.add(Step { parent, op, name, span: place.instruction.span, fresh }, created_by, stage)
+        let name = format!("{} {}", current.label, current.instruction.text);
+        let fresh = self.is_fresh(current.stage);
+        self.add(Step { parent, op, name, span: current.instruction.span, fresh }, created_by, stage)
     }
 
     fn is_fresh(&self, index: usize) -> bool {
@@ -380,7 +380,7 @@ impl Lowering<'_> {
 
     fn add(&mut self, step: Step, created_by: String, stage: &mut Stage) -> StepId {
         let place = stage.execution.working_dir.len() + stage.execution.user.len();
-        stage.takes(step.name.len() + created_by.len() + place);
+        stage.charge(step.name.len() + created_by.len() + place);
         // Two stages that begin alike share their steps.
         let same = self.found.steps.iter().position(|known| known.parent == step.parent && known.op == step.op);
         let id = same.unwrap_or(self.found.steps.len());
@@ -392,7 +392,12 @@ impl Lowering<'_> {
         id
     }
 
-    fn workdir(&mut self, place: Place<'_>, path: &Spanned<String>, stage: &mut Stage) -> Result<(), Diagnostic> {
+    fn workdir(
+        &mut self,
+        current: CurrentInstruction<'_>,
+        path: &Spanned<String>,
+        stage: &mut Stage,
+    ) -> Result<(), Diagnostic> {
         let path = stage.absolute(&stage.expand(path, self.escape())?);
         stage.execution.working_dir.clone_from(&path);
         let created_by = format!("WORKDIR {path}");
@@ -402,19 +407,19 @@ impl Lowering<'_> {
         }
         let op = Op::Mkdir(Mkdir { path, user: stage.user() });
         let parent = stage.tree.clone();
-        self.push(place, parent, op, created_by, stage);
+        self.push(current, parent, op, created_by, stage);
         Ok(())
     }
 
     /// What a `--from` names.
     pub(super) fn origin(
         &mut self,
-        place: Place<'_>,
+        current: CurrentInstruction<'_>,
         from: &str,
         span: Span,
         done: &BTreeMap<usize, Stage>,
     ) -> Result<Origin, Diagnostic> {
-        match from_target(self.file, self.request, place.stage, from, span)? {
+        match from_target(self.file, self.request, current.stage, from, span)? {
             FromTarget::Stage(index) => match done.get(&index) {
                 Some(stage) => Ok(Origin::Tree(stage.tree.clone())),
                 // Only an ONBUILD trigger can name a stage that the selection did not see.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lower::{DEFAULT_PATH, Lowering, Place, Stage, inside};
+use super::lower::{CurrentInstruction, DEFAULT_PATH, Lowering, Stage, inside};
 use super::step::{AgentUse, RunMountSource, RunMountStep, SecretUse};
 use super::{Op, Origin, RunStepOp};
 
@@ -30,7 +30,7 @@ impl Lowering<'_> {
 
     pub(super) fn run(
         &mut self,
-        place: Place<'_>,
+        current: CurrentInstruction<'_>,
         run: &Run,
         stage: &mut Stage,
         done: &BTreeMap<usize, Stage>,
@@ -48,14 +48,14 @@ impl Lowering<'_> {
         }
         let mut mounts = StepMounts::default();
         for mount in &run.mounts {
-            self.mount(place, mount, stage, done, &mut mounts)?;
+            self.mount(current, mount, stage, done, &mut mounts)?;
         }
         if let Some(agent) = mounts.agents.first()
             && !env.iter().any(|line| line.starts_with("SSH_AUTH_SOCK="))
         {
             env.push(format!("SSH_AUTH_SOCK={}", agent.target));
         }
-        stage.takes(argv.iter().chain(&env).map(String::len).sum());
+        stage.charge(argv.iter().chain(&env).map(String::len).sum());
         let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
         let op = Op::Run(Box::new(RunStepOp {
             argv: argv.clone(),
@@ -74,7 +74,7 @@ impl Lowering<'_> {
         let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
         let created_by = format!("RUN {shown_args}{}", argv.join(" "));
         let parent = stage.tree.clone();
-        self.push(place, parent, op, created_by, stage);
+        self.push(current, parent, op, created_by, stage);
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Lowering<'_> {
 
     fn mount(
         &mut self,
-        place: Place<'_>,
+        current: CurrentInstruction<'_>,
         mount: &Mount,
         stage: &Stage,
         done: &BTreeMap<usize, Stage>,
@@ -105,7 +105,7 @@ impl Lowering<'_> {
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let kind = mount.kind(&|value| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape))?;
-        let from = mount.from.as_ref().map(|from| self.origin(place, from, mount.span, done)).transpose()?;
+        let from = mount.from.as_ref().map(|from| self.origin(current, from, mount.span, done)).transpose()?;
         let (target, source) = match kind {
             MountKind::Bind { target, source, writable } => {
                 let (origin, path) = (from.unwrap_or(Origin::Context), inside(&source));

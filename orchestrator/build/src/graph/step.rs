@@ -29,7 +29,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Whether it has to be brought before the steps run.
+    /// Whether it has to be fetched before the steps run.
     pub(crate) fn is_brought(&self) -> bool {
         matches!(self, Self::Named(_) | Self::Remote(_))
     }

@@ -15,7 +15,7 @@ use crate::dockerfile::FileOwner;
 use crate::execute::chain;
 use crate::ssh::AgentSocket;
 
-use super::{Brought, Lent, RemoteError, io_error};
+use super::{Downloads, Fetched, RemoteError, io_error};
 
 const SETTINGS: [&str; 8] = [
     "core.hooksPath=/dev/null",
@@ -94,14 +94,14 @@ impl GitSource {
         Self { keep_git_dir: self.keep_git_dir || keep, ..self }
     }
 
-    pub(super) async fn bring(&self, lent: &Lent<'_>) -> Result<Brought, RemoteError> {
+    pub(super) async fn fetch(&self, downloads: &Downloads<'_>) -> Result<Fetched, RemoteError> {
         let safe = |text: &str| !text.starts_with('-') && !text.contains(|c: char| c.is_control() || c.is_whitespace());
         if !safe(&self.url) || !self.reference.as_deref().is_none_or(safe) {
             let reason = "a repository or a reference like this is not given to git".to_owned();
             return Err(RemoteError::Refused { url: self.text.clone(), reason });
         }
-        std::fs::create_dir_all(lent.folder).map_err(io_error("making", lent.folder))?;
-        let git = Git { source: self, lent };
+        std::fs::create_dir_all(downloads.folder).map_err(io_error("making", downloads.folder))?;
+        let git = Git { source: self, downloads };
         let commit = match &self.reference {
             Some(reference) if is_commit(reference) => reference.clone(),
             _ => git.resolve().await?,
@@ -110,7 +110,7 @@ impl GitSource {
             return Err(RemoteError::OtherCommit { url: self.text.clone(), found: commit, expected: expected.clone() });
         }
         let name = Digest::of(format!("{} {commit} {}", self.url, self.keep_git_dir).as_bytes()).hex();
-        let place = lent.folder.join(format!("git-{name}"));
+        let place = downloads.folder.join(format!("git-{name}"));
         if !place.exists() {
             git.check_out(&commit, &place).await?;
         }
@@ -118,7 +118,7 @@ impl GitSource {
             None => place,
             Some(subfolder) => self.inner(&place, subfolder)?,
         };
-        Ok(Brought { folder, file: None })
+        Ok(Fetched { folder, file: None })
     }
 
     /// Below the checkout, whatever its symlinks say.
@@ -148,7 +148,7 @@ fn is_scp(url: &str) -> bool {
 
 struct Git<'a> {
     source: &'a GitSource,
-    lent: &'a Lent<'a>,
+    downloads: &'a Downloads<'a>,
 }
 
 impl Git<'_> {
@@ -156,7 +156,8 @@ impl Git<'_> {
     async fn resolve(&self) -> Result<String, RemoteError> {
         let reference = self.source.reference.as_deref().unwrap_or("HEAD");
         let peeled = format!("{reference}^{{}}");
-        let listed = self.run(self.lent.folder, &["ls-remote", "--", &self.source.url, reference, &peeled]).await?;
+        let listed =
+            self.run(self.downloads.folder, &["ls-remote", "--", &self.source.url, reference, &peeled]).await?;
         let lines = listed.lines().filter_map(|line| line.split_once('\t'));
         let lines: Vec<(&str, &str)> = lines.filter(|(commit, _)| is_commit(commit)).collect();
         let exact = [
@@ -173,8 +174,8 @@ impl Git<'_> {
     }
 
     async fn check_out(&self, commit: &str, place: &Path) -> Result<(), RemoteError> {
-        let partial = hoist_tree::Scratch::with_prefix_in("partial-", self.lent.folder)
-            .map_err(io_error("making a folder in", self.lent.folder))?;
+        let partial = hoist_tree::Scratch::with_prefix_in("partial-", self.downloads.folder)
+            .map_err(io_error("making a folder in", self.downloads.folder))?;
         let folder = partial.path();
         self.run(folder, &["init", "--quiet", "--initial-branch=checkout", "--template=", "."]).await?;
         self.run(folder, &["remote", "add", "origin", &self.source.url]).await?;
@@ -202,7 +203,7 @@ impl Git<'_> {
 
     /// `git` in an environment of its own: see the head of this module.
     fn isolated(&self, folder: &Path) -> Command {
-        let known_hosts = self.lent.folder.join("known_hosts");
+        let known_hosts = self.downloads.folder.join("known_hosts");
         let ssh = format!(
             "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
             known_hosts.display()
@@ -232,7 +233,7 @@ impl Git<'_> {
         let url = || self.source.text.clone();
         let mut command = self.isolated(folder);
         // Lives as long as the command.
-        let agent = self.lent.ssh.get("default").map(|agent| AgentSocket::open(agent.clone(), OURS));
+        let agent = self.downloads.ssh.get("default").map(|agent| AgentSocket::open(agent.clone(), OURS));
         let agent = agent.transpose().map_err(|error| RemoteError::Git { url: url(), output: chain(&error) })?;
         command.envs(agent.as_ref().map(|agent| ("SSH_AUTH_SOCK", agent.path())));
         let output = match command.args(words).output().await {

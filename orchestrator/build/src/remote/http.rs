@@ -12,7 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, StatusCode, Url, header};
 use tokio::io::AsyncWriteExt;
 
-use super::{Brought, Lent, RemoteError, io_error};
+use super::{Downloads, Fetched, RemoteError, io_error};
 
 const REDIRECTS: usize = 10;
 /// Nobody adds more than this to an image by URL, and a server must not fill the disk.
@@ -57,17 +57,17 @@ impl HttpSource {
         }
     }
 
-    pub(super) async fn bring(&self, lent: &Lent<'_>) -> Result<Brought, RemoteError> {
+    pub(super) async fn fetch(&self, downloads: &Downloads<'_>) -> Result<Fetched, RemoteError> {
         let wrong = |reason: String| RemoteError::Url { url: self.url.clone(), reason };
         let url = Url::parse(&self.url).map_err(|error| wrong(error.to_string()))?;
         let name = self.file_name(&url);
-        let folder = lent.folder.join(format!("http-{}", Digest::of(self.url.as_bytes()).hex()));
+        let folder = downloads.folder.join(format!("http-{}", Digest::of(self.url.as_bytes()).hex()));
         std::fs::create_dir_all(&folder).map_err(io_error("making", &folder))?;
         let known = Known::read(&folder.join("known")).filter(|known| folder.join(&known.digest).join(&name).is_file());
         if let (Some(known), Some(checksum)) = (&known, &self.checksum)
             && format!("sha256:{}", known.digest) == *checksum
         {
-            return Ok(Brought { folder: folder.join(&known.digest), file: Some(name) });
+            return Ok(Fetched { folder: folder.join(&known.digest), file: Some(name) });
         }
         let response = self.ask(&url, known.as_ref()).await?;
         let known = match (response.status(), known) {
@@ -81,7 +81,7 @@ impl HttpSource {
             let found = format!("sha256:{}", known.digest);
             return Err(RemoteError::OtherDigest { url: self.url.clone(), found, expected: expected.clone() });
         }
-        Ok(Brought { folder: folder.join(&known.digest), file: Some(name) })
+        Ok(Fetched { folder: folder.join(&known.digest), file: Some(name) })
     }
 
     /// Follows redirects itself: each hop is judged.
@@ -194,7 +194,7 @@ fn client(url: &str) -> Result<Client, RemoteError> {
     let failed =
         |source: Box<dyn std::error::Error + Send + Sync>| RemoteError::Download { url: url.to_owned(), source };
     let builder = hoist_image::web_client().map_err(|error| failed(error.into()))?;
-    builder.dns_resolver(Arc::new(Guarded)).build().map_err(|error| failed(error.into()))
+    builder.dns_resolver(Arc::new(FilteredResolver)).build().map_err(|error| failed(error.into()))
 }
 
 /// A server elsewhere must not make the engine ask its own machine, and nobody may ask the cloud's metadata service.
@@ -234,9 +234,9 @@ fn is_link_local(address: IpAddr) -> bool {
 
 /// The system's resolver without the addresses that are never asked.
 #[derive(Debug)]
-struct Guarded;
+struct FilteredResolver;
 
-impl Resolve for Guarded {
+impl Resolve for FilteredResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
@@ -250,18 +250,18 @@ impl Resolve for Guarded {
 }
 
 /// What a context's URL brings: a tar is unpacked into a folder, anything else is one file.
-pub(crate) fn unpacked(brought: &Brought, lent: &Lent<'_>, url: &str) -> Result<PathBuf, RemoteError> {
-    let Some(name) = &brought.file else { return Ok(brought.folder.clone()) };
-    let path = brought.folder.join(name);
+pub(crate) fn unpacked(fetched: &Fetched, downloads: &Downloads<'_>, url: &str) -> Result<PathBuf, RemoteError> {
+    let Some(name) = &fetched.file else { return Ok(fetched.folder.clone()) };
+    let path = fetched.folder.join(name);
     let failed = |reason: String| RemoteError::Unpack { url: url.to_owned(), reason };
     let file = std::fs::File::open(&path).map_err(io_error("opening", &path))?;
     let Some(archive) = TarFile::open(file) else {
-        return Ok(brought.folder.clone());
+        return Ok(fetched.folder.clone());
     };
-    let place = brought.folder.with_extension("unpacked");
+    let place = fetched.folder.with_extension("unpacked");
     if !place.exists() {
-        let partial = hoist_tree::Scratch::with_prefix_in("partial-", lent.folder)
-            .map_err(io_error("making a folder in", lent.folder))?;
+        let partial = hoist_tree::Scratch::with_prefix_in("partial-", downloads.folder)
+            .map_err(io_error("making a folder in", downloads.folder))?;
         let folder = std::fs::File::open(partial.path()).map_err(io_error("opening", partial.path()))?;
         archive.unpack_over(folder.as_fd(), Path::new("")).map_err(|error| failed(crate::execute::chain(&error)))?;
         replace(&partial.keep(), &place).map_err(io_error("writing", &place))?;

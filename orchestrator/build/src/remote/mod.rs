@@ -1,6 +1,6 @@
-//! Files that a build names by URL: of a web server, of a git repository. What they are, and how they are brought.
+//! Files that a build names by URL: of a web server, of a git repository. What they are, and how they are fetched.
 //!
-//! Everything that is brought becomes a folder below the build's own state, which is then read like a context. Knows
+//! Everything that is fetched becomes a folder below the build's own state, which is then read like a context. Knows
 //! nothing of Dockerfiles.
 
 mod archive;
@@ -50,18 +50,18 @@ pub(crate) enum RemoteError {
     Unpack { url: String, reason: String },
 }
 
-/// What the engine lends a download.
+/// Where downloads are kept, and what they may use.
 #[derive(Debug, Clone)]
-pub(crate) struct Lent<'a> {
+pub(crate) struct Downloads<'a> {
     /// Where results are kept.
     pub(crate) folder: &'a Path,
     /// Agents for ssh, by id.
     pub(crate) ssh: &'a BTreeMap<String, Agent>,
 }
 
-/// What is there now.
+/// A download in its folder.
 #[derive(Debug, Clone)]
-pub(crate) struct Brought {
+pub(crate) struct Fetched {
     pub(crate) folder: PathBuf,
     /// The one file in the folder that was asked for; `None`: all of it.
     pub(crate) file: Option<String>,
@@ -94,16 +94,16 @@ impl Remote {
     }
 
     /// Brings it, unless what is there is still right.
-    pub(crate) async fn bring(&self, lent: &Lent<'_>) -> Result<Brought, RemoteError> {
-        let brought = match self {
-            Self::Http(http) => http.bring(lent).await?,
-            Self::Git(git) => git.bring(lent).await?,
+    pub(crate) async fn fetch(&self, downloads: &Downloads<'_>) -> Result<Fetched, RemoteError> {
+        let fetched = match self {
+            Self::Http(http) => http.fetch(downloads).await?,
+            Self::Git(git) => git.fetch(downloads).await?,
         };
         // What lies directly below is what goes when it is not used for long.
-        if let Some(kept) = brought.folder.strip_prefix(lent.folder).ok().and_then(|below| below.iter().next()) {
-            crate::prune::touch(&lent.folder.join(kept));
+        if let Some(kept) = fetched.folder.strip_prefix(downloads.folder).ok().and_then(|below| below.iter().next()) {
+            crate::prune::touch(&downloads.folder.join(kept));
         }
-        Ok(brought)
+        Ok(fetched)
     }
 }
 

@@ -83,7 +83,7 @@ impl LookQuery {
         };
         let platform: Platform =
             text.trim_end_matches('/').parse().map_err(|error: PlatformError| ApiError::bad(chain(&error)))?;
-        let all = engine.images.meant(name);
+        let all = engine.images.matching(name);
         let platforms: Vec<String> = all.iter().map(|image| image.config.platform().to_string()).collect();
         let lacking = || match platforms.is_empty() {
             true => no_image(name),

@@ -7,11 +7,11 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{CacheError, CachePlace, OpenCache, on_disk, open::From};
+use super::{CacheError, CachePlace, OpenCache, on_disk, open::CacheSource};
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{CACHE_CONFIG, Descriptor, Manifest, OCI_MANIFEST};
 use crate::push::compose;
-use crate::registry::{Access, Registry, Right};
+use crate::registry::{Access, Registry, RepositoryAction};
 use crate::send::{Content, Send, SendError, described, has, small};
 use crate::{Digest, LayerError, Store, StoreError, silent};
 
@@ -39,11 +39,11 @@ pub struct SentLayer {
 #[derive(Debug, Clone)]
 pub struct CacheExport {
     store: Arc<Store>,
-    to: To,
+    to: ExportTarget,
 }
 
 #[derive(Debug, Clone)]
-enum To {
+enum ExportTarget {
     Registry { registry: Arc<Registry>, host: String, repository: String, target: String },
     Layout { layout: Layout, tag: String },
 }
@@ -65,16 +65,16 @@ impl CacheExport {
                 let (host, repository) = (reference.registry(), reference.repository());
                 let sources = layers.iter().filter_map(|layer| source(&store, layer, host, repository));
                 let sources: Vec<String> = sources.collect::<BTreeSet<_>>().into_iter().collect();
-                let registry = Arc::new(Registry::open(reference, access, Right::Push { from: &sources })?);
+                let registry = Arc::new(Registry::open(reference, access, RepositoryAction::Push { from: &sources })?);
                 let (host, repository) = (host.to_owned(), repository.to_owned());
-                To::Registry { registry, host, repository, target: reference.target() }
+                ExportTarget::Registry { registry, host, repository, target: reference.target() }
             }
             CachePlace::Layout(name) => {
                 if name.digest.is_some() {
                     return Err(CacheError::ByDigest(name.to_string()));
                 }
                 let tag = name.tag.clone().unwrap_or_else(|| DEFAULT_TAG.to_owned());
-                To::Layout { layout: Layout::at(&name.folder), tag }
+                ExportTarget::Layout { layout: Layout::at(&name.folder), tag }
             }
         };
         Ok(Self { store, to })
@@ -82,7 +82,7 @@ impl CacheExport {
 
     /// Makes the layers be there; `None` for one that is nowhere to be had.
     pub async fn layers(&self, layers: &[CacheLayer]) -> Result<Vec<Option<SentLayer>>, CacheError> {
-        if let To::Layout { layout, .. } = &self.to {
+        if let ExportTarget::Layout { layout, .. } = &self.to {
             let layout = layout.clone();
             on_disk(move || Ok(layout.create()?)).await?;
         }
@@ -122,7 +122,7 @@ impl CacheExport {
         let (store, diff_id) = (Arc::clone(&self.store), layer.diff_id);
         let known = store.described_layer(&diff_id).or_else(|| store.sent_layer(&diff_id));
         let sent = match &self.to {
-            To::Registry { registry, host, repository, .. } => {
+            ExportTarget::Registry { registry, host, repository, .. } => {
                 let send = Send {
                     registry: Arc::clone(registry),
                     known,
@@ -137,7 +137,7 @@ impl CacheExport {
                     SendError::Worker => CacheError::Worker,
                 })?
             }
-            To::Layout { layout, .. } => {
+            ExportTarget::Layout { layout, .. } => {
                 let layout = layout.clone();
                 let store = Arc::clone(&store);
                 on_disk(move || to_layout(&store, &layout, diff_id, known)).await?
@@ -149,8 +149,8 @@ impl CacheExport {
 
     async fn has(&self, layer: &Descriptor) -> Result<bool, CacheError> {
         match &self.to {
-            To::Registry { registry, .. } => Ok(has(registry, &layer.digest, "a layer of the cache").await?),
-            To::Layout { layout, .. } => Ok(layout.has(&layer.digest, layer.size)),
+            ExportTarget::Registry { registry, .. } => Ok(has(registry, &layer.digest, "a layer of the cache").await?),
+            ExportTarget::Layout { layout, .. } => Ok(layout.has(&layer.digest, layer.size)),
         }
     }
 
@@ -162,14 +162,14 @@ impl CacheExport {
             layers.iter().map(|layer| described(&layer.media_type, layer.blob, layer.size)).collect();
         let manifest = compose(&config, &layers.iter().collect::<Vec<_>>());
         match &self.to {
-            To::Registry { registry, target, .. } => {
+            ExportTarget::Registry { registry, target, .. } => {
                 small(registry, &digest, document, "the records of the cache").await?;
                 let (path, kind) = (format!("manifests/{target}"), [(CONTENT_TYPE, OCI_MANIFEST.to_owned())]);
                 let answer = Digest::of(&manifest);
                 registry.put(&path, &kind, manifest, "the manifest of the cache").await?;
                 Ok(answer)
             }
-            To::Layout { layout, tag } => {
+            ExportTarget::Layout { layout, tag } => {
                 let (layout, tag) = (layout.clone(), tag.clone());
                 on_disk(move || {
                     layout.add::<CacheError>(|output| {
@@ -188,7 +188,7 @@ impl CacheExport {
 /// Another repository of the registry that has the layer.
 fn source(store: &Store, layer: &CacheLayer, host: &str, repository: &str) -> Option<String> {
     let cache = layer.from.as_ref().and_then(|(cache, _)| match (&cache.place, &cache.from) {
-        (CachePlace::Registry(reference), From::Registry(_)) if reference.registry() == host => {
+        (CachePlace::Registry(reference), CacheSource::Registry(_)) if reference.registry() == host => {
             Some(reference.repository().to_owned())
         }
         _ => None,

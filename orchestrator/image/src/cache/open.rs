@@ -26,11 +26,11 @@ pub struct OpenCache {
     pub place: CachePlace,
     pub document: CacheDocument,
     pub(super) layers: Vec<Descriptor>,
-    pub(super) from: From,
+    pub(super) from: CacheSource,
 }
 
 #[derive(Debug)]
-pub(super) enum From {
+pub(super) enum CacheSource {
     Registry(Arc<Registry>),
     Layout(Layout),
 }
@@ -44,7 +44,7 @@ pub async fn open_cache(
     match place {
         CachePlace::Registry(reference) => {
             let carried = Pull { store, reference, options }.cache().await?;
-            let from = From::Registry(carried.registry);
+            let from = CacheSource::Registry(carried.registry);
             Ok(OpenCache { place: place.clone(), document: carried.document, layers: carried.layers, from })
         }
         CachePlace::Layout(name) => {
@@ -64,7 +64,7 @@ fn of_layout(place: CachePlace, name: &LayoutName, platform: &Platform) -> Resul
     let bytes = layout.bytes(&entry.digest, MAX_MANIFEST)?;
     if let Some((config, layers)) = Manifest::cache(&bytes)? {
         let document = CacheDocument::Records(layout.bytes(&config.digest, MAX_CONFIG)?);
-        return Ok(OpenCache { place, document, layers, from: From::Layout(layout) });
+        return Ok(OpenCache { place, document, layers, from: CacheSource::Layout(layout) });
     }
     let mut manifest = Manifest::parse(&bytes, &entry.media_type)?;
     if let Manifest::Index(entries) = &manifest {
@@ -74,7 +74,7 @@ fn of_layout(place: CachePlace, name: &LayoutName, platform: &Platform) -> Resul
     let Manifest::Image { config, layers } = manifest else { return Err(CacheError::Neither) };
     let config = serde_json::from_slice(&layout.bytes(&config.digest, MAX_CONFIG)?);
     let config: ImageConfig = config.map_err(crate::ManifestError::Config)?;
-    Ok(OpenCache { place, document: CacheDocument::Image(Box::new(config)), layers, from: From::Layout(layout) })
+    Ok(OpenCache { place, document: CacheDocument::Image(Box::new(config)), layers, from: CacheSource::Layout(layout) })
 }
 
 impl OpenCache {
@@ -92,7 +92,7 @@ impl OpenCache {
     pub async fn fetch(&self, store: &Arc<Store>, layer: usize, diff_id: Digest) -> Result<(), CacheError> {
         let Some(layer) = self.layers.get(layer).cloned() else { return Err(CacheError::Neither) };
         match &self.from {
-            From::Registry(registry) => {
+            CacheSource::Registry(registry) => {
                 let fetch = Fetch {
                     store: Arc::clone(store),
                     registry: Arc::clone(registry),
@@ -104,7 +104,7 @@ impl OpenCache {
                 };
                 Ok(fetch.run().await?)
             }
-            From::Layout(layout) => {
+            CacheSource::Layout(layout) => {
                 let (store, layout) = (Arc::clone(store), layout.clone());
                 on_disk(move || Ok(take_layer(&store, &layout, &layer, diff_id)?)).await
             }

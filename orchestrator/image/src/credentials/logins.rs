@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{Credentials, CredentialsError, RegistryAuth, helper};
-use crate::registry::{Access, Place};
+use crate::registry::{Access, RepositoryLocation};
 
 /// The files in the order in which they are asked, then helpers that keep whatever no file has.
 #[derive(Debug, Default)]
@@ -23,7 +23,10 @@ impl Logins {
 
     /// The logins for some servers, by what they hold for: a host, or a namespace of it. Where one cannot be had, the
     /// reason stands in its place: images that are here, and registries that let everybody in, need none.
-    pub fn for_places<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> BTreeMap<String, RegistryAuth> {
+    pub fn for_places<'a>(
+        &self,
+        places: impl IntoIterator<Item = &'a RepositoryLocation>,
+    ) -> BTreeMap<String, RegistryAuth> {
         places.into_iter().filter_map(|place| self.find(&place.host, &place.repository)).collect()
     }
 

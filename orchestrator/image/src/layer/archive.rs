@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, Read};
 
 use super::pax::{self, Extension};
-use super::sparse::{Form, Old, Sparse};
+use super::sparse::{Form, GnuMap, Sparse};
 
 pub(super) const BLOCK: usize = 512;
 /// Long names and PAX records: the kernel's PATH_MAX is 4096, an xattr value at most 64 KiB.
@@ -239,7 +239,7 @@ impl<R: Read> TarReader<R> {
 
     /// The map of GNU tar's old form: in the header, and in blocks behind it.
     fn old_map(&mut self, header: &tar::Header) -> Result<Result<Sparse, &'static str>, ArchiveError> {
-        let mut map = match Old::of_header(header) {
+        let mut map = match GnuMap::of_header(header) {
             Ok(map) => map,
             Err(reason) => return Ok(Err(reason)),
         };

@@ -49,7 +49,7 @@ pub(super) enum Before {
 
 /// How a tree is written to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
+pub(super) struct WriteMode {
     pub before: Before,
     /// Whether paths follow symlinks, inside of the root. An archive that is not trusted with all that is below the root
     /// must not lead to other places in it.
@@ -58,7 +58,7 @@ pub(super) struct Manner {
     pub exchange: bool,
 }
 
-impl Manner {
+impl WriteMode {
     pub(super) fn new(before: Before) -> Self {
         Self { before, follow: true, exchange: true }
     }
@@ -66,7 +66,7 @@ impl Manner {
 
 pub(super) struct Confined<'a> {
     root: BorrowedFd<'a>,
-    manner: Manner,
+    manner: WriteMode,
     /// The directory of the last entry: most entries follow a sibling.
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// Times of directories, by device and inode: set at the end, because every new child changes them.
@@ -100,7 +100,7 @@ fn os(bytes: &[u8]) -> &OsStr {
 }
 
 impl<'a> Confined<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>, manner: Manner) -> Self {
+    pub(super) fn new(root: BorrowedFd<'a>, manner: WriteMode) -> Self {
         Self { root, manner, parent: None, times: BTreeMap::new(), implicit: BTreeSet::new() }
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::archive::{Entry, Kind, TarReader};
-use super::confined::{Before, Confined, Manner};
+use super::confined::{Before, Confined, WriteMode};
 use super::unpack::Unpacker;
 use super::{Decoder, FolderError, Form, Limits, UnpackError, pack_entry};
 
@@ -95,7 +95,7 @@ impl<'a> CopyTar<'a> {
 
     /// Unpacks below `root`. What is in the way of a file is replaced, folders are joined.
     pub fn unpack(mut self, root: BorrowedFd<'_>, copying: &Copying<'_>) -> Result<Copied, FolderError> {
-        let manner = Manner { before: Before::Others, follow: copying.follow, exchange: copying.exchange };
+        let manner = WriteMode { before: Before::Others, follow: copying.follow, exchange: copying.exchange };
         let place = Confined::new(root, manner);
         let mut unpacker = Unpacker::new(Form::Copy, copying.base.as_os_str().as_bytes(), place)?;
         let mut devices = 0;

@@ -19,11 +19,11 @@ pub(crate) struct Gzip<R> {
     checksum: crc32fast::Hasher,
     /// Of the member so far, modulo 2³² as the trailer has it.
     length: u32,
-    next: Next,
+    next: Section,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum Section {
     Header,
     Body,
     End,
@@ -32,7 +32,7 @@ enum Next {
 impl<R: BufRead> Gzip<R> {
     pub(crate) fn new(input: R) -> Self {
         let inflate = Decompress::new(false);
-        Self { input, inflate, checksum: crc32fast::Hasher::new(), length: 0, next: Next::Header }
+        Self { input, inflate, checksum: crc32fast::Hasher::new(), length: 0, next: Section::Header }
     }
 
     /// What follows the part that was read.
@@ -108,18 +108,18 @@ impl<R: BufRead> Read for Gzip<R> {
         }
         loop {
             match self.next {
-                Next::Header => {
+                Section::Header => {
                     self.header()?;
-                    self.next = Next::Body;
+                    self.next = Section::Body;
                 }
-                Next::Body => {
+                Section::Body => {
                     if let Some(count) = self.body(buffer)? {
                         return Ok(count);
                     }
                     self.trailer()?;
-                    self.next = if self.input.fill_buf()?.is_empty() { Next::End } else { Next::Header };
+                    self.next = if self.input.fill_buf()?.is_empty() { Section::End } else { Section::Header };
                 }
-                Next::End => return Ok(0),
+                Section::End => return Ok(0),
             }
         }
     }

@@ -17,13 +17,13 @@ enum Message {
     End,
 }
 
-pub(crate) struct Filler {
+pub(crate) struct PipeWriter {
     full: SyncSender<Message>,
     empty: Receiver<Vec<u8>>,
 }
 
 /// The receiving end; it computes the digest of everything that comes.
-pub(crate) struct Drawer {
+pub(crate) struct PipeReader {
     full: Receiver<Message>,
     empty: Sender<Vec<u8>>,
     current: Vec<u8>,
@@ -32,10 +32,10 @@ pub(crate) struct Drawer {
     hasher: Hasher,
 }
 
-pub(crate) fn pipe() -> (Filler, Drawer) {
+pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
     let (full, received) = sync_channel(PIECES);
     let (returned, empty) = channel();
-    let drawer = Drawer {
+    let drawer = PipeReader {
         full: received,
         empty: returned,
         current: Vec::new(),
@@ -43,10 +43,10 @@ pub(crate) fn pipe() -> (Filler, Drawer) {
         complete: false,
         hasher: Hasher::new(),
     };
-    (Filler { full, empty }, drawer)
+    (PipeWriter { full, empty }, drawer)
 }
 
-impl Filler {
+impl PipeWriter {
     /// Passes a source on to its end; `false` when the other side has gone.
     pub(crate) fn pass(self, source: &mut dyn Read) -> io::Result<bool> {
         loop {
@@ -79,7 +79,7 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-impl Drawer {
+impl PipeReader {
     /// Draws what is left, and gives the digest of all.
     pub(crate) fn finish(mut self) -> io::Result<Digest> {
         io::copy(&mut self, &mut io::sink())?;
@@ -87,7 +87,7 @@ impl Drawer {
     }
 }
 
-impl BufRead for Drawer {
+impl BufRead for PipeReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.position == self.current.len() && !self.complete {
             match self.full.recv() {
@@ -112,7 +112,7 @@ impl BufRead for Drawer {
     }
 }
 
-impl Read for Drawer {
+impl Read for PipeReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let count = available.len().min(buffer.len());

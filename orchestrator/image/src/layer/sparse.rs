@@ -152,14 +152,14 @@ impl<R: Read> Numbers<R> {
 }
 
 /// The map in the header of GNU tar's old form, as far as it fits there.
-pub(super) struct Old {
+pub(super) struct GnuMap {
     size: u64,
     parts: Vec<(u64, u64)>,
     /// Whether a block with more of it follows.
     pub more: bool,
 }
 
-impl Old {
+impl GnuMap {
     pub(super) fn of_header(header: &tar::Header) -> Result<Self, &'static str> {
         let gnu = header.as_gnu().ok_or("a sparse entry of an unknown form")?;
         let mut old =

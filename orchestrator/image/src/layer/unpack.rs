@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 
 use super::archive::{ArchiveError, Entry, Kind, TarReader};
 use super::attributes::is_attribute_of_overlay;
-use super::confined::{Before, Confined, Fault, Manner, describe_file, refused};
+use super::confined::{Before, Confined, Fault, WriteMode, describe_file, refused};
 use super::{Form, Limits, OPAQUE_ENTRY, WHITEOUT};
 
 /// Names in the path of a layer's entry.
@@ -53,7 +53,7 @@ pub(crate) fn unpack<R: BufRead>(
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
     let before = if form == Form::Over { Before::Others } else { Before::Mine };
-    let mut unpacker = Unpacker::new(form, base, Confined::new(root, Manner::new(before)))?;
+    let mut unpacker = Unpacker::new(form, base, Confined::new(root, WriteMode::new(before)))?;
     while let Some(mut entry) = tar.next()? {
         if form != Form::Folder {
             entry.xattrs.retain(|(name, _)| !is_attribute_of_overlay(name));

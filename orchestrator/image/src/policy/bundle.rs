@@ -43,7 +43,7 @@ struct LogEntry {
     log_id: LogId,
     #[serde(default)]
     integrated_time: String,
-    inclusion_promise: Option<Promise>,
+    inclusion_promise: Option<InclusionPromise>,
     canonicalized_body: String,
 }
 
@@ -55,7 +55,7 @@ struct LogId {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Promise {
+struct InclusionPromise {
     signed_entry_timestamp: String,
 }
 

@@ -51,7 +51,7 @@ pub(super) struct SigstoreSigned {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct PolicyDocument {
     default: Vec<Rule>,
     #[serde(default)]
     transports: BTreeMap<String, BTreeMap<String, Vec<serde_json::Value>>>,
@@ -137,7 +137,7 @@ impl File {
     pub(super) fn read(path: &Path) -> Result<Self, PolicyError> {
         let bytes = std::fs::read(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
         let json = |source| PolicyError::Json { path: path.to_owned(), source };
-        let written: Written = serde_json::from_slice(&bytes).map_err(json)?;
+        let written: PolicyDocument = serde_json::from_slice(&bytes).map_err(json)?;
         let rules = |scope: &str, rules: Vec<Rule>| {
             if rules.is_empty() {
                 return Err(("it lists no requirement".to_owned(), scope.to_owned()));

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::{Pull, PullError};
 use crate::cache::CacheDocument;
 use crate::manifest::{Descriptor, Manifest, ManifestError};
-use crate::registry::{Registry, Right};
+use crate::registry::{Registry, RepositoryAction};
 use crate::{Digest, ImageConfig};
 
-pub(crate) struct Carried {
+pub(crate) struct RemoteCache {
     pub(crate) registry: Arc<Registry>,
     pub(crate) document: CacheDocument,
     pub(crate) layers: Vec<Descriptor>,
@@ -17,9 +17,9 @@ pub(crate) struct Carried {
 
 impl Pull<'_> {
     /// No layer crosses.
-    pub(crate) async fn cache(&self) -> Result<Carried, PullError> {
+    pub(crate) async fn cache(&self) -> Result<RemoteCache, PullError> {
         let rules = self.rules()?;
-        let registry = Registry::open(self.reference, &self.options.access, Right::Pull);
+        let registry = Registry::open(self.reference, &self.options.access, RepositoryAction::Pull);
         let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let target = self.reference.target();
         let (bytes, delivered) = self.manifest(&registry, &target, self.reference.digest()).await?;
@@ -29,7 +29,7 @@ impl Pull<'_> {
                 self.check_signature(&registry, &rules, &[answered]).await?;
             }
             let records = self.config(&registry, &config).await?;
-            return Ok(Carried { registry, document: CacheDocument::Records(records), layers });
+            return Ok(RemoteCache { registry, document: CacheDocument::Records(records), layers });
         }
         let found = self.resolved(&registry, bytes, &delivered).await?;
         if let Some(rules) = rules {
@@ -40,6 +40,6 @@ impl Pull<'_> {
         self.check_config(&config, &image)?;
         let config: ImageConfig =
             serde_json::from_slice(&config).map_err(|error| self.manifest_error(ManifestError::Config(error)))?;
-        Ok(Carried { registry, document: CacheDocument::Image(Box::new(config)), layers: image.layers })
+        Ok(RemoteCache { registry, document: CacheDocument::Image(Box::new(config)), layers: image.layers })
     }
 }

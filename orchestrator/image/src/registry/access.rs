@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::configuration::{Configuration, ConfigurationError, Place};
+use super::configuration::{Configuration, ConfigurationError, RepositoryLocation};
 use crate::RegistryAuth;
 
 /// Whose credentials are used, whose certificates are believed, what may go without any, and what is asked instead.
@@ -24,7 +24,7 @@ pub struct Access {
 
 impl Access {
     /// The credentials of the longest namespace that the place is in.
-    pub(super) fn auth_of(&self, place: &Place) -> Option<&RegistryAuth> {
+    pub(super) fn auth_of(&self, place: &RepositoryLocation) -> Option<&RegistryAuth> {
         let whole = format!("{}/{}", place.host, place.repository);
         std::iter::successors(Some(whole.as_str()), |name| Some(name.rsplit_once('/')?.0))
             .find_map(|name| self.auth.get(name))

@@ -52,12 +52,12 @@ struct Entry {
 struct Mirror {
     location: String,
     insecure: bool,
-    pull_from_mirror: Which,
+    pull_from_mirror: PullFromMirror,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Which {
+enum PullFromMirror {
     #[default]
     All,
     DigestOnly,
@@ -66,7 +66,7 @@ enum Which {
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RepositoryLocation {
     pub host: String,
     pub repository: String,
     /// Plain HTTP and unknown certificates are accepted.
@@ -75,11 +75,11 @@ pub struct Place {
 
 /// What the configuration says of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Places {
+pub(super) enum Locations {
     /// The prefix that blocks it.
     Blocked(String),
     /// Mirrors in order, then the registry itself.
-    Ask(Vec<Place>),
+    Ask(Vec<RepositoryLocation>),
 }
 
 /// What podman calls its own files among the helpers.
@@ -150,7 +150,9 @@ impl Configuration {
             if entry.prefix.contains('*') && wildcard.is_none_or(|rest| rest.contains(['*', '/'])) {
                 return refuse("a wildcard stands for the first labels of a host alone: *.example.com");
             }
-            if entry.mirror_by_digest_only && entry.mirror.iter().any(|mirror| mirror.pull_from_mirror != Which::All) {
+            if entry.mirror_by_digest_only
+                && entry.mirror.iter().any(|mirror| mirror.pull_from_mirror != PullFromMirror::All)
+            {
                 return refuse("mirror-by-digest-only and a mirror's pull-from-mirror exclude each other");
             }
             if entry.location.is_empty() && wildcard.is_none() {
@@ -163,34 +165,35 @@ impl Configuration {
     }
 
     /// Where `host/repository` is, asked for by a tag or by a digest.
-    pub(super) fn places(&self, host: &str, repository: &str, by_digest: bool) -> Places {
+    pub(super) fn places(&self, host: &str, repository: &str, by_digest: bool) -> Locations {
         let name = if repository.is_empty() { host.to_owned() } else { format!("{host}/{repository}") };
         let best = self.entries.iter().filter_map(|entry| Some((matched(&entry.prefix, &name)?, entry)));
-        let itself = |insecure| Place { host: host.to_owned(), repository: repository.to_owned(), insecure };
+        let itself =
+            |insecure| RepositoryLocation { host: host.to_owned(), repository: repository.to_owned(), insecure };
         let Some((length, entry)) = best.max_by_key(|(_, entry)| entry.prefix.len()) else {
-            return Places::Ask(vec![itself(false)]);
+            return Locations::Ask(vec![itself(false)]);
         };
         if entry.blocked {
-            return Places::Blocked(entry.prefix.clone());
+            return Locations::Blocked(entry.prefix.clone());
         }
         let moved = |location: &str, insecure| {
             let moved = format!("{location}{}", &name[length..]);
             let (host, repository) = moved.split_once('/').unwrap_or((&moved, ""));
-            Place { host: host.to_owned(), repository: repository.to_owned(), insecure }
+            RepositoryLocation { host: host.to_owned(), repository: repository.to_owned(), insecure }
         };
         let wanted = |mirror: &&Mirror| match mirror.pull_from_mirror {
             _ if entry.mirror_by_digest_only => by_digest,
-            Which::All => true,
-            Which::DigestOnly => by_digest,
-            Which::TagOnly => !by_digest,
+            PullFromMirror::All => true,
+            PullFromMirror::DigestOnly => by_digest,
+            PullFromMirror::TagOnly => !by_digest,
         };
-        let mut places: Vec<Place> =
+        let mut places: Vec<RepositoryLocation> =
             entry.mirror.iter().filter(wanted).map(|mirror| moved(&mirror.location, mirror.insecure)).collect();
         places.push(match entry.location.as_str() {
             "" => itself(entry.insecure),
             location => moved(location, entry.insecure),
         });
-        Places::Ask(places)
+        Locations::Ask(places)
     }
 }
 
@@ -219,8 +222,8 @@ mod tests {
 
     fn asked(configuration: &Configuration, host: &str, repository: &str, by_digest: bool) -> Vec<String> {
         match configuration.places(host, repository, by_digest) {
-            Places::Blocked(prefix) => vec![format!("blocked by {prefix}")],
-            Places::Ask(places) => places
+            Locations::Blocked(prefix) => vec![format!("blocked by {prefix}")],
+            Locations::Ask(places) => places
                 .into_iter()
                 .map(|place| {
                     format!("{}/{}{}", place.host, place.repository, if place.insecure { " insecure" } else { "" })

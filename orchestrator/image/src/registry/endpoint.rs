@@ -58,7 +58,7 @@ impl std::fmt::Debug for Sent {
 
 /// One request, without its address.
 #[derive(Debug, Clone)]
-pub(crate) struct Call<'a> {
+pub(crate) struct ApiRequest<'a> {
     pub method: Method,
     pub headers: Vec<(HeaderName, String)>,
     pub body: Payload,
@@ -74,11 +74,16 @@ impl Endpoint {
     }
 
     /// Asks until there is an answer, or it is clear that there will be none.
-    pub(super) async fn ask(&self, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
+    pub(super) async fn ask(&self, url: &Url, call: &ApiRequest<'_>) -> Result<Response, RegistryError> {
         self.ask_times(ATTEMPTS, url, call).await
     }
 
-    pub(super) async fn ask_times(&self, attempts: u32, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
+    pub(super) async fn ask_times(
+        &self,
+        attempts: u32,
+        url: &Url,
+        call: &ApiRequest<'_>,
+    ) -> Result<Response, RegistryError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -96,7 +101,7 @@ impl Endpoint {
     }
 
     /// One attempt; an answer that is no success is an error.
-    pub(super) async fn once(&self, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
+    pub(super) async fn once(&self, url: &Url, call: &ApiRequest<'_>) -> Result<Response, RegistryError> {
         let mut renewed = false;
         loop {
             let sent = self.authorization.lock().await.clone();
@@ -117,7 +122,7 @@ impl Endpoint {
     async fn follow(
         &self,
         mut url: Url,
-        call: &Call<'_>,
+        call: &ApiRequest<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response, RegistryError> {
         for _ in 0..=MAX_REDIRECTS {

@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode, Url};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::Access;
-use super::configuration::{Configuration, Place, Places};
+use super::configuration::{Configuration, Locations, RepositoryLocation};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::trust::{Trust, client};
@@ -17,7 +17,7 @@ use crate::RegistryAuth;
 /// One server that may have the repository; spoken to when it is first needed.
 #[derive(Debug)]
 pub(super) struct Server {
-    place: Place,
+    place: RepositoryLocation,
     insecure: bool,
     auth: Option<RegistryAuth>,
     certificates: Vec<PathBuf>,
@@ -37,13 +37,13 @@ pub(super) fn servers(
     let configured = Configuration::read(&access.configuration)
         .map_err(|source| RegistryError::Configuration { registry: registry.to_owned(), source: Box::new(source) })?;
     let places = match configured.places(registry, repository, by_digest) {
-        Places::Ask(places) => places,
-        Places::Blocked(prefix) => {
+        Locations::Ask(places) => places,
+        Locations::Blocked(prefix) => {
             let (registry, path) = (registry.to_owned(), access.configuration.clone());
             return Err(RegistryError::Blocked { registry, prefix, path });
         }
     };
-    let server = |place: Place| Server {
+    let server = |place: RepositoryLocation| Server {
         insecure: place.insecure || access.insecure.contains(&place.host),
         auth: access.auth_of(&place).cloned(),
         certificates: access.certificates.clone(),
@@ -60,7 +60,7 @@ impl Server {
         self.endpoint.get_or_try_init(|| self.connect()).await
     }
 
-    pub(super) fn into_place(self) -> Place {
+    pub(super) fn into_place(self) -> RepositoryLocation {
         self.place
     }
 

@@ -15,8 +15,8 @@ use reqwest::header::HeaderName;
 use reqwest::{Method, Response};
 
 pub use access::Access;
-pub use configuration::{ConfigurationError, Place};
-use endpoint::Call;
+pub use configuration::{ConfigurationError, RepositoryLocation};
+use endpoint::ApiRequest;
 pub(crate) use endpoint::{ATTEMPTS, Payload, Sent, backoff};
 pub use error::RegistryError;
 use locate::Server;
@@ -34,13 +34,13 @@ pub async fn login(registry: &str, access: &Access) -> Result<Option<String>, Re
     let servers = locate::servers(registry, "", false, access, &|_| Vec::new())?;
     let endpoint = primary(&servers).endpoint().await?;
     let url = endpoint.base.join("v2/").expect("a constant relative path joins any base");
-    let call = Call { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: "its root" };
+    let call = ApiRequest { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: "its root" };
     endpoint.ask(&url, &call).await?;
     Ok(endpoint.lasting.get().cloned())
 }
 
 /// The servers that may be asked for an image: its registry, or what registries.conf names in its place.
-pub fn places_of(reference: &Reference, access: &Access) -> Vec<Place> {
+pub fn places_of(reference: &Reference, access: &Access) -> Vec<RepositoryLocation> {
     let by_digest = reference.digest().is_some();
     let servers = locate::servers(reference.registry(), reference.repository(), by_digest, access, &|_| Vec::new());
     // Whoever asks for the image is told what is wrong with the configuration.
@@ -53,7 +53,7 @@ fn primary(servers: &[Server]) -> &Server {
 
 /// What is going to be done in the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right<'a> {
+pub(crate) enum RepositoryAction<'a> {
     Pull,
     /// Pushing, with blobs mounted from these repositories of the same registry.
     Push {
@@ -69,12 +69,16 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn open(reference: &Reference, access: &Access, right: Right<'_>) -> Result<Self, RegistryError> {
+    pub(crate) fn open(
+        reference: &Reference,
+        access: &Access,
+        right: RepositoryAction<'_>,
+    ) -> Result<Self, RegistryError> {
         let scopes = |repository: &str| {
             let own = |actions: &str| format!("repository:{repository}:{actions}");
             match right {
-                Right::Pull => vec![own("pull")],
-                Right::Push { from } => {
+                RepositoryAction::Pull => vec![own("pull")],
+                RepositoryAction::Push { from } => {
                     let sources = from.iter().map(|source| format!("repository:{source}:pull"));
                     std::iter::once(own("pull,push")).chain(sources).collect()
                 }
@@ -112,7 +116,7 @@ impl Registry {
         headers: &[(HeaderName, String)],
         what: &str,
     ) -> Result<Response, RegistryError> {
-        let call = Call { method, headers: headers.to_vec(), body: Payload::Nothing, what };
+        let call = ApiRequest { method, headers: headers.to_vec(), body: Payload::Nothing, what };
         let (itself, mirrors) = self.servers.split_last().expect("the registry itself is always among its servers");
         for mirror in mirrors.iter().filter(|mirror| !mirror.is_away()) {
             let asked = async {
@@ -142,7 +146,7 @@ impl Registry {
         what: &str,
     ) -> Result<Response, RegistryError> {
         let body = Payload::Bytes(bytes.into());
-        let call = Call { method: Method::PUT, headers: headers.to_vec(), body, what };
+        let call = ApiRequest { method: Method::PUT, headers: headers.to_vec(), body, what };
         let endpoint = primary(&self.servers).endpoint().await?;
         endpoint.ask(&endpoint.url(path)?, &call).await
     }

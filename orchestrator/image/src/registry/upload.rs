@@ -4,7 +4,7 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Response, Url};
 use tokio_util::bytes::{Buf, Bytes};
 
-use super::endpoint::{ATTEMPTS, Call, Endpoint, Payload, backoff};
+use super::endpoint::{ATTEMPTS, ApiRequest, Endpoint, Payload, backoff};
 use super::error::RegistryError;
 use super::{Registry, primary};
 use crate::Digest;
@@ -35,7 +35,7 @@ impl Registry {
         if let Some((digest, from)) = mount {
             url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
         }
-        let call = Call { method: Method::POST, headers: Vec::new(), body: Payload::Nothing, what };
+        let call = ApiRequest { method: Method::POST, headers: Vec::new(), body: Payload::Nothing, what };
         let answer = endpoint.ask(&url, &call).await?;
         if answer.status() == reqwest::StatusCode::CREATED {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Upload<'_> {
 
     /// Sends all of it in one request.
     pub(crate) async fn whole(self, digest: &Digest, body: Payload) -> Result<(), RegistryError> {
-        let call = Call { method: Method::PUT, headers: octets(), body, what: self.what };
+        let call = ApiRequest { method: Method::PUT, headers: octets(), body, what: self.what };
         self.endpoint.once(&self.closing(digest), &call).await.map(drop)
     }
 
@@ -66,7 +66,7 @@ impl Upload<'_> {
             let mut headers = octets();
             headers.push((CONTENT_RANGE, format!("{}-{}", self.offset, end - 1)));
             let body = Payload::Bytes(bytes.clone());
-            let call = Call { method: Method::PATCH, headers, body, what: self.what };
+            let call = ApiRequest { method: Method::PATCH, headers, body, what: self.what };
             let (reached, least, answer) = match self.endpoint.once(&self.location, &call).await {
                 // Not every registry repeats how far it is; but one that takes nothing would be sent the same for ever.
                 Ok(answer) => (received(&answer).unwrap_or(end), self.offset + 1, answer),
@@ -91,12 +91,12 @@ impl Upload<'_> {
 
     /// Closes an upload that was sent in chunks.
     pub(crate) async fn finish(self, digest: &Digest) -> Result<(), RegistryError> {
-        let call = Call { method: Method::PUT, headers: octets(), body: Payload::Nothing, what: self.what };
+        let call = ApiRequest { method: Method::PUT, headers: octets(), body: Payload::Nothing, what: self.what };
         self.endpoint.once(&self.closing(digest), &call).await.map(drop)
     }
 
     async fn status(&self) -> Result<Response, RegistryError> {
-        let call = Call { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: self.what };
+        let call = ApiRequest { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: self.what };
         self.endpoint.ask(&self.location, &call).await
     }
 

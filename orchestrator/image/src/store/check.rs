@@ -64,7 +64,7 @@ pub enum Outcome {
 }
 
 /// What helps against a problem of a layer.
-enum Cure {
+enum Repair {
     /// Its blob was unpacked once more.
     Replace(Draft, LayerRecord),
     /// Its files are whole and can make the blob again.
@@ -211,27 +211,27 @@ impl Check<'_> {
         }
         let diff_id = record.diff_id;
         match cure {
-            Cure::Replace(draft, record) => {
+            Repair::Replace(draft, record) => {
                 self.problem(object, reason, Outcome::Restored, |store| store.replace_layer(&draft, record))
             }
-            Cure::ForgetBlob => self.problem(object, reason, Outcome::Restored, |store| {
+            Repair::ForgetBlob => self.problem(object, reason, Outcome::Restored, |store| {
                 store.write_layer_record(&mut store.state(), LayerRecord { blob: None, ..record.clone() })
             }),
-            Cure::Drop => self.problem(object, reason, Outcome::Dropped, |store| {
+            Repair::Drop => self.problem(object, reason, Outcome::Dropped, |store| {
                 let trash = store.take_layer(&diff_id)?;
                 disk::remove(&trash)
             }),
         }
     }
 
-    fn trouble(&self, record: &LayerRecord) -> Result<Option<(String, Cure)>, StoreError> {
+    fn trouble(&self, record: &LayerRecord) -> Result<Option<(String, Repair)>, StoreError> {
         let files = self.store.layer_folder(&record.diff_id).join("fs");
         let there = fs::symlink_metadata(&files).is_ok_and(|meta| meta.is_dir());
         let blob = record.blob.filter(|blob| self.blob_is_whole(blob));
         if self.options.quick && there {
             return Ok(match record.blob {
                 Some(blob) if !self.store.blob_file(&blob).exists() => {
-                    Some((format!("its blob {blob} is missing"), Cure::Drop))
+                    Some((format!("its blob {blob} is missing"), Repair::Drop))
                 }
                 _ => None,
             });
@@ -241,20 +241,20 @@ impl Check<'_> {
             let packs = there && self.store.pack_layer(&record.diff_id, io::sink()).is_ok();
             return Ok(match record.blob {
                 None if packs => None,
-                Some(blob) if packs => Some((format!("its blob {blob} is missing or damaged"), Cure::ForgetBlob)),
-                _ => Some(("its files are not those of its diff id, and it has no blob".to_owned(), Cure::Drop)),
+                Some(blob) if packs => Some((format!("its blob {blob} is missing or damaged"), Repair::ForgetBlob)),
+                _ => Some(("its files are not those of its diff id, and it has no blob".to_owned(), Repair::Drop)),
             });
         };
         let (draft, fresh) = match self.store.draft_of_blob(blob, record.diff_id) {
             Ok(draft) => draft,
-            Err(error) => return Ok(Some((format!("its blob cannot be unpacked: {error}"), Cure::Drop))),
+            Err(error) => return Ok(Some((format!("its blob cannot be unpacked: {error}"), Repair::Drop))),
         };
         if !there {
-            return Ok(Some(("its files are missing".to_owned(), Cure::Replace(draft, fresh))));
+            return Ok(Some(("its files are missing".to_owned(), Repair::Replace(draft, fresh))));
         }
         let difference = layer::difference(&draft.0.join("fs"), &files, &fresh.implicit)
             .map_err(disk::failed("comparing", &files))?;
-        Ok(difference.map(|difference| (difference, Cure::Replace(draft, fresh))))
+        Ok(difference.map(|difference| (difference, Repair::Replace(draft, fresh))))
     }
 
     fn image(&mut self, id: &Digest) -> Result<(), StoreError> {

@@ -55,7 +55,7 @@ impl Store {
     pub fn remove(&self, name: &str, force: bool, in_use: &BTreeSet<Digest>) -> Result<Removed, RemoveError> {
         let failed = |source| RemoveError::Store { name: name.to_owned(), source };
         let reference = Reference::parse(name).ok();
-        let images = self.meant(name);
+        let images = self.matching(name);
         let mut state = self.state();
         let named = |record: &Record| reference.as_ref().is_some_and(|name| record.references.contains(name));
         let records = images.iter().filter_map(|image| state.images.get(&image.id)).map(|(record, _)| record.clone());

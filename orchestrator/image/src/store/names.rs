@@ -49,16 +49,16 @@ impl Store {
 
     /// By what a user types: a reference, an id, or an unambiguous prefix of an id (with or without `sha256:`).
     pub fn resolve(&self, name: &str) -> Option<Arc<Image>> {
-        self.meant(name).into_iter().next()
+        self.matching(name).into_iter().next()
     }
 
     /// The same for a platform; `None` also when there are other platforms only.
     pub fn resolve_for(&self, name: &str, platform: &Platform) -> Option<Arc<Image>> {
-        best(self.meant(name), platform)
+        best(self.matching(name), platform)
     }
 
     /// All images that [`Store::resolve`] chooses from, this machine's first.
-    pub fn meant(&self, name: &str) -> Vec<Arc<Image>> {
+    pub fn matching(&self, name: &str) -> Vec<Arc<Image>> {
         if let Ok(id) = Digest::parse(name) {
             return self.image(&id).into_iter().collect();
         }
@@ -81,7 +81,7 @@ impl Store {
     /// Adds a name to what a name or an id means: to all images of an index.
     pub fn tag(&self, name: &str, reference: &Reference) -> Result<(), StoreError> {
         let source = Reference::parse(name).ok();
-        let images = self.meant(name);
+        let images = self.matching(name);
         let mut state = self.state();
         self.records.write_waiting()?;
         let mut records = Vec::new();

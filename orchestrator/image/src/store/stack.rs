@@ -78,7 +78,7 @@ impl Store {
         disk::create_private(&twins)?;
         let draft = disk::temporary(&self.root);
         fs::create_dir(&draft).map_err(disk::failed("creating", &draft))?;
-        let copied = Twin { below, from: layer, to: &draft, implicit: &record.implicit }.copy();
+        let copied = LayerClone { below, from: layer, to: &draft, implicit: &record.implicit }.copy();
         let named = copied.and_then(|()| match fs::rename(&draft, &twin) {
             // Somebody else was as fast.
             Err(_) if twin.exists() => hoist_tree::remove(&draft),
@@ -194,7 +194,7 @@ fn is_opaque(directory: &Path) -> bool {
 }
 
 /// Copies a layer by hard links, made-up directories moved and described as the layers below say.
-struct Twin<'a> {
+struct LayerClone<'a> {
     below: &'a [PathBuf],
     from: &'a Path,
     to: &'a Path,
@@ -211,7 +211,7 @@ enum Task {
     Date { target: PathBuf, before: Metadata },
 }
 
-impl Twin<'_> {
+impl LayerClone<'_> {
     fn copy(&self) -> io::Result<()> {
         // Depth first with a stack of our own: a deep tree must not exhaust ours.
         let mut open = vec![Task::Fill { source: PathBuf::new(), target: PathBuf::new() }];

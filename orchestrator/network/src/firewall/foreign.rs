@@ -34,14 +34,14 @@ struct Chain {
 
 /// A chain that needs accepts, and the one that they go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place<'a> {
+struct Insertion<'a> {
     dropping: &'a Chain,
     at: &'a Chain,
 }
 
 /// A rule of ours that stands in somebody else's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Standing {
+struct InsertedRule {
     family: u8,
     table: String,
     chain: String,
@@ -56,7 +56,7 @@ const IPV4: u8 = 2;
 pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io::Result<Vec<ForeignAccept>> {
     let chains = chains(channel)?;
     let places = places(&chains);
-    let mut accepts: Vec<_> = places.iter().map(Place::describe).collect();
+    let mut accepts: Vec<_> = places.iter().map(Insertion::describe).collect();
     // Nearly everywhere there is nobody else, and nothing was put anywhere.
     if chains.iter().any(|chain| !is_ours(&chain.table)) {
         let standing = standing(channel, tag)?;
@@ -104,7 +104,7 @@ impl Chain {
     }
 }
 
-impl Place<'_> {
+impl Insertion<'_> {
     fn describe(&self) -> ForeignAccept {
         let family = if self.at.family == INET { "inet" } else { "ip" };
         ForeignAccept {
@@ -124,7 +124,7 @@ impl Place<'_> {
     }
 }
 
-impl Standing {
+impl InsertedRule {
     fn delete(&self, batch: &mut Batch) {
         batch.delete_rule(self.family, &self.table, &self.chain, &self.handle);
     }
@@ -138,11 +138,11 @@ fn comment(tag: &str) -> Vec<u8> {
     [&[0, length], tag.as_bytes(), &[0]].concat()
 }
 
-fn standing(channel: &Channel, tag: &str) -> io::Result<Vec<Standing>> {
+fn standing(channel: &Channel, tag: &str) -> io::Result<Vec<InsertedRule>> {
     let rules = channel.rules()?;
     let ours = rules.iter().filter(|rule| rule.bytes(USER_DATA) == Some(comment(tag).as_slice()));
     Ok(ours
-        .map(|rule| Standing {
+        .map(|rule| InsertedRule {
             family: rule.family,
             table: rule.text(1).to_owned(),
             chain: rule.text(2).to_owned(),
@@ -162,7 +162,7 @@ fn is_ours(table: &str) -> bool {
 }
 
 /// Base chains at the hook that our traffic passes and whose policy is to drop.
-fn places(chains: &[Chain]) -> Vec<Place<'_>> {
+fn places(chains: &[Chain]) -> Vec<Insertion<'_>> {
     let theirs = |chain: &&Chain| !is_ours(&chain.table) && matches!(chain.family, INET | IPV4);
     let dropping = chains.iter().filter(theirs).filter(|chain| chain.drops && chain.hook == Some(FORWARD));
     dropping
@@ -170,7 +170,7 @@ fn places(chains: &[Chain]) -> Vec<Place<'_>> {
             let docker_user = chains.iter().find(|chain| {
                 (chain.family, &chain.table, chain.name.as_str()) == (dropping.family, &dropping.table, "DOCKER-USER")
             });
-            Place { dropping, at: docker_user.unwrap_or(dropping) }
+            Insertion { dropping, at: docker_user.unwrap_or(dropping) }
         })
         .collect()
 }
@@ -211,7 +211,7 @@ mod tests {
                 drops: *drops,
             })
             .collect();
-        let accepts = places(&chains).iter().map(Place::describe).collect::<Vec<_>>();
+        let accepts = places(&chains).iter().map(Insertion::describe).collect::<Vec<_>>();
         accepts.iter().map(|accept| format!("{} {}", accept.table, accept.chain)).collect()
     }
 

@@ -34,7 +34,7 @@ impl Sealed {
 }
 
 /// What the runtime knows beside the launch.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct Environment<'a> {
     pub(crate) layout: &'a Layout,
     /// Below each hierarchy's mount point.
     pub(crate) cgroup: &'a Path,
@@ -48,7 +48,7 @@ fn invalid(text: impl Into<String>) -> LaunchError {
     LaunchError::Spec(text.into())
 }
 
-pub(crate) fn container(launch: &Launch, around: Surroundings<'_>) -> Result<Sealed, LaunchError> {
+pub(crate) fn container(launch: &Launch, around: Environment<'_>) -> Result<Sealed, LaunchError> {
     let spec = &launch.spec;
     let empty = Linux::default();
     let linux = spec.linux().as_ref().unwrap_or(&empty);

@@ -14,7 +14,7 @@ pub(super) fn numeric_user(user: &User) -> UserConfig {
 }
 
 /// A process of a container, main or exec: the spec's settings apply to all.
-struct Asked<'a> {
+struct ContainerProcess<'a> {
     id: &'a str,
     process: &'a Process,
     user: UserConfig,
@@ -34,7 +34,7 @@ pub(super) fn of_spec(
     user: UserConfig,
     payload: &mut Payload,
 ) -> Result<ProcessConfig, LaunchError> {
-    let asked = Asked {
+    let asked = ContainerProcess {
         id: &launch.id,
         process,
         user,
@@ -57,7 +57,7 @@ pub(super) fn of_exec(request: &ExecRequest, payload: &mut Payload) -> Result<Pr
         ExecStdio::Tty { rows, columns } => (true, (rows > 0 && columns > 0).then_some((rows, columns))),
         ExecStdio::Fds { .. } => (false, None),
     };
-    let asked = Asked {
+    let asked = ContainerProcess {
         id: &request.id,
         process: &request.process,
         user: UserConfig::Named(request.user.clone().unwrap_or_default()),
@@ -72,8 +72,8 @@ pub(super) fn of_exec(request: &ExecRequest, payload: &mut Payload) -> Result<Pr
     config(asked, payload)
 }
 
-fn config(asked: Asked<'_>, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
-    let Asked { process, linux, privileged, .. } = asked;
+fn config(asked: ContainerProcess<'_>, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
+    let ContainerProcess { process, linux, privileged, .. } = asked;
     let sets = process.capabilities().as_ref();
     let all = capabilities::own();
     let mask = |set: Option<&_>| if privileged { Ok(all) } else { capabilities::mask_of(set).map_err(invalid) };

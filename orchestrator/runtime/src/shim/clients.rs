@@ -33,12 +33,12 @@ pub(super) struct Client {
     /// It reads no more; what it wrote before may still be on the way.
     deaf: bool,
     pub(super) gone: bool,
-    farewell: Farewell,
+    farewell: StreamEnd,
 }
 
 /// How far the end of a client's stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Farewell {
+enum StreamEnd {
     /// The container runs.
     NotYet,
     /// The rest goes out; the last byte went when this says.
@@ -59,7 +59,7 @@ impl Client {
             input_open: want.stdin,
             deaf: false,
             gone: false,
-            farewell: Farewell::NotYet,
+            farewell: StreamEnd::NotYet,
         })
     }
 
@@ -132,18 +132,18 @@ impl Client {
 
     /// What can be done for its end without waiting; `gone` when that was all.
     pub(super) fn take_leave(&mut self) {
-        if self.farewell == Farewell::NotYet {
-            self.farewell = Farewell::Sending(Instant::now());
+        if self.farewell == StreamEnd::NotYet {
+            self.farewell = StreamEnd::Sending(Instant::now());
         }
         let before = self.sent;
         self.drain();
-        if let Farewell::Sending(since) = &mut self.farewell {
+        if let StreamEnd::Sending(since) = &mut self.farewell {
             if self.sent != before {
                 *since = Instant::now();
             }
             if !self.waiting() && !self.gone {
                 let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write);
-                self.farewell = Farewell::Listening(Instant::now());
+                self.farewell = StreamEnd::Listening(Instant::now());
             }
         }
         // Also while the rest goes out: a client may want to be rid of its input first.
@@ -156,7 +156,7 @@ impl Client {
                 // The end of its input, and of everything once it has the rest.
                 Ok(_) => {
                     self.input_open = false;
-                    self.gone |= matches!(self.farewell, Farewell::Listening(_));
+                    self.gone |= matches!(self.farewell, StreamEnd::Listening(_));
                     break;
                 }
                 Err(_) => {
@@ -171,9 +171,9 @@ impl Client {
     /// What may pass before it has lost its due.
     pub(super) fn patience(&self) -> Duration {
         let (since, limit) = match self.farewell {
-            Farewell::NotYet => return PATIENCE,
-            Farewell::Sending(since) => (since, PATIENCE),
-            Farewell::Listening(since) => (since, LINGER),
+            StreamEnd::NotYet => return PATIENCE,
+            StreamEnd::Sending(since) => (since, PATIENCE),
+            StreamEnd::Listening(since) => (since, LINGER),
         };
         limit.saturating_sub(since.elapsed())
     }
@@ -183,7 +183,7 @@ impl Client {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::OUT, self.waiting());
         // A half that is closed is readable for ever.
-        flags.set(PollFlags::IN, self.input_open || matches!(self.farewell, Farewell::Listening(_)));
+        flags.set(PollFlags::IN, self.input_open || matches!(self.farewell, StreamEnd::Listening(_)));
         flags
     }
 }

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The state of looking after a dead engine.
 #[derive(Debug, Default)]
-pub(super) struct Vigil {
+pub(super) struct EngineWatch {
     /// When to look whether somebody managed to start one, and if not, to try again.
     pub(super) next: Option<Instant>,
     /// The engine's process, while it has not ended yet.
@@ -27,7 +27,7 @@ pub(super) struct Vigil {
     pause: Duration,
 }
 
-impl Vigil {
+impl EngineWatch {
     /// An engine's connection broke.
     pub(super) fn lost(&mut self, socket: &OwnedFd) {
         self.dying = process_of(socket).ok();

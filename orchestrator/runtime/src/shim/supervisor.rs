@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
-use super::restart::Vigil;
+use super::restart::EngineWatch;
 use super::stdio::{Stdio, nonblocking};
 use super::streams::{Ready, Streams};
 use super::{bring_up, exit, record};
@@ -67,7 +67,7 @@ pub(super) struct Supervisor {
     engines: Vec<Engine>,
     /// A connection broke without a goodbye.
     engine_lost: bool,
-    vigil: Vigil,
+    vigil: EngineWatch,
     paused: bool,
     exited: Option<Exit>,
     /// Held until the exit was told; see `bring_up::hold_root`.
@@ -90,7 +90,7 @@ impl Supervisor {
             oom,
             engines: vec![Engine { socket: engine, gone: false }],
             engine_lost: false,
-            vigil: Vigil::default(),
+            vigil: EngineWatch::default(),
             paused: false,
             exited: None,
             root,

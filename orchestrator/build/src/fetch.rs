@@ -1,4 +1,4 @@
-//! Brings what a build reads and no step makes: a context by URL, named contexts, files and repositories of ADD.
+//! Fetches what a build reads and no step makes: a context by URL, named contexts, files and repositories of ADD.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::error::BuildError;
-use crate::execute::{Brought, Reporter, chain};
+use crate::execute::{Fetched, Reporter, chain};
 use crate::graph::{Graph, Origin};
 use crate::host::Host;
 use crate::reading::on_disk;
-use crate::remote::{self, Lent, Remote, RemoteError, unpacked};
+use crate::remote::{self, Downloads, Remote, RemoteError, unpacked};
 use crate::request::{ContextSource, NamedContext};
 use crate::{BuildRequest, Diagnostic, SourceFile};
 
 #[derive(Clone, Copy)]
-pub(crate) struct Bringer<'a> {
+pub(crate) struct Fetcher<'a> {
     pub(crate) request: &'a BuildRequest,
     pub(crate) host: &'a Host,
     pub(crate) reporter: &'a Reporter,
 }
 
-impl Bringer<'_> {
+impl Fetcher<'_> {
     /// The folder of the main context.
     pub(crate) async fn context(self) -> Result<PathBuf, BuildError> {
         match &self.request.context {
@@ -46,8 +46,8 @@ impl Bringer<'_> {
     /// A repository, an unpacked archive, or a folder with one file.
     async fn folder(self, url: &str) -> Result<PathBuf, RemoteError> {
         let Some(remote) = Remote::parse(url) else { return Ok(PathBuf::from(url)) };
-        let brought = self.remote(&remote).await?;
-        unpacked(&brought, &self.lent(&self.state()), url)
+        let fetched = self.remote(&remote).await?;
+        unpacked(&fetched, &self.downloads(&self.state()), url)
     }
 
     /// Everything that the graph's steps read, at once.
@@ -55,45 +55,45 @@ impl Bringer<'_> {
         self,
         graph: &Graph,
         file: &Arc<SourceFile>,
-    ) -> Result<BTreeMap<Origin, Brought>, BuildError> {
+    ) -> Result<BTreeMap<Origin, Fetched>, BuildError> {
         let all = graph.files().into_iter().map(async |origin| match self.one(&origin).await {
-            Ok(brought) => Ok((origin, brought)),
+            Ok(fetched) => Ok((origin, fetched)),
             Err(error) => Err(at_step(graph, file, &origin, error)),
         });
         Ok(futures_util::future::try_join_all(all).await?.into_iter().collect())
     }
 
-    async fn one(self, origin: &Origin) -> Result<Brought, BuildError> {
+    async fn one(self, origin: &Origin) -> Result<Fetched, BuildError> {
         let state_dir = &self.host.state_dir;
         let failed = |url: &str, error: &RemoteError| BuildError::Remote { url: url.to_owned(), reason: chain(error) };
         match origin {
             Origin::Remote(remote) => {
-                let brought = self.remote(remote).await.map_err(|error| failed(remote.shown(), &error))?;
-                Ok(Brought { context: Context::brought(&brought.folder, state_dir)?, file: brought.file })
+                let fetched = self.remote(remote).await.map_err(|error| failed(remote.shown(), &error))?;
+                Ok(Fetched { context: Context::fetched(&fetched.folder, state_dir)?, file: fetched.file })
             }
             Origin::Named(name) => match self.request.contexts.get(name) {
                 Some(NamedContext::Remote(url)) => {
                     let folder = self.folder(url).await.map_err(|error| failed(url, &error))?;
-                    Ok(Brought { context: Context::brought(&folder, state_dir)?, file: None })
+                    Ok(Fetched { context: Context::fetched(&folder, state_dir)?, file: None })
                 }
                 Some(NamedContext::Folder(folder)) => {
-                    Ok(Brought { context: Context::beside(folder, state_dir)?, file: None })
+                    Ok(Fetched { context: Context::beside(folder, state_dir)?, file: None })
                 }
                 Some(NamedContext::Image(_) | NamedContext::Layout(_)) | None => {
-                    unreachable!("only contexts with files are brought as files")
+                    unreachable!("only contexts with files are fetched as files")
                 }
             },
-            Origin::Context | Origin::Tree(_) => unreachable!("these are not brought"),
+            Origin::Context | Origin::Tree(_) => unreachable!("these are not fetched"),
         }
     }
 
-    async fn remote(self, remote: &Remote) -> Result<remote::Brought, RemoteError> {
+    async fn remote(self, remote: &Remote) -> Result<remote::Fetched, RemoteError> {
         let running = self.reporter.started(&format!("[internal] load {}", remote.shown()));
         let state = self.state();
-        match remote.bring(&self.lent(&state)).await {
-            Ok(brought) => {
+        match remote.fetch(&self.downloads(&state)).await {
+            Ok(fetched) => {
                 running.done();
-                Ok(brought)
+                Ok(fetched)
             }
             Err(error) => {
                 running.failed(&chain(&error));
@@ -106,11 +106,11 @@ impl Bringer<'_> {
         self.host.state_dir.join(crate::prune::REMOTE)
     }
 
-    fn lent<'b>(self, folder: &'b std::path::Path) -> Lent<'b>
+    fn downloads<'b>(self, folder: &'b std::path::Path) -> Downloads<'b>
     where
         Self: 'b,
     {
-        Lent { folder, ssh: &self.request.ssh }
+        Downloads { folder, ssh: &self.request.ssh }
     }
 }
 
