@@ -388,7 +388,7 @@ fn memory_limit_kills_and_is_told() {
         }
     };
     assert!(status.oom, "{status:?}");
-    assert!(told || status.code == 137, "the kill of a child is told while the container runs");
+    assert!(told, "the kill of a child is told, however soon the container ends after it");
 }
 
 #[test]

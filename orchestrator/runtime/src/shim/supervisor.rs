@@ -332,6 +332,10 @@ impl Supervisor {
     fn finish(mut self) -> io::Result<()> {
         let mut exit = self.exited.take().expect("the loop ends when it is set");
         exit.oom = self.config.cgroup.oom_kills() > 0;
+        // The kernel holds a notice back for some milliseconds when another has just been given; the end may overtake it.
+        if exit.oom && self.oom.as_mut().is_none_or(|watch| watch.take(&self.config.cgroup)) {
+            self.tell(&Reply::Oom);
+        }
         if self.paused {
             let _ = self.freeze(false);
         }
