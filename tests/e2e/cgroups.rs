@@ -106,25 +106,26 @@ fn used(world: &World) {
 #[test]
 fn a_pause_stops_every_process_and_outlives_the_engine() {
     let Some(world) = World::new("pauses") else { return };
-    let tick =
-        "(while :; do echo tick >>/out/child; sleep 0.02; done) & while :; do echo tick >>/out/first; sleep 0.02; done";
-    let service = |name: &str| {
-        let command = format!("command: [sh, -c, '{tick}'], volumes: ['./{name}:/out'], restart: always");
+    // Seldom enough for an emulated processor.
+    let tick = |file: &str| format!("while :; do echo tick >>/out/{file}; sleep 0.2; done");
+    let both = format!("({}) & {}", tick("child"), tick("first"));
+    let service = |(name, ticks): (&str, String)| {
+        let command = format!("command: [sh, -c, '{ticks}'], volumes: ['./{name}:/out'], restart: always");
         format!("  {name}: {{ image: busybox, stop_grace_period: 0s, {command} }}\n")
     };
-    let services = ["held", "free", "ended"].map(service).concat();
+    let services = [("held", both), ("free", tick("first")), ("ended", tick("first"))].map(service).concat();
     world.busybox().file("compose.yaml", &format!("name: pauses\nservices:\n{services}"));
     world.ok(&["up", "-d"]);
     let length = |file: &str| fs::metadata(world.project.join(file)).map_or(0, |of| of.len());
     let goes_on = |files: &[&str]| {
         let before: Vec<u64> = files.iter().map(|file| length(file)).collect();
-        eventually("they go on", || files.iter().zip(&before).all(|(file, before)| length(file) > before + 20));
+        eventually("they go on", || files.iter().zip(&before).all(|(file, before)| length(file) > before + 10));
     };
-    goes_on(&["held/first", "held/child", "free/first", "ended/child"]);
+    goes_on(&["held/first", "held/child", "free/first", "ended/first"]);
     world.ok(&["pause", "held", "ended"]);
     let stands = |why: &str| {
         let before = (length("held/first"), length("held/child"));
-        goes_on(&["free/first", "free/child"]);
+        goes_on(&["free/first"]);
         assert_eq!((length("held/first"), length("held/child")), before, "{why}");
         assert_eq!(world.field("held", "State"), "paused", "{why}");
     };
