@@ -1,10 +1,12 @@
-//! Owns building hoist's two binaries so that they find each other: `hoist`, and `hoist-shim` beside it.
+//! Owns building hoist's two binaries so that they find each other: `hoist`, and `hoist-shim` beside it; and finding what
+//! the end-to-end tests consist of.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
-use crate::shell::{command, run, target};
+use crate::shell::{command, output, run, target};
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -34,6 +36,28 @@ pub(crate) fn shim() -> Result<PathBuf> {
         TRIPLE,
     ]))?;
     Ok(target().join(TRIPLE).join("shim/hoist-shim"))
+}
+
+/// The end-to-end tests as cargo builds them, and the `hoist` that they were built with.
+#[derive(Debug)]
+pub(crate) struct EndToEnd {
+    pub(crate) tests: PathBuf,
+    pub(crate) hoist: PathBuf,
+}
+
+pub(crate) fn end_to_end() -> Result<EndToEnd> {
+    let report = output(
+        command("cargo")
+            .args(["test", "--quiet", "--package", "hoist", "--test", "e2e", "--no-run"])
+            .args(["--message-format", "json-render-diagnostics"]),
+    )?;
+    let artifacts: Vec<Value> = report.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let executable = |kind: &str, name: &str| -> Result<PathBuf> {
+        let wanted = |artifact: &&Value| artifact["target"]["kind"][0] == kind && artifact["target"]["name"] == name;
+        let mut paths = artifacts.iter().filter(wanted).filter_map(|artifact| artifact["executable"].as_str());
+        paths.next().map(PathBuf::from).with_context(|| format!("cargo built no {kind} {name}"))
+    };
+    Ok(EndToEnd { tests: executable("test", "e2e")?, hoist: executable("bin", "hoist")? })
 }
 
 /// A running engine may execute the old file, so it is replaced, not overwritten.

@@ -28,6 +28,7 @@ usage: cargo xtask <command>
 
   demo           install what is missing, build hoist, raise examples/stack.yaml, ask its published port
   test           everything that CI runs: format, lints, unit, mechanism and end-to-end tests, the cgroup v2 machine
+  test --machine the last step of it alone: tests in the emulated machine with cgroup v2
   check          the quick half of it: format, lints, tests that need no containers
   bench [CASE…]  measure hoist beside docker compose and podman-compose, write docs/benchmarks.md
   power-cut [hoist|docker|podman…] [--fs ext4|xfs] [--rounds N] [--program HOIST]
@@ -48,7 +49,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
     let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
     match command.as_str() {
         "demo" => demo::run(),
-        "test" => test::everything(),
+        "test" => test::tests(rest),
         "check" => test::quick(),
         "bench" => bench::run(rest),
         "power-cut" => cut::run(rest),

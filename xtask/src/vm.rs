@@ -1,17 +1,18 @@
 //! Owns the emulated machine: a Debian kernel and root with systemd and cgroup v2, what most users have.
 //!
 //! The root is made once from Debian's packages and kept in the cache; each run gets a throw-away copy-on-write view
-//! of it and a payload disk with the built binaries. Software emulation, so it runs wherever qemu does.
+//! of it and a payload disk with the built binaries and a script. Software emulation, so it runs wherever qemu does.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::artifacts::{self, EndToEnd};
+use crate::packages;
 use crate::shell::{cache, command, output, root, run as run_to_end, say};
-use crate::{artifacts, packages};
 
 /// Raise when the recipe below changes: the name of the cached root carries it.
 const RECIPE: u32 = 2;
@@ -21,6 +22,12 @@ const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,udev,kmod,nftables,
 const KERNEL_ARGUMENTS: &str = "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=false \
                                 systemd.mask=serial-getty@ttyS0.service";
 const EXIT_MARK: &str = "hoist-vm-exit:";
+/// After this many seconds the machine is taken for stuck and ended. Its tests need a few minutes.
+const TESTS_LIMIT: &str = "1800";
+/// What `timeout` exits with when it ended the program.
+const TIMED_OUT: i32 = 124;
+/// The emulated processor is many times slower than the real one; waits of the tests grow by this factor.
+const PATIENCE: &str = "8";
 
 /// Runs a command in the machine; its output is shown and its exit code returned.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
@@ -29,27 +36,57 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         _ => bail!("usage: cargo xtask vm -- CMD [ARG…]"),
     };
     let script = format!("exec {}\n", words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "));
-    let code = boot(&script)?;
+    let hoist = artifacts::release()?;
+    let shim = hoist.with_file_name("hoist-shim");
+    let code = boot(&[(&hoist, "hoist"), (&shim, "hoist-shim")], &script, command("qemu-system-x86_64"))?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-/// The smoke test of `cargo xtask test`: a small stack, real limits, restart, logs, down, nothing left.
-pub(crate) fn smoke() -> Result<()> {
-    let script = fs::read_to_string(root().join("xtask/vm/smoke.sh")).context("read xtask/vm/smoke.sh")?;
-    match boot(&script)? {
+/// The tests of `cargo xtask test` on cgroup v2: these end-to-end scenarios, then the smoke test (a small stack, real limits,
+/// restart, logs, down, nothing left, the same after a reset).
+pub(crate) fn tests(built: &EndToEnd, shim: &Path, scenarios: &[&str]) -> Result<()> {
+    let smoke = root().join("xtask/vm/smoke.sh");
+    let files = [
+        (built.hoist.as_path(), "hoist"),
+        (shim, "hoist-shim"),
+        (built.tests.as_path(), "e2e"),
+        (smoke.as_path(), "smoke.sh"),
+    ];
+    let script = format!(
+        "export HOIST_E2E_PROGRAM=/usr/local/bin/hoist HOIST_E2E_PATIENCE={PATIENCE}\n\
+         [ -e /root/stack/rebooted ] || /payload/e2e --exact --show-output --test-threads 2 {} || exit\n\
+         exec sh /payload/smoke.sh\n",
+        scenarios.join(" ")
+    );
+    let mut emulator = command("timeout");
+    emulator.args(["--foreground", TESTS_LIMIT, "qemu-system-x86_64"]);
+    match boot(&files, &script, emulator)? {
         0 => Ok(()),
-        code => bail!("the smoke test in the machine failed with exit code {code}"),
+        code => bail!("the tests in the machine failed with exit code {code}"),
     }
 }
 
-fn boot(script: &str) -> Result<i32> {
+/// With these files on the payload disk.
+fn boot(files: &[(&Path, &str)], script: &str, emulator: Command) -> Result<i32> {
     packages::ensure(&[packages::VM])?;
-    let hoist = artifacts::release()?;
     let machine = machine()?;
+    sweep(&machine)?;
     let work = machine.join(format!("run-{}", std::process::id()));
-    let result = payload(&hoist, script, &work).and_then(|payload| emulate(&machine, &payload));
+    let result = payload(files, script, &work).and_then(|payload| emulate(emulator, &machine, &payload));
     fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     result
+}
+
+/// Removes the payloads of runs that were killed.
+fn sweep(machine: &Path) -> Result<()> {
+    for entry in fs::read_dir(machine)? {
+        let path = entry?.path();
+        let run = path.file_name().and_then(|name| name.to_str()?.strip_prefix("run-"));
+        if run.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The cached kernel, initrd and root disk; made on first use.
@@ -90,16 +127,17 @@ fn machine() -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn payload(hoist: &Path, script: &str, work: &Path) -> Result<PathBuf> {
+fn payload(files: &[(&Path, &str)], script: &str, work: &Path) -> Result<PathBuf> {
     let tree = work.join("tree");
     fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
-    fs::copy(hoist, tree.join("hoist"))?;
-    fs::copy(hoist.with_file_name("hoist-shim"), tree.join("hoist-shim"))?;
+    for (file, name) in files {
+        fs::copy(file, tree.join(name)).with_context(|| format!("copy {}", file.display()))?;
+    }
     fs::copy(root().join("packaging/hoist.service"), tree.join("hoist.service"))?;
     // The console is a terminal of no size.
     fs::write(tree.join("run.sh"), format!("export COMPOSE_PROGRESS=plain COMPOSE_ANSI=never\n{script}"))?;
     let image = work.join("payload.ext4");
-    disk(&image, "256M", &tree)?;
+    disk(&image, "1G", &tree)?;
     Ok(image)
 }
 
@@ -107,9 +145,9 @@ fn disk(image: &Path, size: &str, tree: &Path) -> Result<()> {
     output(command("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(tree).arg(image).arg(size)).map(drop)
 }
 
-fn emulate(machine: &Path, payload: &Path) -> Result<i32> {
+fn emulate(mut emulator: Command, machine: &Path, payload: &Path) -> Result<i32> {
     let drive = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on", path.display());
-    let mut guest = command("qemu-system-x86_64")
+    let mut guest = emulator
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
         .args(["-nographic", "-nic", "none", "-monitor", "none", "-serial", "stdio"])
         .arg("-kernel")
@@ -132,8 +170,11 @@ fn emulate(machine: &Path, payload: &Path) -> Result<i32> {
             None => say(line),
         }
     }
-    guest.wait().context("wait for qemu-system-x86_64")?;
-    code.context("the machine went down without reporting an exit code")
+    let status = guest.wait().context("wait for qemu-system-x86_64")?;
+    code.with_context(|| match status.code() {
+        Some(TIMED_OUT) => format!("the machine was ended after {TESTS_LIMIT} seconds, before its tests ended"),
+        _ => "the machine went down without reporting an exit code".to_owned(),
+    })
 }
 
 fn quote(word: &str) -> String {

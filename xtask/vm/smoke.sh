@@ -72,7 +72,8 @@ hoist logs crowd 2>&1 | grep -qi "fork" || fail "crowd did not meet its limit: $
 
 step "a killed container is restarted"
 before=$(hoist ps -q web)
-pid=$(pgrep -f 'httpd -f -p 8080' | head -1)
+# The whole command line: a part of it would match the shell that runs this script with `-c`, too.
+pid=$(pgrep -fx 'httpd -f -p 8080 -h /www')
 kill -9 "$pid"
 answers >/dev/null || fail "web did not come back"
 [ "$(hoist ps -q web)" = "$before" ] || fail "web was replaced instead of restarted"
