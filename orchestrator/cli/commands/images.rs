@@ -25,6 +25,16 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
+fn print_ids(ctx: &Ctx, containers: &[hoist_api::ContainerSummary]) -> Result<Exit> {
+    let mut ids: Vec<&str> = containers.iter().map(|container| images::bare(&container.image_id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    for id in ids {
+        ctx.ui.line(id)?;
+    }
+    Ok(Exit::OK)
+}
+
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
     let client = ctx.client().await?;
@@ -32,13 +42,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let known: BTreeMap<String, ImageSummary> =
         client.images(&[]).await?.into_iter().map(|image| (image.id.clone(), image)).collect();
     if args.quiet {
-        let mut ids: Vec<&str> = found.iter().map(|container| images::bare(&container.image_id)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        for id in ids {
-            ctx.ui.line(id)?;
-        }
-        return Ok(Exit::OK);
+        return print_ids(ctx, &found);
     }
     let size = |id: &str| known.get(id).map_or(0, |image| image.size);
     let platform = |id: &str| known.get(id).map_or("", |image| image.platform.as_str());

@@ -71,12 +71,7 @@ impl Reference {
         if !is_host(registry) {
             return Err(invalid("registry host", registry));
         }
-        let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
-        let repository = if registry == DEFAULT_REGISTRY && !path.contains('/') {
-            format!("{DEFAULT_NAMESPACE}/{path}")
-        } else {
-            path.to_owned()
-        };
+        let (registry, repository) = docker_hub_names(registry, path);
         if path.chars().any(|c| c.is_ascii_uppercase()) {
             return Err(ReferenceError::Uppercase { reference: text.to_owned() });
         }
@@ -175,6 +170,15 @@ pub fn registry_of(address: &str) -> Result<String, ReferenceError> {
         host => {
             Err(ReferenceError::Invalid { reference: address.to_owned(), what: "registry host", part: host.to_owned() })
         }
+    }
+}
+
+/// Docker Hub has two host names, and a namespace for repositories that are written without one.
+fn docker_hub_names<'a>(registry: &'a str, path: &str) -> (&'a str, String) {
+    match registry {
+        DEFAULT_REGISTRY | "index.docker.io" if path.contains('/') => (DEFAULT_REGISTRY, path.to_owned()),
+        DEFAULT_REGISTRY | "index.docker.io" => (DEFAULT_REGISTRY, format!("{DEFAULT_NAMESPACE}/{path}")),
+        other => (other, path.to_owned()),
     }
 }
 

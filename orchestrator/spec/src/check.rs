@@ -8,7 +8,8 @@ use crate::schema::{Object, Shape};
 use crate::suggest;
 use crate::units;
 
-/// Reports everything in `node` that the shape does not allow. `path` names it in messages.
+/// Reports everything in `node` that the shape does not allow. `path` names it in messages. One flat match: an arm for
+/// each kind of shape.
 pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report) {
     if node.tag == Some(Tag::Reset) || node.as_str().is_some_and(|text| report.trusts(text)) {
         return;

@@ -52,20 +52,11 @@ impl Loader<'_> {
     }
 
     fn include(&mut self, item: &Node, scope: &FileScope) -> Option<Node> {
-        let strings = |node: Option<&Node>| -> Vec<(String, Span)> {
-            match node {
-                Some(Node { data: Data::Str(text), span, .. }) => vec![(text.clone(), *span)],
-                Some(Node { data: Data::Seq(items), .. }) => {
-                    items.iter().filter_map(|item| Some((item.as_str()?.to_owned(), item.span))).collect()
-                }
-                _ => Vec::new(),
-            }
-        };
         let home = self.home.clone();
         let from = |path: &str| paths::absolute(path, &scope.dir, home.as_deref());
         let files = match item.as_str() {
             Some(path) => vec![(path.to_owned(), item.span)],
-            None => strings(item.at(&["path"])),
+            None => one_or_more(item.at(&["path"])),
         };
         let Some((first, _)) = files.first() else {
             let _ = self
@@ -80,7 +71,7 @@ impl Loader<'_> {
             None => paths::parent(&first),
         };
         let env_files: Vec<_> =
-            strings(item.at(&["env_file"])).into_iter().map(|(path, span)| (from(&path), Some(span))).collect();
+            one_or_more(item.at(&["env_file"])).into_iter().map(|(path, span)| (from(&path), Some(span))).collect();
         let variables = self.layered_variables(&env_files, &dir, &scope.variables);
         let inner = FileScope { dir: dir.clone(), variables: variables.clone(), chain: scope.chain.clone() };
         let mut result: Option<Node> = None;
@@ -140,5 +131,16 @@ fn same_value(a: &Node, b: &Node) -> bool {
         }
         (Data::Seq(a), Data::Seq(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b)),
         (a, b) => a == b,
+    }
+}
+
+/// A string, or the strings of a list, each with its place.
+fn one_or_more(node: Option<&Node>) -> Vec<(String, Span)> {
+    match node {
+        Some(Node { data: Data::Str(text), span, .. }) => vec![(text.clone(), *span)],
+        Some(Node { data: Data::Seq(items), .. }) => {
+            items.iter().filter_map(|item| Some((item.as_str()?.to_owned(), item.span))).collect()
+        }
+        _ => Vec::new(),
     }
 }

@@ -181,20 +181,10 @@ fn stack_files(
         let resolve = |path: &str| if path == "-" { path.to_owned() } else { paths::absolute(path, base, None) };
         return Some(listed.split(separator).filter(|path| !path.is_empty()).map(resolve).collect());
     }
-    let mut folder = dir.unwrap_or(cwd).to_owned();
+    let start = dir.unwrap_or(cwd);
+    let mut folder = start.to_owned();
     loop {
-        let found = present(&folder, &DEFAULT_FILES, loader.source);
-        if let Some(first) = found.first() {
-            if found.len() > 1 {
-                let _ = loader.report.warning(
-                    "W0004",
-                    format!("several stack files in {folder}: {}; {first} is used", found.join(", ")),
-                );
-            }
-            let mut files = vec![format!("{}/{first}", folder.trim_end_matches('/'))];
-            if let Some(over) = present(&folder, &OVERRIDES, loader.source).first() {
-                files.push(format!("{}/{over}", folder.trim_end_matches('/')));
-            }
+        if let Some(files) = default_files(&folder, loader) {
             return Some(files);
         }
         if folder == "/" {
@@ -204,14 +194,50 @@ fn stack_files(
     }
     let _ = loader
         .report
-        .error("E0022", format!("no stack file in {} or a folder above it", dir.unwrap_or(cwd)))
+        .error("E0022", format!("no stack file in {start} or a folder above it"))
         .hint(format!("looked for {}; name another one with -f", DEFAULT_FILES.join(", ")));
     None
+}
+
+/// The stack file of a folder under one of the default names, and its override.
+fn default_files(folder: &str, loader: &mut Loader<'_>) -> Option<Vec<String>> {
+    let found = present(folder, &DEFAULT_FILES, loader.source);
+    let first = found.first()?;
+    if found.len() > 1 {
+        let message = format!("several stack files in {folder}: {}; {first} is used", found.join(", "));
+        let _ = loader.report.warning("W0004", message);
+    }
+    let mut files = vec![format!("{}/{first}", folder.trim_end_matches('/'))];
+    if let Some(over) = present(folder, &OVERRIDES, loader.source).first() {
+        files.push(format!("{}/{over}", folder.trim_end_matches('/')));
+    }
+    Some(files)
 }
 
 fn present(folder: &str, names: &[&'static str], source: &dyn Source) -> Vec<&'static str> {
     let exists = |name: &str| source.kind(&Path::new(folder).join(name)) == Kind::File;
     names.iter().copied().filter(|name| exists(name)).collect()
+}
+
+/// `name:` with its variables replaced: a valid name, or an empty one. `None`: it was reported.
+fn written_name(node: &Node, text: &str, variables: &Variables, loader: &mut Loader<'_>) -> Option<String> {
+    let lookup = |name: &str| variables.get(name).cloned();
+    let name = match interpolate::expand(text, &lookup, &mut |_| {}, &loader.report.budget) {
+        Ok(name) => name,
+        Err(error) => {
+            let _ = loader.report.error("E0010", error.to_string()).at(node.span, "the project's name");
+            return None;
+        }
+    };
+    if !name.is_empty() && !valid(&name) {
+        let _ = loader
+            .report
+            .error("E0021", invalid_name(&name))
+            .at(node.span, "the project's name")
+            .hint(format!("for example `{}`", normal(&name)));
+        return None;
+    }
+    Some(name)
 }
 
 /// -p, COMPOSE_PROJECT_NAME, the last `name:`, the folder.
@@ -235,23 +261,8 @@ fn project_name(
     if let Some(node) = written.next_back()
         && let Data::Str(text) = &node.data
     {
-        let lookup = |name: &str| variables.get(name).cloned();
-        let name = match interpolate::expand(text, &lookup, &mut |_| {}, &loader.report.budget) {
-            Ok(name) => name,
-            Err(error) => {
-                let _ = loader.report.error("E0010", error.to_string()).at(node.span, "the project's name");
-                return None;
-            }
-        };
+        let name = written_name(node, text, variables, loader)?;
         if !name.is_empty() {
-            if !valid(&name) {
-                let _ = loader
-                    .report
-                    .error("E0021", invalid_name(&name))
-                    .at(node.span, "the project's name")
-                    .hint(format!("for example `{}`", normal(&name)));
-                return None;
-            }
             return Some(name);
         }
     }

@@ -80,6 +80,31 @@ impl Options {
     }
 }
 
+type Contender<'a> = (Box<dyn Engine<'a> + 'a>, Registry);
+
+/// The engines that the options name, each with a registry of its own.
+fn engines<'a>(
+    options: &Options,
+    program: &'a Path,
+    peers: Option<&'a Peers>,
+    material: &Material,
+) -> Result<Vec<Contender<'a>>> {
+    let wanted = |name: &str| options.engines.iter().any(|engine| engine == name);
+    let mut engines: Vec<Contender<'a>> = Vec::new();
+    if wanted("hoist") {
+        engines.push((Box::new(Hoist { program }), Registry::start(&material.folder, None)?));
+    }
+    if let Some(peers) = peers {
+        for (name, kind) in [("docker", PeerKind::Docker(None)), ("podman", PeerKind::Podman)] {
+            if wanted(name) {
+                let registry = Registry::start(&material.folder, Some(peers))?;
+                engines.push((Box::new(Peer { peers, kind }), registry));
+            }
+        }
+    }
+    Ok(engines)
+}
+
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let options = Options::parse(args)?;
     packages::ensure(&[packages::DEMO, packages::TEST])?;
@@ -94,18 +119,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         None => PathBuf::new(),
     };
     let peers = if wanted("docker") || wanted("podman") { Some(Peers::start()?) } else { None };
-    let mut engines: Vec<(Box<dyn Engine<'_> + '_>, Registry)> = Vec::new();
-    if wanted("hoist") {
-        engines.push((Box::new(Hoist { program: &program }), Registry::start(&material.folder, None)?));
-    }
-    if let Some(peers) = &peers {
-        for (name, kind) in [("docker", PeerKind::Docker(None)), ("podman", PeerKind::Podman)] {
-            if wanted(name) {
-                let registry = Registry::start(&material.folder, Some(peers))?;
-                engines.push((Box::new(Peer { peers, kind }), registry));
-            }
-        }
-    }
+    let mut engines = engines(&options, &program, peers.as_ref(), &material)?;
     let mut table = String::from(
         "| cut after | by | seconds | what was made is there | files of listed images that differ | its own check | \
          the same after pulling again |\n|---|---|---|---|---|---|---|\n",

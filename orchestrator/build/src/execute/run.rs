@@ -16,7 +16,7 @@ use crate::error::BuildError;
 use crate::fs::{Kind, View, Writer};
 use crate::graph::{Origin, RunMountSource, RunStepOp, Step, StepId, Tree};
 use crate::source::Picked;
-use crate::step::{RunFile, RunMount, RunMountKind, RunRequest};
+use crate::step::{RunError, RunFile, RunMount, RunMountKind, RunRequest};
 use crate::{Diagnostic, SecretBytes};
 
 /// Numbers the runs of this process.
@@ -30,6 +30,32 @@ struct Mounts {
     locks: Vec<File>,
 }
 
+/// The step's mounts and the layers below it, with `upper` made to look like the root of those layers.
+async fn mounts_and_lowers(
+    work: &Arc<Work>,
+    id: StepId,
+    inputs: &Inputs,
+    prepared: Prepared,
+    upper: &Path,
+) -> Result<(Mounts, Vec<PathBuf>), BuildError> {
+    let (inputs, upper) = (inputs.clone(), upper.to_owned());
+    blocking(work, move |work| {
+        let step = &work.graph.steps[id];
+        let lowers = inputs.parent.lowers(work)?.to_vec();
+        Writer::new(&upper, &lowers)
+            .and_then(|mut writer| writer.finish())
+            .map_err(|error| failed(work, step, error))?;
+        Ok((mounts(work, id, &inputs, prepared.mounts)?, lowers))
+    })
+    .await
+}
+
+fn not_run(work: &Work, id: StepId, error: RunError) -> BuildError {
+    let message = format!("the step cannot be run: {}", chain(error.as_ref()));
+    let diagnostic = Box::new(Diagnostic::error(work.graph.steps[id].span, message));
+    BuildError::Step { file: Arc::clone(&work.file), diagnostic, source: Some(error) }
+}
+
 #[expect(clippy::too_many_arguments, reason = "each is one part of a step, used once")]
 pub(super) async fn run(
     work: &Arc<Work>,
@@ -41,21 +67,8 @@ pub(super) async fn run(
     scratch: &Scratch,
     running: &Running,
 ) -> Result<(), BuildError> {
-    let step = &work.graph.steps[id];
     let upper = scratch.upper().to_owned();
-    let (mounts, lowers) = {
-        let (inputs, upper) = (inputs.clone(), upper.clone());
-        blocking(work, move |work| {
-            let step = &work.graph.steps[id];
-            let lowers = inputs.parent.lowers(work)?.to_vec();
-            // The upper folder is the container's root: it looks like the root below it.
-            Writer::new(&upper, &lowers)
-                .and_then(|mut writer| writer.finish())
-                .map_err(|error| failed(work, step, error))?;
-            Ok((mounts(work, id, &inputs, prepared.mounts)?, lowers))
-        })
-        .await?
-    };
+    let (mounts, lowers) = mounts_and_lowers(work, id, inputs, prepared, &upper).await?;
     let (files, secret_env) = secrets(work, id, run)?;
     let agents = agent::forward(work, id, run)?;
     let mut env = run.env.clone();
@@ -88,11 +101,7 @@ pub(super) async fn run(
     match ended {
         Ok(0) => {}
         Ok(exit_code) => return Err(exited(work, id, exit_code, running)),
-        Err(error) => {
-            let message = format!("the step cannot be run: {}", chain(error.as_ref()));
-            let diagnostic = Box::new(Diagnostic::error(step.span, message));
-            return Err(BuildError::Step { file: Arc::clone(&work.file), diagnostic, source: Some(error) });
-        }
+        Err(error) => return Err(not_run(work, id, error)),
     }
     blocking(work, move |work| {
         stubs::clean(&upper, &lowers, &targets).map_err(|error| failed(work, &work.graph.steps[id], error))

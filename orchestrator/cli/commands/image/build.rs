@@ -114,26 +114,27 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+/// The path of the Dockerfile, or its text from standard input.
+fn dockerfile(ctx: &Ctx, args: &Args, given: Option<&Kept>, context: &str) -> Result<(String, Option<String>)> {
+    let context_is_folder = given.is_none() && Path::new(context).is_absolute();
+    match &args.file {
+        None => Ok(("Dockerfile".to_owned(), None)),
+        Some(file) if stdin::is_stdin(file) && given.is_some() => {
+            Err(Failure::user("the context and the Dockerfile cannot both be read from standard input"))
+        }
+        Some(file) if stdin::is_stdin(file) => Ok((String::new(), Some(stdin::dockerfile()?))),
+        Some(file) if context_is_folder => Ok((options::absolute(ctx, file)?.display().to_string(), None)),
+        Some(file) => Ok((file.display().to_string(), None)),
+    }
+}
+
 /// One image is a stack with one service that is only built: there is one way to build, not two.
 fn stack(ctx: &Ctx, args: &Args, given: Option<&Kept>) -> Result<Loaded> {
     let context = match given {
         Some(kept) => kept.path().display().to_string(),
         None => options::context(ctx, &args.context)?,
     };
-    let is_folder = given.is_none() && Path::new(&context).is_absolute();
-    let mut dockerfile_inline = None;
-    let dockerfile = match &args.file {
-        None => "Dockerfile".to_owned(),
-        Some(file) if stdin::is_stdin(file) && given.is_some() => {
-            return Err(Failure::user("the context and the Dockerfile cannot both be read from standard input"));
-        }
-        Some(file) if stdin::is_stdin(file) => {
-            dockerfile_inline = Some(stdin::dockerfile()?);
-            String::new()
-        }
-        Some(file) if is_folder => options::absolute(ctx, file)?.display().to_string(),
-        Some(file) => file.display().to_string(),
-    };
+    let (dockerfile, dockerfile_inline) = dockerfile(ctx, args, given, &context)?;
     let unnamed = [SERVICE.to_owned()];
     let names = if args.tags.is_empty() { &unnamed } else { args.tags.as_slice() };
     let Some((name, more)) = names.split_first() else {

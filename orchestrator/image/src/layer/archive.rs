@@ -161,12 +161,10 @@ impl<R: Read> TarReader<R> {
         at: u64,
     ) -> Result<Entry, ArchiveError> {
         let form = extension.sparse.form();
-        let path = extension.sparse.name.take().or(extension.path);
+        let path = extension.sparse.name.take().or(extension.path.take());
         let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = match extension.link {
-            Some(link) => link,
-            None => header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default(),
-        };
+        let link = extension.link.take().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
+        let link = link.unwrap_or_default();
         let shown = || String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned();
         let refuse = |reason| ArchiveError::Entry { path: shown(), reason };
         if path.len() > self.longest_path || link.len() > MAX_PATH {
@@ -184,10 +182,7 @@ impl<R: Read> TarReader<R> {
         let uid = owner(extension.uid, &old.uid, header.uid(), "its uid is not a number")?;
         let gid = owner(extension.gid, &old.gid, header.gid(), "its gid is not a number")?;
         let mode = number(at, &old.mode, header.mode().map(u64::from), "its mode is not a number")?;
-        let modified = match extension.modified {
-            Some(modified) => modified,
-            None => (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0),
-        };
+        let modified = extension.modified.unwrap_or_else(|| modified(header));
         let device = device(header, kind).ok_or_else(|| refuse("its device number is missing"))?;
         // Header-only kinds have no body whatever their size field says: Go's reader, which made most layers, agrees.
         let size = if kind == Kind::File { extension.size.unwrap_or(size) } else { 0 };
@@ -351,6 +346,11 @@ fn number(at: u64, field: &[u8], value: io::Result<u64>, reason: &'static str) -
 /// `u32::MAX` is no id: it means "leave it" to chown.
 fn owner_id(value: u64) -> Option<u32> {
     u32::try_from(value).ok().filter(|&id| id < u32::MAX)
+}
+
+/// Seconds and nanoseconds.
+fn modified(header: &tar::Header) -> (i64, u32) {
+    (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0)
 }
 
 /// Major and minor number; both are 0 for what is no device.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::SystemTime;
 
-use super::{CacheEntry, Record, Store, StoreError, disk};
+use super::{CacheEntry, Record, State, Store, StoreError, disk};
 use crate::{Digest, Reference};
 
 /// How far [`Store::collect`] goes beyond what nothing refers to.
@@ -109,26 +109,7 @@ impl Store {
         }
         // Held to the end: a pull that finishes now registers its image after us, with layers that it holds.
         let mut state = self.state();
-        let unwanted: Vec<Digest> = state
-            .images
-            .values()
-            .filter(|(record, _)| {
-                let top_in_use = record.layers.last().is_some_and(|top| layers_in_use.contains(&top.diff_id));
-                !top_in_use && (scope.unused || scope.dangling && record.references.is_empty())
-            })
-            .map(|(record, _)| record.id)
-            .collect();
-        if !unwanted.is_empty() {
-            self.records.write_waiting()?;
-        }
-        for id in unwanted {
-            self.records.remove(&id)?;
-            state.images.remove(&id);
-            collected.images.push(id);
-        }
-        if !collected.images.is_empty() {
-            self.write_index(&state)?;
-        }
+        collected.images = self.remove_unused_images(&mut state, layers_in_use, scope)?;
         let mut wanted: BTreeSet<Digest> = layers_in_use.clone();
         wanted.extend(self.holds.held());
         for (record, _) in state.images.values() {
@@ -147,24 +128,56 @@ impl Store {
         // A layer that a container or the cache keeps is worth its blob too.
         let blobs: Vec<Digest> = state.layers.values().filter_map(|record| record.blob).collect();
         wanted.extend(blobs);
-        for folder in ["blobs/sha256", super::partial::FOLDER] {
-            let folder = self.root.join(folder);
-            for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
-                let entry = entry.map_err(disk::failed("listing", &folder))?;
-                let digest = entry.file_name().to_str().and_then(Digest::from_hex);
-                if digest.is_none_or(|digest| !wanted.contains(&digest)) {
-                    collected.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-                    disk::remove(&entry.path())?;
-                }
-            }
-        }
-        // Removing many files takes its time, which nobody else has to spend.
+        collected.bytes += self.remove_other_blobs(&wanted)?;
+        // Removing many files takes time, so it is done without the lock.
         drop(state);
         for folder in trash {
             disk::remove(&folder)?;
         }
         collected.layers.sort();
         Ok(collected)
+    }
+
+    /// Removes the images that the scope is about and no container uses; returns their ids.
+    fn remove_unused_images(
+        &self,
+        state: &mut State,
+        layers_in_use: &BTreeSet<Digest>,
+        scope: Scope,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let is_unused = |record: &Record| {
+            let top_in_use = record.layers.last().is_some_and(|top| layers_in_use.contains(&top.diff_id));
+            !top_in_use && (scope.unused || scope.dangling && record.references.is_empty())
+        };
+        let records = state.images.values().map(|(record, _)| record);
+        let unused: Vec<Digest> = records.filter(|record| is_unused(record)).map(|record| record.id).collect();
+        if unused.is_empty() {
+            return Ok(unused);
+        }
+        self.records.write_waiting()?;
+        for id in &unused {
+            self.records.remove(id)?;
+            state.images.remove(id);
+        }
+        self.write_index(state)?;
+        Ok(unused)
+    }
+
+    /// Removes all blobs and unfinished downloads but the wanted ones; returns how many bytes they had.
+    fn remove_other_blobs(&self, wanted: &BTreeSet<Digest>) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for folder in ["blobs/sha256", super::partial::FOLDER] {
+            let folder = self.root.join(folder);
+            for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
+                let entry = entry.map_err(disk::failed("listing", &folder))?;
+                let digest = entry.file_name().to_str().and_then(Digest::from_hex);
+                if digest.is_none_or(|digest| !wanted.contains(&digest)) {
+                    bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+                    disk::remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     fn forget_entries(&self, before: SystemTime) -> Result<(), StoreError> {

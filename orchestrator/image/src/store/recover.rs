@@ -140,22 +140,22 @@ impl Store {
             }
         }
         for (path, diff_id, record) in again {
-            let blob = blobs.get(&diff_id).copied().or(record.as_ref().and_then(|record| record.blob));
-            let Some(blob) = blob else {
-                self.believe_files(&path, diff_id, record)?;
-                continue;
-            };
-            self.discard(&path)?;
-            match self.ingest_blob(blob, diff_id) {
-                Ok(_) => tracing::info!(layer = %diff_id, "unpacked again: it had not reached the disk"),
-                Err(error) => {
-                    self.damaged(
-                        &path,
-                        &format!("it had not reached the disk, and unpacking it again failed: {error}"),
-                    );
-                    // Whatever made it fail, a blob in doubt is fetched again rather than kept.
-                    disk::remove(&self.blob_file(&blob))?;
-                }
+            match blobs.get(&diff_id).copied().or(record.as_ref().and_then(|record| record.blob)) {
+                Some(blob) => self.unpack_again(&path, diff_id, blob)?,
+                None => self.believe_files(&path, diff_id, record)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn unpack_again(&self, layer: &Path, diff_id: Digest, blob: Digest) -> Result<(), StoreError> {
+        self.discard(layer)?;
+        match self.ingest_blob(blob, diff_id) {
+            Ok(_) => tracing::info!(layer = %diff_id, "unpacked again: it had not reached the disk"),
+            Err(error) => {
+                self.damaged(layer, &format!("it had not reached the disk, and unpacking it again failed: {error}"));
+                // Whatever made it fail, a blob in doubt is fetched again rather than kept.
+                disk::remove(&self.blob_file(&blob))?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::stdio::{self, null};
 use super::{child_signals, exit, failure, protect};
-use crate::cgroup::Tracking;
+use crate::cgroup::{CgroupError, Tracking};
 use crate::init::{Inheritance, run_exec};
 use crate::sys::{self, Fork};
 use crate::wire::{
@@ -65,15 +65,7 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
     move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::PROCESS_ID)
         .map_err(|error| failure("enter the container", "pid namespace", &error.into()))?;
     let (ours, theirs) = pair().map_err(|error| failure("start the child", "socket pair", &error))?;
-    let target = match tracking {
-        Some(tracking) if config.cgroup.v2 => Some(tracking.open()),
-        _ => config
-            .cgroup
-            .clone_target()
-            .map_err(|error| failure("enter the cgroup", error.object, &error.source))?
-            .map(Ok),
-    };
-    let target = target.transpose().map_err(|error| failure("enter the cgroup", "tracking folder", &error))?;
+    let target = clone_target(config, tracking)?;
     match sys::clone3(0, target.as_ref().map(|fd| fd.as_fd()))
         .map_err(|error| failure("start the child", "clone3", &error))?
     {
@@ -89,21 +81,32 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
         Fork::Parent { pid, pidfd } => {
             drop(theirs);
             drop(fds);
-            if !config.cgroup.v2 {
-                let entered = config.cgroup.attach(pid).and_then(|()| {
-                    let tracked = tracking.map_or(Ok(()), |tracking| tracking.attach(pid));
-                    tracked
-                        .map_err(|source| crate::cgroup::CgroupError { object: "tracking folder".to_owned(), source })
-                });
-                if let Err(error) = entered {
-                    give_up(pid, &pidfd);
-                    return Err(failure("enter the cgroup", error.object, &error.source));
-                }
+            if !config.cgroup.v2
+                && let Err(error) = enter_v1(config, tracking, pid)
+            {
+                give_up(pid, &pidfd);
+                return Err(failure("enter the cgroup", error.object, &error.source));
             }
             let terminal = await_start(&ours).inspect_err(|_| give_up(pid, &pidfd))?;
             Ok(Program { pid, pidfd, terminal })
         }
     }
+}
+
+/// The cgroup that the child is cloned into; on v1 it enters its cgroups after that.
+fn clone_target(config: &ExecConfig, tracking: Option<&Tracking>) -> Result<Option<OwnedFd>, Failure> {
+    match tracking {
+        Some(tracking) if config.cgroup.v2 => {
+            tracking.open().map(Some).map_err(|error| failure("enter the cgroup", "tracking folder", &error))
+        }
+        _ => config.cgroup.clone_target().map_err(|error| failure("enter the cgroup", error.object, &error.source)),
+    }
+}
+
+fn enter_v1(config: &ExecConfig, tracking: Option<&Tracking>, pid: i32) -> Result<(), CgroupError> {
+    config.cgroup.attach(pid)?;
+    let tracked = tracking.map_or(Ok(()), |tracking| tracking.attach(pid));
+    tracked.map_err(|source| CgroupError { object: "tracking folder".to_owned(), source })
 }
 
 /// A failed child must not stay in the container as a zombie: its parent is outside.
