@@ -73,7 +73,7 @@ impl<'a> Disk<'a> {
         run((self.program)("umount").args(["--recursive", &self.mount]))
     }
 
-    /// After a cut: the file system as the disk has it. Whoever used it must be gone.
+    /// After a cut: the file system as the disk has it. Nothing may use it any more.
     pub(crate) fn mount_again(&self) -> Result<()> {
         self.detach()?;
         self.attach()

@@ -29,7 +29,7 @@ pub(crate) const TEST: &[&str] = &[
 /// The emulated machine.
 pub(crate) const VM: &[&str] = &["qemu-system-x86", "e2fsprogs", "mmdebstrap"];
 
-/// Installs what is missing, or says what is missing to somebody who may not.
+/// Installs missing packages, or names them when it may not install.
 pub(crate) fn ensure(groups: &[&[&str]]) -> Result<()> {
     let mut wanted: Vec<&str> = groups.iter().flat_map(|group| group.iter().copied()).collect();
     wanted.sort_unstable();

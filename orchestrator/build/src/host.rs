@@ -29,7 +29,7 @@ impl fmt::Debug for Host {
 
 /// Finds base images that the store does not have, or (with `refresh`) newer ones than it has.
 pub trait BaseImages: Send + Sync {
-    /// Whether somebody else makes this image right now, once that is done: then it is taken from the store as it is.
+    /// Waits for another build that makes this image; `true`: it did, and the image is taken from the store as it is.
     fn made_here<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<bool, BaseError>> {
         let _ = reference;
         Box::pin(async { Ok(false) })

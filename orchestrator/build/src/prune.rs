@@ -31,7 +31,7 @@ fn lock_file(state_dir: &Path) -> io::Result<File> {
 
 /// Used just now.
 pub(crate) fn touch(path: &Path) {
-    // Whoever cannot note it is taken for unused a little early.
+    // If this fails, the download counts as unused a little early.
     let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
@@ -64,7 +64,7 @@ fn downloads(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
     }
     let is_download = |path: &PathBuf| path.is_dir() && unused(path, before);
     let folders: Vec<PathBuf> = entries(&state_dir.join(REMOTE))?.into_iter().filter(is_download).collect();
-    // Out of sight while nobody can look; removing many files takes its time.
+    // Renamed under the lock, removed without it: removing many files takes time.
     let trash = state_dir.join("trash");
     hoist_tree::remove(&trash)?;
     fs::create_dir_all(&trash)?;
@@ -77,7 +77,7 @@ fn downloads(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
     Ok(moved)
 }
 
-/// `false`: somebody uses it.
+/// `false`: it is in use.
 fn taken(lock: &File) -> io::Result<bool> {
     match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),

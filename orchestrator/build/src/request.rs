@@ -65,7 +65,7 @@ pub struct CacheTarget {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheDestination {
-    /// The configuration of the image: whoever gets the image has its cache.
+    /// The configuration of the image: the cache travels with the image.
     Inline,
     Place(CachePlace),
 }

@@ -1,4 +1,4 @@
-//! The border to whoever can run a process in a root file system: one RUN step as plain data.
+//! The interface to what runs a process in a root file system: one RUN step as plain data.
 //!
 //! The build decides everything (arguments, user, mounts, cache keys); the implementation starts the process, waits, and
 //! says how it ended. It knows nothing of Dockerfiles.

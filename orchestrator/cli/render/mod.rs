@@ -45,7 +45,7 @@ impl Ui {
         self.output.progress
     }
 
-    /// For `--quiet` options and the like.
+    /// For options such as `--quiet`.
     pub(crate) fn with_progress(mut self, progress: ProgressMode) -> Self {
         self.output.progress = progress;
         self
@@ -109,7 +109,7 @@ impl Ui {
         std::io::stderr().lock().write_all(bytes)
     }
 
-    /// Tells the user something. Nobody listening is no reason to fail.
+    /// Tells the user something. A closed stream is not a reason to fail.
     pub(crate) fn talk(self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }

@@ -127,7 +127,7 @@ impl Progress {
         }
     }
 
-    /// Leaves the terminal to somebody else, until the next event.
+    /// Leaves the terminal to other output until the next event.
     pub(crate) fn leave(&mut self) {
         if let Form::Tty(screen) = &mut self.form {
             screen.leave();

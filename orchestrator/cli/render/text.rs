@@ -1,4 +1,4 @@
-//! Text that somebody else wrote, on a terminal: what it may do there, and how much room it takes.
+//! Untrusted text on a terminal: which control characters it may use, and how many columns it takes.
 
 use unicode_width::UnicodeWidthChar;
 

@@ -235,7 +235,7 @@ fn unpack(store: &Store, child: &mut Child, progress: &ProgressSink, name: &str)
             Vec::from(tail).join("\n")
         })
     };
-    // The blob is kept: nobody can make mmdebstrap's tar again byte by byte from the layer.
+    // The blob is kept: mmdebstrap's tar cannot be reproduced byte by byte from the layer.
     let layer = store.ingest(&mut stdout, Expected::default(), LayerBlob::Keep);
     drop(stdout);
     let status = child.wait().map_err(BootstrapError::Run)?;

@@ -18,7 +18,7 @@ pub(crate) struct Listed {
     pub(crate) platform: Platform,
 }
 
-/// The entries that are images, with their platforms. Attestations and the like are not.
+/// The entries that are images, with their platforms. Attestations are not.
 pub(crate) fn images(entries: &[Descriptor]) -> impl Iterator<Item = (&Descriptor, Platform)> {
     entries.iter().filter_map(|entry| {
         let attests = entry.annotations.as_ref().is_some_and(|notes| notes.contains_key("vnd.docker.reference.type"));

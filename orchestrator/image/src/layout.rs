@@ -125,7 +125,7 @@ impl Layout {
         if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(LayoutError::Digest { path }) }
     }
 
-    /// Content of any length, which may be anything: whoever reads it checks the digest.
+    /// Content of any length, which may be anything: the reader checks the digest.
     pub(crate) fn open(&self, digest: &Digest) -> Result<File, LayoutError> {
         open(&self.blob(digest))
     }
@@ -218,7 +218,7 @@ impl Layout {
     }
 }
 
-/// It is the user's, who may be somebody else than the engine.
+/// It belongs to the user, who may not be the engine's user.
 fn readable(draft: &tempfile::NamedTempFile, path: &Path) -> Result<(), LayoutError> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     draft.as_file().set_permissions(mode).map_err(failed("writing", path))

@@ -85,7 +85,7 @@ async fn of_index(registry: &Registry, reference: &Reference) -> Result<(Digest,
     if let Some(expected) = reference.digest().filter(|expected| *expected != digest) {
         return Err(failed(registry.protocol(format!("{expected} has digest {digest}"))));
     }
-    // What is no image may have something attached all the same.
+    // Something may be attached to what is not an image, too.
     let Ok(Manifest::Index(entries)) = Manifest::parse(&bytes, &delivered) else { return Ok((digest, Vec::new())) };
     let attached = |entry: Descriptor| {
         let kind = entry.annotations.as_ref()?.get("vnd.docker.reference.type")?;

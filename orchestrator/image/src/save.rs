@@ -117,7 +117,7 @@ impl Archive {
         Ok(Self { store: Arc::clone(store), images, indexes, artifact: None, _hold: hold })
     }
 
-    /// Adds something that is no image.
+    /// Adds something that is not an image.
     #[must_use]
     pub fn with(self, artifact: Artifact) -> Self {
         Self { artifact: Some(artifact), ..self }

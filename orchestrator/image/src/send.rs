@@ -40,7 +40,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// A blob that is no compressed layer (archives hold plain tars) is not worth sending.
+    /// A blob that is not a compressed layer (archives hold plain tars) is not worth sending.
     pub(crate) fn of_layer(store: &Arc<Store>, diff_id: Digest, stored: Option<StoredBlob>) -> Self {
         let compressed = stored.and_then(|blob| {
             let mut magic = [0; 4];

@@ -17,7 +17,7 @@ const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// A signing document is a few hundred bytes, a bundle some thousand.
 const MAX_DOCUMENT: u64 = 256 << 10;
-/// Of one image and kind; whoever may push could add more without end.
+/// Of one image and kind; anyone who may push could add more without end.
 const MAX_SIGNATURES: usize = 64;
 
 #[derive(Deserialize)]

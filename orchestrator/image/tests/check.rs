@@ -128,7 +128,7 @@ fn records_and_strays_are_put_right() {
     std::fs::write(fixture.path(&format!("images/{orphan}.json")), "").unwrap();
     fixture.finds(&orphan, "nothing knows it", Outcome::Dropped);
     std::fs::write(fixture.path("blobs/sha256/readme"), "").unwrap();
-    fixture.finds("readme", "no digest", Outcome::Dropped);
+    fixture.finds("readme", "not a digest", Outcome::Dropped);
     assert!(fixture.store.resolve("app:1").is_some());
 }
 

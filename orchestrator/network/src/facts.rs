@@ -1,4 +1,4 @@
-//! What the host looks like to somebody who chooses subnets and resolvers.
+//! The facts about the host on which subnets and resolvers are chosen.
 
 use std::fs;
 use std::io;

@@ -162,7 +162,7 @@ impl Host {
         // A link-local IPv6 address would lead from containers to the host's services past the IPv4 rules.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
         connection.batch(vec![route::set_up(&name)]).and_then(all).map_err(failed)?;
-        // A bridge that somebody deleted under us is made again behind rules that stand.
+        // A bridge that was deleted by another program is recreated; the rules are still there.
         if self.firewall.covers(&network.id) { allow_published_loopback(&name) } else { Ok(()) }
     }
 
@@ -333,12 +333,12 @@ impl Host {
         Ok(())
     }
 
-    /// Puts the last `set_firewall` back after somebody flushed it.
+    /// Puts the last `set_firewall` back after another program flushed it.
     pub fn reassert_firewall(&self) -> Result<(), NetworkError> {
         Ok(self.firewall.reassert()?)
     }
 
-    /// Tells when somebody else changed our table, or a table that can drop our traffic.
+    /// Tells when another program changed our table, or a table that can drop our traffic.
     pub fn watch_flush(&self) -> Result<FlushWatch, NetworkError> {
         self.firewall.watch().map_err(NetworkError::Watch)
     }
@@ -352,7 +352,7 @@ impl Host {
         facts::read()
     }
 
-    /// Whether nobody but this engine holds the port. Ports reserved by this `Host` count as free.
+    /// Whether no other process holds the port. Ports reserved by this `Host` count as free.
     pub fn port_free(&self, ip: Option<Ipv4Addr>, port: u16, protocol: Protocol) -> Result<(), PortTaken> {
         if self.firewall.reserves(ip, port, protocol) {
             return Ok(());

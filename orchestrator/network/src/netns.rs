@@ -1,4 +1,4 @@
-//! Network namespaces that live as long as somebody holds them.
+//! Network namespaces that live as long as a descriptor holds them.
 
 use std::fs::{self, File};
 use std::io;
@@ -41,7 +41,7 @@ pub fn new_netns(sysctls: &[(String, String)]) -> Result<OwnedFd, NetnsError> {
         raise_loopback().map_err(NetnsError::Loopback)?;
         // Without IPv6 addresses of ours a link-local one only leads around the firewall. Missing where IPv6 is.
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-        // As in docker: whoever is alone in a namespace needs no privilege for a ping or a low port.
+        // As in docker: in a namespace of its own, a container needs no privilege for a ping or a low port.
         write_sysctl("net.ipv4.ping_group_range", &format!("0 {}", highest_group()))?;
         write_sysctl("net.ipv4.ip_unprivileged_port_start", "0")?;
         for (name, value) in sysctls {

@@ -38,7 +38,7 @@ impl Reservations {
         self.0.contains_key(&(ip, port, protocol))
     }
 
-    /// Holds exactly the published ports. What somebody else took meanwhile is told and left to the rules.
+    /// Holds exactly the published ports. Ports that another process took meanwhile are returned and left to the rules.
     pub(crate) fn follow(&mut self, published: &[Published]) {
         let wanted: Vec<Port> = published
             .iter()

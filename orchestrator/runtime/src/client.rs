@@ -127,7 +127,7 @@ fn limit(request: &Request) -> Duration {
     }
 }
 
-/// One socket to a shim or an exec helper, with what arrived while somebody waited for something else.
+/// One socket to a shim or an exec helper, with what arrived while a caller waited for something else.
 #[derive(Debug)]
 pub(crate) struct Line {
     socket: OwnedFd,
@@ -339,7 +339,7 @@ impl Shim {
         self.line.ask("listen again", &Request::Reopen, &[]).map(drop)
     }
 
-    /// Says goodbye: this connection's end is no death of the engine. Waits a second at most.
+    /// Says goodbye: the end of this connection does not mean that the engine died. Waits a second at most.
     pub fn detach(&self) -> Result<(), ShimError> {
         ended_is_fine(self.line.ask("detach", &Request::Detach, &[]))
     }

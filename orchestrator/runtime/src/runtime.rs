@@ -300,7 +300,7 @@ impl Runtime {
         cgroup::processes(folder)
     }
 
-    /// Whether the container's cgroup has processes. An error is no answer.
+    /// Whether the container's cgroup has processes. An error means unknown.
     pub fn has_processes(&self, id: &str) -> io::Result<bool> {
         for folder in self.layout.folders(&self.cgroup(id)) {
             if !cgroup::processes(&folder)?.is_empty() {

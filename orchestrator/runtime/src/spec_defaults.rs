@@ -218,7 +218,7 @@ pub fn privileged(spec: &mut Spec) {
         resources.set_devices(Some(vec![rule(true, LinuxDeviceType::A, (None, None), "rwm")]));
     }
     for path in host_devices(Path::new("/dev")) {
-        // One that went away in the meantime is no loss.
+        // One that disappeared in the meantime is skipped.
         let _ = add_device(spec, &path, &path, "rwm");
     }
 }

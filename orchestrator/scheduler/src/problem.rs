@@ -136,7 +136,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// It says how the request goes on, which a plan shows and which is no warning where it is carried out.
+    /// It says how the request continues: part of a printed plan, not a warning when the plan is executed.
     #[must_use]
     pub fn is_expected(&self) -> bool {
         matches!(self, Self::ReplacedIfImageChanges { .. })

@@ -137,7 +137,7 @@ impl Expansion<'_> {
     }
 }
 
-/// A template that is no one; of a long one, its beginning.
+/// An invalid template; of a long one, its beginning.
 fn invalid(text: &str) -> TemplateError {
     TemplateError::Invalid(shortened(text))
 }

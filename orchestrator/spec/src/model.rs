@@ -1,6 +1,6 @@
 //! The canonical Compose model: what a stack means once files, variables, merges and defaults are out of the way.
 //!
-//! Behind this line nobody sees YAML, an unset default, or two ways to say one thing. The types are plain data with
+//! Code behind the model sees no YAML, no unset default, no two ways to say one thing. The types are plain data with
 //! public fields, sorted maps, and no serde: `canonical` owns their JSON and YAML form, which is what `hoist config`
 //! prints and what the client sends to the engine. Field names are those of the Compose specification.
 
@@ -160,7 +160,7 @@ pub struct Build {
     pub platforms: Vec<String>,
     pub ulimits: BTreeMap<String, Ulimit>,
     pub privileged: bool,
-    /// `network.host`, `security.insecure` and the like.
+    /// Such as `network.host` and `security.insecure`.
     pub entitlements: Vec<String>,
     /// Name to a folder (absolute), a URL, `docker-image://REFERENCE` or `service:NAME`.
     pub additional_contexts: BTreeMap<String, String>,

@@ -80,7 +80,7 @@ pub(crate) fn emptied(tree: &mut Node) {
     }
 }
 
-/// Names of resources; without a project only of those that are somebody else's.
+/// Names of resources; without a project only of the external ones.
 pub(crate) fn names(tree: &mut Node, project: Option<&str>) {
     for section in ["networks", "volumes", "configs", "secrets"] {
         let Some(map) = tree.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut) else {

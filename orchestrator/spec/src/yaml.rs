@@ -242,7 +242,7 @@ impl Reader<'_> {
         data.ok_or_else(|| {
             let message = match tag.core_suffix() {
                 Some(_) => format!("`{text}` cannot be read as `{written}`"),
-                None => format!("`{written}` is no tag that YAML or Compose has"),
+                None => format!("`{written}` is not a tag of YAML or Compose"),
             };
             let _ = self.report.error("E0009", message).at(span, "this value").hint(
                 "there are !!str, !!int, !!float, !!bool, !!null and !!binary, and Compose's !reset and !override",

@@ -2,7 +2,7 @@
 //! that point to them. BuildKit's keys are others, so neither builder takes the other's records for its own; registries
 //! and tools see one kind of document.
 //!
-//! What comes in was written by somebody else: nothing of it is an index or a path before it was looked at.
+//! Imported documents are untrusted: every index and path in them is checked before use.
 
 use std::collections::BTreeMap;
 

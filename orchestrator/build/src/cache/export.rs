@@ -45,7 +45,7 @@ impl Cache {
         let layers: Vec<CacheLayer> = layers
             .into_iter()
             .map(|diff_id| {
-                // Whoever was never asked has nothing that this build went by.
+                // A source that was not queried has no record that this build used.
                 let opened = self.imported.get().into_iter().flatten();
                 CacheLayer { diff_id, from: opened.into_iter().find_map(|imported| imported.layer(&diff_id)) }
             })

@@ -90,7 +90,7 @@ impl Imported {
         Some(Record { result, created, from: Some(self.name.clone()) })
     }
 
-    /// The layer's place in the cache, for whoever hands it on.
+    /// The layer's place in the cache, for exporting it again.
     pub(super) fn layer(&self, diff_id: &Digest) -> Option<(Arc<OpenCache>, usize)> {
         Some((Arc::clone(&self.cache), *self.layers.get(diff_id)?))
     }

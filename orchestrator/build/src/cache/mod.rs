@@ -40,7 +40,7 @@ pub(crate) enum CachedResult {
     Picked(Digest),
 }
 
-/// Layers that records promise and that nobody has; nothing of them is believed any more.
+/// Records name layers that no cache has; these records are not used again.
 #[derive(Debug)]
 pub(crate) struct Lost;
 

@@ -16,7 +16,7 @@ pub(crate) struct Change {
     operator: Operator,
     /// Bits of all classes; those of `classes` count.
     bits: u32,
-    /// `X`: execute for folders and for what somebody can execute already.
+    /// `X`: execute for folders and for files with any execute bit.
     execute_where_some_can: bool,
     /// `g=u`: the bits that a class has.
     copied: Option<Class>,

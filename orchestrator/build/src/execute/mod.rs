@@ -119,7 +119,7 @@ impl Work {
 /// Why steps are not done.
 enum Stop {
     Failed(BuildError),
-    /// Records led to layers that nobody has.
+    /// Records led to layers that no cache has.
     Lost,
 }
 

@@ -42,7 +42,7 @@ impl Reporter {
         self.found(name);
     }
 
-    /// Something that was there, and is no step.
+    /// Something that was found and is not a step.
     pub(crate) fn found(&self, name: &str) {
         let step = self.next.fetch_add(1, Ordering::Relaxed);
         self.progress.event(BuildEvent::Cached { step, name: name.to_owned() });

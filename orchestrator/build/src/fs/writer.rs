@@ -211,7 +211,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets somebody else write to the upper folder. Whoever does leaves the folders' times as they are to be.
+    /// Lets other code write to the upper folder, which must leave the folders' times as they should be.
     pub(crate) fn lend<E: From<WriteError>>(&mut self, write: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         self.finish()?;
         self.last = None;

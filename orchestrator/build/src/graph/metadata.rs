@@ -40,7 +40,7 @@ impl Lowering<'_> {
             }
             Kind::OnBuild(trigger) => {
                 stage.execution.on_build.push(trigger.clone());
-                // As with BuildKit: it says something about other images, so it is no line of this one's history.
+                // As with BuildKit: it is about other images, so it is not in the history of this one.
                 return Ok(());
             }
             Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_) => return Ok(()),

@@ -97,7 +97,7 @@ impl Globals {
             .map_err(|error| Diagnostic::error(word.span, error.to_string()))
     }
 
-    /// Arguments that were given and that nobody declares.
+    /// Arguments that were given but not declared.
     pub(super) fn unused(&self, declared_in_stages: &[String]) -> Vec<String> {
         let used = |name: &String| {
             self.declared.contains_key(name)

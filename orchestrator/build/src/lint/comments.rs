@@ -17,10 +17,10 @@ pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diag
         }
         let name = if names.len() == 1 { only } else { "NAME" };
         let message = format!("the comment above this {instruction} does not begin with its name");
-        found.push(
-            Diagnostic::lint(Rule::InvalidDefinitionDescription, span, message)
-                .hint(format!("`# {name} what it is for`; or an empty line below a comment that is no description")),
-        );
+        found
+            .push(Diagnostic::lint(Rule::InvalidDefinitionDescription, span, message).hint(format!(
+                "`# {name} what it is for`; or an empty line below a comment that is not a description"
+            )));
     };
     for stage in &file.stages {
         if let Some(name) = &stage.name {

@@ -80,7 +80,7 @@ fn invalid_default(
     let is_stage =
         file.stages[..index].iter().any(|stage| stage.name.as_ref().is_some_and(|name| name.value == expanded));
     if !is_stage && Reference::parse(&expanded).is_err() {
-        let message = format!("without arguments, the base is {expanded:?}, which is no image");
+        let message = format!("without arguments, the base is {expanded:?}, which is not an image");
         found.push(
             Diagnostic::lint(Rule::InvalidDefaultArgInFrom, base.span, message)
                 .hint("give the ARG a default with which the Dockerfile can be built"),

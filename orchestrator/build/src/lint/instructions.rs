@@ -85,7 +85,7 @@ fn once(name: &'static str, state: &mut StageState, span: Span, found: &mut Vec<
     }
 }
 
-/// `ENV name value`: the text between the two is no equals sign.
+/// `ENV name value`: there is no equals sign between the two.
 fn legacy_pairs(source: &SourceFile, instruction: &str, pairs: &[Pair], found: &mut Vec<Diagnostic>) {
     for pair in pairs {
         let end = pair.name.span.end;
@@ -110,7 +110,7 @@ fn secret(instruction: &str, name: &Spanned<String>, found: &mut Vec<Diagnostic>
     if has(&NOT_SECRET) || !has(&SECRET) {
         return;
     }
-    let message = format!("{instruction} {} stays in the image: it is no place for a secret", name.value);
+    let message = format!("{instruction} {} stays in the image, where secrets do not belong", name.value);
     found.push(Diagnostic::lint(Rule::SecretsUsedInArgOrEnv, name.span, message).hint("RUN --mount=type=secret,id=…"));
 }
 

@@ -1,6 +1,6 @@
 //! A git repository at one commit, checked out by the `git` program.
 //!
-//! The program sees no configuration of the machine, asks nobody for anything, runs no hooks, and speaks only the
+//! The program sees no configuration of the machine, never prompts, runs no hooks, and speaks only the
 //! protocols of remote repositories: a submodule cannot name a folder of the host.
 
 use std::os::fd::AsFd;

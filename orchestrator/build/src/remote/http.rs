@@ -197,7 +197,7 @@ fn client(url: &str) -> Result<Client, RemoteError> {
     builder.dns_resolver(Arc::new(FilteredResolver)).build().map_err(|error| failed(error.into()))
 }
 
-/// A server elsewhere must not make the engine ask its own machine, and nobody may ask the cloud's metadata service.
+/// A redirect must not make the engine connect to its own machine, and no URL may reach the cloud's metadata service.
 fn judge(url: &Url, local: bool) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("it redirects to {url}"));

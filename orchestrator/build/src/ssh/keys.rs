@@ -25,7 +25,7 @@ pub enum KeyError {
          format, and an agent takes others (ssh-add)"
     )]
     Format(PathBuf),
-    #[error("the key {0} has a passphrase, and nobody can be asked for it here; add it to an agent with ssh-add")]
+    #[error("the key {0} has a passphrase, which cannot be prompted for here; add the key to an agent with ssh-add")]
     Encrypted(PathBuf),
     #[error(
         "the key {path} cannot be used: {kind} is not supported; ed25519, ecdsa of 256 or 384 bits and rsa are, and an \

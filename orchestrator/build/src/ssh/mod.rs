@@ -1,6 +1,6 @@
 //! ssh agents that steps and git may use: the caller's own, behind its socket, or one that is made here of key files.
 //!
-//! Keys stay in this process: whoever is given a socket can have things signed, and cannot read a key.
+//! Keys stay in this process: a process that has the socket can request signatures and cannot read a key.
 
 mod keys;
 mod protocol;

@@ -1,4 +1,4 @@
-//! A socket of our own before an agent: with the owner and mode that are asked for, and gone when nobody needs it.
+//! A socket of our own before an agent: with the requested owner and mode, and removed when it is no longer needed.
 
 use std::path::{Path, PathBuf};
 

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Name of the image (can be repeated)
     #[arg(short, long = "tag", value_name = "NAME", required_unless_present = "check")]
     tags: Vec<String>,
-    /// Dockerfile (default: CONTEXT/Dockerfile); a path inside of a context that is no folder; - reads it from standard
+    /// Dockerfile (default: CONTEXT/Dockerfile); a path inside a context that is not a folder; - reads it from standard
     /// input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,

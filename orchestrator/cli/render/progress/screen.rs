@@ -152,7 +152,7 @@ impl Shared {
     }
 
     fn write(&self, text: &str) {
-        // Nobody looking is no reason to fail.
+        // A closed terminal is not a reason to fail.
         let _ = if self.ui.status_stdout() {
             io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
         } else {

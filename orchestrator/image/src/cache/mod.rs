@@ -1,5 +1,5 @@
 //! Build caches that are kept elsewhere: a document of records and the layers that it speaks of, in a registry or in an
-//! OCI layout folder. Layers cross one by one, when somebody asks for them.
+//! OCI layout folder. Layers are transferred one by one, on demand.
 //!
 //! Must not know what the records say: a builder writes and reads them.
 

@@ -14,7 +14,7 @@ use super::{Credentials, CredentialsError, RegistryAuth, bare, helper, keys};
 /// Where credentials went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// In the file, which everybody who reads it can decode.
+    /// In the file, from which every reader can decode them.
     File(PathBuf),
     Helper(String),
 }
@@ -84,7 +84,7 @@ fn remove(auths: &mut Map<String, Value>, keys: &[String]) {
     auths.retain(|key, _| !is_one_of(key, keys));
 }
 
-/// Writes the file anew, whole or not at all, and readable by its owner alone.
+/// Replaces the file atomically, and readable by its owner alone.
 fn change(file: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(), CredentialsError> {
     let unreadable = |source| CredentialsError::Parse { path: file.to_owned(), source };
     let mut document: Map<String, Value> = match fs::read(file) {

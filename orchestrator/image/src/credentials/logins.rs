@@ -14,7 +14,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// A missing file is no login.
+    /// A missing file means no logins.
     pub fn of_user(access: &Access) -> Result<Self, CredentialsError> {
         let read = |path: PathBuf| Credentials::read(&path).map(|file| (path, file));
         let files: Result<Vec<_>, _> = files().into_iter().map(read).collect();

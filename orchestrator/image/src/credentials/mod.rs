@@ -206,7 +206,7 @@ fn keys_of_hub() -> [String; 3] {
     ["index.docker.io", "docker.io", "registry-1.docker.io"].map(str::to_owned)
 }
 
-/// `https://host/v1/` as plain `host`; a path that is no address is a namespace, and stays.
+/// `https://host/v1/` as plain `host`; a path that is not an address is a namespace and stays.
 fn bare(key: &str) -> String {
     let address = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let (host, path) = address.unwrap_or(key).split_once('/').unwrap_or((address.unwrap_or(key), ""));

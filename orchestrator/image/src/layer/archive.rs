@@ -343,7 +343,7 @@ fn number(at: u64, field: &[u8], value: io::Result<u64>, reason: &'static str) -
     }
 }
 
-/// `u32::MAX` is no id: it means "leave it" to chown.
+/// `u32::MAX` is not an id: it means "leave it" to chown.
 fn owner_id(value: u64) -> Option<u32> {
     u32::try_from(value).ok().filter(|&id| id < u32::MAX)
 }
@@ -353,7 +353,7 @@ fn modified(header: &tar::Header) -> (i64, u32) {
     (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0)
 }
 
-/// Major and minor number; both are 0 for what is no device.
+/// Major and minor number; both are 0 for everything but devices.
 fn device(header: &tar::Header, kind: Kind) -> Option<(u32, u32)> {
     match kind {
         Kind::Char | Kind::Block => Some((header.device_major().ok()??, header.device_minor().ok()??)),

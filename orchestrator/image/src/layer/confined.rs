@@ -39,7 +39,7 @@ pub(super) fn refused(reason: &str) -> Fault {
 /// What happens to what is there when an entry comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
-    /// The archive's own earlier entries: of directories only empty ones make room. Tearing down a tree that the archive
+    /// The archive's own earlier entries: of directories only empty ones make room. Removing a tree that the archive
     /// just built is no real archive's business.
     Mine,
     /// A tree that was there before: whatever stands in the way goes, and directories that the archive only passes
@@ -496,7 +496,7 @@ fn describe_by_name(directory: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Re
     rustix::fs::chownat(directory, os(name), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(failed("setting the owner"))?;
     if entry.kind != Kind::Symlink {
-        // Just made by mknod and in nobody's reach, so the name cannot be a symlink here.
+        // Just made by mknod where no other process can reach it, so the name cannot be a symlink here.
         rustix::fs::chmodat(directory, os(name), Mode::from_raw_mode(entry.mode), AtFlags::empty())
             .map_err(failed("setting the mode"))?;
     }

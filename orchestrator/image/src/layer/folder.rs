@@ -33,7 +33,7 @@ pub fn unpack_folder(archive: impl Read, root: BorrowedFd<'_>) -> Result<u64, Fo
     let decoder = Decoder::new(archive, limits).map_err(FolderError::Read)?;
     let mut tar = TarReader::of_folder(BufReader::with_capacity(256 << 10, decoder)).whole();
     let unpacked = unpack(&mut tar, Form::Folder, root, b"", limits)?;
-    // To the end: whoever wrote the archive into a pipe must not meet a closed one.
+    // Read to the end, so that the writer of a pipe does not get EPIPE.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(FolderError::Read)?;
     Ok(unpacked.bytes)
 }

@@ -202,7 +202,7 @@ impl Packer<'_> {
         Ok(false)
     }
 
-    /// What the kernel makes up (/proc, /sys) is no content of a folder that it is mounted in.
+    /// Pseudo file systems (/proc, /sys) are not content of the folder that they are mounted in.
     fn is_entered(&self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<bool> {
         if self.form == Form::Layer || device(folder)? == stat.st_dev {
             return Ok(true);

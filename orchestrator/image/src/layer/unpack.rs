@@ -43,8 +43,8 @@ pub(crate) struct Unpacked {
     pub implicit: BTreeSet<String>,
 }
 
-/// Reads the whole archive from `tar` and unpacks it below `root`: an empty directory that nobody else can reach or, with
-/// [`Form::Over`], a tree that nobody else changes meanwhile, where entries go below `base`.
+/// Reads the whole archive from `tar` and unpacks it below `root`: an empty directory out of reach of other processes or, with
+/// [`Form::Over`], a tree that nothing else changes meanwhile, where entries go below `base`.
 pub(crate) fn unpack<R: BufRead>(
     tar: &mut TarReader<R>,
     form: Form,
@@ -137,7 +137,7 @@ impl Unpacker<'_> {
         match (entry.kind, self.form) {
             (Kind::Directory, Form::Over | Form::Copy) => Ok(()),
             (Kind::Directory, _) => self.place.describe_root(entry),
-            _ => Err(refused("it replaces the root by something that is no directory")),
+            _ => Err(refused("it replaces the root with something other than a directory")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The form of `policy.json`. A key that is not known is an error: a rule with a slip of the pen must not be weaker.
+//! The form of `policy.json`. An unknown key is an error, so a typo cannot weaken a rule.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -186,7 +186,7 @@ fn scopes(reference: &Reference) -> Vec<String> {
             None => break,
         }
     }
-    // `*.example.com` for every host below it; a port is no part of the name.
+    // `*.example.com` for every host below it; a port is not part of the name.
     let name = host.split(':').next().unwrap_or(host);
     let labels: Vec<&str> = name.split('.').collect();
     scopes.extend((1..labels.len()).map(|first| format!("*.{}", labels[first..].join("."))));

@@ -145,10 +145,10 @@ impl Configuration {
             };
             let wildcard = entry.prefix.strip_prefix("*.");
             if entry.prefix.contains("://") {
-                return refuse("it is no address but a name: host[:port][/path]");
+                return refuse("it must be a name, not an address: host[:port][/path]");
             }
             if entry.prefix.contains('*') && wildcard.is_none_or(|rest| rest.contains(['*', '/'])) {
-                return refuse("a wildcard stands for the first labels of a host alone: *.example.com");
+                return refuse("a wildcard may only replace the first labels of a host: *.example.com");
             }
             if entry.mirror_by_digest_only
                 && entry.mirror.iter().any(|mirror| mirror.pull_from_mirror != PullFromMirror::All)
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(asked(&conf, "a", "x", false), ["a/x"]);
         let add = |text: &str| Configuration::default().add(Path::new("f"), text).unwrap_err().to_string();
         assert!(add("[[registry]]\ninsecure = true").contains("neither prefix nor location"));
-        assert!(add("[[registry]]\nprefix = \"https://a\"").contains("no address"));
+        assert!(add("[[registry]]\nprefix = \"https://a\"").contains("not an address"));
         assert!(add("[[registry]]\nprefix = \"a*b\"").contains("wildcard"));
         assert!(add("[registries.block]\nregistries = [\"a\"]").contains("version 1"));
         assert!(

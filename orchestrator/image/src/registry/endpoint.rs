@@ -100,7 +100,7 @@ impl Endpoint {
         }
     }
 
-    /// One attempt; an answer that is no success is an error.
+    /// One attempt; a response without success is an error.
     pub(super) async fn once(&self, url: &Url, call: &ApiRequest<'_>) -> Result<Response, RegistryError> {
         let mut renewed = false;
         loop {
@@ -118,7 +118,7 @@ impl Endpoint {
         }
     }
 
-    /// One request through its redirects. Authorization goes to the registry itself and to nobody else.
+    /// One request through its redirects. Authorization goes to the registry itself only.
     async fn follow(
         &self,
         mut url: Url,

@@ -100,7 +100,7 @@ impl RegistryError {
         }
     }
 
-    /// Whether nobody is there who could be asked.
+    /// Whether no registry can be reached.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::UnknownHost { .. } | Self::Refused { .. } | Self::Tls { .. } | Self::Unreachable { .. })
     }

@@ -78,7 +78,7 @@ impl Server {
         let name = self.place.host.clone();
         let host = if name == "docker.io" { "registry-1.docker.io" } else { &name };
         let trust = Trust::of_host(&name, &self.certificates)?;
-        // Whoever was given an authority for a registry wants it to be used.
+        // An authority that is configured for a registry is used.
         let lenient = self.insecure && !trust.has_authority();
         let client = client(&name, &trust, lenient)?;
         let base = |scheme: &str| {

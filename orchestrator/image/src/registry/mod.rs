@@ -25,7 +25,7 @@ pub(crate) use upload::Upload;
 
 use crate::Reference;
 
-/// There is somebody else to ask.
+/// There is another registry to ask.
 const MIRROR_ATTEMPTS: u32 = 2;
 
 /// Whether a registry (as [`Reference::registry`] names it) lets the user of `access` in. Some hand out a token then
@@ -43,7 +43,7 @@ pub async fn login(registry: &str, access: &Access) -> Result<Option<String>, Re
 pub fn places_of(reference: &Reference, access: &Access) -> Vec<RepositoryLocation> {
     let by_digest = reference.digest().is_some();
     let servers = locate::servers(reference.registry(), reference.repository(), by_digest, access, &|_| Vec::new());
-    // Whoever asks for the image is told what is wrong with the configuration.
+    // The request for the image reports what is wrong with the configuration.
     servers.map_or_else(|_| Vec::new(), |servers| servers.into_iter().map(Server::into_place).collect())
 }
 
@@ -89,7 +89,7 @@ impl Registry {
         Ok(Self { name: name.to_owned(), servers })
     }
 
-    /// `GET /v2/<repository>/<path>`; an answer that is no success is an error naming `what`.
+    /// `GET /v2/<repository>/<path>`; a response without success is an error naming `what`.
     pub(crate) async fn get(
         &self,
         path: &str,

@@ -86,7 +86,7 @@ impl Endpoint {
         scope: Option<&str>,
     ) -> Result<Authorization, RegistryError> {
         let refused = |reason| RegistryError::Realm { registry: self.name.clone(), realm: realm.to_owned(), reason };
-        let url = Url::parse(realm).map_err(|_| refused("it is no address"))?;
+        let url = Url::parse(realm).map_err(|_| refused("it is not a valid address"))?;
         let auth = self.auth.as_ref();
         let identity = auth.map(|auth| auth.identity_token.as_str()).filter(|token| !token.is_empty());
         let password = auth.filter(|auth| !auth.username.is_empty() && identity.is_none());

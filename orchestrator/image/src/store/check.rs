@@ -75,7 +75,7 @@ enum Repair {
 impl Store {
     /// Reads everything, unless it is to be `quick`. Pulls and builds may go on meanwhile.
     pub fn check(&self, options: &CheckOptions) -> Result<CheckReport, StoreError> {
-        // What still waits for the disk is no damage.
+        // What still waits to be written is not damage.
         self.sync()?;
         let (records, layers) = {
             let state = self.state();
@@ -159,7 +159,7 @@ impl Check<'_> {
             let (path, name) = (entry.path(), entry.file_name());
             let object = format!("blobs/sha256/{}", name.display());
             let Some(digest) = name.to_str().and_then(Digest::from_hex) else {
-                self.problem(object, "its name is no digest", Outcome::Dropped, |_| disk::remove(&path))?;
+                self.problem(object, "its name is not a digest", Outcome::Dropped, |_| disk::remove(&path))?;
                 continue;
             };
             self.report.blobs += 1;

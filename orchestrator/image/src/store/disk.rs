@@ -20,7 +20,7 @@ pub(super) fn no_room(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
 }
 
-/// Images hold set-id programs: nobody but root may walk into the store.
+/// Images hold set-id programs: only root may enter the store.
 pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("creating", path))
 }
@@ -30,7 +30,7 @@ pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
 pub(super) fn claim_folder(root: &Path, path: &Path) -> Result<Option<Damage>, StoreError> {
     match create_private(path) {
         Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => {
-            let moved = set_aside(root, path, "it is no folder")?;
+            let moved = set_aside(root, path, "it is not a folder")?;
             create_private(path).map(|()| Some(moved))
         }
         made => made.map(|()| None),
@@ -103,7 +103,7 @@ pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// A name in `tmp` that nobody else has.
+/// A unique name in `tmp`.
 pub(super) fn temporary(root: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU64, Ordering};
     // Unique in this process, and `tmp` is emptied before a new process uses it.

@@ -193,7 +193,7 @@ impl Store {
         Ok(LayerInfo { diff_id, digest: diff_id, size, hold })
     }
 
-    /// Makes a layer of an upper directory (overlay form) that goes on to belong to somebody else. Nothing may write to
+    /// Makes a layer of an upper directory (overlay form) that stays its owner's. Nothing may write to
     /// it meanwhile.
     pub fn add_upper(&self, upper: BorrowedFd<'_>) -> Result<LayerInfo, StoreError> {
         let failed = |error| StoreError::Layer(Box::new(error));

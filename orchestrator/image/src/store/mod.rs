@@ -408,7 +408,7 @@ impl Store {
         })
     }
 
-    /// The lock of one piece of work; whoever holds its guard does the work, the others find it done.
+    /// The lock of one piece of work; the holder of its guard does the work, the others find it done.
     pub(crate) fn busy(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.retain(|_, lock| lock.strong_count() > 0);

@@ -1,7 +1,7 @@
 //! Which images a name means.
 //!
 //! A name belongs to one image, or to the images of one index, one for each platform; a record's `indexes` says for which
-//! of its names it is one of several. Whoever gets a name takes it from the images that had it, but for those of the
+//! of its names it is one of several. A name that an image gets is taken from the images that had it, but for those of the
 //! same index.
 
 use std::collections::BTreeSet;

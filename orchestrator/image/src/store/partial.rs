@@ -11,7 +11,7 @@ use super::{Store, StoreError, disk};
 use crate::Digest;
 
 pub(super) const FOLDER: &str = "partial";
-/// Somebody who comes back after a week starts again.
+/// A download that is resumed after a week starts again.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Store {
@@ -45,7 +45,7 @@ impl Store {
         Ok((path, file))
     }
 
-    /// Removes what nobody came back for. On another generation files written shortly before may be empty.
+    /// Removes downloads that were not resumed. On another generation files written shortly before may be empty.
     pub(super) fn sweep_partials(&self, same_generation: bool) -> Result<(), StoreError> {
         let folder = self.root.join(FOLDER);
         if !same_generation {

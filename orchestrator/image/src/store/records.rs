@@ -70,7 +70,7 @@ impl Records {
         disk::remove(&self.file(id))
     }
 
-    /// Before a name is taken away for good: nobody else's file may bring it back.
+    /// Before a name is removed: no other image's record may restore it.
     pub(super) fn write_waiting(&self) -> Result<(), StoreError> {
         self.settle(self.due())
     }

@@ -11,7 +11,7 @@ use super::{Damage, LayerRecord, MARK, Record, Store, StoreError, disk};
 use crate::{Digest, Reference};
 
 impl Store {
-    /// Reads records and layers. On another generation (the machine rebooted, or the file system was mounted anew) files
+    /// Reads records and layers. On another generation (the machine rebooted, or the file system was remounted) files
     /// written shortly before may be empty although they have their names: what was not marked durable is not believed
     /// but read, or unpacked again.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
@@ -71,7 +71,7 @@ impl Store {
                     continue;
                 }
                 Content::Bytes(bytes) => Ok(bytes),
-                Content::Missing => Err("it is no file".to_owned()),
+                Content::Missing => Err("it is not a file".to_owned()),
                 Content::Unreadable(error) => Err(error.to_string()),
             };
             let parsed =

@@ -80,7 +80,7 @@ impl Store {
         fs::create_dir(&draft).map_err(disk::failed("creating", &draft))?;
         let copied = LayerClone { below, from: layer, to: &draft, implicit: &record.implicit }.copy();
         let named = copied.and_then(|()| match fs::rename(&draft, &twin) {
-            // Somebody else was as fast.
+            // Another caller was as fast.
             Err(_) if twin.exists() => hoist_tree::remove(&draft),
             other => other,
         });

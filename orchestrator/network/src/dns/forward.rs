@@ -137,7 +137,7 @@ impl Forwarded {
             Some(Channel::Datagram(socket)) => receive_all(socket),
             Some(Channel::Stream(conversation)) => conversation.flush().and_then(|()| conversation.read()),
         };
-        // The server said that nobody is there, or hung up.
+        // The server refused the connection or closed it.
         let Ok(packets) = received else { return self.ask_next() };
         let id = wire::id(&self.packet);
         let mut answer = packets.into_iter().find(|packet| wire::answers(packet, id, &self.question))?;

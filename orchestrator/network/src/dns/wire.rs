@@ -80,7 +80,7 @@ impl Asked {
         Some(packet)
     }
 
-    /// Trouble on the way to somebody else's answer.
+    /// A failure to get the answer of another server.
     pub(crate) fn failure(&self) -> Vec<u8> {
         encode(&reply(&self.message, ResponseCode::ServFail))
     }

@@ -30,7 +30,7 @@ pub(super) struct Worker {
     turn: usize,
 }
 
-/// Somebody who asks by TCP.
+/// A TCP client.
 struct Client {
     listener: u64,
     conversation: Conversation,

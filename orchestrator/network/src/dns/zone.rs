@@ -21,7 +21,7 @@ pub struct ZoneNetwork {
     pub nameless: bool,
     /// Running containers only.
     pub endpoints: Vec<ZoneEndpoint>,
-    /// Names that belong here although nobody runs now: answered as not existing instead of being forwarded.
+    /// Names that belong here although no container of them runs: answered as not existing instead of being forwarded.
     pub reserved: Vec<String>,
 }
 

@@ -63,7 +63,7 @@ impl Firewall {
         let applied = state.applied.take();
         let networks_differ = applied.as_ref().is_none_or(|(old, _)| old.networks != wanted.networks);
         let change = applied.as_ref().and_then(|(_, old)| transaction::change(old, &new));
-        // A change that does not fit means that somebody else was here; then the whole is put back.
+        // A change that does not fit means that another program changed the table, which is then restored as a whole.
         let changed = change.is_some_and(|change| change.is_empty() || self.send(&mut state, &change).is_ok());
         if !changed {
             let stale = applied.as_ref().map_or_else(Vec::new, |(_, old)| stale_chains(old, &new));
@@ -107,7 +107,7 @@ impl Firewall {
             result = self.send(state, &transaction::replace(new, &[]));
         }
         result.or_else(|error| {
-            tracing::warn!(%error, "the firewall table is of another make, so it is made anew, without its user chain");
+            tracing::warn!(%error, "the firewall table is not hoist's, so it is recreated without its user chain");
             self.send(state, &[transaction::remove(), transaction::replace(new, &[])].concat())
         })
     }

@@ -70,7 +70,7 @@ impl Attributes {
 pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) sequence: u32,
-    /// Netlink port of whoever caused it.
+    /// Netlink port of the process that caused it.
     pub(crate) writer: u32,
     /// All behind the first header.
     pub(crate) body: &'a [u8],

@@ -57,7 +57,7 @@ impl Channel {
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), (u32, io::Error)> {
         let (batch, last) = batch.end();
         if sockopt::socket_send_buffer_size(&self.socket).is_ok_and(|size| size < 2 * batch.len()) {
-            // Beyond the limit it needs privilege, which whoever may write rules has.
+            // Beyond the limit it needs privilege, which writing rules needs, too.
             let _ = sockopt::set_socket_send_buffer_size_force(&self.socket, 2 * batch.len());
         }
         self.socket.send(&batch, 0).map_err(|error| (0, error))?;

@@ -1,7 +1,7 @@
 //! Forgets flows whose published port leads elsewhere now.
 //!
 //! The kernel looks at the maps for the first packet of a flow only. A UDP sender that never pauses keeps its flow alive
-//! for ever, and would go on talking to a container that is gone, or to nobody if it began before the port was published.
+//! for ever, and would go on talking to a container that is gone, or to none if it began before the port was published.
 
 use std::collections::BTreeSet;
 use std::io;

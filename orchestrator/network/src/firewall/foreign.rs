@@ -39,7 +39,7 @@ struct Insertion<'a> {
     at: &'a Chain,
 }
 
-/// A rule of ours that stands in somebody else's chain.
+/// A rule of ours in a chain of another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InsertedRule {
     family: u8,

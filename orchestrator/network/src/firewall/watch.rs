@@ -1,4 +1,4 @@
-//! Notices when somebody else changes the ruleset under us.
+//! Notices when another program changes the ruleset.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,7 +44,7 @@ impl FlushWatch {
         Ok(Self { socket, tag, writers })
     }
 
-    /// Waits for the next change by somebody else.
+    /// Waits for the next change by another program.
     pub fn next_event(&self) -> io::Result<FirewallEvent> {
         loop {
             if self.receive(0)? {
@@ -107,7 +107,7 @@ fn matters(message: &Message<'_>, tag: &str) -> bool {
     match message.kind {
         DELETE_RULE if ours => get(RULE_CHAIN) != Some(b"user\0"),
         DELETE_TABLE | DELETE_CHAIN | DELETE_SET | DELETE_ELEMENT => ours,
-        // Our accept in somebody else's chain.
+        // Our accept in a chain of another program.
         DELETE_RULE => {
             get(RULE_USER_DATA).is_some_and(|data| data.windows(tag.len()).any(|window| window == tag.as_bytes()))
         }

@@ -97,6 +97,6 @@ fn access_bits(access: &str) -> Result<i32, String> {
         'm' => Ok(bits | 1),
         'r' => Ok(bits | 2),
         'w' => Ok(bits | 4),
-        other => Err(format!("{other:?} is no device access")),
+        other => Err(format!("{other:?} is not a device access")),
     })
 }

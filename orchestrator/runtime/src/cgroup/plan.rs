@@ -146,7 +146,7 @@ fn check_available(controller: &str, resources: &LinuxResources) -> Result<(), S
     if asked { Err(format!("this host has no {controller} cgroup controller")) } else { Ok(()) }
 }
 
-/// 0 is no limit, as everywhere with containers: written as it is, the kernel would kill the first process.
+/// 0 means unlimited, as everywhere with containers: written as it is, the kernel would kill the first process.
 fn some(limit: Option<i64>) -> Option<i64> {
     limit.filter(|limit| *limit != 0)
 }
@@ -227,7 +227,7 @@ fn v2(point: &Path, relative: &Path, resources: &LinuxResources) -> Result<Plan,
         entries.sort();
         for (file, value) in entries {
             if file.contains('/') || !file.contains('.') {
-                return Err(format!("{file:?} is no cgroup file name"));
+                return Err(format!("{file:?} is not a cgroup file name"));
             }
             write.must(file, value);
         }

@@ -42,7 +42,7 @@ pub(super) fn wait_event(folder: &Path, line: &str) -> io::Result<()> {
     }
 }
 
-/// The folder and all below it, children before parents. A folder that is gone is no error; any other failure is, since
+/// The folder and all below it, children before parents. A missing folder is not an error; any other failure is, since
 /// a cgroup that was not seen must not count as empty.
 fn tree(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = vec![folder.to_path_buf()];
@@ -149,7 +149,7 @@ fn remove_tree(folder: &Path, folders: &[PathBuf]) -> io::Result<()> {
         let mut removals = tree(folder)?.into_iter().map(|path| remove_folder(&path));
         match removals.find(io::Result::is_err) {
             Some(Err(error)) if is_busy(&error) && Instant::now() < deadline => {
-                // Either somebody is left (killing waits for their end), or the last one is dead and the kernel has
+                // Either processes are left (killing waits for their end), or the last one is dead and the kernel has
                 // not finished taking it out.
                 kill_folders(folders)?;
                 breathe(round);

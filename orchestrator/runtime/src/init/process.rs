@@ -284,7 +284,7 @@ impl Command {
         sys::capset(kept, kept, inheritable)
     }
 
-    /// `> /dev/stdout` opens the pipe anew, which asks its owner.
+    /// `> /dev/stdout` reopens the pipe, which checks its owner.
     fn own_stdio(&self) -> Result<(), Fault> {
         let user = Uid::from_raw(self.identity.uid);
         for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
@@ -293,7 +293,7 @@ impl Command {
             let ours = kind == FileType::Fifo || (kind == FileType::CharacterDevice && rustix::termios::isatty(fd));
             if ours && stat.st_uid != user.as_raw() {
                 match rustix::fs::fchown(fd, Some(user), None) {
-                    // Somebody else's pipe, handed on as it is.
+                    // Another user's pipe, passed on as it is.
                     Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
                     Err(error) => return Err(Fault::new("stdio", error)),
                 }

@@ -55,7 +55,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Vec<u8>, String> {
     Ok(program)
 }
 
-/// Gives the highest number among the rule's calls. Names that nobody knows are left out, as in every runtime: a
+/// Gives the highest number among the rule's calls. Unknown names are left out, as in every runtime: a
 /// profile is written for many kernels and machines.
 fn add_rule(filter: &mut ScmpFilterContext, rule: &LinuxSyscall, default: ScmpAction) -> Result<i32, String> {
     let action = action(rule.action(), rule.errno_ret())?;

@@ -17,10 +17,10 @@ use crate::sys;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The state of looking after a dead engine.
+/// The state of restarting a dead engine.
 #[derive(Debug, Default)]
 pub(super) struct EngineWatch {
-    /// When to look whether somebody managed to start one, and if not, to try again.
+    /// When to check whether an engine runs again, and if not, to try once more.
     pub(super) next: Option<Instant>,
     /// The engine's process, while it has not ended yet.
     pub(super) dying: Option<OwnedFd>,
@@ -62,7 +62,7 @@ fn process_of(socket: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// Does nothing when somebody else holds the lock.
+/// Does nothing when another process holds the lock.
 fn try_start(record: &Path) -> io::Result<()> {
     // The working folder is the container's. Without its socket no engine finds this shim, so one that it started would
     // only be in the way.

@@ -139,7 +139,7 @@ impl Streams {
         self.logger.as_ref().map_or(0, |logger| logger.dropped)
     }
 
-    /// What the dead program left in the pipes. Somebody outside may hold a writing end: then what is there now counts.
+    /// What the dead program left in the pipes. Another process may hold a writing end: then only this is read.
     pub(super) fn drain_outputs(&mut self) {
         while let Some(last) = self.outputs.len().checked_sub(1) {
             let mut ready = [PollFd::new(&self.outputs[last].fd, PollFlags::IN)];

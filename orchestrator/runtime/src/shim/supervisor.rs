@@ -339,7 +339,7 @@ impl Supervisor {
         if self.paused {
             let _ = self.freeze(false);
         }
-        // With a pid namespace of its own nobody is left; otherwise children of it may be.
+        // With a pid namespace of its own no process is left; otherwise children may be.
         let _ = self.config.cgroup.kill();
         self.streams.drain_outputs();
         let recorded = record::write(&self.config.exit_record, &exit);

@@ -53,7 +53,7 @@ pub(crate) fn load_device_program(instructions: &[u64]) -> io::Result<OwnedFd> {
     // SAFETY: `attr` is a valid prefix of bpf_attr of the size passed; the pointers in it outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<Load>()) };
     let fd = RawFd::try_from(check(result)?).map_err(io::Error::other)?;
-    // SAFETY: the call returned a new descriptor, which nobody else knows.
+    // SAFETY: the call returned a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

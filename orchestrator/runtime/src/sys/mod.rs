@@ -59,7 +59,7 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<F
     match check(result)? {
         0 => Ok(Fork::Child),
         pid => {
-            // SAFETY: the kernel stored a new descriptor, which nobody else knows.
+            // SAFETY: the kernel stored a new descriptor, which has no other owner.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Fork::Parent { pid: i32::try_from(pid).map_err(io::Error::other)?, pidfd })
         }

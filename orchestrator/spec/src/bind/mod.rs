@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses an external resource whose name is nothing: nobody could find it.
+    /// Refuses an external resource with an empty name: it could not be found.
     fn named(&mut self) {
         if self.boolean("external") == Some(true) && self.string("name").is_none() {
             self.inert.refuse(&self.path, self.node.span, "an external resource without a name", self.report);

@@ -128,7 +128,7 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
                 options: Vec::new(),
             }
         }
-        // It is no mount at all, which was reported.
+        // It is not a mount, which was reported.
         "" => return None,
         other => {
             let path = reader.path.clone();
@@ -166,7 +166,7 @@ const TMPFS_WORDS: [&str; 13] = [
     "dirsync",
 ];
 
-/// `PATH[:OPTION[,OPTION]]` of the `tmpfs` attribute; the option that nobody knows on failure.
+/// `PATH[:OPTION[,OPTION]]` of the `tmpfs` attribute; on failure the unknown option.
 pub(crate) fn tmpfs(text: &str) -> Result<Mount, String> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     let mut mount = Mount {

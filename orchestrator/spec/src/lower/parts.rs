@@ -12,7 +12,7 @@ pub(crate) struct Written {
     whole: Span,
     /// Of the first character between the quotes.
     start: usize,
-    /// What is inside of `${…}` is no notation, so it is masked; offsets stay.
+    /// What is inside `${…}` is not notation, so it is masked; offsets stay.
     text: String,
 }
 

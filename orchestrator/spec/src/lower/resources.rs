@@ -6,7 +6,7 @@ use crate::paths;
 use super::Context;
 
 /// `external: {name: x}` is `external: true` with `name: x`; `external: false` is nothing. External resources are
-/// somebody else's, so nothing can be said about how to make them.
+/// not the stack's, so it cannot say how to create them.
 pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>) {
     let Some(map) = node.as_map_mut() else { return };
     let Some(entry) = map.entry("external").cloned() else { return };

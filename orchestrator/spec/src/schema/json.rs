@@ -18,7 +18,7 @@ pub fn json_schema() -> Value {
 
 fn object(table: &Object) -> Value {
     let mut properties = Map::new();
-    // Capital letters are a printed form that nobody writes.
+    // Capital letters are a printed form only.
     for field in table.fields.iter().filter(|field| !field.name.starts_with(|c: char| c.is_ascii_uppercase())) {
         properties.insert(field.name.to_owned(), property(field));
     }
