@@ -119,7 +119,8 @@ pub struct Uninterpolated {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads, checks and canonicalises a stack. Every error that can be found is found in one run.
+/// Reads, checks and canonicalises a stack. Every error that can be found is found in one run. Its length is that of the
+/// list of steps, whose order matters.
 pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
     let mut loader = loader(request, source, env);
     let Some(project) = project::gather(request, &mut loader, env) else {

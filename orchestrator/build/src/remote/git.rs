@@ -177,13 +177,7 @@ impl Git<'_> {
         let partial = hoist_tree::Scratch::with_prefix_in("partial-", self.downloads.folder)
             .map_err(io_error("making a folder in", self.downloads.folder))?;
         let folder = partial.path();
-        self.run(folder, &["init", "--quiet", "--initial-branch=checkout", "--template=", "."]).await?;
-        self.run(folder, &["remote", "add", "origin", &self.source.url]).await?;
-        let shallow = self.run(folder, &["fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit]).await;
-        if shallow.is_err() {
-            // Not every server gives a commit by its digest.
-            self.run(folder, &["fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"]).await?;
-        }
+        self.fetch_commit(folder, commit).await?;
         self.run(folder, &["checkout", "--quiet", "--detach", commit]).await?;
         if folder.join(".gitmodules").exists() {
             self.run(folder, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
@@ -199,6 +193,18 @@ impl Git<'_> {
             Err(_) if place.exists() => hoist_tree::remove(&done).map_err(io_error("removing", &done)),
             renamed => renamed.map_err(io_error("writing", place)),
         }
+    }
+
+    /// Makes `folder` a repository that has the commit.
+    async fn fetch_commit(&self, folder: &Path, commit: &str) -> Result<(), RemoteError> {
+        self.run(folder, &["init", "--quiet", "--initial-branch=checkout", "--template=", "."]).await?;
+        self.run(folder, &["remote", "add", "origin", &self.source.url]).await?;
+        let shallow = self.run(folder, &["fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit]).await;
+        if shallow.is_err() {
+            // Not every server gives a commit by its digest.
+            self.run(folder, &["fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"]).await?;
+        }
+        Ok(())
     }
 
     /// `git` in an environment of its own: see the head of this module.

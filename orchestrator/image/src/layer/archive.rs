@@ -98,6 +98,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// The next entry, or `None` at the end mark (or at an end between two entries, as Go's reader takes it).
+    /// One flat match: an arm for each kind of header block.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, ArchiveError> {
         self.skip_body()?;
         let mut extension = Extension::default();

@@ -81,6 +81,7 @@ impl Writer<'_> {
     }
 }
 
+// One flat match: an arm for each controller.
 fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Plan, String> {
     let mut plan = Plan::default();
     let wants_cpuset = resources.cpu().as_ref().is_some_and(|cpu| cpu.cpus().is_some() || cpu.mems().is_some());

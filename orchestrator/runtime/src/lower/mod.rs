@@ -48,6 +48,7 @@ fn invalid(text: impl Into<String>) -> LaunchError {
     LaunchError::Spec(text.into())
 }
 
+// Two flat mappings: a line for each field of the configurations.
 pub(crate) fn container(launch: &Launch, around: Environment<'_>) -> Result<Sealed, LaunchError> {
     let spec = &launch.spec;
     let empty = Linux::default();

@@ -72,6 +72,7 @@ pub(super) fn of_exec(request: &ExecRequest, payload: &mut Payload) -> Result<Pr
     config(asked, payload)
 }
 
+// One flat mapping: a line for each field of the configuration.
 fn config(asked: ContainerProcess<'_>, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
     let ContainerProcess { process, linux, privileged, .. } = asked;
     let sets = process.capabilities().as_ref();
