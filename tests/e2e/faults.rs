@@ -62,7 +62,7 @@ fn stored(world: &World) -> BTreeSet<String> {
     folders.into_iter().flat_map(names).collect()
 }
 
-fn leave(world: &World) {
+pub(crate) fn leave(world: &World) {
     if let Some(pid) = world.engine() {
         kill("-TERM", &pid);
         eventually("the engine leaves", || world.engine().is_none_or(|found| found != pid));

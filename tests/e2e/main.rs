@@ -35,6 +35,7 @@ mod following;
 mod habits;
 mod host;
 mod images;
+mod kept;
 mod lan;
 mod lifecycle;
 mod listing;

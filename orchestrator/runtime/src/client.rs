@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use crate::status::ExitStatus;
-use crate::wire::{Answer, Exit, Failure, Reply, Request, recv, recv_until, send};
+use crate::wire::{Answer, Exit, Failure, PROTOCOL, Reply, Request, recv, recv_until, send};
 
 /// For being accepted and for an answer. Shims take microseconds; one that is stopped, or waits for a dead disk, takes
 /// for ever.
@@ -88,6 +88,8 @@ pub enum ShimError {
     },
     #[error("the shim refused to {attempt}: {reason}")]
     Refused { attempt: &'static str, reason: String },
+    #[error("the shim behind {} is of a newer hoist (protocol {protocol}, and this one speaks up to {PROTOCOL}); its container runs on", path.display())]
+    Newer { path: PathBuf, protocol: u32 },
     #[error("the shim is gone")]
     Gone,
 }
@@ -102,7 +104,7 @@ impl ShimError {
             Self::Connect { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
             }
-            Self::Io { .. } | Self::Refused { .. } => false,
+            Self::Io { .. } | Self::Refused { .. } | Self::Newer { .. } => false,
         }
     }
 
@@ -151,19 +153,22 @@ impl Line {
 
     /// Takes one packet in; an answer is given back, events are kept.
     fn receive(&self, inbox: &mut Inbox) -> io::Result<Option<Answer>> {
-        match recv::<Reply>(&self.socket)? {
+        let packet = recv::<serde_json::Value>(&self.socket)?;
+        match packet.map(|(packet, _)| Reply::of(packet)) {
             None => {
                 if !std::mem::replace(&mut inbox.closed, true) {
                     inbox.events.push_back(Event::Closed);
                 }
             }
-            Some((Reply::Answer(answer), _)) => return Ok(Some(answer)),
-            Some((Reply::Started { pid } | Reply::Created { pid }, _)) => {
+            // Not of our language.
+            Some(None) => {}
+            Some(Some(Reply::Answer(answer))) => return Ok(Some(answer)),
+            Some(Some(Reply::Started { pid, .. } | Reply::Created { pid, .. })) => {
                 inbox.events.push_back(Event::Started { pid })
             }
-            Some((Reply::Exited(exit), _)) => inbox.events.push_back(Event::Exited(status(exit))),
-            Some((Reply::Oom, _)) => inbox.events.push_back(Event::Oom),
-            Some((Reply::Failed(failure), _)) => {
+            Some(Some(Reply::Exited(exit))) => inbox.events.push_back(Event::Exited(status(exit))),
+            Some(Some(Reply::Oom)) => inbox.events.push_back(Event::Oom),
+            Some(Some(Reply::Failed(failure))) => {
                 return Ok(Some(Answer::Refused(format!("{}: {}", failure.stage, failure.object))));
             }
         }
@@ -270,8 +275,11 @@ impl Shim {
     /// Waits a few seconds at most.
     pub fn connect(bundle: &Path) -> Result<Self, ShimError> {
         let deadline = Instant::now() + PROMPT;
-        let shim = dial(bundle, PROMPT).and_then(|socket| greeted(socket, deadline));
-        shim.map_err(|source| ShimError::Connect { path: bundle.join(SOCKET), source })
+        let path = bundle.join(SOCKET);
+        match dial(bundle, PROMPT) {
+            Ok(socket) => greeted(socket, &path, deadline),
+            Err(source) => Err(ShimError::Connect { path, source }),
+        }
     }
 
     /// The container's init, in the host's numbers.
@@ -383,8 +391,7 @@ impl Call {
     }
 
     pub fn answer(self, deadline: Instant) -> Result<(Shim, ShimState), ShimError> {
-        let failed = |source| ShimError::Connect { path: self.bundle.join(SOCKET), source };
-        let shim = greeted(self.socket, deadline).map_err(failed)?;
+        let shim = greeted(self.socket, &self.bundle.join(SOCKET), deadline)?;
         let answer = shim.line.answer(&mut shim.line.inbox(), ASKING_STATE, deadline)?;
         Ok((shim, state(answer)?))
     }
@@ -416,11 +423,15 @@ fn dial(bundle: &Path, limit: Duration) -> io::Result<OwnedFd> {
 }
 
 /// The shim's first word.
-fn greeted(socket: OwnedFd, deadline: Instant) -> io::Result<Shim> {
-    match recv_until::<Reply>(&socket, deadline)? {
-        Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok(Shim::of_start(socket, pid)),
-        Some(_) => Err(io::ErrorKind::InvalidData.into()),
-        None => Err(io::ErrorKind::ConnectionReset.into()),
+fn greeted(socket: OwnedFd, path: &Path, deadline: Instant) -> Result<Shim, ShimError> {
+    let failed = |source| ShimError::Connect { path: path.to_owned(), source };
+    match recv_until::<Reply>(&socket, deadline).map_err(failed)? {
+        Some((Reply::Started { protocol, .. } | Reply::Created { protocol, .. }, _)) if protocol > PROTOCOL => {
+            Err(ShimError::Newer { path: path.to_owned(), protocol })
+        }
+        Some((Reply::Started { pid, .. } | Reply::Created { pid, .. }, _)) => Ok(Shim::of_start(socket, pid)),
+        Some(_) => Err(failed(io::ErrorKind::InvalidData.into())),
+        None => Err(failed(io::ErrorKind::ConnectionReset.into())),
     }
 }
 
@@ -433,5 +444,61 @@ impl AsFd for Shim {
 impl AsRawFd for Shim {
     fn as_raw_fd(&self) -> RawFd {
         self.line.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{SendFlags, send};
+
+    use super::*;
+    use crate::wire::pair;
+
+    /// A connection to a shim that has said all this.
+    fn said(packets: &[&str]) -> (OwnedFd, OwnedFd) {
+        let (ours, shims) = pair().unwrap();
+        for packet in packets {
+            send(&shims, packet.as_bytes(), SendFlags::NOSIGNAL).unwrap();
+        }
+        (ours, shims)
+    }
+
+    fn greet(hello: &str) -> Result<Shim, ShimError> {
+        let (ours, _shims) = said(&[hello]);
+        greeted(ours, Path::new("/run/c/shim.sock"), Instant::now() + PROMPT)
+    }
+
+    #[test]
+    fn shims_of_before_the_number_and_of_today_are_spoken_to() {
+        for hello in [
+            r#"{"Started":{"pid":7}}"#,
+            r#"{"Started":{"pid":7,"protocol":1}}"#,
+            r#"{"Created":{"pid":7,"colour":"red"}}"#,
+        ] {
+            assert_eq!(greet(hello).unwrap().pid(), 7, "{hello}");
+        }
+    }
+
+    #[test]
+    fn a_shim_of_a_newer_protocol_is_named_and_does_not_count_as_gone() {
+        let error = greet(r#"{"Started":{"pid":7,"protocol":99}}"#).unwrap_err();
+        assert!(matches!(error, ShimError::Newer { protocol: 99, .. }), "{error:?}");
+        assert!(!error.is_absent() && !error.is_refused());
+        assert!(error.to_string().contains("protocol 99, and this one speaks up to 1"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_passed_over_and_an_unknown_answer_is_a_refusal() {
+        let (ours, _shims) = said(&[
+            r#"{"Warmed":{"by":3}}"#,
+            r#""Tired""#,
+            r#"{"Exited":{"code":4,"at":5,"mood":"calm"}}"#,
+            r#"{"Answer":{"Maybe":1}}"#,
+        ]);
+        let shim = Shim::of_start(ours, 7);
+        let Event::Exited(status) = shim.try_event().unwrap().unwrap() else { panic!("its exit is the first event") };
+        assert_eq!((status.code, status.signal, status.oom), (4, None, false));
+        let refused = shim.pause().unwrap_err();
+        assert!(refused.to_string().contains("a newer hoist than this engine"), "{refused}");
     }
 }

@@ -184,7 +184,7 @@ impl Runtime {
             let _ = self.kill_with_shim(&launch.id);
         });
         match word.map_err(LaunchError::Protocol)? {
-            Some((Reply::Started { pid } | Reply::Created { pid }, _)) => Ok(Shim::of_start(socket, pid)),
+            Some((Reply::Started { pid, .. } | Reply::Created { pid, .. }, _)) => Ok(Shim::of_start(socket, pid)),
             Some((Reply::Failed(failure), _)) => Err(failure.into()),
             Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
             None => Err(LaunchError::Protocol(io::ErrorKind::ConnectionReset.into())),
@@ -203,7 +203,7 @@ impl Runtime {
         let socket = self.spawn("exec", &id, &sealed)?;
         drop(sealed);
         match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).map_err(LaunchError::Protocol)? {
-            Some((Reply::Started { pid }, fds)) => {
+            Some((Reply::Started { pid, .. }, fds)) => {
                 ExecHandle::new(socket, pid, fds.into_iter().next()).map_err(LaunchError::Protocol)
             }
             Some((Reply::Failed(failure), _)) => Err(failure.into()),

@@ -13,7 +13,7 @@ use crate::cgroup::{CgroupError, Tracking};
 use crate::init::{Inheritance, run_exec};
 use crate::sys::{self, Fork};
 use crate::wire::{
-    Answer, ChildReport, ExecConfig, Exit, Failure, FdRole, Go, Reply, Request, pair, recv, recv_wait, send,
+    Answer, ChildReport, ExecConfig, Exit, Failure, FdRole, Go, PROTOCOL, Reply, Request, pair, recv, recv_wait, send,
 };
 
 struct Program {
@@ -32,7 +32,7 @@ pub(super) fn run(engine: &OwnedFd, mut inheritance: Inheritance) -> io::Result<
     let result = match started {
         Ok(program) => {
             let terminal: Vec<_> = program.terminal.iter().map(|fd| fd.as_fd()).collect();
-            send(engine, &Reply::Started { pid: program.pid }, &terminal)?;
+            send(engine, &Reply::Started { pid: program.pid, protocol: PROTOCOL }, &terminal)?;
             let program = Program { terminal: None, ..program };
             let exit = supervise(engine, &signals, &program, tracking.as_ref())?;
             send(engine, &Reply::Exited(exit), &[])

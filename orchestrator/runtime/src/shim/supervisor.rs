@@ -15,7 +15,7 @@ use super::streams::{Ready, Streams};
 use super::{bring_up, exit, record};
 use crate::cgroup::OomWatch;
 use crate::sys;
-use crate::wire::{Answer, Exit, Reply, Request, ShimConfig, recv, send};
+use crate::wire::{Answer, Exit, PROTOCOL, Reply, Request, ShimConfig, recv, send};
 
 /// What `bring_up` hands over.
 #[derive(Debug)]
@@ -98,11 +98,7 @@ impl Supervisor {
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
-        let first = match self.phase {
-            Phase::Held(_) => Reply::Created { pid: self.pid },
-            Phase::Running => Reply::Started { pid: self.pid },
-        };
-        self.tell(&first);
+        self.tell(&self.hello());
         // From here on it mostly waits, for as long as the container lives.
         sys::trim_heap();
         let _ = sys::forget_code();
@@ -212,15 +208,20 @@ impl Supervisor {
         }
     }
 
+    /// The first word on every connection.
+    fn hello(&self) -> Reply {
+        let (pid, protocol) = (self.pid, PROTOCOL);
+        match self.phase {
+            Phase::Held(_) => Reply::Created { pid, protocol },
+            Phase::Running => Reply::Started { pid, protocol },
+        }
+    }
+
     fn accept(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
         // Sending never waits: an engine that stands still must not hold the shim.
         while let Ok(engine) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            let hello = match self.phase {
-                Phase::Held(_) => Reply::Created { pid: self.pid },
-                Phase::Running => Reply::Started { pid: self.pid },
-            };
-            if send(&engine, &hello, &[]).is_ok() {
+            if send(&engine, &self.hello(), &[]).is_ok() {
                 self.engines.push(Engine { socket: engine, gone: false });
                 self.vigil.end();
             }
@@ -300,7 +301,7 @@ impl Supervisor {
         };
         match bring_up::go(&gate, self.pid) {
             Ok(()) => {
-                self.tell(&Reply::Started { pid: self.pid });
+                self.tell(&Reply::Started { pid: self.pid, protocol: PROTOCOL });
                 Answer::Done
             }
             Err(failure) => {

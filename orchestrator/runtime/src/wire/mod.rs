@@ -1,5 +1,9 @@
 //! What engine, shim and container child say to each other: closed enums, one JSON value a packet.
 //!
+//! An engine meets shims of other versions, because it is replaced under running containers. So a shim greets with the
+//! number of its protocol; fields that are not known are ignored and missing ones have defaults; a reply that is not
+//! known is passed over, and an answer that is not known counts as a refusal. The number grows only when that is not enough.
+//!
 //! Only packets and their types; what to do about them is the business of `client`, `shim` and `init`.
 
 mod launch;
@@ -14,6 +18,10 @@ pub(crate) use packet::{pair, recv, recv_until, recv_wait, send};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Attach;
+
+/// What this version speaks. Shims of before there was a number greet without one: they speak 0, which differs by that
+/// alone.
+pub(crate) const PROTOCOL: u32 = 1;
 
 /// Engine → shim on `shim.sock` (and on the socket that it was started with). Each gets one `Answer`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,9 +57,13 @@ pub(crate) enum Reply {
     /// Set up and waiting for `Request::Start` (`oci create`).
     Created {
         pid: i32,
+        #[serde(default)]
+        protocol: u32,
     },
     Started {
         pid: i32,
+        #[serde(default)]
+        protocol: u32,
     },
     Failed(Failure),
     Exited(Exit),
@@ -68,11 +80,28 @@ pub(crate) enum Answer {
         id: String,
         pid: i32,
         shim_pid: i32,
+        #[serde(default)]
         paused: bool,
+        #[serde(default)]
         tty: bool,
         started: bool,
+        #[serde(default)]
         dropped_log_records: u64,
     },
+}
+
+impl Reply {
+    /// `None`: a newer shim says something that is no answer and that this version does not know.
+    pub(crate) fn of(packet: serde_json::Value) -> Option<Self> {
+        let is_answer = packet.get("Answer").is_some();
+        match serde_json::from_value(packet) {
+            Ok(reply) => Some(reply),
+            Err(_) if is_answer => {
+                Some(Self::Answer(Answer::Refused("its answer is of a newer hoist than this engine".to_owned())))
+            }
+            Err(_) => None,
+        }
+    }
 }
 
 /// A failed stage of set-up.
@@ -87,7 +116,9 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Exit {
     pub(crate) code: i32,
+    #[serde(default)]
     pub(crate) signal: Option<i32>,
+    #[serde(default)]
     pub(crate) oom: bool,
     /// Nanoseconds since the epoch.
     pub(crate) at: i64,
