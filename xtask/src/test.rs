@@ -11,10 +11,12 @@ use crate::{artifacts, packages, vm};
 /// The end-to-end scenarios that run in the emulated machine, too: what a kernel with cgroup v2 does in its own way (limits,
 /// a full memory, pauses, statistics, devices, restarts).
 const ON_CGROUP_V2: &[&str] = &[
+    "attributes::limits_reach_the_cgroup",
     "cgroups::a_pause_stops_every_process_and_outlives_the_engine",
     "cgroups::devices_are_open_to_those_who_were_given_them",
     "cgroups::limits_act_and_ends_tell_their_cause",
     "lifecycle::a_killed_container_is_restarted",
+    "looking::processes_use_and_events_can_be_looked_at",
 ];
 
 pub(crate) fn tests(args: &[String]) -> Result<ExitCode> {
