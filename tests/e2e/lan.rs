@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
 use crate::world::note;
 
@@ -84,7 +84,7 @@ fn raise() -> Outside {
     let folder = tempfile::tempdir().expect("make a folder");
     let conf = folder.path().join("resolv.conf");
     fs::write(&conf, format!("nameserver {OUTSIDE}\n")).expect("write resolv.conf");
-    mount(Some(&conf), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind resolv.conf");
+    mount_bind(&conf, "/etc/resolv.conf").expect("bind resolv.conf");
 
     let outside = Outside(thread::scope(|scope| scope.spawn(namespace).join()).expect("make a namespace"));
     ip("link set lo up");
@@ -107,8 +107,8 @@ fn raise() -> Outside {
 }
 
 pub(crate) fn private_mounts() {
-    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).expect("keep mounts to this namespace");
+    let flags = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    mount_change("/", flags).expect("keep mounts to this namespace");
 }
 
 fn namespace() -> File {

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use ipnet::Ipv4Net;
 use netlink_sys::protocols::NETLINK_ROUTE;
-use nix::errno::Errno;
+use rustix::io::Errno;
 
 use crate::facts::{self, FactsError, HostFacts};
 use crate::firewall::foreign::ForeignAccept;
@@ -149,7 +149,7 @@ impl Host {
         ];
         let mut results = connection.batch(requests).map_err(failed)?.into_iter();
         match results.next() {
-            Some(Err(error)) if !is(&error, Errno::EEXIST) || !self.is_ours(&connection, &name) => {
+            Some(Err(error)) if !is(&error, Errno::EXIST) || !self.is_ours(&connection, &name) => {
                 return Err(failed(error));
             }
             _ => {}
@@ -229,7 +229,7 @@ impl Host {
     ) -> Result<(), NetworkError> {
         let bridge = endpoint.bridge.clone();
         let found = connection.get(route::get_link(&bridge)).map(route::link_facts);
-        let found = found.and_then(|link| link.ok_or_else(|| Errno::ENODEV.into()));
+        let found = found.and_then(|link| link.ok_or_else(|| Errno::NODEV.into()));
         let bridge = found.map_err(|source| NetworkError::NoBridge { bridge, source })?;
         let pair = route::VethPair {
             host: name,
@@ -242,7 +242,7 @@ impl Host {
         };
         let make = || connection.batch(vec![route::new_veth(&pair), route::hairpin(name)]).and_then(all);
         let made = make().or_else(|error| {
-            if !is(&error, Errno::EEXIST) {
+            if !is(&error, Errno::EXIST) {
                 return Err(error);
             }
             // The previous life of the same container: its namespace is dying but has not let go of the link yet.
@@ -370,7 +370,7 @@ fn all(results: Vec<io::Result<()>>) -> io::Result<()> {
 }
 
 fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if is(&error, Errno::ENODEV) { Ok(()) } else { Err(error) }
+    if is(&error, Errno::NODEV) { Ok(()) } else { Err(error) }
 }
 
 fn delete(connection: &Connection, name: &str) -> Result<(), NetworkError> {
@@ -382,7 +382,7 @@ fn delete(connection: &Connection, name: &str) -> Result<(), NetworkError> {
 fn set_only_address(connection: &Connection, bridge: &str, address: Ipv4Net) -> Result<(), NetworkError> {
     let failed = |source| NetworkError::BridgeAddress { bridge: bridge.to_owned(), address, source };
     let link = connection.get(route::get_link(bridge)).map(route::link_facts).map_err(failed)?;
-    let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::ENODEV.into()))?;
+    let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::NODEV.into()))?;
     let present = connection.dump(route::all_addresses()).map_err(failed)?;
     let present: Vec<_> = present.iter().filter_map(route::address_facts).filter(|(of, _)| *of == index).collect();
     let mut requests: Vec<_> = present
@@ -409,7 +409,7 @@ fn set_up_inside(endpoints: &[Endpoint]) -> Result<(), NetworkError> {
         let address = Ipv4Net::new(endpoint.address, endpoint.prefix)
             .map_err(|_| NetworkError::Prefix { address: endpoint.address, prefix: endpoint.prefix })?;
         let link = connection.get(route::get_link(&endpoint.interface)).map(route::link_facts).map_err(failed)?;
-        let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::ENODEV.into()))?;
+        let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::NODEV.into()))?;
         let mut requests = vec![route::set_up(&endpoint.interface), route::add_address(index, address)];
         requests.extend(endpoint.gateway.map(route::default_route));
         connection.batch(requests).and_then(all).map_err(failed)?;

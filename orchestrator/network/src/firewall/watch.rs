@@ -77,7 +77,7 @@ impl FlushWatch {
         match self.socket.recv_from(&mut buffer, flags) {
             Ok(_) => {}
             // Something was lost, so anything may have changed.
-            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENOBUFS as i32) => return Ok(true),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             Err(error) => return Err(error),
         }

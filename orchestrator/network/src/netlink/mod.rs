@@ -129,6 +129,6 @@ fn to_io(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code.abs())
 }
 
-pub(crate) fn is(error: &io::Error, errno: nix::errno::Errno) -> bool {
-    error.raw_os_error() == Some(errno as i32)
+pub(crate) fn is(error: &io::Error, errno: rustix::io::Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }

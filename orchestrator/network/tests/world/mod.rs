@@ -32,7 +32,7 @@ pub fn enter(test: &str) -> Option<World> {
     if Command::new("nft").arg("--version").output().is_err() {
         return skip("nft is not installed");
     }
-    if !nix::unistd::geteuid().is_root() {
+    if !rustix::process::geteuid().is_root() {
         return run_in_user_namespace(test);
     }
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{Mode, OFlags, inotify};
 
 use super::plan::{Plan, Step};
@@ -222,10 +222,10 @@ impl OomWatch {
 
 fn watch_v1(folder: &Path) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd as _;
-    let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let control = fs::File::open(folder.join("memory.oom_control"))?;
     write(&folder.join("cgroup.event_control"), &format!("{} {}", event.as_raw_fd(), control.as_raw_fd()))?;
-    Ok(event.into())
+    Ok(event)
 }
 
 fn watch_v2(folder: &Path) -> io::Result<OwnedFd> {

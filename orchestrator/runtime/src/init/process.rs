@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::pty::OpenptFlags;
 
 use super::identity::Identity;
@@ -123,15 +124,17 @@ pub(super) fn set_oom_score(config: &ProcessConfig, proc: Option<&OwnedFd>) -> R
 
 /// A hard limit above our own needs CAP_SYS_RESOURCE, which an engine in a container may lack: then as high as it goes.
 pub(super) fn set_rlimits(config: &ProcessConfig) -> Result<(), Fault> {
+    let finite = |limit: u64| Some(limit).filter(|limit| *limit != u64::MAX);
+    let lower = |limit: Option<u64>, ceiling: Option<u64>| [limit, ceiling].into_iter().flatten().min();
     for limit in &config.rlimits {
-        let resource =
-            nix_resource(limit.resource).ok_or_else(|| Fault::plain(format!("unknown limit {}", limit.name)))?;
+        let resource = resource(limit.resource).ok_or_else(|| Fault::plain(format!("unknown limit {}", limit.name)))?;
         let on = || format!("{} {}:{}", limit.name, limit.soft, limit.hard);
-        match nix::sys::resource::setrlimit(resource, limit.soft, limit.hard) {
-            Err(nix::Error::EPERM) => {
-                let (_, ceiling) = nix::sys::resource::getrlimit(resource).on(on())?;
-                let (soft, hard) = (limit.soft.min(ceiling), limit.hard.min(ceiling));
-                nix::sys::resource::setrlimit(resource, soft, hard).on(on())?;
+        let wanted = Rlimit { current: finite(limit.soft), maximum: finite(limit.hard) };
+        match setrlimit(resource, wanted) {
+            Err(Errno::PERM) => {
+                let ceiling = getrlimit(resource).maximum;
+                let (current, maximum) = (lower(wanted.current, ceiling), lower(wanted.maximum, ceiling));
+                setrlimit(resource, Rlimit { current, maximum }).on(on())?;
             }
             result => result.on(on())?,
         }
@@ -139,26 +142,25 @@ pub(super) fn set_rlimits(config: &ProcessConfig) -> Result<(), Fault> {
     Ok(())
 }
 
-fn nix_resource(number: i32) -> Option<nix::sys::resource::Resource> {
-    use nix::sys::resource::Resource;
+fn resource(number: i32) -> Option<Resource> {
     let number = u32::try_from(number).ok()?;
     [
-        Resource::RLIMIT_CPU,
-        Resource::RLIMIT_FSIZE,
-        Resource::RLIMIT_DATA,
-        Resource::RLIMIT_STACK,
-        Resource::RLIMIT_CORE,
-        Resource::RLIMIT_RSS,
-        Resource::RLIMIT_NPROC,
-        Resource::RLIMIT_NOFILE,
-        Resource::RLIMIT_MEMLOCK,
-        Resource::RLIMIT_AS,
-        Resource::RLIMIT_LOCKS,
-        Resource::RLIMIT_SIGPENDING,
-        Resource::RLIMIT_MSGQUEUE,
-        Resource::RLIMIT_NICE,
-        Resource::RLIMIT_RTPRIO,
-        Resource::RLIMIT_RTTIME,
+        Resource::Cpu,
+        Resource::Fsize,
+        Resource::Data,
+        Resource::Stack,
+        Resource::Core,
+        Resource::Rss,
+        Resource::Nproc,
+        Resource::Nofile,
+        Resource::Memlock,
+        Resource::As,
+        Resource::Locks,
+        Resource::Sigpending,
+        Resource::Msgqueue,
+        Resource::Nice,
+        Resource::Rtprio,
+        Resource::Rttime,
     ]
     .into_iter()
     .find(|resource| *resource as u32 == number)
