@@ -24,6 +24,11 @@ fn failed_commands_say_why_and_leave_nothing_behind() {
     let said = up(&[]);
     assert!(said.contains("error: service \"built\": RUN failed with exit code 3"), "{said}");
     assert!(said.contains("the tool is missing"), "{said}");
+    let log = std::fs::read_to_string(world.data_root.join("engine.log")).expect("the engine's log");
+    let line = log.lines().find(|line| line.contains("the step failed")).expect("a line about the step");
+    for part in ["request{id=", "method=POST", "path=\"/hoist/v1/apply\"", "step{verb=", "object=\"failing-"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
     assert_eq!(said.matches("failing-built-1  Skipped").count(), 1, "{said}");
     nothing_left();
     world.file("app/Dockerfile", "FORM busybox\n");

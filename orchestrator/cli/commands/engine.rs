@@ -8,6 +8,9 @@ use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 
 /// Run the engine in the foreground; other commands start one by themselves
+///
+/// HOIST_LOG sets what is logged to standard error, or to engine.log in the data root of an engine that was started by
+/// itself: error, warn (the default), info, debug or trace, also for single parts, as in `warn,hoist_network=debug`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leave after this many seconds without anything to supervise; 0: stay

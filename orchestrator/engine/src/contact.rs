@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoist_runtime::{Call, ExitStatus, Shim, ShimError, ShimState};
+use tracing::Instrument as _;
 
 use crate::engine::Engine;
 use crate::error::chain;
@@ -74,7 +75,7 @@ fn look(engine: &Engine, id: &str) -> Found {
 /// Searches for this run's shim until it is found or the container is known to have exited.
 pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
-    tokio::spawn(async move {
+    let work = async move {
         let mut leaving = engine.leaving.subscribe();
         let mut pause = FIRST_PAUSE;
         let mut was_held = false;
@@ -84,7 +85,7 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
             let Ok(found) = tokio::task::spawn_blocking(move || look_and_clear(&seeker, &sought)).await else { return };
             match found {
                 Found::Running(shim, state) => {
-                    tracing::info!(container = id, "its shim answers again");
+                    tracing::info!("its shim answers again");
                     let (pid, paused) = (state.pid, state.paused);
                     engine.tell(Event::Found { id, run, shim: Box::new(shim), pid, paused });
                     return;
@@ -117,7 +118,8 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    });
+    };
+    tokio::spawn(work.in_current_span());
 }
 
 async fn wanted(engine: &Engine, id: &str, run: u64) -> bool {

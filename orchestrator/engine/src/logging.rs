@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::{Span, error_span};
 
 /// Redirects standard error to `file`, if given; lines that cannot be written are dropped.
 pub(crate) fn start(file: Option<&Path>) {
@@ -18,6 +21,23 @@ pub(crate) fn start(file: Option<&Path>) {
         .log_internal_errors(false)
         .with_ansi(false)
         .try_init();
+}
+
+/// What an event belongs to. Spans have the level of errors, so that a filter which shows an event shows its spans.
+///
+/// A request's path has no query: that may hold build arguments and credentials.
+pub(crate) fn request(method: &impl std::fmt::Display, path: &str) -> Span {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    error_span!("request", id = NEXT.fetch_add(1, Ordering::Relaxed), %method, path)
+}
+
+/// A step of a plan.
+pub(crate) fn step(verb: &str, object: &str) -> Span {
+    error_span!("step", verb, object)
+}
+
+pub(crate) fn container(id: &str, name: &str) -> Span {
+    error_span!("container", id, name)
 }
 
 /// Standard error that ignores write errors such as a full disk: tracing reports a failed write with `eprintln!`, which
@@ -38,7 +58,54 @@ impl Write for Droppable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
     use tracing_subscriber::fmt::MakeWriter;
+
+    /// What the default filter lets through is kept.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_says_which_request_step_and_container_it_belongs_to() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::new("warn"))
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        let _subscribed = tracing::subscriber::set_default(subscriber);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let blocks = async {
+            let subscriber = tracing::dispatcher::get_default(Clone::clone);
+            let work = move || {
+                let _subscribed = tracing::dispatcher::set_default(&subscriber);
+                tracing::warn!("cannot go on");
+                Ok(())
+            };
+            crate::actions::blocking(work).await
+        };
+        use tracing::Instrument as _;
+        let blocks = blocks.instrument(container("1f", "web-1"));
+        let step = async { blocks.instrument(step("start", "web-1")).await };
+        runtime.block_on(step.instrument(request(&"POST", "/hoist/v1/apply"))).unwrap();
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let fields = [r#"method=POST path="/hoist/v1/apply""#, r#"step{verb="start" object="web-1"}"#];
+        assert!(fields.iter().all(|fields| text.contains(fields)), "{text}");
+        assert!(text.contains(r#"container{id="1f" name="web-1"}"#) && text.contains("cannot go on"), "{text}");
+    }
 
     #[test]
     fn a_log_that_cannot_be_written_ends_no_thread() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hoist_object::{HealthPlan, Outcome, Probe, ProbeRecord};
 use hoist_runtime::{ExecHandle, ExecRequest, ExecStdio};
 use tokio::net::unix::pipe;
+use tracing::Instrument as _;
 
 use crate::actions::announce;
 use crate::engine::{Engine, new_id, now, steady};
@@ -22,13 +23,14 @@ const KILLED: i32 = 137;
 
 pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary, plan: Arc<HealthPlan>) {
     let engine = Arc::clone(engine);
-    tokio::spawn(async move {
+    let work = async move {
         let (began, shown) = (steady(), now());
         let (outcome, exit_code, output) = probe(&engine, pid, &container, &plan).await;
         let record = ProbeRecord { start: shown, end: now(), exit_code, output };
         let id = container.doc.id.clone();
         engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, record });
-    });
+    };
+    tokio::spawn(work.in_current_span());
 }
 
 async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &HealthPlan) -> (Outcome, i32, String) {

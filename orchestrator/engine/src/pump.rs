@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::{Engine, now, steady};
 use crate::world::{Effect, Event, Message, Timer, World};
-use crate::{actions, contact, execute, feed, probe, shims};
+use crate::{actions, contact, execute, feed, logging, probe, shims};
 
 pub(crate) async fn run(engine: Arc<Engine>, mut world: World, mut inbox: mpsc::UnboundedReceiver<Message>) {
     while let Some(message) = inbox.recv().await {
@@ -30,6 +30,11 @@ pub(crate) fn handle(engine: &Arc<Engine>, world: &mut World, event: Event) {
 }
 
 fn perform(engine: &Arc<Engine>, world: &mut World, effect: Effect) {
+    // Tasks that an effect starts keep it.
+    let _span = container_of(&effect).and_then(|id| {
+        let name = &world.containers.get(id)?.doc.record.name;
+        Some(logging::container(id, name).entered())
+    });
     match effect {
         Effect::PutState { id, state } => engine.store.put_state(&id, &state),
         Effect::Publish { id, status } => world.published(id, status),
@@ -53,6 +58,20 @@ fn perform(engine: &Arc<Engine>, world: &mut World, effect: Effect) {
         Effect::AnswerStart { reply, answer } => drop(reply.send(answer)),
         Effect::AnswerStop { reply, answer } => drop(reply.send(answer)),
         Effect::AnswerWait { reply, outcome } => drop(reply.send(outcome)),
+    }
+}
+
+/// The container that the work of an effect is about.
+fn container_of(effect: &Effect) -> Option<&str> {
+    match effect {
+        Effect::Follow { id, .. }
+        | Effect::Seek { id, .. }
+        | Effect::Start { id }
+        | Effect::FinishStop { id, .. }
+        | Effect::Remove { id, .. }
+        | Effect::KeepHealth { id, .. } => Some(id),
+        Effect::Probe { container, .. } => Some(&container.doc.id),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use hoist_object::Check;
 use hoist_runtime::Shim;
 use tokio::io::Interest;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::engine::Engine;
 use crate::readiness;
@@ -17,17 +18,18 @@ use crate::world::{Event, ShimEvent, exit_doc};
 /// container.
 pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
-    tokio::spawn(async move {
+    let work = async move {
         match listen(&engine, &id, run, Arc::new(shim)).await {
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!(container = id, %error, "the connection to its shim broke");
+                tracing::warn!(%error, "the connection to its shim broke");
                 // A persistent cause must not cause a busy loop.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 engine.tell(Event::FromShim { id, run, event: ShimEvent::Closed });
             }
         }
-    });
+    };
+    tokio::spawn(work.in_current_span());
 }
 
 async fn listen(engine: &Arc<Engine>, id: &str, run: u64, shim: Arc<Shim>) -> io::Result<()> {

@@ -21,6 +21,7 @@ pub(crate) use networks::{create_network, create_volume, make_volume, remove_net
 pub(crate) use waiting::{until_ready, until_settled};
 
 use hoist_api::ErrorKind;
+use tracing::Instrument as _;
 
 use crate::engine::{Engine, ShuttingDown};
 use crate::error::chain;
@@ -108,7 +109,8 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, StepError> + Send + 'static,
 {
-    tokio::task::spawn_blocking(work)
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
         .await
         .map_err(|error| StepError::engine(format!("a step was cut short: {error}")))?
 }
@@ -116,29 +118,32 @@ where
 /// The restart policy wants it running.
 pub(crate) fn start_later(engine: &Arc<Engine>, id: &str) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
-    tokio::spawn(async move {
+    let work = async move {
         if let Err(error) = start(&engine, &id, StartWhy::Policy).await {
-            tracing::warn!(container = id, %error, "cannot restart");
+            tracing::warn!(%error, "cannot restart");
         }
-    });
+    };
+    tokio::spawn(work.in_current_span());
 }
 
 /// `run --rm`: it has ended.
 pub(crate) fn remove_later(engine: &Arc<Engine>, id: &str, volumes: Vec<String>) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
-    tokio::spawn(async move {
+    let work = async move {
         if let Err(error) = remove(&engine, &id, &volumes.into_iter().collect()).await {
-            tracing::warn!(container = id, %error, "cannot remove");
+            tracing::warn!(%error, "cannot remove");
         }
-    });
+    };
+    tokio::spawn(work.in_current_span());
 }
 
 /// An engine before this one had begun to stop it.
 pub(crate) fn finish_stop_later(engine: &Arc<Engine>, id: &str, run: u64) {
     let (engine, id) = (Arc::clone(engine), id.to_owned());
-    tokio::spawn(async move {
+    let work = async move {
         if let Err(error) = finish_stop(&engine, &id, run).await {
-            tracing::warn!(container = id, %error, "cannot finish stopping");
+            tracing::warn!(%error, "cannot finish stopping");
         }
-    });
+    };
+    tokio::spawn(work.in_current_span());
 }

@@ -42,9 +42,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
+use tracing::Instrument as _;
 
 use crate::actions::StepError;
 use crate::engine::{Engine, ShuttingDown};
+use crate::logging;
 
 /// What a handler answers when it cannot do what it was asked.
 #[derive(Debug)]
@@ -258,16 +260,18 @@ async fn respond(
 ) -> Result<Response, Infallible> {
     let _busy = engine.activity.begin();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = logging::request(&method, &path);
     let response = match without_version(request.uri()) {
         Err(error) => error.into_response(),
         Ok(uri) => {
             if let Some(uri) = uri {
                 *request.uri_mut() = uri;
             }
-            routes.oneshot(upload::received(request)).await?
+            routes.oneshot(upload::received(request)).instrument(span.clone()).await?
         }
     };
     let mut response = in_form(response, &method, &path).await;
+    tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
     system::introduce(response.headers_mut());
     if response.body().size_hint().exact().is_some() {
         return Ok(response);

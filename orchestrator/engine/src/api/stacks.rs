@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use hoist_api::{ApplyRequest, BuildCheck, PlanResponse, StackDetail, StackSummary};
+use tracing::Instrument as _;
 
 use super::streams::{LogQuery, json_lines};
 use super::{ApiError, ApiResult, App, convert};
@@ -33,7 +34,7 @@ pub(super) async fn apply(State(engine): App, body: axum::body::Bytes) -> ApiRes
     let (out, lines) = outbox();
     let worker = std::sync::Arc::clone(&engine);
     // In a task of its own: a client that leaves does not stop it half way, but for builds.
-    tokio::spawn(async move { execute::apply(&worker, request, out).await });
+    tokio::spawn(async move { execute::apply(&worker, request, out).await }.in_current_span());
     Ok(json_lines(&engine, lines))
 }
 

@@ -8,6 +8,7 @@ use hoist_api::{ApplyEvent, StepState};
 use hoist_build::BuildEvent;
 use hoist_image::RegistryAuth;
 use hoist_scheduler::Action;
+use tracing::Instrument as _;
 
 use super::slots::{Slot, Slots};
 use super::{Output, labels};
@@ -16,6 +17,7 @@ use crate::api::convert::build_event;
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::feed::OfContainer;
+use crate::logging;
 use crate::lower::without_effect;
 use crate::world::StartWhy;
 
@@ -57,7 +59,11 @@ impl Doing {
         let state = StepState::Started { action: started.to_owned() };
         // A client that left does not stop the work.
         self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
-        Done::Ended(self.act(action).await, slot)
+        let result = self.act(action).await;
+        if let Err(error) = &result {
+            tracing::warn!(%error, "the step failed");
+        }
+        Done::Ended(result, slot)
     }
 
     async fn id(&self, name: &str) -> Result<Option<String>, StepError> {
@@ -124,7 +130,7 @@ impl Doing {
             | Action::PauseContainer { container }
             | Action::UnpauseContainer { container }
             | Action::RemoveContainer { container, .. } => match self.id(container).await? {
-                Some(id) => self.act_on(&id, action).await,
+                Some(id) => self.act_on(&id, action).instrument(logging::container(&id, container)).await,
                 None if matches!(action, Action::StartContainer { .. }) => {
                     Err(StepError::not_found(format!("container {container} does not exist")))
                 }

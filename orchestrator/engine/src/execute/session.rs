@@ -10,6 +10,7 @@ use hoist_image::RegistryAuth;
 use hoist_object::StackDoc;
 use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::doing::{Doing, Done};
 use super::request::{Prepared, oneoff};
@@ -20,6 +21,7 @@ use crate::build::ShellOffer;
 use crate::building::Building;
 use crate::engine::{Engine, steady};
 use crate::error::chain;
+use crate::logging;
 use crate::observe::{Claims, observe};
 use crate::projects::Turn;
 use crate::world::{Event, World};
@@ -293,7 +295,8 @@ impl Session {
                 let action = plan.step(id).expect("progress hands out steps of its plan").action.clone();
                 let is_wait = matches!(action, Action::Await { .. });
                 let doing = self.doing(id, deadline);
-                let handle = running.spawn(async move { (id, doing.run(&action).await) });
+                let span = logging::step(&action.name(), &action.object());
+                let handle = running.spawn(async move { (id, doing.run(&action).await) }.instrument(span));
                 if is_wait {
                     waits.push(handle);
                 }
