@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::advice;
 use crate::model::Inert;
 use crate::node::{self, Data, Node};
 use crate::report::{Entry, Report, Span};
 use crate::schema::{Object, STACK, Shape, Support};
-use crate::way_out;
 
 /// Whether what is only carried is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Collector {
 
     /// Only reports; the model has a place for the value.
     pub(crate) fn refuse(&self, path: &[String], at: Span, what: &str, report: &mut Report) {
-        self.refuse_with(path, at, what, way_out::of(path, what), report);
+        self.refuse_with(path, at, what, advice::of(path, what), report);
     }
 
     /// The same with what to write instead.

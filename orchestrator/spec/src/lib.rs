@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod bind;
 pub mod cache;
 pub mod canonical;
@@ -36,7 +37,6 @@ mod suggest;
 #[cfg(test)]
 mod tables;
 mod units;
-mod way_out;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
