@@ -31,23 +31,15 @@ fn may_know(name: &str) -> &'static [&'static str] {
     match name {
         "scheduler" => &["spec", "object"],
         "supervisor" => &["object", "scheduler"],
-        "runtime" | "image" => &["tree"],
-        "build" => &["image", "tree"],
+        "spec" | "network" => &["object"],
+        "runtime" => &["object", "tree"],
+        "image" => &["tree"],
+        "build" => &["object", "image", "tree"],
         "api" => &["object", "scheduler"],
         "client" => &["api"],
-        "engine" => &[
-            "spec",
-            "object",
-            "scheduler",
-            "supervisor",
-            "supervisor",
-            "network",
-            "tree",
-            "runtime",
-            "image",
-            "build",
-            "api",
-        ],
+        "engine" => {
+            &["spec", "object", "scheduler", "supervisor", "network", "tree", "runtime", "image", "build", "api"]
+        }
         "cli" => &["spec", "object", "scheduler", "tree", "runtime", "image", "api", "client", "engine"],
         _ => &[],
     }

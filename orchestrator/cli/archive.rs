@@ -19,12 +19,12 @@ use crate::error::{Failure, Result};
 
 /// A side of a copy, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum CopyPath<'a> {
     Local(&'a str),
     Container { service: &'a str, path: &'a str },
 }
 
-impl<'a> Place<'a> {
+impl<'a> CopyPath<'a> {
     /// A path that begins with `/` or `.` is here, whatever colons it has.
     pub(crate) fn parse(text: &'a str) -> Self {
         match text.split_once(':') {
@@ -293,9 +293,9 @@ mod tests {
 
     #[test]
     fn paths_with_colons_can_be_local() {
-        assert_eq!(Place::parse("./a:b"), Place::Local("./a:b"));
-        assert_eq!(Place::parse("web:/etc"), Place::Container { service: "web", path: "/etc" });
-        assert_eq!(Place::parse("-"), Place::Local("-"));
+        assert_eq!(CopyPath::parse("./a:b"), CopyPath::Local("./a:b"));
+        assert_eq!(CopyPath::parse("web:/etc"), CopyPath::Container { service: "web", path: "/etc" });
+        assert_eq!(CopyPath::parse("-"), CopyPath::Local("-"));
     }
 
     #[test]

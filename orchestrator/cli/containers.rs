@@ -74,7 +74,7 @@ pub(crate) fn short_name<'a>(project: &str, name: &'a str) -> &'a str {
 }
 
 /// The id of the container that a user means: a service's of the stack here, else any by its name or id.
-pub(crate) async fn meant(ctx: &Ctx, client: &Client, name: &str, index: Option<u32>) -> Result<String> {
+pub(crate) async fn find_id(ctx: &Ctx, client: &Client, name: &str, index: Option<u32>) -> Result<String> {
     if let Ok(project) = project::find(&ctx.settings, ctx.ui, &[])
         && let Ok(container) = any(client, &project.name, name, index).await
     {

@@ -3,11 +3,12 @@
 //! Owns the dispatch and the process: runtime, exit code. Must not know what any verb does.
 #![forbid(unsafe_code)]
 
+mod alternatives;
 mod apply;
 mod archive;
 mod args;
-mod astray;
 mod attached;
+mod bind_sources;
 mod commands;
 mod config_hash;
 mod containers;
@@ -18,7 +19,6 @@ mod error;
 mod failed_step;
 mod foreground;
 mod lock;
-mod missing;
 mod oneoff;
 mod options;
 mod portable;
@@ -26,11 +26,11 @@ mod project;
 mod render;
 mod settings;
 mod signals;
-mod sources;
+mod stack_hint;
 mod streams;
 mod target;
 mod terminal;
-mod when;
+mod time;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         let ctx = Ctx { settings, ui };
         run(&ctx, &cli).or_else(|failure| {
             let words: Vec<String> = std::env::args().skip(1).collect();
-            block_on(async { Err(astray::explained(&ctx, failure, &words).await) })
+            block_on(async { Err(stack_hint::hinted(&ctx, failure, &words).await) })
         })
     });
     let exit = match result {
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 /// Help and version are what was asked for; anything else is a mistake in the command line.
 fn usage(error: &clap::Error) -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(text) = missing::instead(error, &words) {
+    if let Some(text) = alternatives::alternative(error, &words) {
         Ui::new(Output::fallback(None)).error(&text);
         return ExitCode::FAILURE;
     }

@@ -61,7 +61,7 @@ fn source_error(error: std::io::Error) -> SourceError {
 
 /// What the caller wants of the files.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct LoadOptions<'a> {
     /// Services named on the command line.
     pub(crate) services: &'a [String],
     /// For printing only: carry what cannot be acted on.
@@ -86,9 +86,9 @@ pub(crate) fn option_variables(global: &Global, env: &Env) -> Env {
 }
 
 /// Reads the stack; warnings go to standard error, errors come back all at once.
-pub(crate) fn load(settings: &Settings, ui: Ui, wish: Wish<'_>) -> Result<Loaded> {
-    let mut loaded = read(settings, wish)?;
-    if !wish.only_print {
+pub(crate) fn load(settings: &Settings, ui: Ui, options: LoadOptions<'_>) -> Result<Loaded> {
+    let mut loaded = read(settings, options)?;
+    if !options.only_print {
         default_platform(&mut loaded)?;
     }
     for warning in &loaded.warnings {
@@ -114,8 +114,8 @@ pub(crate) fn default_platform(loaded: &mut Loaded) -> Result<()> {
     Ok(())
 }
 
-fn read(settings: &Settings, wish: Wish<'_>) -> Result<Loaded> {
-    hoist_spec::load(&request(settings, wish), &file_system(settings), &settings.env).map_err(Failure::spec)
+fn read(settings: &Settings, options: LoadOptions<'_>) -> Result<Loaded> {
+    hoist_spec::load(&request(settings, options), &file_system(settings), &settings.env).map_err(Failure::spec)
 }
 
 pub(crate) fn file_system(settings: &Settings) -> impl Source {
@@ -123,16 +123,16 @@ pub(crate) fn file_system(settings: &Settings) -> impl Source {
 }
 
 /// What the options say about the files.
-pub(crate) fn request(settings: &Settings, wish: Wish<'_>) -> LoadRequest {
+pub(crate) fn request(settings: &Settings, options: LoadOptions<'_>) -> LoadRequest {
     LoadRequest {
         files: settings.files.clone(),
         project_dir: settings.project_directory.clone(),
         project_name: settings.project_name.clone(),
         env_files: settings.env_files.clone(),
-        profiles: if wish.all_profiles { vec!["*".to_owned()] } else { settings.profiles.clone() },
-        services: wish.services.to_vec(),
-        allow_unsupported: wish.only_print,
-        nothing_is_made: wish.nothing_is_made,
+        profiles: if options.all_profiles { vec!["*".to_owned()] } else { settings.profiles.clone() },
+        services: options.services.to_vec(),
+        allow_unsupported: options.only_print,
+        nothing_is_made: options.nothing_is_made,
         ..LoadRequest::default()
     }
 }
@@ -153,7 +153,7 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
     {
         return Ok(Project { name: name.clone(), loaded: None });
     }
-    match load(settings, ui, Wish { services, all_profiles: true, only_print: true, nothing_is_made: true }) {
+    match load(settings, ui, LoadOptions { services, all_profiles: true, only_print: true, nothing_is_made: true }) {
         Ok(loaded) => Ok(Project { name: loaded.stack.name.clone(), loaded: Some(loaded) }),
         // A misspelt name is an error, not a reason to continue without the file.
         Err(failure) if failure.has_code("E0023") => Err(failure),

@@ -76,6 +76,9 @@ fn what_cannot_be_done_is_refused(world: &World) {
     }
     let (status, body) = answer(world, &http("POST", "/commit?container=asked-a-1", "{\"Cmd\":[\"x\"]}"));
     assert!(status == 400 && body.contains("Cmd"), "{status} {body}");
+    let exec = "{\"Cmd\":[\"true\"],\"DetachKeys\":\"ctrl-x\"}";
+    let (status, body) = answer(world, &http("POST", "/containers/asked-a-1/exec", exec));
+    assert!(status == 400 && body.contains("DetachKeys"), "{status} {body}");
     assert_eq!(get(world, "/images/json")[0]["SharedSize"], -1);
     assert_ne!(get(world, "/images/json?shared-size=1")[0]["SharedSize"], -1);
 }

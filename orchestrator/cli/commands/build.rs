@@ -11,7 +11,7 @@ use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::failed_step;
 use crate::options::ProgressMode;
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 
 /// Build the images of services
 #[derive(Debug, clap::Args)]
@@ -52,8 +52,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let wish = Wish { services: &args.services, ..Wish::default() };
-    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, options)?;
     args.caches.fits(&loaded.stack, &args.services, args.with_dependencies)?;
     let build = Build {
         services: apply::services(&args.services),

@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
-    let id = crate::containers::meant(ctx, &client, &args.container, args.index).await?;
+    let id = crate::containers::find_id(ctx, &client, &args.container, args.index).await?;
     let mut terms = vec![("pause", u8::from(args.pause).to_string())];
     terms.extend(args.name.iter().map(|name| ("repo", name.clone())));
     terms.extend(args.message.iter().map(|text| ("comment", text.clone())));

@@ -11,7 +11,7 @@ use crate::config_hash;
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::lock;
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 use crate::render::table::Table;
 
 /// Check the Compose files and print the stack that they mean
@@ -129,7 +129,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
     // What is printed as a stack can be raised; names and explanations can be had of every stack.
     let only_print = args.no_consistency || args.lists();
-    let wish = Wish { services: &args.services, only_print, all_profiles: args.profiles, ..Wish::default() };
+    let options =
+        LoadOptions { services: &args.services, only_print, all_profiles: args.profiles, ..LoadOptions::default() };
     LoadRequest {
         as_reference: !args.no_consistency,
         keep_places: args.explain.is_some(),
@@ -139,7 +140,7 @@ fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
             path_resolution: args.no_path_resolution,
             env_resolution: args.no_env_resolution,
         },
-        ..project::request(&ctx.settings, wish)
+        ..project::request(&ctx.settings, options)
     }
 }
 

@@ -7,7 +7,7 @@ use hoist_api::ContainerSummary;
 use hoist_client::Client;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use crate::archive::{self, Fetch, Place};
+use crate::archive::{self, CopyPath, Fetch};
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::{containers, project};
@@ -39,13 +39,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let (source, destination) = (Place::parse(&args.source), Place::parse(&args.destination));
+    let (source, destination) = (CopyPath::parse(&args.source), CopyPath::parse(&args.destination));
     match (source, destination) {
-        (Place::Container { service, path }, Place::Local(local)) => {
+        (CopyPath::Container { service, path }, CopyPath::Local(local)) => {
             let (client, found) = find(ctx, args, service).await?;
             copy_out(ctx, args, &client, &found[0].id, path, local).await?;
         }
-        (Place::Local(local), Place::Container { service, path }) => {
+        (CopyPath::Local(local), CopyPath::Container { service, path }) => {
             let (client, found) = find(ctx, args, service).await?;
             let path = archive::absolute(path);
             if local == "-" {
@@ -57,10 +57,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
                 }
             }
         }
-        (Place::Container { .. }, Place::Container { .. }) => {
+        (CopyPath::Container { .. }, CopyPath::Container { .. }) => {
             return Err(Failure::user("copying from container to container is not supported"));
         }
-        (Place::Local(_), Place::Local(_)) => {
+        (CopyPath::Local(_), CopyPath::Local(_)) => {
             return Err(Failure::user("one of source and destination must be SERVICE:PATH"));
         }
     }

@@ -8,8 +8,8 @@ use hoist_scheduler::{Create, Verb};
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::options::PullWhen;
-use crate::project::{self, Wish};
-use crate::{apply, options, sources};
+use crate::project::{self, LoadOptions};
+use crate::{apply, bind_sources, options};
 
 /// Create containers without starting them
 #[derive(Debug, clap::Args)]
@@ -47,13 +47,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let wish = Wish { services: &args.services, ..Wish::default() };
-    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, options)?;
     let scale: BTreeMap<String, u32> = args.scale.iter().cloned().collect();
     if let Some(service) = scale.keys().find(|service| !loaded.stack.services.contains_key(*service)) {
         return Err(Failure::user(format!("no such service: {service}")));
     }
-    sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &args.services));
+    bind_sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &args.services));
     let create = Create {
         services: apply::services(&args.services),
         build: args.build,

@@ -8,7 +8,7 @@ use crate::containers::PROJECT_LABEL;
 use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::signals::Interrupts;
-use crate::{project, when};
+use crate::{project, time};
 
 /// Show what happens to the stack's containers, as it happens
 #[derive(Debug, clap::Args)]
@@ -20,10 +20,10 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// Events from this time on: a date, or how long ago (10m)
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     since: Option<String>,
     /// Events before this time: a date, or how long ago (10m)
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     until: Option<String>,
 }
 

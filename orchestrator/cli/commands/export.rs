@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
-    let id = crate::containers::meant(ctx, &client, &args.container, args.index).await?;
+    let id = crate::containers::find_id(ctx, &client, &args.container, args.index).await?;
     let mut target = Target::open(ctx.ui, args.output.as_deref())?;
     let mut archive = client.export_container(&id).await?;
     while let Some(bytes) = archive.next().await? {

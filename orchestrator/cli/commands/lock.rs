@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::lock::{self, Lock};
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 
 /// Write the digests of the stack's images to stack.lock, for `--locked`
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     // Every profile: which of them is active differs from machine to machine, the lock does not.
-    let loaded = project::load(&ctx.settings, ctx.ui, Wish { all_profiles: true, ..Wish::default() })?;
+    let loaded = project::load(&ctx.settings, ctx.ui, LoadOptions { all_profiles: true, ..LoadOptions::default() })?;
     if let Some(unknown) = args.services.iter().find(|name| !loaded.stack.services.contains_key(*name)) {
         return Err(Failure::user(format!("no such service: {unknown}")));
     }

@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::render::logs::{LogStyle, LogWriter};
 use crate::signals::Interrupts;
-use crate::{containers, project, when};
+use crate::{containers, project, time};
 
 /// Show what containers have written
 #[derive(Debug, clap::Args)]
@@ -25,10 +25,10 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, value_name = "LINES", default_value = "all", value_parser = tail)]
     tail: Tail,
     /// Lines from this time on: a date, or how long ago (10m)
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     since: Option<String>,
     /// Lines before this time: a date, or how long ago (10m)
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     until: Option<String>,
     /// Write the time in front of each line
     #[arg(short, long)]

@@ -1,6 +1,10 @@
 //! `hoist network …`: networks apart from any stack.
 
-mod making;
+mod connect;
+mod create;
+mod pairs;
+
+use hoist_object::short;
 
 use crate::commands::prune;
 use crate::ctx::Ctx;
@@ -16,14 +20,14 @@ pub(crate) enum Command {
     /// Print everything that is known of networks
     Inspect(InspectArgs),
     /// Make a network that stacks can join as an external one
-    Create(making::CreateArgs),
+    Create(create::CreateArgs),
     /// Remove networks
     #[command(visible_alias = "remove")]
-    Rm(making::RmArgs),
+    Rm(RmArgs),
     /// Let a container join a network
-    Connect(making::ConnectArgs),
+    Connect(connect::ConnectArgs),
     /// Take a container off a network
-    Disconnect(making::DisconnectArgs),
+    Disconnect(connect::DisconnectArgs),
     /// Remove networks that no container has
     Prune(prune::Args),
 }
@@ -45,14 +49,24 @@ pub(crate) struct InspectArgs {
     networks: Vec<String>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// Names or ids
+    #[arg(value_name = "NETWORK", required = true)]
+    networks: Vec<String>,
+    /// Do not complain about networks that do not exist
+    #[arg(short, long)]
+    force: bool,
+}
+
 pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
     match command {
         Command::Ls(args) => ls(ctx, args).await,
         Command::Inspect(args) => inspect(ctx, args).await,
-        Command::Create(args) => making::create(ctx, args).await,
-        Command::Rm(args) => making::rm(ctx, args).await,
-        Command::Connect(args) => making::connect(ctx, args).await,
-        Command::Disconnect(args) => making::disconnect(ctx, args).await,
+        Command::Create(args) => create::create(ctx, args).await,
+        Command::Rm(args) => rm(ctx, args).await,
+        Command::Connect(args) => connect::connect(ctx, args).await,
+        Command::Disconnect(args) => connect::disconnect(ctx, args).await,
         Command::Prune(args) => prune::networks(ctx, args).await,
     }
 }
@@ -62,7 +76,6 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
     // Docker's predefined ones that no container is on exist in name only.
     networks.retain(|network| !network.ipam.config.is_empty());
     networks.sort_by(|a, b| a.name.cmp(&b.name));
-    let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
     if args.quiet {
         for network in &networks {
             ctx.ui.line(short(&network.id))?;
@@ -78,7 +91,7 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
     let items: Vec<_> = networks.iter().map(item).collect();
     let table = || {
         let mut table = Table::new(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
-        networks.into_iter().for_each(|n| table.row([short(&n.id), n.name, n.driver, n.scope]));
+        networks.into_iter().for_each(|n| table.row([short(&n.id).to_owned(), n.name, n.driver, n.scope]));
         table.to_string()
     };
     ctx.ui.data(args.format.text(table, &items).map_err(Failure::user)?)?;
@@ -93,4 +106,22 @@ async fn inspect(ctx: &Ctx, args: &InspectArgs) -> Result<Exit> {
     }
     ctx.ui.documents(&found)?;
     Ok(Exit::OK)
+}
+
+/// All of them are tried; the first failure is the command's.
+async fn rm(ctx: &Ctx, args: &RmArgs) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let mut failure = None;
+    for network in &args.networks {
+        match client.remove_network(network).await {
+            Ok(()) => ctx.ui.line(network)?,
+            Err(error) if args.force && error.not_found() => {}
+            Err(error) if failure.is_none() => failure = Some(error),
+            Err(error) => Failure::from(error).report(ctx.ui),
+        }
+    }
+    match failure {
+        None => Ok(Exit::OK),
+        Some(error) => Err(error.into()),
+    }
 }

@@ -15,15 +15,15 @@ use crate::{apply, render};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    change: up::Change,
+    options: up::UpOptions,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: PlanForm,
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let loaded = args.change.load(ctx)?;
-    let request = apply::request(&loaded, Verb::Up(args.change.up(ctx)))?;
+    let loaded = args.options.load(ctx)?;
+    let request = apply::request(&loaded, Verb::Up(args.options.up(ctx)))?;
     let plan = apply::plan(ctx, &request).await?;
     ctx.ui.data(render::plan::printed(&plan, args.format, ctx.ui))?;
     Ok(match plan.steps {

@@ -6,7 +6,7 @@ use hoist_scheduler::{Pull, Verb};
 use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
 use crate::options::{ProgressMode, PullWhen};
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 use crate::{apply, lock};
 
 /// Pull the images of the stack
@@ -36,8 +36,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let wish = Wish { services: &args.services, ..Wish::default() };
-    let mut loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let mut loaded = project::load(&ctx.settings, ctx.ui, options)?;
     if args.locked {
         lock::pin(&mut loaded)?;
     }

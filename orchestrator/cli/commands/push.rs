@@ -8,7 +8,7 @@ use crate::commands::image;
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::options::ProgressMode;
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 
 /// Push the images of services that are built here
 #[derive(Debug, clap::Args)]
@@ -28,8 +28,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let wish = Wish { services: &args.services, ..Wish::default() };
-    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
+    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, options)?;
     let images = images(&loaded.stack, &args.services, args.include_deps);
     if ctx.settings.dry_run.is_some() {
         for image in &images {

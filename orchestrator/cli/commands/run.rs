@@ -12,11 +12,11 @@ use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::oneoff::{self, RunMount, RunPorts};
 use crate::options::PullWhen;
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 use crate::render::progress::Progress;
 use crate::signals::Forwarded;
 use crate::streams::{DetachKeys, End, Pump, Target};
-use crate::{apply, foreground, sources, terminal};
+use crate::{apply, bind_sources, foreground, terminal};
 
 /// Run a one-off command in a new container of a service
 #[derive(Debug, clap::Args)]
@@ -129,9 +129,9 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let Some((service, command)) = args.words.split_first() else {
         return Err(Failure::user("a service is needed"));
     };
-    let wish = Wish { services: std::slice::from_ref(service), ..Wish::default() };
-    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
-    sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, wish.services));
+    let options = LoadOptions { services: std::slice::from_ref(service), ..LoadOptions::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, options)?;
+    bind_sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, options.services));
     let entrypoint = match &args.entrypoint {
         None => None,
         Some(text) => {

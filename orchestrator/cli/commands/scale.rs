@@ -5,8 +5,8 @@ use hoist_scheduler::{Scale, Verb};
 
 use crate::ctx::Ctx;
 use crate::error::{Exit, Result};
-use crate::project::Wish;
-use crate::{apply, options, project, sources};
+use crate::project::LoadOptions;
+use crate::{apply, bind_sources, options, project};
 
 /// Set the number of containers of services
 #[derive(Debug, clap::Args)]
@@ -21,9 +21,9 @@ pub(crate) struct Args {
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let services: Vec<String> = args.scale.iter().map(|(service, _)| service.clone()).collect();
-    let wish = Wish { services: &services, ..Wish::default() };
-    let loaded = project::load(&ctx.settings, ctx.ui, wish)?;
-    sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &services));
+    let options = LoadOptions { services: &services, ..LoadOptions::default() };
+    let loaded = project::load(&ctx.settings, ctx.ui, options)?;
+    bind_sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &services));
     let scale = Scale { scale: args.scale.iter().cloned().collect(), no_deps: args.no_deps };
     apply::request(&loaded, Verb::Scale(scale))
 }

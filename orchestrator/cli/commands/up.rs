@@ -10,15 +10,15 @@ use crate::attached::{self, Attached, EndWhen};
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::options::PullWhen;
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 use crate::render::logs::LogStyle;
-use crate::{apply, lock, options, sources};
+use crate::{apply, bind_sources, lock, options};
 
 /// Create and start the stack, or bring it to what the file says now
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) change: Change,
+    pub(crate) options: UpOptions,
     /// Leave when everything is started, in place of showing the logs
     #[arg(short, long)]
     detach: bool,
@@ -71,7 +71,7 @@ pub(crate) struct Args {
 
 /// What `up` is to change and how; `plan` has the same options.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Change {
+pub(crate) struct UpOptions {
     /// Only these services and what they depend on
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
@@ -113,9 +113,10 @@ pub(crate) struct Change {
     timeout: Option<u32>,
 }
 
-impl Change {
+impl UpOptions {
     pub(crate) fn load(&self, ctx: &Ctx) -> Result<Loaded> {
-        let mut loaded = project::load(&ctx.settings, ctx.ui, Wish { services: &self.services, ..Wish::default() })?;
+        let mut loaded =
+            project::load(&ctx.settings, ctx.ui, LoadOptions { services: &self.services, ..LoadOptions::default() })?;
         if self.locked {
             lock::pin(&mut loaded)?;
         }
@@ -125,7 +126,7 @@ impl Change {
         let named = self.services.iter().cloned().collect();
         let alone = self.no_deps && !self.services.is_empty();
         let services = if alone { named } else { project::with_dependencies(&loaded.stack, &self.services) };
-        sources::warn_of_folders(ctx.ui, &loaded, &services);
+        bind_sources::warn_of_folders(ctx.ui, &loaded, &services);
         Ok(loaded)
     }
 
@@ -150,18 +151,18 @@ impl Change {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    request_for(ctx, args, &args.change.load(ctx)?)
+    request_for(ctx, args, &args.options.load(ctx)?)
 }
 
 fn request_for(ctx: &Ctx, args: &Args, loaded: &Loaded) -> Result<ApplyRequest> {
-    let up = Up { no_start: args.no_start, wait: args.wait, ..args.change.up(ctx) };
+    let up = Up { no_start: args.no_start, wait: args.wait, ..args.options.up(ctx) };
     let mut request = apply::request(loaded, Verb::Up(up))?;
     request.wait_timeout = apply::seconds(args.wait_timeout);
     Ok(request)
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let loaded = args.change.load(ctx)?;
+    let loaded = args.options.load(ctx)?;
     let request = request_for(ctx, args, &loaded)?;
     let ctx = &ctx.with_ui(ctx.ui.hiding(args.quiet_pull, args.quiet_build));
     if args.detach || args.wait || args.no_start {
@@ -170,10 +171,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     }
     let attached = Attached {
         shown: shown(args, &loaded)?,
-        running: project::with_dependencies(&loaded.stack, &args.change.services),
+        running: project::with_dependencies(&loaded.stack, &args.options.services),
         end: end_when(args),
         style: LogStyle { prefix: !args.no_log_prefix, timestamps: args.timestamps },
-        timeout: args.change.timeout,
+        timeout: args.options.timeout,
     };
     let ctx = if args.no_color { &ctx.with_ui(ctx.ui.without_color()) } else { ctx };
     attached::run(ctx, &request, &attached).await
@@ -200,10 +201,10 @@ fn shown(args: &Args, loaded: &Loaded) -> Result<BTreeSet<String>> {
     }
     let mut shown: BTreeSet<String> = if !args.attach.is_empty() {
         args.attach.iter().cloned().collect()
-    } else if args.attach_dependencies || args.change.services.is_empty() {
-        project::with_dependencies(&loaded.stack, &args.change.services)
+    } else if args.attach_dependencies || args.options.services.is_empty() {
+        project::with_dependencies(&loaded.stack, &args.options.services)
     } else {
-        args.change.services.iter().cloned().collect()
+        args.options.services.iter().cloned().collect()
     };
     let kept_out = |name: &String| {
         args.no_attach.contains(name) || (args.attach.is_empty() && services.get(name).is_some_and(|s| !s.attach))

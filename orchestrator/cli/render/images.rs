@@ -6,8 +6,7 @@ pub(crate) fn bare(id: &str) -> &str {
 }
 
 pub(crate) fn short(id: &str) -> &str {
-    let id = bare(id);
-    id.get(..12).unwrap_or(id)
+    hoist_object::short(bare(id))
 }
 
 /// Repository and tag of a reference, `latest` when it has neither tag nor digest. The colon of a registry's port is

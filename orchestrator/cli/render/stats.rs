@@ -1,6 +1,7 @@
 //! What containers use, in docker's columns.
 
 use hoist_api::Stats;
+use hoist_object::short;
 
 use crate::render::table::Table;
 use crate::render::units;
@@ -29,7 +30,7 @@ impl Sample {
             entries.filter(|entry| entry.op.eq_ignore_ascii_case(op)).map(|entry| entry.value).sum()
         };
         Self {
-            id: if whole_id { id.to_owned() } else { id.get(..12).unwrap_or(id).to_owned() },
+            id: if whole_id { id } else { short(id) }.to_owned(),
             name: name.to_owned(),
             cpu_percent: cpu_percent(stats),
             memory: memory(stats),

@@ -50,7 +50,6 @@ mod rootview;
 mod rundir;
 mod serve;
 mod shims;
-mod signal;
 mod staging;
 mod stats;
 mod still;

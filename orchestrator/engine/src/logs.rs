@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoist_api::StackLogLine;
-use hoist_object::Timestamp;
+use hoist_object::{Timestamp, units};
 use hoist_runtime::log::Stream;
 use tokio::sync::mpsc;
 
@@ -106,37 +106,8 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
         let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         return i64::try_from(zoned.timestamp().as_nanosecond()).ok().map(Timestamp);
     }
-    let ago = go_duration(text)?;
+    let ago = i64::try_from(units::duration(text)?.as_nanos()).ok()?;
     Some(Timestamp(now.0.checked_sub(ago)?))
-}
-
-/// `1h30m`, `10s`, `1.5m`.
-fn go_duration(text: &str) -> Option<i64> {
-    let mut rest = text;
-    let mut total = 0.0_f64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let end = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
-        total += number
-            * match &rest[..end] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and nobody asks for logs of a century")]
-    let nanos = (total * 1e9) as i64;
-    Some(nanos)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
+use hoist_object::short;
 use ipnet::Ipv4Net;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use crate::facts::{self, FactsError, HostFacts};
 use crate::firewall::foreign::ForeignAccept;
 use crate::firewall::watch::FlushWatch;
 use crate::firewall::{Firewall, FirewallError};
-use crate::model::{Endpoint, FirewallState, Mac, NetworkSpec, Protocol, VETH_PREFIX, is_veth_name, short, veth_name};
+use crate::model::{Endpoint, FirewallState, Mac, NetworkSpec, Protocol, VETH_PREFIX, is_veth_name, veth_name};
 use crate::netlink::{Connection, is, route};
 use crate::netns::{self, NetnsError};
 use crate::ports::{self, PortTaken};

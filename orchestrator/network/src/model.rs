@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use hoist_object::short;
 use ipnet::Ipv4Net;
 
 /// A network to raise: one bridge, one subnet.
@@ -147,10 +148,6 @@ pub fn is_veth_name(name: &str) -> bool {
 
 pub(crate) const BRIDGE_PREFIX: &str = "hb-";
 pub(crate) const VETH_PREFIX: &str = "hv";
-
-pub(crate) fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
 //! Owns what one container, network or volume is, in nobody's dialect: its record, its configuration, its limits, what
-//! is wanted of it, how it last ended. The serde form of a document is its form on disk; [`form`] gives it its version.
+//! is wanted of it, how it last ended; and the notations that all dialects share. The serde form of a document is its form on disk; [`form`] gives it its version.
 //!
 //! Must not know: Compose files, HTTP, clocks, hosts. No type here decides anything.
 #![forbid(unsafe_code)]
@@ -11,8 +11,10 @@ mod image;
 mod network;
 mod record;
 mod restart;
+pub mod signal;
 mod state;
 mod time;
+pub mod units;
 mod volume;
 
 pub use container::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind};

@@ -8,7 +8,7 @@ use std::path::Path;
 /// still bring output of an earlier run to a slow client.
 pub(crate) fn find_shims(id: &str) -> io::Result<Vec<i32>> {
     let mut shims = Vec::new();
-    let wanted = format!("hoist-shim\0start\0{}\0", id.get(..12).unwrap_or(id));
+    let wanted = format!("hoist-shim\0start\0{}\0", hoist_object::short(id));
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };

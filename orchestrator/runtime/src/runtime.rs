@@ -237,7 +237,7 @@ impl Runtime {
         let mut child = Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
             .arg0("hoist-shim")
             .arg(mode)
-            .arg(id.get(..12).unwrap_or(id))
+            .arg(hoist_object::short(id))
             .env_clear()
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

@@ -74,8 +74,10 @@ fn text_value(node: &Node, text: &str, shape: &Shape, path: &str, report: &mut R
         Shape::Bool => units::boolean(text).is_none().then(|| "is not a boolean".to_owned()),
         Shape::Int => units::integer(text).is_none().then(|| "is not a whole number".to_owned()),
         Shape::Num => text.trim().parse::<f64>().is_err().then(|| "is not a number".to_owned()),
-        Shape::Bytes => units::bytes(text).is_none().then(|| "is not a size like 512m or 2gb".to_owned()),
-        Shape::Duration => units::duration(text).is_none().then(|| "is not a duration like 1m30s".to_owned()),
+        Shape::Bytes => hoist_object::units::bytes(text).is_none().then(|| "is not a size like 512m or 2gb".to_owned()),
+        Shape::Duration => {
+            hoist_object::units::duration(text).is_none().then(|| "is not a duration like 1m30s".to_owned())
+        }
         Shape::Word(words) if !words.contains(&text) => {
             Some(format!("is not one of {}", words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")))
         }

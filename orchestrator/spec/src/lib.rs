@@ -49,7 +49,6 @@ pub use bind::{CAPABILITIES, is_bridge_name};
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::VariableReference;
 pub use source::{Env, Kind, MAX_FILE, Source, SourceError, decode};
-pub use units::bytes;
 
 /// What to load, as the command line says it. `Default` means: search upwards from the working directory.
 #[derive(Debug, Clone, Default)]

@@ -71,24 +71,6 @@ fn is_lower(text: &str) -> bool {
     !text.contains(|c: char| c.is_ascii_uppercase())
 }
 
-/// A signal by number or by name, `SIG` or not.
-pub(crate) fn is_signal(text: &str) -> bool {
-    const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CLD CONT \
-        STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO POLL PWR SYS";
-    if let Ok(number) = text.parse::<u8>() {
-        return (1..=64).contains(&number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let real_time = |from: &str, sign: char| {
-        let rest = bare.strip_prefix(from)?;
-        let offset = rest.strip_prefix(sign).and_then(|number| number.parse::<u8>().ok());
-        Some(rest.is_empty() || offset.is_some_and(|offset| offset <= 30))
-    };
-    NAMES.split(' ').any(|name| name == bare)
-        || real_time("RTMIN", '+').or_else(|| real_time("RTMAX", '-')).unwrap_or(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,9 +85,6 @@ mod tests {
         assert!(is_variable("A.b-c d") && !is_variable("A=B"));
         assert!(is_sysctl("net.ipv4.conf.eth0.arp_filter") && !is_sysctl("net/../x") && !is_sysctl("net..x"));
         assert!(is_mac("02:42:ac:11:00:02") && !is_mac("02:42:ac:11:00") && !is_mac("02:42:ac:11:00:zz"));
-        for good in ["SIGTERM", "term", "9", "64", "SIGRTMIN+3", "rtmax-1", "RTMIN"] {
-            assert!(is_signal(good), "{good}");
-        }
         for good in
             ["nginx", "a/b_c:1.2-X", "localhost:5000/a@sha256:00", "GHCR.io/o/app", "app:", "/app", "", "[::1]:5000/a"]
         {
@@ -113,9 +92,6 @@ mod tests {
         }
         for bad in ["Nginx", "a b", "a:b c", "a/B", "ghcr.io/O/app", "-a", "a/_b", "a:-x", "a?b", "http://a/b"] {
             assert!(image_problem(bad).is_some(), "{bad}");
-        }
-        for bad in ["", "0", "65", "SIGFOO", "RTMIN+99", "RTMIN-1", "TERM "] {
-            assert!(!is_signal(bad), "{bad}");
         }
     }
 }

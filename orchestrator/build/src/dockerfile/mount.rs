@@ -2,6 +2,8 @@
 //!
 //! Any value may hold variables, so what a mount is can only be said once those are known.
 
+use hoist_object::units;
+
 use super::{FileOwner, Mount, MountKind, Parser, SecretMount, Sharing, SshMount};
 use crate::diagnostic::{Diagnostic, Span, Spanned, closest};
 
@@ -207,18 +209,8 @@ impl Keys {
 
 /// `64m`, `1g`, `4096`.
 fn bytes(text: &str, span: Span) -> Result<u64, Diagnostic> {
-    let lower = text.to_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match lower[digits.len()..].trim_end_matches("ib").trim_end_matches('b') {
-        "" => Some(1),
-        "k" => Some(1 << 10),
-        "m" => Some(1 << 20),
-        "g" => Some(1 << 30),
-        _ => None,
-    };
-    match (digits.parse::<u64>(), factor) {
-        (Ok(number), Some(factor)) => Some(number).and_then(|n| n.checked_mul(factor)),
-        _ => None,
-    }
-    .ok_or_else(|| Diagnostic::error(span, format!("invalid size {text}")).hint("a number with k, m or g: size=64m"))
+    let bytes = units::bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
+    bytes.ok_or_else(|| {
+        Diagnostic::error(span, format!("invalid size {text}")).hint("a number with k, m or g: size=64m")
+    })
 }

@@ -1,6 +1,7 @@
 //! Instructions that change only the configuration of the result.
 
 use hoist_image::Healthcheck;
+use hoist_object::signal;
 
 use super::lower::{Lowering, Stage};
 use super::scope::Globals;
@@ -146,16 +147,7 @@ fn expose(ports: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<
 }
 
 fn check_signal(name: &str, place: &Spanned<String>) -> Result<(), Diagnostic> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
-    ];
-    let upper = name.to_uppercase();
-    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let number = name.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
-    let real_time = bare.starts_with("RTMIN") || bare.starts_with("RTMAX");
-    if number || real_time || NAMES.contains(&bare) {
+    if signal::number(name).is_some() {
         Ok(())
     } else {
         Err(Diagnostic::error(place.span, format!("unknown signal {name:?}")))

@@ -11,7 +11,7 @@ use hoist_spec::canonical;
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
 use crate::portable::{self, Portable};
-use crate::project::{self, Wish};
+use crate::project::{self, LoadOptions};
 use crate::target::Target;
 
 /// Write a stack with its images and volumes into one file
@@ -75,7 +75,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 
 /// The stack of the files, or the one that was applied under this name.
 async fn stack(ctx: &Ctx, args: &Args, client: &Client) -> Result<Portable> {
-    let read = || project::load(&ctx.settings, ctx.ui, Wish { all_profiles: true, ..Wish::default() });
+    let read = || project::load(&ctx.settings, ctx.ui, LoadOptions { all_profiles: true, ..LoadOptions::default() });
     let wanted = args.stack.as_deref();
     let loaded = match (wanted, read()) {
         (None, loaded) => Some(loaded?),

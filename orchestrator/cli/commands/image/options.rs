@@ -115,7 +115,7 @@ pub(super) fn ulimits(texts: &[String]) -> Result<BTreeMap<String, Ulimit>> {
 }
 
 pub(super) fn bytes(text: &str) -> Result<u64> {
-    let bytes = hoist_spec::bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
+    let bytes = hoist_object::units::bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
     bytes.ok_or_else(|| Failure::user(format!("{text:?} is not a size")).hint("a number with k, m or g: 64m"))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoist_object::{ContainerDoc, StateDoc, VolumeDoc};
+use hoist_object::{ContainerDoc, StateDoc, VolumeDoc, signal};
 use hoist_runtime::{Shim, ShimError};
 use hoist_scheduler::{ContainerSpec, ImageName};
 
@@ -16,7 +16,6 @@ use crate::engine::{Engine, now};
 use crate::error::chain;
 use crate::feed::OfContainer;
 use crate::lower::{self, Material};
-use crate::signal;
 use crate::store::make_folder;
 use crate::world::{Condition, Event, Phase, ShimEvent, StartWhy, StopAnswer, container_of};
 

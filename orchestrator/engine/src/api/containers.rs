@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use hoist_api::{ContainerInspect, TopResponse, WaitError, WaitResponse};
+use hoist_object::signal;
 use hoist_runtime::Shim;
 use serde::Deserialize;
 
@@ -19,7 +20,6 @@ use crate::engine::Engine;
 use crate::feed::OfContainer;
 use crate::lower;
 use crate::processes;
-use crate::signal;
 use crate::world::{Condition, Outcome, Phase, StartWhy};
 
 /// The id that a client means.

@@ -29,6 +29,10 @@ pub(super) async fn create(
     if config.cmd.is_empty() {
         return Err(ApiError::bad("no exec command specified"));
     }
+    if !config.detach_keys.is_empty() {
+        // Clients watch for them by themselves, as `hoist exec` does.
+        return Err(ApiError::bad(format!("DetachKeys {:?}: hoist does not support this field", config.detach_keys)));
+    }
     let container = resolve(&engine, &name).await?;
     running(&engine, &container).await?;
     let id = new_id();

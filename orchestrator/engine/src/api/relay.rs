@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use futures_util::FutureExt;
 use hoist_api::frames::{StreamKind, encode};
+use hoist_object::signal;
 use hoist_runtime::ExecHandle;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -24,7 +25,6 @@ use super::gone::{Gone, gone};
 use super::streams::Taken;
 use crate::exec;
 use crate::readiness;
-use crate::signal;
 
 /// How long a client that has received everything may keep sending. Closing a connection with unread bytes is an error
 /// for their sender.

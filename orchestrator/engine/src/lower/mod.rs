@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hoist_network::{Endpoint, HostFacts, Mac};
-use hoist_object::{ContainerDoc, NetworkDoc, Sharing};
+use hoist_object::{ContainerDoc, NetworkDoc, Sharing, units};
 use hoist_runtime::{InjectedFile, Join, LogConfig, spec_defaults};
 use hoist_spec::model::{NamespaceMode, NetworkMode, Service};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -298,21 +298,12 @@ fn log(service: &Service, path: PathBuf) -> Result<Option<LogConfig>, LowerError
     Ok(Some(log))
 }
 
-/// Docker's sizes: `10m`, `1g`, `500k`, plain bytes. `-1` is no limit.
+/// `-1` is no limit.
 fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    if text == "-1" {
-        return Some(0);
+    match units::bytes(text)? {
+        -1 => Some(0),
+        size => u64::try_from(size).ok(),
     }
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        _ => return None,
-    };
-    digits.trim().parse::<u64>().ok()?.checked_mul(factor)
 }
 
 #[cfg(test)]

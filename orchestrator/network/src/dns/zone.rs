@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use hoist_object::short;
 use ipnet::Ipv4Net;
-
-use crate::model::short;
 
 /// One network's names.
 #[derive(Debug, Clone, PartialEq, Eq)]

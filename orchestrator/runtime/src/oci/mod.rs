@@ -3,8 +3,6 @@
 //! Works without an engine: each container has its folder under `root`, with its shim's socket, its exit record and
 //! what `state` tells. Must not know the engine's containers.
 
-mod signal;
-
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -15,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
+
+use hoist_object::signal;
 
 use crate::client::Shim;
 use crate::launch::{Join, Launch, LaunchError, Netns, Rootfs, Seccomp};

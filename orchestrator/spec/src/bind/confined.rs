@@ -5,7 +5,7 @@ use crate::name;
 use crate::node::Node;
 use crate::report::Span;
 use crate::suggest;
-use crate::units;
+use hoist_object::units;
 
 use super::Reader;
 
@@ -86,7 +86,9 @@ pub(super) fn check(service: &Service, reader: &mut Reader<'_>) {
     hosts(reader);
     subpaths(reader);
     let (signal, mac) = (reader.map.get("stop_signal"), reader.map.get("mac_address"));
-    reader.word("stop_signal", signal, "a signal, like SIGTERM or 15", name::is_signal);
+    reader.word("stop_signal", signal, "a signal, like SIGTERM or 15", |text| {
+        hoist_object::signal::number(text).is_some()
+    });
     reader.word("mac_address", mac, MAC, name::is_mac);
     for place in reader.entries("networks") {
         let mac = place.value.at(&["mac_address"]);

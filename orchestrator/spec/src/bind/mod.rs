@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
     }
 
     fn duration(&self, key: &str) -> Option<Duration> {
-        units::duration(&self.string(key)?)
+        hoist_object::units::duration(&self.string(key)?)
     }
 
     /// A number of the wanted type; reports one that does not fit.

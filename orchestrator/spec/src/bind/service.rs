@@ -8,7 +8,7 @@ use crate::model::{
     Resources, RestartPolicy, Service,
 };
 use crate::node::Node;
-use crate::units;
+use hoist_object::units;
 
 use super::kinds::{self, limit, reads, share};
 use super::storage::{bare_mounts, mounts};

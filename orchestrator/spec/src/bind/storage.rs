@@ -6,7 +6,7 @@ use crate::fields;
 use crate::local::LocalMount;
 use crate::model::{FileMount, FileObject, FileSource, Mount, MountSource, Volume, VolumesFrom};
 use crate::node::Node;
-use crate::units;
+use hoist_object::units;
 
 use super::kinds::{self, reads};
 use super::{Reader, names};

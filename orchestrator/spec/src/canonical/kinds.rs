@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::model::Logging;
-use crate::units;
+use hoist_object::units;
 
 use super::{Object, decimal};
 

@@ -319,7 +319,7 @@ pub(super) fn namespace(object: &mut Object, key: &str, mode: &Option<NamespaceM
 mod tests {
     use super::*;
     use crate::canonical::decimal;
-    use crate::units;
+    use hoist_object::units;
 
     #[test]
     fn ages_print_in_their_largest_unit() {

@@ -112,13 +112,15 @@ fn scalar(data: Data, shape: &Shape) -> Data {
         (Shape::Int, Data::Str(text)) => units::integer(&text).map_or(Data::Str(text), Data::Int),
         (Shape::Int, Data::Float(number)) => units::whole(number).map_or(Data::Float(number), Data::Int),
         (Shape::Num, Data::Str(text)) => text.trim().parse().map_or(Data::Str(text), Data::Float),
-        (Shape::Bytes, Data::Str(text)) => Data::Str(units::bytes(&text).map_or(text, |bytes| bytes.to_string())),
+        (Shape::Bytes, Data::Str(text)) => {
+            Data::Str(hoist_object::units::bytes(&text).map_or(text, |bytes| bytes.to_string()))
+        }
         (Shape::Bytes, Data::Int(number)) => Data::Str(number.to_string()),
         (Shape::Bytes, Data::Float(number)) => {
             units::whole(number).map_or(Data::Float(number), |number| Data::Str(number.to_string()))
         }
         (Shape::Duration, Data::Str(text)) => {
-            Data::Str(units::duration(&text).map(units::duration_text).unwrap_or(text))
+            Data::Str(hoist_object::units::duration(&text).map(hoist_object::units::duration_text).unwrap_or(text))
         }
         (_, data) => data,
     }

@@ -1,5 +1,6 @@
 //! Points in time as they are typed: `2026-01-02T03:04:05Z`, `2026-01-02`, `1767312000`, `42m` (ago).
 
+use hoist_object::units;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 
@@ -14,37 +15,19 @@ pub(crate) fn parse(text: &str) -> Result<String, String> {
 }
 
 fn point(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Some(ago) = go_duration(text) {
-        return now.checked_sub(ago).ok();
-    }
     if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && !text.is_empty() {
         let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
         let nanos: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
         return Timestamp::new(seconds.parse().ok()?, nanos.parse().ok()?).ok();
+    }
+    if let Some(ago) = units::duration(text) {
+        return now.checked_sub(ago).ok();
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
     }
     let local = text.parse::<civil::DateTime>().ok().or_else(|| Some(text.parse::<civil::Date>().ok()?.into()))?;
     Some(local.to_zoned(TimeZone::system()).ok()?.timestamp())
-}
-
-/// `1h30m`, `1.5s`, as Go writes durations; needs a unit.
-fn go_duration(text: &str) -> Option<std::time::Duration> {
-    const UNITS: [(&str, f64); 7] =
-        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest.get(..end)?.parse().ok()?;
-        rest = rest.get(end..)?;
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = rest.get(..end)?;
-        total += number * UNITS.iter().find(|(name, _)| *name == unit)?.1;
-        rest = rest.get(end..)?;
-    }
-    (!text.is_empty()).then(|| std::time::Duration::try_from_secs_f64(total).ok())?
 }
 
 #[cfg(test)]

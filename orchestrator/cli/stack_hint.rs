@@ -10,7 +10,7 @@ use crate::error::Failure;
 /// Verbs that take the number of a replica.
 const WITH_INDEX: &[&str] = &["attach", "cp", "exec", "export", "logs", "port"];
 
-pub(crate) async fn explained(ctx: &Ctx, failure: Failure, words: &[String]) -> Failure {
+pub(crate) async fn hinted(ctx: &Ctx, failure: Failure, words: &[String]) -> Failure {
     if !failure.lacks_stack() {
         return failure;
     }

@@ -90,7 +90,7 @@ const OPTIONS: &[(&str, &str, &str)] = &[
 ];
 
 /// `None`: unknown to docker as well.
-pub(crate) fn instead(error: &clap::Error, words: &[String]) -> Option<String> {
+pub(crate) fn alternative(error: &clap::Error, words: &[String]) -> Option<String> {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -135,7 +135,7 @@ mod tests {
     fn told(line: &str) -> Option<String> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let error = args::parse(&words).err()?;
-        instead(&error, &words)
+        alternative(&error, &words)
     }
 
     #[test]
