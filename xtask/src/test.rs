@@ -11,6 +11,7 @@ use crate::{artifacts, packages, vm};
 /// The end-to-end scenarios that run in the emulated machine, too: what a kernel with cgroup v2 does in its own way (limits,
 /// a full memory, pauses, statistics, devices, restarts).
 const ON_CGROUP_V2: &[&str] = &[
+    "attributes::a_container_is_confined_as_the_file_says",
     "attributes::limits_reach_the_cgroup",
     "cgroups::a_pause_stops_every_process_and_outlives_the_engine",
     "cgroups::devices_are_open_to_those_who_were_given_them",
