@@ -142,3 +142,44 @@ fn merges_equal_the_reference() {
 fn nowhere() -> Written {
     Written::new(Span::default(), &Report::default())
 }
+
+/// Every YAML file below a folder.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            found.push(path);
+        }
+    }
+}
+
+/// A file that both readers take means the same to both, but for merge keys, tags of Compose and octal modes (`0440`),
+/// which Compose reads as YAML 1.1.
+#[test]
+fn another_reader_sees_the_same_in_the_corpus() {
+    let Some(corpus) = corpus("") else { return };
+    let mut found = Vec::new();
+    files(&corpus, &mut found);
+    let (mut same, mut different) = (0, Vec::new());
+    for path in found {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let Ok(theirs) = serde_norway::from_str::<Value>(&text) else { continue };
+        let mut report = Report::default();
+        let file = report.add_file("read".to_owned(), text.clone());
+        let documents = yaml::parse(&mut report, file);
+        let Some(ours) = documents.and_then(|mut documents| documents.pop()).filter(|_| !report.failed()) else {
+            continue;
+        };
+        if text.contains("<<:") || text.contains('!') || text.contains("mode: 0") {
+            continue;
+        }
+        if ours.to_json() == theirs {
+            same += 1;
+        } else {
+            different.push(path);
+        }
+    }
+    assert!(different.is_empty() && same > 500, "{same} are the same, {different:#?} are not");
+}
