@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hoist_engine::EngineConfig;
+use hoist_server::EngineConfig;
 
 use crate::ctx::Ctx;
 use crate::error::{Exit, Failure, Result};
@@ -25,6 +25,6 @@ pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         Some(0) => config.idle_exit = None,
         Some(seconds) => config.idle_exit = Some(Duration::from_secs(seconds)),
     }
-    hoist_engine::serve(config).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    hoist_server::serve(config).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     Ok(Exit::OK)
 }

@@ -18,7 +18,7 @@ struct Inner {
 
 /// Counts as work in progress while it lives.
 #[derive(Debug)]
-pub(crate) struct Busy {
+pub struct Busy {
     inner: Arc<Inner>,
 }
 

@@ -11,22 +11,21 @@ use hoist_api::ErrorKind;
 use hoist_image::{CopyTar, Copying, FolderError, Owners, Top, pack_copy};
 use hoist_tree::{ResolvedPath, is_kernel_made};
 use rustix::fs::{FileType, Mode, OFlags, Stat, openat, readlinkat};
-use serde::Serialize;
 
+use crate::actions::StepError;
 use crate::error::chain;
 use crate::rootview::RootView;
 
-/// Docker's stat document of a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct PathStat {
-    name: String,
-    size: i64,
+/// What is known of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathStat {
+    pub name: String,
+    pub size: i64,
     /// Go's file mode bits.
-    mode: u32,
-    mtime: String,
+    pub mode: u32,
+    pub mtime: String,
     /// Where a link leads in the end, from the container's root.
-    #[serde(rename = "linkTarget")]
-    link_target: String,
+    pub link_target: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +96,12 @@ impl ArchiveError {
                 _ => ErrorKind::Invalid,
             },
         }
+    }
+}
+
+impl From<ArchiveError> for StepError {
+    fn from(error: ArchiveError) -> Self {
+        Self::of(error.kind(), chain(&error))
     }
 }
 
@@ -258,7 +263,7 @@ fn write(view: &RootView, path: &str, archive: CopyTar<'_>, copying: &Copying<'_
 /// The content of a copy's archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Held {
+pub enum Held {
     /// One file or folder.
     Entry,
     /// One folder, whose content is copied: `cp folder/. …`.

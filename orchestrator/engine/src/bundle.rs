@@ -17,7 +17,6 @@ use hoist_image::{
 use hoist_object::VolumeDoc;
 
 use crate::actions::{StepError, blocking};
-use crate::api::tarballs::Frames;
 use crate::driver::{self, Opened};
 use crate::engine::{Engine, now};
 use crate::error::chain;
@@ -46,11 +45,19 @@ impl From<FolderError> for StepError {
     }
 }
 
+/// Where a bundle goes, and what is told while it is made.
+pub trait BundleOut: Send + Sync + 'static {
+    fn say(&self, event: BundleEvent) -> impl Future<Output = ()> + Send;
+
+    /// For code that blocks.
+    fn archive(&self) -> Box<dyn Write + Send>;
+}
+
 /// Writes the bundle into `out`.
 pub(crate) async fn save(
     engine: &Arc<Engine>,
     request: BundleRequest,
-    out: &Frames,
+    out: &impl BundleOut,
 ) -> Result<BundleDocument, StepError> {
     let images = images(engine, &request.images)?;
     let (volumes, spools) = volumes(engine, &request, out).await?;
@@ -70,7 +77,7 @@ pub(crate) async fn save(
         blobs: spools.into_iter().map(|spool| (VOLUME.to_owned(), spool)).collect(),
     };
     let (store, mut archive) = (Arc::clone(&engine.images), out.archive());
-    out.say(&note(format!("writing {} images and {} volumes", document.images.len(), document.volumes.len()))).await;
+    out.say(note(format!("writing {} images and {} volumes", document.images.len(), document.volumes.len()))).await;
     blocking(move || {
         let saved = Archive::of(&store, &request.images).map_err(|error| bad(&error))?.with(artifact);
         let written = saved.write(&mut archive).and_then(|()| archive.flush());
@@ -94,19 +101,19 @@ fn images(engine: &Engine, references: &[String]) -> Result<Vec<BundleImage>, St
 async fn volumes(
     engine: &Arc<Engine>,
     request: &BundleRequest,
-    out: &Frames,
+    out: &impl BundleOut,
 ) -> Result<(Vec<BundleVolume>, Vec<Spool>), StepError> {
     let wanted: BTreeSet<String> = request.volumes.iter().cloned().collect();
     let names = wanted.clone();
     let docs: Vec<VolumeDoc> =
         engine.look(move |world| names.iter().filter_map(|name| world.volumes.get(name).cloned()).collect()).await?;
     for name in wanted.iter().filter(|name| !docs.iter().any(|doc| doc.name == **name)) {
-        out.say(&note(format!("volume {name} does not exist yet; left out"))).await;
+        out.say(note(format!("volume {name} does not exist yet; left out"))).await;
     }
     let still = if request.live { None } else { Some(Still::writers(engine, &wanted).await?) };
     let paused = still.as_ref().map(Still::names).unwrap_or_default();
     if !paused.is_empty() {
-        out.say(&note(format!("paused {} while the volumes are read", paused.join(", ")))).await;
+        out.say(note(format!("paused {} while the volumes are read", paused.join(", ")))).await;
     }
     let (mut volumes, mut spools) = (Vec::new(), Vec::new());
     for doc in docs {
@@ -114,7 +121,7 @@ async fn volumes(
         let (images, name) = (Arc::clone(&engine.images), doc.name.clone());
         let (spool, size) =
             blocking(move || images.spool(|output| read_volume(opened.root(&name)?.as_fd(), output))).await?;
-        out.say(&note(format!("read volume {}: {size} bytes, {} compressed", doc.name, spool.size))).await;
+        out.say(note(format!("read volume {}: {size} bytes, {} compressed", doc.name, spool.size))).await;
         volumes.push(BundleVolume {
             name: doc.name,
             key: doc.key,
@@ -127,7 +134,7 @@ async fn volumes(
     }
     drop(still);
     if !paused.is_empty() {
-        out.say(&note(format!("{} go on", paused.join(", ")))).await;
+        out.say(note(format!("{} go on", paused.join(", ")))).await;
     }
     Ok((volumes, spools))
 }

@@ -23,6 +23,11 @@ impl EngineConfig {
         Self { data_root, run_dir, socket, idle_exit: Some(Self::IDLE_EXIT) }
     }
 
+    /// Where an engine that runs in the background writes its log.
+    pub fn log_file(&self) -> PathBuf {
+        self.data_root.join("engine.log")
+    }
+
     pub(crate) fn places(&self) -> Places {
         Places { data_root: self.data_root.clone(), run_dir: self.run_dir.clone(), socket: self.socket.clone() }
     }

@@ -32,7 +32,7 @@ pub(crate) fn boot_id() -> std::io::Result<String> {
 }
 
 /// Wall time: for people, logs and files. It may be set at any moment, so no timer or decision depends on it.
-pub(crate) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX))
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn steady() -> Timestamp {
 }
 
 /// RFC 3339 with nanoseconds, as docker prints times.
-pub(crate) fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(time.0))
         .map(|time| format!("{time:.9}"))
         .unwrap_or_else(|_| "0001-01-01T00:00:00Z".to_owned())

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// An error and its causes, `a: b: c`. A cause that only repeats what was said is left out.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {

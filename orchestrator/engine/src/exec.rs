@@ -15,18 +15,30 @@ use crate::world::Summary;
 
 /// What a client wants to run, and how.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ExecConfig {
-    pub(crate) attach_stdin: bool,
-    pub(crate) attach_stdout: bool,
-    pub(crate) attach_stderr: bool,
-    pub(crate) tty: bool,
-    pub(crate) cmd: Vec<String>,
-    pub(crate) env: Vec<String>,
-    pub(crate) user: String,
-    pub(crate) working_dir: String,
-    pub(crate) privileged: bool,
+pub struct ExecConfig {
+    pub attach_stdin: bool,
+    pub attach_stdout: bool,
+    pub attach_stderr: bool,
+    pub tty: bool,
+    pub cmd: Vec<String>,
+    pub env: Vec<String>,
+    pub user: String,
+    pub working_dir: String,
+    pub privileged: bool,
     /// Rows, columns.
-    pub(crate) console_size: Option<(u16, u16)>,
+    pub console_size: Option<(u16, u16)>,
+}
+
+/// A command of a client's, from its creation on.
+#[derive(Debug, Clone)]
+pub struct ExecEntry {
+    pub id: String,
+    pub container: String,
+    pub config: ExecConfig,
+    pub started: bool,
+    pub code: Option<i32>,
+    /// Of its process, while it runs.
+    pub pid: Option<i32>,
 }
 
 /// Starts the process; the caller owns its streams.

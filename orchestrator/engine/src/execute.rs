@@ -5,6 +5,7 @@
 mod doing;
 mod labels;
 mod request;
+mod sent;
 mod session;
 mod slots;
 
@@ -23,8 +24,9 @@ use crate::observe::{Claims, observe};
 use crate::outbox::{Outbox, outbox};
 use session::Session;
 
-pub(crate) use labels::phase;
+pub use labels::phase;
 pub(crate) use request::prepare;
+pub use sent::{all_credentials, credentials};
 pub(crate) use slots::Slots;
 
 pub(crate) type Output = Outbox<ApplyEvent>;

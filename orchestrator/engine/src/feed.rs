@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hoist_api::{EventActor, EventMessage};
 use hoist_image::Removed;
 use hoist_object::{ContainerDoc, Health, MountKind, NetworkDoc, Timestamp};
 use tokio::sync::broadcast;
@@ -14,16 +13,25 @@ use crate::world::{Notice, Subject};
 
 /// Docker keeps this many.
 const PAST: usize = 256;
-/// The objects that had events before events had a type; older clients still read these fields.
-const OLD: [&str; 2] = ["container", "image"];
 /// A subscriber that is further behind misses some.
 const PENDING: usize = 1024;
 
+/// Something that happened to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    pub at: Timestamp,
+    /// `container`, `image`, `network`, `volume`, `builder`.
+    pub kind: &'static str,
+    pub id: String,
+    pub action: String,
+    pub attributes: BTreeMap<String, String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Feed {
-    live: broadcast::Sender<Arc<EventMessage>>,
+    live: broadcast::Sender<Arc<Happening>>,
     /// Oldest first. Held while an event is sent, so that a subscriber gets each event once.
-    past: Mutex<VecDeque<Arc<EventMessage>>>,
+    past: Mutex<VecDeque<Arc<Happening>>>,
 }
 
 impl Default for Feed {
@@ -33,18 +41,18 @@ impl Default for Feed {
 }
 
 impl Feed {
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<EventMessage>> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Happening>> {
         self.live.subscribe()
     }
 
     /// What happened from `since` on, as far as it is remembered, and what comes next.
-    pub(crate) fn since(&self, since: Timestamp) -> (Vec<Arc<EventMessage>>, broadcast::Receiver<Arc<EventMessage>>) {
+    pub(crate) fn since(&self, since: Timestamp) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = past.iter().filter(|event| event.time_nano >= since.0).cloned().collect();
+        let wanted = past.iter().filter(|event| event.at >= since).cloned().collect();
         (wanted, self.live.subscribe())
     }
 
-    fn send(&self, event: Arc<EventMessage>) {
+    fn send(&self, event: Arc<Happening>) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         if past.len() == PAST {
             past.pop_front();
@@ -257,23 +265,8 @@ impl Pruned {
     }
 }
 
-fn send(engine: &Engine, kind: &str, id: &str, (action, attributes): Told) {
-    engine.feed.send(Arc::new(message(now(), kind, id, action, attributes)));
-}
-
-fn message(at: Timestamp, kind: &str, id: &str, action: String, attributes: Attributes) -> EventMessage {
-    let old = OLD.contains(&kind);
-    EventMessage {
-        kind: kind.to_owned(),
-        status: if old { action.clone() } else { String::new() },
-        action,
-        id: if old { id.to_owned() } else { String::new() },
-        from: attributes.get("image").filter(|_| kind == "container").cloned().unwrap_or_default(),
-        actor: EventActor { id: id.to_owned(), attributes },
-        scope: "local".to_owned(),
-        time: at.0 / 1_000_000_000,
-        time_nano: at.0,
-    }
+fn send(engine: &Engine, kind: &'static str, id: &str, (action, attributes): Told) {
+    engine.feed.send(Arc::new(Happening { at: now(), kind, id: id.to_owned(), action, attributes }));
 }
 
 /// What the supervisor says.
@@ -369,8 +362,9 @@ pub(crate) fn pruned(engine: &Engine, what: Pruned, bytes: u64) {
 mod tests {
     use super::*;
 
-    fn event(time_nano: i64) -> Arc<EventMessage> {
-        Arc::new(EventMessage { time_nano, ..EventMessage::default() })
+    fn event(at: i64) -> Arc<Happening> {
+        let at = Timestamp(at);
+        Arc::new(Happening { at, kind: "image", id: String::new(), action: String::new(), attributes: BTreeMap::new() })
     }
 
     #[test]
@@ -380,8 +374,8 @@ mod tests {
         (0..last).for_each(|time| feed.send(event(time)));
         assert_eq!(feed.since(Timestamp(0)).0.len(), PAST);
         let (past, mut live) = feed.since(Timestamp(last - 2));
-        assert_eq!(past.iter().map(|event| event.time_nano).collect::<Vec<_>>(), [last - 2, last - 1]);
+        assert_eq!(past.iter().map(|event| event.at.0).collect::<Vec<_>>(), [last - 2, last - 1]);
         feed.send(event(last));
-        assert_eq!(live.try_recv().unwrap().time_nano, last);
+        assert_eq!(live.try_recv().unwrap().at.0, last);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{Span, error_span};
 
 /// Redirects standard error to `file`, if given; lines that cannot be written are dropped.
-pub(crate) fn start(file: Option<&Path>) {
+pub fn start(file: Option<&Path>) {
     let opened = file.map(|path| std::fs::OpenOptions::new().create(true).append(true).open(path));
     if let Some(Ok(file)) = opened {
         let _ = rustix::stdio::dup2_stderr(&file);
@@ -26,7 +26,7 @@ pub(crate) fn start(file: Option<&Path>) {
 /// What an event belongs to. Spans have the level of errors, so that a filter which shows an event shows its spans.
 ///
 /// A request's path has no query: that may hold build arguments and credentials.
-pub(crate) fn request(method: &impl std::fmt::Display, path: &str) -> Span {
+pub fn request(method: &impl std::fmt::Display, path: &str) -> Span {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     error_span!("request", id = NEXT.fetch_add(1, Ordering::Relaxed), %method, path)
 }

@@ -18,17 +18,17 @@ use tokio::sync::mpsc;
 
 use crate::engine::{Engine, now};
 
-pub(crate) use tail::Line;
+pub use tail::Line;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    pub(crate) follow: bool,
-    pub(crate) stdout: bool,
-    pub(crate) stderr: bool,
+pub struct Wanted {
+    pub follow: bool,
+    pub stdout: bool,
+    pub stderr: bool,
     /// `None`: all.
-    pub(crate) tail: Option<usize>,
-    pub(crate) since: Option<Timestamp>,
-    pub(crate) until: Option<Timestamp>,
+    pub tail: Option<usize>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 impl Wanted {
@@ -89,7 +89,7 @@ pub(crate) fn stack(
 }
 
 /// A time as docker's clients give it: seconds since the epoch (with fraction), RFC 3339, or a duration before now.
-pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return i64::try_from(time.as_nanosecond()).ok().map(Timestamp);

@@ -17,11 +17,11 @@ use crate::world::Summary;
 
 /// What the caller wants of the image.
 #[derive(Debug, Default)]
-pub(crate) struct Terms {
-    pub(crate) name: Option<Reference>,
-    pub(crate) message: String,
-    pub(crate) author: String,
-    pub(crate) changes: Vec<String>,
+pub struct Terms {
+    pub name: Option<Reference>,
+    pub message: String,
+    pub author: String,
+    pub changes: Vec<String>,
 }
 
 /// The digest of a tar without entries: nothing was written.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hoist_api::{ApplyEvent, BuildEvent, BundleEvent, PullLine};
+use hoist_api::{ApplyEvent, BuildEvent, BundleEvent};
 use tokio::sync::{Notify, watch};
 
 /// Bytes of output that may be queued.
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a kind of piece is bounded.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// One per part of the request, so bounded by its size.
     Kept,
     /// Only the latest of this name is kept.
@@ -28,11 +28,11 @@ pub(crate) enum Kind {
     Output(usize),
 }
 
-pub(crate) trait Piece: Sized {
+pub trait Piece: Sized {
     fn kind(&self) -> Kind;
 
-    /// A notice that this many pieces of output are missing here.
-    fn left_out(count: u64) -> Self;
+    /// A notice that this many pieces of output are missing here; none where there is no output.
+    fn left_out(count: u64) -> Option<Self>;
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl<T> Shared<T> {
 pub(crate) struct Outbox<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
-pub(crate) struct Inbox<T>(Arc<Shared<T>>);
+pub struct Inbox<T>(Arc<Shared<T>>);
 
 pub(crate) fn outbox<T: Piece>() -> (Outbox<T>, Inbox<T>) {
     with_patience(PATIENCE)
@@ -111,7 +111,7 @@ impl<T: Piece> Outbox<T> {
         // In place of the dropped pieces, and always before a possible last piece.
         if queue.left_out > 0 && (!queue.stands || !matches!(kind, Kind::Output(_))) {
             let missing = T::left_out(std::mem::take(&mut queue.left_out));
-            queue.pieces.push_back((Kind::Kept, missing));
+            queue.pieces.extend(missing.map(|missing| (Kind::Kept, missing)));
         }
         queue.pieces.push_back((kind, piece));
         drop(queue);
@@ -171,7 +171,7 @@ impl<T> Drop for Outbox<T> {
 
 impl<T: Piece> Inbox<T> {
     /// `None`: the queue has ended.
-    pub(crate) async fn recv(&mut self) -> Option<T> {
+    pub async fn recv(&mut self) -> Option<T> {
         loop {
             {
                 let mut queue = self.0.queue();
@@ -185,7 +185,10 @@ impl<T: Piece> Inbox<T> {
                     return Some(piece);
                 }
                 if queue.left_out > 0 {
-                    return Some(T::left_out(std::mem::take(&mut queue.left_out)));
+                    let missing = T::left_out(std::mem::take(&mut queue.left_out));
+                    if missing.is_some() {
+                        return missing;
+                    }
                 }
                 if queue.senders == 0 {
                     return None;
@@ -221,22 +224,8 @@ impl Piece for ApplyEvent {
         }
     }
 
-    fn left_out(count: u64) -> Self {
-        Self::Warning { text: format!("{count} lines of output are left out: nobody read them for a while") }
-    }
-}
-
-impl Piece for PullLine {
-    fn kind(&self) -> Kind {
-        match &self.id {
-            Some(layer) if self.error.is_none() => Kind::Latest(layer.clone()),
-            _ => Kind::Kept,
-        }
-    }
-
-    /// It has no output.
-    fn left_out(_: u64) -> Self {
-        Self::default()
+    fn left_out(count: u64) -> Option<Self> {
+        Some(Self::Warning { text: format!("{count} lines of output are left out: nobody read them for a while") })
     }
 }
 
@@ -248,8 +237,8 @@ impl Piece for BundleEvent {
         }
     }
 
-    fn left_out(count: u64) -> Self {
-        Self::Note { text: format!("{count} notes are left out: nobody read them for a while") }
+    fn left_out(count: u64) -> Option<Self> {
+        Some(Self::Note { text: format!("{count} notes are left out: nobody read them for a while") })
     }
 }
 
@@ -274,8 +263,8 @@ mod tests {
             }
         }
 
-        fn left_out(count: u64) -> Self {
-            Self::Missing(count)
+        fn left_out(count: u64) -> Option<Self> {
+            Some(Self::Missing(count))
         }
     }
 

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hoist_api::TopResponse;
+/// A table of processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Processes {
+    pub titles: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
 
 /// What is shown of each process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,14 +129,14 @@ impl Form {
     }
 }
 
-pub(crate) fn top(pids: &[i32], form: &Form) -> TopResponse {
+pub(crate) fn top(pids: &[i32], form: &Form) -> Processes {
     let host = Host::look();
     let mut pids = pids.to_vec();
     pids.sort_unstable();
     let shown = |process: Process| form.columns.iter().map(|(_, column)| column.2(&process, &host)).collect();
-    TopResponse {
+    Processes {
         titles: form.columns.iter().map(|(title, _)| title.clone()).collect(),
-        processes: pids.into_iter().filter_map(Process::look).map(shown).collect(),
+        rows: pids.into_iter().filter_map(Process::look).map(shown).collect(),
     }
 }
 
@@ -317,9 +322,9 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let columns = names().join(",");
         let listed = top(&[pid], &Form::parse(&format!("-o {columns}")).unwrap());
-        assert_eq!(listed.processes.len(), 1);
-        assert_eq!((&listed.titles[0], &listed.processes[0][0]), (&"PID".to_owned(), &pid.to_string()));
-        let empty = listed.titles.iter().zip(&listed.processes[0]).find(|(_, value)| value.is_empty());
+        assert_eq!(listed.rows.len(), 1);
+        assert_eq!((&listed.titles[0], &listed.rows[0][0]), (&"PID".to_owned(), &pid.to_string()));
+        let empty = listed.titles.iter().zip(&listed.rows[0]).find(|(_, value)| value.is_empty());
         assert_eq!(empty, None);
     }
 }

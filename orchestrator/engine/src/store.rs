@@ -32,7 +32,8 @@ use files::Content;
 use writer::Job;
 
 pub(crate) use declared::volume_record;
-pub(crate) use files::{Loaded, make_folder, patiently};
+pub use files::make_folder;
+pub(crate) use files::{Loaded, patiently};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

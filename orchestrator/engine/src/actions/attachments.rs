@@ -20,10 +20,10 @@ use crate::world::{Event, Phase};
 
 /// What is asked for beside the network itself.
 #[derive(Debug, Default)]
-pub(crate) struct Wish {
-    pub(crate) address: Option<Ipv4Addr>,
-    pub(crate) mac: Option<[u8; 6]>,
-    pub(crate) aliases: Vec<String>,
+pub struct Wish {
+    pub address: Option<Ipv4Addr>,
+    pub mac: Option<[u8; 6]>,
+    pub aliases: Vec<String>,
 }
 
 /// Both, at one moment.

@@ -10,7 +10,8 @@ mod waiting;
 
 use std::sync::Arc;
 
-pub(crate) use attachments::{Wish, connect, disconnect};
+pub use attachments::Wish;
+pub(crate) use attachments::{connect, disconnect};
 use containers::finish_stop;
 pub(crate) use containers::{
     Context, Stopped, announce, create, kill, pause, remove, restart, stop, stop_terms, unpause,
@@ -30,9 +31,9 @@ use crate::world::StartWhy;
 /// Why a step failed: the whole chain of causes, and of what kind it is.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct StepError {
-    pub(crate) message: String,
-    pub(crate) kind: ErrorKind,
+pub struct StepError {
+    pub message: String,
+    pub kind: ErrorKind,
 }
 
 impl StepError {

@@ -10,11 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{Beside, Wanted, host, platforms, request};
 use crate::actions::StepError;
-use crate::api::convert::all_credentials;
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::error::chain;
-use crate::execute;
+use crate::execute::{self, all_credentials};
 use crate::outbox::outbox;
 
 pub(crate) async fn check(engine: &Arc<Engine>, wire: &ApplyRequest) -> Result<Vec<BuildCheck>, StepError> {

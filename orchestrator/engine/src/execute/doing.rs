@@ -10,10 +10,10 @@ use hoist_image::RegistryAuth;
 use hoist_scheduler::Action;
 use tracing::Instrument as _;
 
+use super::sent::build_event;
 use super::slots::{Slot, Slots};
 use super::{Output, labels};
 use crate::actions::{self, Context, StepError, Stopped};
-use crate::api::convert::build_event;
 use crate::building::Building;
 use crate::engine::Engine;
 use crate::feed::OfContainer;

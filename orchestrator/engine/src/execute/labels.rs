@@ -97,7 +97,8 @@ fn users(stack: &Stack, reference: &str) -> String {
     }
 }
 
-pub(crate) fn phase(phase: Phase, text: &str) -> String {
+/// How far an image is, in words.
+pub fn phase(phase: Phase, text: &str) -> String {
     let word = match phase {
         Phase::Resolving => "Resolving",
         Phase::Waiting => "Waiting",

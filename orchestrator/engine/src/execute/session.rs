@@ -14,9 +14,9 @@ use tracing::Instrument as _;
 
 use super::doing::{Doing, Done};
 use super::request::{Prepared, oneoff};
+use super::sent::all_credentials;
 use super::{Outcome, Output, Slots, ends, labels, overtakes};
 use crate::actions::{self, Context, StepError};
-use crate::api::convert::all_credentials;
 use crate::build::ShellOffer;
 use crate::building::Building;
 use crate::engine::{Engine, steady};

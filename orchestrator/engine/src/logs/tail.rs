@@ -19,16 +19,16 @@ use super::{Wanted, seek};
 
 /// A line, or a piece of a long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub struct Line {
     /// When the line was finished.
-    pub(crate) time: String,
-    pub(crate) stderr: bool,
-    pub(crate) starts: bool,
+    pub time: String,
+    pub stderr: bool,
+    pub starts: bool,
     /// `false`: the next piece follows.
-    pub(crate) ends: bool,
+    pub ends: bool,
     /// The program wrote a newline after it.
-    pub(crate) newline: bool,
-    pub(crate) text: Vec<u8>,
+    pub newline: bool,
+    pub text: Vec<u8>,
 }
 
 /// What a record says, apart from the text of a long line.

@@ -122,7 +122,7 @@ fn says_something(error: &io::Error) -> bool {
 }
 
 /// With its parents, 0700.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
