@@ -88,6 +88,7 @@ mod tests {
             .finish();
         let _subscribed = tracing::subscriber::set_default(subscriber);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // A span belongs to the one in which it is made, so each is made inside.
         let blocks = async {
             let subscriber = tracing::dispatcher::get_default(Clone::clone);
             let work = move || {
@@ -98,8 +99,8 @@ mod tests {
             crate::actions::blocking(work).await
         };
         use tracing::Instrument as _;
-        let blocks = blocks.instrument(container("1f", "web-1"));
-        let step = async { blocks.instrument(step("start", "web-1")).await };
+        let contained = async { blocks.instrument(container("1f", "web-1")).await };
+        let step = async { contained.instrument(step("start", "web-1")).await };
         runtime.block_on(step.instrument(request(&"POST", "/hoist/v1/apply"))).unwrap();
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         let fields = [r#"method=POST path="/hoist/v1/apply""#, r#"step{verb="start" object="web-1"}"#];
