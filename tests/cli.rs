@@ -15,7 +15,9 @@ struct Folder {
 
 impl Folder {
     fn empty() -> Self {
-        Self { dir: tempfile::tempdir().expect("make a folder") }
+        Self {
+            dir: tempfile::tempdir().expect("make a folder"),
+        }
     }
 
     fn with(stack: &str) -> Self {
@@ -49,7 +51,11 @@ impl Folder {
     /// Standard output of a command that must succeed.
     fn ok(&self, env: &[(&str, &str)], args: &[&str]) -> String {
         let output = self.run(env, args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         self.text(&output.stdout)
     }
 
@@ -60,9 +66,15 @@ impl Folder {
 
     /// Everything that a command says, against a snapshot.
     fn check(&self, args: &[&str], expected: &Expect) {
-        let output = self.run(&[("COMPOSE_PROJECT_NAME", "app"), ("GREETING", "hello")], args);
+        let output = self.run(
+            &[("COMPOSE_PROJECT_NAME", "app"), ("GREETING", "hello")],
+            args,
+        );
         let (stdout, stderr) = (self.text(&output.stdout), self.text(&output.stderr));
-        let code = output.status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
+        let code = output
+            .status
+            .code()
+            .map_or_else(|| "killed".to_owned(), |code| code.to_string());
         expected.assert_eq(&format!("{stdout}--- stderr\n{stderr}--- exit {code}\n"));
     }
 }
@@ -73,9 +85,18 @@ const WEB: &str = "services:\n  web:\n    image: nginx\n    command: echo \"$GRE
 fn version_has_three_forms() {
     let folder = Folder::empty();
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(folder.ok(&[], &["version"]), format!("hoist version {version}\n"));
-    assert_eq!(folder.ok(&[], &["version", "--short"]), format!("{version}\n"));
-    assert_eq!(folder.ok(&[], &["version", "-f", "json"]), format!("{{\"version\":\"{version}\"}}\n"));
+    assert_eq!(
+        folder.ok(&[], &["version"]),
+        format!("hoist version {version}\n")
+    );
+    assert_eq!(
+        folder.ok(&[], &["version", "--short"]),
+        format!("{version}\n")
+    );
+    assert_eq!(
+        folder.ok(&[], &["version", "-f", "json"]),
+        format!("{{\"version\":\"{version}\"}}\n")
+    );
     assert_eq!(folder.ok(&[], &["--version"]), format!("hoist {version}\n"));
 }
 
@@ -96,7 +117,10 @@ fn every_verb_has_help() {
     assert!(verbs.len() > 30, "{verbs:?}");
     for verb in verbs {
         let text = folder.ok(&[], &[verb, "--help"]);
-        assert!(text.contains(&format!("Usage: hoist {verb}")), "{verb}: {text}");
+        assert!(
+            text.contains(&format!("Usage: hoist {verb}")),
+            "{verb}: {text}"
+        );
     }
 }
 
@@ -106,7 +130,10 @@ fn completion_knows_the_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let script = folder.ok(&[], &["completion", shell]);
         assert!(script.contains("restart"), "{shell}");
-        assert!(script.contains("config --services"), "{shell}: services are completed");
+        assert!(
+            script.contains("config --services"),
+            "{shell}: services are completed"
+        );
     }
 }
 
@@ -138,8 +165,14 @@ fn config_lists_names() {
     let stack = "services:\n  web: { image: nginx, volumes: [\"data:/d\"] }\n  api: { build: ., profiles: [p] }\nvolumes: { data: {} }\n";
     let folder = Folder::with(stack);
     assert_eq!(folder.ok(&[], &["config", "--services"]), "web\n");
-    assert_eq!(folder.ok(&[], &["--profile", "p", "config", "--services"]), "api\nweb\n");
-    assert_eq!(folder.ok(&[], &["-p", "app", "--profile", "p", "config", "--images"]), "app-api\nnginx\n");
+    assert_eq!(
+        folder.ok(&[], &["--profile", "p", "config", "--services"]),
+        "api\nweb\n"
+    );
+    assert_eq!(
+        folder.ok(&[], &["-p", "app", "--profile", "p", "config", "--images"]),
+        "app-api\nnginx\n"
+    );
     assert_eq!(folder.ok(&[], &["config", "--volumes"]), "data\n");
     assert_eq!(folder.ok(&[], &["config", "--networks"]), "default\n");
     assert_eq!(folder.ok(&[], &["config", "--profiles"]), "p\n");
@@ -150,8 +183,14 @@ fn config_lists_names() {
 fn config_of_a_service_has_what_it_needs() {
     let stack = "services:\n  web: { image: nginx, depends_on: [db] }\n  db: { image: postgres, volumes: [\"data:/d\"] }\n  other: { image: x, networks: [n] }\nvolumes: { data: {} }\nnetworks: { n: {} }\n";
     let folder = Folder::with(stack);
-    assert_eq!(folder.ok(&[], &["config", "--services", "web"]), "db\nweb\n");
-    assert_eq!(folder.ok(&[], &["config", "--networks", "web"]), "default\n");
+    assert_eq!(
+        folder.ok(&[], &["config", "--services", "web"]),
+        "db\nweb\n"
+    );
+    assert_eq!(
+        folder.ok(&[], &["config", "--networks", "web"]),
+        "default\n"
+    );
     assert_eq!(folder.ok(&[], &["config", "--volumes", "other"]), "");
 }
 
@@ -160,7 +199,10 @@ fn config_can_be_written_to_a_file_and_read_again() {
     let folder = Folder::with(WEB);
     let env = [("GREETING", "it costs $5")];
     let first = folder.ok(&env, &["-p", "app", "config"]);
-    assert_eq!(folder.ok(&env, &["-p", "app", "config", "-o", "out.yaml"]), "");
+    assert_eq!(
+        folder.ok(&env, &["-p", "app", "config", "-o", "out.yaml"]),
+        ""
+    );
     assert_eq!(
         std::fs::read_to_string(folder.path().join("out.yaml")).expect("written"),
         first.replace("DIR", &folder.path().display().to_string())
@@ -171,26 +213,51 @@ fn config_can_be_written_to_a_file_and_read_again() {
 #[test]
 fn flags_win_over_the_environment() {
     let folder = Folder::with(WEB);
-    folder.file("other.yaml", "name: other\nservices: { only: { image: x } }\n");
+    folder.file(
+        "other.yaml",
+        "name: other\nservices: { only: { image: x } }\n",
+    );
     folder.file("more.yaml", "services: { more: { image: x } }\n");
     let services = |env: &[(&str, &str)], flags: &[&str]| {
-        folder.ok(env, &[flags, &["config", "--services"]].concat()).split_whitespace().collect::<Vec<_>>().join(" ")
+        folder
+            .ok(env, &[flags, &["config", "--services"]].concat())
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     assert_eq!(services(&[], &[]), "web");
-    assert_eq!(services(&[("COMPOSE_FILE", "other.yaml:more.yaml")], &[]), "more only");
     assert_eq!(
-        services(&[("COMPOSE_FILE", "other.yaml,more.yaml"), ("COMPOSE_PATH_SEPARATOR", ",")], &[]),
+        services(&[("COMPOSE_FILE", "other.yaml:more.yaml")], &[]),
         "more only"
     );
-    assert_eq!(services(&[("COMPOSE_FILE", "other.yaml")], &["-f", "compose.yaml"]), "web");
+    assert_eq!(
+        services(
+            &[
+                ("COMPOSE_FILE", "other.yaml,more.yaml"),
+                ("COMPOSE_PATH_SEPARATOR", ",")
+            ],
+            &[]
+        ),
+        "more only"
+    );
+    assert_eq!(
+        services(&[("COMPOSE_FILE", "other.yaml")], &["-f", "compose.yaml"]),
+        "web"
+    );
     assert_eq!(services(&[("COMPOSE_PROFILES", "full")], &[]), "db web");
     assert_eq!(services(&[], &["--profile", "full"]), "db web");
     let name = |env: &[(&str, &str)], flags: &[&str]| {
         let text = folder.ok(env, &[flags, &["config", "--format", "json"]].concat());
-        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["name"].as_str().expect("a name").to_owned()
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned()
     };
     assert_eq!(name(&[("COMPOSE_PROJECT_NAME", "env")], &[]), "env");
-    assert_eq!(name(&[("COMPOSE_PROJECT_NAME", "env")], &["-p", "flag"]), "flag");
+    assert_eq!(
+        name(&[("COMPOSE_PROJECT_NAME", "env")], &["-p", "flag"]),
+        "flag"
+    );
 }
 
 #[test]
@@ -199,14 +266,31 @@ fn variables_come_from_the_files_that_are_named() {
     folder.file(".env", "TAG=dotenv\n");
     folder.file("one.env", "TAG=one\n");
     folder.file("two.env", "TAG=two\n");
-    let image = |env: &[(&str, &str)], flags: &[&str]| folder.ok(env, &[flags, &["config", "--images"]].concat());
+    let image = |env: &[(&str, &str)], flags: &[&str]| {
+        folder.ok(env, &[flags, &["config", "--images"]].concat())
+    };
     assert_eq!(image(&[], &[]), "x:dotenv\n");
     assert_eq!(image(&[("TAG", "shell")], &[]), "x:shell\n");
-    assert_eq!(image(&[], &["--env-file", "one.env", "--env-file", "two.env"]), "x:two\n");
-    assert_eq!(image(&[("COMPOSE_ENV_FILES", "two.env,one.env")], &[]), "x:one\n");
-    assert_eq!(image(&[("COMPOSE_DISABLE_ENV_FILE", "1"), ("TAG", "shell")], &[]), "x:shell\n");
-    let output = folder.run(&[("COMPOSE_DISABLE_ENV_FILE", "1")], &["config", "--images"]);
-    assert!(folder.text(&output.stderr).contains("TAG"), "an unset variable is worth a warning");
+    assert_eq!(
+        image(&[], &["--env-file", "one.env", "--env-file", "two.env"]),
+        "x:two\n"
+    );
+    assert_eq!(
+        image(&[("COMPOSE_ENV_FILES", "two.env,one.env")], &[]),
+        "x:one\n"
+    );
+    assert_eq!(
+        image(&[("COMPOSE_DISABLE_ENV_FILE", "1"), ("TAG", "shell")], &[]),
+        "x:shell\n"
+    );
+    let output = folder.run(
+        &[("COMPOSE_DISABLE_ENV_FILE", "1")],
+        &["config", "--images"],
+    );
+    assert!(
+        folder.text(&output.stderr).contains("TAG"),
+        "an unset variable is worth a warning"
+    );
 }
 
 #[test]
@@ -229,12 +313,19 @@ fn stack_can_come_from_standard_input() {
 
 #[test]
 fn errors_of_the_file_are_all_reported_with_their_place() {
-    let stack = "services:\n  web:\n    image: nginx\n    comand: echo\n    ports: [\"99999:80\"]\n";
+    let stack =
+        "services:\n  web:\n    image: nginx\n    comand: echo\n    ports: [\"99999:80\"]\n";
     let folder = Folder::with(stack);
     let output = folder.run(&[], &["config"]);
     assert_eq!(output.status.code(), Some(1));
     let said = folder.text(&output.stderr);
-    for words in ["compose.yaml:4:5", "comand", "`command`", "compose.yaml:5:13", "99999"] {
+    for words in [
+        "compose.yaml:4:5",
+        "comand",
+        "`command`",
+        "compose.yaml:5:13",
+        "99999",
+    ] {
         assert!(said.contains(words), "{words} is not in\n{said}");
     }
 }
@@ -246,9 +337,15 @@ fn errors_of_the_file_are_json_on_demand() {
         let folder = Folder::with(stack);
         let output = folder.run(&[], &[&flags[..], &["config"]].concat());
         assert_eq!(output.status.code(), Some(1));
-        let value: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+        let value: serde_json::Value =
+            serde_json::from_slice(&output.stderr).expect("one JSON object");
         assert_eq!(value["error"], true);
-        assert!(value["message"].as_str().is_some_and(|text| text.contains("comand")), "{value}");
+        assert!(
+            value["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("comand")),
+            "{value}"
+        );
         assert_eq!(value["diagnostics"][0]["labels"][0]["line"], 4, "{value}");
     }
 }
@@ -277,8 +374,7 @@ fn unknown_service_is_named_with_those_that_exist() {
 
 #[test]
 fn unset_secret_is_named_before_anything_happens() {
-    let stack =
-        "services: { web: { image: x, secrets: [key] } }\nsecrets: { key: { environment: NO_SUCH_VARIABLE } }\n";
+    let stack = "services: { web: { image: x, secrets: [key] } }\nsecrets: { key: { environment: NO_SUCH_VARIABLE } }\n";
     Folder::with(stack).check(
         &["up", "-d"],
         &expect![[r#"
@@ -308,8 +404,17 @@ fn mistakes_in_the_command_line_are_refused() {
     refused(&["logs", "--since", "yesterday"], "yesterday");
     refused(&["-H", "tcp://127.0.0.1:1", "ps"], "tcp://127.0.0.1:1");
     refused(&["plan", "--", "down"], "no such service: down");
-    for verb in [&["exec", "web", "ls"][..], &["logs"], &["ps"], &["cp", "a", "web:/"], &["completion", "bash"]] {
-        refused(&[&["--dry-run"], verb].concat(), &format!("`{}` has no plan", verb[0]));
+    for verb in [
+        &["exec", "web", "ls"][..],
+        &["logs"],
+        &["ps"],
+        &["cp", "a", "web:/"],
+        &["completion", "bash"],
+    ] {
+        refused(
+            &[&["--dry-run"], verb].concat(),
+            &format!("`{}` has no plan", verb[0]),
+        );
     }
     refused(&["--dry-run", "image", "rm", "x"], "`image rm` has no plan");
     refused(&["up", "--format", "json"], "add --dry-run");
@@ -354,9 +459,18 @@ fn options_of_the_env_file_count_from_a_folder_below() {
     folder.file("bad.yaml", "services: { web: { imag: x } }\n");
     let escape = |args: &[&str]| folder.run(&[], args).stderr.contains(&0x1b);
     assert!(escape(&["-f", "bad.yaml", "config"]));
-    assert!(!escape(&["--env-file", "/dev/null", "-f", "bad.yaml", "config"]));
+    assert!(!escape(&[
+        "--env-file",
+        "/dev/null",
+        "-f",
+        "bad.yaml",
+        "config"
+    ]));
     let from = |dir: &str| {
-        let run = folder.run(&[("GREETING", "hello")], &["--project-directory", dir, "config", "-q"]);
+        let run = folder.run(
+            &[("GREETING", "hello")],
+            &["--project-directory", dir, "config", "-q"],
+        );
         folder.text(&run.stderr)
     };
     assert!(from("other").contains("COMPOSE_ANSI is `often`"));
@@ -371,36 +485,58 @@ fn default_platform_is_that_of_services_without_one() {
     let plain = hashes(&[]);
     let other = hashes(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")]);
     let changed = |name: &str| {
-        let line = |text: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        let line = |text: &str| {
+            text.lines()
+                .find(|line| line.starts_with(name))
+                .map(str::to_owned)
+        };
         line(&plain) != line(&other)
     };
     assert!(changed("a ") && !changed("b "), "{plain}{other}");
     folder.file(".env", "DOCKER_DEFAULT_PLATFORM=linux/arm64\n");
     assert_eq!(hashes(&[]), other);
-    assert!(!folder.ok(&[], &["config", "a"]).contains("platform"), "it is not in the file, so it is not printed");
+    assert!(
+        !folder.ok(&[], &["config", "a"]).contains("platform"),
+        "it is not in the file, so it is not printed"
+    );
 
-    let folder = Folder::with("services: { a: { build: { context: ., platforms: [linux/amd64] } } }\n");
+    let folder =
+        Folder::with("services: { a: { build: { context: ., platforms: [linux/amd64] } } }\n");
     let output = folder.run(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")], &["up", "-d"]);
     let said = folder.text(&output.stderr);
-    assert!(said.contains("service `a`: build.platforms lacks linux/arm64"), "{said}");
+    assert!(
+        said.contains("service `a`: build.platforms lacks linux/arm64"),
+        "{said}"
+    );
 }
 
 #[test]
 fn the_file_and_the_name_may_stand_in_the_env_file() {
     let folder = Folder::empty();
-    folder.file("other.yaml", "services: { only: { image: x }, more: { image: x, profiles: [full] } }\n");
+    folder.file(
+        "other.yaml",
+        "services: { only: { image: x }, more: { image: x, profiles: [full] } }\n",
+    );
     folder.file(".env", "COMPOSE_FILE=other.yaml;other.yaml\nCOMPOSE_PATH_SEPARATOR=;\nCOMPOSE_PROJECT_NAME=fromfile\nCOMPOSE_PROFILES=full\n");
     let text = folder.ok(&[], &["config", "--format", "json"]);
     let stack: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(stack["name"], "fromfile");
     assert_eq!(folder.ok(&[], &["config", "--services"]), "more\nonly\n");
-    assert_eq!(folder.ok(&[("COMPOSE_PROFILES", "none")], &["config", "--services"]), "only\n");
+    assert_eq!(
+        folder.ok(&[("COMPOSE_PROFILES", "none")], &["config", "--services"]),
+        "only\n"
+    );
 }
 
 #[test]
 fn nothing_is_coloured_in_a_pipe_unless_asked() {
     let folder = Folder::with("services: { web: { imag: x } }\n");
-    let escape = |flags: &[&str]| folder.run(&[], &[flags, &["config"]].concat()).stderr.contains(&0x1b);
+    let escape = |flags: &[&str]| {
+        folder
+            .run(&[], &[flags, &["config"]].concat())
+            .stderr
+            .contains(&0x1b)
+    };
     assert!(!escape(&[]));
     assert!(escape(&["--ansi", "always"]));
     assert!(!escape(&["--ansi", "never"]));
@@ -415,13 +551,15 @@ fn hash_changes_with_the_content_of_a_secret_and_not_with_the_number_of_containe
         folder.ok(&[], &["-p", "app", "config", "--hash", "web"])
     };
     let first = hash("1", "secret");
-    assert!(first.starts_with("web ") && first.trim_end().len() == "web ".len() + 64, "{first}");
+    assert!(
+        first.starts_with("web ") && first.trim_end().len() == "web ".len() + 64,
+        "{first}"
+    );
     assert_eq!(hash("3", "secret"), first);
     assert_ne!(hash("1", "other"), first);
 }
 
-const OPEN: &str =
-    "services:\n  web:\n    image: nginx:${TAG:-1}\n    build: ./src\n    environment: { DB: \"$DB_HOST\" }\n";
+const OPEN: &str = "services:\n  web:\n    image: nginx:${TAG:-1}\n    build: ./src\n    environment: { DB: \"$DB_HOST\" }\n";
 
 #[test]
 fn config_leaves_steps_out_on_demand() {
@@ -433,11 +571,22 @@ fn config_leaves_steps_out_on_demand() {
     assert!(config("--no-path-resolution").contains("context: ./src"));
     let incomplete = Folder::with("services: { web: { networks: [gone] } }\n");
     assert_eq!(incomplete.run(&[], &["config"]).status.code(), Some(1));
-    assert!(incomplete.ok(&[], &["config", "--no-consistency"]).contains("gone: null"));
-    let raw = Folder::with("services: { web: { image: x, env_file: [{ path: e, format: raw }] } }\n");
+    assert!(
+        incomplete
+            .ok(&[], &["config", "--no-consistency"])
+            .contains("gone: null")
+    );
+    let raw =
+        Folder::with("services: { web: { image: x, env_file: [{ path: e, format: raw }] } }\n");
     raw.file("e", "A='1'\n");
-    assert!(raw.ok(&[], &["config", "--no-consistency"]).contains("A: '''1'''"));
-    assert!(raw.ok(&[], &["config", "--no-consistency", "--no-env-resolution"]).contains("format: raw"));
+    assert!(
+        raw.ok(&[], &["config", "--no-consistency"])
+            .contains("A: '''1'''")
+    );
+    assert!(
+        raw.ok(&[], &["config", "--no-consistency", "--no-env-resolution"])
+            .contains("format: raw")
+    );
 }
 
 #[test]
@@ -454,7 +603,8 @@ fn config_lists_the_variables_of_the_files() {
         "#]],
     );
     let json: serde_json::Value =
-        serde_json::from_str(&folder.ok(&[], &["config", "--variables", "--format", "json"])).expect("JSON");
+        serde_json::from_str(&folder.ok(&[], &["config", "--variables", "--format", "json"]))
+            .expect("JSON");
     assert_eq!(json[1]["DefaultValue"], "1");
 }
 
@@ -462,7 +612,10 @@ fn config_lists_the_variables_of_the_files() {
 fn config_explains_where_a_value_comes_from() {
     let folder = Folder::with(OPEN);
     folder.file(".env", "# hosts\nDB_HOST=db\n");
-    folder.file("compose.override.yaml", "services:\n  web:\n    image: nginx:2\n");
+    folder.file(
+        "compose.override.yaml",
+        "services:\n  web:\n    image: nginx:2\n",
+    );
     folder.check(
         &["config", "--explain", "services.web.image"],
         &expect![[r#"
@@ -499,5 +652,7 @@ fn config_explains_where_a_value_comes_from() {
 fn config_prints_a_schema_without_any_file() {
     let schema: serde_json::Value =
         serde_json::from_str(&Folder::empty().ok(&[], &["config", "--schema"])).expect("JSON");
-    assert!(schema["properties"]["services"]["additionalProperties"]["properties"]["image"].is_object());
+    assert!(
+        schema["properties"]["services"]["additionalProperties"]["properties"]["image"].is_object()
+    );
 }

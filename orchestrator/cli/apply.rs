@@ -22,7 +22,11 @@ pub(crate) fn request(loaded: &Loaded, verb: Verb) -> Result<ApplyRequest> {
     let mut variables = project::environment_values(loaded)?;
     variables.extend(build_variables(loaded));
     let auth = credentials(loaded).map_err(anyhow::Error::new)?;
-    Ok(ApplyRequest { variables, auth, ..bare(loaded, verb) })
+    Ok(ApplyRequest {
+        variables,
+        auth,
+        ..bare(loaded, verb)
+    })
 }
 
 /// A request about what exists; the stack may be known by its name alone.
@@ -59,7 +63,11 @@ fn bare(loaded: &Loaded, verb: Verb) -> ApplyRequest {
     ApplyRequest {
         stack: hoist_spec::canonical::to_json(&loaded.stack),
         project_dir: loaded.project_dir.display().to_string(),
-        files: loaded.files.iter().map(|file| file.display().to_string()).collect(),
+        files: loaded
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect(),
         ..nothing_but(loaded.stack.name.clone(), verb)
     }
 }
@@ -74,22 +82,39 @@ pub(crate) fn seconds(timeout: Option<u32>) -> Option<Duration> {
 
 /// Of the caller's environment, what builds may take: values for arguments that are named without one, and a few more.
 fn build_variables(loaded: &Loaded) -> BTreeMap<String, String> {
-    let builds = loaded.stack.services.values().filter_map(|service| service.build.as_ref());
-    let bare = builds.flat_map(|build| build.args.iter()).filter(|(_, value)| value.is_none());
-    let mut variables: BTreeMap<String, String> =
-        bare.filter_map(|(name, _)| Some((name.clone(), loaded.variables.get(name)?.clone()))).collect();
-    if loaded.stack.services.values().any(|service| service.build.is_some()) {
+    let builds = loaded
+        .stack
+        .services
+        .values()
+        .filter_map(|service| service.build.as_ref());
+    let bare = builds
+        .flat_map(|build| build.args.iter())
+        .filter(|(_, value)| value.is_none());
+    let mut variables: BTreeMap<String, String> = bare
+        .filter_map(|(name, _)| Some((name.clone(), loaded.variables.get(name)?.clone())))
+        .collect();
+    if loaded
+        .stack
+        .services
+        .values()
+        .any(|service| service.build.is_some())
+    {
         // The caller's own ssh agent, for builds that ask for one without naming it, and the time that they write down.
         let own = ["SSH_AUTH_SOCK", "SOURCE_DATE_EPOCH"].into_iter();
-        variables.extend(own.filter_map(|name| Some((name.to_owned(), loaded.variables.get(name)?.clone()))));
+        variables.extend(
+            own.filter_map(|name| Some((name.to_owned(), loaded.variables.get(name)?.clone()))),
+        );
     }
     variables
 }
 
 /// For the registries that may be asked.
-fn credentials(loaded: &Loaded) -> std::result::Result<BTreeMap<String, RegistryAuth>, hoist_image::CredentialsError> {
+fn credentials(
+    loaded: &Loaded,
+) -> std::result::Result<BTreeMap<String, RegistryAuth>, hoist_image::CredentialsError> {
     let services = || loaded.stack.services.values();
-    let mut auth = credentials::of_images(services().filter_map(|service| service.image.as_deref()))?;
+    let mut auth =
+        credentials::of_images(services().filter_map(|service| service.image.as_deref()))?;
     if services().any(|service| service.build.is_some()) {
         auth.extend(credentials::all()?);
     }
@@ -103,12 +128,22 @@ pub(crate) async fn plan(ctx: &Ctx, request: &ApplyRequest) -> Result<PlanRespon
 
 /// The plan says why it cannot be carried out.
 pub(crate) fn has_problems(plan: &PlanResponse) -> bool {
-    plan.plan.get("problems").and_then(serde_json::Value::as_array).is_some_and(|problems| !problems.is_empty())
+    plan.plan
+        .get("problems")
+        .and_then(serde_json::Value::as_array)
+        .is_some_and(|problems| !problems.is_empty())
 }
 
 /// Sends the request, with what the global options say of every request.
-pub(crate) async fn begin(ctx: &Ctx, client: &Client, request: &ApplyRequest) -> Result<JsonStream<ApplyEvent>> {
-    let request = ApplyRequest { parallel: ctx.settings.parallel, ..request.clone() };
+pub(crate) async fn begin(
+    ctx: &Ctx,
+    client: &Client,
+    request: &ApplyRequest,
+) -> Result<JsonStream<ApplyEvent>> {
+    let request = ApplyRequest {
+        parallel: ctx.settings.parallel,
+        ..request.clone()
+    };
     Ok(client.apply(&request).await?)
 }
 
@@ -142,7 +177,12 @@ async fn pump(
     loop {
         match stream.next().await? {
             Some(ApplyEvent::Result(result)) => return Ok(result),
-            Some(ApplyEvent::Shell { id, image, shell, exit_code }) => {
+            Some(ApplyEvent::Shell {
+                id,
+                image,
+                shell,
+                exit_code,
+            }) => {
                 progress.leave();
                 let words = format!(
                     "{image}: RUN failed with exit code {exit_code}; this is {shell} in the step as it failed, \
@@ -163,5 +203,9 @@ pub(crate) fn lost() -> Failure {
 }
 
 pub(crate) fn check(result: ApplyResult) -> Result<ApplyResult> {
-    if result.code == 0 { Ok(result) } else { Err(Failure::apply(result)) }
+    if result.code == 0 {
+        Ok(result)
+    } else {
+        Err(Failure::apply(result))
+    }
 }

@@ -60,16 +60,35 @@ impl Source {
     pub(crate) fn look(working_dir: &Path, text: &str, follow: bool) -> Result<Self> {
         let look = || -> anyhow::Result<Self> {
             let typed = working_dir.join(text);
-            let path = if follow || wants_folder(text) { typed.canonicalize()? } else { named(&typed)? };
+            let path = if follow || wants_folder(text) {
+                typed.canonicalize()?
+            } else {
+                named(&typed)?
+            };
             let meta = path.symlink_metadata()?;
             anyhow::ensure!(meta.is_dir() || !wants_folder(text), "it is not a folder");
             let kind = FileType::from_raw_mode(std::os::unix::fs::MetadataExt::mode(&meta));
-            anyhow::ensure!(kind != FileType::Socket, "it is a socket, which is nothing without its process");
+            anyhow::ensure!(
+                kind != FileType::Socket,
+                "it is a socket, which is nothing without its process"
+            );
             let parent = path.parent().unwrap_or(Path::new("/"));
-            let folder = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let folder = rustix::fs::open(
+                parent,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             let name = path.file_name().unwrap_or(".".as_ref());
-            let shown = named(&typed)?.file_name().unwrap_or(".".as_ref()).to_owned();
-            Ok(Self { folder, name: CString::new(name.as_bytes())?, shown, content: means_content(text) })
+            let shown = named(&typed)?
+                .file_name()
+                .unwrap_or(".".as_ref())
+                .to_owned();
+            Ok(Self {
+                folder,
+                name: CString::new(name.as_bytes())?,
+                shown,
+                content: means_content(text),
+            })
         };
         Ok(look().with_context(|| format!("cannot copy {text}"))?)
     }
@@ -77,14 +96,25 @@ impl Source {
     fn pack(&self, keep_owner: bool, out: impl Write) -> io::Result<()> {
         let mut out = io::BufWriter::with_capacity(64 << 10, out);
         let owner = if keep_owner { None } else { Some((0, 0)) };
-        pack_copy(self.folder.as_fd(), &self.name, self.shown.as_bytes(), owner, &mut out).map_err(io::Error::other)?;
+        pack_copy(
+            self.folder.as_fd(),
+            &self.name,
+            self.shown.as_bytes(),
+            owner,
+            &mut out,
+        )
+        .map_err(io::Error::other)?;
         out.flush()
     }
 }
 
 /// A path whose last part is a name: `..` has none of its own.
 fn named(path: &Path) -> io::Result<PathBuf> {
-    if path.file_name().is_some() { Ok(path.to_owned()) } else { path.canonicalize() }
+    if path.file_name().is_some() {
+        Ok(path.to_owned())
+    } else {
+        path.canonicalize()
+    }
 }
 
 pub(crate) fn absolute(path: &str) -> String {
@@ -108,7 +138,12 @@ pub(crate) async fn send(
     let (sender, receiver) = mpsc::channel::<io::Result<Vec<u8>>>(CHUNKS);
     let content = source.content;
     let packing = tokio::task::spawn_blocking(move || {
-        let packed = source.pack(keep_owner, Outgoing { sender: sender.clone() });
+        let packed = source.pack(
+            keep_owner,
+            Outgoing {
+                sender: sender.clone(),
+            },
+        );
         if let Err(error) = &packed {
             // The receiver must not mistake a truncated stream for a complete one.
             let _ = sender.blocking_send(Err(io::Error::new(error.kind(), error.to_string())));
@@ -119,7 +154,14 @@ pub(crate) async fn send(
         let chunk = receiver.recv().await?;
         Some((chunk.map(io::Cursor::new), receiver))
     });
-    let sent = client.copy_in(container, path, content, StreamReader::new(Box::pin(chunks))).await;
+    let sent = client
+        .copy_in(
+            container,
+            path,
+            content,
+            StreamReader::new(Box::pin(chunks)),
+        )
+        .await;
     match packing.await.map_err(anyhow::Error::new)? {
         // The engine stopped reading, and says why.
         Err(error) if sent.is_err() && is_broken_pipe(&error) => {}
@@ -131,7 +173,10 @@ pub(crate) async fn send(
 fn is_broken_pipe(error: &io::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
             return true;
         }
         cause = error.source();
@@ -146,7 +191,9 @@ struct Outgoing {
 impl Write for Outgoing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.sender.blocking_send(Ok(bytes.to_vec())).map_err(gone)?;
+        self.sender
+            .blocking_send(Ok(bytes.to_vec()))
+            .map_err(gone)?;
         Ok(bytes.len())
     }
 
@@ -169,8 +216,15 @@ pub(crate) struct Fetch<'a> {
 
 pub(crate) async fn fetch(client: &Client, fetch: &Fetch<'_>) -> Result<Copied> {
     let path = absolute(fetch.path);
-    let (mut bytes, stat) = client.get_archive(fetch.container, &path, fetch.follow).await?;
-    let target = Target::find(is_folder(&stat), means_content(&path), fetch.target, fetch.wants_folder)?;
+    let (mut bytes, stat) = client
+        .get_archive(fetch.container, &path, fetch.follow)
+        .await?;
+    let target = Target::find(
+        is_folder(&stat),
+        means_content(&path),
+        fetch.target,
+        fetch.wants_folder,
+    )?;
     let keep_owner = fetch.keep_owner;
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(CHUNKS);
     let unpacking = tokio::task::spawn_blocking(move || target.unpack(receiver, keep_owner));
@@ -186,7 +240,11 @@ pub(crate) async fn fetch(client: &Client, fetch: &Fetch<'_>) -> Result<Copied> 
 
 /// From docker's stat document, whose mode is Go's: the highest bit says folder.
 fn is_folder(stat: &serde_json::Value) -> bool {
-    stat.get("mode").and_then(serde_json::Value::as_u64).unwrap_or(0) & (1 << 31) != 0
+    stat.get("mode")
+        .and_then(serde_json::Value::as_u64)
+        .unwrap_or(0)
+        & (1 << 31)
+        != 0
 }
 
 /// The local destination of a copy from a container.
@@ -208,20 +266,37 @@ impl Target {
         let shown = target.display();
         match std::fs::metadata(target) {
             Ok(meta) if meta.is_dir() => {
-                let top = if content { Named::ContentOnly } else { Named::AsThere };
-                Ok(Self { folder: target.to_owned(), top })
+                let top = if content {
+                    Named::ContentOnly
+                } else {
+                    Named::AsThere
+                };
+                Ok(Self {
+                    folder: target.to_owned(),
+                    top,
+                })
             }
-            Ok(_) if is_folder => Err(Failure::user(format!("cannot copy a folder over the file {shown}"))),
+            Ok(_) if is_folder => Err(Failure::user(format!(
+                "cannot copy a folder over the file {shown}"
+            ))),
             Ok(_) if wants_folder => Err(Failure::user(format!("{shown} is not a folder"))),
-            Err(_) if !is_folder && wants_folder => Err(Failure::user(format!("folder {shown} does not exist"))),
+            Err(_) if !is_folder && wants_folder => {
+                Err(Failure::user(format!("folder {shown} does not exist")))
+            }
             _ => {
                 let target = led(target.to_owned());
                 let parent = target.parent().unwrap_or(Path::new("/")).to_owned();
                 if !parent.is_dir() {
-                    return Err(Failure::user(format!("folder {} does not exist", parent.display())));
+                    return Err(Failure::user(format!(
+                        "folder {} does not exist",
+                        parent.display()
+                    )));
                 }
                 let name = target.file_name().map(OsString::from);
-                Ok(Self { folder: parent, top: name.map_or(Named::AsThere, Named::As) })
+                Ok(Self {
+                    folder: parent,
+                    top: name.map_or(Named::AsThere, Named::As),
+                })
             }
         }
     }
@@ -231,7 +306,11 @@ impl Target {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open(&self.folder, flags, Mode::empty())?;
             let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-            let owners = if keep_owner { Owners::Kept } else { Owners::Given(uid.as_raw(), gid.as_raw()) };
+            let owners = if keep_owner {
+                Owners::Kept
+            } else {
+                Owners::Given(uid.as_raw(), gid.as_raw())
+            };
             let top = match &self.top {
                 Named::AsThere => Top::Kept,
                 Named::As(name) => Top::Named(name.as_bytes()),
@@ -247,7 +326,11 @@ impl Target {
                 devices: false,
                 trusted: keep_owner && uid.is_root(),
             };
-            let archive = CopyTar::open(Incoming { receiver, chunk: Vec::new(), read: 0 })?;
+            let archive = CopyTar::open(Incoming {
+                receiver,
+                chunk: Vec::new(),
+                read: 0,
+            })?;
             Ok(archive.unpack(root.as_fd(), &copying)?)
         };
         Ok(unpack().with_context(|| format!("cannot copy to {}", self.folder.display()))?)
@@ -257,7 +340,9 @@ impl Target {
 /// The target of symbolic links, which may not exist.
 fn led(mut path: PathBuf) -> PathBuf {
     for _ in 0..40 {
-        let Ok(target) = std::fs::read_link(&path) else { break };
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
         path = path.parent().unwrap_or(Path::new("/")).join(target);
     }
     path
@@ -294,7 +379,13 @@ mod tests {
     #[test]
     fn paths_with_colons_can_be_local() {
         assert_eq!(CopyPath::parse("./a:b"), CopyPath::Local("./a:b"));
-        assert_eq!(CopyPath::parse("web:/etc"), CopyPath::Container { service: "web", path: "/etc" });
+        assert_eq!(
+            CopyPath::parse("web:/etc"),
+            CopyPath::Container {
+                service: "web",
+                path: "/etc"
+            }
+        );
         assert_eq!(CopyPath::parse("-"), CopyPath::Local("-"));
     }
 
@@ -314,7 +405,10 @@ mod tests {
         let renamed = |folder: &str, name: &str| Some((at(folder), Named::As(name.into())));
         assert_eq!(placed(false, false, "d"), Some((at("d"), Named::AsThere)));
         assert_eq!(placed(true, true, "d"), Some((at("d"), Named::ContentOnly)));
-        assert_eq!(placed(true, false, "to-d"), Some((at("to-d"), Named::AsThere)));
+        assert_eq!(
+            placed(true, false, "to-d"),
+            Some((at("to-d"), Named::AsThere))
+        );
         assert_eq!(placed(false, false, "f"), renamed("", "f"));
         assert_eq!(placed(false, false, "to-f"), renamed("", "f"));
         assert_eq!(placed(false, false, "dangling"), renamed("d", "new"));
@@ -333,7 +427,11 @@ mod tests {
         symlink("d", at("link")).unwrap();
         let look = |text: &str, follow| {
             let source = Source::look(folder.path(), text, follow).unwrap();
-            (source.name.into_string().unwrap(), source.shown.into_string().unwrap(), source.content)
+            (
+                source.name.into_string().unwrap(),
+                source.shown.into_string().unwrap(),
+                source.content,
+            )
         };
         let told = |name: &str, shown: &str, content| (name.to_owned(), shown.to_owned(), content);
         assert_eq!(look("link", false), told("link", "link", false));
@@ -348,7 +446,11 @@ mod tests {
         let (sender, receiver) = mpsc::channel(1);
         sender.blocking_send(bytes).unwrap();
         drop(sender);
-        Target { folder: folder.to_owned(), top: Named::As("c".into()) }.unpack(receiver, false)
+        Target {
+            folder: folder.to_owned(),
+            top: Named::As("c".into()),
+        }
+        .unpack(receiver, false)
     }
 
     #[test]
@@ -361,16 +463,27 @@ mod tests {
             header.set_uid(0);
             header.set_gid(0);
             header.set_entry_type(tar::EntryType::Directory);
-            builder.append_data(&mut header.clone(), "r", io::empty()).unwrap();
+            builder
+                .append_data(&mut header.clone(), "r", io::empty())
+                .unwrap();
             header.set_entry_type(tar::EntryType::Symlink);
-            builder.append_link(&mut header.clone(), "r/out", target).unwrap();
+            builder
+                .append_link(&mut header.clone(), "r/out", target)
+                .unwrap();
             header.set_entry_type(tar::EntryType::Regular);
-            builder.append_data(&mut header, "r/out/evil", io::empty()).unwrap();
+            builder
+                .append_data(&mut header, "r/out/evil", io::empty())
+                .unwrap();
             let folder = tempfile::tempdir().unwrap();
             std::fs::create_dir(folder.path().join("other")).unwrap();
-            assert!(unpack(builder.into_inner().unwrap(), folder.path()).is_err(), "{target}");
+            assert!(
+                unpack(builder.into_inner().unwrap(), folder.path()).is_err(),
+                "{target}"
+            );
             assert!(folder.path().join("c/out").is_symlink());
-            assert!(!folder.path().join("evil").exists() && !folder.path().join("other/evil").exists());
+            assert!(
+                !folder.path().join("evil").exists() && !folder.path().join("other/evil").exists()
+            );
         }
     }
 }

@@ -11,7 +11,12 @@ use crate::options::{Global, PlanForm};
 
 /// Raise a stack of containers from a Compose file and keep it the way the file says.
 #[derive(Debug, Parser)]
-#[command(name = "hoist", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "hoist",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(infer_subcommands = false, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -88,8 +93,8 @@ pub(crate) enum Command {
 
 /// Verbs that change something by a plan, which `--dry-run` prints.
 pub(crate) const PLANNED: [&str; 14] = [
-    "up", "down", "create", "start", "stop", "restart", "kill", "rm", "scale", "pause", "unpause", "run", "pull",
-    "build",
+    "up", "down", "create", "start", "stop", "restart", "kill", "rm", "scale", "pause", "unpause",
+    "run", "pull", "build",
 ];
 
 const PLAN_FORM: &str = "plan_form";
@@ -103,7 +108,9 @@ pub(crate) fn command() -> clap::Command {
             .value_parser(clap::value_parser!(PlanForm))
             .help("Form of the plan that --dry-run prints")
     };
-    PLANNED.iter().fold(Cli::command(), |whole, verb| whole.mut_subcommand(verb, |verb| verb.arg(form())))
+    PLANNED.iter().fold(Cli::command(), |whole, verb| {
+        whole.mut_subcommand(verb, |verb| verb.arg(form()))
+    })
 }
 
 fn verb(matches: &clap::ArgMatches) -> Vec<&str> {
@@ -112,11 +119,15 @@ fn verb(matches: &clap::ArgMatches) -> Vec<&str> {
 }
 
 /// Reads a command line, the program's name included.
-pub(crate) fn parse<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
+pub(crate) fn parse<T: Into<OsString> + Clone>(
+    words: impl IntoIterator<Item = T>,
+) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.verb = verb(&matches).join(" ");
-    let form = matches.subcommand().and_then(|(_, verb)| verb.try_get_one::<PlanForm>(PLAN_FORM).ok().flatten());
+    let form = matches
+        .subcommand()
+        .and_then(|(_, verb)| verb.try_get_one::<PlanForm>(PLAN_FORM).ok().flatten());
     match form {
         Some(_) if !cli.global.dry_run => {
             let text = "--format is the form of the plan that --dry-run prints: add --dry-run";
@@ -149,12 +160,20 @@ mod tests {
     fn every_verb_with_a_plan_takes_its_form_wherever_the_dry_run_is_asked_for() {
         for verb in PLANNED {
             let service = if verb == "scale" { "web=2" } else { "web" };
-            for line in [["--dry-run", verb, "--format=json", service], [verb, "--format=json", "--dry-run", service]] {
-                let cli = parse(["hoist"].into_iter().chain(line)).unwrap_or_else(|error| panic!("{line:?}: {error}"));
-                assert!(cli.global.dry_run && cli.global.plan_form == PlanForm::Json, "{line:?}");
+            for line in [
+                ["--dry-run", verb, "--format=json", service],
+                [verb, "--format=json", "--dry-run", service],
+            ] {
+                let cli = parse(["hoist"].into_iter().chain(line))
+                    .unwrap_or_else(|error| panic!("{line:?}: {error}"));
+                assert!(
+                    cli.global.dry_run && cli.global.plan_form == PlanForm::Json,
+                    "{line:?}"
+                );
             }
         }
-        let error = parse(["hoist", "down", "--format", "json"]).expect_err("there is no plan to print");
+        let error =
+            parse(["hoist", "down", "--format", "json"]).expect_err("there is no plan to print");
         assert!(error.to_string().contains("add --dry-run"), "{error}");
     }
 }

@@ -88,7 +88,11 @@ pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) 
         progress: Progress::new(ctx.ui),
         work: Some(work),
         logs: None,
-        writer: LogWriter::new(ctx.ui, attached.style, names(&client, request, attached).await?),
+        writer: LogWriter::new(
+            ctx.ui,
+            attached.style,
+            names(&client, request, attached).await?,
+        ),
         seen: Seen::default(),
         code: None,
         client,
@@ -111,7 +115,9 @@ pub(crate) async fn run(ctx: &Ctx, request: &ApplyRequest, attached: &Attached) 
 }
 
 /// The next item, or never when there is no stream.
-async fn next<T: serde::de::DeserializeOwned>(stream: &mut Option<JsonStream<T>>) -> Result<Option<T>> {
+async fn next<T: serde::de::DeserializeOwned>(
+    stream: &mut Option<JsonStream<T>>,
+) -> Result<Option<T>> {
     match stream {
         Some(stream) => Ok(stream.next().await?),
         None => std::future::pending().await,
@@ -119,15 +125,27 @@ async fn next<T: serde::de::DeserializeOwned>(stream: &mut Option<JsonStream<T>>
 }
 
 /// Names for the widths and colours of prefixes: what is there and what the first replicas will be called.
-async fn names(client: &Client, request: &ApplyRequest, attached: &Attached) -> Result<Vec<String>> {
+async fn names(
+    client: &Client,
+    request: &ApplyRequest,
+    attached: &Attached,
+) -> Result<Vec<String>> {
     let there = containers::of_project(client, &request.project, true).await?;
-    let there = there.iter().filter(|container| attached.shown.contains(container.service()));
-    let mut names: Vec<String> = there.map(|c| short_name(&request.project, c.name()).to_owned()).collect();
+    let there = there
+        .iter()
+        .filter(|container| attached.shown.contains(container.service()));
+    let mut names: Vec<String> = there
+        .map(|c| short_name(&request.project, c.name()).to_owned())
+        .collect();
     for service in &attached.shown {
-        let own = request
-            .stack
-            .pointer(&format!("/services/{}/container_name", service.replace('~', "~0").replace('/', "~1")));
-        names.push(own.and_then(serde_json::Value::as_str).map_or_else(|| format!("{service}-1"), str::to_owned));
+        let own = request.stack.pointer(&format!(
+            "/services/{}/container_name",
+            service.replace('~', "~0").replace('/', "~1")
+        ));
+        names.push(
+            own.and_then(serde_json::Value::as_str)
+                .map_or_else(|| format!("{service}-1"), str::to_owned),
+        );
     }
     Ok(names)
 }
@@ -176,10 +194,15 @@ impl Session<'_> {
 
     /// Opens the log stream. A stack that has no record yet is asked again at the next event.
     async fn follow(&mut self) -> Result<()> {
-        match self.client.stack_logs(&self.project, &self.log_options()).await {
+        match self
+            .client
+            .stack_logs(&self.project, &self.log_options())
+            .await
+        {
             Ok(stream) => {
                 let names: Vec<&str> = self.attached.shown.iter().map(String::as_str).collect();
-                self.progress.suspend(|ui| ui.note(&format!("Attaching to {}", names.join(", "))));
+                self.progress
+                    .suspend(|ui| ui.note(&format!("Attaching to {}", names.join(", "))));
                 self.logs = Some(stream);
             }
             Err(error) if error.not_found() => {}
@@ -202,7 +225,11 @@ impl Session<'_> {
     async fn log(&mut self, line: Option<StackLogLine>) -> Result<Option<Exit>> {
         let Some(line) = line else {
             self.logs = None;
-            return if self.phase == Phase::Running { self.ended().await.map(Some) } else { Ok(None) };
+            return if self.phase == Phase::Running {
+                self.ended().await.map(Some)
+            } else {
+                Ok(None)
+            };
         };
         self.whole_line(&line).await?;
         match line.exit_code {
@@ -239,14 +266,20 @@ impl Session<'_> {
         }
         let mut first = None;
         for container in containers::of_services(&self.client, &self.project, &[], true).await? {
-            let meant = self.attached.running.contains(container.service()) && container.state == "exited";
+            let meant =
+                self.attached.running.contains(container.service()) && container.state == "exited";
             if !meant || (self.attached.end == EndWhen::AnyFails && container.exit_code == 0) {
                 continue;
             }
             let state = self.client.container(&container.id).await?.state;
-            let Ok(at) = state.finished_at.parse::<Timestamp>() else { continue };
+            let Ok(at) = state.finished_at.parse::<Timestamp>() else {
+                continue;
+            };
             if at >= self.began && first.as_ref().is_none_or(|(earliest, _)| at < *earliest) {
-                first = Some((at, (container.service().to_owned(), i64::from(state.exit_code))));
+                first = Some((
+                    at,
+                    (container.service().to_owned(), i64::from(state.exit_code)),
+                ));
             }
         }
         Ok(first.map(|(_, exit)| exit))
@@ -295,7 +328,10 @@ impl Session<'_> {
         }
         let there = containers::of_services(&self.client, &self.project, &[], true).await?;
         let alive = |state: &str| matches!(state, "running" | "paused" | "restarting");
-        if there.iter().any(|c| self.attached.running.contains(c.service()) && alive(&c.state)) {
+        if there
+            .iter()
+            .any(|c| self.attached.running.contains(c.service()) && alive(&c.state))
+        {
             return Ok(None);
         }
         self.drain().await?;
@@ -310,7 +346,10 @@ impl Session<'_> {
     /// is read again and what was written is left out.
     async fn drain(&mut self) -> Result<()> {
         self.logs = None;
-        let options = LogOptions { follow: false, ..self.log_options() };
+        let options = LogOptions {
+            follow: false,
+            ..self.log_options()
+        };
         let mut rest = match self.client.stack_logs(&self.project, &options).await {
             Err(error) if error.not_found() => return Ok(()),
             rest => rest?,
@@ -323,7 +362,9 @@ impl Session<'_> {
         }
         let there = containers::of_services(&self.client, &self.project, &[], true).await?;
         for container in there.iter().filter(|container| container.state == "exited") {
-            if self.attached.running.contains(container.service()) && !self.seen.has_ended(container.name()) {
+            if self.attached.running.contains(container.service())
+                && !self.seen.has_ended(container.name())
+            {
                 self.write(&StackLogLine {
                     service: container.service().to_owned(),
                     container: container.name().to_owned(),
@@ -337,7 +378,12 @@ impl Session<'_> {
     }
 
     async fn final_code(&self, exit: Exit) -> Result<Exit> {
-        let EndWhen::AnyExits { code_of: Some(service) } = &self.attached.end else { return Ok(exit) };
+        let EndWhen::AnyExits {
+            code_of: Some(service),
+        } = &self.attached.end
+        else {
+            return Ok(exit);
+        };
         match self.code {
             _ if exit == Exit::INTERRUPTED => Ok(exit),
             Some(code) => Ok(code),
@@ -351,7 +397,11 @@ impl Session<'_> {
     async fn interrupt(&mut self) -> Result<Option<Exit>> {
         match self.phase {
             Phase::Raising | Phase::Running => {
-                self.stop(Exit::INTERRUPTED, "Gracefully stopping... (press Ctrl+C again to force)").await
+                self.stop(
+                    Exit::INTERRUPTED,
+                    "Gracefully stopping... (press Ctrl+C again to force)",
+                )
+                .await
             }
             Phase::Stopping(_) => {
                 self.phase = Phase::Killing(Exit::INTERRUPTED);
@@ -369,7 +419,10 @@ impl Session<'_> {
             if self.attached.running.contains(container.service()) {
                 match self.client.kill_container(&container.id, "SIGKILL").await {
                     // It has ended in the meantime.
-                    Err(ClientError::Api { status: 404 | 409, .. }) | Ok(()) => {}
+                    Err(ClientError::Api {
+                        status: 404 | 409, ..
+                    })
+                    | Ok(()) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -379,14 +432,18 @@ impl Session<'_> {
 
     async fn stop(&mut self, exit: Exit, say: &str) -> Result<Option<Exit>> {
         self.progress.suspend(|ui| ui.note(say));
-        let stop = Stop { services: self.attached.running.clone(), timeout: apply::seconds(self.attached.timeout) };
+        let stop = Stop {
+            services: self.attached.running.clone(),
+            timeout: apply::seconds(self.attached.timeout),
+        };
         self.begin(Verb::Stop(stop), Phase::Stopping(exit)).await
     }
 
     async fn begin(&mut self, verb: Verb, phase: Phase) -> Result<Option<Exit>> {
         self.progress.finish();
         self.progress = Progress::new(self.ctx.ui);
-        self.work = Some(apply::begin(self.ctx, &self.client, &apply::on_name(&self.project, verb)).await?);
+        self.work =
+            Some(apply::begin(self.ctx, &self.client, &apply::on_name(&self.project, verb)).await?);
         self.phase = phase;
         Ok(None)
     }
@@ -394,5 +451,11 @@ impl Session<'_> {
 
 /// Something has come to be, so that the stack has a record and may have logs.
 fn is_progress(event: &ApplyEvent) -> bool {
-    matches!(event, ApplyEvent::Step { state: StepState::Done { .. } | StepState::Started { .. }, .. })
+    matches!(
+        event,
+        ApplyEvent::Step {
+            state: StepState::Done { .. } | StepState::Started { .. },
+            ..
+        }
+    )
 }

@@ -11,7 +11,12 @@ use crate::render::Ui;
 
 /// Warns of what will become a folder and has the name of a file.
 pub(crate) fn warn_of_folders(ui: Ui, loaded: &Loaded, services: &BTreeSet<String>) {
-    for (name, service) in loaded.stack.services.iter().filter(|(name, _)| services.contains(*name)) {
+    for (name, service) in loaded
+        .stack
+        .services
+        .iter()
+        .filter(|(name, _)| services.contains(*name))
+    {
         for (path, target) in service.mounts.iter().filter_map(missing) {
             if names_a_file(path) || names_a_file(Path::new(target)) {
                 let path = path.display();
@@ -26,17 +31,25 @@ pub(crate) fn warn_of_folders(ui: Ui, loaded: &Loaded, services: &BTreeSet<Strin
 
 fn missing(mount: &Mount) -> Option<(&Path, &str)> {
     match &mount.source {
-        MountSource::Bind { path, create_host_path: true, .. } if path.symlink_metadata().is_err() => {
-            Some((path, &mount.target))
-        }
+        MountSource::Bind {
+            path,
+            create_host_path: true,
+            ..
+        } if path.symlink_metadata().is_err() => Some((path, &mount.target)),
         _ => None,
     }
 }
 
 /// By its ending (but `.d` is that of folders), or as `Caddyfile` and its kin.
 fn names_a_file(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let ending = path
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let plain = ending.bytes().all(|byte| byte.is_ascii_alphanumeric()) && ending.len() <= 8;
     let letter = ending.starts_with(|first: char| first.is_ascii_alphabetic());
     plain && letter && ending != "d" || name.len() > 4 && name.ends_with("file")
@@ -48,11 +61,27 @@ mod tests {
 
     #[test]
     fn a_file_is_known_by_its_name() {
-        for file in ["a/nginx.conf", "prometheus.yml", "x.json", "/etc/Caddyfile", "docker.sock", ".env.local", "a.sh"]
-        {
+        for file in [
+            "a/nginx.conf",
+            "prometheus.yml",
+            "x.json",
+            "/etc/Caddyfile",
+            "docker.sock",
+            ".env.local",
+            "a.sh",
+        ] {
             assert!(names_a_file(Path::new(file)), "{file}");
         }
-        for folder in ["data", "conf.d", ".ssh", "pg-15.4", "file", "/", "a/.config", "my.very-long-name"] {
+        for folder in [
+            "data",
+            "conf.d",
+            ".ssh",
+            "pg-15.4",
+            "file",
+            "/",
+            "a/.config",
+            "my.very-long-name",
+        ] {
             assert!(!names_a_file(Path::new(folder)), "{folder}");
         }
     }

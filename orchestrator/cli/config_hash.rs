@@ -25,9 +25,23 @@ pub(crate) fn of(loaded: &Loaded) -> Result<BTreeMap<String, String>> {
         files: loaded.files.clone(),
         stack,
     };
-    let images = desired.images().into_iter().map(|name| (name, Image::default())).collect();
-    let empty = Observed { project: desired.stack.name.clone(), images, ..Observed::default() };
-    let request = Request::new(Timestamp::default(), Verb::Create(Create { services, ..Create::default() }));
+    let images = desired
+        .images()
+        .into_iter()
+        .map(|name| (name, Image::default()))
+        .collect();
+    let empty = Observed {
+        project: desired.stack.name.clone(),
+        images,
+        ..Observed::default()
+    };
+    let request = Request::new(
+        Timestamp::default(),
+        Verb::Create(Create {
+            services,
+            ..Create::default()
+        }),
+    );
     let plan = hoist_scheduler::plan(&desired, &empty, &request, Timestamp::default());
     let created = plan.steps.into_iter().filter_map(|step| match step.action {
         Action::CreateContainer(spec) => Some((spec.record.service, spec.record.config_hash)),
@@ -37,14 +51,25 @@ pub(crate) fn of(loaded: &Loaded) -> Result<BTreeMap<String, String>> {
 }
 
 /// SHA-256 of each secret's or config's content.
-fn contents(loaded: &Loaded, objects: &BTreeMap<String, FileObject>) -> Result<BTreeMap<String, String>> {
+fn contents(
+    loaded: &Loaded,
+    objects: &BTreeMap<String, FileObject>,
+) -> Result<BTreeMap<String, String>> {
     let mut digests = BTreeMap::new();
     for (key, object) in objects {
         let content = match &object.source {
             FileSource::File(path) => std::fs::read(path).map_err(|error| {
-                Failure::from(anyhow::Error::new(error).context(format!("cannot read {} of `{key}`", path.display())))
+                Failure::from(
+                    anyhow::Error::new(error)
+                        .context(format!("cannot read {} of `{key}`", path.display())),
+                )
             })?,
-            FileSource::Environment(name) => loaded.variables.get(name).cloned().unwrap_or_default().into_bytes(),
+            FileSource::Environment(name) => loaded
+                .variables
+                .get(name)
+                .cloned()
+                .unwrap_or_default()
+                .into_bytes(),
             FileSource::Content(text) => text.clone().into_bytes(),
             FileSource::External => continue,
         };

@@ -32,10 +32,19 @@ pub(crate) async fn run(ctx: &Ctx, cli: &Cli, form: PlanForm) -> Result<Exit> {
     };
     let plan = apply::plan(ctx, &request?).await?;
     ctx.ui.data(render::plan::printed(&plan, form, ctx.ui))?;
-    Ok(if apply::has_problems(&plan) { Exit::PROBLEMS } else { Exit::OK })
+    Ok(if apply::has_problems(&plan) {
+        Exit::PROBLEMS
+    } else {
+        Exit::OK
+    })
 }
 
 fn refusal(verb: &str) -> Failure {
-    Failure::user(format!("`{verb}` has no plan, so there is nothing that --dry-run could print"))
-        .hint(format!("{}, push, lock and image build can be tried with --dry-run", PLANNED.join(", ")))
+    Failure::user(format!(
+        "`{verb}` has no plan, so there is nothing that --dry-run could print"
+    ))
+    .hint(format!(
+        "{}, push, lock and image build can be tried with --dry-run",
+        PLANNED.join(", ")
+    ))
 }

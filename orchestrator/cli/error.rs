@@ -60,34 +60,59 @@ enum Kind {
 
 impl Failure {
     pub(crate) fn user(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Plain, error: anyhow::Error::msg(message.into()), hints: Vec::new() }
+        Self {
+            kind: Kind::Plain,
+            error: anyhow::Error::msg(message.into()),
+            hints: Vec::new(),
+        }
     }
 
     pub(crate) fn spec(diagnostics: Vec<Diagnostic>) -> Self {
-        let first = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
-        let message = first.map_or("the stack could not be read", |first| first.message.as_str());
+        let first = diagnostics
+            .iter()
+            .find(|diagnostic| diagnostic.severity == Severity::Error);
+        let message = first.map_or("the stack could not be read", |first| {
+            first.message.as_str()
+        });
         let error = anyhow::Error::msg(message.to_owned());
-        Self { kind: Kind::Spec(diagnostics), error, hints: Vec::new() }
+        Self {
+            kind: Kind::Spec(diagnostics),
+            error,
+            hints: Vec::new(),
+        }
     }
 
     /// The failures of an apply, as the engine tells them.
     pub(crate) fn apply(result: ApplyResult) -> Self {
-        let message = if result.errors.is_empty() { "the work failed".to_owned() } else { result.errors.join("\n") };
-        Self { kind: Kind::Apply(result), error: anyhow::Error::msg(message), hints: Vec::new() }
+        let message = if result.errors.is_empty() {
+            "the work failed".to_owned()
+        } else {
+            result.errors.join("\n")
+        };
+        Self {
+            kind: Kind::Apply(result),
+            error: anyhow::Error::msg(message),
+            hints: Vec::new(),
+        }
     }
 
     /// A command that could not be run in a container, with docker's codes for why.
     pub(crate) fn command(error: ClientError) -> Self {
         match &error {
-            ClientError::Api { error: body, .. } if body.kind.is_command() => {
-                Self { kind: Kind::Command(command_exit(body.exit_code)), ..Self::from(error) }
-            }
+            ClientError::Api { error: body, .. } if body.kind.is_command() => Self {
+                kind: Kind::Command(command_exit(body.exit_code)),
+                ..Self::from(error)
+            },
             _ => error.into(),
         }
     }
 
     pub(crate) fn interrupted() -> Self {
-        Self { kind: Kind::Interrupted, error: anyhow::Error::msg("interrupted"), hints: Vec::new() }
+        Self {
+            kind: Kind::Interrupted,
+            error: anyhow::Error::msg("interrupted"),
+            hints: Vec::new(),
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -162,7 +187,10 @@ impl Failure {
     fn to_json(&self) -> serde_json::Value {
         let mut value = serde_json::json!({ "error": true, "message": chain(&self.error) });
         if let Kind::Spec(diagnostics) = &self.kind {
-            value["diagnostics"] = diagnostics.iter().map(hoist_spec::diagnostic::to_json).collect();
+            value["diagnostics"] = diagnostics
+                .iter()
+                .map(hoist_spec::diagnostic::to_json)
+                .collect();
         }
         if !self.hints.is_empty() {
             value["hints"] = self.hints.clone().into();
@@ -174,10 +202,15 @@ impl Failure {
 /// `the stack has 2 errors and 1 warning`
 fn count(diagnostics: &[Diagnostic]) -> String {
     let of = |severity, word: &str| {
-        let count = diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+        let count = diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count();
         (count > 0).then(|| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
     };
-    let counts = of(Severity::Error, "error").into_iter().chain(of(Severity::Warning, "warning"));
+    let counts = of(Severity::Error, "error")
+        .into_iter()
+        .chain(of(Severity::Warning, "warning"));
     format!("the stack has {}", counts.collect::<Vec<_>>().join(" and "))
 }
 
@@ -206,23 +239,35 @@ fn chain(error: &anyhow::Error) -> String {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { kind: Kind::Plain, error, hints: Vec::new() }
+        Self {
+            kind: Kind::Plain,
+            error,
+            hints: Vec::new(),
+        }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { Kind::BrokenPipe } else { Kind::Plain };
-        Self { kind, error: error.into(), hints: Vec::new() }
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Kind::BrokenPipe
+        } else {
+            Kind::Plain
+        };
+        Self {
+            kind,
+            error: error.into(),
+            hints: Vec::new(),
+        }
     }
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
-            ClientError::Permission { .. } => {
-                Some("the socket belongs to the engine's user; become that user, or name an engine of your own with -H")
-            }
+            ClientError::Permission { .. } => Some(
+                "the socket belongs to the engine's user; become that user, or name an engine of your own with -H",
+            ),
             ClientError::NoEngine { .. } => Some("HOIST_RUN_DIR and -H say where the engine is"),
             _ => None,
         };

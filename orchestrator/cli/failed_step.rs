@@ -21,6 +21,16 @@ pub(crate) async fn enter(ctx: &Ctx, client: &Client, id: &str, words: &str) -> 
     ctx.ui.talk(words);
     let io = client.attach_shell(id, terminal::size()).await?;
     let target = Target::Shell(id.to_owned());
-    Pump { client, ui: ctx.ui, target, tty: true, stdin: true, keys: None, detach: None }.run(io).await?;
+    Pump {
+        client,
+        ui: ctx.ui,
+        target,
+        tty: true,
+        stdin: true,
+        keys: None,
+        detach: None,
+    }
+    .run(io)
+    .await?;
     Ok(())
 }

@@ -41,28 +41,52 @@ impl Lock {
         let lock: Self = serde_json::from_str(&text).map_err(|error| {
             // serde_json says the place once more at the end.
             let reason = error.to_string();
-            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-            Failure::user(format!("{}: not a lock file: {reason}", at(error.line(), error.column())))
-                .hint("`hoist lock` writes a new one once this one is gone")
+            let reason = reason
+                .split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            Failure::user(format!(
+                "{}: not a lock file: {reason}",
+                at(error.line(), error.column())
+            ))
+            .hint("`hoist lock` writes a new one once this one is gone")
         })?;
         if lock.version != VERSION {
             let version = lock.version;
-            return Err(Failure::user(format!("{}: lock files of version {version} are unknown", at(1, 1)))
-                .hint("a newer hoist wrote it: update this one"));
+            return Err(Failure::user(format!(
+                "{}: lock files of version {version} are unknown",
+                at(1, 1)
+            ))
+            .hint("a newer hoist wrote it: update this one"));
         }
         for (image, digest) in &lock.images {
             let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-            if hex.len() != 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-                let line = text.lines().position(|line| line.contains(&format!("\"{image}\""))).unwrap_or(0) + 1;
-                return Err(Failure::user(format!("{}: {digest:?} is not a digest", at(line, 1)))
-                    .hint(format!("`hoist lock` asks the registry for the digest of {image}")));
+            if hex.len() != 64
+                || !hex
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                let line = text
+                    .lines()
+                    .position(|line| line.contains(&format!("\"{image}\"")))
+                    .unwrap_or(0)
+                    + 1;
+                return Err(
+                    Failure::user(format!("{}: {digest:?} is not a digest", at(line, 1))).hint(
+                        format!("`hoist lock` asks the registry for the digest of {image}"),
+                    ),
+                );
             }
         }
         Ok(Some(lock))
     }
 
     pub(crate) fn new(images: BTreeMap<String, String>) -> Self {
-        Self { version: VERSION, images }
+        Self {
+            version: VERSION,
+            images,
+        }
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
@@ -81,28 +105,44 @@ fn failed(attempt: &str, path: &Path, error: std::io::Error) -> Failure {
 
 /// The lock's place: beside the first stack file.
 pub(crate) fn path(loaded: &Loaded) -> PathBuf {
-    let first = loaded.files.iter().find(|file| file.is_absolute()).and_then(|file| file.parent());
+    let first = loaded
+        .files
+        .iter()
+        .find(|file| file.is_absolute())
+        .and_then(|file| file.parent());
     first.unwrap_or(&loaded.project_dir).join(NAME)
 }
 
 /// The images that come from registries: not those that are built here, nor those that name their digest themselves.
 pub(crate) fn images(stack: &Stack, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let services = stack.services.iter().filter(|(name, _)| wanted(name));
-    services.filter_map(|(_, service)| pulled(service).cloned()).collect()
+    services
+        .filter_map(|(_, service)| pulled(service).cloned())
+        .collect()
 }
 
 fn pulled(service: &Service) -> Option<&String> {
-    service.image.as_ref().filter(|image| service.build.is_none() && !image.contains('@'))
+    service
+        .image
+        .as_ref()
+        .filter(|image| service.build.is_none() && !image.contains('@'))
 }
 
 /// What the registries have for these images now.
-pub(crate) async fn digests(client: &Client, images: BTreeSet<String>) -> Result<BTreeMap<String, String>> {
+pub(crate) async fn digests(
+    client: &Client,
+    images: BTreeSet<String>,
+) -> Result<BTreeMap<String, String>> {
     let one = async |image: String| -> Result<(String, String)> {
         let auth = credentials::of_images([image.as_str()]).map_err(anyhow::Error::new)?;
         let found = client.resolve_image(&image, &auth).await?;
         Ok((image, found.descriptor.digest))
     };
-    futures_util::stream::iter(images).map(one).buffer_unordered(AT_ONCE).try_collect().await
+    futures_util::stream::iter(images)
+        .map(one)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
 }
 
 /// Pins every image of the stack to what the lock says.
@@ -113,10 +153,15 @@ pub(crate) fn pin(loaded: &mut Loaded) -> Result<()> {
             .hint("`hoist lock` writes it: commit it with the stack file")
     })?;
     for (name, service) in &mut loaded.stack.services {
-        let Some(image) = pulled(service) else { continue };
+        let Some(image) = pulled(service) else {
+            continue;
+        };
         let Some(digest) = lock.images.get(image) else {
-            return Err(Failure::user(format!("service `{name}`: {image} is not in {}", path.display()))
-                .hint("the stack file has changed since; `hoist lock` brings the lock up to date"));
+            return Err(Failure::user(format!(
+                "service `{name}`: {image} is not in {}",
+                path.display()
+            ))
+            .hint("the stack file has changed since; `hoist lock` brings the lock up to date"));
         };
         service.image = Some(format!("{image}@{digest}"));
     }

@@ -50,11 +50,16 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     // A variable that is not text cannot be used for interpolation, so it does not exist for us.
-    let env: Env =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let env: Env = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
     let options = project::option_variables(&cli.global, &env);
     let output = settings::output(&cli.global, &options);
-    let ui = Ui::new(*output.as_ref().unwrap_or(&Output::fallback(Some(&cli.global))));
+    let ui = Ui::new(
+        *output
+            .as_ref()
+            .unwrap_or(&Output::fallback(Some(&cli.global))),
+    );
     let result = output.and_then(|_| {
         let settings = Settings::resolve(&cli.global, env, &options)?;
         let ui = ui.hiding_orphans(settings.ignore_orphans);
@@ -83,8 +88,16 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.use_stderr() {
         let ui = Ui::new(Output::fallback(None));
-        let text = if ui.color() { error.render().ansi().to_string() } else { error.render().to_string() };
-        ui.talk(text.trim_end().replace("try '--help'", "try '-h', or '--help' for more").as_str());
+        let text = if ui.color() {
+            error.render().ansi().to_string()
+        } else {
+            error.render().to_string()
+        };
+        ui.talk(
+            text.trim_end()
+                .replace("try '--help'", "try '-h', or '--help' for more")
+                .as_str(),
+        );
     } else {
         // A closed reader is not an error.
         let _ = error.print();
@@ -158,7 +171,10 @@ fn act(ctx: &Ctx, command: &Command) -> Result<Exit> {
 
 /// Runs a verb that talks to the engine, on this thread.
 fn block_on(work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)?;
     let result = runtime.block_on(async {
         tokio::select! {
             result = work => result,

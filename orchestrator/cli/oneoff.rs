@@ -17,7 +17,11 @@ pub(crate) fn ports(text: &str) -> Result<RunPorts, String> {
     let transport = match protocol {
         "tcp" => Transport::Tcp,
         "udp" => Transport::Udp,
-        other => return Err(format!("protocol `{other}` is not supported: tcp and udp are")),
+        other => {
+            return Err(format!(
+                "protocol `{other}` is not supported: tcp and udp are"
+            ));
+        }
     };
     let (rest, target) = match text.rsplit_once(':') {
         None => (None, text),
@@ -39,24 +43,45 @@ pub(crate) fn ports(text: &str) -> Result<RunPorts, String> {
     if published.len() != targets.len() {
         return Err("both ranges must have the same length".to_owned());
     }
-    let port = |(target, published)| RunPort { target, published, host_ip, transport };
-    Ok(RunPorts(targets.into_iter().zip(published).map(port).collect()))
+    let port = |(target, published)| RunPort {
+        target,
+        published,
+        host_ip,
+        transport,
+    };
+    Ok(RunPorts(
+        targets.into_iter().zip(published).map(port).collect(),
+    ))
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
     match bare.parse() {
         Ok(address @ IpAddr::V4(_)) => Ok(address),
-        Ok(IpAddr::V6(_)) => Err(format!("`{text}`: host addresses of IPv6 are not supported yet; use one of IPv4")),
+        Ok(IpAddr::V6(_)) => Err(format!(
+            "`{text}`: host addresses of IPv6 are not supported yet; use one of IPv4"
+        )),
         Err(_) => Err(format!("`{text}` is no IP address")),
     }
 }
 
 fn range(text: &str) -> Result<Vec<u16>, String> {
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or(format!("`{text}` is no port"));
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or(format!("`{text}` is no port"))
+    };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (port(first)?, port(last)?);
-    if first > last { Err(format!("`{text}` runs backwards")) } else { Ok((first..=last).collect()) }
+    if first > last {
+        Err(format!("`{text}` runs backwards"))
+    } else {
+        Ok((first..=last).collect())
+    }
 }
 
 /// One `-v` as typed.
@@ -84,10 +109,18 @@ pub(crate) fn mount(text: &str) -> Result<RunMount, String> {
         match option {
             "ro" => read_only = true,
             "rw" => read_only = false,
-            other => return Err(format!("mount option `{other}` is not supported: ro and rw are")),
+            other => {
+                return Err(format!(
+                    "mount option `{other}` is not supported: ro and rw are"
+                ));
+            }
         }
     }
-    Ok(RunMount { source: source.to_owned(), target: target.to_owned(), read_only })
+    Ok(RunMount {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        read_only,
+    })
 }
 
 impl RunMount {
@@ -97,11 +130,18 @@ impl RunMount {
             format!("{}{rest}", env.get("HOME").unwrap_or_default())
         } else if self.source.starts_with('.') {
             let joined = working_dir.join(&self.source);
-            std::path::absolute(&joined).unwrap_or(joined).display().to_string()
+            std::path::absolute(&joined)
+                .unwrap_or(joined)
+                .display()
+                .to_string()
         } else {
             self.source.clone()
         };
-        RunVolume { source, target: self.target.clone(), read_only: self.read_only }
+        RunVolume {
+            source,
+            target: self.target.clone(),
+            read_only: self.read_only,
+        }
     }
 }
 
@@ -122,19 +162,47 @@ pub(crate) fn suffix() -> std::io::Result<String> {
 mod tests {
     use super::*;
 
-    fn one(target: u16, published: Option<u16>, host_ip: Option<&str>, transport: Transport) -> RunPort {
-        RunPort { target, published, host_ip: host_ip.map(|ip| ip.parse().unwrap()), transport }
+    fn one(
+        target: u16,
+        published: Option<u16>,
+        host_ip: Option<&str>,
+        transport: Transport,
+    ) -> RunPort {
+        RunPort {
+            target,
+            published,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            transport,
+        }
     }
 
     #[test]
     fn ports_have_every_short_form() {
         let of = |text| ports(text).unwrap().0;
         assert_eq!(of("80"), [one(80, None, None, Transport::Tcp)]);
-        assert_eq!(of("8080:80/udp"), [one(80, Some(8080), None, Transport::Udp)]);
-        assert_eq!(of("127.0.0.1:8080:80"), [one(80, Some(8080), Some("127.0.0.1"), Transport::Tcp)]);
-        assert_eq!(of("127.0.0.1::80"), [one(80, None, Some("127.0.0.1"), Transport::Tcp)]);
+        assert_eq!(
+            of("8080:80/udp"),
+            [one(80, Some(8080), None, Transport::Udp)]
+        );
+        assert_eq!(
+            of("127.0.0.1:8080:80"),
+            [one(80, Some(8080), Some("127.0.0.1"), Transport::Tcp)]
+        );
+        assert_eq!(
+            of("127.0.0.1::80"),
+            [one(80, None, Some("127.0.0.1"), Transport::Tcp)]
+        );
         assert_eq!(of("81-82:91-92").len(), 2);
-        for wrong in ["", "x", "1-2:3", "0", "2-1", "80/sctp", "a:1:2", "[::1]:1:2"] {
+        for wrong in [
+            "",
+            "x",
+            "1-2:3",
+            "0",
+            "2-1",
+            "80/sctp",
+            "a:1:2",
+            "[::1]:1:2",
+        ] {
             assert!(ports(wrong).is_err(), "{wrong}");
         }
     }
@@ -142,7 +210,12 @@ mod tests {
     #[test]
     fn mount_source_is_a_path_or_a_name() {
         let env: Env = [("HOME", "/home/me")].into_iter().collect();
-        let source = |text| mount(text).unwrap().resolve(Path::new("/work"), &env).source;
+        let source = |text| {
+            mount(text)
+                .unwrap()
+                .resolve(Path::new("/work"), &env)
+                .source
+        };
         assert_eq!(source("./a:/b"), "/work/a");
         assert_eq!(source("~/a:/b"), "/home/me/a");
         assert_eq!(source("/a:/b:ro"), "/a");

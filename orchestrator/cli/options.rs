@@ -29,7 +29,13 @@ pub(crate) struct Global {
     #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<String>,
     /// When to colour the output
-    #[arg(long, value_enum, value_name = "WHEN", global = true, hide_possible_values = false)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        global = true,
+        hide_possible_values = false
+    )]
     pub(crate) ansi: Option<Ansi>,
     /// How to show progress
     #[arg(long, value_enum, value_name = "HOW", global = true)]
@@ -119,9 +125,13 @@ pub(crate) fn scale(text: &str) -> Result<(String, u32), String> {
     if service.is_empty() {
         return Err("expected SERVICE=NUM".to_owned());
     }
-    let count: u32 = count.parse().map_err(|_| format!("`{count}` is not a number of containers"))?;
+    let count: u32 = count
+        .parse()
+        .map_err(|_| format!("`{count}` is not a number of containers"))?;
     if count > REPLICAS {
-        return Err(format!("{REPLICAS} containers are the most that a service has"));
+        return Err(format!(
+            "{REPLICAS} containers are the most that a service has"
+        ));
     }
     Ok((service.to_owned(), count))
 }

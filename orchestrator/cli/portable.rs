@@ -38,7 +38,10 @@ pub(crate) fn of(
         .hint("--with-secrets puts them in; keep the bundle as safe as they are"));
     }
     let (mut files, mut left) = (BTreeMap::new(), Vec::new());
-    for (folder, objects) in [("secrets", &mut stack.secrets), ("configs", &mut stack.configs)] {
+    for (folder, objects) in [
+        ("secrets", &mut stack.secrets),
+        ("configs", &mut stack.configs),
+    ] {
         for (key, object) in objects {
             let content = match &object.source {
                 FileSource::Content(_) => continue,
@@ -53,7 +56,9 @@ pub(crate) fn of(
                 FileSource::Environment(name) => match variables.get(name) {
                     Some(value) => value.clone().into_bytes(),
                     None => {
-                        return Err(Failure::user(format!("{folder} entry {key}: variable {name} is not set")));
+                        return Err(Failure::user(format!(
+                            "{folder} entry {key}: variable {name} is not set"
+                        )));
                     }
                 },
             };
@@ -72,8 +77,14 @@ pub(crate) fn of(
         service.pull_policy = None;
         images.push(reference);
         for mount in &mut service.mounts {
-            let MountSource::Bind { path, .. } = &mut mount.source else { continue };
-            left.push(format!("service {key}: the host's {} is mounted at {}", path.display(), mount.target));
+            let MountSource::Bind { path, .. } = &mut mount.source else {
+                continue;
+            };
+            left.push(format!(
+                "service {key}: the host's {} is mounted at {}",
+                path.display(),
+                mount.target
+            ));
             if let Ok(inside) = path.strip_prefix(project_dir) {
                 *path = Path::new(".").join(inside);
             }
@@ -83,6 +94,17 @@ pub(crate) fn of(
     images.dedup();
     let external = stack.volumes.values().filter(|volume| volume.external);
     left.extend(external.map(|volume| format!("volume {} is external", volume.name)));
-    let volumes = stack.volumes.values().filter(|volume| !volume.external).map(|volume| volume.name.clone()).collect();
-    Ok(Portable { stack, files, images, volumes, left })
+    let volumes = stack
+        .volumes
+        .values()
+        .filter(|volume| !volume.external)
+        .map(|volume| volume.name.clone())
+        .collect();
+    Ok(Portable {
+        stack,
+        files,
+        images,
+        volumes,
+        left,
+    })
 }

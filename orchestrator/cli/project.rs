@@ -43,7 +43,9 @@ impl Source for FileSystem {
 /// A device or a pipe may be endless.
 fn text(from: impl Read) -> Result<String, SourceError> {
     let mut bytes = Vec::new();
-    from.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(source_error)?;
+    from.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(source_error)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(SourceError::TooLarge);
     }
@@ -75,7 +77,9 @@ pub(crate) struct LoadOptions<'a> {
 /// The variables that set options of this program, from the environment and the project's env files.
 pub(crate) fn option_variables(global: &Global, env: &Env) -> Env {
     // Without a working directory there are no files, which is said where they are needed.
-    let source = FileSystem { working_dir: std::env::current_dir().unwrap_or_default() };
+    let source = FileSystem {
+        working_dir: std::env::current_dir().unwrap_or_default(),
+    };
     let request = LoadRequest {
         files: global.files.clone(),
         project_dir: global.project_directory.clone(),
@@ -100,14 +104,28 @@ pub(crate) fn load(settings: &Settings, ui: Ui, options: LoadOptions<'_>) -> Res
 /// DOCKER_DEFAULT_PLATFORM is the platform of services that name none. `config` does not print it, as in docker compose.
 pub(crate) fn default_platform(loaded: &mut Loaded) -> Result<()> {
     let name = "DOCKER_DEFAULT_PLATFORM";
-    let Some(platform) = loaded.variables.get(name).filter(|platform| !platform.is_empty()) else { return Ok(()) };
+    let Some(platform) = loaded
+        .variables
+        .get(name)
+        .filter(|platform| !platform.is_empty())
+    else {
+        return Ok(());
+    };
     for (key, service) in &mut loaded.stack.services {
-        let built = service.build.as_ref().map(|build| &build.platforms).filter(|platforms| !platforms.is_empty());
-        if service.platform.is_none() && built.is_some_and(|platforms| !platforms.contains(platform)) {
+        let built = service
+            .build
+            .as_ref()
+            .map(|build| &build.platforms)
+            .filter(|platforms| !platforms.is_empty());
+        if service.platform.is_none()
+            && built.is_some_and(|platforms| !platforms.contains(platform))
+        {
             return Err(Failure::user(format!(
                 "service `{key}`: build.platforms lacks {platform}, which {name} asks for"
             ))
-            .hint(format!("add it to build.platforms, set `platform` at the service, or unset {name}")));
+            .hint(format!(
+                "add it to build.platforms, set `platform` at the service, or unset {name}"
+            )));
         }
         service.platform.get_or_insert_with(|| platform.clone());
     }
@@ -115,11 +133,18 @@ pub(crate) fn default_platform(loaded: &mut Loaded) -> Result<()> {
 }
 
 fn read(settings: &Settings, options: LoadOptions<'_>) -> Result<Loaded> {
-    hoist_spec::load(&request(settings, options), &file_system(settings), &settings.env).map_err(Failure::spec)
+    hoist_spec::load(
+        &request(settings, options),
+        &file_system(settings),
+        &settings.env,
+    )
+    .map_err(Failure::spec)
 }
 
 pub(crate) fn file_system(settings: &Settings) -> impl Source {
-    FileSystem { working_dir: settings.working_dir.clone() }
+    FileSystem {
+        working_dir: settings.working_dir.clone(),
+    }
 }
 
 /// What the options say about the files.
@@ -129,7 +154,11 @@ pub(crate) fn request(settings: &Settings, options: LoadOptions<'_>) -> LoadRequ
         project_dir: settings.project_directory.clone(),
         project_name: settings.project_name.clone(),
         env_files: settings.env_files.clone(),
-        profiles: if options.all_profiles { vec!["*".to_owned()] } else { settings.profiles.clone() },
+        profiles: if options.all_profiles {
+            vec!["*".to_owned()]
+        } else {
+            settings.profiles.clone()
+        },
         services: options.services.to_vec(),
         allow_unsupported: options.only_print,
         nothing_is_made: options.nothing_is_made,
@@ -151,16 +180,36 @@ pub(crate) fn find(settings: &Settings, ui: Ui, services: &[String]) -> Result<P
     if let Some(name) = &settings.project_name
         && settings.files.is_empty()
     {
-        return Ok(Project { name: name.clone(), loaded: None });
+        return Ok(Project {
+            name: name.clone(),
+            loaded: None,
+        });
     }
-    match load(settings, ui, LoadOptions { services, all_profiles: true, only_print: true, nothing_is_made: true }) {
-        Ok(loaded) => Ok(Project { name: loaded.stack.name.clone(), loaded: Some(loaded) }),
+    match load(
+        settings,
+        ui,
+        LoadOptions {
+            services,
+            all_profiles: true,
+            only_print: true,
+            nothing_is_made: true,
+        },
+    ) {
+        Ok(loaded) => Ok(Project {
+            name: loaded.stack.name.clone(),
+            loaded: Some(loaded),
+        }),
         // A misspelt name is an error, not a reason to continue without the file.
         Err(failure) if failure.has_code("E0023") => Err(failure),
         Err(failure) => match &settings.remembered_name {
-            Some(name) if settings.files.is_empty() => Ok(Project { name: name.clone(), loaded: None }),
+            Some(name) if settings.files.is_empty() => Ok(Project {
+                name: name.clone(),
+                loaded: None,
+            }),
             _ if failure.lacks_stack() => Err(failure),
-            _ => Err(failure.hint("the name of the stack is enough for what exists: -p NAME, which `hoist ls` lists")),
+            _ => Err(failure.hint(
+                "the name of the stack is enough for what exists: -p NAME, which `hoist ls` lists",
+            )),
         },
     }
 }
@@ -178,10 +227,17 @@ pub(crate) fn environment_values(loaded: &Loaded) -> Result<BTreeMap<String, Str
     let stack = &loaded.stack;
     let objects = [("secret", &stack.secrets), ("config", &stack.configs)];
     let mut values = BTreeMap::new();
-    for (what, (key, object)) in objects.iter().flat_map(|(what, map)| map.iter().map(move |entry| (what, entry))) {
-        let FileSource::Environment(variable) = &object.source else { continue };
+    for (what, (key, object)) in objects
+        .iter()
+        .flat_map(|(what, map)| map.iter().map(move |entry| (what, entry)))
+    {
+        let FileSource::Environment(variable) = &object.source else {
+            continue;
+        };
         let Some(value) = loaded.variables.get(variable) else {
-            return Err(Failure::user(format!("{what} `{key}`: environment variable {variable} is not set")));
+            return Err(Failure::user(format!(
+                "{what} `{key}`: environment variable {variable} is not set"
+            )));
         };
         values.insert(variable.clone(), value.clone());
     }

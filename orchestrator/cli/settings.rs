@@ -37,8 +37,9 @@ pub(crate) struct Settings {
 impl Settings {
     /// `options`: the variables that set options, which may also stand in an env file.
     pub(crate) fn resolve(global: &Global, env: Env, options: &Env) -> Result<Self> {
-        let working_dir = std::env::current_dir()
-            .map_err(|error| Failure::from(anyhow::Error::new(error).context("cannot find the working directory")))?;
+        let working_dir = std::env::current_dir().map_err(|error| {
+            Failure::from(anyhow::Error::new(error).context("cannot find the working directory"))
+        })?;
         if flag(options, "COMPOSE_COMPATIBILITY")? {
             return Err(Failure::user(
                 "COMPOSE_COMPATIBILITY: names in the style of Compose 1 (`app_web_1`) are not supported",
@@ -50,12 +51,18 @@ impl Settings {
             profiles: global.profiles.clone(),
             env_files: global.env_files.clone(),
             project_name: global.project_name.clone(),
-            project_directory: global.project_directory.as_ref().map(|dir| working_dir.join(dir)),
+            project_directory: global
+                .project_directory
+                .as_ref()
+                .map(|dir| working_dir.join(dir)),
             dry_run: global.dry_run.then_some(global.plan_form),
             parallel: match global.parallel {
                 Some(limit) => parallel("--parallel", limit.into())?,
                 None => match set(options, "COMPOSE_PARALLEL_LIMIT") {
-                    Some(text) => parallel("COMPOSE_PARALLEL_LIMIT", number("COMPOSE_PARALLEL_LIMIT", text)?)?,
+                    Some(text) => parallel(
+                        "COMPOSE_PARALLEL_LIMIT",
+                        number("COMPOSE_PARALLEL_LIMIT", text)?,
+                    )?,
                     None => None,
                 },
             },
@@ -72,7 +79,11 @@ impl Settings {
 fn places(host: Option<&str>, working_dir: &Path) -> Result<Places> {
     let host = host.map(|host| {
         let path = host.strip_prefix("unix://").unwrap_or(host);
-        if path.contains("://") { host.to_owned() } else { working_dir.join(path).display().to_string() }
+        if path.contains("://") {
+            host.to_owned()
+        } else {
+            working_dir.join(path).display().to_string()
+        }
     });
     Places::from_env(host.as_deref()).map_err(|error| Failure::from(anyhow::Error::new(error)))
 }
@@ -89,7 +100,13 @@ pub(crate) fn output(global: &Global, options: &Env) -> Result<Output> {
     };
     let status_stdout = flag(options, "COMPOSE_STATUS_STDOUT")?;
     let no_color = set(options, "NO_COLOR").is_some();
-    Ok(Output::on_terminals(ansi, progress, global.error_format, no_color, status_stdout))
+    Ok(Output::on_terminals(
+        ansi,
+        progress,
+        global.error_format,
+        no_color,
+        status_stdout,
+    ))
 }
 
 /// An empty variable counts as unset, as in docker compose.
@@ -102,12 +119,15 @@ fn flag(env: &Env, name: &str) -> Result<bool> {
     match set(env, name).map(str::to_ascii_lowercase).as_deref() {
         None | Some("0" | "f" | "false" | "n" | "no") => Ok(false),
         Some("1" | "t" | "true" | "y" | "yes") => Ok(true),
-        Some(other) => Err(Failure::user(format!("{name} is `{other}`, expected true or false"))),
+        Some(other) => Err(Failure::user(format!(
+            "{name} is `{other}`, expected true or false"
+        ))),
     }
 }
 
 fn number(name: &str, text: &str) -> Result<i64> {
-    text.parse().map_err(|_| Failure::user(format!("{name} is `{text}`, expected a number")))
+    text.parse()
+        .map_err(|_| Failure::user(format!("{name} is `{text}`, expected a number")))
 }
 
 /// -1 is docker compose's way to say: no limit.
@@ -121,11 +141,19 @@ fn parallel(name: &str, limit: i64) -> Result<Option<NonZeroU32>> {
 }
 
 fn variable<T: clap::ValueEnum>(env: &Env, name: &str) -> Result<Option<T>> {
-    let Some(text) = set(env, name) else { return Ok(None) };
+    let Some(text) = set(env, name) else {
+        return Ok(None);
+    };
     T::from_str(text, true).map(Some).map_err(|_| {
-        let names: Vec<_> =
-            T::value_variants().iter().filter_map(|v| v.to_possible_value()).map(|v| v.get_name().to_owned()).collect();
-        Failure::user(format!("{name} is `{text}`, expected one of {}", names.join(", ")))
+        let names: Vec<_> = T::value_variants()
+            .iter()
+            .filter_map(|v| v.to_possible_value())
+            .map(|v| v.get_name().to_owned())
+            .collect();
+        Failure::user(format!(
+            "{name} is `{text}`, expected one of {}",
+            names.join(", ")
+        ))
     })
 }
 
@@ -140,14 +168,26 @@ mod tests {
     #[test]
     fn socket_on_the_command_line_may_be_relative() {
         let here = Path::new("/here");
-        assert_eq!(places(Some("x.sock"), here).unwrap().socket, Path::new("/here/x.sock"));
-        assert_eq!(places(Some("unix:///x.sock"), here).unwrap().socket, Path::new("/x.sock"));
+        assert_eq!(
+            places(Some("x.sock"), here).unwrap().socket,
+            Path::new("/here/x.sock")
+        );
+        assert_eq!(
+            places(Some("unix:///x.sock"), here).unwrap().socket,
+            Path::new("/x.sock")
+        );
         assert!(places(Some("tcp://1.2.3.4:1"), here).is_err());
     }
 
     #[test]
     fn nonsense_in_a_variable_is_refused() {
-        assert!(flag(&env(&[("COMPOSE_REMOVE_ORPHANS", "maybe")]), "COMPOSE_REMOVE_ORPHANS").is_err());
+        assert!(
+            flag(
+                &env(&[("COMPOSE_REMOVE_ORPHANS", "maybe")]),
+                "COMPOSE_REMOVE_ORPHANS"
+            )
+            .is_err()
+        );
         assert!(variable::<Ansi>(&env(&[("COMPOSE_ANSI", "often")]), "COMPOSE_ANSI").is_err());
         assert!(number("COMPOSE_PARALLEL_LIMIT", "many").is_err());
     }

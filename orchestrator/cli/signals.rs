@@ -19,7 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Resolves when a signal was not handled in time, or a second one arrived first.
 pub(crate) async fn unheard() {
     LISTENING.notified().await;
-    let Ok(mut own) = Interrupts::listen() else { return std::future::pending().await };
+    let Ok(mut own) = Interrupts::listen() else {
+        return std::future::pending().await;
+    };
     loop {
         let before = HEARD.load(Ordering::SeqCst);
         own.arrived().await;
@@ -46,7 +48,10 @@ pub(crate) struct Interrupts {
 
 impl Interrupts {
     pub(crate) fn listen() -> std::io::Result<Self> {
-        let signals = Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+        let signals = Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        };
         LISTENING.notify_one();
         Ok(signals)
     }

@@ -33,7 +33,9 @@ pub(crate) enum Target {
 
 impl Target {
     pub(crate) async fn resize(&self, client: &Client) {
-        let Some((rows, columns)) = terminal::size() else { return };
+        let Some((rows, columns)) = terminal::size() else {
+            return;
+        };
         // The process may have ended already; then its terminal's size is nobody's concern.
         let _ = match self {
             Self::Exec(id) => client.resize_exec(id, rows, columns).await,
@@ -60,7 +62,11 @@ impl Pump<'_> {
     /// Runs until the other side closes or the user detaches.
     pub(crate) async fn run(self, io: Hijacked) -> Result<End> {
         let (reader, writer) = tokio::io::split(io);
-        let raw = if self.tty && self.stdin { RawMode::enter()? } else { None };
+        let raw = if self.tty && self.stdin {
+            RawMode::enter()?
+        } else {
+            None
+        };
         let keys = match self.keys {
             None if self.stdin => Some(Keys::read()?),
             keys => keys.filter(|_| self.stdin),
@@ -158,14 +164,20 @@ impl Keys {
                 }
             }
         });
-        Ok(Self { chunks, _open: open })
+        Ok(Self {
+            chunks,
+            _open: open,
+        })
     }
 }
 
 /// Waits for input, or its end; `false` when nobody wants it any more.
 fn is_input_next(closed: &PipeReader) -> bool {
     let stdin = io::stdin();
-    let mut either = [PollFd::new(closed, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
+    let mut either = [
+        PollFd::new(closed, PollFlags::IN),
+        PollFd::new(&stdin, PollFlags::IN),
+    ];
     loop {
         match rustix::event::poll(&mut either, None) {
             Ok(_) => return either[0].revents().is_empty(),
@@ -201,7 +213,10 @@ pub(crate) struct DetachKeys {
 impl Default for DetachKeys {
     /// Ctrl-P, Ctrl-Q.
     fn default() -> Self {
-        Self { keys: vec![16, 17], matched: 0 }
+        Self {
+            keys: vec![16, 17],
+            matched: 0,
+        }
     }
 }
 
@@ -220,8 +235,13 @@ impl std::str::FromStr for DetachKeys {
                 },
             }
         };
-        let keys = text.split(',').map(|name| key(name).ok_or_else(|| format!("`{name}` is no key")));
-        Ok(Self { keys: keys.collect::<Result<_, _>>()?, matched: 0 })
+        let keys = text
+            .split(',')
+            .map(|name| key(name).ok_or_else(|| format!("`{name}` is no key")));
+        Ok(Self {
+            keys: keys.collect::<Result<_, _>>()?,
+            matched: 0,
+        })
     }
 }
 

@@ -69,7 +69,11 @@ pub(crate) async fn ask(question: &str, echo: Echo) -> io::Result<Option<String>
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
-    let hidden = if echo == Echo::Hidden { Some(Hidden::enter()?) } else { None };
+    let hidden = if echo == Echo::Hidden {
+        Some(Hidden::enter()?)
+    } else {
+        None
+    };
     let mut err = io::stderr();
     write!(err, "{question}")?;
     err.flush()?;
@@ -90,7 +94,9 @@ pub(crate) async fn read<T: Send + 'static>(
     std::thread::spawn(move || {
         let _ = sender.send(read(&mut io::stdin().lock()));
     });
-    receiver.await.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))
 }
 
 /// Rows and columns of the terminal on standard output.

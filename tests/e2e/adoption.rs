@@ -24,7 +24,12 @@ pub(crate) fn shims(world: &World) -> BTreeMap<String, String> {
     let folder = world.run_dir.join("containers");
     let of = |pid: String| {
         let bundle = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-        let name = bundle.strip_prefix(&folder).ok()?.to_str()?.trim_end_matches(" (deleted)").to_owned();
+        let name = bundle
+            .strip_prefix(&folder)
+            .ok()?
+            .to_str()?
+            .trim_end_matches(" (deleted)")
+            .to_owned();
         (comm(&pid) == "hoist-shim").then_some((name, pid))
     };
     processes().filter_map(of).collect()
@@ -32,7 +37,9 @@ pub(crate) fn shims(world: &World) -> BTreeMap<String, String> {
 
 fn shim_of(world: &World, service: &str) -> String {
     let id = world.ok(&["ps", "-q", service]);
-    let found = shims(world).into_iter().find(|(name, _)| name.starts_with(id.trim()));
+    let found = shims(world)
+        .into_iter()
+        .find(|(name, _)| name.starts_with(id.trim()));
     found.unwrap_or_else(|| panic!("{service} has a shim")).1
 }
 
@@ -41,7 +48,10 @@ pub(crate) fn programs(world: &World) -> BTreeMap<String, String> {
     let parents = shims(world);
     let parent = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().find_map(|line| line.strip_prefix("PPid:")).map(|parent| parent.trim().to_owned())
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))
+            .map(|parent| parent.trim().to_owned())
     };
     let of = |pid: String| {
         let parent = parent(&pid)?;
@@ -52,19 +62,27 @@ pub(crate) fn programs(world: &World) -> BTreeMap<String, String> {
 }
 
 pub(crate) fn running(world: &World) -> usize {
-    world.ps().iter().filter(|container| container["State"] == "running").count()
+    world
+        .ps()
+        .iter()
+        .filter(|container| container["State"] == "running")
+        .count()
 }
 
 fn renew_engine(world: &World) {
     let dead = world.kill_engine().expect("an engine runs");
-    within(Duration::from_secs(20), "a shim starts a new engine", || {
-        world.engine().is_some_and(|pid| pid != dead) && world.hoist(&["ps"]).code == 0
-    });
+    within(
+        Duration::from_secs(20),
+        "a shim starts a new engine",
+        || world.engine().is_some_and(|pid| pid != dead) && world.hoist(&["ps"]).code == 0,
+    );
 }
 
 #[test]
 fn a_shim_that_stands_still_holds_nobody_up() {
-    let Some(world) = World::new("a shim that stands still holds nobody up") else { return };
+    let Some(world) = World::new("a shim that stands still holds nobody up") else {
+        return;
+    };
     world.busybox().file("compose.yaml", &stack(8));
     world.ok(&["up", "-d"]);
     let before = programs(&world);
@@ -73,20 +91,39 @@ fn a_shim_that_stands_still_holds_nobody_up() {
     kill("-STOP", &shim_of(&world, "db"));
     let began = Instant::now();
     renew_engine(&world);
-    assert!(began.elapsed() < Duration::from_secs(15), "an engine came up after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "an engine came up after {:?}",
+        began.elapsed()
+    );
     assert_eq!(running(&world), 9);
-    assert!(world.field("db", "Status").ends_with("(shim not answering)"), "{}", world.field("db", "Status"));
+    assert!(
+        world
+            .field("db", "Status")
+            .ends_with("(shim not answering)"),
+        "{}",
+        world.field("db", "Status")
+    );
     assert_eq!(world.ok(&["exec", "-T", "db", "echo", "alive"]), "alive\n");
-    assert_eq!(world.ok(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]), "served\n");
+    assert_eq!(
+        world.ok(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]),
+        "served\n"
+    );
     kill("-CONT", &shim_of(&world, "db"));
-    eventually("it is found", || !world.field("db", "Status").contains("shim"));
+    eventually("it is found", || {
+        !world.field("db", "Status").contains("shim")
+    });
     assert_eq!(programs(&world), before);
 
     // Every verb that needs the shim ends, and what it was to end has ended.
     kill("-STOP", &shim_of(&world, "db"));
     let began = Instant::now();
     world.ok(&["kill", "db"]);
-    assert!(began.elapsed() < Duration::from_secs(25), "kill took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(25),
+        "kill took {:?}",
+        began.elapsed()
+    );
     assert_eq!(world.field("db", "State"), "exited");
     assert_eq!(world.field("db", "ExitCode"), "137");
     world.ok(&["start", "db"]);
@@ -96,13 +133,19 @@ fn a_shim_that_stands_still_holds_nobody_up() {
     }
     let began = Instant::now();
     world.ok(&["down", "-v", "-t", "1"]);
-    assert!(began.elapsed() < Duration::from_secs(40), "down took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(40),
+        "down took {:?}",
+        began.elapsed()
+    );
     world.finish();
 }
 
 #[test]
 fn a_starting_engine_leaves_what_it_cannot_speak_to() {
-    let Some(world) = World::new("a starting engine leaves what it cannot speak to") else { return };
+    let Some(world) = World::new("a starting engine leaves what it cannot speak to") else {
+        return;
+    };
     world.busybox().file("compose.yaml", &stack(8));
     world.ok(&["up", "-d"]);
     world.ok(&["exec", "-T", "db", "sh", "-c", "echo kept >/data/file"]);
@@ -113,7 +156,12 @@ fn a_starting_engine_leaves_what_it_cannot_speak_to() {
     world.kill_engine();
     eventually("all of them run again", || {
         let now = programs(&world);
-        now.len() == 9 && now.iter().filter(|(id, pid)| before.get(*id) == Some(*pid)).count() == 8
+        now.len() == 9
+            && now
+                .iter()
+                .filter(|(id, pid)| before.get(*id) == Some(*pid))
+                .count()
+                == 8
     });
     eventually("and are shown", || running(&world) == 9);
 
@@ -121,39 +169,63 @@ fn a_starting_engine_leaves_what_it_cannot_speak_to() {
     let before = programs(&world);
     for limit in ["42", "34", "26"] {
         for pid in shims(&world).values() {
-            let status = Command::new("prlimit").args(["--pid", pid, &format!("--nofile={limit}:{limit}")]).status();
+            let status = Command::new("prlimit")
+                .args(["--pid", pid, &format!("--nofile={limit}:{limit}")])
+                .status();
             assert!(status.expect("run prlimit").success());
         }
         let dead = world.kill_engine().expect("an engine runs");
         let socket = world.run_dir.join("hoist.sock");
         fs::remove_file(&socket).expect("the dead engine's socket");
-        within(Duration::from_secs(20), "a new engine has looked at all of them", || {
-            socket.exists()
-                || fs::read_to_string(world.data_root.join("engine.log"))
-                    .is_ok_and(|log| log.contains("EMFILE") || log.contains("Too many open files"))
-        });
+        within(
+            Duration::from_secs(20),
+            "a new engine has looked at all of them",
+            || {
+                socket.exists()
+                    || fs::read_to_string(world.data_root.join("engine.log")).is_ok_and(|log| {
+                        log.contains("EMFILE") || log.contains("Too many open files")
+                    })
+            },
+        );
         assert_eq!(programs(&world), before, "with {limit} descriptors");
         if let Some(pid) = world.engine().filter(|pid| *pid != dead) {
             kill("-TERM", &pid);
-            eventually("it leaves", || world.engine().is_none_or(|found| found != pid));
+            eventually("it leaves", || {
+                world.engine().is_none_or(|found| found != pid)
+            });
         }
-        eventually("the next engine finds all of them", || world.hoist(&["ps"]).code == 0 && running(&world) == 9);
+        eventually("the next engine finds all of them", || {
+            world.hoist(&["ps"]).code == 0 && running(&world) == 9
+        });
         assert_eq!(programs(&world), before, "after {limit} descriptors");
     }
 
     // Another run folder does not make it another data root.
     let other = world.project.join("run");
-    let refused = world.command(&["ps"]).env("HOIST_RUN_DIR", &other).output().expect("run hoist");
+    let refused = world
+        .command(&["ps"])
+        .env("HOIST_RUN_DIR", &other)
+        .output()
+        .expect("run hoist");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && told.contains("is in use by the engine that listens on"), "{told}");
+    assert!(
+        !refused.status.success() && told.contains("is in use by the engine that listens on"),
+        "{told}"
+    );
     // Nor does another socket.
     let socket = world.project.join("other.sock").display().to_string();
     let refused = world.hoist(&["-H", &socket, "ps"]);
     let own = world.run_dir.join("hoist.sock").display().to_string();
-    assert!(refused.code != 0 && refused.stderr.contains(&format!("`-H {own}` reaches it")), "{refused:?}");
+    assert!(
+        refused.code != 0 && refused.stderr.contains(&format!("`-H {own}` reaches it")),
+        "{refused:?}"
+    );
     assert_eq!(programs(&world), before);
 
-    assert_eq!(world.ok(&["exec", "-T", "db", "cat", "/data/file"]), "kept\n");
+    assert_eq!(
+        world.ok(&["exec", "-T", "db", "cat", "/data/file"]),
+        "kept\n"
+    );
     world.finish();
 }
 
@@ -167,11 +239,18 @@ fn records(world: &World) -> Vec<PathBuf> {
         ("containers", Some("container.json")),
         ("containers", Some("state.json")),
     ] {
-        let entries = fs::read_dir(root.join(folder)).expect("a folder of the data root").flatten();
-        all.extend(entries.map(|entry| inner.map_or_else(|| entry.path(), |name| entry.path().join(name))));
+        let entries = fs::read_dir(root.join(folder))
+            .expect("a folder of the data root")
+            .flatten();
+        all.extend(
+            entries.map(|entry| inner.map_or_else(|| entry.path(), |name| entry.path().join(name))),
+        );
     }
     all.extend(
-        fs::read_dir(root.join("volumes")).expect("volumes").flatten().map(|entry| entry.path().join("volume.json")),
+        fs::read_dir(root.join("volumes"))
+            .expect("volumes")
+            .flatten()
+            .map(|entry| entry.path().join("volume.json")),
     );
     all
 }
@@ -195,19 +274,36 @@ fn damage(path: &Path, kind: &str) {
 
 #[test]
 fn a_damaged_record_costs_nothing_that_runs() {
-    let Some(world) = World::new("a damaged record costs nothing that runs") else { return };
+    let Some(world) = World::new("a damaged record costs nothing that runs") else {
+        return;
+    };
     world.busybox().file("compose.yaml", &stack(1));
     world.ok(&["up", "-d"]);
     world.ok(&["exec", "-T", "db", "sh", "-c", "echo kept >/data/file"]);
     let before = programs(&world);
-    for kind in ["truncated", "empty", "not json", "another's json", "missing", "a folder"] {
+    for kind in [
+        "truncated",
+        "empty",
+        "not json",
+        "another's json",
+        "missing",
+        "a folder",
+    ] {
         for path in records(&world) {
             damage(&path, kind);
         }
         renew_engine(&world);
         assert_eq!(programs(&world), before, "{kind}");
-        assert_eq!(world.ok(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]), "served\n", "{kind}");
-        assert_eq!(world.ok(&["exec", "-T", "db", "cat", "/data/file"]), "kept\n", "{kind}");
+        assert_eq!(
+            world.ok(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]),
+            "served\n",
+            "{kind}"
+        );
+        assert_eq!(
+            world.ok(&["exec", "-T", "db", "cat", "/data/file"]),
+            "kept\n",
+            "{kind}"
+        );
         world.ok(&["up", "-d"]);
         assert_eq!(programs(&world), before, "{kind}: nothing was to be done");
     }
@@ -220,14 +316,28 @@ fn a_damaged_record_costs_nothing_that_runs() {
             damage(&path, kind);
             if let Some(pid) = world.engine() {
                 kill("-TERM", &pid);
-                eventually("the engine leaves", || !Path::new("/proc").join(&pid).exists());
+                eventually("the engine leaves", || {
+                    !Path::new("/proc").join(&pid).exists()
+                });
             }
-            let told = path.strip_prefix(&world.data_root).expect("of the data root").display().to_string();
+            let told = path
+                .strip_prefix(&world.data_root)
+                .expect("of the data root")
+                .display()
+                .to_string();
             let up = world.hoist(&["up", "-d", "--remove-orphans"]);
             assert_eq!(up.code, 0, "{kind}: {told}: {}", up.stderr);
             assert_eq!(running(&world), 2, "{kind}: {told}");
-            assert_eq!(world.ok(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]), "served\n", "{kind}: {told}");
-            assert_eq!(world.ok(&["exec", "-T", "db", "cat", "/data/file"]), "kept\n", "{kind}: {told}");
+            assert_eq!(
+                world.ok(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]),
+                "served\n",
+                "{kind}: {told}"
+            );
+            assert_eq!(
+                world.ok(&["exec", "-T", "db", "cat", "/data/file"]),
+                "kept\n",
+                "{kind}: {told}"
+            );
         }
     }
     // Its record was lost many times, and it is still the project's.
@@ -238,7 +348,9 @@ fn a_damaged_record_costs_nothing_that_runs() {
 
 #[test]
 fn a_run_folder_that_is_removed_is_made_again() {
-    let Some(world) = World::new("a run folder that is removed is made again") else { return };
+    let Some(world) = World::new("a run folder that is removed is made again") else {
+        return;
+    };
     world.busybox().file("compose.yaml", &stack(2));
     world.ok(&["up", "-d"]);
     let (before, engine) = (programs(&world), world.engine());
@@ -247,9 +359,18 @@ fn a_run_folder_that_is_removed_is_made_again() {
     assert_eq!(running(&world), 3);
     assert_eq!(programs(&world), before);
     assert_eq!(world.engine(), engine, "the same engine serves");
-    eventually("its lock is in the new folder", || world.run_dir.join("engine.lock").exists());
+    eventually("its lock is in the new folder", || {
+        world.run_dir.join("engine.lock").exists()
+    });
     eventually("every shim listens again", || {
-        before.keys().all(|id| world.run_dir.join("containers").join(id).join("shim.sock").exists())
+        before.keys().all(|id| {
+            world
+                .run_dir
+                .join("containers")
+                .join(id)
+                .join("shim.sock")
+                .exists()
+        })
     });
     renew_engine(&world);
     assert_eq!(programs(&world), before);

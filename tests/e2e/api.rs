@@ -12,8 +12,11 @@ use crate::world::{World, eventually};
 
 /// Status and body; of an answer that goes on, what came at once.
 pub(crate) fn ask(world: &World, request: &[u8]) -> (u16, String) {
-    let mut stream = UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
-    stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a limit");
+    let mut stream =
+        UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
+    stream
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a limit");
     // It may answer before it has read everything.
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
@@ -23,15 +26,24 @@ pub(crate) fn ask(world: &World, request: &[u8]) -> (u16, String) {
 
 fn parts(answer: &[u8]) -> (u16, String) {
     let text = String::from_utf8_lossy(answer).into_owned();
-    let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    let status = text
+        .get(9..12)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
+    let body = text
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default();
     (status, body)
 }
 
 /// The same of an answer that has an end, however long it takes.
 pub(crate) fn answer(world: &World, request: &[u8]) -> (u16, String) {
-    let mut stream = UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+    let mut stream =
+        UnixStream::connect(world.run_dir.join("hoist.sock")).expect("the engine listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a limit");
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an answer");
@@ -64,8 +76,11 @@ fn listed(world: &World, path: &str) -> Vec<Value> {
     assert_eq!(status, 200, "{path}: {body}");
     // The answer is short enough to be one piece.
     let start = body.find(['[', '{']).unwrap_or(0);
-    let value: Value =
-        serde_json::Deserializer::from_str(&body[start..]).into_iter().next().expect("JSON").expect("JSON");
+    let value: Value = serde_json::Deserializer::from_str(&body[start..])
+        .into_iter()
+        .next()
+        .expect("JSON")
+        .expect("JSON");
     match value {
         Value::Array(list) => list,
         mut object => serde_json::from_value(object["Volumes"].take()).expect("volumes"),
@@ -74,13 +89,21 @@ fn listed(world: &World, path: &str) -> Vec<Value> {
 
 /// The services of the containers that a list has.
 fn services(world: &World, path: &str) -> BTreeSet<String> {
-    let service = |found: &Value| found["Labels"]["com.docker.compose.service"].as_str().unwrap_or("?").to_owned();
+    let service = |found: &Value| {
+        found["Labels"]["com.docker.compose.service"]
+            .as_str()
+            .unwrap_or("?")
+            .to_owned()
+    };
     listed(world, path).iter().map(service).collect()
 }
 
 fn names(world: &World, path: &str, filters: &Value) -> BTreeSet<String> {
     let name = |found: &Value| found["Name"].as_str().unwrap_or("?").to_owned();
-    listed(world, &filtered(path, filters)).iter().map(name).collect()
+    listed(world, &filtered(path, filters))
+        .iter()
+        .map(name)
+        .collect()
 }
 
 const STACK: &str = r#"
@@ -105,7 +128,9 @@ volumes: { data: {}, spare: {} }
 
 #[test]
 fn filters_act_or_are_refused() {
-    let Some(world) = World::new("filters act or are refused") else { return };
+    let Some(world) = World::new("filters act or are refused") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     world.ok(&["up", "-d"]);
     eventually("all are as they should be", || {
@@ -118,7 +143,12 @@ fn filters_act_or_are_refused() {
 }
 
 fn containers_are_chosen(world: &World) {
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let set = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
     let all = |filters: Value| services(world, &filtered("/containers/json?all=1", &filters));
     let everything = ["idle", "job", "web"];
     let cases: &[(Value, &[&str])] = &[
@@ -153,20 +183,42 @@ fn containers_are_chosen(world: &World) {
         assert_eq!(all(filters.clone()), set(wanted), "{filters}");
     }
     assert_eq!(services(world, "/containers/json"), set(&["idle", "web"]));
-    assert_eq!(listed(world, "/containers/json?limit=2").len(), 2, "those that have ended count");
+    assert_eq!(
+        listed(world, "/containers/json?limit=2").len(),
+        2,
+        "those that have ended count"
+    );
     let id = |service: &str| {
-        let found = listed(world, &filtered("/containers/json?all=1", &json!({ "name": [service] })));
+        let found = listed(
+            world,
+            &filtered("/containers/json?all=1", &json!({ "name": [service] })),
+        );
         found[0]["Id"].as_str().expect("an id").to_owned()
     };
     assert_eq!(all(json!({ "id": [id("job")] })), set(&["job"]));
     // Newest first: what is before one, what is since one, and it itself are everything.
     for pivot in everything {
-        let (before, since) = (all(json!({ "before": [id(pivot)] })), all(json!({ "since": [id(pivot)] })));
-        assert_eq!(before.len() + since.len(), 2, "{pivot}: {before:?} {since:?}");
+        let (before, since) = (
+            all(json!({ "before": [id(pivot)] })),
+            all(json!({ "since": [id(pivot)] })),
+        );
+        assert_eq!(
+            before.len() + since.len(),
+            2,
+            "{pivot}: {before:?} {since:?}"
+        );
         assert!(before.is_disjoint(&since) && !before.contains(pivot) && !since.contains(pivot));
     }
-    let sized = listed(world, &filtered("/containers/json?size=1", &json!({ "name": ["web"] })));
-    assert!(sized[0]["SizeRootFs"].as_u64().is_some_and(|size| size > 100_000), "{sized:?}");
+    let sized = listed(
+        world,
+        &filtered("/containers/json?size=1", &json!({ "name": ["web"] })),
+    );
+    assert!(
+        sized[0]["SizeRootFs"]
+            .as_u64()
+            .is_some_and(|size| size > 100_000),
+        "{sized:?}"
+    );
     assert_eq!(listed(world, "/containers/json")[0]["SizeRw"], Value::Null);
 }
 
@@ -174,7 +226,12 @@ fn networks_and_volumes_are_chosen(world: &World) {
     // Its volume stays, and is unused.
     world.ok(&["rm", "-f", "job"]);
     let of = |path: &str, filters: Value| names(world, path, &filters);
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let set = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
     let networks: &[(Value, &[&str])] = &[
         (json!({ "name": ["^api_one$"] }), &["api_one"]),
         (json!({ "type": ["custom"] }), &["api_one", "api_two"]),
@@ -182,10 +239,16 @@ fn networks_and_volumes_are_chosen(world: &World) {
         (json!({ "type": ["builtin"] }), &["bridge", "host", "none"]),
         (json!({ "driver": ["null"] }), &["none"]),
         (json!({}), &["api_one", "api_two", "bridge", "host", "none"]),
-        (json!({ "driver": ["bridge"], "type": ["custom"] }), &["api_one", "api_two"]),
+        (
+            json!({ "driver": ["bridge"], "type": ["custom"] }),
+            &["api_one", "api_two"],
+        ),
         (json!({ "scope": ["swarm"] }), &[]),
         (json!({ "dangling": ["true"] }), &[]),
-        (json!({ "dangling": ["false"], "type": ["custom"] }), &["api_one", "api_two"]),
+        (
+            json!({ "dangling": ["false"], "type": ["custom"] }),
+            &["api_one", "api_two"],
+        ),
     ];
     for (filters, wanted) in networks {
         assert_eq!(of("/networks", filters.clone()), set(wanted), "{filters}");
@@ -206,14 +269,26 @@ fn networks_and_volumes_are_chosen(world: &World) {
 fn predefined_networks_stay(world: &World) {
     for name in ["bridge", "host", "none"] {
         let (status, body) = ask(world, &http("GET", &format!("/networks/{name}"), ""));
-        assert!(status == 200 && body.contains(&format!("\"Name\":\"{name}\"")), "{body}");
+        assert!(
+            status == 200 && body.contains(&format!("\"Name\":\"{name}\"")),
+            "{body}"
+        );
         let (status, body) = ask(world, &http("DELETE", &format!("/networks/{name}"), ""));
-        assert!(status == 403 && body.contains("pre-defined"), "{status} {body}");
-        let (status, body) = ask(world, &http("GET", &format!("/networks/{name}?scope=swarm"), ""));
+        assert!(
+            status == 403 && body.contains("pre-defined"),
+            "{status} {body}"
+        );
+        let (status, body) = ask(
+            world,
+            &http("GET", &format!("/networks/{name}?scope=swarm"), ""),
+        );
         assert_eq!(status, 404, "{body}");
     }
     let joining = json!({ "Container": "api-idle-1" }).to_string();
-    assert_eq!(ask(world, &http("POST", "/networks/host/connect", &joining)).0, 403);
+    assert_eq!(
+        ask(world, &http("POST", "/networks/host/connect", &joining)).0,
+        403
+    );
     assert_eq!(ask(world, &http("DELETE", "/networks/nosuch", "")).0, 404);
 }
 
@@ -231,7 +306,11 @@ fn unknown_filters_are_refused(world: &World) {
         ("POST", "/build/prune"),
     ];
     for (method, path) in lists {
-        for filters in [json!({ "bogus": ["1"] }), json!({ "bogus": { "1": true } }), json!({ "label": "x" })] {
+        for filters in [
+            json!({ "bogus": ["1"] }),
+            json!({ "bogus": { "1": true } }),
+            json!({ "label": "x" }),
+        ] {
             let (status, body) = ask(world, &http(method, &filtered(path, &filters), ""));
             assert_eq!(status, 400, "{method} {path} {filters}: {body}");
             assert!(body.contains("invalid filter"), "{body}");
@@ -244,8 +323,15 @@ fn unknown_filters_are_refused(world: &World) {
         json!({ "publish": ["x"] }),
         json!({ "is-task": ["maybe"] }),
     ] {
-        let (status, body) = ask(world, &http("GET", &filtered("/containers/json", &filters), ""));
+        let (status, body) = ask(
+            world,
+            &http("GET", &filtered("/containers/json", &filters), ""),
+        );
         assert_eq!(status, 400, "{filters}: {body}");
     }
-    assert_eq!(services(world, "/containers/json?all=1").len(), 2, "nothing was removed");
+    assert_eq!(
+        services(world, "/containers/json?all=1").len(),
+        2,
+        "nothing was removed"
+    );
 }

@@ -20,7 +20,10 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Output of a shell's line in a service's container.
 #[track_caller]
 fn inside(world: &World, service: &str, line: &str) -> String {
-    world.ok(&["exec", "-T", service, "sh", "-c", line]).trim_end().to_owned()
+    world
+        .ok(&["exec", "-T", service, "sh", "-c", line])
+        .trim_end()
+        .to_owned()
 }
 
 /// A container as the engine's API describes it.
@@ -41,7 +44,11 @@ struct Shared(PathBuf);
 impl Shared {
     fn at(path: &Path) -> Self {
         let mount = |args: &[&str]| {
-            let status = Command::new("mount").args(args).arg(path).status().expect("run mount");
+            let status = Command::new("mount")
+                .args(args)
+                .arg(path)
+                .status()
+                .expect("run mount");
             assert!(status.success(), "mount {args:?}");
         };
         mount(&["--bind", &path.display().to_string()]);
@@ -59,7 +66,9 @@ impl Drop for Shared {
 
 #[test]
 fn a_process_is_what_the_file_says() {
-    let Some(world) = World::new("attributes of the process") else { return };
+    let Some(world) = World::new("attributes of the process") else {
+        return;
+    };
     world.file("one.env", "LEVEL=1\nQUOTED='a b'\n");
     world.file("raw.env", "RAW='a b'\n");
     world.file("labels", "com.example.file=yes\n");
@@ -89,35 +98,98 @@ services:
     world.ok(&["up", "-d"]);
     assert_eq!(world.field("web", "Name"), "the-web");
     assert_eq!(inside(&world, "web", "hostname"), "front");
-    assert_eq!(inside(&world, "web", "cat /proc/sys/kernel/domainname"), "example.org");
     assert_eq!(
-        inside(&world, "web", "id -u; id -g; grep ^Groups /proc/self/status | tr -d '\\t '"),
+        inside(&world, "web", "cat /proc/sys/kernel/domainname"),
+        "example.org"
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "web",
+            "id -u; id -g; grep ^Groups /proc/self/status | tr -d '\\t '"
+        ),
         "1000\n1001\nGroups:10011002"
     );
     assert_eq!(inside(&world, "web", "pwd"), "/tmp");
-    assert_eq!(inside(&world, "web", "cat /proc/1/comm /proc/2/comm"), "hoist-init\nsleep", "an init stands before it");
-    assert_eq!(inside(&world, "web", "echo by-path >/proc/1/fd/1 && stat -c %u /proc/1"), "1000");
-    assert!(world.ok(&["logs", "--no-log-prefix", "web"]).contains("by-path"));
-    assert_eq!(inside(&world, "web", "cat /proc/1/oom_score_adj /proc/self/oom_score_adj"), "77\n77");
-    assert_eq!(inside(&world, "web", "echo $DIRECT $LEVEL $QUOTED $RAW"), "yes 2 a b 'a b'");
-    assert_eq!(inside(&world, "web", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), "81");
+    assert_eq!(
+        inside(&world, "web", "cat /proc/1/comm /proc/2/comm"),
+        "hoist-init\nsleep",
+        "an init stands before it"
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "web",
+            "echo by-path >/proc/1/fd/1 && stat -c %u /proc/1"
+        ),
+        "1000"
+    );
+    assert!(
+        world
+            .ok(&["logs", "--no-log-prefix", "web"])
+            .contains("by-path")
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "web",
+            "cat /proc/1/oom_score_adj /proc/self/oom_score_adj"
+        ),
+        "77\n77"
+    );
+    assert_eq!(
+        inside(&world, "web", "echo $DIRECT $LEVEL $QUOTED $RAW"),
+        "yes 2 a b 'a b'"
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "web",
+            "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"
+        ),
+        "81"
+    );
     for process in ["1", "2", "self"] {
-        let limits =
-            inside(&world, "web", &format!("grep -E 'open files|processes' /proc/{process}/limits | tr -s ' '"));
-        assert!(limits.contains("Max open files 100 200") && limits.contains("Max processes 555 555"), "{limits}");
+        let limits = inside(
+            &world,
+            "web",
+            &format!("grep -E 'open files|processes' /proc/{process}/limits | tr -s ' '"),
+        );
+        assert!(
+            limits.contains("Max open files 100 200") && limits.contains("Max processes 555 555"),
+            "{limits}"
+        );
     }
     let missing = world.hoist(&["exec", "-T", "-w", "/no/such", "web", "pwd"]);
-    assert!(missing.code != 0 && missing.stderr.contains("chdir to cwd (\"/no/such\")"), "{missing:?}");
+    assert!(
+        missing.code != 0 && missing.stderr.contains("chdir to cwd (\"/no/such\")"),
+        "{missing:?}"
+    );
     let seen = inspect(&world, "web");
     assert_eq!(seen["Config"]["Labels"]["com.example.a"], "b");
     assert_eq!(seen["Config"]["Labels"]["com.example.file"], "yes");
-    assert_eq!(seen["HostConfig"]["Annotations"]["com.example.note"], "kept");
-    eventually("it says its words", || world.ok(&["logs", "--no-log-prefix", "entered"]).contains("zero one"));
+    assert_eq!(
+        seen["HostConfig"]["Annotations"]["com.example.note"],
+        "kept"
+    );
+    eventually("it says its words", || {
+        world
+            .ok(&["logs", "--no-log-prefix", "entered"])
+            .contains("zero one")
+    });
     let entered = inspect(&world, "entered");
-    assert_eq!((&entered["Config"]["Tty"], &entered["Config"]["OpenStdin"]), (&true.into(), &true.into()));
-    eventually("the trap is set", || world.project.join("out/ready").exists());
+    assert_eq!(
+        (&entered["Config"]["Tty"], &entered["Config"]["OpenStdin"]),
+        (&true.into(), &true.into())
+    );
+    eventually("the trap is set", || {
+        world.project.join("out/ready").exists()
+    });
     world.ok(&["stop", "stopped"]);
-    assert_eq!(fs::read_to_string(world.project.join("out/said")).expect("a word"), "graceful\n");
+    assert_eq!(
+        fs::read_to_string(world.project.join("out/said")).expect("a word"),
+        "graceful\n"
+    );
     assert_eq!(world.field("stopped", "ExitCode"), "0");
     let start = Instant::now();
     world.ok(&["stop", "stubborn"]);
@@ -128,7 +200,9 @@ services:
 
 #[test]
 fn a_container_is_confined_as_the_file_says() {
-    let Some(world) = World::new("attributes of confinement") else { return };
+    let Some(world) = World::new("attributes of confinement") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         &format!(
@@ -147,36 +221,75 @@ services:
     );
     world.ok(&["up", "-d"]);
     let status = |service: &str, field: &str| {
-        inside(&world, service, &format!("sed -n 's/^{field}:[[:space:]]*//p' /proc/self/status"))
+        inside(
+            &world,
+            service,
+            &format!("sed -n 's/^{field}:[[:space:]]*//p' /proc/self/status"),
+        )
     };
-    assert_eq!(status("plain", "CapEff"), "00000000a80425fb", "docker's set");
+    assert_eq!(
+        status("plain", "CapEff"),
+        "00000000a80425fb",
+        "docker's set"
+    );
     assert_eq!(status("less", "CapEff"), "0000000000001000");
-    assert_eq!((status("less", "NoNewPrivs"), status("plain", "NoNewPrivs")), ("1".into(), "0".into()));
-    let filters = |service: &str| status(service, "Seccomp_filters").parse::<u32>().expect("a number");
+    assert_eq!(
+        (status("less", "NoNewPrivs"), status("plain", "NoNewPrivs")),
+        ("1".into(), "0".into())
+    );
+    let filters = |service: &str| {
+        status(service, "Seccomp_filters")
+            .parse::<u32>()
+            .expect("a number")
+    };
     assert_eq!(filters("plain"), filters("less") + 1);
-    assert_eq!(inside(&world, "less", "touch /x 2>/dev/null || echo refused"), "refused");
+    assert_eq!(
+        inside(&world, "less", "touch /x 2>/dev/null || echo refused"),
+        "refused"
+    );
     assert_eq!(inside(&world, "plain", "touch /x && echo made"), "made");
     assert_ne!(status("more", "CapEff"), status("plain", "CapEff"));
-    let namespace =
-        |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).expect("a namespace").display().to_string();
+    let namespace = |kind: &str| {
+        fs::read_link(format!("/proc/self/ns/{kind}"))
+            .expect("a namespace")
+            .display()
+            .to_string()
+    };
     for kind in ["pid", "uts", "ipc"] {
         let link = format!("readlink /proc/self/ns/{kind}");
         assert_eq!(inside(&world, "host", &link), namespace(kind), "{kind}");
         assert_ne!(inside(&world, "plain", &link), namespace(kind), "{kind}");
     }
-    let of = |service: &str, kind: &str| inside(&world, service, &format!("readlink /proc/self/ns/{kind}"));
+    let of = |service: &str, kind: &str| {
+        inside(&world, service, &format!("readlink /proc/self/ns/{kind}"))
+    };
     assert_eq!(of("guest", "pid"), of("plain", "pid"));
     assert_eq!(of("guest", "ipc"), of("shared", "ipc"));
     assert_eq!(of("guest", "uts"), of("plain", "uts"));
-    assert_eq!(inside(&world, "device", "echo x >/dev/nothing && echo written"), "written");
-    assert_eq!(inside(&world, "device", "exec 3</dev/naught && echo opened"), "opened");
-    assert_eq!(inside(&world, "device", "(exec 3>/dev/naught) 2>/dev/null || echo refused"), "refused");
+    assert_eq!(
+        inside(&world, "device", "echo x >/dev/nothing && echo written"),
+        "written"
+    );
+    assert_eq!(
+        inside(&world, "device", "exec 3</dev/naught && echo opened"),
+        "opened"
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "device",
+            "(exec 3>/dev/naught) 2>/dev/null || echo refused"
+        ),
+        "refused"
+    );
     world.finish();
 }
 
 #[test]
 fn limits_reach_the_cgroup() {
-    let Some(world) = World::new("attributes of limits") else { return };
+    let Some(world) = World::new("attributes of limits") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         &format!(
@@ -195,7 +308,11 @@ services:
     assert_eq!(up.code, 0, "{up:?}");
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let file = |service: &str, v1: &str, v2: &str| {
-        inside(&world, service, &format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"))
+        inside(
+            &world,
+            service,
+            &format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"),
+        )
     };
     let memory = |service: &str| file(service, "memory/memory.limit_in_bytes", "memory.max");
     let reserved = |service: &str| file(service, "memory/memory.soft_limit_in_bytes", "memory.low");
@@ -204,7 +321,10 @@ services:
         let both = "cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us";
         file(service, both, "cpu.max").replace('\n', " ")
     };
-    assert_eq!((memory("own"), reserved("own"), pids("own")), ("67108864".into(), "33554432".into(), "50".into()));
+    assert_eq!(
+        (memory("own"), reserved("own"), pids("own")),
+        ("67108864".into(), "33554432".into(), "50".into())
+    );
     assert_eq!(
         (memory("deployed"), reserved("deployed"), pids("deployed")),
         ("50331648".into(), "16777216".into(), "40".into())
@@ -216,44 +336,102 @@ services:
     let shares = file("own", "cpu/cpu.shares", "cpu.weight");
     assert_eq!(shares, if v2 { "20" } else { "512" });
     let unlimited = if v2 { "max" } else { "9223372036854771712" };
-    assert_eq!((memory("zero"), memory("zeros")), (unlimited.into(), unlimited.into()));
+    assert_eq!(
+        (memory("zero"), memory("zeros")),
+        (unlimited.into(), unlimited.into())
+    );
     // What this host cannot keep is said, and what it can is kept.
-    let swap = file("own", "memory/memory.memsw.limit_in_bytes", "memory.swap.max 2>/dev/null || true");
+    let swap = file(
+        "own",
+        "memory/memory.memsw.limit_in_bytes",
+        "memory.swap.max 2>/dev/null || true",
+    );
     if swap.is_empty() {
-        assert!(up.stderr.contains("memswap_limit has no effect"), "{}", up.stderr);
+        assert!(
+            up.stderr.contains("memswap_limit has no effect"),
+            "{}",
+            up.stderr
+        );
     } else {
         assert_eq!(swap, if v2 { "33554432" } else { "100663296" });
     }
     if v2 {
-        assert!(up.stderr.contains("oom_kill_disable has no effect"), "{}", up.stderr);
+        assert!(
+            up.stderr.contains("oom_kill_disable has no effect"),
+            "{}",
+            up.stderr
+        );
     } else {
-        let killer = inside(&world, "own", "grep oom_kill_disable /sys/fs/cgroup/memory/memory.oom_control");
+        let killer = inside(
+            &world,
+            "own",
+            "grep oom_kill_disable /sys/fs/cgroup/memory/memory.oom_control",
+        );
         assert_eq!(killer, "oom_kill_disable 1");
     }
-    let swappiness = |service: &str| inspect(&world, service)["HostConfig"]["MemorySwappiness"].clone();
-    assert_eq!((swappiness("own"), swappiness("zero"), swappiness("quota")), (20.into(), 0.into(), Value::Null));
+    let swappiness =
+        |service: &str| inspect(&world, service)["HostConfig"]["MemorySwappiness"].clone();
+    assert_eq!(
+        (swappiness("own"), swappiness("zero"), swappiness("quota")),
+        (20.into(), 0.into(), Value::Null)
+    );
     if Path::new("/sys/fs/cgroup/memory/memory.swappiness").exists() {
-        let kernel = |service: &str| inside(&world, service, "cat /sys/fs/cgroup/memory/memory.swappiness");
-        let host = fs::read_to_string("/sys/fs/cgroup/memory/memory.swappiness").expect("the host's");
-        assert_eq!((kernel("own").as_str(), kernel("zero").as_str()), ("20", "0"));
-        assert_eq!(kernel("quota"), host.trim_end(), "-1 leaves it as it is on the host");
+        let kernel = |service: &str| {
+            inside(
+                &world,
+                service,
+                "cat /sys/fs/cgroup/memory/memory.swappiness",
+            )
+        };
+        let host =
+            fs::read_to_string("/sys/fs/cgroup/memory/memory.swappiness").expect("the host's");
+        assert_eq!(
+            (kernel("own").as_str(), kernel("zero").as_str()),
+            ("20", "0")
+        );
+        assert_eq!(
+            kernel("quota"),
+            host.trim_end(),
+            "-1 leaves it as it is on the host"
+        );
     } else {
-        assert!(up.stderr.contains(r#"service "own": mem_swappiness has no effect"#), "{}", up.stderr);
-        assert!(!up.stderr.contains(r#"service "quota": mem_swappiness"#), "{}", up.stderr);
+        assert!(
+            up.stderr
+                .contains(r#"service "own": mem_swappiness has no effect"#),
+            "{}",
+            up.stderr
+        );
+        assert!(
+            !up.stderr.contains(r#"service "quota": mem_swappiness"#),
+            "{}",
+            up.stderr
+        );
     }
-    assert_eq!(inside(&world, "own", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"), "1024");
+    assert_eq!(
+        inside(
+            &world,
+            "own",
+            "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"
+        ),
+        "1024"
+    );
     world.finish();
 }
 
 #[test]
 fn files_are_mounted_as_the_file_says() {
-    let Some(world) = World::new("attributes of mounts") else { return };
+    let Some(world) = World::new("attributes of mounts") else {
+        return;
+    };
     world.file("secret", "hush\n");
     world.file("config", "listen\n");
     world.file("shown/text", "shown\n");
     world.file("etc/kept", "kept\n");
     let sub = world.project.join("shown/sub");
-    fs::DirBuilder::new().mode(0o750).create(&sub).expect("make a folder");
+    fs::DirBuilder::new()
+        .mode(0o750)
+        .create(&sub)
+        .expect("make a folder");
     world.busybox().file(
         "compose.yaml",
         &format!(
@@ -280,7 +458,10 @@ configs: {{ listen: {{ file: config }}, noted: {{ environment: SPOKEN }}, writte
     );
     world.file(".env", "SPOKEN=said\n");
     world.ok(&["up", "-d"]);
-    assert!(world.project.join("made").is_dir(), "the folder of the host was made");
+    assert!(
+        world.project.join("made").is_dir(),
+        "the folder of the host was made"
+    );
     let _shared = Shared::at(&world.project.join("made"));
     world.ok(&["up", "-d", "--force-recreate"]);
     let stat = |path: &str| inside(&world, "web", &format!("stat -c '%u %g %a' {path}"));
@@ -295,11 +476,19 @@ configs: {{ listen: {{ file: config }}, noted: {{ environment: SPOKEN }}, writte
     assert_eq!(stat("/run/secrets/plain"), "0 0 444");
     assert_eq!(stat("/run/secrets/placed"), "7 8 400");
     assert_eq!(stat("/etc/written"), "9 10 440");
-    assert_eq!((stat("/short"), stat("/long")), ("5 6 700".into(), "0 0 700".into()));
+    assert_eq!(
+        (stat("/short"), stat("/long")),
+        ("5 6 700".into(), "0 0 700".into())
+    );
     // An existing folder keeps its mode; a new one is world-writable.
-    assert_eq!((stat("/shown/sub"), stat("/new")), ("0 0 750".into(), "0 0 1777".into()));
+    assert_eq!(
+        (stat("/shown/sub"), stat("/new")),
+        ("0 0 750".into(), "0 0 1777".into())
+    );
     let script = |folder: &str| {
-        format!("printf '#!/bin/sh\necho ran' >{folder}/x; chmod +x {folder}/x; {folder}/x 2>/dev/null || echo refused")
+        format!(
+            "printf '#!/bin/sh\necho ran' >{folder}/x; chmod +x {folder}/x; {folder}/x 2>/dev/null || echo refused"
+        )
     };
     assert_eq!(inside(&world, "web", &script("/run")), "ran");
     assert_eq!(inside(&world, "web", &script("/new")), "refused");
@@ -307,29 +496,76 @@ configs: {{ listen: {{ file: config }}, noted: {{ environment: SPOKEN }}, writte
     // The files exist even if something is mounted on their folder.
     assert!(inside(&world, "etc", "cat /etc/hosts /etc/kept").ends_with("kept"));
     assert_eq!(
-        inside(&world, "etc", "getent hosts etc >/dev/null 2>&1 || nslookup web >/dev/null && echo found"),
+        inside(
+            &world,
+            "etc",
+            "getent hosts etc >/dev/null 2>&1 || nslookup web >/dev/null && echo found"
+        ),
         "found"
     );
-    let size = |path: &str| inside(&world, "web", &format!("df -k {path} | tail -1 | tr -s ' ' | cut -d' ' -f2"));
-    assert_eq!((size("/short"), size("/long")), ("1024".into(), "2048".into()));
-    assert_eq!(inside(&world, "web", "cat /shown/text; touch /shown/x 2>/dev/null || echo refused"), "shown\nrefused");
-    assert_eq!(inside(&world, "web", "touch /empty/x 2>/dev/null || echo refused"), "refused");
-    assert_eq!(inside(&world, "bare", "ls /full"), "", "the volume does not begin with the image's files");
-    let mounts = inside(&world, "web", "grep -E ' /(made|shown) ' /proc/self/mountinfo");
-    let line = |path: &str| mounts.lines().find(|line| line.contains(path)).expect("a mount").to_owned();
+    let size = |path: &str| {
+        inside(
+            &world,
+            "web",
+            &format!("df -k {path} | tail -1 | tr -s ' ' | cut -d' ' -f2"),
+        )
+    };
+    assert_eq!(
+        (size("/short"), size("/long")),
+        ("1024".into(), "2048".into())
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "web",
+            "cat /shown/text; touch /shown/x 2>/dev/null || echo refused"
+        ),
+        "shown\nrefused"
+    );
+    assert_eq!(
+        inside(&world, "web", "touch /empty/x 2>/dev/null || echo refused"),
+        "refused"
+    );
+    assert_eq!(
+        inside(&world, "bare", "ls /full"),
+        "",
+        "the volume does not begin with the image's files"
+    );
+    let mounts = inside(
+        &world,
+        "web",
+        "grep -E ' /(made|shown) ' /proc/self/mountinfo",
+    );
+    let line = |path: &str| {
+        mounts
+            .lines()
+            .find(|line| line.contains(path))
+            .expect("a mount")
+            .to_owned()
+    };
     assert!(line(" /made ").contains("master:"), "{mounts}");
     assert!(!line(" /shown ").contains("master:"), "{mounts}");
-    inside(&world, "web", "mkdir /data/sub && echo deep >/data/sub/text && touch /anonymous/x");
+    inside(
+        &world,
+        "web",
+        "mkdir /data/sub && echo deep >/data/sub/text && touch /anonymous/x",
+    );
     world.ok(&["--profile", "later", "up", "-d"]);
     assert_eq!(inside(&world, "part", "cat /part/text"), "deep");
-    assert!(world.ok(&["volume", "inspect", "mounts_data"]).contains("com.example.kind"));
+    assert!(
+        world
+            .ok(&["volume", "inspect", "mounts_data"])
+            .contains("com.example.kind")
+    );
     world.ok(&["--profile", "later", "down", "-v"]);
     world.finish();
 }
 
 #[test]
 fn a_network_is_joined_as_the_file_says() {
-    let Some(world) = World::new("attributes of networks") else { return };
+    let Some(world) = World::new("attributes of networks") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         &format!(
@@ -352,42 +588,104 @@ networks:
         ),
     );
     world.ok(&["up", "-d"]);
-    assert_eq!(inside(&world, "web", "cat /sys/class/net/back0/address"), "02:42:00:00:00:07");
-    assert_eq!(inside(&world, "web", "cat /sys/class/net/front0/mtu /sys/class/net/back0/mtu"), "1400\n1500");
-    assert_eq!(inside(&world, "single", "cat /sys/class/net/eth0/address"), "02:42:00:00:00:09");
+    assert_eq!(
+        inside(&world, "web", "cat /sys/class/net/back0/address"),
+        "02:42:00:00:00:07"
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "web",
+            "cat /sys/class/net/front0/mtu /sys/class/net/back0/mtu"
+        ),
+        "1400\n1500"
+    );
+    assert_eq!(
+        inside(&world, "single", "cat /sys/class/net/eth0/address"),
+        "02:42:00:00:00:09"
+    );
     // busybox prints all routes regardless of its arguments.
     let route = inside(&world, "web", "ip route | grep ^default");
     assert!(route.contains("dev front0"), "{route}");
     let route = inside(&world, "single", "ip route show default");
     assert!(route.contains("via 10.77.9.3"), "{route}");
     for (service, interface) in [("single", "eth0"), ("web", "back0"), ("ordered", "eth1")] {
-        let address = inside(&world, service, &format!("ip -4 -o address show {interface}"));
-        let last: u8 =
-            address.split("10.77.9.").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok()).expect("an address");
-        assert!((131..136).contains(&last), "in the range, and none of those that are kept: {address}");
+        let address = inside(
+            &world,
+            service,
+            &format!("ip -4 -o address show {interface}"),
+        );
+        let last: u8 = address
+            .split("10.77.9.")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next()?.parse().ok())
+            .expect("an address");
+        assert!(
+            (131..136).contains(&last),
+            "in the range, and none of those that are kept: {address}"
+        );
     }
-    lan::serve_names(UdpSocket::bind((Ipv4Addr::new(10, 77, 9, 3), 53)).expect("listen on the bridge"));
-    let answer = inside(&world, "web", &format!("nslookup -type=a {}", lan::OUTSIDE_NAME));
-    assert!(answer.contains(&lan::OUTSIDE.to_string()), "the name server of the file is asked: {answer}");
+    lan::serve_names(
+        UdpSocket::bind((Ipv4Addr::new(10, 77, 9, 3), 53)).expect("listen on the bridge"),
+    );
+    let answer = inside(
+        &world,
+        "web",
+        &format!("nslookup -type=a {}", lan::OUTSIDE_NAME),
+    );
+    assert!(
+        answer.contains(&lan::OUTSIDE.to_string()),
+        "the name server of the file is asked: {answer}"
+    );
     let linked = inside(&world, "single", "nslookup -type=a spider 2>&1");
-    assert!(linked.contains("10.77.9."), "the alias of a link is a name: {linked}");
+    assert!(
+        linked.contains("10.77.9."),
+        "the alias of a link is a name: {linked}"
+    );
     let resolver = inside(&world, "web", "cat /etc/resolv.conf");
-    assert!(resolver.contains("search one.example") && resolver.contains("ndots:3"), "{resolver}");
+    assert!(
+        resolver.contains("search one.example") && resolver.contains("ndots:3"),
+        "{resolver}"
+    );
     let hosts = inside(&world, "web", "cat /etc/hosts");
-    assert!(hosts.lines().any(|line| line.split_whitespace().eq(["10.1.1.1", "far"])), "{hosts}");
-    assert!(hosts.lines().any(|line| line.ends_with("here") && !line.contains("host-gateway")), "{hosts}");
+    assert!(
+        hosts
+            .lines()
+            .any(|line| line.split_whitespace().eq(["10.1.1.1", "far"])),
+        "{hosts}"
+    );
+    assert!(
+        hosts
+            .lines()
+            .any(|line| line.ends_with("here") && !line.contains("host-gateway")),
+        "{hosts}"
+    );
     let links = |service: &str| inside(&world, service, "ls /sys/class/net | tr '\\n' ' '");
     assert_eq!(links("guest"), links("web"));
     assert_eq!(links("alone"), "lo");
-    let namespace = fs::read_link("/proc/thread-self/ns/net").expect("a namespace").display().to_string();
-    assert_eq!(inside(&world, "host", "readlink /proc/self/ns/net"), namespace);
+    let namespace = fs::read_link("/proc/thread-self/ns/net")
+        .expect("a namespace")
+        .display()
+        .to_string();
+    assert_eq!(
+        inside(&world, "host", "readlink /proc/self/ns/net"),
+        namespace
+    );
     assert!(inspect(&world, "web")["Config"]["ExposedPorts"]["9000/tcp"].is_object());
     let front = world.ok(&["network", "inspect", "joined_front"]);
     let front: serde_json::Value = serde_json::from_str(&front).expect("a document");
-    let label = |name: &str| front[0]["Labels"][name].as_str().unwrap_or_default().to_owned();
+    let label = |name: &str| {
+        front[0]["Labels"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     assert_eq!(label("com.example.kind"), "front");
     assert_eq!(
-        (label("com.docker.compose.project"), label("com.docker.compose.network")),
+        (
+            label("com.docker.compose.project"),
+            label("com.docker.compose.network")
+        ),
         ("joined".into(), "front".into())
     );
     assert_eq!(label("com.docker.compose.config-hash").len(), 64);
@@ -396,7 +694,9 @@ networks:
 
 #[test]
 fn health_and_restarts_follow_the_file() {
-    let Some(world) = World::new("attributes of health") else { return };
+    let Some(world) = World::new("attributes of health") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         &format!(
@@ -424,57 +724,127 @@ services:
     );
     world.ok(&["up", "-d"]);
     let health = |service: &str| inspect(&world, service)["State"]["Health"].clone();
-    within(Duration::from_secs(15), "what hangs is unhealthy", || world.field("hanging", "Health") == "unhealthy");
-    eventually("what fails is unhealthy", || world.field("exec", "Health") == "unhealthy");
-    eventually("it fails many times", || health("patient")["FailingStreak"].as_u64() > Some(5));
-    assert_eq!(health("patient")["Status"], "starting", "it may fail more often");
+    within(Duration::from_secs(15), "what hangs is unhealthy", || {
+        world.field("hanging", "Health") == "unhealthy"
+    });
+    eventually("what fails is unhealthy", || {
+        world.field("exec", "Health") == "unhealthy"
+    });
+    eventually("it fails many times", || {
+        health("patient")["FailingStreak"].as_u64() > Some(5)
+    });
+    assert_eq!(
+        health("patient")["Status"],
+        "starting",
+        "it may fail more often"
+    );
     assert_eq!(world.field("off", "Health"), "");
-    assert_eq!(world.field("shell", "Health"), "starting", "failures within the start period do not count");
+    assert_eq!(
+        world.field("shell", "Health"),
+        "starting",
+        "failures within the start period do not count"
+    );
     inside(&world, "shell", "touch /ok");
-    eventually("what succeeds is healthy", || world.field("shell", "Health") == "healthy");
+    eventually("what succeeds is healthy", || {
+        world.field("shell", "Health") == "healthy"
+    });
     let restarts = |service: &str| inspect(&world, service)["RestartCount"].as_u64();
-    eventually("it gave up", || world.field("thrice", "State") == "exited" && restarts("thrice") == Some(2));
-    eventually("it gave up", || world.field("twice", "State") == "exited" && restarts("twice") == Some(1));
-    let runs = || fs::read_to_string(world.project.join("out/runs")).unwrap_or_default().lines().count();
+    eventually("it gave up", || {
+        world.field("thrice", "State") == "exited" && restarts("thrice") == Some(2)
+    });
+    eventually("it gave up", || {
+        world.field("twice", "State") == "exited" && restarts("twice") == Some(1)
+    });
+    let runs = || {
+        fs::read_to_string(world.project.join("out/runs"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
     eventually("what ran long enough is started again", || runs() >= 4);
-    assert_eq!((world.field("content", "State"), restarts("content")), ("exited".to_owned(), Some(0)));
-    assert_eq!((world.field("waiting", "State"), restarts("waiting")), ("restarting".to_owned(), Some(0)));
-    eventually("it said it", || world.ok(&["logs", "--no-log-prefix", "logged"]).contains("5000"));
+    assert_eq!(
+        (world.field("content", "State"), restarts("content")),
+        ("exited".to_owned(), Some(0))
+    );
+    assert_eq!(
+        (world.field("waiting", "State"), restarts("waiting")),
+        ("restarting".to_owned(), Some(0))
+    );
+    eventually("it said it", || {
+        world
+            .ok(&["logs", "--no-log-prefix", "logged"])
+            .contains("5000")
+    });
     let kept = world.ok(&["logs", "--no-log-prefix", "logged"]);
-    assert!(kept.lines().all(|line| line != "1"), "only the end is kept: {kept}");
-    assert!(!world.hoist(&["logs", "--no-log-prefix", "silent"]).stdout.contains("hello"));
-    let count = |service: &str| world.ps().iter().filter(|container| container["Service"] == service).count();
+    assert!(
+        kept.lines().all(|line| line != "1"),
+        "only the end is kept: {kept}"
+    );
+    assert!(
+        !world
+            .hoist(&["logs", "--no-log-prefix", "silent"])
+            .stdout
+            .contains("hello")
+    );
+    let count = |service: &str| {
+        world
+            .ps()
+            .iter()
+            .filter(|container| container["Service"] == service)
+            .count()
+    };
     // On one machine a global service is one container.
-    assert_eq!((count("many"), count("deployed"), count("everywhere")), (2, 2, 1));
+    assert_eq!(
+        (count("many"), count("deployed"), count("everywhere")),
+        (2, 2, 1)
+    );
     world.finish();
 }
 
 #[test]
 fn services_may_keep_their_output_to_themselves() {
-    let Some(world) = World::new("attach") else { return };
+    let Some(world) = World::new("attach") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         "name: attach\nservices:\n  loud: { image: busybox, command: [echo, heard] }\n  \
          quiet: { image: busybox, command: [echo, whispered], attach: false }\n",
     );
     let shown = world.ok(&["up"]);
-    assert!(shown.contains("heard") && !shown.contains("whispered"), "{shown}");
-    assert!(world.ok(&["logs", "quiet"]).contains("whispered"), "it is kept all the same");
+    assert!(
+        shown.contains("heard") && !shown.contains("whispered"),
+        "{shown}"
+    );
+    assert!(
+        world.ok(&["logs", "quiet"]).contains("whispered"),
+        "it is kept all the same"
+    );
     world.finish();
 }
 
 #[test]
 fn progress_and_orphans_follow_the_env_file() {
-    let Some(world) = World::new("COMPOSE_ variables of the engine's verbs") else { return };
+    let Some(world) = World::new("COMPOSE_ variables of the engine's verbs") else {
+        return;
+    };
     let stack = |more: &str| format!("name: status\nservices:\n  web: {{ {IDLE} }}\n{more}");
-    world.busybox().file("compose.yaml", &stack(&format!("  old: {{ {IDLE} }}\n")));
+    world
+        .busybox()
+        .file("compose.yaml", &stack(&format!("  old: {{ {IDLE} }}\n")));
     world.ok(&["up", "-d"]);
     world.file("compose.yaml", &stack(""));
     let orphans = |run: &crate::world::Run| run.stderr.contains("--remove-orphans");
     assert!(orphans(&world.hoist(&["up", "-d"])));
-    world.file(".env", "COMPOSE_IGNORE_ORPHANS=1\nCOMPOSE_STATUS_STDOUT=1\n");
+    world.file(
+        ".env",
+        "COMPOSE_IGNORE_ORPHANS=1\nCOMPOSE_STATUS_STDOUT=1\n",
+    );
     let run = world.hoist(&["up", "-d", "--force-recreate"]);
-    assert!(!orphans(&run) && run.stdout.contains("status-web-1"), "{run:?}");
+    assert!(
+        !orphans(&run) && run.stdout.contains("status-web-1"),
+        "{run:?}"
+    );
     assert!(!run.stderr.contains("status-web-1"), "{run:?}");
     world.file(".env", "COMPOSE_REMOVE_ORPHANS=1\n");
     world.ok(&["up", "-d"]);

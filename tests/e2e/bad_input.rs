@@ -5,12 +5,18 @@ use crate::world::World;
 
 /// Runs `up -d` on a stack that must be refused; checks that the message has all of `words`.
 fn refused(claim: &str, stack: &str, code: i32, words: &[&str]) {
-    let Some(world) = World::new(claim) else { return };
+    let Some(world) = World::new(claim) else {
+        return;
+    };
     world.busybox().file("compose.yaml", stack);
     let run = world.hoist(&["up", "-d"]);
     assert_eq!(run.code, code, "{claim}\n{}\n{}", run.stdout, run.stderr);
     for word in words {
-        assert!(run.stderr.contains(word), "{claim}: {word:?} is not in\n{}", run.stderr);
+        assert!(
+            run.stderr.contains(word),
+            "{claim}: {word:?} is not in\n{}",
+            run.stderr
+        );
     }
     if world.hoist(&["config", "-q"]).code != 0 {
         std::fs::remove_file(world.project.join("compose.yaml")).expect("remove the refused file");
@@ -60,12 +66,16 @@ fn a_failing_run_shows_line_and_output() {
 
 #[test]
 fn a_taken_port_is_refused_before_anything_is_made() {
-    let Some(()) = own_network("port taken") else { return };
+    let Some(()) = own_network("port taken") else {
+        return;
+    };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port();
     refused(
         "port taken",
-        &format!("services:\n  web: {{ image: busybox, command: [sleep, \"9\"], ports: [\"127.0.0.1:{port}:80\"] }}\n"),
+        &format!(
+            "services:\n  web: {{ image: busybox, command: [sleep, \"9\"], ports: [\"127.0.0.1:{port}:80\"] }}\n"
+        ),
         1,
         &["web", &port.to_string(), "publish another port"],
     );
@@ -94,7 +104,9 @@ fn a_missing_bind_source_is_refused() {
 
 #[test]
 fn a_missing_source_that_looks_like_a_file_is_warned_of() {
-    let Some(world) = World::new("a folder in a file's place") else { return };
+    let Some(world) = World::new("a folder in a file's place") else {
+        return;
+    };
     let stack = "services:\n  web:\n    image: busybox\n    command: [sleep, \"9\"]\n    stop_grace_period: 0s\n    \
                  volumes: ['./nginx.conf:/etc/nginx.conf', './data:/data', './there.yml:/there.yml']\n  \
                  other: { image: busybox, volumes: ['./other.json:/x'], profiles: [other] }\n";
@@ -103,18 +115,34 @@ fn a_missing_source_that_looks_like_a_file_is_warned_of() {
     let plan = world.hoist(&["plan"]);
     let up = world.hoist(&["up", "-d"]);
     for run in [plan, up] {
-        let warned: Vec<&str> = run.stderr.lines().filter(|line| line.contains("warning")).collect();
+        let warned: Vec<&str> = run
+            .stderr
+            .lines()
+            .filter(|line| line.contains("warning"))
+            .collect();
         assert_eq!(warned.len(), 1, "{}", run.stderr);
-        for words in ["service `web`", "/nginx.conf does not exist", "/etc/nginx.conf", "create it first"] {
+        for words in [
+            "service `web`",
+            "/nginx.conf does not exist",
+            "/etc/nginx.conf",
+            "create it first",
+        ] {
             assert!(warned[0].contains(words), "{words}: {}", warned[0]);
         }
     }
-    assert!(world.project.join("nginx.conf").is_dir(), "as docker does it");
+    assert!(
+        world.project.join("nginx.conf").is_dir(),
+        "as docker does it"
+    );
     let again = world.hoist(&["up", "-d"]);
     assert!(!again.stderr.contains("does not exist"), "{}", again.stderr);
     world.ok(&["stop"]);
     let exec = world.hoist(&["exec", "-T", "web", "ls"]);
-    assert!(exec.code != 0 && exec.stderr.contains("`hoist up -d web` starts it"), "{}", exec.stderr);
+    assert!(
+        exec.code != 0 && exec.stderr.contains("`hoist up -d web` starts it"),
+        "{}",
+        exec.stderr
+    );
     world.finish();
 }
 
@@ -130,8 +158,12 @@ fn an_unknown_user_is_refused() {
 
 #[test]
 fn a_command_that_does_not_exist_is_127() {
-    let Some(world) = World::new("command not found") else { return };
-    world.busybox().file("compose.yaml", "services:\n  web: { image: busybox }\n");
+    let Some(world) = World::new("command not found") else {
+        return;
+    };
+    world
+        .busybox()
+        .file("compose.yaml", "services:\n  web: { image: busybox }\n");
     let run = world.hoist(&["run", "--rm", "-T", "web", "no-such-program"]);
     assert_eq!(run.code, 127, "{}\n{}", run.stdout, run.stderr);
     assert!(run.stderr.contains("no-such-program"), "{}", run.stderr);
@@ -156,7 +188,9 @@ fn a_dependency_that_never_turns_healthy_fails_the_up() {
 
 #[test]
 fn a_socket_without_permission_is_named() {
-    let Some(world) = World::new("engine socket without permission") else { return };
+    let Some(world) = World::new("engine socket without permission") else {
+        return;
+    };
     world.busybox();
     // Somebody else may reach the program and the folders, not the socket.
     for folder in [&world.run_dir, &world.project] {
@@ -175,6 +209,9 @@ fn a_socket_without_permission_is_named() {
     let output = command.current_dir("/").output().expect("run setpriv");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("permission denied") && said.contains("hoist.sock"), "{said}");
+    assert!(
+        said.contains("permission denied") && said.contains("hoist.sock"),
+        "{said}"
+    );
     world.finish();
 }

@@ -47,12 +47,17 @@ const PARTS: &str = "FROM busybox AS one\nRUN : one; cat /proc/sys/kernel/random
     FROM busybox AS two\nRUN : two; cat /proc/sys/kernel/random/uuid >/id\n\
     FROM busybox\nCOPY --from=one /id /one\nCOPY --from=two /id /two\n";
 
-const INSECURE: &str = r#""FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status >/capabilities\n""#;
+const INSECURE: &str =
+    r#""FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status >/capabilities\n""#;
 
 #[test]
 fn an_image_is_built_as_the_file_says() {
-    let Some(world) = World::new("attributes of builds") else { return };
-    world.busybox().file("compose.yaml", &STACK.replace("*insecure", INSECURE));
+    let Some(world) = World::new("attributes of builds") else {
+        return;
+    };
+    world
+        .busybox()
+        .file("compose.yaml", &STACK.replace("*insecure", INSECURE));
     world.file("app/Other", OTHER);
     world.file("parts/Dockerfile", PARTS);
     world.file("more/file", "more\n");
@@ -60,23 +65,71 @@ fn an_image_is_built_as_the_file_says() {
     world.file(".env", "SSH_AUTH_SOCK=./agent\n");
     let _agent = UnixListener::bind(world.project.join("agent")).expect("stand in for an agent");
     let files = |image: &str, names: &[&str]| {
-        world.file("look.yaml", &format!("services: {{ look: {{ image: {image} }} }}\n"));
-        let cat = [&["-p", "look", "-f", "look.yaml", "run", "--rm", "-T", "look", "cat"], names].concat();
+        world.file(
+            "look.yaml",
+            &format!("services: {{ look: {{ image: {image} }} }}\n"),
+        );
+        let cat = [
+            &[
+                "-p",
+                "look",
+                "-f",
+                "look.yaml",
+                "run",
+                "--rm",
+                "-T",
+                "look",
+                "cat",
+            ],
+            names,
+        ]
+        .concat();
         world.ok(&cat)
     };
 
     world.ok(&["build", "web", "fresh", "parts"]);
     assert_eq!(
-        files("web", &["/greeting", "/links", "/limits", "/shm", "/secret", "/other", "/more"]),
+        files(
+            "web",
+            &[
+                "/greeting",
+                "/links",
+                "/limits",
+                "/shm",
+                "/secret",
+                "/other",
+                "/more"
+            ]
+        ),
         "hello\nlo\n100\n200\n2048\nhush\nhush\nmore\n"
     );
     assert!(files("web", &["/hosts"]).contains("10.1.2.3"));
     let inspected = world.ok(&["image", "inspect", "also:1"]);
-    assert!(inspected.contains("\"com.example.kind\": \"built\""), "{inspected}");
-    let run = world.hoist(&["-p", "look", "-f", "look.yaml", "run", "--rm", "-T", "look", "cat", "/last"]);
+    assert!(
+        inspected.contains("\"com.example.kind\": \"built\""),
+        "{inspected}"
+    );
+    let run = world.hoist(&[
+        "-p",
+        "look",
+        "-f",
+        "look.yaml",
+        "run",
+        "--rm",
+        "-T",
+        "look",
+        "cat",
+        "/last",
+    ]);
     assert_ne!(run.code, 0, "the stage after the target is not built");
 
-    let ids = || [files("fresh", &["/id"]), files("parts", &["/one"]), files("parts", &["/two"])];
+    let ids = || {
+        [
+            files("fresh", &["/id"]),
+            files("parts", &["/one"]),
+            files("parts", &["/two"]),
+        ]
+    };
     let before = ids();
     world.ok(&["build", "web", "fresh", "parts"]);
     let after = ids();

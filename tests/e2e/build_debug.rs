@@ -42,7 +42,9 @@ fn next_build_works(world: &World) {
 
 #[test]
 fn a_failed_step_is_entered_as_it_was_and_left_with_its_failure() {
-    let Some(world) = world("a failed step is entered as it was") else { return };
+    let Some(world) = world("a failed step is entered as it was") else {
+        return;
+    };
     let mut terminal = Terminal::open(&world, "build --debug");
     terminal.until(OFFER);
     terminal.press(b"echo \"$COLOUR $(pwd) $(id -u) $(cat made) $(cat /cache/note) $(cat /run/secrets/key)\"\r");
@@ -57,7 +59,10 @@ fn a_failed_step_is_entered_as_it_was_and_left_with_its_failure() {
     terminal.press(b"exit 3\r");
     let end = terminal.until("last output:");
     assert!(end.contains("RUN failed with exit code 9"), "{end}");
-    assert!(!end.contains("hoist build --debug"), "nobody needs to be told again: {end}");
+    assert!(
+        !end.contains("hoist build --debug"),
+        "nobody needs to be told again: {end}"
+    );
     assert_eq!(terminal.end(), 1, "as without a shell");
     next_build_works(&world);
     world.finish();
@@ -65,7 +70,9 @@ fn a_failed_step_is_entered_as_it_was_and_left_with_its_failure() {
 
 #[test]
 fn ctrl_c_is_the_shells_and_ctrl_d_leaves_it() {
-    let Some(world) = world("Ctrl-D leaves the shell") else { return };
+    let Some(world) = world("Ctrl-D leaves the shell") else {
+        return;
+    };
     let mut terminal = Terminal::open(&world, "build --debug");
     terminal.until(OFFER);
     terminal.press(b"echo waits $((6*7)); sleep 1000\r");
@@ -81,9 +88,14 @@ fn ctrl_c_is_the_shells_and_ctrl_d_leaves_it() {
 
 #[test]
 fn a_closed_terminal_ends_the_shell_and_the_build() {
-    let Some(world) = world("a closed terminal ends the shell") else { return };
+    let Some(world) = world("a closed terminal ends the shell") else {
+        return;
+    };
     // Also when it is started as below nohup, and hears no signal of it.
-    for line in ["exec HOIST build --debug", "trap '' HUP; exec HOIST build --debug"] {
+    for line in [
+        "exec HOIST build --debug",
+        "trap '' HUP; exec HOIST build --debug",
+    ] {
         world.file("compose.yaml", FAILS);
         let mut terminal = Terminal::run(&world, line);
         terminal.until(OFFER);
@@ -98,13 +110,23 @@ fn a_closed_terminal_ends_the_shell_and_the_build() {
 
 #[test]
 fn builds_that_fail_together_are_entered_one_after_the_other() {
-    let Some(world) = World::new("builds that fail together are entered one after the other") else { return };
+    let Some(world) = World::new("builds that fail together are entered one after the other")
+    else {
+        return;
+    };
     // Of one build's steps that fail together, only one is entered.
     let inline = "FROM busybox AS a\n        RUN exit 5\n        FROM busybox AS b\n        RUN exit 5\n        \
                   FROM busybox\n        COPY --from=a / /a\n        COPY --from=b / /b\n";
     let build = format!("build:\n      context: .\n      dockerfile_inline: |\n        {inline}");
     let service = |name: &str| format!("  {name}:\n    image: looked-{name}\n    {build}");
-    world.busybox().file("compose.yaml", &format!("name: looked\nservices:\n{}{}", service("web"), service("api")));
+    world.busybox().file(
+        "compose.yaml",
+        &format!(
+            "name: looked\nservices:\n{}{}",
+            service("web"),
+            service("api")
+        ),
+    );
     let mut terminal = Terminal::open(&world, "build --debug");
     for key in [b"exit\r".as_slice(), b"\x04"] {
         terminal.until(OFFER);
@@ -119,7 +141,9 @@ fn builds_that_fail_together_are_entered_one_after_the_other() {
 
 #[test]
 fn a_root_without_a_shell_cannot_be_entered_and_says_so() {
-    let Some(world) = World::new("a root without a shell cannot be entered") else { return };
+    let Some(world) = World::new("a root without a shell cannot be entered") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         "name: bare\nservices:\n  web:\n    image: bare-web\n    build:\n      dockerfile_inline: |\n        \

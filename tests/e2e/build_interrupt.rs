@@ -27,7 +27,9 @@ fn is_over(world: &World) {
 
 #[test]
 fn ctrl_c_ends_the_steps_and_leaves_nothing() {
-    let Some(world) = World::new("Ctrl-C ends a build's steps") else { return };
+    let Some(world) = World::new("Ctrl-C ends a build's steps") else {
+        return;
+    };
     world.busybox().file("compose.yaml", SLOW);
     for keys in [b"\x03".as_slice(), b"\x03\x03"] {
         let mut terminal = Terminal::open(&world, "build");
@@ -40,13 +42,19 @@ fn ctrl_c_ends_the_steps_and_leaves_nothing() {
     let fast = SLOW.replace("86399", "0");
     world.file("compose.yaml", &fast);
     let run = world.hoist(&["build", "--progress", "plain"]);
-    assert!(run.code == 0 && run.stderr.contains("CACHED"), "what ended before is kept:\n{}", run.stderr);
+    assert!(
+        run.code == 0 && run.stderr.contains("CACHED"),
+        "what ended before is kept:\n{}",
+        run.stderr
+    );
     world.finish();
 }
 
 #[test]
 fn a_client_that_is_killed_ends_its_build() {
-    let Some(world) = World::new("a client that is killed ends its build") else { return };
+    let Some(world) = World::new("a client that is killed ends its build") else {
+        return;
+    };
     world.busybox().file("compose.yaml", SLOW);
     for verb in [&["build"][..], &["up", "-d"]] {
         let mut client = world.spawn(verb);
@@ -60,7 +68,9 @@ fn a_client_that_is_killed_ends_its_build() {
 
 #[test]
 fn down_does_not_wait_for_a_build() {
-    let Some(world) = World::new("down does not wait for a build") else { return };
+    let Some(world) = World::new("down does not wait for a build") else {
+        return;
+    };
     world.busybox().file("compose.yaml", SLOW);
     let mut build = world.spawn(&["build"]);
     eventually("the step sleeps", || sleeps(&world));

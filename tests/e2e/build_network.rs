@@ -30,10 +30,16 @@ networks:
 
 #[test]
 fn a_run_step_finds_the_running_services_of_its_network() {
-    let Some(world) = World::new("a RUN step joins a network of the stack") else { return };
+    let Some(world) = World::new("a RUN step joins a network of the stack") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     let early = world.hoist(&["build", "app"]);
-    assert!(early.code != 0 && early.stderr.contains("there is no network \"joined_back\""), "{}", early.stderr);
+    assert!(
+        early.code != 0 && early.stderr.contains("there is no network \"joined_back\""),
+        "{}",
+        early.stderr
+    );
 
     world.ok(&["up", "-d", "--wait", "web"]);
     let built = world.hoist(&["build", "app"]);
@@ -43,12 +49,19 @@ fn a_run_step_finds_the_running_services_of_its_network() {
     assert!(built.stderr.contains("10.97.3.3/29"), "{}", built.stderr);
 
     let apart = world.hoist(&["build", "--no-cache", "--network", "none", "app"]);
-    assert!(apart.code != 0 && apart.stderr.contains("RUN failed"), "{}", apart.stderr);
+    assert!(
+        apart.code != 0 && apart.stderr.contains("RUN failed"),
+        "{}",
+        apart.stderr
+    );
     let by_name = world.hoist(&["build", "--no-cache", "--network", "joined_back", "app"]);
     assert_eq!(by_name.code, 0, "{}", by_name.stderr);
     let refused = world.hoist(&["build", "--network", "service:web", "app"]);
     assert!(
-        refused.code != 0 && refused.stderr.contains("name a network that the container is in"),
+        refused.code != 0
+            && refused
+                .stderr
+                .contains("name a network that the container is in"),
         "{}",
         refused.stderr
     );

@@ -24,17 +24,26 @@ fn lines(screen: &str) -> Vec<String> {
     while let Some(start) = rest.find("\u{1b}[") {
         text.push_str(&rest[..start]);
         let sequence = &rest[start + 2..];
-        let end = sequence.find(|char: char| char.is_ascii_alphabetic()).expect("a whole sequence");
-        assert!(matches!(sequence.as_bytes()[end], b'A' | b'J' | b'K' | b'm'), "{sequence:?}");
+        let end = sequence
+            .find(|char: char| char.is_ascii_alphabetic())
+            .expect("a whole sequence");
+        assert!(
+            matches!(sequence.as_bytes()[end], b'A' | b'J' | b'K' | b'm'),
+            "{sequence:?}"
+        );
         assert_ne!(&sequence[..=end], "2J", "the step's own sequence");
         rest = &sequence[end + 1..];
     }
     text.push_str(rest);
-    text.split('\n').map(|line| line.trim_matches('\r').to_owned()).collect()
+    text.split('\n')
+        .map(|line| line.trim_matches('\r').to_owned())
+        .collect()
 }
 
 fn columns(line: &str) -> usize {
-    line.chars().map(|char| if char >= '\u{2e80}' { 2 } else { 1 }).sum()
+    line.chars()
+        .map(|char| if char >= '\u{2e80}' { 2 } else { 1 })
+        .sum()
 }
 
 fn let_go(world: &World) {
@@ -48,10 +57,14 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
     if !have(claim, &["docker-registry", "curl", "gzip"]) {
         return;
     }
-    let Some(world) = World::new(claim) else { return };
+    let Some(world) = World::new(claim) else {
+        return;
+    };
     let registry = Registry::plain(&world.project.join("registry"));
     registry.push("base", "1", &Image::busybox());
-    let passes = NOISY.replace("BASE", &registry.name("base:1")).replace("CODE", "0");
+    let passes = NOISY
+        .replace("BASE", &registry.name("base:1"))
+        .replace("CODE", "0");
     world.file("compose.yaml", &passes);
     let mut terminal = Terminal::open(&world, "build");
     let mut wide = terminal.until("last line");
@@ -59,7 +72,10 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
     for line in lines(&wide) {
         assert!(columns(&line) < 97, "{line:?} is wider than 97 columns");
     }
-    assert!(wide.contains("\u{1b}[2m") && !wide.contains("\u{1b}]") && !wide.contains('\u{7}'), "{wide:?}");
+    assert!(
+        wide.contains("\u{1b}[2m") && !wide.contains("\u{1b}]") && !wide.contains('\u{7}'),
+        "{wide:?}"
+    );
     eventually("the step sleeps", || world.sleeper("86398").is_some());
     terminal.resize(12, 40);
     // The first frame that is drawn for sure after the window became narrower.
@@ -67,20 +83,40 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
     terminal.until("\u{1b}[J");
     let narrow = terminal.until("\u{1b}[J");
     let frame = lines(&narrow);
-    assert!(frame.len() <= 14 && frame.iter().all(|line| columns(line) < 40), "{frame:#?}");
+    assert!(
+        frame.len() <= 14 && frame.iter().all(|line| columns(line) < 40),
+        "{frame:#?}"
+    );
     terminal.resize(31, 97);
     let_go(&world);
     let (rest, code) = terminal.end_with_rest();
     let settled = lines(&rest);
     assert_eq!(code, 0, "{rest}");
-    let from = settled.iter().rev().find(|line| line.contains("FROM")).expect("the base image's line");
-    assert!(from.contains('✔') && from.contains("MB") && from.trim_end().ends_with('s'), "{from:?}: bytes and time");
-    let run = settled.iter().rev().find(|line| line.contains("RUN printf")).expect("the step's line");
-    assert!(run.contains('✔') && run.ends_with('s'), "{run:?}: how long it took");
+    let from = settled
+        .iter()
+        .rev()
+        .find(|line| line.contains("FROM"))
+        .expect("the base image's line");
+    assert!(
+        from.contains('✔') && from.contains("MB") && from.trim_end().ends_with('s'),
+        "{from:?}: bytes and time"
+    );
+    let run = settled
+        .iter()
+        .rev()
+        .find(|line| line.contains("RUN printf"))
+        .expect("the step's line");
+    assert!(
+        run.contains('✔') && run.ends_with('s'),
+        "{run:?}: how long it took"
+    );
 
     let (screen, code) = Terminal::run(&world, "NO_COLOR=1 exec HOIST build").end_with_rest();
     assert!(code == 0 && screen.contains("CACHED"), "{screen:?}");
-    assert!(!screen.contains("\u{1b}[0m") && !screen.contains("\u{1b}[3"), "without colours: {screen:?}");
+    assert!(
+        !screen.contains("\u{1b}[0m") && !screen.contains("\u{1b}[3"),
+        "without colours: {screen:?}"
+    );
 
     world.file("compose.yaml", &passes.replace("exit 0", "exit 4"));
     let mut terminal = Terminal::open(&world, "build");
@@ -90,9 +126,20 @@ fn a_build_is_drawn_within_the_terminal_and_obeys_only_hoist() {
     terminal.until("✘");
     let (end, code) = terminal.end_with_rest();
     assert_eq!(code, 1);
-    let report = &end[end.find("RUN failed with exit code 4").expect("the diagnostic")..];
-    assert!(report.contains(":2:1") && report.contains("last output:\r\n  red\r\n"), "in rustc's form: {report:?}");
-    assert!(!report.contains("\u{1b}]") && !report.contains("\u{1b}[31mred"), "{report:?}");
-    assert!(!report.contains("[J"), "the screen is settled before it: {report:?}");
+    let report = &end[end
+        .find("RUN failed with exit code 4")
+        .expect("the diagnostic")..];
+    assert!(
+        report.contains(":2:1") && report.contains("last output:\r\n  red\r\n"),
+        "in rustc's form: {report:?}"
+    );
+    assert!(
+        !report.contains("\u{1b}]") && !report.contains("\u{1b}[31mred"),
+        "{report:?}"
+    );
+    assert!(
+        !report.contains("[J"),
+        "the screen is settled before it: {report:?}"
+    );
     world.finish();
 }

@@ -54,7 +54,9 @@ fn strike(world: &World, chance: &mut Chance, client: &mut Child) -> &'static st
         }
         2 => {
             let all: Vec<String> = shims(world).into_values().collect();
-            if let Some(pid) = all.get(usize::try_from(chance.below(64)).unwrap_or(0) % all.len().max(1)) {
+            if let Some(pid) =
+                all.get(usize::try_from(chance.below(64)).unwrap_or(0) % all.len().max(1))
+            {
                 kill_if_there(pid);
             }
             "shim"
@@ -69,7 +71,11 @@ fn strike(world: &World, chance: &mut Chance, client: &mut Child) -> &'static st
 }
 
 fn up_again(world: &World, told: &str) {
-    let mut last = Run { stdout: String::new(), stderr: String::new(), code: -1 };
+    let mut last = Run {
+        stdout: String::new(),
+        stderr: String::new(),
+        code: -1,
+    };
     // A shim that was killed is noticed by its restart policy and by `up` at once: the second `up` has the last word.
     for _ in 0..3 {
         last = world.hoist(&["up", "-d", "--scale", "web=2"]);
@@ -84,8 +90,14 @@ fn up_again(world: &World, told: &str) {
 fn check(world: &World, shim_died: bool, told: &str) {
     eventually(told, || {
         let all = world.ps();
-        let names: BTreeSet<String> = all.iter().map(|container| container["Name"].to_string()).collect();
-        let running = all.iter().filter(|container| container["State"] == "running").count();
+        let names: BTreeSet<String> = all
+            .iter()
+            .map(|container| container["Name"].to_string())
+            .collect();
+        let running = all
+            .iter()
+            .filter(|container| container["State"] == "running")
+            .count();
         let ours = programs(world).len();
         names.len() == all.len() && all.len() == 4 && running == 3 && ours == 3
     });
@@ -98,9 +110,18 @@ fn check(world: &World, shim_died: bool, told: &str) {
 
 #[test]
 fn any_of_the_processes_may_die_at_any_moment() {
-    let Some(world) = World::new("any of the processes may die at any moment") else { return };
-    world.busybox().file("compose.yaml", &format!("name: campaign\n{DB_AND_WEB}{MORE}"));
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let Some(world) = World::new("any of the processes may die at any moment") else {
+        return;
+    };
+    world.busybox().file(
+        "compose.yaml",
+        &format!("name: campaign\n{DB_AND_WEB}{MORE}"),
+    );
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
     let seed = number("HOIST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 21 | 1);
     let rounds = number("HOIST_CAMPAIGN").unwrap_or(ROUNDS);
     note(&format!("HOIST_SEED={seed}, {rounds} rounds"));

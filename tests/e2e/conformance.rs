@@ -29,20 +29,40 @@ fn builds_are_equal_to_buildkits() {
     if !have(claim, &["python3", "unshare", "nsenter", "tar"]) {
         return;
     }
-    let (Some(root), Some(world)) = (peers::root(claim), World::new(claim)) else { return };
+    let (Some(root), Some(world)) = (peers::root(claim), World::new(claim)) else {
+        return;
+    };
     let docker = Peers::start(&root, &world.project.join("docker"), Network::Own);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-    let both = Both { world: &world, docker: &docker, since };
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock")
+        .as_secs();
+    let both = Both {
+        world: &world,
+        docker: &docker,
+        since,
+    };
     // With a variable, only these cases: for whoever adds some.
     let only = std::env::var("HOIST_CASE").ok();
-    let mut different = both.case(BASE).map_or_else(|text| vec![text], |()| Vec::new());
+    let mut different = both
+        .case(BASE)
+        .map_or_else(|text| vec![text], |()| Vec::new());
     for name in cases() {
-        if name != BASE && only.as_ref().is_none_or(|only| only.split(',').any(|only| only == name)) {
+        if name != BASE
+            && only
+                .as_ref()
+                .is_none_or(|only| only.split(',').any(|only| only == name))
+        {
             different.extend(both.case(&name).err());
         }
     }
     drop(docker);
-    assert!(different.is_empty(), "{} cases differ\n{}", different.len(), different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "{} cases differ\n{}",
+        different.len(),
+        different.join("\n")
+    );
     world.finish();
 }
 
@@ -51,7 +71,9 @@ fn folder() -> PathBuf {
 }
 
 fn cases() -> Vec<String> {
-    let entries = fs::read_dir(folder()).expect("the cases").map(|entry| entry.expect("an entry"));
+    let entries = fs::read_dir(folder())
+        .expect("the cases")
+        .map(|entry| entry.expect("an entry"));
     let mut names: Vec<String> = entries
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().expect("a name"))
@@ -74,43 +96,79 @@ impl Both<'_> {
         let read = |file: &str| fs::read_to_string(folder().join(name).join(file)).ok();
         let args = read("args").unwrap_or_default();
         let flags = |verb: &[&str], context: &str| -> Vec<String> {
-            let own = args.lines().filter(|line| !line.is_empty()).map(|line| line.replace("CONTEXT", context));
+            let own = args
+                .lines()
+                .filter(|line| !line.is_empty())
+                .map(|line| line.replace("CONTEXT", context));
             let verb = verb.iter().copied().chain(["-t", name]).map(str::to_owned);
             verb.chain(own).chain([context.to_owned()]).collect()
         };
         let (ours, theirs) = (context.display().to_string(), format!("/mnt/{name}"));
-        let (ours, theirs) = (flags(&["image", "build"], &ours), flags(&["docker", "build"], &theirs));
-        let run = self.world.hoist(&ours.iter().map(String::as_str).collect::<Vec<_>>());
-        let output = self.docker.command(&theirs.iter().map(String::as_str).collect::<Vec<_>>()).output();
+        let (ours, theirs) = (
+            flags(&["image", "build"], &ours),
+            flags(&["docker", "build"], &theirs),
+        );
+        let run = self
+            .world
+            .hoist(&ours.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = self
+            .docker
+            .command(&theirs.iter().map(String::as_str).collect::<Vec<_>>())
+            .output();
         let output = output.expect("run docker");
         let said = String::from_utf8_lossy(&output.stderr);
         if let Some(reason) = read("refused") {
             return match (run.code, output.status.success()) {
                 (0, _) => Err(format!("== {name}: hoist takes it")),
                 (_, true) => Err(format!("== {name}: BuildKit takes it")),
-                _ if !run.stderr.contains(reason.trim()) => Err(format!("== {name}: {}", run.stderr)),
+                _ if !run.stderr.contains(reason.trim()) => {
+                    Err(format!("== {name}: {}", run.stderr))
+                }
                 _ => Ok(()),
             };
         }
         if run.code != 0 || !output.status.success() {
-            let said = if output.status.success() { "takes it" } else { &*said };
-            return Err(format!("== {name}\nhoist: {}\nBuildKit: {said}", run.stderr));
+            let said = if output.status.success() {
+                "takes it"
+            } else {
+                &*said
+            };
+            return Err(format!(
+                "== {name}\nhoist: {}\nBuildKit: {said}",
+                run.stderr
+            ));
         }
         let built = self.docker.built(name);
         let theirs = self.image(&built.layers, &built.config);
         let (layers, config) = self.ours(name);
         let differences = difference(&self.image(&layers, &config), &theirs);
-        if differences.is_empty() { Ok(()) } else { Err(format!("== {name}\n{}", differences.join("\n"))) }
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("== {name}\n{}", differences.join("\n")))
+        }
     }
 
     fn ours(&self, name: &str) -> (Vec<PathBuf>, Value) {
-        let inspect: Value = serde_json::from_str(&self.world.ok(&["image", "inspect", name])).expect("JSON");
+        let inspect: Value =
+            serde_json::from_str(&self.world.ok(&["image", "inspect", name])).expect("JSON");
         let store = self.world.data_root.join("image");
-        let hex = |digest: &Value| digest.as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
-        let config = fs::read(store.join("blobs/sha256").join(hex(&inspect[0]["Id"]))).expect("the configuration");
+        let hex = |digest: &Value| {
+            digest
+                .as_str()
+                .expect("a digest")
+                .trim_start_matches("sha256:")
+                .to_owned()
+        };
+        let config = fs::read(store.join("blobs/sha256").join(hex(&inspect[0]["Id"])))
+            .expect("the configuration");
         let config: Value = serde_json::from_slice(&config).expect("JSON");
         let layers = config["rootfs"]["diff_ids"].as_array().expect("its layers");
-        let layers = layers.iter().rev().map(|layer| store.join("layers").join(hex(layer)).join("fs")).collect();
+        let layers = layers
+            .iter()
+            .rev()
+            .map(|layer| store.join("layers").join(hex(layer)).join("fs"))
+            .collect();
         (layers, config)
     }
 
@@ -123,7 +181,11 @@ impl Both<'_> {
             .args(layers)
             .output()
             .expect("run python3");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let listing = String::from_utf8_lossy(&output.stdout);
         let mut image: BTreeMap<String, String> = listing
             .lines()
@@ -150,9 +212,15 @@ impl Both<'_> {
         for key in ["architecture", "os", "author"] {
             image.insert(key.to_owned(), plain(&config[key]));
         }
-        let history = config["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let history = config["history"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         for (number, line) in history.iter().enumerate() {
-            image.insert(format!("history {number:02}"), format!("makes a layer: {}", line["empty_layer"] != true));
+            image.insert(
+                format!("history {number:02}"),
+                format!("makes a layer: {}", line["empty_layer"] != true),
+            );
         }
         image
     }
@@ -172,17 +240,34 @@ fn plain(value: &Value) -> String {
 fn prepare(case: &Path, context: &Path) {
     let run = |command: &mut Command| {
         let output = command.output().expect("run a program");
-        assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            case.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
-    run(Command::new("cp").args(["-a", "--no-preserve=ownership"]).args([case, context]));
+    run(Command::new("cp")
+        .args(["-a", "--no-preserve=ownership"])
+        .args([case, context]));
     for file in ["args", "refused", "context.sh"] {
         let path = context.join(file);
         if file == "context.sh" && path.exists() {
-            run(Command::new("sh").args(["-eu", "context.sh"]).current_dir(context));
+            run(Command::new("sh")
+                .args(["-eu", "context.sh"])
+                .current_dir(context));
         }
         let _ = fs::remove_file(path);
     }
-    run(Command::new("find").arg(context).args(["-exec", "touch", "-h", "-d", CONTEXT_TIME, "{}", "+"]));
+    run(Command::new("find").arg(context).args([
+        "-exec",
+        "touch",
+        "-h",
+        "-d",
+        CONTEXT_TIME,
+        "{}",
+        "+",
+    ]));
 }
 
 fn difference(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) -> Vec<String> {
@@ -190,7 +275,9 @@ fn difference(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>
     for (key, value) in ours {
         match theirs.get(key) {
             Some(other) if other == value => {}
-            Some(other) => lines.push(format!("  {key}\n    hoist:    {value}\n    BuildKit: {other}")),
+            Some(other) => lines.push(format!(
+                "  {key}\n    hoist:    {value}\n    BuildKit: {other}"
+            )),
             None => lines.push(format!("  {key}: only hoist has it: {value}")),
         }
     }
@@ -201,7 +288,10 @@ fn difference(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>
             .map(|(key, value)| format!("  {key}: only BuildKit has it: {value}")),
     );
     if lines.len() > 40 {
-        note(&format!("{} differences, the first 40 of them follow", lines.len()));
+        note(&format!(
+            "{} differences, the first 40 of them follow",
+            lines.len()
+        ));
         lines.truncate(40);
     }
     lines

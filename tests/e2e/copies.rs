@@ -43,7 +43,9 @@ fn inside(world: &World, index: &str, script: &str) -> String {
 
 #[test]
 fn copies_lead_where_the_containers_own_paths_lead() {
-    let Some(world) = World::new("cp") else { return };
+    let Some(world) = World::new("cp") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     for folder in ["bound", "locked", "out"] {
         fs::create_dir(world.project.join(folder)).expect("make a folder");
@@ -65,7 +67,12 @@ fn copies_lead_where_the_containers_own_paths_lead() {
 }
 
 fn every_replica(world: &World) {
-    for (source, target) in [("tool", "/dirlink"), ("tool", "/rel/"), ("src/d", "/dirlink"), ("src/d/.", "/rel/sub")] {
+    for (source, target) in [
+        ("tool", "/dirlink"),
+        ("tool", "/rel/"),
+        ("src/d", "/dirlink"),
+        ("src/d/.", "/rel/sub"),
+    ] {
         world.ok(&["cp", source, &format!("web:{target}")]);
     }
     world.ok(&["cp", "tool", "web:/filelink"]);
@@ -82,17 +89,30 @@ fn every_replica(world: &World) {
             "replica {index}"
         );
     }
-    assert_eq!(fs::read_to_string(world.project.join("single")).expect("the bound file"), "tool\n");
-    assert_eq!(fs::read_to_string(world.project.join("bound/new")).expect("the bound file"), "tool\n");
+    assert_eq!(
+        fs::read_to_string(world.project.join("single")).expect("the bound file"),
+        "tool\n"
+    );
+    assert_eq!(
+        fs::read_to_string(world.project.join("bound/new")).expect("the bound file"),
+        "tool\n"
+    );
     // One archive from standard input for all of them.
     let mut tar = tar::Builder::new(Vec::new());
-    tar.append_path_with_name(world.project.join("src/d/two"), "from-stdin").expect("make an archive");
+    tar.append_path_with_name(world.project.join("src/d/two"), "from-stdin")
+        .expect("make an archive");
     let archive = world.project.join("archive.tar");
     fs::write(&archive, tar.into_inner().expect("make an archive")).expect("write an archive");
     let mut command = world.command(&["cp", "-", "web:/real"]);
-    let copied = command.stdin(fs::File::open(&archive).expect("open the archive")).status().expect("run hoist");
+    let copied = command
+        .stdin(fs::File::open(&archive).expect("open the archive"))
+        .status()
+        .expect("run hoist");
     assert!(copied.success());
-    assert_eq!(inside(world, "1", "cat /real/from-stdin") + &inside(world, "2", "cat /real/from-stdin"), "two\ntwo\n");
+    assert_eq!(
+        inside(world, "1", "cat /real/from-stdin") + &inside(world, "2", "cat /real/from-stdin"),
+        "two\ntwo\n"
+    );
     for (source, target, says) in [
         ("src/d", "web:/real/target", "over the file"),
         ("tool", "web:/none/", "does not exist"),
@@ -101,7 +121,11 @@ fn every_replica(world: &World) {
         ("none", "web:/", "cannot copy none"),
     ] {
         let run = world.hoist(&["cp", source, target]);
-        assert!(run.code == 1 && run.stderr.contains(says), "{source} {target}: {}", run.stderr);
+        assert!(
+            run.code == 1 && run.stderr.contains(says),
+            "{source} {target}: {}",
+            run.stderr
+        );
     }
 }
 
@@ -111,19 +135,33 @@ fn every_state(world: &World) {
     world.ok(&["cp", "src/d/two", "web:/dirlink/stopped"]);
     world.ok(&["cp", "src/d/two", "web:/var/data/stopped"]);
     world.ok(&["cp", "src/d/two", "web:/bound/stopped"]);
-    assert_eq!(fs::read_to_string(world.project.join("bound/stopped")).expect("the bound file"), "two\n");
+    assert_eq!(
+        fs::read_to_string(world.project.join("bound/stopped")).expect("the bound file"),
+        "two\n"
+    );
     let volume = world.data_root.join("volumes/copies_data/_data");
-    assert_eq!(fs::read_to_string(volume.join("stopped")).expect("the volume's file"), "two\n");
+    assert_eq!(
+        fs::read_to_string(volume.join("stopped")).expect("the volume's file"),
+        "two\n"
+    );
     let refused = world.hoist(&["cp", "tool", "web:/locked/tool"]);
-    assert!(refused.code == 1 && refused.stderr.contains("read-only"), "{}", refused.stderr);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("read-only"),
+        "{}",
+        refused.stderr
+    );
     world.ok(&["cp", "web:/var/data/stopped", "out/from-volume"]);
     world.ok(&["start", "web"]);
     assert_eq!(inside(world, "2", "cat /real/stopped"), "two\n");
     world.ok(&["--profile", "idle", "create", "--build", "idle"]);
     world.ok(&["--profile", "idle", "cp", "tool", "idle:/filled"]);
     world.ok(&["--profile", "idle", "cp", "idle:/filled/.", "out/filled"]);
-    let text = |name: &str| fs::read_to_string(world.project.join("out").join(name)).unwrap_or_default();
-    assert_eq!((text("filled/own").as_str(), text("filled/tool").as_str()), ("image\n", "tool\n"));
+    let text =
+        |name: &str| fs::read_to_string(world.project.join("out").join(name)).unwrap_or_default();
+    assert_eq!(
+        (text("filled/own").as_str(), text("filled/tool").as_str()),
+        ("image\n", "tool\n")
+    );
 }
 
 fn outwards(world: &World) {
@@ -135,19 +173,43 @@ fn outwards(world: &World) {
     world.ok(&["cp", "-L", "web:/filelink", "out/as-file"]);
     world.ok(&["cp", "web:/dirlink/target", "out/link"]);
     let run = world.hoist(&["cp", "web:/rel/.", "out/all"]);
-    assert!(run.code == 0 && run.stderr.contains("device files are not copied: 1"), "{}", run.stderr);
-    assert_eq!(fs::read_link(out.join("as-link")).expect("a link"), Path::new("/real/target"));
-    assert_eq!(fs::read_to_string(out.join("as-file")).expect("a file"), "tool\n");
-    assert_eq!(fs::read_link(out.join("link")).expect("still a link"), Path::new("kept"));
+    assert!(
+        run.code == 0 && run.stderr.contains("device files are not copied: 1"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        fs::read_link(out.join("as-link")).expect("a link"),
+        Path::new("/real/target")
+    );
+    assert_eq!(
+        fs::read_to_string(out.join("as-file")).expect("a file"),
+        "tool\n"
+    );
+    assert_eq!(
+        fs::read_link(out.join("link")).expect("still a link"),
+        Path::new("kept")
+    );
     assert!(out.join("kept/target").is_file() && out.join("all/sub/two").is_file());
     let file = |name: &str| fs::metadata(out.join("all").join(name)).expect("a file");
-    assert_eq!((file("tool").mode() & 0o7777, file("tool").uid()), (0o4755, 0));
+    assert_eq!(
+        (file("tool").mode() & 0o7777, file("tool").uid()),
+        (0o4755, 0)
+    );
     assert_eq!(file("twin").ino(), file("tool").ino());
     assert!(!out.join("all/null").exists());
     let missing = world.hoist(&["cp", "web:/none", "out"]);
-    assert!(missing.code == 1 && missing.stderr.contains("could not find the file /none"), "{}", missing.stderr);
+    assert!(
+        missing.code == 1 && missing.stderr.contains("could not find the file /none"),
+        "{}",
+        missing.stderr
+    );
     let kernels = world.hoist(&["cp", "web:/proc/version", "out"]);
-    assert!(kernels.code == 1 && kernels.stderr.contains("made by the kernel"), "{}", kernels.stderr);
+    assert!(
+        kernels.code == 1 && kernels.stderr.contains("made by the kernel"),
+        "{}",
+        kernels.stderr
+    );
 }
 
 /// The real client of docker, which decides by what the engine tells it of links.
@@ -158,17 +220,36 @@ fn as_docker_does(world: &World) {
     let docker = |args: &[&str]| {
         let socket = format!("unix://{}", world.run_dir.join("hoist.sock").display());
         let mut command = Command::new("/usr/local/bin/docker");
-        let output = command.args(["-H", &socket]).args(args).current_dir(&world.project).stdin(Stdio::null()).output();
+        let output = command
+            .args(["-H", &socket])
+            .args(args)
+            .current_dir(&world.project)
+            .stdin(Stdio::null())
+            .output();
         let output = output.expect("run docker");
-        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "docker {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
     docker(&["cp", "src/d/two", "copies-web-1:/filelink"]);
     docker(&["cp", "src/d", "copies-web-1:/dirlink/by-docker"]);
     docker(&["cp", "copies-web-1:/dirlink/.", "out/docker"]);
     docker(&["cp", "-L", "copies-web-1:/filelink", "out/docker-file"]);
-    assert_eq!(inside(world, "1", "readlink /filelink; cat /filelink /real/by-docker/two"), "/real/target\ntwo\ntwo\n");
+    assert_eq!(
+        inside(
+            world,
+            "1",
+            "readlink /filelink; cat /filelink /real/by-docker/two"
+        ),
+        "/real/target\ntwo\ntwo\n"
+    );
     assert!(world.project.join("out/docker/by-docker/two").is_file());
-    assert_eq!(fs::read_to_string(world.project.join("out/docker-file")).expect("a file"), "two\n");
+    assert_eq!(
+        fs::read_to_string(world.project.join("out/docker-file")).expect("a file"),
+        "two\n"
+    );
 }
 
 /// Folders on the longest way down.
@@ -189,7 +270,9 @@ fn depth(folder: &Path) -> usize {
 
 #[test]
 fn a_folder_of_any_depth_costs_its_container_nothing_and_the_engine_nothing() {
-    let Some(world) = World::new("deep folders") else { return };
+    let Some(world) = World::new("deep folders") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         "name: deep\nservices:\n  a:\n    image: busybox\n    command: [sleep, \"1000\"]\n    stop_grace_period: 0s\n    \
@@ -210,19 +293,34 @@ fn a_folder_of_any_depth_costs_its_container_nothing_and_the_engine_nothing() {
     world.ok(&["system", "df"]);
     world.ok(&["export", "-o", "a.tar", "a"]);
     let committed = world.hoist(&["commit", "a", "image:1"]);
-    assert!(committed.code == 1 && committed.stderr.contains("too deep"), "{}", committed.stderr);
+    assert!(
+        committed.code == 1 && committed.stderr.contains("too deep"),
+        "{}",
+        committed.stderr
+    );
     // What no layer can hold is refused before it is copied, from the context and from a stage.
     world.file("Dockerfile", "FROM busybox\nCOPY out /out\n");
-    world.file("Dockerfile.from", &format!("FROM busybox AS a\nRUN {dig}\nFROM busybox\nCOPY --from=a /deep /deep\n"));
+    world.file(
+        "Dockerfile.from",
+        &format!("FROM busybox AS a\nRUN {dig}\nFROM busybox\nCOPY --from=a /deep /deep\n"),
+    );
     for file in ["Dockerfile", "Dockerfile.from"] {
         let built = world.hoist(&["image", "build", "-q", "-t", "deep", "-f", file, "."]);
-        assert!(built.code == 1 && built.stderr.contains("too deep"), "{file}: {}", built.stderr);
+        assert!(
+            built.code == 1 && built.stderr.contains("too deep"),
+            "{file}: {}",
+            built.stderr
+        );
     }
     assert_eq!(depth(&world.data_root.join("volumes/deep_v/_data")), 3001);
     world.ok(&["up", "-d", "--force-recreate", "-t", "0"]);
     world.ok(&["down", "-v", "-t", "0"]);
     assert!(!world.data_root.join("volumes/deep_v").exists());
-    assert_eq!(world.engine().as_ref(), Some(&engine), "the engine that was there from the beginning");
+    assert_eq!(
+        world.engine().as_ref(),
+        Some(&engine),
+        "the engine that was there from the beginning"
+    );
     hoist_tree::remove(&world.project.join("out")).expect("remove the copy");
     world.finish();
 }
@@ -237,14 +335,24 @@ impl Disk {
     fn new(world: &World) -> Option<Self> {
         let file = world.project.with_file_name("disk");
         fs::write(&file, SECRET.repeat(4096)).expect("write a disk");
-        let made = Command::new("losetup").args(["-f", "--show"]).arg(&file).output().ok()?;
-        made.status.success().then(|| Self(String::from_utf8_lossy(&made.stdout).trim().to_owned()))
+        let made = Command::new("losetup")
+            .args(["-f", "--show"])
+            .arg(&file)
+            .output()
+            .ok()?;
+        made.status
+            .success()
+            .then(|| Self(String::from_utf8_lossy(&made.stdout).trim().to_owned()))
     }
 
     /// As mknod(1) wants them.
     fn numbers(&self) -> String {
         let device = fs::metadata(&self.0).expect("the device's node").rdev();
-        format!("{} {}", rustix::fs::major(device), rustix::fs::minor(device))
+        format!(
+            "{} {}",
+            rustix::fs::major(device),
+            rustix::fs::minor(device)
+        )
     }
 }
 
@@ -260,7 +368,9 @@ fn leaked(folder: &Path) -> Vec<String> {
     let mut walk = Walk::new(std::os::fd::AsFd::as_fd(&root)).expect("walk a folder");
     let mut found = Vec::new();
     while let Some(visit) = walk.step().expect("walk a folder") {
-        let Visit::Entry { name, stat } = visit else { continue };
+        let Visit::Entry { name, stat } = visit else {
+            continue;
+        };
         if Visit::is_folder(&stat) {
             walk.enter(&name).expect("walk a folder");
         } else if let Ok((mut file, _)) = hoist_tree::open_regular(walk.folder(), name.as_c_str()) {
@@ -276,20 +386,37 @@ fn leaked(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_file_that_becomes_a_device_shows_nobody_the_disk() {
-    let Some(world) = World::new("a file that becomes a device") else { return };
+    let Some(world) = World::new("a file that becomes a device") else {
+        return;
+    };
     let Some(disk) = Disk::new(&world) else {
         return note("skipped: a file that becomes a device: needs losetup and a free loop device");
     };
-    assert!(fs::read(&disk.0).expect("read the disk").starts_with(SECRET), "root of the host can read it");
+    assert!(
+        fs::read(&disk.0)
+            .expect("read the disk")
+            .starts_with(SECRET),
+        "root of the host can read it"
+    );
     world.busybox().file(
         "compose.yaml",
         "name: device\nservices:\n  a: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s }\n",
     );
-    world.file("Dockerfile", "FROM busybox\nCOPY --from=image:1 /pit /pit\n");
+    world.file(
+        "Dockerfile",
+        "FROM busybox\nCOPY --from=image:1 /pit /pit\n",
+    );
     world.ok(&["up", "-d"]);
-    let make = format!("mkdir /pit; echo plain >/pit/file; mknod /pit/node b {}; cat /pit/node", disk.numbers());
+    let make = format!(
+        "mkdir /pit; echo plain >/pit/file; mknod /pit/node b {}; cat /pit/node",
+        disk.numbers()
+    );
     let denied = world.hoist(&["exec", "-T", "a", "sh", "-c", &make]);
-    assert!(denied.code != 0 && denied.stderr.contains("not permitted"), "the container itself: {}", denied.stderr);
+    assert!(
+        denied.code != 0 && denied.stderr.contains("not permitted"),
+        "the container itself: {}",
+        denied.stderr
+    );
     let (_, program) = programs(&world).into_iter().next().expect("its process");
     let pit = Path::new("/proc").join(program).join("root/pit");
     let over = std::sync::atomic::AtomicBool::new(false);
@@ -299,18 +426,26 @@ fn a_file_that_becomes_a_device_shows_nobody_the_disk() {
             let mut exchanged = 0_u32;
             while !over.load(std::sync::atomic::Ordering::Relaxed) {
                 let (file, node) = (pit.join("file"), pit.join("node"));
-                exchanged += u32::from(renameat_with(CWD, &file, CWD, &node, RenameFlags::EXCHANGE).is_ok());
+                exchanged +=
+                    u32::from(renameat_with(CWD, &file, CWD, &node, RenameFlags::EXCHANGE).is_ok());
             }
             exchanged
         });
         for round in 0..25 {
             // Each may succeed or say that the file changed; none may show the disk.
-            for (source, target) in [("a:/pit/file", format!("file-{round}")), ("a:/pit", format!("pit-{round}"))] {
+            for (source, target) in [
+                ("a:/pit/file", format!("file-{round}")),
+                ("a:/pit", format!("pit-{round}")),
+            ] {
                 world.hoist(&["cp", source, &target]);
             }
             world.hoist(&["export", "-o", &format!("{round}.tar"), "a"]);
             let image = format!("image:{}", round % 3);
-            let pause = if round % 2 == 0 { "--pause=false" } else { "--pause=true" };
+            let pause = if round % 2 == 0 {
+                "--pause=false"
+            } else {
+                "--pause=true"
+            };
             world.hoist(&["commit", pause, "a", &image]);
             world.hoist(&["image", "build", "-q", "-t", "copied", "."]);
         }
@@ -318,8 +453,16 @@ fn a_file_that_becomes_a_device_shows_nobody_the_disk() {
         racer.join().expect("the racer")
     });
     assert!(exchanged > 1000, "{exchanged} exchanges");
-    assert!(leaked(&world.project).is_empty(), "{:?}", leaked(&world.project));
-    assert!(leaked(&world.data_root).is_empty(), "{:?}", leaked(&world.data_root));
+    assert!(
+        leaked(&world.project).is_empty(),
+        "{:?}",
+        leaked(&world.project)
+    );
+    assert!(
+        leaked(&world.data_root).is_empty(),
+        "{:?}",
+        leaked(&world.data_root)
+    );
     assert!(
         world.project.join("24.tar").exists() && world.ok(&["image", "ls"]).contains("image"),
         "something was made"

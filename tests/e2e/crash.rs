@@ -44,7 +44,9 @@ impl Moments {
 
 #[test]
 fn the_engine_may_die_while_the_stack_runs() {
-    let Some(world) = World::new("the engine may die while the stack runs") else { return };
+    let Some(world) = World::new("the engine may die while the stack runs") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     world.ok(&["up", "-d"]);
     let ids = world.ok(&["ps", "-q"]);
@@ -52,14 +54,27 @@ fn the_engine_may_die_while_the_stack_runs() {
     assert!(before.is_some());
 
     let dead = world.kill_engine().expect("an engine runs");
-    assert_eq!(world.get("http://127.0.0.1:18081/"), before, "a new connection while no engine answers");
-    eventually("a shim starts a new engine", || world.engine().is_some_and(|pid| pid != dead));
+    assert_eq!(
+        world.get("http://127.0.0.1:18081/"),
+        before,
+        "a new connection while no engine answers"
+    );
+    eventually("a shim starts a new engine", || {
+        world.engine().is_some_and(|pid| pid != dead)
+    });
     assert_eq!(world.ok(&["ps", "-q"]), ids, "every container is adopted");
-    eventually("health is known again", || world.field("base", "Health") == "healthy");
-    assert_eq!(world.ok(&["exec", "-T", "web", "wget", "-qO-", "http://web/"]), before.clone().expect("answered"));
+    eventually("health is known again", || {
+        world.field("base", "Health") == "healthy"
+    });
+    assert_eq!(
+        world.ok(&["exec", "-T", "web", "wget", "-qO-", "http://web/"]),
+        before.clone().expect("answered")
+    );
 
     kill("-KILL", &pid_of(&world, "web"));
-    eventually("the new engine restarts what dies", || world.get("http://127.0.0.1:18081/") == before);
+    eventually("the new engine restarts what dies", || {
+        world.get("http://127.0.0.1:18081/") == before
+    });
 
     let numbers: Vec<u64> = world
         .ok(&["logs", "--no-log-prefix", "base"])
@@ -68,14 +83,21 @@ fn the_engine_may_die_while_the_stack_runs() {
         .collect();
     assert!(numbers.len() > 50);
     for (index, pair) in numbers.windows(2).enumerate() {
-        assert_eq!(pair[0] + 1, pair[1], "log line {index} of {}", numbers.len());
+        assert_eq!(
+            pair[0] + 1,
+            pair[1],
+            "log line {index} of {}",
+            numbers.len()
+        );
     }
     world.finish();
 }
 
 #[test]
 fn up_may_be_cut_at_any_moment() {
-    let Some(world) = World::new("up may be cut at any moment") else { return };
+    let Some(world) = World::new("up may be cut at any moment") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     let start = Instant::now();
     world.ok(&["up", "-d"]);
@@ -104,7 +126,11 @@ fn up_may_be_cut_at_any_moment() {
             again.stderr
         );
         assert_eq!(again.code, 0, "{told}");
-        let running = world.ps().iter().filter(|container| container["State"] == "running").count();
+        let running = world
+            .ps()
+            .iter()
+            .filter(|container| container["State"] == "running")
+            .count();
         assert_eq!(running, 5, "{told}");
         assert_eq!(world.ps().len(), 5, "{told}");
         assert!(world.get("http://127.0.0.1:18081/").is_some(), "{told}");
@@ -115,6 +141,8 @@ fn up_may_be_cut_at_any_moment() {
 fn kill_if_there(pid: &str) {
     // It may have left by itself between the look and the kill.
     if Path::new("/proc").join(pid).exists() {
-        let _ = std::process::Command::new("kill").args(["-KILL", pid]).status();
+        let _ = std::process::Command::new("kill")
+            .args(["-KILL", pid])
+            .status();
     }
 }

@@ -30,7 +30,9 @@ impl Random {
 
     /// A file that does not compress.
     fn noise(&mut self) -> Vec<u8> {
-        (0..12_000).flat_map(|_| self.next().to_le_bytes()).collect()
+        (0..12_000)
+            .flat_map(|_| self.next().to_le_bytes())
+            .collect()
     }
 }
 
@@ -45,7 +47,9 @@ struct Verb<'a> {
 }
 
 fn cut(world: &World, random: &mut Random, verb: &Verb<'_>) {
-    let campaign = std::env::var(CAMPAIGN).ok().and_then(|number| number.parse::<u32>().ok());
+    let campaign = std::env::var(CAMPAIGN)
+        .ok()
+        .and_then(|number| number.parse::<u32>().ok());
     (verb.undo)(0);
     world.hoist(&["ps"]);
     let start = Instant::now();
@@ -62,14 +66,20 @@ fn cut(world: &World, random: &mut Random, verb: &Verb<'_>) {
         std::thread::park_timeout(delay);
         world.kill_engine();
         client.wait().expect("wait for the client");
-        let told = format!("{} at moment {moment}, after {delay:?}", verb.args.join(" "));
+        let told = format!(
+            "{} at moment {moment}, after {delay:?}",
+            verb.args.join(" ")
+        );
         (verb.left)(&told);
         let again = world.hoist(verb.args);
         assert_eq!(again.code, 0, "{told}: {}", again.stderr);
         sound(world, &told);
         done += 1;
     }
-    note(&format!("{} was cut {done} times, an undisturbed one takes {whole} µs", verb.args.join(" ")));
+    note(&format!(
+        "{} was cut {done} times, an undisturbed one takes {whole} µs",
+        verb.args.join(" ")
+    ));
 }
 
 fn sound(world: &World, told: &str) {
@@ -85,7 +95,10 @@ fn swept(world: &World) {
     world.ok(&["image", "ls"]);
     sound(world, "at the end");
     let left = |folder: &str| fs::read_dir(world.data_root.join(folder)).map_or(0, Iterator::count);
-    assert_eq!((left("image/tmp"), left("image/trash"), left("staging")), (0, 0, 0));
+    assert_eq!(
+        (left("image/tmp"), left("image/trash"), left("staging")),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -94,7 +107,9 @@ fn pulls_and_builds_may_be_cut_at_any_moment() {
     if !have(claim, &["docker-registry", "curl", "gzip"]) {
         return;
     }
-    let Some(world) = World::new(claim) else { return };
+    let Some(world) = World::new(claim) else {
+        return;
+    };
     let registry = Registry::plain(&world.project.join("registry"));
     let mut image = Image::busybox();
     let mut random = Random::new();
@@ -123,14 +138,34 @@ fn pulls_and_builds_may_be_cut_at_any_moment() {
 
     let pull = ["image", "pull", "-q", &name];
     let forget = |_| drop(world.hoist(&["image", "rm", &name]));
-    cut(&world, &mut random, &Verb { args: &pull, undo: &forget, left: &|_| {}, limit: BUDGET });
+    cut(
+        &world,
+        &mut random,
+        &Verb {
+            args: &pull,
+            undo: &forget,
+            left: &|_| {},
+            limit: BUDGET,
+        },
+    );
     world.ok(&pull);
     let dockerfile = |moment: u32| {
-        let text = format!("FROM {name}\nRUN echo {moment} >/one\nCOPY Dockerfile /two\nRUN cat /one >/three\n");
+        let text = format!(
+            "FROM {name}\nRUN echo {moment} >/one\nCOPY Dockerfile /two\nRUN cat /one >/three\n"
+        );
         world.file("image/Dockerfile", &text);
     };
     let build = ["image", "build", "-q", "-t", "made:1", "image"];
-    cut(&world, &mut random, &Verb { args: &build, undo: &dockerfile, left: &|_| {}, limit: BUDGET });
+    cut(
+        &world,
+        &mut random,
+        &Verb {
+            args: &build,
+            undo: &dockerfile,
+            left: &|_| {},
+            limit: BUDGET,
+        },
+    );
     swept(&world);
     assert_eq!(sum(&world), expected, "the image is what it was");
     world.finish();
@@ -138,7 +173,9 @@ fn pulls_and_builds_may_be_cut_at_any_moment() {
 
 #[test]
 fn archives_may_be_cut_at_any_moment_of_their_way_in() {
-    let Some(world) = World::new("archives may be cut on their way in") else { return };
+    let Some(world) = World::new("archives may be cut on their way in") else {
+        return;
+    };
     let mut random = Random::new();
     let noise = world.project.join("noise");
     fs::create_dir(&noise).expect("make a folder");
@@ -146,7 +183,14 @@ fn archives_may_be_cut_at_any_moment_of_their_way_in() {
         fs::write(noise.join(file.to_string()), random.noise()).expect("write a file");
     }
     let tar = world.project.join("noise.tar");
-    output(Command::new("tar").arg("-C").arg(&noise).arg("-cf").arg(tar).arg("."));
+    output(
+        Command::new("tar")
+            .arg("-C")
+            .arg(&noise)
+            .arg("-cf")
+            .arg(tar)
+            .arg("."),
+    );
     world.file(
         "compose.yaml",
         "name: shop\nservices:\n  web: { image: \"noise:1\", command: [none], volumes: [\"data:/data\"] }\n\
@@ -161,8 +205,17 @@ fn archives_may_be_cut_at_any_moment_of_their_way_in() {
     let whole = |name: &str, told: &str| {
         let data = world.data_root.join("volumes").join(name).join("_data");
         if data.exists() {
-            let diff = Command::new("diff").arg("-rq").arg(&noise).arg(&data).output().expect("run diff");
-            assert!(diff.status.success(), "{told}: {}", String::from_utf8_lossy(&diff.stdout));
+            let diff = Command::new("diff")
+                .arg("-rq")
+                .arg(&noise)
+                .arg(&data)
+                .output()
+                .expect("run diff");
+            assert!(
+                diff.status.success(),
+                "{told}: {}",
+                String::from_utf8_lossy(&diff.stdout)
+            );
         }
     };
     let limit = BUDGET / 2;
@@ -174,11 +227,29 @@ fn archives_may_be_cut_at_any_moment_of_their_way_in() {
     };
     let import = ["volume", "import", "--replace", "copy", "noise.tar"];
     let left = |told: &str| whole("copy", told);
-    cut(&world, &mut random, &Verb { args: &import, undo: &half, left: &left, limit });
+    cut(
+        &world,
+        &mut random,
+        &Verb {
+            args: &import,
+            undo: &half,
+            left: &left,
+            limit,
+        },
+    );
     world.ok(&["volume", "rm", "copy"]);
 
     let forget = |_| drop(world.hoist(&["image", "rm", "-f", "noise:1"]));
-    cut(&world, &mut random, &Verb { args: &["load", "-i", "images.tar"], undo: &forget, left: &|_| {}, limit });
+    cut(
+        &world,
+        &mut random,
+        &Verb {
+            args: &["load", "-i", "images.tar"],
+            undo: &forget,
+            left: &|_| {},
+            limit,
+        },
+    );
 
     let clear = || {
         world.hoist(&["volume", "rm", "-f", "shop_data"]);
@@ -193,7 +264,16 @@ fn archives_may_be_cut_at_any_moment_of_their_way_in() {
         clear();
     };
     let load = ["bundle", "load", "-d", "there", "shop.bundle"];
-    cut(&world, &mut random, &Verb { args: &load, undo: &undo, left: &left, limit });
+    cut(
+        &world,
+        &mut random,
+        &Verb {
+            args: &load,
+            undo: &undo,
+            left: &left,
+            limit,
+        },
+    );
     swept(&world);
     clear();
     world.finish();

@@ -16,7 +16,9 @@ use crate::world::{eventually, note};
 /// Whether these programs are there; says which is not.
 pub(crate) fn have(claim: &str, programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let missing = programs.iter().find(|name| !std::env::split_paths(&path).any(|folder| folder.join(name).exists()));
+    let missing = programs
+        .iter()
+        .find(|name| !std::env::split_paths(&path).any(|folder| folder.join(name).exists()));
     if let Some(name) = missing {
         note(&format!("skipped: {claim}: {name} is not installed"));
     }
@@ -24,10 +26,12 @@ pub(crate) fn have(claim: &str, programs: &[&str]) -> bool {
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold("sha256:".to_owned(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+            text
+        })
 }
 
 pub(crate) struct Registry {
@@ -53,7 +57,11 @@ impl Registry {
 
     fn start(folder: &Path, login: Option<(&str, &str)>) -> Self {
         fs::create_dir_all(folder).expect("make the registry's folder");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .expect("a free port")
+            .local_addr()
+            .expect("its address")
+            .port();
         let mut text = format!(
             "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {}/storage}}\n  delete: {{enabled: true}}\n  \
              maintenance: {{uploadpurging: {{enabled: false}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
@@ -65,8 +73,16 @@ impl Registry {
             let line = output(Command::new("htpasswd").args(["-Bbn", user, password]));
             fs::write(folder.join("htpasswd"), line).expect("write the password file");
             let shown = folder.display();
-            writeln!(text, "  tls: {{certificate: {shown}/host.crt, key: {shown}/host.key}}").expect("into a string");
-            writeln!(text, "auth:\n  htpasswd: {{realm: test, path: {shown}/htpasswd}}").expect("into a string");
+            writeln!(
+                text,
+                "  tls: {{certificate: {shown}/host.crt, key: {shown}/host.key}}"
+            )
+            .expect("into a string");
+            writeln!(
+                text,
+                "auth:\n  htpasswd: {{realm: test, path: {shown}/htpasswd}}"
+            )
+            .expect("into a string");
             let place = PathBuf::from(format!("/etc/docker/certs.d/127.0.0.1:{port}"));
             fs::create_dir_all(&place).expect("make the authority's folder");
             fs::copy(folder.join("ca.crt"), place.join("ca.crt")).expect("copy the authority");
@@ -75,13 +91,26 @@ impl Registry {
         let config = folder.join("config.yml");
         fs::write(&config, text).expect("write the registry's configuration");
         let login = login.map(|(user, password)| format!("{user}:{password}"));
-        let mut registry = Self { child: None, config, folder: folder.to_owned(), port, login, authority };
+        let mut registry = Self {
+            child: None,
+            config,
+            folder: folder.to_owned(),
+            port,
+            login,
+            authority,
+        };
         registry.resume();
         registry
     }
 
     pub(crate) fn resume(&mut self) {
-        let log = || fs::File::options().create(true).append(true).open(self.folder.join("log")).expect("open the log");
+        let log = || {
+            fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.folder.join("log"))
+                .expect("open the log")
+        };
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(&self.config)
@@ -92,7 +121,9 @@ impl Registry {
             .expect("run docker-registry");
         self.child = Some(child);
         let port = self.port;
-        eventually("the registry answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        eventually("the registry answers", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
     }
 
     pub(crate) fn stop(&mut self) {
@@ -127,34 +158,47 @@ impl Registry {
     /// How many answers of the registry's log hold all of these words.
     pub(crate) fn answered(&self, words: &[&str]) -> usize {
         let log = self.log();
-        let answers = log.lines().filter(|line| line.contains("response completed"));
-        answers.filter(|line| words.iter().all(|word| line.contains(word))).count()
+        let answers = log
+            .lines()
+            .filter(|line| line.contains("response completed"));
+        answers
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .count()
     }
 
     fn curl(&self, args: &[&str]) -> Vec<u8> {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "-f", "--noproxy", "*"]);
         if let Some(login) = &self.login {
-            curl.args(["-u", login, "--cacert"]).arg(self.folder.join("ca.crt"));
+            curl.args(["-u", login, "--cacert"])
+                .arg(self.folder.join("ca.crt"));
         }
         output(curl.args(args))
     }
 
     /// The headers, in lower case, of what is at a path such as `app/manifests/1`.
     pub(crate) fn head(&self, path: &str) -> String {
-        let accept = format!("Accept: {MANIFEST}, application/vnd.docker.distribution.manifest.v2+json");
+        let accept =
+            format!("Accept: {MANIFEST}, application/vnd.docker.distribution.manifest.v2+json");
         String::from_utf8_lossy(&self.curl(&["-I", "-H", &accept, &self.url(path)])).to_lowercase()
     }
 
     fn url(&self, path: &str) -> String {
-        let scheme = if self.login.is_some() { "https" } else { "http" };
+        let scheme = if self.login.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://127.0.0.1:{}/v2/{path}", self.port)
     }
 
     fn put(&self, url: &str, kind: &str, bytes: &[u8]) {
         let file = self.folder.join("body");
         fs::write(&file, bytes).expect("write a body");
-        let (kind, data) = (format!("Content-Type: {kind}"), format!("@{}", file.display()));
+        let (kind, data) = (
+            format!("Content-Type: {kind}"),
+            format!("@{}", file.display()),
+        );
         self.curl(&["-X", "PUT", "-H", &kind, "--data-binary", &data, url]);
     }
 
@@ -171,11 +215,16 @@ impl Registry {
         let headers = String::from_utf8_lossy(&headers).into_owned();
         let location = headers.lines().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+            name.eq_ignore_ascii_case("location")
+                .then(|| value.trim().to_owned())
         });
         let location = location.expect("an upload has a place");
         let joiner = if location.contains('?') { '&' } else { '?' };
-        self.put(&format!("{location}{joiner}digest={}", digest(bytes)), "application/octet-stream", bytes);
+        self.put(
+            &format!("{location}{joiner}digest={}", digest(bytes)),
+            "application/octet-stream",
+            bytes,
+        );
     }
 
     /// Pushes and returns the manifest's digest.
@@ -195,7 +244,9 @@ impl Registry {
             json!({ "mediaType": MANIFEST, "digest": name, "size": manifest.len(), "platform": platform })
         });
         let kind = "application/vnd.oci.image.index.v1+json";
-        let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": manifests }).to_string().into_bytes();
+        let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": manifests })
+            .to_string()
+            .into_bytes();
         self.push_manifest(repository, tag, kind, &index)
     }
 
@@ -223,8 +274,18 @@ impl Registry {
         .into_bytes()
     }
 
-    pub(crate) fn push_manifest(&self, repository: &str, tag: &str, kind: &str, manifest: &[u8]) -> String {
-        self.put(&self.url(&format!("{repository}/manifests/{tag}")), kind, manifest);
+    pub(crate) fn push_manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        kind: &str,
+        manifest: &[u8],
+    ) -> String {
+        self.put(
+            &self.url(&format!("{repository}/manifests/{tag}")),
+            kind,
+            manifest,
+        );
         digest(manifest)
     }
 }
@@ -237,7 +298,8 @@ impl Drop for Registry {
         if let Some(place) = &self.authority {
             let _ = fs::remove_dir_all(place);
             // Empty ones only: what was there before stays.
-            let _ = fs::remove_dir("/etc/docker/certs.d").and_then(|()| fs::remove_dir("/etc/docker"));
+            let _ =
+                fs::remove_dir("/etc/docker/certs.d").and_then(|()| fs::remove_dir("/etc/docker"));
         }
     }
 }
@@ -246,8 +308,13 @@ impl Drop for Registry {
 fn certificate(folder: &Path) {
     let path = |name: &str| folder.join(name).display().to_string();
     fs::write(folder.join("ext"), "subjectAltName=IP:127.0.0.1\n").expect("write the extensions");
-    let (ca, ca_key, key, request, host) =
-        (path("ca.crt"), path("ca.key"), path("host.key"), path("csr"), path("host.crt"));
+    let (ca, ca_key, key, request, host) = (
+        path("ca.crt"),
+        path("ca.key"),
+        path("host.key"),
+        path("csr"),
+        path("host.crt"),
+    );
     #[rustfmt::skip]
     output(Command::new("openssl").args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
         "-subj", "/CN=test ca", "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", &ca_key, "-out", &ca]));
@@ -261,8 +328,14 @@ fn certificate(folder: &Path) {
 
 /// The standard output of a command that must succeed.
 pub(crate) fn output(command: &mut Command) -> Vec<u8> {
-    let done = command.output().unwrap_or_else(|error| panic!("run {command:?}: {error}"));
-    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = command
+        .output()
+        .unwrap_or_else(|error| panic!("run {command:?}: {error}"));
+    assert!(
+        done.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     done.stdout
 }
 
@@ -278,7 +351,11 @@ impl Image {
     /// busybox with its shell and a few tools.
     pub(crate) fn busybox() -> Self {
         let mut layer = Layer::new().folder("bin").folder("etc").folder("tmp");
-        layer = layer.file("bin/busybox", 0o755, &fs::read("/bin/busybox").expect("read busybox"));
+        layer = layer.file(
+            "bin/busybox",
+            0o755,
+            &fs::read("/bin/busybox").expect("read busybox"),
+        );
         for tool in [
             "sh",
             "cat",
@@ -298,7 +375,11 @@ impl Image {
         ] {
             layer = layer.symlink(&format!("bin/{tool}"), "busybox");
         }
-        layer = layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/tmp:/bin/sh\n");
+        layer = layer.file(
+            "etc/passwd",
+            0o644,
+            b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/tmp:/bin/sh\n",
+        );
         Self::bare().layer(layer.tar())
     }
 
@@ -308,12 +389,17 @@ impl Image {
             "os": "linux", "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
             "rootfs": { "type": "layers", "diff_ids": [] },
         });
-        Self { layers: Vec::new(), config }
+        Self {
+            layers: Vec::new(),
+            config,
+        }
     }
 
     /// On top of what is there; `tar` is compressed here.
     pub(crate) fn layer(mut self, tar: Vec<u8>) -> Self {
-        let diff_ids = self.config["rootfs"]["diff_ids"].as_array_mut().expect("the list of layers");
+        let diff_ids = self.config["rootfs"]["diff_ids"]
+            .as_array_mut()
+            .expect("the list of layers");
         diff_ids.push(digest(&tar).into());
         let blob = gzip(&tar);
         self.layers.push((tar, blob));
@@ -322,7 +408,9 @@ impl Image {
 
     /// The last layer's bytes under a diff id that is not theirs.
     pub(crate) fn with_diff_id(mut self, diff_id: &str) -> Self {
-        let diff_ids = self.config["rootfs"]["diff_ids"].as_array_mut().expect("the list of layers");
+        let diff_ids = self.config["rootfs"]["diff_ids"]
+            .as_array_mut()
+            .expect("the list of layers");
         *diff_ids.last_mut().expect("it has a layer") = diff_id.into();
         self
     }
@@ -392,7 +480,14 @@ impl Layer {
     }
 
     /// The header as given: no check stands between a test and a hostile name.
-    pub(crate) fn entry(mut self, kind: u8, path: &str, link: &str, mode: u32, content: &[u8]) -> Self {
+    pub(crate) fn entry(
+        mut self,
+        kind: u8,
+        path: &str,
+        link: &str,
+        mode: u32,
+        content: &[u8],
+    ) -> Self {
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(tar::EntryType::new(kind));
         let old = header.as_old_mut();

@@ -18,7 +18,11 @@ impl<'a> Elsewhere<'a> {
         let place = world.project.with_file_name(name);
         let folder = place.join("folder");
         fs::create_dir_all(&folder).expect("make a folder");
-        Self { world, instance: Instance::new(place.join("data"), place.join("run")), folder }
+        Self {
+            world,
+            instance: Instance::new(place.join("data"), place.join("run")),
+            folder,
+        }
     }
 
     pub(crate) fn hoist(&self, folder: &Path, args: &[&str]) -> Run {
@@ -34,7 +38,14 @@ impl<'a> Elsewhere<'a> {
     #[track_caller]
     pub(crate) fn ok(&self, folder: &Path, args: &[&str]) -> String {
         let run = self.hoist(folder, args);
-        assert_eq!(run.code, 0, "hoist {} failed\n{}\n{}", args.join(" "), run.stdout, run.stderr);
+        assert_eq!(
+            run.code,
+            0,
+            "hoist {} failed\n{}\n{}",
+            args.join(" "),
+            run.stdout,
+            run.stderr
+        );
         run.stdout
     }
 }

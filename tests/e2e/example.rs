@@ -13,10 +13,16 @@ const PORT: &str = "http://127.0.0.1:18088/";
 #[test]
 fn the_example_lives_through_an_engines_death_and_an_edit() {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("example-store");
-    let Some(world) = World::on_the_host("the example stack", kept) else { return };
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), &world.project);
-    let stack =
-        fs::read_to_string(world.project.join("stack.yaml")).expect("the example").replace("8080:8080", "18088:8080");
+    let Some(world) = World::on_the_host("the example stack", kept) else {
+        return;
+    };
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"),
+        &world.project,
+    );
+    let stack = fs::read_to_string(world.project.join("stack.yaml"))
+        .expect("the example")
+        .replace("8080:8080", "18088:8080");
     world.file("compose.yaml", &stack);
     if world.hoist(&["image", "inspect", BASE]).code != 0 {
         world.ok(&["image", "bootstrap", BASE]);
@@ -27,35 +33,70 @@ fn the_example_lives_through_an_engines_death_and_an_edit() {
     world.ok(&["up", "--build", "--wait"]);
     assert_eq!(world.hoist(&["plan"]).code, 0);
     let first = counts(&world).expect("the backend answers");
-    assert_eq!((first["rows"].as_u64(), first["messages"].as_u64()), (Some(1), Some(1)), "{first}");
+    assert_eq!(
+        (first["rows"].as_u64(), first["messages"].as_u64()),
+        (Some(1), Some(1)),
+        "{first}"
+    );
 
     // The base's layers exist once, whatever is built on them.
     let images = world.ok(&["images", "--format", "json"]);
-    assert!(images.contains("example/backend") && images.contains("example/queue"), "{images}");
+    assert!(
+        images.contains("example/backend") && images.contains("example/queue"),
+        "{images}"
+    );
 
     world.kill_engine().expect("an engine runs");
     let second = counts(&world).expect("the backend answers while no engine does");
     assert_eq!(second["rows"].as_u64(), Some(2), "{second}");
     eventually("a shim starts a new engine", || world.engine().is_some());
     assert_eq!(
-        world.ok(&["exec", "-T", "backend", "sh", "-c", "getent hosts database >/dev/null && echo resolved"]),
+        world.ok(&[
+            "exec",
+            "-T",
+            "backend",
+            "sh",
+            "-c",
+            "getent hosts database >/dev/null && echo resolved"
+        ]),
         "resolved\n"
     );
 
     kill("-KILL", &pid_of(&world, "database"));
-    within(Duration::from_secs(60), "the database is restarted and the backend recovers", || counts(&world).is_some());
+    within(
+        Duration::from_secs(60),
+        "the database is restarted and the backend recovers",
+        || counts(&world).is_some(),
+    );
 
-    let (database, queue, backend) =
-        (world.field("database", "ID"), world.field("queue", "ID"), world.field("backend", "ID"));
+    let (database, queue, backend) = (
+        world.field("database", "ID"),
+        world.field("queue", "ID"),
+        world.field("backend", "ID"),
+    );
     let source = world.project.join("backend/backend.py");
     let text = fs::read_to_string(&source).expect("the backend");
-    fs::write(&source, text.replace("\"messages\": received", "\"messages\": received, \"edited\": True"))
-        .expect("edit it");
+    fs::write(
+        &source,
+        text.replace(
+            "\"messages\": received",
+            "\"messages\": received, \"edited\": True",
+        ),
+    )
+    .expect("edit it");
     let up = world.hoist(&["up", "-d", "--build", "--wait"]);
     assert_eq!(up.code, 0, "{}{}", up.stdout, up.stderr);
-    assert_eq!((world.field("database", "ID"), world.field("queue", "ID")), (database, queue), "unchanged ones stay");
+    assert_eq!(
+        (world.field("database", "ID"), world.field("queue", "ID")),
+        (database, queue),
+        "unchanged ones stay"
+    );
     assert_ne!(world.field("backend", "ID"), backend);
-    assert!(!up.stderr.contains("Setting up "), "an unchanged RUN was run again:\n{}", up.stderr);
+    assert!(
+        !up.stderr.contains("Setting up "),
+        "an unchanged RUN was run again:\n{}",
+        up.stderr
+    );
     let edited = counts(&world).expect("the new backend answers");
     assert_eq!(edited["edited"], true, "{edited}");
     world.finish();

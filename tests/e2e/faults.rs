@@ -27,12 +27,27 @@ fn start_with_a_fault(world: &World, call: usize, error: &str) {
     let mut strace = Command::new("strace");
     // Threads count on their own: the first thread is the one that opens the state and adopts.
     let inject = format!("inject=%file,%desc,%network,%memory,%process:error={error}:when={call}");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=all", "-e", &inject, "-e", "signal=none"]);
+    strace.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=all",
+        "-e",
+        &inject,
+        "-e",
+        "signal=none",
+    ]);
     strace.arg(hoist.get_program()).args(hoist.get_args());
     for (name, value) in hoist.get_envs() {
         strace.env(name, value.unwrap_or_default());
     }
-    strace.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    strace
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut traced = strace.spawn().expect("run strace");
     let socket = world.run_dir.join("hoist.sock");
     // A shim may start an engine at the same time, which finds the data root taken: each is told once.
@@ -54,9 +69,19 @@ fn start_with_a_fault(world: &World, call: usize, error: &str) {
 
 /// Names of everything that the data root holds.
 fn stored(world: &World) -> BTreeSet<String> {
-    let folders = ["stacks", "networks", "volumes", "containers", "image/images", "image/layers", "image/blobs/sha256"];
+    let folders = [
+        "stacks",
+        "networks",
+        "volumes",
+        "containers",
+        "image/images",
+        "image/layers",
+        "image/blobs/sha256",
+    ];
     let names = |folder: &'static str| {
-        let entries = fs::read_dir(world.data_root.join(folder)).expect("a folder of the data root").flatten();
+        let entries = fs::read_dir(world.data_root.join(folder))
+            .expect("a folder of the data root")
+            .flatten();
         entries.map(move |entry| format!("{folder}/{}", entry.file_name().to_string_lossy()))
     };
     folders.into_iter().flat_map(names).collect()
@@ -65,22 +90,30 @@ fn stored(world: &World) -> BTreeSet<String> {
 pub(crate) fn leave(world: &World) {
     if let Some(pid) = world.engine() {
         kill("-TERM", &pid);
-        eventually("the engine leaves", || world.engine().is_none_or(|found| found != pid));
+        eventually("the engine leaves", || {
+            world.engine().is_none_or(|found| found != pid)
+        });
     }
 }
 
 #[test]
 fn one_failing_call_of_a_start_destroys_nothing() {
-    let Some(world) = World::new("one failing call of a start destroys nothing") else { return };
+    let Some(world) = World::new("one failing call of a start destroys nothing") else {
+        return;
+    };
     if Command::new("strace").arg("-V").output().is_err() {
         note("skipped: one failing call of a start destroys nothing: needs strace");
         return;
     }
-    world.busybox().file("compose.yaml", &format!("name: faults\n{DB_AND_WEB}{MORE}"));
+    world
+        .busybox()
+        .file("compose.yaml", &format!("name: faults\n{DB_AND_WEB}{MORE}"));
     world.ok(&["up", "-d"]);
     world.ok(&["stop", "idle"]);
     world.ok(&["exec", "-T", "db", "sh", "-c", "echo kept >/data/file"]);
-    eventually("the one-off has ended", || world.field("once", "ExitCode") == "3");
+    eventually("the one-off has ended", || {
+        world.field("once", "ExitCode") == "3"
+    });
     let (before, files) = (programs(&world), stored(&world));
     assert_eq!(before.len(), 3);
 
@@ -88,7 +121,11 @@ fn one_failing_call_of_a_start_destroys_nothing() {
     let step = if full { 1 } else { CALLS / SAMPLE };
     for (number, call) in (1..=CALLS).step_by(step).enumerate() {
         let errors: &[&str] = &["EMFILE", "EIO", "ENOMEM"];
-        let errors = if full { errors } else { &errors[number % 3..=number % 3] };
+        let errors = if full {
+            errors
+        } else {
+            &errors[number % 3..=number % 3]
+        };
         for error in errors {
             leave(&world);
             start_with_a_fault(&world, call, error);
@@ -100,13 +137,19 @@ fn one_failing_call_of_a_start_destroys_nothing() {
                 running(&world) == 3
                     && world.field("once", "ExitCode") == "3"
                     && world.field("idle", "State") == "exited"
-                    && world.hoist(&["exec", "-T", "db", "wget", "-qO-", "http://web/"]).stdout == "served\n"
+                    && world
+                        .hoist(&["exec", "-T", "db", "wget", "-qO-", "http://web/"])
+                        .stdout
+                        == "served\n"
             };
             eventually(&told, sound);
             eventually(&told, || programs(&world) == before);
             assert_eq!(stored(&world), files, "{told}, then an engine came up");
         }
     }
-    assert_eq!(world.ok(&["exec", "-T", "db", "cat", "/data/file"]), "kept\n");
+    assert_eq!(
+        world.ok(&["exec", "-T", "db", "cat", "/data/file"]),
+        "kept\n"
+    );
     world.finish();
 }

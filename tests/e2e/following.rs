@@ -29,7 +29,9 @@ services:
 
 #[test]
 fn logs_that_are_followed_end_at_their_time_and_name_what_they_missed() {
-    let Some(world) = World::new("logs that are followed") else { return };
+    let Some(world) = World::new("logs that are followed") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     fs::create_dir(world.project.join("signs")).expect("make a folder");
     world.ok(&["up", "-d"]);
@@ -37,12 +39,21 @@ fn logs_that_are_followed_end_at_their_time_and_name_what_they_missed() {
     let end = jiff::Timestamp::now() + Duration::from_secs(2);
     let said = world.hoist(&["logs", "-f", "-t", "--until", &end.to_string(), "talk"]);
     assert!(jiff::Timestamp::now() >= end, "it waited for its time");
-    assert!(said.code == 0 && said.stdout.lines().count() > 2, "{} {}", said.code, said.stdout);
+    assert!(
+        said.code == 0 && said.stdout.lines().count() > 2,
+        "{} {}",
+        said.code,
+        said.stdout
+    );
     let time = |line: &str| {
         let mut words = line.split_whitespace();
         words.find_map(|word| word.parse::<jiff::Timestamp>().ok())
     };
-    assert!(said.stdout.lines().filter_map(time).all(|time| time <= end), "{}", said.stdout);
+    assert!(
+        said.stdout.lines().filter_map(time).all(|time| time <= end),
+        "{}",
+        said.stdout
+    );
     let over = world.hoist(&["logs", "-f", "--until", "1s", "talk"]);
     assert_eq!(over.code, 0, "a time that has passed ends it at once");
 
@@ -54,14 +65,23 @@ fn logs_that_are_followed_end_at_their_time_and_name_what_they_missed() {
     kill("-STOP", &pid);
     let sign = |name: &str| world.project.join("signs").join(name);
     fs::write(sign("go"), "").expect("write a file");
-    within(Duration::from_secs(120), "everything is written", || sign("done").exists());
+    within(Duration::from_secs(120), "everything is written", || {
+        sign("done").exists()
+    });
     kill("-CONT", &pid);
     fs::write(sign("end"), "").expect("write a file");
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).expect("the other lines");
     let mut errors = String::new();
-    reader.stderr.take().expect("stderr is piped").read_to_string(&mut errors).expect("what it says");
-    eventually("it ends with its container", || reader.try_wait().expect("its end").is_some());
+    reader
+        .stderr
+        .take()
+        .expect("stderr is piped")
+        .read_to_string(&mut errors)
+        .expect("what it says");
+    eventually("it ends with its container", || {
+        reader.try_wait().expect("its end").is_some()
+    });
     assert!(rest.contains("last"), "what comes after is shown");
     assert!(rest.lines().count() < 100_000, "lines were lost");
     assert!(errors.contains("rotated away"), "{errors}");

@@ -22,8 +22,16 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new(data_root: PathBuf, run_dir: PathBuf) -> Self {
         let digest = Sha256::digest(data_root.as_os_str().as_encoded_bytes());
-        let mark = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Self { data_root, run_dir, mark }
+        let mark = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            data_root,
+            run_dir,
+            mark,
+        }
     }
 
     pub(crate) fn tag(&self) -> String {
@@ -41,29 +49,37 @@ impl Instance {
             let read = |file| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
             let names = |text: Vec<u8>, name: &str| String::from_utf8_lossy(&text).contains(name);
             // A shim lives in its container's folder; an engine is told its folder by the environment.
-            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder.starts_with(&run_dir))
+            fs::read_link(format!("/proc/{pid}/cwd"))
+                .is_ok_and(|folder| folder.starts_with(&run_dir))
                 || names(read("cgroup"), &tag)
                 || (comm(pid) == "hoist" && names(read("environ"), &run_dir.display().to_string()))
         })
     }
 
     pub(crate) fn engine(&self) -> Option<String> {
-        let is_engine =
-            |line: Vec<u8>| line.split(|byte| *byte == 0).nth(1).is_some_and(|argument| argument == b"engine");
-        self.processes()
-            .find(|pid| comm(pid) == "hoist" && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(is_engine))
+        let is_engine = |line: Vec<u8>| {
+            line.split(|byte| *byte == 0)
+                .nth(1)
+                .is_some_and(|argument| argument == b"engine")
+        };
+        self.processes().find(|pid| {
+            comm(pid) == "hoist" && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(is_engine)
+        })
     }
 
     pub(crate) fn kill_engine(&self) -> Option<String> {
         let pid = self.engine()?;
         kill("-KILL", &pid);
-        eventually("the killed engine is gone", || !Path::new("/proc").join(&pid).exists());
+        eventually("the killed engine is gone", || {
+            !Path::new("/proc").join(&pid).exists()
+        });
         Some(pid)
     }
 
     /// Everything of it dies at once, as if the machine had lost its power.
     pub(crate) fn lose_power(&self) {
-        let signal = |signal, pid: &String| drop(Command::new("kill").args([signal, pid.as_str()]).output());
+        let signal =
+            |signal, pid: &String| drop(Command::new("kill").args([signal, pid.as_str()]).output());
         // Nobody may see the others die: a shim would start another engine. A probe may be on its way meanwhile.
         let mut all = BTreeSet::new();
         let mut fresh: Vec<String> = self.processes().collect();
@@ -110,27 +126,45 @@ impl Instance {
             .lines()
             .filter_map(|line| line.split(' ').nth(4).map(str::to_owned))
             .filter(|point| {
-                Path::new(point).starts_with(&self.data_root) || Path::new(point).starts_with(&self.run_dir)
+                Path::new(point).starts_with(&self.data_root)
+                    || Path::new(point).starts_with(&self.run_dir)
             })
             .collect()
     }
 
     /// With the parent of all of its containers: on v2 below the root, on v1 below each hierarchy.
     fn cgroups(&self) -> BTreeSet<String> {
-        lines("find", &["/sys/fs/cgroup", "-type", "d", "-path", &format!("*/{}*", self.tag())]).collect()
+        lines(
+            "find",
+            &[
+                "/sys/fs/cgroup",
+                "-type",
+                "d",
+                "-path",
+                &format!("*/{}*", self.tag()),
+            ],
+        )
+        .collect()
     }
 
     pub(crate) fn traces(&self) -> Traces {
         let tag = self.tag();
-        let argv =
-            |pid: &str| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
+        let argv = |pid: &str| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .unwrap_or_default()
+                .replace('\0', " ")
+        };
         let objects = ["containers", "volumes", "networks"]
             .iter()
-            .flat_map(|kind| names(&self.data_root.join(kind)).map(move |name| format!("{kind}/{name}")));
+            .flat_map(|kind| {
+                names(&self.data_root.join(kind)).map(move |name| format!("{kind}/{name}"))
+            });
         Traces {
             // Of the thread's own namespace, unlike /sys/class/net.
             links: lines("ip", &["-o", "link", "show", "group", &self.group()]).collect(),
-            rules: lines("nft", &["list", "ruleset"]).filter(|line| line.contains(&tag)).collect(),
+            rules: lines("nft", &["list", "ruleset"])
+                .filter(|line| line.contains(&tag))
+                .collect(),
             mounts: self.mounts(),
             cgroups: self.cgroups(),
             processes: self
@@ -138,7 +172,9 @@ impl Instance {
                 .filter(|pid| comm(pid) != "hoist")
                 .map(|pid| format!("{pid} {}", argv(&pid)))
                 .collect(),
-            objects: objects.chain(names(&self.run_dir.join("containers")).map(|name| format!("run/{name}"))).collect(),
+            objects: objects
+                .chain(names(&self.run_dir.join("containers")).map(|name| format!("run/{name}")))
+                .collect(),
         }
     }
 }
@@ -171,7 +207,10 @@ impl Traces {
         ];
         kinds
             .into_iter()
-            .flat_map(|(kind, now, then)| now.difference(then).map(move |name| format!("{kind} {name}")))
+            .flat_map(|(kind, now, then)| {
+                now.difference(then)
+                    .map(move |name| format!("{kind} {name}"))
+            })
             .collect()
     }
 }
@@ -182,11 +221,17 @@ pub(crate) fn processes() -> impl Iterator<Item = String> {
 }
 
 pub(crate) fn comm(pid: &str) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn names(dir: &Path) -> impl Iterator<Item = String> + use<> {
-    fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
 }
 
 /// What is not there need not be taken away.
@@ -195,6 +240,14 @@ fn run(program: &str, args: &[&str]) {
 }
 
 fn lines(program: &str, args: &[&str]) -> impl Iterator<Item = String> + use<> {
-    let output = Command::new(program).args(args).output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&output).lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().into_iter()
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
+    String::from_utf8_lossy(&output)
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect::<Vec<_>>()
+        .into_iter()
 }

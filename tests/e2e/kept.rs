@@ -36,11 +36,22 @@ volumes: { data: {} }
 
 /// Unpacks the kept shim; its name is what the kernel knows it by.
 fn unpack(commit: &str, to: &Path) {
-    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kept").join(commit).join("hoist-shim.xz");
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/kept")
+        .join(commit)
+        .join("hoist-shim.xz");
     let packed = fs::File::open(packed).expect("open the kept shim");
     let unpacked = fs::File::create(to).expect("create the shim");
-    let status = Command::new("/bin/busybox").arg("unxz").arg("-c").stdin(packed).stdout(unpacked).status();
-    assert!(status.expect("run busybox unxz").success(), "the kept shim is unpacked");
+    let status = Command::new("/bin/busybox")
+        .arg("unxz")
+        .arg("-c")
+        .stdin(packed)
+        .stdout(unpacked)
+        .status();
+    assert!(
+        status.expect("run busybox unxz").success(),
+        "the kept shim is unpacked"
+    );
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("make it executable");
 }
 
@@ -53,9 +64,17 @@ fn shim_of_today() -> PathBuf {
 fn documents(world: &World) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for kind in ["stacks", "networks", "volumes", "containers"] {
-        for entry in fs::read_dir(world.data_root.join(kind)).expect("a folder of the data root").flatten() {
-            let names = ["volume.json", "container.json", "state.json"].map(|name| entry.path().join(name));
-            found.extend(std::iter::once(entry.path()).chain(names).filter(|path| path.is_file()));
+        for entry in fs::read_dir(world.data_root.join(kind))
+            .expect("a folder of the data root")
+            .flatten()
+        {
+            let names =
+                ["volume.json", "container.json", "state.json"].map(|name| entry.path().join(name));
+            found.extend(
+                std::iter::once(entry.path())
+                    .chain(names)
+                    .filter(|path| path.is_file()),
+            );
         }
     }
     found
@@ -71,17 +90,30 @@ fn lines_without_a_gap(world: &World) -> usize {
 
 #[test]
 fn a_shim_and_documents_of_an_earlier_version_are_adopted() {
-    let Some(world) = World::new("a shim and documents of an earlier version are adopted") else { return };
+    let Some(world) = World::new("a shim and documents of an earlier version are adopted") else {
+        return;
+    };
     if !cfg!(target_arch = "x86_64") {
-        note("skipped: a shim and documents of an earlier version are adopted: the kept shim is for x86_64");
+        note(
+            "skipped: a shim and documents of an earlier version are adopted: the kept shim is for x86_64",
+        );
         return;
     }
     world.busybox().file("compose.yaml", STACK);
     let shim = world.project.join("hoist-shim");
     unpack("4a142bb", &shim);
     let hoist = |args: &[&str]| {
-        let run = world.command(args).env("HOIST_SHIM", &shim).stdin(Stdio::null()).output().expect("run hoist");
-        assert!(run.status.success(), "{args:?}: {}", String::from_utf8_lossy(&run.stderr));
+        let run = world
+            .command(args)
+            .env("HOIST_SHIM", &shim)
+            .stdin(Stdio::null())
+            .output()
+            .expect("run hoist");
+        assert!(
+            run.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
     };
     // The engine that built the image knows another shim.
     leave(&world);
@@ -91,7 +123,10 @@ fn a_shim_and_documents_of_an_earlier_version_are_adopted() {
     assert_eq!(before.len(), 3);
     for pid in shims(&world).values() {
         let running = fs::read(format!("/proc/{pid}/exe")).expect("read the shim's program");
-        assert!(running == fs::read(&shim).expect("read the kept shim"), "the kept shim runs");
+        assert!(
+            running == fs::read(&shim).expect("read the kept shim"),
+            "the kept shim runs"
+        );
     }
 
     // That engine leaves, and what it wrote is as the earlier version wrote it. The job ends while none is there.
@@ -109,28 +144,61 @@ fn a_shim_and_documents_of_an_earlier_version_are_adopted() {
 
     hoist(&["ps"]);
     let after = programs(&world);
-    assert!(after.iter().all(|(id, pid)| before.get(id) == Some(pid)), "what ran runs on: {before:?} {after:?}");
+    assert!(
+        after.iter().all(|(id, pid)| before.get(id) == Some(pid)),
+        "what ran runs on: {before:?} {after:?}"
+    );
     assert_eq!(world.field("job", "ExitCode"), "7");
-    assert_eq!(world.ok(&["logs", "--no-log-prefix", "job"]), "working\ndone\n");
-    assert!(!world.field("web", "Status").contains("not answering"), "{}", world.field("web", "Status"));
-    assert_eq!(world.get("http://127.0.0.1:18099/").as_deref(), Some("served\n"));
-    assert_eq!(world.ok(&["exec", "-T", "talker", "wget", "-qO-", "http://web/"]), "served\n");
+    assert_eq!(
+        world.ok(&["logs", "--no-log-prefix", "job"]),
+        "working\ndone\n"
+    );
+    assert!(
+        !world.field("web", "Status").contains("not answering"),
+        "{}",
+        world.field("web", "Status")
+    );
+    assert_eq!(
+        world.get("http://127.0.0.1:18099/").as_deref(),
+        Some("served\n")
+    );
+    assert_eq!(
+        world.ok(&["exec", "-T", "talker", "wget", "-qO-", "http://web/"]),
+        "served\n"
+    );
     let lines = lines_without_a_gap(&world);
     eventually("the log goes on", || lines_without_a_gap(&world) > lines);
     for path in documents(&world) {
         let text = fs::read_to_string(&path).expect("read a document");
-        assert!(text.starts_with("{\"version\":1,"), "{} was not written again", path.display());
+        assert!(
+            text.starts_with("{\"version\":1,"),
+            "{} was not written again",
+            path.display()
+        );
     }
 
     // An old shim starts an engine of today, and its policy holds.
     let dead = world.kill_engine().expect("an engine runs");
-    eventually("a shim starts an engine", || world.engine().is_some_and(|pid| pid != dead));
-    eventually("it is healthy still", || world.field("web", "Health") == "healthy");
-    let id = world.ok(&["ps", "-q", "--no-trunc", "web"]).trim().to_owned();
-    let web = programs(&world).into_iter().find(|(of, _)| of.starts_with(&id)).expect("web runs").1;
+    eventually("a shim starts an engine", || {
+        world.engine().is_some_and(|pid| pid != dead)
+    });
+    eventually("it is healthy still", || {
+        world.field("web", "Health") == "healthy"
+    });
+    let id = world
+        .ok(&["ps", "-q", "--no-trunc", "web"])
+        .trim()
+        .to_owned();
+    let web = programs(&world)
+        .into_iter()
+        .find(|(of, _)| of.starts_with(&id))
+        .expect("web runs")
+        .1;
     kill("-KILL", &web);
     eventually("its policy starts it again", || {
-        programs(&world).iter().any(|(of, pid)| of.starts_with(&id) && *pid != web)
+        programs(&world)
+            .iter()
+            .any(|(of, pid)| of.starts_with(&id) && *pid != web)
     });
     world.ok(&["pause", "talker"]);
     world.ok(&["unpause", "talker"]);

@@ -57,9 +57,13 @@ pub(crate) fn hosts_network() {
 }
 
 fn leave(claim: &str, spaces: CloneFlags) -> Option<()> {
-    HOME.get_or_init(|| File::open("/proc/thread-self/ns/net").expect("open the host's network namespace"));
+    HOME.get_or_init(|| {
+        File::open("/proc/thread-self/ns/net").expect("open the host's network namespace")
+    });
     if let Err(errno) = unshare(spaces) {
-        note(&format!("skipped: {claim}: no namespaces of its own: {errno}"));
+        note(&format!(
+            "skipped: {claim}: no namespaces of its own: {errno}"
+        ));
         return None;
     }
     APART.set(true);
@@ -69,7 +73,9 @@ fn leave(claim: &str, spaces: CloneFlags) -> Option<()> {
 /// Runs a scenario on a host of its own; where that cannot be had, says so.
 pub(crate) fn on_a_lan(claim: &str, scenario: impl FnOnce(&Outside) + Send) {
     let run = || {
-        let Some(()) = leave(claim, CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) else { return };
+        let Some(()) = leave(claim, CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) else {
+            return;
+        };
         let outside = raise();
         scenario(&outside);
     };
@@ -86,14 +92,19 @@ fn raise() -> Outside {
     fs::write(&conf, format!("nameserver {OUTSIDE}\n")).expect("write resolv.conf");
     mount_bind(&conf, "/etc/resolv.conf").expect("bind resolv.conf");
 
-    let outside = Outside(thread::scope(|scope| scope.spawn(namespace).join()).expect("make a namespace"));
+    let outside =
+        Outside(thread::scope(|scope| scope.spawn(namespace).join()).expect("make a namespace"));
     ip("link set lo up");
     ip("link add lan type veth peer name lan-peer");
     for address in [HOST, HOST_TOO] {
         ip(&format!("address add {address}/24 dev lan"));
     }
     ip("link set lan up");
-    let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&outside.0));
+    let path = format!(
+        "/proc/{}/fd/{}",
+        std::process::id(),
+        std::os::fd::AsRawFd::as_raw_fd(&outside.0)
+    );
     ip(&format!("link set lan-peer netns {path}"));
     outside.inside(|| {
         ip("link set lo up");
@@ -117,13 +128,21 @@ fn namespace() -> File {
 }
 
 pub(crate) fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("run ip");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .expect("run ip");
+    assert!(
+        output.status.success(),
+        "ip {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Does something in the network namespace of a process, in a thread of its own.
 pub(crate) fn in_network_of<T: Send>(pid: &str, work: impl FnOnce() -> T + Send) -> T {
-    let namespace = File::open(Path::new("/proc").join(pid).join("ns/net")).expect("open the namespace");
+    let namespace =
+        File::open(Path::new("/proc").join(pid).join("ns/net")).expect("open the namespace");
     inside(&namespace, work)
 }
 
@@ -172,7 +191,11 @@ pub(crate) fn serve_names(names: UdpSocket) {
 
 fn answer_http(mut stream: TcpStream, text: &str) {
     let _ = stream.read(&mut [0; 1024]);
-    let _ = write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let _ = write!(
+        stream,
+        "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
 }
 
 /// The outside's address for its name, no such name for all others.
@@ -187,8 +210,16 @@ fn answer_name(query: &[u8]) -> Option<Vec<u8>> {
     let question = query.get(HEADER..end + 5)?;
     let is_known = labels.join(".") == OUTSIDE_NAME;
     let asks_address = query.get(end + 1..end + 3)? == [0, 1];
-    let (code, count) = (if is_known { 0x80 } else { 0x83 }, u8::from(is_known && asks_address));
-    let mut answer = [&query[..2], &[0x81, code, 0, 1, 0, count, 0, 0, 0, 0], question].concat();
+    let (code, count) = (
+        if is_known { 0x80 } else { 0x83 },
+        u8::from(is_known && asks_address),
+    );
+    let mut answer = [
+        &query[..2],
+        &[0x81, code, 0, 1, 0, count, 0, 0, 0, 0],
+        question,
+    ]
+    .concat();
     if count == 1 {
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
         answer.extend(OUTSIDE.octets());
@@ -205,19 +236,27 @@ pub(crate) struct Datagrams {
 impl Datagrams {
     /// Answers datagrams to `port` with `name` in front.
     pub(crate) fn serve(pid: &str, port: u16, name: &'static str) -> Self {
-        let socket = in_network_of(pid, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("listen"));
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("look up now and then");
+        let socket = in_network_of(pid, || {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("listen")
+        });
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("look up now and then");
         let ending = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&ending);
         let serving = thread::spawn(move || {
             let mut packet = [0; 100];
             while !ended.load(Ordering::Relaxed) {
                 if let Ok((length, from)) = socket.recv_from(&mut packet) {
-                    let _ = socket.send_to(&[name.as_bytes(), b" ", &packet[..length]].concat(), from);
+                    let _ =
+                        socket.send_to(&[name.as_bytes(), b" ", &packet[..length]].concat(), from);
                 }
             }
         });
-        Self { serving: Some(serving), ending }
+        Self {
+            serving: Some(serving),
+            ending,
+        }
     }
 }
 

@@ -15,7 +15,9 @@ fn a_locked_stack_is_the_same_whatever_its_registry_has_now() {
     if !have(claim, &["docker-registry", "curl", "gzip"]) {
         return;
     }
-    let Some(world) = World::new(claim) else { return };
+    let Some(world) = World::new(claim) else {
+        return;
+    };
     let mut registry = Registry::plain(&world.project.join("registry"));
     let first = registry.push("app", "1", &version("one\n"));
     let tool = registry.push("tool", "1", &version("tool\n"));
@@ -31,20 +33,41 @@ fn a_locked_stack_is_the_same_whatever_its_registry_has_now() {
     world.file("compose.yaml", &stack(&app));
     let fails = |args: &[&str], words: &[&str]| {
         let run = world.hoist(args);
-        assert_eq!(run.code, 1, "hoist {}\n{}{}", args.join(" "), run.stdout, run.stderr);
+        assert_eq!(
+            run.code,
+            1,
+            "hoist {}\n{}{}",
+            args.join(" "),
+            run.stdout,
+            run.stderr
+        );
         for word in words {
-            assert!(run.stderr.contains(word), "{word:?} is not in\n{}", run.stderr);
+            assert!(
+                run.stderr.contains(word),
+                "{word:?} is not in\n{}",
+                run.stderr
+            );
         }
     };
-    fails(&["up", "-d", "--locked"], &["there is no", "stack.lock", "hoist lock"]);
+    fails(
+        &["up", "-d", "--locked"],
+        &["there is no", "stack.lock", "hoist lock"],
+    );
 
-    assert_eq!(world.ok(&["lock"]), format!("+ {app} {first}\n+ {tool_name} {tool}\n"));
+    assert_eq!(
+        world.ok(&["lock"]),
+        format!("+ {app} {first}\n+ {tool_name} {tool}\n")
+    );
     let text = fs::read_to_string(world.project.join("stack.lock")).expect("the lock");
     let expected = format!(
         "{{\n  \"version\": 1,\n  \"images\": {{\n    \"{app}\": \"{first}\",\n    \"{tool_name}\": \"{tool}\"\n  }}\n}}\n"
     );
     assert_eq!(text, expected);
-    assert_eq!(registry.answered(&["GET", "/blobs/"]), 0, "nothing is pulled to know a digest");
+    assert_eq!(
+        registry.answered(&["GET", "/blobs/"]),
+        0,
+        "nothing is pulled to know a digest"
+    );
     assert_eq!(world.ok(&["lock", "--check"]), "");
 
     // Both names move on; the lock holds.
@@ -57,8 +80,14 @@ fn a_locked_stack_is_the_same_whatever_its_registry_has_now() {
     assert!(!said("two"));
     let check = world.hoist(&["lock", "--check"]);
     assert_eq!(check.code, 1);
-    assert_eq!(check.stdout, format!("~ {app} {first} -> {second}\n~ {tool_name} {tool} -> {newer}\n"));
-    assert_eq!(world.ok(&["lock", "web"]), format!("~ {app} {first} -> {second}\n"));
+    assert_eq!(
+        check.stdout,
+        format!("~ {app} {first} -> {second}\n~ {tool_name} {tool} -> {newer}\n")
+    );
+    assert_eq!(
+        world.ok(&["lock", "web"]),
+        format!("~ {app} {first} -> {second}\n")
+    );
     world.ok(&["up", "-d", "--locked", "--wait"]);
     eventually("the newly locked version speaks", || said("two"));
     // What is here needs no registry, and nothing happens twice.
@@ -71,12 +100,27 @@ fn a_locked_stack_is_the_same_whatever_its_registry_has_now() {
     // The file moves away from the lock.
     let other = registry.name("app:2");
     world.file("compose.yaml", &stack(&other));
-    fails(&["up", "-d", "--locked"], &["service `", &other, "is not in", "hoist lock"]);
+    fails(
+        &["up", "-d", "--locked"],
+        &["service `", &other, "is not in", "hoist lock"],
+    );
     fails(&["lock"], &[&other, "not found"]);
-    assert_eq!(fs::read_to_string(world.project.join("stack.lock")).expect("the lock").matches("sha256:").count(), 2);
+    assert_eq!(
+        fs::read_to_string(world.project.join("stack.lock"))
+            .expect("the lock")
+            .matches("sha256:")
+            .count(),
+        2
+    );
     world.file("compose.yaml", &stack(&app));
-    world.file("stack.lock", "{\n  \"version\": 1,\n  \"images\": { \"x\": \"sha256:1\" }\n}\n");
-    fails(&["pull", "--locked"], &["stack.lock:3:1", "is not a digest"]);
+    world.file(
+        "stack.lock",
+        "{\n  \"version\": 1,\n  \"images\": { \"x\": \"sha256:1\" }\n}\n",
+    );
+    fails(
+        &["pull", "--locked"],
+        &["stack.lock:3:1", "is not a digest"],
+    );
     world.file("stack.lock", "{\n  \"version\": 1,\n  \"image\": {}\n}\n");
     fails(&["pull", "--locked"], &["stack.lock:3:", "unknown field"]);
     world.finish();

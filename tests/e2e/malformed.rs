@@ -186,7 +186,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).expect("31 bits") % below
     }
 
@@ -197,11 +200,17 @@ impl Dice {
 
 fn request(dice: &mut Dice) -> (String, Vec<u8>) {
     let (method, template) = dice.pick(REQUESTS);
-    let method =
-        if dice.roll(20) == 0 { dice.pick(&["GET", "POST", "PUT", "DELETE", "PATCH", "BREW"]) } else { method };
+    let method = if dice.roll(20) == 0 {
+        dice.pick(&["GET", "POST", "PUT", "DELETE", "PATCH", "BREW"])
+    } else {
+        method
+    };
     let mut path = template.replace("{}", dice.pick::<&str>(NAMES));
     if dice.roll(20) == 0 {
-        path = format!("{}{path}", dice.pick(&["/v1.47", "/v1.1", "/v1.999", "/v2", "/"]));
+        path = format!(
+            "{}{path}",
+            dice.pick(&["/v1.47", "/v1.1", "/v1.999", "/v2", "/"])
+        );
     }
     if dice.roll(4) > 0 {
         path = format!("{path}?{}", dice.pick(QUERIES));
@@ -221,27 +230,44 @@ fn request(dice: &mut Dice) -> (String, Vec<u8>) {
         }
         _ => {}
     }
-    (format!("{method} {path} {}", body.chars().take(80).collect::<String>()), bytes)
+    (
+        format!(
+            "{method} {path} {}",
+            body.chars().take(80).collect::<String>()
+        ),
+        bytes,
+    )
 }
 
 /// Starts an exec that could be created: many errors only show on start.
 fn started(world: &World, status: u16, body: String) -> (u16, String) {
-    let id = body.split_once("\"Id\":\"").and_then(|(_, rest)| rest.split_once('"')).map(|(id, _)| id);
+    let id = body
+        .split_once("\"Id\":\"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map(|(id, _)| id);
     match id.filter(|_| status == 201) {
-        Some(id) => ask(world, &http("POST", &format!("/exec/{id}/start"), "{\"Detach\":true}")),
+        Some(id) => ask(
+            world,
+            &http("POST", &format!("/exec/{id}/start"), "{\"Detach\":true}"),
+        ),
         None => (status, body),
     }
 }
 
 #[test]
 fn malformed_requests_are_the_clients_fault() {
-    let Some(world) = World::new("malformed requests are the client's fault") else { return };
+    let Some(world) = World::new("malformed requests are the client's fault") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         "name: odd\nservices:\n  up: { image: busybox, command: [sleep, \"1000\"], stop_grace_period: 0s, volumes: [data:/data] }\n  \
          down: { image: busybox, command: [\"true\"] }\nvolumes: { data: {} }\n",
     );
-    let rounds = std::env::var("HOIST_MALFORMED").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = std::env::var("HOIST_MALFORMED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(ROUNDS);
     let mut dice = Dice(14);
     let mut wrong: BTreeMap<String, String> = BTreeMap::new();
     let mut engine = None;
@@ -256,13 +282,19 @@ fn malformed_requests_are_the_clients_fault() {
         let (status, body) = started(&world, status, body);
         // An unreachable registry is neither's fault.
         if status >= 500 && !body.contains("registry docker.io: unknown host") {
-            wrong.entry(body.chars().take(60).collect()).or_insert_with(|| format!("{told}\n    {status} {body}"));
+            wrong
+                .entry(body.chars().take(60).collect())
+                .or_insert_with(|| format!("{told}\n    {status} {body}"));
         }
     }
     let log = std::fs::read_to_string(world.data_root.join("engine.log")).expect("the log");
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(world.engine(), engine, "it is the same engine");
     let wrong: Vec<String> = wrong.into_values().collect();
-    assert!(wrong.is_empty(), "answered as the engine's fault:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "answered as the engine's fault:\n{}",
+        wrong.join("\n")
+    );
     world.finish();
 }

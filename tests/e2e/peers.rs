@@ -15,12 +15,30 @@ const STATE: &str = "/var/lib/docker";
 /// The newest root; `None`: there is none, and that was said.
 pub(crate) fn root(claim: &str) -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).map(|cache| cache.join("hoist"));
-    let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("peers-")?.parse::<u32>().ok();
-    let folders = cache.and_then(|cache| fs::read_dir(cache).ok()).into_iter().flatten().flatten();
-    let found = folders.map(|entry| entry.path()).filter(|path| number(path).is_some()).max_by_key(number);
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or(home)
+        .map(|cache| cache.join("hoist"));
+    let number = |path: &PathBuf| {
+        path.file_name()?
+            .to_str()?
+            .strip_prefix("peers-")?
+            .parse::<u32>()
+            .ok()
+    };
+    let folders = cache
+        .and_then(|cache| fs::read_dir(cache).ok())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let found = folders
+        .map(|entry| entry.path())
+        .filter(|path| number(path).is_some())
+        .max_by_key(number);
     if found.is_none() {
-        note(&format!("skipped: {claim}: the root of docker and podman is not there (`cargo xtask bench` makes it)"));
+        note(&format!(
+            "skipped: {claim}: the root of docker and podman is not there (`cargo xtask bench` makes it)"
+        ));
     }
     found
 }
@@ -53,7 +71,11 @@ pub(crate) struct Built {
 impl Peers {
     /// Starts docker's engine, with the stores of both in the folder `state`. It works, or the test fails.
     pub(crate) fn start(root: &Path, state: &Path, network: Network) -> Self {
-        let own: &[&str] = if network == Network::Own { &["--net"] } else { &[] };
+        let own: &[&str] = if network == Network::Own {
+            &["--net"]
+        } else {
+            &[]
+        };
         let options: &[&str] = match network {
             Network::Untouched => &["--bridge=none", "--iptables=false", "--ip6tables=false"],
             Network::Own | Network::Shared => &[],
@@ -71,10 +93,17 @@ impl Peers {
             .expect("run unshare");
         let mut answer = String::new();
         let stdout = holder.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut answer).expect("read the answer");
+        BufReader::new(stdout)
+            .read_line(&mut answer)
+            .expect("read the answer");
         assert_eq!(answer.trim(), "ready", "docker did not start");
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id())).expect("its children");
-        Self { holder, init: children.trim().to_owned(), state: state.to_owned() }
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()))
+            .expect("its children");
+        Self {
+            holder,
+            init: children.trim().to_owned(),
+            state: state.to_owned(),
+        }
     }
 
     /// The folder that they see as /mnt.
@@ -85,10 +114,15 @@ impl Peers {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["--target", &self.init, "--mount", "--net", "--pid", "--root", "--wd"])
+            .args([
+                "--target", &self.init, "--mount", "--net", "--pid", "--root", "--wd",
+            ])
             .args(args)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", "/root")
             .stdin(Stdio::null());
         command
@@ -97,29 +131,67 @@ impl Peers {
     /// What a command that must succeed prints.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.command(args).output().expect("run nsenter");
-        assert!(output.status.success(), "{}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).expect("it prints text")
     }
 
     /// What `docker build` made under a name.
     pub(crate) fn built(&self, image: &str) -> Built {
-        let data = self.ok(&["docker", "image", "inspect", "--format", "{{json .GraphDriver.Data}}", image]);
+        let data = self.ok(&[
+            "docker",
+            "image",
+            "inspect",
+            "--format",
+            "{{json .GraphDriver.Data}}",
+            image,
+        ]);
         let data: Value = serde_json::from_str(&data).expect("docker prints JSON");
-        let folders = ["UpperDir", "LowerDir"].map(|key| data[key].as_str().unwrap_or_default().to_owned());
-        let on_host = |path: &str| self.state.join("docker").join(path.trim_start_matches(STATE).trim_matches('/'));
-        let layers =
-            folders.iter().flat_map(|list| list.split(':')).filter(|path| !path.is_empty()).map(on_host).collect();
+        let folders =
+            ["UpperDir", "LowerDir"].map(|key| data[key].as_str().unwrap_or_default().to_owned());
+        let on_host = |path: &str| {
+            self.state
+                .join("docker")
+                .join(path.trim_start_matches(STATE).trim_matches('/'))
+        };
+        let layers = folders
+            .iter()
+            .flat_map(|list| list.split(':'))
+            .filter(|path| !path.is_empty())
+            .map(on_host)
+            .collect();
         let archive = self.share().join("saved.tar");
-        self.ok(&["docker", "image", "save", "--output", "/mnt/saved.tar", image]);
+        self.ok(&[
+            "docker",
+            "image",
+            "save",
+            "--output",
+            "/mnt/saved.tar",
+            image,
+        ]);
         let manifest: Value = from_archive(&archive, "manifest.json");
-        let config = from_archive(&archive, manifest[0]["Config"].as_str().expect("the configuration's name"));
+        let config = from_archive(
+            &archive,
+            manifest[0]["Config"]
+                .as_str()
+                .expect("the configuration's name"),
+        );
         fs::remove_file(archive).expect("remove the archive");
         Built { layers, config }
     }
 }
 
 fn from_archive(archive: &Path, name: &str) -> Value {
-    let output = Command::new("tar").arg("-xOf").arg(archive).arg(name).output().expect("run tar");
+    let output = Command::new("tar")
+        .arg("-xOf")
+        .arg(archive)
+        .arg(name)
+        .output()
+        .expect("run tar");
     serde_json::from_slice(&output.stdout).expect("JSON in docker's archive")
 }
 
@@ -128,9 +200,19 @@ impl Drop for Peers {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         // Their engine was killed, so its cgroups are ours to remove; deepest first, empty ones only.
-        let found =
-            Command::new("find").args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/docker*"]).output();
-        for folder in String::from_utf8_lossy(&found.map(|found| found.stdout).unwrap_or_default()).lines() {
+        let found = Command::new("find")
+            .args([
+                "/sys/fs/cgroup",
+                "-depth",
+                "-type",
+                "d",
+                "-path",
+                "*/docker*",
+            ])
+            .output();
+        for folder in
+            String::from_utf8_lossy(&found.map(|found| found.stdout).unwrap_or_default()).lines()
+        {
             let _ = fs::remove_dir(folder);
         }
     }

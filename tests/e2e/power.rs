@@ -20,11 +20,18 @@ struct Disk {
 
 impl Disk {
     fn new() -> Option<Self> {
-        let folder = tempfile::Builder::new().prefix("hoist-e2e-disk-").tempdir_in("/var/tmp").expect("make a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("hoist-e2e-disk-")
+            .tempdir_in("/var/tmp")
+            .expect("make a folder");
         let disk = Self { folder };
-        File::create(disk.folder.path().join("disk")).and_then(|file| file.set_len(256 << 20)).expect("make a disk");
+        File::create(disk.folder.path().join("disk"))
+            .and_then(|file| file.set_len(256 << 20))
+            .expect("make a disk");
         fs::create_dir(disk.mount()).expect("make a folder");
-        let made = run(Command::new("/sbin/mkfs.ext4").arg("-q").arg(disk.folder.path().join("disk")));
+        let made = run(Command::new("/sbin/mkfs.ext4")
+            .arg("-q")
+            .arg(disk.folder.path().join("disk")));
         (made && disk.attach()).then_some(disk)
     }
 
@@ -33,7 +40,10 @@ impl Disk {
     }
 
     fn attach(&self) -> bool {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.folder.path().join("disk")).arg(self.mount()))
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(self.folder.path().join("disk"))
+            .arg(self.mount()))
     }
 
     fn detach(&self) -> bool {
@@ -43,7 +53,10 @@ impl Disk {
     /// A mount namespace that copied the mount meanwhile (a container of another scenario that starts) keeps the file
     /// system, and mounting it again would give the old one: shut down.
     fn is_released(&self) -> bool {
-        let devices = Command::new("/sbin/losetup").arg("-j").arg(self.folder.path().join("disk")).output();
+        let devices = Command::new("/sbin/losetup")
+            .arg("-j")
+            .arg(self.folder.path().join("disk"))
+            .output();
         let devices = devices.expect("run losetup");
         devices.status.success() && devices.stdout.is_empty()
     }
@@ -57,7 +70,11 @@ impl Disk {
             .stdout(Stdio::piped())
             .spawn()
             .expect("run python3");
-        plug.stdout.take().expect("it is piped").read_exact(&mut [0]).expect("python3 has the disk");
+        plug.stdout
+            .take()
+            .expect("it is piped")
+            .read_exact(&mut [0])
+            .expect("python3 has the disk");
         work();
         drop(plug.stdin.take());
         assert!(plug.wait().expect("python3 ends").success());
@@ -81,17 +98,30 @@ fn run(command: &mut Command) -> bool {
 }
 
 fn content(number: usize) -> Vec<u8> {
-    (0..FILE).map(|at| u8::try_from((at * (number + 3) / 7) % 251).expect("below 251")).collect()
+    (0..FILE)
+        .map(|at| u8::try_from((at * (number + 3) / 7) % 251).expect("below 251"))
+        .collect()
 }
 
 /// A file of a layer, wherever that lies.
 fn in_a_layer(world: &World, name: &str) -> Option<PathBuf> {
     let layers = fs::read_dir(world.data_root.join("image/layers")).expect("there are layers");
-    layers.map(|layer| layer.expect("it can be listed").path().join("fs").join(name)).find(|path| path.exists())
+    layers
+        .map(|layer| {
+            layer
+                .expect("it can be listed")
+                .path()
+                .join("fs")
+                .join(name)
+        })
+        .find(|path| path.exists())
 }
 
 fn halve(path: &Path) {
-    let file = File::options().write(true).open(path).expect("it can be opened");
+    let file = File::options()
+        .write(true)
+        .open(path)
+        .expect("it can be opened");
     let length = file.metadata().expect("it is there").len();
     file.set_len(length / 2).expect("it can be cut");
     file.sync_all().expect("it is on the disk");
@@ -103,8 +133,14 @@ fn half_written_layers_are_repaired_although_the_power_goes_meanwhile() {
     if !have(claim, &["docker-registry", "curl", "gzip", "python3"]) {
         return;
     }
-    let Some(disk) = Disk::new() else { return note(&format!("skipped: {claim}: no ext4 behind a loop device here")) };
-    let Some(world) = World::with_data_root(claim, Some(disk.mount().join("data"))) else { return };
+    let Some(disk) = Disk::new() else {
+        return note(&format!(
+            "skipped: {claim}: no ext4 behind a loop device here"
+        ));
+    };
+    let Some(world) = World::with_data_root(claim, Some(disk.mount().join("data"))) else {
+        return;
+    };
     let registry = Registry::plain(&world.project.join("registry"));
     let files = ["restored", "fetched"];
     let mut image = Image::busybox();
@@ -116,13 +152,24 @@ fn half_written_layers_are_repaired_although_the_power_goes_meanwhile() {
     world.ok(&["image", "pull", "-q", &name]);
     let layer = |file: &str| {
         let path = in_a_layer(&world, file).expect("the image was pulled");
-        path.ancestors().nth(2).expect("it is in a layer's fs").to_owned()
+        path.ancestors()
+            .nth(2)
+            .expect("it is in a layer's fs")
+            .to_owned()
     };
     let folders = files.map(layer);
-    eventually("the layers are marked", || folders.iter().all(|folder| folder.join("durable").exists()));
-    let layer_record = |folder: &Path| fs::read_to_string(folder.join("layer.json")).expect("a layer has a record");
-    let record: serde_json::Value = serde_json::from_str(&layer_record(&folders[1])).expect("a record is JSON");
-    let blob = record["blob"].as_str().and_then(|blob| blob.strip_prefix("sha256:")).expect("it came as a blob");
+    eventually("the layers are marked", || {
+        folders.iter().all(|folder| folder.join("durable").exists())
+    });
+    let layer_record = |folder: &Path| {
+        fs::read_to_string(folder.join("layer.json")).expect("a layer has a record")
+    };
+    let record: serde_json::Value =
+        serde_json::from_str(&layer_record(&folders[1])).expect("a record is JSON");
+    let blob = record["blob"]
+        .as_str()
+        .and_then(|blob| blob.strip_prefix("sha256:"))
+        .expect("it came as a blob");
 
     // The files of one layer can be had from its blob, of the other one from the registry only.
     halve(&folders[0].join("fs/restored"));
@@ -131,18 +178,37 @@ fn half_written_layers_are_repaired_although_the_power_goes_meanwhile() {
     let found = world.hoist(&["system", "check"]);
     assert_eq!(found.code, 3, "{}{}", found.stdout, found.stderr);
     for folder in &folders {
-        let id = folder.file_name().and_then(|name| name.to_str()).expect("it is a digest");
-        assert!(found.stdout.contains(&format!("layers/{id}")), "{}", found.stdout);
+        let id = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("it is a digest");
+        assert!(
+            found.stdout.contains(&format!("layers/{id}")),
+            "{}",
+            found.stdout
+        );
     }
-    assert!(found.stdout.contains(&format!("blobs/sha256/{blob}")), "{}", found.stdout);
+    assert!(
+        found.stdout.contains(&format!("blobs/sha256/{blob}")),
+        "{}",
+        found.stdout
+    );
 
     disk.lose_power_after(&world, || {
         let repaired = world.ok(&["system", "check", "--repair"]);
         let says = |object: &str, outcome: &str| {
-            let told = repaired.lines().any(|line| line.contains(object) && line.contains(outcome));
+            let told = repaired
+                .lines()
+                .any(|line| line.contains(object) && line.contains(outcome));
             assert!(told, "{object} is {outcome}:\n{repaired}");
         };
-        let id = |folder: &Path| folder.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let id = |folder: &Path| {
+            folder
+                .file_name()
+                .expect("it has a name")
+                .to_string_lossy()
+                .into_owned()
+        };
         says(&id(&folders[0]), "[restored]");
         says(&id(&folders[1]), "[dropped]");
         says(blob, "[dropped]");
@@ -155,7 +221,10 @@ fn half_written_layers_are_repaired_although_the_power_goes_meanwhile() {
     world.ok(&["image", "pull", "-q", &name]);
     for (number, file) in files.iter().enumerate() {
         let path = in_a_layer(&world, file).expect("it was pulled");
-        assert!(fs::read(&path).expect("it can be read") == content(number), "{file} is whole");
+        assert!(
+            fs::read(&path).expect("it can be read") == content(number),
+            "{file} is whole"
+        );
     }
     assert!(world.ok(&["system", "check"]).contains("sound"));
     world.finish();

@@ -37,8 +37,13 @@ fn lose_power(world: &World) {
 fn boot(world: &World) {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/hoist.service");
     let unit = std::fs::read_to_string(unit).expect("the unit is there");
-    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("the unit starts something");
-    let options = line.strip_prefix("/usr/local/bin/hoist ").expect("it starts hoist");
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .expect("the unit starts something");
+    let options = line
+        .strip_prefix("/usr/local/bin/hoist ")
+        .expect("it starts hoist");
     let id = world.file("boot_id", "00000000-0000-4000-8000-000000000001\n");
     let hoist = world.command(&[]);
     let script = format!(
@@ -60,19 +65,34 @@ fn boot(world: &World) {
 
 #[test]
 fn after_a_reboot_policies_decide_and_dependencies_come_first() {
-    let Some(world) = World::new("after a reboot policies decide") else { return };
+    let Some(world) = World::new("after a reboot policies decide") else {
+        return;
+    };
     world.busybox().file("compose.yaml", STACK);
     world.ok(&["up", "-d"]);
     world.ok(&["stop", "stopped", "always"]);
     world.ok(&["start", "always"]);
     lose_power(&world);
     boot(&world);
-    eventually("the engine answers", || world.run_dir.join("hoist.sock").exists());
-    eventually("the last of the chain answers", || world.get("http://127.0.0.1:18082/").is_some());
-    assert!(world.get("http://127.0.0.1:18082/").is_some_and(|page| page.contains("Address")), "its names resolved");
-    for (service, state) in
-        [("base", "running"), ("web", "running"), ("always", "running"), ("stopped", "exited"), ("never", "exited")]
-    {
+    eventually("the engine answers", || {
+        world.run_dir.join("hoist.sock").exists()
+    });
+    eventually("the last of the chain answers", || {
+        world.get("http://127.0.0.1:18082/").is_some()
+    });
+    assert!(
+        world
+            .get("http://127.0.0.1:18082/")
+            .is_some_and(|page| page.contains("Address")),
+        "its names resolved"
+    );
+    for (service, state) in [
+        ("base", "running"),
+        ("web", "running"),
+        ("always", "running"),
+        ("stopped", "exited"),
+        ("never", "exited"),
+    ] {
         assert_eq!(world.field(service, "State"), state, "{service}");
     }
     world.finish();
@@ -80,7 +100,9 @@ fn after_a_reboot_policies_decide_and_dependencies_come_first() {
 
 #[test]
 fn who_shares_namespaces_follows_their_owner() {
-    let Some(world) = World::new("who shares namespaces follows their owner") else { return };
+    let Some(world) = World::new("who shares namespaces follows their owner") else {
+        return;
+    };
     world.busybox().file(
         "compose.yaml",
         "name: sharing\nservices:\n  owner:\n    image: busybox\n    restart: always\n    stop_grace_period: 0s\n    \
@@ -90,13 +112,23 @@ fn who_shares_namespaces_follows_their_owner() {
          command: [sh, -c, \"mkdir -p /www; echo guest >/www/index.html; exec httpd -f -p 8080 -h /www\"]\n",
     );
     world.ok(&["up", "-d"]);
-    assert_eq!(world.ok(&["exec", "-T", "guest", "wget", "-qO-", "http://127.0.0.1/"]), "owned\n");
-    eventually("the guest answers", || world.get("http://127.0.0.1:18083/").as_deref() == Some("guest\n"));
+    assert_eq!(
+        world.ok(&["exec", "-T", "guest", "wget", "-qO-", "http://127.0.0.1/"]),
+        "owned\n"
+    );
+    eventually("the guest answers", || {
+        world.get("http://127.0.0.1:18083/").as_deref() == Some("guest\n")
+    });
     let before = pid_of(&world, "owner");
     kill("-KILL", &before);
     eventually("both are back together", || {
-        world.hoist(&["exec", "-T", "guest", "wget", "-qO-", "http://127.0.0.1/"]).stdout == "owned\n"
+        world
+            .hoist(&["exec", "-T", "guest", "wget", "-qO-", "http://127.0.0.1/"])
+            .stdout
+            == "owned\n"
     });
-    eventually("and published", || world.get("http://127.0.0.1:18083/").as_deref() == Some("guest\n"));
+    eventually("and published", || {
+        world.get("http://127.0.0.1:18083/").as_deref() == Some("guest\n")
+    });
     world.finish();
 }

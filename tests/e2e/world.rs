@@ -10,8 +10,7 @@ use crate::host::{Instance, Traces};
 use crate::{effects, lan};
 
 /// A static userland in an image of a few megabytes, built by hoist itself.
-const BUSYBOX: &str =
-    "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+const BUSYBOX: &str = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 
 /// What scenarios that kill and damage have in common: a program with data in a volume, and one that serves a page. More
 /// lines of `web` and more services follow. Both are ended at once.
@@ -76,7 +75,11 @@ impl World {
     }
 
     /// With data root and run directory at places of the scenario's choice.
-    pub(crate) fn with_folders(claim: &str, data_root: Option<PathBuf>, run_dir: Option<PathBuf>) -> Option<Self> {
+    pub(crate) fn with_folders(
+        claim: &str,
+        data_root: Option<PathBuf>,
+        run_dir: Option<PathBuf>,
+    ) -> Option<Self> {
         Self::possible(claim)?;
         lan::own_network(claim)?;
         Some(Self::make(data_root, run_dir, None))
@@ -87,11 +90,16 @@ impl World {
     pub(crate) fn on_the_host(claim: &str, kept: PathBuf) -> Option<Self> {
         Self::possible(claim)?;
         lan::hosts_network();
-        Some(Self::make(Some(kept), None, Some(HOST.lock().unwrap_or_else(PoisonError::into_inner))))
+        Some(Self::make(
+            Some(kept),
+            None,
+            Some(HOST.lock().unwrap_or_else(PoisonError::into_inner)),
+        ))
     }
 
     fn possible(claim: &str) -> Option<()> {
-        let root = fs::metadata("/proc/self").is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0);
+        let root = fs::metadata("/proc/self")
+            .is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0);
         if !root {
             note(&format!("skipped: {claim}: needs root"));
             return None;
@@ -105,15 +113,31 @@ impl World {
         Some(())
     }
 
-    fn make(data_root: Option<PathBuf>, run_dir: Option<PathBuf>, host: Option<MutexGuard<'static, ()>>) -> Self {
-        let dir = tempfile::Builder::new().prefix("hoist-e2e-").tempdir_in("/var/tmp").expect("make a folder");
+    fn make(
+        data_root: Option<PathBuf>,
+        run_dir: Option<PathBuf>,
+        host: Option<MutexGuard<'static, ()>>,
+    ) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("hoist-e2e-")
+            .tempdir_in("/var/tmp")
+            .expect("make a folder");
         let data_root = data_root.unwrap_or_else(|| dir.path().join("data"));
         let run_dir = run_dir.unwrap_or_else(|| dir.path().join("run"));
         let project = dir.path().join("project");
         fs::create_dir_all(&project).expect("make the project's folder");
         let instance = Instance::new(data_root.clone(), run_dir.clone());
         let before = instance.traces();
-        Self { data_root, run_dir, instance, project, before, finished: false, _dir: dir, _host: host }
+        Self {
+            data_root,
+            run_dir,
+            instance,
+            project,
+            before,
+            finished: false,
+            _dir: dir,
+            _host: host,
+        }
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
@@ -143,7 +167,10 @@ impl World {
             .args(args)
             .current_dir(&self.project)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", &self.project)
             .env("HOIST_DATA_ROOT", &self.data_root)
             .env("HOIST_RUN_DIR", &self.run_dir)
@@ -161,19 +188,32 @@ impl World {
     /// Runs a command that must succeed and returns its standard output.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let run = self.hoist(args);
-        assert_eq!(run.code, 0, "hoist {} failed\n{}\n{}", args.join(" "), run.stdout, run.stderr);
+        assert_eq!(
+            run.code,
+            0,
+            "hoist {} failed\n{}\n{}",
+            args.join(" "),
+            run.stdout,
+            run.stderr
+        );
         run.stdout
     }
 
     /// Starts a command and leaves it running.
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run hoist")
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("run hoist")
     }
 
     /// `ps` of all containers as JSON values.
     pub(crate) fn ps(&self) -> Vec<serde_json::Value> {
         let text = self.ok(&["ps", "-a", "--format", "json"]);
-        text.lines().map(|line| serde_json::from_str(line).expect("ps prints JSON lines")).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("ps prints JSON lines"))
+            .collect()
     }
 
     /// One field of the container of a service, as text.
@@ -196,7 +236,9 @@ impl World {
     /// The process of a step or a container that sleeps for so long.
     pub(crate) fn sleeper(&self, seconds: &str) -> Option<String> {
         let words = format!("sleep\0{seconds}\0");
-        let sleeps = |pid: &String| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == words.as_bytes());
+        let sleeps = |pid: &String| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == words.as_bytes())
+        };
         self.instance.processes().find(sleeps)
     }
 
@@ -211,14 +253,22 @@ impl World {
 
     /// With the seconds after which no answer counts as none, for what must not be reached.
     pub(crate) fn get_within(&self, address: &str, seconds: &str) -> Option<String> {
-        let output =
-            Command::new("curl").args(["-s", "-f", "--max-time", seconds, address]).output().expect("run curl");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = Command::new("curl")
+            .args(["-s", "-f", "--max-time", seconds, address])
+            .output()
+            .expect("run curl");
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Takes the project down with its volumes, and shows that nothing but the engine and its store is left.
     pub(crate) fn finish(mut self) {
-        if ["compose.yaml", "stack.yaml"].iter().any(|name| self.project.join(name).exists()) {
+        if ["compose.yaml", "stack.yaml"]
+            .iter()
+            .any(|name| self.project.join(name).exists())
+        {
             self.ok(&["down", "-v", "--remove-orphans", "-t", "1"]);
         }
         self.assert_nothing_left();
@@ -233,16 +283,29 @@ impl World {
             std::thread::yield_now();
         }
         let left = left();
-        assert!(left.is_empty(), "left on the host after down:\n  {}", left.join("\n  "));
+        assert!(
+            left.is_empty(),
+            "left on the host after down:\n  {}",
+            left.join("\n  ")
+        );
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if !self.finished && std::thread::panicking() && !effects::failure_is_wanted() {
-            for args in [&["ps", "-a"][..], &["logs", "--tail", "20"], &["down", "-v", "-t", "0"]] {
+            for args in [
+                &["ps", "-a"][..],
+                &["logs", "--tail", "20"],
+                &["down", "-v", "-t", "0"],
+            ] {
                 let run = self.hoist(args);
-                note(&format!("$ hoist {}\n{}{}", args.join(" "), run.stdout, run.stderr));
+                note(&format!(
+                    "$ hoist {}\n{}{}",
+                    args.join(" "),
+                    run.stdout,
+                    run.stderr
+                ));
             }
             if let Ok(log) = fs::read_to_string(self.data_root.join("engine.log")) {
                 note(&format!("engine.log:\n{log}"));
@@ -255,12 +318,15 @@ impl Drop for World {
 /// The `hoist` under test: the one that was built with the tests, or the one that `HOIST_E2E_PROGRAM` names, on a machine
 /// that built neither.
 fn program() -> PathBuf {
-    std::env::var_os("HOIST_E2E_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_hoist").into(), PathBuf::from)
+    std::env::var_os("HOIST_E2E_PROGRAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_hoist").into(), PathBuf::from)
 }
 
 /// How much longer than usual this machine may take: `HOIST_E2E_PATIENCE`, for an emulated one.
 fn patience() -> u32 {
-    std::env::var("HOIST_E2E_PATIENCE").map_or(1, |factor| factor.parse().expect("HOIST_E2E_PATIENCE is a number"))
+    std::env::var("HOIST_E2E_PATIENCE").map_or(1, |factor| {
+        factor.parse().expect("HOIST_E2E_PATIENCE is a number")
+    })
 }
 
 /// Waits for a state, looking again and again; fails when it has not come within half a minute.
@@ -278,11 +344,17 @@ pub(crate) fn within(limit: Duration, state: &str, mut reached: impl FnMut() -> 
 }
 
 pub(crate) fn kill(signal: &str, pid: &str) {
-    let status = Command::new("kill").args([signal, pid]).status().expect("run kill");
+    let status = Command::new("kill")
+        .args([signal, pid])
+        .status()
+        .expect("run kill");
     assert!(status.success(), "kill {signal} {pid}");
 }
 
-#[expect(clippy::print_stderr, reason = "what a skipped or failed scenario says")]
+#[expect(
+    clippy::print_stderr,
+    reason = "what a skipped or failed scenario says"
+)]
 pub(crate) fn note(text: &str) {
     eprintln!("{text}");
 }

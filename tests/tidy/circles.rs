@@ -11,22 +11,32 @@ type Module = Vec<String>;
 
 /// Each group of sibling modules of which every one imports, by whatever way, every other.
 pub(crate) fn circles(source: &Path, files: &[PathBuf]) -> Vec<BTreeSet<String>> {
-    let modules: BTreeMap<Module, &PathBuf> = files.iter().map(|file| (module(source, file), file)).collect();
+    let modules: BTreeMap<Module, &PathBuf> = files
+        .iter()
+        .map(|file| (module(source, file), file))
+        .collect();
     let mut edges: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
     for (own, file) in &modules {
         let text = std::fs::read_to_string(file).expect("read a source");
         for target in imported(&modules, own, &text) {
             let common = own.iter().zip(&target).take_while(|(a, b)| a == b).count();
             if common < own.len().min(target.len()) {
-                edges.entry(own[..=common].to_vec()).or_default().insert(target[..=common].to_vec());
+                edges
+                    .entry(own[..=common].to_vec())
+                    .or_default()
+                    .insert(target[..=common].to_vec());
             }
         }
     }
-    let reach: BTreeMap<&Module, BTreeSet<&Module>> =
-        edges.keys().map(|module| (module, reachable(&edges, module))).collect();
+    let reach: BTreeMap<&Module, BTreeSet<&Module>> = edges
+        .keys()
+        .map(|module| (module, reachable(&edges, module)))
+        .collect();
     let mut circles: Vec<BTreeSet<String>> = Vec::new();
     for (module, reached) in &reach {
-        let circle = reached.iter().filter(|other| reach.get(**other).is_some_and(|back| back.contains(module)));
+        let circle = reached
+            .iter()
+            .filter(|other| reach.get(**other).is_some_and(|back| back.contains(module)));
         let circle: BTreeSet<String> = circle.map(|other| other.join("::")).collect();
         if !circle.is_empty() && !circles.contains(&circle) {
             circles.push(circle);
@@ -36,19 +46,31 @@ pub(crate) fn circles(source: &Path, files: &[PathBuf]) -> Vec<BTreeSet<String>>
 }
 
 fn module(source: &Path, file: &Path) -> Module {
-    let file = file.strip_prefix(source).expect("below the crate's source").display().to_string();
+    let file = file
+        .strip_prefix(source)
+        .expect("below the crate's source")
+        .display()
+        .to_string();
     let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
-    path.split('/').filter(|_| !matches!(path, "lib" | "main")).map(str::to_owned).collect()
+    path.split('/')
+        .filter(|_| !matches!(path, "lib" | "main"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A path means the module of its longest part that is one.
 fn imported(modules: &BTreeMap<Module, &PathBuf>, own: &[String], text: &str) -> BTreeSet<Module> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let paths = statements(code).into_iter().flat_map(|statement| paths(&statement));
+    let paths = statements(code)
+        .into_iter()
+        .flat_map(|statement| paths(&statement));
     let absolute = paths.filter_map(|path| absolute(&path, own));
     absolute
         .filter_map(|path| {
-            (1..=path.len()).rev().map(|end| path[..end].to_vec()).find(|path| modules.contains_key(path))
+            (1..=path.len())
+                .rev()
+                .map(|end| path[..end].to_vec())
+                .find(|path| modules.contains_key(path))
         })
         .collect()
 }
@@ -59,7 +81,8 @@ fn statements(code: &str) -> Vec<String> {
     let mut rest = code;
     while let Some(start) = rest.find("use ") {
         let before = rest[..start].lines().last().unwrap_or_default().trim();
-        let begins = rest[..start].ends_with('\n') || before.starts_with("pub") || before.is_empty();
+        let begins =
+            rest[..start].ends_with('\n') || before.starts_with("pub") || before.is_empty();
         rest = &rest[start + 4..];
         if let Some(end) = rest.find(';').filter(|_| begins) {
             found.push(rest[..end].to_owned());
@@ -79,7 +102,10 @@ fn paths(statement: &str) -> Vec<Vec<String>> {
             found.push(prefix.iter().cloned().chain(parts).collect());
             return;
         };
-        let head = text[..open].split("::").map(|part| part.trim().to_owned()).filter(|part| !part.is_empty());
+        let head = text[..open]
+            .split("::")
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty());
         let prefix: Vec<String> = prefix.iter().cloned().chain(head).collect();
         let inner = text[open + 1..].trim_end().trim_end_matches('}');
         let (mut depth, mut start) = (0, 0);
@@ -115,7 +141,10 @@ fn absolute(path: &[String], own: &[String]) -> Option<Vec<String>> {
     }
 }
 
-fn reachable<'a>(edges: &'a BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSet<&'a Module> {
+fn reachable<'a>(
+    edges: &'a BTreeMap<Module, BTreeSet<Module>>,
+    from: &Module,
+) -> BTreeSet<&'a Module> {
     let mut reached = BTreeSet::new();
     let mut waiting: Vec<&Module> = edges[from].iter().collect();
     while let Some(module) = waiting.pop() {
@@ -130,5 +159,13 @@ fn reachable<'a>(edges: &'a BTreeMap<Module, BTreeSet<Module>>, from: &Module) -
 fn statements_are_taken_apart() {
     let found = paths("crate::a::{self, b::{C, D}, e as f}");
     let found: Vec<String> = found.iter().map(|path| path.join("::")).collect();
-    assert_eq!(found, ["crate::a::self", "crate::a::b::C", "crate::a::b::D", "crate::a::e"]);
+    assert_eq!(
+        found,
+        [
+            "crate::a::self",
+            "crate::a::b::C",
+            "crate::a::b::D",
+            "crate::a::e"
+        ]
+    );
 }

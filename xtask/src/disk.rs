@@ -46,7 +46,8 @@ impl<'a> Disk<'a> {
         inside: &str,
         program: impl Fn(&'static str) -> Command + 'a,
     ) -> Result<Self> {
-        fs::create_dir_all(folder.join("mount")).with_context(|| format!("create {}", folder.display()))?;
+        fs::create_dir_all(folder.join("mount"))
+            .with_context(|| format!("create {}", folder.display()))?;
         let image = folder.join("disk");
         File::create(&image)?.set_len(size)?;
         let mut make = match kind {
@@ -59,13 +60,23 @@ impl<'a> Disk<'a> {
         };
         run(make.arg(&image))?;
         let inside = inside.to_owned();
-        let disk = Self { folder, mount: format!("{inside}/mount"), inside, program: Box::new(program) };
+        let disk = Self {
+            folder,
+            mount: format!("{inside}/mount"),
+            inside,
+            program: Box::new(program),
+        };
         disk.attach()?;
         Ok(disk)
     }
 
     fn attach(&self) -> Result<()> {
-        run((self.program)("mount").args(["-o", "loop", &format!("{}/disk", self.inside), &self.mount]))
+        run((self.program)("mount").args([
+            "-o",
+            "loop",
+            &format!("{}/disk", self.inside),
+            &self.mount,
+        ]))
     }
 
     /// What lies over the store's own folders goes first.
@@ -82,9 +93,14 @@ impl<'a> Disk<'a> {
 
 impl Drop for Disk<'_> {
     fn drop(&mut self) {
-        let removed = self.detach().and_then(|()| fs::remove_dir_all(&self.folder).map_err(Into::into));
+        let removed = self
+            .detach()
+            .and_then(|()| fs::remove_dir_all(&self.folder).map_err(Into::into));
         if let Err(error) = removed {
-            say(&format!("xtask: remove {}: {error:#}", self.folder.display()));
+            say(&format!(
+                "xtask: remove {}: {error:#}",
+                self.folder.display()
+            ));
         }
     }
 }
@@ -106,14 +122,22 @@ impl Plug {
             .stdout(Stdio::piped())
             .spawn()
             .context("run python3")?;
-        child.stdout.take().context("stdout is piped")?.read_exact(&mut [0]).context("python3 has the disk")?;
+        child
+            .stdout
+            .take()
+            .context("stdout is piped")?
+            .read_exact(&mut [0])
+            .context("python3 has the disk")?;
         Ok(Self(child))
     }
 
     pub(crate) fn pull(mut self) -> Result<()> {
         drop(self.0.stdin.take());
         let status = self.0.wait()?;
-        ensure!(status.success(), "the file system cannot be shut down: {status}");
+        ensure!(
+            status.success(),
+            "the file system cannot be shut down: {status}"
+        );
         Ok(())
     }
 }

@@ -21,17 +21,36 @@ impl Layer {
     pub(crate) fn of(tar: &Path) -> Result<Self> {
         let diff_id = sha256(tar)?;
         let blob = tar.with_extension("tar.gz");
-        let done = command("gzip").args(["-n", "-6", "-c"]).arg(tar).stdout(fs::File::create(&blob)?).status()?;
+        let done = command("gzip")
+            .args(["-n", "-6", "-c"])
+            .arg(tar)
+            .stdout(fs::File::create(&blob)?)
+            .status()?;
         ensure!(done.success(), "gzip failed");
         let digest = sha256(&blob)?;
         let size = fs::metadata(&blob)?.len();
-        Ok(Self { blob, digest, diff_id, size })
+        Ok(Self {
+            blob,
+            digest,
+            diff_id,
+            size,
+        })
     }
 }
 
 fn sha256(file: &Path) -> Result<String> {
-    let text = output(command("sha256sum").arg("-b").arg(file).stdin(Stdio::null()))?;
-    Ok(format!("sha256:{}", text.split_whitespace().next().context("sha256sum prints a sum")?))
+    let text = output(
+        command("sha256sum")
+            .arg("-b")
+            .arg(file)
+            .stdin(Stdio::null()),
+    )?;
+    Ok(format!(
+        "sha256:{}",
+        text.split_whitespace()
+            .next()
+            .context("sha256sum prints a sum")?
+    ))
 }
 
 /// Writes the configuration of an image of these layers; the digest is the image's id.
@@ -45,7 +64,13 @@ pub(crate) fn configuration(file: &Path, layers: &[Layer]) -> Result<String> {
 }
 
 /// Pushes an image of these layers and returns its id.
-pub(crate) fn push(registry: &Registry, work: &Path, repository: &str, tag: &str, layers: &[Layer]) -> Result<String> {
+pub(crate) fn push(
+    registry: &Registry,
+    work: &Path,
+    repository: &str,
+    tag: &str,
+    layers: &[Layer],
+) -> Result<String> {
     let config = work.join("config");
     let id = configuration(&config, layers)?;
     let described: Vec<_> = layers

@@ -46,7 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<ExitCode> {
-    let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
+    let Some((command, rest)) = args.split_first() else {
+        bail!("{USAGE}")
+    };
     match command.as_str() {
         "demo" => demo::run(),
         "test" => test::tests(rest),

@@ -5,7 +5,14 @@ use anyhow::{Result, bail};
 use crate::shell::{self, command, say};
 
 /// To build and to run: the seccomp compiler, the firewall, and the maker of base images.
-pub(crate) const DEMO: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "nftables", "mmdebstrap", "ca-certificates"];
+pub(crate) const DEMO: &[&str] = &[
+    "gcc",
+    "libc6-dev",
+    "libseccomp-dev",
+    "nftables",
+    "mmdebstrap",
+    "ca-certificates",
+];
 
 /// What the tests bring as real parts: a registry with password files and TLS, a static userland, iproute2 to look
 /// at the host from outside of hoist, a resolver to be beside, git for the tidy test, disks that can be filled, a clock that can be set.
@@ -31,7 +38,10 @@ pub(crate) const VM: &[&str] = &["qemu-system-x86", "e2fsprogs", "mmdebstrap"];
 
 /// Installs missing packages, or names them when it may not install.
 pub(crate) fn ensure(groups: &[&[&str]]) -> Result<()> {
-    let mut wanted: Vec<&str> = groups.iter().flat_map(|group| group.iter().copied()).collect();
+    let mut wanted: Vec<&str> = groups
+        .iter()
+        .flat_map(|group| group.iter().copied())
+        .collect();
     wanted.sort_unstable();
     wanted.dedup();
     let missing: Vec<&str> = wanted.into_iter().filter(|name| !installed(name)).collect();
@@ -40,12 +50,27 @@ pub(crate) fn ensure(groups: &[&[&str]]) -> Result<()> {
     }
     let list = missing.join(" ");
     if shell::output(command("id").arg("-u"))?.trim() != "0" {
-        bail!("these Debian packages are missing: {list}\n  install them as root: apt-get install {list}");
+        bail!(
+            "these Debian packages are missing: {list}\n  install them as root: apt-get install {list}"
+        );
     }
     say(&format!("installing {list}"));
-    let apt = |args: &[&str]| shell::run(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(args));
+    let apt = |args: &[&str]| {
+        shell::run(
+            command("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(args),
+        )
+    };
     apt(&["update", "-qq"])?;
-    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"];
+    let mut install = vec![
+        "install",
+        "-y",
+        "-qq",
+        "--no-install-recommends",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ];
     install.extend(&missing);
     apt(&install)
 }

@@ -40,17 +40,37 @@ impl Peers {
         let mut answer = String::new();
         BufReader::new(holder.stdout.take().expect("stdout is piped")).read_line(&mut answer)?;
         if answer.trim() != "ready" {
-            bail!("the peers' engines did not start; see {}", root_dir.join("run").display());
+            bail!(
+                "the peers' engines did not start; see {}",
+                root_dir.join("run").display()
+            );
         }
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()))?;
-        let init = children.trim().parse().context("the peers' first process")?;
-        Ok(Self { holder, init, root: root_dir })
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id()))?;
+        let init = children
+            .trim()
+            .parse()
+            .context("the peers' first process")?;
+        Ok(Self {
+            holder,
+            init,
+            root: root_dir,
+        })
     }
 
     /// A command inside the peers' namespaces.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut inside = command("nsenter");
-        inside.args(["--target", &self.init.to_string(), "--mount", "--net", "--pid", "--root", "--wd", program]);
+        inside.args([
+            "--target",
+            &self.init.to_string(),
+            "--mount",
+            "--net",
+            "--pid",
+            "--root",
+            "--wd",
+            program,
+        ]);
         inside
     }
 
@@ -76,7 +96,8 @@ impl Peers {
         let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", self.init))?;
         proportional_memory(|pid, name| {
             names.iter().any(|wanted| name.starts_with(wanted))
-                && std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|theirs| theirs == namespace)
+                && std::fs::read_link(format!("/proc/{pid}/ns/pid"))
+                    .is_ok_and(|theirs| theirs == namespace)
         })
     }
 
@@ -84,9 +105,13 @@ impl Peers {
     pub(crate) fn peak(&self, name: &str) -> Result<f64> {
         let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", self.init))?;
         for entry in std::fs::read_dir("/proc")? {
-            let Ok(pid) = entry?.file_name().into_string() else { continue };
-            if std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|theirs| theirs == namespace)
-                && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+            let Ok(pid) = entry?.file_name().into_string() else {
+                continue;
+            };
+            if std::fs::read_link(format!("/proc/{pid}/ns/pid"))
+                .is_ok_and(|theirs| theirs == namespace)
+                && std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|comm| comm.trim() == name)
             {
                 return peak_memory(&pid);
             }
@@ -98,8 +123,15 @@ impl Peers {
 /// The most that a process had resident so far, in MiB.
 pub(crate) fn peak_memory(pid: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a process has a peak")?;
-    let kibibytes: f64 = line.split_whitespace().next().context("VmHWM has a value")?.parse()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("a process has a peak")?;
+    let kibibytes: f64 = line
+        .split_whitespace()
+        .next()
+        .context("VmHWM has a value")?
+        .parse()?;
     Ok(kibibytes / 1024.0)
 }
 
@@ -116,18 +148,39 @@ impl Peers {
     pub(crate) fn dockerd(&self, data_root: &str) -> Result<Dockerd<'_>> {
         let mut serve = self.command("dockerd");
         serve
-            .args(["--containerd", "/run/containerd/containerd.sock", "--bridge", "none", "--iptables=false"])
-            .args(["--exec-root", "/run/peers/own", "--pidfile", "/run/peers/own.pid", "-H", SOCKET])
+            .args([
+                "--containerd",
+                "/run/containerd/containerd.sock",
+                "--bridge",
+                "none",
+                "--iptables=false",
+            ])
+            .args([
+                "--exec-root",
+                "/run/peers/own",
+                "--pidfile",
+                "/run/peers/own.pid",
+                "-H",
+                SOCKET,
+            ])
             .args(["--data-root", data_root]);
-        let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child = serve
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         let mut daemon = Dockerd { peers: self, child };
         let start = Instant::now();
-        let quiet = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let quiet =
+            |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         while !quiet(daemon.docker(&["version"]))?.success() {
             if let Some(status) = daemon.child.try_wait()? {
                 bail!("a second dockerd does not start: {status}");
             }
-            ensure!(start.elapsed() < Duration::from_secs(60), "a second dockerd does not answer");
+            ensure!(
+                start.elapsed() < Duration::from_secs(60),
+                "a second dockerd does not answer"
+            );
             std::thread::yield_now();
         }
         Ok(daemon)
@@ -163,21 +216,38 @@ impl Dockerd<'_> {
 
 pub(crate) fn child_of(process: u32) -> Result<String> {
     let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-    Ok(children.split_whitespace().next().context("it has no child")?.to_owned())
+    Ok(children
+        .split_whitespace()
+        .next()
+        .context("it has no child")?
+        .to_owned())
 }
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        if let Err(error) = self.holder.kill().and_then(|()| self.holder.wait().map(drop)) {
+        if let Err(error) = self
+            .holder
+            .kill()
+            .and_then(|()| self.holder.wait().map(drop))
+        {
             say(&format!("xtask: end the peers: {error}"));
         }
         // Their engines were killed, so their cgroups are ours to remove; deepest first, empty ones only.
         for name in ["docker", "libpod_parent", "machine.slice"] {
             let found = command("find")
-                .args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &format!("*/{name}*")])
+                .args([
+                    "/sys/fs/cgroup",
+                    "-depth",
+                    "-type",
+                    "d",
+                    "-path",
+                    &format!("*/{name}*"),
+                ])
                 .output();
-            for dir in
-                found.map(|found| String::from_utf8_lossy(&found.stdout).into_owned()).unwrap_or_default().lines()
+            for dir in found
+                .map(|found| String::from_utf8_lossy(&found.stdout).into_owned())
+                .unwrap_or_default()
+                .lines()
             {
                 // One that others still use stays: rmdir refuses it.
                 let _ = std::fs::remove_dir(dir);
@@ -190,15 +260,27 @@ impl Drop for Peers {
 pub(crate) fn proportional_memory(chosen: impl Fn(u32, &str) -> bool) -> Result<u64> {
     let mut sum = 0;
     for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
         // A process may end between the listing and the reading.
-        let Ok(name) = std::fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
+        let Ok(name) = std::fs::read_to_string(format!("/proc/{pid}/comm")) else {
+            continue;
+        };
         if !chosen(pid, name.trim()) {
             continue;
         }
-        let Ok(rollup) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+        let Ok(rollup) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+            continue;
+        };
         let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        sum += pss.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+        sum += pss
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or(0);
     }
     Ok(sum)
 }
@@ -216,6 +298,7 @@ fn peers_root() -> Result<PathBuf> {
         .args(["--aptopt=Acquire::Languages \"none\"", "trixie"])
         .arg(&fresh)
         .arg("http://deb.debian.org/debian"))?;
-    std::fs::rename(&fresh, &dir).with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
+    std::fs::rename(&fresh, &dir)
+        .with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
     Ok(dir)
 }

@@ -30,7 +30,10 @@ impl Registry {
             ),
         )?;
         let log = config.with_extension("log");
-        let mut serve = of.map_or_else(|| command("docker-registry"), |peers| peers.beside("docker-registry"));
+        let mut serve = of.map_or_else(
+            || command("docker-registry"),
+            |peers| peers.beside("docker-registry"),
+        );
         let child = serve
             .arg("serve")
             .arg(&config)
@@ -41,7 +44,16 @@ impl Registry {
             .context("run docker-registry")?;
         let registry = Self { child, port, log };
         let mut ask = of.map_or_else(|| command("curl"), |peers| peers.beside("curl"));
-        ask.args(["-s", "-o", "/dev/null", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"]);
+        ask.args([
+            "-s",
+            "-o",
+            "/dev/null",
+            "--retry",
+            "50",
+            "--retry-connrefused",
+            "--retry-delay",
+            "1",
+        ]);
         run(ask.arg(format!("http://127.0.0.1:{port}/v2/")))?;
         Ok(registry)
     }
@@ -49,14 +61,32 @@ impl Registry {
     pub(crate) fn push_blob(&self, repository: &str, file: &Path, digest: &str) -> Result<()> {
         let base = format!("http://127.0.0.1:{}/v2/{repository}/blobs", self.port);
         let format = ["-s", "-o", "/dev/null", "-w", "%header{location}"];
-        let location = output(curl().args(["-X", "POST"]).args(format).arg(format!("{base}/uploads/")))?;
+        let location = output(
+            curl()
+                .args(["-X", "POST"])
+                .args(format)
+                .arg(format!("{base}/uploads/")),
+        )?;
         let joiner = if location.contains('?') { '&' } else { '?' };
         let octets = ["-H", "Content-Type: application/octet-stream"];
-        put(file, &octets, &format!("{}{joiner}digest={digest}", location.trim()))
+        put(
+            file,
+            &octets,
+            &format!("{}{joiner}digest={digest}", location.trim()),
+        )
     }
 
-    pub(crate) fn push_manifest(&self, repository: &str, tag: &str, media_type: &str, file: &Path) -> Result<()> {
-        let url = format!("http://127.0.0.1:{}/v2/{repository}/manifests/{tag}", self.port);
+    pub(crate) fn push_manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        media_type: &str,
+        file: &Path,
+    ) -> Result<()> {
+        let url = format!(
+            "http://127.0.0.1:{}/v2/{repository}/manifests/{tag}",
+            self.port
+        );
         put(file, &["-H", &format!("Content-Type: {media_type}")], &url)
     }
 
@@ -67,7 +97,12 @@ impl Registry {
             .lines()
             .filter(|line| line.contains("response completed") && line.contains("/blobs/"))
             .filter_map(|line| {
-                line.split("http.response.written=").nth(1)?.split_whitespace().next()?.parse::<u64>().ok()
+                line.split("http.response.written=")
+                    .nth(1)?
+                    .split_whitespace()
+                    .next()?
+                    .parse::<u64>()
+                    .ok()
             })
             .sum();
         Ok((written, log.len()))
@@ -81,12 +116,25 @@ fn curl() -> Command {
 fn put(file: &Path, headers: &[&str], url: &str) -> Result<()> {
     let code = output(
         curl()
-            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "-T"])
+            .args([
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "-X",
+                "PUT",
+                "-T",
+            ])
             .arg(file)
             .args(headers)
             .arg(url),
     )?;
-    ensure!(code == "201", "the registry answered {code} for {}", file.display());
+    ensure!(
+        code == "201",
+        "the registry answered {code} for {}",
+        file.display()
+    );
     Ok(())
 }
 

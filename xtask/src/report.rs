@@ -27,7 +27,10 @@ pub(crate) struct Measured {
 
 impl Measured {
     pub(crate) fn new(tool: &'static str) -> Self {
-        Self { tool, values: Vec::new() }
+        Self {
+            tool,
+            values: Vec::new(),
+        }
     }
 
     fn sorted(&self) -> Vec<f64> {
@@ -45,16 +48,33 @@ impl Measured {
 /// A table for each set of tools: not every tool does all the work.
 pub(crate) fn table(cases: &[Case]) -> String {
     let same_tools = |a: &Case, b: &Case| {
-        a.measured.iter().map(|measured| measured.tool).eq(b.measured.iter().map(|measured| measured.tool))
+        a.measured
+            .iter()
+            .map(|measured| measured.tool)
+            .eq(b.measured.iter().map(|measured| measured.tool))
     };
-    cases.chunk_by(same_tools).map(one_table).collect::<Vec<_>>().join("\n")
+    cases
+        .chunk_by(same_tools)
+        .map(one_table)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// One row a case: `median [min–max]` of each tool, and how many times more than hoist it is.
 fn one_table(cases: &[Case]) -> String {
-    let Some(first) = cases.first() else { return String::new() };
-    let names: Vec<_> = first.measured.iter().map(|measured| measured.tool).collect();
-    let mut text = format!("| case | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let Some(first) = cases.first() else {
+        return String::new();
+    };
+    let names: Vec<_> = first
+        .measured
+        .iter()
+        .map(|measured| measured.tool)
+        .collect();
+    let mut text = format!(
+        "| case | {} |\n|---|{}\n",
+        names.join(" | "),
+        "---|".repeat(names.len())
+    );
     for case in cases {
         let ours = case.measured.first().map_or(f64::NAN, Measured::median);
         let cells = case.measured.iter().enumerate().map(|(index, measured)| {
@@ -65,10 +85,18 @@ fn one_table(cases: &[Case]) -> String {
                 }
                 _ => String::new(),
             };
-            let ratio = if index == 0 { String::new() } else { format!(", {:.1}×", measured.median() / ours) };
+            let ratio = if index == 0 {
+                String::new()
+            } else {
+                format!(", {:.1}×", measured.median() / ours)
+            };
             format!("{}{range}{ratio}", case.unit.show(measured.median()))
         });
-        text.push_str(&format!("| {} | {} |\n", case.title, cells.collect::<Vec<_>>().join(" | ")));
+        text.push_str(&format!(
+            "| {} | {} |\n",
+            case.title,
+            cells.collect::<Vec<_>>().join(" | ")
+        ));
     }
     text
 }
@@ -90,7 +118,10 @@ pub(crate) fn write(docs: &Path, cases: &[Case]) -> Result<()> {
     for case in cases {
         let name = file_name(&case.title);
         fs::write(plots.join(&name), plot(case)).with_context(|| format!("write {name}"))?;
-        text.push_str(&format!("![{}](benchmarks/{name})\n", case.title.replace('`', "")));
+        text.push_str(&format!(
+            "![{}](benchmarks/{name})\n",
+            case.title.replace('`', "")
+        ));
     }
     fs::write(docs.join("benchmarks.md"), text).context("write docs/benchmarks.md")
 }
@@ -118,7 +149,11 @@ fn plot(case: &Case) -> String {
     const BAR: f64 = 26.0;
     const LEFT: f64 = 130.0;
     const WIDTH: f64 = 380.0;
-    let longest = case.measured.iter().map(Measured::median).fold(0.0, f64::max);
+    let longest = case
+        .measured
+        .iter()
+        .map(Measured::median)
+        .fold(0.0, f64::max);
     let mut bars = String::new();
     let mut top = 34.0;
     for (index, measured) in case.measured.iter().enumerate() {

@@ -39,15 +39,33 @@ fn everything() -> Result<ExitCode> {
     step("unit and mechanism tests");
     let tests = || {
         let mut tests = command("cargo");
-        tests.env("HOIST_SHIM", &shim).args(["test", "--quiet", "--no-fail-fast"]);
+        tests
+            .env("HOIST_SHIM", &shim)
+            .args(["test", "--quiet", "--no-fail-fast"]);
         tests
     };
     run(tests().args(["--workspace", "--exclude", "hoist"]))?;
-    run(tests().args(["--package", "hoist", "--bins", "--test", "tidy", "--test", "cli"]))?;
+    run(tests().args([
+        "--package",
+        "hoist",
+        "--bins",
+        "--test",
+        "tidy",
+        "--test",
+        "cli",
+    ]))?;
     step("end-to-end tests");
     // They wait for processes and the kernel more than they compute.
     let threads = (2 * std::thread::available_parallelism()?.get()).to_string();
-    run(tests().args(["--package", "hoist", "--test", "e2e", "--", "--test-threads", &threads]))?;
+    run(tests().args([
+        "--package",
+        "hoist",
+        "--test",
+        "e2e",
+        "--",
+        "--test-threads",
+        &threads,
+    ]))?;
     machine(&shim)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -58,7 +76,12 @@ fn machine(shim: &Path) -> Result<()> {
     // A name that matches nothing would be passed over in silence.
     let known = output(command(&built.tests).arg("--list"))?;
     for scenario in ON_CGROUP_V2 {
-        ensure!(known.lines().any(|line| line == format!("{scenario}: test")), "there is no scenario {scenario}");
+        ensure!(
+            known
+                .lines()
+                .any(|line| line == format!("{scenario}: test")),
+            "there is no scenario {scenario}"
+        );
     }
     vm::tests(&built, shim, ON_CGROUP_V2)
 }
@@ -67,8 +90,17 @@ pub(crate) fn quick() -> Result<ExitCode> {
     packages::ensure(&[packages::DEMO])?;
     lint()?;
     step("tests that need no containers");
-    run(command("cargo").args(["test", "--quiet", "-p", "hoist-spec", "-p", "hoist-scheduler"]))?;
-    run(command("cargo").args(["test", "--quiet", "-p", "hoist", "--test", "tidy", "--test", "cli"]))?;
+    run(command("cargo").args([
+        "test",
+        "--quiet",
+        "-p",
+        "hoist-spec",
+        "-p",
+        "hoist-scheduler",
+    ]))?;
+    run(command("cargo").args([
+        "test", "--quiet", "-p", "hoist", "--test", "tidy", "--test", "cli",
+    ]))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,7 +108,15 @@ fn lint() -> Result<()> {
     step("format");
     run(command("cargo").args(["fmt", "--all", "--check"]))?;
     step("lints");
-    run(command("cargo").args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(command("cargo").args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn step(name: &str) {

@@ -36,10 +36,21 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         Some((dashes, words)) if dashes == "--" && !words.is_empty() => words,
         _ => bail!("usage: cargo xtask vm -- CMD [ARG…]"),
     };
-    let script = format!("exec {}\n", words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "));
+    let script = format!(
+        "exec {}\n",
+        words
+            .iter()
+            .map(|word| quote(word))
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
     let hoist = artifacts::release()?;
     let shim = hoist.with_file_name("hoist-shim");
-    let code = boot(&[(&hoist, "hoist"), (&shim, "hoist-shim")], &script, command("qemu-system-x86_64"))?;
+    let code = boot(
+        &[(&hoist, "hoist"), (&shim, "hoist-shim")],
+        &script,
+        command("qemu-system-x86_64"),
+    )?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
@@ -73,7 +84,8 @@ fn boot(files: &[(&Path, &str)], script: &str, emulator: Command) -> Result<i32>
     let machine = machine()?;
     sweep(&machine)?;
     let work = machine.join(format!("run-{}", std::process::id()));
-    let result = payload(files, script, &work).and_then(|payload| emulate(emulator, &machine, &payload));
+    let result =
+        payload(files, script, &work).and_then(|payload| emulate(emulator, &machine, &payload));
     fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     result
 }
@@ -82,7 +94,9 @@ fn boot(files: &[(&Path, &str)], script: &str, emulator: Command) -> Result<i32>
 fn sweep(machine: &Path) -> Result<()> {
     for entry in fs::read_dir(machine)? {
         let path = entry?.path();
-        let run = path.file_name().and_then(|name| name.to_str()?.strip_prefix("run-"));
+        let run = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("run-"));
         if run.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
         }
@@ -117,14 +131,18 @@ fn machine() -> Result<PathBuf> {
     let boot = |prefix: &str| -> Result<PathBuf> {
         fs::read_dir(tree.join("boot"))?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            })
             .with_context(|| format!("the machine's root has no /boot/{prefix}*"))
     };
     fs::copy(boot("vmlinuz-")?, fresh.join("vmlinuz"))?;
     fs::copy(boot("initrd.img-")?, fresh.join("initrd"))?;
     disk(&fresh.join("root.ext4"), "3G", &tree)?;
     fs::remove_dir_all(&tree)?;
-    fs::rename(&fresh, &dir).with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
+    fs::rename(&fresh, &dir)
+        .with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
     Ok(dir)
 }
 
@@ -134,29 +152,64 @@ fn payload(files: &[(&Path, &str)], script: &str, work: &Path) -> Result<PathBuf
     for (file, name) in files {
         fs::copy(file, tree.join(name)).with_context(|| format!("copy {}", file.display()))?;
     }
-    fs::copy(root().join("packaging/hoist.service"), tree.join("hoist.service"))?;
+    fs::copy(
+        root().join("packaging/hoist.service"),
+        tree.join("hoist.service"),
+    )?;
     // The console is a terminal of no size.
-    fs::write(tree.join("run.sh"), format!("export COMPOSE_PROGRESS=plain COMPOSE_ANSI=never\n{script}"))?;
+    fs::write(
+        tree.join("run.sh"),
+        format!("export COMPOSE_PROGRESS=plain COMPOSE_ANSI=never\n{script}"),
+    )?;
     let image = work.join("payload.ext4");
     disk(&image, "1G", &tree)?;
     Ok(image)
 }
 
 fn disk(image: &Path, size: &str, tree: &Path) -> Result<()> {
-    output(command("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(tree).arg(image).arg(size)).map(drop)
+    output(
+        command("mke2fs")
+            .args(["-q", "-t", "ext4", "-d"])
+            .arg(tree)
+            .arg(image)
+            .arg(size),
+    )
+    .map(drop)
 }
 
 fn emulate(mut emulator: Command, machine: &Path, payload: &Path) -> Result<i32> {
     let drive = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on", path.display());
     let mut guest = emulator
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"])
-        .args(["-nographic", "-nic", "none", "-monitor", "none", "-serial", "stdio"])
+        .args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "2048",
+        ])
+        .args([
+            "-nographic",
+            "-nic",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "stdio",
+        ])
         .arg("-kernel")
         .arg(machine.join("vmlinuz"))
         .arg("-initrd")
         .arg(machine.join("initrd"))
         .args(["-append", KERNEL_ARGUMENTS])
-        .args(["-drive", &drive(&machine.join("root.ext4")), "-drive", &drive(payload)])
+        .args([
+            "-drive",
+            &drive(&machine.join("root.ext4")),
+            "-drive",
+            &drive(payload),
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -173,7 +226,9 @@ fn emulate(mut emulator: Command, machine: &Path, payload: &Path) -> Result<i32>
     }
     let status = guest.wait().context("wait for qemu-system-x86_64")?;
     code.with_context(|| match status.code() {
-        Some(TIMED_OUT) => format!("the machine was ended after {TESTS_LIMIT} seconds, before its tests ended"),
+        Some(TIMED_OUT) => {
+            format!("the machine was ended after {TESTS_LIMIT} seconds, before its tests ended")
+        }
         _ => "the machine went down without reporting an exit code".to_owned(),
     })
 }

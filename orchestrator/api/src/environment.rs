@@ -43,9 +43,18 @@ const KEPT: [&str; 23] = [
 
 /// The whole environment of an engine that this process starts in these places. Values that are not UTF-8 are skipped.
 pub fn environment(places: &Places) -> Vec<(String, OsString)> {
-    let kept = KEPT.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?.into())));
-    let places =
-        [("HOIST_DATA_ROOT", &places.data_root), ("HOIST_RUN_DIR", &places.run_dir), ("HOIST_HOST", &places.socket)];
-    let places = places.into_iter().map(|(name, path)| (name.to_owned(), path.clone().into_os_string()));
-    kept.chain(places).chain([(DETACHED.to_owned(), OsString::from("1"))]).collect()
+    let kept = KEPT
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?.into())));
+    let places = [
+        ("HOIST_DATA_ROOT", &places.data_root),
+        ("HOIST_RUN_DIR", &places.run_dir),
+        ("HOIST_HOST", &places.socket),
+    ];
+    let places = places
+        .into_iter()
+        .map(|(name, path)| (name.to_owned(), path.clone().into_os_string()));
+    kept.chain(places)
+        .chain([(DETACHED.to_owned(), OsString::from("1"))])
+        .collect()
 }

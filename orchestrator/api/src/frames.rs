@@ -70,17 +70,32 @@ mod tests {
 
     #[test]
     fn frames_have_dockers_header() {
-        assert_eq!(encode(StreamKind::Stderr, b"hi"), [2, 0, 0, 0, 0, 0, 0, 2, b'h', b'i']);
+        assert_eq!(
+            encode(StreamKind::Stderr, b"hi"),
+            [2, 0, 0, 0, 0, 0, 0, 2, b'h', b'i']
+        );
     }
 
     #[test]
     fn what_is_encoded_is_decoded_from_any_portions() {
         let frames = [
-            Frame { stream: StreamKind::Stdout, data: b"out".to_vec() },
-            Frame { stream: StreamKind::Stdin, data: Vec::new() },
-            Frame { stream: StreamKind::Stderr, data: vec![7; 300] },
+            Frame {
+                stream: StreamKind::Stdout,
+                data: b"out".to_vec(),
+            },
+            Frame {
+                stream: StreamKind::Stdin,
+                data: Vec::new(),
+            },
+            Frame {
+                stream: StreamKind::Stderr,
+                data: vec![7; 300],
+            },
         ];
-        let bytes: Vec<u8> = frames.iter().flat_map(|frame| encode(frame.stream, &frame.data)).collect();
+        let bytes: Vec<u8> = frames
+            .iter()
+            .flat_map(|frame| encode(frame.stream, &frame.data))
+            .collect();
         for portion in [1, 7, 8, 9, bytes.len()] {
             let (mut decoder, mut decoded) = (Decoder::default(), Vec::new());
             for chunk in bytes.chunks(portion) {

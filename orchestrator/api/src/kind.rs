@@ -79,7 +79,10 @@ impl ErrorKind {
 
     /// A command could not be run in a container; the message is in docker's words.
     pub const fn is_command(self) -> bool {
-        matches!(self, Self::Command | Self::CommandNotExecutable | Self::CommandNotFound)
+        matches!(
+            self,
+            Self::Command | Self::CommandNotExecutable | Self::CommandNotFound
+        )
     }
 }
 
@@ -99,7 +102,11 @@ fn exit_code_of_others() -> i32 {
 
 impl ErrorBody {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind, exit_code: kind.exit_code() }
+        Self {
+            message: message.into(),
+            kind,
+            exit_code: kind.exit_code(),
+        }
     }
 }
 
@@ -110,17 +117,28 @@ mod tests {
     #[test]
     fn bodies_of_other_engines_are_read() {
         let decode = |text: &str| serde_json::from_str::<ErrorBody>(text).unwrap();
-        assert_eq!(decode(r#"{"message":"a"}"#), ErrorBody::new(ErrorKind::Failed, "a"));
+        assert_eq!(
+            decode(r#"{"message":"a"}"#),
+            ErrorBody::new(ErrorKind::Failed, "a")
+        );
         let later = decode(r#"{"message":"a","kind":"of-tomorrow","exit_code":126,"more":1}"#);
         assert_eq!((later.kind, later.exit_code), (ErrorKind::Failed, 126));
     }
 
     #[test]
     fn every_kind_keeps_its_exit_code_on_the_way() {
-        for kind in [ErrorKind::CommandNotFound, ErrorKind::CommandNotExecutable, ErrorKind::Engine] {
+        for kind in [
+            ErrorKind::CommandNotFound,
+            ErrorKind::CommandNotExecutable,
+            ErrorKind::Engine,
+        ] {
             assert_eq!(ErrorKind::of_exit_code(kind.exit_code()), kind);
             let body = serde_json::to_string(&ErrorBody::new(kind, "x")).unwrap();
-            assert_eq!(serde_json::from_str::<ErrorBody>(&body).unwrap().kind, kind, "{body}");
+            assert_eq!(
+                serde_json::from_str::<ErrorBody>(&body).unwrap().kind,
+                kind,
+                "{body}"
+            );
         }
     }
 }

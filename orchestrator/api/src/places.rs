@@ -24,7 +24,11 @@ pub struct Places {
 impl Places {
     /// From `-H`, then `HOIST_HOST`, `HOIST_DATA_ROOT` and `HOIST_RUN_DIR`.
     pub fn from_env(host: Option<&str>) -> Result<Self, PlacesError> {
-        let var = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        let var = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value: &String| !value.is_empty())
+        };
         Self::resolve(
             host.map(str::to_owned).or_else(|| var("HOIST_HOST")),
             var("HOIST_DATA_ROOT"),
@@ -32,13 +36,27 @@ impl Places {
         )
     }
 
-    fn resolve(host: Option<String>, data_root: Option<String>, run_dir: Option<String>) -> Result<Self, PlacesError> {
+    fn resolve(
+        host: Option<String>,
+        data_root: Option<String>,
+        run_dir: Option<String>,
+    ) -> Result<Self, PlacesError> {
         let absolute = |name, value: String| {
             let path = PathBuf::from(&value);
-            if path.is_absolute() { Ok(path) } else { Err(PlacesError::Relative { name, value }) }
+            if path.is_absolute() {
+                Ok(path)
+            } else {
+                Err(PlacesError::Relative { name, value })
+            }
         };
-        let data_root = absolute("HOIST_DATA_ROOT", data_root.unwrap_or_else(|| DEFAULT_DATA_ROOT.to_owned()))?;
-        let run_dir = absolute("HOIST_RUN_DIR", run_dir.unwrap_or_else(|| DEFAULT_RUN_DIR.to_owned()))?;
+        let data_root = absolute(
+            "HOIST_DATA_ROOT",
+            data_root.unwrap_or_else(|| DEFAULT_DATA_ROOT.to_owned()),
+        )?;
+        let run_dir = absolute(
+            "HOIST_RUN_DIR",
+            run_dir.unwrap_or_else(|| DEFAULT_RUN_DIR.to_owned()),
+        )?;
         let socket = match host {
             None => run_dir.join("hoist.sock"),
             Some(host) => {
@@ -49,7 +67,11 @@ impl Places {
                 absolute("HOIST_HOST", path.to_owned())?
             }
         };
-        Ok(Self { data_root, run_dir, socket })
+        Ok(Self {
+            data_root,
+            run_dir,
+            socket,
+        })
     }
 }
 
@@ -63,8 +85,14 @@ mod tests {
 
     #[test]
     fn host_is_a_path_or_a_unix_url() {
-        assert_eq!(resolve("unix:///tmp/a.sock").unwrap().socket, PathBuf::from("/tmp/a.sock"));
-        assert_eq!(resolve("/tmp/a.sock").unwrap().socket, PathBuf::from("/tmp/a.sock"));
+        assert_eq!(
+            resolve("unix:///tmp/a.sock").unwrap().socket,
+            PathBuf::from("/tmp/a.sock")
+        );
+        assert_eq!(
+            resolve("/tmp/a.sock").unwrap().socket,
+            PathBuf::from("/tmp/a.sock")
+        );
         assert!(resolve("tcp://1.2.3.4:1").is_err());
         assert!(resolve("a.sock").is_err());
     }

@@ -13,7 +13,9 @@ const COMPARED: usize = 1 << 28;
 pub enum Exceeded {
     #[error("the variables of this Dockerfile expand to more than {} MiB", TEXT >> 20)]
     Text,
-    #[error("the patterns of this Dockerfile take too long to match: the values are too long for them")]
+    #[error(
+        "the patterns of this Dockerfile take too long to match: the values are too long for them"
+    )]
     Compared,
 }
 
@@ -31,15 +33,26 @@ impl Default for Budget {
 
 impl Budget {
     pub(crate) fn new(text: usize, compared: usize) -> Self {
-        Self { text: AtomicUsize::new(text), compared: AtomicUsize::new(compared) }
+        Self {
+            text: AtomicUsize::new(text),
+            compared: AtomicUsize::new(compared),
+        }
     }
 
     pub(crate) fn text(&self, bytes: usize) -> Result<(), Exceeded> {
-        if take(&self.text, bytes) { Ok(()) } else { Err(Exceeded::Text) }
+        if take(&self.text, bytes) {
+            Ok(())
+        } else {
+            Err(Exceeded::Text)
+        }
     }
 
     pub(crate) fn compared(&self, characters: usize) -> Result<(), Exceeded> {
-        if take(&self.compared, characters) { Ok(()) } else { Err(Exceeded::Compared) }
+        if take(&self.compared, characters) {
+            Ok(())
+        } else {
+            Err(Exceeded::Compared)
+        }
     }
 
     /// Whether anything was refused: missing values are then not the fault of later text.
@@ -50,7 +63,10 @@ impl Budget {
 
 /// A refused request leaves nothing behind.
 fn take(left: &AtomicUsize, wanted: usize) -> bool {
-    let rest = left.load(Ordering::Relaxed).checked_sub(wanted).filter(|rest| *rest > 0);
+    let rest = left
+        .load(Ordering::Relaxed)
+        .checked_sub(wanted)
+        .filter(|rest| *rest > 0);
     left.store(rest.unwrap_or(0), Ordering::Relaxed);
     rest.is_some()
 }

@@ -27,9 +27,31 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     let reporter = Reporter::new(Arc::clone(&host.progress));
     let mut read = read(request, host, &reporter, Bases::Pulled).await?;
     report_findings(&mut read, &reporter)?;
-    let Read { context, file, graph, images: found, findings, .. } = read;
-    let fetched = Fetcher { request, host, reporter: &reporter }.files(&graph, &file).await?;
-    let work = Arc::new(work(request, host, context, fetched, file, graph, &found, reporter.clone())?);
+    let Read {
+        context,
+        file,
+        graph,
+        images: found,
+        findings,
+        ..
+    } = read;
+    let fetched = Fetcher {
+        request,
+        host,
+        reporter: &reporter,
+    }
+    .files(&graph, &file)
+    .await?;
+    let work = Arc::new(work(
+        request,
+        host,
+        context,
+        fetched,
+        file,
+        graph,
+        &found,
+        reporter.clone(),
+    )?);
     let executed = execute(&work).await;
     // Also after a failure: what was hashed need not be hashed again.
     save_stamps(Arc::clone(&work)).await?;
@@ -37,13 +59,19 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
     let finishing = Arc::clone(&work);
     let (images, id) = {
         let states = states.clone();
-        on_disk(move || store(&finishing, &states, &found, &tags).map_err(BuildError::Store)).await?
+        on_disk(move || store(&finishing, &states, &found, &tags).map_err(BuildError::Store))
+            .await?
     };
-    let layers: Vec<Digest> = work.results(&states).flat_map(|result| result.layers.iter().copied()).collect();
+    let layers: Vec<Digest> = work
+        .results(&states)
+        .flat_map(|result| result.layers.iter().copied())
+        .collect();
     work.cache.export(&layers).await?;
     if !findings.is_empty() {
         let (count, plural) = (findings.len(), if findings.len() == 1 { "" } else { "s" });
-        reporter.warning(format!("{count} warning{plural} about the Dockerfile; `build --check` shows them alone"));
+        reporter.warning(format!(
+            "{count} warning{plural} about the Dockerfile; `build --check` shows them alone"
+        ));
     }
     Ok(Built {
         id,
@@ -57,7 +85,11 @@ pub async fn build(request: &BuildRequest, host: &Host) -> Result<Built, BuildEr
 async fn lock_downloads(host: &Host) -> Result<prune::InUse, BuildError> {
     let state_dir = host.state_dir.clone();
     on_disk(move || {
-        let failed = |source| BuildError::Io { attempt: "locking", path: state_dir.clone(), source };
+        let failed = |source| BuildError::Io {
+            attempt: "locking",
+            path: state_dir.clone(),
+            source,
+        };
         prune::in_use(&state_dir).map_err(failed)
     })
     .await
@@ -69,18 +101,26 @@ fn report_findings(read: &mut Read, reporter: &Reporter) -> Result<(), BuildErro
         reporter.warning(finding.render(&read.file, false));
     }
     if read.settings.error && read.findings.iter().any(|finding| finding.rule.is_some()) {
-        read.findings.iter_mut().for_each(|finding| finding.severity = Severity::Error);
-        return Err(BuildError::Dockerfile(Arc::clone(&read.file), std::mem::take(&mut read.findings)));
+        read.findings
+            .iter_mut()
+            .for_each(|finding| finding.severity = Severity::Error);
+        return Err(BuildError::Dockerfile(
+            Arc::clone(&read.file),
+            std::mem::take(&mut read.findings),
+        ));
     }
     for name in &read.graph.unused_args {
-        reporter.warning(format!("warning: build argument {name} is not used: no ARG declares it"));
+        reporter.warning(format!(
+            "warning: build argument {name} is not used: no ARG declares it"
+        ));
     }
     Ok(())
 }
 
 async fn save_stamps(work: Arc<Work>) -> Result<(), BuildError> {
     on_disk(move || {
-        let contexts = std::iter::once(&work.context).chain(work.fetched.values().map(|fetched| &fetched.context));
+        let contexts = std::iter::once(&work.context)
+            .chain(work.fetched.values().map(|fetched| &fetched.context));
         for context in contexts {
             if let Err(error) = context.stamps.save() {
                 tracing::warn!(%error, "the stamps of the build context cannot be kept");
@@ -113,11 +153,15 @@ fn store(
 }
 
 fn tags(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
-    let parse = |tag: &String| Reference::parse(tag).map_err(|error| BuildError::Tag(tag.clone(), error));
+    let parse =
+        |tag: &String| Reference::parse(tag).map_err(|error| BuildError::Tag(tag.clone(), error));
     request.tags.iter().map(parse).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is one part of the work, put together once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one part of the work, put together once"
+)]
 fn work(
     request: &BuildRequest,
     host: &Host,
@@ -132,11 +176,18 @@ fn work(
     let mut trees = BTreeMap::new();
     let mut add = |tree, layers: &[_], created: Option<String>| {
         let holds = vec![store.hold(layers)];
-        trees.insert(tree, Arc::new(TreeState::new(layers.to_vec(), created, holds)));
+        trees.insert(
+            tree,
+            Arc::new(TreeState::new(layers.to_vec(), created, holds)),
+        );
     };
     add(Tree::Scratch, &[], None);
     for (name, image) in images {
-        add(Tree::Image(name.clone()), &image.layers, image.config.created.clone());
+        add(
+            Tree::Image(name.clone()),
+            &image.layers,
+            image.config.created.clone(),
+        );
     }
     Ok(Work {
         host: host.clone(),
@@ -160,20 +211,37 @@ fn image_config(
     images: &BTreeMap<BaseImage, Arc<Image>>,
 ) -> ImageConfig {
     let platform = &outcome.platform;
-    let base = outcome.base.as_ref().and_then(|name| images.get(name)).map(|image| image.config.clone());
+    let base = outcome
+        .base
+        .as_ref()
+        .and_then(|name| images.get(name))
+        .map(|image| image.config.clone());
     let mut config = base.unwrap_or_else(|| {
         let mut config = ImageConfig::new(&platform.architecture, &platform.os);
         config.variant.clone_from(&platform.variant);
         config
     });
     // What docker wrote down about the machine that built the base, and how its own steps may be skipped.
-    for stale in ["container", "container_config", "docker_version", "id", "parent", INLINE] {
+    for stale in [
+        "container",
+        "container_config",
+        "docker_version",
+        "id",
+        "parent",
+        INLINE,
+    ] {
         config.other.remove(stale);
     }
-    config.rootfs.diff_ids.clone_from(&work.tree(&outcome.tree, states).layers);
+    config
+        .rootfs
+        .diff_ids
+        .clone_from(&work.tree(&outcome.tree, states).layers);
     config.config = outcome.execution.clone();
     config.author.clone_from(&outcome.author);
-    let mut created = work.epoch.map(Epoch::text).or_else(|| config.created.clone());
+    let mut created = work
+        .epoch
+        .map(Epoch::text)
+        .or_else(|| config.created.clone());
     for line in &outcome.history {
         if let Some(step) = line.step {
             created.clone_from(&states[step].created);

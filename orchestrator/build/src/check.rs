@@ -19,5 +19,8 @@ pub struct Checked {
 pub async fn check(request: &BuildRequest, host: &Host) -> Result<Checked, BuildError> {
     let reporter = Reporter::new(Arc::clone(&host.progress));
     let read = read(request, host, &reporter, Bases::Stored).await?;
-    Ok(Checked { file: read.file, findings: read.findings })
+    Ok(Checked {
+        file: read.file,
+        findings: read.findings,
+    })
 }

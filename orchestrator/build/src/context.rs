@@ -29,18 +29,29 @@ impl Context {
     pub(crate) fn beside(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
         let view = folder_view(folder)?;
         let ignore = ignore_file(&view, None)?;
-        Ok(Self { view: Arc::new(view), ignore, stamps: Stamps::load(state_dir, folder) })
+        Ok(Self {
+            view: Arc::new(view),
+            ignore,
+            stamps: Stamps::load(state_dir, folder),
+        })
     }
 
     /// What was downloaded: all of it counts.
     pub(crate) fn fetched(folder: &Path, state_dir: &Path) -> Result<Self, BuildError> {
         let view = Arc::new(folder_view(folder)?);
-        Ok(Self { view, ignore: Ignore::default(), stamps: Stamps::load(state_dir, folder) })
+        Ok(Self {
+            view,
+            ignore: Ignore::default(),
+            stamps: Stamps::load(state_dir, folder),
+        })
     }
 }
 
 fn folder_view(folder: &Path) -> Result<View, BuildError> {
-    View::of_folder(folder).map_err(|error| BuildError::Context { path: folder.to_owned(), source: into_io(error) })
+    View::of_folder(folder).map_err(|error| BuildError::Context {
+        path: folder.to_owned(),
+        source: into_io(error),
+    })
 }
 
 /// Opens the context and reads the Dockerfile.
@@ -51,20 +62,37 @@ pub(crate) fn open(
 ) -> Result<(Context, Arc<SourceFile>), BuildError> {
     let view = folder_view(folder)?;
     let (source, own) = match &request.dockerfile {
-        DockerfileSource::Inline(text) => (SourceFile::new("inline Dockerfile", text.as_str()), None),
+        DockerfileSource::Inline(text) => {
+            (SourceFile::new("inline Dockerfile", text.as_str()), None)
+        }
         DockerfileSource::File(path) => {
             let place = match inside_context(folder, path) {
                 Some(relative) => TextFilePath::Inside(relative),
                 None => TextFilePath::Outside(folder.join(path)),
             };
-            let shown = if let TextFilePath::Inside(relative) = &place { relative } else { path };
-            let text = text_of(place.read(&view), shown)?.map_err(|source| no_dockerfile(folder.join(path), source))?;
-            (SourceFile::new(shown.display().to_string(), text), Some(place.ignore_file()))
+            let shown = if let TextFilePath::Inside(relative) = &place {
+                relative
+            } else {
+                path
+            };
+            let text = text_of(place.read(&view), shown)?
+                .map_err(|source| no_dockerfile(folder.join(path), source))?;
+            (
+                SourceFile::new(shown.display().to_string(), text),
+                Some(place.ignore_file()),
+            )
         }
     };
     let ignore = ignore_file(&view, own)?;
     let stamps = Stamps::load(state_dir, folder);
-    Ok((Context { view: Arc::new(view), ignore, stamps }, source))
+    Ok((
+        Context {
+            view: Arc::new(view),
+            ignore,
+            stamps,
+        },
+        source,
+    ))
 }
 
 /// Where a file of text is.
@@ -104,14 +132,26 @@ impl TextFilePath {
 
 /// The first ignore file that is there: the Dockerfile's own, else the context's.
 fn ignore_file(view: &View, own: Option<TextFilePath>) -> Result<Ignore, BuildError> {
-    for place in own.into_iter().chain([TextFilePath::Inside(PathBuf::from(".dockerignore"))]) {
+    for place in own
+        .into_iter()
+        .chain([TextFilePath::Inside(PathBuf::from(".dockerignore"))])
+    {
         let path = place.path();
         match text_of(place.read(view), path)? {
             Ok(text) => {
-                return Ignore::parse(&text).map_err(|source| BuildError::Ignore { path: path.to_owned(), source });
+                return Ignore::parse(&text).map_err(|source| BuildError::Ignore {
+                    path: path.to_owned(),
+                    source,
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(BuildError::Io { attempt: "reading", path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(BuildError::Io {
+                    attempt: "reading",
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         }
     }
     Ok(Ignore::default())
@@ -119,7 +159,11 @@ fn ignore_file(view: &View, own: Option<TextFilePath>) -> Result<Ignore, BuildEr
 
 /// The path as seen from the context, when the caller did not name a place outside of it.
 fn inside_context(context: &Path, path: &Path) -> Option<PathBuf> {
-    let relative = if path.is_absolute() { path.strip_prefix(context).ok()? } else { path };
+    let relative = if path.is_absolute() {
+        path.strip_prefix(context).ok()?
+    } else {
+        path
+    };
     let mut parts = PathBuf::new();
     for component in relative.components() {
         match component {
@@ -135,7 +179,9 @@ fn inside_context(context: &Path, path: &Path) -> Option<PathBuf> {
 fn read_inside(view: &View, path: &Path) -> io::Result<Vec<u8>> {
     let walk = view.walk(path, true).map_err(into_io)?;
     match walk.found {
-        Some(node) if node.kind() == Kind::File => read_limited(view.open_file(&node).map_err(into_io)),
+        Some(node) if node.kind() == Kind::File => {
+            read_limited(view.open_file(&node).map_err(into_io))
+        }
         Some(_) => Err(io::Error::other("it is not a file")),
         None => Err(io::ErrorKind::NotFound.into()),
     }
@@ -154,11 +200,16 @@ fn text_of(bytes: io::Result<Vec<u8>>, path: &Path) -> Result<io::Result<String>
         Err(error) => return Ok(Err(error)),
     };
     if bytes.len() as u64 > MAX_TEXT {
-        return Err(BuildError::TooLarge { path: path.to_owned(), limit: MAX_TEXT });
+        return Err(BuildError::TooLarge {
+            path: path.to_owned(),
+            limit: MAX_TEXT,
+        });
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Ok(text)),
-        Err(_) => Err(BuildError::NotText { path: path.to_owned() }),
+        Err(_) => Err(BuildError::NotText {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -171,6 +222,10 @@ fn into_io(error: ViewError) -> io::Error {
 fn no_dockerfile(path: PathBuf, source: std::io::Error) -> BuildError {
     match source.kind() {
         std::io::ErrorKind::NotFound => BuildError::NoDockerfile { path },
-        _ => BuildError::Io { attempt: "reading the Dockerfile", path, source },
+        _ => BuildError::Io {
+            attempt: "reading the Dockerfile",
+            path,
+            source,
+        },
     }
 }

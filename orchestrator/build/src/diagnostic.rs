@@ -36,14 +36,20 @@ pub struct SourceFile {
 
 impl SourceFile {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into() })
+        Arc::new(Self {
+            name: name.into(),
+            text: text.into(),
+        })
     }
 
     /// Line and column of a byte offset, both from 1; columns count characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let before = &self.text[..self.floor(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
     }
 
     fn floor(&self, offset: usize) -> usize {
@@ -58,7 +64,11 @@ impl SourceFile {
     fn visible(&self, span: Span) -> std::ops::Range<usize> {
         let start = self.floor(span.start);
         let end = self.floor(span.end.max(start));
-        let first_line = self.text[start..end].lines().next().unwrap_or_default().trim_end();
+        let first_line = self.text[start..end]
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end();
         start..start + first_line.len()
     }
 }
@@ -94,11 +104,17 @@ impl Diagnostic {
     }
 
     pub(crate) fn warning(span: Span, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(span, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(span, message)
+        }
     }
 
     pub(crate) fn lint(rule: Rule, span: Span, message: impl Into<String>) -> Self {
-        Self { rule: Some(rule), ..Self::warning(span, message) }
+        Self {
+            rule: Some(rule),
+            ..Self::warning(span, message)
+        }
     }
 
     pub(crate) fn label(mut self, text: impl Into<String>) -> Self {
@@ -121,7 +137,9 @@ impl Diagnostic {
         if !self.label.is_empty() {
             annotation = annotation.label(self.label.as_str());
         }
-        let snippet = Snippet::source(file.text.as_str()).path(file.name.as_str()).annotation(annotation);
+        let snippet = Snippet::source(file.text.as_str())
+            .path(file.name.as_str())
+            .annotation(annotation);
         let mut title = level.primary_title(self.message.as_str());
         if let Some(rule) = self.rule {
             title = title.id(rule.name());
@@ -130,7 +148,11 @@ impl Diagnostic {
         for hint in &self.hints {
             group = group.element(Level::HELP.message(hint.as_str()));
         }
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         renderer.render(&[group]).to_string()
     }
 }
@@ -141,7 +163,12 @@ pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
-        .map(|candidate| (strsim::osa_distance(&word, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::osa_distance(&word, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -15,12 +15,21 @@ use crate::step::RunError;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error("build context {path} cannot be opened")]
-    Context { path: PathBuf, source: std::io::Error },
+    Context {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("build context {url}: {reason}")]
     Remote { url: String, reason: String },
     #[error("{attempt} {path}")]
-    Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("no Dockerfile at {path}; `build.dockerfile` in the Compose file or `-f` names another one")]
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "no Dockerfile at {path}; `build.dockerfile` in the Compose file or `-f` names another one"
+    )]
     NoDockerfile { path: PathBuf },
     #[error("{path} is not text in UTF-8")]
     NotText { path: PathBuf },
@@ -39,15 +48,31 @@ pub enum BuildError {
     Dockerfile(Arc<SourceFile>, Vec<Diagnostic>),
     /// The base image of a stage cannot be had.
     #[error("{}", Rendered(file, std::slice::from_ref(diagnostic)))]
-    Base { file: Arc<SourceFile>, diagnostic: Box<Diagnostic>, source: BaseError },
+    Base {
+        file: Arc<SourceFile>,
+        diagnostic: Box<Diagnostic>,
+        source: BaseError,
+    },
     /// A RUN step ended with another exit code than 0.
     #[error("{}{}", Rendered(file, std::slice::from_ref(diagnostic)), Tail(tail))]
-    RunFailed { file: Arc<SourceFile>, diagnostic: Box<Diagnostic>, exit_code: i32, tail: Vec<String> },
+    RunFailed {
+        file: Arc<SourceFile>,
+        diagnostic: Box<Diagnostic>,
+        exit_code: i32,
+        tail: Vec<String>,
+    },
     /// A step could not be carried out at all.
     #[error("{}", Rendered(file, std::slice::from_ref(diagnostic)))]
-    Step { file: Arc<SourceFile>, diagnostic: Box<Diagnostic>, source: Option<RunError> },
+    Step {
+        file: Arc<SourceFile>,
+        diagnostic: Box<Diagnostic>,
+        source: Option<RunError>,
+    },
     #[error("exporting the cache {place}")]
-    Export { place: String, source: Box<hoist_image::CacheError> },
+    Export {
+        place: String,
+        source: Box<hoist_image::CacheError>,
+    },
     #[error("storing the image")]
     Store(#[source] StoreError),
     #[error("the build was interrupted")]
@@ -59,9 +84,15 @@ impl BuildError {
     pub fn diagnostics(&self) -> Option<(&Arc<SourceFile>, &[Diagnostic])> {
         match self {
             Self::Dockerfile(file, diagnostics) => Some((file, diagnostics)),
-            Self::Base { file, diagnostic, .. }
-            | Self::RunFailed { file, diagnostic, .. }
-            | Self::Step { file, diagnostic, .. } => Some((file, std::slice::from_ref(diagnostic))),
+            Self::Base {
+                file, diagnostic, ..
+            }
+            | Self::RunFailed {
+                file, diagnostic, ..
+            }
+            | Self::Step {
+                file, diagnostic, ..
+            } => Some((file, std::slice::from_ref(diagnostic))),
             _ => None,
         }
     }
@@ -79,7 +110,10 @@ struct Rendered<'a>(&'a SourceFile, &'a [Diagnostic]);
 
 impl fmt::Display for Rendered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors = self.1.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+        let errors = self
+            .1
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Error);
         for (index, diagnostic) in errors.enumerate() {
             if index > 0 {
                 f.write_str("\n\n")?;

@@ -29,7 +29,12 @@ pub enum ExpandError {
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Expands one word to one word; quotes are removed, nothing is split.
-pub fn expand(word: &str, escape: char, lookup: Lookup<'_>, budget: &Budget) -> Result<String, ExpandError> {
+pub fn expand(
+    word: &str,
+    escape: char,
+    lookup: Lookup<'_>,
+    budget: &Budget,
+) -> Result<String, ExpandError> {
     expand_noting(word, escape, lookup, budget).map(|(text, _)| text)
 }
 
@@ -42,23 +47,36 @@ pub(crate) fn expand_noting(
 ) -> Result<(String, Vec<String>), ExpandError> {
     let mut scanner = Scanner::new(word, escape, lookup, budget);
     let pieces = scanner.pieces(None)?;
-    Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
+    Ok((
+        pieces.into_iter().map(|piece| piece.text).collect(),
+        scanner.unset,
+    ))
 }
 
 /// The variables that a word needs.
 pub(crate) fn mentioned(word: &str, escape: char) -> Vec<String> {
-    expand_noting(word, escape, &|_| None, &Budget::default()).map(|(_, names)| names).unwrap_or_default()
+    expand_noting(word, escape, &|_| None, &Budget::default())
+        .map(|(_, names)| names)
+        .unwrap_or_default()
 }
 
 /// Expands one word to several: what comes from unquoted variables is split at white space (EXPOSE).
-pub fn expand_words(word: &str, escape: char, lookup: Lookup<'_>, budget: &Budget) -> Result<Vec<String>, ExpandError> {
+pub fn expand_words(
+    word: &str,
+    escape: char,
+    lookup: Lookup<'_>,
+    budget: &Budget,
+) -> Result<Vec<String>, ExpandError> {
     let mut scanner = Scanner::new(word, escape, lookup, budget);
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
     for piece in scanner.pieces(None)? {
         if !piece.splits {
             if open {
-                words.last_mut().expect("a word is open").push_str(&piece.text);
+                words
+                    .last_mut()
+                    .expect("a word is open")
+                    .push_str(&piece.text);
             } else {
                 words.push(piece.text);
             }
@@ -88,9 +106,15 @@ pub(crate) fn expand_text(
     lookup: Lookup<'_>,
     budget: &Budget,
 ) -> Result<(String, Vec<String>), ExpandError> {
-    let mut scanner = Scanner { quotes: false, ..Scanner::new(text, '\\', lookup, budget) };
+    let mut scanner = Scanner {
+        quotes: false,
+        ..Scanner::new(text, '\\', lookup, budget)
+    };
     let pieces = scanner.pieces(None)?;
-    Ok((pieces.into_iter().map(|piece| piece.text).collect(), scanner.unset))
+    Ok((
+        pieces.into_iter().map(|piece| piece.text).collect(),
+        scanner.unset,
+    ))
 }
 
 #[derive(Debug)]
@@ -114,7 +138,15 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     fn new(text: &'a str, escape: char, lookup: Lookup<'a>, budget: &'a Budget) -> Self {
-        Self { rest: text.chars().peekable(), escape, lookup, budget, depth: 0, quotes: true, unset: Vec::new() }
+        Self {
+            rest: text.chars().peekable(),
+            escape,
+            lookup,
+            budget,
+            depth: 0,
+            quotes: true,
+            unset: Vec::new(),
+        }
     }
 
     /// Reads up to `until` (which is taken), or to the end.
@@ -122,21 +154,43 @@ impl<'a> Scanner<'a> {
         let mut pieces: Vec<Piece> = Vec::new();
         loop {
             let Some(character) = self.rest.next() else {
-                return if until.is_some() { Err(ExpandError::Unclosed("${")) } else { Ok(pieces) };
+                return if until.is_some() {
+                    Err(ExpandError::Unclosed("${"))
+                } else {
+                    Ok(pieces)
+                };
             };
             if Some(character) == until {
                 return Ok(pieces);
             }
             let piece = match character {
-                '\'' if self.quotes => Piece { text: self.single_quoted()?, splits: false },
-                '"' if self.quotes => Piece { text: self.double_quoted()?, splits: false },
-                '$' => Piece { text: self.dollar()?, splits: true },
-                c if c == self.escape => match self.rest.next() {
-                    Some(next) => Piece { text: next.to_string(), splits: false },
-                    // Nothing to escape: it stands for itself.
-                    None => Piece { text: c.to_string(), splits: false },
+                '\'' if self.quotes => Piece {
+                    text: self.single_quoted()?,
+                    splits: false,
                 },
-                c => Piece { text: c.to_string(), splits: false },
+                '"' if self.quotes => Piece {
+                    text: self.double_quoted()?,
+                    splits: false,
+                },
+                '$' => Piece {
+                    text: self.dollar()?,
+                    splits: true,
+                },
+                c if c == self.escape => match self.rest.next() {
+                    Some(next) => Piece {
+                        text: next.to_string(),
+                        splits: false,
+                    },
+                    // Nothing to escape: it stands for itself.
+                    None => Piece {
+                        text: c.to_string(),
+                        splits: false,
+                    },
+                },
+                c => Piece {
+                    text: c.to_string(),
+                    splits: false,
+                },
             };
             match pieces.last_mut() {
                 Some(last) if last.splits == piece.splits => last.text.push_str(&piece.text),
@@ -164,7 +218,9 @@ impl<'a> Scanner<'a> {
                 '$' => text.push_str(&self.dollar()?),
                 c if c == self.escape => match self.rest.next() {
                     // Only these three lose their escape inside of double quotes.
-                    Some(next) if next == '"' || next == '$' || next == self.escape => text.push(next),
+                    Some(next) if next == '"' || next == '$' || next == self.escape => {
+                        text.push(next)
+                    }
                     Some(next) => {
                         text.push(c);
                         text.push(next);
@@ -211,11 +267,17 @@ impl<'a> Scanner<'a> {
 
     fn name(&mut self) -> String {
         let mut name = String::new();
-        if let Some(special) = self.rest.next_if(|c| c.is_ascii_digit() || "@*#?-!$".contains(*c)) {
+        if let Some(special) = self
+            .rest
+            .next_if(|c| c.is_ascii_digit() || "@*#?-!$".contains(*c))
+        {
             name.push(special);
             return name;
         }
-        while let Some(c) = self.rest.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+        while let Some(c) = self
+            .rest
+            .next_if(|c| c.is_ascii_alphanumeric() || *c == '_')
+        {
             name.push(c);
         }
         name
@@ -225,9 +287,13 @@ impl<'a> Scanner<'a> {
     fn braced(&mut self) -> Result<String, ExpandError> {
         let name = self.name();
         if name.is_empty() {
-            return Err(ExpandError::BadModifier(self.rest.clone().take(20).collect()));
+            return Err(ExpandError::BadModifier(
+                self.rest.clone().take(20).collect(),
+            ));
         }
-        let Some(modifier) = self.rest.next() else { return Err(ExpandError::Unclosed("${")) };
+        let Some(modifier) = self.rest.next() else {
+            return Err(ExpandError::Unclosed("${"));
+        };
         let value = match modifier {
             ':' | '-' | '+' | '?' => self.value(&name)?,
             _ => self.needed(name.clone())?,
@@ -236,14 +302,22 @@ impl<'a> Scanner<'a> {
             '}' => Ok(value.unwrap_or_default()),
             ':' | '-' | '+' | '?' => {
                 let empty_counts = modifier == ':';
-                let kind = if empty_counts { self.rest.next() } else { Some(modifier) };
+                let kind = if empty_counts {
+                    self.rest.next()
+                } else {
+                    Some(modifier)
+                };
                 let word = self.word()?;
                 let set = value.filter(|value| !(empty_counts && value.is_empty()));
                 match kind {
                     Some('-') => Ok(set.unwrap_or(word)),
                     Some('+') => Ok(if set.is_some() { word } else { String::new() }),
                     Some('?') => set.ok_or_else(|| {
-                        let message = if word.is_empty() { "is not set".to_owned() } else { word };
+                        let message = if word.is_empty() {
+                            "is not set".to_owned()
+                        } else {
+                            word
+                        };
                         ExpandError::Required { name, message }
                     }),
                     _ => Err(ExpandError::BadModifier(name)),
@@ -258,7 +332,11 @@ impl<'a> Scanner<'a> {
             '/' => {
                 let all = self.rest.next_if_eq(&'/').is_some();
                 let (pattern, end) = self.raw_until(&['/', '}'])?;
-                let replacement = if end == '/' { self.word()? } else { String::new() };
+                let replacement = if end == '/' {
+                    self.word()?
+                } else {
+                    String::new()
+                };
                 let pattern = Pattern::new(&pattern, &name, self.budget)?;
                 pattern.replace(&value.unwrap_or_default(), &replacement, all)
             }
@@ -268,7 +346,11 @@ impl<'a> Scanner<'a> {
 
     /// The word of a modifier, itself expanded.
     fn word(&mut self) -> Result<String, ExpandError> {
-        Ok(self.pieces(Some('}'))?.into_iter().map(|piece| piece.text).collect())
+        Ok(self
+            .pieces(Some('}'))?
+            .into_iter()
+            .map(|piece| piece.text)
+            .collect())
     }
 
     /// A pattern: variables are expanded, escapes stay for the pattern.
@@ -345,7 +427,11 @@ mod tests {
             ("${word/b?r/$foo$foo}", "foobarbarfoobar"),
         ];
         for (word, expected) in table {
-            assert_eq!(expand(word, '\\', &lookup, &Budget::default()).as_deref(), Ok(expected), "{word}");
+            assert_eq!(
+                expand(word, '\\', &lookup, &Budget::default()).as_deref(),
+                Ok(expected),
+                "{word}"
+            );
         }
     }
 
@@ -362,7 +448,13 @@ mod tests {
             ("${foo#[a}", "bad pattern in ${foo}"),
         ];
         for (word, expected) in table {
-            assert_eq!(expand(word, '\\', &lookup, &Budget::default()).unwrap_err().to_string(), expected, "{word}");
+            assert_eq!(
+                expand(word, '\\', &lookup, &Budget::default())
+                    .unwrap_err()
+                    .to_string(),
+                expected,
+                "{word}"
+            );
         }
     }
 
@@ -378,13 +470,19 @@ mod tests {
     #[test]
     fn in_texts_quotes_are_characters_and_backslashes_take_the_next_one() {
         let text = |text| expand_text(text, &lookup, &Budget::default()).map(|(text, _)| text);
-        assert_eq!(text("it's \"$foo\" \\$foo \\\\ \\n").as_deref(), Ok("it's \"bar\" $foo \\ n"));
+        assert_eq!(
+            text("it's \"$foo\" \\$foo \\\\ \\n").as_deref(),
+            Ok("it's \"bar\" $foo \\ n")
+        );
         assert_eq!(text("${unset:-\"q\"}").as_deref(), Ok("\"q\""));
     }
 
     #[test]
     fn another_escape_character_leaves_backslashes_alone() {
-        assert_eq!(expand("c:\\dir\\`$foo", '`', &lookup, &Budget::default()).as_deref(), Ok("c:\\dir\\$foo"));
+        assert_eq!(
+            expand("c:\\dir\\`$foo", '`', &lookup, &Budget::default()).as_deref(),
+            Ok("c:\\dir\\$foo")
+        );
     }
 
     #[test]
@@ -392,19 +490,39 @@ mod tests {
         let nested = |depth: usize| format!("{}x{}", "${unset:-".repeat(depth), "}".repeat(depth));
         let result = |word: &str| expand(word, '\\', &lookup, &Budget::default());
         assert_eq!(result(&nested(MAX_NESTING)).as_deref(), Ok("x"));
-        for deep in [nested(MAX_NESTING + 1), nested(20_000), "\"${a#${a/".repeat(20_000), "${a/${a%".repeat(20_000)] {
+        for deep in [
+            nested(MAX_NESTING + 1),
+            nested(20_000),
+            "\"${a#${a/".repeat(20_000),
+            "${a/${a%".repeat(20_000),
+        ] {
             assert_eq!(result(&deep), Err(ExpandError::Nesting));
         }
         let big = "x".repeat(1000);
         let lookup = |_: &str| Some(big.clone());
-        let result = |word: &str| expand(word, '\\', &lookup, &Budget::new(20_000, 1_000_000)).map(|text| text.len());
+        let result = |word: &str| {
+            expand(word, '\\', &lookup, &Budget::new(20_000, 1_000_000)).map(|text| text.len())
+        };
         assert_eq!(result(&"$A".repeat(10)), Ok(10_000));
         assert_eq!(result("${A//x/yy}"), Ok(2000));
-        for word in [&*"$A".repeat(20), &"${A:-}".repeat(20), &"${A+$A}".repeat(20), "${A//x/$A}"] {
-            assert_eq!(result(word), Err(ExpandError::Exceeded(Exceeded::Text)), "{word:.20}");
+        for word in [
+            &*"$A".repeat(20),
+            &"${A:-}".repeat(20),
+            &"${A+$A}".repeat(20),
+            "${A//x/$A}",
+        ] {
+            assert_eq!(
+                result(word),
+                Err(ExpandError::Exceeded(Exceeded::Text)),
+                "{word:.20}"
+            );
         }
         for word in ["${A%%*y}", "${A//x*y}", "${A#$A$A}"] {
-            assert_eq!(result(word), Err(ExpandError::Exceeded(Exceeded::Compared)), "{word}");
+            assert_eq!(
+                result(word),
+                Err(ExpandError::Exceeded(Exceeded::Compared)),
+                "{word}"
+            );
         }
     }
 }

@@ -38,14 +38,19 @@ impl Fetcher<'_> {
             }
             ContextSource::Folder(folder) => Ok(folder.clone()),
             ContextSource::Remote(url) => {
-                self.folder(url).await.map_err(|error| BuildError::Remote { url: url.clone(), reason: chain(&error) })
+                self.folder(url).await.map_err(|error| BuildError::Remote {
+                    url: url.clone(),
+                    reason: chain(&error),
+                })
             }
         }
     }
 
     /// A repository, an unpacked archive, or a folder with one file.
     async fn folder(self, url: &str) -> Result<PathBuf, RemoteError> {
-        let Some(remote) = Remote::parse(url) else { return Ok(PathBuf::from(url)) };
+        let Some(remote) = Remote::parse(url) else {
+            return Ok(PathBuf::from(url));
+        };
         let fetched = self.remote(&remote).await?;
         unpacked(&fetched, &self.downloads(&self.state()), url)
     }
@@ -56,29 +61,51 @@ impl Fetcher<'_> {
         graph: &Graph,
         file: &Arc<SourceFile>,
     ) -> Result<BTreeMap<Origin, Fetched>, BuildError> {
-        let all = graph.files().into_iter().map(async |origin| match self.one(&origin).await {
-            Ok(fetched) => Ok((origin, fetched)),
-            Err(error) => Err(at_step(graph, file, &origin, error)),
-        });
-        Ok(futures_util::future::try_join_all(all).await?.into_iter().collect())
+        let all = graph
+            .files()
+            .into_iter()
+            .map(async |origin| match self.one(&origin).await {
+                Ok(fetched) => Ok((origin, fetched)),
+                Err(error) => Err(at_step(graph, file, &origin, error)),
+            });
+        Ok(futures_util::future::try_join_all(all)
+            .await?
+            .into_iter()
+            .collect())
     }
 
     async fn one(self, origin: &Origin) -> Result<Fetched, BuildError> {
         let state_dir = &self.host.state_dir;
-        let failed = |url: &str, error: &RemoteError| BuildError::Remote { url: url.to_owned(), reason: chain(error) };
+        let failed = |url: &str, error: &RemoteError| BuildError::Remote {
+            url: url.to_owned(),
+            reason: chain(error),
+        };
         match origin {
             Origin::Remote(remote) => {
-                let fetched = self.remote(remote).await.map_err(|error| failed(remote.shown(), &error))?;
-                Ok(Fetched { context: Context::fetched(&fetched.folder, state_dir)?, file: fetched.file })
+                let fetched = self
+                    .remote(remote)
+                    .await
+                    .map_err(|error| failed(remote.shown(), &error))?;
+                Ok(Fetched {
+                    context: Context::fetched(&fetched.folder, state_dir)?,
+                    file: fetched.file,
+                })
             }
             Origin::Named(name) => match self.request.contexts.get(name) {
                 Some(NamedContext::Remote(url)) => {
-                    let folder = self.folder(url).await.map_err(|error| failed(url, &error))?;
-                    Ok(Fetched { context: Context::fetched(&folder, state_dir)?, file: None })
+                    let folder = self
+                        .folder(url)
+                        .await
+                        .map_err(|error| failed(url, &error))?;
+                    Ok(Fetched {
+                        context: Context::fetched(&folder, state_dir)?,
+                        file: None,
+                    })
                 }
-                Some(NamedContext::Folder(folder)) => {
-                    Ok(Fetched { context: Context::beside(folder, state_dir)?, file: None })
-                }
+                Some(NamedContext::Folder(folder)) => Ok(Fetched {
+                    context: Context::beside(folder, state_dir)?,
+                    file: None,
+                }),
                 Some(NamedContext::Image(_) | NamedContext::Layout(_)) | None => {
                     unreachable!("only contexts with files are fetched as files")
                 }
@@ -88,7 +115,9 @@ impl Fetcher<'_> {
     }
 
     async fn remote(self, remote: &Remote) -> Result<remote::Fetched, RemoteError> {
-        let running = self.reporter.started(&format!("[internal] load {}", remote.shown()));
+        let running = self
+            .reporter
+            .started(&format!("[internal] load {}", remote.shown()));
         let state = self.state();
         match remote.fetch(&self.downloads(&state)).await {
             Ok(fetched) => {
@@ -110,17 +139,35 @@ impl Fetcher<'_> {
     where
         Self: 'b,
     {
-        Downloads { folder, ssh: &self.request.ssh }
+        Downloads {
+            folder,
+            ssh: &self.request.ssh,
+        }
     }
 }
 
 /// Blames the first step that reads it.
-fn at_step(graph: &Graph, file: &Arc<SourceFile>, origin: &Origin, error: BuildError) -> BuildError {
-    let Some(step) = graph.steps.iter().find(|step| step.op.origins().contains(origin)) else { return error };
+fn at_step(
+    graph: &Graph,
+    file: &Arc<SourceFile>,
+    origin: &Origin,
+    error: BuildError,
+) -> BuildError {
+    let Some(step) = graph
+        .steps
+        .iter()
+        .find(|step| step.op.origins().contains(origin))
+    else {
+        return error;
+    };
     let message = match &error {
         BuildError::Remote { reason, .. } => reason.clone(),
         other => chain(other),
     };
     let diagnostic = Box::new(Diagnostic::error(step.span, message));
-    BuildError::Step { file: Arc::clone(file), diagnostic, source: None }
+    BuildError::Step {
+        file: Arc::clone(file),
+        diagnostic,
+        source: None,
+    }
 }

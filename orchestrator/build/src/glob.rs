@@ -34,7 +34,10 @@ pub struct GlobError {
 impl Glob {
     /// `deep`: `**` crosses slashes; otherwise it means the same as `*`.
     pub(crate) fn new(pattern: &str, deep: bool) -> Result<Self, GlobError> {
-        let error = |reason| GlobError { pattern: pattern.to_owned(), reason };
+        let error = |reason| GlobError {
+            pattern: pattern.to_owned(),
+            reason,
+        };
         let mut tokens = Vec::new();
         let mut characters = pattern.chars().peekable();
         while let Some(character) = characters.next() {
@@ -45,16 +48,24 @@ impl Glob {
                     let last = characters.peek().is_none();
                     // `**name` at the beginning ends anything, as long as it is only a name.
                     let ending = tokens.is_empty() && !whole && !Self::has_wildcards(&pattern[2..]);
-                    tokens.push(if last || ending { Token::Rest } else { Token::Folders });
+                    tokens.push(if last || ending {
+                        Token::Rest
+                    } else {
+                        Token::Folders
+                    });
                 }
                 '*' => {
                     while characters.next_if(|next| *next == '*' && !deep).is_some() {}
                     tokens.push(Token::Many);
                 }
                 '?' => tokens.push(Token::One),
-                '[' => tokens.push(class(&mut characters).ok_or_else(|| error("a [ without its ]"))?),
+                '[' => {
+                    tokens.push(class(&mut characters).ok_or_else(|| error("a [ without its ]"))?)
+                }
                 '\\' => {
-                    let escaped = characters.next().ok_or_else(|| error("it ends in a backslash"))?;
+                    let escaped = characters
+                        .next()
+                        .ok_or_else(|| error("it ends in a backslash"))?;
                     tokens.push(Token::Literal(escaped));
                 }
                 other => tokens.push(Token::Literal(other)),
@@ -74,7 +85,10 @@ impl Glob {
 
     /// How many characters every match has, if they all have the same number.
     pub(crate) fn fixed(&self) -> Option<usize> {
-        let varies = self.tokens.iter().any(|token| matches!(token, Token::Many | Token::Folders | Token::Rest));
+        let varies = self
+            .tokens
+            .iter()
+            .any(|token| matches!(token, Token::Many | Token::Folders | Token::Rest));
         (!varies).then_some(self.tokens.len())
     }
 
@@ -98,7 +112,10 @@ impl Token {
         let mut next = vec![false; reached.len()];
         match self {
             Self::Rest => {
-                let first = reached.iter().position(|here| *here).unwrap_or(reached.len());
+                let first = reached
+                    .iter()
+                    .position(|here| *here)
+                    .unwrap_or(reached.len());
                 next[first..].fill(true);
             }
             Self::Folders => {
@@ -129,7 +146,11 @@ impl Token {
             Self::Literal(own) => *own == character,
             Self::One => character != '/',
             Self::Class { negated, ranges } => {
-                character != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&character)) != *negated
+                character != '/'
+                    && ranges
+                        .iter()
+                        .any(|(low, high)| (*low..=*high).contains(&character))
+                        != *negated
             }
             Self::Many | Self::Folders | Self::Rest => false,
         }
@@ -141,10 +162,11 @@ fn class(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<To
     let negated = characters.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
     loop {
-        let one = |characters: &mut std::iter::Peekable<std::str::Chars<'_>>| match characters.next()? {
-            '\\' => characters.next(),
-            other => Some(other),
-        };
+        let one =
+            |characters: &mut std::iter::Peekable<std::str::Chars<'_>>| match characters.next()? {
+                '\\' => characters.next(),
+                other => Some(other),
+            };
         if !ranges.is_empty() && characters.next_if_eq(&']').is_some() {
             return Some(Token::Class { negated, ranges });
         }
@@ -152,7 +174,11 @@ fn class(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<To
             return None;
         }
         let low = one(characters)?;
-        let high = if characters.next_if_eq(&'-').is_some() { one(characters)? } else { low };
+        let high = if characters.next_if_eq(&'-').is_some() {
+            one(characters)?
+        } else {
+            low
+        };
         if high < low {
             return None;
         }

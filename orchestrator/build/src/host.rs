@@ -23,7 +23,9 @@ pub struct Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("state_dir", &self.state_dir).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("state_dir", &self.state_dir)
+            .finish_non_exhaustive()
     }
 }
 

@@ -39,23 +39,37 @@ impl Ignore {
                 continue;
             }
             let pattern = line.trim();
-            if pattern.strip_prefix('!').is_some_and(|rest| rest.trim().is_empty()) {
+            if pattern
+                .strip_prefix('!')
+                .is_some_and(|rest| rest.trim().is_empty())
+            {
                 return Err(IgnoreError::Bare(index + 1));
             }
-            rules.extend(Rule::parse(pattern).map_err(|source| IgnoreError::Pattern { line: index + 1, source })?);
+            rules.extend(Rule::parse(pattern).map_err(|source| IgnoreError::Pattern {
+                line: index + 1,
+                source,
+            })?);
         }
         Ok(Self { rules })
     }
 
     /// From single patterns, as in `COPY --exclude`.
-    pub(crate) fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, GlobError> {
-        let rules: Result<Vec<_>, _> = patterns.into_iter().map(|pattern| Rule::parse(pattern.trim())).collect();
-        Ok(Self { rules: rules?.into_iter().flatten().collect() })
+    pub(crate) fn from_patterns<'a>(
+        patterns: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, GlobError> {
+        let rules: Result<Vec<_>, _> = patterns
+            .into_iter()
+            .map(|pattern| Rule::parse(pattern.trim()))
+            .collect();
+        Ok(Self {
+            rules: rules?.into_iter().flatten().collect(),
+        })
     }
 
     /// Equal texts are equal rules.
     pub(crate) fn text(&self) -> String {
-        let rule = |rule: &Rule| format!("{}{}\n", if rule.includes { "!" } else { "" }, rule.cleaned);
+        let rule =
+            |rule: &Rule| format!("{}{}\n", if rule.includes { "!" } else { "" }, rule.cleaned);
         self.rules.iter().map(rule).collect()
     }
 
@@ -78,7 +92,9 @@ impl Ignore {
     /// Whether something below an excluded folder may be back, so that the folder has to be entered.
     pub fn may_include_below(&self, folder: &str) -> bool {
         self.rules.iter().any(|rule| {
-            rule.includes && (rule.cleaned.starts_with(&format!("{folder}/")) || Glob::has_wildcards(&rule.cleaned))
+            rule.includes
+                && (rule.cleaned.starts_with(&format!("{folder}/"))
+                    || Glob::has_wildcards(&rule.cleaned))
         })
     }
 }
@@ -93,13 +109,24 @@ impl Rule {
             return Ok(None);
         }
         let cleaned = clean(pattern);
-        let cleaned = cleaned.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&cleaned).to_owned();
-        Ok(Some(Self { includes, glob: Glob::new(&cleaned, true)?, cleaned }))
+        let cleaned = cleaned
+            .strip_prefix('/')
+            .filter(|rest| !rest.is_empty())
+            .unwrap_or(&cleaned)
+            .to_owned();
+        Ok(Some(Self {
+            includes,
+            glob: Glob::new(&cleaned, true)?,
+            cleaned,
+        }))
     }
 
     fn matches(&self, path: &str) -> bool {
         let ancestors = path.match_indices('/').map(|(slash, _)| &path[..slash]);
-        self.glob.matches(path) || ancestors.into_iter().any(|folder| self.glob.matches(folder))
+        self.glob.matches(path)
+            || ancestors
+                .into_iter()
+                .any(|folder| self.glob.matches(folder))
     }
 }
 
@@ -185,13 +212,22 @@ mod tests {
         let ignore = Ignore::parse("*\n!src/lib.rs").unwrap();
         assert!(ignore.may_include_below("src"));
         assert!(!ignore.may_include_below("target"));
-        assert!(Ignore::parse("*\n!**/*.rs").unwrap().may_include_below("target"));
+        assert!(
+            Ignore::parse("*\n!**/*.rs")
+                .unwrap()
+                .may_include_below("target")
+        );
     }
 
     #[test]
     fn a_broken_pattern_names_its_line() {
         let error = Ignore::parse("ok\n[a-").unwrap_err();
         assert_eq!(error.to_string(), "line 2 of the ignore file");
-        assert!(Ignore::parse("ok\n ! \n").unwrap_err().to_string().starts_with("line 2 of the ignore file: a !"));
+        assert!(
+            Ignore::parse("ok\n ! \n")
+                .unwrap_err()
+                .to_string()
+                .starts_with("line 2 of the ignore file: a !")
+        );
     }
 }

@@ -42,8 +42,11 @@ pub use lint::Rule;
 pub use progress::{BuildEvent, Progress, StepNumber};
 pub use prune::prune;
 pub use request::{
-    BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, NamedContext,
-    NetworkMode, SecretBytes,
+    BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource,
+    Entitlement, NamedContext, NetworkMode, SecretBytes,
 };
 pub use ssh::{Agent, KeyError, Keys};
-pub use step::{BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest, RunStep};
+pub use step::{
+    BoxFuture, OutputSink, OutputStream, RunError, RunFile, RunMount, RunMountKind, RunRequest,
+    RunStep,
+};

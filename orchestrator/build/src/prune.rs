@@ -26,7 +26,10 @@ pub(crate) fn in_use(state_dir: &Path) -> io::Result<InUse> {
 
 fn lock_file(state_dir: &Path) -> io::Result<File> {
     fs::create_dir_all(state_dir)?;
-    File::options().create(true).append(true).open(state_dir.join("remote.lock"))
+    File::options()
+        .create(true)
+        .append(true)
+        .open(state_dir.join("remote.lock"))
 }
 
 /// Used just now.
@@ -42,8 +45,9 @@ pub fn prune(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
         hoist_tree::remove(&folder)?;
         removed.push(folder);
     }
-    for lock_path in
-        entries(&state_dir.join(CACHES))?.into_iter().filter(|path| path.extension() == Some("lock".as_ref()))
+    for lock_path in entries(&state_dir.join(CACHES))?
+        .into_iter()
+        .filter(|path| path.extension() == Some("lock".as_ref()))
     {
         let lock = File::options().append(true).open(&lock_path)?;
         let folder = lock_path.with_extension("");
@@ -63,7 +67,10 @@ fn downloads(state_dir: &Path, before: SystemTime) -> io::Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let is_download = |path: &PathBuf| path.is_dir() && unused(path, before);
-    let folders: Vec<PathBuf> = entries(&state_dir.join(REMOTE))?.into_iter().filter(is_download).collect();
+    let folders: Vec<PathBuf> = entries(&state_dir.join(REMOTE))?
+        .into_iter()
+        .filter(is_download)
+        .collect();
     // Renamed under the lock, removed without it: removing many files takes time.
     let trash = state_dir.join("trash");
     hoist_tree::remove(&trash)?;
@@ -87,13 +94,17 @@ fn taken(lock: &File) -> io::Result<bool> {
 }
 
 fn unused(path: &Path, before: SystemTime) -> bool {
-    fs::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|used| used < before)
+    fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|used| used < before)
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        entries => entries?.map(|entry| entry.map(|entry| entry.path())).collect(),
+        entries => entries?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect(),
     }
 }
 

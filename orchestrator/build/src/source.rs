@@ -50,7 +50,9 @@ pub(crate) struct PickedEntry {
 
 impl Picked {
     pub(crate) fn is_folder(&self) -> bool {
-        self.entries.first().is_some_and(|entry| entry.node.is_folder())
+        self.entries
+            .first()
+            .is_some_and(|entry| entry.node.is_folder())
     }
 }
 
@@ -87,19 +89,28 @@ impl Picker<'_> {
                 Err(error) => return Err(error),
             }
         }
-        if picked.is_empty() { Err(PickError::NoMatch(pattern.to_owned())) } else { Ok(picked) }
+        if picked.is_empty() {
+            Err(PickError::NoMatch(pattern.to_owned()))
+        } else {
+            Ok(picked)
+        }
     }
 
     fn matching(&self, parent: &Path, part: &str, glob: &Glob) -> Result<Vec<PathBuf>, PickError> {
         let walk = self.view.walk(parent, true)?;
-        let Some(folder) = walk.found.filter(Node::is_folder) else { return Ok(Vec::new()) };
+        let Some(folder) = walk.found.filter(Node::is_folder) else {
+            return Ok(Vec::new());
+        };
         if !Glob::has_wildcards(part) {
             let there = self.view.child(&folder, OsStr::new(part))?.is_some();
             return Ok(there.then(|| parent.join(part)).into_iter().collect());
         }
         let children = self.view.children(&folder, &mut { MAX_TEXT })?;
         let names = children.into_iter().map(|(name, _)| name);
-        Ok(names.filter(|name| glob.matches(&name.to_string_lossy())).map(|name| parent.join(name)).collect())
+        Ok(names
+            .filter(|name| glob.matches(&name.to_string_lossy()))
+            .map(|name| parent.join(name))
+            .collect())
     }
 
     /// A path that means itself, wildcards and all.
@@ -118,8 +129,14 @@ impl Picker<'_> {
         let kept: Vec<bool> = entries[1..]
             .iter()
             .map(|entry| {
-                if rest != "." && matched.as_ref().is_none_or(|top| !entry.path.starts_with(top)) {
-                    matched = glob.matches(&entry.path.to_string_lossy()).then(|| entry.path.clone());
+                if rest != "."
+                    && matched
+                        .as_ref()
+                        .is_none_or(|top| !entry.path.starts_with(top))
+                {
+                    matched = glob
+                        .matches(&entry.path.to_string_lossy())
+                        .then(|| entry.path.clone());
                 }
                 rest == "." || matched.is_some()
             })
@@ -127,30 +144,51 @@ impl Picker<'_> {
         drop_empty_ways(&mut entries, 1, &kept);
         if entries.len() == 1 && rest != "." {
             let shown = pattern.to_owned();
-            return Err(if Glob::has_wildcards(rest) { PickError::NoMatch(shown) } else { PickError::Missing(shown) });
+            return Err(if Glob::has_wildcards(rest) {
+                PickError::NoMatch(shown)
+            } else {
+                PickError::Missing(shown)
+            });
         }
-        Ok(Picked { name: OsString::new(), entries })
+        Ok(Picked {
+            name: OsString::new(),
+            entries,
+        })
     }
 
     fn one_folder(&self, path: &str) -> Result<PickedEntry, PickError> {
         let found = self.view.walk(Path::new(path), true)?.found;
-        let node = found.filter(Node::is_folder).ok_or_else(|| PickError::Missing(path.to_owned()))?;
-        Ok(PickedEntry { path: PathBuf::new(), node })
+        let node = found
+            .filter(Node::is_folder)
+            .ok_or_else(|| PickError::Missing(path.to_owned()))?;
+        Ok(PickedEntry {
+            path: PathBuf::new(),
+            node,
+        })
     }
 
     fn one(&self, path: &Path) -> Result<Picked, PickError> {
         let shown = || path.display().to_string();
         let walk = self.view.walk(path, true)?;
-        let Some(node) = walk.found else { return Err(PickError::Missing(shown())) };
+        let Some(node) = walk.found else {
+            return Err(PickError::Missing(shown()));
+        };
         let name = path.file_name().unwrap_or_default().to_owned();
-        let root = PickedEntry { path: PathBuf::new(), node };
-        let ignored = !root.node.path.as_os_str().is_empty() && self.ignore.excludes(&root.node.path.to_string_lossy());
+        let root = PickedEntry {
+            path: PathBuf::new(),
+            node,
+        };
+        let ignored = !root.node.path.as_os_str().is_empty()
+            && self.ignore.excludes(&root.node.path.to_string_lossy());
         if !root.node.is_folder() {
             let excluded = self.exclude.excludes(&name.to_string_lossy());
             return match ignored {
                 true => Err(PickError::Ignored(shown())),
                 false if excluded => Err(PickError::NoMatch(shown())),
-                false => Ok(Picked { name, entries: vec![root] }),
+                false => Ok(Picked {
+                    name,
+                    entries: vec![root],
+                }),
             };
         }
         let mut entries = vec![root.clone()];
@@ -168,8 +206,10 @@ impl Picker<'_> {
         let mut open = self.children_reversed(root, &mut room)?;
         let mut kept: Vec<bool> = Vec::new();
         while let Some(entry) = open.pop() {
-            let seen = !excluded(self.ignore, &entry.node.path) && !excluded(self.exclude, &entry.path);
-            let back = |rules: &Ignore, path: &Path| rules.may_include_below(&path.to_string_lossy());
+            let seen =
+                !excluded(self.ignore, &entry.node.path) && !excluded(self.exclude, &entry.path);
+            let back =
+                |rules: &Ignore, path: &Path| rules.may_include_below(&path.to_string_lossy());
             let enter = entry.node.is_folder()
                 && (seen || back(self.ignore, &entry.node.path) || back(self.exclude, &entry.path));
             if (seen || enter) && !fits_layer(entry.path.as_os_str().as_bytes()) {
@@ -187,10 +227,19 @@ impl Picker<'_> {
         Ok(())
     }
 
-    fn children_reversed(&self, folder: &PickedEntry, room: &mut usize) -> Result<Vec<PickedEntry>, ViewError> {
+    fn children_reversed(
+        &self,
+        folder: &PickedEntry,
+        room: &mut usize,
+    ) -> Result<Vec<PickedEntry>, ViewError> {
         let children = self.view.children(&folder.node, room)?;
-        let mut entries: Vec<_> =
-            children.into_iter().map(|(name, node)| PickedEntry { path: folder.path.join(name), node }).collect();
+        let mut entries: Vec<_> = children
+            .into_iter()
+            .map(|(name, node)| PickedEntry {
+                path: folder.path.join(name),
+                node,
+            })
+            .collect();
         entries.reverse();
         Ok(entries)
     }
@@ -210,7 +259,9 @@ fn drop_empty_ways(entries: &mut Vec<PickedEntry>, base: usize, kept: &[bool]) {
     let mut needed: Option<PathBuf> = None;
     for index in (0..keep.len()).rev() {
         let path = &entries[base + index].path;
-        keep[index] |= needed.as_ref().is_some_and(|needed| needed.starts_with(path));
+        keep[index] |= needed
+            .as_ref()
+            .is_some_and(|needed| needed.starts_with(path));
         if keep[index] {
             needed = Some(path.clone());
         }
@@ -224,14 +275,23 @@ fn drop_empty_ways(entries: &mut Vec<PickedEntry>, base: usize, kept: &[bool]) {
 }
 
 /// Digest of everything that was picked. `owners`: whether the sources' owners are kept by the copy.
-pub(crate) fn digest(view: &View, stamps: &Stamps, picked: &[Picked], owners: bool) -> Result<Digest, HashError> {
+pub(crate) fn digest(
+    view: &View,
+    stamps: &Stamps,
+    picked: &[Picked],
+    owners: bool,
+) -> Result<Digest, HashError> {
     let mut hasher = Hasher::new();
     for source in picked {
         field(&mut hasher, b"source");
         if !source.is_folder() {
             field(&mut hasher, source.name.as_bytes());
         }
-        let files: Vec<&PickedEntry> = source.entries.iter().filter(|entry| entry.node.kind() == Kind::File).collect();
+        let files: Vec<&PickedEntry> = source
+            .entries
+            .iter()
+            .filter(|entry| entry.node.kind() == Kind::File)
+            .collect();
         let mut contents = stamps.digests(view, &files)?.into_iter();
         // The looks of a folder itself go nowhere: only what is in it is copied.
         for entry in source.entries.iter().skip(usize::from(source.is_folder())) {

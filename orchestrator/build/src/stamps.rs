@@ -68,8 +68,17 @@ impl Stamps {
     pub(crate) fn load(state_dir: &Path, context: &Path) -> Self {
         let name = Digest::of(context.as_os_str().as_encoded_bytes()).hex();
         let path = state_dir.join("stamps").join(name);
-        let known = std::fs::read(&path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { path, table: Mutex::new(Table { known, dirty: false }) }
+        let known = std::fs::read(&path)
+            .ok()
+            .and_then(|bytes| decode(&bytes))
+            .unwrap_or_default();
+        Self {
+            path,
+            table: Mutex::new(Table {
+                known,
+                dirty: false,
+            }),
+        }
     }
 
     pub(crate) fn save(&self) -> io::Result<()> {
@@ -81,7 +90,9 @@ impl Stamps {
         std::fs::create_dir_all(folder)?;
         // Several builds of one context may end at the same time.
         let number = SAVES.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.path.with_extension(format!("new-{}-{number}", std::process::id()));
+        let temporary = self
+            .path
+            .with_extension(format!("new-{}-{number}", std::process::id()));
         let mut file = File::create(&temporary)?;
         file.write_all(&encode(&table.known))?;
         std::fs::rename(&temporary, &self.path)
@@ -100,30 +111,57 @@ impl Stamps {
     }
 
     fn learn(&self, stat: &Stat, content: Digest) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         if stat.st_ctime.max(stat.st_mtime) + MARGIN_SECONDS > now {
             return;
         }
         let mut table = self.lock();
         table.dirty = true;
-        table.known.insert((stat.st_dev, stat.st_ino), Known { stamp: stamp(stat), age: 0, content });
+        table.known.insert(
+            (stat.st_dev, stat.st_ino),
+            Known {
+                stamp: stamp(stat),
+                age: 0,
+                content,
+            },
+        );
     }
 
     /// Digests of regular files, in the order of `files`; those that have to be read are read on all processors.
-    pub(crate) fn digests(&self, view: &View, files: &[&PickedEntry]) -> Result<Vec<Digest>, HashError> {
+    pub(crate) fn digests(
+        &self,
+        view: &View,
+        files: &[&PickedEntry],
+    ) -> Result<Vec<Digest>, HashError> {
         let mut digests = self.known(files);
-        let unknown: Vec<usize> = (0..files.len()).filter(|index| digests[*index].is_none()).collect();
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(unknown.len()).max(1);
+        let unknown: Vec<usize> = (0..files.len())
+            .filter(|index| digests[*index].is_none())
+            .collect();
+        let workers = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(unknown.len())
+            .max(1);
         let per_worker = unknown.len().div_ceil(workers).max(1);
         let hashed: Vec<Result<Vec<(usize, Digest)>, HashError>> = std::thread::scope(|scope| {
             let hash_all = |part: &[usize]| {
-                part.iter().map(|index| Ok((*index, self.hash(view, files[*index])?))).collect::<Result<Vec<_>, _>>()
+                part.iter()
+                    .map(|index| Ok((*index, self.hash(view, files[*index])?)))
+                    .collect::<Result<Vec<_>, _>>()
             };
-            let handles: Vec<_> = unknown.chunks(per_worker).map(|part| scope.spawn(move || hash_all(part))).collect();
+            let handles: Vec<_> = unknown
+                .chunks(per_worker)
+                .map(|part| scope.spawn(move || hash_all(part)))
+                .collect();
             handles
                 .into_iter()
-                .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .map(|handle| {
+                    handle
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
                 .collect()
         });
         for part in hashed {
@@ -131,11 +169,17 @@ impl Stamps {
                 digests[index] = Some(digest);
             }
         }
-        Ok(digests.into_iter().map(|digest| digest.expect("every file is known or was hashed")).collect())
+        Ok(digests
+            .into_iter()
+            .map(|digest| digest.expect("every file is known or was hashed"))
+            .collect())
     }
 
     fn hash(&self, view: &View, entry: &PickedEntry) -> Result<Digest, HashError> {
-        let read = |source| HashError::Read { path: entry.node.path.clone(), source };
+        let read = |source| HashError::Read {
+            path: entry.node.path.clone(),
+            source,
+        };
         let mut file = view.open_file(&entry.node)?;
         let before = rustix::fs::fstat(&file).map_err(|errno| read(errno.into()))?;
         let mut hasher = Hasher::new();
@@ -208,12 +252,24 @@ fn decode(bytes: &[u8]) -> Option<HashMap<(u64, u64), Known>> {
     let records = body.strip_prefix(MAGIC)?;
     let mut known = HashMap::with_capacity(records.len() / RECORD);
     for record in records.chunks_exact(RECORD) {
-        let word = |index: usize| -> Option<[u8; 8]> { record[index * 8..index * 8 + 8].try_into().ok() };
+        let word =
+            |index: usize| -> Option<[u8; 8]> { record[index * 8..index * 8 + 8].try_into().ok() };
         let unsigned = |index| word(index).map(u64::from_le_bytes);
         let signed = |index| word(index).map(i64::from_le_bytes);
-        let stamp = Stamp { size: unsigned(2)?, modified: (signed(3)?, signed(4)?), changed: (signed(5)?, signed(6)?) };
+        let stamp = Stamp {
+            size: unsigned(2)?,
+            modified: (signed(3)?, signed(4)?),
+            changed: (signed(5)?, signed(6)?),
+        };
         let content = Digest::from_hex(std::str::from_utf8(&record[57..]).ok()?)?;
-        known.insert((unsigned(0)?, unsigned(1)?), Known { stamp, age: record[56], content });
+        known.insert(
+            (unsigned(0)?, unsigned(1)?),
+            Known {
+                stamp,
+                age: record[56],
+                content,
+            },
+        );
     }
     Some(known)
 }
@@ -224,8 +280,19 @@ mod tests {
 
     #[test]
     fn stamps_survive_the_disk_and_damage_is_noticed() {
-        let stamp = Stamp { size: 5, modified: (1, 2), changed: (-3, 4) };
-        let known = HashMap::from([((7, 8), Known { stamp, age: 0, content: Digest::of(b"x") })]);
+        let stamp = Stamp {
+            size: 5,
+            modified: (1, 2),
+            changed: (-3, 4),
+        };
+        let known = HashMap::from([(
+            (7, 8),
+            Known {
+                stamp,
+                age: 0,
+                content: Digest::of(b"x"),
+            },
+        )]);
         let mut bytes = encode(&known);
         let read = decode(&bytes).unwrap();
         assert_eq!(read[&(7, 8)].stamp, stamp);
@@ -239,10 +306,17 @@ mod tests {
     fn a_file_of_this_moment_is_read_again_the_next_time() {
         let folder = tempfile::tempdir().unwrap();
         let file = File::create(folder.path().join("file")).unwrap();
-        let stamps = Stamps { path: folder.path().join("stamps"), table: Mutex::default() };
+        let stamps = Stamps {
+            path: folder.path().join("stamps"),
+            table: Mutex::default(),
+        };
         let knows = |stat: &Stat| {
             stamps.learn(stat, Digest::of(b"x"));
-            stamps.lock().known.remove(&(stat.st_dev, stat.st_ino)).is_some()
+            stamps
+                .lock()
+                .known
+                .remove(&(stat.st_dev, stat.st_ino))
+                .is_some()
         };
         // Of the times only mtime can be set at will.
         file.set_modified(UNIX_EPOCH).unwrap();

@@ -83,7 +83,10 @@ pub enum RunMountKind {
     /// A folder or file of the host's (a cache, or one layer's folder), bound.
     Bind { source: PathBuf, read_only: bool },
     /// Several layers seen as one folder. With `scratch` (upper, work) it can be written and the writes are thrown away.
-    Overlay { lowers: Vec<PathBuf>, scratch: Option<(PathBuf, PathBuf)> },
+    Overlay {
+        lowers: Vec<PathBuf>,
+        scratch: Option<(PathBuf, PathBuf)>,
+    },
     /// Empty, in memory; `size` in bytes.
     Tmpfs { size: Option<u64>, read_only: bool },
 }

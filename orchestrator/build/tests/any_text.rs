@@ -45,8 +45,14 @@ fn dockerfile() -> impl Strategy<Value = String> {
         Just("--"),
         Just("=")
     ];
-    proptest::collection::vec((word, prop_oneof![Just(" "), Just("\n"), Just("")]), 0..30)
-        .prop_map(|words| words.into_iter().flat_map(|(word, space)| [word, space]).collect())
+    proptest::collection::vec((word, prop_oneof![Just(" "), Just("\n"), Just("")]), 0..30).prop_map(
+        |words| {
+            words
+                .into_iter()
+                .flat_map(|(word, space)| [word, space])
+                .collect()
+        },
+    )
 }
 
 proptest! {

@@ -16,7 +16,11 @@ async fn findings(text: &str) -> String {
         let (line, column) = checked.file.position(finding.span.start);
         let rule = finding.rule.map_or("-", hoist_build::Rule::name);
         // The name is in the text, too.
-        assert!(finding.render(&checked.file, false).contains(&format!("inline Dockerfile:{line}:{column}")));
+        assert!(
+            finding
+                .render(&checked.file, false)
+                .contains(&format!("inline Dockerfile:{line}:{column}"))
+        );
         format!("{rule} {line}:{column}\n")
     };
     checked.findings.iter().map(line).collect()
@@ -29,15 +33,33 @@ async fn each_rule_finds_what_it_is_about() {
         ("FROM scratch AS Base\n", "StageNameCasing 1:17\n"),
         ("FROM scratch as base\n", "FromAsCasing 1:1\n"),
         ("from scratch AS base\n", "FromAsCasing 1:1\n"),
-        ("FROM scratch\nRUN a \\\n\n  b\n", "NoEmptyContinuation 3:1\n"),
-        ("FROM scratch\nRUN a\ncopy kept /\n", "ConsistentInstructionCasing 3:1\n"),
-        ("from scratch\nrun a\nRun b\n", "ConsistentInstructionCasing 3:1\n"),
-        ("FROM scratch AS a\nFROM scratch AS a\n", "DuplicateStageName 2:17\n"),
+        (
+            "FROM scratch\nRUN a \\\n\n  b\n",
+            "NoEmptyContinuation 3:1\n",
+        ),
+        (
+            "FROM scratch\nRUN a\ncopy kept /\n",
+            "ConsistentInstructionCasing 3:1\n",
+        ),
+        (
+            "from scratch\nrun a\nRun b\n",
+            "ConsistentInstructionCasing 3:1\n",
+        ),
+        (
+            "FROM scratch AS a\nFROM scratch AS a\n",
+            "DuplicateStageName 2:17\n",
+        ),
         ("FROM busybox AS scratch\n", "ReservedStageName 1:17\n"),
         ("FROM scratch\nCMD run it\n", "JSONArgsRecommended 2:1\n"),
-        ("FROM scratch\nENTRYPOINT run it\n", "JSONArgsRecommended 2:1\n"),
+        (
+            "FROM scratch\nENTRYPOINT run it\n",
+            "JSONArgsRecommended 2:1\n",
+        ),
         ("FROM scratch\nSHELL [\"/bin/x\"]\nCMD run it\n", ""),
-        ("FROM scratch\nMAINTAINER me\n", "MaintainerDeprecated 2:1\n"),
+        (
+            "FROM scratch\nMAINTAINER me\n",
+            "MaintainerDeprecated 2:1\n",
+        ),
         ("ARG A=x\nFROM busybox:$A\n", ""),
         ("FROM busybox:${A:-x}\n", ""),
         ("FROM busybox${A}\n", "UndefinedArgInFrom 1:6\n"),
@@ -49,17 +71,41 @@ async fn each_rule_finds_what_it_is_about() {
         ("FROM scratch\nCOPY kept /${name:-x}\n", ""),
         // Nothing is known about what this image declares.
         ("FROM busybox\nCOPY kept /$name\n", ""),
-        ("FROM scratch\nCMD [\"a\"]\nCMD [\"b\"]\n", "MultipleInstructionsDisallowed 2:1\n"),
-        ("FROM scratch\nENV a b\nLABEL c d\n", "LegacyKeyValueFormat 2:5\nLegacyKeyValueFormat 3:7\n"),
+        (
+            "FROM scratch\nCMD [\"a\"]\nCMD [\"b\"]\n",
+            "MultipleInstructionsDisallowed 2:1\n",
+        ),
+        (
+            "FROM scratch\nENV a b\nLABEL c d\n",
+            "LegacyKeyValueFormat 2:5\nLegacyKeyValueFormat 3:7\n",
+        ),
         ("FROM scratch\nENV A=b \"C\"=d\n", ""),
-        ("FROM scratch\nARG API_TOKEN\nENV PUBLIC_KEY=x MONKEY=y\n", "SecretsUsedInArgOrEnv 2:5\n"),
-        ("FROM --platform=$TARGETPLATFORM scratch\n", "RedundantTargetPlatform 1:6\n"),
-        ("FROM --platform=linux/amd64 scratch\n", "FromPlatformFlagConstDisallowed 1:6\n"),
+        (
+            "FROM scratch\nARG API_TOKEN\nENV PUBLIC_KEY=x MONKEY=y\n",
+            "SecretsUsedInArgOrEnv 2:5\n",
+        ),
+        (
+            "FROM --platform=$TARGETPLATFORM scratch\n",
+            "RedundantTargetPlatform 1:6\n",
+        ),
+        (
+            "FROM --platform=linux/amd64 scratch\n",
+            "FromPlatformFlagConstDisallowed 1:6\n",
+        ),
         ("FROM --platform=linux/amd64 scratch AS build-amd64\n", ""),
         ("FROM --platform=$BUILDPLATFORM scratch\n", ""),
-        ("FROM scratch\nEXPOSE 80/TCP 81/tcp\n", "ExposeProtoCasing 2:8\n"),
-        ("FROM scratch\nEXPOSE 127.0.0.1:80:81\n", "ExposeInvalidFormat 2:8\n"),
-        ("FROM scratch\nCOPY hidden kept /\n", "CopyIgnoredFile 2:1\n"),
+        (
+            "FROM scratch\nEXPOSE 80/TCP 81/tcp\n",
+            "ExposeProtoCasing 2:8\n",
+        ),
+        (
+            "FROM scratch\nEXPOSE 127.0.0.1:80:81\n",
+            "ExposeInvalidFormat 2:8\n",
+        ),
+        (
+            "FROM scratch\nCOPY hidden kept /\n",
+            "CopyIgnoredFile 2:1\n",
+        ),
         (
             "# check=experimental=all\nFROM scratch\n# other text\nARG a\n# b is it\nARG b\n# no description\n\nARG c\n",
             "InvalidDefinitionDescription 4:1\n",
@@ -73,12 +119,24 @@ async fn each_rule_finds_what_it_is_about() {
             "FROM scratch\n# check=skip=MaintainerDeprecated it is old\nMAINTAINER me\nMAINTAINER me\n",
             "MaintainerDeprecated 4:1\n",
         ),
-        ("# syntax=docker/dockerfile:1\nFROM scratch\n# why\n# check=skip=all\nCMD run it\n", ""),
-        ("FROM scratch\nWORKDIR one\nWORKDIR two\n", "WorkdirRelativePath 2:9\n"),
-        ("FROM scratch AS a\nSHELL [\"/bin/x\"]\nFROM a\nCMD run it\n", ""),
+        (
+            "# syntax=docker/dockerfile:1\nFROM scratch\n# why\n# check=skip=all\nCMD run it\n",
+            "",
+        ),
+        (
+            "FROM scratch\nWORKDIR one\nWORKDIR two\n",
+            "WorkdirRelativePath 2:9\n",
+        ),
+        (
+            "FROM scratch AS a\nSHELL [\"/bin/x\"]\nFROM a\nCMD run it\n",
+            "",
+        ),
         ("FROM scratch\nARG KEY_FILE TOKEN_VERSION\n", ""),
         ("# check=skip=Newer\nFROM scratch\n", "- 1:1\n"),
-        ("# check=skip=MaintainerDeprecated\nFROM scratch\nMAINTAINER me\nCMD x\n", "JSONArgsRecommended 4:1\n"),
+        (
+            "# check=skip=MaintainerDeprecated\nFROM scratch\nMAINTAINER me\nCMD x\n",
+            "JSONArgsRecommended 4:1\n",
+        ),
         ("# check=skip=all\nFROM scratch\nMAINTAINER me\nCMD x\n", ""),
     ];
     for (text, expected) in table {
@@ -90,10 +148,16 @@ async fn each_rule_finds_what_it_is_about() {
 async fn a_default_with_which_nothing_can_be_built_is_found() {
     let world = world::World::new();
     let mut request = world.request("ARG BASE\nFROM ${BASE}\n");
-    request.args.insert("BASE".to_owned(), Some("busybox".to_owned()));
+    request
+        .args
+        .insert("BASE".to_owned(), Some("busybox".to_owned()));
     let checked = check(&request, &world.host()).await.unwrap();
-    let rules: Vec<_> =
-        checked.findings.iter().filter_map(|finding| finding.rule).map(hoist_build::Rule::name).collect();
+    let rules: Vec<_> = checked
+        .findings
+        .iter()
+        .filter_map(|finding| finding.rule)
+        .map(hoist_build::Rule::name)
+        .collect();
     assert_eq!(rules, ["InvalidDefaultArgInFrom"]);
 }
 
@@ -103,12 +167,33 @@ async fn a_dockerfile_can_make_findings_errors() {
     let text = "# check=error=true\nFROM scratch\nMAINTAINER me\n";
     let error = world.try_build(&world.request(text)).await.unwrap_err();
     assert!(matches!(error, BuildError::Dockerfile(..)));
-    assert!(error.to_string().starts_with("error[MaintainerDeprecated]: MAINTAINER is deprecated"), "{error}");
-    let wrong = world.try_build(&world.request("# check=skips=all\nFROM scratch\n")).await.unwrap_err();
-    assert!(wrong.to_string().contains("there is no setting \"skips\""), "{wrong}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("error[MaintainerDeprecated]: MAINTAINER is deprecated"),
+        "{error}"
+    );
+    let wrong = world
+        .try_build(&world.request("# check=skips=all\nFROM scratch\n"))
+        .await
+        .unwrap_err();
+    assert!(
+        wrong.to_string().contains("there is no setting \"skips\""),
+        "{wrong}"
+    );
 
     world.write("kept", "x");
-    world.build("FROM scratch\nMAINTAINER me\nCOPY kept /\n").await;
-    assert!(world.log().contains("warning[MaintainerDeprecated]"), "{}", world.log());
-    assert!(world.log().contains("1 warning about the Dockerfile"), "{}", world.log());
+    world
+        .build("FROM scratch\nMAINTAINER me\nCOPY kept /\n")
+        .await;
+    assert!(
+        world.log().contains("warning[MaintainerDeprecated]"),
+        "{}",
+        world.log()
+    );
+    assert!(
+        world.log().contains("1 warning about the Dockerfile"),
+        "{}",
+        world.log()
+    );
 }

@@ -1,5 +1,9 @@
 //! Contexts as they are found: archives, files that change meanwhile, things that are no files.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod world;
 
@@ -28,20 +32,34 @@ async fn a_file_that_changes_while_it_is_copied_stops_the_build() {
             std::fs::write(&path, "as it is now, longer").unwrap();
         }
     };
-    let host = Host { progress: Arc::new(change), ..world.host() };
+    let host = Host {
+        progress: Arc::new(change),
+        ..world.host()
+    };
     let error = build(&request, &host).await.unwrap_err();
-    assert!(error.to_string().contains("it changed during the build"), "{error}");
+    assert!(
+        error.to_string().contains("it changed during the build"),
+        "{error}"
+    );
     let built = build(&request, &world.host()).await.unwrap();
     assert_eq!(built.ran, 1);
     assert_eq!(
-        std::fs::read_to_string(world.store.lowers(&built.images[0]).unwrap()[0].join("file")).unwrap(),
+        std::fs::read_to_string(world.store.lowers(&built.images[0]).unwrap()[0].join("file"))
+            .unwrap(),
         "as it is now, longer"
     );
 }
 
 fn archive(world: &world::World, name: &str, flags: &[&str]) -> PathBuf {
     let path = world.folder.path().join(name);
-    let tar = Command::new("tar").args(flags).arg(&path).arg("-C").arg(world.path("")).arg(".").status().unwrap();
+    let tar = Command::new("tar")
+        .args(flags)
+        .arg(&path)
+        .arg("-C")
+        .arg(world.path(""))
+        .arg(".")
+        .status()
+        .unwrap();
     assert!(tar.success());
     path
 }
@@ -88,10 +106,14 @@ async fn sockets_stay_outside_and_secrets_may_be_variables() {
          RUN --mount=type=secret,id=none,env=NONE echo \"${NONE-unset}\" >/none\n",
     );
     for (name, value) in [("token", "abc"), ("OTHER", "de")] {
-        request.secrets.insert(name.to_owned(), hoist_build::SecretBytes(value.into()));
+        request
+            .secrets
+            .insert(name.to_owned(), hoist_build::SecretBytes(value.into()));
     }
     let built = world.build_request(&request).await;
-    let found = world.inside(&built.images[0], "ls /folder && cat /length /none").await;
+    let found = world
+        .inside(&built.images[0], "ls /folder && cat /length /none")
+        .await;
     assert_eq!(found, "file\n7\nunset\n");
 }
 
@@ -106,17 +128,25 @@ async fn a_dockerfile_outside_of_the_context_has_its_own_ignore_file() {
     request.context = ContextSource::Folder(world.path("app"));
     let all = async |request: &hoist_build::BuildRequest| {
         let built = world.build_request(request).await;
-        let mut names: Vec<_> = std::fs::read_dir(world.store.lowers(&built.images[0]).unwrap()[0].join("all"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(world.store.lowers(&built.images[0]).unwrap()[0].join("all"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
         names.sort();
         names
     };
-    for dockerfile in ["../docker/app.Dockerfile".into(), world.path("docker/app.Dockerfile")] {
+    for dockerfile in [
+        "../docker/app.Dockerfile".into(),
+        world.path("docker/app.Dockerfile"),
+    ] {
         request.dockerfile = DockerfileSource::File(dockerfile);
         std::fs::remove_file(world.path("docker/app.Dockerfile.dockerignore")).ok();
-        assert_eq!(all(&request).await, [".dockerignore", "hidden"], "without one, the context's counts");
+        assert_eq!(
+            all(&request).await,
+            [".dockerignore", "hidden"],
+            "without one, the context's counts"
+        );
         world.write("docker/app.Dockerfile.dockerignore", "hidden\n");
         assert_eq!(all(&request).await, [".dockerignore", "kept"]);
     }
@@ -132,7 +162,8 @@ fn dig(top: &Path, levels: usize) {
         place.enter(c"d").unwrap();
     }
     let flags = OFlags::CREATE | OFlags::WRONLY;
-    let file = rustix::fs::openat(place.folder(), "file", flags, Mode::from_raw_mode(0o644)).unwrap();
+    let file =
+        rustix::fs::openat(place.folder(), "file", flags, Mode::from_raw_mode(0o644)).unwrap();
     rustix::io::write(&file, b"deep").unwrap();
 }
 
@@ -148,7 +179,11 @@ async fn deep_folders_are_copied_as_far_as_a_layer_holds_them() {
              COPY --from=first /deep /again\n",
         )
         .await;
-    assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "it took {:?}",
+        began.elapsed()
+    );
     let look = "find /again | wc -l; cd /again; for i in 1 2 3 4 5 6 7 8 9; do cd d/d/d; done; ls";
     assert_eq!(world.inside(&built.images[0], look).await, "1001\nd\n");
     hoist_tree::remove(&world.path("deep")).unwrap();
@@ -156,9 +191,15 @@ async fn deep_folders_are_copied_as_far_as_a_layer_holds_them() {
     // Deeper than that is refused before any of it is read.
     dig(&world.path("deep"), 2500);
     for step in ["COPY deep /deep", "COPY . /all"] {
-        let error = world.try_build(&world.request(&format!("FROM mybase:1.0\n{step}\n"))).await.unwrap_err();
+        let error = world
+            .try_build(&world.request(&format!("FROM mybase:1.0\n{step}\n")))
+            .await
+            .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("d/d/d") && text.contains("is too deep: an image holds no paths"), "{step}: {text}");
+        assert!(
+            text.contains("d/d/d") && text.contains("is too deep: an image holds no paths"),
+            "{step}: {text}"
+        );
         assert!(text.len() < 2000, "{step}: {text}");
     }
     let from = format!(
@@ -166,7 +207,11 @@ async fn deep_folders_are_copied_as_far_as_a_layer_holds_them() {
          done; exit 0\nFROM mybase:1.0\nCOPY --from=first /deep /deep\n",
         down = "d/".repeat(500)
     );
-    let text = world.try_build(&world.request(&from)).await.unwrap_err().to_string();
+    let text = world
+        .try_build(&world.request(&from))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("too deep"), "{text}");
     world.write(".dockerignore", "deep/d\n");
     world.build("FROM mybase:1.0\nCOPY . /all\n").await;

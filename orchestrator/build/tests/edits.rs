@@ -1,5 +1,9 @@
 //! A step of which the inputs are unchanged is never run, in any order of edits; and no other step is left out.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod world;
 
@@ -59,8 +63,12 @@ impl Inputs {
         world.write("early", self.early.to_string());
         world.write("late", self.late.to_string());
         let _ = std::fs::remove_dir_all(world.path("folder"));
-        let (name, content, mode) =
-            [("a", "x", 0o644), ("b", "x", 0o644), ("a", "y", 0o644), ("a", "x", 0o755)][usize::from(self.folder)];
+        let (name, content, mode) = [
+            ("a", "x", 0o644),
+            ("b", "x", 0o644),
+            ("a", "y", 0o644),
+            ("a", "x", 0o755),
+        ][usize::from(self.folder)];
         world.write(&format!("folder/{name}"), content);
         let path = world.path(&format!("folder/{name}"));
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -68,11 +76,30 @@ impl Inputs {
 
     /// The steps with what decides each of them.
     fn steps(self) -> [(usize, Self); 6] {
-        let only_early = Self { early: self.early, ..Self::default() };
-        let with_folder = Self { folder: self.folder, ..only_early };
-        let with_argument = Self { argument: self.argument, ..with_folder };
-        let only_late = Self { late: self.late, ..Self::default() };
-        let inputs = [only_early, only_early, with_folder, with_argument, only_late, self];
+        let only_early = Self {
+            early: self.early,
+            ..Self::default()
+        };
+        let with_folder = Self {
+            folder: self.folder,
+            ..only_early
+        };
+        let with_argument = Self {
+            argument: self.argument,
+            ..with_folder
+        };
+        let only_late = Self {
+            late: self.late,
+            ..Self::default()
+        };
+        let inputs = [
+            only_early,
+            only_early,
+            with_folder,
+            with_argument,
+            only_late,
+            self,
+        ];
         std::array::from_fn(|number| (number, inputs[number]))
     }
 }
@@ -110,18 +137,30 @@ async fn a_linked_copy_is_used_again_on_another_base_and_an_argument_counts_from
     let world = world_or_skip!();
     world.base().await;
     world.write("file", "x");
-    world.build("FROM mybase:1.0\nCOPY --link file /file\n").await;
-    let built = world.build("FROM mybase:1.0\nRUN echo other >/base\nCOPY --link file /file\n").await;
+    world
+        .build("FROM mybase:1.0\nCOPY --link file /file\n")
+        .await;
+    let built = world
+        .build("FROM mybase:1.0\nRUN echo other >/base\nCOPY --link file /file\n")
+        .await;
     assert_eq!((built.ran, built.cached), (1, 1), "{}", world.log());
 
     let with = async |value: &str| {
-        let text = "FROM mybase:1.0\nARG version\nCOPY file /a\nWORKDIR /w\nRUN echo $version >/v\n";
+        let text =
+            "FROM mybase:1.0\nARG version\nCOPY file /a\nWORKDIR /w\nRUN echo $version >/v\n";
         let mut request = world.request(text);
-        request.args.insert("version".to_owned(), Some(value.to_owned()));
+        request
+            .args
+            .insert("version".to_owned(), Some(value.to_owned()));
         world.build_request(&request).await
     };
     assert_eq!(with("1").await.ran, 3);
     let built = with("2").await;
-    assert_eq!((built.ran, built.cached), (1, 2), "only RUN sees arguments: {}", world.log());
+    assert_eq!(
+        (built.ran, built.cached),
+        (1, 2),
+        "only RUN sees arguments: {}",
+        world.log()
+    );
     assert_eq!(with("1").await.ran, 0);
 }

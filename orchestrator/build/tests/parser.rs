@@ -9,7 +9,14 @@ fn good(text: &str, expected: Expect) {
     let file = match parse(&source) {
         Ok(file) => file,
         Err(problems) => {
-            panic!("{}", problems.iter().map(|problem| problem.render(&source, false)).collect::<Vec<_>>().join("\n"))
+            panic!(
+                "{}",
+                problems
+                    .iter()
+                    .map(|problem| problem.render(&source, false))
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            )
         }
     };
     let mut shown = String::new();
@@ -17,7 +24,10 @@ fn good(text: &str, expected: Expect) {
         shown += &format!("ARG {}\n", arg.name.value);
     }
     for stage in &file.stages {
-        let name = stage.name.as_ref().map_or(String::new(), |name| format!(" AS {}", name.value));
+        let name = stage
+            .name
+            .as_ref()
+            .map_or(String::new(), |name| format!(" AS {}", name.value));
         shown += &format!("FROM {}{name}\n", stage.base.value);
         for instruction in &stage.instructions {
             shown += &format!("  {}\n", show(&instruction.kind));
@@ -37,38 +47,69 @@ fn show(kind: &Kind) -> String {
                 .iter()
                 .map(|source| match source {
                     CopySource::Path(path) => path.value.clone(),
-                    CopySource::Heredoc(heredoc) => format!("<<{}:{:?}", heredoc.name, heredoc.content),
+                    CopySource::Heredoc(heredoc) => {
+                        format!("<<{}:{:?}", heredoc.name, heredoc.content)
+                    }
                 })
                 .collect();
-            let from = copy.from.as_ref().map_or(String::new(), |from| format!(" from {}", from.value));
-            let chown = copy.chown.as_ref().map_or(String::new(), |chown| format!(" owned by {}", chown.value));
-            format!("copy {sources:?} to {:?}{from}{chown}", copy.destination.value)
+            let from = copy
+                .from
+                .as_ref()
+                .map_or(String::new(), |from| format!(" from {}", from.value));
+            let chown = copy
+                .chown
+                .as_ref()
+                .map_or(String::new(), |chown| format!(" owned by {}", chown.value));
+            format!(
+                "copy {sources:?} to {:?}{from}{chown}",
+                copy.destination.value
+            )
         }
-        Kind::Env(pairs) | Kind::Label(pairs) => {
-            pairs.iter().map(|pair| format!("{}=>{}", pair.name.value, pair.value.value)).collect::<Vec<_>>().join(", ")
-        }
+        Kind::Env(pairs) | Kind::Label(pairs) => pairs
+            .iter()
+            .map(|pair| format!("{}=>{}", pair.name.value, pair.value.value))
+            .collect::<Vec<_>>()
+            .join(", "),
         Kind::Run(run) => {
-            let bodies: Vec<_> = run.heredocs.iter().map(|heredoc| heredoc.content.as_str()).collect();
+            let bodies: Vec<_> = run
+                .heredocs
+                .iter()
+                .map(|heredoc| heredoc.content.as_str())
+                .collect();
             format!(
                 "run {:?} {:?} {:?}",
                 run.command,
                 bodies,
                 run.mounts
                     .iter()
-                    .map(|m| m.kind(&|value| Ok(value.to_owned())).expect("a mount that parses"))
+                    .map(|m| m
+                        .kind(&|value| Ok(value.to_owned()))
+                        .expect("a mount that parses"))
                     .collect::<Vec<_>>()
             )
         }
         Kind::Arg(pairs) => {
             let one = |pair: &hoist_build::dockerfile::ArgPair| {
-                format!("{}={:?}", pair.name.value, pair.default.as_ref().map(|default| &default.value))
+                format!(
+                    "{}={:?}",
+                    pair.name.value,
+                    pair.default.as_ref().map(|default| &default.value)
+                )
             };
-            format!("arg {}", pairs.iter().map(one).collect::<Vec<_>>().join(" "))
+            format!(
+                "arg {}",
+                pairs.iter().map(one).collect::<Vec<_>>().join(" ")
+            )
         }
         Kind::Expose(words) | Kind::Volume(words) => {
-            format!("words {:?}", words.iter().map(|word| &word.value).collect::<Vec<_>>())
+            format!(
+                "words {:?}",
+                words.iter().map(|word| &word.value).collect::<Vec<_>>()
+            )
         }
-        Kind::User(word) | Kind::Workdir(word) | Kind::StopSignal(word) => format!("word {:?}", word.value),
+        Kind::User(word) | Kind::Workdir(word) | Kind::StopSignal(word) => {
+            format!("word {:?}", word.value)
+        }
         other => format!("{other:?}"),
     }
 }
@@ -76,7 +117,10 @@ fn show(kind: &Kind) -> String {
 fn bad(text: &str, expected: Expect) {
     let source = SourceFile::new("Dockerfile", text);
     let problems = parse(&source).expect_err("the text has mistakes");
-    let shown: Vec<_> = problems.iter().map(|problem| problem.render(&source, false)).collect();
+    let shown: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.render(&source, false))
+        .collect();
     expected.assert_eq(&(shown.join("\n\n") + "\n"));
 }
 

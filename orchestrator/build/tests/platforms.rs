@@ -1,6 +1,10 @@
 //! Builds for several platforms at once.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod world;
 
@@ -19,7 +23,10 @@ fn request(world: &world::World) -> hoist_build::BuildRequest {
     std::fs::copy(world::BUSYBOX, world.path("busybox")).unwrap();
     let mut request = world.request(CROSS);
     request.platforms = WANTED.map(str::to_owned).to_vec();
-    request.args.insert("SOURCE_DATE_EPOCH".to_owned(), Some("1700000000".to_owned()));
+    request.args.insert(
+        "SOURCE_DATE_EPOCH".to_owned(),
+        Some("1700000000".to_owned()),
+    );
     request.tags = vec!["app:1".to_owned(), "app:2".to_owned()];
     request
 }
@@ -33,23 +40,42 @@ async fn every_platform_has_its_image_and_what_they_share_runs_once() {
     let host = Platform::host();
     for (image, wanted) in built.images.iter().zip(WANTED) {
         assert_eq!(image.config.platform(), wanted.parse().unwrap());
-        let Platform { os, architecture, variant } = wanted.parse().unwrap();
+        let Platform {
+            os,
+            architecture,
+            variant,
+        } = wanted.parse().unwrap();
         let expected = format!(
             "{wanted}={os}-{architecture}-{} on {host}={}-{}\nshared\n",
             variant.unwrap_or_default(),
             host.os,
             host.architecture
         );
-        assert_eq!(world.inside(image, "/bin/busybox cat /args /shared").await, expected);
+        assert_eq!(
+            world.inside(image, "/bin/busybox cat /args /shared").await,
+            expected
+        );
         for tag in ["app:1", "app:2"] {
-            let found = world.store.find_for(&Reference::parse(tag).unwrap(), &wanted.parse().unwrap());
+            let found = world
+                .store
+                .find_for(&Reference::parse(tag).unwrap(), &wanted.parse().unwrap());
             assert_eq!(found.unwrap().id, image.id);
         }
     }
-    assert!(world.log().contains("[linux/arm/v7 stage-2 2/4] COPY --from=cross"), "{}", world.log());
+    assert!(
+        world
+            .log()
+            .contains("[linux/arm/v7 stage-2 2/4] COPY --from=cross"),
+        "{}",
+        world.log()
+    );
     world.runs();
     let again = world.build_request(&request).await;
-    assert_eq!((again.id, again.ran, world.runs()), (built.id, 0, 0), "and then all of it is there");
+    assert_eq!(
+        (again.id, again.ran, world.runs()),
+        (built.id, 0, 0),
+        "and then all of it is there"
+    );
 }
 
 #[tokio::test]
@@ -58,10 +84,18 @@ async fn an_index_can_be_made_again() {
     let first = one.build_request(&request(&one)).await;
     let mut fresh = request(&one);
     fresh.no_cache = true;
-    assert_eq!(one.build_request(&fresh).await.id, first.id, "when every step runs again");
+    assert_eq!(
+        one.build_request(&fresh).await.id,
+        first.id,
+        "when every step runs again"
+    );
     let mut turned = request(&other);
     turned.platforms.reverse();
-    assert_eq!(other.build_request(&turned).await.id, first.id, "elsewhere, and in another order");
+    assert_eq!(
+        other.build_request(&turned).await.id,
+        first.id,
+        "elsewhere, and in another order"
+    );
 }
 
 #[tokio::test]
@@ -71,12 +105,19 @@ async fn what_cannot_be_run_is_refused_before_anything_is_done() {
     request.platforms = vec!["linux/s390x".to_owned()];
     let error = world.try_build(&request).await.unwrap_err().to_string();
     assert!(
-        error.contains("nothing here runs programs for linux/s390x") && error.contains("Dockerfile:3:1"),
+        error.contains("nothing here runs programs for linux/s390x")
+            && error.contains("Dockerfile:3:1"),
         "{error}"
     );
     assert_eq!((world.runs(), world.log().as_str()), (0, ""));
     let mut native = world.request("FROM scratch\nCOPY file /\n");
     world.write("file", "");
     native.platforms = vec!["linux/s390x".to_owned()];
-    assert_eq!(world.build_request(&native).await.images[0].config.architecture, "s390x", "without RUN nothing is run");
+    assert_eq!(
+        world.build_request(&native).await.images[0]
+            .config
+            .architecture,
+        "s390x",
+        "without RUN nothing is run"
+    );
 }

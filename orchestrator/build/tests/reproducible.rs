@@ -1,6 +1,10 @@
 //! SOURCE_DATE_EPOCH: equal digests from equal inputs, whenever and wherever they are built.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod world;
 
@@ -17,12 +21,19 @@ async fn build(world: &world::World, epoch: &str, order: &[u8]) -> hoist_build::
     std::fs::copy(world::BUSYBOX, world.path("busybox")).unwrap();
     world.write("old", "older than the epoch");
     world.write("new", "younger than the epoch");
-    order.iter().for_each(|number| world.write(&format!("many/{number}"), "x"));
+    order
+        .iter()
+        .for_each(|number| world.write(&format!("many/{number}"), "x"));
     let seconds = std::time::Duration::from_secs(EPOCH - 1000);
-    let old = std::fs::File::options().write(true).open(world.path("old")).unwrap();
+    let old = std::fs::File::options()
+        .write(true)
+        .open(world.path("old"))
+        .unwrap();
     old.set_modified(std::time::UNIX_EPOCH + seconds).unwrap();
     let mut request = world.request(DOCKERFILE);
-    request.args.insert("SOURCE_DATE_EPOCH".to_owned(), Some(epoch.to_owned()));
+    request
+        .args
+        .insert("SOURCE_DATE_EPOCH".to_owned(), Some(epoch.to_owned()));
     let first = world.build_request(&request).await;
     let times = "stat -c '%Y' /work/old /work/new /made/below/file /made/below";
     assert_eq!(
@@ -33,7 +44,11 @@ async fn build(world: &world::World, epoch: &str, order: &[u8]) -> hoist_build::
     let again = world.build_request(&request).await;
     assert_eq!((again.id, again.ran), (first.id, 0));
     request.no_cache = true;
-    assert_eq!(world.build_request(&request).await.id, first.id, "also when every step runs again");
+    assert_eq!(
+        world.build_request(&request).await.id,
+        first.id,
+        "also when every step runs again"
+    );
     first
 }
 
@@ -48,14 +63,21 @@ async fn two_stores_give_the_same_digests() {
     assert_eq!(one.id, other.id);
     assert_eq!(one.images[0].created, "2023-11-14T22:13:20Z");
     let lines = one.images[0].config.history.iter();
-    assert!(lines.clone().all(|line| line.created.as_deref() == Some("2023-11-14T22:13:20Z")), "{lines:?}");
+    assert!(
+        lines
+            .clone()
+            .all(|line| line.created.as_deref() == Some("2023-11-14T22:13:20Z")),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_epoch_that_is_no_number_is_refused() {
     let world = world_or_skip!();
     let mut request = world.request("FROM scratch\nENV A=1\n");
-    request.args.insert("SOURCE_DATE_EPOCH".to_owned(), Some("yesterday".to_owned()));
+    request
+        .args
+        .insert("SOURCE_DATE_EPOCH".to_owned(), Some("yesterday".to_owned()));
     let error = world.try_build(&request).await.unwrap_err();
     assert!(error.to_string().contains("yesterday"), "{error}");
 }

@@ -1,6 +1,10 @@
 //! Where COPY, ADD and FROM take files from: folders with their parents, web servers, repositories, named contexts.
 //! The servers are real ones on loopback.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod world;
 
@@ -35,30 +39,63 @@ fn web(folder: &Path) -> Server {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let port = line.split_whitespace().skip_while(|word| *word != "port").nth(1).unwrap().parse().unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let port = line
+        .split_whitespace()
+        .skip_while(|word| *word != "port")
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     Server { child, port }
 }
 
 fn git(folder: &Path, words: &[&str]) {
-    let who = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
-    let done =
-        Command::new("git").args(who).args(words).current_dir(folder).env("GIT_CONFIG_GLOBAL", "/dev/null").output();
+    let who = [
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.com",
+        "-c",
+        "init.defaultBranch=main",
+    ];
+    let done = Command::new("git")
+        .args(who)
+        .args(words)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output();
     let done = done.unwrap();
-    assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "git {words:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// git's own server for `git://`: the program itself, since `git daemon` starts it as a child that outlives it.
 fn repositories(folder: &Path) -> Server {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder_of_git = Command::new("git").arg("--exec-path").output().unwrap().stdout;
-    let child = Command::new(Path::new(String::from_utf8(folder_of_git).unwrap().trim()).join("git-daemon"))
-        .args(["--export-all", "--listen=127.0.0.1", "--reuseaddr"])
-        .arg(format!("--port={port}"))
-        .arg(format!("--base-path={}", folder.display()))
-        .arg(folder)
-        .spawn()
-        .unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let folder_of_git = Command::new("git")
+        .arg("--exec-path")
+        .output()
+        .unwrap()
+        .stdout;
+    let child = Command::new(
+        Path::new(String::from_utf8(folder_of_git).unwrap().trim()).join("git-daemon"),
+    )
+    .args(["--export-all", "--listen=127.0.0.1", "--reuseaddr"])
+    .arg(format!("--port={port}"))
+    .arg(format!("--base-path={}", folder.display()))
+    .arg(folder)
+    .spawn()
+    .unwrap();
     let server = Server { child, port };
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         std::thread::yield_now();
@@ -70,7 +107,12 @@ fn repositories(folder: &Path) -> Server {
 async fn parents_are_kept_from_the_pivot_on() {
     let world = world_or_skip!();
     world.base().await;
-    for file in ["src/a/one.txt", "src/a/two.md", "src/b/c/three.txt", "other/four.txt"] {
+    for file in [
+        "src/a/one.txt",
+        "src/a/two.md",
+        "src/b/c/three.txt",
+        "other/four.txt",
+    ] {
         world.write(file, file);
     }
     std::fs::set_permissions(world.path("src/b"), PermissionsExt::from_mode(0o750)).unwrap();
@@ -80,15 +122,25 @@ async fn parents_are_kept_from_the_pivot_on() {
              COPY --parents src/**/*.txt /deep/\nCOPY --parents --exclude=**/*.md src /without/\n",
         )
         .await;
-    let list =
-        world.inside(&built.images[0], "cd / && find all pivot deep without -type f | sort; stat -c %a /pivot/b").await;
+    let list = world
+        .inside(
+            &built.images[0],
+            "cd / && find all pivot deep without -type f | sort; stat -c %a /pivot/b",
+        )
+        .await;
     assert_eq!(
         list,
         "all/other/four.txt\nall/src/a/one.txt\ndeep/src/a/one.txt\ndeep/src/b/c/three.txt\npivot/b/c/three.txt\n\
          without/src/a/one.txt\nwithout/src/b/c/three.txt\n750\n"
     );
-    let missing = world.try_build(&world.request("FROM mybase:1.0\nCOPY --parents src/none /x/\n")).await.unwrap_err();
-    assert!(missing.to_string().contains("src/none is not there"), "{missing}");
+    let missing = world
+        .try_build(&world.request("FROM mybase:1.0\nCOPY --parents src/none /x/\n"))
+        .await
+        .unwrap_err();
+    assert!(
+        missing.to_string().contains("src/none is not there"),
+        "{missing}"
+    );
 }
 
 #[tokio::test]
@@ -100,8 +152,15 @@ async fn modes_change_by_letters() {
     for (name, mode) in [("tree", 0o700), ("tree/file", 0o600), ("tree/tool", 0o700)] {
         std::fs::set_permissions(world.path(name), PermissionsExt::from_mode(mode)).unwrap();
     }
-    let built = world.build("FROM mybase:1.0\nCOPY --chmod=go=rX tree /tree\n").await;
-    assert_eq!(world.inside(&built.images[0], "stat -c %a /tree /tree/file /tree/tool").await, "755\n644\n755\n");
+    let built = world
+        .build("FROM mybase:1.0\nCOPY --chmod=go=rX tree /tree\n")
+        .await;
+    assert_eq!(
+        world
+            .inside(&built.images[0], "stat -c %a /tree /tree/file /tree/tool")
+            .await,
+        "755\n644\n755\n"
+    );
 }
 
 #[tokio::test]
@@ -111,12 +170,26 @@ async fn a_file_of_a_web_server_is_added_once() {
     let site = world.folder.path().join("site");
     std::fs::create_dir(&site).unwrap();
     std::fs::write(site.join("tool"), "content").unwrap();
-    let modified = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
-    std::fs::File::options().write(true).open(site.join("tool")).unwrap().set_modified(modified).unwrap();
+    let modified =
+        std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    std::fs::File::options()
+        .write(true)
+        .open(site.join("tool"))
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     let server = web(&site);
-    let text = format!("FROM mybase:1.0\nARG NAME=tool\nADD http://127.0.0.1:{}/${{NAME}} /opt/\n", server.port);
+    let text = format!(
+        "FROM mybase:1.0\nARG NAME=tool\nADD http://127.0.0.1:{}/${{NAME}} /opt/\n",
+        server.port
+    );
     let built = world.build(&text).await;
-    let shown = world.inside(&built.images[0], "cat /opt/tool; stat -c ' %a %u %Y' /opt/tool").await;
+    let shown = world
+        .inside(
+            &built.images[0],
+            "cat /opt/tool; stat -c ' %a %u %Y' /opt/tool",
+        )
+        .await;
     assert_eq!(shown, "content 600 0 1600000000\n");
 
     let again = world.build(&text).await;
@@ -126,7 +199,10 @@ async fn a_file_of_a_web_server_is_added_once() {
 
     std::fs::write(site.join("tool"), "changed").unwrap();
     let changed = world.build(&text).await;
-    assert_eq!(world.inside(&changed.images[0], "cat /opt/tool").await, "changed");
+    assert_eq!(
+        world.inside(&changed.images[0], "cat /opt/tool").await,
+        "changed"
+    );
 }
 
 #[tokio::test]
@@ -140,12 +216,22 @@ async fn a_download_has_the_checksum_or_is_refused() {
     let right = hoist_image::Digest::of(b"content");
     let port = server.port;
     let text = |checksum: &str| {
-        format!("FROM mybase:1.0\nADD --checksum={checksum} --chmod=644 http://127.0.0.1:{}/file /file\n", port)
+        format!(
+            "FROM mybase:1.0\nADD --checksum={checksum} --chmod=644 http://127.0.0.1:{}/file /file\n",
+            port
+        )
     };
     world.build(&text(&right.to_string())).await;
     let wrong = hoist_image::Digest::of(b"other").to_string();
-    let error = world.try_build(&world.request(&text(&wrong))).await.unwrap_err().to_string();
-    assert!(error.contains(&format!("has the digest {right}, not {wrong}")), "{error}");
+    let error = world
+        .try_build(&world.request(&text(&wrong)))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&format!("has the digest {right}, not {wrong}")),
+        "{error}"
+    );
     assert!(error.contains("Dockerfile:2:1"), "{error}");
     // What is known by its checksum needs no server.
     drop(server);
@@ -164,7 +250,8 @@ async fn archives_are_unpacked_where_that_is_asked_for() {
     let mut header = tar::Header::new_gnu();
     header.set_size(5);
     header.set_mode(0o644);
-    tar.append_data(&mut header, "inner/file", &b"hello"[..]).unwrap();
+    tar.append_data(&mut header, "inner/file", &b"hello"[..])
+        .unwrap();
     let tar = tar.into_inner().unwrap();
     std::fs::write(site.join("a.tar"), &tar).unwrap();
     world.write("a.tar", &tar);
@@ -176,14 +263,28 @@ async fn archives_are_unpacked_where_that_is_asked_for() {
              ADD --unpack=false a.tar /kept/\n"
         ))
         .await;
-    let list = world.inside(&built.images[0], "cd / && find plain unpacked local kept -type f | sort").await;
-    assert_eq!(list, "kept/a.tar\nlocal/inner/file\nplain/a.tar\nunpacked/inner/file\n");
+    let list = world
+        .inside(
+            &built.images[0],
+            "cd / && find plain unpacked local kept -type f | sort",
+        )
+        .await;
+    assert_eq!(
+        list,
+        "kept/a.tar\nlocal/inner/file\nplain/a.tar\nunpacked/inner/file\n"
+    );
     // The same archive as a context, and as a named one.
-    let mut request = world.request("FROM mybase:1.0\nCOPY inner/file /main\nCOPY --from=more inner/file /named\n");
+    let mut request = world
+        .request("FROM mybase:1.0\nCOPY inner/file /main\nCOPY --from=more inner/file /named\n");
     request.context = ContextSource::parse(&url);
-    request.contexts.insert("more".to_owned(), NamedContext::parse(&url).unwrap());
+    request
+        .contexts
+        .insert("more".to_owned(), NamedContext::parse(&url).unwrap());
     let built = world.build_request(&request).await;
-    assert_eq!(world.inside(&built.images[0], "cat /main /named").await, "hellohello");
+    assert_eq!(
+        world.inside(&built.images[0], "cat /main /named").await,
+        "hellohello"
+    );
 }
 
 #[tokio::test]
@@ -193,19 +294,40 @@ async fn what_a_server_refuses_is_said_at_the_line() {
     let site = world.folder.path().join("site");
     std::fs::create_dir(&site).unwrap();
     let server = web(&site);
-    let missing = format!("FROM mybase:1.0\nADD http://127.0.0.1:{}/none /x\n", server.port);
-    let error = world.try_build(&world.request(&missing)).await.unwrap_err().to_string();
-    assert!(error.contains("answers 404") && error.contains(":2:1"), "{error}");
+    let missing = format!(
+        "FROM mybase:1.0\nADD http://127.0.0.1:{}/none /x\n",
+        server.port
+    );
+    let error = world
+        .try_build(&world.request(&missing))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("answers 404") && error.contains(":2:1"),
+        "{error}"
+    );
     let metadata = "FROM mybase:1.0\nADD http://169.254.169.254/latest/meta-data /x\n";
-    let error = world.try_build(&world.request(metadata)).await.unwrap_err().to_string();
-    assert!(error.contains("169.254.169.254 is a link-local address"), "{error}");
+    let error = world
+        .try_build(&world.request(metadata))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("169.254.169.254 is a link-local address"),
+        "{error}"
+    );
 }
 
 fn repository(world: &world::World) -> std::path::PathBuf {
     let work = world.folder.path().join("repositories/work");
     std::fs::create_dir_all(work.join("sub")).unwrap();
     git(&work, &["init", "-q"]);
-    std::fs::write(work.join("Dockerfile"), "FROM mybase:1.0\nCOPY sub/file /file\n").unwrap();
+    std::fs::write(
+        work.join("Dockerfile"),
+        "FROM mybase:1.0\nCOPY sub/file /file\n",
+    )
+    .unwrap();
     std::fs::write(work.join("sub/file"), "one").unwrap();
     std::os::unix::fs::symlink("/etc", work.join("out")).unwrap();
     git(&work, &["add", "-A"]);
@@ -243,7 +365,10 @@ async fn repositories_are_added_and_built_from() {
     let built = world.build_request(&request).await;
     assert_eq!(world.inside(&built.images[0], "cat /file").await, "one");
 
-    for (reference, said) in [("#none", "no branch or tag none"), ("#main:out", "no folder out")] {
+    for (reference, said) in [
+        ("#none", "no branch or tag none"),
+        ("#main:out", "no folder out"),
+    ] {
         let request = world.request(&format!("FROM mybase:1.0\nADD {url}{reference} /x\n"));
         let error = world.try_build(&request).await.unwrap_err().to_string();
         assert!(error.contains(said) && error.contains(":2:1"), "{error}");
@@ -265,31 +390,60 @@ async fn named_contexts_stand_for_images_stages_and_folders() {
          FROM first\nCOPY --from=files dir/file /copied\nCOPY --from=replaced dir/file /from-stage\n\
          RUN --mount=type=bind,from=files,target=/m cat /m/dir/file >/mounted && ls /m >>/mounted\n",
     );
-    request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0").unwrap());
-    request.contexts.insert("files".to_owned(), NamedContext::Folder(other.clone()));
-    request.contexts.insert("replaced".to_owned(), NamedContext::Folder(other.clone()));
+    request.contexts.insert(
+        "alpine".to_owned(),
+        NamedContext::parse("docker-image://mybase:1.0").unwrap(),
+    );
+    request
+        .contexts
+        .insert("files".to_owned(), NamedContext::Folder(other.clone()));
+    request
+        .contexts
+        .insert("replaced".to_owned(), NamedContext::Folder(other.clone()));
     let built = world.build_request(&request).await;
-    let shown = world.inside(&built.images[0], "cat /made /copied /from-stage /mounted").await;
+    let shown = world
+        .inside(&built.images[0], "cat /made /copied /from-stage /mounted")
+        .await;
     assert_eq!(shown, "made\notherotherotherdir\n");
     // Also as the base itself.
     let mut request = world.request("FROM files\nCOPY --from=alpine /bin/busybox /bin/busybox\n");
-    request.contexts.insert("alpine".to_owned(), NamedContext::parse("docker-image://mybase:1.0").unwrap());
-    request.contexts.insert("files".to_owned(), NamedContext::Folder(other));
+    request.contexts.insert(
+        "alpine".to_owned(),
+        NamedContext::parse("docker-image://mybase:1.0").unwrap(),
+    );
+    request
+        .contexts
+        .insert("files".to_owned(), NamedContext::Folder(other));
     let built = world.build_request(&request).await;
-    assert_eq!(world.inside(&built.images[0], "/bin/busybox cat /dir/file").await, "other");
+    assert_eq!(
+        world
+            .inside(&built.images[0], "/bin/busybox cat /dir/file")
+            .await,
+        "other"
+    );
 }
 
 #[tokio::test]
 async fn a_step_may_ask_only_for_what_the_build_is_entitled_to() {
     let world = world_or_skip!();
     world.base().await;
-    for (flag, right) in [("--network=host", "network.host"), ("--security=insecure", "security.insecure")] {
+    for (flag, right) in [
+        ("--network=host", "network.host"),
+        ("--security=insecure", "security.insecure"),
+    ] {
         let text = format!("FROM mybase:1.0\nRUN {flag} true\n");
         let error = world.try_build(&world.request(&text)).await.unwrap_err();
         assert!(matches!(error, BuildError::Dockerfile(..)), "{error}");
-        assert!(error.to_string().contains(&format!("not entitled to {right}")), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("not entitled to {right}")),
+            "{error}"
+        );
         let mut request = world.request(&text);
-        request.entitlements.extend(hoist_build::Entitlement::parse(right));
+        request
+            .entitlements
+            .extend(hoist_build::Entitlement::parse(right));
         world.build_request(&request).await;
     }
 }
@@ -315,12 +469,24 @@ RUN --mount=type=ssh stat -c '%a %u' $SSH_AUTH_SOCK >/looks && perl /ask >/said
 RUN test ! -e /run/buildkit
 ";
     let mut request = world.request(text);
-    request.ssh.insert("default".to_owned(), hoist_build::Agent::Socket(agent));
+    request
+        .ssh
+        .insert("default".to_owned(), hoist_build::Agent::Socket(agent));
     let built = world.build_request(&request).await;
     served.join().unwrap();
-    assert_eq!(world.inside(&built.images[0], "cat /looks /said").await, "600 0\nkeys\n");
+    assert_eq!(
+        world.inside(&built.images[0], "cat /looks /said").await,
+        "600 0\nkeys\n"
+    );
 
     let required = "FROM mybase:1.0\nRUN --mount=type=ssh,id=work,required true\n";
-    let error = world.try_build(&world.request(required)).await.unwrap_err().to_string();
-    assert!(error.contains("the ssh agent work is required and was not given"), "{error}");
+    let error = world
+        .try_build(&world.request(required))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the ssh agent work is required and was not given"),
+        "{error}"
+    );
 }

@@ -20,7 +20,11 @@ impl Seen {
         }
         let Some(time) = time(line) else { return };
         let last = self.last.entry(line.container.clone()).or_insert((time, 0));
-        *last = if last.0 == time { (time, last.1 + 1) } else { (time, 1) };
+        *last = if last.0 == time {
+            (time, last.1 + 1)
+        } else {
+            (time, 1)
+        };
         // It writes, so it was started again.
         self.ended.remove(&line.container);
     }
@@ -30,7 +34,9 @@ impl Seen {
     }
 
     pub(super) fn reread(&self) -> Reread {
-        Reread { skip: self.last.clone() }
+        Reread {
+            skip: self.last.clone(),
+        }
     }
 }
 
@@ -57,7 +63,11 @@ impl Reread {
 
 /// `None` for what is not a line of the container's own.
 fn time(line: &StackLogLine) -> Option<Timestamp> {
-    if line.stream == "status" { None } else { line.time.parse().ok() }
+    if line.stream == "status" {
+        None
+    } else {
+        line.time.parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -76,11 +86,21 @@ mod tests {
 
     #[test]
     fn rest_is_what_was_not_seen() {
-        let all = [line("a", 1, "1"), line("b", 2, "2"), line("a", 3, "3"), line("a", 3, "4"), line("b", 4, "5")];
+        let all = [
+            line("a", 1, "1"),
+            line("b", 2, "2"),
+            line("a", 3, "3"),
+            line("a", 3, "4"),
+            line("b", 4, "5"),
+        ];
         let mut seen = Seen::default();
         all[..3].iter().for_each(|line| seen.note(line));
         let mut again = seen.reread();
-        let rest: Vec<&str> = all.iter().filter(|line| again.is_new(line)).map(|line| line.text.as_str()).collect();
+        let rest: Vec<&str> = all
+            .iter()
+            .filter(|line| again.is_new(line))
+            .map(|line| line.text.as_str())
+            .collect();
         assert_eq!(rest, ["4", "5"]);
     }
 }

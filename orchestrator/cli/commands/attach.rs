@@ -63,5 +63,7 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             }
         }
     }
-    Ok(Exit::of_container(foreground::exit_code(&client, &mut ends, &container.id).await?))
+    Ok(Exit::of_container(
+        foreground::exit_code(&client, &mut ends, &container.id).await?,
+    ))
 }

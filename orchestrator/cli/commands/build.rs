@@ -52,9 +52,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let options = LoadOptions {
+        services: &args.services,
+        ..LoadOptions::default()
+    };
     let loaded = project::load(&ctx.settings, ctx.ui, options)?;
-    args.caches.fits(&loaded.stack, &args.services, args.with_dependencies)?;
+    args.caches
+        .fits(&loaded.stack, &args.services, args.with_dependencies)?;
     let build = Build {
         services: apply::services(&args.services),
         with_dependencies: args.with_dependencies,
@@ -74,14 +78,20 @@ pub(crate) fn agent(ctx: &Ctx, text: &str) -> (String, Option<String>) {
     match text.split_once('=') {
         Some((id, paths)) => {
             let absolute = |path: &str| ctx.settings.working_dir.join(path).display().to_string();
-            (id.to_owned(), Some(paths.split(',').map(absolute).collect::<Vec<_>>().join(",")))
+            (
+                id.to_owned(),
+                Some(paths.split(',').map(absolute).collect::<Vec<_>>().join(",")),
+            )
         }
         None => (text.to_owned(), None),
     }
 }
 
 /// `NAME=VALUE`; a bare `NAME` takes the environment's value, and stays out when there is none.
-pub(crate) fn build_args(texts: &[String], variables: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+pub(crate) fn build_args(
+    texts: &[String],
+    variables: &BTreeMap<String, String>,
+) -> BTreeMap<String, Option<String>> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), Some(value.to_owned()))),
         None => Some((text.clone(), Some(variables.get(text)?.clone()))),
@@ -96,7 +106,14 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         return check(ctx, &request(ctx, args)?).await;
     }
     let debug = failed_step::can_be_entered(ctx, args.debug);
-    apply::apply(ctx, &ApplyRequest { debug, ..request(ctx, args)? }).await?;
+    apply::apply(
+        ctx,
+        &ApplyRequest {
+            debug,
+            ..request(ctx, args)?
+        },
+    )
+    .await?;
     Ok(Exit::OK)
 }
 
@@ -104,6 +121,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 pub(crate) async fn check(ctx: &Ctx, request: &ApplyRequest) -> Result<Exit> {
     let checks = ctx.client().await?.check(request).await?;
     ctx.ui.data(crate::render::checks::text(&checks, ctx.ui))?;
-    let clean = checks.iter().all(|check| check.error.is_empty() && check.findings.is_empty());
+    let clean = checks
+        .iter()
+        .all(|check| check.error.is_empty() && check.findings.is_empty());
     Ok(if clean { Exit::OK } else { Exit::PROBLEMS })
 }

@@ -19,18 +19,34 @@ pub(crate) struct CacheArgs {
 
 impl CacheArgs {
     pub(crate) fn from(&self, ctx: &Ctx) -> Result<Vec<String>> {
-        given(ctx, "--cache-from", &self.cache_from, |text| CacheSource::parse(text).map(drop))
+        given(ctx, "--cache-from", &self.cache_from, |text| {
+            CacheSource::parse(text).map(drop)
+        })
     }
 
     pub(crate) fn to(&self, ctx: &Ctx) -> Result<Vec<String>> {
-        given(ctx, "--cache-to", &self.cache_to, |text| CacheTarget::parse(text).map(drop))
+        given(ctx, "--cache-to", &self.cache_to, |text| {
+            CacheTarget::parse(text).map(drop)
+        })
     }
 
     /// One place cannot hold the caches of several images: the last one written would be all that is there.
-    pub(crate) fn fits(&self, stack: &Stack, services: &[String], with_dependencies: bool) -> Result<()> {
-        let placed = |text: &&String| CacheTarget::parse(text).is_ok_and(|target| target.place != CachePlace::Inline);
-        let built = stack.services.iter().filter(|(_, service)| service.build.is_some());
-        let built = built.filter(|(name, _)| with_dependencies || services.is_empty() || services.contains(name));
+    pub(crate) fn fits(
+        &self,
+        stack: &Stack,
+        services: &[String],
+        with_dependencies: bool,
+    ) -> Result<()> {
+        let placed = |text: &&String| {
+            CacheTarget::parse(text).is_ok_and(|target| target.place != CachePlace::Inline)
+        };
+        let built = stack
+            .services
+            .iter()
+            .filter(|(_, service)| service.build.is_some());
+        let built = built.filter(|(name, _)| {
+            with_dependencies || services.is_empty() || services.contains(name)
+        });
         match self.cache_to.iter().find(placed) {
             Some(text) if built.count() > 1 => Err(Failure::user(format!(
                 "--cache-to {text}: several services are built, and one cache has one image's steps"
@@ -55,7 +71,12 @@ fn given(
             None => text.clone(),
             Some(folder) => {
                 let absolute = ctx.settings.working_dir.join(&text[folder.clone()]);
-                format!("{}{}{}", &text[..folder.start], absolute.display(), &text[folder.end..])
+                format!(
+                    "{}{}{}",
+                    &text[..folder.start],
+                    absolute.display(),
+                    &text[folder.end..]
+                )
             }
         });
     }

@@ -39,7 +39,12 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     terms.extend(args.name.iter().map(|name| ("repo", name.clone())));
     terms.extend(args.message.iter().map(|text| ("comment", text.clone())));
     terms.extend(args.author.iter().map(|text| ("author", text.clone())));
-    terms.extend(args.changes.iter().map(|change| ("changes", change.clone())));
-    ctx.ui.line(client.commit_container(&id, &terms).await?.id)?;
+    terms.extend(
+        args.changes
+            .iter()
+            .map(|change| ("changes", change.clone())),
+    );
+    ctx.ui
+        .line(client.commit_container(&id, &terms).await?.id)?;
     Ok(Exit::OK)
 }

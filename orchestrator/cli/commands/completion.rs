@@ -17,18 +17,26 @@ pub(crate) struct Args {
 pub(crate) fn run(ctx: &Ctx, args: &Args, mut whole: clap::Command) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut whole, "hoist", &mut script);
-    let script = String::from_utf8(script).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    ctx.ui.data(with_services(script, args.shell, &verbs(&whole)))?;
+    let script =
+        String::from_utf8(script).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    ctx.ui
+        .data(with_services(script, args.shell, &verbs(&whole)))?;
     Ok(Exit::OK)
 }
 
 /// Verbs whose arguments are services.
 fn verbs(whole: &clap::Command) -> Vec<String> {
     let names_services = |verb: &&clap::Command| {
-        verb.get_positionals()
-            .any(|arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "SERVICE")))
+        verb.get_positionals().any(|arg| {
+            arg.get_value_names()
+                .is_some_and(|names| names.iter().any(|name| name.as_str() == "SERVICE"))
+        })
     };
-    whole.get_subcommands().filter(names_services).map(|verb| verb.get_name().to_owned()).collect()
+    whole
+        .get_subcommands()
+        .filter(names_services)
+        .map(|verb| verb.get_name().to_owned())
+        .collect()
 }
 
 fn with_services(mut script: String, shell: Shell, verbs: &[String]) -> String {
@@ -83,8 +91,12 @@ _hoist_services() {
 fn zsh(script: &str) -> String {
     let mut output = String::with_capacity(script.len() + ZSH.len());
     for line in script.lines() {
-        let argument = line.trim_start().trim_start_matches(['"', '\'']).trim_start_matches(['*', ':']);
-        let of_services = argument.starts_with("services -- ") || argument.starts_with("service -- ");
+        let argument = line
+            .trim_start()
+            .trim_start_matches(['"', '\''])
+            .trim_start_matches(['*', ':']);
+        let of_services =
+            argument.starts_with("services -- ") || argument.starts_with("service -- ");
         match line.strip_suffix(":_default' \\") {
             Some(start) if of_services => output.push_str(&format!("{start}:_hoist_services' \\")),
             _ => output.push_str(line),

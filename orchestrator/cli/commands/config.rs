@@ -98,7 +98,12 @@ enum Format {
 impl Args {
     /// Whether something about the stack is asked for, and not the stack.
     fn lists(&self) -> bool {
-        let names = self.list_services || self.volumes || self.networks || self.images || self.models || self.profiles;
+        let names = self.list_services
+            || self.volumes
+            || self.networks
+            || self.images
+            || self.models
+            || self.profiles;
         names || self.variables || self.environment || self.hash.is_some() || self.explain.is_some()
     }
 }
@@ -120,7 +125,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     match &args.output {
         None => ctx.ui.data(text)?,
         Some(path) => std::fs::write(path, text).map_err(|error| {
-            Failure::from(anyhow::Error::new(error).context(format!("cannot write {}", path.display())))
+            Failure::from(
+                anyhow::Error::new(error).context(format!("cannot write {}", path.display())),
+            )
         })?,
     }
     Ok(Exit::OK)
@@ -129,8 +136,12 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
     // What is printed as a stack can be raised; names and explanations can be had of every stack.
     let only_print = args.no_consistency || args.lists();
-    let options =
-        LoadOptions { services: &args.services, only_print, all_profiles: args.profiles, ..LoadOptions::default() };
+    let options = LoadOptions {
+        services: &args.services,
+        only_print,
+        all_profiles: args.profiles,
+        ..LoadOptions::default()
+    };
     LoadRequest {
         as_reference: !args.no_consistency,
         keep_places: args.explain.is_some(),
@@ -146,8 +157,12 @@ fn request(ctx: &Ctx, args: &Args) -> LoadRequest {
 
 async fn resolved(ctx: &Ctx, args: &Args) -> Result<String> {
     let source = project::file_system(&ctx.settings);
-    let mut loaded = hoist_spec::load(&request(ctx, args), &source, &ctx.settings.env).map_err(Failure::spec)?;
-    loaded.warnings.iter().for_each(|warning| ctx.ui.diagnostic(warning));
+    let mut loaded =
+        hoist_spec::load(&request(ctx, args), &source, &ctx.settings.env).map_err(Failure::spec)?;
+    loaded
+        .warnings
+        .iter()
+        .for_each(|warning| ctx.ui.diagnostic(warning));
     if args.hash.is_some() {
         project::default_platform(&mut loaded)?;
     } else if !args.no_consistency && !args.lists() {
@@ -166,13 +181,20 @@ async fn resolved(ctx: &Ctx, args: &Args) -> Result<String> {
 /// What can be said without values for the variables.
 fn open(ctx: &Ctx, args: &Args) -> Result<String> {
     let source = project::file_system(&ctx.settings);
-    let open = hoist_spec::uninterpolated(&request(ctx, args), &source, &ctx.settings.env).map_err(Failure::spec)?;
-    open.warnings.iter().for_each(|warning| ctx.ui.diagnostic(warning));
+    let open = hoist_spec::uninterpolated(&request(ctx, args), &source, &ctx.settings.env)
+        .map_err(Failure::spec)?;
+    open.warnings
+        .iter()
+        .for_each(|warning| ctx.ui.diagnostic(warning));
     if args.variables {
         return Ok(variables(&open, args.format));
     }
     let names = |section: &str| -> Vec<String> {
-        open.value[section].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
+        open.value[section]
+            .as_object()
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
     };
     let mut names = if args.list_services {
         names("services")
@@ -198,7 +220,13 @@ fn variables(open: &Uninterpolated, format: Format) -> String {
                 "DefaultValue": reference.default, "PresenceValue": reference.alternate,
             })
         };
-        return format!("{:#}\n", open.references.iter().map(one).collect::<serde_json::Value>());
+        return format!(
+            "{:#}\n",
+            open.references
+                .iter()
+                .map(one)
+                .collect::<serde_json::Value>()
+        );
     }
     let mut table = Table::new(["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"]);
     for reference in &open.references {
@@ -217,7 +245,11 @@ async fn pin(ctx: &Ctx, stack: &mut Stack) -> Result<()> {
     let open = |service: &Service| service.image.clone().filter(|image| !image.contains('@'));
     let images: BTreeSet<String> = stack.services.values().filter_map(open).collect();
     let pinned = lock::digests(&ctx.client().await?, images).await?;
-    for image in stack.services.values_mut().filter_map(|service| service.image.as_mut()) {
+    for image in stack
+        .services
+        .values_mut()
+        .filter_map(|service| service.image.as_mut())
+    {
         if let Some(digest) = pinned.get(image.as_str()) {
             *image = format!("{image}@{digest}");
         }
@@ -227,21 +259,33 @@ async fn pin(ctx: &Ctx, stack: &mut Stack) -> Result<()> {
 
 /// Only the images, as a file to be put over the others.
 fn override_file(stack: &Stack) -> serde_json::Value {
-    let images = stack.services.iter().filter_map(|(name, service)| Some((name, service.image.as_ref()?)));
-    let services: serde_json::Map<_, _> =
-        images.map(|(name, image)| (name.clone(), serde_json::json!({ "image": image }))).collect();
+    let images = stack
+        .services
+        .iter()
+        .filter_map(|(name, service)| Some((name, service.image.as_ref()?)));
+    let services: serde_json::Map<_, _> = images
+        .map(|(name, image)| (name.clone(), serde_json::json!({ "image": image })))
+        .collect();
     serde_json::json!({ "services": services })
 }
 
 fn explained(loaded: &Loaded, path: &str, format: Format) -> Result<String> {
-    let Some(provenance) = &loaded.provenance else { return Ok(String::new()) };
+    let Some(provenance) = &loaded.provenance else {
+        return Ok(String::new());
+    };
     match provenance.explain(path) {
-        Ok(explanation) if format == Format::Json => Ok(format!("{:#}\n", explain::to_json(&explanation))),
+        Ok(explanation) if format == Format::Json => {
+            Ok(format!("{:#}\n", explain::to_json(&explanation)))
+        }
         Ok(explanation) => Ok(explain::render(&explanation)),
         Err(error) => {
             let near = error.near.join(", ");
             let failure = Failure::user(error.to_string());
-            Err(if near.is_empty() { failure } else { failure.hint(format!("there is {near}")) })
+            Err(if near.is_empty() {
+                failure
+            } else {
+                failure.hint(format!("there is {near}"))
+            })
         }
     }
 }
@@ -262,12 +306,24 @@ fn text(loaded: &Loaded, args: &Args) -> Result<String> {
         images(stack)
     } else if args.models {
         let all = canonical::to_json(stack);
-        all["models"].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
+        all["models"]
+            .as_object()
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
     } else if args.profiles {
-        let profiles: BTreeSet<_> = stack.services.values().flat_map(|service| &service.profiles).collect();
+        let profiles: BTreeSet<_> = stack
+            .services
+            .values()
+            .flat_map(|service| &service.profiles)
+            .collect();
         profiles.into_iter().cloned().collect()
     } else if args.environment {
-        loaded.variables.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        loaded
+            .variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     } else if let Some(services) = &args.hash {
         hashes(loaded, services)?
     } else if let Some(path) = &args.explain {
@@ -284,18 +340,28 @@ fn text(loaded: &Loaded, args: &Args) -> Result<String> {
 }
 
 fn images(stack: &Stack) -> Vec<String> {
-    stack.services.iter().map(|(name, service)| image(stack, name, service)).collect()
+    stack
+        .services
+        .iter()
+        .map(|(name, service)| image(stack, name, service))
+        .collect()
 }
 
 /// A service that is only built gets an image name made of stack and service.
 fn image(stack: &Stack, name: &str, service: &Service) -> String {
-    service.image.clone().unwrap_or_else(|| format!("{}-{name}", stack.name))
+    service
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("{}-{name}", stack.name))
 }
 
 fn hashes(loaded: &Loaded, services: &str) -> Result<Vec<String>> {
     let known = config_hash::of(loaded)?;
     if services == "*" {
-        return Ok(known.into_iter().map(|(name, hash)| format!("{name} {hash}")).collect());
+        return Ok(known
+            .into_iter()
+            .map(|(name, hash)| format!("{name} {hash}"))
+            .collect());
     }
     let line = |name: &str| match known.get(name) {
         Some(hash) => Ok(format!("{name} {hash}")),

@@ -39,7 +39,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let (source, destination) = (CopyPath::parse(&args.source), CopyPath::parse(&args.destination));
+    let (source, destination) = (
+        CopyPath::parse(&args.source),
+        CopyPath::parse(&args.destination),
+    );
     match (source, destination) {
         (CopyPath::Container { service, path }, CopyPath::Local(local)) => {
             let (client, found) = find(ctx, args, service).await?;
@@ -51,25 +54,49 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             if local == "-" {
                 copy_stdin(&client, &found, &path).await?;
             } else {
-                let source = Arc::new(archive::Source::look(&ctx.settings.working_dir, local, args.follow_link)?);
+                let source = Arc::new(archive::Source::look(
+                    &ctx.settings.working_dir,
+                    local,
+                    args.follow_link,
+                )?);
                 for container in &found {
-                    archive::send(&client, &container.id, Arc::clone(&source), &path, args.archive).await?;
+                    archive::send(
+                        &client,
+                        &container.id,
+                        Arc::clone(&source),
+                        &path,
+                        args.archive,
+                    )
+                    .await?;
                 }
             }
         }
         (CopyPath::Container { .. }, CopyPath::Container { .. }) => {
-            return Err(Failure::user("copying from container to container is not supported"));
+            return Err(Failure::user(
+                "copying from container to container is not supported",
+            ));
         }
         (CopyPath::Local(_), CopyPath::Local(_)) => {
-            return Err(Failure::user("one of source and destination must be SERVICE:PATH"));
+            return Err(Failure::user(
+                "one of source and destination must be SERVICE:PATH",
+            ));
         }
     }
     Ok(Exit::OK)
 }
 
-async fn copy_out(ctx: &Ctx, args: &Args, client: &Client, container: &str, path: &str, local: &str) -> Result<()> {
+async fn copy_out(
+    ctx: &Ctx,
+    args: &Args,
+    client: &Client,
+    container: &str,
+    path: &str,
+    local: &str,
+) -> Result<()> {
     if local == "-" {
-        let (mut bytes, _) = client.get_archive(container, &archive::absolute(path), args.follow_link).await?;
+        let (mut bytes, _) = client
+            .get_archive(container, &archive::absolute(path), args.follow_link)
+            .await?;
         while let Some(chunk) = bytes.next().await? {
             ctx.ui.data(chunk)?;
         }
@@ -86,7 +113,10 @@ async fn copy_out(ctx: &Ctx, args: &Args, client: &Client, container: &str, path
     };
     let copied = archive::fetch(client, &fetch).await?;
     if copied.devices > 0 {
-        ctx.ui.warn(&format!("device files are not copied: {} left out", copied.devices));
+        ctx.ui.warn(&format!(
+            "device files are not copied: {} left out",
+            copied.devices
+        ));
     }
     Ok(())
 }
@@ -94,14 +124,20 @@ async fn copy_out(ctx: &Ctx, args: &Args, client: &Client, container: &str, path
 /// Standard input can be read once: for several containers it is kept in a file that has no name.
 async fn copy_stdin(client: &Client, containers: &[ContainerSummary], path: &str) -> Result<()> {
     if let [container] = containers {
-        return Ok(client.put_archive(&container.id, path, tokio::io::stdin()).await?);
+        return Ok(client
+            .put_archive(&container.id, path, tokio::io::stdin())
+            .await?);
     }
     let kept = tempfile::tempfile().context("making a temporary file")?;
-    let mut writer = tokio::fs::File::from_std(kept.try_clone().context("making a temporary file")?);
-    tokio::io::copy(&mut tokio::io::stdin(), &mut writer).await.context("reading standard input")?;
+    let mut writer =
+        tokio::fs::File::from_std(kept.try_clone().context("making a temporary file")?);
+    tokio::io::copy(&mut tokio::io::stdin(), &mut writer)
+        .await
+        .context("reading standard input")?;
     writer.flush().await.context("writing a temporary file")?;
     for container in containers {
-        let mut reader = tokio::fs::File::from_std(kept.try_clone().context("opening a temporary file")?);
+        let mut reader =
+            tokio::fs::File::from_std(kept.try_clone().context("opening a temporary file")?);
         reader.rewind().await.context("reading a temporary file")?;
         client.put_archive(&container.id, path, reader).await?;
     }
@@ -114,7 +150,9 @@ async fn find(ctx: &Ctx, args: &Args, service: &str) -> Result<(Client, Vec<Cont
     let client = ctx.client().await?;
     if args.index.is_none() {
         let mut found = containers::of_project(&client, &project.name, true).await?;
-        found.retain(|container| container.service() == service && (args.all || !container.one_off()));
+        found.retain(|container| {
+            container.service() == service && (args.all || !container.one_off())
+        });
         // The replicas before the one-off containers.
         found.sort_by_key(ContainerSummary::one_off);
         if !found.is_empty() {

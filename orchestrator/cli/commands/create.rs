@@ -47,13 +47,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let options = LoadOptions {
+        services: &args.services,
+        ..LoadOptions::default()
+    };
     let loaded = project::load(&ctx.settings, ctx.ui, options)?;
     let scale: BTreeMap<String, u32> = args.scale.iter().cloned().collect();
-    if let Some(service) = scale.keys().find(|service| !loaded.stack.services.contains_key(*service)) {
+    if let Some(service) = scale
+        .keys()
+        .find(|service| !loaded.stack.services.contains_key(*service))
+    {
         return Err(Failure::user(format!("no such service: {service}")));
     }
-    bind_sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &args.services));
+    bind_sources::warn_of_folders(
+        ctx.ui,
+        &loaded,
+        &project::with_dependencies(&loaded.stack, &args.services),
+    );
     let create = Create {
         services: apply::services(&args.services),
         build: args.build,

@@ -55,7 +55,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
     let result = apply::apply(ctx, &request).await?;
     if result.done == 0 {
-        ctx.ui.warn(&format!("No resource found to remove for project \"{}\"", request.project));
+        ctx.ui.warn(&format!(
+            "No resource found to remove for project \"{}\"",
+            request.project
+        ));
     }
     Ok(Exit::OK)
 }

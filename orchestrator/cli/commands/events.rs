@@ -33,16 +33,24 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let label = format!("{PROJECT_LABEL}={}", project.name);
     let filters = [("label", label.as_str()), ("type", "container")];
     let mut interrupts = Interrupts::listen()?;
-    let mut stream = client.events(args.since.as_deref(), args.until.as_deref(), &filters).await?;
+    let mut stream = client
+        .events(args.since.as_deref(), args.until.as_deref(), &filters)
+        .await?;
     loop {
         let event = tokio::select! {
             event = stream.next() => event?,
             () = interrupts.next() => return Ok(Exit::INTERRUPTED),
         };
-        let Some(event) = event else { return Ok(Exit::OK) };
+        let Some(event) = event else {
+            return Ok(Exit::OK);
+        };
         let service = attribute(&event, "com.docker.compose.service");
         if args.services.is_empty() || args.services.iter().any(|name| name == service) {
-            ctx.ui.line(if args.json { json(&event).to_string() } else { text(&event) })?;
+            ctx.ui.line(if args.json {
+                json(&event).to_string()
+            } else {
+                text(&event)
+            })?;
         }
     }
 }
@@ -57,18 +65,34 @@ fn time(event: &EventMessage) -> Timestamp {
 
 /// Without the labels, which would fill the line.
 fn attributes(event: &EventMessage) -> impl Iterator<Item = (&String, &String)> {
-    event.actor.attributes.iter().filter(|(name, _)| !name.contains('.'))
+    event
+        .actor
+        .attributes
+        .iter()
+        .filter(|(name, _)| !name.contains('.'))
 }
 
 fn text(event: &EventMessage) -> String {
-    let time = time(event).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S.%6f").to_string();
-    let attributes: Vec<String> = attributes(event).map(|(name, value)| format!("{name}={value}")).collect();
-    format!("{time} {} {} {} ({})", event.kind, event.action, event.actor.id, attributes.join(", "))
+    let time = time(event)
+        .to_zoned(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S.%6f")
+        .to_string();
+    let attributes: Vec<String> = attributes(event)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!(
+        "{time} {} {} {} ({})",
+        event.kind,
+        event.action,
+        event.actor.id,
+        attributes.join(", ")
+    )
 }
 
 fn json(event: &EventMessage) -> serde_json::Value {
-    let attributes: serde_json::Map<_, _> =
-        attributes(event).map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    let attributes: serde_json::Map<_, _> = attributes(event)
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
     serde_json::json!({
         "action": event.action,
         "attributes": attributes,

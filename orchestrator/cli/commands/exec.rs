@@ -65,23 +65,54 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         attach_stderr: !args.detach,
         tty,
         cmd: command.to_vec(),
-        env: args.env.iter().filter_map(|text| variable(ctx, text)).collect(),
+        env: args
+            .env
+            .iter()
+            .filter_map(|text| variable(ctx, text))
+            .collect(),
         user: args.user.clone().unwrap_or_default(),
         working_dir: args.workdir.clone().unwrap_or_default(),
         privileged: args.privileged,
         detach_keys: String::new(),
         console_size,
     };
-    let keys = if tty || args.detach { None } else { Some(Keys::read()?) };
-    let exec = client.create_exec(&container.id, &config).await.map_err(Failure::command)?.id;
+    let keys = if tty || args.detach {
+        None
+    } else {
+        Some(Keys::read()?)
+    };
+    let exec = client
+        .create_exec(&container.id, &config)
+        .await
+        .map_err(Failure::command)?
+        .id;
     if args.detach {
-        client.start_exec_detached(&exec).await.map_err(Failure::command)?;
+        client
+            .start_exec_detached(&exec)
+            .await
+            .map_err(Failure::command)?;
         return Ok(Exit::OK);
     }
-    let start = ExecStart { detach: false, tty, console_size, refuse: true };
-    let io = client.start_exec(&exec, &start).await.map_err(Failure::command)?;
+    let start = ExecStart {
+        detach: false,
+        tty,
+        console_size,
+        refuse: true,
+    };
+    let io = client
+        .start_exec(&exec, &start)
+        .await
+        .map_err(Failure::command)?;
     let target = Target::Exec(exec.clone());
-    let pump = Pump { client: &client, ui: ctx.ui, target, tty, stdin: true, keys, detach: None };
+    let pump = Pump {
+        client: &client,
+        ui: ctx.ui,
+        target,
+        tty,
+        stdin: true,
+        keys,
+        detach: None,
+    };
     match pump.run(io).await? {
         End::Detached => Ok(Exit::OK),
         End::Closed => {
@@ -99,5 +130,8 @@ fn variable(ctx: &Ctx, text: &str) -> Option<String> {
     if text.contains('=') {
         return Some(text.to_owned());
     }
-    ctx.settings.env.get(text).map(|value| format!("{text}={value}"))
+    ctx.settings
+        .env
+        .get(text)
+        .map(|value| format!("{text}={value}"))
 }

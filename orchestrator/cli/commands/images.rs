@@ -26,7 +26,10 @@ pub(crate) struct Args {
 }
 
 fn print_ids(ctx: &Ctx, containers: &[hoist_api::ContainerSummary]) -> Result<Exit> {
-    let mut ids: Vec<&str> = containers.iter().map(|container| images::bare(&container.image_id)).collect();
+    let mut ids: Vec<&str> = containers
+        .iter()
+        .map(|container| images::bare(&container.image_id))
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     for id in ids {
@@ -39,8 +42,12 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
     let client = ctx.client().await?;
     let found = containers::of_services(&client, &project.name, &args.services, true).await?;
-    let known: BTreeMap<String, ImageSummary> =
-        client.images(&[]).await?.into_iter().map(|image| (image.id.clone(), image)).collect();
+    let known: BTreeMap<String, ImageSummary> = client
+        .images(&[])
+        .await?
+        .into_iter()
+        .map(|image| (image.id.clone(), image))
+        .collect();
     if args.quiet {
         return print_ids(ctx, &found);
     }
@@ -51,12 +58,24 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         let id = container.image_id.as_str();
         if known.contains_key(id) && !tagged.contains_key(id) {
             let time = client.image(id, None).await?.metadata.last_tag_time.parse();
-            tagged.extend(time.ok().filter(|time: &Timestamp| time.as_second() > 0).map(|time| (id, time)));
+            tagged.extend(
+                time.ok()
+                    .filter(|time: &Timestamp| time.as_second() > 0)
+                    .map(|time| (id, time)),
+            );
         }
     }
     match args.format {
         Format::Table => {
-            let mut table = Table::new(["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"]);
+            let mut table = Table::new([
+                "CONTAINER",
+                "REPOSITORY",
+                "TAG",
+                "PLATFORM",
+                "IMAGE ID",
+                "SIZE",
+                "CREATED",
+            ]);
             for container in &found {
                 let (repository, tag) = images::split(&container.image);
                 table.row([
@@ -66,9 +85,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
                     platform(&container.image_id).to_owned(),
                     images::short(&container.image_id).to_owned(),
                     units::size(size(&container.image_id)),
-                    tagged
-                        .get(container.image_id.as_str())
-                        .map_or_else(|| "N/A".to_owned(), |time| units::ago(*time, Timestamp::now())),
+                    tagged.get(container.image_id.as_str()).map_or_else(
+                        || "N/A".to_owned(),
+                        |time| units::ago(*time, Timestamp::now()),
+                    ),
                 ]);
             }
             ctx.ui.data(table.to_string())?;

@@ -71,20 +71,26 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         Form::Json => ctx.ui.documents(&found)?,
         Form::Lines(template) => {
             for value in &found {
-                ctx.ui.line(template.render(value).map_err(Failure::user)?)?;
+                ctx.ui
+                    .line(template.render(value).map_err(Failure::user)?)?;
             }
         }
     }
     if missing.is_empty() {
         return Ok(Exit::OK);
     }
-    let kinds = args.kind.map_or("container, image, network or volume".to_owned(), word);
-    Err(Failure::user(format!("no {kinds} is called {}", missing.join(", ")))
-        .hint("`hoist ps --all-projects -a` lists all containers"))
+    let kinds = args
+        .kind
+        .map_or("container, image, network or volume".to_owned(), word);
+    Err(
+        Failure::user(format!("no {kinds} is called {}", missing.join(", ")))
+            .hint("`hoist ps --all-projects -a` lists all containers"),
+    )
 }
 
 fn word(kind: Kind) -> String {
-    kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    kind.to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 async fn look(ctx: &Ctx, client: &Client, kind: Kind, name: &str) -> Result<Vec<Value>> {
@@ -102,9 +108,13 @@ async fn look(ctx: &Ctx, client: &Client, kind: Kind, name: &str) -> Result<Vec<
 
 /// All replicas of a service of the stack here, when there is a stack here.
 async fn of_service(ctx: &Ctx, client: &Client, name: &str) -> Result<Vec<Value>> {
-    let Ok(project) = project::find(&ctx.settings, ctx.ui, &[]) else { return Ok(Vec::new()) };
+    let Ok(project) = project::find(&ctx.settings, ctx.ui, &[]) else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
-    for container in containers::of_services(client, &project.name, &[name.to_owned()], true).await? {
+    for container in
+        containers::of_services(client, &project.name, &[name.to_owned()], true).await?
+    {
         found.extend(document(client.container(&container.id).await)?);
     }
     Ok(found)
@@ -113,9 +123,13 @@ async fn of_service(ctx: &Ctx, client: &Client, name: &str) -> Result<Vec<Value>
 /// `None`: not found.
 fn document<T: serde::Serialize>(answer: Result<T, ClientError>) -> Result<Option<Value>> {
     match answer {
-        Ok(found) => Ok(Some(serde_json::to_value(found).map_err(anyhow::Error::from)?)),
+        Ok(found) => Ok(Some(
+            serde_json::to_value(found).map_err(anyhow::Error::from)?,
+        )),
         // A name that cannot be an image's is no image.
-        Err(ClientError::Api { status: 400 | 404, .. }) => Ok(None),
+        Err(ClientError::Api {
+            status: 400 | 404, ..
+        }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

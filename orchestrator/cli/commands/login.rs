@@ -21,7 +21,12 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
     /// Password or token; others may read it in the list of processes and in the shell's history
-    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    #[arg(
+        short,
+        long,
+        value_name = "PASSWORD",
+        conflicts_with = "password_stdin"
+    )]
     password: Option<String>,
     /// Read the password from standard input
     #[arg(long, requires = "username")]
@@ -44,7 +49,8 @@ async fn login(ctx: &Ctx, args: &Args) -> Result<Exit> {
     };
     let password = match &args.password {
         Some(password) => {
-            ctx.ui.warn("a password on the command line is seen by others; use --password-stdin");
+            ctx.ui
+                .warn("a password on the command line is seen by others; use --password-stdin");
             password.clone()
         }
         None if args.password_stdin => {
@@ -60,11 +66,20 @@ async fn login(ctx: &Ctx, args: &Args) -> Result<Exit> {
         return Err(Failure::user("a login needs a name and a password"));
     }
     let server_address = registry.clone();
-    let mut auth = RegistryAuth { username, password, server_address, ..RegistryAuth::default() };
+    let mut auth = RegistryAuth {
+        username,
+        password,
+        server_address,
+        ..RegistryAuth::default()
+    };
     let identity_token = ctx.client().await?.login(&auth).await?.identity_token;
     if !identity_token.is_empty() {
         // It can be revoked and opens nothing else: the password need not be kept.
-        auth = RegistryAuth { password: String::new(), identity_token, ..auth };
+        auth = RegistryAuth {
+            password: String::new(),
+            identity_token,
+            ..auth
+        };
     }
     match credentials::keep(&registry, &auth).map_err(anyhow::Error::new)? {
         Kept::Helper(_) => {}

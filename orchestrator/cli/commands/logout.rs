@@ -17,9 +17,19 @@ pub(crate) struct Args {
 pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let registry = registry_of(&args.server).map_err(anyhow::Error::new)?;
     let known = Credentials::forget(&registry).map_err(anyhow::Error::new)?;
-    ctx.ui.line(format!("{} {registry}", if known { "Logged out from" } else { "Not logged in to" }))?;
+    ctx.ui.line(format!(
+        "{} {registry}",
+        if known {
+            "Logged out from"
+        } else {
+            "Not logged in to"
+        }
+    ))?;
     if let Some(path) = credentials::still_kept(&registry).map_err(anyhow::Error::new)? {
-        ctx.ui.warn(&format!("{} still has a login for {registry}, made by another program", path.display()));
+        ctx.ui.warn(&format!(
+            "{} still has a login for {registry}, made by another program",
+            path.display()
+        ));
     }
     Ok(Exit::OK)
 }

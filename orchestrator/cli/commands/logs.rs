@@ -49,10 +49,16 @@ struct Tail(Option<usize>);
 
 fn tail(text: &str) -> Result<Tail, String> {
     // docker counts a negative number as all.
-    if text == "all" || text.strip_prefix('-').is_some_and(|rest| rest.parse::<usize>().is_ok()) {
+    if text == "all"
+        || text
+            .strip_prefix('-')
+            .is_some_and(|rest| rest.parse::<usize>().is_ok())
+    {
         return Ok(Tail(None));
     }
-    text.parse().map(|lines| Tail(Some(lines))).map_err(|_| "expected a number of lines or `all`".to_owned())
+    text.parse()
+        .map(|lines| Tail(Some(lines)))
+        .map_err(|_| "expected a number of lines or `all`".to_owned())
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
@@ -66,15 +72,31 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     if let Some(index) = args.index
         && found.is_empty()
     {
-        return Err(Failure::user(format!("service \"{}\" has no container #{index}", args.services[0])));
+        return Err(Failure::user(format!(
+            "service \"{}\" has no container #{index}",
+            args.services[0]
+        )));
     }
-    if let (true, None, Some(service)) = (found.is_empty(), &project.loaded, args.services.first()) {
+    if let (true, None, Some(service)) = (found.is_empty(), &project.loaded, args.services.first())
+    {
         return Err(Failure::user(format!("no such service: {service}")));
     }
-    let chosen: BTreeSet<String> = found.iter().map(|container| container.name().to_owned()).collect();
-    let names = chosen.iter().map(|name| short_name(&project.name, name).to_owned());
-    let ui = if args.no_color { ctx.ui.without_color() } else { ctx.ui };
-    let style = LogStyle { prefix: !args.no_log_prefix, timestamps: args.timestamps };
+    let chosen: BTreeSet<String> = found
+        .iter()
+        .map(|container| container.name().to_owned())
+        .collect();
+    let names = chosen
+        .iter()
+        .map(|name| short_name(&project.name, name).to_owned());
+    let ui = if args.no_color {
+        ctx.ui.without_color()
+    } else {
+        ctx.ui
+    };
+    let style = LogStyle {
+        prefix: !args.no_log_prefix,
+        timestamps: args.timestamps,
+    };
     let mut writer = LogWriter::new(ui, style, names);
     let options = LogOptions {
         follow: args.follow,

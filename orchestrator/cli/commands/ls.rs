@@ -22,14 +22,20 @@ pub(crate) struct Args {
 }
 
 fn name_filter(text: &str) -> Result<String, String> {
-    text.strip_prefix("name=").map(str::to_owned).ok_or_else(|| "only `name=TEXT` is a filter here".to_owned())
+    text.strip_prefix("name=")
+        .map(str::to_owned)
+        .ok_or_else(|| "only `name=TEXT` is a filter here".to_owned())
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let mut stacks = ctx.client().await?.stacks().await?;
     stacks.retain(|stack| {
         (args.all || stack.running > 0)
-            && (args.filter.is_empty() || args.filter.iter().any(|text| stack.name.contains(text.as_str())))
+            && (args.filter.is_empty()
+                || args
+                    .filter
+                    .iter()
+                    .any(|text| stack.name.contains(text.as_str())))
     });
     stacks.sort_by(|a, b| a.name.cmp(&b.name));
     if args.quiet {
@@ -41,7 +47,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     match args.format {
         Format::Table => {
             let mut table = Table::new(["NAME", "STATUS", "CONFIG FILES"]);
-            stacks.into_iter().for_each(|stack| table.row([stack.name, stack.status, stack.files.join(",")]));
+            stacks
+                .into_iter()
+                .for_each(|stack| table.row([stack.name, stack.status, stack.files.join(",")]));
             ctx.ui.data(table.to_string())?;
         }
         Format::Json => {

@@ -91,10 +91,13 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
     let items: Vec<_> = networks.iter().map(item).collect();
     let table = || {
         let mut table = Table::new(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
-        networks.into_iter().for_each(|n| table.row([short(&n.id).to_owned(), n.name, n.driver, n.scope]));
+        networks
+            .into_iter()
+            .for_each(|n| table.row([short(&n.id).to_owned(), n.name, n.driver, n.scope]));
         table.to_string()
     };
-    ctx.ui.data(args.format.text(table, &items).map_err(Failure::user)?)?;
+    ctx.ui
+        .data(args.format.text(table, &items).map_err(Failure::user)?)?;
     Ok(Exit::OK)
 }
 

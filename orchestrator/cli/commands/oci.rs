@@ -66,10 +66,17 @@ enum Command {
 }
 
 pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let oci = Oci { root: ctx.settings.working_dir.join(&args.root) };
+    let oci = Oci {
+        root: ctx.settings.working_dir.join(&args.root),
+    };
     let failed = |error| Failure::from(anyhow::Error::new(error));
     match &args.command {
-        Command::Create { id, bundle, pid_file, console_socket } => {
+        Command::Create {
+            id,
+            bundle,
+            pid_file,
+            console_socket,
+        } => {
             let create = Create {
                 id: id.clone(),
                 bundle: ctx.settings.working_dir.join(bundle),

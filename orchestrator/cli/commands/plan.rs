@@ -25,7 +25,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let loaded = args.options.load(ctx)?;
     let request = apply::request(&loaded, Verb::Up(args.options.up(ctx)))?;
     let plan = apply::plan(ctx, &request).await?;
-    ctx.ui.data(render::plan::printed(&plan, args.format, ctx.ui))?;
+    ctx.ui
+        .data(render::plan::printed(&plan, args.format, ctx.ui))?;
     Ok(match plan.steps {
         _ if apply::has_problems(&plan) => Exit::PROBLEMS,
         0 => Exit::OK,

@@ -43,14 +43,21 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
     let container = containers::running(&client, &project.name, &args.service, args.index).await?;
     let mut published: Vec<_> = container.ports.iter().collect();
-    published.retain(|port| port.private_port == args.port && port.protocol == args.protocol.name());
-    match published.iter().find_map(|port| Some((port.ip.as_str(), port.public_port?))) {
+    published
+        .retain(|port| port.private_port == args.port && port.protocol == args.protocol.name());
+    match published
+        .iter()
+        .find_map(|port| Some((port.ip.as_str(), port.public_port?)))
+    {
         Some((ip, port)) if ip.contains(':') => ctx.ui.line(format!("[{ip}]:{port}"))?,
         Some((ip, port)) => ctx.ui.line(format!("{ip}:{port}"))?,
         None => {
             let (port, protocol) = (args.port, args.protocol.name());
             // An answer, as with grep: no error, but not the code of success.
-            ctx.ui.talk(&format!("port {port}/{protocol} of service \"{}\" is not published", args.service));
+            ctx.ui.talk(&format!(
+                "port {port}/{protocol} of service \"{}\" is not published",
+                args.service
+            ));
             return Ok(Exit::NOT_PUBLISHED);
         }
     }

@@ -56,18 +56,30 @@ fn filter(text: &str) -> Result<(String, String), String> {
 
 impl Args {
     fn selectors(&self) -> Vec<(&str, &str)> {
-        self.filters.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        self.filters
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect()
     }
 
     fn confirmed(&self, ctx: &Ctx, what: &str) -> Result<()> {
-        let question = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
-        if self.force || ctx.ui.confirm(&question)? { Ok(()) } else { Err(Failure::interrupted()) }
+        let question =
+            format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
+        if self.force || ctx.ui.confirm(&question)? {
+            Ok(())
+        } else {
+            Err(Failure::interrupted())
+        }
     }
 }
 
 pub(crate) async fn containers(ctx: &Ctx, args: &Args) -> Result<Exit> {
     args.confirmed(ctx, "all stopped containers")?;
-    let pruned = ctx.client().await?.prune("containers", &args.selectors()).await?;
+    let pruned = ctx
+        .client()
+        .await?
+        .prune("containers", &args.selectors())
+        .await?;
     report(ctx, &[pruned])
 }
 
@@ -78,7 +90,11 @@ pub(crate) async fn images(ctx: &Ctx, args: &ImageArgs) -> Result<Exit> {
 }
 
 fn of_images(all: bool) -> &'static str {
-    if all { "all images without a container" } else { "all images without a name and a container" }
+    if all {
+        "all images without a container"
+    } else {
+        "all images without a name and a container"
+    }
 }
 
 async fn prune_images(client: &Client, args: &Args, all: bool) -> Result<Pruned> {
@@ -89,7 +105,8 @@ async fn prune_images(client: &Client, args: &Args, all: bool) -> Result<Pruned>
 
 pub(crate) async fn volumes(ctx: &Ctx, args: &VolumeArgs) -> Result<Exit> {
     let which = if args.all { "all" } else { "anonymous" };
-    args.args.confirmed(ctx, &format!("{which} volumes without a container"))?;
+    args.args
+        .confirmed(ctx, &format!("{which} volumes without a container"))?;
     let mut selectors = args.args.selectors();
     if args.all {
         selectors.push(("all", "true"));
@@ -100,29 +117,53 @@ pub(crate) async fn volumes(ctx: &Ctx, args: &VolumeArgs) -> Result<Exit> {
 
 pub(crate) async fn networks(ctx: &Ctx, args: &Args) -> Result<Exit> {
     args.confirmed(ctx, "all networks without a container")?;
-    let pruned = ctx.client().await?.prune("networks", &args.selectors()).await?;
+    let pruned = ctx
+        .client()
+        .await?
+        .prune("networks", &args.selectors())
+        .await?;
     if !pruned.networks_deleted.is_empty() {
-        ctx.ui.line(format!("Deleted Networks:\n{}", pruned.networks_deleted.join("\n")))?;
+        ctx.ui.line(format!(
+            "Deleted Networks:\n{}",
+            pruned.networks_deleted.join("\n")
+        ))?;
     }
     Ok(Exit::OK)
 }
 
 pub(crate) async fn builder(ctx: &Ctx, args: &Args) -> Result<Exit> {
     args.confirmed(ctx, "the build cache")?;
-    let pruned = ctx.client().await?.prune("build", &args.selectors()).await?;
+    let pruned = ctx
+        .client()
+        .await?
+        .prune("build", &args.selectors())
+        .await?;
     report(ctx, &[pruned])
 }
 
 pub(crate) async fn system(ctx: &Ctx, args: &SystemArgs) -> Result<Exit> {
-    let volumes = if args.volumes { ", all anonymous volumes without a container" } else { "" };
+    let volumes = if args.volumes {
+        ", all anonymous volumes without a container"
+    } else {
+        ""
+    };
     let images = of_images(args.all);
-    let what = format!("all stopped containers, all networks without a container{volumes}, {images}, the build cache");
+    let what = format!(
+        "all stopped containers, all networks without a container{volumes}, {images}, the build cache"
+    );
     args.args.confirmed(ctx, &what)?;
     let (client, selectors) = (ctx.client().await?, args.args.selectors());
     // In the order in which one frees the other.
-    let mut pruned = vec![client.prune("containers", &selectors).await?, client.prune("networks", &selectors).await?];
+    let mut pruned = vec![
+        client.prune("containers", &selectors).await?,
+        client.prune("networks", &selectors).await?,
+    ];
     if args.volumes {
-        let known: Vec<_> = selectors.iter().copied().filter(|(key, _)| *key != "until").collect();
+        let known: Vec<_> = selectors
+            .iter()
+            .copied()
+            .filter(|(key, _)| *key != "until")
+            .collect();
         pruned.push(client.prune("volumes", &known).await?);
     }
     pruned.push(client.prune("build", &[]).await?);
@@ -144,7 +185,10 @@ fn report(ctx: &Ctx, pruned: &[Pruned]) -> Result<Exit> {
         list("Deleted Networks", pruned.networks_deleted.clone());
         list("Deleted build cache objects", pruned.caches_deleted.clone());
         let untagged = pruned.images_deleted.iter().flat_map(|entry| {
-            let untagged = entry.untagged.iter().map(|name| format!("untagged: {name}"));
+            let untagged = entry
+                .untagged
+                .iter()
+                .map(|name| format!("untagged: {name}"));
             untagged.chain(entry.deleted.iter().map(|id| format!("deleted: {id}")))
         });
         list("Deleted Images", untagged.collect());

@@ -61,12 +61,15 @@ enum State {
 
 impl State {
     fn is(self, state: &str) -> bool {
-        self.to_possible_value().is_some_and(|value| value.matches(state, false))
+        self.to_possible_value()
+            .is_some_and(|value| value.matches(state, false))
     }
 }
 
 fn status_filter(text: &str) -> Result<State, String> {
-    let state = text.strip_prefix("status=").ok_or("only `status=STATE` is a filter here")?;
+    let state = text
+        .strip_prefix("status=")
+        .ok_or("only `status=STATE` is a filter here")?;
     State::from_str(state, false)
 }
 
@@ -84,15 +87,22 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     };
     let loaded = project.and_then(|project| project.loaded);
     if !args.services.is_empty() && found.is_empty() && loaded.is_none() {
-        return Err(Failure::user(format!("no such service: {}", args.services[0])));
+        return Err(Failure::user(format!(
+            "no such service: {}",
+            args.services[0]
+        )));
     }
-    let known: Option<BTreeSet<&String>> =
-        loaded.as_ref().map(|l| l.stack.services.keys().chain(&l.stack.inactive).collect());
+    let known: Option<BTreeSet<&String>> = loaded
+        .as_ref()
+        .map(|l| l.stack.services.keys().chain(&l.stack.inactive).collect());
     found.retain(|container| {
         let service = container.service();
         (args.all || !container.one_off())
             && (args.services.is_empty() || args.services.iter().any(|name| name == service))
-            && (args.orphans || known.as_ref().is_none_or(|known| known.iter().any(|name| *name == service)))
+            && (args.orphans
+                || known
+                    .as_ref()
+                    .is_none_or(|known| known.iter().any(|name| *name == service)))
             && (wanted.is_empty() || wanted.iter().any(|state| state.is(&container.state)))
     });
     print(ctx, args, &found)?;
@@ -111,9 +121,16 @@ fn print(ctx: &Ctx, args: &Args, found: &[ContainerSummary]) -> Result<()> {
             ui.line(service)?;
         }
     } else {
-        let shown: Vec<_> = found.iter().map(|c| Shown::new(c, Timestamp::now(), args.no_trunc)).collect();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|c| Shown::new(c, Timestamp::now(), args.no_trunc))
+            .collect();
         let items: Vec<_> = shown.iter().map(Shown::json).collect();
-        ui.data(args.format.text(|| show::table(&shown, args.all_projects), &items).map_err(Failure::user)?)?;
+        ui.data(
+            args.format
+                .text(|| show::table(&shown, args.all_projects), &items)
+                .map_err(Failure::user)?,
+        )?;
     }
     Ok(())
 }

@@ -36,7 +36,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let options = LoadOptions {
+        services: &args.services,
+        ..LoadOptions::default()
+    };
     let mut loaded = project::load(&ctx.settings, ctx.ui, options)?;
     if args.locked {
         lock::pin(&mut loaded)?;

@@ -28,7 +28,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let options = LoadOptions { services: &args.services, ..LoadOptions::default() };
+    let options = LoadOptions {
+        services: &args.services,
+        ..LoadOptions::default()
+    };
     let loaded = project::load(&ctx.settings, ctx.ui, options)?;
     let images = images(&loaded.stack, &args.services, args.include_deps);
     if ctx.settings.dry_run.is_some() {
@@ -61,6 +64,9 @@ fn images(stack: &Stack, named: &[String], include_deps: bool) -> BTreeSet<Strin
         _ => project::with_dependencies(stack, named),
     };
     let services = chosen.iter().filter_map(|name| stack.services.get(name));
-    let built = services.filter_map(|service| Some((service.image.clone()?, service.build.as_ref()?)));
-    built.flat_map(|(image, build)| std::iter::once(image).chain(build.tags.iter().cloned())).collect()
+    let built =
+        services.filter_map(|service| Some((service.image.clone()?, service.build.as_ref()?)));
+    built
+        .flat_map(|(image, build)| std::iter::once(image).chain(build.tags.iter().cloned()))
+        .collect()
 }

@@ -27,7 +27,11 @@ pub(crate) struct Args {
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
     let services = apply::services(&args.services);
-    let remove = Remove { services, stop: args.stop, volumes: args.volumes };
+    let remove = Remove {
+        services,
+        stop: args.stop,
+        volumes: args.volumes,
+    };
     Ok(apply::request_on(&project, Verb::Remove(remove)))
 }
 
@@ -35,14 +39,20 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
     if !args.force {
         let client = ctx.client().await?;
-        let mut found = containers::of_services(&client, &request.project, &args.services, true).await?;
-        found.retain(|container| args.stop || matches!(container.state.as_str(), "created" | "exited" | "dead"));
+        let mut found =
+            containers::of_services(&client, &request.project, &args.services, true).await?;
+        found.retain(|container| {
+            args.stop || matches!(container.state.as_str(), "created" | "exited" | "dead")
+        });
         if found.is_empty() {
             ctx.ui.note("No stopped containers");
             return Ok(Exit::OK);
         }
         let names: Vec<_> = found.iter().map(|container| container.name()).collect();
-        if !ctx.ui.confirm(&format!("Going to remove {}. Are you sure?", names.join(", ")))? {
+        if !ctx.ui.confirm(&format!(
+            "Going to remove {}. Are you sure?",
+            names.join(", ")
+        ))? {
             return Err(Failure::interrupted());
         }
     }

@@ -116,7 +116,11 @@ impl Args {
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = request(ctx, args)?;
     let ctx = &ctx.with_ui(ctx.ui.hiding(args.quiet_pull, args.quiet_build));
-    let ctx = if args.quiet { &ctx.with_ui(ctx.ui.with_progress(crate::options::ProgressMode::Quiet)) } else { ctx };
+    let ctx = if args.quiet {
+        &ctx.with_ui(ctx.ui.with_progress(crate::options::ProgressMode::Quiet))
+    } else {
+        ctx
+    };
     if args.detach {
         let result = apply::apply(ctx, &request).await?;
         ctx.ui.line(result.container.unwrap_or_default())?;
@@ -129,17 +133,28 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let Some((service, command)) = args.words.split_first() else {
         return Err(Failure::user("a service is needed"));
     };
-    let options = LoadOptions { services: std::slice::from_ref(service), ..LoadOptions::default() };
+    let options = LoadOptions {
+        services: std::slice::from_ref(service),
+        ..LoadOptions::default()
+    };
     let loaded = project::load(&ctx.settings, ctx.ui, options)?;
-    bind_sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, options.services));
+    bind_sources::warn_of_folders(
+        ctx.ui,
+        &loaded,
+        &project::with_dependencies(&loaded.stack, options.services),
+    );
     let entrypoint = match &args.entrypoint {
         None => None,
         Some(text) => {
-            let words = shlex::split(text).ok_or_else(|| Failure::user(format!("quotes do not match in `{text}`")))?;
+            let words = shlex::split(text)
+                .ok_or_else(|| Failure::user(format!("quotes do not match in `{text}`")))?;
             Some(words)
         }
     };
-    let volumes = args.volume.iter().map(|mount| mount.resolve(&ctx.settings.working_dir, &ctx.settings.env));
+    let volumes = args
+        .volume
+        .iter()
+        .map(|mount| mount.resolve(&ctx.settings.working_dir, &ctx.settings.env));
     let run = Run {
         service: service.clone(),
         suffix: oneoff::suffix()?,
@@ -154,7 +169,11 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
         stdin_open: args.interactive && !args.detach,
         cap_add: args.cap_add.clone(),
         cap_drop: args.cap_drop.clone(),
-        publish: args.publish.iter().flat_map(|ports| ports.0.clone()).collect(),
+        publish: args
+            .publish
+            .iter()
+            .flat_map(|ports| ports.0.clone())
+            .collect(),
         volumes: volumes.collect(),
         service_ports: args.service_ports,
         use_aliases: args.use_aliases,
@@ -195,7 +214,15 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
     let io = client.attach_container(&container, stdin, size).await?;
     let target = Target::Container(container.clone());
     let detach = tty.then(DetachKeys::default);
-    let pump = Pump { client: &client, ui: ctx.ui, target: target.clone(), tty, stdin, keys: None, detach };
+    let pump = Pump {
+        client: &client,
+        ui: ctx.ui,
+        target: target.clone(),
+        tty,
+        stdin,
+        keys: None,
+        detach,
+    };
     let mut pump = std::pin::pin!(pump.run(io));
     let mut started = std::pin::pin!(until_result(work));
     let mut is_started = false;
@@ -232,7 +259,11 @@ async fn foreground(ctx: &Ctx, args: &Args, request: &ApplyRequest) -> Result<Ex
         check(&client, &container, args.rm, started.await?).await?;
     }
     let code = foreground::exit_code(&client, &mut ends, &container).await?;
-    Ok(if hung_up { Exit::HUNG_UP } else { Exit::of_container(code) })
+    Ok(if hung_up {
+        Exit::HUNG_UP
+    } else {
+        Exit::of_container(code)
+    })
 }
 
 /// Never without a time.
@@ -261,7 +292,10 @@ async fn check(client: &Client, container: &str, remove: bool, result: ApplyResu
 }
 
 /// Shows the progress up to the point where the container is made and waits for us.
-async fn until_attach(work: &mut JsonStream<ApplyEvent>, progress: &mut Progress) -> Result<String> {
+async fn until_attach(
+    work: &mut JsonStream<ApplyEvent>,
+    progress: &mut Progress,
+) -> Result<String> {
     loop {
         match work.next().await? {
             Some(ApplyEvent::Attach { container }) => return Ok(container),

@@ -20,11 +20,25 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
-    let services: Vec<String> = args.scale.iter().map(|(service, _)| service.clone()).collect();
-    let options = LoadOptions { services: &services, ..LoadOptions::default() };
+    let services: Vec<String> = args
+        .scale
+        .iter()
+        .map(|(service, _)| service.clone())
+        .collect();
+    let options = LoadOptions {
+        services: &services,
+        ..LoadOptions::default()
+    };
     let loaded = project::load(&ctx.settings, ctx.ui, options)?;
-    bind_sources::warn_of_folders(ctx.ui, &loaded, &project::with_dependencies(&loaded.stack, &services));
-    let scale = Scale { scale: args.scale.iter().cloned().collect(), no_deps: args.no_deps };
+    bind_sources::warn_of_folders(
+        ctx.ui,
+        &loaded,
+        &project::with_dependencies(&loaded.stack, &services),
+    );
+    let scale = Scale {
+        scale: args.scale.iter().cloned().collect(),
+        no_deps: args.no_deps,
+    };
     apply::request(&loaded, Verb::Scale(scale))
 }
 

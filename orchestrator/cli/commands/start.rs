@@ -24,7 +24,10 @@ pub(crate) struct Args {
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
-    let verb = Verb::Start(Start { services: apply::services(&args.services), wait: args.wait });
+    let verb = Verb::Start(Start {
+        services: apply::services(&args.services),
+        wait: args.wait,
+    });
     let mut request = apply::request_on(&project, verb);
     request.wait_timeout = apply::seconds(args.wait_timeout);
     Ok(request)

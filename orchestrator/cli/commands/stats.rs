@@ -40,9 +40,17 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
     let found = containers::of_services(&client, &project.name, &args.services, args.all).await?;
     let (sender, mut updates) = mpsc::channel(found.len().max(1));
-    let running: Vec<_> = found.iter().filter(|c| matches!(c.state.as_str(), "running" | "paused")).collect();
+    let running: Vec<_> = found
+        .iter()
+        .filter(|c| matches!(c.state.as_str(), "running" | "paused"))
+        .collect();
     for container in &running {
-        tokio::spawn(watch(client.clone(), container.id.clone(), !args.no_stream, sender.clone()));
+        tokio::spawn(watch(
+            client.clone(),
+            container.id.clone(),
+            !args.no_stream,
+            sender.clone(),
+        ));
     }
     drop(sender);
     let mut interrupts = Interrupts::listen()?;
@@ -91,14 +99,33 @@ async fn watch(client: Client, id: String, stream: bool, updates: mpsc::Sender<U
     }
 }
 
-fn print(ctx: &Ctx, args: &Args, found: &[ContainerSummary], latest: &BTreeMap<String, Stats>) -> Result<()> {
+fn print(
+    ctx: &Ctx,
+    args: &Args,
+    found: &[ContainerSummary],
+    latest: &BTreeMap<String, Stats>,
+) -> Result<()> {
     let nothing = Stats::default();
     let samples: Vec<Sample> = found
         .iter()
-        .map(|c| Sample::new(&c.id, c.name(), latest.get(&c.id).unwrap_or(&nothing), args.no_trunc))
+        .map(|c| {
+            Sample::new(
+                &c.id,
+                c.name(),
+                latest.get(&c.id).unwrap_or(&nothing),
+                args.no_trunc,
+            )
+        })
         .collect();
-    let text = args.format.text(|| show::table(&samples), &show::items(&samples)).map_err(Failure::user)?;
+    let text = args
+        .format
+        .text(|| show::table(&samples), &show::items(&samples))
+        .map_err(Failure::user)?;
     let again = !args.no_stream && args.format.is_table() && crate::terminal::stdout_is_terminal();
-    ctx.ui.data(if again { format!("{}{text}", show::CLEAR) } else { text })?;
+    ctx.ui.data(if again {
+        format!("{}{text}", show::CLEAR)
+    } else {
+        text
+    })?;
     Ok(())
 }

@@ -21,7 +21,10 @@ pub(crate) struct Args {
 
 pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
     let project = project::find(&ctx.settings, ctx.ui, &args.services)?;
-    let stop = Stop { services: apply::services(&args.services), timeout: apply::seconds(args.timeout) };
+    let stop = Stop {
+        services: apply::services(&args.services),
+        timeout: apply::seconds(args.timeout),
+    };
     Ok(apply::request_on(&project, Verb::Stop(stop)))
 }
 

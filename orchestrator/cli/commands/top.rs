@@ -19,7 +19,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     for container in containers::of_services(&client, &project.name, &args.services, false).await? {
         let top = client.container_top(&container.id).await?;
         let mut table = Table::of(top.titles);
-        top.processes.into_iter().for_each(|process| table.push(process));
+        top.processes
+            .into_iter()
+            .for_each(|process| table.push(process));
         ctx.ui.data(format!("{}\n{table}\n", container.name()))?;
     }
     Ok(Exit::OK)

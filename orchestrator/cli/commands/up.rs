@@ -115,17 +115,31 @@ pub(crate) struct UpOptions {
 
 impl UpOptions {
     pub(crate) fn load(&self, ctx: &Ctx) -> Result<Loaded> {
-        let mut loaded =
-            project::load(&ctx.settings, ctx.ui, LoadOptions { services: &self.services, ..LoadOptions::default() })?;
+        let mut loaded = project::load(
+            &ctx.settings,
+            ctx.ui,
+            LoadOptions {
+                services: &self.services,
+                ..LoadOptions::default()
+            },
+        )?;
         if self.locked {
             lock::pin(&mut loaded)?;
         }
-        if let Some((service, _)) = self.scale.iter().find(|(name, _)| !loaded.stack.services.contains_key(name)) {
+        if let Some((service, _)) = self
+            .scale
+            .iter()
+            .find(|(name, _)| !loaded.stack.services.contains_key(name))
+        {
             return Err(Failure::user(format!("no such service: {service}")));
         }
         let named = self.services.iter().cloned().collect();
         let alone = self.no_deps && !self.services.is_empty();
-        let services = if alone { named } else { project::with_dependencies(&loaded.stack, &self.services) };
+        let services = if alone {
+            named
+        } else {
+            project::with_dependencies(&loaded.stack, &self.services)
+        };
         bind_sources::warn_of_folders(ctx.ui, &loaded, &services);
         Ok(loaded)
     }
@@ -155,7 +169,11 @@ pub(crate) fn request(ctx: &Ctx, args: &Args) -> Result<ApplyRequest> {
 }
 
 fn request_for(ctx: &Ctx, args: &Args, loaded: &Loaded) -> Result<ApplyRequest> {
-    let up = Up { no_start: args.no_start, wait: args.wait, ..args.options.up(ctx) };
+    let up = Up {
+        no_start: args.no_start,
+        wait: args.wait,
+        ..args.options.up(ctx)
+    };
     let mut request = apply::request(loaded, Verb::Up(up))?;
     request.wait_timeout = apply::seconds(args.wait_timeout);
     Ok(request)
@@ -173,16 +191,25 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         shown: shown(args, &loaded)?,
         running: project::with_dependencies(&loaded.stack, &args.options.services),
         end: end_when(args),
-        style: LogStyle { prefix: !args.no_log_prefix, timestamps: args.timestamps },
+        style: LogStyle {
+            prefix: !args.no_log_prefix,
+            timestamps: args.timestamps,
+        },
         timeout: args.options.timeout,
     };
-    let ctx = if args.no_color { &ctx.with_ui(ctx.ui.without_color()) } else { ctx };
+    let ctx = if args.no_color {
+        &ctx.with_ui(ctx.ui.without_color())
+    } else {
+        ctx
+    };
     attached::run(ctx, &request, &attached).await
 }
 
 fn end_when(args: &Args) -> EndWhen {
     if let Some(service) = &args.exit_code_from {
-        EndWhen::AnyExits { code_of: Some(service.clone()) }
+        EndWhen::AnyExits {
+            code_of: Some(service.clone()),
+        }
     } else if args.abort_on_container_exit {
         EndWhen::AnyExits { code_of: None }
     } else if args.abort_on_container_failure {
@@ -195,7 +222,11 @@ fn end_when(args: &Args) -> EndWhen {
 /// Services whose logs are shown.
 fn shown(args: &Args, loaded: &Loaded) -> Result<BTreeSet<String>> {
     let services = &loaded.stack.services;
-    let named = args.attach.iter().chain(&args.no_attach).chain(&args.exit_code_from);
+    let named = args
+        .attach
+        .iter()
+        .chain(&args.no_attach)
+        .chain(&args.exit_code_from);
     if let Some(unknown) = named.into_iter().find(|name| !services.contains_key(*name)) {
         return Err(Failure::user(format!("no such service: {unknown}")));
     }
@@ -207,7 +238,8 @@ fn shown(args: &Args, loaded: &Loaded) -> Result<BTreeSet<String>> {
         args.options.services.iter().cloned().collect()
     };
     let kept_out = |name: &String| {
-        args.no_attach.contains(name) || (args.attach.is_empty() && services.get(name).is_some_and(|s| !s.attach))
+        args.no_attach.contains(name)
+            || (args.attach.is_empty() && services.get(name).is_some_and(|s| !s.attach))
     };
     shown.retain(|name| !kept_out(name));
     Ok(shown)

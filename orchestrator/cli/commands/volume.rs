@@ -120,10 +120,13 @@ async fn ls(ctx: &Ctx, args: &LsArgs) -> Result<Exit> {
     let items: Vec<_> = volumes.iter().map(item).collect();
     let table = || {
         let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
-        volumes.into_iter().for_each(|volume| table.row([volume.driver, volume.name]));
+        volumes
+            .into_iter()
+            .for_each(|volume| table.row([volume.driver, volume.name]));
         table.to_string()
     };
-    ctx.ui.data(args.format.text(table, &items).map_err(Failure::user)?)?;
+    ctx.ui
+        .data(args.format.text(table, &items).map_err(Failure::user)?)?;
     Ok(Exit::OK)
 }
 

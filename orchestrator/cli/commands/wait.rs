@@ -25,12 +25,20 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
     let found = containers::of_services(&client, &project.name, &args.services, true).await?;
     if found.is_empty() {
-        return Err(Failure::user(format!("no container of {}", args.services.join(", "))));
+        return Err(Failure::user(format!(
+            "no container of {}",
+            args.services.join(", ")
+        )));
     }
     let mut interrupts = Interrupts::listen()?;
     let mut waiting: FuturesUnordered<_> = found
         .iter()
-        .map(async |container| (container, client.wait_container(&container.id, "not-running").await))
+        .map(async |container| {
+            (
+                container,
+                client.wait_container(&container.id, "not-running").await,
+            )
+        })
         .collect();
     let mut exit = Exit::OK;
     loop {
@@ -38,13 +46,22 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             stopped = waiting.next() => stopped,
             () = interrupts.next() => return Err(Failure::interrupted()),
         };
-        let Some((container, result)) = stopped else { return Ok(exit) };
+        let Some((container, result)) = stopped else {
+            return Ok(exit);
+        };
         let code = result?.status_code;
         exit = Exit::of_container(code);
-        ctx.ui.note(&format!("container {:?} exited with status code {code}", container.name()));
+        ctx.ui.note(&format!(
+            "container {:?} exited with status code {code}",
+            container.name()
+        ));
         ctx.ui.line(code.to_string())?;
         if args.down_project {
-            apply::apply(ctx, &apply::request_on(&project, Verb::Down(Down::default()))).await?;
+            apply::apply(
+                ctx,
+                &apply::request_on(&project, Verb::Down(Down::default())),
+            )
+            .await?;
             return Ok(exit);
         }
     }

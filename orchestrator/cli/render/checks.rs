@@ -20,11 +20,18 @@ pub(crate) fn text(checks: &[BuildCheck], ui: Ui) -> String {
             let _ = writeln!(text, "{}\n", finding.text);
         }
     }
-    let failed = checks.iter().filter(|check| !check.error.is_empty()).count();
+    let failed = checks
+        .iter()
+        .filter(|check| !check.error.is_empty())
+        .count();
     let found: usize = checks.iter().map(|check| check.findings.len()).sum();
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     if failed > 0 {
-        let _ = writeln!(text, "{failed} Dockerfile{} cannot be built", plural(failed));
+        let _ = writeln!(
+            text,
+            "{failed} Dockerfile{} cannot be built",
+            plural(failed)
+        );
     }
     let _ = match found {
         0 if failed > 0 => Ok(()),

@@ -19,12 +19,20 @@ const SHORT_COMMAND: usize = 20;
 
 impl<'a> Shown<'a> {
     pub(crate) fn new(container: &'a ContainerSummary, now: Timestamp, whole: bool) -> Self {
-        Self { container, now, whole }
+        Self {
+            container,
+            now,
+            whole,
+        }
     }
 
     fn id(&self) -> &str {
         let id = self.container.id.as_str();
-        if self.whole { id } else { id.get(..SHORT_ID).unwrap_or(id) }
+        if self.whole {
+            id
+        } else {
+            id.get(..SHORT_ID).unwrap_or(id)
+        }
     }
 
     fn command(&self) -> String {
@@ -42,11 +50,33 @@ impl<'a> Shown<'a> {
 
     pub(crate) fn json(&self) -> serde_json::Value {
         let c = self.container;
-        let labels: Vec<String> = c.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mounts: Vec<&str> =
-            c.mounts.iter().map(|m| if m.name.is_empty() { m.source.as_str() } else { m.name.as_str() }).collect();
-        let networks: Vec<&str> = c.network_settings.networks.keys().map(String::as_str).collect();
-        let volumes = c.mounts.iter().filter(|mount| mount.kind == "volume").count();
+        let labels: Vec<String> = c
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let mounts: Vec<&str> = c
+            .mounts
+            .iter()
+            .map(|m| {
+                if m.name.is_empty() {
+                    m.source.as_str()
+                } else {
+                    m.name.as_str()
+                }
+            })
+            .collect();
+        let networks: Vec<&str> = c
+            .network_settings
+            .networks
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let volumes = c
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == "volume")
+            .count();
         serde_json::json!({
             "Command": self.command(),
             "CreatedAt": self.created().strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
@@ -74,7 +104,11 @@ impl<'a> Shown<'a> {
 
 /// `projects`: says also whose each one is.
 pub(crate) fn table(containers: &[Shown<'_>], projects: bool) -> String {
-    let mut head = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"].map(str::to_owned).to_vec();
+    let mut head = [
+        "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     if projects {
         head.insert(0, "PROJECT".to_owned());
     }
@@ -114,7 +148,13 @@ fn publishers(ports: &[PortSummary]) -> Vec<serde_json::Value> {
 pub(crate) fn ports(ports: &[PortSummary]) -> String {
     let mut sorted: Vec<&PortSummary> = ports.iter().collect();
     sorted.sort_by_key(|port| {
-        (port.public_port.is_none(), &port.ip, &port.protocol, port.private_port, port.public_port)
+        (
+            port.public_port.is_none(),
+            &port.ip,
+            &port.protocol,
+            port.private_port,
+            port.public_port,
+        )
     });
     let mut ranges: Vec<(&PortSummary, u16)> = Vec::new();
     for port in sorted {
@@ -123,7 +163,10 @@ pub(crate) fn ports(ports: &[PortSummary]) -> String {
             _ => ranges.push((port, 1)),
         }
     }
-    let texts: Vec<String> = ranges.iter().map(|(first, length)| range(first, *length)).collect();
+    let texts: Vec<String> = ranges
+        .iter()
+        .map(|(first, length)| range(first, *length))
+        .collect();
     texts.join(", ")
 }
 
@@ -139,9 +182,19 @@ fn follows(first: &PortSummary, length: u16, next: &PortSummary) -> bool {
 }
 
 fn range(first: &PortSummary, length: u16) -> String {
-    let span = |port: u16| if length == 1 { port.to_string() } else { format!("{port}-{}", port + (length - 1)) };
+    let span = |port: u16| {
+        if length == 1 {
+            port.to_string()
+        } else {
+            format!("{port}-{}", port + (length - 1))
+        }
+    };
     let private = span(first.private_port);
-    let ip = if first.ip.contains(':') { format!("[{}]", first.ip) } else { first.ip.clone() };
+    let ip = if first.ip.contains(':') {
+        format!("[{}]", first.ip)
+    } else {
+        first.ip.clone()
+    };
     match first.public_port {
         None => format!("{private}/{}", first.protocol),
         Some(public) => format!("{ip}:{}->{private}/{}", span(public), first.protocol),
@@ -153,21 +206,48 @@ mod tests {
     use super::*;
 
     fn port(public: Option<u16>, private: u16) -> PortSummary {
-        let ip = if public.is_some() { "0.0.0.0".to_owned() } else { String::new() };
-        PortSummary { ip, private_port: private, public_port: public, protocol: "tcp".to_owned() }
+        let ip = if public.is_some() {
+            "0.0.0.0".to_owned()
+        } else {
+            String::new()
+        };
+        PortSummary {
+            ip,
+            private_port: private,
+            public_port: public,
+            protocol: "tcp".to_owned(),
+        }
     }
 
     #[test]
     fn neighbouring_ports_are_one_range() {
-        let list = [port(Some(8081), 81), port(None, 9000), port(Some(8080), 80), port(Some(70), 70)];
-        assert_eq!(ports(&list), "0.0.0.0:70->70/tcp, 0.0.0.0:8080-8081->80-81/tcp, 9000/tcp");
+        let list = [
+            port(Some(8081), 81),
+            port(None, 9000),
+            port(Some(8080), 80),
+            port(Some(70), 70),
+        ];
+        assert_eq!(
+            ports(&list),
+            "0.0.0.0:70->70/tcp, 0.0.0.0:8080-8081->80-81/tcp, 9000/tcp"
+        );
     }
 
     #[test]
     fn long_commands_are_cut() {
-        let container = ContainerSummary { command: "docker-entrypoint.sh postgres".to_owned(), ..Default::default() };
+        let container = ContainerSummary {
+            command: "docker-entrypoint.sh postgres".to_owned(),
+            ..Default::default()
+        };
         let shown = Shown::new(&container, Timestamp::UNIX_EPOCH, false);
         assert_eq!(shown.command(), "\"docker-entrypoint.s…\"");
-        assert_eq!(Shown { whole: true, ..shown }.command(), "\"docker-entrypoint.sh postgres\"");
+        assert_eq!(
+            Shown {
+                whole: true,
+                ..shown
+            }
+            .command(),
+            "\"docker-entrypoint.sh postgres\""
+        );
     }
 }

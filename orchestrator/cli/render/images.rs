@@ -12,7 +12,9 @@ pub(crate) fn short(id: &str) -> &str {
 /// Repository and tag of a reference, `latest` when it has neither tag nor digest. The colon of a registry's port is
 /// not a tag's.
 pub(crate) fn split(reference: &str) -> (&str, &str) {
-    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
+    let name = reference
+        .split_once('@')
+        .map_or(reference, |(name, _)| name);
     match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         _ if name.is_empty() => ("<none>", "<none>"),
@@ -28,7 +30,10 @@ mod tests {
     #[test]
     fn tag_is_told_from_a_port() {
         assert_eq!(split("debian:trixie"), ("debian", "trixie"));
-        assert_eq!(split("localhost:5000/a/b"), ("localhost:5000/a/b", "latest"));
+        assert_eq!(
+            split("localhost:5000/a/b"),
+            ("localhost:5000/a/b", "latest")
+        );
         assert_eq!(split("localhost:5000/a/b:1"), ("localhost:5000/a/b", "1"));
         assert_eq!(split("a@sha256:00"), ("a", "<none>"));
     }

@@ -51,13 +51,27 @@ impl LogWriter {
         let mut names: Vec<String> = names.into_iter().collect();
         names.sort();
         names.dedup();
-        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        Self { ui, style, names, width, held: Vec::new(), begun: None }
+        let width = names
+            .iter()
+            .map(|name| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        Self {
+            ui,
+            style,
+            names,
+            width,
+            held: Vec::new(),
+            begun: None,
+        }
     }
 
     /// A container that was not known at the start.
     pub(crate) fn add(&mut self, name: &str) {
-        if let Err(place) = self.names.binary_search_by(|known| known.as_str().cmp(name)) {
+        if let Err(place) = self
+            .names
+            .binary_search_by(|known| known.as_str().cmp(name))
+        {
             self.names.insert(place, name.to_owned());
             self.width = self.width.max(name.chars().count());
         }
@@ -65,8 +79,15 @@ impl LogWriter {
 
     /// Takes a line of a container, or a piece of a long one. [`LogWriter::flush`] writes it at the latest.
     pub(crate) fn line(&mut self, name: &str, line: &StackLogLine) -> std::io::Result<()> {
-        let stream = if line.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
-        let goes_on = self.begun.take().is_some_and(|begun| begun == (name.to_owned(), stream));
+        let stream = if line.stream == "stderr" {
+            Stream::Stderr
+        } else {
+            Stream::Stdout
+        };
+        let goes_on = self
+            .begun
+            .take()
+            .is_some_and(|begun| begun == (name.to_owned(), stream));
         let text = line.data();
         let mut out = Vec::with_capacity(text.len() + 64);
         if self.style.prefix && !goes_on {
@@ -108,7 +129,11 @@ impl LogWriter {
 
     fn hold(&mut self, line: &[u8]) -> std::io::Result<()> {
         self.held.extend_from_slice(line);
-        if self.held.len() < HELD { Ok(()) } else { self.flush() }
+        if self.held.len() < HELD {
+            Ok(())
+        } else {
+            self.flush()
+        }
     }
 
     /// What becomes of a container, in the place where its lines stand.
@@ -123,11 +148,19 @@ impl LogWriter {
             Stream::Stderr => self.ui.color(),
         };
         let text = format!("{name:width$} |");
-        if color { format!("{} ", painted(&text, self.color(name))) } else { format!("{text} ") }
+        if color {
+            format!("{} ", painted(&text, self.color(name)))
+        } else {
+            format!("{text} ")
+        }
     }
 
     fn color(&self, name: &str) -> Style {
-        let place = self.names.iter().position(|known| known == name).unwrap_or(0);
+        let place = self
+            .names
+            .iter()
+            .position(|known| known == name)
+            .unwrap_or(0);
         COLORS[place % COLORS.len()].on_default()
     }
 }

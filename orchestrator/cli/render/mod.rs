@@ -34,7 +34,12 @@ pub(crate) struct Ui {
 
 impl Ui {
     pub(crate) fn new(output: Output) -> Self {
-        Self { output, hide_pulls: false, hide_builds: false, hide_orphans: false }
+        Self {
+            output,
+            hide_pulls: false,
+            hide_builds: false,
+            hide_orphans: false,
+        }
     }
 
     pub(crate) fn error_format(self) -> ErrorFormat {
@@ -130,27 +135,41 @@ impl Ui {
         err.flush()?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
-        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        Ok(matches!(
+            answer.trim().to_ascii_lowercase().as_str(),
+            "y" | "yes"
+        ))
     }
 
     pub(crate) fn error(self, text: &str) {
         // What comes from a compiler of Dockerfiles says so itself.
         let text = text.trim_start_matches("error: ");
-        self.talk(&format!("{}: {text}", self.paint("error", AnsiColor::Red.on_default().bold())));
+        self.talk(&format!(
+            "{}: {text}",
+            self.paint("error", AnsiColor::Red.on_default().bold())
+        ));
     }
 
     pub(crate) fn warn(self, text: &str) {
         if self.output.progress.is_json() {
-            return self.talk(&serde_json::json!({ "level": "warning", "message": text }).to_string());
+            return self
+                .talk(&serde_json::json!({ "level": "warning", "message": text }).to_string());
         }
-        self.talk(&format!("{}: {text}", self.paint("warning", AnsiColor::Yellow.on_default().bold())));
+        self.talk(&format!(
+            "{}: {text}",
+            self.paint("warning", AnsiColor::Yellow.on_default().bold())
+        ));
     }
 
     /// A remark about the files: rustc's form, or JSON.
     pub(crate) fn diagnostic(self, diagnostic: &Diagnostic) {
         match self.error_format() {
-            ErrorFormat::Text => self.talk(&hoist_spec::diagnostic::render(diagnostic, self.color())),
-            ErrorFormat::Json => self.talk(&hoist_spec::diagnostic::to_json(diagnostic).to_string()),
+            ErrorFormat::Text => {
+                self.talk(&hoist_spec::diagnostic::render(diagnostic, self.color()))
+            }
+            ErrorFormat::Json => {
+                self.talk(&hoist_spec::diagnostic::to_json(diagnostic).to_string())
+            }
         }
     }
 
@@ -166,11 +185,18 @@ impl Ui {
     }
 
     pub(crate) fn hint(self, text: &str) {
-        self.talk(&format!("{}: {text}", self.paint("hint", AnsiColor::Cyan.on_default().bold())));
+        self.talk(&format!(
+            "{}: {text}",
+            self.paint("hint", AnsiColor::Cyan.on_default().bold())
+        ));
     }
 
     fn paint(self, text: &str, style: Style) -> String {
-        if self.color() { painted(text, style) } else { text.to_owned() }
+        if self.color() {
+            painted(text, style)
+        } else {
+            text.to_owned()
+        }
     }
 }
 

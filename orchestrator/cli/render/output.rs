@@ -34,7 +34,10 @@ impl Output {
             Ansi::Never => false,
             Ansi::Always => true,
         };
-        let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        let (stdout, stderr) = (
+            std::io::stdout().is_terminal(),
+            std::io::stderr().is_terminal(),
+        );
         let terminal = if status_stdout { stdout } else { stderr };
         let progress = match progress {
             ProgressMode::Auto if terminal && ansi != Ansi::Never => ProgressMode::Tty,
@@ -43,7 +46,11 @@ impl Output {
             ProgressMode::Tty if !terminal => ProgressMode::Plain,
             chosen => chosen,
         };
-        let implied = if progress.is_json() { ErrorFormat::Json } else { ErrorFormat::Text };
+        let implied = if progress.is_json() {
+            ErrorFormat::Json
+        } else {
+            ErrorFormat::Text
+        };
         Self {
             progress,
             color_stdout: color(stdout),

@@ -73,34 +73,61 @@ impl Progress {
             ProgressMode::Tty => Form::Tty(Screen::new(ui)),
             ProgressMode::Auto | ProgressMode::Plain => Form::Plain,
         };
-        Self { ui, form, labels: HashMap::new() }
+        Self {
+            ui,
+            form,
+            labels: HashMap::new(),
+        }
     }
 
     pub(crate) fn event(&mut self, event: &ApplyEvent) {
         match event {
-            ApplyEvent::Plan { .. } | ApplyEvent::Attach { .. } | ApplyEvent::Shell { .. } | ApplyEvent::Result(_) => {}
+            ApplyEvent::Plan { .. }
+            | ApplyEvent::Attach { .. }
+            | ApplyEvent::Shell { .. }
+            | ApplyEvent::Result(_) => {}
             ApplyEvent::Pull { .. } if self.ui.hide_pulls => {}
             ApplyEvent::Build { .. } if self.ui.hide_builds => {}
             ApplyEvent::Step { id, label, state } => {
                 self.labels.insert(*id, label.clone());
                 self.step(label, state);
             }
-            ApplyEvent::Pull { image, layer, status, current, total, .. } => {
+            ApplyEvent::Pull {
+                image,
+                layer,
+                status,
+                current,
+                total,
+                ..
+            } => {
                 let label = format!("Image {image}");
-                let (id, parent) = if layer.is_empty() { (&label, None) } else { (layer, Some(label.as_str())) };
+                let (id, parent) = if layer.is_empty() {
+                    (&label, None)
+                } else {
+                    (layer, Some(label.as_str()))
+                };
                 self.line(&Line {
                     id,
                     parent,
                     text: status,
                     // Only the step itself says that the image as a whole is there.
-                    status: if layer.is_empty() { Status::Working } else { pull_status(status) },
+                    status: if layer.is_empty() {
+                        Status::Working
+                    } else {
+                        pull_status(status)
+                    },
                     details: "",
                     bytes: (*total > 0).then_some((*current, *total)),
                 });
             }
-            ApplyEvent::Build { step, service, event } => self.build(*step, service, event),
+            ApplyEvent::Build {
+                step,
+                service,
+                event,
+            } => self.build(*step, service, event),
             // The remark about orphans names the option that removes them.
-            ApplyEvent::Warning { text } if self.ui.hide_orphans && text.contains("--remove-orphans") => {}
+            ApplyEvent::Warning { text }
+                if self.ui.hide_orphans && text.contains("--remove-orphans") => {}
             ApplyEvent::Warning { text } => self.suspend(|ui| ui.warn(&inert(text))),
         }
     }
@@ -111,12 +138,23 @@ impl Progress {
             return self.output(image, text.trim_end());
         }
         let status = line.status.as_deref().unwrap_or_default();
-        let bytes = line.progress_detail.as_ref().filter(|d| d.total > 0).map(|d| (d.current, d.total));
+        let bytes = line
+            .progress_detail
+            .as_ref()
+            .filter(|d| d.total > 0)
+            .map(|d| (d.current, d.total));
         let (id, parent) = match line.id.as_deref() {
             Some(layer) if !layer.is_empty() => (layer, Some(image)),
             _ => (image, None),
         };
-        self.line(&Line { id, parent, text: status, status: pull_status(status), details: "", bytes });
+        self.line(&Line {
+            id,
+            parent,
+            text: status,
+            status: pull_status(status),
+            details: "",
+            bytes,
+        });
     }
 
     /// Runs something that writes itself, without the redrawn lines in the way.
@@ -147,7 +185,14 @@ impl Progress {
             StepState::Failed { error, .. } => ("Error", Status::Error, error.as_str()),
             StepState::Skipped { .. } => ("Skipped", Status::Warning, ""),
         };
-        self.line(&Line { id: label, parent: None, text, status, details, bytes: None });
+        self.line(&Line {
+            id: label,
+            parent: None,
+            text,
+            status,
+            details,
+            bytes: None,
+        });
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -155,7 +200,8 @@ impl Progress {
             Form::Quiet => {}
             Form::Plain if line.bytes.is_some() => {}
             Form::Plain => {
-                self.ui.status(&inert(&format!(" {}  {}", line.id, line.text)));
+                self.ui
+                    .status(&inert(&format!(" {}  {}", line.id, line.text)));
             }
             Form::Json | Form::RawJson => self.ui.status(&json(line).to_string()),
             Form::Tty(screen) => screen.change(|board, now| board.line(line, now)),
@@ -163,18 +209,45 @@ impl Progress {
     }
 
     fn build(&mut self, step: usize, service: &str, event: &BuildEvent) {
-        let label = self.labels.get(&step).map_or(service, String::as_str).to_owned();
+        let label = self
+            .labels
+            .get(&step)
+            .map_or(service, String::as_str)
+            .to_owned();
         match (&mut self.form, event) {
             (Form::RawJson, event) => self.ui.status(&raw(service, event).to_string()),
-            (Form::Json | Form::Plain, BuildEvent::Transfer { item, status, current, total, .. }) => {
-                let (parent, bytes) = (Some(label.as_str()), (*total > 0).then_some((*current, *total)));
+            (
+                Form::Json | Form::Plain,
+                BuildEvent::Transfer {
+                    item,
+                    status,
+                    current,
+                    total,
+                    ..
+                },
+            ) => {
+                let (parent, bytes) = (
+                    Some(label.as_str()),
+                    (*total > 0).then_some((*current, *total)),
+                );
                 let status = (status.as_str(), pull_status(status));
-                self.line(&Line { id: item, parent, text: status.0, status: status.1, details: "", bytes });
+                self.line(&Line {
+                    id: item,
+                    parent,
+                    text: status.0,
+                    status: status.1,
+                    details: "",
+                    bytes,
+                });
             }
             // It is for reading, also when the step has gone by.
             (Form::Tty(_), BuildEvent::Warning { text }) => self.output(service, text),
-            (Form::Tty(screen), event) => screen.change(|board, now| board.build(&label, event, now)),
-            (Form::Quiet | Form::Plain | Form::Json, event) => self.output(service, &event.to_string()),
+            (Form::Tty(screen), event) => {
+                screen.change(|board, now| board.build(&label, event, now))
+            }
+            (Form::Quiet | Form::Plain | Form::Json, event) => {
+                self.output(service, &event.to_string())
+            }
         }
     }
 
@@ -188,14 +261,18 @@ impl Progress {
             }
             Form::Plain | Form::Tty(_) => {
                 let text = inert(text);
-                self.suspend(|ui| text.lines().for_each(|line| ui.status(&format!("{source}  {line}"))));
+                self.suspend(|ui| {
+                    text.lines()
+                        .for_each(|line| ui.status(&format!("{source}  {line}")))
+                });
             }
         }
     }
 }
 
 fn json(line: &Line<'_>) -> serde_json::Value {
-    let mut value = serde_json::json!({ "id": line.id, "text": line.text, "status": line.status.word() });
+    let mut value =
+        serde_json::json!({ "id": line.id, "text": line.text, "status": line.status.word() });
     if let Some(parent) = line.parent {
         value["parent_id"] = parent.into();
     }
@@ -213,16 +290,31 @@ fn json(line: &Line<'_>) -> serde_json::Value {
 /// The build's own event, with whose it is.
 fn raw(service: &str, event: &BuildEvent) -> serde_json::Value {
     let mut value = serde_json::json!({ "id": service });
-    if let (Some(fields), Ok(serde_json::Value::Object(event))) = (value.as_object_mut(), serde_json::to_value(event)) {
+    if let (Some(fields), Ok(serde_json::Value::Object(event))) =
+        (value.as_object_mut(), serde_json::to_value(event))
+    {
         fields.extend(event);
     }
     value
 }
 
 fn pull_status(text: &str) -> Status {
-    let done =
-        ["complete", "exists", "Pushed", "Mounted", "digest: ", "Pulled", "Downloaded newer", "up to date", "Loaded"];
-    if done.iter().any(|word| text.contains(word)) { Status::Done } else { Status::Working }
+    let done = [
+        "complete",
+        "exists",
+        "Pushed",
+        "Mounted",
+        "digest: ",
+        "Pulled",
+        "Downloaded newer",
+        "up to date",
+        "Loaded",
+    ];
+    if done.iter().any(|word| text.contains(word)) {
+        Status::Done
+    } else {
+        Status::Working
+    }
 }
 
 #[cfg(test)]
@@ -234,11 +326,18 @@ mod tests {
     #[test]
     fn raw_json_line_is_the_builds_own_event() {
         let at = Duration::from_millis(1500);
-        let begun = BuildEvent::Started { step: 3, name: "RUN x".to_owned() };
-        let line = serde_json::json!({ "id": "web", "event": "started", "step": 3, "name": "RUN x" });
+        let begun = BuildEvent::Started {
+            step: 3,
+            name: "RUN x".to_owned(),
+        };
+        let line =
+            serde_json::json!({ "id": "web", "event": "started", "step": 3, "name": "RUN x" });
         assert_eq!(raw("web", &begun), line);
         let done = BuildEvent::Done { step: 3, took: at };
-        assert_eq!(raw("web", &done), serde_json::json!({ "id": "web", "event": "done", "step": 3, "took": 1.5 }));
+        assert_eq!(
+            raw("web", &done),
+            serde_json::json!({ "id": "web", "event": "done", "step": 3, "took": 1.5 })
+        );
     }
 
     #[test]

@@ -37,7 +37,10 @@ impl FromStr for Listing {
             _ if text == "table" => Ok(Self::Table),
             _ if text == "json" => Ok(Self::Json),
             Some(("table", _)) => {
-                let columns = plain["table".len()..].trim_start().split('\t').map(str::parse);
+                let columns = plain["table".len()..]
+                    .trim_start()
+                    .split('\t')
+                    .map(str::parse);
                 Ok(Self::Columns(columns.collect::<Result<_, _>>()?))
             }
             _ if text.contains("{{") => Ok(Self::Lines(plain.parse()?)),
@@ -52,15 +55,27 @@ impl Listing {
     }
 
     /// The list as text: for people, or each item's JSON in a line or through the template.
-    pub(crate) fn text(&self, table: impl FnOnce() -> String, items: &[Value]) -> Result<String, String> {
+    pub(crate) fn text(
+        &self,
+        table: impl FnOnce() -> String,
+        items: &[Value],
+    ) -> Result<String, String> {
         match self {
             Self::Table => Ok(table()),
             Self::Json => Ok(items.iter().map(|item| format!("{item}\n")).collect()),
-            Self::Lines(template) => items.iter().map(|item| Ok(template.render(item)? + "\n")).collect(),
+            Self::Lines(template) => items
+                .iter()
+                .map(|item| Ok(template.render(item)? + "\n"))
+                .collect(),
             Self::Columns(columns) => {
                 let mut table = Table::of(columns.iter().map(Template::heading).collect());
                 for item in items {
-                    table.push(columns.iter().map(|column| column.render(item)).collect::<Result<_, _>>()?);
+                    table.push(
+                        columns
+                            .iter()
+                            .map(|column| column.render(item))
+                            .collect::<Result<_, _>>()?,
+                    );
                 }
                 Ok(table.to_string())
             }
@@ -75,11 +90,20 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Self {
+            rows: vec![
+                headings
+                    .iter()
+                    .map(|heading| (*heading).to_owned())
+                    .collect(),
+            ],
+        }
     }
 
     pub(crate) fn of(headings: Vec<String>) -> Self {
-        Self { rows: vec![headings] }
+        Self {
+            rows: vec![headings],
+        }
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
@@ -96,7 +120,12 @@ impl std::fmt::Display for Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
-                self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+                self.rows
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|c| c.chars().count())
+                    .max()
+                    .unwrap_or(0)
             })
             .collect();
         for row in &self.rows {
@@ -121,10 +150,17 @@ mod tests {
             serde_json::json!({ "Name": "a", "RunningFor": "1s" }),
             serde_json::json!({ "Name": "bcd", "RunningFor": "2s" }),
         ];
-        let text = |format: &str| format.parse::<Listing>()?.text(|| "people\n".to_owned(), &items);
+        let text = |format: &str| {
+            format
+                .parse::<Listing>()?
+                .text(|| "people\n".to_owned(), &items)
+        };
         assert_eq!(text("table").as_deref(), Ok("people\n"));
         assert_eq!(text("{{.Name}}").as_deref(), Ok("a\nbcd\n"));
-        assert_eq!(text("table {{.Name}}\\t{{.RunningFor}}").as_deref(), Ok("NAME   CREATED\na      1s\nbcd    2s\n"));
+        assert_eq!(
+            text("table {{.Name}}\\t{{.RunningFor}}").as_deref(),
+            Ok("NAME   CREATED\na      1s\nbcd    2s\n")
+        );
         assert_eq!(text("json").map(|text| text.lines().count()), Ok(2));
         assert!(text("yaml").unwrap_err().contains("{{.Name}}"));
         assert!(text("{{.Nam}}").unwrap_err().contains("Name"));

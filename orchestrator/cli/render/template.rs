@@ -74,13 +74,17 @@ impl std::str::FromStr for Template {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self> {
-        Ok(Self { nodes: parse::nodes(text)? })
+        Ok(Self {
+            nodes: parse::nodes(text)?,
+        })
     }
 }
 
 impl Template {
     pub(crate) fn render(&self, value: &Value) -> Result<String> {
-        let mut scope = Scope { variables: vec![("$".to_owned(), value.clone())] };
+        let mut scope = Scope {
+            variables: vec![("$".to_owned(), value.clone())],
+        };
         let mut out = String::new();
         render(&self.nodes, value, &mut scope, &mut out)?;
         Ok(out)
@@ -120,22 +124,42 @@ fn render(nodes: &[Node], dot: &Value, scope: &mut Scope, out: &mut String) -> R
                 let value = scope.pipe(pipe, dot)?.unwrap_or(Value::Null);
                 scope.variables.push((name.clone(), value));
             }
-            Node::If { condition, then, otherwise } => {
-                let holds = scope.pipe(condition, dot)?.is_some_and(|value| functions::truth(&value));
+            Node::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let holds = scope
+                    .pipe(condition, dot)?
+                    .is_some_and(|value| functions::truth(&value));
                 render(if holds { then } else { otherwise }, dot, scope, out)?;
             }
-            Node::With { value, body, otherwise } => match scope.pipe(value, dot)?.filter(functions::truth) {
+            Node::With {
+                value,
+                body,
+                otherwise,
+            } => match scope.pipe(value, dot)?.filter(functions::truth) {
                 Some(value) => render(body, &value, scope, out)?,
                 None => render(otherwise, dot, scope, out)?,
             },
-            Node::Range { key, item, over, body, otherwise } => {
+            Node::Range {
+                key,
+                item,
+                over,
+                body,
+                otherwise,
+            } => {
                 let entries = entries(scope.pipe(over, dot)?.unwrap_or(Value::Null))?;
                 if entries.is_empty() {
                     render(otherwise, dot, scope, out)?;
                 }
                 for (index, value) in entries {
                     let named = [(key, index), (item, value.clone())];
-                    scope.variables.extend(named.into_iter().filter_map(|(name, value)| Some((name.clone()?, value))));
+                    scope.variables.extend(
+                        named
+                            .into_iter()
+                            .filter_map(|(name, value)| Some((name.clone()?, value))),
+                    );
                     render(body, &value, scope, out)?;
                     scope.variables.truncate(outer);
                 }
@@ -150,8 +174,15 @@ fn render(nodes: &[Node], dot: &Value, scope: &mut Scope, out: &mut String) -> R
 fn entries(value: Value) -> Result<Vec<(Value, Value)>> {
     match value {
         Value::Null => Ok(Vec::new()),
-        Value::Array(items) => Ok(items.into_iter().enumerate().map(|(at, item)| (at.into(), item)).collect()),
-        Value::Object(fields) => Ok(fields.into_iter().map(|(key, value)| (key.into(), value)).collect()),
+        Value::Array(items) => Ok(items
+            .into_iter()
+            .enumerate()
+            .map(|(at, item)| (at.into(), item))
+            .collect()),
+        Value::Object(fields) => Ok(fields
+            .into_iter()
+            .map(|(key, value)| (key.into(), value))
+            .collect()),
         other => Err(format!("range cannot go over {}", functions::text(&other))),
     }
 }
@@ -184,11 +215,20 @@ impl Scope {
                     Base::Dot => Some(dot.clone()),
                     Base::Variable(name) => {
                         let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                        Some(found.ok_or_else(|| format!("variable {name} is not set"))?.1.clone())
+                        Some(
+                            found
+                                .ok_or_else(|| format!("variable {name} is not set"))?
+                                .1
+                                .clone(),
+                        )
                     }
                     Base::Pipe(pipe) => self.pipe(pipe, dot)?,
                 };
-                Ok(start.and_then(|start| fields.iter().try_fold(start, |value, name| field(&value, name))))
+                Ok(start.and_then(|start| {
+                    fields
+                        .iter()
+                        .try_fold(start, |value, name| field(&value, name))
+                }))
             }
         }
     }
@@ -197,14 +237,25 @@ impl Scope {
 /// By the name as it is in the output of `--format json`, or as Go spells it (`ID` for `Id`).
 fn field(value: &Value, name: &str) -> Found {
     let fields = value.as_object()?;
-    let same = |(key, value): (&String, &Value)| key.eq_ignore_ascii_case(name).then(|| value.clone());
-    fields.get(name).cloned().or_else(|| fields.iter().find_map(same))
+    let same =
+        |(key, value): (&String, &Value)| key.eq_ignore_ascii_case(name).then(|| value.clone());
+    fields
+        .get(name)
+        .cloned()
+        .or_else(|| fields.iter().find_map(same))
 }
 
 fn missing(Pipe(commands): &Pipe, dot: &Value) -> String {
     let name = commands.iter().find_map(last_field).unwrap_or_default();
-    let known: Vec<&str> = dot.as_object().into_iter().flat_map(|fields| fields.keys().map(String::as_str)).collect();
-    format!("there is no field {name}; the fields here are {}", known.join(", "))
+    let known: Vec<&str> = dot
+        .as_object()
+        .into_iter()
+        .flat_map(|fields| fields.keys().map(String::as_str))
+        .collect();
+    format!(
+        "there is no field {name}; the fields here are {}",
+        known.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -227,17 +278,44 @@ mod tests {
         for (template, wanted) in [
             ("{{.ID}} {{.Name}}", "abc /web"),
             ("{{json .Config.Cmd}}", r#"["sh","-c","a b"]"#),
-            ("{{.Config.Cmd}} {{.Config.Labels}}", "[sh -c a b] map[a.b:c x:y]"),
-            ("{{ index .Config.Labels \"a.b\" }}{{index .Config.Labels `no`}}", "c"),
+            (
+                "{{.Config.Cmd}} {{.Config.Labels}}",
+                "[sh -c a b] map[a.b:c x:y]",
+            ),
+            (
+                "{{ index .Config.Labels \"a.b\" }}{{index .Config.Labels `no`}}",
+                "c",
+            ),
             ("{{range .Ports}}{{.HostPort}};{{end}}", "80;81;"),
-            ("{{range $k, $v := .Networks}}{{$k}}={{$v.IPAddress}}{{end}}", "n=1.2.3.4"),
-            ("{{range $i, $p := .Ports}}{{if $i}},{{end}}{{$p.HostPort}}{{end}}", "80,81"),
-            ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
-            ("{{if eq .State.ExitCode 0}}good{{else if gt .State.ExitCode 2}}bad{{else}}odd{{end}}", "bad"),
-            ("{{if and .State.Running (not .Config.Tty)}}yes{{end}}", "yes"),
-            ("{{with .Config}}{{join .Cmd \"|\"}} {{$.Id}}{{end}}", "sh|-c|a b abc"),
+            (
+                "{{range $k, $v := .Networks}}{{$k}}={{$v.IPAddress}}{{end}}",
+                "n=1.2.3.4",
+            ),
+            (
+                "{{range $i, $p := .Ports}}{{if $i}},{{end}}{{$p.HostPort}}{{end}}",
+                "80,81",
+            ),
+            (
+                "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}",
+                "none",
+            ),
+            (
+                "{{if eq .State.ExitCode 0}}good{{else if gt .State.ExitCode 2}}bad{{else}}odd{{end}}",
+                "bad",
+            ),
+            (
+                "{{if and .State.Running (not .Config.Tty)}}yes{{end}}",
+                "yes",
+            ),
+            (
+                "{{with .Config}}{{join .Cmd \"|\"}} {{$.Id}}{{end}}",
+                "sh|-c|a b abc",
+            ),
             ("{{.Name | upper | printf \"%s-%d\" }}", "%!error"),
-            ("{{printf \"%s:%d:%v:%q\" .Id .State.ExitCode .State.Running .Name}}", "abc:3:true:\"/web\""),
+            (
+                "{{printf \"%s:%d:%v:%q\" .Id .State.ExitCode .State.Running .Name}}",
+                "abc:3:true:\"/web\"",
+            ),
             ("{{(index .Ports 1).HostPort}} {{len .Ports}}", "81 2"),
             ("a {{- /* nothing */ -}} b{{println}}", "ab\n"),
             ("{{$x := .State}}{{$x.ExitCode}}", "3"),
@@ -245,7 +323,11 @@ mod tests {
             if wanted == "%!error" {
                 assert!(rendered(template, &value).is_err(), "{template}");
             } else {
-                assert_eq!(rendered(template, &value).as_deref(), Ok(wanted), "{template}");
+                assert_eq!(
+                    rendered(template, &value).as_deref(),
+                    Ok(wanted),
+                    "{template}"
+                );
             }
         }
     }
@@ -254,7 +336,10 @@ mod tests {
     fn mistakes_are_named() {
         let value = json!({ "Id": "abc" });
         let told = |template: &str| rendered(template, &value).unwrap_err();
-        assert_eq!(told("{{.Nane}}"), "there is no field Nane; the fields here are Id");
+        assert_eq!(
+            told("{{.Nane}}"),
+            "there is no field Nane; the fields here are Id"
+        );
         assert!(told("{{.Id").contains("}}"));
         assert!(told("{{if .Id}}x").contains("end"));
         assert!(told("{{end}}").contains("end"));

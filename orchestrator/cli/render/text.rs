@@ -88,11 +88,17 @@ mod tests {
         assert_eq!(clip("日本語の文", 4), "日…");
         assert_eq!(clip("ab", 1), "…");
         assert_eq!(clip("ab", 0), "");
-        for text in
-            ["👩\u{200d}👩\u{200d}👧 family", "❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}", "e\u{301}e\u{301}e\u{301}", "ｗｉｄｅ"]
-        {
+        for text in [
+            "👩\u{200d}👩\u{200d}👧 family",
+            "❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}",
+            "e\u{301}e\u{301}e\u{301}",
+            "ｗｉｄｅ",
+        ] {
             for columns in 0..12 {
-                assert!(width(&clip(text, columns)) <= columns, "{text} in {columns}");
+                assert!(
+                    width(&clip(text, columns)) <= columns,
+                    "{text} in {columns}"
+                );
             }
         }
     }

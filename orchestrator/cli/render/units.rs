@@ -21,10 +21,17 @@ fn scaled(bytes: u64, base: u64, units: &[&str], digits: usize) -> String {
         unit += 1;
     }
     let whole = (u128::from(bytes) / divisor).to_string();
-    let decimals = if unit == 0 { 0 } else { digits.saturating_sub(whole.len()) };
+    let decimals = if unit == 0 {
+        0
+    } else {
+        digits.saturating_sub(whole.len())
+    };
     let thousandths = u128::from(bytes) % divisor * 1000 / divisor;
     let fraction = format!("{thousandths:03}");
-    let fraction = fraction.get(..decimals.min(3)).unwrap_or_default().trim_end_matches('0');
+    let fraction = fraction
+        .get(..decimals.min(3))
+        .unwrap_or_default()
+        .trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };
     format!("{whole}{point}{fraction}{}", units[unit])
 }
@@ -53,7 +60,10 @@ pub(crate) fn human_duration(seconds: i64) -> String {
 
 /// `3 hours ago`.
 pub(crate) fn ago(since: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", human_duration(now.as_second() - since.as_second()))
+    format!(
+        "{} ago",
+        human_duration(now.as_second() - since.as_second())
+    )
 }
 
 #[cfg(test)]

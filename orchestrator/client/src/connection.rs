@@ -27,12 +27,21 @@ impl Connection {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match UnixStream::connect(socket).await {
-                Ok(stream) => return Ok(Self { stream, unread: false }),
+                Ok(stream) => {
+                    return Ok(Self {
+                        stream,
+                        unread: false,
+                    });
+                }
                 // Its backlog is full (unix(7)); connecting cannot wait for a free slot.
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline =>
+                {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -45,7 +54,12 @@ impl Connection {
 
     fn sent(&mut self, outcome: io::Result<usize>, length: usize) -> io::Result<usize> {
         match outcome {
-            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ) =>
+            {
                 self.unread = true;
                 Ok(length)
             }
@@ -55,13 +69,21 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
@@ -74,7 +96,9 @@ impl AsyncWrite for Connection {
         if self.unread {
             return Poll::Ready(Ok(length));
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs).map(|outcome| self.sent(outcome, length))
+        Pin::new(&mut self.stream)
+            .poll_write_vectored(cx, bufs)
+            .map(|outcome| self.sent(outcome, length))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -14,7 +14,8 @@ use crate::{ClientError, Result};
 
 pub(super) async fn start(places: &Places) -> Result<()> {
     let failed = |reason: String| ClientError::Start { reason };
-    let program = std::env::current_exe().map_err(|error| failed(format!("own executable unknown: {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| failed(format!("own executable unknown: {error}")))?;
     let mut child = Command::new(&program)
         .arg("engine")
         .env_clear()
@@ -27,13 +28,22 @@ pub(super) async fn start(places: &Places) -> Result<()> {
         .map_err(|error| failed(format!("{}: {error}", program.display())))?;
     let mut word = String::new();
     if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_string(&mut word).await.map_err(|error| failed(format!("its report is unreadable: {error}")))?;
+        stdout
+            .read_to_string(&mut word)
+            .await
+            .map_err(|error| failed(format!("its report is unreadable: {error}")))?;
     }
     match word.trim() {
         "ready" => Ok(()),
         "" => {
-            let status = child.wait().await.map_err(|error| failed(error.to_string()))?;
-            Err(failed(format!("it ended at once ({status}); see {}", places.data_root.join("engine.log").display())))
+            let status = child
+                .wait()
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            Err(failed(format!(
+                "it ended at once ({status}); see {}",
+                places.data_root.join("engine.log").display()
+            )))
         }
         reason => Err(failed(reason.to_owned())),
     }

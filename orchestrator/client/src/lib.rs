@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use hoist_api::places::Places;
 use hoist_api::{
-    ApplyEvent, ApplyRequest, BuildCheck, ErrorBody, EventMessage, Info, LogOptions, PlanResponse, StackDetail,
-    StackLogLine, StackSummary, Version,
+    ApplyEvent, ApplyRequest, BuildCheck, ErrorBody, EventMessage, Info, LogOptions, PlanResponse,
+    StackDetail, StackLogLine, StackSummary, Version,
 };
 
 use connection::{Connection, PATIENCE};
@@ -34,7 +34,10 @@ pub enum ClientError {
         source: std::io::Error,
     },
     #[error("the engine on {} does not answer{}", socket.display(), process.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
-    Silent { socket: PathBuf, process: Option<i32> },
+    Silent {
+        socket: PathBuf,
+        process: Option<i32>,
+    },
     #[error("cannot start the engine: {reason}")]
     Start { reason: String },
     /// The engine refused; its message stands for itself.
@@ -71,7 +74,9 @@ pub struct Client {
 impl Client {
     /// Connects, starting an engine (`<current executable> engine`) when none answers.
     pub async fn connect(places: &Places) -> Result<Self> {
-        let client = Self { places: places.clone() };
+        let client = Self {
+            places: places.clone(),
+        };
         if client.answers().await? {
             return Ok(client);
         }
@@ -92,23 +97,39 @@ impl Client {
 
     /// Connects only to an engine that is there.
     pub async fn connect_running(places: &Places) -> Result<Option<Self>> {
-        let client = Self { places: places.clone() };
-        Ok(if client.answers().await? { Some(client) } else { None })
+        let client = Self {
+            places: places.clone(),
+        };
+        Ok(if client.answers().await? {
+            Some(client)
+        } else {
+            None
+        })
     }
 
     /// A connection alone proves nothing: the kernel accepts it even for a hung engine.
     async fn answers(&self) -> Result<bool> {
-        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut};
+        use std::io::ErrorKind::{
+            ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut,
+        };
         match Connection::open(&self.places.socket).await {
             Ok(connection) => self.heard(connection, PATIENCE).await,
-            Err(source) if source.kind() == TimedOut => {
-                Err(ClientError::Silent { socket: self.places.socket.clone(), process: None })
-            }
+            Err(source) if source.kind() == TimedOut => Err(ClientError::Silent {
+                socket: self.places.socket.clone(),
+                process: None,
+            }),
             // Reset: an engine that was on its way out let it wait, and left.
-            Err(source) if matches!(source.kind(), NotFound | ConnectionRefused | ConnectionReset) => Ok(false),
-            Err(source) if source.kind() == PermissionDenied => {
-                Err(ClientError::Permission { socket: self.places.socket.clone() })
+            Err(source)
+                if matches!(
+                    source.kind(),
+                    NotFound | ConnectionRefused | ConnectionReset
+                ) =>
+            {
+                Ok(false)
             }
+            Err(source) if source.kind() == PermissionDenied => Err(ClientError::Permission {
+                socket: self.places.socket.clone(),
+            }),
             Err(source) => Err(transport::refused(&self.places.socket, source)),
         }
     }
@@ -118,7 +139,10 @@ impl Client {
         let process = connection.engine();
         match tokio::time::timeout(patience, transport::ping(connection)).await {
             Ok(heard) => Ok(heard),
-            Err(_) => Err(ClientError::Silent { socket: self.places.socket.clone(), process }),
+            Err(_) => Err(ClientError::Silent {
+                socket: self.places.socket.clone(),
+                process,
+            }),
         }
     }
 
@@ -159,12 +183,21 @@ impl Client {
     }
 
     pub async fn stack(&self, name: &str) -> Result<StackDetail> {
-        self.get_json(&format!("/hoist/v1/stacks/{}", transport::escape(name))).await
+        self.get_json(&format!("/hoist/v1/stacks/{}", transport::escape(name)))
+            .await
     }
 
     /// Logs of every container of a stack, merged by time; with `follow` also of containers that appear later.
-    pub async fn stack_logs(&self, name: &str, options: &LogOptions) -> Result<JsonStream<StackLogLine>> {
-        let path = format!("/hoist/v1/stacks/{}/logs?{}", transport::escape(name), transport::log_query(options));
+    pub async fn stack_logs(
+        &self,
+        name: &str,
+        options: &LogOptions,
+    ) -> Result<JsonStream<StackLogLine>> {
+        let path = format!(
+            "/hoist/v1/stacks/{}/logs?{}",
+            transport::escape(name),
+            transport::log_query(options)
+        );
         self.get_stream(&path).await
     }
 
@@ -178,7 +211,8 @@ impl Client {
         let mut query = vec![("filters", transport::filters(filters))];
         query.extend(since.map(|since| ("since", since.to_owned())));
         query.extend(until.map(|until| ("until", until.to_owned())));
-        self.get_stream(&format!("/events?{}", transport::query(&query))).await
+        self.get_stream(&format!("/events?{}", transport::query(&query)))
+            .await
     }
 }
 
@@ -191,11 +225,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let places = Places { data_root: folder.path().into(), run_dir: folder.path().into(), socket: socket.clone() };
+        let places = Places {
+            data_root: folder.path().into(),
+            run_dir: folder.path().into(),
+            socket: socket.clone(),
+        };
         let client = Client { places };
         let connection = Connection::open(&socket).await.unwrap();
-        let error = client.heard(connection, Duration::from_millis(50)).await.unwrap_err().to_string();
-        assert!(error.contains("does not answer") && error.contains(&std::process::id().to_string()), "{error}");
+        let error = client
+            .heard(connection, Duration::from_millis(50))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("does not answer") && error.contains(&std::process::id().to_string()),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use hoist_api::{
-    Artifact, AuthAnswer, BootstrapRequest, ContainerInspect, ContainerSummary, DistributionInspect, ExecConfig,
-    ExecInspect, ExecStart, IdResponse, ImageDelete, ImageInspect, ImageSummary, LogOptions, NetworkConnect,
-    NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse,
-    VolumeCreate, VolumeInspect, VolumeList, WaitResponse,
+    Artifact, AuthAnswer, BootstrapRequest, ContainerInspect, ContainerSummary,
+    DistributionInspect, ExecConfig, ExecInspect, ExecStart, IdResponse, ImageDelete, ImageInspect,
+    ImageSummary, LogOptions, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect,
+    NetworkInspect, PullLine, RegistryAuth, Stats, TopResponse, VolumeCreate, VolumeInspect,
+    VolumeList, WaitResponse,
 };
 use tokio::io::AsyncRead;
 
@@ -17,62 +18,95 @@ use crate::{Client, Result};
 /// Containers.
 impl Client {
     /// `all`: stopped ones too. `selectors`: docker filters, e.g. (`label`, `com.docker.compose.project=shop`).
-    pub async fn containers(&self, all: bool, selectors: &[(&str, &str)]) -> Result<Vec<ContainerSummary>> {
-        let query = query(&[("all", u8::from(all).to_string()), ("filters", filters(selectors))]);
+    pub async fn containers(
+        &self,
+        all: bool,
+        selectors: &[(&str, &str)],
+    ) -> Result<Vec<ContainerSummary>> {
+        let query = query(&[
+            ("all", u8::from(all).to_string()),
+            ("filters", filters(selectors)),
+        ]);
         self.get_json(&format!("/containers/json?{query}")).await
     }
 
     /// By id, id prefix or name.
     pub async fn container(&self, id: &str) -> Result<ContainerInspect> {
-        self.get_json(&format!("/containers/{}/json", escape(id))).await
+        self.get_json(&format!("/containers/{}/json", escape(id)))
+            .await
     }
 
     pub async fn start_container(&self, id: &str) -> Result<()> {
-        self.post_unit(&format!("/containers/{}/start", escape(id))).await
+        self.post_unit(&format!("/containers/{}/start", escape(id)))
+            .await
     }
 
     /// `timeout`: seconds; absent: the container's own.
     pub async fn stop_container(&self, id: &str, timeout: Option<u32>) -> Result<()> {
-        self.post_unit(&format!("/containers/{}/stop?{}", escape(id), timeout_query(timeout))).await
+        self.post_unit(&format!(
+            "/containers/{}/stop?{}",
+            escape(id),
+            timeout_query(timeout)
+        ))
+        .await
     }
 
     pub async fn restart_container(&self, id: &str, timeout: Option<u32>) -> Result<()> {
-        self.post_unit(&format!("/containers/{}/restart?{}", escape(id), timeout_query(timeout))).await
+        self.post_unit(&format!(
+            "/containers/{}/restart?{}",
+            escape(id),
+            timeout_query(timeout)
+        ))
+        .await
     }
 
     pub async fn kill_container(&self, id: &str, signal: &str) -> Result<()> {
         let query = query(&[("signal", signal.to_owned())]);
-        self.post_unit(&format!("/containers/{}/kill?{query}", escape(id))).await
+        self.post_unit(&format!("/containers/{}/kill?{query}", escape(id)))
+            .await
     }
 
     pub async fn pause_container(&self, id: &str) -> Result<()> {
-        self.post_unit(&format!("/containers/{}/pause", escape(id))).await
+        self.post_unit(&format!("/containers/{}/pause", escape(id)))
+            .await
     }
 
     pub async fn unpause_container(&self, id: &str) -> Result<()> {
-        self.post_unit(&format!("/containers/{}/unpause", escape(id))).await
+        self.post_unit(&format!("/containers/{}/unpause", escape(id)))
+            .await
     }
 
     pub async fn remove_container(&self, id: &str, force: bool, volumes: bool) -> Result<()> {
-        let query = query(&[("force", u8::from(force).to_string()), ("v", u8::from(volumes).to_string())]);
-        self.delete_unit(&format!("/containers/{}?{query}", escape(id))).await
+        let query = query(&[
+            ("force", u8::from(force).to_string()),
+            ("v", u8::from(volumes).to_string()),
+        ]);
+        self.delete_unit(&format!("/containers/{}?{query}", escape(id)))
+            .await
     }
 
     /// `condition`: `not-running` (docker's default), `next-exit` or `removed`.
     pub async fn wait_container(&self, id: &str, condition: &str) -> Result<WaitResponse> {
         let query = query(&[("condition", condition.to_owned())]);
-        self.post_empty(&format!("/containers/{}/wait?{query}", escape(id))).await
+        self.post_empty(&format!("/containers/{}/wait?{query}", escape(id)))
+            .await
     }
 
     pub async fn resize_container(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
         let query = query(&[("h", rows.to_string()), ("w", columns.to_string())]);
-        self.post_unit(&format!("/containers/{}/resize?{query}", escape(id))).await
+        self.post_unit(&format!("/containers/{}/resize?{query}", escape(id)))
+            .await
     }
 
     /// Attaches to the container's streams; may be called before the first start. Frames are multiplexed unless the
     /// container has a tty.
     /// `size`: rows and columns of the caller's terminal, for a container that has yet to start.
-    pub async fn attach_container(&self, id: &str, stdin: bool, size: Option<(u16, u16)>) -> Result<Hijacked> {
+    pub async fn attach_container(
+        &self,
+        id: &str,
+        stdin: bool,
+        size: Option<(u16, u16)>,
+    ) -> Result<Hijacked> {
         let flag = |on: bool| u8::from(on).to_string();
         let side = |side: Option<u16>| side.map(|side| side.to_string()).unwrap_or_default();
         let query = query(&[
@@ -83,43 +117,69 @@ impl Client {
             ("h", side(size.map(|(rows, _)| rows))),
             ("w", side(size.map(|(_, columns)| columns))),
         ]);
-        self.hijack(&format!("/containers/{}/attach?{query}", escape(id)), None::<&()>).await
+        self.hijack(
+            &format!("/containers/{}/attach?{query}", escape(id)),
+            None::<&()>,
+        )
+        .await
     }
 
     /// Takes the shell that an apply has offered; raw bytes.
     pub async fn attach_shell(&self, id: &str, size: Option<(u16, u16)>) -> Result<Hijacked> {
-        let size = size
-            .map_or_else(String::new, |(rows, columns)| query(&[("h", rows.to_string()), ("w", columns.to_string())]));
-        self.hijack(&format!("/hoist/v1/build/shells/{}/attach?{size}", escape(id)), None::<&()>).await
+        let size = size.map_or_else(String::new, |(rows, columns)| {
+            query(&[("h", rows.to_string()), ("w", columns.to_string())])
+        });
+        self.hijack(
+            &format!("/hoist/v1/build/shells/{}/attach?{size}", escape(id)),
+            None::<&()>,
+        )
+        .await
     }
 
     pub async fn resize_shell(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
         let query = query(&[("h", rows.to_string()), ("w", columns.to_string())]);
-        self.post_unit(&format!("/hoist/v1/build/shells/{}/resize?{query}", escape(id))).await
+        self.post_unit(&format!(
+            "/hoist/v1/build/shells/{}/resize?{query}",
+            escape(id)
+        ))
+        .await
     }
 
     /// Multiplexed frames (also for containers with a tty, whose frames are all stdout).
     pub async fn container_logs(&self, id: &str, options: &LogOptions) -> Result<LogFrames> {
-        let path = format!("/containers/{}/logs?{}&multiplexed=1", escape(id), log_query(options));
+        let path = format!(
+            "/containers/{}/logs?{}&multiplexed=1",
+            escape(id),
+            log_query(options)
+        );
         Ok(LogFrames::new(self.get_bytes(&path).await?.0))
     }
 
     /// `stream: false` gives one item.
     pub async fn container_stats(&self, id: &str, stream: bool) -> Result<JsonStream<Stats>> {
         let query = query(&[("stream", u8::from(stream).to_string())]);
-        self.get_stream(&format!("/containers/{}/stats?{query}", escape(id))).await
+        self.get_stream(&format!("/containers/{}/stats?{query}", escape(id)))
+            .await
     }
 
     pub async fn container_top(&self, id: &str) -> Result<TopResponse> {
-        self.get_json(&format!("/containers/{}/top", escape(id))).await
+        self.get_json(&format!("/containers/{}/top", escape(id)))
+            .await
     }
 
     /// A tar stream of `path` and what is below it; its first entry is the base name of `path`. The second value is
     /// docker's `X-Docker-Container-Path-Stat` document.
     /// `path` as a tar stream, with its stat document. `follow`: what its link leads to.
-    pub async fn get_archive(&self, id: &str, path: &str, follow: bool) -> Result<(ByteStream, serde_json::Value)> {
+    pub async fn get_archive(
+        &self,
+        id: &str,
+        path: &str,
+        follow: bool,
+    ) -> Result<(ByteStream, serde_json::Value)> {
         let query = query(&[("path", path.to_owned()), ("follow", follow.to_string())]);
-        let (bytes, headers) = self.get_bytes(&format!("/containers/{}/archive?{query}", escape(id))).await?;
+        let (bytes, headers) = self
+            .get_bytes(&format!("/containers/{}/archive?{query}", escape(id)))
+            .await?;
         Ok((bytes, crate::transport::path_stat(&headers)))
     }
 
@@ -128,8 +188,15 @@ impl Client {
     where
         R: AsyncRead + Send + 'static,
     {
-        let query = query(&[("path", path.to_owned()), ("noOverwriteDirNonDir", "true".to_owned())]);
-        self.put_body(&format!("/containers/{}/archive?{query}", escape(id)), reader_body(tar)).await
+        let query = query(&[
+            ("path", path.to_owned()),
+            ("noOverwriteDirNonDir", "true".to_owned()),
+        ]);
+        self.put_body(
+            &format!("/containers/{}/archive?{query}", escape(id)),
+            reader_body(tar),
+        )
+        .await
     }
 
     /// Copies what the tar stream holds, one file or folder, to where `cp` puts it. `content`: it is a folder of which the
@@ -140,27 +207,39 @@ impl Client {
     {
         let holds = if content { "content" } else { "entry" };
         let query = query(&[("path", path.to_owned()), ("holds", holds.to_owned())]);
-        self.put_body(&format!("/containers/{}/archive?{query}", escape(id)), reader_body(tar)).await
+        self.put_body(
+            &format!("/containers/{}/archive?{query}", escape(id)),
+            reader_body(tar),
+        )
+        .await
     }
 
     pub async fn create_exec(&self, container: &str, config: &ExecConfig) -> Result<IdResponse> {
-        self.post_json(&format!("/containers/{}/exec", escape(container)), config).await
+        self.post_json(&format!("/containers/{}/exec", escape(container)), config)
+            .await
     }
 
     /// Runs it; the stream ends when the process has ended. Frames are multiplexed unless it has a tty.
     pub async fn start_exec(&self, exec: &str, start: &ExecStart) -> Result<Hijacked> {
-        self.hijack(&format!("/exec/{}/start", escape(exec)), Some(start)).await
+        self.hijack(&format!("/exec/{}/start", escape(exec)), Some(start))
+            .await
     }
 
     /// Runs it in the background.
     pub async fn start_exec_detached(&self, exec: &str) -> Result<()> {
-        let start = ExecStart { detach: true, refuse: true, ..ExecStart::default() };
-        self.post_json_unit(&format!("/exec/{}/start", escape(exec)), &start).await
+        let start = ExecStart {
+            detach: true,
+            refuse: true,
+            ..ExecStart::default()
+        };
+        self.post_json_unit(&format!("/exec/{}/start", escape(exec)), &start)
+            .await
     }
 
     pub async fn resize_exec(&self, exec: &str, rows: u16, columns: u16) -> Result<()> {
         let query = query(&[("h", rows.to_string()), ("w", columns.to_string())]);
-        self.post_unit(&format!("/exec/{}/resize?{query}", escape(exec))).await
+        self.post_unit(&format!("/exec/{}/resize?{query}", escape(exec)))
+            .await
     }
 
     pub async fn exec(&self, exec: &str) -> Result<ExecInspect> {
@@ -177,17 +256,26 @@ impl Client {
 
     /// `selectors`: docker filters, e.g. (`dangling`, `true`).
     pub async fn images(&self, selectors: &[(&str, &str)]) -> Result<Vec<ImageSummary>> {
-        self.get_json(&format!("/images/json?{}", query(&[("filters", filters(selectors))]))).await
+        self.get_json(&format!(
+            "/images/json?{}",
+            query(&[("filters", filters(selectors))])
+        ))
+        .await
     }
 
     /// `platform`: which of several images; that for this machine otherwise.
     pub async fn image(&self, name: &str, platform: Option<&str>) -> Result<ImageInspect> {
         let platform = platform.map(|platform| ("platform", platform.to_owned()));
-        self.get_json(&format!("/images/{name}/json?{}", query(platform.as_slice()))).await
+        self.get_json(&format!(
+            "/images/{name}/json?{}",
+            query(platform.as_slice())
+        ))
+        .await
     }
 
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<ImageDelete>> {
-        self.delete_json(&format!("/images/{name}?force={}", u8::from(force))).await
+        self.delete_json(&format!("/images/{name}?force={}", u8::from(force)))
+            .await
     }
 
     pub async fn pull_image(
@@ -198,7 +286,8 @@ impl Client {
     ) -> Result<JsonStream<PullLine>> {
         let mut pairs = vec![("fromImage", reference.to_owned())];
         pairs.extend(platform.map(|platform| ("platform", platform.to_owned())));
-        self.pull(&format!("/images/create?{}", query(&pairs)), auth).await
+        self.pull(&format!("/images/create?{}", query(&pairs)), auth)
+            .await
     }
 
     /// `reference`: a name of the image with a tag.
@@ -212,7 +301,11 @@ impl Client {
 
     /// Gives an image one more name.
     pub async fn tag_image(&self, image: &str, name: &str) -> Result<()> {
-        self.post_unit(&format!("/images/{image}/tag?{}", query(&[("repo", name.to_owned())]))).await
+        self.post_unit(&format!(
+            "/images/{image}/tag?{}",
+            query(&[("repo", name.to_owned())])
+        ))
+        .await
     }
 
     /// What the registry has for a reference now: the digest, without bringing anything here. `auth`: the caller's
@@ -222,12 +315,18 @@ impl Client {
         reference: &str,
         auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<DistributionInspect> {
-        self.get_with_auth(&format!("/distribution/{reference}/json?platforms=0"), auth).await
+        self.get_with_auth(&format!("/distribution/{reference}/json?platforms=0"), auth)
+            .await
     }
 
     /// What is attached to an image in its registry.
-    pub async fn artifacts(&self, reference: &str, auth: &BTreeMap<String, RegistryAuth>) -> Result<Vec<Artifact>> {
-        self.get_with_auth(&format!("/hoist/v1/artifacts/{reference}"), auth).await
+    pub async fn artifacts(
+        &self,
+        reference: &str,
+        auth: &BTreeMap<String, RegistryAuth>,
+    ) -> Result<Vec<Artifact>> {
+        self.get_with_auth(&format!("/hoist/v1/artifacts/{reference}"), auth)
+            .await
     }
 
     /// A docker or OCI archive.
@@ -235,19 +334,27 @@ impl Client {
     where
         R: AsyncRead + Send + 'static,
     {
-        self.post_body_stream("/images/load", reader_body(archive)).await
+        self.post_body_stream("/images/load", reader_body(archive))
+            .await
     }
 
     pub async fn bootstrap_image(&self, reference: &str) -> Result<JsonStream<PullLine>> {
-        let request = BootstrapRequest { reference: reference.to_owned() };
-        self.post_stream("/hoist/v1/images/bootstrap", &request).await
+        let request = BootstrapRequest {
+            reference: reference.to_owned(),
+        };
+        self.post_stream("/hoist/v1/images/bootstrap", &request)
+            .await
     }
 }
 
 /// Networks and volumes.
 impl Client {
     pub async fn networks(&self, selectors: &[(&str, &str)]) -> Result<Vec<NetworkInspect>> {
-        self.get_json(&format!("/networks?{}", query(&[("filters", filters(selectors))]))).await
+        self.get_json(&format!(
+            "/networks?{}",
+            query(&[("filters", filters(selectors))])
+        ))
+        .await
     }
 
     pub async fn network(&self, id: &str) -> Result<NetworkInspect> {
@@ -259,11 +366,13 @@ impl Client {
     }
 
     pub async fn connect_network(&self, id: &str, connect: &NetworkConnect) -> Result<()> {
-        self.post_json_unit(&format!("/networks/{}/connect", escape(id)), connect).await
+        self.post_json_unit(&format!("/networks/{}/connect", escape(id)), connect)
+            .await
     }
 
     pub async fn disconnect_network(&self, id: &str, disconnect: &NetworkDisconnect) -> Result<()> {
-        self.post_json_unit(&format!("/networks/{}/disconnect", escape(id)), disconnect).await
+        self.post_json_unit(&format!("/networks/{}/disconnect", escape(id)), disconnect)
+            .await
     }
 
     pub async fn remove_network(&self, id: &str) -> Result<()> {
@@ -271,7 +380,11 @@ impl Client {
     }
 
     pub async fn volumes(&self, selectors: &[(&str, &str)]) -> Result<VolumeList> {
-        self.get_json(&format!("/volumes?{}", query(&[("filters", filters(selectors))]))).await
+        self.get_json(&format!(
+            "/volumes?{}",
+            query(&[("filters", filters(selectors))])
+        ))
+        .await
     }
 
     pub async fn volume(&self, name: &str) -> Result<VolumeInspect> {
@@ -283,10 +396,17 @@ impl Client {
     }
 
     pub async fn remove_volume(&self, name: &str, force: bool) -> Result<()> {
-        self.delete_unit(&format!("/volumes/{}?force={}", escape(name), u8::from(force))).await
+        self.delete_unit(&format!(
+            "/volumes/{}?force={}",
+            escape(name),
+            u8::from(force)
+        ))
+        .await
     }
 }
 
 fn timeout_query(timeout: Option<u32>) -> String {
-    timeout.map(|seconds| query(&[("t", seconds.to_string())])).unwrap_or_default()
+    timeout
+        .map(|seconds| query(&[("t", seconds.to_string())]))
+        .unwrap_or_default()
 }

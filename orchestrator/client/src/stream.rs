@@ -28,7 +28,10 @@ impl ByteStream {
     /// `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|source| ClientError::Transport { attempt: "read", source: source.into() })?;
+            let frame = frame.map_err(|source| ClientError::Transport {
+                attempt: "read",
+                source: source.into(),
+            })?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -48,7 +51,12 @@ pub struct JsonStream<T> {
 
 impl<T: DeserializeOwned> JsonStream<T> {
     pub(super) fn new(request: String, bytes: ByteStream) -> Self {
-        Self { request, bytes, buffer: Vec::new(), item: PhantomData }
+        Self {
+            request,
+            bytes,
+            buffer: Vec::new(),
+            item: PhantomData,
+        }
     }
 
     /// `None` at the end.
@@ -70,7 +78,10 @@ impl<T: DeserializeOwned> JsonStream<T> {
     }
 
     fn decode(&self, line: &[u8]) -> Result<T> {
-        serde_json::from_slice(line).map_err(|source| ClientError::Decode { request: self.request.clone(), source })
+        serde_json::from_slice(line).map_err(|source| ClientError::Decode {
+            request: self.request.clone(),
+            source,
+        })
     }
 }
 
@@ -83,7 +94,10 @@ pub struct LogFrames {
 
 impl LogFrames {
     pub(super) fn new(bytes: ByteStream) -> Self {
-        Self { bytes, frames: Decoder::default() }
+        Self {
+            bytes,
+            frames: Decoder::default(),
+        }
     }
 
     pub async fn next(&mut self) -> Result<Option<Frame>> {
@@ -114,7 +128,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn next(&mut self) -> std::io::Result<Option<Frame>> {
         let mut header = [0; HEADER];
         if let Err(error) = self.reader.read_exact(&mut header).await {
-            return if error.kind() == std::io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) };
+            return if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                Ok(None)
+            } else {
+                Err(error)
+            };
         }
         let (stream, length) = decode(header);
         let mut data = vec![0; length];
@@ -137,13 +155,21 @@ impl Hijacked {
 }
 
 impl AsyncRead for Hijacked {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Hijacked {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

@@ -25,18 +25,28 @@ pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 pub(super) fn refused(socket: &Path, source: std::io::Error) -> ClientError {
     if source.kind() == std::io::ErrorKind::PermissionDenied {
-        return ClientError::Permission { socket: socket.to_owned() };
+        return ClientError::Permission {
+            socket: socket.to_owned(),
+        };
     }
-    ClientError::NoEngine { socket: socket.to_owned(), source }
+    ClientError::NoEngine {
+        socket: socket.to_owned(),
+        source,
+    }
 }
 
 /// Any answer counts. `false`: no answer will come.
 pub(super) async fn ping(connection: Connection) -> bool {
     let asked = async {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
         tokio::spawn(connection);
         let body = Full::new(Bytes::new());
-        let request = Request::builder().uri("/_ping").header(HOST, "hoist").body(body).unwrap_or_default();
+        let request = Request::builder()
+            .uri("/_ping")
+            .header(HOST, "hoist")
+            .body(body)
+            .unwrap_or_default();
         sender.send_request(request).await
     };
     asked.await.is_ok()
@@ -47,12 +57,17 @@ fn empty() -> Payload {
 }
 
 pub(super) fn reader_body<R: AsyncRead + Send + 'static>(reader: R) -> Body {
-    StreamBody::new(ReaderStream::with_capacity(reader, 64 * 1024).map_ok(Frame::data)).boxed_unsync()
+    StreamBody::new(ReaderStream::with_capacity(reader, 64 * 1024).map_ok(Frame::data))
+        .boxed_unsync()
 }
 
 /// Percent-encodes a path segment or a query value: all but the unreserved characters (RFC 3986, 2.3).
 pub(super) fn escape(text: &str) -> String {
-    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
@@ -84,7 +99,12 @@ pub(super) fn log_query(options: &LogOptions) -> String {
         ("timestamps", flag(options.timestamps)),
         ("stdout", flag(options.stdout)),
         ("stderr", flag(options.stderr)),
-        ("tail", options.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string())),
+        (
+            "tail",
+            options
+                .tail
+                .map_or_else(|| "all".to_owned(), |tail| tail.to_string()),
+        ),
         ("services", options.services.join(",")),
     ];
     pairs.extend(options.since.clone().map(|since| ("since", since)));
@@ -96,14 +116,20 @@ pub(super) fn path_stat(headers: &HeaderMap) -> serde_json::Value {
     use base64::Engine;
     headers
         .get("x-docker-container-path-stat")
-        .and_then(|value| base64::engine::general_purpose::STANDARD.decode(value.as_bytes()).ok())
+        .and_then(|value| {
+            base64::engine::general_purpose::STANDARD
+                .decode(value.as_bytes())
+                .ok()
+        })
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default()
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Payload> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(|source| ClientError::Transport { attempt: "encode the request", source: Box::new(source) })?;
+    let bytes = serde_json::to_vec(value).map_err(|source| ClientError::Transport {
+        attempt: "encode the request",
+        source: Box::new(source),
+    })?;
     Ok(Payload::Bytes(Bytes::from(bytes)))
 }
 
@@ -126,14 +152,28 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(method: Method, path: &'a str, body: Payload) -> Self {
-        Self { method, path, body, upgrade: false, auth: None }
+        Self {
+            method,
+            path,
+            body,
+            upgrade: false,
+            auth: None,
+        }
     }
 
     /// The same once more, if that is possible.
     fn again(&self) -> Option<Self> {
-        let Payload::Bytes(bytes) = &self.body else { return None };
+        let Payload::Bytes(bytes) = &self.body else {
+            return None;
+        };
         let body = Payload::Bytes(bytes.clone());
-        Some(Self { method: self.method.clone(), path: self.path, body, upgrade: self.upgrade, auth: self.auth })
+        Some(Self {
+            method: self.method.clone(),
+            path: self.path,
+            body,
+            upgrade: self.upgrade,
+            auth: self.auth,
+        })
     }
 
     fn request(self) -> std::result::Result<Request<Body>, hyper::http::Error> {
@@ -148,10 +188,15 @@ impl<'a> Call<'a> {
         }
         if let Some(auth) = self.auth {
             let document = serde_json::json!(auth).to_string();
-            request = request.header("X-Registry-Config", base64::engine::general_purpose::URL_SAFE.encode(document));
+            request = request.header(
+                "X-Registry-Config",
+                base64::engine::general_purpose::URL_SAFE.encode(document),
+            );
         }
         request.body(match self.body {
-            Payload::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+            Payload::Bytes(bytes) => Full::new(bytes)
+                .map_err(|never| match never {})
+                .boxed_unsync(),
             Payload::Stream(body) => body,
         })
     }
@@ -166,7 +211,15 @@ impl Client {
         for _ in 1..ATTEMPTS {
             let again = call.again();
             match (self.send_once(call).await, again) {
-                (Err(ClientError::NoEngine { .. } | ClientError::Transport { attempt: "send", .. }), Some(again)) => {
+                (
+                    Err(
+                        ClientError::NoEngine { .. }
+                        | ClientError::Transport {
+                            attempt: "send", ..
+                        },
+                    ),
+                    Some(again),
+                ) => {
                     crate::launch::start(&self.places).await?;
                     call = again;
                 }
@@ -178,36 +231,61 @@ impl Client {
 
     async fn send_once(&self, call: Call<'_>) -> Result<Response<Incoming>> {
         let transport = |attempt| {
-            move |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Transport { attempt, source }
+            move |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Transport {
+                attempt,
+                source,
+            }
         };
-        let stream =
-            Connection::open(&self.places.socket).await.map_err(|source| refused(&self.places.socket, source))?;
+        let stream = Connection::open(&self.places.socket)
+            .await
+            .map_err(|source| refused(&self.places.socket, source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| transport("shake hands")(source.into()))?;
         // Ends by itself with the last byte of the answer, or when the caller drops the body.
         tokio::spawn(connection.with_upgrades());
-        let request = call.request().map_err(|source| transport("form the request")(source.into()))?;
-        let response = sender.send_request(request).await.map_err(|source| transport("send")(source.into()))?;
+        let request = call
+            .request()
+            .map_err(|source| transport("form the request")(source.into()))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|source| transport("send")(source.into()))?;
         let status = response.status();
-        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED {
+        if status.is_success()
+            || status == StatusCode::SWITCHING_PROTOCOLS
+            || status == StatusCode::NOT_MODIFIED
+        {
             return Ok(response);
         }
         let body = response.into_body().collect().await;
-        let body = body.map_err(|source| transport("read the error")(source.into()))?.to_bytes();
-        let mut error = serde_json::from_slice(&body)
-            .unwrap_or_else(|_| ErrorBody::new(ErrorKind::of_status(status.as_u16()), String::from_utf8_lossy(&body)));
+        let body = body
+            .map_err(|source| transport("read the error")(source.into()))?
+            .to_bytes();
+        let mut error = serde_json::from_slice(&body).unwrap_or_else(|_| {
+            ErrorBody::new(
+                ErrorKind::of_status(status.as_u16()),
+                String::from_utf8_lossy(&body),
+            )
+        });
         if error.message.is_empty() {
             error.message = status.to_string();
         }
-        Err(ClientError::Api { status: status.as_u16(), error })
+        Err(ClientError::Api {
+            status: status.as_u16(),
+            error,
+        })
     }
 
     async fn decoded<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
         let request = format!("{} {}", call.method, call.path);
         let body = self.send(call).await?.into_body().collect().await;
-        let body = body.map_err(|source| ClientError::Transport { attempt: "read", source: source.into() })?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|source| ClientError::Decode { request, source })
+        let body = body.map_err(|source| ClientError::Transport {
+            attempt: "read",
+            source: source.into(),
+        })?;
+        serde_json::from_slice(&body.to_bytes())
+            .map_err(|source| ClientError::Decode { request, source })
     }
 
     async fn done(&self, call: Call<'_>) -> Result<()> {
@@ -216,7 +294,10 @@ impl Client {
 
     async fn streamed<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<JsonStream<T>> {
         let request = format!("{} {}", call.method, call.path);
-        Ok(JsonStream::new(request, ByteStream::new(self.send(call).await?.into_body())))
+        Ok(JsonStream::new(
+            request,
+            ByteStream::new(self.send(call).await?.into_body()),
+        ))
     }
 
     pub(super) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -228,14 +309,21 @@ impl Client {
         path: &str,
         auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<T> {
-        self.decoded(Call { auth: Some(auth), ..Call::new(Method::GET, path, empty()) }).await
+        self.decoded(Call {
+            auth: Some(auth),
+            ..Call::new(Method::GET, path, empty())
+        })
+        .await
     }
 
     pub(super) async fn get_unit(&self, path: &str) -> Result<()> {
         self.done(Call::new(Method::GET, path, empty())).await
     }
 
-    pub(super) async fn get_stream<T: DeserializeOwned>(&self, path: &str) -> Result<JsonStream<T>> {
+    pub(super) async fn get_stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<JsonStream<T>> {
         self.streamed(Call::new(Method::GET, path, empty())).await
     }
 
@@ -245,8 +333,13 @@ impl Client {
         Ok((ByteStream::new(response.into_body()), headers))
     }
 
-    pub(super) async fn post_json<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
-        self.decoded(Call::new(Method::POST, path, json(body)?)).await
+    pub(super) async fn post_json<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T> {
+        self.decoded(Call::new(Method::POST, path, json(body)?))
+            .await
     }
 
     pub(super) async fn post_json_unit<B: Serialize>(&self, path: &str, body: &B) -> Result<()> {
@@ -266,20 +359,33 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<JsonStream<T>> {
-        self.streamed(Call::new(Method::POST, path, json(body)?)).await
+        self.streamed(Call::new(Method::POST, path, json(body)?))
+            .await
     }
 
-    pub(super) async fn post_bytes<B: Serialize>(&self, path: &str, body: &B) -> Result<ByteStream> {
-        let response = self.send(Call::new(Method::POST, path, json(body)?)).await?;
+    pub(super) async fn post_bytes<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<ByteStream> {
+        let response = self
+            .send(Call::new(Method::POST, path, json(body)?))
+            .await?;
         Ok(ByteStream::new(response.into_body()))
     }
 
     pub(super) async fn post_body(&self, path: &str, body: Body) -> Result<()> {
-        self.done(Call::new(Method::POST, path, Payload::Stream(body))).await
+        self.done(Call::new(Method::POST, path, Payload::Stream(body)))
+            .await
     }
 
-    pub(super) async fn post_body_stream<T: DeserializeOwned>(&self, path: &str, body: Body) -> Result<JsonStream<T>> {
-        self.streamed(Call::new(Method::POST, path, Payload::Stream(body))).await
+    pub(super) async fn post_body_stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Body,
+    ) -> Result<JsonStream<T>> {
+        self.streamed(Call::new(Method::POST, path, Payload::Stream(body)))
+            .await
     }
 
     pub(super) async fn pull<T: DeserializeOwned>(
@@ -287,11 +393,16 @@ impl Client {
         path: &str,
         auth: &BTreeMap<String, RegistryAuth>,
     ) -> Result<JsonStream<T>> {
-        self.streamed(Call { auth: Some(auth), ..Call::new(Method::POST, path, empty()) }).await
+        self.streamed(Call {
+            auth: Some(auth),
+            ..Call::new(Method::POST, path, empty())
+        })
+        .await
     }
 
     pub(super) async fn put_body(&self, path: &str, body: Body) -> Result<()> {
-        self.done(Call::new(Method::PUT, path, Payload::Stream(body))).await
+        self.done(Call::new(Method::PUT, path, Payload::Stream(body)))
+            .await
     }
 
     pub(super) async fn delete_unit(&self, path: &str) -> Result<()> {
@@ -302,13 +413,24 @@ impl Client {
         self.decoded(Call::new(Method::DELETE, path, empty())).await
     }
 
-    pub(super) async fn hijack<B: Serialize>(&self, path: &str, body: Option<&B>) -> Result<Hijacked> {
+    pub(super) async fn hijack<B: Serialize>(
+        &self,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<Hijacked> {
         let body = body.map_or_else(|| Ok(empty()), json)?;
-        let call = Call { upgrade: true, ..Call::new(Method::POST, path, body) };
+        let call = Call {
+            upgrade: true,
+            ..Call::new(Method::POST, path, body)
+        };
         let response = self.send(call).await?;
-        let upgraded = hyper::upgrade::on(response)
-            .await
-            .map_err(|source| ClientError::Transport { attempt: "take over the connection", source: source.into() })?;
+        let upgraded =
+            hyper::upgrade::on(response)
+                .await
+                .map_err(|source| ClientError::Transport {
+                    attempt: "take over the connection",
+                    source: source.into(),
+                })?;
         Ok(Hijacked::new(TokioIo::new(upgraded)))
     }
 }
@@ -319,8 +441,14 @@ mod tests {
 
     #[test]
     fn queries_are_escaped_and_leave_out_empty_values() {
-        assert_eq!(query(&[("a", "x y/é".to_owned()), ("b", String::new())]), "a=x%20y%2F%C3%A9");
-        assert_eq!(filters(&[("label", "a=b"), ("label", "c")]), r#"{"label":["a=b","c"]}"#);
+        assert_eq!(
+            query(&[("a", "x y/é".to_owned()), ("b", String::new())]),
+            "a=x%20y%2F%C3%A9"
+        );
+        assert_eq!(
+            filters(&[("label", "a=b"), ("label", "c")]),
+            r#"{"label":["a=b","c"]}"#
+        );
     }
 
     /// Answers when it has seen the head of a request, and is gone before it has read the body.
@@ -329,7 +457,8 @@ mod tests {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 64];
             if stream.read(&mut head).await.is_ok_and(|length| length > 0) {
-                let answer = b"HTTP/1.1 409 Conflict\r\nContent-Length: 18\r\n\r\n{\"message\":\"full\"}";
+                let answer =
+                    b"HTTP/1.1 409 Conflict\r\nContent-Length: 18\r\n\r\n{\"message\":\"full\"}";
                 stream.write_all(answer).await.unwrap();
             }
         }
@@ -341,12 +470,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("sock");
         tokio::spawn(hasty(tokio::net::UnixListener::bind(&socket).unwrap()));
-        let places = hoist_api::places::Places { data_root: "/none".into(), run_dir: "/none".into(), socket };
+        let places = hoist_api::places::Places {
+            data_root: "/none".into(),
+            run_dir: "/none".into(),
+            socket,
+        };
         let client = Client::connect(&places).await.unwrap();
         for _ in 0..50 {
             let body = reader_body(tokio::io::repeat(7).take(16 << 20));
             let error = client.post_body("/upload", body).await.unwrap_err();
-            assert!(matches!(&error, ClientError::Api { status: 409, error } if error.message == "full"), "{error:?}");
+            assert!(
+                matches!(&error, ClientError::Api { status: 409, error } if error.message == "full"),
+                "{error:?}"
+            );
         }
     }
 }

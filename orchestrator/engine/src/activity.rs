@@ -33,7 +33,9 @@ impl Activity {
     pub(crate) fn begin(&self) -> Busy {
         self.inner.open.fetch_add(1, Ordering::SeqCst);
         self.touch();
-        Busy { inner: Arc::clone(&self.inner) }
+        Busy {
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     pub(crate) fn is_busy(&self) -> bool {

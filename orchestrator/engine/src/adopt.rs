@@ -45,7 +45,9 @@ pub(crate) fn adopt(engine: &Arc<Engine>, world: &mut World, strays: Vec<String>
 }
 
 fn take_in(engine: &Arc<Engine>, world: &mut World, id: &str) {
-    world.damaged.push(format!("container {id} runs, but its record was lost"));
+    world
+        .damaged
+        .push(format!("container {id} runs, but its record was lost"));
     let container = stray(engine, id);
     pump::handle(engine, world, Event::Stray(Box::new(container)));
 }
@@ -53,12 +55,20 @@ fn take_in(engine: &Arc<Engine>, world: &mut World, id: &str) {
 /// Running without a record. It is listed with what its bundle still tells, so that it can at least be stopped and
 /// removed.
 fn stray(engine: &Engine, id: &str) -> Container {
-    let state =
-        StateDoc { wanted: Wanted::Running, boot: engine.boot.clone(), started: Some(now()), ..StateDoc::default() };
-    let kept = kept::container(&engine.bundle(id)).and_then(|doc| world::container(doc, state.clone()).ok());
+    let state = StateDoc {
+        wanted: Wanted::Running,
+        boot: engine.boot.clone(),
+        started: Some(now()),
+        ..StateDoc::default()
+    };
+    let kept = kept::container(&engine.bundle(id))
+        .and_then(|doc| world::container(doc, state.clone()).ok());
     match kept {
         Some(container) => {
-            tracing::warn!(container = id, "its record was lost; restored from the run folder");
+            tracing::warn!(
+                container = id,
+                "its record was lost; restored from the run folder"
+            );
             engine.store.put_container(&container.doc);
             engine.store.put_state(id, &container.state);
             container
@@ -93,22 +103,43 @@ type Answer = Result<(Shim, ShimState), ShimError>;
 
 /// Answers whether it runs, or may run.
 fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, answer: Answer) -> bool {
-    let Some(container) = world.containers.get(id) else { return false };
+    let Some(container) = world.containers.get(id) else {
+        return false;
+    };
     // Its end, or that it never began, is on record.
     let down = container.state.exit.is_some() || container.state.started.is_none();
     match contact::judge(engine, id, answer) {
         Found::Running(shim, state) => {
             let (shim, check) = (Box::new(shim), shims::kept_health(engine, id));
             let (pid, paused) = (state.pid, state.paused);
-            pump::handle(engine, world, Event::Adopted { id: id.to_owned(), shim, pid, paused, check });
+            pump::handle(
+                engine,
+                world,
+                Event::Adopted {
+                    id: id.to_owned(),
+                    shim,
+                    pid,
+                    paused,
+                    check,
+                },
+            );
             true
         }
         Found::Unclear(reason) if down && !engine.runtime.has_processes(id).unwrap_or(false) => {
-            tracing::warn!(container = id, reason, "cannot ask its shim; it is down by its record");
+            tracing::warn!(
+                container = id,
+                reason,
+                "cannot ask its shim; it is down by its record"
+            );
             false
         }
         Found::Unclear(reason) => unseen(engine, world, id, reason),
-        Found::Held(_) => unseen(engine, world, id, "it was set up for an engine that is no more".to_owned()),
+        Found::Held(_) => unseen(
+            engine,
+            world,
+            id,
+            "it was set up for an engine that is no more".to_owned(),
+        ),
         Found::Orphaned => unseen(engine, world, id, "its shim was killed".to_owned()),
         Found::Gone(trace) => {
             let end = match down {
@@ -117,7 +148,14 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, answer: Answer) 
             };
             match end {
                 Ok(end) => {
-                    pump::handle(engine, world, Event::FoundDown { id: id.to_owned(), end });
+                    pump::handle(
+                        engine,
+                        world,
+                        Event::FoundDown {
+                            id: id.to_owned(),
+                            end,
+                        },
+                    );
                     false
                 }
                 Err(reason) => unseen(engine, world, id, reason),
@@ -128,9 +166,25 @@ fn adopt_one(engine: &Arc<Engine>, world: &mut World, id: &str, answer: Answer) 
 
 /// It may run, and its shim does not answer.
 fn unseen(engine: &Arc<Engine>, world: &mut World, id: &str, reason: String) -> bool {
-    tracing::warn!(container = id, reason, "its shim cannot be reached; it is left running and tried again");
-    let (pid, check) = (engine.runtime.first_process(id), shims::kept_health(engine, id));
-    pump::handle(engine, world, Event::AdoptedUnseen { id: id.to_owned(), pid, check, reason });
+    tracing::warn!(
+        container = id,
+        reason,
+        "its shim cannot be reached; it is left running and tried again"
+    );
+    let (pid, check) = (
+        engine.runtime.first_process(id),
+        shims::kept_health(engine, id),
+    );
+    pump::handle(
+        engine,
+        world,
+        Event::AdoptedUnseen {
+            id: id.to_owned(),
+            pid,
+            check,
+            reason,
+        },
+    );
     true
 }
 
@@ -157,8 +211,17 @@ fn restore_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSet<
         // Also for networks of an engine that kept no copies.
         kept::keep_network(&engine.config.run_dir, network);
         let spec = lower::network_spec(network);
-        let restore = move |engine: &Engine| engine.net.create_network(&spec).map_err(|error| chain(&error));
-        insist(engine, format!("cannot restore network {}", network.name), restore);
+        let restore = move |engine: &Engine| {
+            engine
+                .net
+                .create_network(&spec)
+                .map_err(|error| chain(&error))
+        };
+        insist(
+            engine,
+            format!("cannot restore network {}", network.name),
+            restore,
+        );
     }
     let networks: Vec<String> = world.networks.values().map(lower::bridge).collect();
     let containers: Vec<String> = running.iter().cloned().collect();
@@ -177,11 +240,17 @@ fn serve_names(engine: &Arc<Engine>, world: &World, running: &BTreeSet<String>) 
             .filter_map(|attachment| world.networks.get(&attachment.network))
             .map(|network| network.id.clone())
             .collect();
-        let (Some(pid), false) = (container.pid, home.is_empty()) else { continue };
+        let (Some(pid), false) = (container.pid, home.is_empty()) else {
+            continue;
+        };
         let id = container.doc.id.clone();
         let serve = move |engine: &Engine| {
-            let netns = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| error.to_string())?;
-            engine.names.serve(&engine.dns, &id, home.clone(), netns.as_fd()).map_err(|error| chain(&error))
+            let netns =
+                File::open(format!("/proc/{pid}/ns/net")).map_err(|error| error.to_string())?;
+            engine
+                .names
+                .serve(&engine.dns, &id, home.clone(), netns.as_fd())
+                .map_err(|error| chain(&error))
         };
         let what = format!("cannot answer questions of {} for names", record.name);
         insist(engine, what, serve);
@@ -189,7 +258,11 @@ fn serve_names(engine: &Arc<Engine>, world: &World, running: &BTreeSet<String>) 
 }
 
 /// Runs the action now; on failure, retries it a few times in the background.
-fn insist(engine: &Arc<Engine>, what: String, attempt: impl Fn(&Engine) -> Result<(), String> + Send + Sync + 'static) {
+fn insist(
+    engine: &Arc<Engine>,
+    what: String,
+    attempt: impl Fn(&Engine) -> Result<(), String> + Send + Sync + 'static,
+) {
     const TRIES: u32 = 8;
     let Err(error) = attempt(engine) else { return };
     tracing::error!(error, "{what}; it is tried again");
@@ -214,7 +287,14 @@ fn find_lost_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSe
     let used: BTreeSet<&String> = running
         .iter()
         .filter_map(|id| world.containers.get(id))
-        .flat_map(|container| container.doc.record.networks.iter().map(|attachment| &attachment.network))
+        .flat_map(|container| {
+            container
+                .doc
+                .record
+                .networks
+                .iter()
+                .map(|attachment| &attachment.network)
+        })
         .filter(|name| !world.networks.contains_key(*name))
         .collect();
     if used.is_empty() {
@@ -226,7 +306,10 @@ fn find_lost_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSe
         .map(|network| (network.name.clone(), network))
         .collect();
     for network in kept.into_values() {
-        let restored = format!("the record of network {} was lost; restored from the run folder", network.name);
+        let restored = format!(
+            "the record of network {} was lost; restored from the run folder",
+            network.name
+        );
         tracing::warn!("{restored}");
         engine.store.put_network(&network);
         world.damaged.push(restored);
@@ -235,10 +318,17 @@ fn find_lost_networks(engine: &Arc<Engine>, world: &mut World, running: &BTreeSe
 }
 
 fn sweep_volatile(engine: &Engine, world: &World) {
-    let Ok(entries) = std::fs::read_dir(engine.volatile("")) else { return };
+    let Ok(entries) = std::fs::read_dir(engine.volatile("")) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let owner = name.to_string_lossy().split('-').next().unwrap_or_default().to_owned();
+        let owner = name
+            .to_string_lossy()
+            .split('-')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         if !world.containers.contains_key(&owner) {
             let _ = std::fs::remove_file(entry.path());
         }

@@ -61,7 +61,10 @@ impl ArchiveError {
         move |source| match source.kind() {
             io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
             io::ErrorKind::NotADirectory => Self::NotAFolder(path.to_owned()),
-            _ => Self::Io { path: path.to_owned(), source },
+            _ => Self::Io {
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 
@@ -75,7 +78,10 @@ impl ArchiveError {
                 }
                 cause = error.source();
             }
-            Self::Archive { path: path.to_owned(), source }
+            Self::Archive {
+                path: path.to_owned(),
+                source,
+            }
         }
     }
 
@@ -85,11 +91,15 @@ impl ArchiveError {
             Self::ReadOnly(_) => ErrorKind::Forbidden,
             Self::Io { source, .. } if !is_servers(source) => ErrorKind::Invalid,
             Self::Io { .. } => ErrorKind::Failed,
-            Self::NotAFolder(_) | Self::NoUser(_) | Self::KernelMade(_) | Self::FolderOverFile(_) | Self::Empty => {
-                ErrorKind::Invalid
-            }
+            Self::NotAFolder(_)
+            | Self::NoUser(_)
+            | Self::KernelMade(_)
+            | Self::FolderOverFile(_)
+            | Self::Empty => ErrorKind::Invalid,
             Self::Archive { source, .. } => match source {
-                FolderError::Unpack(hoist_image::UnpackError::Io { source, .. }) if is_servers(source) => {
+                FolderError::Unpack(hoist_image::UnpackError::Io { source, .. })
+                    if is_servers(source) =>
+                {
                     ErrorKind::Failed
                 }
                 FolderError::Pack(_) => ErrorKind::Failed,
@@ -107,8 +117,17 @@ impl From<ArchiveError> for StepError {
 
 /// Whether the failure is not caused by the requested names.
 fn is_servers(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, ResourceBusy};
-    let kinds = [InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, ResourceBusy];
+    use io::ErrorKind::{
+        InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, ResourceBusy,
+    };
+    let kinds = [
+        InvalidFilename,
+        InvalidInput,
+        IsADirectory,
+        NotADirectory,
+        NotFound,
+        ResourceBusy,
+    ];
     let of_names = kinds.contains(&error.kind());
     !of_names && rustix::io::Errno::from_io_error(error) != Some(rustix::io::Errno::LOOP)
 }
@@ -133,30 +152,46 @@ fn wants_folder(path: &str) -> bool {
 pub(crate) fn find(view: &RootView, path: &str, follow: bool) -> Result<Found, ArchiveError> {
     let error = ArchiveError::at(path);
     let wants_folder = wants_folder(path);
-    let place = view.resolve(Path::new(path), follow || wants_folder).map_err(&error)?;
-    let Some(stat) = place.stat else { return Err(ArchiveError::Missing(path.to_owned())) };
+    let place = view
+        .resolve(Path::new(path), follow || wants_folder)
+        .map_err(&error)?;
+    let Some(stat) = place.stat else {
+        return Err(ArchiveError::Missing(path.to_owned()));
+    };
     if wants_folder && !place.is_folder() {
         return Err(ArchiveError::NotAFolder(path.to_owned()));
     }
     let mut link_target = String::new();
     if place.is_symlink() {
-        let target = view.resolve(Path::new(path), true).map(|target| Path::new("/").join(target.path()));
+        let target = view
+            .resolve(Path::new(path), true)
+            .map(|target| Path::new("/").join(target.path()));
         link_target = match target {
             Ok(target) => target.to_string_lossy().into_owned(),
             // A dangling link.
             Err(_) => {
                 let text = readlinkat(&place.folder, &place.name, Vec::new());
-                text.map_err(|errno| error(errno.into()))?.to_string_lossy().into_owned()
+                text.map_err(|errno| error(errno.into()))?
+                    .to_string_lossy()
+                    .into_owned()
             }
         };
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = openat(&place.folder, &place.name, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
+    let found = openat(&place.folder, &place.name, flags, Mode::empty())
+        .map_err(|errno| error(errno.into()))?;
     if is_kernel_made(found).map_err(&error)? {
         return Err(ArchiveError::KernelMade(path.to_owned()));
     }
-    let name = CString::new(place.name.as_bytes()).map_err(|source| error(io::Error::other(source)))?;
-    Ok(Found { shown: shown(path, &place), folder: place.folder, name, stat, link_target })
+    let name =
+        CString::new(place.name.as_bytes()).map_err(|source| error(io::Error::other(source)))?;
+    Ok(Found {
+        shown: shown(path, &place),
+        folder: place.folder,
+        name,
+        stat,
+        link_target,
+    })
 }
 
 /// As Go's path.Base has it, which docker's clients expect.
@@ -190,7 +225,10 @@ fn go_mode(stat: &Stat) -> u32 {
         _ => 0,
     };
     let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
-    let special = special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).fold(0, |all, (_, go)| all | go);
+    let special = special
+        .iter()
+        .filter(|(bit, _)| stat.st_mode & bit != 0)
+        .fold(0, |all, (_, go)| all | go);
     kind | special | (stat.st_mode & 0o777)
 }
 
@@ -209,7 +247,13 @@ impl Found {
 
     /// Packs it recursively.
     pub(crate) fn pack(&self, out: &mut dyn Write) -> io::Result<()> {
-        let packed = pack_copy(self.folder.as_fd(), &self.name, self.shown.as_bytes(), None, out);
+        let packed = pack_copy(
+            self.folder.as_fd(),
+            &self.name,
+            self.shown.as_bytes(),
+            None,
+            out,
+        );
         packed.map(drop).map_err(io::Error::other)
     }
 }
@@ -223,7 +267,9 @@ pub(crate) fn unpack(
     exchange: bool,
     owners: Owners,
 ) -> Result<(), ArchiveError> {
-    let place = view.resolve(Path::new(path), true).map_err(ArchiveError::at(path))?;
+    let place = view
+        .resolve(Path::new(path), true)
+        .map_err(ArchiveError::at(path))?;
     if place.stat.is_none() {
         return Err(ArchiveError::Missing(path.to_owned()));
     }
@@ -232,7 +278,15 @@ pub(crate) fn unpack(
     }
     let archive = CopyTar::open(archive).map_err(ArchiveError::unpacking(path))?;
     let base = place.path();
-    let copying = Copying { base: &base, top: Top::Kept, owners, follow: true, exchange, devices: true, trusted: true };
+    let copying = Copying {
+        base: &base,
+        top: Top::Kept,
+        owners,
+        follow: true,
+        exchange,
+        devices: true,
+        trusted: true,
+    };
     write(view, path, archive, &copying)
 }
 
@@ -242,22 +296,36 @@ const ACCOUNTS: u64 = 16 << 20;
 /// Whose files become that are to be a container's user's.
 pub(crate) fn owners(view: &RootView, user: &str) -> Result<Owners, ArchiveError> {
     let read = |path: &str| {
-        let file = view.open(Path::new(path), OFlags::PATH).and_then(|found| hoist_tree::regular(&found));
+        let file = view
+            .open(Path::new(path), OFlags::PATH)
+            .and_then(|found| hoist_tree::regular(&found));
         let mut text = Vec::new();
         match file {
-            Ok((file, _)) => drop(file.take(ACCOUNTS).read_to_end(&mut text).map_err(ArchiveError::at(path))?),
+            Ok((file, _)) => drop(
+                file.take(ACCOUNTS)
+                    .read_to_end(&mut text)
+                    .map_err(ArchiveError::at(path))?,
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(ArchiveError::at(path)(error)),
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
     };
-    let (uid, gid) =
-        hoist_runtime::owner_of(user, &read("/etc/passwd")?, &read("/etc/group")?).map_err(ArchiveError::NoUser)?;
+    let (uid, gid) = hoist_runtime::owner_of(user, &read("/etc/passwd")?, &read("/etc/group")?)
+        .map_err(ArchiveError::NoUser)?;
     Ok(Owners::Given(uid, gid))
 }
 
-fn write(view: &RootView, path: &str, archive: CopyTar<'_>, copying: &Copying<'_>) -> Result<(), ArchiveError> {
-    archive.unpack(view.root(), copying).map(drop).map_err(ArchiveError::unpacking(path))
+fn write(
+    view: &RootView,
+    path: &str,
+    archive: CopyTar<'_>,
+    copying: &Copying<'_>,
+) -> Result<(), ArchiveError> {
+    archive
+        .unpack(view.root(), copying)
+        .map(drop)
+        .map_err(ArchiveError::unpacking(path))
 }
 
 /// The content of a copy's archive.
@@ -282,13 +350,20 @@ enum Placement {
 }
 
 /// `there`: whether the target, when there is one, is a folder. The error is about the target.
-fn placement(is_folder: bool, held: Held, there: Option<bool>, path: &str) -> Result<Placement, ArchiveError> {
+fn placement(
+    is_folder: bool,
+    held: Held,
+    there: Option<bool>,
+    path: &str,
+) -> Result<Placement, ArchiveError> {
     match (there, held) {
         (Some(true), Held::Content) if is_folder => Ok(Placement::Joined),
         (Some(true), _) => Ok(Placement::Inside),
         (Some(false), _) if is_folder => Err(ArchiveError::FolderOverFile(path.to_owned())),
         (Some(false), _) if wants_folder(path) => Err(ArchiveError::NotAFolder(path.to_owned())),
-        (None, _) if !is_folder && wants_folder(path) => Err(ArchiveError::NoFolder(path.to_owned())),
+        (None, _) if !is_folder && wants_folder(path) => {
+            Err(ArchiveError::NoFolder(path.to_owned()))
+        }
         (Some(false) | None, _) => Ok(Placement::Target),
     }
 }
@@ -303,17 +378,27 @@ pub(crate) fn copy_in(
 ) -> Result<(), ArchiveError> {
     let archive = CopyTar::open(archive).map_err(ArchiveError::unpacking(path))?;
     let is_folder = archive.begins_with_folder().ok_or(ArchiveError::Empty)?;
-    let place = view.resolve(Path::new(path), true).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ArchiveError::NoFolder(parent(path)),
-        _ => ArchiveError::at(path)(error),
-    })?;
+    let place = view
+        .resolve(Path::new(path), true)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ArchiveError::NoFolder(parent(path)),
+            _ => ArchiveError::at(path)(error),
+        })?;
     let there = place.stat.as_ref().map(|_| place.is_folder());
     let (base, top) = match placement(is_folder, held, there, path)? {
         Placement::Inside => (place.path(), Top::Kept),
         Placement::Joined => (place.path(), Top::Left),
         Placement::Target => (place.parent.clone(), Top::Named(place.name.as_bytes())),
     };
-    let copying = Copying { base: &base, top, owners, follow: true, exchange: false, devices: true, trusted: true };
+    let copying = Copying {
+        base: &base,
+        top,
+        owners,
+        follow: true,
+        exchange: false,
+        devices: true,
+        trusted: true,
+    };
     write(view, path, archive, &copying)
 }
 

@@ -53,6 +53,9 @@ impl Attachments {
 
     /// For the start: all that wait.
     pub(crate) fn take(&self, id: &str) -> Clients {
-        self.lock().remove(id).map(|waiting| waiting.clients).unwrap_or_default()
+        self.lock()
+            .remove(id)
+            .map(|waiting| waiting.clients)
+            .unwrap_or_default()
     }
 }

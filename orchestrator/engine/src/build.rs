@@ -12,8 +12,8 @@ use std::sync::Arc;
 use hoist_api::ErrorKind;
 use hoist_api::frames::{Decoder, StreamKind};
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream, RunError, RunMount,
-    RunMountKind, RunRequest, RunStep, Transfer, TransferSink,
+    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, Host, NetworkMode, OutputStream,
+    RunError, RunMount, RunMountKind, RunRequest, RunStep, Transfer, TransferSink,
 };
 use hoist_image::{Image, Platform, PlatformError, Reference, RegistryAuth};
 use hoist_runtime::{Attach, InjectedFile, Join, Launch, Netns, Rootfs, Seccomp, spec_defaults};
@@ -84,7 +84,9 @@ fn failed(mut error: BuildError, looked_inside: bool) -> StepError {
     if let BuildError::RunFailed { diagnostic, .. } = &mut error
         && !looked_inside
     {
-        diagnostic.hints.push("`hoist build --debug` on a terminal opens a shell in the failed step".to_owned());
+        diagnostic.hints.push(
+            "`hoist build --debug` on a terminal opens a shell in the failed step".to_owned(),
+        );
     }
     StepError::new(chain(&error))
 }
@@ -120,11 +122,20 @@ fn host(
 fn platforms(wanted: &Wanted<'_>) -> Result<Vec<String>, StepError> {
     let listed = &wanted.build.platforms;
     let own = Some(wanted.platform.to_owned()).filter(|platform| !platform.is_empty());
-    if let Some(platform) = own.iter().find(|platform| !listed.is_empty() && !listed.contains(platform)) {
+    if let Some(platform) = own
+        .iter()
+        .find(|platform| !listed.is_empty() && !listed.contains(platform))
+    {
         let list = listed.join(", ");
-        return Err(StepError::new(format!("platform {platform} is not one of the build's platforms {list}")));
+        return Err(StepError::new(format!(
+            "platform {platform} is not one of the build's platforms {list}"
+        )));
     }
-    Ok(if listed.is_empty() { own.into_iter().collect() } else { listed.clone() })
+    Ok(if listed.is_empty() {
+        own.into_iter().collect()
+    } else {
+        listed.clone()
+    })
 }
 
 struct Lender {
@@ -154,7 +165,11 @@ impl BaseImages for Lender {
         Box::pin(async move {
             let images = &self.engine.images;
             // One that is the only one of its name is taken for what it is; the build says so when that is wrong.
-            let alone = || images.find(reference).filter(|image| !image.is_listed(reference));
+            let alone = || {
+                images
+                    .find(reference)
+                    .filter(|image| !image.is_listed(reference))
+            };
             if !refresh && let Some(image) = images.find_for(reference, platform).or_else(alone) {
                 return Ok(image);
             }
@@ -168,7 +183,8 @@ impl BaseImages for Lender {
                     total,
                 });
             };
-            let pulled = actions::pull_image(&self.engine, &name, &platform, &self.auth, tell).await?;
+            let pulled =
+                actions::pull_image(&self.engine, &name, &platform, &self.auth, tell).await?;
             Ok(pulled.image)
         })
     }
@@ -182,10 +198,19 @@ impl RunStep for Lender {
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
         Box::pin(async move {
             let container = |id: &str| StepContainer::new(&self.engine, id, self.steps.token());
-            let Some(shell) = &self.shell else { return Ok(run(container(&step.id), step, &self.out).await?) };
+            let Some(shell) = &self.shell else {
+                return Ok(run(container(&step.id), step, &self.out).await?);
+            };
             let code = run(container(&step.id), step.clone(), &self.out).await?;
             if code != 0 {
-                shell.open(container(&format!("{} shell", step.id)), &self.own, step, code).await;
+                shell
+                    .open(
+                        container(&format!("{} shell", step.id)),
+                        &self.own,
+                        step,
+                        code,
+                    )
+                    .await;
             }
             Ok(code)
         })
@@ -206,7 +231,13 @@ impl StepContainer {
     fn new(engine: &Arc<Engine>, name: &str, of_build: TaskTrackerToken) -> Self {
         // Kernel objects are named from the first digits of an id.
         let id = hoist_image::Digest::of(name.as_bytes()).hex();
-        Self { engine: Arc::clone(engine), id, ended: false, _busy: engine.steps.begin(), _of_build: of_build }
+        Self {
+            engine: Arc::clone(engine),
+            id,
+            ended: false,
+            _busy: engine.steps.begin(),
+            _of_build: of_build,
+        }
     }
 }
 
@@ -236,9 +267,14 @@ fn steps_folder(engine: &Engine) -> PathBuf {
 
 /// Steps that were running when a previous engine died.
 pub(crate) fn leftover_steps(engine: &Engine) -> BTreeSet<String> {
-    let files = std::fs::read_dir(steps_folder(engine)).into_iter().flatten().flatten();
+    let files = std::fs::read_dir(steps_folder(engine))
+        .into_iter()
+        .flatten()
+        .flatten();
     let names = files.filter_map(|file| file.file_name().into_string().ok());
-    names.filter_map(|name| name.strip_suffix(".step").map(str::to_owned)).collect()
+    names
+        .filter_map(|name| name.strip_suffix(".step").map(str::to_owned))
+        .collect()
 }
 
 pub(crate) fn forget_steps(engine: &Engine, ids: BTreeSet<String>) {
@@ -251,28 +287,49 @@ fn exit_record(engine: &Engine, id: &str) -> PathBuf {
     steps_folder(engine).join(format!("{id}.exit"))
 }
 
-async fn run(container: StepContainer, step: RunRequest, reader: &Output) -> Result<i32, StepError> {
+async fn run(
+    container: StepContainer,
+    step: RunRequest,
+    reader: &Output,
+) -> Result<i32, StepError> {
     let engine = Arc::clone(&container.engine);
     let lease = BuildNetwork::lease(&engine, &step.network, &container.id).await?;
-    let (ours, theirs) =
-        std::os::unix::net::UnixStream::pair().map_err(|error| StepError::engine(error.to_string()))?;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()
+        .map_err(|error| StepError::engine(error.to_string()))?;
     let output = step.output.clone();
-    let lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
+    let lane = engine
+        .lanes
+        .acquire()
+        .await
+        .map_err(|_| StepError::engine("the engine is shutting down"))?;
     let shim = blocking(move || {
         let launch = launch(&container.engine, &container.id, step, &lease)?;
-        let want = Attach { stdin: false, stdout: true, stderr: true, lossless: true };
+        let want = Attach {
+            stdin: false,
+            stdout: true,
+            stderr: true,
+            lossless: true,
+        };
         let shim = container
             .engine
             .runtime
             .start_attached(&launch, &[(theirs.into(), want)])
-            .map_err(|error| StepError::of(ErrorKind::of_exit_code(error.exit_code().into()), chain(&error)))?;
+            .map_err(|error| {
+                StepError::of(
+                    ErrorKind::of_exit_code(error.exit_code().into()),
+                    chain(&error),
+                )
+            })?;
         Ok((shim, lease, container))
     });
     let (shim, lease, mut container) = match shim.await {
         Ok(started) => started,
         // A command that is not there is the step's own failure, as in a shell.
         Err(error) if error.kind.is_command() => {
-            output.write(OutputStream::Stderr, format!("{}\n", error.message).as_bytes());
+            output.write(
+                OutputStream::Stderr,
+                format!("{}\n", error.message).as_bytes(),
+            );
             return Ok(error.code());
         }
         Err(error) => return Err(error),
@@ -291,7 +348,8 @@ async fn follow(
     output: hoist_build::OutputSink,
     reader: &Output,
 ) -> Result<i32, StepError> {
-    let io = |error: std::io::Error| StepError::engine(format!("reading the step's output: {error}"));
+    let io =
+        |error: std::io::Error| StepError::engine(format!("reading the step's output: {error}"));
     ours.set_nonblocking(true).map_err(io)?;
     let mut stream = tokio::net::UnixStream::from_std(ours).map_err(io)?;
     let ended = blocking(move || Ok(shim.wait()?.code));
@@ -317,14 +375,17 @@ async fn follow(
 fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<Launch, StepError> {
     let insecure = step.insecure;
     if let Some(platform) = &step.platform {
-        let platform = platform.parse().map_err(|error: PlatformError| StepError::new(chain(&error)))?;
+        let platform = platform
+            .parse()
+            .map_err(|error: PlatformError| StepError::new(chain(&error)))?;
         emulator::check(&platform).map_err(|error| StepError::new(error.to_string()))?;
     }
     let bundle = engine.bundle(id);
     let record = exit_record(engine, id);
     for folder in [bundle.clone(), record.with_file_name("")] {
-        crate::store::make_folder(&folder)
-            .map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
+        crate::store::make_folder(&folder).map_err(|error| {
+            StepError::engine(format!("preparing {}: {error}", folder.display()))
+        })?;
     }
     let marker = marker(engine, id);
     std::fs::write(&marker, b"")
@@ -351,7 +412,11 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
         id: id.to_owned(),
         bundle,
         spec: spec(&step)?,
-        rootfs: Rootfs::Overlay { lowers: step.lowers, upper: step.upper, work: step.work },
+        rootfs: Rootfs::Overlay {
+            lowers: step.lowers,
+            upper: step.upper,
+            work: step.work,
+        },
         netns,
         user: step.user,
         group_add: Vec::new(),
@@ -364,7 +429,11 @@ fn launch(engine: &Engine, id: &str, step: RunRequest, lease: &Lease) -> Result<
         trees: Vec::new(),
         init: false,
         join: Join::default(),
-        seccomp: if insecure { Seccomp::Unconfined } else { Seccomp::Default },
+        seccomp: if insecure {
+            Seccomp::Unconfined
+        } else {
+            Seccomp::Default
+        },
         privileged: insecure,
     })
 }
@@ -384,17 +453,28 @@ fn spec(step: &RunRequest) -> Result<Spec, StepError> {
         root.set_additional_gids(Some(vec![0]));
         process.set_user(root);
     }
-    let limits = step.ulimits.iter().map(|(name, soft, hard)| (name.as_str(), *soft, *hard));
+    let limits = step
+        .ulimits
+        .iter()
+        .map(|(name, soft, hard)| (name.as_str(), *soft, *hard));
     let limits = lower::rlimits(limits).map_err(|error| StepError::new(error.to_string()))?;
     if !limits.is_empty() {
         process.set_rlimits(Some(limits));
     }
     spec.set_process(Some(process));
     spec.set_hostname(Some("buildkitsandbox".to_owned()));
-    spec.set_root(RootBuilder::default().path("rootfs").readonly(false).build().ok());
+    spec.set_root(
+        RootBuilder::default()
+            .path("rootfs")
+            .readonly(false)
+            .build()
+            .ok(),
+    );
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     if let Some(size) = step.shm_size
-        && let Some(shm) = mounts.iter_mut().find(|mount| mount.destination().as_path() == "/dev/shm")
+        && let Some(shm) = mounts
+            .iter_mut()
+            .find(|mount| mount.destination().as_path() == "/dev/shm")
     {
         let mut options = shm.options().clone().unwrap_or_default();
         options.retain(|option| !option.starts_with("size="));
@@ -408,11 +488,18 @@ fn spec(step: &RunRequest) -> Result<Spec, StepError> {
 
 fn mount(mount: &RunMount) -> Option<Mount> {
     let built = MountBuilder::default().destination(mount.target.clone());
-    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let words = |list: &[&str]| {
+        list.iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
     let built = match &mount.kind {
         RunMountKind::Bind { source, read_only } => {
             let access = if *read_only { "ro" } else { "rw" };
-            built.typ("bind").source(source.clone()).options(words(&["rbind", access, "rprivate"]))
+            built
+                .typ("bind")
+                .source(source.clone())
+                .options(words(&["rbind", access, "rprivate"]))
         }
         RunMountKind::Tmpfs { size, read_only } => {
             let mut options = words(&["nosuid", "nodev", if *read_only { "ro" } else { "rw" }]);
@@ -420,7 +507,11 @@ fn mount(mount: &RunMount) -> Option<Mount> {
             built.typ("tmpfs").source("tmpfs").options(options)
         }
         RunMountKind::Overlay { lowers, scratch } => {
-            let joined = lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
+            let joined = lowers
+                .iter()
+                .map(|lower| lower.display().to_string())
+                .collect::<Vec<_>>()
+                .join(":");
             let mut options = vec![format!("lowerdir={joined}")];
             match scratch {
                 Some((upper, work)) => {

@@ -35,42 +35,70 @@ impl Building {
             Action::BuildImage { reference, .. } => Some(name(reference)),
             _ => None,
         });
-        let images = references.map(|name| (name, watch::Sender::new(State::Pending))).collect();
-        Self { images, waiting: std::sync::Mutex::default(), slots: Some(Arc::clone(slots)) }
+        let images = references
+            .map(|name| (name, watch::Sender::new(State::Pending)))
+            .collect();
+        Self {
+            images,
+            waiting: std::sync::Mutex::default(),
+            slots: Some(Arc::clone(slots)),
+        }
     }
 
     pub(crate) fn finished(&self, reference: &str, succeeded: bool) {
         if let Some(image) = self.images.get(&name(reference)) {
-            image.send_replace(if succeeded { State::Built } else { State::Failed });
+            image.send_replace(if succeeded {
+                State::Built
+            } else {
+                State::Failed
+            });
         }
     }
 
     /// Waits until `base` is built. `false`: this plan does not build it.
     pub(crate) async fn wait(&self, own: &str, base: &Reference) -> Result<bool, StepError> {
         let (own, base) = (name(own), base.to_string());
-        let Some(image) = self.images.get(&base).filter(|_| own != base) else { return Ok(false) };
+        let Some(image) = self.images.get(&base).filter(|_| own != base) else {
+            return Ok(false);
+        };
         self.enter(&own, &base)?;
         let mut state = image.subscribe();
-        let built = async { state.wait_for(|state| *state != State::Pending).await.map(|state| *state) };
+        let built = async {
+            state
+                .wait_for(|state| *state != State::Pending)
+                .await
+                .map(|state| *state)
+        };
         let state = match &self.slots {
             Some(slots) => slots.lend(built).await,
             None => built.await,
         };
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&own);
+        self.waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(&own);
         match state {
             Ok(State::Built) => Ok(true),
-            _ => Err(StepError::new(format!("its build, of the same stack, failed: {base}"))),
+            _ => Err(StepError::new(format!(
+                "its build, of the same stack, failed: {base}"
+            ))),
         }
     }
 
     fn enter(&self, own: &str, base: &str) -> Result<(), StepError> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut path = vec![own, base];
         let mut next = waiting.get(base);
         while let Some(on) = next {
             path.push(on);
             if on == own {
-                return Err(StepError::new(format!("images built on each other: {}", path.join(" -> "))));
+                return Err(StepError::new(format!(
+                    "images built on each other: {}",
+                    path.join(" -> ")
+                )));
             }
             next = waiting.get(on);
         }
@@ -81,7 +109,8 @@ impl Building {
 
 /// Two spellings of one reference are one image.
 fn name(reference: &str) -> String {
-    Reference::parse(reference).map_or_else(|_| reference.to_owned(), |reference| reference.to_string())
+    Reference::parse(reference)
+        .map_or_else(|_| reference.to_owned(), |reference| reference.to_string())
 }
 
 #[cfg(test)]
@@ -89,16 +118,29 @@ mod tests {
     use super::*;
 
     fn building(names: &[&str]) -> Building {
-        let images = names.iter().map(|text| (name(text), watch::Sender::new(State::Pending))).collect();
-        Building { images, ..Building::default() }
+        let images = names
+            .iter()
+            .map(|text| (name(text), watch::Sender::new(State::Pending)))
+            .collect();
+        Building {
+            images,
+            ..Building::default()
+        }
     }
 
     #[tokio::test]
     async fn a_build_waits_for_its_base_and_learns_of_its_failure() {
         let building = building(&["base", "child", "other"]);
         let base = Reference::parse("base:latest").unwrap();
-        assert!(!building.wait("child", &Reference::parse("debian").unwrap()).await.unwrap());
-        let (waited, ()) = tokio::join!(building.wait("child", &base), async { building.finished("base", true) });
+        assert!(
+            !building
+                .wait("child", &Reference::parse("debian").unwrap())
+                .await
+                .unwrap()
+        );
+        let (waited, ()) = tokio::join!(building.wait("child", &base), async {
+            building.finished("base", true)
+        });
         assert!(waited.unwrap());
         building.finished("base", false);
         assert!(building.wait("other", &base).await.is_err());
@@ -107,7 +149,10 @@ mod tests {
     #[tokio::test]
     async fn images_built_on_each_other_are_an_error_and_no_deadlock() {
         let building = building(&["a", "b"]);
-        let (a, b) = (Reference::parse("a").unwrap(), Reference::parse("b").unwrap());
+        let (a, b) = (
+            Reference::parse("a").unwrap(),
+            Reference::parse("b").unwrap(),
+        );
         let first = async {
             let waited = building.wait("a", &b).await;
             building.finished("a", waited.is_ok());

@@ -79,17 +79,27 @@ impl BuildNetwork {
     /// The network stays, once a step has it, for as long as the result lives.
     pub(crate) async fn stay(engine: &Arc<Engine>) -> Stay {
         engine.build_network.state.lock().await.builds += 1;
-        Stay { engine: Some(Arc::clone(engine)) }
+        Stay {
+            engine: Some(Arc::clone(engine)),
+        }
     }
 
     /// `step`: the id under which the step is known.
-    pub(crate) async fn lease(engine: &Arc<Engine>, mode: &NetworkMode, step: &str) -> Result<Lease, StepError> {
+    pub(crate) async fn lease(
+        engine: &Arc<Engine>,
+        mode: &NetworkMode,
+        step: &str,
+    ) -> Result<Lease, StepError> {
         let place = match mode {
             NetworkMode::None | NetworkMode::Host => None,
             NetworkMode::Named(name) => Some(guest::enter(engine, name, step).await?),
             NetworkMode::Default => Some(own_place(engine).await?),
         };
-        Ok(Lease { engine: Arc::clone(engine), place, names: OnceLock::new() })
+        Ok(Lease {
+            engine: Arc::clone(engine),
+            place,
+            names: OnceLock::new(),
+        })
     }
 }
 
@@ -113,11 +123,21 @@ async fn own_place(engine: &Arc<Engine>) -> Result<Place, StepError> {
     })
 }
 
-async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Result<NetworkDoc, StepError> {
+async fn raise(
+    engine: &Arc<Engine>,
+    state: &mut OwnedMutexGuard<State>,
+) -> Result<NetworkDoc, StepError> {
     let _planning = engine.turns.planning.lock().await;
     let taken = engine.look(|world| {
         let networks = world.networks.values().map(|network| network.subnet);
-        networks.chain(world.claims.values().flat_map(crate::observe::Claims::subnets)).collect::<Vec<_>>()
+        networks
+            .chain(
+                world
+                    .claims
+                    .values()
+                    .flat_map(crate::observe::Claims::subnets),
+            )
+            .collect::<Vec<_>>()
     });
     let taken = taken.await?;
     let facts = engine.net.facts()?;
@@ -149,17 +169,24 @@ async fn raise(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<State>) -> Resu
 
 fn free_subnet(taken: &[Ipv4Net], routes: &[Ipv4Net], addresses: &[Ipv4Net]) -> Option<Ipv4Net> {
     let clashes = |net: &Ipv4Net| {
-        let overlaps = |other: &Ipv4Net| other.contains(&net.network()) || net.contains(&other.network());
+        let overlaps =
+            |other: &Ipv4Net| other.contains(&net.network()) || net.contains(&other.network());
         taken.iter().any(overlaps) || routes.iter().any(overlaps) || addresses.iter().any(overlaps)
     };
     // From the end: stacks are given theirs from the beginning.
     let pools = HostFacts::default().pools;
-    pools.iter().rev().find_map(|pool| pool.net.subnets(pool.size).ok()?.find(|net| !clashes(net)))
+    pools
+        .iter()
+        .rev()
+        .find_map(|pool| pool.net.subnets(pool.size).ok()?.find(|net| !clashes(net)))
 }
 
 impl Lease {
     fn endpoint(&self, id: &str) -> Endpoint {
-        let place = self.place.as_ref().expect("only steps with a network ask for an endpoint");
+        let place = self
+            .place
+            .as_ref()
+            .expect("only steps with a network ask for an endpoint");
         Endpoint {
             container: id.to_owned(),
             index: 0,
@@ -177,7 +204,10 @@ impl Lease {
     pub(crate) fn namespace(&self, id: &str) -> Result<OwnedFd, StepError> {
         let netns = hoist_network::new_netns(&[])?;
         let endpoint = self.endpoint(id);
-        let asker = Asker { container: id.to_owned(), home: vec![endpoint.network.clone()] };
+        let asker = Asker {
+            container: id.to_owned(),
+            home: vec![endpoint.network.clone()],
+        };
         self.engine.net.attach(netns.as_fd(), &[endpoint])?;
         let serving = self.engine.dns.serve(asker, Sockets::open(netns.as_fd())?);
         // A lease is for one step.
@@ -196,9 +226,16 @@ impl Lease {
             writable: true,
         };
         let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost\n");
-        let gateway = self.place.as_ref().map_or(Ipv4Addr::LOCALHOST, |place| place.gateway);
+        let gateway = self
+            .place
+            .as_ref()
+            .map_or(Ipv4Addr::LOCALHOST, |place| place.gateway);
         for (name, address) in extra_hosts {
-            let address = if address == "host-gateway" { gateway.to_string() } else { address.clone() };
+            let address = if address == "host-gateway" {
+                gateway.to_string()
+            } else {
+                address.clone()
+            };
             // Writing to a string cannot fail.
             let _ = writeln!(hosts, "{address}\t{name}");
         }
@@ -220,7 +257,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(place), Ok(handle)) = (self.place.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some(place), Ok(handle)) =
+            (self.place.take(), tokio::runtime::Handle::try_current())
+        {
             handle.spawn(give_back(Arc::clone(&self.engine), place));
         }
     }
@@ -237,7 +276,9 @@ impl Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        if let (Some(engine), Ok(handle)) = (self.engine.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some(engine), Ok(handle)) =
+            (self.engine.take(), tokio::runtime::Handle::try_current())
+        {
             handle.spawn(end_build(engine));
         }
     }
@@ -263,8 +304,12 @@ async fn take_away_when_idle(engine: &Arc<Engine>, state: &mut OwnedMutexGuard<S
     if state.builds > 0 || !state.used.is_empty() {
         return;
     }
-    let Some(network) = state.network.take() else { return };
-    engine.tell(Event::NetworkGone { name: NAME.to_owned() });
+    let Some(network) = state.network.take() else {
+        return;
+    };
+    engine.tell(Event::NetworkGone {
+        name: NAME.to_owned(),
+    });
     let _ = engine.wiring.settled().await;
     let (host, bridge) = (Arc::clone(&engine.net), lower::bridge(&network));
     let removed = blocking(move || Ok(host.remove_network(&bridge)?)).await;

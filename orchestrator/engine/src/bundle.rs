@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use hoist_api::{BundleDocument, BundleEvent, BundleImage, BundleRequest, BundleVolume};
 use hoist_image::{
-    Archive, Artifact, FolderError, Incoming, Received, Reference, Spool, Store, pack_folder, unpack_folder,
+    Archive, Artifact, FolderError, Incoming, Received, Reference, Spool, Store, pack_folder,
+    unpack_folder,
 };
 use hoist_object::VolumeDoc;
 
@@ -74,12 +75,22 @@ pub(crate) async fn save(
         kind: KIND.to_owned(),
         document: serde_json::to_vec_pretty(&document).unwrap_or_default(),
         document_type: DOCUMENT.to_owned(),
-        blobs: spools.into_iter().map(|spool| (VOLUME.to_owned(), spool)).collect(),
+        blobs: spools
+            .into_iter()
+            .map(|spool| (VOLUME.to_owned(), spool))
+            .collect(),
     };
     let (store, mut archive) = (Arc::clone(&engine.images), out.archive());
-    out.say(note(format!("writing {} images and {} volumes", document.images.len(), document.volumes.len()))).await;
+    out.say(note(format!(
+        "writing {} images and {} volumes",
+        document.images.len(),
+        document.volumes.len()
+    )))
+    .await;
     blocking(move || {
-        let saved = Archive::of(&store, &request.images).map_err(|error| bad(&error))?.with(artifact);
+        let saved = Archive::of(&store, &request.images)
+            .map_err(|error| bad(&error))?
+            .with(artifact);
         let written = saved.write(&mut archive).and_then(|()| archive.flush());
         written.map_err(|error| StepError::engine(format!("writing the bundle: {error}")))
     })
@@ -90,9 +101,17 @@ pub(crate) async fn save(
 fn images(engine: &Engine, references: &[String]) -> Result<Vec<BundleImage>, StepError> {
     let image = |reference: &String| {
         let found = engine.images.resolve(reference);
-        let missing = || StepError::not_found(format!("image {reference} is not there; pull or build the stack first"));
+        let missing = || {
+            StepError::not_found(format!(
+                "image {reference} is not there; pull or build the stack first"
+            ))
+        };
         let image = found.ok_or_else(missing)?;
-        Ok(BundleImage { reference: reference.clone(), id: image.id.to_string(), size: image.size })
+        Ok(BundleImage {
+            reference: reference.clone(),
+            id: image.id.to_string(),
+            size: image.size,
+        })
     };
     references.iter().map(image).collect()
 }
@@ -105,23 +124,47 @@ async fn volumes(
 ) -> Result<(Vec<BundleVolume>, Vec<Spool>), StepError> {
     let wanted: BTreeSet<String> = request.volumes.iter().cloned().collect();
     let names = wanted.clone();
-    let docs: Vec<VolumeDoc> =
-        engine.look(move |world| names.iter().filter_map(|name| world.volumes.get(name).cloned()).collect()).await?;
-    for name in wanted.iter().filter(|name| !docs.iter().any(|doc| doc.name == **name)) {
-        out.say(note(format!("volume {name} does not exist yet; left out"))).await;
+    let docs: Vec<VolumeDoc> = engine
+        .look(move |world| {
+            names
+                .iter()
+                .filter_map(|name| world.volumes.get(name).cloned())
+                .collect()
+        })
+        .await?;
+    for name in wanted
+        .iter()
+        .filter(|name| !docs.iter().any(|doc| doc.name == **name))
+    {
+        out.say(note(format!("volume {name} does not exist yet; left out")))
+            .await;
     }
-    let still = if request.live { None } else { Some(Still::writers(engine, &wanted).await?) };
+    let still = if request.live {
+        None
+    } else {
+        Some(Still::writers(engine, &wanted).await?)
+    };
     let paused = still.as_ref().map(Still::names).unwrap_or_default();
     if !paused.is_empty() {
-        out.say(note(format!("paused {} while the volumes are read", paused.join(", ")))).await;
+        out.say(note(format!(
+            "paused {} while the volumes are read",
+            paused.join(", ")
+        )))
+        .await;
     }
     let (mut volumes, mut spools) = (Vec::new(), Vec::new());
     for doc in docs {
         let opened = opened(engine, &doc).await?;
         let (images, name) = (Arc::clone(&engine.images), doc.name.clone());
-        let (spool, size) =
-            blocking(move || images.spool(|output| read_volume(opened.root(&name)?.as_fd(), output))).await?;
-        out.say(note(format!("read volume {}: {size} bytes, {} compressed", doc.name, spool.size))).await;
+        let (spool, size) = blocking(move || {
+            images.spool(|output| read_volume(opened.root(&name)?.as_fd(), output))
+        })
+        .await?;
+        out.say(note(format!(
+            "read volume {}: {size} bytes, {} compressed",
+            doc.name, spool.size
+        )))
+        .await;
         volumes.push(BundleVolume {
             name: doc.name,
             key: doc.key,
@@ -141,7 +184,11 @@ async fn volumes(
 
 /// The volume, mounted if its options say so.
 pub(crate) async fn opened(engine: &Arc<Engine>, volume: &VolumeDoc) -> Result<Opened, StepError> {
-    driver::open(engine, BTreeMap::from([(volume.name.clone(), volume.driver_opts.clone())])).await
+    driver::open(
+        engine,
+        BTreeMap::from([(volume.name.clone(), volume.driver_opts.clone())]),
+    )
+    .await
 }
 
 /// A volume's content as a tar.
@@ -151,7 +198,8 @@ pub(crate) fn read_volume(root: BorrowedFd<'_>, output: &mut dyn Write) -> Resul
 
 /// Fills an empty folder from a tar.
 pub(crate) fn fill_volume(data: &Path, archive: impl Read) -> Result<(), StepError> {
-    let root = File::open(data).map_err(|error| StepError::engine(format!("opening {}: {error}", data.display())))?;
+    let root = File::open(data)
+        .map_err(|error| StepError::engine(format!("opening {}: {error}", data.display())))?;
     unpack_folder(archive, root.as_fd()).map_err(|error| bad(&error))?;
     Ok(())
 }
@@ -170,24 +218,43 @@ pub(crate) async fn load(
         Ok((incoming, document, received))
     })
     .await?;
-    say(note(format!("verified the bundle of stack {}", document.project)));
+    say(note(format!(
+        "verified the bundle of stack {}",
+        document.project
+    )));
     refuse_existing(engine, &document).await?;
-    let docs: Vec<VolumeDoc> = document.volumes.iter().map(|volume| doc(&document.project, volume)).collect();
+    let docs: Vec<VolumeDoc> = document
+        .volumes
+        .iter()
+        .map(|volume| doc(&document.project, volume))
+        .collect();
     let mut elsewhere = Vec::new();
     for (volume, (_, blob)) in docs.iter().zip(&received.blobs) {
         if driver::check(&volume.name, &volume.driver_opts)?.is_none() {
             continue;
         }
         if mounted {
-            elsewhere.push((volume.name.clone(), blob.clone(), opened(engine, volume).await?));
+            elsewhere.push((
+                volume.name.clone(),
+                blob.clone(),
+                opened(engine, volume).await?,
+            ));
         } else {
-            say(note(format!("volume {} is mounted by its driver_opts: not filled without --mounted", volume.name)));
+            say(note(format!(
+                "volume {} is mounted by its driver_opts: not filled without --mounted",
+                volume.name
+            )));
         }
     }
-    let (layout, images, checked) = (engine.store.layout.clone(), Arc::clone(&engine.images), document.clone());
+    let (layout, images, checked) = (
+        engine.store.layout.clone(),
+        Arc::clone(&engine.images),
+        document.clone(),
+    );
     let made = docs.clone();
     let (staging, incoming, say) = blocking(move || {
-        let failed = |error: std::io::Error| StepError::engine(format!("preparing volumes: {error}"));
+        let failed =
+            |error: std::io::Error| StepError::engine(format!("preparing volumes: {error}"));
         let staging = Staging::new(&layout).map_err(failed)?;
         for (volume, (_, blob)) in made.iter().zip(&received.blobs) {
             let data = staging.volume(volume).map_err(failed)?;
@@ -200,8 +267,12 @@ pub(crate) async fn load(
         Ok((staging, incoming, say))
     })
     .await?;
-    blocking(move || staging.commit().map_err(|error| StepError::engine(format!("placing the volumes: {error}"))))
-        .await?;
+    blocking(move || {
+        staging
+            .commit()
+            .map_err(|error| StepError::engine(format!("placing the volumes: {error}")))
+    })
+    .await?;
     for doc in docs {
         engine.tell(Event::VolumeMade(Box::new(doc)));
     }
@@ -223,10 +294,16 @@ fn load_images(
     document: &BundleDocument,
     say: &impl Fn(BundleEvent),
 ) -> Result<(), StepError> {
-    let loaded = incoming.load(&hoist_image::silent()).map_err(|error| bad(&error))?;
+    let loaded = incoming
+        .load(&hoist_image::silent())
+        .map_err(|error| bad(&error))?;
     for image in &document.images {
-        let id = loaded.iter().map(|image| image.id).find(|id| id.to_string() == image.id);
-        let id = id.ok_or_else(|| StepError::new(format!("the bundle lacks image {}", image.reference)))?;
+        let id = loaded
+            .iter()
+            .map(|image| image.id)
+            .find(|id| id.to_string() == image.id);
+        let id = id
+            .ok_or_else(|| StepError::new(format!("the bundle lacks image {}", image.reference)))?;
         let reference = Reference::parse(&image.reference).map_err(|error| bad(&error))?;
         if reference.digest().is_some() {
             images.add_digest(&id, &reference)?;
@@ -238,48 +315,77 @@ fn load_images(
 
 /// Never over what is there: it may be what others use. Answers what was done.
 fn fill_mounted(volume: &str, opened: &Opened, blob: &Path) -> Result<String, StepError> {
-    let archive = File::open(blob).map_err(|error| StepError::engine(format!("reading the bundle: {error}")))?;
+    let archive = File::open(blob)
+        .map_err(|error| StepError::engine(format!("reading the bundle: {error}")))?;
     let root = opened.root(volume)?;
-    if refill::is_empty(root.as_fd()).map_err(|error| StepError::engine(format!("volume {volume}: {error}")))? {
+    if refill::is_empty(root.as_fd())
+        .map_err(|error| StepError::engine(format!("volume {volume}: {error}")))?
+    {
         refill::refill(volume, opened, archive, false)?;
         return Ok(format!("filled volume {volume}"));
     }
-    Ok(format!("volume {volume} has content where it is mounted from; it was left as it is"))
+    Ok(format!(
+        "volume {volume} has content where it is mounted from; it was left as it is"
+    ))
 }
 
 /// The bundle's own description, when everything that it names is there.
 fn verified(incoming: &Incoming) -> Result<(BundleDocument, Received), StepError> {
     let invalid = |message: String| StepError::bad(message);
     let received = incoming.artifact(KIND).map_err(|error| bad(&error))?;
-    let received =
-        received.ok_or_else(|| invalid("this is no bundle; `hoist load` takes archives of images".into()))?;
-    let document: BundleDocument = serde_json::from_slice(&received.document)
-        .map_err(|error| invalid(format!("the bundle's description is not what it should be: {error}")))?;
+    let received = received.ok_or_else(|| {
+        invalid("this is no bundle; `hoist load` takes archives of images".into())
+    })?;
+    let document: BundleDocument = serde_json::from_slice(&received.document).map_err(|error| {
+        invalid(format!(
+            "the bundle's description is not what it should be: {error}"
+        ))
+    })?;
     if document.version != VERSION {
-        return Err(invalid(format!("the bundle is of version {}; this hoist knows {VERSION}", document.version)));
+        return Err(invalid(format!(
+            "the bundle is of version {}; this hoist knows {VERSION}",
+            document.version
+        )));
     }
     if document.volumes.len() != received.blobs.len() {
-        return Err(invalid("the bundle's volumes are not those of its description".into()));
+        return Err(invalid(
+            "the bundle's volumes are not those of its description".into(),
+        ));
     }
     let mut names = BTreeSet::new();
     for volume in &document.volumes {
         check_name(&volume.name).map_err(|error| bad(&error))?;
         if !names.insert(&volume.name) {
-            return Err(invalid(format!("the bundle has volume {} twice", volume.name)));
+            return Err(invalid(format!(
+                "the bundle has volume {} twice",
+                volume.name
+            )));
         }
     }
     Ok((document, received))
 }
 
 async fn refuse_existing(engine: &Engine, document: &BundleDocument) -> Result<(), StepError> {
-    let names: Vec<String> = document.volumes.iter().map(|volume| volume.name.clone()).collect();
-    let found: Vec<String> =
-        engine.look(move |world| names.into_iter().filter(|name| world.volumes.contains_key(name)).collect()).await?;
+    let names: Vec<String> = document
+        .volumes
+        .iter()
+        .map(|volume| volume.name.clone())
+        .collect();
+    let found: Vec<String> = engine
+        .look(move |world| {
+            names
+                .into_iter()
+                .filter(|name| world.volumes.contains_key(name))
+                .collect()
+        })
+        .await?;
     if found.is_empty() {
         return Ok(());
     }
     let list = found.join(" ");
-    Err(StepError::conflict(format!("volumes of the bundle exist here: {list}; `hoist volume rm {list}` removes them")))
+    Err(StepError::conflict(format!(
+        "volumes of the bundle exist here: {list}; `hoist volume rm {list}` removes them"
+    )))
 }
 
 fn doc(project: &str, volume: &BundleVolume) -> VolumeDoc {

@@ -19,8 +19,17 @@ impl EngineConfig {
     pub const IDLE_EXIT: Duration = Duration::from_secs(60);
 
     pub fn new(places: Places) -> Self {
-        let Places { data_root, run_dir, socket } = places;
-        Self { data_root, run_dir, socket, idle_exit: Some(Self::IDLE_EXIT) }
+        let Places {
+            data_root,
+            run_dir,
+            socket,
+        } = places;
+        Self {
+            data_root,
+            run_dir,
+            socket,
+            idle_exit: Some(Self::IDLE_EXIT),
+        }
     }
 
     /// Where an engine that runs in the background writes its log.
@@ -29,7 +38,11 @@ impl EngineConfig {
     }
 
     pub(crate) fn places(&self) -> Places {
-        Places { data_root: self.data_root.clone(), run_dir: self.run_dir.clone(), socket: self.socket.clone() }
+        Places {
+            data_root: self.data_root.clone(),
+            run_dir: self.run_dir.clone(),
+            socket: self.socket.clone(),
+        }
     }
 
     /// Distinguishes this engine's kernel objects from those of another engine on the host; empty for the default root.
@@ -49,7 +62,11 @@ mod tests {
     #[test]
     fn only_the_default_root_has_plain_names() {
         let instance = |data_root: &str| {
-            let places = Places { data_root: data_root.into(), run_dir: "/run/x".into(), socket: "/run/x/sock".into() };
+            let places = Places {
+                data_root: data_root.into(),
+                run_dir: "/run/x".into(),
+                socket: "/run/x/sock".into(),
+            };
             EngineConfig::new(places).instance()
         };
         assert_eq!(instance(DEFAULT_DATA_ROOT), "");

@@ -43,7 +43,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the answer of its shim means.
-pub(crate) fn judge(engine: &Engine, id: &str, answer: Result<(Shim, ShimState), ShimError>) -> Found {
+pub(crate) fn judge(
+    engine: &Engine,
+    id: &str,
+    answer: Result<(Shim, ShimState), ShimError>,
+) -> Found {
     let error = match answer {
         Ok((shim, state)) if state.started => return Found::Running(shim, state),
         Ok((shim, _)) => return Found::Held(shim),
@@ -58,9 +62,10 @@ pub(crate) fn judge(engine: &Engine, id: &str, answer: Result<(Shim, ShimState),
         Ok(true) if error.is_refused() => Found::Orphaned,
         Ok(true) => match engine.runtime.shim_processes(id).as_deref() {
             Ok([]) => Found::Orphaned,
-            Ok([pid, ..]) => {
-                Found::Unclear(format!("shim {pid} has no socket; was {} removed?", engine.bundle(id).display()))
-            }
+            Ok([pid, ..]) => Found::Unclear(format!(
+                "shim {pid} has no socket; was {} removed?",
+                engine.bundle(id).display()
+            )),
             Err(error) => Found::Unclear(format!("looking for its shim: {error}")),
         },
         Err(error) => Found::Unclear(format!("looking into its cgroup: {error}")),
@@ -68,7 +73,8 @@ pub(crate) fn judge(engine: &Engine, id: &str, answer: Result<(Shim, ShimState),
 }
 
 fn look(engine: &Engine, id: &str) -> Found {
-    let answer = Call::begin(&engine.bundle(id)).and_then(|call| call.answer(std::time::Instant::now() + ONE_LOOK));
+    let answer = Call::begin(&engine.bundle(id))
+        .and_then(|call| call.answer(std::time::Instant::now() + ONE_LOOK));
     judge(engine, id, answer)
 }
 
@@ -82,12 +88,22 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
         let mut said = String::new();
         while wanted(&engine, &id, run).await {
             let (seeker, sought) = (Arc::clone(&engine), id.clone());
-            let Ok(found) = tokio::task::spawn_blocking(move || look_and_clear(&seeker, &sought)).await else { return };
+            let Ok(found) =
+                tokio::task::spawn_blocking(move || look_and_clear(&seeker, &sought)).await
+            else {
+                return;
+            };
             match found {
                 Found::Running(shim, state) => {
                     tracing::info!("its shim answers again");
                     let (pid, paused) = (state.pid, state.paused);
-                    engine.tell(Event::Found { id, run, shim: Box::new(shim), pid, paused });
+                    engine.tell(Event::Found {
+                        id,
+                        run,
+                        shim: Box::new(shim),
+                        pid,
+                        paused,
+                    });
                     return;
                 }
                 Found::Gone(_) if was_held => {
@@ -95,8 +111,13 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
                     return;
                 }
                 Found::Gone(_) => {
-                    let status = recorded(&engine, &id).unwrap_or_else(|| unseen_end(jiff::Timestamp::now()));
-                    engine.tell(Event::FromShim { id, run, event: ShimEvent::Exited(exit_doc(&status)) });
+                    let status = recorded(&engine, &id)
+                        .unwrap_or_else(|| unseen_end(jiff::Timestamp::now()));
+                    engine.tell(Event::FromShim {
+                        id,
+                        run,
+                        event: ShimEvent::Exited(exit_doc(&status)),
+                    });
                     return;
                 }
                 Found::Held(_) => was_held = true,
@@ -109,7 +130,11 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
                         "its shim cannot be reached; it is left running and tried again"
                     );
                     said.clone_from(&reason);
-                    engine.tell(Event::Unreachable { id: id.clone(), run, reason });
+                    engine.tell(Event::Unreachable {
+                        id: id.clone(),
+                        run,
+                        reason,
+                    });
                 }
             }
             tokio::select! {
@@ -125,7 +150,10 @@ pub(crate) fn seek(engine: &Arc<Engine>, id: &str, run: u64) {
 async fn wanted(engine: &Engine, id: &str, run: u64) -> bool {
     let id = id.to_owned();
     let lost = move |world: &World| {
-        let found = world.containers.get(&id).filter(|found| found.run == run && found.phase.has_processes());
+        let found = world
+            .containers
+            .get(&id)
+            .filter(|found| found.run == run && found.phase.has_processes());
         found.is_some_and(|found| found.unreachable.is_some())
     };
     engine.look(lost).await.unwrap_or(false)
@@ -135,7 +163,10 @@ async fn wanted(engine: &Engine, id: &str, run: u64) -> bool {
 fn look_and_clear(engine: &Engine, id: &str) -> Found {
     let found = look(engine, id);
     let cleared = match &found {
-        Found::Orphaned => engine.runtime.kill_all(id).map_err(|error| error.to_string()),
+        Found::Orphaned => engine
+            .runtime
+            .kill_all(id)
+            .map_err(|error| error.to_string()),
         Found::Held(shim) => shim.shutdown().map_err(|error| chain(&error)),
         _ => Ok(()),
     };
@@ -164,5 +195,11 @@ pub(crate) fn recorded(engine: &Engine, id: &str) -> Option<ExitStatus> {
 
 /// Presumably killed.
 pub(crate) fn unseen_end(at: jiff::Timestamp) -> ExitStatus {
-    ExitStatus { code: 137, signal: Some(9), oom: false, at, steady: Some(crate::engine::steady().0) }
+    ExitStatus {
+        code: 137,
+        signal: Some(9),
+        oom: false,
+        at,
+        steady: Some(crate::engine::steady().0),
+    }
 }

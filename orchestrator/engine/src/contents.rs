@@ -11,7 +11,11 @@ use rustix::fs::{Mode, OFlags};
 const MAX: u64 = 64 << 20;
 
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_found(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    read_found(&rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Reads the file of an `O_PATH` descriptor.
@@ -20,7 +24,10 @@ pub(crate) fn read_found(found: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MAX {
-        return Err(io::Error::other(format!("it is larger than {} MiB", MAX >> 20)));
+        return Err(io::Error::other(format!(
+            "it is larger than {} MiB",
+            MAX >> 20
+        )));
     }
     Ok(content)
 }
@@ -42,11 +49,19 @@ mod tests {
         let path = folder.path().join("secret");
         std::fs::write(&path, "x").unwrap();
         assert_eq!(read(&path).unwrap(), b"x");
-        File::options().write(true).open(&path).unwrap().set_len(MAX + 1).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(MAX + 1)
+            .unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("larger than"));
         for other in [Path::new("/dev/zero"), folder.path()] {
             assert_eq!(read(other).unwrap_err().to_string(), "not a regular file");
         }
-        assert_eq!(read(&folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            read(&folder.path().join("none")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

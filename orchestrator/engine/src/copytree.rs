@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 
 use hoist_tree::{Descent, Visit, Walk, open_beneath, open_regular};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid, chownat, fchmod, fchown, fgetxattr,
-    flistxattr, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, readlinkat, symlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid, chownat,
+    fchmod, fchown, fgetxattr, flistxattr, fsetxattr, futimens, linkat, mkdirat, mknodat, openat,
+    readlinkat, symlinkat,
 };
 
 /// Into an existing folder, which gets the source's attributes too.
 pub(crate) fn copy(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    let mut links = Links { root: target, first: HashMap::new() };
+    let mut links = Links {
+        root: target,
+        first: HashMap::new(),
+    };
     let mut walk = Walk::new(source)?;
     let mut place = Descent::new(target);
     while let Some(visit) = walk.step()? {
@@ -32,7 +36,11 @@ pub(crate) fn copy(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result
             }
             Visit::Entry { name, stat } => entry(&walk, place.folder(), &name, &stat, &mut links)?,
             Visit::End => {
-                attributes(walk.folder(), place.folder(), &rustix::fs::fstat(walk.folder())?)?;
+                attributes(
+                    walk.folder(),
+                    place.folder(),
+                    &rustix::fs::fstat(walk.folder())?,
+                )?;
                 place.leave()?;
             }
         }
@@ -49,20 +57,39 @@ struct Links<'a> {
 
 impl Links<'_> {
     /// `false`: this is the first of a file's names.
-    fn link(&mut self, stat: &Stat, path: Vec<u8>, target: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    fn link(
+        &mut self,
+        stat: &Stat,
+        path: Vec<u8>,
+        target: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> io::Result<bool> {
         let Some(first) = self.first.get(&(stat.st_dev, stat.st_ino)) else {
-            self.first.insert((stat.st_dev, stat.st_ino), OsStr::from_bytes(&path).into());
+            self.first
+                .insert((stat.st_dev, stat.st_ino), OsStr::from_bytes(&path).into());
             return Ok(false);
         };
         let parent = first.parent().unwrap_or(Path::new(""));
         let folder = open_beneath(self.root, parent, OFlags::PATH | OFlags::DIRECTORY)?;
-        linkat(&folder, first.file_name().unwrap_or_default(), target, name, AtFlags::empty())?;
+        linkat(
+            &folder,
+            first.file_name().unwrap_or_default(),
+            target,
+            name,
+            AtFlags::empty(),
+        )?;
         Ok(true)
     }
 }
 
 /// Anything but a folder.
-fn entry(walk: &Walk<'_>, target: BorrowedFd<'_>, name: &CStr, stat: &Stat, links: &mut Links<'_>) -> io::Result<()> {
+fn entry(
+    walk: &Walk<'_>,
+    target: BorrowedFd<'_>,
+    name: &CStr,
+    stat: &Stat,
+    links: &mut Links<'_>,
+) -> io::Result<()> {
     let source = walk.folder();
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
@@ -75,12 +102,28 @@ fn entry(walk: &Walk<'_>, target: BorrowedFd<'_>, name: &CStr, stat: &Stat, link
             symlinkat(readlinkat(source, name, Vec::new())?, target, name)?;
             owner(target, name, stat)?;
             let times = times(stat);
-            Ok(rustix::fs::utimensat(target, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+            Ok(rustix::fs::utimensat(
+                target,
+                name,
+                &times,
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?)
         }
         kind => {
-            mknodat(target, name, kind, Mode::from_raw_mode(stat.st_mode), stat.st_rdev)?;
+            mknodat(
+                target,
+                name,
+                kind,
+                Mode::from_raw_mode(stat.st_mode),
+                stat.st_rdev,
+            )?;
             owner(target, name, stat)?;
-            Ok(rustix::fs::chmodat(target, name, permissions(stat), AtFlags::empty())?)
+            Ok(rustix::fs::chmodat(
+                target,
+                name,
+                permissions(stat),
+                AtFlags::empty(),
+            )?)
         }
     }
 }
@@ -102,11 +145,21 @@ fn permissions(stat: &Stat) -> Mode {
 
 fn owner(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    Ok(chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(chownat(
+        folder,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 fn attributes(source: BorrowedFd<'_>, target: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
-    fchown(target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchown(
+        target,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     // After the owner, whose change clears set-user-id.
     fchmod(target, permissions(stat))?;
     extended(source, target)?;
@@ -114,7 +167,10 @@ fn attributes(source: BorrowedFd<'_>, target: BorrowedFd<'_>, stat: &Stat) -> io
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let time = |sec: i64, nsec: u64| Timespec { tv_sec: sec, tv_nsec: i64::try_from(nsec).unwrap_or(0) };
+    let time = |sec: i64, nsec: u64| Timespec {
+        tv_sec: sec,
+        tv_nsec: i64::try_from(nsec).unwrap_or(0),
+    };
     Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
@@ -128,14 +184,22 @@ fn extended(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
         Err(rustix::io::Errno::NOTSUP) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         // Overlay's own bookkeeping means nothing outside of a layer.
         if name.starts_with(b"trusted.overlay.") {
             continue;
         }
         let mut value = vec![0_u8; 64 * 1024];
         let length = fgetxattr(source, name, &mut value)?;
-        match fsetxattr(target, name, &value[..length], rustix::fs::XattrFlags::empty()) {
+        match fsetxattr(
+            target,
+            name,
+            &value[..length],
+            rustix::fs::XattrFlags::empty(),
+        ) {
             Ok(()) | Err(rustix::io::Errno::NOTSUP) => {}
             Err(error) => return Err(error.into()),
         }
@@ -179,11 +243,20 @@ mod tests {
         let flags = OFlags::WRONLY | OFlags::CREATE;
         let file = openat(place.folder(), "file", flags, Mode::from_raw_mode(0o640)).unwrap();
         rustix::io::write(&file, &[1; 5000]).unwrap();
-        linkat(place.folder(), "file", place.folder(), "link", AtFlags::empty()).unwrap();
+        linkat(
+            place.folder(),
+            "file",
+            place.folder(),
+            "link",
+            AtFlags::empty(),
+        )
+        .unwrap();
         let target = hoist_tree::Scratch::with_prefix_in("copy-", to.path()).unwrap();
         let small = std::thread::Builder::new().stack_size(128 << 10);
         std::thread::scope(|scope| {
-            let copied = small.spawn_scoped(scope, || copy(root.as_fd(), open(target.path()).as_fd())).unwrap();
+            let copied = small
+                .spawn_scoped(scope, || copy(root.as_fd(), open(target.path()).as_fd()))
+                .unwrap();
             copied.join().unwrap().unwrap();
         });
         assert_eq!(crate::usage::of_folder(target.path()), 5000);

@@ -33,7 +33,10 @@ pub(crate) struct Held {
 }
 
 /// The same check as where a file is read: the API is a second way in.
-pub(crate) fn check(volume: &str, options: &BTreeMap<String, String>) -> Result<Option<LocalMount>, StepError> {
+pub(crate) fn check(
+    volume: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<Option<LocalMount>, StepError> {
     LocalMount::of(options).map_err(|error| StepError::bad(format!("volume {volume}: {error}")))
 }
 
@@ -65,15 +68,22 @@ pub(crate) async fn trees(engine: &Arc<Engine>, driven: &Driven) -> Result<Vec<T
         let name = volume.clone();
         let users = engine.look(move |world| users(world, &name)).await?;
         let (name, wanted) = (volume.clone(), wanted.clone());
-        let mount = blocking(move || shared(&users).map_or_else(|| fresh(&name, &wanted), Ok)).await?;
-        trees.push(Tree { name: volume.clone(), mount });
+        let mount =
+            blocking(move || shared(&users).map_or_else(|| fresh(&name, &wanted), Ok)).await?;
+        trees.push(Tree {
+            name: volume.clone(),
+            mount,
+        });
     }
     Ok(trees)
 }
 
 /// Processes that have the whole volume mounted, and where.
 fn users(world: &World, volume: &str) -> Vec<(i32, String)> {
-    let running = world.containers.values().filter(|container| container.phase.has_processes());
+    let running = world
+        .containers
+        .values()
+        .filter(|container| container.phase.has_processes());
     let places = running.filter_map(|container| {
         let place = container
             .doc
@@ -87,7 +97,9 @@ fn users(world: &World, volume: &str) -> Vec<(i32, String)> {
 
 /// A user that has just exited is skipped.
 fn shared(users: &[(i32, String)]) -> Option<OwnedFd> {
-    users.iter().find_map(|(pid, target)| mount_of(*pid, target).ok().flatten())
+    users
+        .iter()
+        .find_map(|(pid, target)| mount_of(*pid, target).ok().flatten())
 }
 
 fn fresh(volume: &str, wanted: &LocalMount) -> Result<OwnedFd, StepError> {
@@ -101,17 +113,28 @@ fn fresh(volume: &str, wanted: &LocalMount) -> Result<OwnedFd, StepError> {
 
 /// The kernel takes numbers only. Without the option the server is in front of the colon of the device.
 fn address(wanted: &LocalMount, options: &mut Vec<String>) -> Result<(), String> {
-    let given = options.iter().position(|option| option.starts_with("addr="));
+    let given = options
+        .iter()
+        .position(|option| option.starts_with("addr="));
     let host = match given {
         Some(index) => options[index]["addr=".len()..].to_owned(),
-        None => match wanted.device.rsplit_once(":/").filter(|(host, _)| !host.is_empty()) {
+        None => match wanted
+            .device
+            .rsplit_once(":/")
+            .filter(|(host, _)| !host.is_empty())
+        {
             Some((host, _)) if wanted.kind != "cifs" => host.to_owned(),
             _ => return Ok(()),
         },
     };
     let bare = host.trim_matches(['[', ']']).to_owned();
-    let found = (bare.as_str(), 0).to_socket_addrs().map_err(|error| format!("option addr={host}: {error}"))?;
-    let address = found.map(|found| found.ip()).next().ok_or_else(|| format!("option addr={host}: no address"))?;
+    let found = (bare.as_str(), 0)
+        .to_socket_addrs()
+        .map_err(|error| format!("option addr={host}: {error}"))?;
+    let address = found
+        .map(|found| found.ip())
+        .next()
+        .ok_or_else(|| format!("option addr={host}: no address"))?;
     let option = format!("addr={address}");
     match given {
         Some(index) => options[index] = option,
@@ -140,7 +163,12 @@ pub(crate) async fn open(
     let trees = trees(engine, &driven).await?;
     drop(held);
     let writable = engine.look(|world| world.writable()).await?;
-    Ok(Opened { driven, trees, writable, layout: engine.store.layout.clone() })
+    Ok(Opened {
+        driven,
+        trees,
+        writable,
+        layout: engine.store.layout.clone(),
+    })
 }
 
 impl Opened {
@@ -150,10 +178,15 @@ impl Opened {
 
     /// The volume's folder, to be read.
     pub(crate) fn root(&self, volume: &str) -> Result<OwnedFd, StepError> {
-        let failed = |error: &dyn std::error::Error| StepError::engine(format!("volume {volume}: {}", chain(error)));
+        let failed = |error: &dyn std::error::Error| {
+            StepError::engine(format!("volume {volume}: {}", chain(error)))
+        };
         match self.driven.get(volume) {
-            Some(local) => volume_top(volume, local, &self.exposed(), &self.trees).map_err(|error| failed(&error)),
-            None => std::fs::File::open(self.layout.volume_data(volume)).map(OwnedFd::from).map_err(|e| failed(&e)),
+            Some(local) => volume_top(volume, local, &self.exposed(), &self.trees)
+                .map_err(|error| failed(&error)),
+            None => std::fs::File::open(self.layout.volume_data(volume))
+                .map(OwnedFd::from)
+                .map_err(|e| failed(&e)),
         }
     }
 
@@ -168,7 +201,10 @@ impl Opened {
             let mount = match self.trees.iter().find(|tree| tree.name == *volume) {
                 Some(tree) => tree.mount.try_clone()?,
                 None => {
-                    let device = self.exposed().split(std::path::Path::new(&local.device))?.find()?;
+                    let device = self
+                        .exposed()
+                        .split(std::path::Path::new(&local.device))?
+                        .find()?;
                     let flags = OpenTreeFlags::OPEN_TREE_CLONE
                         | OpenTreeFlags::OPEN_TREE_CLOEXEC
                         | OpenTreeFlags::AT_EMPTY_PATH
@@ -176,7 +212,13 @@ impl Opened {
                     open_tree(device, "", flags)?
                 }
             };
-            move_mount(mount, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+            move_mount(
+                mount,
+                "",
+                CWD,
+                &place,
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+            )?;
         }
         Ok(())
     }
@@ -184,7 +226,12 @@ impl Opened {
 
 /// The folder that a tree begins with, to be read.
 pub(crate) fn top(tree: impl AsFd) -> std::io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(tree, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::openat(
+        tree,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 #[cfg(test)]
@@ -193,7 +240,11 @@ mod tests {
 
     fn mount(kind: &str, device: &str, options: &[&str]) -> LocalMount {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        LocalMount { kind: kind.to_owned(), device: device.to_owned(), options }
+        LocalMount {
+            kind: kind.to_owned(),
+            device: device.to_owned(),
+            options,
+        }
     }
 
     #[test]
@@ -202,10 +253,22 @@ mod tests {
             let mut options = wanted.options.clone();
             address(wanted, &mut options).map(|()| options)
         };
-        assert_eq!(of(&mount("nfs", ":/data", &["rw", "addr=localhost"])).unwrap(), ["rw", "addr=127.0.0.1"]);
-        assert_eq!(of(&mount("nfs4", "10.1.2.3:/data", &[])).unwrap(), ["addr=10.1.2.3"]);
-        assert_eq!(of(&mount("cifs", "//host/share", &["vers=3"])).unwrap(), ["vers=3"]);
+        assert_eq!(
+            of(&mount("nfs", ":/data", &["rw", "addr=localhost"])).unwrap(),
+            ["rw", "addr=127.0.0.1"]
+        );
+        assert_eq!(
+            of(&mount("nfs4", "10.1.2.3:/data", &[])).unwrap(),
+            ["addr=10.1.2.3"]
+        );
+        assert_eq!(
+            of(&mount("cifs", "//host/share", &["vers=3"])).unwrap(),
+            ["vers=3"]
+        );
         let error = of(&mount("nfs", ":/data", &["addr=no.such.host.invalid"])).unwrap_err();
-        assert!(error.starts_with("option addr=no.such.host.invalid: "), "{error}");
+        assert!(
+            error.starts_with("option addr=no.such.host.invalid: "),
+            "{error}"
+        );
     }
 }

@@ -7,18 +7,25 @@ use std::path::Path;
 use hoist_image::Platform;
 
 const REGISTERED: &str = "/proc/sys/fs/binfmt_misc";
-const INSTALL: &str =
-    "install qemu-user-static with binfmt-support (Debian: apt install qemu-user-static binfmt-support)";
+const INSTALL: &str = "install qemu-user-static with binfmt-support (Debian: apt install qemu-user-static binfmt-support)";
 
 /// Why programs for a platform cannot be run here, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoEmulator {
     #[error("programs for {0} cannot be run here: no emulator runs that operating system")]
     System(Platform),
-    #[error("programs for {platform} cannot be run here: no emulator for them is registered in {REGISTERED}; {hint}")]
+    #[error(
+        "programs for {platform} cannot be run here: no emulator for them is registered in {REGISTERED}; {hint}"
+    )]
     Missing { platform: Platform, hint: String },
-    #[error("programs for {platform} cannot be run here: the emulator {name} is disabled; enable it: {enable}")]
-    Disabled { platform: Platform, name: String, enable: String },
+    #[error(
+        "programs for {platform} cannot be run here: the emulator {name} is disabled; enable it: {enable}"
+    )]
+    Disabled {
+        platform: Platform,
+        name: String,
+        enable: String,
+    },
     #[error(
         "programs for {platform} cannot be run here: the emulator {name} is registered without the flag F, so containers \
          do not see it; {INSTALL}"
@@ -28,7 +35,11 @@ pub(crate) enum NoEmulator {
 
 /// Refuses what nothing here can run.
 pub(crate) fn check(platform: &Platform) -> Result<(), NoEmulator> {
-    if platform.is_native() { Ok(()) } else { judge(Path::new(REGISTERED), platform) }
+    if platform.is_native() {
+        Ok(())
+    } else {
+        judge(Path::new(REGISTERED), platform)
+    }
 }
 
 /// How an executable begins: e_ident and e_type with e_machine.
@@ -49,9 +60,23 @@ fn head(architecture: &str) -> Option<[u8; 20]> {
         "s390x" => (64, false, 22),
         _ => return None,
     };
-    let half = |number: u16| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+    let half = |number: u16| {
+        if little {
+            number.to_le_bytes()
+        } else {
+            number.to_be_bytes()
+        }
+    };
     let mut head = [0; 20];
-    head[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', if bits == 64 { 2 } else { 1 }, if little { 1 } else { 2 }, 1]);
+    head[..7].copy_from_slice(&[
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        if bits == 64 { 2 } else { 1 },
+        if little { 1 } else { 2 },
+        1,
+    ]);
     head[16..18].copy_from_slice(&half(2));
     head[18..].copy_from_slice(&half(machine));
     Some(head)
@@ -62,7 +87,10 @@ fn judge(registered: &Path, platform: &Platform) -> Result<(), NoEmulator> {
     if platform.os != Platform::host().os {
         return Err(NoEmulator::System(platform_of()));
     }
-    let entries = std::fs::read_dir(registered).into_iter().flatten().filter_map(Result::ok);
+    let entries = std::fs::read_dir(registered)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     let mut found: Vec<Entry> = entries
         .filter_map(|entry| {
             let text = std::fs::read_to_string(entry.path()).ok()?;
@@ -73,17 +101,42 @@ fn judge(registered: &Path, platform: &Platform) -> Result<(), NoEmulator> {
     // Of several the best decides; the kernel asks the one that came last.
     found.sort_by(|a, b| (b.enabled, b.seen, &a.name).cmp(&(a.enabled, a.seen, &b.name)));
     match found.into_iter().next() {
-        Some(Entry { enabled: true, seen: true, .. }) => Ok(()),
-        Some(Entry { enabled: true, name, .. }) => Err(NoEmulator::Unseen { platform: platform_of(), name }),
+        Some(Entry {
+            enabled: true,
+            seen: true,
+            ..
+        }) => Ok(()),
+        Some(Entry {
+            enabled: true,
+            name,
+            ..
+        }) => Err(NoEmulator::Unseen {
+            platform: platform_of(),
+            name,
+        }),
         Some(Entry { name, .. }) => {
             let enable = format!("echo 1 > {}", registered.join(&name).display());
-            Err(NoEmulator::Disabled { platform: platform_of(), name, enable })
+            Err(NoEmulator::Disabled {
+                platform: platform_of(),
+                name,
+                enable,
+            })
         }
         None => {
             let mounted = registered.join("register").exists();
-            let mount = format!("mount binfmt_misc (mount -t binfmt_misc binfmt_misc {}) and ", registered.display());
-            let hint = if mounted { INSTALL.to_owned() } else { mount + INSTALL };
-            Err(NoEmulator::Missing { platform: platform_of(), hint })
+            let mount = format!(
+                "mount binfmt_misc (mount -t binfmt_misc binfmt_misc {}) and ",
+                registered.display()
+            );
+            let hint = if mounted {
+                INSTALL.to_owned()
+            } else {
+                mount + INSTALL
+            };
+            Err(NoEmulator::Missing {
+                platform: platform_of(),
+                hint,
+            })
         }
     }
 }
@@ -103,23 +156,39 @@ struct Entry {
 impl Entry {
     /// `None` for formats by file extension, and for the files that are no format.
     fn parse(name: &str, text: &str) -> Option<Self> {
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key))
+                .map(str::trim)
+        };
         let magic = hex::decode(value("magic ")?).ok()?;
-        let mask = value("mask ").map_or_else(|| Some(vec![0xff; magic.len()]), |mask| hex::decode(mask).ok())?;
+        let mask = value("mask ").map_or_else(
+            || Some(vec![0xff; magic.len()]),
+            |mask| hex::decode(mask).ok(),
+        )?;
         Some(Self {
             name: name.to_owned(),
             enabled: text.lines().next() == Some("enabled"),
             seen: value("flags:").is_some_and(|flags| flags.contains('F')),
-            offset: value("offset ").and_then(|offset| offset.parse().ok()).unwrap_or(0),
+            offset: value("offset ")
+                .and_then(|offset| offset.parse().ok())
+                .unwrap_or(0),
             magic,
             mask,
         })
     }
 
     fn takes(&self, head: &[u8]) -> bool {
-        let Some(part) = head.get(self.offset..).and_then(|rest| rest.get(..self.magic.len())) else { return false };
+        let Some(part) = head
+            .get(self.offset..)
+            .and_then(|rest| rest.get(..self.magic.len()))
+        else {
+            return false;
+        };
         let wanted = self.magic.iter().zip(&self.mask);
-        part.iter().zip(wanted).all(|(byte, (magic, mask))| byte & mask == magic & mask)
+        part.iter()
+            .zip(wanted)
+            .all(|(byte, (magic, mask))| byte & mask == magic & mask)
     }
 }
 
@@ -134,21 +203,45 @@ mod tests {
     #[test]
     fn only_an_enabled_emulator_that_containers_see_will_do() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let judge =
-            |platform: &str| judge(folder.path(), &platform.parse().unwrap()).map_err(|error| error.to_string());
-        assert!(judge("linux/arm64").unwrap_err().contains("mount -t binfmt_misc"));
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let judge = |platform: &str| {
+            judge(folder.path(), &platform.parse().unwrap()).map_err(|error| error.to_string())
+        };
+        assert!(
+            judge("linux/arm64")
+                .unwrap_err()
+                .contains("mount -t binfmt_misc")
+        );
         write("register", "");
         write("status", "enabled\n");
         let missing = judge("linux/arm64").unwrap_err();
-        assert!(missing.contains("no emulator for them is registered") && !missing.contains("mount -t"), "{missing}");
+        assert!(
+            missing.contains("no emulator for them is registered") && !missing.contains("mount -t"),
+            "{missing}"
+        );
         write("any-name", &format!("disabled\n{FORMAT}"));
-        assert!(judge("linux/arm64").unwrap_err().contains("the emulator any-name is disabled"));
-        write("any-name", &format!("enabled\n{}", FORMAT.replace("OCF", "OC")));
-        assert!(judge("linux/arm64/v8").unwrap_err().contains("without the flag F"));
+        assert!(
+            judge("linux/arm64")
+                .unwrap_err()
+                .contains("the emulator any-name is disabled")
+        );
+        write(
+            "any-name",
+            &format!("enabled\n{}", FORMAT.replace("OCF", "OC")),
+        );
+        assert!(
+            judge("linux/arm64/v8")
+                .unwrap_err()
+                .contains("without the flag F")
+        );
         write("other", &format!("enabled\n{FORMAT}"));
         assert_eq!(judge("linux/arm64"), Ok(()));
         assert!(judge("linux/s390x").is_err() && judge("linux/arm").is_err());
-        assert!(judge("windows/amd64").unwrap_err().contains("that operating system"));
+        assert!(
+            judge("windows/amd64")
+                .unwrap_err()
+                .contains("that operating system")
+        );
     }
 }

@@ -27,7 +27,8 @@ use crate::world::{Condition, Event, Message, Outcome, World};
 
 /// Id of the boot, so that what was running is told from what the machine took down.
 pub(crate) fn boot_id() -> std::io::Result<String> {
-    let id = crate::store::patiently(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"))?;
+    let id =
+        crate::store::patiently(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"))?;
     Ok(id.trim().to_owned())
 }
 
@@ -39,7 +40,11 @@ pub fn now() -> Timestamp {
 /// The monotonic clock, which timers use as well. Its timestamps are valid within one boot.
 pub(crate) fn steady() -> Timestamp {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Timestamp(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+    Timestamp(
+        time.tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec),
+    )
 }
 
 /// RFC 3339 with nanoseconds, as docker prints times.
@@ -55,7 +60,9 @@ pub(crate) fn new_id() -> String {
     let mut filled = 0;
     while filled < bytes.len() {
         // Interrupted by a signal at worst; any other failure is not possible with these arguments.
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .unwrap_or(0);
     }
     hex::encode(bytes)
 }
@@ -115,8 +122,17 @@ impl Engine {
     }
 
     /// Waits until a container is in some state, or never will be.
-    pub(crate) async fn wait(&self, id: &str, condition: Condition) -> Result<Outcome, ShuttingDown> {
-        self.ask(|reply| Event::Await { id: id.to_owned(), condition, reply }).await
+    pub(crate) async fn wait(
+        &self,
+        id: &str,
+        condition: Condition,
+    ) -> Result<Outcome, ShuttingDown> {
+        self.ask(|reply| Event::Await {
+            id: id.to_owned(),
+            condition,
+            reply,
+        })
+        .await
     }
 
     /// Reads the world as it is after everything that was told before.
@@ -126,12 +142,17 @@ impl Engine {
         F: FnOnce(&World) -> R + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Look(Box::new(move |world| drop(reply.send(look(world))))));
+        self.send(Message::Look(Box::new(move |world| {
+            drop(reply.send(look(world)))
+        })));
         answer.await.map_err(|_| ShuttingDown)
     }
 
     /// Sends an event that carries a reply channel, and waits for the reply.
-    pub(crate) async fn ask<R>(&self, event: impl FnOnce(oneshot::Sender<R>) -> Event) -> Result<R, ShuttingDown> {
+    pub(crate) async fn ask<R>(
+        &self,
+        event: impl FnOnce(oneshot::Sender<R>) -> Event,
+    ) -> Result<R, ShuttingDown> {
         let (reply, answer) = oneshot::channel();
         self.tell(event(reply));
         answer.await.map_err(|_| ShuttingDown)
@@ -161,6 +182,9 @@ mod tests {
 
     #[test]
     fn times_have_nine_digits() {
-        assert_eq!(rfc3339(Timestamp(1_500_000_000)), "1970-01-01T00:00:01.500000000Z");
+        assert_eq!(
+            rfc3339(Timestamp(1_500_000_000)),
+            "1970-01-01T00:00:01.500000000Z"
+        );
     }
 }

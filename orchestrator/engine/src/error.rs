@@ -24,7 +24,9 @@ fn words(error: &dyn Error) -> String {
         return "no such file or directory".to_owned();
     }
     match text.rsplit_once(" (os error ") {
-        Some((words, number)) if number.trim_end_matches(')').parse::<u32>().is_ok() => words.to_owned(),
+        Some((words, number)) if number.trim_end_matches(')').parse::<u32>().is_ok() => {
+            words.to_owned()
+        }
         _ => text,
     }
 }
@@ -38,7 +40,13 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("reading x")]
         struct Reading(#[source] std::io::Error);
-        assert_eq!(chain(&Reading(std::io::Error::from_raw_os_error(2))), "reading x: No such file or directory");
-        assert_eq!(chain(&Reading(std::io::ErrorKind::NotFound.into())), "reading x: no such file or directory");
+        assert_eq!(
+            chain(&Reading(std::io::Error::from_raw_os_error(2))),
+            "reading x: No such file or directory"
+        );
+        assert_eq!(
+            chain(&Reading(std::io::ErrorKind::NotFound.into())),
+            "reading x: no such file or directory"
+        );
     }
 }

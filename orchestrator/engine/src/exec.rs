@@ -52,7 +52,12 @@ pub(crate) async fn start(
     let (doc, service) = (&container.doc, &container.config);
     let mut setup = ProcessSetup::of(doc, service)?;
     let mut env = setup.process.env().clone().unwrap_or_default();
-    let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
+    let name = |entry: &str| {
+        entry
+            .split_once('=')
+            .map_or(entry, |(name, _)| name)
+            .to_owned()
+    };
     env.retain(|entry| !config.env.iter().any(|over| name(over) == name(entry)));
     env.extend(config.env.iter().cloned());
     if config.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
@@ -70,7 +75,12 @@ pub(crate) async fn start(
     }
     let request = setup.exec(doc.id.clone(), pid, config.cmd.clone(), stdio);
     let runtime = Arc::clone(&engine.runtime);
-    blocking(move || runtime.exec(request).map_err(|error| StepError::of(kind(&error), refusal(&error)))).await
+    blocking(move || {
+        runtime
+            .exec(request)
+            .map_err(|error| StepError::of(kind(&error), refusal(&error)))
+    })
+    .await
 }
 
 fn kind(error: &LaunchError) -> ErrorKind {
@@ -78,7 +88,11 @@ fn kind(error: &LaunchError) -> ErrorKind {
         LaunchError::Spec(_) => ErrorKind::Invalid,
         LaunchError::NotRunning(_) | LaunchError::Paused(_) => ErrorKind::Conflict,
         LaunchError::Stage { source: None, .. } => ErrorKind::Command,
-        LaunchError::Stage { stage, source: Some(source), .. } if stage == WORKING_DIR => match source.kind() {
+        LaunchError::Stage {
+            stage,
+            source: Some(source),
+            ..
+        } if stage == WORKING_DIR => match source.kind() {
             std::io::ErrorKind::PermissionDenied => ErrorKind::CommandNotExecutable,
             _ => ErrorKind::CommandNotFound,
         },
@@ -91,25 +105,43 @@ const WORKING_DIR: &str = "enter the working directory";
 
 /// Docker's words for a command that could not be run: clients look for them.
 fn refusal(error: &LaunchError) -> String {
-    let LaunchError::Stage { stage, object, source, .. } = error else { return chain(error) };
-    let Some(source) = source else { return object.clone() };
+    let LaunchError::Stage {
+        stage,
+        object,
+        source,
+        ..
+    } = error
+    else {
+        return chain(error);
+    };
+    let Some(source) = source else {
+        return object.clone();
+    };
     let reason = match source.raw_os_error() {
         Some(number) => rustix::io::Errno::from_raw_os_error(number).to_string(),
         None => source.to_string(),
     };
-    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let reason = reason
+        .split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
     let failed = match stage.as_str() {
         WORKING_DIR => format!("chdir to cwd ({object:?}) set in config.json failed: {reason}"),
         "find the command" if object.ends_with("$PATH") => object.clone(),
         "find the command" | "execute" => format!("{object}: {reason}"),
         _ => return chain(error),
     };
-    format!("OCI runtime exec failed: exec failed: unable to start container process: {failed}: unknown")
+    format!(
+        "OCI runtime exec failed: exec failed: unable to start container process: {failed}: unknown"
+    )
 }
 
 /// The exit code, as soon as it has ended.
 pub(crate) async fn wait(handle: &Arc<ExecHandle>) -> i32 {
-    let Ok(watched) = readiness::watch(Arc::clone(handle), Interest::READABLE) else { return 125 };
+    let Ok(watched) = readiness::watch(Arc::clone(handle), Interest::READABLE) else {
+        return 125;
+    };
     loop {
         match handle.try_wait() {
             Ok(Some(status)) => return status.code,

@@ -32,9 +32,16 @@ pub(crate) use slots::Slots;
 pub(crate) type Output = Outbox<ApplyEvent>;
 
 /// What would be done.
-pub(crate) async fn preview(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<PlanResponse, StepError> {
+pub(crate) async fn preview(
+    engine: &Arc<Engine>,
+    request: &ApplyRequest,
+) -> Result<PlanResponse, StepError> {
     let (_, plan) = planned(engine, request).await?;
-    Ok(PlanResponse { text: plan.to_string(), plan: plan.to_json(), steps: plan.steps.len() })
+    Ok(PlanResponse {
+        text: plan.to_string(),
+        plan: plan.to_json(),
+        steps: plan.steps.len(),
+    })
 }
 
 /// The plan of what would be done, and the stack that it is for.
@@ -42,9 +49,18 @@ pub(crate) async fn planned(
     engine: &Arc<Engine>,
     request: &ApplyRequest,
 ) -> Result<(hoist_spec::model::Stack, hoist_scheduler::Plan), StepError> {
-    let prepared = prepare(engine, request).await.map_err(|error| StepError::new(chain(&error)))?;
-    let observed = observe(engine, &prepared.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
-    let plan = plan(&prepared.desired, &observed, &Request::new(steady(), request.verb.clone()), steady());
+    let prepared = prepare(engine, request)
+        .await
+        .map_err(|error| StepError::new(chain(&error)))?;
+    let observed = observe(engine, &prepared.desired)
+        .await
+        .map_err(|error| StepError::engine(chain(&error)))?;
+    let plan = plan(
+        &prepared.desired,
+        &observed,
+        &Request::new(steady(), request.verb.clone()),
+        steady(),
+    );
     Ok((prepared.desired.stack, plan))
 }
 
@@ -63,7 +79,10 @@ pub(crate) async fn apply(engine: &Arc<Engine>, request: ApplyRequest, out: Outp
         Ok(prepared) => {
             let project = prepared.desired.stack.name.clone();
             let (ends, overtakes) = (ends(&request.verb), overtakes(&request.verb));
-            let outcome = Session::begin(engine, request, prepared, out.clone()).await.run().await;
+            let outcome = Session::begin(engine, request, prepared, out.clone())
+                .await
+                .run()
+                .await;
             if ends {
                 leftovers::tidy(engine).await;
             }
@@ -73,8 +92,15 @@ pub(crate) async fn apply(engine: &Arc<Engine>, request: ApplyRequest, out: Outp
             outcome
         }
         Err(error) => {
-            let result = ApplyResult { code: 1, errors: vec![chain(&error)], ..ApplyResult::default() };
-            Outcome { result, held: false }
+            let result = ApplyResult {
+                code: 1,
+                errors: vec![chain(&error)],
+                ..ApplyResult::default()
+            };
+            Outcome {
+                result,
+                held: false,
+            }
         }
     };
     out.send(ApplyEvent::Result(outcome.result.clone()));
@@ -83,7 +109,10 @@ pub(crate) async fn apply(engine: &Arc<Engine>, request: ApplyRequest, out: Outp
 
 /// Takes something down: whoever works on the project gives way to it, and nothing that cannot be set up is in its way.
 fn ends(verb: &Verb) -> bool {
-    matches!(verb, Verb::Down(_) | Verb::Stop(_) | Verb::Kill(_) | Verb::Remove(_))
+    matches!(
+        verb,
+        Verb::Down(_) | Verb::Stop(_) | Verb::Kill(_) | Verb::Remove(_)
+    )
 }
 
 /// Waits for nobody: `kill` is for what another request, say a `stop`, waits for. It takes nothing that others want.

@@ -36,7 +36,10 @@ pub(crate) struct Feed {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { live: broadcast::channel(PENDING).0, past: Mutex::default() }
+        Self {
+            live: broadcast::channel(PENDING).0,
+            past: Mutex::default(),
+        }
     }
 }
 
@@ -46,9 +49,16 @@ impl Feed {
     }
 
     /// What happened from `since` on, as far as it is remembered, and what comes next.
-    pub(crate) fn since(&self, since: Timestamp) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
+    pub(crate) fn since(
+        &self,
+        since: Timestamp,
+    ) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = past.iter().filter(|event| event.at >= since).cloned().collect();
+        let wanted = past
+            .iter()
+            .filter(|event| event.at >= since)
+            .cloned()
+            .collect();
         (wanted, self.live.subscribe())
     }
 
@@ -140,8 +150,14 @@ pub(crate) enum OfNetwork<'a> {
 pub(crate) enum OfVolume<'a> {
     Create,
     Destroy,
-    Mount { container: &'a str, destination: &'a str, writable: bool },
-    Unmount { container: &'a str },
+    Mount {
+        container: &'a str,
+        destination: &'a str,
+        writable: bool,
+    },
+    Unmount {
+        container: &'a str,
+    },
 }
 
 /// What can be pruned.
@@ -159,7 +175,12 @@ type Attributes = BTreeMap<String, String>;
 type Told = (String, Attributes);
 
 fn told<const N: usize>(action: impl Into<String>, attributes: [(&str, String); N]) -> Told {
-    (action.into(), attributes.map(|(key, value)| (key.to_owned(), value)).into())
+    (
+        action.into(),
+        attributes
+            .map(|(key, value)| (key.to_owned(), value))
+            .into(),
+    )
 }
 
 impl OfContainer {
@@ -167,26 +188,45 @@ impl OfContainer {
         // As docker has it, with a space after a command without arguments.
         let exec = |action: &str, exec: &String, command: &[String]| {
             let (program, arguments) = command.split_at(command.len().min(1));
-            told(format!("{action}: {} {}", program.concat(), arguments.join(" ")), [("execID", exec.clone())])
+            told(
+                format!("{action}: {} {}", program.concat(), arguments.join(" ")),
+                [("execID", exec.clone())],
+            )
         };
         match self {
             Self::ArchivePath => told("archive-path", []),
             Self::Attach => told("attach", []),
-            Self::Commit { comment, image, reference } => {
-                let about = [("comment", comment), ("imageID", image), ("imageRef", reference)];
+            Self::Commit {
+                comment,
+                image,
+                reference,
+            } => {
+                let about = [
+                    ("comment", comment),
+                    ("imageID", image),
+                    ("imageRef", reference),
+                ];
                 told("commit", about.map(|(key, value)| (key, value.clone())))
             }
             Self::Create => told("create", []),
             Self::Destroy => told("destroy", []),
             Self::Die { code, ran: None } => told("die", [("exitCode", code.to_string())]),
-            Self::Die { code, ran: Some(ran) } => {
-                told("die", [("exitCode", code.to_string()), ("execDuration", ran.to_string())])
-            }
+            Self::Die {
+                code,
+                ran: Some(ran),
+            } => told(
+                "die",
+                [
+                    ("exitCode", code.to_string()),
+                    ("execDuration", ran.to_string()),
+                ],
+            ),
             Self::ExecCreate { exec: id, command } => exec("exec_create", id, command),
             Self::ExecStart { exec: id, command } => exec("exec_start", id, command),
-            Self::ExecDie { exec, code } => {
-                told("exec_die", [("execID", exec.clone()), ("exitCode", code.to_string())])
-            }
+            Self::ExecDie { exec, code } => told(
+                "exec_die",
+                [("execID", exec.clone()), ("exitCode", code.to_string())],
+            ),
             Self::Export => told("export", []),
             Self::ExtractToDir => told("extract-to-dir", []),
             Self::Health(Health::Healthy) => told("health_status: healthy", []),
@@ -195,9 +235,10 @@ impl OfContainer {
             Self::Kill { signal } => told("kill", [("signal", signal.to_string())]),
             Self::Oom => told("oom", []),
             Self::Pause => told("pause", []),
-            Self::Resize { rows, columns } => {
-                told("resize", [("height", rows.to_string()), ("width", columns.to_string())])
-            }
+            Self::Resize { rows, columns } => told(
+                "resize",
+                [("height", rows.to_string()), ("width", columns.to_string())],
+            ),
             Self::Restart => told("restart", []),
             Self::Start => told("start", []),
             Self::Stop => told("stop", []),
@@ -229,7 +270,9 @@ impl OfNetwork<'_> {
             Self::Create => told("create", []),
             Self::Destroy => told("destroy", []),
             Self::Connect(container) => told("connect", [("container", container.to_owned())]),
-            Self::Disconnect(container) => told("disconnect", [("container", container.to_owned())]),
+            Self::Disconnect(container) => {
+                told("disconnect", [("container", container.to_owned())])
+            }
         }
     }
 }
@@ -239,7 +282,11 @@ impl OfVolume<'_> {
         match self {
             Self::Create => told("create", []),
             Self::Destroy => told("destroy", []),
-            Self::Mount { container, destination, writable } => told(
+            Self::Mount {
+                container,
+                destination,
+                writable,
+            } => told(
                 "mount",
                 [
                     ("container", container.to_owned()),
@@ -266,7 +313,13 @@ impl Pruned {
 }
 
 fn send(engine: &Engine, kind: &'static str, id: &str, (action, attributes): Told) {
-    engine.feed.send(Arc::new(Happening { at: now(), kind, id: id.to_owned(), action, attributes }));
+    engine.feed.send(Arc::new(Happening {
+        at: now(),
+        kind,
+        id: id.to_owned(),
+        action,
+        attributes,
+    }));
 }
 
 /// What the supervisor says.
@@ -289,7 +342,10 @@ impl From<Subject> for OfContainer {
         match what {
             Subject::Created => Self::Create,
             Subject::Started => Self::Start,
-            Subject::Died { code, ran } => Self::Die { code, ran: ran.map(|ran| ran.as_secs()) },
+            Subject::Died { code, ran } => Self::Die {
+                code,
+                ran: ran.map(|ran| ran.as_secs()),
+            },
             Subject::Removed => Self::Destroy,
             Subject::Paused(true) => Self::Pause,
             Subject::Paused(false) => Self::Unpause,
@@ -322,12 +378,34 @@ fn network(engine: &Engine, network: &NetworkDoc, what: OfNetwork<'_>) {
 fn attachments(engine: &Engine, networks: &[NetworkDoc], doc: &ContainerDoc, up: bool) {
     let id = doc.id.as_str();
     for found in networks {
-        network(engine, found, if up { OfNetwork::Connect(id) } else { OfNetwork::Disconnect(id) });
+        network(
+            engine,
+            found,
+            if up {
+                OfNetwork::Connect(id)
+            } else {
+                OfNetwork::Disconnect(id)
+            },
+        );
     }
     for mount in &doc.mounts {
-        let MountKind::Volume { name, .. } = &mount.kind else { continue };
-        let mounted = OfVolume::Mount { container: id, destination: &mount.target, writable: !mount.read_only };
-        volume(engine, name, if up { mounted } else { OfVolume::Unmount { container: id } });
+        let MountKind::Volume { name, .. } = &mount.kind else {
+            continue;
+        };
+        let mounted = OfVolume::Mount {
+            container: id,
+            destination: &mount.target,
+            writable: !mount.read_only,
+        };
+        volume(
+            engine,
+            name,
+            if up {
+                mounted
+            } else {
+                OfVolume::Unmount { container: id }
+            },
+        );
     }
 }
 
@@ -340,14 +418,19 @@ fn volume(engine: &Engine, name: &str, what: OfVolume<'_>) {
 /// `name`: what docker calls it in such an event: its id, or a name.
 pub(crate) fn image(engine: &Engine, what: OfImage, id: &str, name: &str) {
     let known = engine.images.resolve(id);
-    let mut attributes = known.map(|image| image.config.config.labels.clone()).unwrap_or_default();
+    let mut attributes = known
+        .map(|image| image.config.config.labels.clone())
+        .unwrap_or_default();
     attributes.insert("name".to_owned(), name.to_owned());
     send(engine, "image", id, (what.word().to_owned(), attributes));
 }
 
 /// What went with the removal of an image that was called `id`.
 pub(crate) fn image_removed(engine: &Engine, id: &str, removed: &Removed) {
-    removed.untagged.iter().for_each(|_| image(engine, OfImage::Untag, id, id));
+    removed
+        .untagged
+        .iter()
+        .for_each(|_| image(engine, OfImage::Untag, id, id));
     for id in removed.deleted.iter().map(ToString::to_string) {
         image(engine, OfImage::Delete, &id, &id);
     }
@@ -355,7 +438,12 @@ pub(crate) fn image_removed(engine: &Engine, id: &str, removed: &Removed) {
 
 /// Everything unused of a kind went, and so many bytes with it.
 pub(crate) fn pruned(engine: &Engine, what: Pruned, bytes: u64) {
-    send(engine, what.kind(), "", told("prune", [("reclaimed", bytes.to_string())]));
+    send(
+        engine,
+        what.kind(),
+        "",
+        told("prune", [("reclaimed", bytes.to_string())]),
+    );
 }
 
 #[cfg(test)]
@@ -364,7 +452,13 @@ mod tests {
 
     fn event(at: i64) -> Arc<Happening> {
         let at = Timestamp(at);
-        Arc::new(Happening { at, kind: "image", id: String::new(), action: String::new(), attributes: BTreeMap::new() })
+        Arc::new(Happening {
+            at,
+            kind: "image",
+            id: String::new(),
+            action: String::new(),
+            attributes: BTreeMap::new(),
+        })
     }
 
     #[test]
@@ -374,7 +468,10 @@ mod tests {
         (0..last).for_each(|time| feed.send(event(time)));
         assert_eq!(feed.since(Timestamp(0)).0.len(), PAST);
         let (past, mut live) = feed.since(Timestamp(last - 2));
-        assert_eq!(past.iter().map(|event| event.at.0).collect::<Vec<_>>(), [last - 2, last - 1]);
+        assert_eq!(
+            past.iter().map(|event| event.at.0).collect::<Vec<_>>(),
+            [last - 2, last - 1]
+        );
         feed.send(event(last));
         assert_eq!(live.try_recv().unwrap().at.0, last);
     }

@@ -33,7 +33,9 @@ pub(crate) type ImageOutbox = Outbox<ImageNews>;
 impl Piece for ImageNews {
     fn kind(&self) -> Kind {
         match self {
-            Self::Progress(progress) if !progress.item.is_empty() => Kind::Latest(progress.item.clone()),
+            Self::Progress(progress) if !progress.item.is_empty() => {
+                Kind::Latest(progress.item.clone())
+            }
             _ => Kind::Kept,
         }
     }

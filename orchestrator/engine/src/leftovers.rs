@@ -8,19 +8,30 @@ use crate::error::chain;
 
 /// How many containers may be on their way up at a time: a small multiple of the processors.
 pub(crate) fn lanes() -> u32 {
-    std::thread::available_parallelism().map_or(8, |cores| u32::try_from(cores.get()).unwrap_or(8).saturating_mul(4))
+    std::thread::available_parallelism().map_or(8, |cores| {
+        u32::try_from(cores.get()).unwrap_or(8).saturating_mul(4)
+    })
 }
 
 /// When nothing runs any more: takes away what is shared by all containers (the parent cgroup). With all lanes held
 /// nobody is on the way up meanwhile.
 pub(crate) async fn tidy(engine: &Arc<Engine>) {
-    let Ok(_nobody) = engine.lanes.acquire_many(lanes()).await else { return };
-    let running = engine.look(|world| world.containers.values().any(|found| found.phase.has_processes()));
+    let Ok(_nobody) = engine.lanes.acquire_many(lanes()).await else {
+        return;
+    };
+    let running = engine.look(|world| {
+        world
+            .containers
+            .values()
+            .any(|found| found.phase.has_processes())
+    });
     if engine.steps.is_busy() || running.await.unwrap_or(true) {
         return;
     }
     let sweeper = Arc::clone(engine);
-    let swept = tokio::task::spawn_blocking(move || sweeper.runtime.sweep(&BTreeSet::new(), |_| false)).await;
+    let swept =
+        tokio::task::spawn_blocking(move || sweeper.runtime.sweep(&BTreeSet::new(), |_| false))
+            .await;
     for error in swept.unwrap_or_default().errors {
         tracing::warn!(error = chain(&error), "cannot sweep");
     }
@@ -28,7 +39,10 @@ pub(crate) async fn tidy(engine: &Arc<Engine>) {
 
 /// At the end of an engine that supervises nothing.
 pub(crate) fn clean_network(engine: &Engine, networks: &[String]) {
-    if let Err(error) = engine.net.set_firewall(&hoist_network::FirewallState::default()) {
+    if let Err(error) = engine
+        .net
+        .set_firewall(&hoist_network::FirewallState::default())
+    {
         tracing::warn!(error = chain(&error), "cannot remove the firewall's table");
     }
     if let Err(error) = engine.net.sweep(networks, &[]) {

@@ -92,5 +92,7 @@ pub mod process {
 
 /// `02:42:ac:11:00:02`
 pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
-    text.parse::<hoist_network::Mac>().map(|mac| mac.0).map_err(|error| StepError::bad(error.to_string()))
+    text.parse::<hoist_network::Mac>()
+        .map(|mac| mac.0)
+        .map_err(|error| StepError::bad(error.to_string()))
 }

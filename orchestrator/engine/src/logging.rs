@@ -8,7 +8,12 @@ use tracing::{Span, error_span};
 
 /// Redirects standard error to `file`, if given; lines that cannot be written are dropped.
 pub fn start(file: Option<&Path>) {
-    let opened = file.map(|path| std::fs::OpenOptions::new().create(true).append(true).open(path));
+    let opened = file.map(|path| {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+    });
     if let Some(Ok(file)) = opened {
         let _ = rustix::stdio::dup2_stderr(&file);
     }
@@ -87,7 +92,9 @@ mod tests {
             .without_time()
             .finish();
         let _subscribed = tracing::subscriber::set_default(subscriber);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         // A span belongs to the one in which it is made, so each is made inside.
         let blocks = async {
             let subscriber = tracing::dispatcher::get_default(Clone::clone);
@@ -101,22 +108,38 @@ mod tests {
         use tracing::Instrument as _;
         let contained = async { blocks.instrument(container("1f", "web-1")).await };
         let step = async { contained.instrument(step("start", "web-1")).await };
-        runtime.block_on(step.instrument(request(&"POST", "/hoist/v1/apply"))).unwrap();
+        runtime
+            .block_on(step.instrument(request(&"POST", "/hoist/v1/apply")))
+            .unwrap();
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        let fields = [r#"method=POST path="/hoist/v1/apply""#, r#"step{verb="start" object="web-1"}"#];
+        let fields = [
+            r#"method=POST path="/hoist/v1/apply""#,
+            r#"step{verb="start" object="web-1"}"#,
+        ];
         assert!(fields.iter().all(|fields| text.contains(fields)), "{text}");
-        assert!(text.contains(r#"container{id="1f" name="web-1"}"#) && text.contains("cannot go on"), "{text}");
+        assert!(
+            text.contains(r#"container{id="1f" name="web-1"}"#) && text.contains("cannot go on"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_log_that_cannot_be_written_ends_no_thread() {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
         let before = rustix::io::dup(rustix::stdio::stderr()).unwrap();
         rustix::stdio::dup2_stderr(&full).unwrap();
         let writer = || Droppable;
-        let subscriber = tracing_subscriber::fmt().with_writer(writer).log_internal_errors(false).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(writer)
+            .log_internal_errors(false)
+            .finish();
         let logged = std::thread::spawn(move || {
-            tracing::subscriber::with_default(subscriber, || tracing::error!("nobody will read this"));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::error!("nobody will read this")
+            });
         });
         let ended = logged.join();
         rustix::stdio::dup2_stderr(&before).unwrap();

@@ -54,8 +54,12 @@ impl Wanted {
         let timed = self.since.is_some() || self.until.is_some();
         let at = if timed { at(time) } else { None };
         stream
-            && self.since.is_none_or(|since| at.is_none_or(|at| at >= since))
-            && self.until.is_none_or(|until| at.is_none_or(|at| at <= until))
+            && self
+                .since
+                .is_none_or(|since| at.is_none_or(|at| at >= since))
+            && self
+                .until
+                .is_none_or(|until| at.is_none_or(|at| at <= until))
     }
 }
 
@@ -99,12 +103,20 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
         && fraction.bytes().all(|byte| byte.is_ascii_digit())
         && fraction.len() <= 9
     {
-        let nanos = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").parse().ok()? };
-        return Some(Timestamp(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?));
+        let nanos = if fraction.is_empty() {
+            0
+        } else {
+            format!("{fraction:0<9}").parse().ok()?
+        };
+        return Some(Timestamp(
+            seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?,
+        ));
     }
     if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
         let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        return i64::try_from(zoned.timestamp().as_nanosecond()).ok().map(Timestamp);
+        return i64::try_from(zoned.timestamp().as_nanosecond())
+            .ok()
+            .map(Timestamp);
     }
     let ago = i64::try_from(units::duration(text)?.as_nanos()).ok()?;
     Some(Timestamp(now.0.checked_sub(ago)?))
@@ -119,7 +131,10 @@ mod tests {
         let now = Timestamp(100_000_000_000);
         assert_eq!(moment("42", now), Some(Timestamp(42_000_000_000)));
         assert_eq!(moment("42.5", now), Some(Timestamp(42_500_000_000)));
-        assert_eq!(moment("1970-01-01T00:00:07Z", now), Some(Timestamp(7_000_000_000)));
+        assert_eq!(
+            moment("1970-01-01T00:00:07Z", now),
+            Some(Timestamp(7_000_000_000))
+        );
         assert_eq!(moment("1m30s", now), Some(Timestamp(10_000_000_000)));
         assert_eq!(moment("yesterday", now), None);
     }

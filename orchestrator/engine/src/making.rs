@@ -42,7 +42,9 @@ pub(crate) fn import(
 ) -> Result<Arc<Image>, StepError> {
     let platform = match platform {
         "" => Platform::host(),
-        text => text.parse().map_err(|error| StepError::bad(chain(&error)))?,
+        text => text
+            .parse()
+            .map_err(|error| StepError::bad(chain(&error)))?,
     };
     let mut config = ImageConfig::new(&platform.architecture, &platform.os);
     config.variant = platform.variant;
@@ -51,7 +53,15 @@ pub(crate) fn import(
     let layer = images.add_layer(&mut archive)?;
     config.rootfs.diff_ids.push(layer.diff_id);
     let message = some(&terms.message).unwrap_or_else(|| "Imported from -".to_owned());
-    finish(images, config, terms, History { comment: Some(message), ..History::default() })
+    finish(
+        images,
+        config,
+        terms,
+        History {
+            comment: Some(message),
+            ..History::default()
+        },
+    )
 }
 
 /// The container's image with one more layer, and its settings as the new image's.
@@ -62,7 +72,9 @@ pub(crate) fn commit(
     terms: &Terms,
 ) -> Result<Arc<Image>, StepError> {
     let doc = &container.doc;
-    let base = Digest::parse(&doc.image_id).ok().and_then(|id| images.image(&id));
+    let base = Digest::parse(&doc.image_id)
+        .ok()
+        .and_then(|id| images.image(&id));
     let mut config = match base {
         Some(image) => image.config.clone(),
         None => {
@@ -77,13 +89,27 @@ pub(crate) fn commit(
     changes::apply(&mut config.config, &terms.changes)?;
     let upper = layout.upper(&doc.id);
     let layer = match File::open(&upper) {
-        Ok(upper) => Some(images.add_upper(upper.as_fd())?).filter(|layer| layer.diff_id != nothing()),
+        Ok(upper) => {
+            Some(images.add_upper(upper.as_fd())?).filter(|layer| layer.diff_id != nothing())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(StepError::engine(format!("opening {}: {error}", upper.display()))),
+        Err(error) => {
+            return Err(StepError::engine(format!(
+                "opening {}: {error}",
+                upper.display()
+            )));
+        }
     };
-    config.rootfs.diff_ids.extend(layer.iter().map(|layer| layer.diff_id));
+    config
+        .rootfs
+        .diff_ids
+        .extend(layer.iter().map(|layer| layer.diff_id));
     let history = History {
-        created_by: some(&lower::argv(&container.config, &doc.image).unwrap_or_default().join(" ")),
+        created_by: some(
+            &lower::argv(&container.config, &doc.image)
+                .unwrap_or_default()
+                .join(" "),
+        ),
         comment: some(&terms.message),
         empty_layer: layer.is_none(),
         ..History::default()
@@ -92,10 +118,19 @@ pub(crate) fn commit(
     finish(images, config, terms, history)
 }
 
-fn finish(images: &Store, mut config: ImageConfig, terms: &Terms, history: History) -> Result<Arc<Image>, StepError> {
+fn finish(
+    images: &Store,
+    mut config: ImageConfig,
+    terms: &Terms,
+    history: History,
+) -> Result<Arc<Image>, StepError> {
     let now = jiff::Timestamp::now().to_string();
     let author = some(&terms.author);
-    config.history.push(History { created: Some(now.clone()), author: author.clone(), ..history });
+    config.history.push(History {
+        created: Some(now.clone()),
+        author: author.clone(),
+        ..history
+    });
     config.created = Some(now);
     config.author = author;
     Ok(images.add_image(&config, terms.name.as_slice())?)
@@ -106,8 +141,12 @@ fn settings(container: &Summary) -> ImageDefaults {
     let (service, image) = (&container.config, &container.doc.image);
     let mut settings = image.clone();
     for (name, value) in &service.environment {
-        settings.env.retain(|known| known.split_once('=').is_none_or(|(key, _)| key != name));
-        settings.env.extend(value.iter().map(|value| format!("{name}={value}")));
+        settings
+            .env
+            .retain(|known| known.split_once('=').is_none_or(|(key, _)| key != name));
+        settings
+            .env
+            .extend(value.iter().map(|value| format!("{name}={value}")));
     }
     if service.entrypoint.is_some() {
         // The image's command was meant for the image's entrypoint.
@@ -118,16 +157,24 @@ fn settings(container: &Summary) -> ImageDefaults {
         settings.cmd.clone_from(&service.command);
     }
     settings.user = lower::user(service, image).unwrap_or_default();
-    if let Some(folder) = service.working_dir.as_ref().filter(|folder| !folder.is_empty()) {
+    if let Some(folder) = service
+        .working_dir
+        .as_ref()
+        .filter(|folder| !folder.is_empty())
+    {
         settings.working_dir.clone_from(folder);
     }
-    settings.exposed_ports.extend(service.expose.iter().map(|port| match port.contains('/') {
-        true => port.clone(),
-        false => format!("{port}/tcp"),
-    }));
+    settings
+        .exposed_ports
+        .extend(service.expose.iter().map(|port| match port.contains('/') {
+            true => port.clone(),
+            false => format!("{port}/tcp"),
+        }));
     settings.labels.extend(service.labels.clone());
     if container.doc.record.stop_signal.is_some() {
-        settings.stop_signal.clone_from(&container.doc.record.stop_signal);
+        settings
+            .stop_signal
+            .clone_from(&container.doc.record.stop_signal);
     }
     if service.healthcheck.is_some() {
         settings.healthcheck = lower::health_plan(service, image).map(|plan| healthcheck(&plan));

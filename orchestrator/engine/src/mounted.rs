@@ -21,16 +21,31 @@ struct Bind {
 }
 
 pub(crate) async fn renew(engine: &Arc<Engine>) {
-    let Ok(binds) = engine.look(binds).await else { return };
+    let Ok(binds) = engine.look(binds).await else {
+        return;
+    };
     for bind in binds {
         let engine = Arc::clone(engine);
         // Concurrently: one slow container must not delay the others.
         tokio::task::spawn_blocking(move || {
-            let (socket, Bind { id, pid, source, target }) = (&engine.config.socket, bind);
+            let (
+                socket,
+                Bind {
+                    id,
+                    pid,
+                    source,
+                    target,
+                },
+            ) = (&engine.config.socket, bind);
             if is_same(&source, socket)
                 && let Err(error) = engine.runtime.renew_mount(&id, pid, socket, &target)
             {
-                tracing::warn!(container = id, target, error = chain(&error), "its socket of the engine is dead");
+                tracing::warn!(
+                    container = id,
+                    target,
+                    error = chain(&error),
+                    "its socket of the engine is dead"
+                );
             }
         });
     }
@@ -38,17 +53,28 @@ pub(crate) async fn renew(engine: &Arc<Engine>) {
 
 /// Also under another name: /var/run/docker.sock may be a link to it.
 fn is_same(source: &Path, socket: &Path) -> bool {
-    source == socket || source.canonicalize().is_ok_and(|source| socket.canonicalize().is_ok_and(|it| it == source))
+    source == socket
+        || source
+            .canonicalize()
+            .is_ok_and(|source| socket.canonicalize().is_ok_and(|it| it == source))
 }
 
 fn binds(world: &World) -> Vec<Bind> {
     let mut found = Vec::new();
     for container in world.containers.values() {
-        let Some(pid) = container.pid.filter(|_| container.phase.has_processes()) else { continue };
+        let Some(pid) = container.pid.filter(|_| container.phase.has_processes()) else {
+            continue;
+        };
         for mount in &container.doc.mounts {
             if let MountKind::Bind { path, .. } = &mount.kind {
-                let (id, source, target) = (container.doc.id.clone(), path.clone(), mount.target.clone());
-                found.push(Bind { id, pid, source, target });
+                let (id, source, target) =
+                    (container.doc.id.clone(), path.clone(), mount.target.clone());
+                found.push(Bind {
+                    id,
+                    pid,
+                    source,
+                    target,
+                });
             }
         }
     }

@@ -31,11 +31,19 @@ impl Names {
         netns: BorrowedFd<'_>,
     ) -> Result<(), DnsError> {
         let sockets = Sockets::open(netns)?;
-        let serving = server.serve(Asker { container: container.to_owned(), home }, sockets);
+        let serving = server.serve(
+            Asker {
+                container: container.to_owned(),
+                home,
+            },
+            sockets,
+        );
         let mut served = self.lock();
         served.moment += 1;
         let since = served.moment;
-        served.containers.insert(container.to_owned(), (since, serving));
+        served
+            .containers
+            .insert(container.to_owned(), (since, serving));
         Ok(())
     }
 
@@ -50,7 +58,9 @@ impl Names {
     /// Lets go of the containers that were not up at some moment after `before`. Who is served since then is of a start that
     /// `up` may not know yet.
     pub(crate) fn keep(&self, up: &BTreeSet<String>, before: Moment) {
-        self.lock().containers.retain(|container, (since, _)| *since > before.0 || up.contains(container));
+        self.lock()
+            .containers
+            .retain(|container, (since, _)| *since > before.0 || up.contains(container));
     }
 
     fn lock(&self) -> MutexGuard<'_, Served> {

@@ -72,7 +72,13 @@ pub(crate) fn outbox<T: Piece>() -> (Outbox<T>, Inbox<T>) {
 }
 
 fn with_patience<T: Piece>(patience: Duration) -> (Outbox<T>, Inbox<T>) {
-    let queue = Queue { pieces: VecDeque::new(), output: 0, left_out: 0, stands: false, senders: 1 };
+    let queue = Queue {
+        pieces: VecDeque::new(),
+        output: 0,
+        left_out: 0,
+        stands: false,
+        senders: 1,
+    };
     let shared = Arc::new(Shared {
         queue: Mutex::new(queue),
         arrived: Notify::new(),
@@ -111,7 +117,9 @@ impl<T: Piece> Outbox<T> {
         // In place of the dropped pieces, and always before a possible last piece.
         if queue.left_out > 0 && (!queue.stands || !matches!(kind, Kind::Output(_))) {
             let missing = T::left_out(std::mem::take(&mut queue.left_out));
-            queue.pieces.extend(missing.map(|missing| (Kind::Kept, missing)));
+            queue
+                .pieces
+                .extend(missing.map(|missing| (Kind::Kept, missing)));
         }
         queue.pieces.push_back((kind, piece));
         drop(queue);
@@ -210,10 +218,18 @@ impl Piece for ApplyEvent {
     fn kind(&self) -> Kind {
         match self {
             Self::Pull { step, layer, .. } => Kind::Latest(format!("{step} {layer}")),
-            Self::Build { step, event: BuildEvent::Transfer { step: part, item, .. }, .. } => {
-                Kind::Latest(format!("{step} {part} {item}"))
-            }
-            Self::Build { event: BuildEvent::Output { line, .. }, .. } => Kind::Output(line.len() + OVERHEAD),
+            Self::Build {
+                step,
+                event:
+                    BuildEvent::Transfer {
+                        step: part, item, ..
+                    },
+                ..
+            } => Kind::Latest(format!("{step} {part} {item}")),
+            Self::Build {
+                event: BuildEvent::Output { line, .. },
+                ..
+            } => Kind::Output(line.len() + OVERHEAD),
             Self::Build { .. }
             | Self::Plan { .. }
             | Self::Step { .. }
@@ -225,7 +241,9 @@ impl Piece for ApplyEvent {
     }
 
     fn left_out(count: u64) -> Option<Self> {
-        Some(Self::Warning { text: format!("{count} lines of output are left out: nobody read them for a while") })
+        Some(Self::Warning {
+            text: format!("{count} lines of output are left out: nobody read them for a while"),
+        })
     }
 }
 
@@ -238,7 +256,9 @@ impl Piece for BundleEvent {
     }
 
     fn left_out(count: u64) -> Option<Self> {
-        Some(Self::Note { text: format!("{count} notes are left out: nobody read them for a while") })
+        Some(Self::Note {
+            text: format!("{count} notes are left out: nobody read them for a while"),
+        })
     }
 }
 
@@ -271,7 +291,13 @@ mod tests {
     #[tokio::test]
     async fn of_progress_the_latest_is_left_in_its_place() {
         let (out, mut lines) = outbox();
-        for told in [Told::Step(1), Told::Layer("a", 1), Told::Layer("b", 1), Told::Layer("a", 2), Told::Step(2)] {
+        for told in [
+            Told::Step(1),
+            Told::Layer("a", 1),
+            Told::Layer("b", 1),
+            Told::Layer("a", 2),
+            Told::Step(2),
+        ] {
             out.send(told);
         }
         drop(out);
@@ -279,7 +305,15 @@ mod tests {
         while let Some(told) = lines.recv().await {
             seen.push(told);
         }
-        assert_eq!(seen, [Told::Step(1), Told::Layer("a", 2), Told::Layer("b", 1), Told::Step(2)]);
+        assert_eq!(
+            seen,
+            [
+                Told::Step(1),
+                Told::Layer("a", 2),
+                Told::Layer("b", 1),
+                Told::Step(2)
+            ]
+        );
     }
 
     #[tokio::test]

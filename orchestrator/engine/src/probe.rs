@@ -21,19 +21,40 @@ const OUTPUT_LIMIT: usize = 4096;
 /// The exit code of a process that SIGKILL ended.
 const KILLED: i32 = 137;
 
-pub(crate) fn spawn(engine: &Arc<Engine>, run: u64, pid: i32, container: Summary, plan: Arc<HealthPlan>) {
+pub(crate) fn spawn(
+    engine: &Arc<Engine>,
+    run: u64,
+    pid: i32,
+    container: Summary,
+    plan: Arc<HealthPlan>,
+) {
     let engine = Arc::clone(engine);
     let work = async move {
         let (began, shown) = (steady(), now());
         let (outcome, exit_code, output) = probe(&engine, pid, &container, &plan).await;
-        let record = ProbeRecord { start: shown, end: now(), exit_code, output };
+        let record = ProbeRecord {
+            start: shown,
+            end: now(),
+            exit_code,
+            output,
+        };
         let id = container.doc.id.clone();
-        engine.tell(Event::Probed { id, run, probe: Probe { began, outcome }, record });
+        engine.tell(Event::Probed {
+            id,
+            run,
+            probe: Probe { began, outcome },
+            record,
+        });
     };
     tokio::spawn(work.in_current_span());
 }
 
-async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &HealthPlan) -> (Outcome, i32, String) {
+async fn probe(
+    engine: &Arc<Engine>,
+    pid: i32,
+    container: &Summary,
+    plan: &HealthPlan,
+) -> (Outcome, i32, String) {
     let failed = |error: String| (Outcome::Failed, -1, error);
     let (reader, writer) = match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
         Ok(ends) => ends,
@@ -46,7 +67,10 @@ async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &Healt
     // Told as any other exec.
     let (exec, command) = (new_id(), plan.argv(container.doc.image.shell.as_deref()));
     let tell = |what| announce(engine, &container.doc.id, what);
-    tell(OfContainer::ExecCreate { exec: exec.clone(), command: command.clone() });
+    tell(OfContainer::ExecCreate {
+        exec: exec.clone(),
+        command: command.clone(),
+    });
     let runtime = Arc::clone(&engine.runtime);
     let started = tokio::task::spawn_blocking(move || runtime.exec(request)).await;
     let handle = match started {
@@ -54,22 +78,49 @@ async fn probe(engine: &Arc<Engine>, pid: i32, container: &Summary, plan: &Healt
         Ok(Err(error)) => return failed(chain(&error)),
         Err(error) => return failed(error.to_string()),
     };
-    tell(OfContainer::ExecStart { exec: exec.clone(), command });
+    tell(OfContainer::ExecStart {
+        exec: exec.clone(),
+        command,
+    });
     let (outcome, code, output) = finish(handle, reader, plan).await;
-    let ended = if matches!(outcome, Outcome::TimedOut) { KILLED } else { code };
+    let ended = if matches!(outcome, Outcome::TimedOut) {
+        KILLED
+    } else {
+        code
+    };
     tell(OfContainer::ExecDie { exec, code: ended });
     (outcome, code, output)
 }
 
-fn request(pid: i32, container: &Summary, plan: &HealthPlan, writer: OwnedFd) -> Result<ExecRequest, String> {
+fn request(
+    pid: i32,
+    container: &Summary,
+    plan: &HealthPlan,
+    writer: OwnedFd,
+) -> Result<ExecRequest, String> {
     let (doc, service) = (&container.doc, &container.config);
-    let second = writer.try_clone().map_err(|error| format!("no pipe for its output: {error}"))?;
+    let second = writer
+        .try_clone()
+        .map_err(|error| format!("no pipe for its output: {error}"))?;
     let setup = ProcessSetup::of(doc, service).map_err(|error| chain(&error))?;
-    let stdio = ExecStdio::Fds { stdin: None, stdout: Some(writer), stderr: Some(second) };
-    Ok(setup.exec(doc.id.clone(), pid, plan.argv(doc.image.shell.as_deref()), stdio))
+    let stdio = ExecStdio::Fds {
+        stdin: None,
+        stdout: Some(writer),
+        stderr: Some(second),
+    };
+    Ok(setup.exec(
+        doc.id.clone(),
+        pid,
+        plan.argv(doc.image.shell.as_deref()),
+        stdio,
+    ))
 }
 
-async fn finish(handle: Arc<ExecHandle>, reader: OwnedFd, plan: &HealthPlan) -> (Outcome, i32, String) {
+async fn finish(
+    handle: Arc<ExecHandle>,
+    reader: OwnedFd,
+    plan: &HealthPlan,
+) -> (Outcome, i32, String) {
     let mut output = Vec::new();
     let read = async {
         match pipe::Receiver::from_owned_fd(reader) {
@@ -102,7 +153,11 @@ async fn finish(handle: Arc<ExecHandle>, reader: OwnedFd, plan: &HealthPlan) -> 
         Ok(code) => (Outcome::Failed, code, text),
         Err(_) => {
             let seconds = plan.timing.timeout.as_secs_f64();
-            (Outcome::TimedOut, -1, format!("Health check exceeded timeout ({seconds}s): {text}"))
+            (
+                Outcome::TimedOut,
+                -1,
+                format!("Health check exceeded timeout ({seconds}s): {text}"),
+            )
         }
     }
 }

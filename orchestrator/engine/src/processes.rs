@@ -18,7 +18,9 @@ pub(crate) struct Form {
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum FormError {
-    #[error("ps_args: the option {0:?} is not supported; known are -e, -A, -f, -w, a, u, x, w and -o COLUMN,…")]
+    #[error(
+        "ps_args: the option {0:?} is not supported; known are -e, -A, -f, -w, a, u, x, w and -o COLUMN,…"
+    )]
     Option(String),
     #[error("ps_args: -o needs a list of columns")]
     NoColumns,
@@ -29,9 +31,29 @@ pub(crate) enum FormError {
 /// A column under one of its names, its usual title, and its value.
 type Column = (&'static str, &'static str, fn(&Process, &Host) -> String);
 
-const FULL: [&str; 8] = ["uname=UID", "pid", "ppid", "c", "stime", "tname", "time", "cmd"];
-const OF_USERS: [&str; 11] =
-    ["user", "pid", "%cpu", "%mem", "vsz", "rss", "tname", "stat", "stime=START", "time", "command"];
+const FULL: [&str; 8] = [
+    "uname=UID",
+    "pid",
+    "ppid",
+    "c",
+    "stime",
+    "tname",
+    "time",
+    "cmd",
+];
+const OF_USERS: [&str; 11] = [
+    "user",
+    "pid",
+    "%cpu",
+    "%mem",
+    "vsz",
+    "rss",
+    "tname",
+    "stat",
+    "stime=START",
+    "time",
+    "command",
+];
 
 const COLUMNS: [Column; 44] = [
     ("pid", "PID", |process, _| process.pid.to_string()),
@@ -50,8 +72,12 @@ const COLUMNS: [Column; 44] = [
     ("uname", "USER", |process, host| host.user(process.uids[1])),
     ("euser", "EUSER", |process, host| host.user(process.uids[1])),
     ("ruser", "RUSER", |process, host| host.user(process.uids[0])),
-    ("group", "GROUP", |process, host| host.group(process.gids[1])),
-    ("egroup", "EGROUP", |process, host| host.group(process.gids[1])),
+    ("group", "GROUP", |process, host| {
+        host.group(process.gids[1])
+    }),
+    ("egroup", "EGROUP", |process, host| {
+        host.group(process.gids[1])
+    }),
     ("comm", "COMMAND", |process, _| process.name.clone()),
     ("ucmd", "CMD", |process, _| process.name.clone()),
     ("args", "COMMAND", |process, _| process.command()),
@@ -65,16 +91,32 @@ const COLUMNS: [Column; 44] = [
     ("stat", "STAT", |process, _| process.state()),
     ("time", "TIME", |process, _| clock(process.seconds())),
     ("cputime", "TIME", |process, _| clock(process.seconds())),
-    ("etime", "ELAPSED", |process, host| elapsed(process.age(host))),
-    ("etimes", "ELAPSED", |process, host| process.age(host).to_string()),
-    ("stime", "STIME", |process, host| process.began(host, "%H:%M")),
-    ("lstart", "STARTED", |process, host| process.began(host, "%a %b %e %T %Y")),
-    ("c", "C", |process, host| format!("{:.0}", process.share(host).min(99.0))),
-    ("%cpu", "%CPU", |process, host| format!("{:.1}", process.share(host))),
-    ("pcpu", "%CPU", |process, host| format!("{:.1}", process.share(host))),
+    ("etime", "ELAPSED", |process, host| {
+        elapsed(process.age(host))
+    }),
+    ("etimes", "ELAPSED", |process, host| {
+        process.age(host).to_string()
+    }),
+    ("stime", "STIME", |process, host| {
+        process.began(host, "%H:%M")
+    }),
+    ("lstart", "STARTED", |process, host| {
+        process.began(host, "%a %b %e %T %Y")
+    }),
+    ("c", "C", |process, host| {
+        format!("{:.0}", process.share(host).min(99.0))
+    }),
+    ("%cpu", "%CPU", |process, host| {
+        format!("{:.1}", process.share(host))
+    }),
+    ("pcpu", "%CPU", |process, host| {
+        format!("{:.1}", process.share(host))
+    }),
     ("%mem", "%MEM", |process, host| process.of_memory(host)),
     ("pmem", "%MEM", |process, host| process.of_memory(host)),
-    ("vsz", "VSZ", |process, _| (process.number(20) / 1024).to_string()),
+    ("vsz", "VSZ", |process, _| {
+        (process.number(20) / 1024).to_string()
+    }),
     ("rss", "RSS", |process, _| process.resident().to_string()),
     ("ni", "NI", |process, _| process.text(16)),
     ("nlwp", "NLWP", |process, _| process.number(17).to_string()),
@@ -102,10 +144,21 @@ impl Form {
                     ('u', false) => form = Some(Self::of(&OF_USERS)?),
                     ('o', _) => {
                         let rest = &letters[at + 1..];
-                        let list = if rest.is_empty() { words.next().ok_or(FormError::NoColumns)? } else { rest };
-                        let columns: Vec<&str> = list.split(',').filter(|column| !column.is_empty()).collect();
+                        let list = if rest.is_empty() {
+                            words.next().ok_or(FormError::NoColumns)?
+                        } else {
+                            rest
+                        };
+                        let columns: Vec<&str> = list
+                            .split(',')
+                            .filter(|column| !column.is_empty())
+                            .collect();
                         let more = Self::of(&columns)?;
-                        form.get_or_insert_with(|| Self { columns: Vec::new() }).columns.extend(more.columns);
+                        form.get_or_insert_with(|| Self {
+                            columns: Vec::new(),
+                        })
+                        .columns
+                        .extend(more.columns);
                         break;
                     }
                     _ => return Err(unknown()),
@@ -120,12 +173,16 @@ impl Form {
 
     fn of(columns: &[&str]) -> Result<Self, FormError> {
         let column = |text: &&str| {
-            let (name, title) = text.split_once('=').map_or((*text, None), |(name, title)| (name, Some(title)));
+            let (name, title) = text
+                .split_once('=')
+                .map_or((*text, None), |(name, title)| (name, Some(title)));
             let found = COLUMNS.iter().find(|(known, ..)| *known == name);
             let found = found.ok_or_else(|| FormError::Column(name.to_owned()))?;
             Ok((title.unwrap_or(found.1).to_owned(), found))
         };
-        Ok(Self { columns: columns.iter().map(column).collect::<Result<_, _>>()? })
+        Ok(Self {
+            columns: columns.iter().map(column).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -133,10 +190,23 @@ pub(crate) fn top(pids: &[i32], form: &Form) -> Processes {
     let host = Host::look();
     let mut pids = pids.to_vec();
     pids.sort_unstable();
-    let shown = |process: Process| form.columns.iter().map(|(_, column)| column.2(&process, &host)).collect();
+    let shown = |process: Process| {
+        form.columns
+            .iter()
+            .map(|(_, column)| column.2(&process, &host))
+            .collect()
+    };
     Processes {
-        titles: form.columns.iter().map(|(title, _)| title.clone()).collect(),
-        rows: pids.into_iter().filter_map(Process::look).map(shown).collect(),
+        titles: form
+            .columns
+            .iter()
+            .map(|(title, _)| title.clone())
+            .collect(),
+        rows: pids
+            .into_iter()
+            .filter_map(Process::look)
+            .map(shown)
+            .collect(),
     }
 }
 
@@ -163,11 +233,17 @@ impl Host {
     }
 
     fn user(&self, uid: u32) -> String {
-        self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+        self.users
+            .get(&uid)
+            .cloned()
+            .unwrap_or_else(|| uid.to_string())
     }
 
     fn group(&self, gid: u32) -> String {
-        self.groups.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
+        self.groups
+            .get(&gid)
+            .cloned()
+            .unwrap_or_else(|| gid.to_string())
     }
 }
 
@@ -197,10 +273,14 @@ impl Process {
     /// `None`: it has ended.
     fn look(pid: i32) -> Option<Self> {
         let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
-        let text = |name: &str| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let text =
+            |name: &str| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let (stat, status) = (text("stat")?, text("status")?);
         let ids = |key: &str| {
-            let mut ids = status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace();
+            let mut ids = status
+                .lines()
+                .find_map(|line| line.strip_prefix(key))?
+                .split_whitespace();
             Some([ids.next()?.parse().ok()?, ids.next()?.parse().ok()?])
         };
         // The name may hold spaces and brackets itself; fields are counted from its last bracket.
@@ -211,7 +291,10 @@ impl Process {
             fields: rest.split_whitespace().map(str::to_owned).collect(),
             uids: ids("Uid:")?,
             gids: ids("Gid:")?,
-            line: text("cmdline").unwrap_or_default().trim_end_matches('\0').replace('\0', " "),
+            line: text("cmdline")
+                .unwrap_or_default()
+                .trim_end_matches('\0')
+                .replace('\0', " "),
         })
     }
 
@@ -220,11 +303,18 @@ impl Process {
     }
 
     fn number(&self, index: usize) -> u64 {
-        self.fields.get(index).and_then(|text| text.parse().ok()).unwrap_or(0)
+        self.fields
+            .get(index)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
     }
 
     fn command(&self) -> String {
-        if self.line.is_empty() { format!("[{}]", self.name) } else { self.line.clone() }
+        if self.line.is_empty() {
+            format!("[{}]", self.name)
+        } else {
+            self.line.clone()
+        }
     }
 
     fn terminal(&self) -> String {
@@ -244,7 +334,15 @@ impl Process {
             (self.number(17) > 1, 'l'),
             (self.fields.get(5) == self.fields.get(2), '+'),
         ];
-        self.text(0).chars().chain(marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark)).collect()
+        self.text(0)
+            .chars()
+            .chain(
+                marks
+                    .into_iter()
+                    .filter(|(set, _)| *set)
+                    .map(|(_, mark)| mark),
+            )
+            .collect()
     }
 
     /// Of processor time.
@@ -253,12 +351,16 @@ impl Process {
     }
 
     fn age(&self, host: &Host) -> u64 {
-        host.uptime.saturating_sub(self.number(19) / rustix::param::clock_ticks_per_second())
+        host.uptime
+            .saturating_sub(self.number(19) / rustix::param::clock_ticks_per_second())
     }
 
     fn began(&self, host: &Host, format: &str) -> String {
         let ago = jiff::SignedDuration::from_secs(i64::try_from(self.age(host)).unwrap_or(0));
-        (jiff::Timestamp::now() - ago).to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string()
+        (jiff::Timestamp::now() - ago)
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime(format)
+            .to_string()
     }
 
     /// Percent of its life.
@@ -279,13 +381,21 @@ impl Process {
 }
 
 fn clock(seconds: u64) -> String {
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// `[[days-]hours:]minutes:seconds`
 fn elapsed(seconds: u64) -> String {
-    let (days, hours, rest) =
-        (seconds / 86400, seconds / 3600 % 24, format!("{:02}:{:02}", seconds / 60 % 60, seconds % 60));
+    let (days, hours, rest) = (
+        seconds / 86400,
+        seconds / 3600 % 24,
+        format!("{:02}:{:02}", seconds / 60 % 60, seconds % 60),
+    );
     match (days, hours) {
         (0, 0) => rest,
         (0, hours) => format!("{hours:02}:{rest}"),
@@ -298,7 +408,12 @@ mod tests {
     use super::*;
 
     fn titles(options: &str) -> Vec<String> {
-        Form::parse(options).unwrap().columns.into_iter().map(|(title, _)| title).collect()
+        Form::parse(options)
+            .unwrap()
+            .columns
+            .into_iter()
+            .map(|(title, _)| title)
+            .collect()
     }
 
     #[test]
@@ -308,13 +423,22 @@ mod tests {
             assert_eq!(titles(options), full, "{options}");
         }
         assert_eq!(titles("aux")[..3], ["USER", "PID", "%CPU"]);
-        for options in ["-o pid,comm", "-eo pid,comm", "-opid,comm", "axo pid,comm", "-o pid -o comm"] {
+        for options in [
+            "-o pid,comm",
+            "-eo pid,comm",
+            "-opid,comm",
+            "axo pid,comm",
+            "-o pid -o comm",
+        ] {
             assert_eq!(titles(options), ["PID", "COMMAND"], "{options}");
         }
         assert_eq!(titles("-o pid,user,args=WHAT"), ["PID", "USER", "WHAT"]);
         let refused = |options: &str| Form::parse(options).unwrap_err().to_string();
         assert!(refused("-eL").contains("\"-eL\"") && refused("--sort=pid").contains("--sort"));
-        assert!(refused("-o pid,bogus").contains("\"bogus\"") && refused("-o").contains("list of columns"));
+        assert!(
+            refused("-o pid,bogus").contains("\"bogus\"")
+                && refused("-o").contains("list of columns")
+        );
     }
 
     #[test]
@@ -323,8 +447,15 @@ mod tests {
         let columns = names().join(",");
         let listed = top(&[pid], &Form::parse(&format!("-o {columns}")).unwrap());
         assert_eq!(listed.rows.len(), 1);
-        assert_eq!((&listed.titles[0], &listed.rows[0][0]), (&"PID".to_owned(), &pid.to_string()));
-        let empty = listed.titles.iter().zip(&listed.rows[0]).find(|(_, value)| value.is_empty());
+        assert_eq!(
+            (&listed.titles[0], &listed.rows[0][0]),
+            (&"PID".to_owned(), &pid.to_string())
+        );
+        let empty = listed
+            .titles
+            .iter()
+            .zip(&listed.rows[0])
+            .find(|(_, value)| value.is_empty());
         assert_eq!(empty, None);
     }
 }

@@ -83,20 +83,30 @@ impl Turns {
     /// Somebody works on it.
     pub(crate) fn is_taken(&self, project: &str) -> bool {
         let projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-        projects.get(project).is_some_and(|project| project.lock.try_lock().is_err())
+        projects
+            .get(project)
+            .is_some_and(|project| project.lock.try_lock().is_err())
     }
 
     /// `urgent`: whoever works now is asked to give way.
     pub(crate) async fn take(&self, project: &str, urgent: bool) -> Turn {
         let project = {
             let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || Arc::new(Project { lock: Arc::default(), waiting: watch::Sender::default() });
+            let fresh = || {
+                Arc::new(Project {
+                    lock: Arc::default(),
+                    waiting: watch::Sender::default(),
+                })
+            };
             Arc::clone(projects.entry(project.to_owned()).or_insert_with(fresh))
         };
         let waiting = Waiting::new(&project, urgent);
         let lock = Arc::clone(&project.lock).lock_owned().await;
         drop(waiting);
-        Turn { _lock: lock, waiting: project.waiting.subscribe() }
+        Turn {
+            _lock: lock,
+            waiting: project.waiting.subscribe(),
+        }
     }
 }
 

@@ -12,7 +12,11 @@ use crate::engine::{Engine, now, steady};
 use crate::world::{Effect, Event, Message, Timer, World};
 use crate::{actions, contact, execute, feed, logging, probe, shims};
 
-pub(crate) async fn run(engine: Arc<Engine>, mut world: World, mut inbox: mpsc::UnboundedReceiver<Message>) {
+pub(crate) async fn run(
+    engine: Arc<Engine>,
+    mut world: World,
+    mut inbox: mpsc::UnboundedReceiver<Message>,
+) {
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Event(event) => handle(&engine, &mut world, event),
@@ -24,7 +28,13 @@ pub(crate) async fn run(engine: Arc<Engine>, mut world: World, mut inbox: mpsc::
 
 /// Also before the task runs: for what an engine finds at its start.
 pub(crate) fn handle(engine: &Arc<Engine>, world: &mut World, event: Event) {
-    for effect in world.supervisor.handle(event, Now { steady: steady(), wall: now() }) {
+    for effect in world.supervisor.handle(
+        event,
+        Now {
+            steady: steady(),
+            wall: now(),
+        },
+    ) {
         perform(engine, world, effect);
     }
 }
@@ -45,13 +55,20 @@ fn perform(engine: &Arc<Engine>, world: &mut World, effect: Effect) {
         Effect::Announce(notice) => feed::notice(engine, notice),
         Effect::Follow { id, run, shim } => shims::follow(engine, &id, run, *shim),
         // Its answer may take a while.
-        Effect::ShutDown { shim } => drop(tokio::task::spawn_blocking(move || drop(shim.shutdown()))),
+        Effect::ShutDown { shim } => {
+            drop(tokio::task::spawn_blocking(move || drop(shim.shutdown())))
+        }
         Effect::Seek { id, run } => contact::seek(engine, &id, run),
         Effect::Start { id } => actions::start_later(engine, &id),
         Effect::FinishStop { id, run } => actions::finish_stop_later(engine, &id, run),
         Effect::Remove { id, volumes } => actions::remove_later(engine, &id, volumes),
         Effect::Supervise { projects } => supervise(engine, projects),
-        Effect::Probe { run, pid, container, plan } => probe::spawn(engine, run, pid, container, plan),
+        Effect::Probe {
+            run,
+            pid,
+            container,
+            plan,
+        } => probe::spawn(engine, run, pid, container, plan),
         Effect::KeepHealth { id, check } => shims::keep_health(engine, &id, &check),
         Effect::Wake { at, timer } => wake(engine, at, timer),
         // A request that is gone needs no answer.

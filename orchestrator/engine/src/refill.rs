@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hoist_image::unpack_folder;
-use rustix::fs::{Dir, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat, renameat};
+use rustix::fs::{
+    Dir, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat, renameat,
+};
 
 use crate::actions::StepError;
 use crate::driver::Opened;
@@ -23,8 +25,16 @@ pub(crate) fn is_empty(root: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(names(root)?.iter().all(|name| is_beside(name)))
 }
 
-pub(crate) fn refill(volume: &str, opened: &Opened, archive: impl Read, replace: bool) -> Result<(), StepError> {
-    if opened.options(volume).is_some_and(|local| matches!(local.kind.as_str(), "tmpfs" | "ramfs")) {
+pub(crate) fn refill(
+    volume: &str,
+    opened: &Opened,
+    archive: impl Read,
+    replace: bool,
+) -> Result<(), StepError> {
+    if opened
+        .options(volume)
+        .is_some_and(|local| matches!(local.kind.as_str(), "tmpfs" | "ramfs"))
+    {
         let text = "it is in memory, and only while containers have it; what is put there now would be lost";
         return Err(StepError::bad(format!("volume {volume}: {text}")));
     }
@@ -32,11 +42,15 @@ pub(crate) fn refill(volume: &str, opened: &Opened, archive: impl Read, replace:
     let root = opened.root(volume)?;
     let root = root.as_fd();
     if !replace && !is_empty(root).map_err(failed)? {
-        return Err(StepError::conflict(format!("volume {volume} is not empty; --replace drops what it has")));
+        return Err(StepError::conflict(format!(
+            "volume {volume} is not empty; --replace drops what it has"
+        )));
     }
-    let beside = CString::new(format!("{BESIDE}{}", &crate::engine::new_id()[..12])).unwrap_or_default();
+    let beside =
+        CString::new(format!("{BESIDE}{}", &crate::engine::new_id()[..12])).unwrap_or_default();
     let folder = make(root, &beside).map_err(failed)?;
-    let unpacked = unpack_folder(archive, folder.as_fd()).map_err(|error| StepError::bad(chain(&error)));
+    let unpacked =
+        unpack_folder(archive, folder.as_fd()).map_err(|error| StepError::bad(chain(&error)));
     let placed = unpacked.and_then(|_| place(root, &folder, &beside).map_err(failed));
     if placed.is_err() {
         // Best effort; the first error counts.
@@ -47,7 +61,12 @@ pub(crate) fn refill(volume: &str, opened: &Opened, archive: impl Read, replace:
 
 fn make(root: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     mkdirat(root, name, Mode::from_raw_mode(0o755))?;
-    Ok(openat(root, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(openat(
+        root,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Exchanges what the volume has for what the folder in it has.
@@ -59,7 +78,11 @@ fn place(root: BorrowedFd<'_>, folder: &OwnedFd, beside: &CStr) -> io::Result<()
         renameat(folder, &name, root, &name)?;
     }
     let stat = fstat(folder)?;
-    fchown(root, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchown(
+        root,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     fchmod(root, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     hoist_tree::remove_at(root, beside)?;
     Ok(rustix::fs::syncfs(root)?)

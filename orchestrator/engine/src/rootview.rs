@@ -14,8 +14,8 @@ use hoist_tree::{ResolvedPath, open_in_root, resolve};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, openat};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount, move_mount,
-    open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount,
+    move_mount, open_tree,
 };
 
 use crate::driver::Opened;
@@ -49,17 +49,31 @@ impl RootView {
 
     /// Writable. The container must not run.
     pub(crate) fn of_container(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<Self> {
-        Ok(Self::new(mount_overlay(lowers, Some(Writable { upper, work, layer: false }))?))
+        Ok(Self::new(mount_overlay(
+            lowers,
+            Some(Writable {
+                upper,
+                work,
+                layer: false,
+            }),
+        )?))
     }
 
     /// The root of a running container: its init's, through /proc.
     pub(crate) fn of_process(pid: i32) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self::new(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?))
+        Ok(Self::new(rustix::fs::open(
+            format!("/proc/{pid}/root"),
+            flags,
+            Mode::empty(),
+        )?))
     }
 
     fn new(root: OwnedFd) -> Self {
-        Self { root, _namespace: None }
+        Self {
+            root,
+            _namespace: None,
+        }
     }
 
     /// Includes the container's volumes and binds at their targets. A missing source is left out.
@@ -70,8 +84,11 @@ impl RootView {
         layout: &Layout,
         read_only: bool,
     ) -> io::Result<Self> {
-        let mut mounts: Vec<&MountDoc> =
-            doc.mounts.iter().filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. })).collect();
+        let mut mounts: Vec<&MountDoc> = doc
+            .mounts
+            .iter()
+            .filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. }))
+            .collect();
         if mounts.is_empty() && !read_only {
             return Ok(self);
         }
@@ -80,24 +97,48 @@ impl RootView {
         let place = layout.container(&doc.id);
         // Namespaces are a thread's own: this one's goes with the thread and the descriptor that it leaves.
         std::thread::scope(|scope| {
-            let assembled =
-                std::thread::Builder::new().name("root-view".to_owned()).spawn_scoped(scope, move || {
+            let assembled = std::thread::Builder::new()
+                .name("root-view".to_owned())
+                .spawn_scoped(scope, move || {
                     unshare(CloneFlags::CLONE_NEWNS)?;
-                    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-                    move_mount(&self.root, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+                    mount_change(
+                        "/",
+                        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+                    )?;
+                    move_mount(
+                        &self.root,
+                        "",
+                        CWD,
+                        &place,
+                        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+                    )?;
                     let exposed = volumes.exposed();
                     volumes.mount()?;
                     for mount in mounts {
-                        attach(self.root.as_fd(), mount, &exposed, layout, read_only_of(mount, volumes))?;
+                        attach(
+                            self.root.as_fd(),
+                            mount,
+                            &exposed,
+                            layout,
+                            read_only_of(mount, volumes),
+                        )?;
                     }
                     if read_only {
                         remount(self.root.as_fd(), true)?;
                     }
-                    let namespace =
-                        rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-                    Ok::<_, io::Error>(Self { root: self.root, _namespace: Some(namespace) })
+                    let namespace = rustix::fs::open(
+                        "/proc/thread-self/ns/mnt",
+                        OFlags::RDONLY | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    )?;
+                    Ok::<_, io::Error>(Self {
+                        root: self.root,
+                        _namespace: Some(namespace),
+                    })
                 })?;
-            assembled.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            assembled
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -129,7 +170,9 @@ fn source(mount: &MountDoc, exposed: &Exposed<'_>, layout: &Layout) -> io::Resul
 /// As the container has it.
 fn read_only_of(mount: &MountDoc, volumes: &Opened) -> bool {
     let by_options = match &mount.kind {
-        MountKind::Volume { name, .. } => volumes.options(name).is_some_and(LocalMount::is_read_only),
+        MountKind::Volume { name, .. } => {
+            volumes.options(name).is_some_and(LocalMount::is_read_only)
+        }
         MountKind::Bind { .. } | MountKind::Tmpfs { .. } => false,
     };
     mount.read_only || by_options
@@ -146,7 +189,8 @@ fn attach(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         source => source?,
     };
-    let is_folder = FileType::from_raw_mode(rustix::fs::fstat(&source)?.st_mode) == FileType::Directory;
+    let is_folder =
+        FileType::from_raw_mode(rustix::fs::fstat(&source)?.st_mode) == FileType::Directory;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
@@ -162,7 +206,11 @@ fn attach(
 fn remount(mount: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
     let mut flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
     flags.set(MountFlags::RDONLY, read_only);
-    Ok(mount_remount(format!("/proc/thread-self/fd/{}", mount.as_raw_fd()), flags, c"")?)
+    Ok(mount_remount(
+        format!("/proc/thread-self/fd/{}", mount.as_raw_fd()),
+        flags,
+        c"",
+    )?)
 }
 
 /// Made where it is missing, as the container's start does it.
@@ -178,8 +226,14 @@ fn mount_point(root: BorrowedFd<'_>, target: &Path, is_folder: bool) -> io::Resu
         if is_folder || index + 1 < parts.len() {
             mkdirat(&place.folder, &place.name, Mode::from_raw_mode(0o755))?;
         } else {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            openat(&place.folder, &place.name, flags, Mode::from_raw_mode(0o644))?;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(
+                &place.folder,
+                &place.name,
+                flags,
+                Mode::from_raw_mode(0o644),
+            )?;
         }
     }
     open_in_root(root, target, OFlags::PATH)
@@ -199,17 +253,45 @@ mod tests {
             return eprintln!("skipped: no device of a layer can be opened: needs root");
         }
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let layers: Vec<PathBuf> = folders.iter().map(|folder| folder.path().to_owned()).collect();
-        mknodat(CWD, layers[0].join("full"), FileType::CharacterDevice, Mode::RWXU, makedev(1, 7)).unwrap();
-        assert!(std::fs::File::open(layers[0].join("full")).is_ok(), "it is a device");
+        let layers: Vec<PathBuf> = folders
+            .iter()
+            .map(|folder| folder.path().to_owned())
+            .collect();
+        mknodat(
+            CWD,
+            layers[0].join("full"),
+            FileType::CharacterDevice,
+            Mode::RWXU,
+            makedev(1, 7),
+        )
+        .unwrap();
+        assert!(
+            std::fs::File::open(layers[0].join("full")).is_ok(),
+            "it is a device"
+        );
         for layers in [&layers[..1], &layers[..]] {
             let view = RootView::of_layers(layers).unwrap();
             let place = view.resolve(Path::new("/full"), false).unwrap();
             assert!(place.stat.is_some());
             let opened = view.open(Path::new("/full"), OFlags::RDONLY);
-            assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{} layers", layers.len());
-            let written = openat(view.root(), "new", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU);
-            assert_eq!(written.unwrap_err(), rustix::io::Errno::ROFS, "{} layers", layers.len());
+            assert_eq!(
+                opened.unwrap_err().kind(),
+                io::ErrorKind::PermissionDenied,
+                "{} layers",
+                layers.len()
+            );
+            let written = openat(
+                view.root(),
+                "new",
+                OFlags::CREATE | OFlags::WRONLY,
+                Mode::RWXU,
+            );
+            assert_eq!(
+                written.unwrap_err(),
+                rustix::io::Errno::ROFS,
+                "{} layers",
+                layers.len()
+            );
         }
     }
 }

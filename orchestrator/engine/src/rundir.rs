@@ -46,7 +46,10 @@ pub(crate) async fn keep(engine: Arc<Engine>, lock_path: PathBuf, mut lock: Owne
 }
 
 fn watch(run_dir: &Path) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
-    let flags = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+    let flags = WatchFlags::DELETE
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::DELETE_SELF
+        | WatchFlags::MOVE_SELF;
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     let containers = run_dir.join("containers");
     make_folder(&containers)?;
@@ -57,7 +60,9 @@ fn watch(run_dir: &Path) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
 
 /// Returns once something was removed and removals have stopped for a while.
 async fn changed(watch: &tokio::io::unix::AsyncFd<OwnedFd>) {
-    let Ok(mut ready) = watch.readable().await else { return };
+    let Ok(mut ready) = watch.readable().await else {
+        return;
+    };
     ready.clear_ready();
     let mut buffer = [0_u8; 4096];
     loop {
@@ -75,11 +80,21 @@ async fn restore(engine: &Arc<Engine>, lock_path: &Path, lock: OwnedFd) -> (Owne
         return (lock, true);
     }
     let look = |world: &World| {
-        let running = world.containers.values().filter(|found| found.phase.has_processes());
-        let running: BTreeMap<_, _> = running.map(|found| (found.doc.id.clone(), Arc::clone(&found.doc))).collect();
-        (running, world.networks.values().cloned().collect::<Vec<_>>())
+        let running = world
+            .containers
+            .values()
+            .filter(|found| found.phase.has_processes());
+        let running: BTreeMap<_, _> = running
+            .map(|found| (found.doc.id.clone(), Arc::clone(&found.doc)))
+            .collect();
+        (
+            running,
+            world.networks.values().cloned().collect::<Vec<_>>(),
+        )
     };
-    let Ok((running, networks)) = engine.look(look).await else { return (lock, true) };
+    let Ok((running, networks)) = engine.look(look).await else {
+        return (lock, true);
+    };
     let (restorer, path) = (Arc::clone(engine), lock_path.to_owned());
     let restored = tokio::task::spawn_blocking(move || {
         let lost = lost(&restorer, &running);
@@ -108,7 +123,10 @@ fn lost(engine: &Engine, running: &BTreeMap<String, Arc<ContainerDoc>>) -> bool 
 
 fn refill(engine: &Engine, running: &BTreeMap<String, Arc<ContainerDoc>>, networks: &[NetworkDoc]) {
     if let Err(error) = engine.runtime.record_again() {
-        tracing::warn!(error = crate::error::chain(&error), "the shims cannot start another engine");
+        tracing::warn!(
+            error = crate::error::chain(&error),
+            "the shims cannot start another engine"
+        );
     }
     for (id, doc) in running {
         if make_folder(&engine.bundle(id)).is_ok() {

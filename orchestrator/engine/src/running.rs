@@ -82,7 +82,12 @@ impl Running {
         // What is not complete was reported there.
         engine.wiring.settled().await;
         let missing = engine.missing.subscribe();
-        Ok(Self { engine, world, lock: Some(lock), missing })
+        Ok(Self {
+            engine,
+            world,
+            lock: Some(lock),
+            missing,
+        })
     }
 
     pub fn handle(&self) -> Handle {
@@ -116,9 +121,15 @@ impl Handle {
     /// Resolves once the engine has had nothing to do and nothing to supervise for long enough.
     pub async fn idle(&self) {
         let engine = &self.engine;
-        let Some(patience) = engine.config.idle_exit else { return std::future::pending().await };
+        let Some(patience) = engine.config.idle_exit else {
+            return std::future::pending().await;
+        };
         loop {
-            let needed = engine.activity.is_busy() || engine.look(|world| world.supervises()).await.unwrap_or(false);
+            let needed = engine.activity.is_busy()
+                || engine
+                    .look(|world| world.supervises())
+                    .await
+                    .unwrap_or(false);
             if needed {
                 engine.activity.touched().await;
                 continue;
@@ -137,7 +148,11 @@ impl Handle {
 
 type Opened = (Arc<Engine>, Loaded, mpsc::UnboundedReceiver<Message>);
 
-fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> Result<Opened, StartError> {
+fn open(
+    config: EngineConfig,
+    lock: PathBuf,
+    descriptors: Option<SoftLimit>,
+) -> Result<Opened, StartError> {
     let instance = config.instance();
     let boot = boot_id().map_err(StartError::Boot)?;
     let runtime = Runtime::open(RuntimeConfig {
@@ -183,12 +198,22 @@ fn open(config: EngineConfig, lock: PathBuf, descriptors: Option<SoftLimit>) -> 
 fn restart_terms(config: &EngineConfig, lock: PathBuf) -> EngineRestart {
     let program = std::env::current_exe().map(|path| path.display().to_string());
     let env = environment(&config.places()).into_iter();
-    let env = env.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect();
-    let mut argv = vec![program.unwrap_or_else(|_| "hoist".to_owned()), "engine".to_owned()];
+    let env = env
+        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+        .collect();
+    let mut argv = vec![
+        program.unwrap_or_else(|_| "hoist".to_owned()),
+        "engine".to_owned(),
+    ];
     if config.idle_exit.is_none() {
         argv.extend(["--idle-exit".to_owned(), "0".to_owned()]);
     }
-    EngineRestart { argv, env, lock, log: Some(config.log_file()) }
+    EngineRestart {
+        argv,
+        env,
+        lock,
+        log: Some(config.log_file()),
+    }
 }
 
 /// A hung disk must not keep a process from exiting when told to.
@@ -196,16 +221,31 @@ const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// Shims are told, so that none starts an engine; what no record wants is taken away.
 async fn leave(engine: &Arc<Engine>) {
-    let running = engine.look(|world| world.containers.values().filter(|found| found.phase.has_processes()).count());
+    let running = engine.look(|world| {
+        world
+            .containers
+            .values()
+            .filter(|found| found.phase.has_processes())
+            .count()
+    });
     let running = running.await.unwrap_or(0);
     engine.leaving.send_replace(true);
-    let told = engine.left.acquire_many(u32::try_from(running).unwrap_or(u32::MAX));
+    let told = engine
+        .left
+        .acquire_many(u32::try_from(running).unwrap_or(u32::MAX));
     let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
     let _ = tokio::time::timeout(LAST_WRITES, engine.store.durable(Vec::new())).await;
     if running == 0 {
         let leaver = Arc::clone(engine);
-        let networks = engine.look(|world| world.networks.values().map(lower::bridge).collect::<Vec<_>>());
+        let networks = engine.look(|world| {
+            world
+                .networks
+                .values()
+                .map(lower::bridge)
+                .collect::<Vec<_>>()
+        });
         let networks = networks.await.unwrap_or_default();
-        let _ = tokio::task::spawn_blocking(move || leftovers::clean_network(&leaver, &networks)).await;
+        let _ =
+            tokio::task::spawn_blocking(move || leftovers::clean_network(&leaver, &networks)).await;
     }
 }

@@ -25,7 +25,11 @@ pub(crate) fn follow(engine: &Arc<Engine>, id: &str, run: u64, shim: Shim) {
                 tracing::warn!(%error, "the connection to its shim broke");
                 // A persistent cause must not cause a busy loop.
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                engine.tell(Event::FromShim { id, run, event: ShimEvent::Closed });
+                engine.tell(Event::FromShim {
+                    id,
+                    run,
+                    event: ShimEvent::Closed,
+                });
             }
         }
     };
@@ -79,7 +83,11 @@ fn drain(engine: &Engine, id: &str, run: u64, shim: &Shim) -> io::Result<bool> {
             hoist_runtime::Event::Closed => ShimEvent::Closed,
         };
         let last = matches!(event, ShimEvent::Closed | ShimEvent::Exited(_));
-        engine.tell(Event::FromShim { id: id.to_owned(), run, event });
+        engine.tell(Event::FromShim {
+            id: id.to_owned(),
+            run,
+            event,
+        });
         if last {
             return Ok(false);
         }

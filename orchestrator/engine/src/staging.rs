@@ -29,7 +29,10 @@ impl Staging {
     pub(crate) fn new(layout: &Layout) -> io::Result<Self> {
         let folder = folder(layout).join(&crate::engine::new_id()[..12]);
         make_folder(&folder)?;
-        Ok(Self { layout: layout.clone(), folder })
+        Ok(Self {
+            layout: layout.clone(),
+            folder,
+        })
     }
 
     /// An empty folder for a volume's content.
@@ -58,7 +61,10 @@ impl Staging {
     /// Puts a volume's content in the place of an existing volume's.
     pub(crate) fn exchange(self, volume: &str) -> io::Result<()> {
         rustix::fs::syncfs(File::open(&self.folder)?)?;
-        let (new, old) = (self.folder.join(volume).join("_data"), self.layout.volume_data(volume));
+        let (new, old) = (
+            self.folder.join(volume).join("_data"),
+            self.layout.volume_data(volume),
+        );
         let flags = rustix::fs::RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(rustix::fs::CWD, &new, rustix::fs::CWD, &old, flags)?;
         File::open(self.layout.volume(volume))?.sync_all()
@@ -78,7 +84,12 @@ fn finish(layout: &Layout, ready: &Path) -> io::Result<()> {
         let place = layout.root.join("volumes").join(entry.file_name());
         match fs::rename(entry.path(), &place) {
             // A volume of that name came into being in between, and has content: it is somebody's.
-            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
                 tracing::warn!(volume = %place.display(), "exists already; what was loaded for it is dropped");
             }
             other => other?,
@@ -103,7 +114,10 @@ pub(crate) fn recover(layout: &Layout) -> Vec<String> {
             true => finish(layout, &path),
             false => hoist_tree::remove(&path),
         };
-        failed.extend(done.err().map(|error| format!("{} cannot be finished: {error}", path.display())));
+        failed.extend(
+            done.err()
+                .map(|error| format!("{} cannot be finished: {error}", path.display())),
+        );
     }
     failed
 }
@@ -115,12 +129,17 @@ mod tests {
     fn layout() -> (tempfile::TempDir, Layout) {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("volumes")).unwrap();
-        let layout = Layout { root: root.path().to_owned() };
+        let layout = Layout {
+            root: root.path().to_owned(),
+        };
         (root, layout)
     }
 
     fn doc(name: &str) -> VolumeDoc {
-        VolumeDoc { name: name.to_owned(), ..VolumeDoc::default() }
+        VolumeDoc {
+            name: name.to_owned(),
+            ..VolumeDoc::default()
+        }
     }
 
     #[test]
@@ -132,7 +151,10 @@ mod tests {
         }
         assert!(!layout.volume("a").exists());
         staging.commit().unwrap();
-        assert_eq!(fs::read(layout.volume_data("b").join("file")).unwrap(), b"b");
+        assert_eq!(
+            fs::read(layout.volume_data("b").join("file")).unwrap(),
+            b"b"
+        );
         drop(Staging::new(&layout).unwrap().volume(&doc("c")).unwrap());
         assert_eq!(fs::read_dir(folder(&layout)).unwrap().count(), 0);
     }

@@ -59,14 +59,28 @@ pub(crate) async fn sample(engine: &Arc<Engine>, id: &str) -> Option<Usage> {
     });
     let (name, pid) = found.await.ok()??;
     let at = now();
-    let Some(pid) = pid else { return Some(Usage { name, at, measured: None }) };
+    let Some(pid) = pid else {
+        return Some(Usage {
+            name,
+            at,
+            measured: None,
+        });
+    };
     let (runtime, wanted) = (Arc::clone(&engine.runtime), id.to_owned());
     let used = blocking(move || {
-        let used = runtime.stats(&wanted).map_err(|error| StepError::new(error.to_string()))?;
+        let used = runtime
+            .stats(&wanted)
+            .map_err(|error| StepError::new(error.to_string()))?;
         Ok((used, networks(pid), system_cpu()))
     });
     // It may have ended this very moment: then there is nothing to count.
-    let Ok((used, networks, host_cpu)) = used.await else { return Some(Usage { name, at, measured: None }) };
+    let Ok((used, networks, host_cpu)) = used.await else {
+        return Some(Usage {
+            name,
+            at,
+            measured: None,
+        });
+    };
     let system = rustix::system::sysinfo();
     let total = system.totalram.saturating_mul(u64::from(system.mem_unit));
     let measured = Measured {
@@ -76,7 +90,8 @@ pub(crate) async fn sample(engine: &Arc<Engine>, id: &str) -> Option<Usage> {
         cpu_user: used.cpu_user_ns,
         cpu_system: used.cpu_system_ns,
         host_cpu,
-        processors: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+        processors: std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         memory: used.memory_usage,
         memory_limit: used.memory_limit.min(total),
         memory_inactive_file: used.memory_inactive_file,
@@ -84,25 +99,40 @@ pub(crate) async fn sample(engine: &Arc<Engine>, id: &str) -> Option<Usage> {
         written: used.io_write_bytes,
         networks,
     };
-    Some(Usage { name, at, measured: Some(measured) })
+    Some(Usage {
+        name,
+        at,
+        measured: Some(measured),
+    })
 }
 
 /// Nanoseconds that all processors have spent on anything.
 fn system_cpu() -> u64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    let ticks: u64 = line.split_whitespace().skip(1).take(7).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = line
+        .split_whitespace()
+        .skip(1)
+        .take(7)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
     ticks.saturating_mul(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
 fn networks(pid: i32) -> BTreeMap<String, Traffic> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
-    text.lines().filter_map(interface).filter(|(name, _)| name != "lo").collect()
+    text.lines()
+        .filter_map(interface)
+        .filter(|(name, _)| name != "lo")
+        .collect()
 }
 
 fn interface(line: &str) -> Option<(String, Traffic)> {
     let (name, numbers) = line.split_once(':')?;
-    let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let numbers: Vec<u64> = numbers
+        .split_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .collect();
     let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
     let counters = |first: usize| Counters {
         bytes: number(first),
@@ -110,7 +140,13 @@ fn interface(line: &str) -> Option<(String, Traffic)> {
         errors: number(first + 2),
         dropped: number(first + 3),
     };
-    Some((name.trim().to_owned(), Traffic { received: counters(0), sent: counters(8) }))
+    Some((
+        name.trim().to_owned(),
+        Traffic {
+            received: counters(0),
+            sent: counters(8),
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -123,6 +159,9 @@ mod tests {
         let (name, traffic) = interface(line).unwrap();
         assert_eq!(name, "eth0");
         let (received, sent) = (traffic.received, traffic.sent);
-        assert_eq!((received.bytes, received.dropped, sent.bytes, sent.dropped), (10, 2, 20, 4));
+        assert_eq!(
+            (received.bytes, received.dropped, sent.bytes, sent.dropped),
+            (10, 2, 20, 4)
+        );
     }
 }

@@ -30,17 +30,29 @@ fn writes_to(doc: &ContainerDoc, volumes: &BTreeSet<String>) -> bool {
         MountKind::Volume { name, .. } => !mount.read_only && volumes.contains(name),
         _ => false,
     });
-    mounted || doc.anonymous.values().any(|volume| volumes.contains(volume))
+    mounted
+        || doc
+            .anonymous
+            .values()
+            .any(|volume| volumes.contains(volume))
 }
 
 impl Still {
     /// Pauses the running containers that write to these volumes.
-    pub(crate) async fn writers(engine: &Arc<Engine>, volumes: &BTreeSet<String>) -> Result<Self, StepError> {
+    pub(crate) async fn writers(
+        engine: &Arc<Engine>,
+        volumes: &BTreeSet<String>,
+    ) -> Result<Self, StepError> {
         let volumes = volumes.clone();
         let found = engine.look(move |world| {
-            let running = world.containers.values().filter(|container| container.phase == Phase::Running);
+            let running = world
+                .containers
+                .values()
+                .filter(|container| container.phase == Phase::Running);
             let writers = running.filter(|container| writes_to(&container.doc, &volumes));
-            writers.map(|container| (container.doc.id.clone(), container.doc.record.name.clone())).collect()
+            writers
+                .map(|container| (container.doc.id.clone(), container.doc.record.name.clone()))
+                .collect()
         });
         Self::hold(engine, found.await?).await
     }
@@ -49,7 +61,10 @@ impl Still {
     pub(crate) async fn container(engine: &Arc<Engine>, id: &str) -> Result<Self, StepError> {
         let wanted = id.to_owned();
         let found = engine.look(move |world| {
-            let container = world.containers.get(&wanted).filter(|container| container.phase == Phase::Running);
+            let container = world
+                .containers
+                .get(&wanted)
+                .filter(|container| container.phase == Phase::Running);
             container.map(|container| (container.doc.id.clone(), container.doc.record.name.clone()))
         });
         Self::hold(engine, found.await?.into_iter().collect()).await
@@ -57,7 +72,11 @@ impl Still {
 
     async fn hold(engine: &Arc<Engine>, wanted: Vec<(String, String)>) -> Result<Self, StepError> {
         let note = notes(&engine.config.run_dir).join(&crate::engine::new_id()[..12]);
-        let mut still = Self { engine: Arc::clone(engine), held: Vec::new(), note };
+        let mut still = Self {
+            engine: Arc::clone(engine),
+            held: Vec::new(),
+            note,
+        };
         if wanted.is_empty() {
             return Ok(still);
         }
@@ -65,9 +84,16 @@ impl Still {
         let folder = notes(&engine.config.run_dir);
         crate::store::make_folder(&folder)
             .and_then(|()| std::fs::write(&still.note, ids.join("\n")))
-            .map_err(|error| StepError::engine(format!("noting paused containers in {}: {error}", folder.display())))?;
+            .map_err(|error| {
+                StepError::engine(format!(
+                    "noting paused containers in {}: {error}",
+                    folder.display()
+                ))
+            })?;
         for (id, name) in wanted {
-            actions::pause(engine, &id).await.map_err(|error| error.at(&format!("pausing {name}")))?;
+            actions::pause(engine, &id)
+                .await
+                .map_err(|error| error.at(&format!("pausing {name}")))?;
             still.held.push((id, name));
         }
         Ok(still)
@@ -81,8 +107,14 @@ impl Still {
 
 impl Drop for Still {
     fn drop(&mut self) {
-        let (engine, held, note) = (Arc::clone(&self.engine), std::mem::take(&mut self.held), self.note.clone());
-        tokio::spawn(async move { release(&engine, held.into_iter().map(|(id, _)| id).collect(), &note).await });
+        let (engine, held, note) = (
+            Arc::clone(&self.engine),
+            std::mem::take(&mut self.held),
+            self.note.clone(),
+        );
+        tokio::spawn(async move {
+            release(&engine, held.into_iter().map(|(id, _)| id).collect(), &note).await
+        });
     }
 }
 
@@ -97,9 +129,15 @@ async fn release(engine: &Arc<Engine>, ids: Vec<String>, note: &Path) {
 
 /// Lets go on what an earlier engine held when it died.
 pub(crate) fn resume_held(engine: &Arc<Engine>) {
-    let Ok(entries) = std::fs::read_dir(notes(&engine.config.run_dir)) else { return };
+    let Ok(entries) = std::fs::read_dir(notes(&engine.config.run_dir)) else {
+        return;
+    };
     for note in entries.flatten().map(|entry| entry.path()) {
-        let ids = std::fs::read_to_string(&note).unwrap_or_default().lines().map(str::to_owned).collect();
+        let ids = std::fs::read_to_string(&note)
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect();
         let engine = Arc::clone(engine);
         tokio::spawn(async move { release(&engine, ids, &note).await });
     }

@@ -129,8 +129,13 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens the data root and reads every object. `lives` answers whether something of a container runs.
-    pub(crate) fn open(root: &Path, lives: &dyn Fn(&str) -> bool) -> Result<(Self, Loaded), StoreError> {
-        let layout = Layout { root: root.to_owned() };
+    pub(crate) fn open(
+        root: &Path,
+        lives: &dyn Fn(&str) -> bool,
+    ) -> Result<(Self, Loaded), StoreError> {
+        let layout = Layout {
+            root: root.to_owned(),
+        };
         let mut damaged = files::make_folders(root)?;
         damaged.extend(crate::staging::recover(&layout));
         let mut loaded = files::load(&layout, lives)?;
@@ -140,12 +145,19 @@ impl Store {
             .name("store".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || writer::run(&inbox))
-            .map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
+            .map_err(|source| StoreError::Create {
+                path: root.to_owned(),
+                source,
+            })?;
         let store = Self { layout, jobs };
         for (path, content) in std::mem::take(&mut loaded.outdated) {
             store.send(Job::Put(path, content));
         }
-        for volume in loaded.volumes.iter().filter(|volume| loaded.unrecorded.contains(&volume.name)) {
+        for volume in loaded
+            .volumes
+            .iter()
+            .filter(|volume| loaded.unrecorded.contains(&volume.name))
+        {
             store.put_volume(volume);
         }
         Ok((store, loaded))
@@ -157,7 +169,13 @@ impl Store {
     }
 
     fn put<T: Serialize>(&self, path: PathBuf, document: &T, lasting: bool) {
-        self.send(Job::Put(path, Content { bytes: form::write(document), lasting }));
+        self.send(Job::Put(
+            path,
+            Content {
+                bytes: form::write(document),
+                lasting,
+            },
+        ));
     }
 
     pub(crate) fn put_stack(&self, stack: &StackDoc) {
@@ -175,7 +193,11 @@ impl Store {
     }
 
     pub(crate) fn put_container(&self, container: &ContainerDoc) {
-        self.put(self.layout.container(&container.id).join("container.json"), container, false);
+        self.put(
+            self.layout.container(&container.id).join("container.json"),
+            container,
+            false,
+        );
     }
 
     pub(crate) fn put_state(&self, id: &str, state: &StateDoc) {
@@ -196,7 +218,9 @@ impl Store {
 
     /// These new files are in place; if one could not be written, none is left.
     pub(crate) async fn created(&self, files: Concern) -> Result<(), StoreError> {
-        self.written(files.clone()).await.inspect_err(|_| files.into_iter().for_each(|path| self.delete(path)))
+        self.written(files.clone())
+            .await
+            .inspect_err(|_| files.into_iter().for_each(|path| self.delete(path)))
     }
 
     /// Everything that was put or deleted before is on the disk, as far as these are concerned.
@@ -214,7 +238,10 @@ mod tests {
     use super::*;
 
     fn stack(name: &str) -> StackDoc {
-        StackDoc { name: name.to_owned(), ..StackDoc::default() }
+        StackDoc {
+            name: name.to_owned(),
+            ..StackDoc::default()
+        }
     }
 
     #[tokio::test]
@@ -227,7 +254,14 @@ mod tests {
         store.delete(store.layout.stack("blog"));
         store.durable(Vec::new()).await.unwrap();
         let (_, loaded) = Store::open(root.path(), &|_| false).unwrap();
-        assert_eq!(loaded.stacks.iter().map(|stack| stack.name.as_str()).collect::<Vec<_>>(), ["shop"]);
+        assert_eq!(
+            loaded
+                .stacks
+                .iter()
+                .map(|stack| stack.name.as_str())
+                .collect::<Vec<_>>(),
+            ["shop"]
+        );
         assert!(loaded.damaged.is_empty());
     }
 
@@ -252,8 +286,7 @@ mod tests {
     async fn a_volume_whose_record_is_lost_keeps_its_project() {
         let root = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(root.path(), &|_| false).unwrap();
-        let stack_of =
-            |key: &str| serde_json::json!({ "name": "shop", "services": {}, "volumes": { key: { "name": "data" } } });
+        let stack_of = |key: &str| serde_json::json!({ "name": "shop", "services": {}, "volumes": { key: { "name": "data" } } });
         let [record, copy] = store.layout.volume_records("data");
         let volume = VolumeDoc {
             name: "data".to_owned(),
@@ -261,13 +294,19 @@ mod tests {
             key: "db".to_owned(),
             ..VolumeDoc::default()
         };
-        let other = serde_json::to_vec(&VolumeDoc { name: "other".to_owned(), ..volume.clone() }).unwrap();
+        let other = serde_json::to_vec(&VolumeDoc {
+            name: "other".to_owned(),
+            ..volume.clone()
+        })
+        .unwrap();
         std::fs::create_dir_all(store.layout.volume_data("data")).unwrap();
         std::fs::write(store.layout.volume_data("data").join("file"), b"").unwrap();
         type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
         let break_all: [Damage<'_>; 5] = [
             ("missing", &|path| std::fs::remove_file(path).unwrap()),
-            ("truncated", &|path| std::fs::write(path, b"{\"name\":").unwrap()),
+            ("truncated", &|path| {
+                std::fs::write(path, b"{\"name\":").unwrap()
+            }),
             ("another's", &|path| std::fs::write(path, &other).unwrap()),
             ("a folder", &|path| {
                 std::fs::remove_file(path).unwrap();
@@ -279,20 +318,39 @@ mod tests {
             for (first, damage) in &break_all {
                 for (second, damage_copy) in &break_all {
                     store.put_stack(&StackDoc {
-                        stack: if declared { stack_of("db") } else { stack_of("else") },
+                        stack: if declared {
+                            stack_of("db")
+                        } else {
+                            stack_of("else")
+                        },
                         ..stack("shop")
                     });
                     store.put_volume(&volume);
-                    store.durable(vec![store.layout.root.clone()]).await.unwrap();
+                    store
+                        .durable(vec![store.layout.root.clone()])
+                        .await
+                        .unwrap();
                     damage(&record);
                     damage_copy(&copy);
                     let (again, loaded) = Store::open(root.path(), &|_| false).unwrap();
-                    again.durable(vec![again.layout.root.clone()]).await.unwrap();
-                    let told = format!("{first}, copy {second}, declared {declared}: {:?}", loaded.damaged);
-                    let [found] = &loaded.volumes[..] else { panic!("{told}") };
+                    again
+                        .durable(vec![again.layout.root.clone()])
+                        .await
+                        .unwrap();
+                    let told = format!(
+                        "{first}, copy {second}, declared {declared}: {:?}",
+                        loaded.damaged
+                    );
+                    let [found] = &loaded.volumes[..] else {
+                        panic!("{told}")
+                    };
                     let known = [first, second].contains(&&"whole");
                     let key = if known || declared { "db" } else { "else" };
-                    assert_eq!((found.project.as_str(), found.key.as_str()), ("shop", key), "{told}");
+                    assert_eq!(
+                        (found.project.as_str(), found.key.as_str()),
+                        ("shop", key),
+                        "{told}"
+                    );
                     assert_eq!(
                         loaded.damaged.iter().any(|text| text.contains("was lost")),
                         *first != "whole",
@@ -303,8 +361,13 @@ mod tests {
             }
         }
         store.delete(store.layout.stack("shop"));
-        store.written(vec![store.layout.root.clone()]).await.unwrap();
-        [record, copy].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        store
+            .written(vec![store.layout.root.clone()])
+            .await
+            .unwrap();
+        [record, copy]
+            .iter()
+            .for_each(|path| std::fs::remove_file(path).unwrap());
         let (_, loaded) = Store::open(root.path(), &|_| false).unwrap();
         assert_eq!(loaded.volumes[0].project, "", "nothing says whose it was");
     }
@@ -315,7 +378,10 @@ mod tests {
         let (store, _) = Store::open(root.path(), &|_| false).unwrap();
         let layout = &store.layout;
         store.put_stack(&stack("shop"));
-        store.put_volume(&VolumeDoc { name: "kept.new".to_owned(), ..VolumeDoc::default() });
+        store.put_volume(&VolumeDoc {
+            name: "kept.new".to_owned(),
+            ..VolumeDoc::default()
+        });
         store.written(Vec::new()).await.unwrap();
         std::fs::create_dir_all(layout.volume_data("begun")).unwrap();
         let half = [
@@ -334,7 +400,14 @@ mod tests {
             assert!(!path.exists(), "{}", path.display());
         }
         assert!(!store.layout.volume("begun").exists() && !store.layout.container("0123").exists());
-        assert_eq!(loaded.volumes.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>(), ["kept.new"]);
+        assert_eq!(
+            loaded
+                .volumes
+                .iter()
+                .map(|volume| volume.name.as_str())
+                .collect::<Vec<_>>(),
+            ["kept.new"]
+        );
         assert!(loaded.damaged.is_empty());
     }
 
@@ -352,15 +425,32 @@ mod tests {
     #[tokio::test]
     async fn documents_of_an_older_form_are_written_again() {
         let root = tempfile::tempdir().unwrap();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/forms/4a142bb"), root.path());
+        copy(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/forms/4a142bb"),
+            root.path(),
+        );
         let (store, loaded) = Store::open(root.path(), &|_| false).unwrap();
-        assert_eq!((loaded.containers.len(), loaded.networks.len(), loaded.volumes.len()), (5, 3, 6));
+        assert_eq!(
+            (
+                loaded.containers.len(),
+                loaded.networks.len(),
+                loaded.volumes.len()
+            ),
+            (5, 3, 6)
+        );
         assert!(loaded.damaged.is_empty(), "{:?}", loaded.damaged);
         store.durable(vec![root.path().to_owned()]).await.unwrap();
         let id = &loaded.containers[0].0.id;
-        for path in [store.layout.stack("kept"), store.layout.container(id).join("state.json")] {
+        for path in [
+            store.layout.stack("kept"),
+            store.layout.container(id).join("state.json"),
+        ] {
             let text = std::fs::read_to_string(&path).unwrap();
-            assert!(text.starts_with("{\"version\":1,"), "{}: {text}", path.display());
+            assert!(
+                text.starts_with("{\"version\":1,"),
+                "{}: {text}",
+                path.display()
+            );
         }
         let (_, again) = Store::open(root.path(), &|_| false).unwrap();
         assert!(again.outdated.is_empty() && again.damaged.is_empty());
@@ -377,9 +467,15 @@ mod tests {
         std::fs::write(store.layout.container("0123").join("container.json"), newer).unwrap();
         let (store, loaded) = Store::open(root.path(), &|_| false).unwrap();
         assert_eq!(loaded.damaged.len(), 2, "{:?}", loaded.damaged);
-        assert!(loaded.damaged[0].ends_with("a newer hoist wrote it (form 9, and this one reads up to 1)"));
+        assert!(
+            loaded.damaged[0]
+                .ends_with("a newer hoist wrote it (form 9, and this one reads up to 1)")
+        );
         assert_eq!(std::fs::read(store.layout.stack("shop")).unwrap(), newer);
-        assert_eq!(std::fs::read(store.layout.container("0123").join("container.json")).unwrap(), newer);
+        assert_eq!(
+            std::fs::read(store.layout.container("0123").join("container.json")).unwrap(),
+            newer
+        );
     }
 
     /// A small file system of its own, unless this machine makes none.
@@ -389,8 +485,13 @@ mod tests {
         fn new() -> Option<Self> {
             let folder = tempfile::tempdir().unwrap();
             let options = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "none"];
-            let mounted = std::process::Command::new("mount").args(options).arg(folder.path()).output();
-            mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+            let mounted = std::process::Command::new("mount")
+                .args(options)
+                .arg(folder.path())
+                .output();
+            mounted
+                .is_ok_and(|output| output.status.success())
+                .then_some(Self(folder))
         }
 
         /// Takes every block, as a container would; the result gives them back.
@@ -405,12 +506,18 @@ mod tests {
 
     impl Drop for Small {
         fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg(self.0.path()).output();
+            let _ = std::process::Command::new("umount")
+                .arg(self.0.path())
+                .output();
         }
     }
 
     fn stopped() -> StateDoc {
-        StateDoc { wanted: Wanted::Stopped, boot: "b".repeat(36), ..StateDoc::default() }
+        StateDoc {
+            wanted: Wanted::Stopped,
+            boot: "b".repeat(36),
+            ..StateDoc::default()
+        }
     }
 
     #[tokio::test]
@@ -418,24 +525,54 @@ mod tests {
         let Some(disk) = Small::new() else { return };
         let (store, _) = Store::open(disk.0.path(), &|_| false).unwrap();
         let layout = &store.layout;
-        store.put_state("one", &StateDoc { wanted: Wanted::Running, ..StateDoc::default() });
+        store.put_state(
+            "one",
+            &StateDoc {
+                wanted: Wanted::Running,
+                ..StateDoc::default()
+            },
+        );
         store.put_stack(&stack("shop"));
         store.durable(vec![layout.root.clone()]).await.unwrap();
         let fill = disk.fill();
         store.put_stack(&stack("blog"));
         let failed = store.written(vec![layout.stack("blog")]).await.unwrap_err();
-        assert!(crate::error::chain(&failed).contains("No space left"), "{failed:?}");
-        store.written(vec![layout.stack("shop")]).await.expect("what fails is nobody else's");
-        let read =
-            || serde_json::from_slice::<StateDoc>(&std::fs::read(layout.container("one").join("state.json")).unwrap());
+        assert!(
+            crate::error::chain(&failed).contains("No space left"),
+            "{failed:?}"
+        );
+        store
+            .written(vec![layout.stack("shop")])
+            .await
+            .expect("what fails is nobody else's");
+        let read = || {
+            serde_json::from_slice::<StateDoc>(
+                &std::fs::read(layout.container("one").join("state.json")).unwrap(),
+            )
+        };
         for wanted in [Wanted::Stopped, Wanted::Running, Wanted::Stopped] {
-            store.put_state("one", &StateDoc { wanted, ..stopped() });
-            store.durable(vec![layout.container("one")]).await.expect("its room was taken beforehand");
+            store.put_state(
+                "one",
+                &StateDoc {
+                    wanted,
+                    ..stopped()
+                },
+            );
+            store
+                .durable(vec![layout.container("one")])
+                .await
+                .expect("its room was taken beforehand");
             assert_eq!(read().unwrap().wanted, wanted);
         }
-        assert!(store.created(vec![layout.stack("news")]).await.is_ok(), "nothing was put there");
+        assert!(
+            store.created(vec![layout.stack("news")]).await.is_ok(),
+            "nothing was put there"
+        );
         std::fs::remove_file(fill).unwrap();
-        store.written(vec![layout.stack("blog")]).await.expect("it is written as soon as there is room");
+        store
+            .written(vec![layout.stack("blog")])
+            .await
+            .expect("it is written as soon as there is room");
         assert!(layout.stack("blog").exists());
     }
 
@@ -445,9 +582,20 @@ mod tests {
         let (store, _) = Store::open(disk.0.path(), &|_| false).unwrap();
         disk.fill();
         store.put_stack(&stack("blog"));
-        store.created(vec![store.layout.stack("blog")]).await.unwrap_err();
-        store.written(vec![store.layout.root.clone()]).await.expect("it is forgotten");
-        assert_eq!(std::fs::read_dir(store.layout.root.join("stacks")).unwrap().count(), 0);
+        store
+            .created(vec![store.layout.stack("blog")])
+            .await
+            .unwrap_err();
+        store
+            .written(vec![store.layout.root.clone()])
+            .await
+            .expect("it is forgotten");
+        assert_eq!(
+            std::fs::read_dir(store.layout.root.join("stacks"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[tokio::test]
@@ -455,11 +603,20 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("build")).unwrap();
-        std::fs::set_permissions(root.path().join("build"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            root.path().join("build"),
+            std::fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
         let _store = Store::open(root.path(), &|_| false).unwrap();
         for entry in std::fs::read_dir(root.path()).unwrap() {
             let path = entry.unwrap().path();
-            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+            assert_eq!(
+                path.metadata().unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                path.display()
+            );
         }
     }
 

@@ -22,7 +22,9 @@ fn count(folder: &Path, total: &mut u64) -> io::Result<()> {
     let mut seen = BTreeSet::new();
     let mut walk = Walk::new(folder.as_fd())?;
     while let Some(visit) = walk.step()? {
-        let Visit::Entry { name, stat } = visit else { continue };
+        let Visit::Entry { name, stat } = visit else {
+            continue;
+        };
         if Visit::is_folder(&stat) {
             walk.enter(&name)?;
         } else if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use hoist_image::Digest;
 use hoist_object::{
-    Attachment, ContainerDoc, Health, HealthPlan, MountKind, NetworkDoc, ProbeRecord, StackDoc, StateDoc, VolumeDoc,
+    Attachment, ContainerDoc, Health, HealthPlan, MountKind, NetworkDoc, ProbeRecord, StackDoc,
+    StateDoc, VolumeDoc,
 };
 use hoist_spec::model::Service;
 
@@ -37,7 +38,12 @@ pub struct ContainerView {
 
 impl ContainerView {
     pub(crate) fn of(world: &World, container: &Container) -> Self {
-        let names = container.doc.record.networks.iter().map(|attachment| &attachment.network);
+        let names = container
+            .doc
+            .record
+            .networks
+            .iter()
+            .map(|attachment| &attachment.network);
         let networks = names.filter_map(|name| {
             let network = world.networks.get(name)?;
             Some((name.clone(), (network.id.clone(), network.gateway.into())))
@@ -52,8 +58,15 @@ impl ContainerView {
             oom: container.oom,
             health: container.health(),
             health_plan: container.health_plan.clone(),
-            probes: container.health.iter().flat_map(|health| health.log.iter().cloned()).collect(),
-            failing_streak: container.health.as_ref().map_or(0, |health| health.check.failing_streak),
+            probes: container
+                .health
+                .iter()
+                .flat_map(|health| health.log.iter().cloned())
+                .collect(),
+            failing_streak: container
+                .health
+                .as_ref()
+                .map_or(0, |health| health.check.failing_streak),
             networks: networks.collect(),
         }
     }
@@ -99,17 +112,30 @@ pub struct NetworkView {
 impl NetworkView {
     pub(crate) fn of(world: &World, network: &NetworkDoc) -> Self {
         let attachments = world.containers.values().filter_map(|container| {
-            let attachment = container.doc.record.networks.iter().find(|found| found.network == network.name)?;
+            let attachment = container
+                .doc
+                .record
+                .networks
+                .iter()
+                .find(|found| found.network == network.name)?;
             Some((container, attachment))
         });
         let (mut attached, mut used) = (Vec::new(), false);
         for (container, attachment) in attachments {
             used = true;
             if container.phase.is_up() {
-                attached.push((container.doc.id.clone(), container.doc.record.name.clone(), attachment.clone()));
+                attached.push((
+                    container.doc.id.clone(),
+                    container.doc.record.name.clone(),
+                    attachment.clone(),
+                ));
             }
         }
-        Self { doc: network.clone(), attached, used }
+        Self {
+            doc: network.clone(),
+            attached,
+            used,
+        }
     }
 }
 
@@ -125,14 +151,23 @@ pub struct VolumeView {
 
 impl VolumeView {
     pub(crate) fn of(world: &World, volume: &VolumeDoc, folder: PathBuf) -> Self {
-        let users = world.containers.values().filter(|container| has_volume(&container.doc, &volume.name)).count();
-        Self { doc: volume.clone(), folder, users }
+        let users = world
+            .containers
+            .values()
+            .filter(|container| has_volume(&container.doc, &volume.name))
+            .count();
+        Self {
+            doc: volume.clone(),
+            folder,
+            users,
+        }
     }
 }
 
 /// Whether a container has the volume.
 pub(crate) fn has_volume(doc: &ContainerDoc, volume: &str) -> bool {
-    let mounted = |kind: &MountKind| matches!(kind, MountKind::Volume { name, .. } if name == volume);
+    let mounted =
+        |kind: &MountKind| matches!(kind, MountKind::Volume { name, .. } if name == volume);
     doc.mounts.iter().any(|mount| mounted(&mount.kind))
         || doc.record.volumes.iter().any(|name| name == volume)
         || doc.anonymous.values().any(|name| name == volume)

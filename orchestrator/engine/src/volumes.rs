@@ -38,21 +38,35 @@ pub(crate) enum VolumeError {
         #[source]
         source: io::Error,
     },
-    #[error("volume {0:?}: a name must begin with a letter or digit and go on with letters, digits, `_`, `.` or `-`")]
+    #[error(
+        "volume {0:?}: a name must begin with a letter or digit and go on with letters, digits, `_`, `.` or `-`"
+    )]
     Name(String),
 }
 
 /// Names become folder names.
 pub(crate) fn check_name(name: &str) -> Result<(), VolumeError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    let good = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && name.bytes().all(plain);
-    if good && name.len() <= 255 { Ok(()) } else { Err(VolumeError::Name(name.to_owned())) }
+    let good = name
+        .bytes()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
+        && name.bytes().all(plain);
+    if good && name.len() <= 255 {
+        Ok(())
+    } else {
+        Err(VolumeError::Name(name.to_owned()))
+    }
 }
 
 pub(crate) fn make(layout: &Layout, volume: &str) -> Result<PathBuf, VolumeError> {
     check_name(volume)?;
     let data = layout.volume_data(volume);
-    let failed = |source| VolumeError::Prepare { volume: volume.to_owned(), path: data.clone(), source };
+    let failed = |source| VolumeError::Prepare {
+        volume: volume.to_owned(),
+        path: data.clone(),
+        source,
+    };
     make_folder(&layout.volume(volume)).map_err(failed)?;
     match std::fs::create_dir(&data) {
         Ok(()) => set_mode(&data, 0o755).map_err(failed)?,
@@ -83,9 +97,15 @@ impl VolumeLocks {
     ) -> Result<(), VolumeError> {
         let lock = self.lock(volume);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |source| VolumeError::Fill { volume: volume.to_owned(), target: target.to_owned(), source };
+        let failed = |source| VolumeError::Fill {
+            volume: volume.to_owned(),
+            target: target.to_owned(),
+            source,
+        };
         let entries = rustix::fs::Dir::read_from(data).map_err(|error| failed(error.into()))?;
-        let names = entries.flatten().filter(|entry| ![c".", c".."].contains(&entry.file_name()));
+        let names = entries
+            .flatten()
+            .filter(|entry| ![c".", c".."].contains(&entry.file_name()));
         if names.count() > 0 {
             return Ok(());
         }
@@ -108,7 +128,11 @@ impl VolumeLocks {
         let lock = self.lock(volume);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let data = make(layout, volume)?;
-        let failed = |source| VolumeError::Fill { volume: volume.to_owned(), target: target.to_owned(), source };
+        let failed = |source| VolumeError::Fill {
+            volume: volume.to_owned(),
+            target: target.to_owned(),
+            source,
+        };
         let marker = layout.volume(volume).join("_filling");
         if marker.exists() {
             empty(&data).map_err(failed)?;
@@ -121,7 +145,9 @@ impl VolumeLocks {
 
 fn fill(data: &Path, marker: &Path, target: &str, lowers: &[PathBuf]) -> io::Result<()> {
     let destination = std::fs::File::open(data)?;
-    copy_up(destination.as_fd(), target, lowers, || std::fs::write(marker, b""))?;
+    copy_up(destination.as_fd(), target, lowers, || {
+        std::fs::write(marker, b"")
+    })?;
     match std::fs::remove_file(marker) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -139,7 +165,14 @@ fn copy_up(
     let source = match view.open(Path::new(target), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(source) => source,
         // Nothing there, or a file: nothing to copy.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     begin()?;
@@ -185,9 +218,13 @@ mod tests {
             return;
         }
         let (image, root) = (image(), tempfile::tempdir().unwrap());
-        let layout = Layout { root: root.path().to_owned() };
+        let layout = Layout {
+            root: root.path().to_owned(),
+        };
         let lowers = [image.path().to_owned()];
-        VolumeLocks::default().fill(&layout, "v", "/var/db", &lowers).unwrap();
+        VolumeLocks::default()
+            .fill(&layout, "v", "/var/db", &lowers)
+            .unwrap();
         let data = layout.volume_data("v");
         assert_eq!(std::fs::read(data.join("link")).unwrap(), b"content");
         assert_eq!(data.metadata().unwrap().permissions().mode() & 0o777, 0o750);
@@ -196,10 +233,14 @@ mod tests {
     #[test]
     fn volume_with_data_is_left_alone() {
         let (image, root) = (image(), tempfile::tempdir().unwrap());
-        let layout = Layout { root: root.path().to_owned() };
+        let layout = Layout {
+            root: root.path().to_owned(),
+        };
         let data = make(&layout, "v").unwrap();
         std::fs::write(data.join("mine"), b"").unwrap();
-        VolumeLocks::default().fill(&layout, "v", "/var/db", &[image.path().to_owned()]).unwrap();
+        VolumeLocks::default()
+            .fill(&layout, "v", "/var/db", &[image.path().to_owned()])
+            .unwrap();
         assert!(!data.join("link").exists());
     }
 
@@ -209,11 +250,15 @@ mod tests {
             return;
         }
         let (image, root) = (image(), tempfile::tempdir().unwrap());
-        let layout = Layout { root: root.path().to_owned() };
+        let layout = Layout {
+            root: root.path().to_owned(),
+        };
         let data = make(&layout, "v").unwrap();
         std::fs::write(data.join("half"), b"").unwrap();
         std::fs::write(layout.volume("v").join("_filling"), b"").unwrap();
-        VolumeLocks::default().fill(&layout, "v", "/var/db", &[image.path().to_owned()]).unwrap();
+        VolumeLocks::default()
+            .fill(&layout, "v", "/var/db", &[image.path().to_owned()])
+            .unwrap();
         assert!(data.join("link").exists() && !data.join("half").exists());
     }
 

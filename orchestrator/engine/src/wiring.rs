@@ -41,7 +41,10 @@ pub(crate) struct WiringError(Arc<str>);
 
 impl Wiring {
     pub(crate) fn new() -> Self {
-        Self { wanted: watch::Sender::new(0), tried: watch::Sender::new(Tried::default()) }
+        Self {
+            wanted: watch::Sender::new(0),
+            tried: watch::Sender::new(Tried::default()),
+        }
     }
 
     /// The world has changed in a way that matters here.
@@ -89,7 +92,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     while wanted.changed().await.is_ok() {
         let version = *wanted.borrow_and_update();
         let before = engine.names.now();
-        let Ok(state) = engine.look(state).await else { return };
+        let Ok(state) = engine.look(state).await else {
+            return;
+        };
         let applier = Arc::clone(&engine);
         let outcome = tokio::task::spawn_blocking(move || apply(&applier, state, before)).await;
         let firewall = match outcome {
@@ -105,8 +110,15 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 again.wiring.want();
             });
         }
-        pause = if firewall.is_some() { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
-        engine.wiring.tried.send_replace(Tried { version, firewall });
+        pause = if firewall.is_some() {
+            (pause * 2).min(LONGEST_PAUSE)
+        } else {
+            FIRST_PAUSE
+        };
+        engine
+            .wiring
+            .tried
+            .send_replace(Tried { version, firewall });
     }
 }
 
@@ -115,11 +127,16 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
     let watch = match engine.net.watch_flush() {
         Ok(watch) => watch,
         Err(error) => {
-            tracing::warn!(error = crate::error::chain(&error), "cannot watch the firewall");
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "cannot watch the firewall"
+            );
             return;
         }
     };
-    let Ok(watch) = readiness::watch(Watch(watch), Interest::READABLE) else { return };
+    let Ok(watch) = readiness::watch(Watch(watch), Interest::READABLE) else {
+        return;
+    };
     while let Ok(mut ready) = watch.readable().await {
         ready.clear_ready();
         match watch.get_ref().0.try_next_event() {
@@ -127,7 +144,10 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
                 let host = Arc::clone(&engine.net);
                 let put_back = tokio::task::spawn_blocking(move || host.reassert_firewall()).await;
                 if let Ok(Err(error)) = put_back {
-                    tracing::warn!(error = crate::error::chain(&error), "cannot put the firewall back");
+                    tracing::warn!(
+                        error = crate::error::chain(&error),
+                        "cannot put the firewall back"
+                    );
                 }
             }
             Ok(None) => {}
@@ -151,21 +171,36 @@ fn apply(engine: &Engine, state: State, before: Moment) -> Result<(), NetworkErr
 }
 
 fn state(world: &World) -> State {
-    let up = world.containers.values().filter(|container| container.phase.is_up());
+    let up = world
+        .containers
+        .values()
+        .filter(|container| container.phase.is_up());
     let up = up.map(|container| container.doc.id.clone()).collect();
-    State { firewall: firewall(world), zone: zone(world), up }
+    State {
+        firewall: firewall(world),
+        zone: zone(world),
+        up,
+    }
 }
 
 fn firewall(world: &World) -> FirewallState {
     let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for container in world.containers.values().filter(|container| container.phase.is_up()) {
+    for container in world
+        .containers
+        .values()
+        .filter(|container| container.phase.is_up())
+    {
         let record = &container.doc.record;
         // The first network that is not internal carries published ports.
-        let attachment = record
-            .networks
-            .iter()
-            .find(|attachment| world.networks.get(&attachment.network).is_some_and(|network| !network.internal));
-        let Some(address) = attachment.map(|attachment| attachment.address) else { continue };
+        let attachment = record.networks.iter().find(|attachment| {
+            world
+                .networks
+                .get(&attachment.network)
+                .is_some_and(|network| !network.internal)
+        });
+        let Some(address) = attachment.map(|attachment| attachment.address) else {
+            continue;
+        };
         for port in &record.ports {
             let host_ip = match port.host_ip {
                 None => None,
@@ -173,7 +208,9 @@ fn firewall(world: &World) -> FirewallState {
                 Some(IpAddr::V6(ip)) if ip.is_unspecified() => None,
                 Some(IpAddr::V6(_)) => continue,
             };
-            let targets = published.entry((host_ip, port.host_port, protocol(port.transport))).or_default();
+            let targets = published
+                .entry((host_ip, port.host_port, protocol(port.transport)))
+                .or_default();
             targets.push((container.health(), (address, port.target)));
         }
     }
@@ -187,13 +224,24 @@ fn firewall(world: &World) -> FirewallState {
         })
         .collect();
     let networks = world.networks.values().map(lower::network_spec).collect();
-    FirewallState { networks, published }
+    FirewallState {
+        networks,
+        published,
+    }
 }
 
 /// The healthy ones; all, while there is none.
 fn best<T: Copy>(targets: &[(Health, T)]) -> Vec<T> {
-    let healthy: Vec<T> = targets.iter().filter(|(health, _)| is_healthy(*health)).map(|(_, target)| *target).collect();
-    if healthy.is_empty() { targets.iter().map(|(_, target)| *target).collect() } else { healthy }
+    let healthy: Vec<T> = targets
+        .iter()
+        .filter(|(health, _)| is_healthy(*health))
+        .map(|(_, target)| *target)
+        .collect();
+    if healthy.is_empty() {
+        targets.iter().map(|(_, target)| *target).collect()
+    } else {
+        healthy
+    }
 }
 
 fn is_healthy(health: Health) -> bool {
@@ -208,15 +256,25 @@ pub(crate) fn protocol(transport: Transport) -> Protocol {
 }
 
 fn zone(world: &World) -> Vec<ZoneNetwork> {
-    world.networks.values().map(|network| zone_network(world, network)).collect()
+    world
+        .networks
+        .values()
+        .map(|network| zone_network(world, network))
+        .collect()
 }
 
 fn zone_network(world: &World, network: &NetworkDoc) -> ZoneNetwork {
     let nameless = network.is_predefined();
     let (mut endpoints, mut reserved) = (Vec::new(), Vec::new());
     for container in world.containers.values() {
-        let Some(attachment) = attachment(container, network) else { continue };
-        let aliases = attachment.aliases.iter().chain(&container.config.hostname).cloned();
+        let Some(attachment) = attachment(container, network) else {
+            continue;
+        };
+        let aliases = attachment
+            .aliases
+            .iter()
+            .chain(&container.config.hostname)
+            .cloned();
         if container.phase.is_up() {
             endpoints.push(ZoneEndpoint {
                 container: container.doc.id.clone(),
@@ -243,21 +301,45 @@ fn zone_network(world: &World, network: &NetworkDoc) -> ZoneNetwork {
 }
 
 fn attachment<'a>(container: &'a Container, network: &NetworkDoc) -> Option<&'a Attachment> {
-    container.doc.record.networks.iter().find(|attachment| attachment.network == network.name)
+    container
+        .doc
+        .record
+        .networks
+        .iter()
+        .find(|attachment| attachment.network == network.name)
 }
 
 /// The names that `links` give to containers of other services, and those containers' own names.
-fn links(world: &World, container: &Container, network: &NetworkDoc) -> BTreeMap<String, Vec<Candidate>> {
+fn links(
+    world: &World,
+    container: &Container,
+    network: &NetworkDoc,
+) -> BTreeMap<String, Vec<Candidate>> {
     let mut links: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
     for link in &container.config.links {
         let (service, alias) = link.split_once(':').unwrap_or((link, link));
         links.entry(alias.to_owned()).or_default();
-        for target in world.containers.values().filter(|target| target.phase.is_up()) {
+        for target in world
+            .containers
+            .values()
+            .filter(|target| target.phase.is_up())
+        {
             let record = &target.doc.record;
-            let linked = record.project == container.doc.record.project && record.service == service && !record.oneoff;
-            let Some(attachment) = attachment(target, network).filter(|_| linked) else { continue };
-            let candidate = Candidate { address: attachment.address, healthy: is_healthy(target.health()) };
-            for name in [alias.to_owned(), format!("{service}-{}", record.number), record.name.clone()] {
+            let linked = record.project == container.doc.record.project
+                && record.service == service
+                && !record.oneoff;
+            let Some(attachment) = attachment(target, network).filter(|_| linked) else {
+                continue;
+            };
+            let candidate = Candidate {
+                address: attachment.address,
+                healthy: is_healthy(target.health()),
+            };
+            for name in [
+                alias.to_owned(),
+                format!("{service}-{}", record.number),
+                record.name.clone(),
+            ] {
                 let candidates = links.entry(name).or_default();
                 if !candidates.contains(&candidate) {
                     candidates.push(candidate);
@@ -275,13 +357,22 @@ mod tests {
     #[test]
     fn unhealthy_targets_are_used_only_while_there_is_no_other() {
         assert_eq!(best(&[(Health::Unhealthy, 1), (Health::Healthy, 2)]), [2]);
-        assert_eq!(best(&[(Health::Unhealthy, 1), (Health::Starting, 2)]), [1, 2]);
+        assert_eq!(
+            best(&[(Health::Unhealthy, 1), (Health::Starting, 2)]),
+            [1, 2]
+        );
     }
 
     #[test]
     fn a_failure_is_only_of_those_who_need_what_failed() {
-        let tried = Tried { firewall: Some("busy".into()), ..Tried::default() };
-        assert_eq!(tried.check(1).unwrap_err().to_string(), "cannot set up networking: busy");
+        let tried = Tried {
+            firewall: Some("busy".into()),
+            ..Tried::default()
+        };
+        assert_eq!(
+            tried.check(1).unwrap_err().to_string(),
+            "cannot set up networking: busy"
+        );
         assert!(tried.check(0).is_ok(), "a container without networks");
     }
 }

@@ -13,7 +13,8 @@ use hoist_supervisor::{Handles, Supervisor};
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use hoist_supervisor::{
-    Condition, End, Outcome, Peer, Phase, ShimEvent, StartWhy, Status, StopAnswer, Subject, Timer, Unready,
+    Condition, End, Outcome, Peer, Phase, ShimEvent, StartWhy, Status, StopAnswer, Subject, Timer,
+    Unready,
 };
 
 use crate::exec::ExecConfig;
@@ -100,10 +101,28 @@ impl World {
                 Err(error) => damaged.push(format!("container {id} cannot be used: {error}")),
             }
         }
-        supervisor.networks.extend(loaded.networks.into_iter().map(|doc| (doc.name.clone(), doc)));
-        supervisor.volumes.extend(loaded.volumes.into_iter().map(|doc| (doc.name.clone(), doc)));
-        supervisor.stacks.extend(loaded.stacks.into_iter().map(|doc| (doc.name.clone(), doc)));
-        Self { supervisor, claims: BTreeMap::new(), damaged, changes: watch::Sender::new(0), statuses }
+        supervisor.networks.extend(
+            loaded
+                .networks
+                .into_iter()
+                .map(|doc| (doc.name.clone(), doc)),
+        );
+        supervisor.volumes.extend(
+            loaded
+                .volumes
+                .into_iter()
+                .map(|doc| (doc.name.clone(), doc)),
+        );
+        supervisor
+            .stacks
+            .extend(loaded.stacks.into_iter().map(|doc| (doc.name.clone(), doc)));
+        Self {
+            supervisor,
+            claims: BTreeMap::new(),
+            damaged,
+            changes: watch::Sender::new(0),
+            statuses,
+        }
     }
 
     /// The states of a container from now on; the last one is `Removed`.
@@ -112,7 +131,10 @@ impl World {
     }
 
     pub(crate) fn published(&mut self, id: String, status: Status) {
-        self.statuses.entry(id).or_insert_with(|| watch::Sender::new(status.clone())).send_replace(status);
+        self.statuses
+            .entry(id)
+            .or_insert_with(|| watch::Sender::new(status.clone()))
+            .send_replace(status);
     }
 
     pub(crate) fn forget(&mut self, id: &str) {
@@ -136,12 +158,25 @@ impl World {
     pub(crate) fn writable(&self) -> Vec<Writable> {
         let of = |container: &Container| {
             let by = &container.doc.record.name;
-            let own = container.doc.binds().filter(|(_, read_only)| !read_only).map(|(path, _)| path.to_owned());
+            let own = container
+                .doc
+                .binds()
+                .filter(|(_, read_only)| !read_only)
+                .map(|(path, _)| path.to_owned());
             // Volumes that are folders of the host.
             let driven = self.driver_opts(&container.doc);
-            let devices = driven.values().filter_map(|options| LocalMount::of(options).ok()?);
-            let devices = devices.filter(LocalMount::is_bind).map(|local| local.device.into());
-            own.chain(devices).map(|path| Writable { path, by: by.clone() }).collect::<Vec<_>>()
+            let devices = driven
+                .values()
+                .filter_map(|options| LocalMount::of(options).ok()?);
+            let devices = devices
+                .filter(LocalMount::is_bind)
+                .map(|local| local.device.into());
+            own.chain(devices)
+                .map(|path| Writable {
+                    path,
+                    by: by.clone(),
+                })
+                .collect::<Vec<_>>()
         };
         self.containers.values().flat_map(of).collect()
     }
@@ -158,9 +193,18 @@ pub(crate) enum ContainerError {
 /// From its documents.
 pub(crate) fn container(doc: ContainerDoc, state: StateDoc) -> Result<Container, ContainerError> {
     let stack = canonical::from_json(&doc.service).map_err(|diagnostics| {
-        ContainerError::Service(diagnostics.first().map(|first| format!("{first:?}")).unwrap_or_default())
+        ContainerError::Service(
+            diagnostics
+                .first()
+                .map(|first| format!("{first:?}"))
+                .unwrap_or_default(),
+        )
     })?;
-    let service = stack.services.into_values().next().ok_or(ContainerError::NoService)?;
+    let service = stack
+        .services
+        .into_values()
+        .next()
+        .ok_or(ContainerError::NoService)?;
     Ok(container_of(doc, service, state))
 }
 
@@ -173,5 +217,11 @@ pub(crate) fn container_of(doc: ContainerDoc, service: Service, state: StateDoc)
 pub(crate) fn exit_doc(status: &ExitStatus) -> ExitDoc {
     let at = hoist_object::Timestamp(i64::try_from(status.at.as_nanosecond()).unwrap_or(i64::MAX));
     let ended = status.steady.map(hoist_object::Timestamp);
-    ExitDoc { code: status.code, at, ended, oom: status.oom, error: String::new() }
+    ExitDoc {
+        code: status.code,
+        at,
+        ended,
+        oom: status.oom,
+        error: String::new(),
+    }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::store::{Expected, LayerBlob, LayerError};
 use crate::{
-    History, Image, ImageConfig, LayerInfo, Phase, Platform, Progress, ProgressSink, Reference, Store, StoreError,
+    History, Image, ImageConfig, LayerInfo, Phase, Platform, Progress, ProgressSink, Reference,
+    Store, StoreError,
 };
 
 const MIRROR: &str = "http://deb.debian.org/debian";
@@ -25,16 +26,24 @@ pub enum BootstrapError {
     Unknown(String),
     #[error("mmdebstrap is not installed; install it with: apt-get install mmdebstrap")]
     ProgramMissing,
-    #[error("Debian's keys are not at {KEYRING}; install them with: apt-get install debian-archive-keyring")]
+    #[error(
+        "Debian's keys are not at {KEYRING}; install them with: apt-get install debian-archive-keyring"
+    )]
     KeyringMissing,
     #[error("running mmdebstrap")]
     Run(#[source] std::io::Error),
     #[error("mmdebstrap failed ({status}): {output}")]
     Failed { status: String, output: String },
     #[error("unpacking what mmdebstrap made for {reference}")]
-    Layer { reference: String, source: Box<LayerError> },
+    Layer {
+        reference: String,
+        source: Box<LayerError>,
+    },
     #[error("storing the bootstrapped image {reference}")]
-    Store { reference: String, source: StoreError },
+    Store {
+        reference: String,
+        source: StoreError,
+    },
     #[error("bootstrapping {0}: a worker thread ended early")]
     Worker(String),
 }
@@ -86,7 +95,9 @@ impl Recipe {
     /// The sources that the image keeps, in the form of Debian's own images.
     fn sources_file(&self) -> String {
         let stanza = |uri: &str, suites: &str| {
-            format!("Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n")
+            format!(
+                "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
+            )
         };
         match self.suite {
             "sid" => stanza(MIRROR, "sid"),
@@ -100,7 +111,12 @@ impl Recipe {
 
     fn command(&self, epoch: u64) -> Command {
         let mut command = Command::new("mmdebstrap");
-        command.args(["--variant=minbase", "--format=tar", "--components=main", "--skip=output/dev"]);
+        command.args([
+            "--variant=minbase",
+            "--format=tar",
+            "--components=main",
+            "--skip=output/dev",
+        ]);
         command.arg(format!("--keyring={KEYRING}"));
         // As in Debian's own images: no fsync per unpacked file. The store makes the layer durable as a whole.
         command.arg("--dpkgopt=force-unsafe-io");
@@ -115,12 +131,21 @@ impl Recipe {
             command.arg(format!("--customize-hook={script}"));
         }
         command.args([self.suite, "-"]);
-        command.args(self.suites().iter().map(|(mirror, suite)| format!("deb {mirror} {suite} main")));
+        command.args(
+            self.suites()
+                .iter()
+                .map(|(mirror, suite)| format!("deb {mirror} {suite} main")),
+        );
         if std::env::var_os("TMPDIR").is_none() && memory_is_roomy() {
             command.env("TMPDIR", MEMORY);
         }
-        command.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("LC_ALL", "C.UTF-8");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("SOURCE_DATE_EPOCH", epoch.to_string())
+            .env("LC_ALL", "C.UTF-8");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -162,7 +187,9 @@ impl Recipe {
 fn memory_is_roomy() -> bool {
     use rustix::fs::StatVfsMountFlags as Flags;
     rustix::fs::statvfs(MEMORY).is_ok_and(|stat| {
-        !stat.f_flag.intersects(Flags::NOEXEC | Flags::NODEV | Flags::NOSUID | Flags::RDONLY)
+        !stat
+            .f_flag
+            .intersects(Flags::NOEXEC | Flags::NODEV | Flags::NOSUID | Flags::RDONLY)
             && stat.f_bavail.saturating_mul(stat.f_frsize) >= 2 << 30
     })
 }
@@ -181,7 +208,11 @@ pub async fn bootstrap(
         .map_err(|_| BootstrapError::Worker(name))?
 }
 
-fn make(store: &Store, reference: &Reference, progress: &ProgressSink) -> Result<Arc<Image>, BootstrapError> {
+fn make(
+    store: &Store,
+    reference: &Reference,
+    progress: &ProgressSink,
+) -> Result<Arc<Image>, BootstrapError> {
     let recipe = Recipe::of(reference).ok_or_else(|| BootstrapError::Unknown(reference.short()))?;
     let name = reference.short();
     let lock = store.busy(format!("image {reference}"));
@@ -189,13 +220,21 @@ fn make(store: &Store, reference: &Reference, progress: &ProgressSink) -> Result
     if !Path::new(KEYRING).exists() {
         return Err(BootstrapError::KeyringMissing);
     }
-    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(recipe.epoch);
-    let mut child = recipe.command(epoch).spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => BootstrapError::ProgramMissing,
-        _ => BootstrapError::Run(error),
-    })?;
+    let epoch = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(recipe.epoch);
+    let mut child = recipe
+        .command(epoch)
+        .spawn()
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => BootstrapError::ProgramMissing,
+            _ => BootstrapError::Run(error),
+        })?;
     let layer = unpack(store, &mut child, progress, &name)?;
-    let created = jiff::Timestamp::from_second(i64::try_from(epoch).unwrap_or(0)).unwrap_or_default().to_string();
+    let created = jiff::Timestamp::from_second(i64::try_from(epoch).unwrap_or(0))
+        .unwrap_or_default()
+        .to_string();
     let platform = Platform::host();
     let mut config = ImageConfig::new(&platform.architecture, &platform.os);
     config.variant = platform.variant;
@@ -211,13 +250,21 @@ fn make(store: &Store, reference: &Reference, progress: &ProgressSink) -> Result
     }];
     let image = store
         .add_image(&config, std::slice::from_ref(reference))
-        .map_err(|source| BootstrapError::Store { reference: name, source })?;
+        .map_err(|source| BootstrapError::Store {
+            reference: name,
+            source,
+        })?;
     report(progress, Phase::Complete, String::new());
     Ok(image)
 }
 
 /// Streams the program's tar straight into a layer.
-fn unpack(store: &Store, child: &mut Child, progress: &ProgressSink, name: &str) -> Result<LayerInfo, BootstrapError> {
+fn unpack(
+    store: &Store,
+    child: &mut Child,
+    progress: &ProgressSink,
+    name: &str,
+) -> Result<LayerInfo, BootstrapError> {
     let mut stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     let listener = {
@@ -241,13 +288,25 @@ fn unpack(store: &Store, child: &mut Child, progress: &ProgressSink, name: &str)
     let status = child.wait().map_err(BootstrapError::Run)?;
     let output = listener.join().unwrap_or_default();
     if !status.success() {
-        return Err(BootstrapError::Failed { status: status.to_string(), output });
+        return Err(BootstrapError::Failed {
+            status: status.to_string(),
+            output,
+        });
     }
-    layer.map_err(|source| BootstrapError::Layer { reference: name.to_owned(), source: Box::new(source) })
+    layer.map_err(|source| BootstrapError::Layer {
+        reference: name.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 fn report(progress: &ProgressSink, phase: Phase, text: String) {
-    progress(Progress { item: String::new(), phase, done: 0, total: None, text });
+    progress(Progress {
+        item: String::new(),
+        phase,
+        done: 0,
+        total: None,
+        text,
+    });
 }
 
 #[cfg(test)]
@@ -257,10 +316,24 @@ mod tests {
     #[test]
     fn only_debian_itself_can_be_bootstrapped() {
         let recipe = |name: &str| Recipe::of(&Reference::parse(name).unwrap());
-        assert_eq!(recipe("debian:trixie-slim").map(|recipe| (recipe.suite, recipe.slim)), Some(("trixie", true)));
-        assert_eq!(recipe("debian").map(|recipe| (recipe.suite, recipe.slim)), Some(("trixie", false)));
-        assert_eq!(recipe("debian:12").map(|recipe| recipe.suite), Some("bookworm"));
-        for other in ["alpine", "debian:potato", "user/debian:trixie", "ghcr.io/library/debian:trixie"] {
+        assert_eq!(
+            recipe("debian:trixie-slim").map(|recipe| (recipe.suite, recipe.slim)),
+            Some(("trixie", true))
+        );
+        assert_eq!(
+            recipe("debian").map(|recipe| (recipe.suite, recipe.slim)),
+            Some(("trixie", false))
+        );
+        assert_eq!(
+            recipe("debian:12").map(|recipe| recipe.suite),
+            Some("bookworm")
+        );
+        for other in [
+            "alpine",
+            "debian:potato",
+            "user/debian:trixie",
+            "ghcr.io/library/debian:trixie",
+        ] {
             assert_eq!(recipe(other), None, "{other}");
         }
     }

@@ -27,7 +27,11 @@ pub struct ImageConfig {
     #[serde(default, deserialize_with = "null_is_default")]
     pub config: Execution,
     pub rootfs: RootFs,
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub history: Vec<History>,
     /// Fields that this version does not know; they keep the digest when a configuration is written again.
     #[serde(flatten)]
@@ -37,7 +41,11 @@ pub struct ImageConfig {
 impl ImageConfig {
     /// What the image says that it is made for.
     pub fn platform(&self) -> Platform {
-        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }
+        Platform {
+            os: self.os.clone(),
+            architecture: self.architecture.clone(),
+            variant: self.variant.clone(),
+        }
     }
 
     /// An empty image for a platform.
@@ -62,13 +70,21 @@ impl ImageConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct Execution {
     /// `user[:group]`, each a name or a number; empty means root.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub user: String,
     /// `port/protocol`, or a port alone for tcp.
     #[serde(default, with = "go_set", skip_serializing_if = "BTreeSet::is_empty")]
     pub exposed_ports: BTreeSet<String>,
     /// `NAME=value`.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub env: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
@@ -77,9 +93,17 @@ pub struct Execution {
     /// Absolute paths.
     #[serde(default, with = "go_set", skip_serializing_if = "BTreeSet::is_empty")]
     pub volumes: BTreeSet<String>,
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub working_dir: String,
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
     /// A name (`SIGTERM`, `SIGRTMIN+3`) or a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +114,11 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
     /// Instructions for builds on this image, as in a Dockerfile.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub on_build: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
@@ -103,7 +131,11 @@ pub struct Execution {
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", line]`.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub test: Vec<String>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub interval: i64,
@@ -130,7 +162,10 @@ pub struct RootFs {
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+        Self {
+            kind: "layers".to_owned(),
+            diff_ids: Vec::new(),
+        }
     }
 }
 
@@ -151,12 +186,17 @@ pub struct History {
     pub empty_layer: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -164,12 +204,18 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(des
 mod go_set {
     use super::{BTreeMap, BTreeSet, Deserialize, Deserializer, Serializer};
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
-        let map: Option<BTreeMap<String, serde::de::IgnoredAny>> = Option::deserialize(deserializer)?;
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeSet<String>, D::Error> {
+        let map: Option<BTreeMap<String, serde::de::IgnoredAny>> =
+            Option::deserialize(deserializer)?;
         Ok(map.unwrap_or_default().into_keys().collect())
     }
 
-    pub(super) fn serialize<S: Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        set: &BTreeSet<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(set.iter().map(|key| (key, BTreeMap::<(), ()>::new())))
     }
 }
@@ -185,8 +231,12 @@ mod tests {
             "Interval":5000000000},"Shell":["/bin/sh","-c"],"ArgsEscaped":true},
             "rootfs":{"type":"layers","diff_ids":null},"history":null,"os.features":["x"]}"#;
         let config: ImageConfig = serde_json::from_str(text).unwrap();
-        assert_eq!(config.config.healthcheck.as_ref().unwrap().interval, 5_000_000_000);
-        let again: ImageConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(
+            config.config.healthcheck.as_ref().unwrap().interval,
+            5_000_000_000
+        );
+        let again: ImageConfig =
+            serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
         assert_eq!(again.config.other["ArgsEscaped"], true);
         assert!(again.other.contains_key("os.features"));

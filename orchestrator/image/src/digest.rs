@@ -30,7 +30,9 @@ impl Digest {
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let Some(hex) = text.strip_prefix("sha256:") else {
             return Err(match text.split_once(':') {
-                Some(("sha512" | "sha384" | "blake3", _)) => DigestError::Algorithm(text.to_owned()),
+                Some(("sha512" | "sha384" | "blake3", _)) => {
+                    DigestError::Algorithm(text.to_owned())
+                }
                 _ => DigestError::Malformed(shorten(text)),
             });
         };
@@ -142,7 +144,10 @@ mod tests {
     #[test]
     fn only_the_canonical_text_of_a_digest_parses() {
         let digest = Digest::of(b"");
-        assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest.to_string(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(Digest::parse(&digest.to_string()), Ok(digest));
         for bad in [
             "sha256:../../etc/passwd",
@@ -153,6 +158,9 @@ mod tests {
         ] {
             assert!(Digest::parse(bad).is_err(), "{bad}");
         }
-        assert!(matches!(Digest::parse("sha512:00"), Err(DigestError::Algorithm(_))));
+        assert!(matches!(
+            Digest::parse("sha512:00"),
+            Err(DigestError::Algorithm(_))
+        ));
     }
 }

@@ -41,7 +41,10 @@ impl Fetch {
         }
         let lock = self.store.busy(format!("blob {}", self.digest));
         let _alone = lock.lock().await;
-        let kept = self.store.partial(&self.digest).map_or(0, |(length, _)| length);
+        let kept = self
+            .store
+            .partial(&self.digest)
+            .map_or(0, |(length, _)| length);
         match self.bring(kept).await {
             // Whatever was kept may have been at fault.
             Err(PullError::Layer { .. }) if kept > 0 => self.bring(0).await,
@@ -54,11 +57,22 @@ impl Fetch {
         self.report(Phase::Downloading, kept, String::new());
         let (sender, receiver) = mpsc::channel(PIECES);
         let (store, digest) = (Arc::clone(&self.store), self.digest);
-        let expected = Expected { blob: Some((self.digest, self.size)), diff_id: Some(self.diff_id) };
+        let expected = Expected {
+            blob: Some((self.digest, self.size)),
+            diff_id: Some(self.diff_id),
+        };
         let unpacking = tokio::task::spawn_blocking(move || {
-            let pieces = Pieces { receiver, current: Bytes::new(), complete: false };
+            let pieces = Pieces {
+                receiver,
+                current: Bytes::new(),
+                complete: false,
+            };
             match store.partial(&digest).filter(|_| kept > 0) {
-                Some((_, file)) => store.ingest(&mut file.take(kept).chain(pieces), expected, LayerBlob::Resume(kept)),
+                Some((_, file)) => store.ingest(
+                    &mut file.take(kept).chain(pieces),
+                    expected,
+                    LayerBlob::Resume(kept),
+                ),
                 None => store.ingest(&mut { pieces }, expected, LayerBlob::Resume(0)),
             }
             .map(drop)
@@ -69,19 +83,30 @@ impl Fetch {
             let _ = sender.send(Piece::End).await;
         }
         drop(sender);
-        let unpacked = unpacking.await.map_err(|_| PullError::Worker { image: self.image.clone() })?;
+        let unpacked = unpacking.await.map_err(|_| PullError::Worker {
+            image: self.image.clone(),
+        })?;
         match (downloaded, unpacked) {
             (Ok(()), Ok(())) => {
                 self.report(Phase::Complete, self.size, String::new());
                 Ok(())
             }
             // When the download failed, the unpacker only says that its input ended; what has come waits for the rest.
-            (Err(Some(source)), _) => Err(PullError::Registry { image: self.image.clone(), source: Box::new(source) }),
+            (Err(Some(source)), _) => Err(PullError::Registry {
+                image: self.image.clone(),
+                source: Box::new(source),
+            }),
             (_, Err(source)) => {
                 self.store.forget_partial(&self.digest);
-                Err(PullError::Layer { image: self.image.clone(), digest: self.digest, source: Box::new(source) })
+                Err(PullError::Layer {
+                    image: self.image.clone(),
+                    digest: self.digest,
+                    source: Box::new(source),
+                })
             }
-            (Err(None), Ok(())) => Err(PullError::Worker { image: self.image.clone() }),
+            (Err(None), Ok(())) => Err(PullError::Worker {
+                image: self.image.clone(),
+            }),
         }
     }
 
@@ -90,21 +115,31 @@ impl Fetch {
         self.report(Phase::Unpacking, 0, String::new());
         let store = Arc::clone(&self.store);
         let (digest, diff_id) = (self.digest, self.diff_id);
-        let unpacked = tokio::task::spawn_blocking(move || store.ingest_blob(digest, diff_id).map(drop))
-            .await
-            .map_err(|_| PullError::Worker { image: self.image.clone() })?;
+        let unpacked =
+            tokio::task::spawn_blocking(move || store.ingest_blob(digest, diff_id).map(drop))
+                .await
+                .map_err(|_| PullError::Worker {
+                    image: self.image.clone(),
+                })?;
         match unpacked {
             Ok(()) => {
                 self.report(Phase::Complete, self.size, String::new());
                 Ok(true)
             }
-            Err(LayerError::Store(source)) => Err(PullError::Store { image: self.image.clone(), source }),
+            Err(LayerError::Store(source)) => Err(PullError::Store {
+                image: self.image.clone(),
+                source,
+            }),
             Err(_) => Ok(false),
         }
     }
 
     /// Sends the blob's bytes; after a broken connection it goes on where it was. `None`: the receiver is gone.
-    async fn download(&self, sender: &mpsc::Sender<Piece>, kept: u64) -> Result<(), Option<RegistryError>> {
+    async fn download(
+        &self,
+        sender: &mpsc::Sender<Piece>,
+        kept: u64,
+    ) -> Result<(), Option<RegistryError>> {
         let mut sent = kept;
         let mut failures = 0;
         let mut reported = Instant::now();
@@ -121,7 +156,10 @@ impl Fetch {
             failures = if sent > before { 1 } else { failures + 1 };
             if failures >= ATTEMPTS {
                 return Err(Some(error.unwrap_or_else(|| {
-                    self.registry.protocol(format!("layer {} ends after {sent} of {} bytes", self.digest, self.size))
+                    self.registry.protocol(format!(
+                        "layer {} ends after {sent} of {} bytes",
+                        self.digest, self.size
+                    ))
                 })));
             }
             let text = error.map_or_else(|| "it ended early".to_owned(), |error| error.to_string());
@@ -137,19 +175,36 @@ impl Fetch {
         sent: &mut u64,
         reported: &mut Instant,
     ) -> Result<(), Option<RegistryError>> {
-        let range = if *sent > 0 { vec![(RANGE, format!("bytes={sent}-"))] } else { Vec::new() };
+        let range = if *sent > 0 {
+            vec![(RANGE, format!("bytes={sent}-"))]
+        } else {
+            Vec::new()
+        };
         let what = format!("layer {}", self.digest);
-        let mut response = self.registry.get(&format!("blobs/{}", self.digest), &range, &what).await.map_err(Some)?;
+        let mut response = self
+            .registry
+            .get(&format!("blobs/{}", self.digest), &range, &what)
+            .await
+            .map_err(Some)?;
         // A server that ignores the range sends everything again.
         let mut skip = *sent;
         if response.status() == StatusCode::PARTIAL_CONTENT {
-            let answered = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            let answered = response
+                .headers()
+                .get(CONTENT_RANGE)
+                .and_then(|value| value.to_str().ok());
             if !answered.is_some_and(|answered| answered.starts_with(&format!("bytes {sent}-"))) {
-                return Err(Some(self.registry.protocol(format!("it sent another range of {what} than asked for"))));
+                return Err(Some(self.registry.protocol(format!(
+                    "it sent another range of {what} than asked for"
+                ))));
             }
             skip = 0;
         }
-        while let Some(mut piece) = response.chunk().await.map_err(|error| Some(self.registry.broken(error)))? {
+        while let Some(mut piece) = response
+            .chunk()
+            .await
+            .map_err(|error| Some(self.registry.broken(error)))?
+        {
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
             piece.advance(skipped);
             skip -= skipped as u64;
@@ -158,7 +213,10 @@ impl Fetch {
             }
             *sent += piece.len() as u64;
             if *sent > self.size {
-                return Err(Some(self.registry.protocol(format!("{what} is longer than its {} bytes", self.size))));
+                return Err(Some(self.registry.protocol(format!(
+                    "{what} is longer than its {} bytes",
+                    self.size
+                ))));
             }
             sender.send(Piece::Bytes(piece)).await.map_err(|_| None)?;
             if reported.elapsed() >= REPORT_EVERY {
@@ -170,7 +228,13 @@ impl Fetch {
     }
 
     fn report(&self, phase: Phase, done: u64, text: String) {
-        (self.progress)(Progress { item: self.digest.short(), phase, done, total: Some(self.size), text });
+        (self.progress)(Progress {
+            item: self.digest.short(),
+            phase,
+            done,
+            total: Some(self.size),
+            text,
+        });
     }
 }
 
@@ -192,13 +256,20 @@ impl Read for Pieces {
             match self.receiver.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => self.current = bytes,
                 Some(Piece::End) => self.complete = true,
-                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the download ended early")),
+                None => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the download ended early",
+                    ));
+                }
             }
         }
         let mut filled = 0;
         loop {
             let count = self.current.len().min(buffer.len() - filled);
-            self.current.split_to(count).copy_to_slice(&mut buffer[filled..filled + count]);
+            self.current
+                .split_to(count)
+                .copy_to_slice(&mut buffer[filled..filled + count]);
             filled += count;
             if filled == buffer.len() {
                 return Ok(filled);

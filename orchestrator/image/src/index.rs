@@ -21,8 +21,14 @@ pub(crate) struct Listed {
 /// The entries that are images, with their platforms. Attestations are not.
 pub(crate) fn images(entries: &[Descriptor]) -> impl Iterator<Item = (&Descriptor, Platform)> {
     entries.iter().filter_map(|entry| {
-        let attests = entry.annotations.as_ref().is_some_and(|notes| notes.contains_key("vnd.docker.reference.type"));
-        let platform = entry.platform.as_ref().filter(|platform| !attests && platform.os != "unknown")?;
+        let attests = entry
+            .annotations
+            .as_ref()
+            .is_some_and(|notes| notes.contains_key("vnd.docker.reference.type"));
+        let platform = entry
+            .platform
+            .as_ref()
+            .filter(|platform| !attests && platform.os != "unknown")?;
         Some((entry, platform.clone().into()))
     })
 }
@@ -33,18 +39,28 @@ pub(crate) fn of(came: Option<Vec<u8>>, mut images: Vec<Listed>) -> Vec<u8> {
     let wanted: BTreeSet<Digest> = images.iter().map(|image| image.digest).collect();
     if let Some(bytes) = came
         && let Ok(Manifest::Index(entries)) = Manifest::parse(&bytes, "")
-        && entries.iter().map(|entry| entry.digest).collect::<BTreeSet<_>>() == wanted
+        && entries
+            .iter()
+            .map(|entry| entry.digest)
+            .collect::<BTreeSet<_>>()
+            == wanted
     {
         return bytes;
     }
     images.sort_by(|a, b| a.platform.cmp(&b.platform).then(a.digest.cmp(&b.digest)));
     let entries: Vec<serde_json::Value> = images.iter().map(Listed::entry).collect();
-    json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries }).to_string().into_bytes()
+    json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries })
+        .to_string()
+        .into_bytes()
 }
 
 impl Listed {
     fn entry(&self) -> serde_json::Value {
-        let Platform { os, architecture, variant } = &self.platform;
+        let Platform {
+            os,
+            architecture,
+            variant,
+        } = &self.platform;
         let mut platform = json!({ "architecture": architecture, "os": os });
         if let Some(variant) = variant {
             platform["variant"] = json!(variant);

@@ -19,8 +19,8 @@ use crate::save::{CONTAINERD_NAME, REF_NAME};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::tarball::blob_name;
 use crate::{
-    Digest, Hold, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, ReferenceError, Store,
-    StoreError, index,
+    Digest, Hold, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference,
+    ReferenceError, Store, StoreError, index,
 };
 
 /// Why an archive was not loaded. Names are those of its members.
@@ -38,18 +38,30 @@ pub enum LoadError {
     Missing(String),
     #[error("{0} is too long")]
     TooLong(String),
-    #[error("{0} is stored with holes, which no image's file has: pack the archive without --sparse")]
+    #[error(
+        "{0} is stored with holes, which no image's file has: pack the archive without --sparse"
+    )]
     Sparse(String),
     #[error("{name} is not what it should be")]
-    Json { name: String, source: serde_json::Error },
+    Json {
+        name: String,
+        source: serde_json::Error,
+    },
     #[error("{name} has digest {found}, not {expected}")]
-    Digest { name: String, expected: Digest, found: Digest },
+    Digest {
+        name: String,
+        expected: Digest,
+        found: Digest,
+    },
     #[error("reading an image of the archive")]
     Manifest(#[source] Box<ManifestError>),
     #[error("a name in the archive")]
     Reference(#[source] ReferenceError),
     #[error("layer {name}")]
-    Layer { name: String, source: Box<LayerError> },
+    Layer {
+        name: String,
+        source: Box<LayerError>,
+    },
     #[error("storing an image of the archive")]
     Store(#[source] StoreError),
     #[error(transparent)]
@@ -66,7 +78,9 @@ pub async fn load(
 ) -> Result<Vec<Arc<Image>>, LoadError> {
     let store = Arc::clone(store);
     let work = move || Incoming::read(&store, archive)?.load(&progress);
-    tokio::task::spawn_blocking(work).await.map_err(|_| LoadError::Worker)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| LoadError::Worker)?
 }
 
 /// An archive that was read to its end; nothing of it is in the store yet.
@@ -89,12 +103,21 @@ impl Incoming {
     pub fn read(store: &Arc<Store>, archive: impl Read) -> Result<Self, LoadError> {
         let members = Members::read(store, archive)?;
         for (name, member) in &members.files {
-            let expected = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
+            let expected = name
+                .strip_prefix("blobs/sha256/")
+                .and_then(Digest::from_hex);
             if let Some(expected) = expected.filter(|expected| *expected != member.digest) {
-                return Err(LoadError::Digest { name: name.clone(), expected, found: member.digest });
+                return Err(LoadError::Digest {
+                    name: name.clone(),
+                    expected,
+                    found: member.digest,
+                });
             }
         }
-        Ok(Self { store: Arc::clone(store), members })
+        Ok(Self {
+            store: Arc::clone(store),
+            members,
+        })
     }
 
     /// The artifact of this kind, with all that it names.
@@ -126,13 +149,27 @@ impl Incoming {
             let member = self.members.find(&name).ok_or(LoadError::Missing(name))?;
             Ok((member.digest, member.path))
         };
-        let document = self.members.bytes(&blob_name(&manifest.config.digest), MAX_CONFIG)?;
-        Ok(Some(Received { document, blobs: manifest.layers.iter().map(find).collect::<Result<_, LoadError>>()? }))
+        let document = self
+            .members
+            .bytes(&blob_name(&manifest.config.digest), MAX_CONFIG)?;
+        Ok(Some(Received {
+            document,
+            blobs: manifest
+                .layers
+                .iter()
+                .map(find)
+                .collect::<Result<_, LoadError>>()?,
+        }))
     }
 
     /// Stores the images: first all of their layers, then their names.
     pub fn load(&self, progress: &ProgressSink) -> Result<Vec<Arc<Image>>, LoadError> {
-        Loader { store: &self.store, progress, members: &self.members }.run()
+        Loader {
+            store: &self.store,
+            progress,
+            members: &self.members,
+        }
+        .run()
     }
 }
 
@@ -186,9 +223,14 @@ impl Loader<'_> {
         } else {
             return Err(LoadError::NoImage);
         };
-        let taken: Vec<UnrecordedImage> =
-            contents.into_iter().map(|contents| self.take(contents)).collect::<Result<_, _>>()?;
-        taken.into_iter().map(|taken| self.store.register(taken.record).map_err(LoadError::Store)).collect()
+        let taken: Vec<UnrecordedImage> = contents
+            .into_iter()
+            .map(|contents| self.take(contents))
+            .collect::<Result<_, _>>()?;
+        taken
+            .into_iter()
+            .map(|taken| self.store.register(taken.record).map_err(LoadError::Store))
+            .collect()
     }
 
     fn docker(&self) -> Result<Vec<Contents>, LoadError> {
@@ -198,7 +240,9 @@ impl Loader<'_> {
             let names = image.repo_tags.unwrap_or_default();
             let config = self.members.bytes(&image.config, MAX_CONFIG)?;
             let layers = image.layers.unwrap_or_default();
-            let manifest = manifests.get(&Digest::of(&config)).filter(|(_, blobs)| *blobs == layers);
+            let manifest = manifests
+                .get(&Digest::of(&config))
+                .filter(|(_, blobs)| *blobs == layers);
             Ok(Contents {
                 index: None,
                 manifest: manifest.map(|(bytes, _)| bytes.clone()),
@@ -217,12 +261,17 @@ impl Loader<'_> {
     /// The manifests of the OCI layout that newer dockers put into the same archive, with the members that they name, by
     /// configuration. Docker's table alone is enough to load an image, so whatever is wrong here is passed over.
     fn manifests(&self) -> BTreeMap<Digest, (Vec<u8>, Vec<String>)> {
-        let Ok(index) = self.members.json::<Index>("index.json") else { return BTreeMap::new() };
+        let Ok(index) = self.members.json::<Index>("index.json") else {
+            return BTreeMap::new();
+        };
         let manifest = |entry: &Descriptor| {
             let bytes = self.blob(entry, MAX_MANIFEST).ok()?;
             match Manifest::parse(&bytes, &entry.media_type).ok()? {
                 Manifest::Image { config, layers } => {
-                    let layers = layers.iter().map(|layer| blob_name(&layer.digest)).collect();
+                    let layers = layers
+                        .iter()
+                        .map(|layer| blob_name(&layer.digest))
+                        .collect();
                     Some((config.digest, (bytes, layers)))
                 }
                 Manifest::Index(_) => None,
@@ -233,32 +282,60 @@ impl Loader<'_> {
 
     /// Whether an entry of the archive stands for several images.
     fn has_indexes(&self) -> bool {
-        let Ok(index) = self.members.json::<Index>("index.json") else { return false };
+        let Ok(index) = self.members.json::<Index>("index.json") else {
+            return false;
+        };
         let is_index = |entry: &Descriptor| {
             let bytes = self.blob(entry, MAX_MANIFEST).ok()?;
-            Some(matches!(Manifest::parse(&bytes, &entry.media_type).ok()?, Manifest::Index(_)))
+            Some(matches!(
+                Manifest::parse(&bytes, &entry.media_type).ok()?,
+                Manifest::Index(_)
+            ))
         };
-        index.manifests.iter().any(|entry| is_index(entry) == Some(true))
+        index
+            .manifests
+            .iter()
+            .any(|entry| is_index(entry) == Some(true))
     }
 
     fn oci(&self) -> Result<Vec<Contents>, LoadError> {
         let index: Index = self.members.json("index.json")?;
-        let images = index.manifests.iter().filter(|entry| entry.artifact_type.is_none());
-        let contents: Vec<Vec<Contents>> = images.map(|entry| self.oci_images(entry)).collect::<Result<_, _>>()?;
+        let images = index
+            .manifests
+            .iter()
+            .filter(|entry| entry.artifact_type.is_none());
+        let contents: Vec<Vec<Contents>> = images
+            .map(|entry| self.oci_images(entry))
+            .collect::<Result<_, _>>()?;
         Ok(contents.into_iter().flatten().collect())
     }
 
     /// An image, or those of an index that the archive has.
     fn oci_images(&self, entry: &Descriptor) -> Result<Vec<Contents>, LoadError> {
         let failed = |error| LoadError::Manifest(Box::new(error));
-        let annotation = |key| entry.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        let annotation = |key| {
+            entry
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(key))
+        };
         // A tag alone belongs to no repository; such an image is loaded without a name.
-        let name = annotation(CONTAINERD_NAME).or(annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
-        let name = name.map(|name| Reference::parse(name)).transpose().map_err(LoadError::Reference)?;
+        let name = annotation(CONTAINERD_NAME)
+            .or(annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
+        let name = name
+            .map(|name| Reference::parse(name))
+            .transpose()
+            .map_err(LoadError::Reference)?;
         let bytes = self.blob(entry, MAX_MANIFEST)?;
         let entries = match Manifest::parse(&bytes, &entry.media_type).map_err(failed)? {
             Manifest::Image { config, layers } => {
-                return Ok(vec![self.oci_image(bytes, &config, &layers, name.as_ref(), None)?]);
+                return Ok(vec![self.oci_image(
+                    bytes,
+                    &config,
+                    &layers,
+                    name.as_ref(),
+                    None,
+                )?]);
             }
             Manifest::Index(entries) => entries,
         };
@@ -270,14 +347,23 @@ impl Loader<'_> {
             let manifest = self.blob(listed, MAX_MANIFEST)?;
             match Manifest::parse(&manifest, &listed.media_type).map_err(failed)? {
                 Manifest::Image { config, layers } => {
-                    contents.push(self.oci_image(manifest, &config, &layers, name.as_ref(), Some(&bytes))?);
+                    contents.push(self.oci_image(
+                        manifest,
+                        &config,
+                        &layers,
+                        name.as_ref(),
+                        Some(&bytes),
+                    )?);
                 }
                 Manifest::Index(_) => return Err(failed(ManifestError::Nested)),
             }
         }
         if contents.is_empty() {
             // Says what there is, or which member is missing.
-            self.blob(choose(&entries, &Platform::host()).map_err(failed)?, MAX_MANIFEST)?;
+            self.blob(
+                choose(&entries, &Platform::host()).map_err(failed)?,
+                MAX_MANIFEST,
+            )?;
         }
         Ok(contents)
     }
@@ -292,7 +378,10 @@ impl Loader<'_> {
     ) -> Result<Contents, LoadError> {
         Ok(Contents {
             config: self.blob(config, MAX_CONFIG)?,
-            layers: layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
+            layers: layers
+                .iter()
+                .map(|layer| blob_name(&layer.digest))
+                .collect(),
             names: name.into_iter().cloned().collect(),
             index: index.map(<[u8]>::to_vec),
             manifest: Some(manifest),
@@ -305,15 +394,19 @@ impl Loader<'_> {
         let found = Digest::of(&bytes);
         match found == descriptor.digest {
             true => Ok(bytes),
-            false => Err(LoadError::Digest { name, expected: descriptor.digest, found }),
+            false => Err(LoadError::Digest {
+                name,
+                expected: descriptor.digest,
+                found,
+            }),
         }
     }
 
     /// Puts into the store what the image consists of.
     fn take(&self, contents: Contents) -> Result<UnrecordedImage, LoadError> {
         let failed = |error| LoadError::Manifest(Box::new(error));
-        let config: ImageConfig =
-            serde_json::from_slice(&contents.config).map_err(|error| failed(ManifestError::Config(error)))?;
+        let config: ImageConfig = serde_json::from_slice(&contents.config)
+            .map_err(|error| failed(ManifestError::Config(error)))?;
         let diff_ids = config.rootfs.diff_ids;
         if diff_ids.len() != contents.layers.len() {
             let (layers, diff_ids) = (contents.layers.len(), diff_ids.len());
@@ -327,15 +420,22 @@ impl Loader<'_> {
         let hold = self.store.hold(&held);
         let mut layers = Vec::new();
         for (name, diff_id) in contents.layers.iter().zip(&diff_ids) {
-            let expected = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
+            let expected = name
+                .strip_prefix("blobs/sha256/")
+                .and_then(Digest::from_hex);
             let blob = self.layer(name, expected, *diff_id)?;
-            layers.push(RecordLayer { diff_id: *diff_id, blob });
+            layers.push(RecordLayer {
+                diff_id: *diff_id,
+                blob,
+            });
         }
         let manifest = match &contents.manifest {
             Some(bytes) => Some(self.store.put_blob(bytes).map_err(LoadError::Store)?),
             None => None,
         };
-        self.store.put_blob(&contents.config).map_err(LoadError::Store)?;
+        self.store
+            .put_blob(&contents.config)
+            .map_err(LoadError::Store)?;
         let index = match &contents.index {
             Some(bytes) => Some(self.store.put_blob(bytes).map_err(LoadError::Store)?),
             None => None,
@@ -353,11 +453,19 @@ impl Loader<'_> {
         for name in contents.names.iter().filter(|name| name.tag().is_some()) {
             record.give(name, index);
         }
-        Ok(UnrecordedImage { record, _hold: hold })
+        Ok(UnrecordedImage {
+            record,
+            _hold: hold,
+        })
     }
 
     /// Makes the layer be in the store and returns its blob's digest.
-    fn layer(&self, name: &str, expected: Option<Digest>, diff_id: Digest) -> Result<Option<Digest>, LoadError> {
+    fn layer(
+        &self,
+        name: &str,
+        expected: Option<Digest>,
+        diff_id: Digest,
+    ) -> Result<Option<Digest>, LoadError> {
         let lock = self.store.busy(format!("layer {diff_id}"));
         let _working = lock.blocking_lock();
         if self.store.has_layer(&diff_id) {
@@ -365,21 +473,33 @@ impl Loader<'_> {
             // The blob under which a manifest knows it may differ from the one that it was unpacked from.
             return Ok(expected);
         }
-        let member = self.members.find(name).ok_or_else(|| LoadError::Missing(name.to_owned()))?;
+        let member = self
+            .members
+            .find(name)
+            .ok_or_else(|| LoadError::Missing(name.to_owned()))?;
         if let Some(expected) = expected
             && expected != member.digest
         {
-            return Err(LoadError::Digest { name: name.to_owned(), expected, found: member.digest });
+            return Err(LoadError::Digest {
+                name: name.to_owned(),
+                expected,
+                found: member.digest,
+            });
         }
         self.report(&diff_id, Phase::Unpacking, member.size);
         let _hold = self.store.hold(&[member.digest]);
         if !self.store.blob_file(&member.digest).exists() {
             let file = File::open(&member.path).map_err(LoadError::Read)?;
-            self.store.name_blob(file, &member.path, &member.digest).map_err(LoadError::Store)?;
+            self.store
+                .name_blob(file, &member.path, &member.digest)
+                .map_err(LoadError::Store)?;
         }
         self.store
             .ingest_blob(member.digest, diff_id)
-            .map_err(|source| LoadError::Layer { name: name.to_owned(), source: Box::new(source) })?;
+            .map_err(|source| LoadError::Layer {
+                name: name.to_owned(),
+                source: Box::new(source),
+            })?;
         self.report(&diff_id, Phase::Complete, member.size);
         Ok(Some(member.digest))
     }
@@ -387,6 +507,12 @@ impl Loader<'_> {
     fn report(&self, diff_id: &Digest, phase: Phase, size: u64) {
         let total = (size > 0).then_some(size);
         let done = if phase == Phase::Complete { size } else { 0 };
-        (self.progress)(Progress { item: diff_id.short(), phase, done, total, text: String::new() });
+        (self.progress)(Progress {
+            item: diff_id.short(),
+            phase,
+            done,
+            total,
+            text: String::new(),
+        });
     }
 }

@@ -28,7 +28,9 @@ pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
 pub enum ManifestError {
     #[error("the manifest is not valid JSON of its kind")]
     Json(#[source] serde_json::Error),
-    #[error("the manifest is of the old schema 1, which no digest protects; push the image again with a current tool")]
+    #[error(
+        "the manifest is of the old schema 1, which no digest protects; push the image again with a current tool"
+    )]
     Schema1,
     #[error("the manifest says schema version {0}, not 2")]
     Version(u64),
@@ -96,7 +98,10 @@ struct Raw {
 
 #[derive(Debug)]
 pub(crate) enum Manifest {
-    Image { config: Descriptor, layers: Vec<Descriptor> },
+    Image {
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+    },
     Index(Vec<Descriptor>),
 }
 
@@ -117,7 +122,10 @@ impl Manifest {
             && delivered.starts_with("application/vnd.")
             && inside != delivered
         {
-            return Err(ManifestError::MediaType { inside: printable(&inside), outside: printable(delivered) });
+            return Err(ManifestError::MediaType {
+                inside: printable(&inside),
+                outside: printable(delivered),
+            });
         }
         match (raw.config, raw.layers, raw.manifests) {
             (Some(config), Some(layers), None) => Self::image(config, layers, raw.artifact_type),
@@ -134,9 +142,12 @@ impl Manifest {
     ) -> Result<Self, ManifestError> {
         if !matches!(
             config.media_type.as_str(),
-            "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json"
+            "application/vnd.oci.image.config.v1+json"
+                | "application/vnd.docker.container.image.v1+json"
         ) {
-            let kind = artifact_type.filter(|kind| !kind.is_empty()).unwrap_or(config.media_type);
+            let kind = artifact_type
+                .filter(|kind| !kind.is_empty())
+                .unwrap_or(config.media_type);
             return Err(ManifestError::Artifact(printable(&kind)));
         }
         if config.size > MAX_CONFIG {
@@ -150,7 +161,9 @@ impl Manifest {
     }
 
     /// The configuration and the layers of a build cache; `None`: it is something else.
-    pub(crate) fn cache(bytes: &[u8]) -> Result<Option<(Descriptor, Vec<Descriptor>)>, ManifestError> {
+    pub(crate) fn cache(
+        bytes: &[u8],
+    ) -> Result<Option<(Descriptor, Vec<Descriptor>)>, ManifestError> {
         let raw: Raw = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
         match (raw.config, raw.layers, raw.manifests) {
             (Some(config), Some(layers), None) if config.media_type == CACHE_CONFIG => {
@@ -179,7 +192,10 @@ fn known_layers(layers: &[Descriptor]) -> Result<(), ManifestError> {
                 return Err(ManifestError::Foreign(layer.digest));
             }
             other => {
-                return Err(ManifestError::LayerType { digest: layer.digest, media_type: printable(other) });
+                return Err(ManifestError::LayerType {
+                    digest: layer.digest,
+                    media_type: printable(other),
+                });
             }
         }
     }
@@ -188,11 +204,17 @@ fn known_layers(layers: &[Descriptor]) -> Result<(), ManifestError> {
 
 /// What a manifest says of itself, for a message: it may have been made to steer a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(200).collect()
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(200)
+        .collect()
 }
 
 /// The entry of an index for a platform.
-pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, ManifestError> {
+pub(crate) fn choose<'a>(
+    entries: &'a [Descriptor],
+    wanted: &Platform,
+) -> Result<&'a Descriptor, ManifestError> {
     let best = index::images(entries)
         .filter_map(|(entry, platform)| Some((platform.rank(wanted)?, entry)))
         .min_by_key(|(rank, _)| *rank)
@@ -204,7 +226,10 @@ pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result
     };
     best.or(only).ok_or_else(|| ManifestError::NoPlatform {
         wanted: wanted.to_string(),
-        available: match index::images(entries).map(|(_, platform)| platform.to_string()).collect::<Vec<_>>() {
+        available: match index::images(entries)
+            .map(|(_, platform)| platform.to_string())
+            .collect::<Vec<_>>()
+        {
             names if names.is_empty() => "none".to_owned(),
             names => printable(&names.join(", ")),
         },
@@ -213,8 +238,16 @@ pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Result
 
 impl From<DescribedPlatform> for Platform {
     fn from(described: DescribedPlatform) -> Self {
-        let DescribedPlatform { architecture, os, variant } = described;
-        Self { os, architecture, variant }
+        let DescribedPlatform {
+            architecture,
+            os,
+            variant,
+        } = described;
+        Self {
+            os,
+            architecture,
+            variant,
+        }
     }
 }
 
@@ -239,14 +272,20 @@ mod tests {
 
     #[test]
     fn the_best_variant_that_the_machine_runs_is_chosen() {
-        let entries =
-            [entry("linux", "arm", Some("v5")), entry("linux", "arm", Some("v7")), entry("linux", "amd64", None)];
+        let entries = [
+            entry("linux", "arm", Some("v5")),
+            entry("linux", "arm", Some("v7")),
+            entry("linux", "amd64", None),
+        ];
         let choose = |platform: &str| choose(&entries, &platform.parse().unwrap());
         assert_eq!(choose("linux/arm/v7").unwrap().digest, entries[1].digest);
         assert_eq!(choose("linux/arm/v6").unwrap().digest, entries[0].digest);
         assert_eq!(choose("linux/amd64").unwrap().digest, entries[2].digest);
         let error = choose("linux/s390x").unwrap_err().to_string();
-        assert_eq!(error, "it has no image for platform linux/s390x, only for linux/arm/v5, linux/arm/v7, linux/amd64");
+        assert_eq!(
+            error,
+            "it has no image for platform linux/s390x, only for linux/arm/v5, linux/arm/v7, linux/amd64"
+        );
     }
 
     #[test]
@@ -260,14 +299,22 @@ mod tests {
             r#"{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":1}}"#,
             Digest::of(b"x")
         );
-        let parse = |text: &str, delivered: &str| Manifest::parse(text.as_bytes(), delivered).map(drop);
-        let both = format!(r#"{{"schemaVersion":2,"config":{descriptor},"layers":[],"manifests":[]}}"#);
+        let parse =
+            |text: &str, delivered: &str| Manifest::parse(text.as_bytes(), delivered).map(drop);
+        let both =
+            format!(r#"{{"schemaVersion":2,"config":{descriptor},"layers":[],"manifests":[]}}"#);
         assert!(matches!(parse(&both, ""), Err(ManifestError::Ambiguous)));
         let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
         let image = "application/vnd.oci.image.manifest.v1+json";
-        assert!(matches!(parse(index, image), Err(ManifestError::MediaType { .. })));
+        assert!(matches!(
+            parse(index, image),
+            Err(ManifestError::MediaType { .. })
+        ));
         assert!(parse(index, "application/vnd.oci.image.index.v1+json").is_ok());
-        assert!(matches!(parse(r#"{"schemaVersion":1}"#, ""), Err(ManifestError::Schema1)));
+        assert!(matches!(
+            parse(r#"{"schemaVersion":1}"#, ""),
+            Err(ManifestError::Schema1)
+        ));
         let traversal = both.replace("sha256:", "sha256:../../");
         assert!(matches!(parse(&traversal, ""), Err(ManifestError::Json(_))));
     }

@@ -27,8 +27,12 @@ pub(crate) struct Members {
 
 impl Members {
     pub(crate) fn read(store: &Store, archive: impl Read) -> Result<Self, LoadError> {
-        let mut tar = TarReader::new(Decoder::new(archive, Limits::default()).map_err(LoadError::Read)?);
-        let mut members = Self { files: BTreeMap::new(), links: BTreeMap::new() };
+        let mut tar =
+            TarReader::new(Decoder::new(archive, Limits::default()).map_err(LoadError::Read)?);
+        let mut members = Self {
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
         while let Some(entry) = tar.next().map_err(LoadError::Archive)? {
             if members.files.len() + members.links.len() >= MAX_MEMBERS {
                 return Err(LoadError::TooManyMembers);
@@ -74,7 +78,9 @@ impl Members {
     }
 
     pub(crate) fn bytes(&self, name: &str, most: u64) -> Result<Vec<u8>, LoadError> {
-        let member = self.find(name).ok_or_else(|| LoadError::Missing(name.to_owned()))?;
+        let member = self
+            .find(name)
+            .ok_or_else(|| LoadError::Missing(name.to_owned()))?;
         if member.size > most {
             return Err(LoadError::TooLong(name.to_owned()));
         }
@@ -83,7 +89,10 @@ impl Members {
 
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, LoadError> {
         let bytes = self.bytes(name, MAX_MANIFEST)?;
-        serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { name: name.to_owned(), source })
+        serde_json::from_slice(&bytes).map_err(|source| LoadError::Json {
+            name: name.to_owned(),
+            source,
+        })
     }
 }
 
@@ -123,7 +132,11 @@ fn put_aside(store: &Store, body: &mut dyn Read) -> Result<Member, LoadError> {
 
 /// A member's name without `.`, `..` and doubled slashes, seen from `folder`.
 fn normal(name: &str, folder: &str) -> String {
-    let mut parts: Vec<&str> = if name.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
+    let mut parts: Vec<&str> = if name.starts_with('/') {
+        Vec::new()
+    } else {
+        folder.split('/').collect()
+    };
     for part in name.split('/') {
         match part {
             "" | "." => {}

@@ -26,7 +26,11 @@ impl Platform {
             "powerpc64" => ("ppc64le", None),
             other => (other, None),
         };
-        Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+        Self {
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        }
     }
 
     /// How well an image for this platform serves who wants `wanted`: 0 is best, `None` not at all.
@@ -38,9 +42,14 @@ impl Platform {
             (None | Some(""), "arm64") => Some(8),
             (None | Some(""), "arm") => Some(7),
             (None | Some(""), _) => Some(0),
-            (Some(variant), _) => variant.strip_prefix('v').and_then(|digits| digits.parse::<u32>().ok()),
+            (Some(variant), _) => variant
+                .strip_prefix('v')
+                .and_then(|digits| digits.parse::<u32>().ok()),
         };
-        let (offered, wanted) = (level(self.variant.as_deref())?, level(wanted.variant.as_deref())?);
+        let (offered, wanted) = (
+            level(self.variant.as_deref())?,
+            level(wanted.variant.as_deref())?,
+        );
         // A newer machine runs what was made for an older one; amd64 microarchitecture levels work the same way.
         let most = wanted.max(if offered <= 1 { 1 } else { wanted });
         (offered <= most).then(|| most - offered)
@@ -58,8 +67,12 @@ impl FromStr for Platform {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let valid =
-            |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let valid = |part: &&str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(valid) {
             return Err(PlatformError(text.to_owned()));
@@ -74,7 +87,11 @@ impl FromStr for Platform {
             "aarch64" => "arm64",
             other => other,
         };
-        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
+        Ok(Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        })
     }
 }
 

@@ -10,13 +10,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::fetch::Fetch;
-use crate::manifest::{ACCEPTED, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose};
+use crate::manifest::{
+    ACCEPTED, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, ManifestError, choose,
+};
 use crate::policy::{Denied, Policy, Rules};
 use crate::registry::{Access, Registry, RegistryError, RepositoryAction};
 use crate::store::{LayerError, Record, RecordLayer};
 use crate::{
-    Digest, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, Store, StoreError, index,
-    signatures, silent,
+    Digest, Image, ImageConfig, Phase, Platform, Progress, ProgressSink, Reference, Store,
+    StoreError, index, signatures, silent,
 };
 
 /// Enough to keep a disk and a few cores busy; registries cut off clients that open many connections.
@@ -45,7 +47,12 @@ pub struct PullOptions {
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { platforms: Platforms::Host, access: Access::default(), policy: None, progress: silent() }
+        Self {
+            platforms: Platforms::Host,
+            access: Access::default(),
+            policy: None,
+            progress: silent(),
+        }
     }
 }
 
@@ -74,15 +81,35 @@ pub struct Pulled {
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     #[error("pulling {image}")]
-    Registry { image: String, source: Box<RegistryError> },
+    Registry {
+        image: String,
+        source: Box<RegistryError>,
+    },
     #[error("pulling {image}")]
-    Manifest { image: String, source: Box<ManifestError> },
+    Manifest {
+        image: String,
+        source: Box<ManifestError>,
+    },
     #[error("pulling {image}: {what} has digest {found}, not {expected}")]
-    Digest { image: String, what: &'static str, expected: Digest, found: Digest },
+    Digest {
+        image: String,
+        what: &'static str,
+        expected: Digest,
+        found: Digest,
+    },
     #[error("pulling {image}: {what} has {found} bytes, not {expected}")]
-    Size { image: String, what: &'static str, expected: u64, found: u64 },
+    Size {
+        image: String,
+        what: &'static str,
+        expected: u64,
+        found: u64,
+    },
     #[error("pulling {image}: layer {digest}")]
-    Layer { image: String, digest: Digest, source: Box<LayerError> },
+    Layer {
+        image: String,
+        digest: Digest,
+        source: Box<LayerError>,
+    },
     #[error("pulling {image}")]
     Denied { image: String, source: Box<Denied> },
     #[error("storing {image}")]
@@ -95,8 +122,18 @@ pub enum PullError {
 ///
 /// Layers arrive and are unpacked several at a time, each in one pass. Concurrent pulls of one image or one layer do the
 /// work once. A pull that fails keeps the layers that are complete, until they are collected.
-pub async fn pull(store: &Arc<Store>, reference: &Reference, options: &PullOptions) -> Result<Pulled, PullError> {
-    Pull { store, reference, options }.run().await
+pub async fn pull(
+    store: &Arc<Store>,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<Pulled, PullError> {
+    Pull {
+        store,
+        reference,
+        options,
+    }
+    .run()
+    .await
 }
 
 pub(crate) struct Pull<'a> {
@@ -131,7 +168,11 @@ impl Pull<'_> {
             && let Some(digest) = self.reference.digest()
             && let Some(image) = self.stored(digest)
         {
-            return Ok(Pulled { image, digest, up_to_date: true });
+            return Ok(Pulled {
+                image,
+                digest,
+                up_to_date: true,
+            });
         }
         self.report("", Phase::Resolving, 0, None);
         let registry = Registry::open(self.reference, &self.options.access, RepositoryAction::Pull);
@@ -153,8 +194,15 @@ impl Pull<'_> {
         self.report("", Phase::Complete, 0, None);
         let host = Platform::host();
         let rank = |image: &Arc<Image>| image.config.platform().rank(&host).unwrap_or(u32::MAX);
-        let image = brought.into_iter().min_by_key(rank).ok_or_else(|| self.no_images())?;
-        Ok(Pulled { image, digest: found.digest, up_to_date })
+        let image = brought
+            .into_iter()
+            .min_by_key(rank)
+            .ok_or_else(|| self.no_images())?;
+        Ok(Pulled {
+            image,
+            digest: found.digest,
+            up_to_date,
+        })
     }
 
     /// The image of a digest, if it is here.
@@ -163,7 +211,11 @@ impl Pull<'_> {
             // A manifest is for one platform only; an index may have a better one than those that are here.
             Platforms::Host => {
                 let host = self.store.find_for(self.reference, &Platform::host());
-                host.or_else(|| self.store.find(self.reference).filter(|image| image.manifest == Some(digest)))
+                host.or_else(|| {
+                    self.store
+                        .find(self.reference)
+                        .filter(|image| image.manifest == Some(digest))
+                })
             }
             Platforms::One(platform) => self.store.find_for(self.reference, platform),
             Platforms::All => None,
@@ -174,7 +226,10 @@ impl Pull<'_> {
     fn known(&self, found: &Found, image: &FoundImage) -> Option<Arc<Image>> {
         let index = found.index.as_ref().map(|_| found.digest);
         let named = |image: &Image| match self.reference.tag() {
-            Some(_) => image.references.contains(self.reference) && image.indexes.get(self.reference).copied() == index,
+            Some(_) => {
+                image.references.contains(self.reference)
+                    && image.indexes.get(self.reference).copied() == index
+            }
             None => true,
         };
         let known = self.store.image(&image.config.digest);
@@ -199,12 +254,24 @@ impl Pull<'_> {
 
     /// What the policy asks for beyond leave.
     fn rules(&self) -> Result<Option<Rules<'_>>, PullError> {
-        let rules = self.options.policy.as_ref().map(|policy| policy.rules(self.reference)).transpose();
-        Ok(rules.map_err(|denied| self.denied(denied))?.filter(Rules::need_signatures))
+        let rules = self
+            .options
+            .policy
+            .as_ref()
+            .map(|policy| policy.rules(self.reference))
+            .transpose();
+        Ok(rules
+            .map_err(|denied| self.denied(denied))?
+            .filter(Rules::need_signatures))
     }
 
     /// Before any layer comes. The signature of an index vouches for the manifests that it names.
-    async fn check_signatures(&self, registry: &Registry, rules: &Rules<'_>, found: &Found) -> Result<(), PullError> {
+    async fn check_signatures(
+        &self,
+        registry: &Registry,
+        rules: &Rules<'_>,
+        found: &Found,
+    ) -> Result<(), PullError> {
         let index = found.index.iter().map(|_| found.digest);
         for image in &found.images {
             let digests: Vec<Digest> = index.clone().chain([image.digest]).collect();
@@ -222,23 +289,46 @@ impl Pull<'_> {
     ) -> Result<(), PullError> {
         let mut all = Vec::new();
         for digest in digests {
-            all.extend(signatures::fetch(registry, digest).await.map_err(|error| self.registry(error))?);
+            all.extend(
+                signatures::fetch(registry, digest)
+                    .await
+                    .map_err(|error| self.registry(error))?,
+            );
         }
-        rules.check(self.reference, digests, &all).map_err(|denied| self.denied(denied))
+        rules
+            .check(self.reference, digests, &all)
+            .map_err(|denied| self.denied(denied))
     }
 
     async fn resolve(&self, registry: &Registry) -> Result<Found, PullError> {
-        let (bytes, delivered) = self.manifest(registry, &self.reference.target(), self.reference.digest()).await?;
+        let (bytes, delivered) = self
+            .manifest(registry, &self.reference.target(), self.reference.digest())
+            .await?;
         self.resolved(registry, bytes, &delivered).await
     }
 
-    async fn resolved(&self, registry: &Registry, bytes: Vec<u8>, delivered: &str) -> Result<Found, PullError> {
+    async fn resolved(
+        &self,
+        registry: &Registry,
+        bytes: Vec<u8>,
+        delivered: &str,
+    ) -> Result<Found, PullError> {
         let digest = Digest::of(&bytes);
-        let manifest = Manifest::parse(&bytes, delivered).map_err(|error| self.manifest_error(error))?;
+        let manifest =
+            Manifest::parse(&bytes, delivered).map_err(|error| self.manifest_error(error))?;
         let entries = match manifest {
             Manifest::Image { config, layers } => {
-                let image = FoundImage { digest, manifest: bytes, config, layers };
-                return Ok(Found { digest, index: None, images: vec![image] });
+                let image = FoundImage {
+                    digest,
+                    manifest: bytes,
+                    config,
+                    layers,
+                };
+                return Ok(Found {
+                    digest,
+                    index: None,
+                    images: vec![image],
+                });
             }
             Manifest::Index(entries) => entries,
         };
@@ -252,12 +342,22 @@ impl Pull<'_> {
         for entry in chosen.map_err(|error| self.manifest_error(error))? {
             images.push(self.listed(registry, entry).await?);
         }
-        Ok(Found { digest, index: Some(bytes), images })
+        Ok(Found {
+            digest,
+            index: Some(bytes),
+            images,
+        })
     }
 
     /// An image of an index.
-    async fn listed(&self, registry: &Registry, entry: &Descriptor) -> Result<FoundImage, PullError> {
-        let (bytes, delivered) = self.manifest(registry, &entry.digest.to_string(), Some(entry.digest)).await?;
+    async fn listed(
+        &self,
+        registry: &Registry,
+        entry: &Descriptor,
+    ) -> Result<FoundImage, PullError> {
+        let (bytes, delivered) = self
+            .manifest(registry, &entry.digest.to_string(), Some(entry.digest))
+            .await?;
         if bytes.len() as u64 != entry.size {
             return Err(PullError::Size {
                 image: self.reference.short(),
@@ -267,9 +367,12 @@ impl Pull<'_> {
             });
         }
         match Manifest::parse(&bytes, &delivered).map_err(|error| self.manifest_error(error))? {
-            Manifest::Image { config, layers } => {
-                Ok(FoundImage { digest: entry.digest, manifest: bytes, config, layers })
-            }
+            Manifest::Image { config, layers } => Ok(FoundImage {
+                digest: entry.digest,
+                manifest: bytes,
+                config,
+                layers,
+            }),
             Manifest::Index(_) => Err(self.manifest_error(ManifestError::Nested)),
         }
     }
@@ -282,24 +385,40 @@ impl Pull<'_> {
     ) -> Result<(Vec<u8>, String), PullError> {
         let what = format!("manifest {target}");
         let response = registry
-            .get(&format!("manifests/{target}"), &[(ACCEPT, ACCEPTED.to_owned())], &what)
+            .get(
+                &format!("manifests/{target}"),
+                &[(ACCEPT, ACCEPTED.to_owned())],
+                &what,
+            )
             .await
             .map_err(|error| self.registry(error))?;
-        let delivered = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let delivered = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let delivered = delivered.to_owned();
-        let bytes =
-            registry.bytes(response, MAX_MANIFEST, "the manifest").await.map_err(|error| self.registry(error))?;
+        let bytes = registry
+            .bytes(response, MAX_MANIFEST, "the manifest")
+            .await
+            .map_err(|error| self.registry(error))?;
         self.check_digest("the manifest", expected, &bytes)?;
         Ok((bytes, delivered))
     }
 
     async fn config(&self, registry: &Registry, config: &Descriptor) -> Result<Vec<u8>, PullError> {
         let response = registry
-            .get(&format!("blobs/{}", config.digest), &[], "the configuration")
+            .get(
+                &format!("blobs/{}", config.digest),
+                &[],
+                "the configuration",
+            )
             .await
             .map_err(|error| self.registry(error))?;
-        let bytes =
-            registry.bytes(response, MAX_CONFIG, "the configuration").await.map_err(|error| self.registry(error))?;
+        let bytes = registry
+            .bytes(response, MAX_CONFIG, "the configuration")
+            .await
+            .map_err(|error| self.registry(error))?;
         if bytes.len() as u64 != config.size {
             return Err(PullError::Size {
                 image: self.reference.short(),
@@ -312,19 +431,27 @@ impl Pull<'_> {
         Ok(bytes)
     }
 
-    fn check_digest(&self, what: &'static str, expected: Option<Digest>, bytes: &[u8]) -> Result<(), PullError> {
+    fn check_digest(
+        &self,
+        what: &'static str,
+        expected: Option<Digest>,
+        bytes: &[u8],
+    ) -> Result<(), PullError> {
         let found = Digest::of(bytes);
         match expected {
-            Some(expected) if expected != found => {
-                Err(PullError::Digest { image: self.reference.short(), what, expected, found })
-            }
+            Some(expected) if expected != found => Err(PullError::Digest {
+                image: self.reference.short(),
+                what,
+                expected,
+                found,
+            }),
             _ => Ok(()),
         }
     }
 
     fn check_config(&self, bytes: &[u8], found: &FoundImage) -> Result<Vec<Digest>, PullError> {
-        let config: ImageConfig =
-            serde_json::from_slice(bytes).map_err(|error| self.manifest_error(ManifestError::Config(error)))?;
+        let config: ImageConfig = serde_json::from_slice(bytes)
+            .map_err(|error| self.manifest_error(ManifestError::Config(error)))?;
         let diff_ids = config.rootfs.diff_ids;
         if diff_ids.len() != found.layers.len() {
             let (layers, diff_ids) = (found.layers.len(), diff_ids.len());
@@ -335,7 +462,10 @@ impl Pull<'_> {
             && (wanted.os != config.os || wanted.architecture != config.architecture)
         {
             let found = format!("{}/{}", config.os, config.architecture);
-            return Err(self.manifest_error(ManifestError::OtherPlatform { wanted: wanted.to_string(), found }));
+            return Err(self.manifest_error(ManifestError::OtherPlatform {
+                wanted: wanted.to_string(),
+                found,
+            }));
         }
         Ok(diff_ids)
     }
@@ -376,7 +506,9 @@ impl Pull<'_> {
         }
         // The first failure ends the pull; dropping the set stops the other downloads.
         while let Some(result) = tasks.join_next().await {
-            result.map_err(|_| PullError::Worker { image: self.reference.short() })??;
+            result.map_err(|_| PullError::Worker {
+                image: self.reference.short(),
+            })??;
         }
         Ok(())
     }
@@ -397,7 +529,10 @@ impl Pull<'_> {
             repo_digests: [self.reference.with_digest(found.digest)].into(),
             manifest: Some(image.digest),
             layers: layers
-                .map(|(layer, diff_id)| RecordLayer { diff_id: *diff_id, blob: Some(layer.digest) })
+                .map(|(layer, diff_id)| RecordLayer {
+                    diff_id: *diff_id,
+                    blob: Some(layer.digest),
+                })
                 .collect(),
             stored: jiff::Timestamp::now(),
         };
@@ -415,20 +550,37 @@ impl Pull<'_> {
         });
         stored
             .await
-            .map_err(|_| PullError::Worker { image: self.reference.short() })?
-            .map_err(|source| PullError::Store { image: self.reference.short(), source })
+            .map_err(|_| PullError::Worker {
+                image: self.reference.short(),
+            })?
+            .map_err(|source| PullError::Store {
+                image: self.reference.short(),
+                source,
+            })
     }
 
     fn report(&self, item: &str, phase: Phase, done: u64, total: Option<u64>) {
-        (self.options.progress)(Progress { item: item.to_owned(), phase, done, total, text: String::new() });
+        (self.options.progress)(Progress {
+            item: item.to_owned(),
+            phase,
+            done,
+            total,
+            text: String::new(),
+        });
     }
 
     fn registry(&self, source: RegistryError) -> PullError {
-        PullError::Registry { image: self.reference.short(), source: Box::new(source) }
+        PullError::Registry {
+            image: self.reference.short(),
+            source: Box::new(source),
+        }
     }
 
     fn denied(&self, source: Denied) -> PullError {
-        PullError::Denied { image: self.reference.short(), source: Box::new(source) }
+        PullError::Denied {
+            image: self.reference.short(),
+            source: Box::new(source),
+        }
     }
 
     fn no_images(&self) -> PullError {
@@ -437,6 +589,9 @@ impl Pull<'_> {
     }
 
     fn manifest_error(&self, source: ManifestError) -> PullError {
-        PullError::Manifest { image: self.reference.short(), source: Box::new(source) }
+        PullError::Manifest {
+            image: self.reference.short(),
+            source: Box::new(source),
+        }
     }
 }

@@ -8,7 +8,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::index::{self, Listed};
-use crate::manifest::{Descriptor, OCI_CONFIG, OCI_GZIP_LAYER, OCI_LAYER, OCI_MANIFEST, OCI_ZSTD_LAYER};
+use crate::manifest::{
+    Descriptor, OCI_CONFIG, OCI_GZIP_LAYER, OCI_LAYER, OCI_MANIFEST, OCI_ZSTD_LAYER,
+};
 use crate::registry::{Access, Registry, RegistryError, RepositoryAction};
 use crate::send::{Content, Send};
 use crate::store::{LayerError, Record};
@@ -26,13 +28,18 @@ pub struct PushOptions {
 
 impl Default for PushOptions {
     fn default() -> Self {
-        Self { access: Access::default(), progress: silent() }
+        Self {
+            access: Access::default(),
+            progress: silent(),
+        }
     }
 }
 
 impl std::fmt::Debug for PushOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PushOptions").field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("PushOptions")
+            .field("access", &self.access)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,15 +60,29 @@ pub enum PushError {
     #[error("{0} names a digest, which follows from what is pushed; push it under a tag")]
     ByDigest(String),
     #[error("pushing {image}")]
-    Registry { image: String, source: Box<RegistryError> },
+    Registry {
+        image: String,
+        source: Box<RegistryError>,
+    },
     #[error("pushing {image}: layer {layer}")]
-    Layer { image: String, layer: Digest, source: Box<LayerError> },
+    Layer {
+        image: String,
+        layer: Digest,
+        source: Box<LayerError>,
+    },
     #[error("pushing {image}: the registry answered with digest {found}, not {expected}")]
-    Digest { image: String, expected: String, found: String },
+    Digest {
+        image: String,
+        expected: String,
+        found: String,
+    },
     #[error("pushing {image}")]
     Store { image: String, source: StoreError },
     #[error("pushing {image}: reading its configuration")]
-    Config { image: String, source: std::io::Error },
+    Config {
+        image: String,
+        source: std::io::Error,
+    },
     #[error("pushing {image}: a worker thread ended early")]
     Worker { image: String },
 }
@@ -69,7 +90,11 @@ pub enum PushError {
 /// Sends what `reference` names to the registry in it: an image, or all images of an index and then the index. Blobs that
 /// the registry has are not sent; those that another of its repositories has are taken over from there. An image that
 /// was pulled goes back byte for byte; layers that were made here are compressed on the way.
-pub async fn push(store: &Arc<Store>, reference: &Reference, options: &PushOptions) -> Result<Pushed, PushError> {
+pub async fn push(
+    store: &Arc<Store>,
+    reference: &Reference,
+    options: &PushOptions,
+) -> Result<Pushed, PushError> {
     if reference.digest().is_some() {
         return Err(PushError::ByDigest(reference.short()));
     }
@@ -80,22 +105,37 @@ pub async fn push(store: &Arc<Store>, reference: &Reference, options: &PushOptio
         .flat_map(Record::mentioned)
         .collect();
     let _hold = store.hold(&held);
-    let push = |image: &Arc<Image>| Push { store, reference, image: Arc::clone(image), options };
+    let push = |image: &Arc<Image>| Push {
+        store,
+        reference,
+        image: Arc::clone(image),
+        options,
+    };
     let (document, manifests) = match &images[..] {
         [] => return Err(PushError::NoSuchImage(reference.short())),
         [only] => {
             let push = push(only);
             let (registry, manifest) = push.content().await?;
-            push.manifest(&registry, &reference.target(), &manifest).await?;
+            push.manifest(&registry, &reference.target(), &manifest)
+                .await?;
             (manifest.clone(), vec![(only.id, manifest)])
         }
         several => push_index(reference, several, &push).await?,
     };
-    let pushed = Pushed { digest: Digest::of(&document), size: document.len() as u64 };
+    let pushed = Pushed {
+        digest: Digest::of(&document),
+        size: document.len() as u64,
+    };
     let (keeper, name) = (Arc::clone(store), reference.clone());
-    let recorded = tokio::task::spawn_blocking(move || keeper.pushed(&manifests, &name, &document)).await;
-    let recorded = recorded.map_err(|_| PushError::Worker { image: reference.short() })?;
-    recorded.map_err(|source| PushError::Store { image: reference.short(), source })?;
+    let recorded =
+        tokio::task::spawn_blocking(move || keeper.pushed(&manifests, &name, &document)).await;
+    let recorded = recorded.map_err(|_| PushError::Worker {
+        image: reference.short(),
+    })?;
+    recorded.map_err(|source| PushError::Store {
+        image: reference.short(),
+        source,
+    })?;
     Ok(pushed)
 }
 
@@ -112,17 +152,29 @@ async fn push_index<'a>(
     for image in images {
         let push = push(image);
         let (registry, manifest) = push.content().await?;
-        let digest = push.manifest(&registry, &Digest::of(&manifest).to_string(), &manifest).await?;
+        let digest = push
+            .manifest(&registry, &Digest::of(&manifest).to_string(), &manifest)
+            .await?;
         let media_type = index::media_type(&manifest).unwrap_or_else(|| OCI_MANIFEST.to_owned());
         let (size, platform) = (manifest.len() as u64, image.config.platform());
-        listed.push(Listed { media_type, digest, size, platform });
+        listed.push(Listed {
+            media_type,
+            digest,
+            size,
+            platform,
+        });
         manifests.push((image.id, manifest));
         last = Some((push, registry));
     }
     let (push, registry) = last.ok_or_else(|| PushError::NoSuchImage(reference.short()))?;
-    let came = push.image.indexes.get(reference).and_then(|digest| push.store.kept_index(digest));
+    let came = push
+        .image
+        .indexes
+        .get(reference)
+        .and_then(|digest| push.store.kept_index(digest));
     let document = index::of(came, listed);
-    push.manifest(&registry, &reference.target(), &document).await?;
+    push.manifest(&registry, &reference.target(), &document)
+        .await?;
     Ok((document, manifests))
 }
 
@@ -137,19 +189,43 @@ struct Push<'a> {
 impl Push<'_> {
     /// Sends layers and configuration; what is returned is the manifest that names them.
     async fn content(&self) -> Result<(Arc<Registry>, Vec<u8>), PushError> {
-        let kept = self.image.manifest.and_then(|manifest| self.store.manifest_layers(&manifest));
-        let (known, manifest) = kept.map_or((Vec::new(), None), |(layers, bytes)| (layers, Some(bytes)));
-        let known: BTreeMap<Digest, Descriptor> = self.image.layers.iter().copied().zip(known).collect();
+        let kept = self
+            .image
+            .manifest
+            .and_then(|manifest| self.store.manifest_layers(&manifest));
+        let (known, manifest) =
+            kept.map_or((Vec::new(), None), |(layers, bytes)| (layers, Some(bytes)));
+        let known: BTreeMap<Digest, Descriptor> =
+            self.image.layers.iter().copied().zip(known).collect();
         let sources = self.sources();
-        let from: Vec<String> = sources.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let registry = Registry::open(self.reference, &self.options.access, RepositoryAction::Push { from: &from });
+        let from: Vec<String> = sources
+            .values()
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let registry = Registry::open(
+            self.reference,
+            &self.options.access,
+            RepositoryAction::Push { from: &from },
+        );
         let registry = Arc::new(registry.map_err(|source| self.registry(source))?);
 
         let sent = self.layers(&registry, &known, &sources).await?;
         let config = self.config(&registry).await?;
-        let layers: Vec<&Descriptor> = self.image.layers.iter().filter_map(|diff_id| sent.get(diff_id)).collect();
+        let layers: Vec<&Descriptor> = self
+            .image
+            .layers
+            .iter()
+            .filter_map(|diff_id| sent.get(diff_id))
+            .collect();
         let as_it_came = manifest.filter(|_| {
-            let before = self.image.layers.iter().filter_map(|diff_id| known.get(diff_id)).map(|layer| layer.digest);
+            let before = self
+                .image
+                .layers
+                .iter()
+                .filter_map(|diff_id| known.get(diff_id))
+                .map(|layer| layer.digest);
             before.eq(layers.iter().map(|layer| layer.digest))
         });
         let manifest = as_it_came.unwrap_or_else(|| compose(&config, &layers));
@@ -162,7 +238,9 @@ impl Push<'_> {
         let (registry, own) = (self.reference.registry(), self.reference.repository());
         let source = |diff_id: &Digest| {
             let repositories = self.store.repositories_with(registry, diff_id);
-            let other = repositories.into_iter().find(|repository| repository != own)?;
+            let other = repositories
+                .into_iter()
+                .find(|repository| repository != own)?;
             Some((*diff_id, other))
         };
         self.image.layers.iter().filter_map(source).collect()
@@ -177,11 +255,19 @@ impl Push<'_> {
         let mut tasks = JoinSet::new();
         let slots = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
         let mut started = BTreeSet::new();
-        for diff_id in self.image.layers.iter().filter(|diff_id| started.insert(**diff_id)) {
+        for diff_id in self
+            .image
+            .layers
+            .iter()
+            .filter(|diff_id| started.insert(**diff_id))
+        {
             let stored = self.store.stored_blob(diff_id);
             let send = Send {
                 registry: Arc::clone(registry),
-                known: known.get(diff_id).cloned().or_else(|| self.store.described_layer(diff_id)),
+                known: known
+                    .get(diff_id)
+                    .cloned()
+                    .or_else(|| self.store.described_layer(diff_id)),
                 content: Content::of_layer(self.store, *diff_id, stored),
                 mount: sources.get(diff_id).cloned(),
                 item: diff_id.short(),
@@ -199,9 +285,11 @@ impl Push<'_> {
             let (layer, result) = done.map_err(|_| self.worker())?;
             let descriptor = result.map_err(|error| match error {
                 crate::send::SendError::Registry(source) => self.registry(source),
-                crate::send::SendError::Layer(source) => {
-                    PushError::Layer { image: self.short(), layer, source: Box::new(source) }
-                }
+                crate::send::SendError::Layer(source) => PushError::Layer {
+                    image: self.short(),
+                    layer,
+                    source: Box::new(source),
+                },
                 crate::send::SendError::Worker => self.worker(),
             })?;
             sent.insert(layer, descriptor);
@@ -212,7 +300,10 @@ impl Push<'_> {
     async fn config(&self, registry: &Registry) -> Result<Descriptor, PushError> {
         let digest = self.image.id;
         let bytes = tokio::fs::read(self.store.blob_file(&digest)).await;
-        let bytes = bytes.map_err(|source| PushError::Config { image: self.short(), source })?;
+        let bytes = bytes.map_err(|source| PushError::Config {
+            image: self.short(),
+            source,
+        })?;
         let size = bytes.len() as u64;
         crate::send::small(registry, &digest, bytes, "the configuration")
             .await
@@ -228,25 +319,50 @@ impl Push<'_> {
     }
 
     /// A manifest or an index, under a tag or its digest.
-    async fn manifest(&self, registry: &Registry, target: &str, manifest: &[u8]) -> Result<Digest, PushError> {
+    async fn manifest(
+        &self,
+        registry: &Registry,
+        target: &str,
+        manifest: &[u8],
+    ) -> Result<Digest, PushError> {
         let digest = Digest::of(manifest);
         let media_type = index::media_type(manifest).unwrap_or_else(|| OCI_MANIFEST.to_owned());
         let path = format!("manifests/{target}");
-        let answer = registry.put(&path, &[(CONTENT_TYPE, media_type)], manifest.to_vec(), "the manifest").await;
+        let answer = registry
+            .put(
+                &path,
+                &[(CONTENT_TYPE, media_type)],
+                manifest.to_vec(),
+                "the manifest",
+            )
+            .await;
         let answer = answer.map_err(|source| self.registry(source))?;
-        let said = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        let said = answer
+            .headers()
+            .get("docker-content-digest")
+            .and_then(|value| value.to_str().ok());
         match said {
             Some(found) if found != digest.to_string() => Err(PushError::Digest {
                 image: self.short(),
                 expected: digest.to_string(),
-                found: found.chars().filter(|c| !c.is_control()).take(100).collect(),
+                found: found
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(100)
+                    .collect(),
             }),
             _ => Ok(digest),
         }
     }
 
     fn report(&self, item: &str, phase: Phase, done: u64) {
-        let progress = Progress { item: item.to_owned(), phase, done, total: None, text: String::new() };
+        let progress = Progress {
+            item: item.to_owned(),
+            phase,
+            done,
+            total: None,
+            text: String::new(),
+        };
         (self.options.progress)(progress);
     }
 
@@ -255,11 +371,16 @@ impl Push<'_> {
     }
 
     fn registry(&self, source: RegistryError) -> PushError {
-        PushError::Registry { image: self.short(), source: Box::new(source) }
+        PushError::Registry {
+            image: self.short(),
+            source: Box::new(source),
+        }
     }
 
     fn worker(&self) -> PushError {
-        PushError::Worker { image: self.short() }
+        PushError::Worker {
+            image: self.short(),
+        }
     }
 }
 

@@ -31,24 +31,36 @@ pub enum ReferenceError {
     #[error("image reference {reference:?}: repository names must be lowercase")]
     Uppercase { reference: String },
     #[error("image reference {reference:?}: {part:?} is not a valid {what}")]
-    Invalid { reference: String, what: &'static str, part: String },
+    Invalid {
+        reference: String,
+        what: &'static str,
+        part: String,
+    },
     #[error("image reference {reference:?}")]
-    Digest { reference: String, source: DigestError },
+    Digest {
+        reference: String,
+        source: DigestError,
+    },
 }
 
 impl Reference {
     /// `[registry/]repository[:tag][@digest]` as docker reads it: without a registry it is Docker Hub, without tag and digest
     /// the tag is `latest`. Names are those of distribution-spec, "Pulling manifests".
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        let invalid =
-            |what, part: &str| ReferenceError::Invalid { reference: text.to_owned(), what, part: part.to_owned() };
+        let invalid = |what, part: &str| ReferenceError::Invalid {
+            reference: text.to_owned(),
+            what,
+            part: part.to_owned(),
+        };
         if text.is_empty() {
             return Err(ReferenceError::Empty);
         }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
-                let digest = Digest::parse(digest)
-                    .map_err(|source| ReferenceError::Digest { reference: text.to_owned(), source })?;
+                let digest = Digest::parse(digest).map_err(|source| ReferenceError::Digest {
+                    reference: text.to_owned(),
+                    source,
+                })?;
                 (name, Some(digest))
             }
             None => (text, None),
@@ -56,7 +68,10 @@ impl Reference {
         // A colon after the last slash starts a tag; an earlier one belongs to a port.
         let path_start = name.rfind('/').map_or(0, |slash| slash + 1);
         let (name, tag) = match name[path_start..].find(':') {
-            Some(colon) => (&name[..path_start + colon], Some(&name[path_start + colon + 1..])),
+            Some(colon) => (
+                &name[..path_start + colon],
+                Some(&name[path_start + colon + 1..]),
+            ),
             None => (name, None),
         };
         if let Some(tag) = tag
@@ -73,9 +88,14 @@ impl Reference {
         }
         let (registry, repository) = docker_hub_names(registry, path);
         if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(ReferenceError::Uppercase { reference: text.to_owned() });
+            return Err(ReferenceError::Uppercase {
+                reference: text.to_owned(),
+            });
         }
-        if let Some(bad) = path.split('/').find(|component| !is_path_component(component)) {
+        if let Some(bad) = path
+            .split('/')
+            .find(|component| !is_path_component(component))
+        {
             return Err(invalid("part of a repository name", bad));
         }
         if registry.len() + 1 + repository.len() > 255 {
@@ -86,7 +106,12 @@ impl Reference {
             (None, Some(_)) => None,
             (None, None) => Some("latest".to_owned()),
         };
-        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
+        Ok(Self {
+            registry: registry.to_owned(),
+            repository,
+            tag,
+            digest,
+        })
     }
 
     /// The registry as written: a host name with an optional port; `docker.io` when none was.
@@ -120,14 +145,26 @@ impl Reference {
     /// The same repository under a tag.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
         if !is_tag(tag) {
-            return Err(ReferenceError::Invalid { reference: self.to_string(), what: "tag", part: tag.to_owned() });
+            return Err(ReferenceError::Invalid {
+                reference: self.to_string(),
+                what: "tag",
+                part: tag.to_owned(),
+            });
         }
-        Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+        Ok(Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        })
     }
 
     /// The same repository at a digest.
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 
     /// Without tag and digest, as listings show it: `debian`, `ghcr.io/a/b`.
@@ -163,33 +200,48 @@ impl Reference {
 
 /// The registry that somebody means by a name or an address, as [`Reference::registry`] names it; nothing is Docker's.
 pub fn registry_of(address: &str) -> Result<String, ReferenceError> {
-    let host = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or(address);
+    let host = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"))
+        .unwrap_or(address);
     match host.split('/').next().unwrap_or_default() {
-        "" | DEFAULT_REGISTRY | "index.docker.io" | "registry-1.docker.io" => Ok(DEFAULT_REGISTRY.to_owned()),
-        host if is_host(host) => Ok(host.to_owned()),
-        host => {
-            Err(ReferenceError::Invalid { reference: address.to_owned(), what: "registry host", part: host.to_owned() })
+        "" | DEFAULT_REGISTRY | "index.docker.io" | "registry-1.docker.io" => {
+            Ok(DEFAULT_REGISTRY.to_owned())
         }
+        host if is_host(host) => Ok(host.to_owned()),
+        host => Err(ReferenceError::Invalid {
+            reference: address.to_owned(),
+            what: "registry host",
+            part: host.to_owned(),
+        }),
     }
 }
 
 /// Docker Hub has two host names, and a namespace for repositories that are written without one.
 fn docker_hub_names<'a>(registry: &'a str, path: &str) -> (&'a str, String) {
     match registry {
-        DEFAULT_REGISTRY | "index.docker.io" if path.contains('/') => (DEFAULT_REGISTRY, path.to_owned()),
-        DEFAULT_REGISTRY | "index.docker.io" => (DEFAULT_REGISTRY, format!("{DEFAULT_NAMESPACE}/{path}")),
+        DEFAULT_REGISTRY | "index.docker.io" if path.contains('/') => {
+            (DEFAULT_REGISTRY, path.to_owned())
+        }
+        DEFAULT_REGISTRY | "index.docker.io" => {
+            (DEFAULT_REGISTRY, format!("{DEFAULT_NAMESPACE}/{path}"))
+        }
         other => (other, path.to_owned()),
     }
 }
 
 /// Docker's rule for telling `host/path` from `user/path`.
 fn looks_like_a_host(part: &str) -> bool {
-    part == "localhost" || part.contains(['.', ':', '[']) || part.chars().any(|c| c.is_ascii_uppercase())
+    part == "localhost"
+        || part.contains(['.', ':', '['])
+        || part.chars().any(|c| c.is_ascii_uppercase())
 }
 
 fn is_host(host: &str) -> bool {
     let (name, port) = if let Some(rest) = host.strip_prefix('[') {
-        let Some((address, after)) = rest.split_once(']') else { return false };
+        let Some((address, after)) = rest.split_once(']') else {
+            return false;
+        };
         if address.parse::<std::net::Ipv6Addr>().is_err() {
             return false;
         }
@@ -207,7 +259,9 @@ fn is_host(host: &str) -> bool {
     let label_ok = |label: &str| {
         let bytes = label.as_bytes();
         !bytes.is_empty()
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
             && bytes[0] != b'-'
             && bytes[bytes.len() - 1] != b'-'
     };
@@ -218,18 +272,24 @@ fn is_host(host: &str) -> bool {
 fn is_path_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = component.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     alphanumeric(*first)
         && alphanumeric(*last)
         && component
             .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+            })
 }
 
 /// `[\w][\w.-]{0,127}`
 fn is_tag(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    tag.len() <= 128 && tag.bytes().next().is_some_and(word) && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+    tag.len() <= 128
+        && tag.bytes().next().is_some_and(word)
+        && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
 }
 
 impl fmt::Display for Reference {
@@ -268,16 +328,52 @@ mod tests {
         let digest = format!("sha256:{}", "a".repeat(64));
         for (text, full, short) in [
             ("debian", "docker.io/library/debian:latest", "debian:latest"),
-            ("debian:trixie-slim", "docker.io/library/debian:trixie-slim", "debian:trixie-slim"),
-            ("index.docker.io/debian", "docker.io/library/debian:latest", "debian:latest"),
+            (
+                "debian:trixie-slim",
+                "docker.io/library/debian:trixie-slim",
+                "debian:trixie-slim",
+            ),
+            (
+                "index.docker.io/debian",
+                "docker.io/library/debian:latest",
+                "debian:latest",
+            ),
             ("user/app:1", "docker.io/user/app:1", "user/app:1"),
-            ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
-            ("localhost:5000/a/b:2", "localhost:5000/a/b:2", "localhost:5000/a/b:2"),
-            ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest", "127.0.0.1:5000/app:latest"),
-            ("[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app:latest"),
-            ("ghcr.io/a/b__c-d.e", "ghcr.io/a/b__c-d.e:latest", "ghcr.io/a/b__c-d.e:latest"),
-            (&format!("a@{digest}"), &format!("docker.io/library/a@{digest}"), &format!("a@{digest}")),
-            (&format!("a:1@{digest}"), &format!("docker.io/library/a:1@{digest}"), &format!("a:1@{digest}")),
+            (
+                "localhost/app",
+                "localhost/app:latest",
+                "localhost/app:latest",
+            ),
+            (
+                "localhost:5000/a/b:2",
+                "localhost:5000/a/b:2",
+                "localhost:5000/a/b:2",
+            ),
+            (
+                "127.0.0.1:5000/app",
+                "127.0.0.1:5000/app:latest",
+                "127.0.0.1:5000/app:latest",
+            ),
+            (
+                "[::1]:5000/app",
+                "[::1]:5000/app:latest",
+                "[::1]:5000/app:latest",
+            ),
+            (
+                "ghcr.io/a/b__c-d.e",
+                "ghcr.io/a/b__c-d.e:latest",
+                "ghcr.io/a/b__c-d.e:latest",
+            ),
+            (
+                &format!("a@{digest}"),
+                &format!("docker.io/library/a@{digest}"),
+                &format!("a@{digest}"),
+            ),
+            (
+                &format!("a:1@{digest}"),
+                &format!("docker.io/library/a:1@{digest}"),
+                &format!("a:1@{digest}"),
+            ),
         ] {
             let reference = Reference::parse(text).unwrap();
             assert_eq!(reference.to_string(), full);
@@ -317,6 +413,9 @@ mod tests {
         }
         assert!(Reference::parse(&"a".repeat(300)).is_err());
         let error = Reference::parse("Debian").unwrap_err();
-        assert_eq!(error.to_string(), "image reference \"Debian\": repository names must be lowercase");
+        assert_eq!(
+            error.to_string(),
+            "image reference \"Debian\": repository names must be lowercase"
+        );
     }
 }

@@ -53,8 +53,14 @@ pub(crate) struct Referrer {
 }
 
 /// What is attached to the image, or the index, that a name leads to.
-pub async fn attachments(reference: &Reference, access: &Access) -> Result<Vec<Attachment>, ResolveError> {
-    let failed = |source| ResolveError::Registry { image: reference.short(), source: Box::new(source) };
+pub async fn attachments(
+    reference: &Reference,
+    access: &Access,
+) -> Result<Vec<Attachment>, ResolveError> {
+    let failed = |source| ResolveError::Registry {
+        image: reference.short(),
+        source: Box::new(source),
+    };
     let registry = Registry::open(reference, access, RepositoryAction::Pull).map_err(failed)?;
     let (digest, mut attachments) = of_index(&registry, reference).await?;
     let what = format!("what is attached to {digest}");
@@ -73,52 +79,119 @@ pub async fn attachments(reference: &Reference, access: &Access) -> Result<Vec<A
 }
 
 /// The digest of a name, and the attestations in its index.
-async fn of_index(registry: &Registry, reference: &Reference) -> Result<(Digest, Vec<Attachment>), ResolveError> {
-    let failed = |source| ResolveError::Registry { image: reference.short(), source: Box::new(source) };
+async fn of_index(
+    registry: &Registry,
+    reference: &Reference,
+) -> Result<(Digest, Vec<Attachment>), ResolveError> {
+    let failed = |source| ResolveError::Registry {
+        image: reference.short(),
+        source: Box::new(source),
+    };
     let target = reference.target();
     let what = format!("manifest {target}");
-    let answer = registry.get(&format!("manifests/{target}"), &[(ACCEPT, ACCEPTED.to_owned())], &what).await;
+    let answer = registry
+        .get(
+            &format!("manifests/{target}"),
+            &[(ACCEPT, ACCEPTED.to_owned())],
+            &what,
+        )
+        .await;
     let answer = answer.map_err(failed)?;
     let delivered = header(&answer, CONTENT_TYPE.as_str());
-    let bytes = registry.bytes(answer, MAX_MANIFEST, "the manifest").await.map_err(failed)?;
+    let bytes = registry
+        .bytes(answer, MAX_MANIFEST, "the manifest")
+        .await
+        .map_err(failed)?;
     let digest = Digest::of(&bytes);
     if let Some(expected) = reference.digest().filter(|expected| *expected != digest) {
-        return Err(failed(registry.protocol(format!("{expected} has digest {digest}"))));
+        return Err(failed(
+            registry.protocol(format!("{expected} has digest {digest}")),
+        ));
     }
     // Something may be attached to what is not an image, too.
-    let Ok(Manifest::Index(entries)) = Manifest::parse(&bytes, &delivered) else { return Ok((digest, Vec::new())) };
+    let Ok(Manifest::Index(entries)) = Manifest::parse(&bytes, &delivered) else {
+        return Ok((digest, Vec::new()));
+    };
     let attached = |entry: Descriptor| {
-        let kind = entry.annotations.as_ref()?.get("vnd.docker.reference.type")?;
-        Some(Attachment { digest: entry.digest, kind: printable(kind), size: entry.size, found: Attached::Index })
+        let kind = entry
+            .annotations
+            .as_ref()?
+            .get("vnd.docker.reference.type")?;
+        Some(Attachment {
+            digest: entry.digest,
+            kind: printable(kind),
+            size: entry.size,
+            found: Attached::Index,
+        })
     };
     Ok((digest, entries.into_iter().filter_map(attached).collect()))
 }
 
-async fn tagged(registry: &Registry, tag: &str, what: &str) -> Result<Option<Attachment>, RegistryError> {
-    let answer = registry.head(&format!("manifests/{tag}"), &[(ACCEPT, ACCEPTED.to_owned())], what).await;
+async fn tagged(
+    registry: &Registry,
+    tag: &str,
+    what: &str,
+) -> Result<Option<Attachment>, RegistryError> {
+    let answer = registry
+        .head(
+            &format!("manifests/{tag}"),
+            &[(ACCEPT, ACCEPTED.to_owned())],
+            what,
+        )
+        .await;
     let answer = match answer {
-        Err(RegistryError::NotFound { .. } | RegistryError::Status { status: 400..=499, .. }) => return Ok(None),
+        Err(
+            RegistryError::NotFound { .. }
+            | RegistryError::Status {
+                status: 400..=499, ..
+            },
+        ) => return Ok(None),
         other => other?,
     };
-    let Ok(digest) = Digest::parse(&header(&answer, "docker-content-digest")) else { return Ok(None) };
-    let size = header(&answer, CONTENT_LENGTH.as_str()).parse().unwrap_or_default();
+    let Ok(digest) = Digest::parse(&header(&answer, "docker-content-digest")) else {
+        return Ok(None);
+    };
+    let size = header(&answer, CONTENT_LENGTH.as_str())
+        .parse()
+        .unwrap_or_default();
     let kind = printable(&header(&answer, CONTENT_TYPE.as_str()));
-    Ok(Some(Attachment { digest, kind, size, found: Attached::Tag(tag.to_owned()) }))
+    Ok(Some(Attachment {
+        digest,
+        kind,
+        size,
+        found: Attached::Tag(tag.to_owned()),
+    }))
 }
 
 fn header(answer: &reqwest::Response, name: &str) -> String {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    answer
+        .headers()
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// What names `digest` as its subject.
-pub(crate) async fn list(registry: &Registry, digest: &Digest, what: &str) -> Result<Vec<Referrer>, RegistryError> {
-    let listed = match document::<Index>(registry, &format!("referrers/{digest}"), INDEX, what).await {
-        // Some registries answer what they do not know with a page for people.
-        Ok(None) | Err(RegistryError::Protocol { .. }) => {
-            document(registry, &format!("manifests/sha256-{}", digest.hex()), INDEX, what).await?
-        }
-        listed => listed?,
-    };
+pub(crate) async fn list(
+    registry: &Registry,
+    digest: &Digest,
+    what: &str,
+) -> Result<Vec<Referrer>, RegistryError> {
+    let listed =
+        match document::<Index>(registry, &format!("referrers/{digest}"), INDEX, what).await {
+            // Some registries answer what they do not know with a page for people.
+            Ok(None) | Err(RegistryError::Protocol { .. }) => {
+                document(
+                    registry,
+                    &format!("manifests/sha256-{}", digest.hex()),
+                    INDEX,
+                    what,
+                )
+                .await?
+            }
+            listed => listed?,
+        };
     Ok(listed.map(|index| index.manifests).unwrap_or_default())
 }
 
@@ -130,10 +203,17 @@ pub(crate) async fn document<T: DeserializeOwned>(
     what: &str,
 ) -> Result<Option<T>, RegistryError> {
     let answer = match registry.get(path, &[(ACCEPT, kind.to_owned())], what).await {
-        Err(RegistryError::NotFound { .. } | RegistryError::Status { status: 400..=499, .. }) => return Ok(None),
+        Err(
+            RegistryError::NotFound { .. }
+            | RegistryError::Status {
+                status: 400..=499, ..
+            },
+        ) => return Ok(None),
         other => other?,
     };
     let bytes = registry.bytes(answer, MAX_MANIFEST, what).await?;
     let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| registry.protocol(format!("{what} are malformed: {error}")))
+    parsed
+        .map(Some)
+        .map_err(|error| registry.protocol(format!("{what} are malformed: {error}")))
 }

@@ -69,12 +69,20 @@ impl Artifact {
     /// The manifest, the document, the other blobs.
     fn parts(&self) -> (Blob, Blob, Vec<Blob>) {
         let document = Blob::of_bytes(&self.document_type, self.document.clone());
-        let blobs: Vec<Blob> = self.blobs.iter().map(|(kind, spool)| Blob::of_spool(kind, spool)).collect();
+        let blobs: Vec<Blob> = self
+            .blobs
+            .iter()
+            .map(|(kind, spool)| Blob::of_spool(kind, spool))
+            .collect();
         let manifest = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": self.kind,
             "config": document.descriptor(), "layers": blobs.iter().map(Blob::descriptor).collect::<Vec<_>>(),
         });
-        (Blob::of_bytes(OCI_MANIFEST, manifest.to_string().into_bytes()), document, blobs)
+        (
+            Blob::of_bytes(OCI_MANIFEST, manifest.to_string().into_bytes()),
+            document,
+            blobs,
+        )
     }
 }
 
@@ -95,45 +103,78 @@ impl Archive {
                 }
             }
         }
-        let held: Vec<Digest> = chosen.iter().flat_map(|(record, _)| record.mentioned()).collect();
+        let held: Vec<Digest> = chosen
+            .iter()
+            .flat_map(|(record, _)| record.mentioned())
+            .collect();
         let hold = store.hold(&held);
         let mut images = Vec::new();
         let mut shared: BTreeMap<Reference, (Option<Digest>, Vec<Digest>)> = BTreeMap::new();
         for (record, mut names) in chosen {
             names.sort();
             names.dedup();
-            let (several, alone): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| store.named(name).len() > 1);
+            let (several, alone): (Vec<_>, Vec<_>) = names
+                .into_iter()
+                .partition(|name| store.named(name).len() > 1);
             for name in several {
                 let (index, members) = shared.entry(name.clone()).or_default();
                 *index = record.indexes.get(&name).copied();
                 members.push(record.id);
             }
-            let failed = |source| SaveError::Image { name: record.id.to_string(), source };
+            let failed = |source| SaveError::Image {
+                name: record.id.to_string(),
+                source,
+            };
             let content = Portable::of(store, &record).map_err(failed)?;
-            let platform = store.image(&record.id).map_or_else(Platform::host, |image| image.config.platform());
-            images.push(Saved { id: record.id, content, platform, names: alone, for_table: Vec::new() });
+            let platform = store
+                .image(&record.id)
+                .map_or_else(Platform::host, |image| image.config.platform());
+            images.push(Saved {
+                id: record.id,
+                content,
+                platform,
+                names: alone,
+                for_table: Vec::new(),
+            });
         }
         let indexes = indexes(store, shared, &mut images);
-        Ok(Self { store: Arc::clone(store), images, indexes, artifact: None, _hold: hold })
+        Ok(Self {
+            store: Arc::clone(store),
+            images,
+            indexes,
+            artifact: None,
+            _hold: hold,
+        })
     }
 
     /// Adds something that is not an image.
     #[must_use]
     pub fn with(self, artifact: Artifact) -> Self {
-        Self { artifact: Some(artifact), ..self }
+        Self {
+            artifact: Some(artifact),
+            ..self
+        }
     }
 
     /// Writes the archive; nothing of it is ever in memory but the tables, which come first.
     pub fn write(&self, output: &mut dyn Write) -> io::Result<()> {
         let mut tar = Tarball::new(output);
         let (mut index, mut table) = (Vec::new(), Vec::new());
-        let artifact = self.artifact.as_ref().map(|artifact| (&artifact.kind, artifact.parts()));
+        let artifact = self
+            .artifact
+            .as_ref()
+            .map(|artifact| (&artifact.kind, artifact.parts()));
         if let Some((kind, (manifest, ..))) = &artifact {
             let mut entry = manifest.descriptor();
             entry["artifactType"] = json!(kind);
             index.push(entry);
         }
-        let listed: BTreeSet<Digest> = self.indexes.iter().flat_map(|index| &index.members).copied().collect();
+        let listed: BTreeSet<Digest> = self
+            .indexes
+            .iter()
+            .flat_map(|index| &index.members)
+            .copied()
+            .collect();
         for image in &self.images {
             if !listed.contains(&image.id) || !image.names.is_empty() {
                 index.extend(index_entries(&image.content.manifest, &image.names));
@@ -150,7 +191,10 @@ impl Archive {
         let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index });
         tar.bytes("oci-layout", OCI_LAYOUT)?;
         tar.bytes("index.json", index.to_string().as_bytes())?;
-        tar.bytes("manifest.json", serde_json::Value::from(table).to_string().as_bytes())?;
+        tar.bytes(
+            "manifest.json",
+            serde_json::Value::from(table).to_string().as_bytes(),
+        )?;
         if let Some((_, (manifest, document, _))) = &artifact {
             tar.blob(&self.store, manifest)?;
             tar.blob(&self.store, document)?;
@@ -171,24 +215,40 @@ impl Archive {
 pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 fn chosen_by(store: &Store, name: &str) -> Vec<(Record, Vec<Reference>)> {
-    let whole_repository = !name.contains('@') && !name.rsplit('/').next().unwrap_or(name).contains(':');
+    let whole_repository =
+        !name.contains('@') && !name.rsplit('/').next().unwrap_or(name).contains(':');
     if whole_repository && let Ok(reference) = Reference::parse(name) {
         let same = |other: &Reference| {
             other.registry() == reference.registry() && other.repository() == reference.repository()
         };
         let found = store.records(|record| record.references.iter().any(same));
         if !found.is_empty() {
-            let names = |record: &Record| record.references.iter().filter(|name| same(name)).cloned().collect();
-            return found.into_iter().map(|record| (record.clone(), names(&record))).collect();
+            let names = |record: &Record| {
+                record
+                    .references
+                    .iter()
+                    .filter(|name| same(name))
+                    .cloned()
+                    .collect()
+            };
+            return found
+                .into_iter()
+                .map(|record| (record.clone(), names(&record)))
+                .collect();
         }
     }
     let images = store.matching(name);
-    let named = Reference::parse(name).ok().filter(|name| images.iter().any(|image| image.references.contains(name)));
+    let named = Reference::parse(name)
+        .ok()
+        .filter(|name| images.iter().any(|image| image.references.contains(name)));
     // Several images of one digest have no name to keep them together.
     let count = if named.is_some() { images.len() } else { 1 };
     let ids: Vec<Digest> = images.iter().take(count).map(|image| image.id).collect();
     let records = store.records(|record| ids.contains(&record.id));
-    records.into_iter().map(|record| (record, named.iter().cloned().collect())).collect()
+    records
+        .into_iter()
+        .map(|record| (record, named.iter().cloned().collect()))
+        .collect()
 }
 
 /// The indexes of the names that several images have. Names of the same images share one.
@@ -200,17 +260,29 @@ fn indexes(
     let mut indexes: Vec<SavedIndex> = Vec::new();
     for (name, (index, members)) in shared {
         let of_index = || images.iter().filter(|image| members.contains(&image.id));
-        let listed = of_index().map(|image| image.content.listed(image.platform.clone())).collect();
+        let listed = of_index()
+            .map(|image| image.content.listed(image.platform.clone()))
+            .collect();
         let came = index.and_then(|index| store.kept_index(&index));
         let bytes = index::of(came, listed);
-        let document = Blob::of_bytes(&index::media_type(&bytes).unwrap_or_else(|| OCI_INDEX.to_owned()), bytes);
+        let document = Blob::of_bytes(
+            &index::media_type(&bytes).unwrap_or_else(|| OCI_INDEX.to_owned()),
+            bytes,
+        );
         let first = store.find(&name).map(|image| image.id);
         if let Some(image) = images.iter_mut().find(|image| Some(image.id) == first) {
             image.for_table.push(name.clone());
         }
-        match indexes.iter_mut().find(|other| other.document.digest == document.digest) {
+        match indexes
+            .iter_mut()
+            .find(|other| other.document.digest == document.digest)
+        {
             Some(other) => other.names.push(name),
-            None => indexes.push(SavedIndex { document, members, names: vec![name] }),
+            None => indexes.push(SavedIndex {
+                document,
+                members,
+                names: vec![name],
+            }),
         }
     }
     indexes
@@ -229,7 +301,13 @@ fn index_entries(document: &Blob, references: &[Reference]) -> Vec<serde_json::V
         return vec![entry(BTreeMap::new())];
     }
     let annotations = |name: &Reference| {
-        BTreeMap::from([(CONTAINERD_NAME, name.to_string()), (REF_NAME, name.tag().unwrap_or("latest").to_owned())])
+        BTreeMap::from([
+            (CONTAINERD_NAME, name.to_string()),
+            (REF_NAME, name.tag().unwrap_or("latest").to_owned()),
+        ])
     };
-    references.iter().map(|name| entry(annotations(name))).collect()
+    references
+        .iter()
+        .map(|name| entry(annotations(name)))
+        .collect()
 }

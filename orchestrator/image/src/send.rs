@@ -41,10 +41,16 @@ pub(crate) enum Content {
 
 impl Content {
     /// A blob that is not a compressed layer (archives hold plain tars) is not worth sending.
-    pub(crate) fn of_layer(store: &Arc<Store>, diff_id: Digest, stored: Option<StoredBlob>) -> Self {
+    pub(crate) fn of_layer(
+        store: &Arc<Store>,
+        diff_id: Digest,
+        stored: Option<StoredBlob>,
+    ) -> Self {
         let compressed = stored.and_then(|blob| {
             let mut magic = [0; 4];
-            File::open(&blob.path).and_then(|mut file| file.read_exact(&mut magic)).ok()?;
+            File::open(&blob.path)
+                .and_then(|mut file| file.read_exact(&mut magic))
+                .ok()?;
             match magic {
                 [0x1f, 0x8b, ..] => Some(Self::Blob(blob, OCI_GZIP_LAYER)),
                 [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Blob(blob, OCI_ZSTD_LAYER)),
@@ -74,14 +80,18 @@ impl Content {
         match self {
             Self::Blob(blob, _) => {
                 let mut file = File::open(&blob.path).map_err(LayerError::Read)?;
-                io::copy(&mut file, output).map(drop).map_err(LayerError::Read)
+                io::copy(&mut file, output)
+                    .map(drop)
+                    .map_err(LayerError::Read)
             }
             Self::Layer(store, diff_id) => {
                 let mut encoder = GzEncoder::new(output, Compression::default());
-                store.write_layer(diff_id, &mut encoder).map_err(|error| match error {
-                    StoreError::Layer(source) => *source,
-                    other => LayerError::Store(other),
-                })?;
+                store
+                    .write_layer(diff_id, &mut encoder)
+                    .map_err(|error| match error {
+                        StoreError::Layer(source) => *source,
+                        other => LayerError::Store(other),
+                    })?;
                 encoder.finish().map(drop).map_err(LayerError::Read)
             }
         }
@@ -106,7 +116,11 @@ impl Send {
         let mut failures = 0;
         loop {
             let error = match self.attempt(failures).await {
-                Err(SendError::Registry(error)) if error.is_passing() && failures + 1 < ATTEMPTS => error,
+                Err(SendError::Registry(error))
+                    if error.is_passing() && failures + 1 < ATTEMPTS =>
+                {
+                    error
+                }
                 result => return result,
             };
             failures += 1;
@@ -123,17 +137,29 @@ impl Send {
             self.report(Phase::Exists, known.size, String::new());
             return Ok(known.clone());
         }
-        let mount = self.known.as_ref().zip(self.mount.as_deref()).map(|(known, from)| (&known.digest, from));
+        let mount = self
+            .known
+            .as_ref()
+            .zip(self.mount.as_deref())
+            .map(|(known, from)| (&known.digest, from));
         let Some(upload) = self.registry.upload(mount, &what).await? else {
             let known = self.known.clone().ok_or(SendError::Worker)?;
-            self.report(Phase::Mounted, known.size, self.mount.clone().unwrap_or_default());
+            self.report(
+                Phase::Mounted,
+                known.size,
+                self.mount.clone().unwrap_or_default(),
+            );
             return Ok(known);
         };
         self.report(Phase::Uploading, 0, String::new());
         let sent = match &self.content {
             // The first time in one piece, which every registry takes; then in chunks, of which only one can break.
             Content::Blob(blob, media_type) if failures == 0 => {
-                let body = Payload::File { path: blob.path.clone(), size: blob.size, sent: self.counter(blob.size) };
+                let body = Payload::File {
+                    path: blob.path.clone(),
+                    size: blob.size,
+                    sent: self.counter(blob.size),
+                };
                 upload.whole(&blob.digest, body).await?;
                 described(media_type, blob.digest, blob.size)
             }
@@ -141,16 +167,30 @@ impl Send {
         };
         self.report(Phase::Complete, sent.size, String::new());
         // What is in a stored manifest keeps its words there.
-        Ok(self.known.clone().filter(|known| known.digest == sent.digest).unwrap_or(sent))
+        Ok(self
+            .known
+            .clone()
+            .filter(|known| known.digest == sent.digest)
+            .unwrap_or(sent))
     }
 
-    async fn chunked(&self, mut upload: Upload<'_>, content: Content) -> Result<Descriptor, SendError> {
+    async fn chunked(
+        &self,
+        mut upload: Upload<'_>,
+        content: Content,
+    ) -> Result<Descriptor, SendError> {
         let media_type = content.media_type();
         let length = upload.chunk_length();
         // One is sent while the next is made.
         let (sender, mut receiver) = mpsc::channel(1);
         let making = tokio::task::spawn_blocking(move || {
-            let mut chunks = Chunks { sender, length, current: Vec::new(), hasher: Hasher::new(), size: 0 };
+            let mut chunks = Chunks {
+                sender,
+                length,
+                current: Vec::new(),
+                hasher: Hasher::new(),
+                size: 0,
+            };
             content.write(&mut chunks)?;
             chunks.finish().map_err(LayerError::Read)
         });
@@ -163,7 +203,10 @@ impl Send {
                 self.report(Phase::Uploading, total, String::new());
             }
         }
-        let (digest, size) = making.await.map_err(|_| SendError::Worker)?.map_err(SendError::Layer)?;
+        let (digest, size) = making
+            .await
+            .map_err(|_| SendError::Worker)?
+            .map_err(SendError::Layer)?;
         let last = pending.unwrap_or_default();
         if total == 0 {
             upload.whole(&digest, Payload::Bytes(last)).await?;
@@ -182,14 +225,26 @@ impl Send {
             if last.elapsed() >= REPORT_EVERY {
                 *last = Instant::now();
                 let (item, phase, total) = (item.clone(), Phase::Uploading, Some(total));
-                progress(Progress { item, phase, done, total, text: String::new() });
+                progress(Progress {
+                    item,
+                    phase,
+                    done,
+                    total,
+                    text: String::new(),
+                });
             }
         }))
     }
 
     fn report(&self, phase: Phase, done: u64, text: String) {
         let total = self.known.as_ref().map(|known| known.size);
-        (self.progress)(Progress { item: self.item.clone(), phase, done, total, text });
+        (self.progress)(Progress {
+            item: self.item.clone(),
+            phase,
+            done,
+            total,
+            text,
+        });
     }
 }
 
@@ -206,7 +261,9 @@ pub(crate) async fn small(
         if has(registry, digest, what).await? {
             return Ok(());
         }
-        let Some(upload) = registry.upload(None, what).await? else { return Ok(()) };
+        let Some(upload) = registry.upload(None, what).await? else {
+            return Ok(());
+        };
         match upload.whole(digest, body.clone()).await {
             Err(error) if error.is_passing() && failures + 1 < ATTEMPTS => {
                 failures += 1;
@@ -217,7 +274,11 @@ pub(crate) async fn small(
     }
 }
 
-pub(crate) async fn has(registry: &Registry, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
+pub(crate) async fn has(
+    registry: &Registry,
+    digest: &Digest,
+    what: &str,
+) -> Result<bool, RegistryError> {
     match registry.head(&format!("blobs/{digest}"), &[], what).await {
         Ok(_) => Ok(true),
         Err(RegistryError::NotFound { .. }) => Ok(false),
@@ -249,7 +310,9 @@ impl Chunks {
     fn pass_on(&mut self) -> io::Result<()> {
         let chunk = std::mem::take(&mut self.current);
         // The receiver went with a failed upload.
-        self.sender.blocking_send(chunk.into()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        self.sender
+            .blocking_send(chunk.into())
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 
     fn finish(mut self) -> io::Result<(Digest, u64)> {

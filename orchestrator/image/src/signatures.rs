@@ -30,7 +30,10 @@ type Found = Vec<Result<Signature, SignatureError>>;
 
 /// All signatures that the registry has for a digest.
 pub(crate) async fn fetch(registry: &Registry, digest: &Digest) -> Result<Found, RegistryError> {
-    let lookup = SignatureLookup { registry, what: format!("the signatures of {digest}") };
+    let lookup = SignatureLookup {
+        registry,
+        what: format!("the signatures of {digest}"),
+    };
     let mut found = lookup.tagged(digest).await?;
     found.extend(lookup.referring(digest).await?);
     Ok(found)
@@ -44,9 +47,15 @@ struct SignatureLookup<'a> {
 impl SignatureLookup<'_> {
     async fn tagged(&self, digest: &Digest) -> Result<Found, RegistryError> {
         let path = format!("manifests/sha256-{}.sig", digest.hex());
-        let Some(Manifest { layers }) = self.manifest(&path).await? else { return Ok(Vec::new()) };
+        let Some(Manifest { layers }) = self.manifest(&path).await? else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
-        for layer in layers.into_iter().filter(|layer| layer.media_type == SIMPLE).take(MAX_SIGNATURES) {
+        for layer in layers
+            .into_iter()
+            .filter(|layer| layer.media_type == SIMPLE)
+            .take(MAX_SIGNATURES)
+        {
             let annotation = |name: &str| layer.annotations.as_ref()?.get(name).map(String::as_str);
             let Some(signature) = annotation("dev.cosignproject.cosign/signature")
                 .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
@@ -72,10 +81,20 @@ impl SignatureLookup<'_> {
         };
         let referrers = referrers::list(self.registry, digest, &self.what).await?;
         let mut found = Vec::new();
-        for referrer in referrers.iter().filter(|referrer| may_be_bundle(referrer)).take(MAX_SIGNATURES) {
+        for referrer in referrers
+            .iter()
+            .filter(|referrer| may_be_bundle(referrer))
+            .take(MAX_SIGNATURES)
+        {
             let path = format!("manifests/{}", referrer.digest);
-            let Some(Manifest { layers }) = self.manifest(&path).await? else { continue };
-            for layer in layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE)).take(1) {
+            let Some(Manifest { layers }) = self.manifest(&path).await? else {
+                continue;
+            };
+            for layer in layers
+                .iter()
+                .filter(|layer| layer.media_type.starts_with(BUNDLE))
+                .take(1)
+            {
                 found.push(Signature::bundle(&self.blob(layer).await?));
             }
         }
@@ -87,10 +106,18 @@ impl SignatureLookup<'_> {
     }
 
     async fn blob(&self, layer: &Descriptor) -> Result<Vec<u8>, RegistryError> {
-        let answer = self.registry.get(&format!("blobs/{}", layer.digest), &[], &self.what).await?;
-        let bytes = self.registry.bytes(answer, MAX_DOCUMENT, &self.what).await?;
+        let answer = self
+            .registry
+            .get(&format!("blobs/{}", layer.digest), &[], &self.what)
+            .await?;
+        let bytes = self
+            .registry
+            .bytes(answer, MAX_DOCUMENT, &self.what)
+            .await?;
         if Digest::of(&bytes) != layer.digest {
-            return Err(self.registry.protocol(format!("{} do not have their digest", self.what)));
+            return Err(self
+                .registry
+                .protocol(format!("{} do not have their digest", self.what)));
         }
         Ok(bytes)
     }

@@ -20,7 +20,10 @@ pub(crate) struct Tarball<'a> {
 
 impl<'a> Tarball<'a> {
     pub(crate) fn new(output: &'a mut dyn Write) -> Self {
-        Self { output, blobs: BTreeSet::new() }
+        Self {
+            output,
+            blobs: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn bytes(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -31,7 +34,9 @@ impl<'a> Tarball<'a> {
         if !self.blobs.insert(blob.digest) {
             return Ok(());
         }
-        self.member(&blob_name(&blob.digest), blob.size, |output| blob.write(store, output))
+        self.member(&blob_name(&blob.digest), blob.size, |output| {
+            blob.write(store, output)
+        })
     }
 
     pub(crate) fn member(
@@ -49,13 +54,20 @@ impl<'a> Tarball<'a> {
         header.set_gid(0);
         header.set_cksum();
         self.output.write_all(header.as_bytes())?;
-        let mut exact = Exact { output: self.output, left: size };
+        let mut exact = Exact {
+            output: self.output,
+            left: size,
+        };
         content(&mut exact)?;
         if exact.left > 0 {
-            return Err(io::Error::other(format!("{name} is {} bytes shorter than it was", exact.left)));
+            return Err(io::Error::other(format!(
+                "{name} is {} bytes shorter than it was",
+                exact.left
+            )));
         }
         let padding = size.next_multiple_of(BLOCK) - size;
-        self.output.write_all(&[0; 512][..usize::try_from(padding).expect("less than a block")])
+        self.output
+            .write_all(&[0; 512][..usize::try_from(padding).expect("less than a block")])
     }
 
     pub(crate) fn finish(self) -> io::Result<()> {

@@ -1,5 +1,9 @@
 //! Archives of plain folders: everything that makes a file what it is comes back.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -25,21 +29,43 @@ fn fill(root: &Path) {
     // What would speak of lower layers in a layer stands for itself here.
     std::fs::write(at(".wh.name"), "literal").unwrap();
     let device = rustix::fs::makedev(0, 0);
-    rustix::fs::mknodat(CWD, at("zero"), FileType::CharacterDevice, Mode::RUSR, device).unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        at("zero"),
+        FileType::CharacterDevice,
+        Mode::RUSR,
+        device,
+    )
+    .unwrap();
     rustix::fs::mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     let note = OsStr::new("user.note");
     rustix::fs::lsetxattr(at("dir"), note, b"a\n=b", XattrFlags::empty()).unwrap();
-    rustix::fs::lsetxattr(at("dir"), OsStr::new("trusted.overlay.opaque"), b"y", XattrFlags::empty()).unwrap();
+    rustix::fs::lsetxattr(
+        at("dir"),
+        OsStr::new("trusted.overlay.opaque"),
+        b"y",
+        XattrFlags::empty(),
+    )
+    .unwrap();
     let mut sparse = File::create(at("sparse")).unwrap();
     for offset in [0, 5 << 20, 900 << 20] {
         sparse.seek(SeekFrom::Start(offset)).unwrap();
         sparse.write_all(b"island").unwrap();
     }
     sparse.set_len(1 << 30).unwrap();
-    File::create(at("all-hole")).unwrap().set_len(64 << 20).unwrap();
+    File::create(at("all-hole"))
+        .unwrap()
+        .set_len(64 << 20)
+        .unwrap();
     for name in ["dir/file", "link", "sparse", "dir"] {
-        let time = Timespec { tv_sec: 1_700_000_000, tv_nsec: 123_456_789 };
-        let times = Timestamps { last_access: time, last_modification: time };
+        let time = Timespec {
+            tv_sec: 1_700_000_000,
+            tv_nsec: 123_456_789,
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
         rustix::fs::utimensat(CWD, at(name), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
     std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o1777)).unwrap();
@@ -52,32 +78,51 @@ fn listing(root: &Path) -> Vec<String> {
     while let Some(path) = pending.pop() {
         let meta = std::fs::symlink_metadata(&path).unwrap();
         if meta.is_dir() {
-            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            pending.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         }
         let content = match () {
-            () if meta.is_file() && meta.len() < 1000 => String::from_utf8(std::fs::read(&path).unwrap()).unwrap(),
+            () if meta.is_file() && meta.len() < 1000 => {
+                String::from_utf8(std::fs::read(&path).unwrap()).unwrap()
+            }
             () if meta.is_symlink() => std::fs::read_link(&path).unwrap().display().to_string(),
             () => String::new(),
         };
         let value = |name: &str| {
             let mut value = [0; 100];
-            let length = rustix::fs::lgetxattr(&path, OsStr::new(name), &mut value[..]).unwrap_or(0);
+            let length =
+                rustix::fs::lgetxattr(&path, OsStr::new(name), &mut value[..]).unwrap_or(0);
             String::from_utf8_lossy(&value[..length]).into_owned()
         };
         // A folder's own size, and times that nobody set, say nothing.
         let size = if meta.is_dir() { 0 } else { meta.len() };
-        let time = if meta.mtime() == 1_700_000_000 { meta.mtime_nsec() } else { 0 };
+        let time = if meta.mtime() == 1_700_000_000 {
+            meta.mtime_nsec()
+        } else {
+            0
+        };
         lines.push(format!(
             "{} {:o} {}:{} {size} {} {time} {} {content:?} {:?} {:?} {}",
             path.strip_prefix(root).unwrap().display(),
             meta.mode(),
             meta.uid(),
             meta.gid(),
-            if meta.file_type().is_char_device() { meta.rdev() } else { 0 },
+            if meta.file_type().is_char_device() {
+                meta.rdev()
+            } else {
+                0
+            },
             if meta.is_dir() { 1 } else { meta.nlink() },
             value("user.note"),
             value("trusted.overlay.opaque"),
-            if meta.is_file() { meta.blocks() * 512 < meta.len() } else { false },
+            if meta.is_file() {
+                meta.blocks() * 512 < meta.len()
+            } else {
+                false
+            },
         ));
     }
     lines.sort();
@@ -89,11 +134,18 @@ fn everything_that_makes_a_file_what_it_is_comes_back() {
     if support::skip(&[]) {
         return;
     }
-    let (from, to) = (tempfile::tempdir_in("/var/tmp").unwrap(), tempfile::tempdir_in("/var/tmp").unwrap());
+    let (from, to) = (
+        tempfile::tempdir_in("/var/tmp").unwrap(),
+        tempfile::tempdir_in("/var/tmp").unwrap(),
+    );
     fill(from.path());
     let mut archive = Vec::new();
     pack_folder(File::open(from.path()).unwrap().as_fd(), &mut archive).unwrap();
-    assert!(archive.len() < 100_000, "holes cost nothing: {}", archive.len());
+    assert!(
+        archive.len() < 100_000,
+        "holes cost nothing: {}",
+        archive.len()
+    );
     unpack_folder(&archive[..], File::open(to.path()).unwrap().as_fd()).unwrap();
     assert_eq!(listing(to.path()), listing(from.path()));
     let islands = |root: &Path| {
@@ -122,11 +174,22 @@ fn gnu_tar_reads_what_is_packed_and_its_archives_are_read() {
     let (from, by_tar, back) = (make(), make(), make());
     fill(from.path());
     // GNU tar leaves attributes of the host's own namespace out.
-    rustix::fs::lremovexattr(from.path().join("dir"), OsStr::new("trusted.overlay.opaque")).unwrap();
+    rustix::fs::lremovexattr(
+        from.path().join("dir"),
+        OsStr::new("trusted.overlay.opaque"),
+    )
+    .unwrap();
     let mut archive = Vec::new();
     pack_folder(File::open(from.path()).unwrap().as_fd(), &mut archive).unwrap();
     let mut child = Command::new("tar")
-        .args(["--xattrs", "--xattrs-include=*", "--same-owner", "-xpf", "-", "-C"])
+        .args([
+            "--xattrs",
+            "--xattrs-include=*",
+            "--same-owner",
+            "-xpf",
+            "-",
+            "-C",
+        ])
         .arg(by_tar.path())
         .stdin(Stdio::piped())
         .spawn()
@@ -140,7 +203,11 @@ fn gnu_tar_reads_what_is_packed_and_its_archives_are_read() {
         .arg(".")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     unpack_folder(&output.stdout[..], File::open(back.path()).unwrap().as_fd()).unwrap();
     assert_eq!(listing(back.path()), listing(from.path()));
 }
@@ -160,7 +227,11 @@ fn an_archive_that_was_cut_between_two_entries_is_not_whole() {
     }
     let mut whole = Vec::new();
     pack_folder(File::open(from.path()).unwrap().as_fd(), &mut whole).unwrap();
-    let content = whole.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512);
+    let content = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .unwrap()
+        .next_multiple_of(512);
     for cut in (0..=content).step_by(512) {
         unpack(&whole[..cut]).expect_err("a part of an archive");
     }

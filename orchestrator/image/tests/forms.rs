@@ -1,5 +1,9 @@
 //! One layer in every form that archives come in.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -14,7 +18,12 @@ fn filter(program: &str, input: &[u8]) -> Option<Vec<u8>> {
         println!("skipped in part: {program} is not installed");
         return None;
     }
-    let mut child = Command::new(program).arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(program)
+        .arg("-c")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input).unwrap());
@@ -33,10 +42,23 @@ fn forms(tar: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("plain", tar.to_vec()),
         ("gzip", gzip(tar)),
         // As estargz has it: a member a chunk, empty ones between them.
-        ("gzip members", [gzip(first), gzip(b""), gzip(second)].concat()),
+        (
+            "gzip members",
+            [gzip(first), gzip(b""), gzip(second)].concat(),
+        ),
         ("zstd", zstd(tar)),
         // As zstd:chunked has it: frames, and tables that a reader skips.
-        ("zstd frames", [skippable.clone(), zstd(first), skippable.clone(), zstd(second), skippable].concat()),
+        (
+            "zstd frames",
+            [
+                skippable.clone(),
+                zstd(first),
+                skippable.clone(),
+                zstd(second),
+                skippable,
+            ]
+            .concat(),
+        ),
     ];
     forms.extend(filter("bzip2", tar).map(|bytes| ("bzip2", bytes)));
     forms.extend(filter("xz", tar).map(|bytes| ("xz", bytes)));
@@ -52,22 +74,45 @@ fn a_layer_is_the_same_in_every_form() {
     if support::skip(&[]) {
         return;
     }
-    let tar = Tar::new().directory("d/").file("d/noise", &noise(700_000, 1)).file("zeros", &[0; 300_000]).end();
+    let tar = Tar::new()
+        .directory("d/")
+        .file("d/noise", &noise(700_000, 1))
+        .file("zeros", &[0; 300_000])
+        .end();
     for (name, blob) in forms(&tar) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let layer = store.add_layer(&mut &blob[..]).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        assert_eq!((layer.diff_id, layer.digest), (Digest::of(&tar), Digest::of(&blob)), "{name}");
+        let layer = store
+            .add_layer(&mut &blob[..])
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(
+            (layer.diff_id, layer.digest),
+            (Digest::of(&tar), Digest::of(&blob)),
+            "{name}"
+        );
         let root = store.lowers_of(&[layer.diff_id]).unwrap().remove(0);
-        assert_eq!(std::fs::read(root.join("d/noise")).unwrap(), noise(700_000, 1), "{name}");
+        assert_eq!(
+            std::fs::read(root.join("d/noise")).unwrap(),
+            noise(700_000, 1),
+            "{name}"
+        );
         let mut again = Vec::new();
         store.write_layer(&layer.diff_id, &mut again).unwrap();
         assert!(again == tar, "{name}");
         // A cut blob is no layer in any form; a plain one may end after its end mark.
         if name != "plain" {
             let store = Store::open(&folder.path().join("other")).unwrap();
-            assert!(store.add_layer(&mut &blob[..blob.len() / 2]).is_err(), "{name}");
-            assert_eq!(std::fs::read_dir(folder.path().join("other/image/layers")).unwrap().count(), 0, "{name}");
+            assert!(
+                store.add_layer(&mut &blob[..blob.len() / 2]).is_err(),
+                "{name}"
+            );
+            assert_eq!(
+                std::fs::read_dir(folder.path().join("other/image/layers"))
+                    .unwrap()
+                    .count(),
+                0,
+                "{name}"
+            );
         }
     }
 }
@@ -88,7 +133,12 @@ async fn an_archive_of_images_is_loaded_in_every_form() {
     for (name, bytes) in forms(&archive) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        load(&store, Cursor::new(bytes), silent()).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        assert!(store.find(&Reference::parse("app:1").unwrap()).is_some(), "{name}");
+        load(&store, Cursor::new(bytes), silent())
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert!(
+            store.find(&Reference::parse("app:1").unwrap()).is_some(),
+            "{name}"
+        );
     }
 }

@@ -1,5 +1,9 @@
 //! Archives of docker and of OCI tools.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -15,7 +19,9 @@ fn layer(content: &[u8]) -> TestLayer {
 }
 
 fn leftovers(data_root: &Path) -> usize {
-    std::fs::read_dir(data_root.join("image/tmp")).unwrap().count()
+    std::fs::read_dir(data_root.join("image/tmp"))
+        .unwrap()
+        .count()
 }
 
 #[tokio::test]
@@ -41,7 +47,13 @@ async fn a_docker_archive_loads_in_any_order_with_linked_layers() {
     let images = load(&store, Cursor::new(archive), silent()).await.unwrap();
     assert_eq!(images.len(), 1);
     assert_eq!(images[0].id, Digest::of(&image.config));
-    assert_eq!(store.find(&Reference::parse("mybase:1.0").unwrap()).unwrap().id, images[0].id);
+    assert_eq!(
+        store
+            .find(&Reference::parse("mybase:1.0").unwrap())
+            .unwrap()
+            .id,
+        images[0].id
+    );
     let lowers = store.lowers(&images[0]).unwrap();
     assert_eq!(lowers.len(), 2, "equal layers are one directory");
     assert_eq!(std::fs::read(lowers[0].join("app/file")).unwrap(), b"one");
@@ -60,7 +72,8 @@ fn oci_archive(image: &TestImage, name: &str) -> Vec<u8> {
         tar = tar.file(&blob(layer.digest()), &layer.blob);
     }
     tar = tar.file(&blob(Digest::of(&image.config)), &image.config);
-    tar.file(&blob(Digest::of(&image.manifest)), &image.manifest).end()
+    tar.file(&blob(Digest::of(&image.manifest)), &image.manifest)
+        .end()
 }
 
 #[tokio::test]
@@ -73,9 +86,15 @@ async fn an_oci_archive_loads_compressed_with_its_manifest() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let images = load(&store, Cursor::new(archive), silent()).await.unwrap();
-    assert_eq!(images[0].references, [Reference::parse("ghcr.io/team/app:1").unwrap()]);
+    assert_eq!(
+        images[0].references,
+        [Reference::parse("ghcr.io/team/app:1").unwrap()]
+    );
     assert_eq!(images[0].manifest, Some(Digest::of(&image.manifest)));
-    assert_eq!(images[0].layers, [image.layers[0].diff_id(), image.layers[1].diff_id()]);
+    assert_eq!(
+        images[0].layers,
+        [image.layers[0].diff_id(), image.layers[1].diff_id()]
+    );
     assert_eq!(leftovers(folder.path()), 0);
 }
 
@@ -87,15 +106,24 @@ async fn an_archive_that_does_not_hold_what_it_names_is_refused_without_residue(
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let lying = TestImage::with_diff_ids(vec![layer(b"one")], &[Digest::of(b"other")]);
-    let manifest = |config: &str| json!([{"Config": config, "RepoTags": null, "Layers": ["l"]}]).to_string();
-    let no_layer = Tar::new().file("c", &lying.config).file("manifest.json", manifest("c").as_bytes()).end();
+    let manifest =
+        |config: &str| json!([{"Config": config, "RepoTags": null, "Layers": ["l"]}]).to_string();
+    let no_layer = Tar::new()
+        .file("c", &lying.config)
+        .file("manifest.json", manifest("c").as_bytes())
+        .end();
     let wrong_layer = Tar::new()
         .file("c", &lying.config)
         .file("l", &lying.layers[0].tar)
         .file("manifest.json", manifest("c").as_bytes())
         .end();
-    let outside = Tar::new().file("manifest.json", manifest("../../../etc/passwd").as_bytes()).end();
-    let cycle = Tar::new().symlink("manifest.json", "a").symlink("a", "manifest.json").end();
+    let outside = Tar::new()
+        .file("manifest.json", manifest("../../../etc/passwd").as_bytes())
+        .end();
+    let cycle = Tar::new()
+        .symlink("manifest.json", "a")
+        .symlink("a", "manifest.json")
+        .end();
     let empty = Tar::new().end();
     for (archive, expected) in [
         (no_layer, "the archive lacks l"),
@@ -105,10 +133,18 @@ async fn an_archive_that_does_not_hold_what_it_names_is_refused_without_residue(
         (empty, "the archive holds no image"),
         (b"nonsense".to_vec(), "reading the archive"),
     ] {
-        let error = load(&store, Cursor::new(archive), silent()).await.unwrap_err().to_string();
+        let error = load(&store, Cursor::new(archive), silent())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(expected), "{error}");
         assert_eq!(leftovers(folder.path()), 0);
         assert!(store.images().is_empty());
-        assert_eq!(std::fs::read_dir(folder.path().join("image/layers")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("image/layers"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }

@@ -1,7 +1,11 @@
 //! A power cut: the file system of a store goes away without writing back what it has not written yet.
 //!
 //! A loop-mounted ext4 is shut down by its own ioctl, in a mount namespace that ends with the test.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -9,7 +13,9 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hoist_image::{CheckOptions, Image, ImageConfig, PullOptions, Reference, Store, load, pull, silent};
+use hoist_image::{
+    CheckOptions, Image, ImageConfig, PullOptions, Reference, Store, load, pull, silent,
+};
 use support::{Config, Registry, Tar, TestImage, TestLayer, noise};
 
 const INSIDE: &str = "HOIST_TEST_POWER_CUT";
@@ -20,7 +26,10 @@ const BUILT: &str = "built:1";
 const SETTLED: &str = "settled:1";
 
 fn run(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn image(number: u64) -> TestImage {
@@ -42,7 +51,9 @@ fn archive(number: u64) -> Vec<u8> {
     let image = image(number);
     let manifest = serde_json::json!([{"Config": "config", "RepoTags": [format!("app:{number}")],
         "Layers": (0..LAYERS).map(|layer| format!("{layer}.tar.gz")).collect::<Vec<_>>()}]);
-    let mut tar = Tar::new().file("config", &image.config).file("manifest.json", manifest.to_string().as_bytes());
+    let mut tar = Tar::new()
+        .file("config", &image.config)
+        .file("manifest.json", manifest.to_string().as_bytes());
     for (index, layer) in image.layers.iter().enumerate() {
         tar = tar.file(&format!("{index}.tar.gz"), &layer.blob);
     }
@@ -53,7 +64,10 @@ fn archive(number: u64) -> Vec<u8> {
 fn listed(store: &Store) -> Vec<u64> {
     (0..2)
         .filter(|number| {
-            let Some(image) = store.find(&Reference::parse(&format!("app:{number}")).unwrap()) else { return false };
+            let Some(image) = store.find(&Reference::parse(&format!("app:{number}")).unwrap())
+            else {
+                return false;
+            };
             check(store, &image, *number);
             true
         })
@@ -65,7 +79,11 @@ fn check(store: &Store, image: &Image, number: u64) {
     for (layer, root) in (0..LAYERS).rev().zip(store.lowers(image).unwrap()) {
         for file in 0..FILES {
             let path = root.join(format!("d/{layer}-{file}"));
-            assert!(std::fs::read(&path).unwrap() == content(number, layer, file), "{}", path.display());
+            assert!(
+                std::fs::read(&path).unwrap() == content(number, layer, file),
+                "{}",
+                path.display()
+            );
         }
     }
 }
@@ -74,19 +92,29 @@ fn check(store: &Store, image: &Image, number: u64) {
 fn build(store: &Store, name: &str, number: u64) {
     let scratch = store.begin_layer().unwrap();
     for file in 0..FILES {
-        std::fs::write(scratch.upper().join(format!("{file}")), content(number, 0, file)).unwrap();
+        std::fs::write(
+            scratch.upper().join(format!("{file}")),
+            content(number, 0, file),
+        )
+        .unwrap();
     }
     let layer = store.commit_layer(scratch).unwrap();
     let mut config = ImageConfig::new("amd64", "linux");
     config.rootfs.diff_ids = vec![layer.diff_id];
-    store.add_image(&config, &[Reference::parse(name).unwrap()]).unwrap();
+    store
+        .add_image(&config, &[Reference::parse(name).unwrap()])
+        .unwrap();
 }
 
 /// Whether the image of this name is, byte for byte, the one that was built with the number.
 fn is_built(store: &Store, name: &str, number: u64) -> bool {
-    let image = store.find(&Reference::parse(name).unwrap()).unwrap_or_else(|| panic!("{name} is not listed"));
+    let image = store
+        .find(&Reference::parse(name).unwrap())
+        .unwrap_or_else(|| panic!("{name} is not listed"));
     let root = store.lowers(&image).unwrap().remove(0);
-    (0..FILES).all(|file| std::fs::read(root.join(format!("{file}"))).unwrap() == content(number, 0, file))
+    (0..FILES).all(|file| {
+        std::fs::read(root.join(format!("{file}"))).unwrap() == content(number, 0, file)
+    })
 }
 
 #[tokio::test]
@@ -105,13 +133,20 @@ async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
             .output()
             .unwrap();
         print!("{}", String::from_utf8_lossy(&output.stdout));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     };
     let folder = Path::new(&folder);
     let (disk, mount) = (folder.join("disk"), folder.join("mount"));
     let (disk, mount) = (disk.to_str().unwrap(), mount.to_str().unwrap());
-    std::fs::File::create(disk).unwrap().set_len(256 << 20).unwrap();
+    std::fs::File::create(disk)
+        .unwrap()
+        .set_len(256 << 20)
+        .unwrap();
     std::fs::create_dir(mount).unwrap();
     if !run("/sbin/mkfs.ext4", &["-q", disk]) || !run("mount", &["-o", "loop", disk, mount]) {
         println!("skipped: no loop-mounted ext4 here");
@@ -119,7 +154,9 @@ async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
     }
     let store = Store::open(Path::new(mount)).unwrap();
     // The first image has had its time; the second one's files are in the page cache only.
-    load(&store, Cursor::new(archive(0)), silent()).await.unwrap();
+    load(&store, Cursor::new(archive(0)), silent())
+        .await
+        .unwrap();
     build(&store, BUILT, 3);
     store.sync().unwrap();
     // The plug is in the hand before: a start of Python would give the background sync its time.
@@ -132,11 +169,15 @@ async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
         .spawn()
         .unwrap();
     plug.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
-    load(&store, Cursor::new(archive(1)), silent()).await.unwrap();
+    load(&store, Cursor::new(archive(1)), silent())
+        .await
+        .unwrap();
     let registry = Registry::start(folder, &Config::default());
     registry.push("app", "1", &image(2)).await;
     let pulled = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
-    pull(&store, &pulled, &PullOptions::default()).await.unwrap();
+    pull(&store, &pulled, &PullOptions::default())
+        .await
+        .unwrap();
     // Its data has reached the disk, the store's own mark may not have.
     build(&store, SETTLED, 4);
     store.sync().unwrap();
@@ -156,7 +197,10 @@ async fn after_a_power_cut_no_listed_image_has_a_wrong_byte() {
     // The last build is there as it was made, or its name is where it was before.
     let survived = is_built(&store, BUILT, 5);
     assert!(survived || is_built(&store, BUILT, 3));
-    println!("the last build {}", if survived { "survived" } else { "was lost" });
+    println!(
+        "the last build {}",
+        if survived { "survived" } else { "was lost" }
+    );
     let report = store.check(&CheckOptions::default()).unwrap();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     drop(store);

@@ -1,5 +1,9 @@
 //! Pulling from Debian's real registry server on loopback.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -7,7 +11,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hoist_image::{Access, Digest, Phase, Platforms, Progress, PullOptions, Reference, RegistryAuth, Store, pull};
+use hoist_image::{
+    Access, Digest, Phase, Platforms, Progress, PullOptions, Reference, RegistryAuth, Store, pull,
+};
 use support::{Certificate, Config, Registry, Tar, TestImage, TestLayer, noise};
 
 fn options() -> PullOptions {
@@ -18,7 +24,13 @@ fn watched() -> (PullOptions, Arc<Mutex<Vec<Progress>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     let progress = Arc::new(move |progress| sink.lock().unwrap().push(progress));
-    (PullOptions { progress, ..PullOptions::default() }, seen)
+    (
+        PullOptions {
+            progress,
+            ..PullOptions::default()
+        },
+        seen,
+    )
 }
 
 fn reference(registry: &Registry, name: &str) -> Reference {
@@ -26,7 +38,14 @@ fn reference(registry: &Registry, name: &str) -> Reference {
 }
 
 fn leftovers(data_root: &Path) -> usize {
-    ["tmp", "trash"].iter().map(|folder| std::fs::read_dir(data_root.join("image").join(folder)).unwrap().count()).sum()
+    ["tmp", "trash"]
+        .iter()
+        .map(|folder| {
+            std::fs::read_dir(data_root.join("image").join(folder))
+                .unwrap()
+                .count()
+        })
+        .sum()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -52,14 +71,19 @@ fn base() -> TestLayer {
         .hard_link("bin/same", "bin/tool")
         .symlink("bin/sh", "tool")
         .device(b'3', "null", 1, 3)
-        .pax(&[("SCHILY.xattr.user.note", b"hello"), ("SCHILY.xattr.security.capability", &CAPABILITY)])
+        .pax(&[
+            ("SCHILY.xattr.user.note", b"hello"),
+            ("SCHILY.xattr.security.capability", &CAPABILITY),
+        ])
         .file("bin/capable", b"x")
         .end();
     TestLayer::gzip(tar)
 }
 
 /// cap_net_raw+ep, version 2.
-const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const CAPABILITY: [u8; 20] = [
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
     let mut buffer = vec![0; 256];
@@ -69,7 +93,8 @@ fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 }
 
 fn is_whiteout(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == 0)
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == 0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,15 +129,33 @@ async fn a_cold_pull_unpacks_every_layer_in_overlay_form() {
     let (top, base) = (&lowers[0], &lowers[1]);
     assert_eq!(std::fs::read(base.join("etc/keep")).unwrap(), b"keep");
     assert_eq!(std::fs::metadata(base.join("bin/tool")).unwrap().nlink(), 2);
-    assert_eq!(std::fs::read_link(base.join("bin/sh")).unwrap(), Path::new("tool"));
+    assert_eq!(
+        std::fs::read_link(base.join("bin/sh")).unwrap(),
+        Path::new("tool")
+    );
     assert_eq!(std::fs::metadata(base.join("null")).unwrap().rdev(), 0x103);
-    assert_eq!(std::fs::metadata(base.join("etc/keep")).unwrap().mtime(), 1_700_000_000);
-    assert_eq!(std::fs::metadata(base.join("etc")).unwrap().mtime(), 1_700_000_000);
-    assert_eq!(xattr(&base.join("bin/capable"), "user.note").as_deref(), Some(&b"hello"[..]));
-    assert_eq!(xattr(&base.join("bin/capable"), "security.capability").as_deref(), Some(&CAPABILITY[..]));
+    assert_eq!(
+        std::fs::metadata(base.join("etc/keep")).unwrap().mtime(),
+        1_700_000_000
+    );
+    assert_eq!(
+        std::fs::metadata(base.join("etc")).unwrap().mtime(),
+        1_700_000_000
+    );
+    assert_eq!(
+        xattr(&base.join("bin/capable"), "user.note").as_deref(),
+        Some(&b"hello"[..])
+    );
+    assert_eq!(
+        xattr(&base.join("bin/capable"), "security.capability").as_deref(),
+        Some(&CAPABILITY[..])
+    );
     assert!(is_whiteout(&top.join("etc/gone")));
     assert!(!top.join("etc/.wh.gone").exists());
-    assert_eq!(xattr(&top.join("opt"), "trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
+    assert_eq!(
+        xattr(&top.join("opt"), "trusted.overlay.opaque").as_deref(),
+        Some(&b"y"[..])
+    );
     assert_eq!(leftovers(&data), 0);
 
     // And again: nothing to do, also for a store that is opened anew.
@@ -125,7 +168,13 @@ async fn a_cold_pull_unpacks_every_layer_in_overlay_form() {
     assert!(pull(&store, &name, &options()).await.unwrap().up_to_date);
     let by_digest = name.with_digest(manifest);
     drop(registry);
-    assert!(pull(&store, &by_digest, &options()).await.unwrap().up_to_date, "a known digest needs no registry");
+    assert!(
+        pull(&store, &by_digest, &options())
+            .await
+            .unwrap()
+            .up_to_date,
+        "a known digest needs no registry"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,22 +185,35 @@ async fn only_the_changed_layer_of_an_image_crosses() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start(folder.path(), &Config::default());
     let layer = |seed| TestLayer::gzip(Tar::new().file("app", &noise(100_000, seed)).end());
-    let (old, new) = (TestImage::new(vec![base(), layer(7)]), TestImage::new(vec![base(), layer(8)]));
+    let (old, new) = (
+        TestImage::new(vec![base(), layer(7)]),
+        TestImage::new(vec![base(), layer(8)]),
+    );
     registry.push("app", "1", &old).await;
     registry.push("app", "2", &new).await;
     let store = Store::open(&folder.path().join("data")).unwrap();
-    pull(&store, &reference(&registry, "app:1"), &options()).await.unwrap();
+    pull(&store, &reference(&registry, "app:1"), &options())
+        .await
+        .unwrap();
     let (options, seen) = watched();
-    pull(&store, &reference(&registry, "app:2"), &options).await.unwrap();
+    pull(&store, &reference(&registry, "app:2"), &options)
+        .await
+        .unwrap();
     assert_eq!(registry.requests_for(&base().digest()), 1);
     assert_eq!(registry.requests_for(&layer(7).digest()), 1);
     assert_eq!(registry.requests_for(&layer(8).digest()), 1);
     let seen = seen.lock().unwrap();
     let phase = |digest: Digest| {
-        seen.iter().filter(|progress| progress.item == digest.short()).map(|p| p.phase).collect::<Vec<_>>()
+        seen.iter()
+            .filter(|progress| progress.item == digest.short())
+            .map(|p| p.phase)
+            .collect::<Vec<_>>()
     };
     assert_eq!(phase(base().digest()), [Phase::Exists]);
-    assert_eq!(phase(layer(8).digest()), [Phase::Waiting, Phase::Downloading, Phase::Complete]);
+    assert_eq!(
+        phase(layer(8).digest()),
+        [Phase::Waiting, Phase::Downloading, Phase::Complete]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,8 +223,12 @@ async fn concurrent_pulls_of_one_image_do_the_work_once() {
     }
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start(folder.path(), &Config::default());
-    registry.push("app", "1", &TestImage::new(vec![base()])).await;
-    registry.push("other", "1", &TestImage::new(vec![base()])).await;
+    registry
+        .push("app", "1", &TestImage::new(vec![base()]))
+        .await;
+    registry
+        .push("other", "1", &TestImage::new(vec![base()]))
+        .await;
     let store = Store::open(&folder.path().join("data")).unwrap();
     let pulls = ["app:1", "app:1", "other:1", "other:1"].map(|name| {
         let (store, name) = (Arc::clone(&store), reference(&registry, name));
@@ -183,24 +249,42 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     }
     let folder = tempfile::tempdir().unwrap();
     let filler = Registry::start(folder.path(), &Config::default());
-    let manifest = filler.push("private/app", "1", &TestImage::new(vec![base()])).await;
+    let manifest = filler
+        .push("private/app", "1", &TestImage::new(vec![base()]))
+        .await;
     drop(filler);
     let certificate = Certificate::make(folder.path());
     let registry = Registry::start(
         folder.path(),
-        &Config { tls: Some(&certificate), login: Some(("me", "secret")), ..Config::default() },
+        &Config {
+            tls: Some(&certificate),
+            login: Some(("me", "secret")),
+            ..Config::default()
+        },
     );
     let name = reference(&registry, "private/app:1");
     let store = Store::open(&folder.path().join("data")).unwrap();
 
     let error = chain(&pull(&store, &name, &options()).await.unwrap_err());
-    assert!(error.contains("no TLS connection") && error.contains("certificate"), "{error}");
+    assert!(
+        error.contains("no TLS connection") && error.contains("certificate"),
+        "{error}"
+    );
 
     let certificates = folder.path().join("certs.d");
     std::fs::create_dir_all(certificates.join(registry.host())).unwrap();
-    std::fs::copy(&certificate.authority, certificates.join(registry.host()).join("ca.crt")).unwrap();
-    let trusting =
-        PullOptions { access: Access { certificates: vec![certificates], ..Access::default() }, ..options() };
+    std::fs::copy(
+        &certificate.authority,
+        certificates.join(registry.host()).join("ca.crt"),
+    )
+    .unwrap();
+    let trusting = PullOptions {
+        access: Access {
+            certificates: vec![certificates],
+            ..Access::default()
+        },
+        ..options()
+    };
     let error = chain(&pull(&store, &name, &trusting).await.unwrap_err());
     let expected = format!(
         "pulling {host}/private/app:1: registry {host}: authentication required for private/app; no credentials for \
@@ -210,19 +294,41 @@ async fn tls_and_a_login_are_needed_where_the_registry_asks_for_them() {
     assert_eq!(error, expected);
 
     let login = |password: &str, access: &Access| {
-        let auth = RegistryAuth { username: "me".into(), password: password.into(), ..RegistryAuth::default() };
-        PullOptions { access: Access { auth: [(registry.host(), auth)].into(), ..access.clone() }, ..options() }
+        let auth = RegistryAuth {
+            username: "me".into(),
+            password: password.into(),
+            ..RegistryAuth::default()
+        };
+        PullOptions {
+            access: Access {
+                auth: [(registry.host(), auth)].into(),
+                ..access.clone()
+            },
+            ..options()
+        }
     };
     let wrong = login("wrong", &trusting.access);
     let error = chain(&pull(&store, &name, &wrong).await.unwrap_err());
-    assert!(error.contains("credentials for it were not accepted") && !error.contains("wrong"), "{error}");
+    assert!(
+        error.contains("credentials for it were not accepted") && !error.contains("wrong"),
+        "{error}"
+    );
 
     let right = login("secret", &trusting.access);
     assert_eq!(pull(&store, &name, &right).await.unwrap().digest, manifest);
 
     let store = Store::open(&folder.path().join("other")).unwrap();
-    let careless = login("secret", &Access { insecure: vec![registry.host()], ..Access::default() });
-    assert_eq!(pull(&store, &name, &careless).await.unwrap().digest, manifest);
+    let careless = login(
+        "secret",
+        &Access {
+            insecure: vec![registry.host()],
+            ..Access::default()
+        },
+    );
+    assert_eq!(
+        pull(&store, &name, &careless).await.unwrap().digest,
+        manifest
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,19 +343,43 @@ async fn bytes_that_are_not_what_was_asked_for_leave_nothing() {
         blob: Tar::new().file("app", &noise(100_000, seed)).end(),
         media_type: "application/vnd.oci.image.layer.v1.tar",
     };
-    registry.push("corrupt", "1", &TestImage::new(vec![plain(1)])).await;
+    registry
+        .push("corrupt", "1", &TestImage::new(vec![plain(1)]))
+        .await;
     registry.corrupt(folder.path(), &plain(1).digest());
-    registry.push("lying", "1", &TestImage::with_diff_ids(vec![plain(2)], &[Digest::of(b"else")])).await;
+    registry
+        .push(
+            "lying",
+            "1",
+            &TestImage::with_diff_ids(vec![plain(2)], &[Digest::of(b"else")]),
+        )
+        .await;
     let data = folder.path().join("data");
     let store = Store::open(&data).unwrap();
 
-    let error = chain(&pull(&store, &reference(&registry, "corrupt:1"), &options()).await.unwrap_err());
-    assert!(error.contains(&format!("layer {}: the blob has digest", plain(1).digest())), "{error}");
-    let error = chain(&pull(&store, &reference(&registry, "lying:1"), &options()).await.unwrap_err());
+    let error = chain(
+        &pull(&store, &reference(&registry, "corrupt:1"), &options())
+            .await
+            .unwrap_err(),
+    );
+    assert!(
+        error.contains(&format!("layer {}: the blob has digest", plain(1).digest())),
+        "{error}"
+    );
+    let error = chain(
+        &pull(&store, &reference(&registry, "lying:1"), &options())
+            .await
+            .unwrap_err(),
+    );
     assert!(error.contains("the layer unpacks to diff id"), "{error}");
 
     assert!(store.images().is_empty());
-    assert_eq!(std::fs::read_dir(data.join("image/layers")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(data.join("image/layers"))
+            .unwrap()
+            .count(),
+        0
+    );
     assert_eq!(leftovers(&data), 0);
 }
 
@@ -260,18 +390,32 @@ async fn errors_name_the_image_and_the_registry() {
     }
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start(folder.path(), &Config::default());
-    registry.push("app", "1", &TestImage::new(vec![base()])).await;
+    registry
+        .push("app", "1", &TestImage::new(vec![base()]))
+        .await;
     let store = Store::open(&folder.path().join("data")).unwrap();
-    let error =
-        async |name: &str| chain(&pull(&store, &Reference::parse(name).unwrap(), &options()).await.unwrap_err());
+    let error = async |name: &str| {
+        chain(
+            &pull(&store, &Reference::parse(name).unwrap(), &options())
+                .await
+                .unwrap_err(),
+        )
+    };
     let host = registry.host();
     assert_eq!(
         error(&format!("{host}/app:2")).await,
-        format!("pulling {host}/app:2: registry {host}: manifest 2 not found in app: manifest unknown")
+        format!(
+            "pulling {host}/app:2: registry {host}: manifest 2 not found in app: manifest unknown"
+        )
     );
     drop(registry);
     let refused = error(&format!("{host}/app:1")).await;
-    assert!(refused.starts_with(&format!("pulling {host}/app:1: registry {host}: connection refused")), "{refused}");
+    assert!(
+        refused.starts_with(&format!(
+            "pulling {host}/app:1: registry {host}: connection refused"
+        )),
+        "{refused}"
+    );
     let unknown = error("registry.invalid/app:1").await;
     let expected = "pulling registry.invalid/app:1: registry registry.invalid: unknown host";
     assert!(unknown.starts_with(expected), "{unknown}");
@@ -297,13 +441,21 @@ async fn an_index_leads_to_the_image_of_this_platform() {
         ],
     }))
     .unwrap();
-    let index_digest = registry.push_manifest("multi", "latest", support::OCI_INDEX, &index).await;
+    let index_digest = registry
+        .push_manifest("multi", "latest", support::OCI_INDEX, &index)
+        .await;
     let store = Store::open(&folder.path().join("data")).unwrap();
     let name = reference(&registry, "multi");
     let pulled = pull(&store, &name, &options()).await.unwrap();
     assert_eq!(pulled.digest, index_digest);
     assert_eq!(pulled.image.manifest, Some(manifest));
-    let elsewhere = PullOptions { platforms: Platforms::One("linux/s390x".parse().unwrap()), ..options() };
+    let elsewhere = PullOptions {
+        platforms: Platforms::One("linux/s390x".parse().unwrap()),
+        ..options()
+    };
     let error = chain(&pull(&store, &name, &elsewhere).await.unwrap_err());
-    assert!(error.contains("no image for platform linux/s390x, only for linux/"), "{error}");
+    assert!(
+        error.contains("no image for platform linux/s390x, only for linux/"),
+        "{error}"
+    );
 }

@@ -1,5 +1,9 @@
 //! The store without a registry: names, collection, build layers, cache, and what it believes after a crash.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -10,7 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hoist_image::{
-    CacheEntry, Digest, Image, ImageConfig, LayerInfo, Reference, RemoveError, Scope, Store, StoreError,
+    CacheEntry, Digest, Image, ImageConfig, LayerInfo, Reference, RemoveError, Scope, Store,
+    StoreError,
 };
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags};
 use support::{Tar, noise};
@@ -20,7 +25,10 @@ fn reference(text: &str) -> Reference {
 }
 
 fn layer(store: &Store, seed: u64) -> LayerInfo {
-    let tar = Tar::new().directory("d/").file(&format!("d/{seed}"), &noise(10_000, seed)).end();
+    let tar = Tar::new()
+        .directory("d/")
+        .file(&format!("d/{seed}"), &noise(10_000, seed))
+        .end();
     store.add_layer(&mut &tar[..]).unwrap()
 }
 
@@ -34,21 +42,30 @@ fn image(store: &Store, layers: &[&LayerInfo], names: &[&str]) -> Arc<Image> {
 }
 
 fn count(data_root: &Path, folder: &str) -> usize {
-    std::fs::read_dir(data_root.join("image").join(folder)).unwrap().count()
+    std::fs::read_dir(data_root.join("image").join(folder))
+        .unwrap()
+        .count()
 }
 
 #[test]
 fn images_are_found_by_name_id_and_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let (a, b) = (image(&store, &[], &["app:1", "app:2"]), image(&store, &[], &["other"]));
+    let (a, b) = (
+        image(&store, &[], &["app:1", "app:2"]),
+        image(&store, &[], &["other"]),
+    );
     assert_eq!(store.resolve("app:2").unwrap().id, a.id);
     assert_eq!(store.resolve("other").unwrap().id, b.id);
     assert_eq!(store.resolve(&a.id.to_string()).unwrap().id, a.id);
     assert_eq!(store.resolve(&a.id.short()).unwrap().id, a.id);
     assert!(store.resolve("app").is_none());
     assert!(store.resolve("../../etc").is_none());
-    assert_eq!(store.lowers(&a).unwrap().len(), 1, "an image without layers has an empty directory below it");
+    assert_eq!(
+        store.lowers(&a).unwrap().len(),
+        1,
+        "an image without layers has an empty directory below it"
+    );
 }
 
 #[test]
@@ -61,8 +78,14 @@ fn a_name_belongs_to_one_image_and_survives_opening_again() {
     assert!(store.image(&old.id).unwrap().references.is_empty());
     store.tag(&old.id.to_string(), &reference("app:2")).unwrap();
     store.untag(&reference("app:1")).unwrap();
-    assert!(matches!(store.untag(&reference("app:1")), Err(StoreError::NoSuchImage(_))));
-    assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked(_))));
+    assert!(matches!(
+        store.untag(&reference("app:1")),
+        Err(StoreError::NoSuchImage(_))
+    ));
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(StoreError::Locked(_))
+    ));
     drop(store);
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.find(&reference("app:2")).unwrap().id, old.id);
@@ -77,12 +100,27 @@ fn an_image_in_use_is_removed_only_by_force() {
     let app = image(&store, &[], &["app:1", "app:2"]);
     let in_use = BTreeSet::from([app.id]);
     let none = BTreeSet::new();
-    assert!(matches!(store.remove("nothing", false, &none), Err(RemoveError::NoSuchImage(_))));
-    assert!(matches!(store.remove(&app.id.short(), false, &none), Err(RemoveError::SeveralNames { .. })));
+    assert!(matches!(
+        store.remove("nothing", false, &none),
+        Err(RemoveError::NoSuchImage(_))
+    ));
+    assert!(matches!(
+        store.remove(&app.id.short(), false, &none),
+        Err(RemoveError::SeveralNames { .. })
+    ));
     let removed = store.remove("app:1", false, &in_use).unwrap();
-    assert_eq!((removed.untagged, removed.deleted.len()), (vec![reference("app:1")], 0));
-    assert!(matches!(store.remove("app:2", false, &in_use), Err(RemoveError::InUse { .. })));
-    assert_eq!(store.remove("app:2", true, &in_use).unwrap().deleted, [app.id]);
+    assert_eq!(
+        (removed.untagged, removed.deleted.len()),
+        (vec![reference("app:1")], 0)
+    );
+    assert!(matches!(
+        store.remove("app:2", false, &in_use),
+        Err(RemoveError::InUse { .. })
+    ));
+    assert_eq!(
+        store.remove("app:2", true, &in_use).unwrap().deleted,
+        [app.id]
+    );
     assert!(store.images().is_empty());
 }
 
@@ -93,10 +131,19 @@ fn only_what_nothing_refers_to_is_collected() {
     }
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let [shared, top, in_container, cached, held, loose] = [1, 2, 3, 4, 5, 6].map(|seed| layer(&store, seed));
+    let [shared, top, in_container, cached, held, loose] =
+        [1, 2, 3, 4, 5, 6].map(|seed| layer(&store, seed));
     image(&store, &[&shared], &["base"]);
     image(&store, &[&shared, &top], &["app"]);
-    store.cache_put(&Digest::of(b"key"), &CacheEntry { layer: Some(cached.diff_id), data: "x".into() }).unwrap();
+    store
+        .cache_put(
+            &Digest::of(b"key"),
+            &CacheEntry {
+                layer: Some(cached.diff_id),
+                data: "x".into(),
+            },
+        )
+        .unwrap();
     let hold = store.hold(&[held.diff_id]);
     let names = [&shared, &top, &in_container, &cached, &held, &loose].map(|layer| layer.diff_id);
     let [shared, top, in_container, cached, held, loose] = {
@@ -110,13 +157,31 @@ fn only_what_nothing_refers_to_is_collected() {
     assert_eq!(collect(Scope::default()), [held]);
     store.remove("app", false, &BTreeSet::new()).unwrap();
     assert_eq!(collect(Scope::default()), [top]);
-    assert_eq!(collect(Scope { cache: Some(std::time::SystemTime::now()), ..Scope::default() }), [cached]);
+    assert_eq!(
+        collect(Scope {
+            cache: Some(std::time::SystemTime::now()),
+            ..Scope::default()
+        }),
+        [cached]
+    );
     assert_eq!(store.cache_get(&Digest::of(b"key")), None);
     store.untag(&reference("base")).unwrap();
     assert_eq!(collect(Scope::default()), []);
-    assert_eq!(collect(Scope { dangling: true, ..Scope::default() }), [shared]);
+    assert_eq!(
+        collect(Scope {
+            dangling: true,
+            ..Scope::default()
+        }),
+        [shared]
+    );
     assert!(store.images().is_empty());
-    assert_eq!(store.collect(&BTreeSet::new(), Scope::default()).unwrap().layers, [in_container]);
+    assert_eq!(
+        store
+            .collect(&BTreeSet::new(), Scope::default())
+            .unwrap()
+            .layers,
+        [in_container]
+    );
     for folder_name in ["layers", "blobs/sha256", "images", "cache", "tmp", "trash"] {
         assert_eq!(count(folder.path(), folder_name), 0, "{folder_name}");
     }
@@ -160,8 +225,14 @@ fn set_times(folder: &Path) {
         if path.is_dir() && !path.is_symlink() {
             set_times(&path);
         }
-        let time = rustix::fs::Timespec { tv_sec: 1_700_000_000, tv_nsec: 0 };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        let time = rustix::fs::Timespec {
+            tv_sec: 1_700_000_000,
+            tv_nsec: 0,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
         rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
 }
@@ -179,13 +250,18 @@ fn listing(root: &Path) -> Vec<String> {
             };
             let mut names = [0; 1024];
             let length = rustix::fs::llistxattr(&path, &mut names[..]).unwrap();
-            let mut xattrs: Vec<String> =
-                String::from_utf8_lossy(&names[..length]).split_terminator('\0').map(str::to_owned).collect();
+            let mut xattrs: Vec<String> = String::from_utf8_lossy(&names[..length])
+                .split_terminator('\0')
+                .map(str::to_owned)
+                .collect();
             xattrs.retain(|name| name != "trusted.overlay.impure");
             xattrs.sort();
             if meta.file_type().is_char_device() && meta.rdev() == 0 {
                 // Never seen through an overlay mount: only its name counts.
-                lines.push(format!("{} whiteout", path.strip_prefix(root).unwrap().display()));
+                lines.push(format!(
+                    "{} whiteout",
+                    path.strip_prefix(root).unwrap().display()
+                ));
                 continue;
             }
             lines.push(format!(
@@ -224,7 +300,11 @@ fn a_committed_layer_is_deterministic_and_travels_as_a_tar() {
     let (first, second) = (commit(), commit());
     assert_eq!(first.diff_id, second.diff_id);
     assert_eq!(count(folder.path(), "layers"), 1);
-    assert_eq!(count(folder.path(), "tmp"), 0, "the second of two equal layers goes");
+    assert_eq!(
+        count(folder.path(), "tmp"),
+        0,
+        "the second of two equal layers goes"
+    );
 
     let mut tar = Vec::new();
     store.write_layer(&first.diff_id, &mut tar).unwrap();
@@ -236,9 +316,18 @@ fn a_committed_layer_is_deterministic_and_travels_as_a_tar() {
     assert_eq!(travelled.size, first.size);
     let root = |store: &Store| store.lowers_of(&[first.diff_id]).unwrap().remove(0);
     assert_eq!(listing(&root(&other)), listing(&root(&store)));
-    assert_eq!(std::fs::metadata(root(&store)).unwrap().mode() & 0o7777, 0o755);
-    let mode = std::fs::metadata(other_folder.path().join("image")).unwrap().mode();
-    assert_eq!(mode & 0o7777, 0o700, "nobody but the owner walks into the store");
+    assert_eq!(
+        std::fs::metadata(root(&store)).unwrap().mode() & 0o7777,
+        0o755
+    );
+    let mode = std::fs::metadata(other_folder.path().join("image"))
+        .unwrap()
+        .mode();
+    assert_eq!(
+        mode & 0o7777,
+        0o700,
+        "nobody but the owner walks into the store"
+    );
 }
 
 #[test]
@@ -276,7 +365,12 @@ fn after_a_power_cut_layers_come_back_from_their_blobs() {
     store.sync().unwrap();
     drop(store);
     // add_image knows no blobs; a pulled image's record names them, and so does this one.
-    let record = std::fs::read_dir(folder.path().join("image/images")).unwrap().next().unwrap().unwrap().path();
+    let record = std::fs::read_dir(folder.path().join("image/images"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let text = std::fs::read_to_string(&record).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
     for layer in value["layers"].as_array_mut().unwrap() {
@@ -289,7 +383,10 @@ fn after_a_power_cut_layers_come_back_from_their_blobs() {
     assert!(store.damage().is_empty(), "{:?}", store.damage());
     let image = store.find(&reference("app")).unwrap();
     let lowers = store.lowers(&image).unwrap();
-    assert_eq!(std::fs::read(lowers[0].join("d/1")).unwrap(), noise(10_000, 1));
+    assert_eq!(
+        std::fs::read(lowers[0].join("d/1")).unwrap(),
+        noise(10_000, 1)
+    );
     assert_eq!(image.layers, [safe, lost]);
     store.sync().unwrap();
     assert!(lowers[0].parent().unwrap().join("durable").exists());
@@ -297,12 +394,20 @@ fn after_a_power_cut_layers_come_back_from_their_blobs() {
 
     // The blob is gone bad too: the image is not listed any more, and the rest of the store is as it was.
     cut_power(folder.path(), &lost);
-    std::fs::write(folder.path().join("image/blobs/sha256").join(lost.hex()), "").unwrap();
+    std::fs::write(
+        folder.path().join("image/blobs/sha256").join(lost.hex()),
+        "",
+    )
+    .unwrap();
     let store = Store::open(folder.path()).unwrap();
     assert!(store.find(&reference("app")).is_none());
     assert!(store.has_layer(&safe) && !store.has_layer(&lost));
     assert_eq!(store.damage().len(), 2, "{:?}", store.damage());
-    assert_eq!(layer(&store, 1).diff_id, lost, "and it can be fetched again");
+    assert_eq!(
+        layer(&store, 1).diff_id,
+        lost,
+        "and it can be fetched again"
+    );
 }
 
 #[test]
@@ -318,7 +423,15 @@ fn a_build_layer_that_had_not_reached_the_disk_is_dropped_with_its_cache_entry()
     let built = store.commit_layer(scratch).unwrap();
     image(&store, &[&built], &["built"]);
     let key = Digest::of(b"step");
-    store.cache_put(&key, &CacheEntry { layer: Some(built.diff_id), data: serde_json::Value::Null }).unwrap();
+    store
+        .cache_put(
+            &key,
+            &CacheEntry {
+                layer: Some(built.diff_id),
+                data: serde_json::Value::Null,
+            },
+        )
+        .unwrap();
     assert!(store.cache_get(&key).is_some());
     let built = built.diff_id;
     store.sync().unwrap();
@@ -344,7 +457,11 @@ fn a_build_layer_whose_files_reached_the_disk_is_believed_without_a_mark() {
     store.sync().unwrap();
     drop(store);
     std::fs::write(folder.path().join("image/generation"), "another boot").unwrap();
-    let mark = folder.path().join("image/layers").join(built.hex()).join("durable");
+    let mark = folder
+        .path()
+        .join("image/layers")
+        .join(built.hex())
+        .join("durable");
     std::fs::remove_file(&mark).unwrap();
     let store = Store::open(folder.path()).unwrap();
     assert!(store.find(&reference("built")).is_some());
@@ -381,17 +498,29 @@ fn a_damaged_record_costs_its_own_image_only() {
     let (kept, lost) = (image(&store, &[], &["kept"]), image(&store, &[], &["lost"]));
     drop(store);
     let images = folder.path().join("image/images");
-    std::fs::write(images.join(format!("{}.json", lost.id.hex())), "{\"version\":").unwrap();
+    std::fs::write(
+        images.join(format!("{}.json", lost.id.hex())),
+        "{\"version\":",
+    )
+    .unwrap();
     std::fs::write(images.join("stray"), "").unwrap();
     let store = Store::open(folder.path()).unwrap();
-    assert_eq!(store.images().iter().map(|image| image.id).collect::<Vec<_>>(), [kept.id]);
+    assert_eq!(
+        store
+            .images()
+            .iter()
+            .map(|image| image.id)
+            .collect::<Vec<_>>(),
+        [kept.id]
+    );
     assert_eq!(store.damage().len(), 2);
 }
 
 /// Mounts the stack as a container sees it and runs `look` with the merged root.
 fn mounted(lowers: &[std::path::PathBuf], look: impl FnOnce(&Path)) {
     use rustix::mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
+        fsopen,
     };
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
     for lower in lowers {
@@ -399,7 +528,12 @@ fn mounted(lowers: &[std::path::PathBuf], look: impl FnOnce(&Path)) {
     }
     fsconfig_create(&context).unwrap();
     // Attached nowhere: it is gone with its descriptor.
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
+    let mount = fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+    .unwrap();
     use std::os::fd::AsRawFd;
     look(Path::new(&format!("/proc/self/fd/{}", mount.as_raw_fd())));
 }
@@ -435,11 +569,17 @@ fn a_directory_that_a_layer_only_implies_is_as_the_layers_below_say() {
     let ids = [layers[0].diff_id, layers[1].diff_id];
     let lowers = store.lowers_of(&ids).unwrap();
     assert_eq!(lowers, store.lowers_of(&ids).unwrap());
-    assert_eq!(std::fs::metadata(&lowers[0]).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(
+        std::fs::metadata(&lowers[0]).unwrap().mode() & 0o7777,
+        0o755
+    );
     mounted(&lowers, |root| {
         assert!(root.join("bin").is_symlink());
         assert_eq!(std::fs::read(root.join("usr/bin/tool")).unwrap(), b"tool");
-        assert!(!root.join("usr/bin/sh").exists(), "the whiteout went with its directory");
+        assert!(
+            !root.join("usr/bin/sh").exists(),
+            "the whiteout went with its directory"
+        );
         let tmp = std::fs::metadata(root.join("tmp")).unwrap();
         assert_eq!((tmp.mode() & 0o7777, tmp.uid()), (0o1777, 5));
         assert_eq!(std::fs::read(root.join("tmp/x")).unwrap(), b"x");

@@ -1,5 +1,9 @@
 //! Debian's real registry server behind a token service: what is asked for, and what happens when a token expires.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -22,7 +26,10 @@ use support::{Config, Registry, Tar, TestImage, TestLayer, noise};
 const LEEWAY: u64 = 60;
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// What a login gets in place of its password.
@@ -42,7 +49,18 @@ impl Tokens {
     fn start(folder: &Path) -> Self {
         let (key, certificate) = (folder.join("token.key"), folder.join("token.crt"));
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tokens", "-keyout"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=tokens",
+                "-keyout",
+            ])
             .arg(&key)
             .arg("-out")
             .arg(&certificate)
@@ -51,31 +69,51 @@ impl Tokens {
         assert!(made.status.success());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (asked, first_ends) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)));
-        let (seen, ends, signer) = (Arc::clone(&asked), Arc::clone(&first_ends), Signer::new(key, &certificate));
+        let (asked, first_ends) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (seen, ends, signer) = (
+            Arc::clone(&asked),
+            Arc::clone(&first_ends),
+            Signer::new(key, &certificate),
+        );
         std::thread::spawn(move || {
             for mut client in listener.incoming().map_while(Result::ok) {
                 let mut head = Vec::new();
                 let mut byte = [0];
-                while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count == 1) {
+                while !head.ends_with(b"\r\n\r\n")
+                    && client.read(&mut byte).is_ok_and(|count| count == 1)
+                {
                     head.push(byte[0]);
                 }
                 let head = String::from_utf8(head).unwrap();
                 let lower = head.to_lowercase();
-                let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                let length = lower
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
                 let mut form = vec![0; length.unwrap_or(0)];
                 client.read_exact(&mut form).unwrap();
                 // A form says the same as an address.
                 let address = match head.split(' ').collect::<Vec<_>>()[..] {
-                    ["POST", address, ..] => format!("{address}?{}", String::from_utf8(form).unwrap()),
+                    ["POST", address, ..] => {
+                        format!("{address}?{}", String::from_utf8(form).unwrap())
+                    }
                     [_, address, ..] => address.to_owned(),
                     _ => unreachable!("no request"),
                 };
-                let renewing = address.contains(&format!("grant_type=refresh_token&refresh_token={LASTING}&"));
-                let known = lower.contains(&format!("authorization: basic {}", "bwu6c2vjcmv0")) || renewing;
+                let renewing = address.contains(&format!(
+                    "grant_type=refresh_token&refresh_token={LASTING}&"
+                ));
+                let known =
+                    lower.contains(&format!("authorization: basic {}", "bwu6c2vjcmv0")) || renewing;
                 // The first one is about to end.
                 let first = seen.lock().unwrap().is_empty();
-                let expires = if first { now() + 2 - LEEWAY } else { now() + 300 };
+                let expires = if first {
+                    now() + 2 - LEEWAY
+                } else {
+                    now() + 300
+                };
                 if first {
                     ends.store(expires + LEEWAY + 1, Ordering::Relaxed);
                 }
@@ -97,7 +135,12 @@ impl Tokens {
                 );
             }
         });
-        Self { realm: format!("http://127.0.0.1:{port}/token"), certificate, asked, first_ends }
+        Self {
+            realm: format!("http://127.0.0.1:{port}/token"),
+            certificate,
+            asked,
+            first_ends,
+        }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -113,14 +156,22 @@ struct Signer {
 impl Signer {
     fn new(key: PathBuf, certificate: &Path) -> Self {
         let pem = std::fs::read_to_string(certificate).unwrap();
-        let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let der: String = pem
+            .lines()
+            .filter(|line| !line.starts_with("-----"))
+            .collect();
         let header = json!({"typ": "JWT", "alg": "RS256", "x5c": [der]}).to_string();
-        Self { key, header: URL_SAFE_NO_PAD.encode(header) }
+        Self {
+            key,
+            header: URL_SAFE_NO_PAD.encode(header),
+        }
     }
 
     fn token(&self, address: &str, expires: u64) -> String {
         let query = address.split_once('?').map_or("", |(_, query)| query);
-        let scopes = query.split('&').filter_map(|pair| pair.strip_prefix("scope="));
+        let scopes = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("scope="));
         let access: Vec<serde_json::Value> = scopes
             .flat_map(|scopes| scopes.split('+'))
             .map(|scope| scope.replace("%3A", ":").replace("%2F", "/").replace("%2C", ","))
@@ -133,7 +184,11 @@ impl Signer {
             "iss": "tests", "sub": "me", "aud": "test", "exp": expires, "nbf": now() - 300, "iat": now() - 300,
             "jti": "1", "access": access,
         });
-        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            self.header,
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let mut openssl = Command::new("openssl")
             .args(["dgst", "-sha256", "-sign"])
             .arg(&self.key)
@@ -141,16 +196,28 @@ impl Signer {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        openssl.stdin.take().unwrap().write_all(signed.as_bytes()).unwrap();
+        openssl
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(signed.as_bytes())
+            .unwrap();
         let signature = openssl.wait_with_output().unwrap().stdout;
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
 fn access(registry: &str) -> Access {
-    let auth = RegistryAuth { username: "me".into(), password: "secret".into(), ..RegistryAuth::default() };
+    let auth = RegistryAuth {
+        username: "me".into(),
+        password: "secret".into(),
+        ..RegistryAuth::default()
+    };
     assert_eq!(STANDARD.encode("me:secret").to_lowercase(), "bwu6c2vjcmv0");
-    Access { auth: BTreeMap::from([(registry.to_owned(), auth)]), ..Access::default() }
+    Access {
+        auth: BTreeMap::from([(registry.to_owned(), auth)]),
+        ..Access::default()
+    }
 }
 
 /// A registry with the image `app:1`, which asks for tokens from now on.
@@ -159,7 +226,10 @@ async fn guarded(folder: &Path, image: &TestImage) -> (Registry, Tokens) {
     open.push("app", "1", image).await;
     drop(open);
     let tokens = Tokens::start(folder);
-    let config = Config { tokens: Some((&tokens.realm, &tokens.certificate)), ..Config::default() };
+    let config = Config {
+        tokens: Some((&tokens.realm, &tokens.certificate)),
+        ..Config::default()
+    };
     (Registry::start(folder, &config), tokens)
 }
 
@@ -170,7 +240,9 @@ fn breaking_proxy(target: u16, after: usize, moment: Arc<AtomicU64>) -> u16 {
     let passed = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else {
+                return;
+            };
             let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || std::io::copy(&mut from, &mut to));
             let (passed, moment) = (Arc::clone(&passed), Arc::clone(&moment));
@@ -204,13 +276,18 @@ async fn a_token_that_expires_in_the_middle_of_a_layer_is_renewed() {
     }
     let folder = tempfile::tempdir().unwrap();
     let content = noise(4 << 20, 1);
-    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &content).end())]);
+    let image = TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("big", &content).end(),
+    )]);
     let (registry, tokens) = guarded(folder.path(), &image).await;
     let port = breaking_proxy(registry.port, 2 << 20, Arc::clone(&tokens.first_ends));
     let host = format!("127.0.0.1:{port}");
     let store = Store::open(&folder.path().join("data")).unwrap();
     let name = Reference::parse(&format!("{host}/app:1")).unwrap();
-    let options = PullOptions { access: access(&host), ..PullOptions::default() };
+    let options = PullOptions {
+        access: access(&host),
+        ..PullOptions::default()
+    };
     let pulled = pull(&store, &name, &options).await.unwrap().image;
     let lower = store.lowers(&pulled).unwrap().remove(0);
     assert_eq!(std::fs::read(lower.join("big")).unwrap(), content);
@@ -218,9 +295,18 @@ async fn a_token_that_expires_in_the_middle_of_a_layer_is_renewed() {
     let digest = image.layers[0].digest().to_string();
     let answers = |status: &str| {
         let wanted = format!("\" {status} ");
-        registry.log().lines().filter(|line| line.contains(&digest) && line.contains(&wanted)).count()
+        registry
+            .log()
+            .lines()
+            .filter(|line| line.contains(&digest) && line.contains(&wanted))
+            .count()
     };
-    assert_eq!((answers("401"), answers("206")), (1, 1), "{}", registry.log());
+    assert_eq!(
+        (answers("401"), answers("206")),
+        (1, 1),
+        "{}",
+        registry.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,31 +315,63 @@ async fn a_push_asks_for_a_token_that_lets_it_mount() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())]);
+    let image = TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("f", b"content").end(),
+    )]);
     let (registry, tokens) = guarded(folder.path(), &image).await;
     let store = Store::open(&folder.path().join("data")).unwrap();
     let reference = |name: &str| Reference::parse(&format!("{}/{name}", registry.host())).unwrap();
-    let options = PullOptions { access: access(&registry.host()), ..PullOptions::default() };
+    let options = PullOptions {
+        access: access(&registry.host()),
+        ..PullOptions::default()
+    };
     let pulled = pull(&store, &reference("app:1"), &options).await.unwrap();
-    assert!(tokens.asked()[0].contains("scope=repository%3Aapp%3Apull&"), "{:?}", tokens.asked());
-    store.tag(&pulled.image.id.to_string(), &reference("team/copy:1")).unwrap();
-    let options = PushOptions { access: access(&registry.host()), ..PushOptions::default() };
-    let pushed = push(&store, &reference("team/copy:1"), &options).await.unwrap();
+    assert!(
+        tokens.asked()[0].contains("scope=repository%3Aapp%3Apull&"),
+        "{:?}",
+        tokens.asked()
+    );
+    store
+        .tag(&pulled.image.id.to_string(), &reference("team/copy:1"))
+        .unwrap();
+    let options = PushOptions {
+        access: access(&registry.host()),
+        ..PushOptions::default()
+    };
+    let pushed = push(&store, &reference("team/copy:1"), &options)
+        .await
+        .unwrap();
     assert_eq!(pushed.digest, pulled.digest);
     let asked = tokens.asked();
     assert_eq!(asked.len(), 2, "one token for all of it: {asked:?}");
     assert!(
-        asked[1].contains("scope=repository%3Ateam%2Fcopy%3Apull%2Cpush&scope=repository%3Aapp%3Apull"),
+        asked[1]
+            .contains("scope=repository%3Ateam%2Fcopy%3Apull%2Cpush&scope=repository%3Aapp%3Apull"),
         "{asked:?}"
     );
     assert_eq!(registry.answered("POST", "mount="), 1);
-    assert_eq!(registry.answered("PUT", "/v2/team/copy/blobs/"), 1, "the configuration alone was sent");
+    assert_eq!(
+        registry.answered("PUT", "/v2/team/copy/blobs/"),
+        1,
+        "the configuration alone was sent"
+    );
 
-    hoist_image::login(&registry.host(), &access(&registry.host())).await.unwrap();
+    hoist_image::login(&registry.host(), &access(&registry.host()))
+        .await
+        .unwrap();
     let mut stranger = access(&registry.host());
-    stranger.auth.values_mut().for_each(|auth| auth.password = "wrong".into());
-    let refused = hoist_image::login(&registry.host(), &stranger).await.unwrap_err().to_string();
-    assert!(refused.contains("were not accepted") && !refused.contains("wrong"), "{refused}");
+    stranger
+        .auth
+        .values_mut()
+        .for_each(|auth| auth.password = "wrong".into());
+    let refused = hoist_image::login(&registry.host(), &stranger)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("were not accepted") && !refused.contains("wrong"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,23 +380,73 @@ async fn a_login_gets_a_token_that_stands_for_its_password() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())]);
+    let image = TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("f", b"content").end(),
+    )]);
     let (registry, tokens) = guarded(folder.path(), &image).await;
-    let lasting = hoist_image::login(&registry.host(), &access(&registry.host())).await.unwrap();
+    let lasting = hoist_image::login(&registry.host(), &access(&registry.host()))
+        .await
+        .unwrap();
     assert_eq!(lasting.as_deref(), Some(LASTING));
-    assert!(tokens.asked()[0].contains("offline_token=true&client_id=hoist&account=me"), "{:?}", tokens.asked());
+    assert!(
+        tokens.asked()[0].contains("offline_token=true&client_id=hoist&account=me"),
+        "{:?}",
+        tokens.asked()
+    );
 
     let store = Store::open(&folder.path().join("data")).unwrap();
     let app = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
     let copy = Reference::parse(&format!("{}/copy:1", registry.host())).unwrap();
     let with = |token: &str| {
-        let auth = RegistryAuth { username: "me".into(), identity_token: token.into(), ..RegistryAuth::default() };
-        Access { auth: BTreeMap::from([(registry.host(), auth)]), ..Access::default() }
+        let auth = RegistryAuth {
+            username: "me".into(),
+            identity_token: token.into(),
+            ..RegistryAuth::default()
+        };
+        Access {
+            auth: BTreeMap::from([(registry.host(), auth)]),
+            ..Access::default()
+        }
     };
-    let pulled = pull(&store, &app, &PullOptions { access: with(LASTING), ..PullOptions::default() }).await.unwrap();
-    assert!(tokens.asked()[1].contains("grant_type=refresh_token"), "{:?}", tokens.asked());
+    let pulled = pull(
+        &store,
+        &app,
+        &PullOptions {
+            access: with(LASTING),
+            ..PullOptions::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert!(
+        tokens.asked()[1].contains("grant_type=refresh_token"),
+        "{:?}",
+        tokens.asked()
+    );
     store.tag(&pulled.image.id.to_string(), &copy).unwrap();
-    push(&store, &copy, &PushOptions { access: with(LASTING), ..PushOptions::default() }).await.unwrap();
-    let refused = pull(&store, &copy, &PullOptions { access: with("revoked"), ..PullOptions::default() }).await;
-    assert!(std::error::Error::source(&refused.unwrap_err()).unwrap().to_string().contains("were not accepted"));
+    push(
+        &store,
+        &copy,
+        &PushOptions {
+            access: with(LASTING),
+            ..PushOptions::default()
+        },
+    )
+    .await
+    .unwrap();
+    let refused = pull(
+        &store,
+        &copy,
+        &PullOptions {
+            access: with("revoked"),
+            ..PullOptions::default()
+        },
+    )
+    .await;
+    assert!(
+        std::error::Error::source(&refused.unwrap_err())
+            .unwrap()
+            .to_string()
+            .contains("were not accepted")
+    );
 }

@@ -1,5 +1,9 @@
 //! Registries that break off, send people elsewhere, or are too busy.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 mod support;
 
@@ -20,7 +24,9 @@ fn cutting_proxy(target: u16, after: usize) -> (u16, Arc<AtomicUsize>) {
     let counted = Arc::clone(&total);
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else {
+                return;
+            };
             let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || std::io::copy(&mut from, &mut to));
             let counted = Arc::clone(&counted);
@@ -54,7 +60,9 @@ async fn a_broken_download_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start(folder.path(), &Config::default());
     let content = noise(1 << 20, 1);
-    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &content).end())]);
+    let image = TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("big", &content).end(),
+    )]);
     registry.push("app", "1", &image).await;
     let (port, total) = cutting_proxy(registry.port, 300_000);
     let retries = Arc::new(AtomicUsize::new(0));
@@ -70,21 +78,39 @@ async fn a_broken_download_goes_on_where_it_was() {
     let store = Store::open(&folder.path().join("data")).unwrap();
     let name = Reference::parse(&format!("127.0.0.1:{port}/app:1")).unwrap();
     let pulled = pull(&store, &name, &options).await.unwrap();
-    assert_eq!(std::fs::read(store.lowers(&pulled.image).unwrap()[0].join("big")).unwrap(), content);
+    assert_eq!(
+        std::fs::read(store.lowers(&pulled.image).unwrap()[0].join("big")).unwrap(),
+        content
+    );
     assert!(retries.load(Ordering::Relaxed) >= 3);
     let size = image.layers[0].blob.len();
     let crossed = total.load(Ordering::Relaxed);
-    assert!(crossed < size + size / 20, "{crossed} bytes for a layer of {size}");
+    assert!(
+        crossed < size + size / 20,
+        "{crossed} bytes for a layer of {size}"
+    );
 }
 
 fn image() -> TestImage {
-    TestImage::new(vec![TestLayer::gzip(Tar::new().file("f", b"content").end())])
+    TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("f", b"content").end(),
+    )])
 }
 
 fn login(registry: &Liar) -> PullOptions {
-    let auth = RegistryAuth { username: "me".into(), password: "secret".into(), ..RegistryAuth::default() };
+    let auth = RegistryAuth {
+        username: "me".into(),
+        password: "secret".into(),
+        ..RegistryAuth::default()
+    };
     let auth = [(registry.reference().registry().to_owned(), auth)].into();
-    PullOptions { access: Access { auth, ..Access::default() }, ..PullOptions::default() }
+    PullOptions {
+        access: Access {
+            auth,
+            ..Access::default()
+        },
+        ..PullOptions::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,22 +142,37 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     });
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    pull(&store, &registry.reference(), &login(&registry)).await.unwrap();
+    pull(&store, &registry.reference(), &login(&registry))
+        .await
+        .unwrap();
     assert_eq!(blobs.requests().len(), 2);
-    assert!(blobs.requests().iter().all(|head| !head.to_lowercase().contains("authorization")));
+    assert!(
+        blobs
+            .requests()
+            .iter()
+            .all(|head| !head.to_lowercase().contains("authorization"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_are_not_sent_to_a_realm_of_somebody_else() {
     let registry = Liar::start(|path, _| match path {
         "/v2/" => Answer::ok(b"", "text/plain"),
-        _ => Answer::status(401, "WWW-Authenticate: Bearer realm=\"http://169.254.169.254/token\"".into()),
+        _ => Answer::status(
+            401,
+            "WWW-Authenticate: Bearer realm=\"http://169.254.169.254/token\"".into(),
+        ),
     });
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let error = pull(&store, &registry.reference(), &login(&registry)).await.unwrap_err();
+    let error = pull(&store, &registry.reference(), &login(&registry))
+        .await
+        .unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("http://169.254.169.254/token, which is refused"), "{cause}");
+    assert!(
+        cause.contains("http://169.254.169.254/token, which is refused"),
+        "{cause}"
+    );
     assert!(!cause.contains("secret"));
 }
 
@@ -145,15 +186,21 @@ async fn a_busy_registry_is_asked_again() {
         let image = image();
         match path {
             "/v2/" => Answer::ok(b"", "text/plain"),
-            _ if busy.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => Answer::status(503, "X-Nothing: y".into()),
+            _ if busy.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+                Answer::status(503, "X-Nothing: y".into())
+            }
             "/v2/app/manifests/1" => Answer::ok(&image.manifest, OCI_MANIFEST),
-            _ if path.ends_with(&Digest::of(&image.config).hex()) => Answer::ok(&image.config, "x/y"),
+            _ if path.ends_with(&Digest::of(&image.config).hex()) => {
+                Answer::ok(&image.config, "x/y")
+            }
             _ => Answer::ok(&image.layers[0].blob, "x/y"),
         }
     });
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    pull(&store, &registry.reference(), &PullOptions::default()).await.unwrap();
+    pull(&store, &registry.reference(), &PullOptions::default())
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,24 +214,38 @@ async fn a_registry_that_sends_too_much_is_cut_off() {
         "/v2/" => Answer::ok(b"", "text/plain"),
         _ => Answer::ok(&vec![b' '; 5 << 20], OCI_MANIFEST),
     });
-    let error = pull(&store, &manifest_bomb.reference(), &PullOptions::default()).await.unwrap_err();
+    let error = pull(&store, &manifest_bomb.reference(), &PullOptions::default())
+        .await
+        .unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.ends_with("the manifest is longer than 4194304 bytes"), "{cause}");
+    assert!(
+        cause.ends_with("the manifest is longer than 4194304 bytes"),
+        "{cause}"
+    );
 
     let long_layer = Liar::start(|path, _| {
         let image = image();
         match path {
             "/v2/" => Answer::ok(b"", "text/plain"),
             "/v2/app/manifests/1" => Answer::ok(&image.manifest, OCI_MANIFEST),
-            _ if path.ends_with(&Digest::of(&image.config).hex()) => Answer::ok(&image.config, "x/y"),
+            _ if path.ends_with(&Digest::of(&image.config).hex()) => {
+                Answer::ok(&image.config, "x/y")
+            }
             _ => Answer::ok(&[&image.layers[0].blob[..], b"more"].concat(), "x/y"),
         }
     });
-    let error = pull(&store, &long_layer.reference(), &PullOptions::default()).await.unwrap_err();
+    let error = pull(&store, &long_layer.reference(), &PullOptions::default())
+        .await
+        .unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("is longer than its"), "{cause}");
     assert!(store.images().is_empty());
-    assert_eq!(std::fs::read_dir(folder.path().join("image/layers")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("image/layers"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 /// Passes connections on to a registry until so many bytes of answers have come; then nothing comes any more.
@@ -195,7 +256,9 @@ fn stalling_proxy(target: u16, after: usize) -> u16 {
     std::thread::spawn(move || {
         let mut stalled = Vec::new();
         for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+            let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else {
+                return;
+            };
             let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || std::io::copy(&mut from, &mut to));
             stalled.push(client.try_clone().unwrap());
@@ -224,16 +287,21 @@ async fn a_pull_that_was_killed_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start(folder.path(), &Config::default());
     let content = noise(4 << 20, 1);
-    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &content).end())]);
+    let image = TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("big", &content).end(),
+    )]);
     let digest = registry.push("app", "1", &image).await;
     let data = folder.path().join("data");
-    let partial = data.join("image/partial").join(image.layers[0].digest().hex());
+    let partial = data
+        .join("image/partial")
+        .join(image.layers[0].digest().hex());
     let arrived = || std::fs::metadata(&partial).map_or(0, |metadata| metadata.len());
     let through = |port: u16| Reference::parse(&format!("127.0.0.1:{port}/app:1")).unwrap();
 
     let store = Store::open(&data).unwrap();
     let name = through(stalling_proxy(registry.port, 3 << 20));
-    let pulling = tokio::spawn(async move { pull(&store, &name, &PullOptions::default()).await.map(drop) });
+    let pulling =
+        tokio::spawn(async move { pull(&store, &name, &PullOptions::default()).await.map(drop) });
     while arrived() < 2 << 20 {
         tokio::task::yield_now().await;
     }
@@ -251,9 +319,15 @@ async fn a_pull_that_was_killed_goes_on_where_it_was() {
     assert!(arrived() >= 2 << 20, "what had arrived is kept");
 
     let (port, crossed) = cutting_proxy(registry.port, usize::MAX);
-    let pulled = pull(&store, &through(port), &PullOptions::default()).await.unwrap();
+    let pulled = pull(&store, &through(port), &PullOptions::default())
+        .await
+        .unwrap();
     assert_eq!(pulled.digest, digest);
-    assert!(crossed.load(Ordering::Relaxed) < (2 << 20) + (200 << 10), "{} bytes", crossed.load(Ordering::Relaxed));
+    assert!(
+        crossed.load(Ordering::Relaxed) < (2 << 20) + (200 << 10),
+        "{} bytes",
+        crossed.load(Ordering::Relaxed)
+    );
     let lower = store.lowers(&pulled.image).unwrap().remove(0);
     assert_eq!(std::fs::read(lower.join("big")).unwrap(), content);
     assert!(!partial.exists());
@@ -266,17 +340,34 @@ async fn a_beginning_that_went_bad_is_fetched_again() {
     }
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start(folder.path(), &Config::default());
-    let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("big", &noise(300_000, 1)).end())]);
+    let image = TestImage::new(vec![TestLayer::gzip(
+        Tar::new().file("big", &noise(300_000, 1)).end(),
+    )]);
     let digest = registry.push("app", "1", &image).await;
     let data = folder.path().join("data");
     let store = Store::open(&data).unwrap();
-    let partial = data.join("image/partial").join(image.layers[0].digest().hex());
+    let partial = data
+        .join("image/partial")
+        .join(image.layers[0].digest().hex());
     let name = Reference::parse(&format!("{}/app:1", registry.host())).unwrap();
     for wrong in [vec![0; 200_000], vec![7; 900_000]] {
         std::fs::write(&partial, wrong).unwrap();
-        assert_eq!(pull(&store, &name, &PullOptions::default()).await.unwrap().digest, digest);
+        assert_eq!(
+            pull(&store, &name, &PullOptions::default())
+                .await
+                .unwrap()
+                .digest,
+            digest
+        );
         assert!(!partial.exists());
-        store.remove(&name.short(), true, &std::collections::BTreeSet::new()).unwrap();
-        store.collect(&std::collections::BTreeSet::new(), hoist_image::Scope::default()).unwrap();
+        store
+            .remove(&name.short(), true, &std::collections::BTreeSet::new())
+            .unwrap();
+        store
+            .collect(
+                &std::collections::BTreeSet::new(),
+                hoist_image::Scope::default(),
+            )
+            .unwrap();
     }
 }

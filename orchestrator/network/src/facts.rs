@@ -44,25 +44,54 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 pub(crate) fn read() -> Result<HostFacts, FactsError> {
     let list = |what| move |source| FactsError::List { what, source };
-    let connection = Connection::open(netlink_sys::protocols::NETLINK_ROUTE).map_err(list("links"))?;
-    let links: Vec<_> =
-        connection.dump(route::all_links()).map_err(list("links"))?.into_iter().filter_map(route::link_facts).collect();
+    let connection =
+        Connection::open(netlink_sys::protocols::NETLINK_ROUTE).map_err(list("links"))?;
+    let links: Vec<_> = connection
+        .dump(route::all_links())
+        .map_err(list("links"))?
+        .into_iter()
+        .filter_map(route::link_facts)
+        .collect();
     let addresses: Vec<_> = connection
         .dump(route::all_addresses())
         .map_err(list("addresses"))?
         .iter()
         .filter_map(route::address_facts)
         .collect();
-    let routes = main_routes(connection.dump(route::all_routes()).map_err(list("routes"))?);
+    let routes = main_routes(
+        connection
+            .dump(route::all_routes())
+            .map_err(list("routes"))?,
+    );
 
-    let default = routes.iter().filter(|(destination, ..)| destination.prefix_len() == 0);
-    let default = default.min_by_key(|(.., metric)| *metric).and_then(|(_, link, _)| *link);
-    let mtu = links.iter().find(|link| Some(link.index) == default).map_or(ETHERNET_MTU, |link| link.mtu);
-    let default_address = addresses.iter().find(|(link, _)| Some(*link) == default).map(|(_, net)| net.addr());
-    let resolv = fs::read_to_string(RESOLV_CONF).map(|text| resolv::parse(&text)).unwrap_or_default();
+    let default = routes
+        .iter()
+        .filter(|(destination, ..)| destination.prefix_len() == 0);
+    let default = default
+        .min_by_key(|(.., metric)| *metric)
+        .and_then(|(_, link, _)| *link);
+    let mtu = links
+        .iter()
+        .find(|link| Some(link.index) == default)
+        .map_or(ETHERNET_MTU, |link| link.mtu);
+    let default_address = addresses
+        .iter()
+        .find(|(link, _)| Some(*link) == default)
+        .map(|(_, net)| net.addr());
+    let resolv = fs::read_to_string(RESOLV_CONF)
+        .map(|text| resolv::parse(&text))
+        .unwrap_or_default();
     Ok(HostFacts {
-        routes: routes.into_iter().map(|(net, ..)| net).filter(|net| net.prefix_len() > 0).collect(),
-        addresses: addresses.into_iter().map(|(_, net)| net).filter(|net| !net.addr().is_loopback()).collect(),
+        routes: routes
+            .into_iter()
+            .map(|(net, ..)| net)
+            .filter(|net| net.prefix_len() > 0)
+            .collect(),
+        addresses: addresses
+            .into_iter()
+            .map(|(_, net)| net)
+            .filter(|net| !net.addr().is_loopback())
+            .collect(),
         mtu,
         default_address,
         resolvers: resolv.servers,
@@ -76,7 +105,9 @@ fn main_routes(messages: Vec<RouteNetlinkMessage>) -> Vec<(Ipv4Net, Option<u32>,
     const LOCAL: u8 = 255;
     let mut routes = Vec::new();
     for message in messages {
-        let RouteNetlinkMessage::NewRoute(message) = message else { continue };
+        let RouteNetlinkMessage::NewRoute(message) = message else {
+            continue;
+        };
         if message.header.table != LOCAL && message.header.kind == RouteType::Unicast {
             routes.extend(route_facts(&message));
         }
@@ -96,5 +127,9 @@ fn route_facts(message: &RouteMessage) -> Option<(Ipv4Net, Option<u32>, u32)> {
             _ => {}
         }
     }
-    Some((Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?, link, metric))
+    Some((
+        Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?,
+        link,
+        metric,
+    ))
 }

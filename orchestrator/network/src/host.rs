@@ -14,7 +14,9 @@ use crate::facts::{self, FactsError, HostFacts};
 use crate::firewall::foreign::ForeignAccept;
 use crate::firewall::watch::FlushWatch;
 use crate::firewall::{Firewall, FirewallError};
-use crate::model::{Endpoint, FirewallState, Mac, NetworkSpec, Protocol, VETH_PREFIX, is_veth_name, veth_name};
+use crate::model::{
+    Endpoint, FirewallState, Mac, NetworkSpec, Protocol, VETH_PREFIX, is_veth_name, veth_name,
+};
 use crate::netlink::{Connection, is, route};
 use crate::netns::{self, NetnsError};
 use crate::ports::{self, PortTaken};
@@ -128,10 +130,15 @@ impl Host {
             DEFAULT_GROUP
         } else {
             let valid = config.instance.len() == 8;
-            let number = u32::from_str_radix(&config.instance, 16).ok().filter(|number| valid && *number != 0);
+            let number = u32::from_str_radix(&config.instance, 16)
+                .ok()
+                .filter(|number| valid && *number != 0);
             number.ok_or_else(|| NetworkError::Instance(config.instance.clone()))?
         };
-        Ok(Self { group, firewall: Firewall::new(&config.instance) })
+        Ok(Self {
+            group,
+            firewall: Firewall::new(&config.instance),
+        })
     }
 
     /// Makes the bridge with its address, up. Idempotent. Nothing is forwarded before `set_firewall` names it.
@@ -141,7 +148,10 @@ impl Host {
             Some(mtu) => mtu,
             None => facts::read()?.mtu,
         };
-        let failed = |source| NetworkError::Bridge { bridge: name.clone(), source };
+        let failed = |source| NetworkError::Bridge {
+            bridge: name.clone(),
+            source,
+        };
         let connection = connect()?;
         // The MTU is set again since only an explicit change keeps a bridge from following its smallest port.
         let requests = vec![
@@ -157,21 +167,36 @@ impl Host {
         }
         results.collect::<io::Result<()>>().map_err(failed)?;
 
-        let address = Ipv4Net::new(network.gateway, network.subnet.prefix_len())
-            .map_err(|_| NetworkError::Prefix { address: network.gateway, prefix: network.subnet.prefix_len() })?;
+        let address = Ipv4Net::new(network.gateway, network.subnet.prefix_len()).map_err(|_| {
+            NetworkError::Prefix {
+                address: network.gateway,
+                prefix: network.subnet.prefix_len(),
+            }
+        })?;
         set_only_address(&connection, &name, address)?;
         // A link-local IPv6 address would lead from containers to the host's services past the IPv4 rules.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
-        connection.batch(vec![route::set_up(&name)]).and_then(all).map_err(failed)?;
+        connection
+            .batch(vec![route::set_up(&name)])
+            .and_then(all)
+            .map_err(failed)?;
         // A bridge that was deleted by another program is recreated; the rules are still there.
-        if self.firewall.covers(&network.id) { allow_published_loopback(&name) } else { Ok(()) }
+        if self.firewall.covers(&network.id) {
+            allow_published_loopback(&name)
+        } else {
+            Ok(())
+        }
     }
 
     /// Deletes the bridge of this name; no error when it is gone already.
     pub fn remove_network(&self, bridge: &str) -> Result<(), NetworkError> {
         let connection = connect()?;
         // A user-given name may belong to another link by now.
-        if self.is_ours(&connection, bridge) { delete(&connection, bridge) } else { Ok(()) }
+        if self.is_ours(&connection, bridge) {
+            delete(&connection, bridge)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_ours(&self, connection: &Connection, link: &str) -> bool {
@@ -181,23 +206,44 @@ impl Host {
 
     /// Names of our bridges that exist.
     pub fn networks(&self) -> Result<Vec<String>, NetworkError> {
-        let bridges = self.links()?.into_iter().filter(|link| link.kind == LinkKind::Bridge);
+        let bridges = self
+            .links()?
+            .into_iter()
+            .filter(|link| link.kind == LinkKind::Bridge);
         Ok(bridges.map(|link| link.name).collect())
     }
 
     /// All our links that exist, bridges and host ends of veth pairs.
     pub fn links(&self) -> Result<Vec<Link>, NetworkError> {
-        let links = connect()?.dump(route::all_links()).map_err(NetworkError::List)?;
-        let ours = links.into_iter().filter_map(route::link_facts).filter(|link| link.group == self.group);
+        let links = connect()?
+            .dump(route::all_links())
+            .map_err(NetworkError::List)?;
+        let ours = links
+            .into_iter()
+            .filter_map(route::link_facts)
+            .filter(|link| link.group == self.group);
         let ours = ours.map(|link| {
-            let kind = if is_veth_name(&link.name) { LinkKind::Veth } else { LinkKind::Bridge };
-            Link { name: link.name, index: link.index, kind, controller: link.controller }
+            let kind = if is_veth_name(&link.name) {
+                LinkKind::Veth
+            } else {
+                LinkKind::Bridge
+            };
+            Link {
+                name: link.name,
+                index: link.index,
+                kind,
+                controller: link.controller,
+            }
         });
         Ok(ours.collect())
     }
 
     /// Veth pairs, addresses and routes of one container. All or nothing.
-    pub fn attach(&self, netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<(), NetworkError> {
+    pub fn attach(
+        &self,
+        netns: BorrowedFd<'_>,
+        endpoints: &[Endpoint],
+    ) -> Result<(), NetworkError> {
         let connection = connect()?;
         let mut made = Vec::new();
         let result = endpoints
@@ -229,7 +275,9 @@ impl Host {
         name: &str,
     ) -> Result<(), NetworkError> {
         let bridge = endpoint.bridge.clone();
-        let found = connection.get(route::get_link(&bridge)).map(route::link_facts);
+        let found = connection
+            .get(route::get_link(&bridge))
+            .map(route::link_facts);
         let found = found.and_then(|link| link.ok_or_else(|| Errno::NODEV.into()));
         let bridge = found.map_err(|source| NetworkError::NoBridge { bridge, source })?;
         let pair = route::VethPair {
@@ -239,15 +287,23 @@ impl Host {
             mtu: bridge.mtu,
             netns,
             peer: &endpoint.interface,
-            mac: endpoint.mac.unwrap_or_else(|| Mac::of_address(endpoint.address)),
+            mac: endpoint
+                .mac
+                .unwrap_or_else(|| Mac::of_address(endpoint.address)),
         };
-        let make = || connection.batch(vec![route::new_veth(&pair), route::hairpin(name)]).and_then(all);
+        let make = || {
+            connection
+                .batch(vec![route::new_veth(&pair), route::hairpin(name)])
+                .and_then(all)
+        };
         let made = make().or_else(|error| {
             if !is(&error, Errno::EXIST) {
                 return Err(error);
             }
             // The previous life of the same container: its namespace is dying but has not let go of the link yet.
-            let gone = connection.batch(vec![route::delete_link(name)]).and_then(all);
+            let gone = connection
+                .batch(vec![route::delete_link(name)])
+                .and_then(all);
             gone.or_else(ignore_missing).and_then(|()| make())
         });
         made.map_err(|source| NetworkError::Veth {
@@ -260,44 +316,78 @@ impl Host {
     /// Removes a container's links at once. Not for the hot path (about 20 ms): a namespace takes its links with it.
     pub fn detach(&self, container: &str) -> Result<(), NetworkError> {
         let prefix = format!("{VETH_PREFIX}{}", short(container));
-        let links = self.links()?.into_iter().filter(|link| link.name.starts_with(&prefix)).collect();
+        let links = self
+            .links()?
+            .into_iter()
+            .filter(|link| link.name.starts_with(&prefix))
+            .collect();
         self.delete_together(links).map(drop)
     }
 
     /// Takes a running container off one network.
     pub fn leave(&self, container: &str, bridge: &str) -> Result<(), NetworkError> {
         let links = self.links()?;
-        let Some(bridge) = links.iter().find(|link| link.name == bridge).map(|link| link.index) else { return Ok(()) };
+        let Some(bridge) = links
+            .iter()
+            .find(|link| link.name == bridge)
+            .map(|link| link.index)
+        else {
+            return Ok(());
+        };
         let prefix = format!("{VETH_PREFIX}{}", short(container));
         let port = |link: &Link| link.kind == LinkKind::Veth && link.controller == bridge;
-        let ports = links.into_iter().filter(|link| port(link) && link.name.starts_with(&prefix)).collect();
+        let ports = links
+            .into_iter()
+            .filter(|link| port(link) && link.name.starts_with(&prefix))
+            .collect();
         self.delete_together(ports).map(drop)
     }
 
     /// A number that no attachment of the running container has; None when it has ten.
     pub fn free_index(&self, container: &str) -> Result<Option<u8>, NetworkError> {
         let links = self.links()?;
-        Ok((0..10).find(|index| !links.iter().any(|link| link.name == veth_name(container, *index))))
+        Ok((0..10).find(|index| {
+            !links
+                .iter()
+                .any(|link| link.name == veth_name(container, *index))
+        }))
     }
 
     /// The default gateway of a running container.
-    pub fn set_default_route(&self, netns: BorrowedFd<'_>, gateway: Ipv4Addr) -> Result<(), NetworkError> {
+    pub fn set_default_route(
+        &self,
+        netns: BorrowedFd<'_>,
+        gateway: Ipv4Addr,
+    ) -> Result<(), NetworkError> {
         netns::within(netns, || {
-            let routed = connect()?.batch(vec![route::replace_default_route(gateway)]).and_then(all);
+            let routed = connect()?
+                .batch(vec![route::replace_default_route(gateway)])
+                .and_then(all);
             routed.map_err(|source| NetworkError::DefaultRoute { gateway, source })
         })?
     }
 
     /// Removes links of ours that are neither one of these bridges nor of one of these containers; returns their names.
-    pub fn sweep(&self, bridges: &[String], containers: &[String]) -> Result<Vec<String>, NetworkError> {
+    pub fn sweep(
+        &self,
+        bridges: &[String],
+        containers: &[String],
+    ) -> Result<Vec<String>, NetworkError> {
         let known = |link: &Link| match link.kind {
             LinkKind::Bridge => bridges.contains(&link.name),
             LinkKind::Veth => {
-                let id = link.name.get(VETH_PREFIX.len()..VETH_PREFIX.len() + 12).unwrap_or_default();
+                let id = link
+                    .name
+                    .get(VETH_PREFIX.len()..VETH_PREFIX.len() + 12)
+                    .unwrap_or_default();
                 containers.iter().any(|container| short(container) == id)
             }
         };
-        let strays = self.links()?.into_iter().filter(|link| !known(link)).collect();
+        let strays = self
+            .links()?
+            .into_iter()
+            .filter(|link| !known(link))
+            .collect();
         self.delete_together(strays)
     }
 
@@ -308,13 +398,29 @@ impl Host {
         }
         let doomed = !self.group;
         let connection = connect()?;
-        let list = || links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
-        let failed = |source| NetworkError::Delete { link: list(), source };
-        let moves = links.iter().map(|link| route::set_group(link.index, doomed)).collect();
+        let list = || {
+            links
+                .iter()
+                .map(|link| link.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let failed = |source| NetworkError::Delete {
+            link: list(),
+            source,
+        };
+        let moves = links
+            .iter()
+            .map(|link| route::set_group(link.index, doomed))
+            .collect();
         for moved in connection.batch(moves).map_err(failed)? {
             moved.or_else(ignore_missing).map_err(failed)?;
         }
-        connection.batch(vec![route::delete_group(doomed)]).and_then(all).or_else(ignore_missing).map_err(failed)?;
+        connection
+            .batch(vec![route::delete_group(doomed)])
+            .and_then(all)
+            .or_else(ignore_missing)
+            .map_err(failed)?;
         Ok(links.into_iter().map(|link| link.name).collect())
     }
 
@@ -354,7 +460,12 @@ impl Host {
     }
 
     /// Whether no other process holds the port. Ports reserved by this `Host` count as free.
-    pub fn port_free(&self, ip: Option<Ipv4Addr>, port: u16, protocol: Protocol) -> Result<(), PortTaken> {
+    pub fn port_free(
+        &self,
+        ip: Option<Ipv4Addr>,
+        port: u16,
+        protocol: Protocol,
+    ) -> Result<(), PortTaken> {
         if self.firewall.reserves(ip, port, protocol) {
             return Ok(());
         }
@@ -371,21 +482,49 @@ fn all(results: Vec<io::Result<()>>) -> io::Result<()> {
 }
 
 fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if is(&error, Errno::NODEV) { Ok(()) } else { Err(error) }
+    if is(&error, Errno::NODEV) {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 fn delete(connection: &Connection, name: &str) -> Result<(), NetworkError> {
-    let deleted = connection.batch(vec![route::delete_link(name)]).and_then(all);
-    deleted.or_else(ignore_missing).map_err(|source| NetworkError::Delete { link: name.to_owned(), source })
+    let deleted = connection
+        .batch(vec![route::delete_link(name)])
+        .and_then(all);
+    deleted
+        .or_else(ignore_missing)
+        .map_err(|source| NetworkError::Delete {
+            link: name.to_owned(),
+            source,
+        })
 }
 
 /// A bridge left by an earlier life may still have the address of then.
-fn set_only_address(connection: &Connection, bridge: &str, address: Ipv4Net) -> Result<(), NetworkError> {
-    let failed = |source| NetworkError::BridgeAddress { bridge: bridge.to_owned(), address, source };
-    let link = connection.get(route::get_link(bridge)).map(route::link_facts).map_err(failed)?;
-    let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::NODEV.into()))?;
+fn set_only_address(
+    connection: &Connection,
+    bridge: &str,
+    address: Ipv4Net,
+) -> Result<(), NetworkError> {
+    let failed = |source| NetworkError::BridgeAddress {
+        bridge: bridge.to_owned(),
+        address,
+        source,
+    };
+    let link = connection
+        .get(route::get_link(bridge))
+        .map(route::link_facts)
+        .map_err(failed)?;
+    let index = link
+        .map(|link| link.index)
+        .ok_or_else(|| failed(Errno::NODEV.into()))?;
     let present = connection.dump(route::all_addresses()).map_err(failed)?;
-    let present: Vec<_> = present.iter().filter_map(route::address_facts).filter(|(of, _)| *of == index).collect();
+    let present: Vec<_> = present
+        .iter()
+        .filter_map(route::address_facts)
+        .filter(|(of, _)| *of == index)
+        .collect();
     let mut requests: Vec<_> = present
         .iter()
         .filter(|(_, other)| *other != address)
@@ -407,11 +546,22 @@ fn set_up_inside(endpoints: &[Endpoint]) -> Result<(), NetworkError> {
             container: short(&endpoint.container).to_owned(),
             source,
         };
-        let address = Ipv4Net::new(endpoint.address, endpoint.prefix)
-            .map_err(|_| NetworkError::Prefix { address: endpoint.address, prefix: endpoint.prefix })?;
-        let link = connection.get(route::get_link(&endpoint.interface)).map(route::link_facts).map_err(failed)?;
-        let index = link.map(|link| link.index).ok_or_else(|| failed(Errno::NODEV.into()))?;
-        let mut requests = vec![route::set_up(&endpoint.interface), route::add_address(index, address)];
+        let address =
+            Ipv4Net::new(endpoint.address, endpoint.prefix).map_err(|_| NetworkError::Prefix {
+                address: endpoint.address,
+                prefix: endpoint.prefix,
+            })?;
+        let link = connection
+            .get(route::get_link(&endpoint.interface))
+            .map(route::link_facts)
+            .map_err(failed)?;
+        let index = link
+            .map(|link| link.index)
+            .ok_or_else(|| failed(Errno::NODEV.into()))?;
+        let mut requests = vec![
+            route::set_up(&endpoint.interface),
+            route::add_address(index, address),
+        ];
         requests.extend(endpoint.gateway.map(route::default_route));
         connection.batch(requests).and_then(all).map_err(failed)?;
     }
@@ -424,7 +574,9 @@ fn enable_forwarding() -> Result<(), NetworkError> {
         return Ok(());
     }
     write_sysctl(PATH, "1")?;
-    tracing::info!("turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1) for container networks");
+    tracing::info!(
+        "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1) for container networks"
+    );
     Ok(())
 }
 
@@ -432,11 +584,16 @@ fn enable_forwarding() -> Result<(), NetworkError> {
 fn allow_published_loopback(bridge: &str) -> Result<(), NetworkError> {
     let path = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
     match write_sysctl(&path, "1") {
-        Err(NetworkError::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(NetworkError::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
         outcome => outcome,
     }
 }
 
 fn write_sysctl(path: &str, value: &str) -> Result<(), NetworkError> {
-    fs::write(path, value).map_err(|source| NetworkError::Sysctl { path: path.to_owned(), source })
+    fs::write(path, value).map_err(|source| NetworkError::Sysctl {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -22,7 +22,8 @@ pub use firewall::watch::{FirewallEvent, FlushWatch};
 pub use host::{Host, HostConfig, Link, LinkKind, NetworkError};
 pub use ipnet::Ipv4Net;
 pub use model::{
-    Endpoint, FirewallState, InvalidMac, Mac, NetworkSpec, Protocol, Published, bridge_name, is_veth_name, veth_name,
+    Endpoint, FirewallState, InvalidMac, Mac, NetworkSpec, Protocol, Published, bridge_name,
+    is_veth_name, veth_name,
 };
 pub use netns::{NetnsError, new_netns, set_sysctls};
 pub use ports::PortTaken;

@@ -76,7 +76,10 @@ impl std::str::FromStr for Mac {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(invalid)?;
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2)
+                .ok_or_else(invalid)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
         }
         // A group address as a source is dropped by every bridge.
@@ -155,7 +158,10 @@ mod tests {
 
     #[test]
     fn mac_follows_the_address_as_in_docker() {
-        assert_eq!(Mac::of_address(Ipv4Addr::new(172, 17, 0, 2)).to_string(), "02:42:ac:11:00:02");
+        assert_eq!(
+            Mac::of_address(Ipv4Addr::new(172, 17, 0, 2)).to_string(),
+            "02:42:ac:11:00:02"
+        );
     }
 
     #[test]

@@ -42,7 +42,13 @@ impl Reservations {
     pub(crate) fn follow(&mut self, published: &[Published]) {
         let wanted: Vec<Port> = published
             .iter()
-            .map(|port| (port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED), port.host_port, port.protocol))
+            .map(|port| {
+                (
+                    port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                    port.host_port,
+                    port.protocol,
+                )
+            })
             .collect();
         self.0.retain(|port, _| wanted.contains(port));
         for port in wanted {
@@ -64,20 +70,26 @@ impl Reservations {
 
 pub(crate) fn check(ip: Option<Ipv4Addr>, port: u16, protocol: Protocol) -> Result<(), PortTaken> {
     let ip = ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    take((ip, port, protocol)).map(drop).map_err(|source| PortTaken {
-        ip,
-        port,
-        protocol,
-        holder: holder(ip, port, protocol),
-        source,
-    })
+    take((ip, port, protocol))
+        .map(drop)
+        .map_err(|source| PortTaken {
+            ip,
+            port,
+            protocol,
+            holder: holder(ip, port, protocol),
+            source,
+        })
 }
 
 /// Binds. SO_REUSEADDR would let others bind the same port, so it is the second choice, for a port whose last
 /// connections are still in TIME_WAIT: only a listener stands in its way.
 fn take(port: Port) -> io::Result<OwnedFd> {
     bound(port, false).or_else(|error| {
-        if error.kind() == io::ErrorKind::AddrInUse && port.2 == Protocol::Tcp { bound(port, true) } else { Err(error) }
+        if error.kind() == io::ErrorKind::AddrInUse && port.2 == Protocol::Tcp {
+            bound(port, true)
+        } else {
+            Err(error)
+        }
     })
 }
 
@@ -86,7 +98,12 @@ fn bound((ip, port, protocol): Port, reuse: bool) -> io::Result<OwnedFd> {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
     };
-    let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, Some(transport))?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        kind,
+        SocketFlags::CLOEXEC,
+        Some(transport),
+    )?;
     sockopt::set_socket_reuseaddr(&socket, reuse)?;
     if protocol == Protocol::Udp {
         // Nobody reads it; the kernel rounds up to its least.
@@ -99,16 +116,24 @@ fn bound((ip, port, protocol): Port, reuse: bool) -> io::Result<OwnedFd> {
 /// Best effort: the socket's inode from /proc/net, its owner from the processes' descriptors.
 fn holder(ip: Ipv4Addr, port: u16, protocol: Protocol) -> Option<String> {
     let inode = ["", "6"].iter().find_map(|version| {
-        let table = fs::read_to_string(format!("/proc/thread-self/net/{protocol}{version}")).ok()?;
-        table.lines().skip(1).find_map(|line| inode_of(line, ip, port, protocol))
+        let table =
+            fs::read_to_string(format!("/proc/thread-self/net/{protocol}{version}")).ok()?;
+        table
+            .lines()
+            .skip(1)
+            .find_map(|line| inode_of(line, ip, port, protocol))
     })?;
     let target = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = descriptors
-            .flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == target.as_str()));
+        let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        let holds = descriptors.flatten().any(|fd| {
+            fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == target.as_str())
+        });
         if holds {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             return Some(format!("{} (pid {pid})", name.trim()));
@@ -129,7 +154,8 @@ fn inode_of(line: &str, ip: Ipv4Addr, port: u16, protocol: Protocol) -> Option<u
         return None;
     }
     let any = address.bytes().all(|digit| digit == b'0');
-    let same = u32::from_str_radix(address, 16).is_ok_and(|raw| Ipv4Addr::from(raw.to_ne_bytes()) == ip);
+    let same =
+        u32::from_str_radix(address, 16).is_ok_and(|raw| Ipv4Addr::from(raw.to_ne_bytes()) == ip);
     (any || same || ip.is_unspecified()).then(|| fields.get(9)?.parse().ok())?
 }
 
@@ -142,8 +168,14 @@ mod tests {
         let line = "   1: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   102        0 31337 1";
         let localhost = Ipv4Addr::LOCALHOST;
         assert_eq!(inode_of(line, localhost, 5432, Protocol::Tcp), Some(31337));
-        assert_eq!(inode_of(line, Ipv4Addr::UNSPECIFIED, 5432, Protocol::Tcp), Some(31337));
-        assert_eq!(inode_of(line, Ipv4Addr::new(10, 0, 0, 1), 5432, Protocol::Tcp), None);
+        assert_eq!(
+            inode_of(line, Ipv4Addr::UNSPECIFIED, 5432, Protocol::Tcp),
+            Some(31337)
+        );
+        assert_eq!(
+            inode_of(line, Ipv4Addr::new(10, 0, 0, 1), 5432, Protocol::Tcp),
+            None
+        );
         assert_eq!(inode_of(line, localhost, 5433, Protocol::Tcp), None);
     }
 }

@@ -36,7 +36,10 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Read<T>, FormError> {
     if found > VERSION {
         return Err(FormError::Newer { found });
     }
-    Ok(Read { document: serde_json::from_value(value)?, outdated: found < VERSION })
+    Ok(Read {
+        document: serde_json::from_value(value)?,
+        outdated: found < VERSION,
+    })
 }
 
 /// The document in the form of this version.
@@ -47,8 +50,11 @@ pub fn write<T: Serialize>(document: &T) -> Vec<u8> {
         #[serde(flatten)]
         document: &'a T,
     }
-    serde_json::to_vec(&Numbered { version: VERSION, document })
-        .expect("documents are structs with string keys and no failing serialisers")
+    serde_json::to_vec(&Numbered {
+        version: VERSION,
+        document,
+    })
+    .expect("documents are structs with string keys and no failing serialisers")
 }
 
 #[cfg(test)]
@@ -58,10 +64,24 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_again_and_up_to_date() {
-        let state = StateDoc { wanted: Wanted::Running, boot: "b".to_owned(), ..StateDoc::default() };
+        let state = StateDoc {
+            wanted: Wanted::Running,
+            boot: "b".to_owned(),
+            ..StateDoc::default()
+        };
         let bytes = write(&state);
-        assert!(bytes.starts_with(b"{\"version\":1,"), "{}", String::from_utf8_lossy(&bytes));
-        assert_eq!(read::<StateDoc>(&bytes).unwrap(), Read { document: state, outdated: false });
+        assert!(
+            bytes.starts_with(b"{\"version\":1,"),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert_eq!(
+            read::<StateDoc>(&bytes).unwrap(),
+            Read {
+                document: state,
+                outdated: false
+            }
+        );
         let doc = ContainerDoc::unknown("0123456789abcdef");
         assert_eq!(read::<ContainerDoc>(&write(&doc)).unwrap().document, doc);
     }
@@ -79,8 +99,17 @@ mod tests {
 
     #[test]
     fn newer_forms_are_told_from_damage() {
-        assert!(matches!(read::<VolumeDoc>(br#"{"version":2,"name":1}"#), Err(FormError::Newer { found: 2 })));
-        assert!(matches!(read::<VolumeDoc>(b"{\"name\":"), Err(FormError::Damaged(_))));
-        assert!(matches!(read::<VolumeDoc>(br#"{"version":1,"name":1}"#), Err(FormError::Damaged(_))));
+        assert!(matches!(
+            read::<VolumeDoc>(br#"{"version":2,"name":1}"#),
+            Err(FormError::Newer { found: 2 })
+        ));
+        assert!(matches!(
+            read::<VolumeDoc>(b"{\"name\":"),
+            Err(FormError::Damaged(_))
+        ));
+        assert!(matches!(
+            read::<VolumeDoc>(br#"{"version":1,"name":1}"#),
+            Err(FormError::Damaged(_))
+        ));
     }
 }

@@ -52,7 +52,10 @@ impl HealthPlan {
         if self.test.first().is_none_or(|kind| kind != "CMD-SHELL") {
             return rest.to_vec();
         }
-        let shell = shell.map_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()], <[String]>::to_vec);
+        let shell = shell.map_or_else(
+            || vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            <[String]>::to_vec,
+        );
         shell.into_iter().chain(rest.iter().cloned()).collect()
     }
 }
@@ -97,10 +100,19 @@ mod tests {
 
     #[test]
     fn shell_tests_use_the_images_shell() {
-        let plan = HealthPlan { test: vec!["CMD-SHELL".into(), "true".into()], timing: Timing::default() };
+        let plan = HealthPlan {
+            test: vec!["CMD-SHELL".into(), "true".into()],
+            timing: Timing::default(),
+        };
         assert_eq!(plan.argv(None), ["/bin/sh", "-c", "true"]);
-        assert_eq!(plan.argv(Some(&["/bin/bash".into(), "-ec".into()])), ["/bin/bash", "-ec", "true"]);
-        let direct = HealthPlan { test: vec!["CMD".into(), "true".into()], timing: Timing::default() };
+        assert_eq!(
+            plan.argv(Some(&["/bin/bash".into(), "-ec".into()])),
+            ["/bin/bash", "-ec", "true"]
+        );
+        let direct = HealthPlan {
+            test: vec!["CMD".into(), "true".into()],
+            timing: Timing::default(),
+        };
         assert_eq!(direct.argv(Some(&["/bin/bash".into()])), ["true"]);
     }
 }

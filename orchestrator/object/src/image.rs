@@ -65,12 +65,18 @@ pub struct Healthcheck {
 mod set {
     use super::{BTreeMap, BTreeSet, Deserialize, Deserializer, Serializer};
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
-        let map: Option<BTreeMap<String, serde::de::IgnoredAny>> = Option::deserialize(deserializer)?;
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeSet<String>, D::Error> {
+        let map: Option<BTreeMap<String, serde::de::IgnoredAny>> =
+            Option::deserialize(deserializer)?;
         Ok(map.unwrap_or_default().into_keys().collect())
     }
 
-    pub(super) fn serialize<S: Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        set: &BTreeSet<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(set.iter().map(|key| (key, BTreeMap::<(), ()>::new())))
     }
 }

@@ -21,7 +21,9 @@ pub use container::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind};
 pub use health::{Check, Health, HealthPlan, Outcome, Probe, ProbeRecord, Timing};
 pub use image::{Healthcheck, ImageDefaults};
 pub use network::{NetworkDoc, PREDEFINED_NETWORK};
-pub use record::{Attachment, Dependency, DependencyCondition, Published, Record, Sharing, Transport};
+pub use record::{
+    Attachment, Dependency, DependencyCondition, Published, Record, Sharing, Transport,
+};
 pub use restart::{History, Policy, When};
 pub use state::{ExitDoc, StateDoc, Wanted};
 pub use time::{Now, Timestamp};

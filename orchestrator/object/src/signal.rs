@@ -65,7 +65,10 @@ pub fn number(text: &str) -> Option<i32> {
     };
     match real_time {
         Some(number) => (RTMIN..=RTMAX).contains(&number).then_some(number),
-        None => NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number),
+        None => NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, number)| *number),
     }
 }
 
@@ -89,7 +92,10 @@ mod tests {
         ] {
             assert_eq!(number(text), Some(wanted), "{text}");
         }
-        for text in ["", "0", "65", "-1", "SIG", "SIGNOPE", "RTMIN+31", "RTMIN-1", "RTMAX-31", "RTMIN+-1", "TERM "] {
+        for text in [
+            "", "0", "65", "-1", "SIG", "SIGNOPE", "RTMIN+31", "RTMIN-1", "RTMAX-31", "RTMIN+-1",
+            "TERM ",
+        ] {
             assert_eq!(number(text), None, "{text}");
         }
     }

@@ -46,6 +46,10 @@ impl ExitDoc {
     /// Presumably killed: no record of its end is left.
     #[must_use]
     pub fn unrecorded(at: Timestamp) -> Self {
-        Self { code: 137, at, ..Self::default() }
+        Self {
+            code: 137,
+            at,
+            ..Self::default()
+        }
     }
 }

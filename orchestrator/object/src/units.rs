@@ -14,10 +14,14 @@ pub fn duration(text: &str) -> Option<Duration> {
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .unwrap_or(rest.len());
         let number = &rest[..digits];
         rest = &rest[digits..];
-        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit_end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         let scale: u128 = match &rest[..unit_end] {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,
@@ -34,7 +38,11 @@ pub fn duration(text: &str) -> Option<Duration> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let whole: u128 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().ok()?
+        };
         nanos = nanos.checked_add(whole.checked_mul(scale)?)?;
         let mut part = scale;
         for digit in fraction.chars() {
@@ -43,16 +51,27 @@ pub fn duration(text: &str) -> Option<Duration> {
         }
     }
     let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
-    Some(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).ok()?))
+    Some(Duration::new(
+        seconds,
+        u32::try_from(nanos % 1_000_000_000).ok()?,
+    ))
 }
 
 /// `1h0m0s`, `1m30s`, `1.5s`, `20ms`, as Go prints durations.
 pub fn duration_text(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let decimal = |value: u128, scale: u128| {
-        let fraction = format!("{:0width$}", value % scale, width = scale.to_string().len() - 1);
+        let fraction = format!(
+            "{:0width$}",
+            value % scale,
+            width = scale.to_string().len() - 1
+        );
         let fraction = fraction.trim_end_matches('0');
-        if fraction.is_empty() { (value / scale).to_string() } else { format!("{}.{fraction}", value / scale) }
+        if fraction.is_empty() {
+            (value / scale).to_string()
+        } else {
+            format!("{}.{fraction}", value / scale)
+        }
     };
     match nanos {
         0 => "0s".to_owned(),
@@ -77,10 +96,15 @@ pub fn bytes(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
         return Some(number);
     }
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let number: f64 = text[..digits].parse().ok()?;
     let unit = text[digits..].trim();
-    let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(unit);
+    let unit = unit
+        .strip_suffix("ib")
+        .or_else(|| unit.strip_suffix('b'))
+        .unwrap_or(unit);
     let power = match unit {
         "" => 0,
         "k" => 1,
@@ -91,7 +115,10 @@ pub fn bytes(text: &str) -> Option<i64> {
         _ => return None,
     };
     let value = number * 1024f64.powi(power);
-    #[expect(clippy::cast_possible_truncation, reason = "the range is checked on this line")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range is checked on this line"
+    )]
     (value < 9e18).then_some(value as i64)
 }
 
@@ -101,10 +128,19 @@ mod tests {
 
     #[test]
     fn durations_read_and_print_as_go_does() {
-        for (text, printed) in
-            [("1h", "1h0m0s"), ("90s", "1m30s"), ("1.5s", "1.5s"), ("20ms", "20ms"), ("1m0s", "1m0s"), ("2m", "2m0s")]
-        {
-            assert_eq!(duration(text).map(duration_text).as_deref(), Some(printed), "{text}");
+        for (text, printed) in [
+            ("1h", "1h0m0s"),
+            ("90s", "1m30s"),
+            ("1.5s", "1.5s"),
+            ("20ms", "20ms"),
+            ("1m0s", "1m0s"),
+            ("2m", "2m0s"),
+        ] {
+            assert_eq!(
+                duration(text).map(duration_text).as_deref(),
+                Some(printed),
+                "{text}"
+            );
         }
         assert_eq!(duration("10"), None);
         assert_eq!(duration(""), None);

@@ -25,7 +25,10 @@ impl VolumeDoc {
     /// One whose record was lost.
     #[must_use]
     pub fn recovered(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
     }
 }
 

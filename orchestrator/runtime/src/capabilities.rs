@@ -56,15 +56,23 @@ pub(crate) fn bit(name: &str) -> Result<u64, String> {
     let upper = name.to_ascii_uppercase();
     let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
     let index = NAMES.iter().position(|known| *known == short);
-    index.map(|index| 1 << index).ok_or_else(|| format!("unknown capability {name}"))
+    index
+        .map(|index| 1 << index)
+        .ok_or_else(|| format!("unknown capability {name}"))
 }
 
 pub(crate) fn mask_of(set: Option<&HashSet<Capability>>) -> Result<u64, String> {
-    set.into_iter().flatten().try_fold(0, |mask, capability| Ok(mask | bit(&capability.to_string())?))
+    set.into_iter().flatten().try_fold(0, |mask, capability| {
+        Ok(mask | bit(&capability.to_string())?)
+    })
 }
 
 pub(crate) fn names(mask: u64) -> impl Iterator<Item = String> {
-    NAMES.iter().enumerate().filter(move |(index, _)| mask & (1 << index) != 0).map(|(_, name)| format!("CAP_{name}"))
+    NAMES
+        .iter()
+        .enumerate()
+        .filter(move |(index, _)| mask & (1 << index) != 0)
+        .map(|(_, name)| format!("CAP_{name}"))
 }
 
 /// All that this process may hand out.

@@ -87,7 +87,10 @@ pub enum ShimError {
         source: io::Error,
     },
     #[error("the shim refused to {attempt}: {reason}")]
-    Refused { attempt: &'static str, reason: String },
+    Refused {
+        attempt: &'static str,
+        reason: String,
+    },
     #[error("the shim behind {} is of a newer hoist (protocol {protocol}, and this one speaks up to {PROTOCOL}); its container runs on", path.display())]
     Newer { path: PathBuf, protocol: u32 },
     #[error("the shim is gone")]
@@ -102,7 +105,10 @@ impl ShimError {
         match self {
             Self::Gone => true,
             Self::Connect { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                )
             }
             Self::Io { .. } | Self::Refused { .. } | Self::Newer { .. } => false,
         }
@@ -118,7 +124,11 @@ impl ShimError {
 /// How long a shim may take for a request.
 fn limit(request: &Request) -> Duration {
     match request {
-        Request::Start | Request::KillAll | Request::Pause | Request::Resume | Request::Shutdown => LENGTHY,
+        Request::Start
+        | Request::KillAll
+        | Request::Pause
+        | Request::Resume
+        | Request::Shutdown => LENGTHY,
         Request::Detach => FAREWELL,
         Request::State
         | Request::Kill { .. }
@@ -144,7 +154,10 @@ struct Inbox {
 
 impl Line {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, inbox: Mutex::default() }
+        Self {
+            socket,
+            inbox: Mutex::default(),
+        }
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -169,7 +182,10 @@ impl Line {
             Some(Some(Reply::Exited(exit))) => inbox.events.push_back(Event::Exited(status(exit))),
             Some(Some(Reply::Oom)) => inbox.events.push_back(Event::Oom),
             Some(Some(Reply::Failed(failure))) => {
-                return Ok(Some(Answer::Refused(format!("{}: {}", failure.stage, failure.object))));
+                return Ok(Some(Answer::Refused(format!(
+                    "{}: {}",
+                    failure.stage, failure.object
+                ))));
             }
         }
         Ok(None)
@@ -189,7 +205,12 @@ impl Line {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ShimError::Io { attempt: "reading events", source }),
+                Err(source) => {
+                    return Err(ShimError::Io {
+                        attempt: "reading events",
+                        source,
+                    });
+                }
             }
         }
     }
@@ -202,13 +223,22 @@ impl Line {
             if self.inbox().closed {
                 return Ok(Event::Closed);
             }
-            self.wait(None).map_err(|source| ShimError::Io { attempt: "waiting for events", source })?;
+            self.wait(None).map_err(|source| ShimError::Io {
+                attempt: "waiting for events",
+                source,
+            })?;
         }
     }
 
     fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
-        let limit = limit.map(TryInto::try_into).transpose().map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], limit.as_ref()) {
+        let limit = limit
+            .map(TryInto::try_into)
+            .transpose()
+            .map_err(io::Error::other)?;
+        match poll(
+            &mut [PollFd::new(&self.socket, PollFlags::IN)],
+            limit.as_ref(),
+        ) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -236,11 +266,18 @@ impl Line {
         self.answer(&mut inbox, attempt, Instant::now() + limit(request))
     }
 
-    fn answer(&self, inbox: &mut Inbox, attempt: &'static str, deadline: Instant) -> Result<Answer, ShimError> {
+    fn answer(
+        &self,
+        inbox: &mut Inbox,
+        attempt: &'static str,
+        deadline: Instant,
+    ) -> Result<Answer, ShimError> {
         let io = |source| ShimError::Io { attempt, source };
         loop {
             match self.receive(inbox) {
-                Ok(Some(Answer::Refused(reason))) => return Err(ShimError::Refused { attempt, reason }),
+                Ok(Some(Answer::Refused(reason))) => {
+                    return Err(ShimError::Refused { attempt, reason });
+                }
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) if inbox.closed => return Err(ShimError::Gone),
                 Ok(None) => {}
@@ -262,14 +299,24 @@ impl AsFd for Line {
 }
 
 pub(crate) fn status(exit: Exit) -> ExitStatus {
-    let at = jiff::Timestamp::from_nanosecond(i128::from(exit.at)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    ExitStatus { code: exit.code, signal: exit.signal, oom: exit.oom, at, steady: exit.steady }
+    let at = jiff::Timestamp::from_nanosecond(i128::from(exit.at))
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    ExitStatus {
+        code: exit.code,
+        signal: exit.signal,
+        oom: exit.oom,
+        at,
+        steady: exit.steady,
+    }
 }
 
 impl Shim {
     /// `socket`: the one that a new shim was started with, its first word read.
     pub(crate) fn of_start(socket: OwnedFd, pid: i32) -> Self {
-        Self { line: Line::new(socket), pid }
+        Self {
+            line: Line::new(socket),
+            pid,
+        }
     }
 
     /// Waits a few seconds at most.
@@ -315,12 +362,18 @@ impl Shim {
 
     /// To the container's init. A container that has just ended is not an error.
     pub fn kill(&self, signal: i32) -> Result<(), ShimError> {
-        ended_is_fine(self.line.ask("send the signal", &Request::Kill { signal }, &[]))
+        ended_is_fine(
+            self.line
+                .ask("send the signal", &Request::Kill { signal }, &[]),
+        )
     }
 
     /// SIGKILL to every process of the container's cgroup.
     pub fn kill_all(&self) -> Result<(), ShimError> {
-        ended_is_fine(self.line.ask("kill the container's processes", &Request::KillAll, &[]))
+        ended_is_fine(
+            self.line
+                .ask("kill the container's processes", &Request::KillAll, &[]),
+        )
     }
 
     pub fn pause(&self) -> Result<(), ShimError> {
@@ -332,19 +385,29 @@ impl Shim {
     }
 
     pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ShimError> {
-        self.line.ask("resize the terminal", &Request::Resize { rows, columns }, &[]).map(drop)
+        self.line
+            .ask(
+                "resize the terminal",
+                &Request::Resize { rows, columns },
+                &[],
+            )
+            .map(drop)
     }
 
     /// Copies output to `stream` (a connected stream socket) from now on: docker's frames (`[stream,0,0,0,len be32]`)
     /// without a tty, raw bytes with one. What arrives on it goes to standard input; its half-close ends standard
     /// input when the container was started with `stdin_once` and no tty.
     pub fn attach(&self, stream: BorrowedFd<'_>, want: Attach) -> Result<(), ShimError> {
-        self.line.ask("attach", &Request::Attach(want), &[stream]).map(drop)
+        self.line
+            .ask("attach", &Request::Attach(want), &[stream])
+            .map(drop)
     }
 
     /// Makes it recreate its socket after the bundle was removed.
     pub fn reopen(&self) -> Result<(), ShimError> {
-        self.line.ask("listen again", &Request::Reopen, &[]).map(drop)
+        self.line
+            .ask("listen again", &Request::Reopen, &[])
+            .map(drop)
     }
 
     /// Says goodbye: the end of this connection does not mean that the engine died. Waits a second at most.
@@ -384,15 +447,23 @@ pub struct Call {
 impl Call {
     /// Asks for the state. Does not wait, not even for a shim that no longer accepts connections.
     pub fn begin(bundle: &Path) -> Result<Self, ShimError> {
-        let failed = |source| ShimError::Connect { path: bundle.join(SOCKET), source };
+        let failed = |source| ShimError::Connect {
+            path: bundle.join(SOCKET),
+            source,
+        };
         let socket = dial(bundle, Duration::from_millis(1)).map_err(failed)?;
         send(&socket, &Request::State, &[]).map_err(failed)?;
-        Ok(Self { bundle: bundle.to_owned(), socket })
+        Ok(Self {
+            bundle: bundle.to_owned(),
+            socket,
+        })
     }
 
     pub fn answer(self, deadline: Instant) -> Result<(Shim, ShimState), ShimError> {
         let shim = greeted(self.socket, &self.bundle.join(SOCKET), deadline)?;
-        let answer = shim.line.answer(&mut shim.line.inbox(), ASKING_STATE, deadline)?;
+        let answer = shim
+            .line
+            .answer(&mut shim.line.inbox(), ASKING_STATE, deadline)?;
         Ok((shim, state(answer)?))
     }
 }
@@ -402,9 +473,23 @@ const ASKING_STATE: &str = "asking for the state";
 
 fn state(answer: Answer) -> Result<ShimState, ShimError> {
     match answer {
-        Answer::State { id, pid, shim_pid, paused, tty, started, dropped_log_records } => {
-            Ok(ShimState { id, pid, shim_pid, paused, tty, started, dropped_log_records })
-        }
+        Answer::State {
+            id,
+            pid,
+            shim_pid,
+            paused,
+            tty,
+            started,
+            dropped_log_records,
+        } => Ok(ShimState {
+            id,
+            pid,
+            shim_pid,
+            paused,
+            tty,
+            started,
+            dropped_log_records,
+        }),
         _ => Err(ShimError::Gone),
     }
 }
@@ -412,9 +497,18 @@ fn state(answer: Answer) -> Result<ShimState, ShimError> {
 /// The limit is that of the kernel's queue of connections; a shim that is stopped fills it.
 fn dial(bundle: &Path, limit: Duration) -> io::Result<OwnedFd> {
     // By the folder's descriptor: the whole path may be too long for a socket address.
-    let folder = rustix::fs::open(bundle, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let folder = rustix::fs::open(
+        bundle,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // It counts for connecting as well as for sending.
     set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
     rustix::net::connect(&socket, &address)?;
@@ -424,12 +518,22 @@ fn dial(bundle: &Path, limit: Duration) -> io::Result<OwnedFd> {
 
 /// The shim's first word.
 fn greeted(socket: OwnedFd, path: &Path, deadline: Instant) -> Result<Shim, ShimError> {
-    let failed = |source| ShimError::Connect { path: path.to_owned(), source };
+    let failed = |source| ShimError::Connect {
+        path: path.to_owned(),
+        source,
+    };
     match recv_until::<Reply>(&socket, deadline).map_err(failed)? {
-        Some((Reply::Started { protocol, .. } | Reply::Created { protocol, .. }, _)) if protocol > PROTOCOL => {
-            Err(ShimError::Newer { path: path.to_owned(), protocol })
+        Some((Reply::Started { protocol, .. } | Reply::Created { protocol, .. }, _))
+            if protocol > PROTOCOL =>
+        {
+            Err(ShimError::Newer {
+                path: path.to_owned(),
+                protocol,
+            })
         }
-        Some((Reply::Started { pid, .. } | Reply::Created { pid, .. }, _)) => Ok(Shim::of_start(socket, pid)),
+        Some((Reply::Started { pid, .. } | Reply::Created { pid, .. }, _)) => {
+            Ok(Shim::of_start(socket, pid))
+        }
         Some(_) => Err(failed(io::ErrorKind::InvalidData.into())),
         None => Err(failed(io::ErrorKind::ConnectionReset.into())),
     }
@@ -482,9 +586,17 @@ mod tests {
     #[test]
     fn a_shim_of_a_newer_protocol_is_named_and_does_not_count_as_gone() {
         let error = greet(r#"{"Started":{"pid":7,"protocol":99}}"#).unwrap_err();
-        assert!(matches!(error, ShimError::Newer { protocol: 99, .. }), "{error:?}");
+        assert!(
+            matches!(error, ShimError::Newer { protocol: 99, .. }),
+            "{error:?}"
+        );
         assert!(!error.is_absent() && !error.is_refused());
-        assert!(error.to_string().contains("protocol 99, and this one speaks up to 1"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("protocol 99, and this one speaks up to 1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -496,9 +608,16 @@ mod tests {
             r#"{"Answer":{"Maybe":1}}"#,
         ]);
         let shim = Shim::of_start(ours, 7);
-        let Event::Exited(status) = shim.try_event().unwrap().unwrap() else { panic!("its exit is the first event") };
+        let Event::Exited(status) = shim.try_event().unwrap().unwrap() else {
+            panic!("its exit is the first event")
+        };
         assert_eq!((status.code, status.signal, status.oom), (4, None, false));
         let refused = shim.pause().unwrap_err();
-        assert!(refused.to_string().contains("a newer hoist than this engine"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("a newer hoist than this engine"),
+            "{refused}"
+        );
     }
 }

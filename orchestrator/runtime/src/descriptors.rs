@@ -12,7 +12,13 @@ pub struct SoftLimit(Option<u64>);
 /// Raises this process's soft limit to the hard one, and answers what it was.
 pub fn raise() -> io::Result<SoftLimit> {
     let given = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: given.maximum, ..given })?;
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: given.maximum,
+            ..given
+        },
+    )?;
     Ok(SoftLimit(given.current))
 }
 
@@ -20,6 +26,12 @@ impl SoftLimit {
     /// Makes it this process's own again, and so its children's.
     pub(crate) fn restore(self) -> io::Result<()> {
         let limit = getrlimit(Resource::Nofile);
-        Ok(setrlimit(Resource::Nofile, Rlimit { current: self.0, ..limit })?)
+        Ok(setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: self.0,
+                ..limit
+            },
+        )?)
     }
 }

@@ -7,10 +7,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat2, statx};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat2, statx,
+};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
 use crate::lower::attribute;
@@ -47,8 +49,10 @@ pub enum DetachedError {
 /// As mount(8) would, but nowhere. Blocks as long as the file system takes (a server may not answer).
 pub fn open_mount(kind: &str, device: &str, options: &[String]) -> Result<OwnedFd, DetachedError> {
     let named = || kind.to_owned();
-    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
-        .map_err(|error| DetachedError::Kind { kind: named(), source: error.into() })?;
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| DetachedError::Kind {
+        kind: named(),
+        source: error.into(),
+    })?;
     let refused = |option: &str, error: rustix::io::Errno| DetachedError::Option {
         kind: named(),
         option: option.to_owned(),
@@ -102,7 +106,9 @@ fn said(fs: &OwnedFd) -> String {
 
 /// A read-only copy of what is mounted on a folder and below it, on which no device can be opened and no program run.
 pub fn copy_of_folder(path: &Path) -> io::Result<OwnedFd> {
-    let copy = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let copy = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, path, copy)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NODEV
@@ -117,7 +123,9 @@ pub fn copy_of_folder(path: &Path) -> io::Result<OwnedFd> {
 pub fn mount_of(pid: i32, path: &str) -> io::Result<Option<OwnedFd>> {
     let tree = copy_from(pid, path)?;
     let attributes = statx(&tree, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?.stx_attributes;
-    Ok(attributes.contains(StatxAttributes::MOUNT_ROOT).then_some(tree))
+    Ok(attributes
+        .contains(StatxAttributes::MOUNT_ROOT)
+        .then_some(tree))
 }
 
 /// A mount can only be copied from inside its mount namespace; the copy can then be attached anywhere.
@@ -134,6 +142,8 @@ fn copy(namespace: &File, path: &str) -> io::Result<OwnedFd> {
     // From here on the container controls the paths: no symlink is followed.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
-    let copy = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let copy = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     Ok(open_tree(folder, "", copy)?)
 }

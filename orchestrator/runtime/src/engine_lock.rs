@@ -31,12 +31,23 @@ pub fn acquire(path: &Path) -> io::Result<Option<OwnedFd>> {
 
 /// The lock's file, made when it is missing.
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?.into())
+    Ok(OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?
+        .into())
 }
 
 /// Believed only when it is open on the very lock file: the variable may be left over from an ancestor.
 fn inherited(path: &Path) -> Option<OwnedFd> {
-    let number = std::env::var(INHERITED).ok()?.parse().ok().filter(|number| *number > 2)?;
+    let number = std::env::var(INHERITED)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|number| *number > 2)?;
     let same = |fd: &OwnedFd| -> io::Result<bool> {
         let (have, want) = (rustix::fs::fstat(fd)?, rustix::fs::stat(path)?);
         Ok((have.st_dev, have.st_ino) == (want.st_dev, want.st_ino))
@@ -45,7 +56,9 @@ fn inherited(path: &Path) -> Option<OwnedFd> {
     match same(&lock) {
         Ok(true) => {
             // Held already through the shim's open file; asking again is free and proves it.
-            flock(&lock, FlockOperation::NonBlockingLockExclusive).ok().map(|()| lock)
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)
+                .ok()
+                .map(|()| lock)
         }
         _ => {
             // Not ours to close either.

@@ -28,7 +28,11 @@ pub struct ExecRequest {
 #[derive(Debug)]
 pub enum ExecStdio {
     /// `None` is `/dev/null`.
-    Fds { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    Fds {
+        stdin: Option<OwnedFd>,
+        stdout: Option<OwnedFd>,
+        stderr: Option<OwnedFd>,
+    },
     /// The handle then has the master end.
     Tty { rows: u16, columns: u16 },
 }
@@ -46,9 +50,19 @@ pub struct ExecHandle {
 }
 
 impl ExecHandle {
-    pub(crate) fn new(socket: OwnedFd, pid: i32, terminal: Option<OwnedFd>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        pid: i32,
+        terminal: Option<OwnedFd>,
+    ) -> std::io::Result<Self> {
         let screen = terminal.as_ref().map(OwnedFd::try_clone).transpose()?;
-        Ok(Self { line: Line::new(socket), pid, terminal: Mutex::new(terminal), screen, ended: Mutex::default() })
+        Ok(Self {
+            line: Line::new(socket),
+            pid,
+            terminal: Mutex::new(terminal),
+            screen,
+            ended: Mutex::default(),
+        })
     }
 
     /// In the host's numbers.
@@ -59,16 +73,30 @@ impl ExecHandle {
 
     /// The terminal's master end, once; `None` without a tty.
     pub fn take_terminal(&self) -> Option<OwnedFd> {
-        self.terminal.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.terminal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ShimError> {
         let attempt = "resize the terminal";
         let Some(screen) = &self.screen else {
-            return Err(ShimError::Refused { attempt, reason: "the process has no terminal".to_owned() });
+            return Err(ShimError::Refused {
+                attempt,
+                reason: "the process has no terminal".to_owned(),
+            });
         };
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(screen, size).map_err(|error| ShimError::Io { attempt, source: error.into() })
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(screen, size).map_err(|error| ShimError::Io {
+            attempt,
+            source: error.into(),
+        })
     }
 
     /// The exit status if it has ended. Never blocks.
@@ -90,7 +118,10 @@ impl ExecHandle {
     }
 
     fn known(&self) -> Option<ExitStatus> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn note(&self, event: Event) -> Result<(), ShimError> {

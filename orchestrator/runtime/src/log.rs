@@ -29,7 +29,11 @@ pub struct LogConfig {
 impl LogConfig {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, max_size: 50 * 1000 * 1000, max_files: 5 }
+        Self {
+            path,
+            max_size: 50 * 1000 * 1000,
+            max_files: 5,
+        }
     }
 }
 
@@ -58,7 +62,12 @@ pub fn number(file: impl AsFd) -> Option<u64> {
 
 /// Numbers a new file.
 pub fn set_number(file: impl AsFd, number: u64) -> io::Result<()> {
-    Ok(rustix::fs::fsetxattr(file, NUMBER, &number.to_le_bytes(), XattrFlags::empty())?)
+    Ok(rustix::fs::fsetxattr(
+        file,
+        NUMBER,
+        &number.to_le_bytes(),
+        XattrFlags::empty(),
+    )?)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -123,7 +132,13 @@ pub fn parse(line: &[u8]) -> Option<Record<'_>> {
         _ => return None,
     };
     let tag = fields.next()?;
-    let part =
-        [Part::Whole, Part::More, Part::Rest, Part::End].into_iter().find(|part| part.tag().as_bytes() == tag)?;
-    Some(Record { time, stream, part, text: fields.next()? })
+    let part = [Part::Whole, Part::More, Part::Rest, Part::End]
+        .into_iter()
+        .find(|part| part.tag().as_bytes() == tag)?;
+    Some(Record {
+        time,
+        stream,
+        part,
+        text: fields.next()?,
+    })
 }

@@ -11,7 +11,9 @@ pub(crate) fn find_shims(id: &str) -> io::Result<Vec<i32>> {
     let wanted = format!("hoist-shim\0start\0{}\0", hoist_object::short(id));
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let line = match fs::read(format!("/proc/{pid}/cmdline")) {
             Err(error) if has_ended(&error) => continue,
             line => line?,
@@ -41,6 +43,9 @@ fn has_ended(error: &io::Error) -> bool {
 /// Whether the process is number 1 of its process namespace, and that is not this one's.
 pub(crate) fn is_first_of_namespace(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .unwrap_or_default();
     numbers.split_whitespace().skip(1).last() == Some("1")
 }

@@ -104,17 +104,35 @@ impl Runtime {
         let path = find_shim(config.shim)?;
         let shim = seal(&path).map_err(|source| RuntimeError::SealShim { path, source })?;
         let layout = Layout::detect().map_err(RuntimeError::Cgroups)?;
-        let RuntimeConfig { run_dir, instance, descriptors, engine, .. } = config;
+        let RuntimeConfig {
+            run_dir,
+            instance,
+            descriptors,
+            engine,
+            ..
+        } = config;
         let engine = engine.map(|engine| (run_dir.join("engine.json"), engine));
-        let runtime = Self { run_dir, instance, shim, layout, engine, descriptors };
+        let runtime = Self {
+            run_dir,
+            instance,
+            shim,
+            layout,
+            engine,
+            descriptors,
+        };
         runtime.record_again()?;
         Ok(runtime)
     }
 
     /// Writes `<run_dir>/engine.json`, where shims read how to start an engine.
     pub fn record_again(&self) -> Result<(), RuntimeError> {
-        let Some((path, engine)) = &self.engine else { return Ok(()) };
-        record_engine(path, engine).map_err(|source| RuntimeError::EngineRecord { path: path.clone(), source })
+        let Some((path, engine)) = &self.engine else {
+            return Ok(());
+        };
+        record_engine(path, engine).map_err(|source| RuntimeError::EngineRecord {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Blocks (a few milliseconds) until the container's program runs or has failed to.
@@ -123,7 +141,11 @@ impl Runtime {
     }
 
     /// As [`Runtime::start`], with clients that see the program's very first output and get its standard input.
-    pub fn start_attached(&self, launch: &Launch, clients: &[(OwnedFd, Attach)]) -> Result<Shim, LaunchError> {
+    pub fn start_attached(
+        &self,
+        launch: &Launch,
+        clients: &[(OwnedFd, Attach)],
+    ) -> Result<Shim, LaunchError> {
         if clients.is_empty() {
             return self.start(launch);
         }
@@ -153,30 +175,53 @@ impl Runtime {
         hold: bool,
         stdio: Vec<(FdRole, OwnedFd)>,
     ) -> Result<Shim, LaunchError> {
-        let bundle = |source| LaunchError::Bundle { path: launch.bundle.clone(), source };
+        let bundle = |source| LaunchError::Bundle {
+            path: launch.bundle.clone(),
+            source,
+        };
         let point = match &launch.rootfs {
             Rootfs::Dir(_) => launch.bundle.clone(),
             Rootfs::Overlay { .. } => launch.bundle.join("rootfs"),
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(point).map_err(bundle)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(point)
+            .map_err(bundle)?;
         match fs::remove_file(&launch.exit_record) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(bundle(error)),
             // An earlier start's end is not this one's.
             _ => {}
         }
         record::reserve(&launch.exit_record).map_err(bundle)?;
-        self.launch_prepared(launch, hold, stdio).inspect_err(|_| record::release(&launch.exit_record))
+        self.launch_prepared(launch, hold, stdio)
+            .inspect_err(|_| record::release(&launch.exit_record))
     }
 
-    fn launch_prepared(&self, launch: &Launch, hold: bool, stdio: Vec<(FdRole, OwnedFd)>) -> Result<Shim, LaunchError> {
-        let asked = launch.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    fn launch_prepared(
+        &self,
+        launch: &Launch,
+        hold: bool,
+        stdio: Vec<(FdRole, OwnedFd)>,
+    ) -> Result<Shim, LaunchError> {
+        let asked = launch
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.cgroups_path().as_deref());
         let own = self.cgroup(&launch.id);
         let cgroup = match asked.map(|path| path.strip_prefix("/").unwrap_or(path)) {
             Some(path) if path.components().next().is_some() => path,
             _ => &own,
         };
         let engine_record = self.engine.as_ref().map(|(path, _)| path.clone());
-        let around = Environment { layout: &self.layout, cgroup, engine_record, hold, stdio };
+        let around = Environment {
+            layout: &self.layout,
+            cgroup,
+            engine_record,
+            hold,
+            stdio,
+        };
         let sealed = lower::container(launch, around)?;
         let socket = self.spawn("start", &launch.id, &sealed)?;
         let word = recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).inspect_err(|_| {
@@ -184,7 +229,9 @@ impl Runtime {
             let _ = self.kill_with_shim(&launch.id);
         });
         match word.map_err(LaunchError::Protocol)? {
-            Some((Reply::Started { pid, .. } | Reply::Created { pid, .. }, _)) => Ok(Shim::of_start(socket, pid)),
+            Some((Reply::Started { pid, .. } | Reply::Created { pid, .. }, _)) => {
+                Ok(Shim::of_start(socket, pid))
+            }
             Some((Reply::Failed(failure), _)) => Err(failure.into()),
             Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
             None => Err(LaunchError::Protocol(io::ErrorKind::ConnectionReset.into())),
@@ -193,7 +240,8 @@ impl Runtime {
 
     /// Blocks until the program runs or has failed to.
     pub fn exec(&self, request: ExecRequest) -> Result<ExecHandle, LaunchError> {
-        let (init, root) = hold_container(request.pid).map_err(|_| LaunchError::NotRunning(request.id.clone()))?;
+        let (init, root) =
+            hold_container(request.pid).map_err(|_| LaunchError::NotRunning(request.id.clone()))?;
         let id = request.id.clone();
         if self.layout.frozen(&self.cgroup(&id)) {
             return Err(LaunchError::Paused(id));
@@ -202,7 +250,9 @@ impl Runtime {
         let sealed = lower::exec(request, &self.layout, &self.cgroup(&id), fds)?;
         let socket = self.spawn("exec", &id, &sealed)?;
         drop(sealed);
-        match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).map_err(LaunchError::Protocol)? {
+        match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT)
+            .map_err(LaunchError::Protocol)?
+        {
             Some((Reply::Started { pid, .. }, fds)) => {
                 ExecHandle::new(socket, pid, fds.into_iter().next()).map_err(LaunchError::Protocol)
             }
@@ -214,14 +264,29 @@ impl Runtime {
 
     /// Mounts what is at `source` now in place of what a running container (by the process id of its init) has at
     /// `target`.
-    pub fn renew_mount(&self, id: &str, pid: i32, source: &Path, target: &str) -> Result<(), LaunchError> {
-        let (init, root) = hold_container(pid).map_err(|_| LaunchError::NotRunning(id.to_owned()))?;
+    pub fn renew_mount(
+        &self,
+        id: &str,
+        pid: i32,
+        source: &Path,
+        target: &str,
+    ) -> Result<(), LaunchError> {
+        let (init, root) =
+            hold_container(pid).map_err(|_| LaunchError::NotRunning(id.to_owned()))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = open_tree(CWD, source, flags)
-            .map_err(|error| LaunchError::Bundle { path: source.to_owned(), source: error.into() })?;
-        let fds = vec![(FdRole::Init, init), (FdRole::Root, root), (FdRole::Renewed, tree)];
+        let tree = open_tree(CWD, source, flags).map_err(|error| LaunchError::Bundle {
+            path: source.to_owned(),
+            source: error.into(),
+        })?;
+        let fds = vec![
+            (FdRole::Init, init),
+            (FdRole::Root, root),
+            (FdRole::Renewed, tree),
+        ];
         let socket = self.spawn("renew", id, &lower::renew(target, fds)?)?;
-        match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT).map_err(LaunchError::Protocol)? {
+        match recv_until::<Reply>(&socket, Instant::now() + START_LIMIT)
+            .map_err(LaunchError::Protocol)?
+        {
             Some((Reply::Answer(Answer::Done), _)) => Ok(()),
             Some((Reply::Failed(failure), _)) => Err(failure.into()),
             Some(_) => Err(LaunchError::Protocol(io::ErrorKind::InvalidData.into())),
@@ -232,7 +297,10 @@ impl Runtime {
     /// Starts the sealed shim and hands it its launch.
     fn spawn(&self, mode: &str, id: &str, sealed: &Sealed) -> Result<OwnedFd, LaunchError> {
         let (ours, theirs) = pair().map_err(LaunchError::Spawn)?;
-        let head = Head { descriptors: self.descriptors, ..sealed.head.clone() };
+        let head = Head {
+            descriptors: self.descriptors,
+            ..sealed.head.clone()
+        };
         send(&ours, &head, &sealed.fds()).map_err(LaunchError::Protocol)?;
         let mut child = Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
             .arg0("hoist-shim")
@@ -255,7 +323,11 @@ impl Runtime {
     }
 
     fn cgroup_parent(&self) -> PathBuf {
-        PathBuf::from(if self.instance.is_empty() { "hoist".to_owned() } else { format!("hoist-{}", self.instance) })
+        PathBuf::from(if self.instance.is_empty() {
+            "hoist".to_owned()
+        } else {
+            format!("hoist-{}", self.instance)
+        })
     }
 
     /// Whether `memory.disableOOMKiller` does anything: cgroup v2 has no such switch.
@@ -275,7 +347,12 @@ impl Runtime {
 
     pub fn stats(&self, id: &str) -> io::Result<Stats> {
         let relative = self.cgroup(id);
-        if !self.layout.folders(&relative).iter().any(|folder| folder.exists()) {
+        if !self
+            .layout
+            .folders(&relative)
+            .iter()
+            .any(|folder| folder.exists())
+        {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(self.layout.stats(&relative))
@@ -296,7 +373,10 @@ impl Runtime {
     /// Process ids (the host's) in the container's cgroup.
     pub fn processes(&self, id: &str) -> io::Result<Vec<i32>> {
         let folders = self.layout.folders(&self.cgroup(id));
-        let folder = folders.iter().find(|folder| folder.exists()).ok_or(io::ErrorKind::NotFound)?;
+        let folder = folders
+            .iter()
+            .find(|folder| folder.exists())
+            .ok_or(io::ErrorKind::NotFound)?;
         cgroup::processes(folder)
     }
 
@@ -314,7 +394,10 @@ impl Runtime {
     /// has no process namespace of its own.
     #[must_use]
     pub fn first_process(&self, id: &str) -> Option<i32> {
-        self.processes(id).ok()?.into_iter().find(|pid| procfs::is_first_of_namespace(*pid))
+        self.processes(id)
+            .ok()?
+            .into_iter()
+            .find(|pid| procfs::is_first_of_namespace(*pid))
     }
 
     /// Processes of the container's shims, found without their help.
@@ -325,7 +408,11 @@ impl Runtime {
     /// Kills everything in the container's cgroup and the shim itself, regardless of the shim's state.
     pub fn kill_with_shim(&self, id: &str) -> io::Result<()> {
         let killed = self.kill_all(id);
-        for pid in self.shim_processes(id)?.into_iter().filter_map(Pid::from_raw) {
+        for pid in self
+            .shim_processes(id)?
+            .into_iter()
+            .filter_map(Pid::from_raw)
+        {
             match rustix::process::kill_process(pid, Signal::KILL) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(error.into()),
@@ -351,7 +438,10 @@ impl Runtime {
         for folder in parents.iter().chain([&bundles]) {
             match child_folders(folder) {
                 Ok(found) => ids.extend(found),
-                Err(source) => swept.errors.push(SweepError { path: folder.clone(), source }),
+                Err(source) => swept.errors.push(SweepError {
+                    path: folder.clone(),
+                    source,
+                }),
             }
         }
         for id in ids.into_iter().filter(|id| !known.contains(id)) {
@@ -360,13 +450,22 @@ impl Runtime {
                 continue;
             }
             let bundle = bundles.join(&id);
-            let removed = self.remove_cgroup(&id).map_err(|source| (self.cgroup(&id), source));
-            let removed = removed.and_then(|()| hoist_tree::remove(&bundle).map_err(|source| (bundle, source)));
-            swept.errors.extend(removed.err().map(|(path, source)| SweepError { path, source }));
+            let removed = self
+                .remove_cgroup(&id)
+                .map_err(|source| (self.cgroup(&id), source));
+            let removed = removed
+                .and_then(|()| hoist_tree::remove(&bundle).map_err(|source| (bundle, source)));
+            swept.errors.extend(
+                removed
+                    .err()
+                    .map(|(path, source)| SweepError { path, source }),
+            );
         }
         if known.is_empty() {
             // Goes only when empty, which is right.
-            parents.iter().for_each(|parent| drop(fs::remove_dir(parent)));
+            parents
+                .iter()
+                .for_each(|parent| drop(fs::remove_dir(parent)));
         }
         swept
     }
@@ -374,8 +473,9 @@ impl Runtime {
     /// Whether something of the container may live: it has processes, or a shim that listens, or cannot be looked at.
     #[must_use]
     pub fn is_inhabited(&self, id: &str) -> bool {
-        let listening =
-            Call::begin(&self.run_dir.join("containers").join(id)).err().is_none_or(|error| !error.is_absent());
+        let listening = Call::begin(&self.run_dir.join("containers").join(id))
+            .err()
+            .is_none_or(|error| !error.is_absent());
         listening || self.has_processes(id).unwrap_or(true)
     }
 }
@@ -390,9 +490,19 @@ pub struct Swept {
 
 impl From<Failure> for LaunchError {
     fn from(failure: Failure) -> Self {
-        let Failure { stage, object, errno, exit_code } = failure;
+        let Failure {
+            stage,
+            object,
+            errno,
+            exit_code,
+        } = failure;
         let source = (errno != 0).then(|| io::Error::from_raw_os_error(errno));
-        Self::Stage { stage, object, exit_code, source }
+        Self::Stage {
+            stage,
+            object,
+            exit_code,
+            source,
+        }
     }
 }
 
@@ -417,13 +527,19 @@ fn hold_container(pid: i32) -> io::Result<(OwnedFd, OwnedFd)> {
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
     let init = pidfd_open(pid, PidfdFlags::empty())?;
     let path = format!("/proc/{}/root", pid.as_raw_nonzero());
-    let root = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root = rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     crate::sys::pidfd_signal(std::os::fd::AsFd::as_fd(&init), 0)?;
     Ok((init, root))
 }
 
 fn find_shim(asked: Option<PathBuf>) -> Result<PathBuf, RuntimeError> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hoist-shim")));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("hoist-shim")));
     let candidates: Vec<PathBuf> = match asked {
         Some(path) => vec![path],
         None => match std::env::var_os("HOIST_SHIM") {
@@ -431,16 +547,26 @@ fn find_shim(asked: Option<PathBuf>) -> Result<PathBuf, RuntimeError> {
             None => beside.into_iter().chain([INSTALLED.into()]).collect(),
         },
     };
-    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| RuntimeError::NoShim(candidates.clone()))
+    candidates
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .ok_or_else(|| RuntimeError::NoShim(candidates.clone()))
 }
 
 fn seal(path: &Path) -> io::Result<OwnedFd> {
     let mut source = fs::File::open(path)?;
-    let memfd = rustix::fs::memfd_create("hoist-shim", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let memfd = rustix::fs::memfd_create(
+        "hoist-shim",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?;
     let mut copy = fs::File::from(memfd);
     io::copy(&mut source, &mut copy)?;
     rustix::fs::fchmod(&copy, Mode::from_raw_mode(0o500))?;
-    rustix::fs::fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &copy,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     Ok(copy.into())
 }
 
@@ -453,9 +579,17 @@ fn record_engine(path: &Path, engine: &EngineRestart) -> io::Result<()> {
     }
     let temporary = path.with_extension("json.tmp");
     if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
     }
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(&bytes)?;
     fs::rename(&temporary, path)
 }

@@ -19,7 +19,13 @@ fn env(spec: &mut Spec, entries: &[&str]) {
 
 fn add_mount(spec: &mut Spec, target: &str, kind: &str, source: &Path, options: &[&str]) {
     let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
-    let mount = MountBuilder::default().destination(target).typ(kind).source(source).options(options).build().unwrap();
+    let mount = MountBuilder::default()
+        .destination(target)
+        .typ(kind)
+        .source(source)
+        .options(options)
+        .build()
+        .unwrap();
     spec.mounts_mut().get_or_insert_default().push(mount);
 }
 
@@ -36,11 +42,19 @@ fn program_is_process_one_and_its_output_is_logged() {
 #[test]
 fn every_exit_code_arrives() {
     let world = world!();
-    for code in (0..=255).step_by(17).chain([1, 2, 125, 126, 127, 128, 137, 254]) {
+    for code in (0..=255)
+        .step_by(17)
+        .chain([1, 2, 125, 126, 127, 128, 137, 254])
+    {
         let launch = world.launch(&format!("exit {code}"));
         assert_eq!(world.run(&launch).0, code);
-        let record = hoist_runtime::ExitStatus::read(&launch.exit_record).unwrap().unwrap();
-        assert_eq!((record.code, record.signal, record.oom), (code, None, false));
+        let record = hoist_runtime::ExitStatus::read(&launch.exit_record)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (record.code, record.signal, record.oom),
+            (code, None, false)
+        );
     }
 }
 
@@ -90,10 +104,19 @@ fn failures_name_their_stage_and_object() {
         chain(&error)
     );
     let mut launch = world.launch("true");
-    add_mount(&mut launch.spec, "/data", "bind", Path::new("/no/such/folder"), &["rbind"]);
+    add_mount(
+        &mut launch.spec,
+        "/data",
+        "bind",
+        Path::new("/no/such/folder"),
+        &["rbind"],
+    );
     let error = world.runtime.start(&launch).unwrap_err();
     assert_eq!(error.exit_code(), 125);
-    assert_eq!(chain(&error), "mount: /no/such/folder: No such file or directory (os error 2)");
+    assert_eq!(
+        chain(&error),
+        "mount: /no/such/folder: No such file or directory (os error 2)"
+    );
 }
 
 #[test]
@@ -101,7 +124,12 @@ fn environment_user_and_folder_are_as_asked() {
     let world = world!();
     let mut launch = world.launch("env | sort; id; pwd; umask");
     env(&mut launch.spec, &["PATH=/bin", "GREETING=hello world"]);
-    launch.spec.process_mut().as_mut().unwrap().set_cwd("/new/folder".into());
+    launch
+        .spec
+        .process_mut()
+        .as_mut()
+        .unwrap()
+        .set_cwd("/new/folder".into());
     launch.user = Some("web".to_owned());
     launch.group_add = vec!["77".to_owned()];
     let (code, out) = world.run(&launch);
@@ -140,7 +168,12 @@ fn ordinary_user_has_no_capabilities_and_no_new_privileges_when_asked() {
     let world = world!();
     let mut launch = world.launch("grep -E 'Cap|NoNewPrivs' /proc/self/status");
     launch.user = Some("1000".to_owned());
-    launch.spec.process_mut().as_mut().unwrap().set_no_new_privileges(Some(true));
+    launch
+        .spec
+        .process_mut()
+        .as_mut()
+        .unwrap()
+        .set_no_new_privileges(Some(true));
     let (_, out) = world.run(&launch);
     expect_test::expect![[r#"
         CapInh:	0000000000000000
@@ -161,7 +194,11 @@ fn privileged_has_what_the_engine_has() {
     launch.privileged = true;
     let (code, out) = world.run(&launch);
     let own = fs::read_to_string("/proc/self/status").unwrap();
-    let own = own.lines().find(|line| line.starts_with("CapBnd")).unwrap().replace("CapBnd", "CapEff");
+    let own = own
+        .lines()
+        .find(|line| line.starts_with("CapBnd"))
+        .unwrap()
+        .replace("CapBnd", "CapEff");
     assert_eq!(code, 0, "{out}");
     assert!(out.starts_with(&own), "{out} against {own}");
     assert!(out.contains("Seccomp:\t0\n"), "{out}");
@@ -170,8 +207,10 @@ fn privileged_has_what_the_engine_has() {
 #[test]
 fn dangerous_calls_are_denied() {
     let world = world!();
-    let (_, out) = world.sh("unshare -m true 2>&1; mount -t tmpfs x /tmp 2>&1; hostname other 2>&1; \
-         echo 1 > /proc/sys/kernel/core_pattern 2>&1; chroot / true && echo chroot works");
+    let (_, out) = world.sh(
+        "unshare -m true 2>&1; mount -t tmpfs x /tmp 2>&1; hostname other 2>&1; \
+         echo 1 > /proc/sys/kernel/core_pattern 2>&1; chroot / true && echo chroot works",
+    );
     let out = sorted_errors_last(&out);
     expect_test::expect![[r#"
         unshare: unshare(0x20000): Operation not permitted
@@ -243,7 +282,9 @@ fn only_standard_descriptors_are_open() {
     assert_eq!(out, "0 1 2 3\n");
     let launch = world.launch("sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    let names = fs::read_dir(format!("/proc/{}/fd", shim.pid())).unwrap().count();
+    let names = fs::read_dir(format!("/proc/{}/fd", shim.pid()))
+        .unwrap()
+        .count();
     assert_eq!(names, 3);
     let (code, out) = world.exec(&launch, &shim, &["sh", "-c", "cd /proc/self/fd; echo *"]);
     assert_eq!((code, out.as_str()), (0, "0 1 2 3\n"));
@@ -255,12 +296,23 @@ fn upper_folder_gets_the_writes_and_read_only_root_refuses_them() {
     let world = world!();
     let launch = world.launch("echo kept > /tmp/file; rm /etc/plain");
     assert_eq!(world.run(&launch).0, 0);
-    assert_eq!(fs::read_to_string(world.upper(&launch).join("tmp/file")).unwrap(), "kept\n");
+    assert_eq!(
+        fs::read_to_string(world.upper(&launch).join("tmp/file")).unwrap(),
+        "kept\n"
+    );
     assert!(world.path("root/etc/plain").exists());
     let mut launch = world.launch("echo x > /tmp/file; echo ok > /dev/shm/file; cat /dev/shm/file");
-    launch.spec.root_mut().as_mut().unwrap().set_readonly(Some(true));
+    launch
+        .spec
+        .root_mut()
+        .as_mut()
+        .unwrap()
+        .set_readonly(Some(true));
     let (_, out) = world.run(&launch);
-    assert!(out.contains("can't create /tmp/file: Read-only file system") && out.contains("ok\n"), "{out}");
+    assert!(
+        out.contains("can't create /tmp/file: Read-only file system") && out.contains("ok\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -276,10 +328,15 @@ fn many_long_lower_folders_are_stacked() {
         lowers.push(folder);
     }
     lowers.push(world.path("root"));
-    let Rootfs::Overlay { lowers: all, .. } = &mut launch.rootfs else { unreachable!("launch makes an overlay") };
+    let Rootfs::Overlay { lowers: all, .. } = &mut launch.rootfs else {
+        unreachable!("launch makes an overlay")
+    };
     *all = lowers;
     let (code, out) = world.run(&launch);
-    let want: String = (0..60).map(|n| format!("{n}\n")).chain(["top 0\n".to_owned()]).collect();
+    let want: String = (0..60)
+        .map(|n| format!("{n}\n"))
+        .chain(["top 0\n".to_owned()])
+        .collect();
     assert_eq!((code, out), (0, want));
 }
 
@@ -297,10 +354,28 @@ fn mounts_are_made_inside_the_root_whatever_the_image_says() {
     let mut launch = world.launch(
         "cat /way-out/sub/file; touch /ro/x 2>&1; touch /rw/y; cat /etc/dangling /run/dangling; readlink /etc/dangling",
     );
-    add_mount(&mut launch.spec, "/way-out/sub", "bind", &volume, &["rbind"]);
+    add_mount(
+        &mut launch.spec,
+        "/way-out/sub",
+        "bind",
+        &volume,
+        &["rbind"],
+    );
     add_mount(&mut launch.spec, "/ro", "bind", &volume, &["rbind", "ro"]);
-    add_mount(&mut launch.spec, "/rw", "bind", &volume, &["rbind", "rprivate"]);
-    add_mount(&mut launch.spec, "/etc/dangling", "bind", &volume.join("file"), &["bind"]);
+    add_mount(
+        &mut launch.spec,
+        "/rw",
+        "bind",
+        &volume,
+        &["rbind", "rprivate"],
+    );
+    add_mount(
+        &mut launch.spec,
+        "/etc/dangling",
+        "bind",
+        &volume.join("file"),
+        &["bind"],
+    );
     let (code, out) = world.run(&launch);
     assert_eq!(code, 0, "{out}");
     expect_test::expect![[r#"
@@ -362,22 +437,45 @@ fn injected_files_have_owner_mode_and_live_in_memory() {
         sh: can't create /run/secrets/password: Read-only file system
     "#]]
     .assert_eq(&sorted_errors_last(&out));
-    assert!(!format!("{launch:?}").contains("104, 117, 110"), "a secret is printed");
-    assert_eq!(fs::read(world.upper(&launch).join("run/secrets/password")).unwrap(), b"");
+    assert!(
+        !format!("{launch:?}").contains("104, 117, 110"),
+        "a secret is printed"
+    );
+    assert_eq!(
+        fs::read(world.upper(&launch).join("run/secrets/password")).unwrap(),
+        b""
+    );
 }
 
 /// Standard error and output are two pipes; their order against each other is chance.
 fn sorted_errors_last(out: &str) -> String {
-    let (errors, rest): (Vec<&str>, Vec<&str>) = out.lines().partition(|line| line.starts_with("sh: "));
-    rest.into_iter().chain(errors).map(|line| format!("{line}\n")).collect()
+    let (errors, rest): (Vec<&str>, Vec<&str>) =
+        out.lines().partition(|line| line.starts_with("sh: "));
+    rest.into_iter()
+        .chain(errors)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 #[test]
 fn memory_limit_kills_and_is_told() {
     let world = world!();
-    let mut launch = world.launch("head -c 200000000 /dev/zero | tail >/dev/null; echo survived $?");
-    let memory = LinuxMemoryBuilder::default().limit(30i64 << 20).swap(30i64 << 20).build().unwrap();
-    launch.spec.linux_mut().as_mut().unwrap().resources_mut().as_mut().unwrap().set_memory(Some(memory));
+    let mut launch =
+        world.launch("head -c 200000000 /dev/zero | tail >/dev/null; echo survived $?");
+    let memory = LinuxMemoryBuilder::default()
+        .limit(30i64 << 20)
+        .swap(30i64 << 20)
+        .build()
+        .unwrap();
+    launch
+        .spec
+        .linux_mut()
+        .as_mut()
+        .unwrap()
+        .resources_mut()
+        .as_mut()
+        .unwrap()
+        .set_memory(Some(memory));
     let shim = world.runtime.start(&launch).unwrap();
     let mut told = false;
     let status = loop {
@@ -388,17 +486,32 @@ fn memory_limit_kills_and_is_told() {
         }
     };
     assert!(status.oom, "{status:?}");
-    assert!(told, "the kill of a child is told, however soon the container ends after it");
+    assert!(
+        told,
+        "the kill of a child is told, however soon the container ends after it"
+    );
 }
 
 #[test]
 fn pids_limit_holds() {
     let world = world!();
-    let mut launch = world.launch("i=0; while [ $i -lt 40 ]; do sleep 100 & i=$((i+1)); done; echo all started");
+    let mut launch =
+        world.launch("i=0; while [ $i -lt 40 ]; do sleep 100 & i=$((i+1)); done; echo all started");
     let pids = LinuxPidsBuilder::default().limit(10i64).build().unwrap();
-    launch.spec.linux_mut().as_mut().unwrap().resources_mut().as_mut().unwrap().set_pids(Some(pids));
+    launch
+        .spec
+        .linux_mut()
+        .as_mut()
+        .unwrap()
+        .resources_mut()
+        .as_mut()
+        .unwrap()
+        .set_pids(Some(pids));
     let (_, out) = world.run(&launch);
-    assert!(out.contains("can't fork") && !out.contains("all started"), "{out}");
+    assert!(
+        out.contains("can't fork") && !out.contains("all started"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -411,12 +524,25 @@ fn limits_beyond_the_engines_are_lowered() {
         .hard(1u64 << 30)
         .build()
         .unwrap();
-    let core = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitCore).soft(0u64).hard(0u64).build().unwrap();
-    launch.spec.process_mut().as_mut().unwrap().set_rlimits(Some(vec![nofile, core]));
+    let core = PosixRlimitBuilder::default()
+        .typ(PosixRlimitType::RlimitCore)
+        .soft(0u64)
+        .hard(0u64)
+        .build()
+        .unwrap();
+    launch
+        .spec
+        .process_mut()
+        .as_mut()
+        .unwrap()
+        .set_rlimits(Some(vec![nofile, core]));
     let (code, out) = world.run(&launch);
     let mut lines = out.lines();
     assert_eq!(code, 0);
-    assert!(lines.next().unwrap().parse::<u64>().unwrap() > 1000, "{out}");
+    assert!(
+        lines.next().unwrap().parse::<u64>().unwrap() > 1000,
+        "{out}"
+    );
     assert_eq!(lines.next(), Some("0"));
 }
 
@@ -426,17 +552,36 @@ fn sysctls_of_own_namespaces_only() {
     let mut launch = world.launch("cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/msgmax");
     let sysctls = [("net.ipv4.ip_default_ttl", "44"), ("kernel.msgmax", "4444")];
     let sysctls = sysctls.map(|(k, v)| (k.to_owned(), v.to_owned()));
-    launch.spec.linux_mut().as_mut().unwrap().set_sysctl(Some(sysctls.into()));
+    launch
+        .spec
+        .linux_mut()
+        .as_mut()
+        .unwrap()
+        .set_sysctl(Some(sysctls.into()));
     assert_eq!(world.run(&launch).1, "44\n4444\n");
     let mut launch = world.launch("true");
     let panic = [("kernel.panic".to_owned(), "1".to_owned())];
-    launch.spec.linux_mut().as_mut().unwrap().set_sysctl(Some(panic.into()));
+    launch
+        .spec
+        .linux_mut()
+        .as_mut()
+        .unwrap()
+        .set_sysctl(Some(panic.into()));
     let error = world.runtime.start(&launch).unwrap_err();
-    assert!(chain(&error).contains("kernel.panic is not in a namespace"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("kernel.panic is not in a namespace"),
+        "{}",
+        chain(&error)
+    );
     let mut launch = world.launch("true");
     launch.netns = Netns::Host;
     let ttl = [("net.ipv4.ip_default_ttl".to_owned(), "1".to_owned())];
-    launch.spec.linux_mut().as_mut().unwrap().set_sysctl(Some(ttl.into()));
+    launch
+        .spec
+        .linux_mut()
+        .as_mut()
+        .unwrap()
+        .set_sysctl(Some(ttl.into()));
     assert!(world.runtime.start(&launch).is_err());
 }
 
@@ -445,9 +590,15 @@ fn host_name_is_the_containers_own() {
     let world = world!();
     let before = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let mut launch = world.launch("hostname; cat /proc/sys/kernel/domainname");
-    launch.spec.set_hostname(Some("db-1".to_owned())).set_domainname(Some("example.org".to_owned()));
+    launch
+        .spec
+        .set_hostname(Some("db-1".to_owned()))
+        .set_domainname(Some("example.org".to_owned()));
     assert_eq!(world.run(&launch).1, "db-1\nexample.org\n");
-    assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
+    assert_eq!(
+        fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),
+        before
+    );
 }
 
 #[test]
@@ -461,8 +612,16 @@ fn joined_namespaces_are_shared() {
     second.join.ipc = Some(shim.pid());
     second.netns = Netns::Path(format!("/proc/{}/ns/net", shim.pid()).into());
     let (code, out) = world.run(&second);
-    let ns = |name: &str| fs::read_link(format!("/proc/{}/ns/{name}", shim.pid())).unwrap().display().to_string();
-    assert_eq!((code, out), (0, format!("sleep 1000 {}\n{}\n", ns("net"), ns("ipc"))));
+    let ns = |name: &str| {
+        fs::read_link(format!("/proc/{}/ns/{name}", shim.pid()))
+            .unwrap()
+            .display()
+            .to_string()
+    };
+    assert_eq!(
+        (code, out),
+        (0, format!("sleep 1000 {}\n{}\n", ns("net"), ns("ipc")))
+    );
     end(&shim);
 }
 
@@ -478,7 +637,17 @@ fn init_reaps_orphans_and_passes_signals() {
     while !String::from_utf8_lossy(&support::log_bytes(&launch)).contains("ready") {
         std::thread::yield_now();
     }
-    let zombies = world.exec(&launch, &shim, &["sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ' Z '"]).1;
+    let zombies = world
+        .exec(
+            &launch,
+            &shim,
+            &[
+                "sh",
+                "-c",
+                "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ' Z '",
+            ],
+        )
+        .1;
     assert_eq!(zombies.trim(), "0");
     shim.kill(15).unwrap();
     assert_eq!(shim.wait().unwrap().code, 7);
@@ -518,8 +687,15 @@ fn filter_answers_as_dockers() {
     let source = world.path("probe.c");
     fs::write(&source, PROBE).unwrap();
     let mut compiler = std::process::Command::new("cc");
-    let compiler = compiler.arg("-static").arg("-o").arg(world.path("root/bin/probe")).arg(&source);
-    if !compiler.output().is_ok_and(|output| output.status.success()) {
+    let compiler = compiler
+        .arg("-static")
+        .arg("-o")
+        .arg(world.path("root/bin/probe"))
+        .arg(&source);
+    if !compiler
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         eprintln!("skipped: needs a C compiler");
         return;
     }

@@ -15,8 +15,13 @@ use support::{chain, end, log_bytes};
 
 fn bind(launch: &mut Launch, source: &Path, target: &str, options: &[&str]) {
     let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
-    let mount =
-        MountBuilder::default().destination(target).typ("bind").source(source).options(options).build().unwrap();
+    let mount = MountBuilder::default()
+        .destination(target)
+        .typ("bind")
+        .source(source)
+        .options(options)
+        .build()
+        .unwrap();
     launch.spec.mounts_mut().get_or_insert_default().push(mount);
 }
 
@@ -56,7 +61,12 @@ fn part_of_a_volume_is_never_the_host_whatever_is_exchanged_in_it() {
         for round in 0..500 {
             let below = ["sub", "sub/deep", "sub/../sub"][round % 3];
             let mut launch = world.launch("cat /part/text /part/deep/text");
-            bind(&mut launch, &volume, "/part", &["rbind", &format!("X-mount.subdir={below}")]);
+            bind(
+                &mut launch,
+                &volume,
+                "/part",
+                &["rbind", &format!("X-mount.subdir={below}")],
+            );
             match world.runtime.start(&launch) {
                 Ok(shim) => {
                     shim.wait().unwrap();
@@ -72,7 +82,10 @@ fn part_of_a_volume_is_never_the_host_whatever_is_exchanged_in_it() {
             }
         }
     });
-    assert!(shown > 0 && refused > 0, "the race was one: {shown} shown, {refused} refused");
+    assert!(
+        shown > 0 && refused > 0,
+        "the race was one: {shown} shown, {refused} refused"
+    );
 }
 
 #[test]
@@ -86,7 +99,12 @@ fn links_in_a_part_of_a_volume_stay_in_the_volume() {
     symlink("/proc/self/root", volume.join("magic")).unwrap();
     let start = |below: &str| {
         let mut launch = world.launch("cat /part/text");
-        bind(&mut launch, &volume, "/part", &["rbind", &format!("X-mount.subdir={below}")]);
+        bind(
+            &mut launch,
+            &volume,
+            "/part",
+            &["rbind", &format!("X-mount.subdir={below}")],
+        );
         launch
     };
     assert_eq!(world.run(&start("current")), (0, "ours".to_owned()));
@@ -111,7 +129,11 @@ fn reaper_is_as_confined_as_the_program() {
     process.set_capabilities(Some(spec_defaults::capabilities([])));
     process.set_no_new_privileges(Some(true));
     process.set_oom_score_adj(Some(123));
-    let limit = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile).soft(77u64).hard(77u64).build();
+    let limit = PosixRlimitBuilder::default()
+        .typ(PosixRlimitType::RlimitNofile)
+        .soft(77u64)
+        .hard(77u64)
+        .build();
     process.set_rlimits(Some(vec![limit.unwrap()]));
     let (code, out) = world.run(&launch);
     expect_test::expect![[r#"
@@ -167,7 +189,11 @@ fn user_of_a_reaper_cannot_have_what_the_image_does_not_give() {
     let shim = world.runtime.start(&launch).unwrap();
     let status = fs::read_to_string(format!("/proc/{}/status", shim.pid())).unwrap();
     // Docker's bounding set, and nothing in force for an ordinary user.
-    for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapBnd:\t00000000a80425fb"] {
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapBnd:\t00000000a80425fb",
+    ] {
         assert!(status.contains(line), "{line} is not in\n{status}");
     }
     end(&shim);

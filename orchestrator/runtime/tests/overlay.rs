@@ -1,5 +1,9 @@
 //! The root's overlay on kernels with other defaults. A file of its own: no other test may meet what it sets.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic and says why it is skipped"
+)]
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,6 +46,12 @@ fn what_a_container_moves_is_whole_in_its_upper_folder() {
     let (code, out) = world.run(&launch);
     assert_eq!(code, 0, "{out}");
     let upper = world.upper(&launch);
-    assert_eq!(fs::read_to_string(upper.join("etc/moved/file")).unwrap(), "whole\n");
-    assert_eq!(fs::read_to_string(upper.join("etc/plain")).unwrap(), "plain\n");
+    assert_eq!(
+        fs::read_to_string(upper.join("etc/moved/file")).unwrap(),
+        "whole\n"
+    );
+    assert_eq!(
+        fs::read_to_string(upper.join("etc/plain")).unwrap(),
+        "plain\n"
+    );
 }

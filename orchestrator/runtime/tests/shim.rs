@@ -19,7 +19,10 @@ use support::{World, chain, end, exec_request, log_bytes, set_argv};
 fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let start = Instant::now();
     while !reached() {
-        assert!(start.elapsed() < Duration::from_secs(20), "not reached: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "not reached: {what}"
+        );
         std::thread::yield_now();
     }
 }
@@ -30,7 +33,12 @@ fn attach(shim: &Shim, want: Attach) -> UnixStream {
     ours
 }
 
-const ALL: Attach = Attach { stdin: true, stdout: true, stderr: true, lossless: false };
+const ALL: Attach = Attach {
+    stdin: true,
+    stdout: true,
+    stderr: true,
+    lossless: false,
+};
 
 /// Docker's frames taken apart: what came on 1 and on 2.
 fn unframe(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
@@ -47,13 +55,18 @@ fn unframe(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
 fn log_holds_every_byte() {
     let world = world!();
     let mut launch = world.launch("cat /etc/data; printf 'no newline'");
-    let mut data: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut data: Vec<u8> = (0..300_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     data.extend(vec![b'x'; 1_000_000]);
     data.extend(b"\n\n\0\xff\n");
     fs::write(world.path("root/etc/data"), &data).unwrap();
     launch.log.as_mut().unwrap().max_size = 0;
     assert_eq!(world.run(&launch).0, 0);
-    assert!(!hoist_runtime::log::lost(&launch.log.as_ref().unwrap().path).exists(), "nothing was given up");
+    assert!(
+        !hoist_runtime::log::lost(&launch.log.as_ref().unwrap().path).exists(),
+        "nothing was given up"
+    );
     data.extend(b"no newline");
     assert!(log_bytes(&launch) == data);
 }
@@ -66,17 +79,37 @@ fn log_is_rotated_and_bounded() {
     (log.max_size, log.max_files) = (10_000, 3);
     let path = log.path.clone();
     assert_eq!(world.run(&launch).0, 0);
-    let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap()).collect();
+    let names: Vec<_> = fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .collect();
     assert_eq!(names.len(), 3);
-    assert!(hoist_runtime::log::lost(&path).exists(), "what was given up is marked");
-    assert!(names.iter().all(|entry| entry.metadata().unwrap().len() <= 10_000));
+    assert!(
+        hoist_runtime::log::lost(&path).exists(),
+        "what was given up is marked"
+    );
+    assert!(
+        names
+            .iter()
+            .all(|entry| entry.metadata().unwrap().len() <= 10_000)
+    );
     let number = |path: &Path| hoist_runtime::log::number(fs::File::open(path).unwrap()).unwrap();
     let numbers = [2, 1].map(|index| number(&hoist_runtime::log::rotated(&path, index)));
     assert_eq!(numbers.map(|number| number - numbers[0]), [0, 1]);
-    assert!(number(&path) == numbers[0] + 2 && numbers[0] > 3, "{numbers:?}: each file has the number after the last");
+    assert!(
+        number(&path) == numbers[0] + 2 && numbers[0] > 3,
+        "{numbers:?}: each file has the number after the last"
+    );
     let text = String::from_utf8(log_bytes(&launch)).unwrap();
     assert!(text.ends_with("line 2998\nline 2999\n"));
-    let first: u32 = text.lines().next().unwrap().strip_prefix("line ").unwrap().parse().unwrap();
+    let first: u32 = text
+        .lines()
+        .next()
+        .unwrap()
+        .strip_prefix("line ")
+        .unwrap()
+        .parse()
+        .unwrap();
     let want: String = (first..3000).map(|n| format!("line {n}\n")).collect();
     assert_eq!(text, want);
 }
@@ -84,10 +117,13 @@ fn log_is_rotated_and_bounded() {
 #[test]
 fn full_disk_does_not_hold_the_program() {
     let world = world!();
-    let mut launch = world.launch("i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; sleep 1000");
+    let mut launch =
+        world.launch("i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; sleep 1000");
     launch.log.as_mut().unwrap().path = "/dev/full".into();
     let shim = world.runtime.start(&launch).unwrap();
-    until("all lines are counted as lost", || shim.state().unwrap().dropped_log_records == 2000);
+    until("all lines are counted as lost", || {
+        shim.state().unwrap().dropped_log_records == 2000
+    });
     end(&shim);
 }
 
@@ -104,7 +140,10 @@ fn attached_client_sees_frames_and_feeds_input() {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).unwrap();
     let (out, err) = unframe(&bytes);
-    assert_eq!((out.as_slice(), err.as_slice()), (&b"got hello\nrest of it"[..], &b"problem\n"[..]));
+    assert_eq!(
+        (out.as_slice(), err.as_slice()),
+        (&b"got hello\nrest of it"[..], &b"problem\n"[..])
+    );
     assert_eq!(shim.wait().unwrap().code, 4);
 }
 
@@ -127,7 +166,19 @@ fn attached_from_the_start_sees_the_first_byte() {
     let world = world!();
     let launch = world.launch("echo first");
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let shim = world.runtime.start_attached(&launch, &[(theirs.into(), Attach { stdin: false, ..ALL })]).unwrap();
+    let shim = world
+        .runtime
+        .start_attached(
+            &launch,
+            &[(
+                theirs.into(),
+                Attach {
+                    stdin: false,
+                    ..ALL
+                },
+            )],
+        )
+        .unwrap();
     let mut bytes = Vec::new();
     ours.read_to_end(&mut bytes).unwrap();
     assert_eq!(unframe(&bytes).0, b"first\n");
@@ -135,7 +186,10 @@ fn attached_from_the_start_sees_the_first_byte() {
     let mut launch = world.launch("");
     set_argv(&mut launch.spec, &["nonsense"]);
     let (_ours, theirs) = UnixStream::pair().unwrap();
-    let error = world.runtime.start_attached(&launch, &[(theirs.into(), ALL)]).unwrap_err();
+    let error = world
+        .runtime
+        .start_attached(&launch, &[(theirs.into(), ALL)])
+        .unwrap_err();
     assert_eq!(error.exit_code(), 127, "{}", chain(&error));
 }
 
@@ -143,12 +197,29 @@ fn attached_from_the_start_sees_the_first_byte() {
 fn slow_client_is_dropped_and_a_lossless_one_waited_for() {
     let world = world!();
     for lossless in [false, true] {
-        let mut launch = world.launch("read go; head -c 8000000 /dev/zero; echo done >&2; sleep 1000");
+        let mut launch =
+            world.launch("read go; head -c 8000000 /dev/zero; echo done >&2; sleep 1000");
         launch.stdin_open = true;
         launch.log = None;
         let shim = world.runtime.start(&launch).unwrap();
-        let mut slow = attach(&shim, Attach { stdin: true, stderr: false, lossless, stdout: true });
-        let mut watcher = attach(&shim, Attach { stdin: false, stdout: false, stderr: true, lossless: false });
+        let mut slow = attach(
+            &shim,
+            Attach {
+                stdin: true,
+                stderr: false,
+                lossless,
+                stdout: true,
+            },
+        );
+        let mut watcher = attach(
+            &shim,
+            Attach {
+                stdin: false,
+                stdout: false,
+                stderr: true,
+                lossless: false,
+            },
+        );
         slow.write_all(b"go\n").unwrap();
         if lossless {
             let mut total = 0;
@@ -178,13 +249,24 @@ fn the_end_waits_for_a_slow_client_and_nobody_for_the_client() {
     let mut launch = world.launch("read go; head -c 300000 /dev/zero; exit 3");
     launch.stdin_open = true;
     let shim = world.runtime.start(&launch).unwrap();
-    let mut slow = attach(&shim, Attach { lossless: true, ..ALL });
+    let mut slow = attach(
+        &shim,
+        Attach {
+            lossless: true,
+            ..ALL
+        },
+    );
     // More than the program reads, and than the socket holds once it has ended.
     slow.write_all(b"go\n").unwrap();
     slow.write_all(&[b'x'; 100_000]).unwrap();
-    assert_eq!(shim.wait().unwrap().code, 3, "its end is told although the client has read nothing");
+    assert_eq!(
+        shim.wait().unwrap().code,
+        3,
+        "its end is told although the client has read nothing"
+    );
     let mut bytes = Vec::new();
-    slow.read_to_end(&mut bytes).expect("input that was not read is no error for the one who reads");
+    slow.read_to_end(&mut bytes)
+        .expect("input that was not read is no error for the one who reads");
     assert_eq!(unframe(&bytes).0.len(), 300_000);
 }
 
@@ -200,7 +282,9 @@ fn terminal_is_a_terminal() {
     let shim = world.runtime.start(&launch).unwrap();
     shim.resize(33, 111).unwrap();
     let mut client = attach(&shim, ALL);
-    until("it reads", || String::from_utf8_lossy(&log_bytes(&launch)).contains("\r\ncrw"));
+    until("it reads", || {
+        String::from_utf8_lossy(&log_bytes(&launch)).contains("\r\ncrw")
+    });
     client.write_all(b"typed\n").unwrap();
     client.write_all(b"\x04").unwrap();
     assert_eq!(shim.wait().unwrap().code, 0);
@@ -214,7 +298,9 @@ fn exec_runs_inside() {
     let world = world!();
     let launch = world.launch("echo $$ > /tmp/marker; exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    until("the container wrote", || world.upper(&launch).join("tmp/marker").exists());
+    until("the container wrote", || {
+        world.upper(&launch).join("tmp/marker").exists()
+    });
     let (code, out) = world.exec(
         &launch,
         &shim,
@@ -230,23 +316,50 @@ fn exec_runs_inside() {
     "#]]
     .assert_eq(&out);
     for (argv, code) in [(&["nonsense"][..], 127), (&["/etc/plain"], 126)] {
-        let error = world.runtime.exec(exec_request(&launch, &shim, argv)).unwrap_err();
+        let error = world
+            .runtime
+            .exec(exec_request(&launch, &shim, argv))
+            .unwrap_err();
         assert_eq!(error.exit_code(), code, "{}", chain(&error));
     }
-    let request = ExecRequest { user: Some("ghost".into()), ..exec_request(&launch, &shim, &["true"]) };
-    assert_eq!(world.runtime.exec(request).unwrap_err().stage(), Some("look up the user"));
+    let request = ExecRequest {
+        user: Some("ghost".into()),
+        ..exec_request(&launch, &shim, &["true"])
+    };
+    assert_eq!(
+        world.runtime.exec(request).unwrap_err().stage(),
+        Some("look up the user")
+    );
     let mut request = exec_request(&launch, &shim, &["sh", "-c", "exit $(id -u)"]);
     request.user = Some("web".into());
     request.process.set_cwd("/tmp".into());
-    assert_eq!(world.runtime.exec(request).unwrap().wait().unwrap().code, 33);
+    assert_eq!(
+        world.runtime.exec(request).unwrap().wait().unwrap().code,
+        33
+    );
     let mut request = exec_request(&launch, &shim, &["true"]);
     request.process.set_cwd("/no/such".into());
-    assert_eq!(world.runtime.exec(request).unwrap_err().stage(), Some("enter the working directory"));
-    assert!(!world.upper(&launch).join("no").exists(), "an exec makes no folder");
+    assert_eq!(
+        world.runtime.exec(request).unwrap_err().stage(),
+        Some("enter the working directory")
+    );
+    assert!(
+        !world.upper(&launch).join("no").exists(),
+        "an exec makes no folder"
+    );
     let script = "cat /proc/[0-9]*/stat | grep -c ' Z '";
-    assert_eq!(world.exec(&launch, &shim, &["sh", "-c", script]).1, "0\n", "execs that failed are gone");
+    assert_eq!(
+        world.exec(&launch, &shim, &["sh", "-c", script]).1,
+        "0\n",
+        "execs that failed are gone"
+    );
     end(&shim);
-    assert!(world.runtime.exec(exec_request(&launch, &shim, &["true"])).is_err());
+    assert!(
+        world
+            .runtime
+            .exec(exec_request(&launch, &shim, &["true"]))
+            .is_err()
+    );
 }
 
 #[test]
@@ -254,10 +367,17 @@ fn exec_with_a_terminal() {
     let world = world!();
     let launch = world.launch("sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    let stdio = ExecStdio::Tty { rows: 20, columns: 77 };
+    let stdio = ExecStdio::Tty {
+        rows: 20,
+        columns: 77,
+    };
     let request = ExecRequest {
         stdio,
-        ..exec_request(&launch, &shim, &["sh", "-c", "tty; stty size; read x; stty size; echo $x"])
+        ..exec_request(
+            &launch,
+            &shim,
+            &["sh", "-c", "tty; stty size; read x; stty size; echo $x"],
+        )
     };
     let handle = world.runtime.exec(request).unwrap();
     let mut terminal = fs::File::from(handle.take_terminal().unwrap());
@@ -284,13 +404,19 @@ fn killing_an_execs_tree_leaves_none_of_it() {
     let world = world!();
     let launch = world.launch("exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    let script =
-        "trap '' TERM; (setsid sh -c 'setsid sleep 2000 & sleep 2001' &); sleep 2002 & while :; do sleep 2003; done";
-    let handle = world.runtime.exec(exec_request(&launch, &shim, &["sh", "-c", script])).unwrap();
-    until("all of them run", || world.runtime.processes(&launch.id).unwrap().len() >= 6);
+    let script = "trap '' TERM; (setsid sh -c 'setsid sleep 2000 & sleep 2001' &); sleep 2002 & while :; do sleep 2003; done";
+    let handle = world
+        .runtime
+        .exec(exec_request(&launch, &shim, &["sh", "-c", script]))
+        .unwrap();
+    until("all of them run", || {
+        world.runtime.processes(&launch.id).unwrap().len() >= 6
+    });
     handle.kill_tree().unwrap();
     assert_eq!(handle.wait().unwrap().code, 137);
-    until("they are gone", || world.runtime.processes(&launch.id).unwrap() == [shim.pid()]);
+    until("they are gone", || {
+        world.runtime.processes(&launch.id).unwrap() == [shim.pid()]
+    });
     end(&shim);
 }
 
@@ -299,19 +425,35 @@ fn a_hang_up_reaches_what_an_exec_started_beside_itself() {
     let world = world!();
     let launch = world.launch("exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    let handle = world.runtime.exec(exec_request(&launch, &shim, &["sh", "-c", "sleep 2001 & sleep 2002; :"])).unwrap();
-    until("all of them run", || world.runtime.processes(&launch.id).unwrap().len() == 4);
+    let handle = world
+        .runtime
+        .exec(exec_request(
+            &launch,
+            &shim,
+            &["sh", "-c", "sleep 2001 & sleep 2002; :"],
+        ))
+        .unwrap();
+    until("all of them run", || {
+        world.runtime.processes(&launch.id).unwrap().len() == 4
+    });
     handle.kill_group(1).unwrap();
     assert_eq!(handle.wait().unwrap().code, 129);
-    until("they are gone", || world.runtime.processes(&launch.id).unwrap() == [shim.pid()]);
+    until("they are gone", || {
+        world.runtime.processes(&launch.id).unwrap() == [shim.pid()]
+    });
     end(&shim);
 }
 
 /// Folders of execs below the container's cgroup.
 fn folders_of_execs(world: &World) -> Vec<String> {
     let pattern = format!("*{}/*/exec-*", world.instance);
-    let found = std::process::Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &pattern]).output();
-    String::from_utf8_lossy(&found.unwrap().stdout).lines().map(str::to_owned).collect()
+    let found = std::process::Command::new("find")
+        .args(["/sys/fs/cgroup", "-type", "d", "-path", &pattern])
+        .output();
+    String::from_utf8_lossy(&found.unwrap().stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -320,7 +462,14 @@ fn ended_execs_leave_no_cgroup() {
     let launch = world.launch("exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
     for _ in 0..100 {
-        let handle = world.runtime.exec(exec_request(&launch, &shim, &["sh", "-c", "true | true | true"])).unwrap();
+        let handle = world
+            .runtime
+            .exec(exec_request(
+                &launch,
+                &shim,
+                &["sh", "-c", "true | true | true"],
+            ))
+            .unwrap();
         assert_eq!(handle.wait().unwrap().code, 0);
     }
     let mut left = Vec::new();
@@ -340,13 +489,21 @@ fn execs_that_begin_while_the_container_ends_leave_nothing() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 // Until the container is gone: every moment of an exec meets every moment of the removal.
-                scope.spawn(|| while world.runtime.exec(exec_request(&launch, &shim, &["true"])).is_ok() {});
+                scope.spawn(|| {
+                    while world
+                        .runtime
+                        .exec(exec_request(&launch, &shim, &["true"]))
+                        .is_ok()
+                    {}
+                });
             }
             until("they run", || !folders_of_execs(&world).is_empty());
             let _ = shim.shutdown();
             shim.wait().unwrap();
         });
-        until("the execs' helpers are gone", || world.runtime.processes(&launch.id).is_err());
+        until("the execs' helpers are gone", || {
+            world.runtime.processes(&launch.id).is_err()
+        });
         assert_eq!(folders_of_execs(&world), [""; 0]);
     }
 }
@@ -358,7 +515,10 @@ fn paused_container_stands_still() {
     let shim = world.runtime.start(&launch).unwrap();
     shim.pause().unwrap();
     assert!(shim.state().unwrap().paused);
-    let refused = world.runtime.exec(exec_request(&launch, &shim, &["true"])).unwrap_err();
+    let refused = world
+        .runtime
+        .exec(exec_request(&launch, &shim, &["true"]))
+        .unwrap_err();
     assert!(refused.to_string().ends_with("is paused"), "{refused}");
     let usage = || world.runtime.stats(&launch.id).unwrap().cpu_usage_ns;
     let before = usage();
@@ -379,9 +539,14 @@ fn stats_count_what_is_used() {
     let world = world!();
     let launch = world.launch("head -c 30000000 /dev/zero > /dev/shm/x; sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
-    until("memory is counted", || world.runtime.stats(&launch.id).unwrap().memory_usage > 30_000_000);
+    until("memory is counted", || {
+        world.runtime.stats(&launch.id).unwrap().memory_usage > 30_000_000
+    });
     let stats = world.runtime.stats(&launch.id).unwrap();
-    assert!(stats.cpu_usage_ns > 0 && stats.pids >= 1 && stats.pids_limit == u64::MAX, "{stats:?}");
+    assert!(
+        stats.cpu_usage_ns > 0 && stats.pids >= 1 && stats.pids_limit == u64::MAX,
+        "{stats:?}"
+    );
     end(&shim);
 }
 
@@ -393,8 +558,14 @@ fn second_engine_finds_the_container_by_its_socket() {
     let again = Shim::connect(&launch.bundle).unwrap();
     assert_eq!(again.pid(), shim.pid());
     let state = again.state().unwrap();
-    assert_eq!((state.id.as_str(), state.pid, state.tty, state.started), (launch.id.as_str(), shim.pid(), false, true));
-    let mode = fs::metadata(launch.bundle.join("shim.sock")).unwrap().permissions().mode();
+    assert_eq!(
+        (state.id.as_str(), state.pid, state.tty, state.started),
+        (launch.id.as_str(), shim.pid(), false, true)
+    );
+    let mode = fs::metadata(launch.bundle.join("shim.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     again.kill(9).unwrap();
     assert_eq!(again.wait().unwrap(), shim.wait().unwrap());
@@ -414,7 +585,9 @@ fn container_outlives_its_engine_and_its_record_tells_the_end() {
     let record = || hoist_runtime::ExitStatus::read(&launch.exit_record).unwrap();
     until("the record is there", || record().is_some());
     assert_eq!(record().unwrap().code, 5);
-    until("the shim is gone", || !launch.bundle.join("shim.sock").exists());
+    until("the shim is gone", || {
+        !launch.bundle.join("shim.sock").exists()
+    });
     assert_eq!(log_bytes(&launch), b"heard this\n");
 }
 
@@ -426,7 +599,10 @@ fn engine(folder: &Path) -> Option<EngineRestart> {
     );
     Some(EngineRestart {
         argv: vec!["/bin/bash".into(), "-c".into(), script],
-        env: vec![("GREETING".into(), "hello".into()), ("PATH".into(), "/usr/bin:/bin".into())],
+        env: vec![
+            ("GREETING".into(), "hello".into()),
+            ("PATH".into(), "/usr/bin:/bin".into()),
+        ],
         lock: folder.join("engine.lock"),
         log: None,
     })
@@ -444,22 +620,34 @@ fn dead_engine_is_started_again_exactly_once() {
     }
     let world = World::with_engine(engine);
     let launches: Vec<Launch> = (0..12).map(|_| world.launch("sleep 1000")).collect();
-    let shims: Vec<Shim> = launches.iter().map(|launch| world.runtime.start(launch).unwrap()).collect();
+    let shims: Vec<Shim> = launches
+        .iter()
+        .map(|launch| world.runtime.start(launch).unwrap())
+        .collect();
     let started = || fs::read_to_string(world.path("started")).unwrap_or_default();
     drop(shims);
     until("an engine is started", || !started().is_empty());
     // Each shim has looked by now or looks while the first engine holds the lock.
-    let again: Vec<Shim> = launches.iter().map(|launch| Shim::connect(&launch.bundle).unwrap()).collect();
+    let again: Vec<Shim> = launches
+        .iter()
+        .map(|launch| Shim::connect(&launch.bundle).unwrap())
+        .collect();
     for shim in &again {
         shim.state().unwrap();
     }
     assert_eq!(started(), "started hello\n");
     assert!(
-        hoist_runtime::engine_lock::acquire(&world.path("engine.lock")).unwrap().is_none(),
+        hoist_runtime::engine_lock::acquire(&world.path("engine.lock"))
+            .unwrap()
+            .is_none(),
         "the new engine has it"
     );
     fs::write(world.path("stop"), "").unwrap();
-    until("the lock is free", || hoist_runtime::engine_lock::acquire(&world.path("engine.lock")).unwrap().is_some());
+    until("the lock is free", || {
+        hoist_runtime::engine_lock::acquire(&world.path("engine.lock"))
+            .unwrap()
+            .is_some()
+    });
     for shim in again {
         shim.kill(9).unwrap();
         shim.wait().unwrap();
@@ -521,28 +709,50 @@ fn killed_shim_is_swept() {
     let launch = world.launch("exec sleep 1000");
     let shim = world.runtime.start(&launch).unwrap();
     let pid = shim.pid();
-    signal(shim.state().unwrap().shim_pid, rustix::process::Signal::KILL);
+    signal(
+        shim.state().unwrap().shim_pid,
+        rustix::process::Signal::KILL,
+    );
     assert!(matches!(shim.wait(), Err(hoist_runtime::ShimError::Gone)));
     assert!(Shim::connect(&launch.bundle).unwrap_err().is_refused());
     assert!(world.runtime.shim_processes(&launch.id).unwrap().is_empty());
     let known = [launch.id.clone()].into();
     let swept = world.runtime.sweep(&known, |_| true);
-    assert!(swept.strays.is_empty() && swept.errors.is_empty(), "{swept:?}");
+    assert!(
+        swept.strays.is_empty() && swept.errors.is_empty(),
+        "{swept:?}"
+    );
     assert_eq!(world.runtime.processes(&launch.id).unwrap(), [pid]);
-    let swept = world.runtime.sweep(&Default::default(), |id| id == launch.id);
-    assert!(swept.strays.is_empty() && swept.errors.is_empty(), "{swept:?}");
-    until("the program is gone", || !Path::new(&format!("/proc/{pid}")).exists());
+    let swept = world
+        .runtime
+        .sweep(&Default::default(), |id| id == launch.id);
+    assert!(
+        swept.strays.is_empty() && swept.errors.is_empty(),
+        "{swept:?}"
+    );
+    until("the program is gone", || {
+        !Path::new(&format!("/proc/{pid}")).exists()
+    });
     assert!(!launch.bundle.exists());
 }
 
 #[test]
 fn what_lives_is_never_swept() {
     let world = world!();
-    let (orphan, hidden) = (world.launch("exec sleep 1000"), world.launch("exec sleep 1000"));
-    let shims = [world.runtime.start(&orphan).unwrap(), world.runtime.start(&hidden).unwrap()];
+    let (orphan, hidden) = (
+        world.launch("exec sleep 1000"),
+        world.launch("exec sleep 1000"),
+    );
+    let shims = [
+        world.runtime.start(&orphan).unwrap(),
+        world.runtime.start(&hidden).unwrap(),
+    ];
     let pids = shims.each_ref().map(Shim::pid);
     // One has processes without a shim, the other an unreachable shim.
-    signal(shims[0].state().unwrap().shim_pid, rustix::process::Signal::KILL);
+    signal(
+        shims[0].state().unwrap().shim_pid,
+        rustix::process::Signal::KILL,
+    );
     fs::remove_dir_all(&hidden.bundle).unwrap();
     let idle = world.path("run").join("containers").join("left");
     fs::create_dir_all(&idle).unwrap();
@@ -569,19 +779,35 @@ fn shim_that_stands_still_holds_nobody_up() {
     let began = Instant::now();
     let limit = Duration::from_millis(50);
     // More than wait to be accepted.
-    let calls: Vec<_> = (0..40).map(|_| hoist_runtime::Call::begin(&launch.bundle)).collect();
+    let calls: Vec<_> = (0..40)
+        .map(|_| hoist_runtime::Call::begin(&launch.bundle))
+        .collect();
     assert!(calls.iter().any(Result::is_err), "the queue is full");
     for call in calls {
-        let error = call.and_then(|call| call.answer(Instant::now() + limit)).unwrap_err();
+        let error = call
+            .and_then(|call| call.answer(Instant::now() + limit))
+            .unwrap_err();
         assert!(!error.is_absent(), "{error:?}");
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(!Shim::connect(&launch.bundle).unwrap_err().is_absent());
     assert!(shim.kill(15).is_err());
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(world.runtime.first_process(&launch.id), Some(pid));
     world.runtime.kill_with_shim(&launch.id).unwrap();
-    until("both are gone", || [pid, own].iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    until("both are gone", || {
+        [pid, own]
+            .iter()
+            .all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    });
     assert!(Shim::connect(&launch.bundle).unwrap_err().is_refused());
 }
 
@@ -592,14 +818,27 @@ fn shim_is_small_and_belongs_to_process_one() {
     let shim = world.runtime.start(&launch).unwrap();
     let pid = shim.state().unwrap().shim_pid;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
     assert_eq!(field("Threads:"), "1");
     assert_ne!(field("PPid:"), std::process::id().to_string());
     let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let private: u64 = memory
         .lines()
         .filter(|line| line.starts_with("Private_Dirty") || line.starts_with("Private_Clean"))
-        .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
+        .map(|line| {
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        })
         .sum();
     // This is the debug build's; the static one of the shim profile takes less than a tenth of it.
     assert!(private < 4000, "{memory}");
@@ -632,21 +871,42 @@ fn a_million_lines_pass_quickly_and_whole() {
     let shim = world.runtime.start(&launch).unwrap();
     shim.wait().unwrap();
     assert!(start.elapsed() < Duration::from_secs(30));
-    let lines = fs::read(&launch.log.as_ref().unwrap().path).unwrap().iter().filter(|byte| **byte == b'\n').count();
+    let lines = fs::read(&launch.log.as_ref().unwrap().path)
+        .unwrap()
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count();
     assert_eq!(lines, 1_000_000);
 }
 
 #[test]
 fn a_child_that_was_killed_for_memory_is_told_of_while_the_container_runs() {
     let world = world!();
-    let mut launch = world.launch("head -c 200000000 /dev/zero | tail >/dev/null; echo after; sleep 1000");
-    let memory = LinuxMemoryBuilder::default().limit(16i64 << 20).swap(16i64 << 20).build().unwrap();
-    let resources = launch.spec.linux_mut().as_mut().unwrap().resources_mut().get_or_insert_default();
+    let mut launch =
+        world.launch("head -c 200000000 /dev/zero | tail >/dev/null; echo after; sleep 1000");
+    let memory = LinuxMemoryBuilder::default()
+        .limit(16i64 << 20)
+        .swap(16i64 << 20)
+        .build()
+        .unwrap();
+    let resources = launch
+        .spec
+        .linux_mut()
+        .as_mut()
+        .unwrap()
+        .resources_mut()
+        .get_or_insert_default();
     resources.set_memory(Some(memory));
     let shim = world.runtime.start(&launch).unwrap();
     assert_eq!(shim.next_event().unwrap(), Event::Oom);
-    assert_eq!(shim.state().unwrap().pid, shim.pid(), "the container goes on");
+    assert_eq!(
+        shim.state().unwrap().pid,
+        shim.pid(),
+        "the container goes on"
+    );
     end(&shim);
-    let record = hoist_runtime::ExitStatus::read(&launch.exit_record).unwrap().unwrap();
+    let record = hoist_runtime::ExitStatus::read(&launch.exit_record)
+        .unwrap()
+        .unwrap();
     assert!(record.oom);
 }

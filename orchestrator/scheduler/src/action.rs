@@ -184,7 +184,9 @@ impl Action {
     /// Order of kinds among steps that could be done at the same time.
     pub(crate) fn rank(&self) -> u8 {
         match self {
-            Self::StopContainer { .. } | Self::KillContainer { .. } | Self::PauseContainer { .. } => 0,
+            Self::StopContainer { .. }
+            | Self::KillContainer { .. }
+            | Self::PauseContainer { .. } => 0,
             Self::RemoveContainer { .. } => 1,
             Self::RemoveNetwork { .. } => 2,
             Self::RemoveVolume { .. } => 3,
@@ -216,7 +218,11 @@ impl Action {
             | Self::PauseContainer { container }
             | Self::UnpauseContainer { container }
             | Self::RemoveContainer { container, .. } => container.clone(),
-            Self::Await { containers, .. } => containers.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+            Self::Await { containers, .. } => containers
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hoist_object::Health;
 
 use crate::action::{
-    Action, AnonymousVolume, ContainerSpec, ImageSource, MountSource, NetworkSpec, Readiness, VolumeSpec,
+    Action, AnonymousVolume, ContainerSpec, ImageSource, MountSource, NetworkSpec, Readiness,
+    VolumeSpec,
 };
 use crate::names::ImageName;
 use crate::observed::{Container, Image, Network, Observed, State, Volume};
@@ -18,10 +19,20 @@ impl Observed {
     /// Unknown objects are ignored: an action may find its object gone.
     pub fn apply(&mut self, action: &Action) {
         match action {
-            Action::PullImage { reference, platform } | Action::BuildImage { reference, platform, .. } => {
+            Action::PullImage {
+                reference,
+                platform,
+            }
+            | Action::BuildImage {
+                reference,
+                platform,
+                ..
+            } => {
                 self.fetch(ImageName::new(reference, Some(platform)));
             }
-            Action::RemoveImage { reference } => self.images.retain(|name, _| name.reference != *reference),
+            Action::RemoveImage { reference } => {
+                self.images.retain(|name, _| name.reference != *reference)
+            }
             Action::CreateNetwork(spec) => {
                 self.networks.insert(spec.name.clone(), network(spec));
             }
@@ -47,20 +58,29 @@ impl Observed {
                 let health = self.first_health(container);
                 self.set_state(container, State::Running { health });
             }
-            Action::Await { containers, until, .. } => self.reach(containers, *until),
+            Action::Await {
+                containers, until, ..
+            } => self.reach(containers, *until),
         }
     }
 
     fn fetch(&mut self, name: ImageName) {
         let at = self.at;
         let id = format!("sha256:{}{}", name.reference, name.platform);
-        let image = self.images.entry(name).or_insert_with(|| Image { id, has_healthcheck: false, ..Image::default() });
+        let image = self.images.entry(name).or_insert_with(|| Image {
+            id,
+            has_healthcheck: false,
+            ..Image::default()
+        });
         image.refreshed = Some(at);
     }
 
     fn create(&mut self, spec: &ContainerSpec) {
         let record = &spec.record;
-        let image = self.images.get(&ImageName::new(&record.image, spec.service.platform.as_deref()));
+        let image = self.images.get(&ImageName::new(
+            &record.image,
+            spec.service.platform.as_deref(),
+        ));
         let image_id = match &spec.image {
             ImageSource::Stored { id } => id.clone(),
             ImageSource::Fetched => image.map(|image| image.id.clone()).unwrap_or_default(),
@@ -69,7 +89,11 @@ impl Observed {
         for mount in &spec.mounts {
             if let MountSource::Anonymous { volume, .. } = &mount.source {
                 let name = match volume {
-                    AnonymousVolume::New => format!("anonymous-{}{}", record.name, mount.target.replace('/', "-")),
+                    AnonymousVolume::New => format!(
+                        "anonymous-{}{}",
+                        record.name,
+                        mount.target.replace('/', "-")
+                    ),
                     AnonymousVolume::Carried { volume } => volume.clone(),
                 };
                 anonymous.insert(mount.target.clone(), name);
@@ -119,16 +143,29 @@ impl Observed {
 
     fn first_health(&self, name: &str) -> Health {
         let has_check = self.containers.get(name).is_some_and(|container| {
-            let own = self.images.values().find(|image| image.id == container.image_id);
+            let own = self
+                .images
+                .values()
+                .find(|image| image.id == container.image_id);
             let image = own.or_else(|| self.images.get(&container.record.image.as_str().into()));
-            container.record.healthcheck.unwrap_or_else(|| image.is_some_and(|image| image.has_healthcheck))
+            container
+                .record
+                .healthcheck
+                .unwrap_or_else(|| image.is_some_and(|image| image.has_healthcheck))
         });
-        if has_check { Health::Starting } else { Health::None }
+        if has_check {
+            Health::Starting
+        } else {
+            Health::None
+        }
     }
 
     fn kill(&mut self, name: &str, signal: &str) {
         let at = self.at;
-        let ends = self.containers.get(name).is_some_and(|container| ends_container(self, container, signal));
+        let ends = self
+            .containers
+            .get(name)
+            .is_some_and(|container| ends_container(self, container, signal));
         if let Some(container) = self.containers.get_mut(name) {
             container.signalled = Some(at);
         }
@@ -158,9 +195,16 @@ impl Observed {
                 (Readiness::Completed, Some(State::Running { .. })) => self.end(name, 0, false),
                 (
                     Readiness::Healthy | Readiness::Ready,
-                    Some(State::Running { health: Health::Starting | Health::Unhealthy }),
+                    Some(State::Running {
+                        health: Health::Starting | Health::Unhealthy,
+                    }),
                 ) => {
-                    self.set_state(name, State::Running { health: Health::Healthy });
+                    self.set_state(
+                        name,
+                        State::Running {
+                            health: Health::Healthy,
+                        },
+                    );
                 }
                 _ => {}
             }

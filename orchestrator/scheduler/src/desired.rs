@@ -26,7 +26,13 @@ pub struct Desired {
 impl Desired {
     /// The empty stack of that name, for verbs that work on what exists without its file.
     pub fn unknown(project: impl Into<String>) -> Self {
-        Self { stack: Stack { name: project.into(), ..Stack::default() }, ..Self::default() }
+        Self {
+            stack: Stack {
+                name: project.into(),
+                ..Stack::default()
+            },
+            ..Self::default()
+        }
     }
 
     /// With each mode that names a network as a place on that network, under a key that no file can have.
@@ -36,14 +42,32 @@ impl Desired {
             _ => None,
         };
         let mut desired = Cow::Borrowed(self);
-        for (key, name) in self.stack.services.iter().filter_map(|(key, service)| Some((key, named(service)?))) {
+        for (key, name) in self
+            .stack
+            .services
+            .iter()
+            .filter_map(|(key, service)| Some((key, named(service)?)))
+        {
             let stack = &mut desired.to_mut().stack;
-            let name = if name == "default" { PREDEFINED_NETWORK.to_owned() } else { name };
+            let name = if name == "default" {
+                PREDEFINED_NETWORK.to_owned()
+            } else {
+                name
+            };
             let place = format!("network_mode: {name}");
             if let Some(service) = stack.services.get_mut(key) {
-                service.networks.insert(place.clone(), Attachment::default());
+                service
+                    .networks
+                    .insert(place.clone(), Attachment::default());
             }
-            stack.networks.insert(place, Network { name, external: true, ..Network::default() });
+            stack.networks.insert(
+                place,
+                Network {
+                    name,
+                    external: true,
+                    ..Network::default()
+                },
+            );
         }
         desired
     }
@@ -51,7 +75,9 @@ impl Desired {
     /// Every image that the observer should look up: keys of [`crate::Observed::images`].
     pub fn images(&self) -> BTreeSet<ImageName> {
         let services = self.stack.services.iter();
-        services.map(|(key, service)| ImageName::of(&self.stack.name, key, service)).collect()
+        services
+            .map(|(key, service)| ImageName::of(&self.stack.name, key, service))
+            .collect()
     }
 
     /// True when no file was loaded: every container of the project is then meant, and none is an orphan.

@@ -25,7 +25,11 @@ pub(crate) fn fields(desired: &Desired, service: &Service) -> BTreeMap<String, S
             // Where limits stand in the file does not matter, only what they are.
             ("deploy", value) => {
                 let policy = value.get("restart_policy").cloned().unwrap_or_default();
-                fields.put("deploy.restart_policy", &policy.to_string(), &Value::Null.to_string());
+                fields.put(
+                    "deploy.restart_policy",
+                    &policy.to_string(),
+                    &Value::Null.to_string(),
+                );
             }
             (_, value) => {
                 let outside = outside(desired, service, &name);
@@ -51,10 +55,18 @@ fn canonical_form(service: &Service) -> serde_json::Map<String, Value> {
     }
     plain.bare_mounts.clear();
     plain.extensions.clear();
-    let stack = Stack { services: BTreeMap::from([(String::new(), plain)]), ..Stack::default() };
+    let stack = Stack {
+        services: BTreeMap::from([(String::new(), plain)]),
+        ..Stack::default()
+    };
     let mut form = canonical::to_json(&stack);
-    let service = form.get_mut("services").and_then(|services| services.get_mut(""));
-    service.and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default()
+    let service = form
+        .get_mut("services")
+        .and_then(|services| services.get_mut(""));
+    service
+        .and_then(Value::as_object_mut)
+        .map(std::mem::take)
+        .unwrap_or_default()
 }
 
 /// The part of an attribute's meaning that lies outside of the service: real names, contents of files.
@@ -63,11 +75,27 @@ fn outside(desired: &Desired, service: &Service, attribute: &str) -> Vec<String>
     match attribute {
         "networks" => {
             let names = service.networks.keys();
-            names.map(|key| stack.networks.get(key).map_or(key, |network| &network.name).clone()).collect()
+            names
+                .map(|key| {
+                    stack
+                        .networks
+                        .get(key)
+                        .map_or(key, |network| &network.name)
+                        .clone()
+                })
+                .collect()
         }
         "volumes" => {
             let names = volume_keys(service);
-            names.map(|key| stack.volumes.get(key).map_or(key, |volume| &volume.name).clone()).collect()
+            names
+                .map(|key| {
+                    stack
+                        .volumes
+                        .get(key)
+                        .map_or(key, |volume| &volume.name)
+                        .clone()
+                })
+                .collect()
         }
         "secrets" => contents(&service.secrets, &desired.secrets),
         "configs" => contents(&service.configs, &desired.configs),
@@ -76,7 +104,10 @@ fn outside(desired: &Desired, service: &Service, attribute: &str) -> Vec<String>
 }
 
 fn contents(mounts: &[FileMount], contents: &BTreeMap<String, String>) -> Vec<String> {
-    mounts.iter().map(|mount| contents.get(&mount.source).cloned().unwrap_or_default()).collect()
+    mounts
+        .iter()
+        .map(|mount| contents.get(&mount.source).cloned().unwrap_or_default())
+        .collect()
 }
 
 pub(crate) fn config_hash(fields: &BTreeMap<String, String>) -> String {
@@ -106,7 +137,11 @@ pub(crate) fn network_hash(network: &Network) -> String {
         ipam,
     } = network;
     let mut fields = Fields(BTreeMap::new());
-    fields.put("driver", &driver.clone().filter(|name| name != "bridge"), &None);
+    fields.put(
+        "driver",
+        &driver.clone().filter(|name| name != "bridge"),
+        &None,
+    );
     fields.put("driver_opts", driver_opts, &BTreeMap::new());
     fields.put("internal", internal, &false);
     fields.put("enable_ipv4", &enable_ipv4.filter(|on| !on), &None);
@@ -116,17 +151,34 @@ pub(crate) fn network_hash(network: &Network) -> String {
 }
 
 pub fn volume_hash(volume: &Volume) -> String {
-    let Volume { name: _, external: _, driver, driver_opts, labels: _ } = volume;
+    let Volume {
+        name: _,
+        external: _,
+        driver,
+        driver_opts,
+        labels: _,
+    } = volume;
     let mut fields = Fields(BTreeMap::new());
-    fields.put("driver", &driver.clone().filter(|name| name != "local"), &None);
+    fields.put(
+        "driver",
+        &driver.clone().filter(|name| name != "local"),
+        &None,
+    );
     fields.put("driver_opts", driver_opts, &BTreeMap::new());
     config_hash(&fields.0)
 }
 
 /// Compose names of what differs, sorted.
-pub(crate) fn changed(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
-    let mut names: Vec<String> =
-        before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name)).cloned().collect();
+pub(crate) fn changed(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let mut names: Vec<String> = before
+        .keys()
+        .chain(after.keys())
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -137,7 +189,8 @@ struct Fields(BTreeMap<String, String>);
 impl Fields {
     fn put<T: Debug + PartialEq>(&mut self, name: &str, value: &T, default: &T) {
         if value != default {
-            self.0.insert(name.to_owned(), hex(&format!("{value:?}"))[..16].to_owned());
+            self.0
+                .insert(name.to_owned(), hex(&format!("{value:?}"))[..16].to_owned());
         }
     }
 }

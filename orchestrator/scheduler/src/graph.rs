@@ -23,12 +23,21 @@ pub(crate) struct ServiceGraph {
 
 /// What a service depends on: `depends_on` and the services whose namespaces it shares.
 pub(crate) fn dependencies(service: &Service) -> BTreeMap<String, Dependency> {
-    let mut all: BTreeMap<String, Dependency> =
-        service.depends_on.iter().map(|(name, dependency)| (name.clone(), self::dependency(*dependency))).collect();
+    let mut all: BTreeMap<String, Dependency> = service
+        .depends_on
+        .iter()
+        .map(|(name, dependency)| (name.clone(), self::dependency(*dependency)))
+        .collect();
     for owner in namespace_owners(service) {
         // Sharing is by nature a dependency that must follow its owner, whatever depends_on says of it.
-        let implied = Dependency { condition: DependencyCondition::Started, restart: true, required: true };
-        all.entry(owner).and_modify(|known| known.restart = true).or_insert(implied);
+        let implied = Dependency {
+            condition: DependencyCondition::Started,
+            restart: true,
+            required: true,
+        };
+        all.entry(owner)
+            .and_modify(|known| known.restart = true)
+            .or_insert(implied);
     }
     all
 }
@@ -38,7 +47,10 @@ fn namespace_owners(service: &Service) -> BTreeSet<String> {
     if let Some(NetworkMode::Service(name)) = &service.network_mode {
         owners.insert(name.clone());
     }
-    for mode in [&service.pid, &service.ipc, &service.uts].into_iter().flatten() {
+    for mode in [&service.pid, &service.ipc, &service.uts]
+        .into_iter()
+        .flatten()
+    {
         if let NamespaceMode::Service(name) = mode {
             owners.insert(name.clone());
         }
@@ -52,7 +64,11 @@ fn dependency(of: model::Dependency) -> Dependency {
         model::Condition::Healthy => DependencyCondition::Healthy,
         model::Condition::CompletedSuccessfully => DependencyCondition::CompletedSuccessfully,
     };
-    Dependency { condition, restart: of.restart, required: of.required }
+    Dependency {
+        condition,
+        restart: of.restart,
+        required: of.required,
+    }
 }
 
 /// The services of a stack and everything that they need, directly or not.
@@ -63,11 +79,17 @@ pub fn with_dependencies(stack: &model::Stack, services: &BTreeSet<String>) -> B
 impl ServiceGraph {
     /// The stack's word counts for its own services, the records' for all others.
     pub(crate) fn new(services: &BTreeMap<String, Service>, observed: &Observed) -> Self {
-        let mut edges: Edges = services.iter().map(|(name, service)| (name.clone(), dependencies(service))).collect();
+        let mut edges: Edges = services
+            .iter()
+            .map(|(name, service)| (name.clone(), dependencies(service)))
+            .collect();
         for container in observed.containers.values() {
             let record = &container.record;
             if !services.contains_key(&record.service) {
-                edges.entry(record.service.clone()).or_default().extend(record.depends_on.clone());
+                edges
+                    .entry(record.service.clone())
+                    .or_default()
+                    .extend(record.depends_on.clone());
             }
         }
         Self::acyclic(edges)
@@ -90,7 +112,12 @@ impl ServiceGraph {
                 graph.add_node(service);
                 for dependency in dependencies.keys() {
                     if let Some(path) = path(&graph, dependency, service) {
-                        cycles.push(path.into_iter().chain([dependency.as_str()]).map(str::to_owned).collect());
+                        cycles.push(
+                            path.into_iter()
+                                .chain([dependency.as_str()])
+                                .map(str::to_owned)
+                                .collect(),
+                        );
                         edges.entry(service.clone()).or_default().remove(dependency);
                     } else {
                         graph.add_edge(service, dependency, ());
@@ -99,7 +126,11 @@ impl ServiceGraph {
             }
         }
         let order = order(&graph);
-        Self { edges, order, cycles }
+        Self {
+            edges,
+            order,
+            cycles,
+        }
     }
 
     /// All services, dependencies before dependents.
@@ -108,11 +139,18 @@ impl ServiceGraph {
     }
 
     pub(crate) fn direct(&self, service: &str) -> impl Iterator<Item = (&String, Dependency)> {
-        self.edges.get(service).into_iter().flatten().map(|(name, dependency)| (name, *dependency))
+        self.edges
+            .get(service)
+            .into_iter()
+            .flatten()
+            .map(|(name, dependency)| (name, *dependency))
     }
 
     /// The services and everything that they need, directly or not.
-    pub(crate) fn closure<'a>(&self, services: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
+    pub(crate) fn closure<'a>(
+        &self,
+        services: impl IntoIterator<Item = &'a String>,
+    ) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         let mut queue: Vec<String> = services.into_iter().cloned().collect();
         while let Some(service) = queue.pop() {
@@ -135,7 +173,10 @@ impl ServiceGraph {
         let mut all: BTreeSet<String> = services.into_iter().cloned().collect();
         // In order, so one pass sees every chain.
         for service in &self.order {
-            if self.direct(service).any(|(dependency, edge)| all.contains(dependency) && follow(edge)) {
+            if self
+                .direct(service)
+                .any(|(dependency, edge)| all.contains(dependency) && follow(edge))
+            {
                 all.insert(service.clone());
             }
         }
@@ -155,8 +196,15 @@ fn path<'a>(graph: &DiGraphMap<&'a str, ()>, from: &'a str, to: &'a str) -> Opti
 
 /// Dependencies first; among services that are free at the same time, by name.
 fn order(graph: &DiGraphMap<&str, ()>) -> Vec<String> {
-    let mut missing: BTreeMap<&str, usize> = graph.nodes().map(|node| (node, graph.neighbors(node).count())).collect();
-    let mut free: BTreeSet<&str> = missing.iter().filter(|(_, count)| **count == 0).map(|(node, _)| *node).collect();
+    let mut missing: BTreeMap<&str, usize> = graph
+        .nodes()
+        .map(|node| (node, graph.neighbors(node).count()))
+        .collect();
+    let mut free: BTreeSet<&str> = missing
+        .iter()
+        .filter(|(_, count)| **count == 0)
+        .map(|(node, _)| *node)
+        .collect();
     let mut order = Vec::with_capacity(missing.len());
     while let Some(node) = free.pop_first() {
         order.push(node.to_owned());

@@ -15,7 +15,10 @@ pub(crate) fn overlaps(a: Ipv4Net, b: Ipv4Net) -> bool {
 /// The first subnet of the pools that overlaps with nothing in `used`.
 pub(crate) fn free_subnet(pools: &[Pool], used: &[Ipv4Net]) -> Option<Ipv4Net> {
     pools.iter().find_map(|pool| {
-        let mut candidates = pool.net.subnets(pool.size.max(pool.net.prefix_len())).ok()?;
+        let mut candidates = pool
+            .net
+            .subnets(pool.size.max(pool.net.prefix_len()))
+            .ok()?;
         candidates.find(|candidate| !used.iter().any(|other| overlaps(*candidate, *other)))
     })
 }
@@ -28,11 +31,16 @@ pub(crate) fn first_host(subnet: Ipv4Net) -> Ipv4Addr {
 /// True for an address that a container may have in the subnet.
 pub(crate) fn is_host(subnet: Ipv4Net, address: Ipv4Addr) -> bool {
     let whole = subnet.prefix_len() >= 31;
-    subnet.contains(&address) && (whole || (address != subnet.network() && address != subnet.broadcast()))
+    subnet.contains(&address)
+        && (whole || (address != subnet.network() && address != subnet.broadcast()))
 }
 
 /// The lowest address of `range` that is usable in `subnet` and not taken.
-pub(crate) fn free_address(subnet: Ipv4Net, range: Ipv4Net, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+pub(crate) fn free_address(
+    subnet: Ipv4Net,
+    range: Ipv4Net,
+    taken: &BTreeSet<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
     let mut next = u32::from(range.network());
     let last = u32::from(range.broadcast());
     // At most one more step than there are taken addresses, plus network and broadcast: sizes of ranges do not matter.

@@ -9,7 +9,10 @@ use serde::Serialize;
 use crate::digest::hex;
 
 pub(crate) fn network(project: &str, key: &str, network: &Network) -> BTreeMap<String, String> {
-    let ipam = Ipam { driver: network.ipam_driver.as_deref(), config: network.ipam.iter().map(Pool::of).collect() };
+    let ipam = Ipam {
+        driver: network.ipam_driver.as_deref(),
+        config: network.ipam.iter().map(Pool::of).collect(),
+    };
     let shape = Shape {
         name: &network.name,
         driver: network.driver.as_deref(),
@@ -27,7 +30,13 @@ pub(crate) fn network(project: &str, key: &str, network: &Network) -> BTreeMap<S
 pub(crate) fn volume(project: &str, key: &str, volume: &Volume) -> BTreeMap<String, String> {
     let shape = Shape {
         name: &volume.name,
-        driver: Some(volume.driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or("local")),
+        driver: Some(
+            volume
+                .driver
+                .as_deref()
+                .filter(|driver| !driver.is_empty())
+                .unwrap_or("local"),
+        ),
         driver_opts: &volume.driver_opts,
         ipam: None,
         internal: false,
@@ -51,7 +60,9 @@ fn with_own(
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("config-hash", hash(shape)),
     ];
-    let own = own.into_iter().map(|(name, value)| (format!("com.docker.compose.{name}"), value));
+    let own = own
+        .into_iter()
+        .map(|(name, value)| (format!("com.docker.compose.{name}"), value));
     labels.clone().into_iter().chain(own).collect()
 }
 
@@ -104,7 +115,11 @@ impl Pool {
             subnet: pool.subnet.map(|subnet| subnet.to_string()),
             gateway: pool.gateway.map(|address| address.to_string()),
             ip_range: pool.ip_range.map(|range| range.to_string()),
-            aux_addresses: pool.aux_addresses.iter().map(|(name, at)| (name.clone(), at.to_string())).collect(),
+            aux_addresses: pool
+                .aux_addresses
+                .iter()
+                .map(|(name, at)| (name.clone(), at.to_string()))
+                .collect(),
         }
     }
 }
@@ -118,7 +133,9 @@ fn hash(shape: &Shape<'_>) -> String {
     // Go writes these as escapes; in JSON they stand in strings only.
     let escapes = [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")];
     let text = serde_json::to_string(shape).unwrap_or_default();
-    hex(&escapes.into_iter().fold(text, |text, (plain, escape)| text.replace(plain, escape)))
+    hex(&escapes
+        .into_iter()
+        .fold(text, |text, (plain, escape)| text.replace(plain, escape)))
 }
 
 #[cfg(test)]
@@ -131,9 +148,15 @@ mod tests {
 
     #[test]
     fn a_plain_networks_hash_is_that_of_docker_composes_document() {
-        let plain = Network { name: "shop_default".to_owned(), ..Network::default() };
+        let plain = Network {
+            name: "shop_default".to_owned(),
+            ..Network::default()
+        };
         let labels = network("shop", "default", &plain);
-        assert_eq!(hash_of(&labels), hex(r#"{"name":"shop_default","ipam":{}}"#));
+        assert_eq!(
+            hash_of(&labels),
+            hex(r#"{"name":"shop_default","ipam":{}}"#)
+        );
         assert_eq!(labels["com.docker.compose.network"], "default");
         assert_eq!(labels["com.docker.compose.project"], "shop");
     }
@@ -163,9 +186,15 @@ mod tests {
 
     #[test]
     fn a_volumes_driver_is_local() {
-        let data = Volume { name: "shop_data".to_owned(), ..Volume::default() };
+        let data = Volume {
+            name: "shop_data".to_owned(),
+            ..Volume::default()
+        };
         let labels = volume("shop", "data", &data);
-        assert_eq!(hash_of(&labels), hex(r#"{"name":"shop_data","driver":"local"}"#));
+        assert_eq!(
+            hash_of(&labels),
+            hex(r#"{"name":"shop_data","driver":"local"}"#)
+        );
         assert_eq!(labels["com.docker.compose.volume"], "data");
     }
 }

@@ -26,20 +26,22 @@ mod request;
 pub mod restart;
 
 pub use action::{
-    Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec, Readiness, VolumeSpec,
-    VolumesFrom,
+    Action, AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, NetworkSpec,
+    Readiness, VolumeSpec, VolumesFrom,
 };
 pub use desired::Desired;
 pub use digest::volume_hash;
 pub use graph::with_dependencies;
 pub use ipam::mac;
 pub use names::{ImageName, container_name, image_reference, oneoff_name};
-pub use observed::{Container, HeldPort, Host, Image, Network, Observed, Pool, PortHolder, State, Volume};
+pub use observed::{
+    Container, HeldPort, Host, Image, Network, Observed, Pool, PortHolder, State, Volume,
+};
 pub use plan::{Plan, Reason, Step, StepId};
 pub use planner::{network_spec, plan, volume_spec};
 pub use problem::{Note, Problem};
 pub use progress::{Progress, StepState};
 pub use request::{
-    Build, Create, Down, ImageRemoval, Kill, Pull, PullPolicy, Remove, Request, Restart, Run, RunPort, RunVolume,
-    Scale, Services, Start, Stop, Up, Verb,
+    Build, Create, Down, ImageRemoval, Kill, Pull, PullPolicy, Remove, Request, Restart, Run,
+    RunPort, RunVolume, Scale, Services, Start, Stop, Up, Verb,
 };

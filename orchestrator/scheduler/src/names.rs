@@ -13,12 +13,18 @@ pub struct ImageName {
 
 impl ImageName {
     pub fn new(reference: impl Into<String>, platform: Option<&str>) -> Self {
-        Self { reference: reference.into(), platform: platform.unwrap_or_default().to_owned() }
+        Self {
+            reference: reference.into(),
+            platform: platform.unwrap_or_default().to_owned(),
+        }
     }
 
     /// What a service runs.
     pub fn of(project: &str, key: &str, service: &Service) -> Self {
-        Self::new(image_reference(project, key, service), service.platform.as_deref())
+        Self::new(
+            image_reference(project, key, service),
+            service.platform.as_deref(),
+        )
     }
 }
 
@@ -31,7 +37,10 @@ impl From<&str> for ImageName {
 
 /// `container_name`, or `<project>-<service>-<number>`.
 pub fn container_name(project: &str, key: &str, service: &Service, number: u32) -> String {
-    service.container_name.clone().unwrap_or_else(|| format!("{project}-{key}-{number}"))
+    service
+        .container_name
+        .clone()
+        .unwrap_or_else(|| format!("{project}-{key}-{number}"))
 }
 
 /// Name of a one-off container (`hoist run`); the suffix is the client's, since a plan may not draw lots.
@@ -41,5 +50,8 @@ pub fn oneoff_name(project: &str, key: &str, suffix: &str) -> String {
 
 /// The service's `image`, or `<project>-<service>` for what is only built.
 pub fn image_reference(project: &str, key: &str, service: &Service) -> String {
-    service.image.clone().unwrap_or_else(|| format!("{project}-{key}"))
+    service
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("{project}-{key}"))
 }

@@ -116,7 +116,11 @@ impl Network {
 
     /// The lowest address that nobody has who is known to this network: for a guest that no stack plans.
     pub fn free_address(&self) -> Option<Ipv4Addr> {
-        let known = self.foreign.keys().chain(&self.reserved).chain([&self.gateway]);
+        let known = self
+            .foreign
+            .keys()
+            .chain(&self.reserved)
+            .chain([&self.gateway]);
         crate::ipam::free_address(self.subnet, self.range, &known.copied().collect())
     }
 }
@@ -193,7 +197,15 @@ impl Default for Host {
             net: Ipv4Net::new(Ipv4Addr::new(a, b, 0, 0), 16).expect("16 is a valid prefix length"),
             size: 22,
         };
-        let pools = (18..=31).map(|second| cut(172, second)).chain([cut(192, 168)]).collect();
-        Self { pools, routes: Vec::new(), ports: Vec::new(), ephemeral: (32768, 60999) }
+        let pools = (18..=31)
+            .map(|second| cut(172, second))
+            .chain([cut(192, 168)])
+            .collect();
+        Self {
+            pools,
+            routes: Vec::new(),
+            ports: Vec::new(),
+            ephemeral: (32768, 60999),
+        }
     }
 }

@@ -25,15 +25,30 @@ impl PortTable {
     pub(crate) fn new(held: &[HeldPort]) -> Self {
         let mut table = Self::default();
         for port in held {
-            let held = Held { ip: port.ip, holder: port.holder.clone(), group: None };
-            table.held.entry((port.transport, port.port)).or_default().push(held);
+            let held = Held {
+                ip: port.ip,
+                holder: port.holder.clone(),
+                group: None,
+            };
+            table
+                .held
+                .entry((port.transport, port.port))
+                .or_default()
+                .push(held);
         }
         table
     }
 
     pub(crate) fn hold(&mut self, port: Published, holder: PortHolder, group: &str) {
-        let held = Held { ip: port.host_ip, holder, group: Some((group.to_owned(), port.target)) };
-        self.held.entry((port.transport, port.host_port)).or_default().push(held);
+        let held = Held {
+            ip: port.host_ip,
+            holder,
+            group: Some((group.to_owned(), port.target)),
+        };
+        self.held
+            .entry((port.transport, port.host_port))
+            .or_default()
+            .push(held);
     }
 
     /// Who holds it, other than holders that would share it with this group.
@@ -41,9 +56,13 @@ impl PortTable {
         let mut held = self.held.get(&(port.transport, port.host_port))?.iter();
         let shares = |held: &Held| {
             held.ip == port.host_ip
-                && held.group.as_ref().is_some_and(|(name, target)| name == group && *target == port.target)
+                && held
+                    .group
+                    .as_ref()
+                    .is_some_and(|(name, target)| name == group && *target == port.target)
         };
-        held.find(|held| clash(port.host_ip, held.ip) && !shares(held)).map(|held| &held.holder)
+        held.find(|held| clash(port.host_ip, held.ip) && !shares(held))
+            .map(|held| &held.holder)
     }
 
     pub(crate) fn is_free(&self, port: Published) -> bool {

@@ -38,10 +38,35 @@ impl Progress {
             }
         }
         let missing: Vec<usize> = plan.steps.iter().map(|step| step.after.len()).collect();
-        let states = missing.iter().map(|&n| if n == 0 { StepState::Ready } else { StepState::Waiting }).collect();
-        let optional =
-            plan.steps.iter().map(|step| matches!(step.action, Action::Await { required: false, .. })).collect();
-        Self { states, missing, dependents, optional }
+        let states = missing
+            .iter()
+            .map(|&n| {
+                if n == 0 {
+                    StepState::Ready
+                } else {
+                    StepState::Waiting
+                }
+            })
+            .collect();
+        let optional = plan
+            .steps
+            .iter()
+            .map(|step| {
+                matches!(
+                    step.action,
+                    Action::Await {
+                        required: false,
+                        ..
+                    }
+                )
+            })
+            .collect();
+        Self {
+            states,
+            missing,
+            dependents,
+            optional,
+        }
     }
 
     /// Steps that may begin now and were not handed out before.
@@ -95,16 +120,24 @@ impl Progress {
 
     /// Nothing is ready or running, so nothing will happen any more.
     pub fn is_finished(&self) -> bool {
-        !self.states.iter().any(|state| matches!(state, StepState::Ready | StepState::Running | StepState::Waiting))
+        !self.states.iter().any(|state| {
+            matches!(
+                state,
+                StepState::Ready | StepState::Running | StepState::Waiting
+            )
+        })
     }
 
     /// Every step was done; failures of optional waits do not count.
     pub fn succeeded(&self) -> bool {
-        self.states.iter().zip(&self.optional).all(|(state, optional)| match state {
-            StepState::Done => true,
-            StepState::Failed => *optional,
-            _ => false,
-        })
+        self.states
+            .iter()
+            .zip(&self.optional)
+            .all(|(state, optional)| match state {
+                StepState::Done => true,
+                StepState::Failed => *optional,
+                _ => false,
+            })
     }
 
     fn release(&mut self, index: usize) {

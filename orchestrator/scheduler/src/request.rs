@@ -24,7 +24,11 @@ pub struct Request {
 
 impl Request {
     pub fn new(at: Timestamp, verb: Verb) -> Self {
-        Self { at, refreshed: BTreeSet::new(), verb }
+        Self {
+            at,
+            refreshed: BTreeSet::new(),
+            verb,
+        }
     }
 }
 
@@ -154,7 +158,11 @@ pub struct Kill {
 
 impl Default for Kill {
     fn default() -> Self {
-        Self { services: Services::new(), signal: "SIGKILL".to_owned(), remove_orphans: false }
+        Self {
+            services: Services::new(),
+            signal: "SIGKILL".to_owned(),
+            remove_orphans: false,
+        }
     }
 }
 

@@ -68,15 +68,27 @@ pub fn policy(service: &Service) -> Policy {
             Some("on-failure") => When::OnFailure,
             _ => When::Always,
         };
-        return Policy { when, max_attempts: deploy.max_attempts, delay: deploy.delay, window: deploy.window };
+        return Policy {
+            when,
+            max_attempts: deploy.max_attempts,
+            delay: deploy.delay,
+            window: deploy.window,
+        };
     }
     let (when, max_attempts) = match service.restart {
         None | Some(model::RestartPolicy::No) => (When::Never, None),
         Some(model::RestartPolicy::Always) => (When::Always, None),
         Some(model::RestartPolicy::UnlessStopped) => (When::UnlessStopped, None),
-        Some(model::RestartPolicy::OnFailure { max_retries }) => (When::OnFailure, max_retries.filter(|&n| n > 0)),
+        Some(model::RestartPolicy::OnFailure { max_retries }) => {
+            (When::OnFailure, max_retries.filter(|&n| n > 0))
+        }
     };
-    Policy { when, max_attempts, delay: None, window: None }
+    Policy {
+        when,
+        max_attempts,
+        delay: None,
+        window: None,
+    }
 }
 
 pub fn decide(policy: &Policy, history: &History, exit: &Exit, now: Timestamp) -> Decision {
@@ -87,10 +99,18 @@ pub fn decide(policy: &Policy, history: &History, exit: &Exit, now: Timestamp) -
         }
         // A boot is a fresh start: nothing that happened before it counts or delays.
         (When::Always | When::UnlessStopped, Cause::Reboot | Cause::RebootAfterStop) => {
-            return Decision::Start { history: History::default() };
+            return Decision::Start {
+                history: History::default(),
+            };
         }
-        (When::OnFailure, Cause::Own | Cause::Reboot) if exit.code == 0 => return Decision::Stay(Rest::Succeeded),
-        (When::OnFailure, Cause::Reboot) => return Decision::Start { history: History::default() },
+        (When::OnFailure, Cause::Own | Cause::Reboot) if exit.code == 0 => {
+            return Decision::Stay(Rest::Succeeded);
+        }
+        (When::OnFailure, Cause::Reboot) => {
+            return Decision::Start {
+                history: History::default(),
+            };
+        }
         (When::OnFailure | When::Always | When::UnlessStopped, Cause::Own) => {}
     }
     let lasted = exit.at.since(exit.started);
@@ -99,19 +119,30 @@ pub fn decide(policy: &Policy, history: &History, exit: &Exit, now: Timestamp) -
     if policy.max_attempts.is_some_and(|max| restarts >= max) {
         return Decision::Stay(Rest::GivenUp);
     }
-    let streak = if lasted >= SETTLED_AFTER { 0 } else { history.streak };
+    let streak = if lasted >= SETTLED_AFTER {
+        0
+    } else {
+        history.streak
+    };
     let due = exit.at + policy.delay.unwrap_or_else(|| delay_after(streak));
     // A clock set back would otherwise hold it for as long as the clock was set back.
     let longest = exit.at.since(now) > LONGEST_DELAY;
     if now >= due || longest {
-        Decision::Start { history: History { restarts: restarts.saturating_add(1), streak: streak.saturating_add(1) } }
+        Decision::Start {
+            history: History {
+                restarts: restarts.saturating_add(1),
+                streak: streak.saturating_add(1),
+            },
+        }
     } else {
         Decision::Wait { until: due }
     }
 }
 
 fn delay_after(streak: u32) -> Duration {
-    FIRST_DELAY.saturating_mul(2_u32.saturating_pow(streak.min(16))).min(LONGEST_DELAY)
+    FIRST_DELAY
+        .saturating_mul(2_u32.saturating_pow(streak.min(16)))
+        .min(LONGEST_DELAY)
 }
 
 #[cfg(test)]
@@ -119,15 +150,28 @@ mod tests {
     use super::*;
 
     const fn policy(when: When, max_attempts: Option<u32>) -> Policy {
-        Policy { when, max_attempts, delay: None, window: None }
+        Policy {
+            when,
+            max_attempts,
+            delay: None,
+            window: None,
+        }
     }
 
-    const NONE: History = History { restarts: 0, streak: 0 };
+    const NONE: History = History {
+        restarts: 0,
+        streak: 0,
+    };
 
     /// It ran for so long and has just ended.
     fn ended(code: i32, ran: Duration, cause: Cause) -> Exit {
         let started = Timestamp::from_millis(1_000_000);
-        Exit { code, at: started + ran, started, cause }
+        Exit {
+            code,
+            at: started + ran,
+            started,
+            cause,
+        }
     }
 
     fn at_once(policy: &Policy, history: &History, exit: &Exit) -> Decision {
@@ -138,7 +182,9 @@ mod tests {
     fn policies_by_exit_code() {
         use Rest::{NoPolicy, Succeeded};
         let long = Duration::from_secs(60);
-        let waits = |exit: &Exit| Decision::Wait { until: exit.at + FIRST_DELAY };
+        let waits = |exit: &Exit| Decision::Wait {
+            until: exit.at + FIRST_DELAY,
+        };
         let failed = ended(1, long, Cause::Own);
         let finished = ended(0, long, Cause::Own);
         let table = [
@@ -149,7 +195,12 @@ mod tests {
             (When::UnlessStopped, finished, waits(&finished)),
         ];
         for (when, exit, expected) in table {
-            assert_eq!(at_once(&policy(when, None), &NONE, &exit), expected, "{when:?} {}", exit.code);
+            assert_eq!(
+                at_once(&policy(when, None), &NONE, &exit),
+                expected,
+                "{when:?} {}",
+                exit.code
+            );
         }
     }
 
@@ -158,18 +209,33 @@ mod tests {
         let stopped = ended(0, Duration::from_secs(60), Cause::Requested);
         let rebooted = ended(0, Duration::from_secs(60), Cause::RebootAfterStop);
         for when in [When::OnFailure, When::Always, When::UnlessStopped] {
-            assert_eq!(at_once(&policy(when, None), &NONE, &stopped), Decision::Stay(Rest::Stopped));
+            assert_eq!(
+                at_once(&policy(when, None), &NONE, &stopped),
+                Decision::Stay(Rest::Stopped)
+            );
         }
-        assert_eq!(at_once(&policy(When::Always, None), &NONE, &rebooted), Decision::Start { history: NONE });
-        assert_eq!(at_once(&policy(When::UnlessStopped, None), &NONE, &rebooted), Decision::Stay(Rest::Stopped));
+        assert_eq!(
+            at_once(&policy(When::Always, None), &NONE, &rebooted),
+            Decision::Start { history: NONE }
+        );
+        assert_eq!(
+            at_once(&policy(When::UnlessStopped, None), &NONE, &rebooted),
+            Decision::Stay(Rest::Stopped)
+        );
     }
 
     #[test]
     fn a_boot_starts_at_once_and_forgets_attempts() {
         let exit = ended(255, Duration::from_secs(1), Cause::Reboot);
-        let history = History { restarts: 5, streak: 5 };
+        let history = History {
+            restarts: 5,
+            streak: 5,
+        };
         for when in [When::OnFailure, When::Always, When::UnlessStopped] {
-            assert_eq!(at_once(&policy(when, Some(3)), &history, &exit), Decision::Start { history: NONE });
+            assert_eq!(
+                at_once(&policy(when, Some(3)), &history, &exit),
+                Decision::Start { history: NONE }
+            );
         }
     }
 
@@ -177,7 +243,10 @@ mod tests {
     fn delay_doubles_to_a_minute_and_is_forgotten_after_ten_seconds() {
         let delay = |streak, ran| match at_once(
             &policy(When::Always, None),
-            &History { restarts: streak, streak },
+            &History {
+                restarts: streak,
+                streak,
+            },
             &ended(1, ran, Cause::Own),
         ) {
             Decision::Wait { until } => until.since(ended(1, ran, Cause::Own).at).as_millis(),
@@ -185,7 +254,12 @@ mod tests {
         };
         let quick = Duration::from_secs(1);
         let delays: Vec<u128> = (0..12).map(|streak| delay(streak, quick)).collect();
-        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
+        assert_eq!(
+            delays,
+            [
+                100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000
+            ]
+        );
         assert_eq!(delay(9, Duration::from_secs(10)), 100);
         assert_eq!(delay(u32::MAX, quick), 60000);
     }
@@ -194,20 +268,41 @@ mod tests {
     fn due_means_start_with_one_more_attempt() {
         let exit = ended(1, Duration::from_secs(1), Cause::Own);
         let due = exit.at + FIRST_DELAY;
-        let history = History { restarts: 1, streak: 1 };
-        assert_eq!(decide(&policy(When::Always, None), &NONE, &exit, due), Decision::Start { history });
+        let history = History {
+            restarts: 1,
+            streak: 1,
+        };
+        assert_eq!(
+            decide(&policy(When::Always, None), &NONE, &exit, due),
+            Decision::Start { history }
+        );
     }
 
     #[test]
     fn attempts_are_used_up_and_forgiven_only_by_a_window() {
         let exit = ended(1, Duration::from_secs(30), Cause::Own);
-        let history = History { restarts: 3, streak: 0 };
+        let history = History {
+            restarts: 3,
+            streak: 0,
+        };
         let limited = policy(When::OnFailure, Some(3));
-        assert_eq!(at_once(&limited, &history, &exit), Decision::Stay(Rest::GivenUp));
-        let window = Policy { window: Some(Duration::from_secs(20)), ..limited };
+        assert_eq!(
+            at_once(&limited, &history, &exit),
+            Decision::Stay(Rest::GivenUp)
+        );
+        let window = Policy {
+            window: Some(Duration::from_secs(20)),
+            ..limited
+        };
         let due = exit.at + FIRST_DELAY;
-        let again = History { restarts: 1, streak: 1 };
-        assert_eq!(decide(&window, &history, &exit, due), Decision::Start { history: again });
+        let again = History {
+            restarts: 1,
+            streak: 1,
+        };
+        assert_eq!(
+            decide(&window, &history, &exit, due),
+            Decision::Start { history: again }
+        );
     }
 
     #[test]
@@ -218,18 +313,32 @@ mod tests {
             max_attempts: Some(2),
             window: None,
         };
-        let service =
-            Service { restart: Some(model::RestartPolicy::Always), deploy_restart: Some(deploy), ..Service::default() };
+        let service = Service {
+            restart: Some(model::RestartPolicy::Always),
+            deploy_restart: Some(deploy),
+            ..Service::default()
+        };
         let policy = super::policy(&service);
-        assert_eq!((policy.when, policy.max_attempts), (When::OnFailure, Some(2)));
+        assert_eq!(
+            (policy.when, policy.max_attempts),
+            (When::OnFailure, Some(2))
+        );
         let exit = ended(1, Duration::from_secs(1), Cause::Own);
-        assert_eq!(at_once(&policy, &NONE, &exit), Decision::Wait { until: exit.at + Duration::from_secs(5) });
+        assert_eq!(
+            at_once(&policy, &NONE, &exit),
+            Decision::Wait {
+                until: exit.at + Duration::from_secs(5)
+            }
+        );
     }
 
     #[test]
     fn a_clock_set_back_does_not_hold_anything() {
         let exit = ended(1, Duration::from_secs(1), Cause::Own);
         let before = Timestamp::from_millis(0);
-        assert!(matches!(decide(&policy(When::Always, None), &NONE, &exit, before), Decision::Start { .. }));
+        assert!(matches!(
+            decide(&policy(When::Always, None), &NONE, &exit, before),
+            Decision::Start { .. }
+        ));
     }
 }

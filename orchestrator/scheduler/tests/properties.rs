@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use hoist_object::Health;
 use hoist_scheduler::{
-    Action, Down, ImageName, ImageRemoval, ImageSource, Kill, MountSource, Observed, Plan, Progress, Readiness, Remove,
-    Request, Restart, Scale, Start, State, StepState, Stop, Up, Verb, plan,
+    Action, Down, ImageName, ImageRemoval, ImageSource, Kill, MountSource, Observed, Plan,
+    Progress, Readiness, Remove, Request, Restart, Scale, Start, State, StepState, Stop, Up, Verb,
+    plan,
 };
 use hoist_spec::model::{
-    Attachment, Build, Condition, Dependency, IpamPool, Network, NetworkMode, PullPolicy, RestartPolicy, Service,
-    Stack, Volume,
+    Attachment, Build, Condition, Dependency, IpamPool, Network, NetworkMode, PullPolicy,
+    RestartPolicy, Service, Stack, Volume,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -41,7 +42,14 @@ struct Draw {
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
-    let place = (prop::bool::weighted(0.85), 0..3_u32, 0..3_u8, 0..4_u8, 1..8_u8, prop::option::weighted(0.2, 2..6_u8));
+    let place = (
+        prop::bool::weighted(0.85),
+        0..3_u32,
+        0..3_u8,
+        0..4_u8,
+        1..8_u8,
+        prop::option::weighted(0.2, 2..6_u8),
+    );
     let rest = (
         prop::collection::vec((0..SERVICES.len(), 0..8_u8), 0..3),
         0..6_u8,
@@ -50,10 +58,25 @@ fn draw() -> impl Strategy<Value = Draw> {
         0..4_u8,
         any::<bool>(),
     );
-    (place, rest).prop_map(|((present, replicas, value, image, networks, fixed), rest)| {
-        let (dependencies, port, volume, shares, policy, checked) = rest;
-        Draw { present, replicas, value, image, networks, fixed, dependencies, port, volume, shares, policy, checked }
-    })
+    (place, rest).prop_map(
+        |((present, replicas, value, image, networks, fixed), rest)| {
+            let (dependencies, port, volume, shares, policy, checked) = rest;
+            Draw {
+                present,
+                replicas,
+                value,
+                image,
+                networks,
+                fixed,
+                dependencies,
+                port,
+                volume,
+                shares,
+                policy,
+                checked,
+            }
+        },
+    )
 }
 
 #[derive(Clone)]
@@ -66,7 +89,11 @@ struct StackDraw {
 impl std::fmt::Debug for StackDraw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "internal {}", self.internal)?;
-        for (name, draw) in SERVICES.iter().zip(&self.services).filter(|(_, draw)| draw.present) {
+        for (name, draw) in SERVICES
+            .iter()
+            .zip(&self.services)
+            .filter(|(_, draw)| draw.present)
+        {
             let Draw {
                 replicas,
                 value,
@@ -81,8 +108,14 @@ impl std::fmt::Debug for StackDraw {
                 checked,
                 ..
             } = draw;
-            write!(f, "; {name} x{replicas} value {value} image {image} networks {networks} fixed {fixed:?}")?;
-            write!(f, " needs {dependencies:?} port {port} volume {volume} shares {shares} policy {policy} {checked}")?;
+            write!(
+                f,
+                "; {name} x{replicas} value {value} image {image} networks {networks} fixed {fixed:?}"
+            )?;
+            write!(
+                f,
+                " needs {dependencies:?} port {port} volume {volume} shares {shares} policy {policy} {checked}"
+            )?;
         }
         Ok(())
     }
@@ -94,22 +127,46 @@ fn stacks() -> impl Strategy<Value = StackDraw> {
 }
 
 fn lower(drawn: &StackDraw) -> Stack {
-    let mut stack = Stack { name: "app".to_owned(), ..Stack::default() };
+    let mut stack = Stack {
+        name: "app".to_owned(),
+        ..Stack::default()
+    };
     for (bit, key) in NETWORKS.iter().enumerate() {
         let internal = drawn.internal & (1 << bit) != 0;
-        let mut network = Network { name: format!("app_{key}"), internal, ..Network::default() };
+        let mut network = Network {
+            name: format!("app_{key}"),
+            internal,
+            ..Network::default()
+        };
         if bit == 0 {
             // The one with fixed addresses.
-            network.ipam.push(IpamPool { subnet: Some("172.20.0.0/24".parse().unwrap()), ..IpamPool::default() });
+            network.ipam.push(IpamPool {
+                subnet: Some("172.20.0.0/24".parse().unwrap()),
+                ..IpamPool::default()
+            });
         }
         stack.networks.insert((*key).to_owned(), network);
     }
     for key in ["data", "logs"] {
-        stack.volumes.insert(key.to_owned(), Volume { name: format!("app_{key}"), ..Volume::default() });
+        stack.volumes.insert(
+            key.to_owned(),
+            Volume {
+                name: format!("app_{key}"),
+                ..Volume::default()
+            },
+        );
     }
     let present: Vec<bool> = drawn.services.iter().map(|draw| draw.present).collect();
-    for (index, draw) in drawn.services.iter().enumerate().filter(|(_, draw)| draw.present) {
-        stack.services.insert(SERVICES[index].to_owned(), lower_service(index, draw, &present));
+    for (index, draw) in drawn
+        .services
+        .iter()
+        .enumerate()
+        .filter(|(_, draw)| draw.present)
+    {
+        stack.services.insert(
+            SERVICES[index].to_owned(),
+            lower_service(index, draw, &present),
+        );
     }
     // Who is waited for to be healthy has a healthcheck.
     let awaited: BTreeSet<String> = stack
@@ -134,21 +191,41 @@ fn lower_service(index: usize, draw: &Draw, present: &[bool]) -> Service {
     match draw.image {
         0 => {
             service.image = None;
-            service.build = Some(Build { context: "/srv/app".to_owned(), ..Build::default() });
+            service.build = Some(Build {
+                context: "/srv/app".to_owned(),
+                ..Build::default()
+            });
         }
         1 => service.image = Some("busybox".to_owned()),
         other => service.image = Some(format!("image-{other}")),
     }
     service.networks.clear();
-    for (bit, key) in NETWORKS.iter().enumerate().filter(|(bit, _)| draw.networks & (1 << bit) != 0) {
+    for (bit, key) in NETWORKS
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| draw.networks & (1 << bit) != 0)
+    {
         // One fixed address per service and network can serve one replica only.
-        let fixed = draw.fixed.filter(|_| bit == 0 && draw.replicas <= 1).map(|low| {
-            let index = u8::try_from(index).unwrap();
-            [172, 20, 0, low + 2 * index].into()
-        });
-        service.networks.insert((*key).to_owned(), Attachment { ipv4_address: fixed, ..Attachment::default() });
+        let fixed = draw
+            .fixed
+            .filter(|_| bit == 0 && draw.replicas <= 1)
+            .map(|low| {
+                let index = u8::try_from(index).unwrap();
+                [172, 20, 0, low + 2 * index].into()
+            });
+        service.networks.insert(
+            (*key).to_owned(),
+            Attachment {
+                ipv4_address: fixed,
+                ..Attachment::default()
+            },
+        );
     }
-    for (dependency, kind) in draw.dependencies.iter().filter(|(dependency, _)| *dependency < index) {
+    for (dependency, kind) in draw
+        .dependencies
+        .iter()
+        .filter(|(dependency, _)| *dependency < index)
+    {
         if present[*dependency] {
             // What is waited for to complete cannot also be waited for to be healthy.
             let condition = match (kind % 2, dependency % 2) {
@@ -156,8 +233,14 @@ fn lower_service(index: usize, draw: &Draw, present: &[bool]) -> Service {
                 (_, 0) => Condition::Healthy,
                 _ => Condition::CompletedSuccessfully,
             };
-            let edge = Dependency { condition, restart: kind & 4 != 0, required: *kind != 7 };
-            service.depends_on.insert(SERVICES[*dependency].to_owned(), edge);
+            let edge = Dependency {
+                condition,
+                restart: kind & 4 != 0,
+                required: *kind != 7,
+            };
+            service
+                .depends_on
+                .insert(SERVICES[*dependency].to_owned(), edge);
         }
     }
     let index16 = u16::try_from(index).unwrap();
@@ -182,7 +265,9 @@ fn lower_service(index: usize, draw: &Draw, present: &[bool]) -> Service {
     if draw.checked {
         checked(&mut service);
     }
-    let owner = index.checked_sub(1).filter(|owner| draw.shares && present[*owner]);
+    let owner = index
+        .checked_sub(1)
+        .filter(|owner| draw.shares && present[*owner]);
     if let Some(owner) = owner {
         service.networks.clear();
         service.ports.clear();
@@ -192,41 +277,72 @@ fn lower_service(index: usize, draw: &Draw, present: &[bool]) -> Service {
 }
 
 fn some_services() -> impl Strategy<Value = BTreeSet<String>> {
-    prop::collection::btree_set(prop::sample::select(&SERVICES[..]).prop_map(str::to_owned), 0..3)
+    prop::collection::btree_set(
+        prop::sample::select(&SERVICES[..]).prop_map(str::to_owned),
+        0..3,
+    )
 }
 
 fn ups() -> impl Strategy<Value = Up> {
-    let scale =
-        prop::collection::btree_map(prop::sample::select(&SERVICES[..]).prop_map(str::to_owned), 0..4_u32, 0..2);
-    (some_services(), prop::array::uniform9(prop::bool::weighted(0.2)), scale).prop_map(|(services, flags, scale)| {
-        let [build, force, no_recreate, deps, no_deps, no_start, remove_orphans, renew, wait] = flags;
-        Up {
-            services,
-            build,
-            force_recreate: force,
-            no_recreate,
-            always_recreate_deps: deps,
-            no_deps,
-            no_start,
-            remove_orphans,
-            renew_anon_volumes: renew,
-            scale,
-            wait,
-            ..Up::default()
-        }
-    })
+    let scale = prop::collection::btree_map(
+        prop::sample::select(&SERVICES[..]).prop_map(str::to_owned),
+        0..4_u32,
+        0..2,
+    );
+    (
+        some_services(),
+        prop::array::uniform9(prop::bool::weighted(0.2)),
+        scale,
+    )
+        .prop_map(|(services, flags, scale)| {
+            let [
+                build,
+                force,
+                no_recreate,
+                deps,
+                no_deps,
+                no_start,
+                remove_orphans,
+                renew,
+                wait,
+            ] = flags;
+            Up {
+                services,
+                build,
+                force_recreate: force,
+                no_recreate,
+                always_recreate_deps: deps,
+                no_deps,
+                no_start,
+                remove_orphans,
+                renew_anon_volumes: renew,
+                scale,
+                wait,
+                ..Up::default()
+            }
+        })
 }
 
 /// Of everything in the file, and as the file says.
 fn whole_ups() -> impl Strategy<Value = Verb> {
-    ups().prop_map(|up| Verb::Up(Up { services: BTreeSet::new(), scale: BTreeMap::new(), no_start: false, ..up }))
+    ups().prop_map(|up| {
+        Verb::Up(Up {
+            services: BTreeSet::new(),
+            scale: BTreeMap::new(),
+            no_start: false,
+            ..up
+        })
+    })
 }
 
 /// With dependencies, and with healthchecks as the file has them.
 /// The services that `up` is about: all of them, or the named ones and what they depend on.
 fn with_dependencies(stack: &Stack, named: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut open: Vec<String> =
-        if named.is_empty() { stack.services.keys().cloned().collect() } else { named.iter().cloned().collect() };
+    let mut open: Vec<String> = if named.is_empty() {
+        stack.services.keys().cloned().collect()
+    } else {
+        named.iter().cloned().collect()
+    };
     let mut found = BTreeSet::new();
     while let Some(name) = open.pop() {
         if let Some(service) = stack.services.get(&name)
@@ -239,7 +355,13 @@ fn with_dependencies(stack: &Stack, named: &BTreeSet<String>) -> BTreeSet<String
 }
 
 fn plain_ups() -> impl Strategy<Value = Verb> {
-    ups().prop_map(|up| Verb::Up(Up { no_deps: false, no_recreate: false, ..up }))
+    ups().prop_map(|up| {
+        Verb::Up(Up {
+            no_deps: false,
+            no_recreate: false,
+            ..up
+        })
+    })
 }
 
 fn verbs() -> impl Strategy<Value = Verb> {
@@ -278,7 +400,13 @@ struct Past {
 
 impl std::fmt::Debug for Past {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} / {} / {:?}", self.stack, serde_json::to_string(&self.verb).unwrap(), self.ends)
+        write!(
+            f,
+            "{:?} / {} / {:?}",
+            self.stack,
+            serde_json::to_string(&self.verb).unwrap(),
+            self.ends
+        )
     }
 }
 
@@ -290,7 +418,11 @@ fn pasts() -> impl Strategy<Value = Vec<Past>> {
 
 fn world_after(pasts: &[Past]) -> World {
     let mut world = World::new();
-    world.observed.host.routes.push("172.19.0.0/23".parse().unwrap());
+    world
+        .observed
+        .host
+        .routes
+        .push("172.19.0.0/23".parse().unwrap());
     for past in pasts {
         world.desired.stack = lower(&past.stack);
         let request = world.ask(past.verb.clone());
@@ -300,13 +432,19 @@ fn world_after(pasts: &[Past]) -> World {
         let names: Vec<String> = world.observed.containers.keys().cloned().collect();
         for (index, kind) in past.ends.iter().filter(|_| !names.is_empty()) {
             let at = world.observed.at;
-            let Some(container) = world.observed.containers.get_mut(index.get(&names)) else { continue };
+            let Some(container) = world.observed.containers.get_mut(index.get(&names)) else {
+                continue;
+            };
             match kind {
                 0 => container.state = State::Exited { code: 1, at },
                 1 => container.state = State::Exited { code: 0, at },
                 2 => container.state = State::Dead,
                 3 => container.state = State::Restarting { code: 1, at },
-                4 if container.state.is_running() => container.state = State::Running { health: Health::Unhealthy },
+                4 if container.state.is_running() => {
+                    container.state = State::Running {
+                        health: Health::Unhealthy,
+                    }
+                }
                 _ => {
                     world.observed.containers.remove(index.get(&names));
                 }
@@ -331,7 +469,10 @@ fn cases() -> impl Strategy<Value = Case> {
 fn cases_of(verbs: BoxedStrategy<Verb>) -> impl Strategy<Value = Case> {
     (pasts(), stacks(), verbs, any::<bool>()).prop_map(|(pasts, stack, verb, same)| {
         // Half of the time the file has not changed since.
-        let stack = pasts.last().filter(|_| same).map_or(stack, |past| past.stack.clone());
+        let stack = pasts
+            .last()
+            .filter(|_| same)
+            .map_or(stack, |past| past.stack.clone());
         Case { pasts, stack, verb }
     })
 }
@@ -339,7 +480,12 @@ fn cases_of(verbs: BoxedStrategy<Verb>) -> impl Strategy<Value = Case> {
 impl std::fmt::Debug for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{:#?}", self.pasts)?;
-        write!(f, "{:?} / {}", self.stack, serde_json::to_string(&self.verb).unwrap())
+        write!(
+            f,
+            "{:?} / {}",
+            self.stack,
+            serde_json::to_string(&self.verb).unwrap()
+        )
     }
 }
 
@@ -362,7 +508,11 @@ fn shape(observed: &Observed) -> String {
             other => format!("{other:?}"),
         };
         let record = &container.record;
-        let networks: Vec<&String> = record.networks.iter().map(|attachment| &attachment.network).collect();
+        let networks: Vec<&String> = record
+            .networks
+            .iter()
+            .map(|attachment| &attachment.network)
+            .collect();
         lines.push(format!(
             "{name} {state} {} {} {networks:?} {:?} ports {}",
             record.config_hash,
@@ -371,19 +521,31 @@ fn shape(observed: &Observed) -> String {
             record.ports.len()
         ));
     }
-    lines.extend(observed.networks.values().map(|network| format!("{} {}", network.name, network.config_hash)));
+    lines.extend(
+        observed
+            .networks
+            .values()
+            .map(|network| format!("{} {}", network.name, network.config_hash)),
+    );
     lines.extend(observed.volumes.keys().cloned());
     lines.join("\n")
 }
 
 fn fetches(plan: &Plan) -> bool {
-    let fetch = |action: &Action| matches!(action, Action::PullImage { .. } | Action::BuildImage { .. });
+    let fetch =
+        |action: &Action| matches!(action, Action::PullImage { .. } | Action::BuildImage { .. });
     plan.steps.iter().any(|step| fetch(&step.action))
 }
 
 /// Applies a plan in an order that its edges allow, drawn by `seed`, checking each step; stops after `limit` steps. A wait
 /// for what cannot come about fails, as it would in earnest. True when nothing failed.
-fn execute(world: &mut World, plan: &Plan, seed: u64, limit: usize, watch: impl Fn(&Observed, &Action)) -> bool {
+fn execute(
+    world: &mut World,
+    plan: &Plan,
+    seed: u64,
+    limit: usize,
+    watch: impl Fn(&Observed, &Action),
+) -> bool {
     let mut progress = Progress::new(plan);
     let mut ready = Vec::new();
     let mut random = seed;
@@ -392,7 +554,9 @@ fn execute(world: &mut World, plan: &Plan, seed: u64, limit: usize, watch: impl 
         if ready.is_empty() {
             break;
         }
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let choice = usize::try_from(random >> 33).unwrap() % ready.len();
         let id = ready.swap_remove(choice);
         let action = &plan.step(id).unwrap().action;
@@ -409,15 +573,22 @@ fn execute(world: &mut World, plan: &Plan, seed: u64, limit: usize, watch: impl 
 }
 
 fn is_in_vain(after: &Observed, action: &Action) -> bool {
-    let Action::Await { containers, until, .. } = action else { return false };
-    !containers.iter().all(|name| match (until, after.containers[name].state) {
-        (Readiness::Started, state) => state.is_running(),
-        (Readiness::Healthy, State::Running { health }) => health == Health::Healthy,
-        (Readiness::Completed, State::Exited { code, .. }) => code == 0,
-        (Readiness::Ready, State::Running { .. }) => true,
-        (Readiness::Ready, State::Exited { code, .. }) => code == 0,
-        _ => false,
-    })
+    let Action::Await {
+        containers, until, ..
+    } = action
+    else {
+        return false;
+    };
+    !containers
+        .iter()
+        .all(|name| match (until, after.containers[name].state) {
+            (Readiness::Started, state) => state.is_running(),
+            (Readiness::Healthy, State::Running { health }) => health == Health::Healthy,
+            (Readiness::Completed, State::Exited { code, .. }) => code == 0,
+            (Readiness::Ready, State::Running { .. }) => true,
+            (Readiness::Ready, State::Exited { code, .. }) => code == 0,
+            _ => false,
+        })
 }
 
 /// Holds at every moment.
@@ -427,9 +598,18 @@ fn safe(observed: &Observed) {
     for (name, container) in &observed.containers {
         for attachment in &container.record.networks {
             let key = (attachment.network.clone(), attachment.address);
-            let network = observed.networks.get(&attachment.network).expect("attached to a network that is not there");
-            assert_ne!(network.gateway, attachment.address, "{name} has its gateway's address");
-            assert!(network.subnet.contains(&attachment.address), "{name} is outside of its subnet");
+            let network = observed
+                .networks
+                .get(&attachment.network)
+                .expect("attached to a network that is not there");
+            assert_ne!(
+                network.gateway, attachment.address,
+                "{name} has its gateway's address"
+            );
+            assert!(
+                network.subnet.contains(&attachment.address),
+                "{name} is outside of its subnet"
+            );
             if let Some(other) = addresses.insert(key, name) {
                 panic!("{name} and {other} have the address {}", attachment.address);
             }
@@ -438,20 +618,32 @@ fn safe(observed: &Observed) {
             for port in &container.record.ports {
                 let service = &container.record.service;
                 // Replicas share a port.
-                if let Some(other) = ports.insert((port.host_port, port.transport), service).filter(|o| *o != service) {
+                if let Some(other) = ports
+                    .insert((port.host_port, port.transport), service)
+                    .filter(|o| *o != service)
+                {
                     panic!("{service} and {other} have the port {}", port.host_port);
                 }
             }
         }
         for volume in &container.record.volumes {
-            assert!(observed.volumes.contains_key(volume), "{name} uses a volume that is not there");
+            assert!(
+                observed.volumes.contains_key(volume),
+                "{name} uses a volume that is not there"
+            );
         }
     }
     let networks: Vec<_> = observed.networks.values().collect();
     for (index, a) in networks.iter().enumerate() {
-        let others = networks[index + 1..].iter().map(|b| b.subnet).chain(observed.host.routes.iter().copied());
+        let others = networks[index + 1..]
+            .iter()
+            .map(|b| b.subnet)
+            .chain(observed.host.routes.iter().copied());
         for other in others {
-            assert!(!a.subnet.contains(&other.network()) && !other.contains(&a.subnet.network()), "subnets overlap");
+            assert!(
+                !a.subnet.contains(&other.network()) && !other.contains(&a.subnet.network()),
+                "subnets overlap"
+            );
         }
     }
 }
@@ -465,7 +657,10 @@ fn possible(before: &Observed, action: &Action) {
             assert!(!exists(&record.name), "{} exists", record.name);
             let image = before
                 .images
-                .get(&ImageName::new(&record.image, spec.service.platform.as_deref()))
+                .get(&ImageName::new(
+                    &record.image,
+                    spec.service.platform.as_deref(),
+                ))
                 .expect("the image is there");
             if let ImageSource::Stored { id } = &spec.image {
                 assert_eq!(*id, image.id);
@@ -481,27 +676,47 @@ fn possible(before: &Observed, action: &Action) {
             let container = &before.containers[container];
             assert!(!container.state.is_running(), "start of what runs");
         }
-        Action::StopContainer { container, .. } => assert!(before.containers[container].state.needs_stop()),
+        Action::StopContainer { container, .. } => {
+            assert!(before.containers[container].state.needs_stop())
+        }
         Action::RemoveContainer { container, .. } => {
-            assert!(!before.containers[container].state.needs_stop(), "removal of what runs");
+            assert!(
+                !before.containers[container].state.needs_stop(),
+                "removal of what runs"
+            );
         }
         Action::RemoveNetwork { network } => {
             let attached = |container: &hoist_scheduler::Container| {
-                container.record.networks.iter().any(|attachment| attachment.network == *network)
+                container
+                    .record
+                    .networks
+                    .iter()
+                    .any(|attachment| attachment.network == *network)
             };
-            assert!(!before.containers.values().any(attached), "{network} is not empty");
+            assert!(
+                !before.containers.values().any(attached),
+                "{network} is not empty"
+            );
             assert!(before.networks[network].foreign.is_empty());
         }
         Action::CreateNetwork(spec) => assert!(!before.networks.contains_key(&spec.name)),
         Action::RemoveVolume { volume } => {
-            assert!(!before.containers.values().any(|container| container.record.volumes.contains(volume)));
+            assert!(
+                !before
+                    .containers
+                    .values()
+                    .any(|container| container.record.volumes.contains(volume))
+            );
         }
         _ => {}
     }
 }
 
 fn may_remove_volumes(verb: &Verb) -> bool {
-    matches!(verb, Verb::Down(Down { volumes: true, .. }) | Verb::Remove(Remove { volumes: true, .. }))
+    matches!(
+        verb,
+        Verb::Down(Down { volumes: true, .. }) | Verb::Remove(Remove { volumes: true, .. })
+    )
 }
 
 proptest! {

@@ -16,12 +16,21 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, kind, message: message.into() }
+        let status =
+            StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            status,
+            kind,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn with_status(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, kind: ErrorKind::of_status(status.as_u16()), message: message.into() }
+        Self {
+            status,
+            kind: ErrorKind::of_status(status.as_u16()),
+            message: message.into(),
+        }
     }
 
     /// The request is malformed.
@@ -41,7 +50,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, axum::Json(ErrorBody::new(self.kind, self.message))).into_response()
+        (
+            self.status,
+            axum::Json(ErrorBody::new(self.kind, self.message)),
+        )
+            .into_response()
     }
 }
 

@@ -20,7 +20,9 @@ pub enum ClaimError {
         #[source]
         source: io::Error,
     },
-    #[error("data root {root} is in use by the engine that listens on {socket}; `-H {socket}` reaches it")]
+    #[error(
+        "data root {root} is in use by the engine that listens on {socket}; `-H {socket}` reaches it"
+    )]
     InUse { root: PathBuf, socket: String },
     #[error("another engine holds {} but does not answer", .0.display())]
     Silent(PathBuf),
@@ -30,9 +32,16 @@ pub enum ClaimError {
 pub(crate) const NAMED_WITHIN: Duration = Duration::from_millis(500);
 
 /// `None`: the engine that has the data root answers on this very socket, so there is nothing to do.
-pub(crate) fn data_root(root: &Path, socket: &Path, deadline: Instant) -> Result<Option<OwnedFd>, ClaimError> {
+pub(crate) fn data_root(
+    root: &Path,
+    socket: &Path,
+    deadline: Instant,
+) -> Result<Option<OwnedFd>, ClaimError> {
     let path = root.join("engine.lock");
-    let failed = |source| ClaimError::Lock { path: path.clone(), source };
+    let failed = |source| ClaimError::Lock {
+        path: path.clone(),
+        source,
+    };
     let begun = Instant::now();
     loop {
         let mut file = open(&path).map_err(failed)?;
@@ -48,9 +57,16 @@ pub(crate) fn data_root(root: &Path, socket: &Path, deadline: Instant) -> Result
         let mut holder = String::new();
         file.read_to_string(&mut holder).map_err(failed)?;
         if Path::new(&holder) != socket && begun.elapsed() > NAMED_WITHIN {
-            return Err(ClaimError::InUse { root: root.to_owned(), socket: holder });
+            return Err(ClaimError::InUse {
+                root: root.to_owned(),
+                socket: holder,
+            });
         }
-        let patience = if Path::new(&holder) == socket { deadline } else { Instant::now() + NAMED_WITHIN / 5 };
+        let patience = if Path::new(&holder) == socket {
+            deadline
+        } else {
+            Instant::now() + NAMED_WITHIN / 5
+        };
         match wait_for_other(socket, &path, patience).map_err(failed)? {
             Other::Answers => return Ok(None),
             Other::Silent if Instant::now() >= deadline => return Err(ClaimError::Silent(path)),
@@ -69,7 +85,12 @@ pub(crate) fn holder(root: &Path) -> Option<String> {
 }
 
 pub(crate) fn exclusive(path: &Path) -> std::io::Result<OwnedFd> {
-    let file: OwnedFd = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into();
+    let file: OwnedFd = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?
+        .into();
     flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
 }
@@ -82,12 +103,20 @@ pub(crate) enum Other {
 }
 
 /// Whoever has the lock is up, or about to be (a shim takes the lock before its engine does), or about to be gone.
-pub(crate) fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant) -> std::io::Result<Other> {
+pub(crate) fn wait_for_other(
+    socket: &Path,
+    lock_path: &Path,
+    deadline: Instant,
+) -> std::io::Result<Other> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::inotify;
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let folder = socket.parent().unwrap_or(Path::new("/"));
-    inotify::add_watch(&watch, folder, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE)?;
+    inotify::add_watch(
+        &watch,
+        folder,
+        inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE,
+    )?;
     let (released, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let path = lock_path.to_owned();
     // Closes the pipe when the lock is free. If it never is, the thread ends with this process.
@@ -103,8 +132,14 @@ pub(crate) fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant)
         if left.is_zero() {
             return Ok(Other::Silent);
         }
-        let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        let mut descriptors = [PollFd::new(&watch, PollFlags::IN), PollFd::new(&released, PollFlags::IN)];
+        let left = Timespec::try_from(left).unwrap_or(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
+        let mut descriptors = [
+            PollFd::new(&watch, PollFlags::IN),
+            PollFd::new(&released, PollFlags::IN),
+        ];
         poll(&mut descriptors, Some(&left))?;
         if !descriptors[1].revents().is_empty() {
             return Ok(Other::Gone);
@@ -115,7 +150,13 @@ pub(crate) fn wait_for_other(socket: &Path, lock_path: &Path, deadline: Instant)
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn sign(file: &mut File, socket: &Path) -> io::Result<()> {
@@ -132,17 +173,37 @@ mod tests {
     fn second_engine_is_told_who_has_the_data_root() {
         let root = tempfile::tempdir().unwrap();
         let deadline = || Instant::now() + Duration::from_millis(600);
-        let (one, other) = (root.path().join("a/hoist.sock"), root.path().join("b/hoist.sock"));
+        let (one, other) = (
+            root.path().join("a/hoist.sock"),
+            root.path().join("b/hoist.sock"),
+        );
         for socket in [&one, &other] {
             std::fs::create_dir(socket.parent().unwrap()).unwrap();
         }
-        let held = data_root(root.path(), &one, deadline()).unwrap().expect("free");
-        let refused = data_root(root.path(), &other, Instant::now() + Duration::from_secs(20)).unwrap_err();
+        let held = data_root(root.path(), &one, deadline())
+            .unwrap()
+            .expect("free");
+        let refused = data_root(
+            root.path(),
+            &other,
+            Instant::now() + Duration::from_secs(20),
+        )
+        .unwrap_err();
         assert!(refused.to_string().contains("a/hoist.sock"), "{refused}");
-        assert!(matches!(data_root(root.path(), &one, deadline()).unwrap_err(), ClaimError::Silent(_)));
+        assert!(matches!(
+            data_root(root.path(), &one, deadline()).unwrap_err(),
+            ClaimError::Silent(_)
+        ));
         let listener = std::os::unix::net::UnixListener::bind(&one).unwrap();
-        assert!(data_root(root.path(), &one, deadline()).unwrap().is_none(), "it answers");
+        assert!(
+            data_root(root.path(), &one, deadline()).unwrap().is_none(),
+            "it answers"
+        );
         drop((listener, held));
-        assert!(data_root(root.path(), &other, deadline()).unwrap().is_some());
+        assert!(
+            data_root(root.path(), &other, deadline())
+                .unwrap()
+                .is_some()
+        );
     }
 }

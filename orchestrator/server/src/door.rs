@@ -34,7 +34,10 @@ pub(crate) enum End {
 
 /// The socket appears under its name only when it listens, and only for its owner.
 pub(crate) fn listen(socket: &Path) -> Result<UnixListener, ListenError> {
-    let failed = |source| ListenError { path: socket.to_owned(), source };
+    let failed = |source| ListenError {
+        path: socket.to_owned(),
+        source,
+    };
     let temporary = socket.with_extension("new");
     let _ = std::fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).map_err(failed)?;
@@ -43,8 +46,15 @@ pub(crate) fn listen(socket: &Path) -> Result<UnixListener, ListenError> {
     Ok(listener)
 }
 
-pub(crate) async fn serve(engine: &mut Running, socket: &Path, mut listener: UnixListener) -> Result<End, ListenError> {
-    let failed = |source| ListenError { path: socket.to_owned(), source };
+pub(crate) async fn serve(
+    engine: &mut Running,
+    socket: &Path,
+    mut listener: UnixListener,
+) -> Result<End, ListenError> {
+    let failed = |source| ListenError {
+        path: socket.to_owned(),
+        source,
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;

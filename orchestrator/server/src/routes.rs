@@ -19,8 +19,8 @@ use tracing::Instrument as _;
 
 use crate::answer::{ApiError, ApiResult};
 use crate::docker::{
-    archive, container_list, containers, distribution, events, exec, image_list, images, making, networking, objects,
-    prune, push, store, streams, system,
+    archive, container_list, containers, distribution, events, exec, image_list, images, making,
+    networking, objects, prune, push, store, streams, system,
 };
 use crate::hoist::{check, shells, stacks, transfer};
 use crate::{gone, upload};
@@ -49,7 +49,10 @@ fn routes(engine: Handle) -> Router {
         .route("/containers/{id}/stats", get(streams::stats))
         .route("/containers/{id}/logs", get(streams::logs))
         .route("/containers/{id}/attach", post(streams::attach))
-        .route("/containers/{id}/archive", get(archive::get).head(archive::head).put(archive::put))
+        .route(
+            "/containers/{id}/archive",
+            get(archive::get).head(archive::head).put(archive::put),
+        )
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))
@@ -59,16 +62,25 @@ fn routes(engine: Handle) -> Router {
         .route("/images/load", post(images::load))
         .route("/auth", post(distribution::login))
         .route("/images/get", get(images::save))
-        .route("/images/{*name}", get(images::look).post(push::post).delete(images::remove))
+        .route(
+            "/images/{*name}",
+            get(images::look).post(push::post).delete(images::remove),
+        )
         .route("/distribution/{*name}", get(distribution::inspect))
         .route("/hoist/v1/artifacts/{*name}", get(distribution::artifacts))
         .route("/networks", get(objects::networks))
         .route("/networks/create", post(networking::create))
         .route("/networks/{id}/connect", post(networking::connect))
         .route("/networks/{id}/disconnect", post(networking::disconnect))
-        .route("/networks/{id}", get(objects::network).delete(objects::remove_network))
+        .route(
+            "/networks/{id}",
+            get(objects::network).delete(objects::remove_network),
+        )
         .route("/volumes", get(objects::volumes))
-        .route("/volumes/{name}", get(objects::volume).delete(objects::remove_volume))
+        .route(
+            "/volumes/{name}",
+            get(objects::volume).delete(objects::remove_volume),
+        )
         .route("/hoist/v1/plan", post(stacks::plan))
         .route("/hoist/v1/check", post(stacks::check))
         .route("/hoist/v1/apply", post(stacks::apply))
@@ -88,8 +100,14 @@ fn routes(engine: Handle) -> Router {
         .route("/build/prune", post(prune::build))
         .route("/system/df", get(store::usage))
         .route("/hoist/v1/system/check", post(check::check))
-        .route("/hoist/v1/volumes/{name}/export", get(transfer::export_volume))
-        .route("/hoist/v1/volumes/{name}/import", post(transfer::import_volume))
+        .route(
+            "/hoist/v1/volumes/{name}/export",
+            get(transfer::export_volume),
+        )
+        .route(
+            "/hoist/v1/volumes/{name}/import",
+            post(transfer::import_volume),
+        )
         .route("/hoist/v1/bundles/save", post(transfer::save_bundle))
         .route("/hoist/v1/bundles/load", post(transfer::load_bundle))
         .fallback(unknown)
@@ -104,8 +122,12 @@ async fn unknown(request: Request) -> ApiError {
 /// `/v1.47/containers/json` means the same as `/containers/json`; versions that are too old or too new are refused.
 fn without_version(uri: &Uri) -> ApiResult<Option<Uri>> {
     let text = uri.path_and_query().map_or("", |text| text.as_str());
-    let versioned = text.strip_prefix("/v1.").and_then(|rest| Some(rest.split_at(rest.find('/')?)));
-    let Some((minor, path)) = versioned else { return Ok(None) };
+    let versioned = text
+        .strip_prefix("/v1.")
+        .and_then(|rest| Some(rest.split_at(rest.find('/')?)));
+    let Some((minor, path)) = versioned else {
+        return Ok(None);
+    };
     if minor.is_empty() || !minor.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
@@ -126,25 +148,38 @@ fn without_version(uri: &Uri) -> ApiResult<Option<Uri>> {
 /// What the routes and their extractors refuse has docker's form and statuses too.
 async fn in_form(response: Response, method: &Method, path: &str) -> Response {
     let status = response.status();
-    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/json");
     if !(status.is_client_error() || status.is_server_error()) || json {
         return response;
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         return not_served(method, path).into_response();
     }
-    let body = axum::body::to_bytes(response.into_body(), 64 * 1024).await.unwrap_or_default();
+    let body = axum::body::to_bytes(response.into_body(), 64 * 1024)
+        .await
+        .unwrap_or_default();
     let text = String::from_utf8_lossy(&body);
-    let message = if text.trim().is_empty() { status.to_string() } else { text.into_owned() };
+    let message = if text.trim().is_empty() {
+        status.to_string()
+    } else {
+        text.into_owned()
+    };
     let status = match status {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
+            StatusCode::BAD_REQUEST
+        }
         status => status,
     };
     ApiError::with_status(status, message).into_response()
 }
 
 fn not_served(method: &Method, path: &str) -> ApiError {
-    ApiError::not_found(format!("page not found: hoist does not serve {method} {path}"))
+    ApiError::not_found(format!(
+        "page not found: hoist does not serve {method} {path}"
+    ))
 }
 
 /// Serves connections.
@@ -155,19 +190,25 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(engine: Handle) -> Self {
-        Self { routes: routes(engine.clone()), engine }
+        Self {
+            routes: routes(engine.clone()),
+            engine,
+        }
     }
 
     pub(crate) fn serve(&self, stream: UnixStream) {
         let (routes, engine) = (self.routes.clone(), self.engine.clone());
         tokio::spawn(async move {
-            let gone = gone::gone(&stream).map_err(|error| format!("the engine cannot watch a connection: {error}"));
+            let gone = gone::gone(&stream)
+                .map_err(|error| format!("the engine cannot watch a connection: {error}"));
             let service = hyper::service::service_fn(move |request| {
                 let (routes, engine, gone) = (routes.clone(), engine.clone(), gone.clone());
                 async move {
                     match gone {
                         Ok(gone) => respond(routes, engine, gone, request).await,
-                        Err(error) => Ok(ApiError::of(ErrorKind::Unavailable, error).into_response()),
+                        Err(error) => {
+                            Ok(ApiError::of(ErrorKind::Unavailable, error).into_response())
+                        }
                     }
                 }
             });
@@ -198,7 +239,10 @@ async fn respond(
             if let Some(uri) = uri {
                 *request.uri_mut() = uri;
             }
-            routes.oneshot(upload::received(request)).instrument(span.clone()).await?
+            routes
+                .oneshot(upload::received(request))
+                .instrument(span.clone())
+                .await?
         }
     };
     let mut response = in_form(response, &method, &path).await;
@@ -221,10 +265,17 @@ mod tests {
             let uri = without_version(&Uri::from_static(text)).ok()?;
             uri.map(|uri| uri.to_string())
         };
-        assert_eq!(strip("/v1.47/images/a/b/json?x=1"), Some("/images/a/b/json?x=1".to_owned()));
+        assert_eq!(
+            strip("/v1.47/images/a/b/json?x=1"),
+            Some("/images/a/b/json?x=1".to_owned())
+        );
         assert_eq!(strip("/version"), None);
         assert_eq!(strip("/v1.x/version"), None);
-        for refused in ["/v1.23/version", "/v1.48/version", "/v1.99999999999999999999/version"] {
+        for refused in [
+            "/v1.23/version",
+            "/v1.48/version",
+            "/v1.99999999999999999999/version",
+        ] {
             let error = without_version(&Uri::from_static(refused)).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_REQUEST, "{refused}");
         }

@@ -81,7 +81,10 @@ impl Report {
 
 fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
     for folder in [&config.data_root, &config.run_dir] {
-        process::make_folder(folder).map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
+        process::make_folder(folder).map_err(|source| ServeError::Folder {
+            path: folder.clone(),
+            source,
+        })?;
     }
     // The mode of folders created for users (bind sources) must not depend on the umask of the engine's starter.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -110,7 +113,16 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::Threads)?;
-    let outcome = threads.block_on(run(config, RunLock { path: lock_path, lock }, descriptors, report, starting));
+    let outcome = threads.block_on(run(
+        config,
+        RunLock {
+            path: lock_path,
+            lock,
+        },
+        descriptors,
+        report,
+        starting,
+    ));
     threads.shutdown_timeout(Duration::from_secs(5));
     drop(data_lock);
     outcome
@@ -118,8 +130,14 @@ fn locked(config: EngineConfig, report: &Report) -> Result<(), ServeError> {
 
 /// Takes the engine's lock, or waits until the engine that has it answers (then `None`). The second lock is held while
 /// an engine comes up, so that others see a socket when they get their turn.
-fn become_the_one(config: &EngineConfig, lock_path: &Path) -> Result<Option<(OwnedFd, OwnedFd)>, ServeError> {
-    let failed = |source| ServeError::Lock { path: lock_path.to_owned(), source };
+fn become_the_one(
+    config: &EngineConfig,
+    lock_path: &Path,
+) -> Result<Option<(OwnedFd, OwnedFd)>, ServeError> {
+    let failed = |source| ServeError::Lock {
+        path: lock_path.to_owned(),
+        source,
+    };
     let deadline = Instant::now() + PATIENCE;
     let mut patience = Instant::now() + claim::NAMED_WITHIN;
     loop {

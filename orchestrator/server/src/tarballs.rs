@@ -36,7 +36,11 @@ where
         let piece = pieces.recv().await?;
         Some((piece, (pieces, busy)))
     });
-    ([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(body)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-tar")],
+        Body::from_stream(body),
+    )
+        .into_response()
 }
 
 struct Pieces(mpsc::Sender<io::Result<Bytes>>);
@@ -44,7 +48,9 @@ struct Pieces(mpsc::Sender<io::Result<Bytes>>);
 impl Write for Pieces {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(Bytes::copy_from_slice(data))).map_err(gone)?;
+        self.0
+            .blocking_send(Ok(Bytes::copy_from_slice(data)))
+            .map_err(gone)?;
         Ok(data.len())
     }
 
@@ -55,7 +61,9 @@ impl Write for Pieces {
 
 /// A request's body for code that blocks.
 pub(crate) fn received(body: Body) -> impl io::Read + Send + 'static {
-    SyncIoBridge::new(Box::pin(StreamReader::new(body.into_data_stream().map_err(io::Error::other))))
+    SyncIoBridge::new(Box::pin(StreamReader::new(
+        body.into_data_stream().map_err(io::Error::other),
+    )))
 }
 
 /// An archive and what is said about its making, in one body: docker's frames, the archive as stdout, talk as stderr.
@@ -68,11 +76,17 @@ impl Frames {
     /// The frames and the response that carries them.
     pub(crate) fn new(engine: &Handle) -> (Self, Response) {
         let (out, pieces) = mpsc::channel(PIECES);
-        let body = Body::from_stream(stream::unfold((pieces, engine.begin()), |(mut pieces, busy)| async move {
-            let piece: io::Result<Bytes> = pieces.recv().await?;
-            Some((piece, (pieces, busy)))
-        }));
-        let content = [(header::CONTENT_TYPE, "application/vnd.docker.multiplexed-stream")];
+        let body = Body::from_stream(stream::unfold(
+            (pieces, engine.begin()),
+            |(mut pieces, busy)| async move {
+                let piece: io::Result<Bytes> = pieces.recv().await?;
+                Some((piece, (pieces, busy)))
+            },
+        ));
+        let content = [(
+            header::CONTENT_TYPE,
+            "application/vnd.docker.multiplexed-stream",
+        )];
         (Self { out }, (content, body).into_response())
     }
 }
@@ -82,11 +96,17 @@ impl BundleOut for Frames {
     async fn say(&self, event: BundleEvent) {
         let mut line = serde_json::to_vec(&event).unwrap_or_default();
         line.push(b'\n');
-        let _ = self.out.send(Ok(encode(StreamKind::Stderr, &line).into())).await;
+        let _ = self
+            .out
+            .send(Ok(encode(StreamKind::Stderr, &line).into()))
+            .await;
     }
 
     fn archive(&self) -> Box<dyn Write + Send> {
-        Box::new(BufWriter::with_capacity(PIECE, ArchiveFrames(self.out.clone())))
+        Box::new(BufWriter::with_capacity(
+            PIECE,
+            ArchiveFrames(self.out.clone()),
+        ))
     }
 }
 
@@ -96,7 +116,9 @@ impl Write for ArchiveFrames {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let data = &data[..data.len().min(PIECE)];
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(encode(StreamKind::Stdout, data).into())).map_err(gone)?;
+        self.0
+            .blocking_send(Ok(encode(StreamKind::Stdout, data).into()))
+            .map_err(gone)?;
         Ok(data.len())
     }
 

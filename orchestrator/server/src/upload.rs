@@ -32,7 +32,11 @@ pub(crate) fn received(request: Request<Incoming>) -> Request<Body> {
         if body.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Upload { body: Some(body), unasked, runtime: Handle::current() })
+        Body::new(Upload {
+            body: Some(body),
+            unasked,
+            runtime: Handle::current(),
+        })
     })
 }
 
@@ -40,9 +44,14 @@ impl HttpBody for Upload {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         self.unasked = false;
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
         let frame = Pin::new(body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
             self.body = None;
@@ -55,15 +64,21 @@ impl HttpBody for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(mut rest) = self.body.take().filter(|_| !self.unasked) else { return };
+        let Some(mut rest) = self.body.take().filter(|_| !self.unasked) else {
+            return;
+        };
         self.runtime
-            .spawn(tokio::time::timeout(PATIENCE, async move { while let Some(Ok(_)) = rest.frame().await {} }));
+            .spawn(tokio::time::timeout(PATIENCE, async move {
+                while let Some(Ok(_)) = rest.frame().await {}
+            }));
     }
 }
 
@@ -101,8 +116,12 @@ mod tests {
         let routes = Router::new()
             .route("/hoist/v1/volumes/{name}/import", post(refuse))
             .route("/hoist/v1/bundles/load", post(half));
-        let service = hyper::service::service_fn(move |request| routes.clone().oneshot(received(request)));
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let service =
+            hyper::service::service_fn(move |request| routes.clone().oneshot(received(request)));
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service),
+        );
     }
 
     /// A client of a server that answers before it has read what it was sent, many megabytes.
@@ -114,7 +133,11 @@ mod tests {
                 serve(stream);
             }
         });
-        let places = Places { data_root: folder.join("data"), run_dir: folder.join("run"), socket };
+        let places = Places {
+            data_root: folder.join("data"),
+            run_dir: folder.join("run"),
+            socket,
+        };
         Client::connect(&places).await.unwrap()
     }
 
@@ -127,7 +150,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let client = client(folder.path()).await;
         for _ in 0..20 {
-            let error = client.import_volume("v", false, upload()).await.unwrap_err();
+            let error = client
+                .import_volume("v", false, upload())
+                .await
+                .unwrap_err();
             assert!(
                 matches!(&error, ClientError::Api { status: 400, error } if error.message.contains("wanted")),
                 "{error:?}"

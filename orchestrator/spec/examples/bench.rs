@@ -17,11 +17,19 @@ struct One(String);
 
 impl Source for One {
     fn read(&self, path: &Path) -> Result<String, SourceError> {
-        if path == Path::new("/bench/compose.yaml") { Ok(self.0.clone()) } else { Err(SourceError::NotFound) }
+        if path == Path::new("/bench/compose.yaml") {
+            Ok(self.0.clone())
+        } else {
+            Err(SourceError::NotFound)
+        }
     }
 
     fn kind(&self, path: &Path) -> Kind {
-        if path == Path::new("/bench/compose.yaml") { Kind::File } else { Kind::Missing }
+        if path == Path::new("/bench/compose.yaml") {
+            Kind::File
+        } else {
+            Kind::Missing
+        }
     }
 
     fn working_dir(&self) -> PathBuf {
@@ -59,7 +67,13 @@ fn time(text: &str, runs: usize) -> Duration {
     let once = || {
         let start = Instant::now();
         let loaded = load(&LoadRequest::default(), &source, &env).unwrap_or_else(|errors| {
-            panic!("{}", errors.first().map(|error| error.message.clone()).unwrap_or_default())
+            panic!(
+                "{}",
+                errors
+                    .first()
+                    .map(|error| error.message.clone())
+                    .unwrap_or_default()
+            )
         });
         let printed = canonical::to_json(&loaded.stack).to_string();
         assert!(!printed.is_empty());
@@ -70,7 +84,10 @@ fn time(text: &str, runs: usize) -> Duration {
 
 fn main() -> ExitCode {
     let mut within = true;
-    for (services, runs, limit) in [(20, 50, Duration::from_millis(3)), (4_000, 15, Duration::from_millis(300))] {
+    for (services, runs, limit) in [
+        (20, 50, Duration::from_millis(3)),
+        (4_000, 15, Duration::from_millis(300)),
+    ] {
         let text = stack(services);
         let best = time(&text, runs);
         within &= best <= limit;
@@ -81,5 +98,9 @@ fn main() -> ExitCode {
             limit.as_millis()
         );
     }
-    if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if within {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -20,7 +20,10 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
         (Shape::Num, Data::Float(_)) => {}
         // Lower the barrier a little where the reference does: `1e3` and `2.0` are whole numbers.
         (Shape::Int | Shape::Bytes, Data::Float(value)) if value.fract() == 0.0 => {}
-        (Shape::Bool | Shape::Int | Shape::Num | Shape::Bytes | Shape::Duration | Shape::Word(_), Data::Str(text)) => {
+        (
+            Shape::Bool | Shape::Int | Shape::Num | Shape::Bytes | Shape::Duration | Shape::Word(_),
+            Data::Str(text),
+        ) => {
             text_value(node, text, shape, path, report);
         }
         (Shape::List(item), Data::Seq(items)) => {
@@ -33,8 +36,16 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
                 if !path.contains('.') {
                     name(entry, path, report);
                 }
-                if !(entry.key.starts_with("x-") && path == "services" && entry.value.as_map().is_none()) {
-                    self::shape(&entry.value, value, &format!("{path}.{}", entry.key), report);
+                if !(entry.key.starts_with("x-")
+                    && path == "services"
+                    && entry.value.as_map().is_none())
+                {
+                    self::shape(
+                        &entry.value,
+                        value,
+                        &format!("{path}.{}", entry.key),
+                        report,
+                    );
                 }
             }
         }
@@ -48,7 +59,12 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
         (Shape::Table | Shape::Labels, Data::Map(map)) => {
             for entry in &map.0 {
                 if entry.value.scalar_text().is_none() && !entry.value.is_null() {
-                    wrong(&entry.value, "a string, number, boolean or null", &format!("{path}.{}", entry.key), report);
+                    wrong(
+                        &entry.value,
+                        "a string, number, boolean or null",
+                        &format!("{path}.{}", entry.key),
+                        report,
+                    );
                 }
             }
         }
@@ -61,30 +77,56 @@ pub(crate) fn shape(node: &Node, shape: &Shape, path: &str, report: &mut Report)
 /// Names of services and resources become parts of paths, host names and labels.
 fn name(entry: &Entry, section: &str, report: &mut Report) {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if entry.key.is_empty() || !entry.key.chars().all(plain) || matches!(entry.key.as_str(), "." | "..") {
+    if entry.key.is_empty()
+        || !entry.key.chars().all(plain)
+        || matches!(entry.key.as_str(), "." | "..")
+    {
         let _ = report
-            .error("E0009", format!("`{}` cannot be a name in `{section}`", entry.key))
-            .at(entry.key_span, "names have letters, digits, `.`, `_` and `-`");
+            .error(
+                "E0009",
+                format!("`{}` cannot be a name in `{section}`", entry.key),
+            )
+            .at(
+                entry.key_span,
+                "names have letters, digits, `.`, `_` and `-`",
+            );
     }
 }
 
 /// Values that may be written as strings, since interpolation makes strings.
 fn text_value(node: &Node, text: &str, shape: &Shape, path: &str, report: &mut Report) {
     let problem = match shape {
-        Shape::Bool => units::boolean(text).is_none().then(|| "is not a boolean".to_owned()),
-        Shape::Int => units::integer(text).is_none().then(|| "is not a whole number".to_owned()),
-        Shape::Num => text.trim().parse::<f64>().is_err().then(|| "is not a number".to_owned()),
-        Shape::Bytes => hoist_object::units::bytes(text).is_none().then(|| "is not a size like 512m or 2gb".to_owned()),
-        Shape::Duration => {
-            hoist_object::units::duration(text).is_none().then(|| "is not a duration like 1m30s".to_owned())
-        }
-        Shape::Word(words) if !words.contains(&text) => {
-            Some(format!("is not one of {}", words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")))
-        }
+        Shape::Bool => units::boolean(text)
+            .is_none()
+            .then(|| "is not a boolean".to_owned()),
+        Shape::Int => units::integer(text)
+            .is_none()
+            .then(|| "is not a whole number".to_owned()),
+        Shape::Num => text
+            .trim()
+            .parse::<f64>()
+            .is_err()
+            .then(|| "is not a number".to_owned()),
+        Shape::Bytes => hoist_object::units::bytes(text)
+            .is_none()
+            .then(|| "is not a size like 512m or 2gb".to_owned()),
+        Shape::Duration => hoist_object::units::duration(text)
+            .is_none()
+            .then(|| "is not a duration like 1m30s".to_owned()),
+        Shape::Word(words) if !words.contains(&text) => Some(format!(
+            "is not one of {}",
+            words
+                .iter()
+                .map(|w| format!("`{w}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
         _ => None,
     };
     if let Some(problem) = problem {
-        let mut entry = report.error("E0009", format!("`{path}`: `{text}` {problem}")).at(node.span, "this value");
+        let mut entry = report
+            .error("E0009", format!("`{path}`: `{text}` {problem}"))
+            .at(node.span, "this value");
         if let Shape::Word(words) = shape
             && let Some(word) = suggest::closest(text, words.iter().copied())
         {
@@ -110,7 +152,9 @@ fn fits(node: &Node, shape: &Shape) -> bool {
         Shape::Null => node.is_null(),
         Shape::Str | Shape::Word(_) | Shape::Duration => node.as_str().is_some(),
         Shape::Bool => matches!(node.data, Data::Bool(_) | Data::Str(_)),
-        Shape::Int | Shape::Num | Shape::Bytes => matches!(node.data, Data::Int(_) | Data::Float(_) | Data::Str(_)),
+        Shape::Int | Shape::Num | Shape::Bytes => {
+            matches!(node.data, Data::Int(_) | Data::Float(_) | Data::Str(_))
+        }
         Shape::List(_) => node.as_seq().is_some(),
         Shape::Map(_) | Shape::Object(_) => node.as_map().is_some(),
         Shape::StringOrList | Shape::Command => node.as_str().is_some() || node.as_seq().is_some(),
@@ -142,14 +186,18 @@ fn expected(shape: &Shape) -> String {
 fn wrong(node: &Node, expected: &str, path: &str, report: &mut Report) {
     // As it stands in the file: `1.10` is a number that prints as 1.1.
     let written = report.written(node.span);
-    let mut entry =
-        report.error("E0007", format!("`{path}` must be {expected}")).at(node.span, format!("this is {}", node.kind()));
+    let mut entry = report
+        .error("E0007", format!("`{path}` must be {expected}"))
+        .at(node.span, format!("this is {}", node.kind()));
     if expected == "a duration"
         && let Some(text) = node.scalar_text()
     {
         entry = entry.hint(format!("give it a unit: `{text}s`"));
     } else if expected.contains("a string") && node.scalar_text().is_some() && !written.is_empty() {
-        entry = entry.hint(format!("quote it: \"{written}\"; without quotes, YAML reads {}", node.kind()));
+        entry = entry.hint(format!(
+            "quote it: \"{written}\"; without quotes, YAML reads {}",
+            node.kind()
+        ));
     } else if node.as_seq().is_some() && expected.starts_with("a mapping") {
         entry = entry.hint("take the `-` away: a mapping has `NAME: …` on each line");
     } else if path.contains("environment[")
@@ -171,20 +219,39 @@ fn attributes(node: &Node, object: &Object, path: &str, report: &mut Report) {
         if object.extensible && entry.key.starts_with("x-") {
             continue;
         }
-        let place = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        let place = if path.is_empty() {
+            entry.key.clone()
+        } else {
+            format!("{path}.{}", entry.key)
+        };
         match object.field(&entry.key) {
             Some(field) => shape(&entry.value, &field.shape, &place, report),
             None => {
-                let owner = if path.is_empty() { "the top level".to_owned() } else { format!("`{path}`") };
+                let owner = if path.is_empty() {
+                    "the top level".to_owned()
+                } else {
+                    format!("`{path}`")
+                };
                 let mut found = report
-                    .error("E0006", format!("unknown attribute `{}` in {owner}", entry.key))
+                    .error(
+                        "E0006",
+                        format!("unknown attribute `{}` in {owner}", entry.key),
+                    )
                     .at(entry.key_span, "not an attribute of Compose");
-                if let Some(name) = suggest::closest(&entry.key, object.fields.iter().map(|field| field.name)) {
+                if let Some(name) =
+                    suggest::closest(&entry.key, object.fields.iter().map(|field| field.name))
+                {
                     found = found.hint(format!("did you mean `{name}`?"));
                 } else if path.is_empty() && is_service(&entry.value) {
-                    found = found.hint(format!("services stand below `services:`; indent `{}` under it", entry.key));
+                    found = found.hint(format!(
+                        "services stand below `services:`; indent `{}` under it",
+                        entry.key
+                    ));
                 } else if object.extensible {
-                    found = found.hint(format!("attributes of your own begin with `x-`: `x-{}`", entry.key));
+                    found = found.hint(format!(
+                        "attributes of your own begin with `x-`: `x-{}`",
+                        entry.key
+                    ));
                 }
                 let _ = found;
             }
@@ -193,7 +260,8 @@ fn attributes(node: &Node, object: &Object, path: &str, report: &mut Report) {
 }
 
 fn is_service(node: &Node) -> bool {
-    node.as_map().is_some_and(|map| map.get("image").is_some() || map.get("build").is_some())
+    node.as_map()
+        .is_some_and(|map| map.get("image").is_some() || map.get("build").is_some())
 }
 
 /// Reports attributes that are missing in the merged tree: a single file may leave to another what it does not change.
@@ -209,14 +277,23 @@ pub(crate) fn required(node: &Node, shape: &Shape, path: &str, report: &mut Repo
             }
             for entry in &map.0 {
                 if let Some(field) = object.field(&entry.key) {
-                    let place = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                    let place = if path.is_empty() {
+                        entry.key.clone()
+                    } else {
+                        format!("{path}.{}", entry.key)
+                    };
                     required(&entry.value, &field.shape, &place, report);
                 }
             }
         }
         (Shape::Map(inner), Data::Map(map)) => {
             for entry in &map.0 {
-                required(&entry.value, inner, &format!("{path}.{}", entry.key), report);
+                required(
+                    &entry.value,
+                    inner,
+                    &format!("{path}.{}", entry.key),
+                    report,
+                );
             }
         }
         (Shape::List(item), Data::Seq(items)) => {

@@ -26,7 +26,10 @@ impl SourceFile {
         let offset = self.floor(offset);
         let before = &self.text[..offset];
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
     }
 
     fn floor(&self, offset: usize) -> usize {
@@ -68,11 +71,20 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), labels: Vec::new(), hints: Vec::new() }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            labels: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, message)
+        }
     }
 }
 
@@ -82,7 +94,9 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
+    let title = level
+        .primary_title(diagnostic.message.as_str())
+        .id(diagnostic.code);
     let mut group = Group::with_title(title);
     let mut files: Vec<&Arc<SourceFile>> = Vec::new();
     for label in &diagnostic.labels {
@@ -93,7 +107,11 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
     let primary = diagnostic.labels.first();
     for file in files {
         let mut snippet = Snippet::source(file.text.as_str()).path(file.name.as_str());
-        for label in diagnostic.labels.iter().filter(|label| Arc::ptr_eq(&label.file, file)) {
+        for label in diagnostic
+            .labels
+            .iter()
+            .filter(|label| Arc::ptr_eq(&label.file, file))
+        {
             let kind = match primary {
                 Some(first) if std::ptr::eq(first, label) => AnnotationKind::Primary,
                 _ => AnnotationKind::Context,
@@ -105,7 +123,11 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
     for hint in &diagnostic.hints {
         group = group.element(Level::HELP.message(hint.as_str()));
     }
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     renderer.render(&[group]).to_string()
 }
 

@@ -29,7 +29,10 @@ pub(crate) fn parse(
     budget: &Budget,
 ) -> Result<(), DotenvError> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut cursor = Cursor { text, at: text.len() - body.len() };
+    let mut cursor = Cursor {
+        text,
+        at: text.len() - body.len(),
+    };
     while let Some(statement) = cursor.next()? {
         let Statement { name, value, start } = statement;
         assignments.push((name.clone(), start..start + name.len()));
@@ -44,10 +47,13 @@ pub(crate) fn parse(
             }
             Raw::Template(value, start) => {
                 let lookup = |name: &str| outside(name).or_else(|| variables.get(name).cloned());
-                let value = interpolate::expand(&value, &lookup, &mut |_| {}, budget).map_err(|error| DotenvError {
-                    code: error.code(),
-                    ..cursor.error(start, cursor.at, error.to_string())
-                })?;
+                let value =
+                    interpolate::expand(&value, &lookup, &mut |_| {}, budget).map_err(|error| {
+                        DotenvError {
+                            code: error.code(),
+                            ..cursor.error(start, cursor.at, error.to_string())
+                        }
+                    })?;
                 variables.insert(name, value);
             }
         }
@@ -66,7 +72,9 @@ pub(crate) fn parse_raw(
     for whole in text[next..].split_inclusive('\n') {
         let start = next;
         next += whole.len();
-        let line = whole.strip_suffix('\n').map_or(whole, |line| line.strip_suffix('\r').unwrap_or(line));
+        let line = whole
+            .strip_suffix('\n')
+            .map_or(whole, |line| line.strip_suffix('\r').unwrap_or(line));
         let start = start + line.len() - line.trim_start().len();
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
@@ -113,7 +121,12 @@ impl Cursor<'_> {
     }
 
     fn error(&self, start: usize, end: usize, message: impl Into<String>) -> DotenvError {
-        DotenvError { code: "E0013", start, end: end.max(start), message: message.into() }
+        DotenvError {
+            code: "E0013",
+            start,
+            end: end.max(start),
+            message: message.into(),
+        }
     }
 
     fn next(&mut self) -> Result<Option<Statement>, DotenvError> {
@@ -139,7 +152,10 @@ impl Cursor<'_> {
     }
 
     fn skip_line(&mut self) {
-        self.at += self.rest().find('\n').map_or(self.rest().len(), |end| end + 1);
+        self.at += self
+            .rest()
+            .find('\n')
+            .map_or(self.rest().len(), |end| end + 1);
     }
 
     /// The name before `=` or `:`, and whether there was none of the two.
@@ -158,7 +174,10 @@ impl Cursor<'_> {
                     return Err(self.error(
                         start + offset,
                         start + offset + c.len_utf8(),
-                        format!("unexpected character `{c}` in variable name `{}`", &self.text[start..line_end]),
+                        format!(
+                            "unexpected character `{c}` in variable name `{}`",
+                            &self.text[start..line_end]
+                        ),
                     ));
                 }
             }
@@ -166,7 +185,11 @@ impl Cursor<'_> {
         }
         let name = self.text[start..end].trim_end().to_owned();
         if name.contains([' ', '\t']) {
-            return Err(self.error(start, end, "a variable name cannot contain a space; the form is NAME=VALUE"));
+            return Err(self.error(
+                start,
+                end,
+                "a variable name cannot contain a space; the form is NAME=VALUE",
+            ));
         }
         self.at = if bare { end } else { end + 1 };
         Ok((name, bare))
@@ -213,7 +236,11 @@ impl Cursor<'_> {
             }
         }
         let line_end = start + self.rest().find('\n').unwrap_or(self.rest().len());
-        Err(self.error(start, line_end, format!("unterminated quoted value {}", &self.text[start..line_end])))
+        Err(self.error(
+            start,
+            line_end,
+            format!("unterminated quoted value {}", &self.text[start..line_end]),
+        ))
     }
 }
 
@@ -241,7 +268,11 @@ fn unescape(body: &str) -> String {
             Some('0') => {
                 let mut code = 0u32;
                 let mut digits = 0;
-                while let Some(digit) = chars.peek().and_then(|c| c.to_digit(8)).filter(|_| digits < 3) {
+                while let Some(digit) = chars
+                    .peek()
+                    .and_then(|c| c.to_digit(8))
+                    .filter(|_| digits < 3)
+                {
                     code = code * 8 + digit;
                     digits += 1;
                     chars.next();

@@ -100,7 +100,11 @@ impl Role {
 
 impl Provenance {
     pub(crate) fn new(tree: Node, report: &Report) -> Self {
-        Self { tree, files: report.files().to_vec(), variables: report.variables.clone() }
+        Self {
+            tree,
+            files: report.files().to_vec(),
+            variables: report.variables.clone(),
+        }
     }
 
     /// Explains a path of the canonical form: `services.web.environment.DB`, `services.web.ports[0]`.
@@ -109,13 +113,23 @@ impl Provenance {
         match self.find(&self.tree, path, "") {
             Ok(Found::Value(node, path)) => self.values(node, &path, &mut values),
             Ok(Found::Gone(node, path)) => values.push(self.gone(node, path)),
-            Err(near) => return Err(NotSet { path: path.to_owned(), near }),
+            Err(near) => {
+                return Err(NotSet {
+                    path: path.to_owned(),
+                    near,
+                });
+            }
         }
         Ok(Explanation { values })
     }
 
     /// Keys may contain dots themselves, so every key that the rest of the path begins with is tried.
-    fn find<'a>(&'a self, node: &'a Node, rest: &str, path: &str) -> Result<Found<'a>, Vec<String>> {
+    fn find<'a>(
+        &'a self,
+        node: &'a Node,
+        rest: &str,
+        path: &str,
+    ) -> Result<Found<'a>, Vec<String>> {
         if rest.is_empty() {
             return Ok(Found::Value(node, path.to_owned()));
         }
@@ -123,7 +137,9 @@ impl Provenance {
         match &node.data {
             Data::Map(map) => {
                 for entry in &map.0 {
-                    let Some(rest) = after(rest, &entry.key) else { continue };
+                    let Some(rest) = after(rest, &entry.key) else {
+                        continue;
+                    };
                     match self.find(&entry.value, rest, &join(path, &entry.key)) {
                         Ok(found) => return Ok(found),
                         Err(other) => near = other,
@@ -143,14 +159,25 @@ impl Provenance {
             }
             Data::Seq(items) => {
                 let digits = rest.trim_start_matches('[');
-                let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-                let item = digits[..end].parse::<usize>().ok().and_then(|index| Some((index, items.get(index)?)));
+                let end = digits
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(digits.len());
+                let item = digits[..end]
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| Some((index, items.get(index)?)));
                 match item {
                     Some((index, item)) => {
-                        let rest = digits[end..].trim_start_matches(']').trim_start_matches('.');
+                        let rest = digits[end..]
+                            .trim_start_matches(']')
+                            .trim_start_matches('.');
                         return self.find(item, rest, &format!("{path}[{index}]"));
                     }
-                    None => near = (0..items.len()).map(|index| format!("{path}[{index}]")).collect(),
+                    None => {
+                        near = (0..items.len())
+                            .map(|index| format!("{path}[{index}]"))
+                            .collect()
+                    }
                 }
             }
             _ => near.push(path.to_owned()),
@@ -164,9 +191,15 @@ impl Provenance {
                 for entry in &map.0 {
                     self.values(&entry.value, &join(path, &entry.key), values);
                 }
-                values.extend(gone_entries(node).map(|entry| self.gone(&entry.value, join(path, &entry.key))));
+                values.extend(
+                    gone_entries(node).map(|entry| self.gone(&entry.value, join(path, &entry.key))),
+                );
             }
-            Data::Seq(items) if items.iter().any(|item| item.as_map().is_some() || item.origin != node.origin) => {
+            Data::Seq(items)
+                if items
+                    .iter()
+                    .any(|item| item.as_map().is_some() || item.origin != node.origin) =>
+            {
                 for (index, item) in items.iter().enumerate() {
                     self.values(item, &format!("{path}[{index}]"), values);
                 }
@@ -175,7 +208,11 @@ impl Provenance {
                 let name = path.rsplit('.').next().unwrap_or(path);
                 let mut steps = Vec::new();
                 self.steps(node, name, &mut steps);
-                values.push(ExplainedValue { path: path.to_owned(), value: Some(node.to_json()), steps });
+                values.push(ExplainedValue {
+                    path: path.to_owned(),
+                    value: Some(node.to_json()),
+                    steps,
+                });
             }
         }
     }
@@ -185,8 +222,17 @@ impl Provenance {
         if let Some(below) = &node.earlier {
             self.steps(below, path.rsplit('.').next().unwrap_or(&path), &mut steps);
         }
-        steps.push(Step { role: Role::Reset, place: self.place(node.span), value: None, variables: Vec::new() });
-        ExplainedValue { path, value: None, steps }
+        steps.push(Step {
+            role: Role::Reset,
+            place: self.place(node.span),
+            value: None,
+            variables: Vec::new(),
+        });
+        ExplainedValue {
+            path,
+            value: None,
+            steps,
+        }
     }
 
     fn steps(&self, node: &Node, name: &str, steps: &mut Vec<Step>) {
@@ -210,18 +256,26 @@ impl Provenance {
         if node.origin == ValueOrigin::Variable {
             variables.push(self.variable(name, node.as_str().map(str::to_owned), None));
         }
-        let spans = std::iter::once(node.span).chain(node.as_seq().into_iter().flatten().map(|item| item.span));
+        let spans = std::iter::once(node.span)
+            .chain(node.as_seq().into_iter().flatten().map(|item| item.span));
         for used in spans.flat_map(|span| self.variables.of(span)) {
             let variable = self.variable(&used.name, used.value.clone(), used.default.clone());
             if !variables.contains(&variable) && node.origin != ValueOrigin::Default {
                 variables.push(variable);
             }
         }
-        steps.push(Step { role, place: self.place(node.span), value: Some(node.to_json()), variables });
+        steps.push(Step {
+            role,
+            place: self.place(node.span),
+            value: Some(node.to_json()),
+            variables,
+        });
     }
 
     fn variable(&self, name: &str, value: Option<String>, default: Option<String>) -> Variable {
-        let winner = value.as_ref().and_then(|value| self.variables.place(name, value));
+        let winner = value
+            .as_ref()
+            .and_then(|value| self.variables.place(name, value));
         let place = winner.map(|place| self.place(place));
         // Included files may read the same env file again.
         let mut overruled: Vec<(String, String)> = Vec::new();
@@ -231,11 +285,19 @@ impl Provenance {
                 overruled.push(other);
             }
         }
-        Variable { name: name.to_owned(), value, place, default, overruled }
+        Variable {
+            name: name.to_owned(),
+            value,
+            place,
+            default,
+            overruled,
+        }
     }
 
     fn place(&self, span: Span) -> String {
-        let Some(file) = self.files.get(span.file as usize) else { return String::new() };
+        let Some(file) = self.files.get(span.file as usize) else {
+            return String::new();
+        };
         let (line, column) = file.position(span.start as usize);
         format!("{}:{line}:{column}", file.name)
     }
@@ -248,8 +310,14 @@ enum Found<'a> {
 
 /// Entries that a later file took out of a mapping.
 fn gone_entries(node: &Node) -> impl Iterator<Item = &Entry> {
-    let record = node.earlier.as_deref().filter(|earlier| earlier.tag == Some(Tag::Reset));
-    record.and_then(Node::as_map).into_iter().flat_map(|map| &map.0)
+    let record = node
+        .earlier
+        .as_deref()
+        .filter(|earlier| earlier.tag == Some(Tag::Reset));
+    record
+        .and_then(Node::as_map)
+        .into_iter()
+        .flat_map(|map| &map.0)
 }
 
 fn after<'a>(rest: &'a str, key: &str) -> Option<&'a str> {
@@ -262,29 +330,56 @@ fn after<'a>(rest: &'a str, key: &str) -> Option<&'a str> {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// The explanation for people, one block for each value.
 pub fn render(explanation: &Explanation) -> String {
     let mut text = String::new();
     for value in &explanation.values {
-        let shown = value.value.as_ref().map_or_else(|| "(removed)".to_owned(), Value::to_string);
+        let shown = value
+            .value
+            .as_ref()
+            .map_or_else(|| "(removed)".to_owned(), Value::to_string);
         text.push_str(&format!("{} = {shown}\n", value.path));
-        let width = value.steps.iter().map(|step| step.place.chars().count()).max().unwrap_or_default();
+        let width = value
+            .steps
+            .iter()
+            .map(|step| step.place.chars().count())
+            .max()
+            .unwrap_or_default();
         for step in &value.steps {
-            let said = step.value.as_ref().map_or_else(|| "!reset".to_owned(), Value::to_string);
-            text.push_str(&format!("  {:<10} {:<width$}  {said}\n", step.role.name(), step.place));
+            let said = step
+                .value
+                .as_ref()
+                .map_or_else(|| "!reset".to_owned(), Value::to_string);
+            text.push_str(&format!(
+                "  {:<10} {:<width$}  {said}\n",
+                step.role.name(),
+                step.place
+            ));
             for variable in &step.variables {
                 let from = match (&variable.value, &variable.place) {
                     (None, _) => "is not set".to_owned(),
-                    (Some(value), Some(place)) if value.is_empty() => format!("is empty, set in {place}"),
+                    (Some(value), Some(place)) if value.is_empty() => {
+                        format!("is empty, set in {place}")
+                    }
                     (Some(value), Some(place)) => format!("= {value}, set in {place}"),
                     (Some(value), None) => format!("= {value}, from the environment"),
                 };
-                let default = variable.default.as_ref().map(|default| format!(", so its default is taken: {default}"));
+                let default = variable
+                    .default
+                    .as_ref()
+                    .map(|default| format!(", so its default is taken: {default}"));
                 let default = default.unwrap_or_default();
-                text.push_str(&format!("  {:<10} ${} {from}{default}\n", "", variable.name));
+                text.push_str(&format!(
+                    "  {:<10} ${} {from}{default}\n",
+                    "", variable.name
+                ));
                 for (value, place) in &variable.overruled {
                     text.push_str(&format!("  {:<10} not {value}, set in {place}\n", ""));
                 }
@@ -298,7 +393,8 @@ pub fn render(explanation: &Explanation) -> String {
 pub fn to_json(explanation: &Explanation) -> Value {
     let variable = |variable: &Variable| {
         let overruled = variable.overruled.iter();
-        let overruled = overruled.map(|(value, place)| serde_json::json!({ "value": value, "place": place }));
+        let overruled =
+            overruled.map(|(value, place)| serde_json::json!({ "value": value, "place": place }));
         serde_json::json!({
             "name": variable.name, "value": variable.value, "place": variable.place, "default": variable.default,
             "overruled": overruled.collect::<Vec<_>>(),

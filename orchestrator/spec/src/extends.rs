@@ -11,10 +11,18 @@ use crate::{merge, paths, size, suggest, yaml};
 
 impl Loader<'_> {
     pub(crate) fn extended(&mut self, mut tree: Node, scope: &FileScope) -> Node {
-        let Some(services) = tree.as_map().and_then(|map| map.get("services")).and_then(Node::as_map) else {
+        let Some(services) = tree
+            .as_map()
+            .and_then(|map| map.get("services"))
+            .and_then(Node::as_map)
+        else {
             return tree;
         };
-        if !services.0.iter().any(|entry| entry.value.at(&["extends"]).is_some()) {
+        if !services
+            .0
+            .iter()
+            .any(|entry| entry.value.at(&["extends"]).is_some())
+        {
             return tree;
         }
         let services = services.clone();
@@ -22,7 +30,8 @@ impl Loader<'_> {
         let mut result = services.clone();
         for entry in &mut result.0 {
             let mut trail = Vec::new();
-            if let Some(service) = self.service(&services, &entry.key, scope, &mut done, &mut trail) {
+            if let Some(service) = self.service(&services, &entry.key, scope, &mut done, &mut trail)
+            {
                 entry.value = service;
             }
         }
@@ -57,7 +66,10 @@ impl Loader<'_> {
         let Some(base_name) = extends.value.at(&["service"]).and_then(Node::as_str) else {
             let _ = self
                 .report
-                .error("E0008", format!("`services.{name}.extends` needs the attribute `service`"))
+                .error(
+                    "E0008",
+                    format!("`services.{name}.extends` needs the attribute `service`"),
+                )
                 .at(span, "which service is to be extended?");
             return Some(service);
         };
@@ -68,7 +80,9 @@ impl Loader<'_> {
         }
         trail.push((step, span));
         let base = match extends.value.at(&["file"]).and_then(Node::as_str) {
-            Some(file) if *file != here => self.service_of_file(file, &base_name, span, scope, trail),
+            Some(file) if *file != here => {
+                self.service_of_file(file, &base_name, span, scope, trail)
+            }
             _ if services.get(&base_name).is_none() => {
                 self.no_base(&base_name, "this file", span, services);
                 None
@@ -97,11 +111,20 @@ impl Loader<'_> {
     }
 
     fn extends_cycle(&mut self, trail: &[(String, Span)], name: &str, span: Span) {
-        let mut names: Vec<&str> = trail.iter().map(|(step, _)| step.rsplit(':').next().unwrap_or_default()).collect();
+        let mut names: Vec<&str> = trail
+            .iter()
+            .map(|(step, _)| step.rsplit(':').next().unwrap_or_default())
+            .collect();
         names.push(name);
         let mut entry = self
             .report
-            .error("E0014", format!("services extend each other in a circle: {}", names.join(" -> ")))
+            .error(
+                "E0014",
+                format!(
+                    "services extend each other in a circle: {}",
+                    names.join(" -> ")
+                ),
+            )
             .at(span, "extends");
         for (_, other) in trail.iter().filter(|(_, other)| *other != span) {
             entry = entry.at(*other, "and this one");
@@ -113,7 +136,10 @@ impl Loader<'_> {
     fn without_effect(&mut self, name: &str, base: &str, span: Span, empty: Span) {
         let _ = self
             .report
-            .warning("W0003", format!("`services.{name}.extends` has no effect: the service `{base}` is empty"))
+            .warning(
+                "W0003",
+                format!("`services.{name}.extends` has no effect: the service `{base}` is empty"),
+            )
             .at(span, "extended here")
             .at(empty, "nothing here");
     }
@@ -121,9 +147,14 @@ impl Loader<'_> {
     fn no_base(&mut self, name: &str, file: &str, span: Span, services: &Map) {
         let entry = self
             .report
-            .error("E0014", format!("there is no service `{name}` in {file} to extend"))
+            .error(
+                "E0014",
+                format!("there is no service `{name}` in {file} to extend"),
+            )
             .at(span, "extended here");
-        if let Some(near) = suggest::closest(name, services.0.iter().map(|entry| entry.key.as_str())) {
+        if let Some(near) =
+            suggest::closest(name, services.0.iter().map(|entry| entry.key.as_str()))
+        {
             let _ = entry.hint(format!("did you mean `{near}`?"));
         }
     }
@@ -139,7 +170,11 @@ impl Loader<'_> {
         let dir = paths::parent(path);
         let mut chain = scope.chain.clone();
         chain.push(path.to_owned());
-        let base_scope = FileScope { dir: dir.clone(), variables: scope.variables.clone(), chain };
+        let base_scope = FileScope {
+            dir: dir.clone(),
+            variables: scope.variables.clone(),
+            chain,
+        };
         let key = (path.to_owned(), dir);
         let tree = match self.documents.get(&key) {
             Some(tree) => tree.clone(),
@@ -148,7 +183,9 @@ impl Loader<'_> {
                 let documents = yaml::parse(&mut self.report, file)?;
                 let mut tree: Option<Node> = None;
                 for document in documents.into_iter().filter(|document| !document.is_null()) {
-                    let Some(next) = self.canonical(document, &base_scope) else { continue };
+                    let Some(next) = self.canonical(document, &base_scope) else {
+                        continue;
+                    };
                     tree = Some(match tree {
                         Some(base) => merge::documents(base, next),
                         None => next,
@@ -158,7 +195,11 @@ impl Loader<'_> {
                 tree
             }
         };
-        let services = tree.as_ref().and_then(|tree| tree.at(&["services"])).and_then(Node::as_map).cloned();
+        let services = tree
+            .as_ref()
+            .and_then(|tree| tree.at(&["services"]))
+            .and_then(Node::as_map)
+            .cloned();
         let services = services.unwrap_or_default();
         if services.get(name).is_none() {
             self.no_base(name, path, span, &services);

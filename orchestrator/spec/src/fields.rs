@@ -212,7 +212,9 @@ macro_rules! attribute {
     };
 }
 
-pub(crate) use {attachment, attribute, build, deploy_restart, healthcheck, network, resources, service, volume};
+pub(crate) use {
+    attachment, attribute, build, deploy_restart, healthcheck, network, resources, service, volume,
+};
 
 #[cfg(test)]
 mod tests {
@@ -229,23 +231,48 @@ mod tests {
     /// What the table says of a section is what the lists have of it, apart from what is read by hand.
     #[track_caller]
     fn agree(section: &str, listed: &[&'static str], by_hand: &[&'static str]) {
-        let bound = schema::attributes().into_iter().filter_map(|(path, support)| {
-            let name = path.strip_prefix(section)?.strip_prefix('.')?;
-            let bound = matches!(support, Support::Yes | Support::Part | Support::Printed | Support::Modelled);
-            (bound && !name.contains(['.', '['])).then(|| name.to_owned())
-        });
+        let bound = schema::attributes()
+            .into_iter()
+            .filter_map(|(path, support)| {
+                let name = path.strip_prefix(section)?.strip_prefix('.')?;
+                let bound = matches!(
+                    support,
+                    Support::Yes | Support::Part | Support::Printed | Support::Modelled
+                );
+                (bound && !name.contains(['.', '['])).then(|| name.to_owned())
+            });
         let listed = listed.iter().chain(by_hand).map(|&name| name.to_owned());
-        assert_eq!(bound.collect::<BTreeSet<_>>(), listed.collect(), "attributes of {section}");
+        assert_eq!(
+            bound.collect::<BTreeSet<_>>(),
+            listed.collect(),
+            "attributes of {section}"
+        );
     }
 
     #[test]
     fn what_the_table_supports_has_a_field_and_nothing_else_has_one() {
         let service = [service!(attributes).as_slice(), &resources!(attributes)].concat();
         let resolved = ["env_file", "extends", "label_file"];
-        agree("services.*", &service, &[resolved.as_slice(), &["deploy", "scale", "volumes"]].concat());
-        agree("services.*.deploy.restart_policy", &deploy_restart!(attributes), &[]);
-        agree("services.*.healthcheck", &healthcheck!(attributes), &["disable", "test"]);
-        agree("services.*.build", &build!(attributes), &["context", "dockerfile", "dockerfile_inline"]);
+        agree(
+            "services.*",
+            &service,
+            &[resolved.as_slice(), &["deploy", "scale", "volumes"]].concat(),
+        );
+        agree(
+            "services.*.deploy.restart_policy",
+            &deploy_restart!(attributes),
+            &[],
+        );
+        agree(
+            "services.*.healthcheck",
+            &healthcheck!(attributes),
+            &["disable", "test"],
+        );
+        agree(
+            "services.*.build",
+            &build!(attributes),
+            &["context", "dockerfile", "dockerfile_inline"],
+        );
         agree("services.*.networks.*", &attachment!(attributes), &[]);
         agree("networks.*", &network!(attributes), &["ipam", "name"]);
         agree("volumes.*", &volume!(attributes), &["name"]);

@@ -82,7 +82,9 @@ impl<'a> Loader<'a> {
             }
             Err(error) => {
                 let code = "E0012";
-                let entry = self.report.error(code, format!("cannot read {what} {path}: {error}"));
+                let entry = self
+                    .report
+                    .error(code, format!("cannot read {what} {path}: {error}"));
                 let entry = match from {
                     Some(span) => entry.at(span, "named here"),
                     None => entry,
@@ -117,7 +119,9 @@ impl<'a> Loader<'a> {
             if document.is_null() {
                 continue;
             }
-            let Some(mut tree) = self.document(document, scope) else { continue };
+            let Some(mut tree) = self.document(document, scope) else {
+                continue;
+            };
             result = Some(match result {
                 Some(base) => {
                     tree.mark(ValueOrigin::Override);
@@ -140,7 +144,12 @@ impl<'a> Loader<'a> {
         self.canonical_with(document, scope, interpolate::tree)
     }
 
-    fn canonical_with(&mut self, mut document: Node, scope: &FileScope, interpolate: Interpolate) -> Option<Node> {
+    fn canonical_with(
+        &mut self,
+        mut document: Node,
+        scope: &FileScope,
+        interpolate: Interpolate,
+    ) -> Option<Node> {
         if document.as_map().is_none() {
             let _ = self
                 .report
@@ -158,7 +167,12 @@ impl<'a> Loader<'a> {
             // Of a file that others draw from, only what they draw must be whole.
             drop_empty_services(&mut document);
         }
-        check::shape(&document, &crate::schema::Shape::Object(&STACK), "", &mut self.report);
+        check::shape(
+            &document,
+            &crate::schema::Shape::Object(&STACK),
+            "",
+            &mut self.report,
+        );
         let mut context = Context {
             dir: scope.dir.clone(),
             home: self.home.clone(),
@@ -186,14 +200,31 @@ impl<'a> Loader<'a> {
                 self.read_variables(path, *span, outer, &mut variables);
             }
         }
-        variables.extend(outer.iter().map(|(name, value)| (name.clone(), value.clone())));
+        variables.extend(
+            outer
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         variables
     }
 
-    fn read_variables(&mut self, path: &str, span: Option<Span>, outer: &Variables, variables: &mut Variables) {
-        let Some(file) = self.text(path, span, "the env file") else { return };
+    fn read_variables(
+        &mut self,
+        path: &str,
+        span: Option<Span>,
+        outer: &Variables,
+        variables: &mut Variables,
+    ) {
+        let Some(file) = self.text(path, span, "the env file") else {
+            return;
+        };
         let text = self.report.text(file);
-        let assignments = self.dotenv(file, &text.text, &|name| outer.get(name).cloned(), variables);
+        let assignments = self.dotenv(
+            file,
+            &text.text,
+            &|name| outer.get(name).cloned(),
+            variables,
+        );
         // Of what one file says twice, only the last counts.
         let last: BTreeMap<String, Span> = assignments.into_iter().collect();
         for (name, span) in last {
@@ -212,16 +243,30 @@ impl<'a> Loader<'a> {
         variables: &mut Variables,
     ) -> Vec<(String, Span)> {
         let mut assignments = Vec::new();
-        if let Err(error) = dotenv::parse(text, outside, variables, &mut assignments, &self.report.budget) {
-            let _ = self.report.error(error.code, error.message).at(Span::new(file, error.start, error.end), "here");
+        if let Err(error) = dotenv::parse(
+            text,
+            outside,
+            variables,
+            &mut assignments,
+            &self.report.budget,
+        ) {
+            let _ = self
+                .report
+                .error(error.code, error.message)
+                .at(Span::new(file, error.start, error.end), "here");
         }
-        let spans = assignments.into_iter().map(|(name, range)| (name, Span::new(file, range.start, range.end)));
+        let spans = assignments
+            .into_iter()
+            .map(|(name, range)| (name, Span::new(file, range.start, range.end)));
         spans.collect()
     }
 }
 
 fn drop_empty_services(document: &mut Node) {
-    let services = document.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut);
+    let services = document
+        .as_map_mut()
+        .and_then(|map| map.get_mut("services"))
+        .and_then(Node::as_map_mut);
     for entry in services.into_iter().flat_map(|map| &mut map.0) {
         if entry.value.is_null() {
             entry.value.data = Data::Map(Map::default());

@@ -12,10 +12,14 @@ const MAX_INCLUDED: usize = 1000;
 
 impl Loader<'_> {
     pub(crate) fn included(&mut self, mut tree: Node, scope: &FileScope) -> Node {
-        let Some(include) = tree.as_map_mut().and_then(|map| map.remove("include")) else { return tree };
+        let Some(include) = tree.as_map_mut().and_then(|map| map.remove("include")) else {
+            return tree;
+        };
         let mut below: Option<Node> = None;
         for item in include.value.as_seq().unwrap_or_default() {
-            let Some(part) = self.include(item, scope) else { continue };
+            let Some(part) = self.include(item, scope) else {
+                continue;
+            };
             below = Some(match below {
                 Some(base) => {
                     self.conflicts(&base, &part, item.span);
@@ -32,10 +36,21 @@ impl Loader<'_> {
 
     /// Included stacks stand side by side: what two of them define must be the same thing.
     fn conflicts(&mut self, base: &Node, part: &Node, span: Span) {
-        for section in ["services", "networks", "volumes", "secrets", "configs", "models"] {
-            let Some(known) = base.at(&[section]).and_then(Node::as_map) else { continue };
-            for entry in part.at(&[section]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
-                let Some(other) = known.entry(&entry.key) else { continue };
+        for section in [
+            "services", "networks", "volumes", "secrets", "configs", "models",
+        ] {
+            let Some(known) = base.at(&[section]).and_then(Node::as_map) else {
+                continue;
+            };
+            for entry in part
+                .at(&[section])
+                .and_then(Node::as_map)
+                .into_iter()
+                .flat_map(|map| &map.0)
+            {
+                let Some(other) = known.entry(&entry.key) else {
+                    continue;
+                };
                 if same_value(&other.value, &entry.value) {
                     continue;
                 }
@@ -70,20 +85,31 @@ impl Loader<'_> {
             Some(dir) => from(dir),
             None => paths::parent(&first),
         };
-        let env_files: Vec<_> =
-            one_or_more(item.at(&["env_file"])).into_iter().map(|(path, span)| (from(&path), Some(span))).collect();
+        let env_files: Vec<_> = one_or_more(item.at(&["env_file"]))
+            .into_iter()
+            .map(|(path, span)| (from(&path), Some(span)))
+            .collect();
         let variables = self.layered_variables(&env_files, &dir, &scope.variables);
-        let inner = FileScope { dir: dir.clone(), variables: variables.clone(), chain: scope.chain.clone() };
+        let inner = FileScope {
+            dir: dir.clone(),
+            variables: variables.clone(),
+            chain: scope.chain.clone(),
+        };
         let mut result: Option<Node> = None;
         for (path, span) in files {
             if paths::is_remote(&path) {
                 let _ = self
                     .report
-                    .error("E0020", format!("including `{path}` from elsewhere is not supported yet"))
+                    .error(
+                        "E0020",
+                        format!("including `{path}` from elsewhere is not supported yet"),
+                    )
                     .at(span, "hoist reads files of this machine only");
                 continue;
             }
-            let Some(tree) = self.include_file(from(&path), span, inner.clone()) else { continue };
+            let Some(tree) = self.include_file(from(&path), span, inner.clone()) else {
+                continue;
+            };
             result = Some(match result {
                 Some(base) => merge::documents(base, tree),
                 None => tree,
@@ -104,7 +130,13 @@ impl Loader<'_> {
             scope.chain.push(path);
             let _ = self
                 .report
-                .error("E0015", format!("files include each other in a circle: {}", scope.chain.join(" -> ")))
+                .error(
+                    "E0015",
+                    format!(
+                        "files include each other in a circle: {}",
+                        scope.chain.join(" -> ")
+                    ),
+                )
                 .at(span, "included here");
             return None;
         }
@@ -112,7 +144,10 @@ impl Loader<'_> {
         if self.included > MAX_INCLUDED {
             if !self.report.has("E0025") {
                 let message = format!("more than {MAX_INCLUDED} files are included");
-                let _ = self.report.error("E0025", message).at(span, "this is one more");
+                let _ = self
+                    .report
+                    .error("E0025", message)
+                    .at(span, "this is one more");
             }
             return None;
         }
@@ -127,9 +162,14 @@ fn same_value(a: &Node, b: &Node) -> bool {
     match (&a.data, &b.data) {
         (Data::Map(a), Data::Map(b)) => {
             a.0.len() == b.0.len()
-                && a.0.iter().all(|entry| b.get(&entry.key).is_some_and(|other| same_value(&entry.value, other)))
+                && a.0.iter().all(|entry| {
+                    b.get(&entry.key)
+                        .is_some_and(|other| same_value(&entry.value, other))
+                })
         }
-        (Data::Seq(a), Data::Seq(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b)),
+        (Data::Seq(a), Data::Seq(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b))
+        }
         (a, b) => a == b,
     }
 }
@@ -137,10 +177,18 @@ fn same_value(a: &Node, b: &Node) -> bool {
 /// A string, or the strings of a list, each with its place.
 fn one_or_more(node: Option<&Node>) -> Vec<(String, Span)> {
     match node {
-        Some(Node { data: Data::Str(text), span, .. }) => vec![(text.clone(), *span)],
-        Some(Node { data: Data::Seq(items), .. }) => {
-            items.iter().filter_map(|item| Some((item.as_str()?.to_owned(), item.span))).collect()
-        }
+        Some(Node {
+            data: Data::Str(text),
+            span,
+            ..
+        }) => vec![(text.clone(), *span)],
+        Some(Node {
+            data: Data::Seq(items),
+            ..
+        }) => items
+            .iter()
+            .filter_map(|item| Some((item.as_str()?.to_owned(), item.span)))
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -34,7 +34,9 @@ pub(crate) struct Judge {
 impl Judge {
     fn of(&self, path: &[String]) -> Policy {
         match (path, &self.requested) {
-            ([section, service, ..], Some(requested)) if section == "services" && !requested.contains(service) => {
+            ([section, service, ..], Some(requested))
+                if section == "services" && !requested.contains(service) =>
+            {
                 Policy::Carry
             }
             _ => self.policy,
@@ -50,7 +52,10 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn new(judge: Judge) -> Self {
-        Self { judge, found: Vec::new() }
+        Self {
+            judge,
+            found: Vec::new(),
+        }
     }
 
     /// Takes everything out of the tree that the table says is not acted on.
@@ -60,7 +65,13 @@ impl Collector {
     }
 
     /// Carries a value, and reports that it is not acted on.
-    pub(crate) fn not_yet(&mut self, path: &[String], node: &Node, what: &str, report: &mut Report) {
+    pub(crate) fn not_yet(
+        &mut self,
+        path: &[String],
+        node: &Node,
+        what: &str,
+        report: &mut Report,
+    ) {
         self.refuse(path, node.span, what, report);
         self.carry(path, node);
     }
@@ -81,11 +92,20 @@ impl Collector {
     }
 
     /// The same with what to write instead.
-    pub(crate) fn refuse_with(&self, path: &[String], at: Span, what: &str, way_out: &str, report: &mut Report) {
+    pub(crate) fn refuse_with(
+        &self,
+        path: &[String],
+        at: Span,
+        what: &str,
+        way_out: &str,
+        report: &mut Report,
+    ) {
         if self.judges(path) {
             let message = format!("`{}`: {what} is not supported yet", path.join("."));
             let entry = self.judgement(path, "E0020", message, report);
-            let _ = entry.at(at, "hoist cannot act on this, and does not ignore it").hint(way_out);
+            let _ = entry
+                .at(at, "hoist cannot act on this, and does not ignore it")
+                .hint(way_out);
         }
     }
 
@@ -104,7 +124,10 @@ impl Collector {
     }
 
     pub(crate) fn carry(&mut self, path: &[String], node: &Node) {
-        self.found.push(Inert { path: path.to_vec(), value: node.to_json() });
+        self.found.push(Inert {
+            path: path.to_vec(),
+            value: node.to_json(),
+        });
     }
 
     /// What was found, in the order in which it can be put back.
@@ -113,7 +136,13 @@ impl Collector {
         self.found
     }
 
-    fn object(&mut self, node: &mut Node, table: &Object, path: &mut Vec<String>, report: &mut Report) {
+    fn object(
+        &mut self,
+        node: &mut Node,
+        table: &Object,
+        path: &mut Vec<String>,
+        report: &mut Report,
+    ) {
         let Some(map) = node.as_map_mut() else { return };
         let depth = path.len();
         let mut kept = Vec::with_capacity(map.0.len());
@@ -130,15 +159,24 @@ impl Collector {
             };
             match support {
                 // An empty section says nothing; `placement` is always printed.
-                Some(Support::Warn) if entry.value.as_map().is_some_and(|map| map.0.is_empty()) && depth > 2 => {}
+                Some(Support::Warn)
+                    if entry.value.as_map().is_some_and(|map| map.0.is_empty()) && depth > 2 => {}
                 Some(Support::Yes | Support::Part | Support::Printed) => kept.push(entry),
                 Some(Support::Modelled) => {
-                    self.refuse(path, entry.key_span, &format!("the attribute `{}`", entry.key), report);
+                    self.refuse(
+                        path,
+                        entry.key_span,
+                        &format!("the attribute `{}`", entry.key),
+                        report,
+                    );
                     kept.push(entry);
                 }
                 Some(Support::NotYet) => {
                     let key = entry.key.clone();
-                    let at = Node { span: entry.key_span, ..entry.value };
+                    let at = Node {
+                        span: entry.key_span,
+                        ..entry.value
+                    };
                     self.not_yet(path, &at, &format!("the attribute `{key}`"), report);
                 }
                 Some(Support::Warn) => {
@@ -156,7 +194,13 @@ impl Collector {
         map.0 = kept;
     }
 
-    fn nested(&mut self, node: &mut Node, shape: &Shape, path: &mut Vec<String>, report: &mut Report) {
+    fn nested(
+        &mut self,
+        node: &mut Node,
+        shape: &Shape,
+        path: &mut Vec<String>,
+        report: &mut Report,
+    ) {
         match shape {
             Shape::Object(table) => self.object(node, table, path, report),
             Shape::Special(_, inner) => self.nested(node, inner, path, report),
@@ -196,7 +240,9 @@ fn no_effect(key: &str) -> &'static str {
     match key {
         "update_config" | "rollback_config" => "all containers that differ are replaced, at once",
         "develop" => "only `watch` would act on this, and hoist has none yet",
-        "uid" | "gid" | "mode" => "the mount of a step decides: `RUN --mount=type=secret,id=…,uid=…,gid=…,mode=…`",
+        "uid" | "gid" | "mode" => {
+            "the mount of a step decides: `RUN --mount=type=secret,id=…,uid=…,gid=…,mode=…`"
+        }
         _ => "nothing on one machine acts on this",
     }
 }
@@ -218,7 +264,9 @@ fn order(a: &[String], b: &[String]) -> Ordering {
 
 /// Puts a value back into a printed stack. What it belonged to may be gone by now; then so is it.
 pub(crate) fn restore(root: &mut Value, inert: &Inert) {
-    let Some((last, parents)) = inert.path.split_last() else { return };
+    let Some((last, parents)) = inert.path.split_last() else {
+        return;
+    };
     let mut at = root;
     for (depth, key) in parents.iter().enumerate() {
         // Sections inside a service or resource may have nothing else in them; the service itself is never made up.
@@ -229,12 +277,19 @@ pub(crate) fn restore(root: &mut Value, inert: &Inert) {
                 }
                 map.get_mut(key)
             }
-            Value::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+            Value::Array(items) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get_mut(index)),
             _ => None,
         };
         let Some(next) = next else { return };
         if next.is_null() {
-            *next = if LISTS.contains(&key.as_str()) { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
+            *next = if LISTS.contains(&key.as_str()) {
+                Value::Array(Vec::new())
+            } else {
+                Value::Object(Map::new())
+            };
         }
         at = next;
     }
@@ -266,9 +321,12 @@ impl Node {
             },
             Data::Str(text) => Value::String(text.clone()),
             Data::Seq(items) => items.iter().map(Self::to_json).collect(),
-            Data::Map(map) => {
-                Value::Object(map.0.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
-            }
+            Data::Map(map) => Value::Object(
+                map.0
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                    .collect(),
+            ),
         }
     }
 

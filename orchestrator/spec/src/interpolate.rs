@@ -27,7 +27,11 @@ pub(crate) enum TemplateError {
 impl TemplateError {
     /// In an env file.
     pub(crate) fn code(&self) -> &'static str {
-        if matches!(self, Self::Exceeded(_)) { "E0028" } else { "E0013" }
+        if matches!(self, Self::Exceeded(_)) {
+            "E0028"
+        } else {
+            "E0013"
+        }
     }
 }
 
@@ -47,7 +51,12 @@ pub(crate) fn expand(
     missing: &mut dyn FnMut(Missing<'_>),
     budget: &Budget,
 ) -> Result<String, TemplateError> {
-    Expansion { lookup, missing, budget }.text(text, 0)
+    Expansion {
+        lookup,
+        missing,
+        budget,
+    }
+    .text(text, 0)
 }
 
 struct Expansion<'a> {
@@ -116,7 +125,9 @@ impl Expansion<'_> {
             Some(operator) => (true, operator),
             None => (false, rest),
         };
-        let value = self.value(name)?.filter(|value| !(empty_counts && value.is_empty()));
+        let value = self
+            .value(name)?
+            .filter(|value| !(empty_counts && value.is_empty()));
         match (operator.chars().next(), value) {
             (Some('-' | '?'), Some(value)) => Ok(value),
             (Some('-'), None) => {
@@ -130,7 +141,10 @@ impl Expansion<'_> {
             (Some('+'), None) => Ok(String::new()),
             (Some('?'), None) => {
                 let message = self.text(&operator[1..], depth + 1)?;
-                Err(TemplateError::Required { name: name.to_owned(), message })
+                Err(TemplateError::Required {
+                    name: name.to_owned(),
+                    message,
+                })
             }
             _ => Err(wrong()),
         }
@@ -143,8 +157,13 @@ fn invalid(text: &str) -> TemplateError {
 }
 
 fn name_prefix(text: &str) -> &str {
-    let first = text.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let first = text
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(text.len());
     if first { &text[..end] } else { "" }
 }
 
@@ -172,16 +191,30 @@ pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, rep
             }
         }
         Data::Seq(items) => items.iter_mut().for_each(|item| tree(item, lookup, report)),
-        Data::Map(map) => map.0.iter_mut().for_each(|entry| tree(&mut entry.value, lookup, report)),
+        Data::Map(map) => map
+            .0
+            .iter_mut()
+            .for_each(|entry| tree(&mut entry.value, lookup, report)),
         _ => {}
     }
 }
 
 /// The same for a document; what is said about the variables of a service is known as such.
-pub(crate) fn document(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) {
-    let services = node.at(&["services"]).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
+pub(crate) fn document(
+    node: &mut Node,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report,
+) {
+    let services = node
+        .at(&["services"])
+        .and_then(Node::as_map)
+        .map(|map| map.0.as_slice())
+        .unwrap_or_default();
     // Of services that others draw from, nothing is known before these have.
-    if services.iter().any(|entry| entry.value.at(&["extends"]).is_some()) {
+    if services
+        .iter()
+        .any(|entry| entry.value.at(&["extends"]).is_some())
+    {
         return tree(node, lookup, report);
     }
     for entry in node.as_map_mut().into_iter().flat_map(|map| &mut map.0) {
@@ -199,15 +232,27 @@ pub(crate) fn document(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>,
 }
 
 /// A text with its variables replaced; says which they were, and what is wrong with them.
-fn noted(text: &str, span: Span, lookup: &dyn Fn(&str) -> Option<String>, report: &mut Report) -> Option<String> {
+fn noted(
+    text: &str,
+    span: Span,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report,
+) -> Option<String> {
     let places = places(span, report);
     let of = |name: &str| places.get(name).cloned().unwrap_or_default();
     let mut unset = BTreeSet::new();
     let used = RefCell::new(BTreeMap::<String, Used>::new());
     let remembered = |name: &str| {
         let value = lookup(name);
-        let first = || Used { name: name.to_owned(), value: value.clone(), default: None, places: of(name) };
-        used.borrow_mut().entry(name.to_owned()).or_insert_with(first);
+        let first = || Used {
+            name: name.to_owned(),
+            value: value.clone(),
+            default: None,
+            places: of(name),
+        };
+        used.borrow_mut()
+            .entry(name.to_owned())
+            .or_insert_with(first);
         value
     };
     let mut missing = |missing: Missing<'_>| match missing {
@@ -221,13 +266,20 @@ fn noted(text: &str, span: Span, lookup: &dyn Fn(&str) -> Option<String>, report
         }
     };
     let expanded = expand(text, &remembered, &mut missing, &report.budget);
-    report.variables.used(span, used.into_inner().into_values().collect());
+    report
+        .variables
+        .used(span, used.into_inner().into_values().collect());
     let place = |name: &str| of(name).first().copied().unwrap_or(span);
     for name in unset {
         let _ = report
-            .warning("W0002", format!("the variable `{name}` is not set; it becomes an empty string"))
+            .warning(
+                "W0002",
+                format!("the variable `{name}` is not set; it becomes an empty string"),
+            )
             .at(place(&name), "used here")
-            .hint(format!("set it, or write ${{{name}:-}} for nothing, or $$ for a dollar sign"));
+            .hint(format!(
+                "set it, or write ${{{name}:-}} for nothing, or $$ for a dollar sign"
+            ));
     }
     match expanded {
         Ok(expanded) => Some(expanded),
@@ -239,7 +291,12 @@ fn noted(text: &str, span: Span, lookup: &dyn Fn(&str) -> Option<String>, report
     }
 }
 
-fn template_error(error: TemplateError, text: &str, at: (Span, &dyn Fn(&str) -> Span), report: &mut Report) {
+fn template_error(
+    error: TemplateError,
+    text: &str,
+    at: (Span, &dyn Fn(&str) -> Span),
+    report: &mut Report,
+) {
     let (span, place) = at;
     let message = error.to_string();
     match error {
@@ -256,7 +313,9 @@ fn template_error(error: TemplateError, text: &str, at: (Span, &dyn Fn(&str) -> 
                 .hint("write $$ for a dollar sign that is meant literally");
         }
         TemplateError::Nesting => {
-            let _ = report.error("E0010", message).at(span, "a default in a default in a default …");
+            let _ = report
+                .error("E0010", message)
+                .at(span, "a default in a default in a default …");
         }
         TemplateError::Exceeded(exceeded) => report.exceeded(exceeded, span),
     }
@@ -296,7 +355,10 @@ pub(crate) fn references(node: &Node, found: &mut BTreeMap<String, VariableRefer
     match &node.data {
         Data::Str(text) => text_references(text, found, 0),
         Data::Seq(items) => items.iter().for_each(|item| references(item, found)),
-        Data::Map(map) => map.0.iter().for_each(|entry| references(&entry.value, found)),
+        Data::Map(map) => map
+            .0
+            .iter()
+            .for_each(|entry| references(&entry.value, found)),
         _ => {}
     }
 }
@@ -320,7 +382,10 @@ fn text_references(text: &str, found: &mut BTreeMap<String, VariableReference>, 
         }
         let reference = found
             .entry(name.to_owned())
-            .or_insert_with(|| VariableReference { name: name.to_owned(), ..VariableReference::default() });
+            .or_insert_with(|| VariableReference {
+                name: name.to_owned(),
+                ..VariableReference::default()
+            });
         let operator = body[name.len()..].trim_start_matches(':');
         let operand = operator.get(1..).unwrap_or_default();
         match operator.chars().next() {

@@ -120,14 +120,30 @@ pub struct Uninterpolated {
 
 /// Reads, checks and canonicalises a stack. Every error that can be found is found in one run. Its length is that of the
 /// list of steps, whose order matters.
-pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
+pub fn load(
+    request: &LoadRequest,
+    source: &dyn Source,
+    env: &Env,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let mut loader = loader(request, source, env);
     let Some(project) = project::gather(request, &mut loader, env) else {
         return Err(loader.report.finish());
     };
-    let project::Project { name, dir, files, variables, selection, mut tree } = project;
+    let project::Project {
+        name,
+        dir,
+        files,
+        variables,
+        selection,
+        mut tree,
+    } = project;
     top_level(&mut tree, &mut loader.report);
-    check::required(&tree, &schema::Shape::Object(&schema::STACK), "", &mut loader.report);
+    check::required(
+        &tree,
+        &schema::Shape::Object(&schema::STACK),
+        "",
+        &mut loader.report,
+    );
     if request.checks_consistency() {
         consistency::network_modes(&tree, &mut loader.report);
     }
@@ -142,9 +158,21 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
     consistency::named(&tree, &request.services, &mut loader.report);
     let inactive = normalize::apply_profiles(&mut tree, &selection);
     let requested = normalize::with_dependencies(&tree, &request.services);
-    active(&mut tree, request, &variables, &inactive, &requested, &mut loader);
-    let provenance = request.keep_places.then(|| explain::Provenance::new(tree.clone(), &loader.report));
-    let judge = Judge { policy: request.policy(), requested: Some(requested) };
+    active(
+        &mut tree,
+        request,
+        &variables,
+        &inactive,
+        &requested,
+        &mut loader,
+    );
+    let provenance = request
+        .keep_places
+        .then(|| explain::Provenance::new(tree.clone(), &loader.report));
+    let judge = Judge {
+        policy: request.policy(),
+        requested: Some(requested),
+    };
     let mut stack = bind::stack(tree, name, judge, &mut loader.report);
     stack.inactive = inactive.0.into_iter().map(|entry| entry.key).collect();
     stack.inactive.sort();
@@ -155,7 +183,14 @@ pub fn load(request: &LoadRequest, source: &dyn Source, env: &Env) -> Result<Loa
         return Err(loader.report.finish());
     }
     let project_dir = PathBuf::from(dir);
-    Ok(Loaded { stack, project_dir, files, warnings: loader.report.finish(), variables, provenance })
+    Ok(Loaded {
+        stack,
+        project_dir,
+        files,
+        warnings: loader.report.finish(),
+        variables,
+        provenance,
+    })
 }
 
 impl LoadRequest {
@@ -217,7 +252,13 @@ pub fn uninterpolated(
     let Some(project) = project::gather(request, &mut loader, env) else {
         return Err(loader.report.finish());
     };
-    let project::Project { name, dir, variables, mut tree, .. } = project;
+    let project::Project {
+        name,
+        dir,
+        variables,
+        mut tree,
+        ..
+    } = project;
     top_level(&mut tree, &mut loader.report);
     normalized(&mut tree, request.skip, &name, &variables, &dir);
     consistency::named(&tree, &request.services, &mut loader.report);
@@ -226,14 +267,24 @@ pub fn uninterpolated(
     }
     if !request.allow_unsupported {
         let requested = Some(normalize::with_dependencies(&tree, &request.services));
-        Collector::new(Judge { policy: Policy::Refuse, requested }).take(&mut tree.clone(), &mut loader.report);
+        Collector::new(Judge {
+            policy: Policy::Refuse,
+            requested,
+        })
+        .take(&mut tree.clone(), &mut loader.report);
     }
     if loader.report.failed() {
         return Err(loader.report.finish());
     }
     let value = canonical::in_order(name, tree.to_json());
-    let references = std::mem::take(&mut loader.references).into_values().collect();
-    Ok(Uninterpolated { value, references, warnings: loader.report.finish() })
+    let references = std::mem::take(&mut loader.references)
+        .into_values()
+        .collect();
+    Ok(Uninterpolated {
+        value,
+        references,
+        warnings: loader.report.finish(),
+    })
 }
 
 fn loader<'a>(request: &LoadRequest, source: &'a dyn Source, env: &Env) -> Loader<'a> {
@@ -244,8 +295,18 @@ fn loader<'a>(request: &LoadRequest, source: &'a dyn Source, env: &Env) -> Loade
     loader
 }
 
-fn normalized(tree: &mut node::Node, skip: Skip, name: &str, variables: &BTreeMap<String, String>, dir: &str) {
-    normalize::builds(tree, variables, if skip.path_resolution { "." } else { dir });
+fn normalized(
+    tree: &mut node::Node,
+    skip: Skip,
+    name: &str,
+    variables: &BTreeMap<String, String>,
+    dir: &str,
+) {
+    normalize::builds(
+        tree,
+        variables,
+        if skip.path_resolution { "." } else { dir },
+    );
     if !skip.normalization {
         normalize::default_network(tree);
         normalize::services(tree);
@@ -258,6 +319,8 @@ fn top_level(tree: &mut node::Node, report: &mut report::Report) {
     let Some(map) = tree.as_map_mut() else { return };
     map.remove("name");
     if let Some(version) = map.remove("version") {
-        let _ = report.warning("W0001", "`version` is obsolete and has no effect").at(version.key_span, "remove it");
+        let _ = report
+            .warning("W0001", "`version` is obsolete and has no effect")
+            .at(version.key_span, "remove it");
     }
 }

@@ -26,10 +26,14 @@ fn settled(mut node: Node, path: &str) -> Node {
     node.tag = None;
     match node.data {
         Data::Map(map) => {
-            let entries = map.0.into_iter().filter(|entry| entry.value.tag != Some(Tag::Reset)).map(|entry| {
-                let value = settled(entry.value, &child(path, &entry.key));
-                Entry { value, ..entry }
-            });
+            let entries = map
+                .0
+                .into_iter()
+                .filter(|entry| entry.value.tag != Some(Tag::Reset))
+                .map(|entry| {
+                    let value = settled(entry.value, &child(path, &entry.key));
+                    Entry { value, ..entry }
+                });
             node.data = Data::Map(Map(entries.collect()));
         }
         Data::Seq(items) => {
@@ -61,7 +65,10 @@ fn merge(mut base: Node, over: Node, path: &str) -> Node {
             base.data = Data::Map(merged);
             if !gone.is_empty() {
                 let span = base.span;
-                let gone = Node { tag: Some(Tag::Reset), ..Node::new(span, Data::Map(Map(gone))) };
+                let gone = Node {
+                    tag: Some(Tag::Reset),
+                    ..Node::new(span, Data::Map(Map(gone)))
+                };
                 return base.over(gone);
             }
             base
@@ -70,20 +77,35 @@ fn merge(mut base: Node, over: Node, path: &str) -> Node {
             base.data = Data::Seq(lists(below, above, path));
             base
         }
-        (below, Data::Null) => Node { data: below, ..base },
-        (below, above) => Node { data: above, ..over }.over(Node { data: below, ..base }),
+        (below, Data::Null) => Node {
+            data: below,
+            ..base
+        },
+        (below, above) => Node {
+            data: above,
+            ..over
+        }
+        .over(Node {
+            data: below,
+            ..base
+        }),
     }
 }
 
 /// The entries of both, and those that were taken out.
 fn mappings(mut below: Map, above: Map, path: &str) -> (Map, Vec<Entry>) {
-    let index: HashMap<String, usize> =
-        below.0.iter().enumerate().map(|(index, entry)| (entry.key.clone(), index)).collect();
+    let index: HashMap<String, usize> = below
+        .0
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| (entry.key.clone(), index))
+        .collect();
     for entry in above.0 {
         match index.get(&entry.key) {
             Some(&index) => {
                 let slot = &mut below.0[index];
-                let old = std::mem::replace(&mut slot.value, Node::new(entry.value.span, Data::Null));
+                let old =
+                    std::mem::replace(&mut slot.value, Node::new(entry.value.span, Data::Null));
                 let old_span = old.span;
                 slot.value = merge(old, entry.value, &child(path, &entry.key));
                 // The key that the user sees is the one whose value won.
@@ -104,7 +126,8 @@ fn lists(mut below: Vec<Node>, above: Vec<Node>, path: &str) -> Vec<Node> {
         for pool in above {
             let same = below.iter().position(|other| {
                 pool.at(&["subnet"]).is_some()
-                    && other.at(&["subnet"]).and_then(Node::as_str) == pool.at(&["subnet"]).and_then(Node::as_str)
+                    && other.at(&["subnet"]).and_then(Node::as_str)
+                        == pool.at(&["subnet"]).and_then(Node::as_str)
             });
             match same {
                 Some(index) => {
@@ -133,7 +156,10 @@ fn replaces(path: &str) -> bool {
 }
 
 fn drivers_differ(below: &Node, above: &Node) -> bool {
-    match (below.at(&["driver"]).and_then(Node::as_str), above.at(&["driver"]).and_then(Node::as_str)) {
+    match (
+        below.at(&["driver"]).and_then(Node::as_str),
+        above.at(&["driver"]).and_then(Node::as_str),
+    ) {
         (Some(below), Some(above)) => below != above,
         _ => false,
     }
@@ -176,11 +202,15 @@ fn identity(path: &str, item: &Node) -> Option<String> {
         | "services.*.tmpfs"
         | "services.*.group_add"
         | "services.*.security_opt" => item.scalar_text(),
-        "services.*.links" => item.scalar_text().map(|link| link.split('=').next().unwrap_or_default().to_owned()),
+        "services.*.links" => item
+            .scalar_text()
+            .map(|link| link.split('=').next().unwrap_or_default().to_owned()),
         "services.*.env_file" => text(item, "path"),
         "services.*.devices" | "services.*.volumes" => text(item, "target"),
         "services.*.secrets" => text(item, "target"),
-        "services.*.configs" => text(item, "target").or_else(|| Some(format!("/{}", text(item, "source")?))),
+        "services.*.configs" => {
+            text(item, "target").or_else(|| Some(format!("/{}", text(item, "source")?)))
+        }
         "services.*.ports" => Some(format!(
             "{}:{}:{}/{}",
             text(item, "host_ip").unwrap_or_else(|| "0.0.0.0".to_owned()),
@@ -204,7 +234,8 @@ fn unique(items: Vec<Node>, path: &str) -> Vec<Node> {
         match identity(path, &item) {
             Some(key) => match seen.get(&key) {
                 Some(&index) => {
-                    let below = std::mem::replace(&mut kept[index], Node::new(item.span, Data::Null));
+                    let below =
+                        std::mem::replace(&mut kept[index], Node::new(item.span, Data::Null));
                     kept[index] = item.over(below);
                 }
                 None => {

@@ -369,14 +369,20 @@ pub struct VolumesFrom {
 impl VolumesFrom {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (container, rest) = text.strip_prefix("container:").map_or((false, text), |rest| (true, rest));
+        let (container, rest) = text
+            .strip_prefix("container:")
+            .map_or((false, text), |rest| (true, rest));
         let (name, mode) = rest.split_once(':').unwrap_or((rest, "rw"));
         let read_only = match mode {
             "ro" => true,
             "rw" => false,
             _ => return None,
         };
-        (!name.is_empty()).then(|| Self { container, name: name.to_owned(), read_only })
+        (!name.is_empty()).then(|| Self {
+            container,
+            name: name.to_owned(),
+            read_only,
+        })
     }
 }
 

@@ -38,7 +38,10 @@ pub(crate) fn is_sysctl(text: &str) -> bool {
 /// `02:42:ac:11:00:02`.
 pub(crate) fn is_mac(text: &str) -> bool {
     let pairs: Vec<&str> = text.split([':', '-']).collect();
-    pairs.len() == 6 && pairs.iter().all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))
+    pairs.len() == 6
+        && pairs
+            .iter()
+            .all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// What keeps a text from naming an image. Parts that are empty are passed over: a variable without a value leaves them.
@@ -49,22 +52,30 @@ pub(crate) fn image_problem(text: &str) -> Option<&'static str> {
     let name = text.split_once('@').map_or(text, |(name, _)| name);
     // A colon before the last slash belongs to a port.
     let last = name.rfind('/').map_or(0, |slash| slash + 1);
-    let (name, tag) = name[last..].find(':').map_or((name, ""), |at| (&name[..last + at], &name[last + at + 1..]));
+    let (name, tag) = name[last..].find(':').map_or((name, ""), |at| {
+        (&name[..last + at], &name[last + at + 1..])
+    });
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if !tag.chars().all(plain) || tag.starts_with(['.', '-']) || tag.len() > 128 {
         return Some("a tag has letters, digits, `_`, `.` and `-`, at most 128");
     }
-    let is_registry = |part: &str| part == "localhost" || part.contains(['.', ':', '[']) || !is_lower(part);
-    let path = name.split_once('/').filter(|(host, _)| is_registry(host)).map_or(name, |(_, path)| path);
+    let is_registry =
+        |part: &str| part == "localhost" || part.contains(['.', ':', '[']) || !is_lower(part);
+    let path = name
+        .split_once('/')
+        .filter(|(host, _)| is_registry(host))
+        .map_or(name, |(_, path)| path);
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     if !is_lower(path) {
         return Some("the name of a repository is in lower case");
     }
-    let ends = |part: &str, c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric()) && part.chars().all(plain);
+    let ends = |part: &str, c: Option<char>| {
+        c.is_some_and(|c| c.is_ascii_alphanumeric()) && part.chars().all(plain)
+    };
     let good = |part: &str| ends(part, part.chars().next()) && ends(part, part.chars().last());
-    parts
-        .any(|part| !good(part))
-        .then_some("a repository is named by letters, digits and single `.`, `_` and `-` in between")
+    parts.any(|part| !good(part)).then_some(
+        "a repository is named by letters, digits and single `.`, `_` and `-` in between",
+    )
 }
 
 fn is_lower(text: &str) -> bool {
@@ -77,20 +88,62 @@ mod tests {
 
     #[test]
     fn nothing_that_begins_another_line_is_a_name() {
-        for bad in ["a\nb", "a\rb", "a b", "a\tb", "", "a\0", "a\u{2028}b", "a\u{85}b", "a#b", "a\u{b}b"] {
-            assert!(!is_word(bad) && !is_host(bad) && !is_object(bad) && !is_interface(bad), "{bad:?}");
+        for bad in [
+            "a\nb",
+            "a\rb",
+            "a b",
+            "a\tb",
+            "",
+            "a\0",
+            "a\u{2028}b",
+            "a\u{85}b",
+            "a#b",
+            "a\u{b}b",
+        ] {
+            assert!(
+                !is_word(bad) && !is_host(bad) && !is_object(bad) && !is_interface(bad),
+                "{bad:?}"
+            );
         }
         assert!(is_host("db_1.example") && is_host("münchen") && !is_host(&"x".repeat(65)));
-        assert!(is_object("app-web.1_x") && !is_object("../x") && !is_object("-x") && !is_object("a/b"));
+        assert!(
+            is_object("app-web.1_x") && !is_object("../x") && !is_object("-x") && !is_object("a/b")
+        );
         assert!(is_variable("A.b-c d") && !is_variable("A=B"));
-        assert!(is_sysctl("net.ipv4.conf.eth0.arp_filter") && !is_sysctl("net/../x") && !is_sysctl("net..x"));
-        assert!(is_mac("02:42:ac:11:00:02") && !is_mac("02:42:ac:11:00") && !is_mac("02:42:ac:11:00:zz"));
-        for good in
-            ["nginx", "a/b_c:1.2-X", "localhost:5000/a@sha256:00", "GHCR.io/o/app", "app:", "/app", "", "[::1]:5000/a"]
-        {
+        assert!(
+            is_sysctl("net.ipv4.conf.eth0.arp_filter")
+                && !is_sysctl("net/../x")
+                && !is_sysctl("net..x")
+        );
+        assert!(
+            is_mac("02:42:ac:11:00:02")
+                && !is_mac("02:42:ac:11:00")
+                && !is_mac("02:42:ac:11:00:zz")
+        );
+        for good in [
+            "nginx",
+            "a/b_c:1.2-X",
+            "localhost:5000/a@sha256:00",
+            "GHCR.io/o/app",
+            "app:",
+            "/app",
+            "",
+            "[::1]:5000/a",
+        ] {
             assert_eq!(image_problem(good), None, "{good}");
         }
-        for bad in ["Nginx", "a b", "a:b c", "a/B", "ghcr.io/O/app", "-a", "a/_b", "a:-x", "a?b", "http://a/b"] {
+        for bad in [
+            "Nginx",
+            "a b",
+            "a:b c",
+            "a/B",
+            "ghcr.io/O/app",
+            "-a",
+            "a/_b",
+            "a:-x",
+            "a?b",
+            "http://a/b",
+        ] {
             assert!(image_problem(bad).is_some(), "{bad}");
         }
     }

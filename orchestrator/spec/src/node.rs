@@ -64,7 +64,13 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn new(span: Span, data: Data) -> Self {
-        Self { span, tag: None, origin: ValueOrigin::File, earlier: None, data }
+        Self {
+            span,
+            tag: None,
+            origin: ValueOrigin::File,
+            earlier: None,
+            data,
+        }
     }
 
     /// Says how this and everything in it came here, where nothing else is known.
@@ -137,7 +143,8 @@ impl Node {
 
     /// The value at a path of keys.
     pub(crate) fn at(&self, path: &[&str]) -> Option<&Self> {
-        path.iter().try_fold(self, |node, key| node.as_map()?.get(key))
+        path.iter()
+            .try_fold(self, |node, key| node.as_map()?.get(key))
     }
 
     /// A scalar as text, in the way the reference loader prints it; `None` for null and collections.
@@ -198,7 +205,10 @@ impl Map {
     }
 
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.0.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
+        self.0
+            .iter_mut()
+            .find(|entry| entry.key == key)
+            .map(|entry| &mut entry.value)
     }
 
     pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
@@ -210,7 +220,11 @@ impl Map {
     pub(crate) fn set(&mut self, key: &str, value: Node) {
         match self.get_mut(key) {
             Some(slot) => *slot = value,
-            None => self.0.push(Entry { key: key.to_owned(), key_span: value.span, value }),
+            None => self.0.push(Entry {
+                key: key.to_owned(),
+                key_span: value.span,
+                value,
+            }),
         }
     }
 

@@ -22,12 +22,22 @@ pub(crate) struct Selection {
 
 /// Takes the services out that no profile activates.
 pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
-    let Some(services) = tree.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut) else {
+    let Some(services) = tree
+        .as_map_mut()
+        .and_then(|map| map.get_mut("services"))
+        .and_then(Node::as_map_mut)
+    else {
         return Map::default();
     };
     let profiles_of = |service: &Node| -> Vec<String> {
-        let items = service.at(&["profiles"]).and_then(Node::as_seq).unwrap_or_default();
-        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        let items = service
+            .at(&["profiles"])
+            .and_then(Node::as_seq)
+            .unwrap_or_default();
+        items
+            .iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect()
     };
     let mut active = selection.profiles.clone();
     for name in &selection.named {
@@ -37,24 +47,39 @@ pub(crate) fn apply_profiles(tree: &mut Node, selection: &Selection) -> Map {
     }
     let is_active = |service: &Node| {
         let profiles = profiles_of(service);
-        profiles.is_empty() || active.contains("*") || profiles.iter().any(|profile| active.contains(profile))
+        profiles.is_empty()
+            || active.contains("*")
+            || profiles.iter().any(|profile| active.contains(profile))
     };
-    let (on, off) = std::mem::take(&mut services.0).into_iter().partition(|entry: &Entry| is_active(&entry.value));
+    let (on, off) = std::mem::take(&mut services.0)
+        .into_iter()
+        .partition(|entry: &Entry| is_active(&entry.value));
     services.0 = on;
     Map(off)
 }
 
 /// The active services of these names and their dependencies; all services when there are no names.
 pub(crate) fn with_dependencies(tree: &Node, named: &[String]) -> BTreeSet<String> {
-    let services = tree.at(&["services"]).and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
+    let services = tree
+        .at(&["services"])
+        .and_then(Node::as_map)
+        .map(|map| map.0.as_slice())
+        .unwrap_or_default();
     if named.is_empty() {
         return services.iter().map(|entry| entry.key.clone()).collect();
     }
     let (mut found, mut open) = (BTreeSet::new(), named.to_vec());
     while let Some(name) = open.pop() {
-        let needed = tree.at(&["services", &name, "depends_on"]).and_then(Node::as_map);
+        let needed = tree
+            .at(&["services", &name, "depends_on"])
+            .and_then(Node::as_map);
         if found.insert(name) {
-            open.extend(needed.into_iter().flat_map(|map| &map.0).map(|entry| entry.key.clone()));
+            open.extend(
+                needed
+                    .into_iter()
+                    .flat_map(|map| &map.0)
+                    .map(|entry| entry.key.clone()),
+            );
         }
     }
     found
@@ -65,16 +90,34 @@ pub(crate) fn emptied(tree: &mut Node) {
     let listed = |node: &mut Node| {
         let span = node.span;
         let Some(map) = node.as_map_mut() else { return };
-        let Some(entry) = map.remove(canonical::EMPTY) else { return };
-        for key in entry.value.as_seq().unwrap_or_default().iter().filter_map(Node::as_str) {
+        let Some(entry) = map.remove(canonical::EMPTY) else {
+            return;
+        };
+        for key in entry
+            .value
+            .as_seq()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Node::as_str)
+        {
             map.set_default(key, Node::string(span, ""));
         }
     };
     for section_name in ["networks", "volumes", "configs", "secrets"] {
-        section(tree, section_name).into_iter().flat_map(|map| &mut map.0).for_each(|entry| listed(&mut entry.value));
+        section(tree, section_name)
+            .into_iter()
+            .flat_map(|map| &mut map.0)
+            .for_each(|entry| listed(&mut entry.value));
     }
-    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
-        if let Some(build) = entry.value.as_map_mut().and_then(|map| map.get_mut("build")) {
+    for entry in section(tree, "services")
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
+        if let Some(build) = entry
+            .value
+            .as_map_mut()
+            .and_then(|map| map.get_mut("build"))
+        {
             listed(build);
         }
     }
@@ -83,7 +126,11 @@ pub(crate) fn emptied(tree: &mut Node) {
 /// Names of resources; without a project only of the external ones.
 pub(crate) fn names(tree: &mut Node, project: Option<&str>) {
     for section in ["networks", "volumes", "configs", "secrets"] {
-        let Some(map) = tree.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut) else {
+        let Some(map) = tree
+            .as_map_mut()
+            .and_then(|map| map.get_mut(section))
+            .and_then(Node::as_map_mut)
+        else {
             continue;
         };
         for entry in &mut map.0 {
@@ -91,7 +138,9 @@ pub(crate) fn names(tree: &mut Node, project: Option<&str>) {
             if entry.value.is_null() {
                 entry.value.data = Data::Map(Map::default());
             }
-            let Some(resource) = entry.value.as_map_mut() else { continue };
+            let Some(resource) = entry.value.as_map_mut() else {
+                continue;
+            };
             let external = resource.get("external").and_then(Node::as_bool) == Some(true);
             let name = match project {
                 _ if external => entry.key.clone(),
@@ -99,7 +148,10 @@ pub(crate) fn names(tree: &mut Node, project: Option<&str>) {
                 None => continue,
             };
             // A name that is nothing stays nothing where there is no other to make.
-            if resource.get("name").is_none_or(|name| name.as_str() == Some("") && !external) {
+            if resource
+                .get("name")
+                .is_none_or(|name| name.as_str() == Some("") && !external)
+            {
                 resource.remove("name");
                 resource.set_default("name", Node::string(span, name));
             }
@@ -113,18 +165,25 @@ pub(crate) fn default_network(tree: &mut Node) {
     if let Some(services) = section(tree, "services") {
         for entry in &mut services.0 {
             let span = entry.key_span;
-            let Some(service) = entry.value.as_map_mut() else { continue };
+            let Some(service) = entry.value.as_map_mut() else {
+                continue;
+            };
             if service.get("provider").is_some() || service.get("network_mode").is_some() {
                 continue;
             }
-            let empty = service.get("networks").is_none_or(|node| node.as_map().is_none_or(|map| map.0.is_empty()));
+            let empty = service
+                .get("networks")
+                .is_none_or(|node| node.as_map().is_none_or(|map| map.0.is_empty()));
             if empty {
                 let mut networks = Map::default();
                 networks.set("default", Node::new(span, Data::Null));
                 service.remove("networks");
                 service.set_default("networks", Node::new(span, Data::Map(networks)));
             }
-            if service.get("networks").is_some_and(|networks| networks.at(&["default"]).is_some()) {
+            if service
+                .get("networks")
+                .is_some_and(|networks| networks.at(&["default"]).is_some())
+            {
                 used = Some(span);
             }
         }
@@ -144,9 +203,17 @@ fn section<'a>(tree: &'a mut Node, name: &str) -> Option<&'a mut Map> {
 /// Links and shared namespaces are dependencies, too.
 fn implicit_dependencies(service: &mut Map) {
     let mut found: Vec<(String, Span, bool)> = Vec::new();
-    for link in service.get("links").and_then(Node::as_seq).unwrap_or_default() {
+    for link in service
+        .get("links")
+        .and_then(Node::as_seq)
+        .unwrap_or_default()
+    {
         if let Some(text) = link.as_str() {
-            found.push((text.split(':').next().unwrap_or_default().to_owned(), link.span, true));
+            found.push((
+                text.split(':').next().unwrap_or_default().to_owned(),
+                link.span,
+                true,
+            ));
         }
     }
     for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
@@ -156,9 +223,20 @@ fn implicit_dependencies(service: &mut Map) {
             found.push((name.to_owned(), node.span, true));
         }
     }
-    for source in service.get("volumes_from").and_then(Node::as_seq).unwrap_or_default() {
-        if let Some(text) = source.as_str().filter(|text| !text.starts_with("container:")) {
-            found.push((text.split(':').next().unwrap_or_default().to_owned(), source.span, false));
+    for source in service
+        .get("volumes_from")
+        .and_then(Node::as_seq)
+        .unwrap_or_default()
+    {
+        if let Some(text) = source
+            .as_str()
+            .filter(|text| !text.starts_with("container:"))
+        {
+            found.push((
+                text.split(':').next().unwrap_or_default().to_owned(),
+                source.span,
+                false,
+            ));
         }
     }
     for (name, span, restart) in found {
@@ -177,7 +255,10 @@ fn implicit_dependencies(service: &mut Map) {
 
 /// Defaults inside every service.
 pub(crate) fn services(tree: &mut Node) {
-    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+    for entry in section(tree, "services")
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
         if let Some(map) = entry.value.as_map_mut() {
             service(map);
         }
@@ -186,10 +267,21 @@ pub(crate) fn services(tree: &mut Node) {
 
 /// Where a build is, unless it says so.
 pub(crate) fn builds(tree: &mut Node, variables: &Variables, project_dir: &str) {
-    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
-        let Some(node) = entry.value.as_map_mut().and_then(|map| map.get_mut("build")) else { continue };
+    for entry in section(tree, "services")
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
+        let Some(node) = entry
+            .value
+            .as_map_mut()
+            .and_then(|map| map.get_mut("build"))
+        else {
+            continue;
+        };
         let span = node.span;
-        let Some(build) = node.as_map_mut() else { continue };
+        let Some(build) = node.as_map_mut() else {
+            continue;
+        };
         build.set_default("context", Node::string(span, project_dir));
         if build.get("dockerfile_inline").is_none() {
             build.set_default("dockerfile", Node::string(span, "Dockerfile"));
@@ -203,9 +295,15 @@ pub(crate) fn builds(tree: &mut Node, variables: &Variables, project_dir: &str) 
 
 /// Gives variables without a value the caller's.
 pub(crate) fn environments(tree: &mut Node, variables: &Variables) {
-    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
-        if let Some(environment) =
-            entry.value.as_map_mut().and_then(|map| map.get_mut("environment")).and_then(Node::as_map_mut)
+    for entry in section(tree, "services")
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
+        if let Some(environment) = entry
+            .value
+            .as_map_mut()
+            .and_then(|map| map.get_mut("environment"))
+            .and_then(Node::as_map_mut)
         {
             close(environment, variables);
         }
@@ -220,7 +318,10 @@ pub(crate) fn fold_service_files(
     checked: &BTreeSet<String>,
     loader: &mut Loader<'_>,
 ) {
-    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
+    for entry in section(tree, "services")
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
         if let Some(map) = entry.value.as_map_mut() {
             let mark = loader.report.mark();
             fold_files(map, variables, loader);
@@ -232,19 +333,32 @@ pub(crate) fn fold_service_files(
 }
 
 fn service(service: &mut Map) {
-    if let Some(Node { data: Data::Str(policy), .. }) = service.get_mut("pull_policy")
+    if let Some(Node {
+        data: Data::Str(policy),
+        ..
+    }) = service.get_mut("pull_policy")
         && policy == "if_not_present"
     {
         "missing".clone_into(policy);
     }
-    for entry in service.get_mut("depends_on").and_then(Node::as_map_mut).into_iter().flat_map(|map| &mut map.0) {
+    for entry in service
+        .get_mut("depends_on")
+        .and_then(Node::as_map_mut)
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
         let span = entry.value.span;
         if let Some(dependency) = entry.value.as_map_mut() {
             dependency.set_default("required", Node::new(span, Data::Bool(true)));
         }
     }
     let image = service.get("image").cloned();
-    for hook in service.get_mut("pre_start").and_then(seq_mut).into_iter().flatten() {
+    for hook in service
+        .get_mut("pre_start")
+        .and_then(seq_mut)
+        .into_iter()
+        .flatten()
+    {
         if let (Some(hook), Some(image)) = (hook.as_map_mut(), &image) {
             hook.set_default("image", image.clone());
         }
@@ -261,8 +375,13 @@ fn seq_mut(node: &mut Node) -> Option<&mut Vec<Node>> {
 
 /// What an included file leaves open is filled from its own folder and variables, not from the including stack's.
 pub(crate) fn included(tree: &mut Node, variables: &Variables, dir: &str) {
-    for entry in section(tree, "services").into_iter().flat_map(|map| &mut map.0) {
-        let Some(service) = entry.value.as_map_mut() else { continue };
+    for entry in section(tree, "services")
+        .into_iter()
+        .flat_map(|map| &mut map.0)
+    {
+        let Some(service) = entry.value.as_map_mut() else {
+            continue;
+        };
         if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
             close(environment, variables);
         }
@@ -294,7 +413,10 @@ fn close(map: &mut Map, variables: &Variables) {
 fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>) {
     if let Some(files) = service.remove("env_file") {
         let own = table_of(service.get("environment"));
-        let mut collected: Variables = own.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+        let mut collected: Variables = own
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.clone()?)))
+            .collect();
         let mut below = Map::default();
         for item in files.value.as_seq().unwrap_or_default() {
             let set = env_file(item, variables, &own, &mut collected, loader);
@@ -306,10 +428,19 @@ fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>)
         let mut collected = Variables::new();
         let mut below = Map::default();
         for item in files.value.as_seq().unwrap_or_default() {
-            let Some(path) = item.as_str().map(str::to_owned) else { continue };
-            let Some(file) = loader.text(&path, Some(item.span), "the label file") else { continue };
+            let Some(path) = item.as_str().map(str::to_owned) else {
+                continue;
+            };
+            let Some(file) = loader.text(&path, Some(item.span), "the label file") else {
+                continue;
+            };
             let text = loader.report.text(file);
-            let set = loader.dotenv(file, &text.text, &|name| variables.get(name).cloned(), &mut collected);
+            let set = loader.dotenv(
+                file,
+                &text.text,
+                &|name| variables.get(name).cloned(),
+                &mut collected,
+            );
             fold(&mut below, set, &collected, ValueOrigin::LabelFile);
         }
         put_over(service, "labels", below, files.value.span);
@@ -317,15 +448,26 @@ fn fold_files(service: &mut Map, variables: &Variables, loader: &mut Loader<'_>)
 }
 
 fn table_of(node: Option<&Node>) -> BTreeMap<String, Option<String>> {
-    let entries = node.and_then(Node::as_map).map(|map| map.0.as_slice()).unwrap_or_default();
-    entries.iter().map(|entry| (entry.key.clone(), entry.value.scalar_text())).collect()
+    let entries = node
+        .and_then(Node::as_map)
+        .map(|map| map.0.as_slice())
+        .unwrap_or_default();
+    entries
+        .iter()
+        .map(|entry| (entry.key.clone(), entry.value.scalar_text()))
+        .collect()
 }
 
 /// Adds what one file set, over what the files before it did.
 fn fold(below: &mut Map, set: Vec<(String, Span)>, values: &Variables, origin: ValueOrigin) {
     for (name, span) in set {
-        let Some(value) = values.get(&name) else { continue };
-        let node = Node { origin, ..Node::string(span, value.clone()) };
+        let Some(value) = values.get(&name) else {
+            continue;
+        };
+        let node = Node {
+            origin,
+            ..Node::string(span, value.clone())
+        };
         match below.get_mut(&name) {
             Some(slot) if slot.span.file == span.file => *slot = node,
             Some(slot) => {
@@ -340,7 +482,12 @@ fn fold(below: &mut Map, set: Vec<(String, Span)>, values: &Variables, origin: V
 /// The service's own values over those of the files.
 fn put_over(service: &mut Map, key: &str, below: Map, span: Span) {
     let mut merged = below;
-    for mut entry in service.remove(key).and_then(|entry| entry.value.as_map().cloned()).unwrap_or_default().0 {
+    for mut entry in service
+        .remove(key)
+        .and_then(|entry| entry.value.as_map().cloned())
+        .unwrap_or_default()
+        .0
+    {
         match merged.get_mut(&entry.key) {
             Some(_) if entry.value.is_null() => {}
             Some(slot) => {
@@ -364,15 +511,27 @@ fn env_file(
     loader: &mut Loader<'_>,
 ) -> Vec<(String, Span)> {
     let nothing = Vec::new();
-    let Some(path) = item.at(&["path"]).and_then(Node::as_str).map(str::to_owned) else { return nothing };
-    let required = item.at(&["required"]).and_then(Node::as_bool).unwrap_or(true);
+    let Some(path) = item.at(&["path"]).and_then(Node::as_str).map(str::to_owned) else {
+        return nothing;
+    };
+    let required = item
+        .at(&["required"])
+        .and_then(Node::as_bool)
+        .unwrap_or(true);
     if !required && loader.source.kind(Path::new(&path)) == Kind::Missing {
         return nothing;
     }
     let span = item.at(&["path"]).map_or(item.span, |node| node.span);
-    let Some(file) = loader.text(&path, Some(span), "the env file") else { return nothing };
+    let Some(file) = loader.text(&path, Some(span), "the env file") else {
+        return nothing;
+    };
     let text = loader.report.text(file);
-    let outside = |name: &str| variables.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
+    let outside = |name: &str| {
+        variables
+            .get(name)
+            .cloned()
+            .or_else(|| own.get(name).cloned().flatten())
+    };
     let format_span = item.at(&["format"]).map_or(item.span, |node| node.span);
     match item.at(&["format"]).and_then(Node::as_str) {
         Some("raw") if loader.as_reference => {
@@ -385,13 +544,19 @@ fn env_file(
         Some("raw") => {
             let mut set = Vec::new();
             dotenv::parse_raw(&text.text, &outside, collected, &mut set);
-            return set.into_iter().map(|(name, at)| (name, Span::new(file, at.start, at.end))).collect();
+            return set
+                .into_iter()
+                .map(|(name, at)| (name, Span::new(file, at.start, at.end)))
+                .collect();
         }
         None | Some("" | "default") => return loader.dotenv(file, &text.text, &outside, collected),
         Some(other) => {
             let _ = loader
                 .report
-                .error("E0009", format!("`env_file.format`: `{other}` is not a format"))
+                .error(
+                    "E0009",
+                    format!("`env_file.format`: `{other}` is not a format"),
+                )
                 .at(format_span, "the only one is `raw`");
         }
     }
@@ -402,34 +567,56 @@ fn env_file(
 pub(crate) fn drop_unused(tree: &mut Node) {
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let none = Map::default();
-    let services = tree.at(&["services"]).and_then(Node::as_map).unwrap_or(&none);
+    let services = tree
+        .at(&["services"])
+        .and_then(Node::as_map)
+        .unwrap_or(&none);
     for Entry { value: service, .. } in &services.0 {
-        for network in service.at(&["networks"]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
-            used.entry("networks").or_default().insert(network.key.clone());
+        for network in service
+            .at(&["networks"])
+            .and_then(Node::as_map)
+            .into_iter()
+            .flat_map(|map| &map.0)
+        {
+            used.entry("networks")
+                .or_default()
+                .insert(network.key.clone());
         }
-        for mount in service.at(&["volumes"]).and_then(Node::as_seq).unwrap_or_default() {
+        for mount in service
+            .at(&["volumes"])
+            .and_then(Node::as_seq)
+            .unwrap_or_default()
+        {
             if mount.at(&["type"]).and_then(Node::as_str) == Some("volume")
                 && let Some(name) = mount.at(&["source"]).and_then(Node::as_str)
             {
                 used.entry("volumes").or_default().insert(name.to_owned());
             }
         }
-        for (section, path) in
-            [("secrets", &["secrets"][..]), ("secrets", &["build", "secrets"]), ("configs", &["configs"])]
-        {
+        for (section, path) in [
+            ("secrets", &["secrets"][..]),
+            ("secrets", &["build", "secrets"]),
+            ("configs", &["configs"]),
+        ] {
             for grant in service.at(path).and_then(Node::as_seq).unwrap_or_default() {
                 if let Some(name) = grant.at(&["source"]).and_then(Node::as_str) {
                     used.entry(section).or_default().insert(name.to_owned());
                 }
             }
         }
-        for model in service.at(&["models"]).and_then(Node::as_map).into_iter().flat_map(|map| &map.0) {
+        for model in service
+            .at(&["models"])
+            .and_then(Node::as_map)
+            .into_iter()
+            .flat_map(|map| &map.0)
+        {
             used.entry("models").or_default().insert(model.key.clone());
         }
     }
     for name in ["networks", "volumes", "secrets", "configs", "models"] {
         if let Some(map) = section(tree, name) {
-            map.0.retain(|entry| used.get(name).is_some_and(|used| used.contains(&entry.key)));
+            map.0
+                .retain(|entry| used.get(name).is_some_and(|used| used.contains(&entry.key)));
         }
     }
 }

@@ -8,7 +8,11 @@ pub(crate) fn absolute(path: &str, dir: &str, home: Option<&str>) -> String {
     {
         return clean(&format!("{home}/{rest}"));
     }
-    if path.starts_with('/') { clean(path) } else { clean(&format!("{dir}/{path}")) }
+    if path.starts_with('/') {
+        clean(path)
+    } else {
+        clean(&format!("{dir}/{path}"))
+    }
 }
 
 /// Removes `.`, `..` and doubled slashes.
@@ -44,10 +48,14 @@ pub(crate) fn parent(path: &str) -> String {
 /// `C:\…` and `\\server\…`: left alone.
 pub(crate) fn is_windows(path: &str) -> bool {
     let bytes = path.as_bytes();
-    path.starts_with("\\\\") || (bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':')
+    path.starts_with("\\\\")
+        || (bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':')
 }
 
 /// A build context that is fetched from elsewhere.
 pub(crate) fn is_remote(context: &str) -> bool {
-    context.contains("://") || ["github.com/", "git@", "service:"].iter().any(|prefix| context.starts_with(prefix))
+    context.contains("://")
+        || ["github.com/", "git@", "service:"]
+            .iter()
+            .any(|prefix| context.starts_with(prefix))
 }

@@ -12,9 +12,18 @@ use crate::report::Span;
 use crate::source::{Env, Kind, Source};
 use crate::{LoadRequest, interpolate, paths, yaml};
 
-const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-const OVERRIDES: [&str; 4] =
-    ["compose.override.yaml", "compose.override.yml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+const DEFAULT_FILES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 
 /// What the command line and the environment come to.
 pub(crate) struct Project {
@@ -37,8 +46,17 @@ struct Found {
 /// `None`: reported.
 fn find(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) -> Option<Found> {
     let cwd = loader.source.working_dir().to_string_lossy().into_owned();
-    let given_dir = request.project_dir.as_ref().map(|dir| paths::absolute(&dir.to_string_lossy(), &cwd, None));
-    let early = early_variables(request, given_dir.as_deref().unwrap_or(&cwd), &cwd, loader, env);
+    let given_dir = request
+        .project_dir
+        .as_ref()
+        .map(|dir| paths::absolute(&dir.to_string_lossy(), &cwd, None));
+    let early = early_variables(
+        request,
+        given_dir.as_deref().unwrap_or(&cwd),
+        &cwd,
+        loader,
+        env,
+    );
     let files = stack_files(request, &early, given_dir.as_deref(), &cwd, loader)?;
     let dir = given_dir.unwrap_or_else(|| match files.first() {
         Some(first) if first != "-" => paths::parent(first),
@@ -59,7 +77,9 @@ pub(crate) fn options(request: &LoadRequest, source: &dyn Source, env: &Env) -> 
         }
     };
     let all = variables(request, &dir, &cwd, &mut quiet, env);
-    all.into_iter().filter(|(name, _)| name.starts_with("COMPOSE_") || env.get(name).is_some()).collect()
+    all.into_iter()
+        .filter(|(name, _)| name.starts_with("COMPOSE_") || env.get(name).is_some())
+        .collect()
 }
 
 /// `None`: reported.
@@ -74,9 +94,10 @@ pub(crate) fn gather(request: &LoadRequest, loader: &mut Loader<'_>, env: &Env) 
             match loader.source.stdin() {
                 Ok(text) => Some(loader.report.add_file("<stdin>".to_owned(), text)),
                 Err(error) => {
-                    let _ = loader
-                        .report
-                        .error("E0012", format!("cannot read the stack file from standard input: {error}"));
+                    let _ = loader.report.error(
+                        "E0012",
+                        format!("cannot read the stack file from standard input: {error}"),
+                    );
                     None
                 }
             }
@@ -113,8 +134,14 @@ fn merged(
     let mut tree: Option<Node> = None;
     let first = parsed.first().map(|(_, file, _)| *file);
     for (path, _, documents) in parsed {
-        let scope = FileScope { dir: dir.to_owned(), variables: variables.clone(), chain: vec![path] };
-        let Some(mut next) = loader.documents(documents, &scope) else { continue };
+        let scope = FileScope {
+            dir: dir.to_owned(),
+            variables: variables.clone(),
+            chain: vec![path],
+        };
+        let Some(mut next) = loader.documents(documents, &scope) else {
+            continue;
+        };
         tree = Some(match tree {
             Some(base) => {
                 next.mark(ValueOrigin::Override);
@@ -136,7 +163,13 @@ fn merged(
     tree.map(crate::merge::settle)
 }
 
-fn early_variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &Loader<'_>, env: &Env) -> Variables {
+fn early_variables(
+    request: &LoadRequest,
+    dir: &str,
+    cwd: &str,
+    loader: &Loader<'_>,
+    env: &Env,
+) -> Variables {
     let needed = request.files.is_empty() && env.get("COMPOSE_FILE").is_none();
     if !needed {
         return env.0.clone();
@@ -146,21 +179,36 @@ fn early_variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &Loader<
     variables(request, dir, cwd, &mut quiet, env)
 }
 
-fn variables(request: &LoadRequest, dir: &str, cwd: &str, loader: &mut Loader<'_>, env: &Env) -> Variables {
+fn variables(
+    request: &LoadRequest,
+    dir: &str,
+    cwd: &str,
+    loader: &mut Loader<'_>,
+    env: &Env,
+) -> Variables {
     // Services of the system and their kind start programs without it.
     let mut outside = env.0.clone();
-    outside.entry("PWD".to_owned()).or_insert_with(|| cwd.to_owned());
-    let disabled = env.get("COMPOSE_DISABLE_ENV_FILE").and_then(crate::units::boolean) == Some(true);
+    outside
+        .entry("PWD".to_owned())
+        .or_insert_with(|| cwd.to_owned());
+    let disabled = env
+        .get("COMPOSE_DISABLE_ENV_FILE")
+        .and_then(crate::units::boolean)
+        == Some(true);
     let listed = match request.env_files.as_slice() {
-        [] => {
-            env.get("COMPOSE_ENV_FILES").map(|files| files.split(',').map(str::to_owned).collect()).unwrap_or_default()
-        }
+        [] => env
+            .get("COMPOSE_ENV_FILES")
+            .map(|files| files.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
         files => files.to_vec(),
     };
     if listed.is_empty() && disabled {
         return outside;
     }
-    let files: Vec<_> = listed.iter().map(|path| (paths::absolute(path, cwd, loader.home.as_deref()), None)).collect();
+    let files: Vec<_> = listed
+        .iter()
+        .map(|path| (paths::absolute(path, cwd, loader.home.as_deref()), None))
+        .collect();
     loader.layered_variables(&files, dir, &outside)
 }
 
@@ -171,15 +219,38 @@ fn stack_files(
     cwd: &str,
     loader: &mut Loader<'_>,
 ) -> Option<Vec<String>> {
-    let absolute = |path: &str| if path == "-" { path.to_owned() } else { paths::absolute(path, cwd, None) };
+    let absolute = |path: &str| {
+        if path == "-" {
+            path.to_owned()
+        } else {
+            paths::absolute(path, cwd, None)
+        }
+    };
     if !request.files.is_empty() {
         return Some(request.files.iter().map(|path| absolute(path)).collect());
     }
-    if let Some(listed) = variables.get("COMPOSE_FILE").filter(|listed| !listed.is_empty()) {
-        let separator = variables.get("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
+    if let Some(listed) = variables
+        .get("COMPOSE_FILE")
+        .filter(|listed| !listed.is_empty())
+    {
+        let separator = variables
+            .get("COMPOSE_PATH_SEPARATOR")
+            .map_or(":", String::as_str);
         let base = dir.unwrap_or(cwd);
-        let resolve = |path: &str| if path == "-" { path.to_owned() } else { paths::absolute(path, base, None) };
-        return Some(listed.split(separator).filter(|path| !path.is_empty()).map(resolve).collect());
+        let resolve = |path: &str| {
+            if path == "-" {
+                path.to_owned()
+            } else {
+                paths::absolute(path, base, None)
+            }
+        };
+        return Some(
+            listed
+                .split(separator)
+                .filter(|path| !path.is_empty())
+                .map(resolve)
+                .collect(),
+        );
     }
     let start = dir.unwrap_or(cwd);
     let mut folder = start.to_owned();
@@ -194,8 +265,14 @@ fn stack_files(
     }
     let _ = loader
         .report
-        .error("E0022", format!("no stack file in {start} or a folder above it"))
-        .hint(format!("looked for {}; name another one with -f", DEFAULT_FILES.join(", ")));
+        .error(
+            "E0022",
+            format!("no stack file in {start} or a folder above it"),
+        )
+        .hint(format!(
+            "looked for {}; name another one with -f",
+            DEFAULT_FILES.join(", ")
+        ));
     None
 }
 
@@ -204,7 +281,10 @@ fn default_files(folder: &str, loader: &mut Loader<'_>) -> Option<Vec<String>> {
     let found = present(folder, &DEFAULT_FILES, loader.source);
     let first = found.first()?;
     if found.len() > 1 {
-        let message = format!("several stack files in {folder}: {}; {first} is used", found.join(", "));
+        let message = format!(
+            "several stack files in {folder}: {}; {first} is used",
+            found.join(", ")
+        );
         let _ = loader.report.warning("W0004", message);
     }
     let mut files = vec![format!("{}/{first}", folder.trim_end_matches('/'))];
@@ -220,12 +300,20 @@ fn present(folder: &str, names: &[&'static str], source: &dyn Source) -> Vec<&'s
 }
 
 /// `name:` with its variables replaced: a valid name, or an empty one. `None`: it was reported.
-fn written_name(node: &Node, text: &str, variables: &Variables, loader: &mut Loader<'_>) -> Option<String> {
+fn written_name(
+    node: &Node,
+    text: &str,
+    variables: &Variables,
+    loader: &mut Loader<'_>,
+) -> Option<String> {
     let lookup = |name: &str| variables.get(name).cloned();
     let name = match interpolate::expand(text, &lookup, &mut |_| {}, &loader.report.budget) {
         Ok(name) => name,
         Err(error) => {
-            let _ = loader.report.error("E0010", error.to_string()).at(node.span, "the project's name");
+            let _ = loader
+                .report
+                .error("E0010", error.to_string())
+                .at(node.span, "the project's name");
             return None;
         }
     };
@@ -248,16 +336,24 @@ fn project_name(
     variables: &Variables,
     loader: &mut Loader<'_>,
 ) -> Option<String> {
-    let forced = request.project_name.clone().or_else(|| variables.get("COMPOSE_PROJECT_NAME").cloned());
+    let forced = request
+        .project_name
+        .clone()
+        .or_else(|| variables.get("COMPOSE_PROJECT_NAME").cloned());
     if let Some(name) = forced.filter(|name| !name.is_empty()) {
         if !valid(&name) {
-            let _ = loader.report.error("E0021", invalid_name(&name)).hint(format!("for example `{}`", normal(&name)));
+            let _ = loader
+                .report
+                .error("E0021", invalid_name(&name))
+                .hint(format!("for example `{}`", normal(&name)));
             return None;
         }
         return Some(name);
     }
-    let mut written =
-        parsed.iter().flat_map(|(_, _, documents)| documents).filter_map(|document| document.at(&["name"]));
+    let mut written = parsed
+        .iter()
+        .flat_map(|(_, _, documents)| documents)
+        .filter_map(|document| document.at(&["name"]));
     if let Some(node) = written.next_back()
         && let Data::Str(text) = &node.data
     {
@@ -279,7 +375,9 @@ fn project_name(
 
 fn valid(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
 }
 
 fn invalid_name(name: &str) -> String {
@@ -303,7 +401,15 @@ fn selection(request: &LoadRequest, variables: &Variables) -> Selection {
     if request.profiles.is_empty()
         && let Some(listed) = variables.get("COMPOSE_PROFILES")
     {
-        profiles.extend(listed.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+        profiles.extend(
+            listed
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty()),
+        );
     }
-    Selection { profiles, named: request.services.clone() }
+    Selection {
+        profiles,
+        named: request.services.clone(),
+    }
 }

@@ -20,7 +20,11 @@ pub(crate) struct Span {
 impl Span {
     pub(crate) fn new(file: u32, start: usize, end: usize) -> Self {
         let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        Self { file, start: narrow(start), end: narrow(end) }
+        Self {
+            file,
+            start: narrow(start),
+            end: narrow(end),
+        }
     }
 
     fn contains(self, part: Self) -> bool {
@@ -70,7 +74,10 @@ pub(crate) struct Used {
 
 impl VariablePlaces {
     pub(crate) fn set(&mut self, name: &str, value: &str, place: Span) {
-        self.set.entry(name.to_owned()).or_default().push((value.to_owned(), place));
+        self.set
+            .entry(name.to_owned())
+            .or_default()
+            .push((value.to_owned(), place));
     }
 
     pub(crate) fn used(&mut self, at: Span, variables: Vec<Used>) {
@@ -80,10 +87,14 @@ impl VariablePlaces {
     /// The variables in a value, or in a part of one.
     pub(crate) fn of(&self, part: Span) -> impl Iterator<Item = &Used> {
         let before = self.used.range(..=(part.file, part.start)).next_back();
-        let around = before.map(|(_, found)| found).filter(|(whole, _)| whole.contains(part));
+        let around = before
+            .map(|(_, found)| found)
+            .filter(|(whole, _)| whole.contains(part));
         around.into_iter().flat_map(move |(whole, used)| {
             used.iter().filter(move |used| {
-                part == *whole || used.places.is_empty() || used.places.iter().any(|place| part.contains(*place))
+                part == *whole
+                    || used.places.is_empty()
+                    || used.places.iter().any(|place| part.contains(*place))
             })
         })
     }
@@ -93,7 +104,12 @@ impl VariablePlaces {
         if self.outside.contains(name) {
             return None;
         }
-        self.set.get(name)?.iter().rev().find(|(known, _)| known == value).map(|(_, span)| *span)
+        self.set
+            .get(name)?
+            .iter()
+            .rev()
+            .find(|(known, _)| known == value)
+            .map(|(_, span)| *span)
     }
 
     /// Everything that env files say about a variable.
@@ -118,7 +134,10 @@ impl Report {
 
     /// A value as it stands in its file.
     pub(crate) fn written(&self, span: Span) -> String {
-        let text = self.files.get(span.file as usize).and_then(|f| f.text.get(span.start as usize..span.end as usize));
+        let text = self
+            .files
+            .get(span.file as usize)
+            .and_then(|f| f.text.get(span.start as usize..span.end as usize));
         text.unwrap_or_default().to_owned()
     }
 
@@ -134,7 +153,12 @@ impl Report {
 
     /// The text of a place.
     pub(crate) fn label(&self, span: Span, text: impl Into<String>) -> Label {
-        Label { file: self.text(span.file), start: span.start as usize, end: span.end as usize, text: text.into() }
+        Label {
+            file: self.text(span.file),
+            start: span.start as usize,
+            end: span.end as usize,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn error(&mut self, code: &'static str, message: impl Into<String>) -> Entry<'_> {
@@ -147,7 +171,9 @@ impl Report {
 
     /// Takes what a place makes of the budget; `false`: there was not enough left, which is reported once.
     pub(crate) fn spend(&mut self, bytes: usize, at: Span) -> bool {
-        let Err(exceeded) = self.budget.spend(bytes) else { return true };
+        let Err(exceeded) = self.budget.spend(bytes) else {
+            return true;
+        };
         self.exceeded(exceeded, at);
         false
     }
@@ -159,7 +185,9 @@ impl Report {
 
     pub(crate) fn exceeded(&mut self, exceeded: Exceeded, at: Span) {
         if !self.has("E0028") {
-            let entry = self.error("E0028", exceeded.to_string()).at(at, "this is more than was left");
+            let entry = self
+                .error("E0028", exceeded.to_string())
+                .at(at, "this is more than was left");
             let _ = entry.hint("look for variables, aliases or `extends` that multiply each other");
         }
     }
@@ -182,36 +210,48 @@ impl Report {
     /// Marks the diagnostics since the mark as being about the variables of one service.
     pub(crate) fn about_service(&mut self, service: &str, mark: usize) {
         if mark < self.diagnostics.len() {
-            self.services.push((service.to_owned(), mark, self.diagnostics.len()));
+            self.services
+                .push((service.to_owned(), mark, self.diagnostics.len()));
         }
     }
 
     /// Takes back what keeps containers from being made, where it is known which services there are.
     pub(crate) fn forgive(&mut self) {
         const FORGIVEN: [&str; 13] = [
-            "E0006", "E0007", "E0008", "E0009", "E0010", "E0011", "E0016", "E0017", "E0018", "E0019", "E0020", "E0024",
-            "E0026",
+            "E0006", "E0007", "E0008", "E0009", "E0010", "E0011", "E0016", "E0017", "E0018",
+            "E0019", "E0020", "E0024", "E0026",
         ];
-        self.diagnostics.retain(|diagnostic| !FORGIVEN.contains(&diagnostic.code));
+        self.diagnostics
+            .retain(|diagnostic| !FORGIVEN.contains(&diagnostic.code));
     }
 
     /// Drops diagnostics about variables of unselected services.
     pub(crate) fn forget_others(&mut self, requested: &BTreeSet<String>) {
-        let others: Vec<_> = self.services.drain(..).filter(|(service, ..)| !requested.contains(service)).collect();
+        let others: Vec<_> = self
+            .services
+            .drain(..)
+            .filter(|(service, ..)| !requested.contains(service))
+            .collect();
         let mut number = 0..;
         self.diagnostics.retain(|diagnostic| {
             let number = number.next().unwrap_or(usize::MAX);
-            let other = others.iter().any(|(_, first, end)| (*first..*end).contains(&number));
+            let other = others
+                .iter()
+                .any(|(_, first, end)| (*first..*end).contains(&number));
             !(other && matches!(diagnostic.code, "E0011" | "W0002"))
         });
     }
 
     pub(crate) fn failed(&self) -> bool {
-        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+        self.diagnostics
+            .iter()
+            .any(|d| d.severity == Severity::Error)
     }
 
     pub(crate) fn has(&self, code: &str) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.code == code)
     }
 
     /// A value that is wrong may be so because of a variable in it, which then is a place to look at, too.
@@ -221,24 +261,48 @@ impl Report {
         if matches!(diagnostic.code, "E0010" | "E0011" | "W0002") {
             return;
         }
-        let Some(first) = diagnostic.labels.first() else { return };
-        let Some(file) = self.files.iter().position(|file| Arc::ptr_eq(file, &first.file)) else { return };
-        let span = Span::new(u32::try_from(file).unwrap_or(u32::MAX), first.start, first.end);
+        let Some(first) = diagnostic.labels.first() else {
+            return;
+        };
+        let Some(file) = self
+            .files
+            .iter()
+            .position(|file| Arc::ptr_eq(file, &first.file))
+        else {
+            return;
+        };
+        let span = Span::new(
+            u32::try_from(file).unwrap_or(u32::MAX),
+            first.start,
+            first.end,
+        );
         let used: Vec<Used> = self.variables.of(span).cloned().collect();
-        for Used { name, value, default, .. } in used {
-            let place = value.as_ref().and_then(|value| self.variables.place(&name, value));
+        for Used {
+            name,
+            value,
+            default,
+            ..
+        } in used
+        {
+            let place = value
+                .as_ref()
+                .and_then(|value| self.variables.place(&name, value));
             let label = place.map(|place| self.label(place, format!("`{name}` is set here")));
             let diagnostic = &mut self.diagnostics[index];
             match (label, value) {
                 (Some(label), _) => diagnostic.labels.push(label),
                 (None, Some(value)) => {
                     let value = shortened(&value);
-                    diagnostic.hints.push(format!("the variable `{name}` is `{value}`, from the environment"));
+                    diagnostic.hints.push(format!(
+                        "the variable `{name}` is `{value}`, from the environment"
+                    ));
                 }
                 (None, None) => diagnostic.hints.push(match default {
                     Some(default) => {
                         let default = shortened(&default);
-                        format!("the variable `{name}` is not set, so its default `{default}` is taken")
+                        format!(
+                            "the variable `{name}` is not set, so its default `{default}` is taken"
+                        )
                     }
                     None => format!("the variable `{name}` is not set"),
                 }),
@@ -249,13 +313,27 @@ impl Report {
     /// What is wrong in a file that another one drew in is easier to understand with the place that did.
     fn point_to_origin(&mut self, index: usize) {
         let diagnostic = &self.diagnostics[index];
-        let number = |label: &Label| self.files.iter().position(|file| Arc::ptr_eq(file, &label.file));
-        let Some(file) = diagnostic.labels.first().and_then(number).and_then(|file| u32::try_from(file).ok()) else {
+        let number = |label: &Label| {
+            self.files
+                .iter()
+                .position(|file| Arc::ptr_eq(file, &label.file))
+        };
+        let Some(file) = diagnostic
+            .labels
+            .first()
+            .and_then(number)
+            .and_then(|file| u32::try_from(file).ok())
+        else {
             return;
         };
-        let Some((from, how)) = self.origins.get(&file).copied() else { return };
+        let Some((from, how)) = self.origins.get(&file).copied() else {
+            return;
+        };
         let label = self.label(from, how);
-        let shown = diagnostic.labels.iter().any(|other| Arc::ptr_eq(&other.file, &label.file));
+        let shown = diagnostic
+            .labels
+            .iter()
+            .any(|other| Arc::ptr_eq(&other.file, &label.file));
         if !shown {
             self.diagnostics[index].labels.push(label);
         }
@@ -270,7 +348,10 @@ impl Report {
         let files = self.files;
         let place = |diagnostic: &Diagnostic| {
             let label = diagnostic.labels.first()?;
-            Some((files.iter().position(|file| Arc::ptr_eq(file, &label.file)), label.start))
+            Some((
+                files.iter().position(|file| Arc::ptr_eq(file, &label.file)),
+                label.start,
+            ))
         };
         let mut diagnostics = self.diagnostics;
         // A value that one phase refused is often refused by a later one, for a lesser reason.
@@ -282,12 +363,19 @@ impl Report {
             _ => true,
         });
         diagnostics.sort_by_cached_key(|diagnostic| {
-            (Reverse(diagnostic.severity), place(diagnostic), diagnostic.code, diagnostic.message.clone())
+            (
+                Reverse(diagnostic.severity),
+                place(diagnostic),
+                diagnostic.code,
+                diagnostic.message.clone(),
+            )
         });
         diagnostics.dedup();
         // A variable that is not set is worth one warning, however often it is used.
         let mut unset = HashSet::new();
-        diagnostics.retain(|diagnostic| diagnostic.code != "W0002" || unset.insert(diagnostic.message.clone()));
+        diagnostics.retain(|diagnostic| {
+            diagnostic.code != "W0002" || unset.insert(diagnostic.message.clone())
+        });
         if self.forgiving {
             diagnostics.retain(|diagnostic| diagnostic.severity == Severity::Error);
         }

@@ -31,7 +31,9 @@ pub(crate) struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { left: Cell::new(Some(ALLOWED)) }
+        Self {
+            left: Cell::new(Some(ALLOWED)),
+        }
     }
 }
 
@@ -53,7 +55,11 @@ pub(crate) fn of(node: &Node) -> usize {
         + match &node.data {
             Data::Str(text) => text.len(),
             Data::Seq(items) => items.iter().map(of).sum(),
-            Data::Map(map) => map.0.iter().map(|entry| entry.key.len() + of(&entry.value)).sum(),
+            Data::Map(map) => map
+                .0
+                .iter()
+                .map(|entry| entry.key.len() + of(&entry.value))
+                .sum(),
             _ => 0,
         }
 }
@@ -75,7 +81,10 @@ pub fn check(stack: &Stack, scale: &BTreeMap<String, u32>) -> Result<(), TooMany
     for (name, service) in &stack.services {
         let count = scale.get(name).copied().unwrap_or(service.replicas);
         if count > REPLICAS {
-            return Err(TooMany::Replicas { service: name.clone(), count });
+            return Err(TooMany::Replicas {
+                service: name.clone(),
+                count,
+            });
         }
         containers += u64::from(count);
         ports += u64::from(count) * service.ports.len() as u64;
@@ -83,5 +92,9 @@ pub fn check(stack: &Stack, scale: &BTreeMap<String, u32>) -> Result<(), TooMany
     if containers > CONTAINERS {
         return Err(TooMany::Containers(containers));
     }
-    if ports > PORTS { Err(TooMany::Ports(ports)) } else { Ok(()) }
+    if ports > PORTS {
+        Err(TooMany::Ports(ports))
+    } else {
+        Ok(())
+    }
 }

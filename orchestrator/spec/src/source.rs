@@ -10,8 +10,12 @@ pub const MAX_FILE: u64 = 16 << 20;
 
 /// The text of a file: UTF-8, or UTF-16 that says so at its beginning, as YAML allows.
 pub fn decode(bytes: Vec<u8>) -> Result<String, SourceError> {
-    let units =
-        |of: fn([u8; 2]) -> u16| -> Vec<u16> { bytes[2..].chunks_exact(2).map(|two| of([two[0], two[1]])).collect() };
+    let units = |of: fn([u8; 2]) -> u16| -> Vec<u16> {
+        bytes[2..]
+            .chunks_exact(2)
+            .map(|two| of([two[0], two[1]]))
+            .collect()
+    };
     let wide = match bytes.as_slice() {
         [0xff, 0xfe, ..] => units(u16::from_le_bytes),
         [0xfe, 0xff, ..] => units(u16::from_be_bytes),
@@ -72,6 +76,10 @@ impl Env {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
-        Self(iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+        Self(
+            iter.into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+        )
     }
 }

@@ -5,7 +5,12 @@ pub(crate) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     let lower = word.to_lowercase();
     let limit = (word.chars().count() / 3).clamp(1, 3);
     known
-        .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::osa_distance(&lower, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, candidate)| candidate)
@@ -19,7 +24,10 @@ mod tests {
     fn a_slip_is_corrected_and_a_stranger_is_not() {
         let known = ["image", "ports", "environment"];
         assert_eq!(closest("imgae", known.into_iter()), Some("image"));
-        assert_eq!(closest("enviroment", known.into_iter()), Some("environment"));
+        assert_eq!(
+            closest("enviroment", known.into_iter()),
+            Some("environment")
+        );
         assert_eq!(closest("banana", known.into_iter()), None);
     }
 }

@@ -17,7 +17,9 @@ use crate::size::Budget;
 use crate::{dotenv, interpolate, merge, yaml};
 
 fn corpus(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/corpus")
+        .join(name);
     if !path.exists() {
         let _ = writeln!(std::io::stderr(), "skipped: no corpus");
         return None;
@@ -26,8 +28,15 @@ fn corpus(name: &str) -> Option<PathBuf> {
 }
 
 /// Runs every row; `run` gives our result or `None` for an error.
-fn rows(table: &str, count: usize, run: impl Fn(&Value) -> Option<Value>, expected: impl Fn(&Value) -> Value) {
-    let Some(path) = corpus(&format!("compose-go-tables/{table}.jsonl")) else { return };
+fn rows(
+    table: &str,
+    count: usize,
+    run: impl Fn(&Value) -> Option<Value>,
+    expected: impl Fn(&Value) -> Value,
+) {
+    let Some(path) = corpus(&format!("compose-go-tables/{table}.jsonl")) else {
+        return;
+    };
     let text = std::fs::read_to_string(path).unwrap();
     let (mut right, mut total, mut log) = (0, 0, String::new());
     for line in text.lines() {
@@ -47,7 +56,9 @@ fn rows(table: &str, count: usize, run: impl Fn(&Value) -> Option<Value>, expect
 
 fn variables(value: &Value) -> BTreeMap<String, String> {
     let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    entries
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 #[test]
@@ -55,9 +66,14 @@ fn interpolation_equals_the_reference() {
     let run = |row: &Value| {
         let env = variables(&row["env"]);
         let template = row["template"].as_str().unwrap();
-        interpolate::expand(template, &|name| env.get(name).cloned(), &mut |_| {}, &Budget::default())
-            .ok()
-            .map(Value::from)
+        interpolate::expand(
+            template,
+            &|name| env.get(name).cloned(),
+            &mut |_| {},
+            &Budget::default(),
+        )
+        .ok()
+        .map(Value::from)
     };
     rows("interpolation", 180, run, |row| row["result"].clone());
 }
@@ -68,7 +84,14 @@ fn env_files_equal_the_reference() {
         let env = variables(&row["env"]);
         let mut vars = variables(&row["vars_before"]);
         let text = row["input"].as_str().unwrap();
-        dotenv::parse(text, &|name| env.get(name).cloned(), &mut vars, &mut Vec::new(), &Budget::default()).ok()?;
+        dotenv::parse(
+            text,
+            &|name| env.get(name).cloned(),
+            &mut vars,
+            &mut Vec::new(),
+            &Budget::default(),
+        )
+        .ok()?;
         serde_json::to_value(vars).ok()
     };
     rows("dotenv", 110, run, |row| row["vars_after"].clone());
@@ -88,7 +111,12 @@ fn short_ports_equal_the_reference() {
     let run = |row: &Value| {
         let at = Node::string(Span::default(), "");
         let parsed = ports::short(row["input"].as_str().unwrap()).ok()?;
-        Some(parsed.iter().map(|port| port.node(&at, &nowhere()).to_json()).collect())
+        Some(
+            parsed
+                .iter()
+                .map(|port| port.node(&at, &nowhere()).to_json())
+                .collect(),
+        )
     };
     rows("port-short", 32, run, |row| row["result"].clone());
 }
@@ -96,9 +124,17 @@ fn short_ports_equal_the_reference() {
 /// The canonical form of one file, without checks: the merge cases use attributes that do not exist.
 fn lowered(path: &Path) -> Node {
     let mut report = Report::default();
-    let file = report.add_file(path.display().to_string(), std::fs::read_to_string(path).unwrap());
+    let file = report.add_file(
+        path.display().to_string(),
+        std::fs::read_to_string(path).unwrap(),
+    );
     let document = yaml::parse(&mut report, file).unwrap().remove(0);
-    let mut context = Context { dir: "/project".into(), home: None, relative_to: None, report: &mut report };
+    let mut context = Context {
+        dir: "/project".into(),
+        home: None,
+        relative_to: None,
+        report: &mut report,
+    };
     lower::document(document, &mut context)
 }
 
@@ -118,23 +154,37 @@ fn merge_cases(folder: &Path, found: &mut Vec<PathBuf>) {
 fn merges_equal_the_reference() {
     /// In sixty-two folders; a few of them have more than one.
     const CASES: usize = 66;
-    let Some(root) = corpus("compose-go-merge") else { return };
+    let Some(root) = corpus("compose-go-merge") else {
+        return;
+    };
     let mut found = Vec::new();
     merge_cases(&root, &mut found);
     found.sort();
     let mut right = 0;
     let mut log = String::new();
     for folder in &found {
-        let merged = merge::documents(lowered(&folder.join("base.yaml")), lowered(&folder.join("override.yaml")));
-        let (ours, theirs) =
-            (merge::settle(merged).to_json(), merge::settle(lowered(&folder.join("want.yaml"))).to_json());
+        let merged = merge::documents(
+            lowered(&folder.join("base.yaml")),
+            lowered(&folder.join("override.yaml")),
+        );
+        let (ours, theirs) = (
+            merge::settle(merged).to_json(),
+            merge::settle(lowered(&folder.join("want.yaml"))).to_json(),
+        );
         if ours == theirs {
             right += 1;
         } else {
-            log.push_str(&format!("{}\n  ours: {ours}\n  want: {theirs}\n", folder.display()));
+            log.push_str(&format!(
+                "{}\n  ours: {ours}\n  want: {theirs}\n",
+                folder.display()
+            ));
         }
     }
-    let _ = writeln!(std::io::stderr(), "{log}merges: {right} of {} cases", found.len());
+    let _ = writeln!(
+        std::io::stderr(),
+        "{log}merges: {right} of {} cases",
+        found.len()
+    );
     assert_eq!((right, found.len()), (CASES, CASES), "{log}");
 }
 
@@ -149,7 +199,10 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() {
             files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        {
             found.push(path);
         }
     }
@@ -164,12 +217,19 @@ fn another_reader_sees_the_same_in_the_corpus() {
     files(&corpus, &mut found);
     let (mut same, mut different) = (0, Vec::new());
     for path in found {
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let Ok(theirs) = serde_norway::from_str::<Value>(&text) else { continue };
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let Ok(theirs) = serde_norway::from_str::<Value>(&text) else {
+            continue;
+        };
         let mut report = Report::default();
         let file = report.add_file("read".to_owned(), text.clone());
         let documents = yaml::parse(&mut report, file);
-        let Some(ours) = documents.and_then(|mut documents| documents.pop()).filter(|_| !report.failed()) else {
+        let Some(ours) = documents
+            .and_then(|mut documents| documents.pop())
+            .filter(|_| !report.failed())
+        else {
             continue;
         };
         if text.contains("<<:") || text.contains('!') || text.contains("mode: 0") {
@@ -181,5 +241,8 @@ fn another_reader_sees_the_same_in_the_corpus() {
             different.push(path);
         }
     }
-    assert!(different.is_empty() && same > 500, "{same} are the same, {different:#?} are not");
+    assert!(
+        different.is_empty() && same > 500,
+        "{same} are the same, {different:#?} are not"
+    );
 }

@@ -17,6 +17,9 @@ pub(crate) fn integer(text: &str) -> Option<i64> {
 }
 
 pub(crate) fn whole(value: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "the range and the fraction are checked on this line")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range and the fraction are checked on this line"
+    )]
     (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
 }

@@ -34,7 +34,9 @@ pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
         match next {
             Ok((event, span)) => {
                 let range = span.byte_range().unwrap_or(0..0);
-                reader.event(event, Span::new(file, range.start, range.end)).ok()?;
+                reader
+                    .event(event, Span::new(file, range.start, range.end))
+                    .ok()?;
             }
             Err(error) => {
                 let start = byte_offset(&text.text, &error);
@@ -42,9 +44,12 @@ pub(crate) fn parse(report: &mut Report, file: u32) -> Option<Vec<Node>> {
                     .report
                     .error("E0001", format!("invalid YAML: {}", error.info()))
                     .at(Span::new(file, start, start + 1), "here");
-                if text.text[start.min(text.text.len())..].starts_with('\t') || error.info().contains("tab") {
+                if text.text[start.min(text.text.len())..].starts_with('\t')
+                    || error.info().contains("tab")
+                {
                     entry = entry.hint("YAML is indented with spaces, never with tabs");
-                } else if text.text[start.min(text.text.len())..].starts_with(['*', '&', '@', '`', '%', '!', '|', '>'])
+                } else if text.text[start.min(text.text.len())..]
+                    .starts_with(['*', '&', '@', '`', '%', '!', '|', '>'])
                 {
                     entry = entry.hint("put a value that begins with this character in quotes");
                 } else if error.info().contains("expected key") {
@@ -66,7 +71,11 @@ fn byte_offset(text: &str, error: &granit_parser::ScanError) -> usize {
     let marker = error.marker();
     marker
         .byte_offset()
-        .or_else(|| text.char_indices().nth(marker.index()).map(|(offset, _)| offset))
+        .or_else(|| {
+            text.char_indices()
+                .nth(marker.index())
+                .map(|(offset, _)| offset)
+        })
         .map_or(text.len(), |offset| offset.min(text.len()))
 }
 
@@ -112,7 +121,12 @@ struct Frame {
 enum Collection {
     Document(Option<Node>),
     Seq(Vec<Node>),
-    Map { map: Map, keys: HashMap<String, Span>, merges: Vec<Node>, key: Option<Key> },
+    Map {
+        map: Map,
+        keys: HashMap<String, Span>,
+        merges: Vec<Node>,
+        key: Option<Key>,
+    },
 }
 
 enum Key {
@@ -129,7 +143,11 @@ impl Reader<'_> {
                 Ok(())
             }
             Event::DocumentEnd => {
-                if let Some(Frame { collection: Collection::Document(Some(node)), .. }) = self.stack.pop() {
+                if let Some(Frame {
+                    collection: Collection::Document(Some(node)),
+                    ..
+                }) = self.stack.pop()
+                {
                     self.documents.push(node);
                 }
                 Ok(())
@@ -143,13 +161,19 @@ impl Reader<'_> {
             Event::MappingStart(_, anchor, tag) => {
                 let tag = compose_tag(tag.as_deref());
                 self.open(anchor, span);
-                let collection =
-                    Collection::Map { map: Map::default(), keys: HashMap::new(), merges: Vec::new(), key: None };
+                let collection = Collection::Map {
+                    map: Map::default(),
+                    keys: HashMap::new(),
+                    merges: Vec::new(),
+                    key: None,
+                };
                 self.push(anchor, span, tag, collection);
                 Ok(())
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
-            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), span),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.scalar(&text, style, anchor, tag.as_deref(), span)
+            }
             Event::Alias(id) => self.alias(id, span),
             _ => Ok(()),
         }
@@ -162,21 +186,49 @@ impl Reader<'_> {
     }
 
     fn push(&mut self, anchor: usize, span: Span, tag: Option<Tag>, collection: Collection) {
-        self.stack.push(Frame { anchor, span, tag, size: 1, bytes: 0, depth: 0, collection });
+        self.stack.push(Frame {
+            anchor,
+            span,
+            tag,
+            size: 1,
+            bytes: 0,
+            depth: 0,
+            collection,
+        });
     }
 
     fn close(&mut self, end: Span) -> Result<(), Stop> {
-        let Some(frame) = self.stack.pop() else { return Ok(()) };
+        let Some(frame) = self.stack.pop() else {
+            return Ok(());
+        };
         let data = match frame.collection {
             Collection::Seq(items) => Data::Seq(items),
             Collection::Map { map, merges, .. } => Data::Map(self.merged(map, merges)?),
             Collection::Document(_) => return Ok(()),
         };
         // A block collection "ends" at the next token; what the user sees ends with the last value.
-        let end = if end.end > end.start { end.end } else { last_end(&data).unwrap_or(frame.span.end) };
-        let span = Span { end: end.max(frame.span.start), ..frame.span };
-        let node = Node { tag: frame.tag, ..Node::new(span, data) };
-        self.value(frame.anchor, Sized { node, size: frame.size, bytes: frame.bytes, depth: frame.depth + 1 })
+        let end = if end.end > end.start {
+            end.end
+        } else {
+            last_end(&data).unwrap_or(frame.span.end)
+        };
+        let span = Span {
+            end: end.max(frame.span.start),
+            ..frame.span
+        };
+        let node = Node {
+            tag: frame.tag,
+            ..Node::new(span, data)
+        };
+        self.value(
+            frame.anchor,
+            Sized {
+                node,
+                size: frame.size,
+                bytes: frame.bytes,
+                depth: frame.depth + 1,
+            },
+        )
     }
 
     fn scalar(
@@ -188,8 +240,16 @@ impl Reader<'_> {
         span: Span,
     ) -> Result<(), Stop> {
         let plain = matches!(style, ScalarStyle::Plain);
-        if let Some(Frame { bytes, collection: Collection::Map { key: key @ None, keys, .. }, .. }) =
-            self.stack.last_mut()
+        if let Some(Frame {
+            bytes,
+            collection:
+                Collection::Map {
+                    key: key @ None,
+                    keys,
+                    ..
+                },
+            ..
+        }) = self.stack.last_mut()
         {
             if plain && text == "<<" {
                 *key = Some(Key::Merge);
@@ -219,9 +279,20 @@ impl Reader<'_> {
             None if plain => resolve(text),
             None => Data::Str(text.to_owned()),
         };
-        let node = Node { tag: compose_tag(tag), ..Node::new(span, data) };
+        let node = Node {
+            tag: compose_tag(tag),
+            ..Node::new(span, data)
+        };
         self.open(anchor, span);
-        self.value(anchor, Sized { node, size: 1, bytes: text.len(), depth: 1 })
+        self.value(
+            anchor,
+            Sized {
+                node,
+                size: 1,
+                bytes: text.len(),
+                depth: 1,
+            },
+        )
     }
 
     /// A scalar whose type is said.
@@ -229,7 +300,9 @@ impl Reader<'_> {
         let written = tag.original();
         let data = match (tag.core_suffix(), resolve(text)) {
             (Some("str"), _) => Some(Data::Str(text.to_owned())),
-            _ if matches!(written.as_str(), "!!binary" | "!<tag:yaml.org,2002:binary>") => base64(text).map(Data::Str),
+            _ if matches!(written.as_str(), "!!binary" | "!<tag:yaml.org,2002:binary>") => {
+                base64(text).map(Data::Str)
+            }
             (Some("float"), Data::Int(value)) => Some(Data::Float(value as f64)),
             (Some("int"), data @ Data::Int(_))
             | (Some("float"), data @ Data::Float(_))
@@ -252,7 +325,9 @@ impl Reader<'_> {
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Stop> {
-        let Some(anchor) = self.anchors.get(&id) else { return Ok(()) };
+        let Some(anchor) = self.anchors.get(&id) else {
+            return Ok(());
+        };
         let at = anchor.span;
         let Some(ready) = &anchor.ready else {
             self.report
@@ -261,9 +336,15 @@ impl Reader<'_> {
                 .at(at, "the node begins here");
             return Err(Stop);
         };
-        if let Some(Frame { collection: Collection::Map { key: None, .. }, .. }) = self.stack.last() {
+        if let Some(Frame {
+            collection: Collection::Map { key: None, .. },
+            ..
+        }) = self.stack.last()
+        {
             let Some(text) = ready.node.as_str().map(str::to_owned) else {
-                self.report.error("E0004", "a key is not a string").at(span, "this alias is used as a key");
+                self.report
+                    .error("E0004", "a key is not a string")
+                    .at(span, "this alias is used as a key");
                 return Err(Stop);
             };
             return self.scalar(&text, ScalarStyle::DoubleQuoted, 0, None, span);
@@ -272,8 +353,17 @@ impl Reader<'_> {
         let total = self.parsed + self.copied;
         if self.copied > FREE_COPIES && copies_exceeded(self.copied, total) {
             self.report
-                .error("E0003", "the aliases of this document expand to far more than its text")
-                .at(span, format!("with this alias there are {total} values from {} written ones", self.parsed))
+                .error(
+                    "E0003",
+                    "the aliases of this document expand to far more than its text",
+                )
+                .at(
+                    span,
+                    format!(
+                        "with this alias there are {total} values from {} written ones",
+                        self.parsed
+                    ),
+                )
                 .at(at, "refers to this");
             return Err(Stop);
         }
@@ -293,24 +383,41 @@ impl Reader<'_> {
         {
             slot.ready = Some(value.clone());
         }
-        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
+        let Some(frame) = self.stack.last_mut() else {
+            return Ok(());
+        };
         frame.size += value.size;
         frame.bytes += value.bytes;
         frame.depth = frame.depth.max(value.depth);
         if frame.depth + self.stack.len() > MAX_DEPTH {
-            self.report.error("E0003", format!("values are nested more than {MAX_DEPTH} deep")).at(value.node.span, "");
+            self.report
+                .error(
+                    "E0003",
+                    format!("values are nested more than {MAX_DEPTH} deep"),
+                )
+                .at(value.node.span, "");
             return Err(Stop);
         }
-        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
+        let Some(frame) = self.stack.last_mut() else {
+            return Ok(());
+        };
         let span = value.node.span;
         match &mut frame.collection {
             Collection::Document(slot) => *slot = Some(value.node),
             Collection::Seq(items) => items.push(value.node),
-            Collection::Map { map, merges, key, .. } => match key.take() {
-                Some(Key::Name(key, key_span)) => map.0.push(Entry { key, key_span, value: value.node }),
+            Collection::Map {
+                map, merges, key, ..
+            } => match key.take() {
+                Some(Key::Name(key, key_span)) => map.0.push(Entry {
+                    key,
+                    key_span,
+                    value: value.node,
+                }),
                 Some(Key::Merge) => merges.push(value.node),
                 None => {
-                    self.report.error("E0004", "a key is not a string").at(span, "a mapping's keys are plain words");
+                    self.report
+                        .error("E0004", "a key is not a string")
+                        .at(span, "a mapping's keys are plain words");
                     return Err(Stop);
                 }
             },
@@ -329,7 +436,13 @@ impl Reader<'_> {
                 let Data::Map(from) = source.data else {
                     self.report
                         .error("E0003", "`<<` needs a mapping or a list of mappings")
-                        .at(Span { file: self.file, ..source.span }, format!("this is {}", source.kind()));
+                        .at(
+                            Span {
+                                file: self.file,
+                                ..source.span
+                            },
+                            format!("this is {}", source.kind()),
+                        );
                     return Err(Stop);
                 };
                 for entry in from.0 {
@@ -356,7 +469,11 @@ fn copies_exceeded(copied: usize, total: usize) -> bool {
 fn last_end(data: &Data) -> Option<u32> {
     match data {
         Data::Seq(items) => items.iter().map(|item| item.span.end).max(),
-        Data::Map(map) => map.0.iter().map(|entry| entry.value.span.end.max(entry.key_span.end)).max(),
+        Data::Map(map) => map
+            .0
+            .iter()
+            .map(|entry| entry.value.span.end.max(entry.key_span.end))
+            .max(),
         _ => None,
     }
 }
@@ -364,7 +481,10 @@ fn last_end(data: &Data) -> Option<u32> {
 /// The text that a `!!binary` holds; white space counts for nothing.
 fn base64(text: &str) -> Option<String> {
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0u32, 0);
-    for letter in text.trim_end_matches(|c: char| c == '=' || c.is_whitespace()).bytes() {
+    for letter in text
+        .trim_end_matches(|c: char| c == '=' || c.is_whitespace())
+        .bytes()
+    {
         let value = match letter {
             b'A'..=b'Z' => letter - b'A',
             b'a'..=b'z' => letter - b'a' + 26,
@@ -399,7 +519,9 @@ pub(crate) fn resolve(text: &str) -> Data {
         "true" | "True" | "TRUE" => return Data::Bool(true),
         "false" | "False" | "FALSE" => return Data::Bool(false),
         ".nan" | ".NaN" | ".NAN" => return Data::Float(f64::NAN),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Data::Float(f64::INFINITY),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+            return Data::Float(f64::INFINITY);
+        }
         "-.inf" | "-.Inf" | "-.INF" => return Data::Float(f64::NEG_INFINITY),
         _ => {}
     }
@@ -410,7 +532,9 @@ pub(crate) fn resolve(text: &str) -> Data {
         return Data::Int(value);
     }
     let digits = text.replace('_', "");
-    let float_like = digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
+    let float_like = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
         && digits.bytes().any(|b| b.is_ascii_digit())
         && !digits.starts_with(['e', 'E']);
     match digits.parse::<f64>() {
@@ -436,7 +560,10 @@ fn integer(text: &str) -> Option<i64> {
         (8, body)
     } else if let Some(body) = lower.strip_prefix("0b") {
         (2, body)
-    } else if lower.len() > 1 && lower.starts_with('0') && lower.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
+    } else if lower.len() > 1
+        && lower.starts_with('0')
+        && lower.bytes().all(|b| (b'0'..=b'7').contains(&b))
+    {
         (8, &lower[1..])
     } else {
         (10, lower.as_str())

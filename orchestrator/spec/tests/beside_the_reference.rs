@@ -73,13 +73,26 @@ fn refusals_stand_beside_those_of_docker_compose() {
     for name in CASES {
         let folder = corpus.join(name);
         let case: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(folder.join("case.json")).unwrap()).unwrap();
+            serde_json::from_str(&std::fs::read_to_string(folder.join("case.json")).unwrap())
+                .unwrap();
         let theirs = std::fs::read_to_string(folder.join("expected-error.txt")).unwrap();
-        let files = case["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap().to_owned()).collect();
+        let files = case["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| file.as_str().unwrap().to_owned())
+            .collect();
         let seen_as = PathBuf::from(case["project_dir"].as_str().unwrap());
-        let request = LoadRequest { files, allow_unsupported: true, as_reference: true, ..LoadRequest::default() };
+        let request = LoadRequest {
+            files,
+            allow_unsupported: true,
+            as_reference: true,
+            ..LoadRequest::default()
+        };
         let errors = load(&request, &Case { folder, seen_as }, &Env::default()).unwrap_err();
-        let ours = errors.iter().filter(|error| error.severity == Severity::Error);
+        let ours = errors
+            .iter()
+            .filter(|error| error.severity == Severity::Error);
         let ours: Vec<String> = ours.map(|error| diagnostic::render(error, false)).collect();
         let _ = write!(
             page,

@@ -46,7 +46,10 @@ fn inputs(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             inputs(&path, found);
-        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known))
+        {
             found.push(path);
         }
     }
@@ -54,7 +57,10 @@ fn inputs(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn peak_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -71,11 +77,18 @@ fn every_input_is_answered_in_bounded_time_and_memory() {
     for file in &files {
         let source = Folder(file.parent().unwrap().to_owned());
         let files = vec![file.to_string_lossy().into_owned()];
-        let request = LoadRequest { files, allow_unsupported: true, keep_places: true, ..LoadRequest::default() };
+        let request = LoadRequest {
+            files,
+            allow_unsupported: true,
+            keep_places: true,
+            ..LoadRequest::default()
+        };
         let start = Instant::now();
         match load(&request, &source, &Env::default()) {
             Ok(loaded) => assert!(!canonical::to_yaml(&loaded.stack).is_empty()),
-            Err(errors) => errors.iter().for_each(|error| assert!(!diagnostic::render(error, true).is_empty())),
+            Err(errors) => errors
+                .iter()
+                .for_each(|error| assert!(!diagnostic::render(error, true).is_empty())),
         }
         slowest = slowest.max((start.elapsed(), file.clone()));
     }

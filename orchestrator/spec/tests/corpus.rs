@@ -78,9 +78,15 @@ fn cases(corpus: &Path) -> Vec<Case> {
     for set in ["awesome", "compose-go", "docker-compose-e2e"] {
         for entry in std::fs::read_dir(corpus.join(set)).unwrap() {
             let folder = entry.unwrap().path();
-            let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
+            let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else {
+                continue;
+            };
             let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-            cases.push(Case { name, folder, value: serde_json::from_str(&text).unwrap() });
+            cases.push(Case {
+                name,
+                folder,
+                value: serde_json::from_str(&text).unwrap(),
+            });
         }
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
@@ -88,18 +94,29 @@ fn cases(corpus: &Path) -> Vec<Case> {
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|item| item.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn source(case: &Case) -> CaseSource {
     let seen_as = PathBuf::from(case.value["project_dir"].as_str().unwrap());
-    CaseSource { folder: case.folder.clone(), seen_as }
+    CaseSource {
+        folder: case.folder.clone(),
+        seen_as,
+    }
 }
 
 fn env(case: &Case) -> Env {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     env.insert("HOME".into(), "/root".into());
-    env.insert("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+    env.insert(
+        "PATH".into(),
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+    );
     for (key, value) in case.value["env"].as_object().into_iter().flatten() {
         env.insert(key.clone(), value.as_str().unwrap_or_default().to_owned());
     }
@@ -119,18 +136,36 @@ fn run(case: &Case) -> Result<Value, Vec<hoist_spec::Diagnostic>> {
     run_stack(case).map(|(printed, _)| printed)
 }
 
-fn run_stack(case: &Case) -> Result<(Value, hoist_spec::model::Stack), Vec<hoist_spec::Diagnostic>> {
-    let request = LoadRequest { allow_unsupported: true, as_reference: true, ..request(case) };
+fn run_stack(
+    case: &Case,
+) -> Result<(Value, hoist_spec::model::Stack), Vec<hoist_spec::Diagnostic>> {
+    let request = LoadRequest {
+        allow_unsupported: true,
+        as_reference: true,
+        ..request(case)
+    };
     let loaded = load(&request, &source(case), &env(case))?;
     let printed = canonical::to_json(&loaded.stack);
-    let read_back = canonical::from_json(&printed).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
+    let read_back =
+        canonical::from_json(&printed).unwrap_or_else(|errors| panic!("{}: {errors:?}", case.name));
     if read_back != loaded.stack {
         let again = canonical::to_json(&read_back);
         let (a, b) = (format!("{read_back:?}"), format!("{:?}", loaded.stack));
-        let at = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count().saturating_sub(60);
-        let (a, b) = (&a[at..(at + 120).min(a.len())], &b[at..(at + 120).min(b.len())]);
+        let at = a
+            .bytes()
+            .zip(b.bytes())
+            .take_while(|(a, b)| a == b)
+            .count()
+            .saturating_sub(60);
+        let (a, b) = (
+            &a[at..(at + 120).min(a.len())],
+            &b[at..(at + 120).min(b.len())],
+        );
         let difference = first_difference("", &again, &printed);
-        panic!("{}: from_json(to_json(s)) is not s: {difference:?}\n{a}\n{b}", case.name);
+        panic!(
+            "{}: from_json(to_json(s)) is not s: {difference:?}\n{a}\n{b}",
+            case.name
+        );
     }
     Ok((printed, loaded.stack))
 }
@@ -152,11 +187,16 @@ fn drop_extensions(value: &mut Value, own_keys: bool) {
         Value::Object(map) => {
             map.retain(|key, _| own_keys || !key.starts_with("x-"));
             for (key, value) in map {
-                let own = matches!(key.as_str(), "environment" | "labels" | "args" | "networks" | "depends_on");
+                let own = matches!(
+                    key.as_str(),
+                    "environment" | "labels" | "args" | "networks" | "depends_on"
+                );
                 drop_extensions(value, own && !own_keys);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| drop_extensions(item, false)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| drop_extensions(item, false)),
         _ => {}
     }
 }
@@ -190,7 +230,9 @@ fn accepted_cases_equal_the_reference() {
     let mut total = 0;
     let mut log = String::new();
     for case in cases(&corpus) {
-        let Ok(text) = std::fs::read_to_string(case.folder.join("expected-head.json")) else { continue };
+        let Ok(text) = std::fs::read_to_string(case.folder.join("expected-head.json")) else {
+            continue;
+        };
         total += 1;
         let theirs: Value = serde_json::from_str(&text).unwrap();
         match run(&case) {
@@ -198,16 +240,24 @@ fn accepted_cases_equal_the_reference() {
                 as_the_reference_prints(&mut ours);
                 match first_difference("", &ours, &theirs) {
                     None => equal += 1,
-                    Some(difference) => log.push_str(&format!("differs {}: {difference}\n", case.name)),
+                    Some(difference) => {
+                        log.push_str(&format!("differs {}: {difference}\n", case.name))
+                    }
                 }
             }
             Err(errors) => {
-                let text: Vec<_> = errors.iter().map(|error| diagnostic::render(error, false)).collect();
+                let text: Vec<_> = errors
+                    .iter()
+                    .map(|error| diagnostic::render(error, false))
+                    .collect();
                 log.push_str(&format!("refused {}:\n{}\n", case.name, text.join("\n")));
             }
         }
     }
-    let _ = writeln!(std::io::stderr(), "{log}{equal} of {total} accepted cases equal the reference");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{log}{equal} of {total} accepted cases equal the reference"
+    );
     assert_eq!((equal, total), (ACCEPTED, ACCEPTED), "{log}");
 }
 
@@ -222,10 +272,15 @@ fn nothing_in_the_corpus_is_ignored_or_unplaced() {
                 accepted += 1;
                 let unexplained = |inert: &&hoist_spec::model::Inert| {
                     let name = inert.path.last().map_or("", String::as_str);
-                    !name.starts_with("x-") && !["attach", "scale"].contains(&name) && loaded.warnings.is_empty()
+                    !name.starts_with("x-")
+                        && !["attach", "scale"].contains(&name)
+                        && loaded.warnings.is_empty()
                 };
                 if let Some(inert) = loaded.stack.inert.iter().find(unexplained) {
-                    log.push_str(&format!("{}: {:?} was accepted without a word\n", case.name, inert.path));
+                    log.push_str(&format!(
+                        "{}: {:?} was accepted without a word\n",
+                        case.name, inert.path
+                    ));
                 }
             }
             Err(errors) => {
@@ -235,7 +290,10 @@ fn nothing_in_the_corpus_is_ignored_or_unplaced() {
             }
         }
     }
-    let _ = writeln!(std::io::stderr(), "{accepted} of {total} cases can be raised");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{accepted} of {total} cases can be raised"
+    );
     assert!(log.is_empty(), "{log}");
 }
 
@@ -247,11 +305,19 @@ struct Printed {
 
 impl Source for Printed {
     fn read(&self, path: &Path) -> Result<String, SourceError> {
-        if path.ends_with("printed.yaml") { Ok(self.text.clone()) } else { self.case.read(path) }
+        if path.ends_with("printed.yaml") {
+            Ok(self.text.clone())
+        } else {
+            self.case.read(path)
+        }
     }
 
     fn kind(&self, path: &Path) -> Kind {
-        if path.ends_with("printed.yaml") { Kind::File } else { self.case.kind(path) }
+        if path.ends_with("printed.yaml") {
+            Kind::File
+        } else {
+            self.case.kind(path)
+        }
     }
 
     fn working_dir(&self) -> PathBuf {
@@ -268,7 +334,9 @@ fn what_is_printed_loads_again_and_means_the_same() {
     let Some(corpus) = corpus() else { return };
     let (mut same, mut total, mut log) = (0, 0, String::new());
     for case in cases(&corpus) {
-        let Ok((_, stack)) = run_stack(&case) else { continue };
+        let Ok((_, stack)) = run_stack(&case) else {
+            continue;
+        };
         let printed = canonical::to_json(&stack);
         for text in [canonical::to_yaml(&stack), printed.to_string()] {
             total += 1;
@@ -278,19 +346,33 @@ fn what_is_printed_loads_again_and_means_the_same() {
                 allow_unsupported: true,
                 ..LoadRequest::default()
             };
-            let printed_source = Printed { text: text.clone(), case: source(&case) };
+            let printed_source = Printed {
+                text: text.clone(),
+                case: source(&case),
+            };
             match load(&request, &printed_source, &Env::default()) {
-                Ok(loaded) => match first_difference("", &canonical::to_json(&loaded.stack), &printed) {
-                    None => same += 1,
-                    Some(difference) => log.push_str(&format!("changes {}: {difference}\n", case.name)),
-                },
+                Ok(loaded) => {
+                    match first_difference("", &canonical::to_json(&loaded.stack), &printed) {
+                        None => same += 1,
+                        Some(difference) => {
+                            log.push_str(&format!("changes {}: {difference}\n", case.name))
+                        }
+                    }
+                }
                 Err(errors) => {
-                    log.push_str(&format!("unreadable {}: {}\n", case.name, diagnostic::render(&errors[0], false)));
+                    log.push_str(&format!(
+                        "unreadable {}: {}\n",
+                        case.name,
+                        diagnostic::render(&errors[0], false)
+                    ));
                 }
             }
         }
     }
-    let _ = writeln!(std::io::stderr(), "{log}{same} of {total} printed stacks load again as themselves");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{log}{same} of {total} printed stacks load again as themselves"
+    );
     // Once as YAML, once as JSON.
     let all = 2 * (ACCEPTED + SELECTED);
     assert_eq!((same, total), (all, all), "{log}");
@@ -313,11 +395,22 @@ fn refused_cases_are_refused_with_a_place() {
             Err(errors) => {
                 refused += 1;
                 let placed_well = |error: &hoist_spec::Diagnostic| {
-                    let place = error.labels.first().map(hoist_spec::diagnostic::Label::place).unwrap_or_default();
+                    let place = error
+                        .labels
+                        .first()
+                        .map(hoist_spec::diagnostic::Label::place)
+                        .unwrap_or_default();
                     let parts: Vec<&str> = place.rsplitn(3, ':').collect();
-                    parts.len() == 3 && parts[..2].iter().all(|part| part.parse::<u32>().is_ok_and(|n| n > 0))
+                    parts.len() == 3
+                        && parts[..2]
+                            .iter()
+                            .all(|part| part.parse::<u32>().is_ok_and(|n| n > 0))
                 };
-                if errors.iter().filter(|e| e.severity == hoist_spec::Severity::Error).all(placed_well) {
+                if errors
+                    .iter()
+                    .filter(|e| e.severity == hoist_spec::Severity::Error)
+                    .all(placed_well)
+                {
                     placed += 1;
                 } else {
                     log.push_str(&format!("no place {}: {}\n", case.name, errors[0].message));
@@ -325,8 +418,15 @@ fn refused_cases_are_refused_with_a_place() {
             }
         }
     }
-    let _ = writeln!(std::io::stderr(), "{log}{refused} of {total} refused, {placed} of them with a place");
-    assert_eq!((refused, placed, total), (REFUSED, REFUSED, REFUSED), "{log}");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{log}{refused} of {total} refused, {placed} of them with a place"
+    );
+    assert_eq!(
+        (refused, placed, total),
+        (REFUSED, REFUSED, REFUSED),
+        "{log}"
+    );
 }
 
 /// Docker Compose 2.26.1's own output, where the version that made it means the same as the newest one.
@@ -336,11 +436,17 @@ fn what_is_printed_is_laid_out_like_docker_compose_config() {
     let (mut same, mut total, mut log) = (0, 0, String::new());
     for case in cases(&corpus) {
         let read = |name: &str| std::fs::read_to_string(case.folder.join(name)).ok();
-        let Some(theirs) = read("expected.yaml") else { continue };
-        let Some(meant) = read("expected.json").and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+        let Some(theirs) = read("expected.yaml") else {
             continue;
         };
-        let Ok((mut printed, mut stack)) = run_stack(&case) else { continue };
+        let Some(meant) =
+            read("expected.json").and_then(|text| serde_json::from_str::<Value>(&text).ok())
+        else {
+            continue;
+        };
+        let Ok((mut printed, mut stack)) = run_stack(&case) else {
+            continue;
+        };
         as_the_reference_prints(&mut printed);
         if first_difference("", &printed, &meant).is_some() {
             continue;
@@ -352,13 +458,22 @@ fn what_is_printed_is_laid_out_like_docker_compose_config() {
             continue;
         }
         total += 1;
-        let difference = ours.lines().zip(theirs.lines()).find(|(ours, theirs)| ours != theirs);
+        let difference = ours
+            .lines()
+            .zip(theirs.lines())
+            .find(|(ours, theirs)| ours != theirs);
         match difference {
             None if ours.lines().count() == theirs.lines().count() => same += 1,
             None => log.push_str(&format!("{}: one is longer\n", case.name)),
-            Some((ours, theirs)) => log.push_str(&format!("{}:\n  ours   {ours}\n  theirs {theirs}\n", case.name)),
+            Some((ours, theirs)) => log.push_str(&format!(
+                "{}:\n  ours   {ours}\n  theirs {theirs}\n",
+                case.name
+            )),
         }
     }
-    let _ = writeln!(std::io::stderr(), "{log}{same} of {total} printed stacks are docker compose's to the byte");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{log}{same} of {total} printed stacks are docker compose's to the byte"
+    );
     assert_eq!((same, total), (LAID_OUT, LAID_OUT), "{log}");
 }

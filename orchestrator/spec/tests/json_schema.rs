@@ -1,7 +1,11 @@
 //! docs/compose.schema.json is the table as a JSON schema; and the table knows everything that the specification's own
 //! schema knows.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "the schemas lie in files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the schemas lie in files"
+)]
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -31,23 +35,40 @@ fn paths(schema: &Value, root: &Value, prefix: &str, depth: usize, found: &mut B
         }
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let path = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
         found.insert(path.clone());
         paths(property, root, &path, depth + 1, found);
     }
-    let own = schema["patternProperties"].as_object().into_iter().flatten();
-    let own = own.filter(|(pattern, _)| *pattern != "^x-").map(|(_, value)| value);
-    for value in own.chain(Some(&schema["additionalProperties"]).filter(|value| value.is_object())) {
+    let own = schema["patternProperties"]
+        .as_object()
+        .into_iter()
+        .flatten();
+    let own = own
+        .filter(|(pattern, _)| *pattern != "^x-")
+        .map(|(_, value)| value);
+    for value in own.chain(Some(&schema["additionalProperties"]).filter(|value| value.is_object()))
+    {
         paths(value, root, &format!("{prefix}.*"), depth + 1, found);
     }
     if schema["items"].is_object() {
-        paths(&schema["items"], root, &format!("{prefix}[]"), depth + 1, found);
+        paths(
+            &schema["items"],
+            root,
+            &format!("{prefix}[]"),
+            depth + 1,
+            found,
+        );
     }
 }
 
 #[test]
 fn every_attribute_of_the_specification_is_in_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/schema/compose-spec.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/corpus/schema/compose-spec.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
         let _ = writeln!(std::io::stderr(), "skipped: no corpus");
         return;

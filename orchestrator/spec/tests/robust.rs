@@ -13,11 +13,19 @@ struct One(String);
 
 impl Source for One {
     fn read(&self, path: &Path) -> Result<String, SourceError> {
-        if path == Path::new("/demo/compose.yaml") { Ok(self.0.clone()) } else { Err(SourceError::NotFound) }
+        if path == Path::new("/demo/compose.yaml") {
+            Ok(self.0.clone())
+        } else {
+            Err(SourceError::NotFound)
+        }
     }
 
     fn kind(&self, path: &Path) -> Kind {
-        if path == Path::new("/demo/compose.yaml") { Kind::File } else { Kind::Missing }
+        if path == Path::new("/demo/compose.yaml") {
+            Kind::File
+        } else {
+            Kind::Missing
+        }
     }
 
     fn working_dir(&self) -> PathBuf {
@@ -31,13 +39,22 @@ impl Source for One {
 
 /// Loads a text; whatever comes of it can be printed, and what was printed can be read.
 fn survive(text: &str) {
-    let request = LoadRequest { allow_unsupported: true, ..LoadRequest::default() };
+    let request = LoadRequest {
+        allow_unsupported: true,
+        ..LoadRequest::default()
+    };
     match load(&request, &One(text.to_owned()), &Env::default()) {
         Ok(loaded) => {
             let printed = canonical::to_json(&loaded.stack);
             match canonical::from_json(&printed) {
-                Ok(again) => assert_eq!(again, loaded.stack, "the printed form means something else: {printed}"),
-                Err(errors) => panic!("the printed form cannot be read: {}\n{printed}", errors[0].message),
+                Ok(again) => assert_eq!(
+                    again, loaded.stack,
+                    "the printed form means something else: {printed}"
+                ),
+                Err(errors) => panic!(
+                    "the printed form cannot be read: {}\n{printed}",
+                    errors[0].message
+                ),
             }
         }
         Err(errors) => {
@@ -54,7 +71,10 @@ const SEED: &str = include_str!("seed.yaml");
 
 /// A few hundred in passing; PROPTEST_CASES says how many when it is to be sure (a million were run).
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300)
 }
 
 proptest! {
@@ -87,12 +107,21 @@ proptest! {
 
 #[test]
 fn the_seed_itself_is_accepted() {
-    let request = LoadRequest { allow_unsupported: true, ..LoadRequest::default() };
-    let errors = load(&request, &One(SEED.to_owned()), &Env::default()).err().unwrap_or_default();
+    let request = LoadRequest {
+        allow_unsupported: true,
+        ..LoadRequest::default()
+    };
+    let errors = load(&request, &One(SEED.to_owned()), &Env::default())
+        .err()
+        .unwrap_or_default();
     assert!(
         errors.is_empty(),
         "{}",
-        errors.iter().map(|e| diagnostic::render(e, false)).collect::<Vec<_>>().join("\n")
+        errors
+            .iter()
+            .map(|e| diagnostic::render(e, false))
+            .collect::<Vec<_>>()
+            .join("\n")
     );
 }
 
@@ -121,31 +150,56 @@ fn thousands_of_services_load_in_linear_time() {
     let loaded = load(&LoadRequest::default(), &One(text), &Env::default()).unwrap();
     assert_eq!(loaded.stack.services.len(), 4000);
     // Far above what is needed, far below what a quadratic step would take.
-    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 /// What a text comes to, with these variables; only the errors.
 fn refused(text: &str, variables: &[(&str, String)], files: &[(&'static str, String)]) -> String {
     let mut all: Vec<(&'static str, String)> = files.to_vec();
     all.push(("compose.yaml", text.to_owned()));
-    let env = variables.iter().map(|(name, value)| (*name, value.clone())).collect::<Env>();
+    let env = variables
+        .iter()
+        .map(|(name, value)| (*name, value.clone()))
+        .collect::<Env>();
     let start = Instant::now();
     let loaded = load(&LoadRequest::default(), &Several(all), &env);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    let errors = loaded.map(|loaded| loaded.stack.services.len()).expect_err("it is taken");
-    errors.iter().map(|error| format!("{}\n", diagnostic::render(error, false))).collect()
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    let errors = loaded
+        .map(|loaded| loaded.stack.services.len())
+        .expect_err("it is taken");
+    errors
+        .iter()
+        .map(|error| format!("{}\n", diagnostic::render(error, false)))
+        .collect()
 }
 
 struct Several(Vec<(&'static str, String)>);
 
 impl Source for Several {
     fn read(&self, path: &Path) -> Result<String, SourceError> {
-        let found = self.0.iter().find(|(name, _)| Path::new("/demo").join(name) == path);
-        found.map(|(_, text)| text.clone()).ok_or(SourceError::NotFound)
+        let found = self
+            .0
+            .iter()
+            .find(|(name, _)| Path::new("/demo").join(name) == path);
+        found
+            .map(|(_, text)| text.clone())
+            .ok_or(SourceError::NotFound)
     }
 
     fn kind(&self, path: &Path) -> Kind {
-        if self.read(path).is_ok() { Kind::File } else { Kind::Missing }
+        if self.read(path).is_ok() {
+            Kind::File
+        } else {
+            Kind::Missing
+        }
     }
 
     fn working_dir(&self) -> PathBuf {
@@ -165,9 +219,19 @@ fn nothing_multiplies_without_bound() {
         .collect();
     let service = "services:\n  a: {image: x}\n";
     let shown = refused(service, &[], &[(".env", doubled.clone())]);
-    assert!(shown.contains("E0028") && shown.contains(".env:2"), "{shown}");
-    let shown = refused("services:\n  a: {image: x, env_file: e}\n", &[], &[("e", doubled)]);
-    assert!(shown.contains("E0028") && shown.contains("e:2") && shown.contains("named here"), "{shown}");
+    assert!(
+        shown.contains("E0028") && shown.contains(".env:2"),
+        "{shown}"
+    );
+    let shown = refused(
+        "services:\n  a: {image: x, env_file: e}\n",
+        &[],
+        &[("e", doubled)],
+    );
+    assert!(
+        shown.contains("E0028") && shown.contains("e:2") && shown.contains("named here"),
+        "{shown}"
+    );
 
     let big = || "x".repeat(70_000);
     let many = |line: &dyn Fn(usize) -> String| (0..1000).map(line).collect::<String>();
@@ -176,14 +240,29 @@ fn nothing_multiplies_without_bound() {
     let aliases = many(&|number| format!("      l{number}: *big\n"));
     let keys = many(&|number| format!("  l{number}: *big\n"));
     for (text, code, place) in [
-        (format!("services:\n  a:\n    image: x\n    labels:\n{labels}"), "E0028", "compose.yaml:"),
-        (format!("services:\n  a:\n    image: x\n    labels:\n{nested}"), "E0028", "compose.yaml:"),
         (
-            format!("x-a: &big {}\nservices:\n  a:\n    image: x\n    labels:\n{aliases}", big()),
+            format!("services:\n  a:\n    image: x\n    labels:\n{labels}"),
             "E0028",
             "compose.yaml:",
         ),
-        (format!("x-a: &big {{k: \"{}\"}}\nx-b:\n{keys}{service}", big()), "E0028", "compose.yaml:"),
+        (
+            format!("services:\n  a:\n    image: x\n    labels:\n{nested}"),
+            "E0028",
+            "compose.yaml:",
+        ),
+        (
+            format!(
+                "x-a: &big {}\nservices:\n  a:\n    image: x\n    labels:\n{aliases}",
+                big()
+            ),
+            "E0028",
+            "compose.yaml:",
+        ),
+        (
+            format!("x-a: &big {{k: \"{}\"}}\nx-b:\n{keys}{service}", big()),
+            "E0028",
+            "compose.yaml:",
+        ),
         (
             format!(
                 "services:\n  a: {{image: x, labels: {{l: {}}}}}\n{}",
@@ -194,36 +273,81 @@ fn nothing_multiplies_without_bound() {
             "compose.yaml:",
         ),
         (
-            format!("services:\n{}", many(&|n| format!("  s{n}: {{image: x, env_file: big}}\n"))),
+            format!(
+                "services:\n{}",
+                many(&|n| format!("  s{n}: {{image: x, env_file: big}}\n"))
+            ),
             "E0028",
             "compose.yaml:",
         ),
         (
-            format!("services:\n{}", many(&|n| format!("  s{n}: {{image: x, ports: [1-65535]}}\n"))),
+            format!(
+                "services:\n{}",
+                many(&|n| format!("  s{n}: {{image: x, ports: [1-65535]}}\n"))
+            ),
             "E0028",
             "compose.yaml:",
         ),
-        ("services: {a: {image: x, scale: 1000000}}".into(), "E0028", "compose.yaml:1:33"),
-        ("services: {a: {image: x, deploy: {replicas: 1001}}}".into(), "E0028", "compose.yaml:1:"),
-        ("services: {a: {image: x, ports: [1-200], scale: 1000}}".into(), "E0028", "compose.yaml:1:"),
-        (format!("services:\n{}", many(&|n| format!("  s{n}: {{image: x, scale: 11}}\n"))), "E0028", "compose.yaml:"),
         (
-            format!("services: {{a: {{image: \"{}x{}\"}}}}", "${Z:-".repeat(100), "}".repeat(100)),
+            "services: {a: {image: x, scale: 1000000}}".into(),
+            "E0028",
+            "compose.yaml:1:33",
+        ),
+        (
+            "services: {a: {image: x, deploy: {replicas: 1001}}}".into(),
+            "E0028",
+            "compose.yaml:1:",
+        ),
+        (
+            "services: {a: {image: x, ports: [1-200], scale: 1000}}".into(),
+            "E0028",
+            "compose.yaml:1:",
+        ),
+        (
+            format!(
+                "services:\n{}",
+                many(&|n| format!("  s{n}: {{image: x, scale: 11}}\n"))
+            ),
+            "E0028",
+            "compose.yaml:",
+        ),
+        (
+            format!(
+                "services: {{a: {{image: \"{}x{}\"}}}}",
+                "${Z:-".repeat(100),
+                "}".repeat(100)
+            ),
             "E0010",
             "compose.yaml:1:",
         ),
     ] {
         let shown = refused(&text, &[("A", big())], &[("big", format!("A={}\n", big()))]);
-        assert!(shown.contains(code) && shown.contains(place), "{text:.200}\n{shown:.1000}");
-        assert_eq!(shown.matches("error[E0028]").count(), usize::from(code == "E0028"), "{shown:.1000}");
+        assert!(
+            shown.contains(code) && shown.contains(place),
+            "{text:.200}\n{shown:.1000}"
+        );
+        assert_eq!(
+            shown.matches("error[E0028]").count(),
+            usize::from(code == "E0028"),
+            "{shown:.1000}"
+        );
     }
     // Many names in one long value, none of them set.
     let names: String = (0..50_000).map(|number| format!("$A{number}")).collect();
     let text = format!("services: {{a: {{image: x, command: [\"{names}\"]}}}}");
     let start = Instant::now();
-    let loaded = load(&LoadRequest::default(), &Several(vec![("compose.yaml", text)]), &Env::default()).unwrap();
+    let loaded = load(
+        &LoadRequest::default(),
+        &Several(vec![("compose.yaml", text)]),
+        &Env::default(),
+    )
+    .unwrap();
     assert_eq!(loaded.warnings.len(), 50_000);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// What ends up in lines of files, in paths and in environments, with what would begin another one.
@@ -252,11 +376,19 @@ fn nothing_injects_lines_wherever_the_stack_comes_from() {
         r#"build: {context: ., extra_hosts: ["a=1.1.1.1\n6.6.6.6 bank"]}"#,
     ] {
         let shown = refused(&service(value), &[], &[]);
-        assert!(shown.contains("E0009") && shown.contains("compose.yaml:"), "{value}\n{shown}");
-        assert!(!shown.contains("\nnameserver 6") && !shown.contains("\n6.6.6.6"), "{shown}");
+        assert!(
+            shown.contains("E0009") && shown.contains("compose.yaml:"),
+            "{value}\n{shown}"
+        );
+        assert!(
+            !shown.contains("\nnameserver 6") && !shown.contains("\n6.6.6.6"),
+            "{shown}"
+        );
     }
     // The API takes the canonical form, and no file.
-    let stack = |service: &str| format!(r#"{{"name": "p", "services": {{"a": {{"image": "x", {service}}}}}}}"#);
+    let stack = |service: &str| {
+        format!(r#"{{"name": "p", "services": {{"a": {{"image": "x", {service}}}}}}}"#)
+    };
     for value in [
         r#""hostname": "a\n6.6.6.6 bank""#,
         r#""extra_hosts": ["a=1.1.1.1\n6.6.6.6 bank"]"#,
@@ -271,6 +403,7 @@ fn nothing_injects_lines_wherever_the_stack_comes_from() {
         let json: serde_json::Value = serde_json::from_str(&stack(value)).unwrap();
         assert!(canonical::from_json(&json).is_err(), "{value}");
     }
-    let volume = serde_json::json!({"name": "p", "services": {}, "volumes": {"v": {"name": "../../x"}}});
+    let volume =
+        serde_json::json!({"name": "p", "services": {}, "volumes": {"v": {"name": "../../x"}}});
     assert!(canonical::from_json(&volume).is_err());
 }

@@ -1,7 +1,10 @@
 //! docs/compose-support.md says for every attribute of Compose what hoist does about it, and which test shows it. The
 //! table is made from the code's own list, and every test that it names must speak of the attribute.
 
-#![expect(clippy::disallowed_methods, reason = "the table and the tests lie in files")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the table and the tests lie in files"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,14 +18,29 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
     (
         "tests/e2e/dependencies.rs",
         "services_wait_for_and_follow_what_they_depend_on",
-        &["services.*.depends_on*", "services.*.healthcheck.start_interval"],
+        &[
+            "services.*.depends_on*",
+            "services.*.healthcheck.start_interval",
+        ],
     ),
-    ("tests/e2e/network.rs", "datagrams_are_published_too", &["services.*.ports[].protocol"]),
-    ("tests/e2e/network.rs", "ports_are_published_where_the_file_says", &["services.*.ports*"]),
+    (
+        "tests/e2e/network.rs",
+        "datagrams_are_published_too",
+        &["services.*.ports[].protocol"],
+    ),
+    (
+        "tests/e2e/network.rs",
+        "ports_are_published_where_the_file_says",
+        &["services.*.ports*"],
+    ),
     (
         "tests/e2e/network.rs",
         "names_and_addresses_are_those_of_the_file",
-        &["services.*.networks.*.aliases", "services.*.networks.*.ipv4_address", "networks.*.internal"],
+        &[
+            "services.*.networks.*.aliases",
+            "services.*.networks.*.ipv4_address",
+            "networks.*.internal",
+        ],
     ),
     (
         "tests/e2e/platforms.rs",
@@ -34,7 +52,11 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
         "another_machine_builds_from_a_cache_in_a_registry",
         &["services.*.build.cache_from", "services.*.build.cache_to"],
     ),
-    ("tests/e2e/build_attributes.rs", "an_image_is_built_as_the_file_says", &["services.*.build*"]),
+    (
+        "tests/e2e/build_attributes.rs",
+        "an_image_is_built_as_the_file_says",
+        &["services.*.build*"],
+    ),
     (
         "tests/e2e/attributes.rs",
         "a_process_is_what_the_file_says",
@@ -89,8 +111,16 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "services.*.deploy.resources*",
         ],
     ),
-    ("tests/e2e/volumes.rs", "a_container_has_the_volumes_of_others", &["services.*.volumes_from"]),
-    ("tests/e2e/bad_input.rs", "a_missing_bind_source_is_refused", &["services.*.volumes[].bind.create_host_path"]),
+    (
+        "tests/e2e/volumes.rs",
+        "a_container_has_the_volumes_of_others",
+        &["services.*.volumes_from"],
+    ),
+    (
+        "tests/e2e/bad_input.rs",
+        "a_missing_bind_source_is_refused",
+        &["services.*.volumes[].bind.create_host_path"],
+    ),
     (
         "tests/e2e/attributes.rs",
         "files_are_mounted_as_the_file_says",
@@ -107,7 +137,11 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "configs.*.file",
         ],
     ),
-    ("tests/e2e/volumes.rs", "options_of_the_local_driver_mount_for_the_containers_alone", &["volumes.*.driver_opts"]),
+    (
+        "tests/e2e/volumes.rs",
+        "options_of_the_local_driver_mount_for_the_containers_alone",
+        &["volumes.*.driver_opts"],
+    ),
     (
         "tests/e2e/attributes.rs",
         "a_network_is_joined_as_the_file_says",
@@ -138,7 +172,11 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
             "services.*.scale",
         ],
     ),
-    ("tests/e2e/attributes.rs", "services_may_keep_their_output_to_themselves", &["services.*.attach"]),
+    (
+        "tests/e2e/attributes.rs",
+        "services_may_keep_their_output_to_themselves",
+        &["services.*.attach"],
+    ),
     (
         "tests/e2e/registry.rs",
         "a_stack_is_pulled_from_a_plain_registry_by_its_pull_policy",
@@ -147,7 +185,12 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
     (
         "tests/e2e/dependencies.rs",
         "networks_and_volumes_have_their_own_names_and_owners",
-        &["networks.*.external", "networks.*.name", "volumes.*.external", "volumes.*.name"],
+        &[
+            "networks.*.external",
+            "networks.*.name",
+            "volumes.*.external",
+            "volumes.*.name",
+        ],
     ),
 ];
 
@@ -155,15 +198,26 @@ const SHOWN: &[(&str, &str, &[&str])] = &[
 fn shown_in(path: &str, support: Support) -> (String, String) {
     // The only value that is taken is what holds without it.
     let is_default = path == "networks.*.ipam.driver";
-    let keys = |name: &str| (format!("orchestrator/spec/tests/keys/{name}.rs"), String::new());
+    let keys = |name: &str| {
+        (
+            format!("orchestrator/spec/tests/keys/{name}.rs"),
+            String::new(),
+        )
+    };
     match support {
         Support::NotYet | Support::Modelled => return keys("unsupported"),
         Support::Warn if path == "version" => return keys("top_level"),
         Support::Warn if path.starts_with("services.*.build.secrets") => return keys("build"),
         Support::Warn => return keys("warned"),
         Support::Yes | Support::Part => {
-            let covers = |known: &str| known.strip_suffix('*').map_or(path == known, |start| path.starts_with(start));
-            let found = SHOWN.iter().find(|(_, _, paths)| !is_default && paths.iter().any(|known| covers(known)));
+            let covers = |known: &str| {
+                known
+                    .strip_suffix('*')
+                    .map_or(path == known, |start| path.starts_with(start))
+            };
+            let found = SHOWN
+                .iter()
+                .find(|(_, _, paths)| !is_default && paths.iter().any(|known| covers(known)));
             if let Some((file, test, _)) = found {
                 return ((*file).to_owned(), (*test).to_owned());
             }
@@ -233,16 +287,28 @@ fn the_table_is_the_code_and_every_row_has_its_test() {
             Support::NotYet | Support::Modelled => "refused",
             Support::Warn => "warning",
         };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&file);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(&file);
         let text = std::fs::read_to_string(&source).unwrap();
         if test.is_empty() {
             let name = path.rsplit('.').next().unwrap_or(&path);
             assert!(text.contains(name), "{file} says nothing of `{path}`");
         } else {
-            assert!(text.contains(&format!("fn {test}()")), "{file} has no test {test}");
+            assert!(
+                text.contains(&format!("fn {test}()")),
+                "{file} has no test {test}"
+            );
         }
-        let short = file.trim_start_matches("tests/").replace("orchestrator/", "").replace("/tests/", "/");
-        let shown = if test.is_empty() { format!("`{short}`") } else { format!("`{short}`: `{test}`") };
+        let short = file
+            .trim_start_matches("tests/")
+            .replace("orchestrator/", "")
+            .replace("/tests/", "/");
+        let shown = if test.is_empty() {
+            format!("`{short}`")
+        } else {
+            format!("`{short}`: `{test}`")
+        };
         let _ = writeln!(table, "| `{path}` | {word} | {shown} |");
     }
     expect_file!["../../../docs/compose-support.md"].assert_eq(&table);

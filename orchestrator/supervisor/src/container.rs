@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hoist_object::{
-    Check, ContainerDoc, ExitDoc, Health, HealthPlan, History, Now, ProbeRecord, StateDoc, Timestamp, Wanted, When,
+    Check, ContainerDoc, ExitDoc, Health, HealthPlan, History, Now, ProbeRecord, StateDoc,
+    Timestamp, Wanted, When,
 };
 
 use crate::effect::{Effect, Notice, Subject};
@@ -50,7 +51,12 @@ pub struct Container<H: Handles> {
 
 impl<H: Handles> Container<H> {
     /// Down, until adoption finds otherwise.
-    pub fn new(doc: ContainerDoc, config: H::Config, health_plan: Option<HealthPlan>, state: StateDoc) -> Self {
+    pub fn new(
+        doc: ContainerDoc,
+        config: H::Config,
+        health_plan: Option<HealthPlan>,
+        state: StateDoc,
+    ) -> Self {
         let phase = match (&state.exit, state.started) {
             (Some(exit), _) => Phase::Exited(exit.clone()),
             (None, None) => Phase::Created,
@@ -78,11 +84,18 @@ impl<H: Handles> Container<H> {
     }
 
     pub fn summary(&self) -> Summary<H> {
-        Summary { doc: Arc::clone(&self.doc), config: Arc::clone(&self.config) }
+        Summary {
+            doc: Arc::clone(&self.doc),
+            config: Arc::clone(&self.config),
+        }
     }
 
     pub fn status(&self) -> Status {
-        Status { phase: self.phase.clone(), health: self.health(), run: self.run }
+        Status {
+            phase: self.phase.clone(),
+            health: self.health(),
+            run: self.run,
+        }
     }
 
     pub fn health(&self) -> Health {
@@ -97,12 +110,19 @@ impl<H: Handles> Container<H> {
     /// When it was last started, by the steady clock of this boot.
     pub fn began(&self, boot: &str) -> Option<Timestamp> {
         let started = self.state.started?;
-        Some(self.state.began.filter(|_| self.state.boot == boot).unwrap_or_else(|| Timestamp::before_boot(started)))
+        Some(
+            self.state
+                .began
+                .filter(|_| self.state.boot == boot)
+                .unwrap_or_else(|| Timestamp::before_boot(started)),
+        )
     }
 
     /// When it ended so, by the same clock.
     pub fn ended(&self, exit: &ExitDoc, boot: &str) -> Timestamp {
-        exit.ended.filter(|_| self.state.boot == boot).unwrap_or_else(|| Timestamp::before_boot(exit.at))
+        exit.ended
+            .filter(|_| self.state.boot == boot)
+            .unwrap_or_else(|| Timestamp::before_boot(exit.at))
     }
 
     /// A stop was asked for, and it has processes still.
@@ -112,7 +132,11 @@ impl<H: Handles> Container<H> {
 
     pub(crate) fn view(&self) -> View {
         let (has_healthcheck, is_stopping) = (self.health_plan.is_some(), self.is_stopping());
-        View { status: self.status(), has_healthcheck, is_stopping }
+        View {
+            status: self.status(),
+            has_healthcheck,
+            is_stopping,
+        }
     }
 
     pub(crate) fn restarts(&self) -> bool {
@@ -120,11 +144,17 @@ impl<H: Handles> Container<H> {
     }
 
     pub(crate) fn put(&self, effects: &mut Vec<Effect<H>>) {
-        effects.push(Effect::PutState { id: self.doc.id.clone(), state: Box::new(self.state.clone()) });
+        effects.push(Effect::PutState {
+            id: self.doc.id.clone(),
+            state: Box::new(self.state.clone()),
+        });
     }
 
     pub(crate) fn announce(&self, what: Subject, effects: &mut Vec<Effect<H>>) {
-        effects.push(Effect::Announce(Notice::Container { doc: Arc::clone(&self.doc), what }));
+        effects.push(Effect::Announce(Notice::Container {
+            doc: Arc::clone(&self.doc),
+            what,
+        }));
     }
 
     /// Tells followers, and ends the waits that this state ends.
@@ -132,18 +162,30 @@ impl<H: Handles> Container<H> {
         let status = self.status();
         if self.published.as_ref() != Some(&status) {
             self.published = Some(status.clone());
-            effects.push(Effect::Publish { id: self.doc.id.clone(), status });
+            effects.push(Effect::Publish {
+                id: self.doc.id.clone(),
+                status,
+            });
         }
         let seen = self.view();
         for mut waiting in std::mem::take(&mut self.waits) {
             match waiting.outcome(&seen) {
-                Some(outcome) => effects.push(Effect::AnswerWait { reply: waiting.reply, outcome }),
+                Some(outcome) => effects.push(Effect::AnswerWait {
+                    reply: waiting.reply,
+                    outcome,
+                }),
                 None => self.waits.push(waiting),
             }
         }
     }
 
-    pub(crate) fn begin_start(&mut self, why: StartWhy, boot: &str, now: Now, effects: &mut Vec<Effect<H>>) {
+    pub(crate) fn begin_start(
+        &mut self,
+        why: StartWhy,
+        boot: &str,
+        now: Now,
+        effects: &mut Vec<Effect<H>>,
+    ) {
         if why == StartWhy::Request {
             self.state.history = History::default();
         }
@@ -166,7 +208,11 @@ impl<H: Handles> Container<H> {
     pub(crate) fn never_ran(&mut self, again: bool, effects: &mut Vec<Effect<H>>) {
         self.state.started = None;
         self.state.exit = None;
-        self.state.wanted = if again { Wanted::Running } else { Wanted::Created };
+        self.state.wanted = if again {
+            Wanted::Running
+        } else {
+            Wanted::Created
+        };
         self.phase = Phase::Created;
         self.pid = None;
         self.unreachable = None;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoist_object::{Check, ContainerDoc, ExitDoc, Health, HealthPlan, NetworkDoc, StateDoc, Timestamp};
+use hoist_object::{
+    Check, ContainerDoc, ExitDoc, Health, HealthPlan, NetworkDoc, StateDoc, Timestamp,
+};
 
 use crate::condition::Outcome;
 use crate::handles::{Handles, Summary};

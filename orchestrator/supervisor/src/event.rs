@@ -1,6 +1,8 @@
 //! What can happen.
 
-use hoist_object::{Check, ContainerDoc, ExitDoc, NetworkDoc, Probe, ProbeRecord, StackDoc, Timestamp, VolumeDoc};
+use hoist_object::{
+    Check, ContainerDoc, ExitDoc, NetworkDoc, Probe, ProbeRecord, StackDoc, Timestamp, VolumeDoc,
+};
 
 use crate::condition::Condition;
 use crate::container::Container;

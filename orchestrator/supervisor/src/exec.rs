@@ -17,7 +17,15 @@ pub struct Exec<H: Handles> {
 
 impl<H: Handles> Exec<H> {
     pub fn new(id: String, container: String, command: Vec<String>, terms: H::Terms) -> Self {
-        Self { id, container, command, terms, started: false, code: None, handle: None }
+        Self {
+            id,
+            container,
+            command,
+            terms,
+            started: false,
+            code: None,
+            handle: None,
+        }
     }
 }
 

@@ -35,6 +35,9 @@ pub struct Summary<H: Handles> {
 
 impl<H: Handles> Clone for Summary<H> {
     fn clone(&self) -> Self {
-        Self { doc: Arc::clone(&self.doc), config: Arc::clone(&self.config) }
+        Self {
+            doc: Arc::clone(&self.doc),
+            config: Arc::clone(&self.config),
+        }
     }
 }

@@ -30,19 +30,29 @@ pub(crate) struct Waiting<H: Handles> {
 impl<H: Handles> Waiting<H> {
     pub(crate) fn new(condition: Condition, seen: &View, reply: H::WaitReply) -> Self {
         let Status { phase, run, .. } = &seen.status;
-        Self { condition, run: *run, was_up: phase.is_up(), last: None, reply }
+        Self {
+            condition,
+            run: *run,
+            was_up: phase.is_up(),
+            last: None,
+            reply,
+        }
     }
 
     /// `None`: not decided yet.
     pub(crate) fn outcome(&mut self, seen: &View) -> Option<Outcome> {
-        let Status { phase, run: now, .. } = &seen.status;
+        let Status {
+            phase, run: now, ..
+        } = &seen.status;
         let removed = *phase == Phase::Removed;
         if let Some(exit) = phase.exit() {
             self.last = Some(exit.clone());
         }
         match self.condition {
             Condition::Settled if removed => Some(Outcome::Gone),
-            Condition::Settled => (*phase != Phase::Starting && !seen.is_stopping).then_some(Outcome::Reached),
+            Condition::Settled => {
+                (*phase != Phase::Starting && !seen.is_stopping).then_some(Outcome::Reached)
+            }
             Condition::Down { run } => (*now != run || !phase.is_up()).then_some(Outcome::Reached),
             Condition::Ready(until) => match ready(seen, until)? {
                 Ok(()) => Some(Outcome::Reached),
@@ -50,7 +60,9 @@ impl<H: Handles> Waiting<H> {
             },
             Condition::Ended { fresh } => {
                 let counts = !fresh || self.was_up || *now > self.run;
-                let over = removed || (counts && phase.exit().is_some()) || (!fresh && *phase == Phase::Created);
+                let over = removed
+                    || (counts && phase.exit().is_some())
+                    || (!fresh && *phase == Phase::Created);
                 over.then(|| Outcome::Exit(phase.exit().cloned()))
             }
             Condition::Removed => removed.then(|| Outcome::Exit(self.last.take())),
@@ -63,7 +75,8 @@ fn ready(seen: &View, until: Readiness) -> Option<Result<(), Unready>> {
     if until == Readiness::Healthy && !has_healthcheck {
         return Some(Err(Unready::NoHealthcheck));
     }
-    let wants_health = until == Readiness::Healthy || (until == Readiness::Ready && has_healthcheck);
+    let wants_health =
+        until == Readiness::Healthy || (until == Readiness::Ready && has_healthcheck);
     match &seen.status.phase {
         Phase::Created | Phase::Starting | Phase::Restarting { .. } => None,
         Phase::Removed => Some(Err(Unready::Removed)),

@@ -6,8 +6,8 @@ mod sim;
 use std::time::Duration;
 
 use hoist_object::{
-    Attachment, ContainerDoc, ExitDoc, Health, NetworkDoc, Outcome as ProbeOutcome, Policy, StackDoc, StateDoc,
-    VolumeDoc, Wanted, When,
+    Attachment, ContainerDoc, ExitDoc, Health, NetworkDoc, Outcome as ProbeOutcome, Policy,
+    StackDoc, StateDoc, VolumeDoc, Wanted, When,
 };
 use hoist_scheduler::Readiness;
 use hoist_supervisor::{
@@ -40,20 +40,44 @@ fn network(name: &str) -> NetworkDoc {
 #[test]
 fn objects_come_and_go() {
     let mut sim = Sim::new();
-    sim.tell(Event::StackApplied(Box::new(StackDoc { name: "shop".to_owned(), ..StackDoc::default() })));
+    sim.tell(Event::StackApplied(Box::new(StackDoc {
+        name: "shop".to_owned(),
+        ..StackDoc::default()
+    })));
     sim.tell(Event::NetworkMade(Box::new(network("front"))));
     sim.tell(Event::VolumeMade(Box::new(VolumeDoc::recovered("data"))));
     sim.tell(Event::NetworkRestored(Box::new(network("back"))));
-    assert!(sim.supervisor.stacks.contains_key("shop") && sim.supervisor.volumes.contains_key("data"));
+    assert!(
+        sim.supervisor.stacks.contains_key("shop") && sim.supervisor.volumes.contains_key("data")
+    );
     assert_eq!(sim.supervisor.network("front-").unwrap().name, "front");
     assert!(sim.supervisor.network("").is_none() && sim.supervisor.network("back").is_some());
     sim.tell(Event::StackGone("shop".to_owned()));
-    sim.tell(Event::NetworkGone { name: "front".to_owned() });
-    sim.tell(Event::NetworkGone { name: "front".to_owned() });
-    sim.tell(Event::VolumeGone { name: "data".to_owned() });
+    sim.tell(Event::NetworkGone {
+        name: "front".to_owned(),
+    });
+    sim.tell(Event::NetworkGone {
+        name: "front".to_owned(),
+    });
+    sim.tell(Event::VolumeGone {
+        name: "data".to_owned(),
+    });
     assert!(sim.supervisor.stacks.is_empty() && sim.supervisor.volumes.is_empty());
-    let told = |what: &str| sim.said.iter().filter(|said| said.starts_with(what)).count();
-    assert_eq!((told("NetworkMade"), told("NetworkGone"), told("VolumeMade"), told("VolumeGone")), (1, 1, 1, 1));
+    let told = |what: &str| {
+        sim.said
+            .iter()
+            .filter(|said| said.starts_with(what))
+            .count()
+    };
+    assert_eq!(
+        (
+            told("NetworkMade"),
+            told("NetworkGone"),
+            told("VolumeMade"),
+            told("VolumeGone")
+        ),
+        (1, 1, 1, 1)
+    );
 }
 
 #[test]
@@ -62,7 +86,11 @@ fn containers_are_found_by_name_and_by_the_beginning_of_their_id() {
     for id in ["abc1", "abc2"] {
         sim.make(id, never(), false, None);
     }
-    let found = |name: &str| sim.supervisor.resolve(name).map(|container| container.doc.id.clone());
+    let found = |name: &str| {
+        sim.supervisor
+            .resolve(name)
+            .map(|container| container.doc.id.clone())
+    };
     assert_eq!(found("/name-abc1").as_deref(), Some("abc1"));
     assert_eq!(found("abc2").as_deref(), Some("abc2"));
     assert_eq!((found("abc"), found("")), (None, None));
@@ -91,9 +119,20 @@ fn a_rewired_container_tells_what_it_joined_and_left() {
     let (one, two) = (in_network("one"), in_network("two"));
     sim.tell(Event::Rewired(Box::new(one)));
     sim.tell(Event::Rewired(Box::new(two.clone())));
-    sim.tell(Event::Rewired(Box::new(ContainerDoc { id: "nobody".to_owned(), ..two })));
-    let told: Vec<&str> = sim.said.iter().filter_map(|said| said.split_once('(')).map(|(what, _)| what).collect();
-    assert_eq!(told[told.len() - 3..], ["Connected", "Connected", "Disconnected"]);
+    sim.tell(Event::Rewired(Box::new(ContainerDoc {
+        id: "nobody".to_owned(),
+        ..two
+    })));
+    let told: Vec<&str> = sim
+        .said
+        .iter()
+        .filter_map(|said| said.split_once('('))
+        .map(|(what, _)| what)
+        .collect();
+    assert_eq!(
+        told[told.len() - 3..],
+        ["Connected", "Connected", "Disconnected"]
+    );
 }
 
 #[test]
@@ -101,12 +140,19 @@ fn a_start_is_let_through_once() {
     let mut sim = Sim::with(always());
     let first = sim.start("c", StartWhy::Request);
     let second = sim.start("c", StartWhy::Request);
-    assert_eq!((sim.answers.get(&first), sim.answers.get(&second)), (Some(&"go"), None), "the second waits");
+    assert_eq!(
+        (sim.answers.get(&first), sim.answers.get(&second)),
+        (Some(&"go"), None),
+        "the second waits"
+    );
     sim.launched("c");
     assert_eq!(sim.answers[&second], "running");
     let third = sim.start("c", StartWhy::Policy);
     let nobody = sim.start("nobody", StartWhy::Request);
-    assert_eq!((sim.answers[&third], sim.answers[&nobody]), ("running", "gone"));
+    assert_eq!(
+        (sim.answers[&third], sim.answers[&nobody]),
+        ("running", "gone")
+    );
     assert_eq!(sim.container("c").run, 1);
 }
 
@@ -116,8 +162,15 @@ fn who_waits_for_a_start_that_fails_hears_why() {
     sim.start("c", StartWhy::Request);
     let (start, stop) = (sim.start("c", StartWhy::Request), sim.stop("c"));
     sim.launch_failed("c");
-    assert_eq!((sim.answers[&start], sim.answers[&stop]), ("failed", "down"));
-    assert_eq!(sim.states["c"].wanted, Wanted::Created, "it is left to the user");
+    assert_eq!(
+        (sim.answers[&start], sim.answers[&stop]),
+        ("failed", "down")
+    );
+    assert_eq!(
+        sim.states["c"].wanted,
+        Wanted::Created,
+        "it is left to the user"
+    );
     assert!(sim.policy_starts.is_empty() && sim.timers.is_empty());
 }
 
@@ -136,7 +189,14 @@ fn a_restart_that_fails_is_tried_again_unless_a_stop_was_asked_for() {
         }
         sim.launch_failed("c");
         assert_eq!(matches!(sim.phase(), Phase::Restarting { .. }), !stopped);
-        assert_eq!(sim.states["c"].wanted, if stopped { Wanted::Stopped } else { Wanted::Running });
+        assert_eq!(
+            sim.states["c"].wanted,
+            if stopped {
+                Wanted::Stopped
+            } else {
+                Wanted::Running
+            }
+        );
     }
 }
 
@@ -156,7 +216,11 @@ fn a_stop_waits_for_the_start_that_is_under_way() {
     let mut sim = Sim::with(always());
     sim.start("c", StartWhy::Request);
     let stop = sim.stop("c");
-    assert_eq!(sim.states["c"].wanted, Wanted::Stopped, "an engine after this one must know");
+    assert_eq!(
+        sim.states["c"].wanted,
+        Wanted::Stopped,
+        "an engine after this one must know"
+    );
     assert!(!sim.answers.contains_key(&stop));
     sim.launched("c");
     assert_eq!(sim.answers[&stop], "running");
@@ -171,7 +235,10 @@ fn two_stops_at_once_are_both_answered() {
     let mut sim = Sim::with(always());
     sim.up("c");
     let (one, two) = (sim.stop("c"), sim.stop("c"));
-    assert_eq!((sim.answers[&one], sim.answers[&two]), ("running", "running"));
+    assert_eq!(
+        (sim.answers[&one], sim.answers[&two]),
+        ("running", "running")
+    );
     sim.kill_stopped();
     let three = sim.stop("c");
     assert_eq!((sim.answers[&three], sim.to_kill.len()), ("down", 0));
@@ -182,19 +249,28 @@ fn a_stop_of_an_earlier_run_does_nothing() {
     let mut sim = Sim::with(always());
     sim.up("c");
     let stale = sim.stop_run("c", Some(0));
-    assert_eq!((sim.answers[&stale], sim.states["c"].wanted), ("gone", Wanted::Running));
+    assert_eq!(
+        (sim.answers[&stale], sim.states["c"].wanted),
+        ("gone", Wanted::Running)
+    );
     let nobody = sim.stop("nobody");
     assert_eq!(sim.answers[&nobody], "gone");
 }
 
 #[test]
 fn a_stop_ends_the_wait_for_a_restart() {
-    let mut sim = Sim::with(Policy { delay: Some(Duration::from_secs(5)), ..always() });
+    let mut sim = Sim::with(Policy {
+        delay: Some(Duration::from_secs(5)),
+        ..always()
+    });
     sim.up("c");
     sim.exits("c", 1);
     assert!(matches!(sim.phase(), Phase::Restarting { .. }));
     let stop = sim.stop("c");
-    assert_eq!((sim.answers[&stop], sim.phase().exit().unwrap().code), ("down", 1));
+    assert_eq!(
+        (sim.answers[&stop], sim.phase().exit().unwrap().code),
+        ("down", 1)
+    );
     assert!(matches!(sim.phase(), Phase::Exited(_)));
     sim.settle();
     assert!(sim.alive.is_empty(), "the timer finds nothing to do");
@@ -211,7 +287,13 @@ fn a_stop_is_in_time_while_a_restart_is_on_its_way() {
     sim.stop("c");
     sim.settle();
     assert!(sim.alive.is_empty() && matches!(sim.phase(), Phase::Exited(_)));
-    assert_eq!(sim.answers.values().filter(|answer| **answer == "unwanted").count(), 1);
+    assert_eq!(
+        sim.answers
+            .values()
+            .filter(|answer| **answer == "unwanted")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -234,20 +316,33 @@ fn what_is_made_for_one_run_is_removed_after_it() {
     sim.up("c");
     sim.exits("c", 1);
     sim.stop("c");
-    assert_eq!(sim.removals, ["c"], "also when it was about to be restarted");
+    assert_eq!(
+        sim.removals,
+        ["c"],
+        "also when it was about to be restarted"
+    );
 }
 
 #[test]
 fn exits_are_decided_by_the_policy() {
-    let on_failure = Policy { when: When::OnFailure, ..Policy::default() };
-    for (policy, code, again) in
-        [(never(), 1, false), (always(), 0, true), (on_failure.clone(), 0, false), (on_failure, 3, true)]
-    {
+    let on_failure = Policy {
+        when: When::OnFailure,
+        ..Policy::default()
+    };
+    for (policy, code, again) in [
+        (never(), 1, false),
+        (always(), 0, true),
+        (on_failure.clone(), 0, false),
+        (on_failure, 3, true),
+    ] {
         let mut sim = Sim::with(policy);
         sim.up("c");
         sim.exits("c", code);
         assert_eq!(matches!(sim.phase(), Phase::Restarting { .. }), again);
-        assert_eq!(sim.states["c"].exit.as_ref().map(|exit| exit.code), Some(code));
+        assert_eq!(
+            sim.states["c"].exit.as_ref().map(|exit| exit.code),
+            Some(code)
+        );
         sim.settle();
         assert_eq!(sim.alive.contains_key("c"), again);
         assert_eq!(sim.container("c").state.history.restarts, u32::from(again));
@@ -257,7 +352,11 @@ fn exits_are_decided_by_the_policy() {
 #[test]
 fn an_exit_counts_in_its_own_run_and_once() {
     let mut sim = Sim::with(never());
-    let says = |run| Event::FromShim { id: "c".to_owned(), run, event: ShimEvent::Exited(exit(9)) };
+    let says = |run| Event::FromShim {
+        id: "c".to_owned(),
+        run,
+        event: ShimEvent::Exited(exit(9)),
+    };
     sim.start("c", StartWhy::Request);
     sim.launched("c");
     sim.tell(says(0));
@@ -265,7 +364,13 @@ fn an_exit_counts_in_its_own_run_and_once() {
     sim.exits("c", 4);
     sim.tell(says(1));
     assert_eq!(sim.phase().exit().unwrap().code, 4);
-    assert_eq!(sim.said.iter().filter(|said| said.starts_with("Died")).count(), 1);
+    assert_eq!(
+        sim.said
+            .iter()
+            .filter(|said| said.starts_with("Died"))
+            .count(),
+        1
+    );
 }
 
 /// A program may end before the engine that started it has said that it runs.
@@ -274,7 +379,11 @@ fn an_exit_while_it_starts_is_its_end() {
     let mut sim = Sim::with(never());
     sim.start("c", StartWhy::Request);
     let run = sim.container("c").run;
-    sim.tell(Event::FromShim { id: "c".to_owned(), run, event: ShimEvent::Exited(exit(7)) });
+    sim.tell(Event::FromShim {
+        id: "c".to_owned(),
+        run,
+        event: ShimEvent::Exited(exit(7)),
+    });
     assert_eq!(sim.phase().exit().map(|exit| exit.code), Some(7));
 }
 
@@ -282,7 +391,11 @@ fn an_exit_while_it_starts_is_its_end() {
 fn lack_of_memory_is_part_of_the_exit() {
     let mut sim = Sim::with(never());
     sim.up("c");
-    sim.tell(Event::FromShim { id: "c".to_owned(), run: 1, event: ShimEvent::Oom });
+    sim.tell(Event::FromShim {
+        id: "c".to_owned(),
+        run: 1,
+        event: ShimEvent::Oom,
+    });
     sim.exits("c", 137);
     assert!(sim.phase().exit().unwrap().oom);
     sim.up("c");
@@ -297,10 +410,17 @@ fn a_shim_that_falls_silent_is_sought_and_its_container_runs_on() {
     sim.goes_silent("c");
     assert_eq!((sim.phase(), sim.seeks.len()), (&Phase::Running, 1));
     assert!(sim.container("c").unreachable.is_some());
-    sim.tell(Event::Unreachable { id: "c".to_owned(), run: 1, reason: "it hangs".to_owned() });
+    sim.tell(Event::Unreachable {
+        id: "c".to_owned(),
+        run: 1,
+        reason: "it hangs".to_owned(),
+    });
     assert_eq!(sim.container("c").unreachable.as_deref(), Some("it hangs"));
     sim.seek(0);
-    assert_eq!((sim.container("c").unreachable.as_deref(), sim.followed["c"]), (None, 1));
+    assert_eq!(
+        (sim.container("c").unreachable.as_deref(), sim.followed["c"]),
+        (None, 1)
+    );
 
     // Its end is learnt by looking.
     sim.goes_silent("c");
@@ -309,8 +429,18 @@ fn a_shim_that_falls_silent_is_sought_and_its_container_runs_on() {
     sim.seek(0);
     assert_eq!(sim.states["c"].exit.as_ref().map(|exit| exit.code), Some(5));
     // Too late for both.
-    sim.tell(Event::Unreachable { id: "c".to_owned(), run: 1, reason: "it hangs".to_owned() });
-    sim.tell(Event::Found { id: "c".to_owned(), run: 1, shim: 1, pid: 1, paused: false });
+    sim.tell(Event::Unreachable {
+        id: "c".to_owned(),
+        run: 1,
+        reason: "it hangs".to_owned(),
+    });
+    sim.tell(Event::Found {
+        id: "c".to_owned(),
+        run: 1,
+        shim: 1,
+        pid: 1,
+        paused: false,
+    });
     assert!(sim.container("c").unreachable.is_none() && sim.phase().exit().is_some());
 }
 
@@ -323,12 +453,24 @@ fn a_container_that_never_ran_is_as_it_was_made() {
         sim.silent.insert("c".to_owned());
         sim.engine_comes(BOOT);
         sim.alive.clear();
-        sim.tell(Event::NeverRan { id: "c".to_owned(), run: 0 });
+        sim.tell(Event::NeverRan {
+            id: "c".to_owned(),
+            run: 0,
+        });
         assert_eq!(*sim.phase(), Phase::Running, "another run is meant");
-        sim.tell(Event::NeverRan { id: "c".to_owned(), run: 1 });
-        assert_eq!((sim.phase(), sim.states["c"].started), (&Phase::Created, None));
+        sim.tell(Event::NeverRan {
+            id: "c".to_owned(),
+            run: 1,
+        });
+        assert_eq!(
+            (sim.phase(), sim.states["c"].started),
+            (&Phase::Created, None)
+        );
         assert_eq!(sim.policy_starts.len(), usize::from(again));
-        sim.tell(Event::NeverRan { id: "c".to_owned(), run: 1 });
+        sim.tell(Event::NeverRan {
+            id: "c".to_owned(),
+            run: 1,
+        });
         assert_eq!(sim.policy_starts.len(), usize::from(again), "once");
     }
 }
@@ -337,7 +479,10 @@ fn a_container_that_never_ran_is_as_it_was_made() {
 fn pausing_is_for_what_runs() {
     let mut sim = Sim::new();
     sim.make("c", never(), false, Some(health()));
-    let pause = |paused| Event::Paused { id: "c".to_owned(), paused };
+    let pause = |paused| Event::Paused {
+        id: "c".to_owned(),
+        paused,
+    };
     sim.tell(pause(true));
     assert_eq!(*sim.phase(), Phase::Created);
     sim.up("c");
@@ -347,7 +492,11 @@ fn pausing_is_for_what_runs() {
     assert!(sim.probes.is_empty(), "no probe of a frozen container");
     sim.tell(pause(false));
     assert_eq!(*sim.phase(), Phase::Running);
-    let timer = sim.timers.iter().position(|(_, timer)| matches!(timer, Timer::Probe { .. })).unwrap();
+    let timer = sim
+        .timers
+        .iter()
+        .position(|(_, timer)| matches!(timer, Timer::Probe { .. }))
+        .unwrap();
     sim.fire(timer);
     assert_eq!(sim.probes.len(), 1);
 }
@@ -358,10 +507,19 @@ fn signals_and_announcements_change_nothing_else() {
     sim.up("c");
     for id in ["c", "nobody"] {
         sim.tell(Event::Signalled { id: id.to_owned() });
-        sim.tell(Event::Announced { id: id.to_owned(), what: "kill" });
+        sim.tell(Event::Announced {
+            id: id.to_owned(),
+            what: "kill",
+        });
     }
     assert_eq!(sim.container("c").signalled, Some(sim.now.steady));
-    assert_eq!((sim.phase(), sim.said.iter().filter(|said| *said == "kill").count()), (&Phase::Running, 1));
+    assert_eq!(
+        (
+            sim.phase(),
+            sim.said.iter().filter(|said| *said == "kill").count()
+        ),
+        (&Phase::Running, 1)
+    );
 }
 
 #[test]
@@ -371,19 +529,29 @@ fn probes_run_one_at_a_time_and_late_ones_are_forgotten() {
     sim.up("c");
     assert_eq!(sim.container("c").health(), Health::Starting);
     sim.fire(0);
-    sim.tell(Event::Due(Timer::Probe { id: "c".to_owned(), run: 1 }));
+    sim.tell(Event::Due(Timer::Probe {
+        id: "c".to_owned(),
+        run: 1,
+    }));
     assert_eq!(sim.probes.len(), 1, "one at a time");
     sim.probed(0, ProbeOutcome::Passed);
     assert_eq!(sim.container("c").health(), Health::Healthy);
     assert!(sim.said.contains(&"Health(Healthy)".to_owned()));
-    sim.tell(Event::Due(Timer::Probe { id: "c".to_owned(), run: 1 }));
+    sim.tell(Event::Due(Timer::Probe {
+        id: "c".to_owned(),
+        run: 1,
+    }));
     assert!(sim.probes.is_empty(), "it is not due yet");
     let timer = sim.timers.len() - 1;
     sim.fire(timer);
     sim.exits("c", 0);
     sim.up("c");
     sim.probed(0, ProbeOutcome::Passed);
-    assert_eq!(sim.container("c").health(), Health::Starting, "that probe was of the run before");
+    assert_eq!(
+        sim.container("c").health(),
+        Health::Starting,
+        "that probe was of the run before"
+    );
 }
 
 #[test]
@@ -395,7 +563,11 @@ fn waits_end_with_the_state_that_they_wait_for() {
     let removed = sim.wait("c", Condition::Removed);
     let next = sim.wait("c", Condition::Ended { fresh: true });
     let down = sim.wait("c", Condition::Ended { fresh: false });
-    assert_eq!(sim.outcomes[&down], Outcome::Exit(None), "it is down already");
+    assert_eq!(
+        sim.outcomes[&down],
+        Outcome::Exit(None),
+        "it is down already"
+    );
     sim.start("c", StartWhy::Request);
     let settled = sim.wait("c", Condition::Settled);
     assert!(!sim.outcomes.contains_key(&settled));
@@ -406,8 +578,14 @@ fn waits_end_with_the_state_that_they_wait_for() {
     let stopping = sim.wait("c", Condition::Settled);
     sim.exits("c", 3);
     for (wait, outcome) in [
-        (ready, Outcome::Unready(Unready::Exited(sim.records["c"].clone()))),
-        (done, Outcome::Unready(Unready::Exited(sim.records["c"].clone()))),
+        (
+            ready,
+            Outcome::Unready(Unready::Exited(sim.records["c"].clone())),
+        ),
+        (
+            done,
+            Outcome::Unready(Unready::Exited(sim.records["c"].clone())),
+        ),
         (next, Outcome::Exit(Some(sim.records["c"].clone()))),
         (over, Outcome::Reached),
         (stopping, Outcome::Reached),
@@ -416,7 +594,11 @@ fn waits_end_with_the_state_that_they_wait_for() {
     }
     let record = sim.records["c"].clone();
     sim.gone("c");
-    assert_eq!(sim.outcomes[&removed], Outcome::Exit(Some(record)), "its last exit");
+    assert_eq!(
+        sim.outcomes[&removed],
+        Outcome::Exit(Some(record)),
+        "its last exit"
+    );
     let nobody = sim.wait("c", Condition::Settled);
     assert_eq!(sim.outcomes[&nobody], Outcome::Gone);
     assert!(sim.open.is_empty());
@@ -428,19 +610,28 @@ fn readiness_is_what_was_asked_for() {
     sim.make("c", never(), false, Some(health()));
     sim.make("plain", never(), false, None);
     let none = sim.wait("plain", Condition::Ready(Readiness::Healthy));
-    assert_eq!(sim.outcomes[&none], Outcome::Unready(Unready::NoHealthcheck));
+    assert_eq!(
+        sim.outcomes[&none],
+        Outcome::Unready(Unready::NoHealthcheck)
+    );
     sim.up("c");
     sim.up("plain");
     let plain = sim.wait("plain", Condition::Ready(Readiness::Ready));
     let started = sim.wait("c", Condition::Ready(Readiness::Started));
     let healthy = sim.wait("c", Condition::Ready(Readiness::Healthy));
-    assert_eq!((&sim.outcomes[&plain], &sim.outcomes[&started]), (&Outcome::Reached, &Outcome::Reached));
+    assert_eq!(
+        (&sim.outcomes[&plain], &sim.outcomes[&started]),
+        (&Outcome::Reached, &Outcome::Reached)
+    );
     assert!(!sim.outcomes.contains_key(&healthy));
     sim.fire(0);
     sim.probed(0, ProbeOutcome::Passed);
     assert_eq!(sim.outcomes[&healthy], Outcome::Reached);
     sim.advance(Duration::from_secs(60));
-    sim.tell(Event::Due(Timer::Probe { id: "c".to_owned(), run: 1 }));
+    sim.tell(Event::Due(Timer::Probe {
+        id: "c".to_owned(),
+        run: 1,
+    }));
     sim.probed(0, ProbeOutcome::Failed);
     let ready = sim.wait("c", Condition::Ready(Readiness::Ready));
     assert_eq!(sim.outcomes[&ready], Outcome::Unready(Unready::Unhealthy));
@@ -459,7 +650,10 @@ fn no_state_is_missed_by_a_wait() {
     let wait = sim.wait("c", Condition::Down { run: 1 });
     sim.exits("c", 1);
     sim.settle();
-    assert_eq!((sim.phase(), &sim.outcomes[&wait]), (&Phase::Running, &Outcome::Reached));
+    assert_eq!(
+        (sim.phase(), &sim.outcomes[&wait]),
+        (&Phase::Running, &Outcome::Reached)
+    );
 }
 
 #[test]
@@ -467,11 +661,19 @@ fn waits_that_nobody_waits_for_are_dropped() {
     let mut sim = Sim::with(never());
     sim.up("c");
     for _ in 0..3 {
-        sim.tell(Event::Await { id: "c".to_owned(), condition: Condition::Removed, reply: ABANDONED });
+        sim.tell(Event::Await {
+            id: "c".to_owned(),
+            condition: Condition::Removed,
+            reply: ABANDONED,
+        });
     }
     sim.wait("c", Condition::Removed);
     sim.gone("c");
-    assert_eq!(sim.outcomes.len(), 1, "the last abandoned one went with the first that was not");
+    assert_eq!(
+        sim.outcomes.len(),
+        1,
+        "the last abandoned one went with the first that was not"
+    );
 }
 
 #[test]
@@ -491,7 +693,10 @@ fn an_engine_that_was_away_finds_what_became_of_its_containers() {
     sim.advance(Duration::from_secs(60));
     sim.engine_comes(BOOT);
     let phase = |id: &str| sim.container(id).phase.clone();
-    assert_eq!((phase("runs"), phase("silent"), phase("created")), (Phase::Running, Phase::Running, Phase::Created));
+    assert_eq!(
+        (phase("runs"), phase("silent"), phase("created")),
+        (Phase::Running, Phase::Running, Phase::Created)
+    );
     assert_eq!(phase("ended").exit().map(|exit| exit.code), Some(6));
     assert_eq!(sim.unfinished_stops, [("stopping".to_owned(), 1)]);
     assert_eq!(sim.seeks, [("silent".to_owned(), 1)]);
@@ -499,12 +704,19 @@ fn an_engine_that_was_away_finds_what_became_of_its_containers() {
     again.sort();
     assert_eq!(again, ["cut", "ended"], "their policy wants them");
     sim.settle();
-    assert_eq!(sim.alive.keys().collect::<Vec<_>>(), ["cut", "ended", "runs", "silent"]);
+    assert_eq!(
+        sim.alive.keys().collect::<Vec<_>>(),
+        ["cut", "ended", "runs", "silent"]
+    );
 }
 
 #[test]
 fn a_start_that_was_cut_short_is_not_an_exit() {
-    for (policy, stopped, again) in [(never(), false, false), (always(), true, false), (always(), false, true)] {
+    for (policy, stopped, again) in [
+        (never(), false, false),
+        (always(), true, false),
+        (always(), false, true),
+    ] {
         let mut sim = Sim::with(policy);
         sim.start("c", StartWhy::Request);
         if stopped {
@@ -542,12 +754,26 @@ fn after_a_boot_a_plan_decides() {
 fn what_runs_without_a_record_is_taken_in() {
     let mut sim = Sim::new();
     let doc = ContainerDoc::unknown("0123456789abcdef");
-    sim.tell(Event::Stray(Box::new(Container::new(doc, (), None, StateDoc::default()))));
-    let found = |shim| Event::Adopted { id: "0123456789abcdef".to_owned(), shim, pid: shim, paused: true, check: None };
+    sim.tell(Event::Stray(Box::new(Container::new(
+        doc,
+        (),
+        None,
+        StateDoc::default(),
+    ))));
+    let found = |shim| Event::Adopted {
+        id: "0123456789abcdef".to_owned(),
+        shim,
+        pid: shim,
+        paused: true,
+        check: None,
+    };
     sim.tell(found(5));
     sim.tell(Event::Resumed);
     let container = sim.supervisor.by_name("0123456789ab").unwrap();
-    assert_eq!((&container.phase, container.state.wanted), (&Phase::Paused, Wanted::Running));
+    assert_eq!(
+        (&container.phase, container.state.wanted),
+        (&Phase::Paused, Wanted::Running)
+    );
     assert!(sim.supervisor.supervises());
     // One that was removed in the same moment.
     sim.gone("0123456789abcdef");
@@ -569,10 +795,27 @@ fn health_goes_on_with_the_next_engine() {
     sim.engine_dies(false);
     let (doc, plan) = sim.docs["c"].clone();
     sim.supervisor = hoist_supervisor::Supervisor::new(BOOT.to_owned());
-    sim.supervisor.load(Container::new(doc, (), plan, sim.states["c"].clone()));
-    sim.tell(Event::Adopted { id: "c".to_owned(), shim: 1, pid: 1, paused: false, check: Some(check) });
+    sim.supervisor
+        .load(Container::new(doc, (), plan, sim.states["c"].clone()));
+    sim.tell(Event::Adopted {
+        id: "c".to_owned(),
+        shim: 1,
+        pid: 1,
+        paused: false,
+        check: Some(check),
+    });
     assert_eq!(sim.container("c").health(), Health::Healthy);
-    assert_eq!(sim.timers, [(sim.now.steady, Timer::Probe { id: "c".to_owned(), run: 1 })], "the next probe is due");
+    assert_eq!(
+        sim.timers,
+        [(
+            sim.now.steady,
+            Timer::Probe {
+                id: "c".to_owned(),
+                run: 1
+            }
+        )],
+        "the next probe is due"
+    );
 }
 
 #[test]
@@ -583,7 +826,12 @@ fn who_shares_namespaces_is_planned_anew_when_their_owner_starts() {
     doc.record.name = "guest".to_owned();
     doc.record.sharing = vec![hoist_object::Sharing::Network("name-c".to_owned())];
     sim.docs.insert("guest".to_owned(), (doc.clone(), None));
-    sim.tell(Event::ContainerMade(Box::new(Container::new(doc, (), None, StateDoc::default()))));
+    sim.tell(Event::ContainerMade(Box::new(Container::new(
+        doc,
+        (),
+        None,
+        StateDoc::default(),
+    ))));
     sim.up("c");
     sim.up("guest");
     assert!(sim.supervised.is_empty());
@@ -601,13 +849,30 @@ fn execs_leave_after_their_end_or_when_they_are_never_started() {
         let exec = Exec::new(id.to_owned(), "c".to_owned(), vec!["ls".to_owned()], ());
         sim.tell(Event::ExecMade(Box::new(exec)));
     }
-    let forget = |id: &str, why| Event::Due(Timer::Exec { id: id.to_owned(), why });
-    sim.tell(Event::ExecStarted { id: "one".to_owned(), handle: 1 });
+    let forget = |id: &str, why| {
+        Event::Due(Timer::Exec {
+            id: id.to_owned(),
+            why,
+        })
+    };
+    sim.tell(Event::ExecStarted {
+        id: "one".to_owned(),
+        handle: 1,
+    });
     assert_eq!(sim.supervisor.exec("one").unwrap().handle, Some(1));
-    sim.tell(Event::ExecEnded { id: "one".to_owned(), code: 3 });
+    sim.tell(Event::ExecEnded {
+        id: "one".to_owned(),
+        code: 3,
+    });
     sim.tell(forget("one", Forget::Unstarted));
-    assert_eq!(sim.supervisor.exec("one").unwrap().code, Some(3), "its end is still to be asked for");
-    sim.tell(Event::ExecDelivered { id: "one".to_owned() });
+    assert_eq!(
+        sim.supervisor.exec("one").unwrap().code,
+        Some(3),
+        "its end is still to be asked for"
+    );
+    sim.tell(Event::ExecDelivered {
+        id: "one".to_owned(),
+    });
     let (at, timer) = sim.timers.last().cloned().unwrap();
     assert_eq!(at, sim.now.steady + Duration::from_secs(300));
     sim.tell(Event::Due(timer));
@@ -617,7 +882,13 @@ fn execs_leave_after_their_end_or_when_they_are_never_started() {
     assert_eq!(left, [false, false, true]);
     sim.gone("c");
     assert!(sim.supervisor.exec("three").is_none());
-    assert_eq!(sim.said.iter().filter(|said| said.starts_with("Exec")).count(), 5);
+    assert_eq!(
+        sim.said
+            .iter()
+            .filter(|said| said.starts_with("Exec"))
+            .count(),
+        5
+    );
 }
 
 #[test]
@@ -626,7 +897,13 @@ fn an_exit_without_a_record_counts_as_killed() {
         ContainerDoc::unknown("c"),
         (),
         None,
-        StateDoc { started: Some(sim::Sim::new().now.wall), ..StateDoc::default() },
+        StateDoc {
+            started: Some(sim::Sim::new().now.wall),
+            ..StateDoc::default()
+        },
     );
-    assert_eq!(container.phase, Phase::Exited(ExitDoc::unrecorded(sim::Sim::new().now.wall)));
+    assert_eq!(
+        container.phase,
+        Phase::Exited(ExitDoc::unrecorded(sim::Sim::new().now.wall))
+    );
 }

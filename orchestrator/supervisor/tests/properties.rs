@@ -83,9 +83,23 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let when = prop_oneof![Just(When::Never), Just(When::OnFailure), Just(When::Always), Just(When::UnlessStopped)];
-    (when, prop::option::of(1..3_u32), prop::option::of(Just(Duration::from_secs(1))))
-        .prop_map(|(when, max_attempts, delay)| Policy { when, max_attempts, delay, window: None })
+    let when = prop_oneof![
+        Just(When::Never),
+        Just(When::OnFailure),
+        Just(When::Always),
+        Just(When::UnlessStopped)
+    ];
+    (
+        when,
+        prop::option::of(1..3_u32),
+        prop::option::of(Just(Duration::from_secs(1))),
+    )
+        .prop_map(|(when, max_attempts, delay)| Policy {
+            when,
+            max_attempts,
+            delay,
+            window: None,
+        })
 }
 
 fn apply(sim: &mut Sim, op: Op, boots: &mut u32) {
@@ -103,7 +117,11 @@ fn apply(sim: &mut Sim, op: Op, boots: &mut u32) {
         Op::Gone(_) => {}
         Op::StartEnds(well) => {
             if let Some(launch) = sim.launches.first().cloned() {
-                if well { sim.launched(&launch.id) } else { sim.launch_failed(&launch.id) }
+                if well {
+                    sim.launched(&launch.id)
+                } else {
+                    sim.launch_failed(&launch.id)
+                }
             }
         }
         Op::Fire(index) if index < sim.timers.len() => sim.fire(index),
@@ -115,19 +133,31 @@ fn apply(sim: &mut Sim, op: Op, boots: &mut u32) {
         }
         Op::KillStopped => sim.kill_stopped(),
         Op::Probe(passes) if !sim.probes.is_empty() => {
-            sim.probed(0, if passes { ProbeOutcome::Passed } else { ProbeOutcome::Failed });
+            sim.probed(
+                0,
+                if passes {
+                    ProbeOutcome::Passed
+                } else {
+                    ProbeOutcome::Failed
+                },
+            );
         }
         Op::Probe(_) => {}
         Op::Silent(id) => sim.goes_silent(IDS[id]),
         Op::Seek if !sim.seeks.is_empty() => sim.seek(0),
         Op::Seek => {}
-        Op::Pause(id, paused) => sim.tell(hoist_supervisor::Event::Paused { id: IDS[id].to_owned(), paused }),
+        Op::Pause(id, paused) => sim.tell(hoist_supervisor::Event::Paused {
+            id: IDS[id].to_owned(),
+            paused,
+        }),
         Op::Wait(id, condition) => {
             sim.wait(IDS[id], condition);
         }
         Op::EngineAway { spawned, meanwhile } => {
             sim.engine_dies(spawned);
-            meanwhile.into_iter().for_each(|(id, code)| sim.exits(IDS[id], code));
+            meanwhile
+                .into_iter()
+                .for_each(|(id, code)| sim.exits(IDS[id], code));
             sim.engine_comes(&boot(*boots));
         }
         Op::Reboot => {
@@ -142,15 +172,28 @@ fn apply(sim: &mut Sim, op: Op, boots: &mut u32) {
 }
 
 fn boot(number: u32) -> String {
-    if number == 0 { BOOT.to_owned() } else { format!("boot-{}", number + 1) }
+    if number == 0 {
+        BOOT.to_owned()
+    } else {
+        format!("boot-{}", number + 1)
+    }
 }
 
 /// What is shown is what is, and what is is what is wanted.
 fn at_rest(sim: &Sim) {
     for (id, container) in &sim.supervisor.containers {
         let alive = sim.alive.contains_key(id);
-        assert_eq!(container.phase.has_processes(), alive, "{id} is shown as {:?}", container.phase);
-        assert!(!matches!(container.phase, Phase::Starting | Phase::Restarting { .. }), "{id}: {:?}", container.phase);
+        assert_eq!(
+            container.phase.has_processes(),
+            alive,
+            "{id} is shown as {:?}",
+            container.phase
+        );
+        assert!(
+            !matches!(container.phase, Phase::Starting | Phase::Restarting { .. }),
+            "{id}: {:?}",
+            container.phase
+        );
         let kept = &sim.states[id];
         match kept.wanted {
             Wanted::Running if container.doc.record.restart.when == When::Always => {
@@ -159,7 +202,9 @@ fn at_rest(sim: &Sim) {
                     .record
                     .restart
                     .max_attempts
-                    .is_some_and(|max| container.state.history.restarts >= max && container.phase.exit().is_some());
+                    .is_some_and(|max| {
+                        container.state.history.restarts >= max && container.phase.exit().is_some()
+                    });
                 assert!(alive || given_up, "{id} is wanted and down: {kept:?}");
             }
             Wanted::Stopped => assert!(!alive, "{id} runs, and a stop was asked for: {kept:?}"),
@@ -168,9 +213,17 @@ fn at_rest(sim: &Sim) {
         if alive {
             assert_eq!(kept.exit, None, "{id} runs and has an exit on record");
         }
-        assert_eq!(kept.exit, container.state.exit, "{id}: an engine after this one sees the same");
+        assert_eq!(
+            kept.exit, container.state.exit,
+            "{id}: an engine after this one sees the same"
+        );
     }
-    assert!(sim.alive.keys().all(|id| sim.supervisor.containers.contains_key(id)), "nobody's processes run");
+    assert!(
+        sim.alive
+            .keys()
+            .all(|id| sim.supervisor.containers.contains_key(id)),
+        "nobody's processes run"
+    );
 }
 
 proptest! {

@@ -8,7 +8,10 @@ use rustix::fs::{Mode, OFlags};
 
 /// Folders whose descriptors are kept open: real trees are not deeper. Further up, `..` leads back.
 const HELD: usize = 64;
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// A position in a tree, initially the root.
 #[derive(Debug)]
@@ -31,13 +34,20 @@ fn identity(folder: impl AsFd) -> io::Result<(u64, u64)> {
 
 impl<'r> Descent<'r> {
     pub fn new(root: BorrowedFd<'r>) -> Self {
-        Self { root, levels: Vec::new() }
+        Self {
+            root,
+            levels: Vec::new(),
+        }
     }
 
     /// The current folder.
     pub fn folder(&self) -> BorrowedFd<'_> {
         match self.levels.last() {
-            Some(level) => level.folder.as_ref().expect("the deepest folder is always held").as_fd(),
+            Some(level) => level
+                .folder
+                .as_ref()
+                .expect("the deepest folder is always held")
+                .as_fd(),
             None => self.root,
         }
     }
@@ -54,20 +64,30 @@ impl<'r> Descent<'r> {
         if let Some(far) = self.levels.len().checked_sub(HELD) {
             self.levels[far].folder = None;
         }
-        self.levels.push(Level { folder: Some(folder), identity });
+        self.levels.push(Level {
+            folder: Some(folder),
+            identity,
+        });
         Ok(())
     }
 
     /// Returns to the parent folder. An error if the folder was moved to another parent since.
     pub fn leave(&mut self) -> io::Result<()> {
-        let Some(left) = self.levels.pop() else { return Ok(()) };
+        let Some(left) = self.levels.pop() else {
+            return Ok(());
+        };
         if let Some(above) = self.levels.last_mut()
             && above.folder.is_none()
         {
-            let left = left.folder.as_ref().expect("the deepest folder is always held");
+            let left = left
+                .folder
+                .as_ref()
+                .expect("the deepest folder is always held");
             let folder = rustix::fs::openat(left, c"..", FOLDER, Mode::empty())?;
             if identity(&folder)? != above.identity {
-                return Err(io::Error::other("a folder was moved elsewhere while it was walked"));
+                return Err(io::Error::other(
+                    "a folder was moved elsewhere while it was walked",
+                ));
             }
             above.folder = Some(folder);
         }

@@ -16,7 +16,12 @@ const LONGEST: usize = 4095;
 const MAX_LINKS: u32 = 40;
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+fn openat2(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     let path = OsStr::from_bytes(if path.is_empty() { b"." } else { path });
     let mut attempts = 0;
     loop {
@@ -30,34 +35,55 @@ fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, resolve: ResolveFla
 
 fn relative(path: &Path) -> &[u8] {
     let bytes = path.as_os_str().as_bytes();
-    let start = bytes.iter().position(|byte| *byte != b'/').unwrap_or(bytes.len());
+    let start = bytes
+        .iter()
+        .position(|byte| *byte != b'/')
+        .unwrap_or(bytes.len());
     &bytes[start..]
 }
 
 /// Opens a path below `root` without following symlinks. The last component may be one, with `O_PATH | O_NOFOLLOW`.
 pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    const PLAIN: ResolveFlags =
-        ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+    const PLAIN: ResolveFlags = ResolveFlags::BENEATH
+        .union(ResolveFlags::NO_SYMLINKS)
+        .union(ResolveFlags::NO_MAGICLINKS);
     let mut rest = relative(path);
     let mut on_the_way: Option<OwnedFd> = None;
     while rest.len() > LONGEST {
-        let slash = rest[..LONGEST].iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+        let slash = rest[..LONGEST]
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .ok_or(Errno::NAMETOOLONG)?;
         let at = on_the_way.as_ref().map_or(root, AsFd::as_fd);
         on_the_way = Some(openat2(at, &rest[..slash], FOLDER, PLAIN)?);
         rest = relative(Path::new(OsStr::from_bytes(&rest[slash..])));
     }
-    Ok(openat2(on_the_way.as_ref().map_or(root, AsFd::as_fd), rest, flags, PLAIN)?)
+    Ok(openat2(
+        on_the_way.as_ref().map_or(root, AsFd::as_fd),
+        rest,
+        flags,
+        PLAIN,
+    )?)
 }
 
 /// Opens a path as a process whose root is `root` sees it: symlinks are followed, never out of it. Magic links of /proc
 /// are refused (`RESOLVE_NO_MAGICLINKS`).
 pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     if relative(path).len() <= LONGEST {
-        return Ok(openat2(root, relative(path), flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?);
+        return Ok(openat2(
+            root,
+            relative(path),
+            flags,
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )?);
     }
     match open_beneath(root, path, flags) {
         // A symlink, or `..` right after the point where the path was split.
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::LOOP | Errno::XDEV)) => {}
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::LOOP | Errno::XDEV)
+            ) => {}
         opened => return opened,
     }
     let place = resolve(root, path, !flags.contains(OFlags::NOFOLLOW))?;
@@ -87,22 +113,36 @@ impl ResolvedPath {
     }
 
     fn is(&self, kind: FileType) -> bool {
-        self.stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
+        self.stat
+            .as_ref()
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
     }
 
     /// From the root, without symlinks except possibly the last component.
     pub fn path(&self) -> PathBuf {
-        if self.name == "." { self.parent.clone() } else { self.parent.join(&self.name) }
+        if self.name == "." {
+            self.parent.clone()
+        } else {
+            self.parent.join(&self.name)
+        }
     }
 }
 
 fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> + '_ {
-    let real = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let real = path
+        .split(|byte| *byte == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."));
     real.map(|part| OsString::from_vec(part.to_owned()))
 }
 
 fn join(parts: &[OsString]) -> PathBuf {
-    PathBuf::from(OsString::from_vec(parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>().join(&b'/')))
+    PathBuf::from(OsString::from_vec(
+        parts
+            .iter()
+            .map(|part| part.as_bytes())
+            .collect::<Vec<_>>()
+            .join(&b'/'),
+    ))
 }
 
 /// Resolves a path inside `root`, as [`open_in_root`] does; the last component may be missing. If it is a symlink, it
@@ -124,7 +164,9 @@ pub fn resolve(root: BorrowedFd<'_>, path: &Path, follow: bool) -> io::Result<Re
             found => Some(found?),
         };
         let stat = found.as_ref().map(rustix::fs::fstat).transpose()?;
-        let kind = stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let kind = stat
+            .as_ref()
+            .map(|stat| FileType::from_raw_mode(stat.st_mode));
         match (kind, found) {
             (Some(FileType::Symlink), Some(link)) if follow || !open.is_empty() => {
                 links += 1;
@@ -136,23 +178,42 @@ pub fn resolve(root: BorrowedFd<'_>, path: &Path, follow: bool) -> io::Result<Re
                     done.clear();
                     folder = openat2(root, b"", FOLDER, ResolveFlags::empty())?;
                 }
-                parts(target.as_bytes()).rev().for_each(|part| open.push_front(part));
+                parts(target.as_bytes())
+                    .rev()
+                    .for_each(|part| open.push_front(part));
             }
             (Some(FileType::Directory), Some(next)) if !open.is_empty() => {
                 folder = next;
                 done.push(part);
             }
-            _ if open.is_empty() => return Ok(ResolvedPath { folder, parent: join(&done), name: part, stat }),
+            _ if open.is_empty() => {
+                return Ok(ResolvedPath {
+                    folder,
+                    parent: join(&done),
+                    name: part,
+                    stat,
+                });
+            }
             _ => return Err(Errno::NOTDIR.into()),
         }
     }
     // The path ended with the root, with `..` or with a link to a folder's root.
     let stat = Some(rustix::fs::fstat(&folder)?);
     match done.pop() {
-        None => Ok(ResolvedPath { folder, parent: PathBuf::new(), name: ".".into(), stat }),
+        None => Ok(ResolvedPath {
+            folder,
+            parent: PathBuf::new(),
+            name: ".".into(),
+            stat,
+        }),
         Some(name) => {
             let parent = join(&done);
-            Ok(ResolvedPath { folder: open_beneath(root, &parent, FOLDER)?, parent, name, stat })
+            Ok(ResolvedPath {
+                folder: open_beneath(root, &parent, FOLDER)?,
+                parent,
+                name,
+                stat,
+            })
         }
     }
 }

@@ -35,7 +35,11 @@ pub fn regular(path: &OwnedFd) -> io::Result<(File, Stat)> {
     }
     // The link leads to this very file, even if its name now belongs to another.
     let link = format!("/proc/self/fd/{}", path.as_raw_fd());
-    let file = rustix::fs::open(link, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::open(
+        link,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     Ok((file.into(), stat))
 }
 

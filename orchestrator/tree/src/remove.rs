@@ -19,10 +19,21 @@ const MOST_ATTEMPTS: u32 = 100;
 /// Removes a file or a tree. What is not there needs no removing.
 pub fn remove(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path without a last name cannot be removed"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a path without a last name cannot be removed",
+        ));
     };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let folder = match rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let folder = match rustix::fs::open(
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
         Err(Errno::NOENT) => return Ok(()),
         folder => folder?,
     };
@@ -67,11 +78,15 @@ fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
     let target = usize::from(name.is_some());
     let mut stubborn = 0;
     loop {
-        let Some(names) = full.last() else { return Ok(()) };
+        let Some(names) = full.last() else {
+            return Ok(());
+        };
         if let Some(next) = names.last() {
             match place.enter(next) {
                 Ok(()) => full.push(unlink_batch(place.folder())?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => drop(full.last_mut().and_then(Vec::pop)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    drop(full.last_mut().and_then(Vec::pop))
+                }
                 Err(error) => return Err(error),
             }
             continue;
@@ -80,7 +95,9 @@ fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
         if full.len() > target {
             let more = unlink_batch(place.folder())?;
             if !more.is_empty() {
-                *full.last_mut().expect("it has an entry for each folder on the way") = more;
+                *full
+                    .last_mut()
+                    .expect("it has an entry for each folder on the way") = more;
                 continue;
             }
         }
@@ -88,7 +105,9 @@ fn clear(root: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<()> {
         if place.depth() > 0 {
             place.leave()?;
         }
-        let Some(name) = full.last().and_then(|names| names.last()) else { continue };
+        let Some(name) = full.last().and_then(|names| names.last()) else {
+            continue;
+        };
         if unlink(place.folder(), name)? {
             full.last_mut().and_then(Vec::pop);
             stubborn = 0;

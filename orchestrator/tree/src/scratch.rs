@@ -15,12 +15,18 @@ impl Scratch {
     }
 
     pub fn path(&self) -> &Path {
-        self.0.as_ref().expect("it is taken in keep() and drop() only").path()
+        self.0
+            .as_ref()
+            .expect("it is taken in keep() and drop() only")
+            .path()
     }
 
     /// Keeps the folder.
     pub fn keep(mut self) -> PathBuf {
-        self.0.take().expect("it is taken here and in drop() only").keep()
+        self.0
+            .take()
+            .expect("it is taken here and in drop() only")
+            .keep()
     }
 }
 

@@ -31,7 +31,12 @@ pub struct Walk<'r> {
 
 impl<'r> Walk<'r> {
     pub fn new(root: BorrowedFd<'r>) -> io::Result<Self> {
-        Ok(Self { descent: Descent::new(root), pending: vec![names(root)?], path: Vec::new(), ended: false })
+        Ok(Self {
+            descent: Descent::new(root),
+            pending: vec![names(root)?],
+            path: Vec::new(),
+            ended: false,
+        })
     }
 
     /// The current folder.
@@ -78,7 +83,11 @@ impl<'r> Walk<'r> {
             return Ok(None);
         }
         while let Some(name) = self.pending.last_mut().and_then(Vec::pop) {
-            match rustix::fs::statat(self.descent.folder(), name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            match rustix::fs::statat(
+                self.descent.folder(),
+                name.as_c_str(),
+                AtFlags::SYMLINK_NOFOLLOW,
+            ) {
                 Ok(stat) => return Ok(Some(Visit::Entry { name, stat })),
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
@@ -93,7 +102,11 @@ impl<'r> Walk<'r> {
         if self.pending.is_empty() {
             return Ok(false);
         }
-        let slash = self.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let slash = self
+            .path
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .unwrap_or(0);
         self.path.truncate(slash);
         self.descent.leave()?;
         Ok(true)
@@ -108,7 +121,10 @@ impl Visit {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+    )
 }
 
 /// Sorted, the first one last.

@@ -13,7 +13,9 @@ use rustix::fs::{Mode, OFlags};
 
 /// On a tmpfs if possible: creating a hundred thousand folders keeps a disk busy.
 fn temporary() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// `levels` folders, each in the one before; with a file in the last one. The names are those of the way down.
@@ -25,7 +27,8 @@ fn dig(root: &Path, name: &CStr, levels: usize) {
         place.enter(name).unwrap();
     }
     let flags = OFlags::CREATE | OFlags::WRONLY;
-    let file = rustix::fs::openat(place.folder(), c"file", flags, Mode::from_raw_mode(0o644)).unwrap();
+    let file =
+        rustix::fs::openat(place.folder(), c"file", flags, Mode::from_raw_mode(0o644)).unwrap();
     rustix::io::write(&file, b"deep").unwrap();
 }
 
@@ -54,8 +57,16 @@ fn walked(root: &Path) -> (usize, usize) {
 /// With a small stack and few descriptors: neither may limit the depth.
 fn confined(work: impl FnOnce() + Send + 'static) {
     let open = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    assert!(open.current.is_none_or(|most| most > 500), "the test needs some descriptors: {open:?}");
-    std::thread::Builder::new().stack_size(128 << 10).spawn(work).unwrap().join().unwrap();
+    assert!(
+        open.current.is_none_or(|most| most > 500),
+        "the test needs some descriptors: {open:?}"
+    );
+    std::thread::Builder::new()
+        .stack_size(128 << 10)
+        .spawn(work)
+        .unwrap()
+        .join()
+        .unwrap();
 }
 
 fn descriptors() -> usize {
@@ -71,8 +82,12 @@ fn long_names_far_down_are_walked_opened_and_removed() {
     confined(move || {
         assert_eq!(walked(&root), (2501, 2500 * 256 + 4));
         let fd = File::open(&root).unwrap();
-        let way: PathBuf = std::iter::repeat_n("n".repeat(255), 2500).collect::<PathBuf>().join("file");
-        let read = |file: io::Result<std::os::fd::OwnedFd>| io::read_to_string(File::from(file.unwrap())).unwrap();
+        let way: PathBuf = std::iter::repeat_n("n".repeat(255), 2500)
+            .collect::<PathBuf>()
+            .join("file");
+        let read = |file: io::Result<std::os::fd::OwnedFd>| {
+            io::read_to_string(File::from(file.unwrap())).unwrap()
+        };
         assert_eq!(read(open_beneath(fd.as_fd(), &way, OFlags::RDONLY)), "deep");
         assert_eq!(read(open_in_root(fd.as_fd(), &way, OFlags::RDONLY)), "deep");
         remove(&root).unwrap();
@@ -96,7 +111,11 @@ fn a_hundred_thousand_levels_are_walked_and_removed_with_few_descriptors() {
             }
         }
         assert_eq!(walk.depth(), 100_000);
-        assert!(descriptors() < before + 150, "{} descriptors, {before} before", descriptors());
+        assert!(
+            descriptors() < before + 150,
+            "{} descriptors, {before} before",
+            descriptors()
+        );
         while walk.step().unwrap().is_some() {}
         assert_eq!(walk.depth(), 0);
         empty(fd.as_fd()).unwrap();
@@ -161,15 +180,20 @@ fn paths_with_links_lead_where_a_process_in_the_root_is_led() {
     let root = folder.path();
     fs::create_dir_all(root.join("usr/bin")).unwrap();
     fs::write(root.join("usr/bin/tool"), "tool").unwrap();
-    for (target, link) in
-        [("usr/bin", "bin"), ("/usr/bin/tool", "abs"), ("../../usr/bin/new", "dangling"), ("loop", "loop")]
-    {
+    for (target, link) in [
+        ("usr/bin", "bin"),
+        ("/usr/bin/tool", "abs"),
+        ("../../usr/bin/new", "dangling"),
+        ("loop", "loop"),
+    ] {
         std::os::unix::fs::symlink(target, root.join(link)).unwrap();
     }
     let fd = File::open(root).unwrap();
     let at = |path: &str, follow| {
         let place = resolve(fd.as_fd(), Path::new(path), follow);
-        place.map(|place| (place.path().display().to_string(), place.stat.is_some())).map_err(|error| error.kind())
+        place
+            .map(|place| (place.path().display().to_string(), place.stat.is_some()))
+            .map_err(|error| error.kind())
     };
     let found = |path: &str| Ok((path.to_owned(), true));
     assert_eq!(at("/bin/tool", false), found("usr/bin/tool"));
@@ -184,9 +208,16 @@ fn paths_with_links_lead_where_a_process_in_the_root_is_led() {
     assert_eq!(at("abs/x", true), Err(io::ErrorKind::NotADirectory));
     assert!(at("loop", true).is_err());
     // Longer than PATH_MAX, through a link.
-    let long: PathBuf = std::iter::repeat_n("usr/../bin/..", 600).collect::<PathBuf>().join("bin/tool");
-    assert!(open_in_root(fd.as_fd(), &long, OFlags::RDONLY).is_err(), "usr/usr is not there");
-    let long: PathBuf = std::iter::repeat_n("usr/bin/../..", 600).collect::<PathBuf>().join("bin/tool");
+    let long: PathBuf = std::iter::repeat_n("usr/../bin/..", 600)
+        .collect::<PathBuf>()
+        .join("bin/tool");
+    assert!(
+        open_in_root(fd.as_fd(), &long, OFlags::RDONLY).is_err(),
+        "usr/usr is not there"
+    );
+    let long: PathBuf = std::iter::repeat_n("usr/bin/../..", 600)
+        .collect::<PathBuf>()
+        .join("bin/tool");
     let file = open_in_root(fd.as_fd(), &long, OFlags::RDONLY).unwrap();
     assert_eq!(io::read_to_string(File::from(file)).unwrap(), "tool");
 }

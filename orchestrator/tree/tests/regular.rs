@@ -11,7 +11,9 @@ use hoist_tree::{NotRegular, is_kernel_made, open_regular};
 use rustix::fs::{FileType, Mode, RenameFlags};
 
 fn cause(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|cause| cause.is::<NotRegular>())
+    error
+        .get_ref()
+        .is_some_and(|cause| cause.is::<NotRegular>())
 }
 
 #[test]
@@ -26,8 +28,13 @@ fn pipes_sockets_devices_folders_and_links_are_not_opened() {
     for name in ["pipe", "socket", "folder", "link"] {
         assert!(cause(&open_regular(&fd, name).unwrap_err()), "{name}");
     }
-    assert!(cause(&open_regular(File::open("/dev").unwrap(), "null").unwrap_err()));
-    assert_eq!(io::read_to_string(open_regular(&fd, "file").unwrap().0).unwrap(), "content");
+    assert!(cause(
+        &open_regular(File::open("/dev").unwrap(), "null").unwrap_err()
+    ));
+    assert_eq!(
+        io::read_to_string(open_regular(&fd, "file").unwrap().0).unwrap(),
+        "content"
+    );
 }
 
 /// Opening a pipe without a writer would block; the test is that it never does, although the pipe often has the file's

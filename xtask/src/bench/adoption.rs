@@ -25,14 +25,19 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
         while !answers(&Path::new(HOIST_RUN_DIR).join("hoist.sock"))? {
             std::thread::yield_now();
         }
-        hoist.timed(&stack_name(SERVICES), &["exec", "-T", "s1", "nslookup", "-type=a", "s2"])?;
+        hoist.timed(
+            &stack_name(SERVICES),
+            &["exec", "-T", "s1", "nslookup", "-type=a", "s2"],
+        )?;
         if round > 0 {
             measured.values.push(start.elapsed().as_secs_f64());
         }
     }
     hoist.timed(&stack_name(SERVICES), &["down", "-t", "0"])?;
     Ok(Case {
-        title: format!("engine killed with {SERVICES} running, until `exec` in one resolves another"),
+        title: format!(
+            "engine killed with {SERVICES} running, until `exec` in one resolves another"
+        ),
         unit: Unit::Seconds,
         measured: vec![measured],
     })
@@ -41,7 +46,14 @@ pub(super) fn measure(hoist: &Tool<'_>) -> Result<Case> {
 fn answers(socket: &Path) -> Result<bool> {
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(false),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(false);
+        }
         Err(error) => bail!("connect to {}: {error}", socket.display()),
     };
     let mut answer = [0; 12];

@@ -23,7 +23,13 @@ const STEPS: usize = 10;
 const PLACE: &str = "/bench/build";
 
 /// Their names, as the command line has them.
-pub(super) const NAMES: [&str; 5] = ["build-cached", "build-last", "build-cold", "build-parallel", "build-context"];
+pub(super) const NAMES: [&str; 5] = [
+    "build-cached",
+    "build-last",
+    "build-cold",
+    "build-parallel",
+    "build-context",
+];
 
 struct Builder<'a> {
     name: &'static str,
@@ -42,7 +48,10 @@ struct Work {
 }
 
 pub(super) fn cases(hoist: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Case>> {
-    let work: Vec<Work> = work().into_iter().filter(|work| wanted(work.name)).collect();
+    let work: Vec<Work> = work()
+        .into_iter()
+        .filter(|work| wanted(work.name))
+        .collect();
     if work.is_empty() {
         return Ok(Vec::new());
     }
@@ -56,7 +65,9 @@ pub(super) fn cases(hoist: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<C
     for builder in &builders {
         builder.timed("base")?;
     }
-    work.iter().map(|work| measure(&builders, work, &place)).collect()
+    work.iter()
+        .map(|work| measure(&builders, work, &place))
+        .collect()
 }
 
 fn ours<'a>(hoist: &'a Path, place: &Path) -> Builder<'a> {
@@ -66,8 +77,12 @@ fn ours<'a>(hoist: &'a Path, place: &Path) -> Builder<'a> {
         name: "hoist",
         build: Box::new(move |name| {
             let mut command = command(hoist);
-            command.args(["image", "build", "--quiet", "-t", &tag(name)]).arg(place.join(name));
-            command.env("HOIST_DATA_ROOT", &data_root).env("HOIST_RUN_DIR", super::HOIST_RUN_DIR);
+            command
+                .args(["image", "build", "--quiet", "-t", &tag(name)])
+                .arg(place.join(name));
+            command
+                .env("HOIST_DATA_ROOT", &data_root)
+                .env("HOIST_RUN_DIR", super::HOIST_RUN_DIR);
             command
         }),
     }
@@ -78,7 +93,13 @@ fn docker(peers: &Peers) -> Builder<'_> {
         name: "docker build",
         build: Box::new(|name| {
             let mut command = peers.command("docker");
-            command.args(["build", "--quiet", "-t", &tag(name), &format!("{PLACE}/{name}")]);
+            command.args([
+                "build",
+                "--quiet",
+                "-t",
+                &tag(name),
+                &format!("{PLACE}/{name}"),
+            ]);
             command
         }),
     }
@@ -89,8 +110,20 @@ fn buildah(peers: &Peers) -> Builder<'_> {
         name: "buildah",
         build: Box::new(|name| {
             let mut command = peers.command("buildah");
-            command.args(["build", "--quiet", "--layers", "--jobs", "3", "--pull=never"]);
-            command.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+            command.args([
+                "build",
+                "--quiet",
+                "--layers",
+                "--jobs",
+                "3",
+                "--pull=never",
+            ]);
+            command.args([
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1024:1024",
+            ]);
             command.args(["-t", &tag(name), &format!("{PLACE}/{name}")]);
             command
         }),
@@ -104,12 +137,21 @@ fn tag(name: &str) -> String {
 impl Builder<'_> {
     fn timed(&self, name: &str) -> Result<f64> {
         let mut command = (self.build)(name);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let start = Instant::now();
-        let output = command.output().with_context(|| format!("run {}", self.name))?;
+        let output = command
+            .output()
+            .with_context(|| format!("run {}", self.name))?;
         let seconds = start.elapsed().as_secs_f64();
         if !output.status.success() {
-            bail!("{} cannot build {name}: {}", self.name, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "{} cannot build {name}: {}",
+                self.name,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(seconds)
     }
@@ -118,11 +160,17 @@ impl Builder<'_> {
 /// The builders take turns; the first round fills their caches.
 fn measure(builders: &[Builder<'_>], work: &Work, place: &Path) -> Result<Case> {
     let folder = folder(place, work.name, work.make)?;
-    let builders: Vec<_> = builders.iter().filter(|builder| work.without != Some(builder.name)).collect();
+    let builders: Vec<_> = builders
+        .iter()
+        .filter(|builder| work.without != Some(builder.name))
+        .collect();
     let mut case = Case {
         title: work.title.clone(),
         unit: Unit::Seconds,
-        measured: builders.iter().map(|builder| Measured::new(builder.name)).collect(),
+        measured: builders
+            .iter()
+            .map(|builder| Measured::new(builder.name))
+            .collect(),
     };
     for round in 0..=ROUNDS {
         (work.change)(&folder, round)?;
@@ -148,7 +196,12 @@ fn work() -> Vec<Work> {
         Work {
             name: "build-last",
             title: format!("build, {STEPS} steps, the last one's file changed"),
-            make: |folder| Ok(fs::write(folder.join("Dockerfile"), steps("first") + "COPY file /file\n")?),
+            make: |folder| {
+                Ok(fs::write(
+                    folder.join("Dockerfile"),
+                    steps("first") + "COPY file /file\n",
+                )?)
+            },
             change: |folder, round| Ok(fs::write(folder.join("file"), unique(round)?)?),
             without: None,
         },
@@ -156,14 +209,24 @@ fn work() -> Vec<Work> {
             name: "build-cold",
             title: format!("build, {STEPS} cheap steps, none of them cached"),
             make: |_| Ok(()),
-            change: |folder, round| Ok(fs::write(folder.join("Dockerfile"), steps(&unique(round)?))?),
+            change: |folder, round| {
+                Ok(fs::write(
+                    folder.join("Dockerfile"),
+                    steps(&unique(round)?),
+                )?)
+            },
             without: None,
         },
         Work {
             name: "build-parallel",
             title: "build, three independent stages of one second".to_owned(),
             make: |_| Ok(()),
-            change: |folder, round| Ok(fs::write(folder.join("Dockerfile"), stages(&unique(round)?))?),
+            change: |folder, round| {
+                Ok(fs::write(
+                    folder.join("Dockerfile"),
+                    stages(&unique(round)?),
+                )?)
+            },
             without: None,
         },
         Work {
@@ -178,7 +241,10 @@ fn work() -> Vec<Work> {
 
 /// Not the same in two runs of the benchmark: the builders keep their caches.
 fn unique(round: usize) -> Result<String> {
-    Ok(format!("{round}-{}", output(command("date").arg("+%s%N"))?.trim()))
+    Ok(format!(
+        "{round}-{}",
+        output(command("date").arg("+%s%N"))?.trim()
+    ))
 }
 
 fn steps(first: &str) -> String {
@@ -192,19 +258,28 @@ fn steps(first: &str) -> String {
 fn stages(mark: &str) -> String {
     let mut text = String::new();
     for stage in ["a", "b", "c"] {
-        writeln!(text, "FROM bench/build-base AS {stage}\nRUN sleep 1 && echo {mark} > /{stage}")
-            .expect("into a string");
+        writeln!(
+            text,
+            "FROM bench/build-base AS {stage}\nRUN sleep 1 && echo {mark} > /{stage}"
+        )
+        .expect("into a string");
     }
     text + "FROM bench/build-base\nCOPY --from=a /a /a\nCOPY --from=b /b /b\nCOPY --from=c /c /c\n"
 }
 
 fn large_context(folder: &Path) -> Result<()> {
-    fs::write(folder.join("Dockerfile"), "FROM bench/build-base\nCOPY files /files\n")?;
+    fs::write(
+        folder.join("Dockerfile"),
+        "FROM bench/build-base\nCOPY files /files\n",
+    )?;
     for number in 0..FILES / FILES_A_FOLDER {
         let inner = folder.join(format!("files/{}/{number}", number % 10));
         fs::create_dir_all(&inner)?;
         for file in 0..FILES_A_FOLDER {
-            fs::write(inner.join(format!("file-{file}.txt")), format!("{number} {file}\n"))?;
+            fs::write(
+                inner.join(format!("file-{file}.txt")),
+                format!("{number} {file}\n"),
+            )?;
         }
     }
     Ok(())

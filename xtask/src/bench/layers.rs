@@ -41,7 +41,8 @@ pub(super) fn storage() -> Result<PathBuf> {
     image::push(&registry, &work, REPOSITORY, "2", &layers)?;
     drop(registry);
     fs::remove_dir_all(&work)?;
-    fs::rename(&fresh, &dir).with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
+    fs::rename(&fresh, &dir)
+        .with_context(|| format!("rename {} to {}", fresh.display(), dir.display()))?;
     Ok(dir)
 }
 
@@ -52,7 +53,11 @@ fn layer(work: &Path, seed: u64, files: u64) -> Result<Layer> {
     write_tar(&mut writer, seed, files)?;
     writer.into_inner()?.sync_data()?;
     let layer = Layer::of(&tar)?;
-    say(&format!("  layer {seed}: {} bytes, {} compressed", fs::metadata(&tar)?.len(), layer.size));
+    say(&format!(
+        "  layer {seed}: {} bytes, {} compressed",
+        fs::metadata(&tar)?.len(),
+        layer.size
+    ));
     fs::remove_file(&tar)?;
     Ok(layer)
 }
@@ -67,7 +72,12 @@ fn write_tar(output: &mut impl Write, seed: u64, files: u64) -> Result<()> {
         }
         let size = file_size(&mut random);
         make_content(&mut random, size, &mut content);
-        header(output, &format!("{}file-{number}", folder(seed, number)), b'0', content.len())?;
+        header(
+            output,
+            &format!("{}file-{number}", folder(seed, number)),
+            b'0',
+            content.len(),
+        )?;
         output.write_all(&content)?;
         output.write_all(&[0; 512][..(512 - content.len() % 512) % 512])?;
     }
@@ -81,7 +91,8 @@ fn folder(seed: u64, number: u64) -> String {
 
 fn header(output: &mut impl Write, name: &str, kind: u8, size: usize) -> Result<()> {
     let mut block = [0u8; 512];
-    let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, name);
     put(100, if kind == b'5' { "0000755" } else { "0000644" });
     put(108, "0000000");

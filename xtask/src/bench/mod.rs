@@ -23,14 +23,16 @@ use crate::{artifacts, packages, report};
 const ROUNDS: usize = 7;
 const SERVICES: [usize; 2] = [1, 10];
 const HOIST_RUN_DIR: &str = "/run/hoist-bench";
-const DOCKERFILE: &str =
-    "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 
 pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
     packages::ensure(&[packages::DEMO, packages::TEST])?;
     let hoist = artifacts::release()?;
     let mut cases = Vec::new();
-    if ["up-1", "up-10", "config", "memory"].iter().any(|case| wanted(chosen, case)) {
+    if ["up-1", "up-10", "config", "memory"]
+        .iter()
+        .any(|case| wanted(chosen, case))
+    {
         cases.extend(beside_peers(&hoist, chosen)?);
     }
     if wanted(chosen, "adoption") {
@@ -53,7 +55,11 @@ pub(crate) fn run(chosen: &[String]) -> Result<ExitCode> {
 
 fn beside_peers(hoist: &Path, chosen: &[String]) -> Result<Vec<Case>> {
     let peers = Peers::start()?;
-    let tools = [Tool::hoist(hoist)?, Tool::docker(&peers)?, Tool::podman(&peers)?];
+    let tools = [
+        Tool::hoist(hoist)?,
+        Tool::docker(&peers)?,
+        Tool::podman(&peers)?,
+    ];
     let mut cases = Vec::new();
     for services in SERVICES {
         if wanted(chosen, &format!("up-{services}")) {
@@ -93,10 +99,16 @@ impl<'a> Tool<'a> {
         let data_root = dir.join("data");
         let run_dir = PathBuf::from(HOIST_RUN_DIR);
         let settings = move |command: &mut Command| {
-            command.env("HOIST_DATA_ROOT", &data_root).env("HOIST_RUN_DIR", &run_dir);
+            command
+                .env("HOIST_DATA_ROOT", &data_root)
+                .env("HOIST_RUN_DIR", &run_dir);
         };
         let mut build = command(hoist);
-        settings(build.args(["image", "build", "--quiet", "-t", "bench/busybox"]).arg(&dir));
+        settings(
+            build
+                .args(["image", "build", "--quiet", "-t", "bench/busybox"])
+                .arg(&dir),
+        );
         output(&mut build)?;
         Ok(Self {
             name: "hoist",
@@ -112,13 +124,20 @@ impl<'a> Tool<'a> {
     fn docker(peers: &'a Peers) -> Result<Self> {
         stack_files(&peers.path("bench"))?;
         run_to_end(
-            peers.command("docker").args(["build", "--quiet", "-t", "bench/busybox", "/bench"]).stdout(Stdio::null()),
+            peers
+                .command("docker")
+                .args(["build", "--quiet", "-t", "bench/busybox", "/bench"])
+                .stdout(Stdio::null()),
         )?;
         Ok(Self {
             name: "docker compose",
             compose: Box::new(|file, args| {
                 let mut command = peers.command("docker");
-                command.arg("compose").arg("-f").arg(format!("/bench/{file}")).args(args);
+                command
+                    .arg("compose")
+                    .arg("-f")
+                    .arg(format!("/bench/{file}"))
+                    .args(args);
                 command
             }),
             memory: Box::new(|| peers.memory(&["dockerd", "containerd"])),
@@ -129,7 +148,14 @@ impl<'a> Tool<'a> {
         run_to_end(
             peers
                 .command("podman")
-                .args(["build", "--quiet", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"])
+                .args([
+                    "build",
+                    "--quiet",
+                    "--ulimit",
+                    "nofile=1024:1024",
+                    "--ulimit",
+                    "nproc=1024:1024",
+                ])
                 .args(["-t", "bench/busybox", "/bench"])
                 .stdout(Stdio::null()),
         )?;
@@ -146,12 +172,22 @@ impl<'a> Tool<'a> {
 
     fn timed(&self, file: &str, args: &[&str]) -> Result<f64> {
         let mut command = (self.compose)(file, args);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let start = Instant::now();
-        let output = command.output().with_context(|| format!("run {}", self.name))?;
+        let output = command
+            .output()
+            .with_context(|| format!("run {}", self.name))?;
         let seconds = start.elapsed().as_secs_f64();
         if !output.status.success() {
-            bail!("{} {} failed: {}", self.name, args.join(" "), String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "{} {} failed: {}",
+                self.name,
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(seconds)
     }
@@ -159,7 +195,8 @@ impl<'a> Tool<'a> {
 
 /// The tools take turns, so that a drift of the machine's speed meets all of them.
 fn up_and_down(tools: &[Tool<'_>], services: usize) -> Result<Vec<Case>> {
-    let titles = ["`up -d`", "`up -d` again, nothing to do", "`down`"].map(|verb| format!("{verb}, {services} idle"));
+    let titles = ["`up -d`", "`up -d` again, nothing to do", "`down`"]
+        .map(|verb| format!("{verb}, {services} idle"));
     let mut cases: Vec<Case> = titles
         .into_iter()
         .map(|title| Case {
@@ -215,12 +252,17 @@ fn stack_files(dir: &Path) -> Result<()> {
     for services in SERVICES {
         let mut text = format!("name: bench{services}\nservices:\n");
         for number in 1..=services {
-            text.push_str(&format!("  s{number}: {{ image: bench/busybox, command: [sleep, \"1000000\"] }}\n"));
+            text.push_str(&format!(
+                "  s{number}: {{ image: bench/busybox, command: [sleep, \"1000000\"] }}\n"
+            ));
         }
         fs::write(dir.join(stack_name(services)), text)?;
     }
     for services in config::SERVICES {
-        fs::write(dir.join(config::stack_name(services)), config::stack(services))?;
+        fs::write(
+            dir.join(config::stack_name(services)),
+            config::stack(services),
+        )?;
     }
     Ok(())
 }

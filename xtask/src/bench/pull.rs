@@ -35,11 +35,22 @@ pub(super) fn measure(hoist: &Path, chosen: &[String]) -> Result<Vec<Case>> {
         (title(", fresh store"), Unit::Seconds),
         (title(", peak memory of the engine"), Unit::Mebibytes),
         (title(" again, one layer changed"), Unit::Seconds),
-        (title(" again, one layer changed: sent by the registry"), Unit::Mebibytes),
+        (
+            title(" again, one layer changed: sent by the registry"),
+            Unit::Mebibytes,
+        ),
     ]
-    .map(|(title, unit)| Case { title, unit, measured: ["hoist", "docker", "podman"].map(Measured::new).into() });
+    .map(|(title, unit)| Case {
+        title,
+        unit,
+        measured: ["hoist", "docker", "podman"].map(Measured::new).into(),
+    });
     for round in 1..=ROUNDS {
-        let pulls = [pull_by_hoist(hoist, &here)?, pull_by_docker(&peers, &there)?, pull_by_podman(&peers, &there)?];
+        let pulls = [
+            pull_by_hoist(hoist, &here)?,
+            pull_by_docker(&peers, &there)?,
+            pull_by_podman(&peers, &there)?,
+        ];
         say(&format!("round {round}: {pulls:?}"));
         for (index, pull) in pulls.into_iter().enumerate() {
             let values = [pull.seconds, pull.peak, pull.again, pull.sent];
@@ -73,54 +84,101 @@ fn pull_by_hoist(hoist: &Path, registry: &Registry) -> Result<Pull> {
     let disk = Disk::fresh(Kind::Ext4, DISK, PathBuf::from(HERE), HERE, command)?;
     let run_hoist = |args: &[&str]| {
         let mut command = command(hoist);
-        command.env("HOIST_DATA_ROOT", format!("{}/data", disk.mount)).env("HOIST_RUN_DIR", RUN_DIR).args(args);
+        command
+            .env("HOIST_DATA_ROOT", format!("{}/data", disk.mount))
+            .env("HOIST_RUN_DIR", RUN_DIR)
+            .args(args);
         command
     };
     timed(run_hoist(&["image", "ls"]))?;
     let name = |tag: u32| format!("127.0.0.1:{}/{REPOSITORY}:{tag}", registry.port);
     let engine = engine::of(RUN_DIR)?;
-    let result = both(registry, |tag| run_hoist(&["image", "pull", "-q", &name(tag)]), |_| peak(&engine));
+    let result = both(
+        registry,
+        |tag| run_hoist(&["image", "pull", "-q", &name(tag)]),
+        |_| peak(&engine),
+    );
     engine::end(&engine, "-TERM")?;
     result
 }
 
 fn pull_by_docker(peers: &Peers, registry: &Registry) -> Result<Pull> {
-    let disk =
-        Disk::fresh(Kind::Ext4, DISK, peers.path("bench/pull"), "/bench/pull", |program| peers.command(program))?;
+    let disk = Disk::fresh(
+        Kind::Ext4,
+        DISK,
+        peers.path("bench/pull"),
+        "/bench/pull",
+        |program| peers.command(program),
+    )?;
     let daemon = peers.dockerd(&format!("{}/data", disk.mount))?;
     let name = |tag: u32| format!("127.0.0.1:{}/{REPOSITORY}:{tag}", registry.port);
     let memory = |_: &Child| Ok(peak(&daemon.process()?)? + peers.peak("containerd")?);
-    let result = both(registry, |tag| daemon.docker(&["pull", "-q", &name(tag)]), memory);
+    let result = both(
+        registry,
+        |tag| daemon.docker(&["pull", "-q", &name(tag)]),
+        memory,
+    );
     daemon.stop()?;
     result
 }
 
 fn pull_by_podman(peers: &Peers, registry: &Registry) -> Result<Pull> {
-    let disk =
-        Disk::fresh(Kind::Ext4, DISK, peers.path("bench/pull"), "/bench/pull", |program| peers.command(program))?;
+    let disk = Disk::fresh(
+        Kind::Ext4,
+        DISK,
+        peers.path("bench/pull"),
+        "/bench/pull",
+        |program| peers.command(program),
+    )?;
     let pull = |tag: u32| {
         let mut podman = peers.command("podman");
         podman
-            .args(["--storage-driver", "overlay", "--root", &format!("{}/data", disk.mount)])
-            .args(["--runroot", &format!("{}/run", disk.mount), "pull", "-q", "--tls-verify=false"])
+            .args([
+                "--storage-driver",
+                "overlay",
+                "--root",
+                &format!("{}/data", disk.mount),
+            ])
+            .args([
+                "--runroot",
+                &format!("{}/run", disk.mount),
+                "pull",
+                "-q",
+                "--tls-verify=false",
+            ])
             .arg(format!("127.0.0.1:{}/{REPOSITORY}:{tag}", registry.port));
         podman
     };
     // podman is its own engine and ends with the pull.
-    let result = both(registry, pull, |client| peak(&peers::child_of(client.id())?));
+    let result = both(registry, pull, |client| {
+        peak(&peers::child_of(client.id())?)
+    });
     // What it mounts over its own store would keep the disk busy.
-    let _ = peers.command("umount").arg(format!("{}/data/overlay", disk.mount)).stderr(Stdio::null()).status();
+    let _ = peers
+        .command("umount")
+        .arg(format!("{}/data/overlay", disk.mount))
+        .stderr(Stdio::null())
+        .status();
     result
 }
 
 /// The cold pull and the one with a changed layer.
-fn both(registry: &Registry, pull: impl Fn(u32) -> Command, memory: impl Fn(&Child) -> Result<f64>) -> Result<Pull> {
+fn both(
+    registry: &Registry,
+    pull: impl Fn(u32) -> Command,
+    memory: impl Fn(&Child) -> Result<f64>,
+) -> Result<Pull> {
     let (seconds, peak) = watched(pull(1), memory)?;
     let (_, mark) = registry.sent_since(0)?;
     let again = timed(pull(2))?;
     let (sent, _) = registry.sent_since(mark)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
-    Ok(Pull { seconds, peak, again, sent: sent as f64 / f64::from(1 << 20) })
+    Ok(Pull {
+        seconds,
+        peak,
+        again,
+        sent: sent as f64 / f64::from(1 << 20),
+    })
 }
 
 fn timed(command: Command) -> Result<f64> {
@@ -130,7 +188,11 @@ fn timed(command: Command) -> Result<f64> {
 /// The time of a command, and the last memory that was seen while it ran: a peak never falls.
 fn watched(mut command: Command, memory: impl Fn(&Child) -> Result<f64>) -> Result<(f64, f64)> {
     let start = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let mut peak = 0.0;
     loop {
         // Between two looks the processors belong to the pull.
@@ -143,7 +205,11 @@ fn watched(mut command: Command, memory: impl Fn(&Child) -> Result<f64>) -> Resu
         }
         if ended {
             let output = child.wait_with_output()?;
-            ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+            ensure!(
+                output.status.success(),
+                "{command:?} failed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             return Ok((seconds, peak));
         }
     }

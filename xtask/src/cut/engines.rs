@@ -65,8 +65,12 @@ impl Hoist<'_> {
 
     fn stack(&self, image: &str, rest: &serde_json::Value) -> Result<String> {
         let file = format!("{HOIST_HOME}/stack.yaml");
-        let mut service = serde_json::json!({ "image": image, "pull_policy": "never", "network_mode": "none" });
-        let both = service.as_object_mut().zip(rest.as_object()).context("services are objects")?;
+        let mut service =
+            serde_json::json!({ "image": image, "pull_policy": "never", "network_mode": "none" });
+        let both = service
+            .as_object_mut()
+            .zip(rest.as_object())
+            .context("services are objects")?;
         both.0.extend(both.1.clone());
         let stack = serde_json::json!({
             "name": "cut", "services": { "look": service }, "volumes": { "data": { "name": VOLUME } },
@@ -107,7 +111,18 @@ impl<'a> Engine<'a> for Hoist<'_> {
     }
 
     fn build(&self, tag: &str, context: &str, dockerfile: &str) -> Command {
-        self.run(&["image", "build", "-q", "--network", "none", "-t", tag, "-f", dockerfile, context])
+        self.run(&[
+            "image",
+            "build",
+            "-q",
+            "--network",
+            "none",
+            "-t",
+            tag,
+            "-f",
+            dockerfile,
+            context,
+        ])
     }
 
     fn load(&self, archive: &str) -> Command {
@@ -127,8 +142,20 @@ impl<'a> Engine<'a> for Hoist<'_> {
 
     fn write_volume(&self, image: &str) -> Result<Command> {
         let command = ["/bin/busybox", "sh", "-c", WRITE];
-        let stack = self.stack(image, &serde_json::json!({ "command": command, "volumes": ["data:/data"] }))?;
-        Ok(self.run(&["--progress", "quiet", "-f", &stack, "run", "--rm", "-T", "look"]))
+        let stack = self.stack(
+            image,
+            &serde_json::json!({ "command": command, "volumes": ["data:/data"] }),
+        )?;
+        Ok(self.run(&[
+            "--progress",
+            "quiet",
+            "-f",
+            &stack,
+            "run",
+            "--rm",
+            "-T",
+            "look",
+        ]))
     }
 
     fn import_volume(&self, _: &str, tar: &str) -> Result<Command> {
@@ -136,7 +163,9 @@ impl<'a> Engine<'a> for Hoist<'_> {
     }
 
     fn has_volume(&self) -> Result<bool> {
-        Ok(output(&mut self.run(&["volume", "ls", "-q"]))?.lines().any(|name| name == VOLUME))
+        Ok(output(&mut self.run(&["volume", "ls", "-q"]))?
+            .lines()
+            .any(|name| name == VOLUME))
     }
 
     fn volume(&self) -> &'static str {
@@ -167,8 +196,18 @@ impl Peer<'_> {
             PeerKind::Podman => {
                 let mut podman = self.peers.command("podman");
                 podman
-                    .args(["--storage-driver", "overlay", "--root", &format!("{PEER_HOME}/mount/data")])
-                    .args(["--runroot", "/run/peers/podman-cut", "--cgroup-manager", "cgroupfs"])
+                    .args([
+                        "--storage-driver",
+                        "overlay",
+                        "--root",
+                        &format!("{PEER_HOME}/mount/data"),
+                    ])
+                    .args([
+                        "--runroot",
+                        "/run/peers/podman-cut",
+                        "--cgroup-manager",
+                        "cgroupfs",
+                    ])
                     .args(args);
                 podman
             }
@@ -176,7 +215,16 @@ impl Peer<'_> {
     }
 
     fn container<'b>(image: &'b str, rest: &[&'b str]) -> Vec<&'b str> {
-        let mut args = vec!["run", "--rm", "-i", "--network", "none", "-v", "cut:/data", image];
+        let mut args = vec![
+            "run",
+            "--rm",
+            "-i",
+            "--network",
+            "none",
+            "-v",
+            "cut:/data",
+            image,
+        ];
         args.extend(rest);
         args
     }
@@ -192,7 +240,9 @@ impl<'a> Engine<'a> for Peer<'a> {
 
     fn disk(&self, kind: Kind) -> Result<Disk<'a>> {
         let peers = self.peers;
-        Disk::fresh(kind, DISK, peers.path(PEER_HOME), PEER_HOME, |program| peers.command(program))
+        Disk::fresh(kind, DISK, peers.path(PEER_HOME), PEER_HOME, |program| {
+            peers.command(program)
+        })
     }
 
     fn home(&self) -> (PathBuf, &'static str) {
@@ -213,7 +263,12 @@ impl<'a> Engine<'a> for Peer<'a> {
     fn die(&mut self) -> Result<()> {
         match &mut self.kind {
             PeerKind::Docker(daemon) => daemon.take().context("a dockerd runs")?.kill(),
-            PeerKind::Podman => output(self.peers.command("rm").args(["-rf", "/run/peers/podman-cut"])).map(drop),
+            PeerKind::Podman => output(
+                self.peers
+                    .command("rm")
+                    .args(["-rf", "/run/peers/podman-cut"]),
+            )
+            .map(drop),
         }
     }
 
@@ -225,9 +280,24 @@ impl<'a> Engine<'a> for Peer<'a> {
     }
 
     fn build(&self, tag: &str, context: &str, dockerfile: &str) -> Command {
-        let mut args = vec!["build", "-q", "--network", "none", "-t", tag, "-f", dockerfile];
+        let mut args = vec![
+            "build",
+            "-q",
+            "--network",
+            "none",
+            "-t",
+            tag,
+            "-f",
+            dockerfile,
+        ];
         if let PeerKind::Podman = self.kind {
-            args.extend(["--tls-verify=false", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+            args.extend([
+                "--tls-verify=false",
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1024:1024",
+            ]);
         }
         args.push(context);
         self.run(&args)
@@ -238,27 +308,43 @@ impl<'a> Engine<'a> for Peer<'a> {
     }
 
     fn images(&self) -> Command {
-        self.run(&["images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}"])
+        self.run(&[
+            "images",
+            "--no-trunc",
+            "--format",
+            "{{.ID}} {{.Repository}}",
+        ])
     }
 
     fn export(&self, image: &str, tar: &Path) -> Result<()> {
-        let container = output(&mut self.run(&["create", "--network", "none", image, "/bin/busybox"]))?;
+        let container =
+            output(&mut self.run(&["create", "--network", "none", image, "/bin/busybox"]))?;
         let container = container.trim();
-        let exported = self.run(&["export", container]).stdout(File::create(tar)?).stderr(Stdio::null()).status()?;
+        let exported = self
+            .run(&["export", container])
+            .stdout(File::create(tar)?)
+            .stderr(Stdio::null())
+            .status()?;
         output(&mut self.run(&["rm", container]))?;
         ensure!(exported.success(), "export {image}: {exported}");
         Ok(())
     }
 
     fn write_volume(&self, image: &str) -> Result<Command> {
-        Ok(self.run(&Self::container(image, &["/bin/busybox", "sh", "-c", WRITE])))
+        Ok(self.run(&Self::container(
+            image,
+            &["/bin/busybox", "sh", "-c", WRITE],
+        )))
     }
 
     fn import_volume(&self, image: &str, tar: &str) -> Result<Command> {
         match self.kind {
             PeerKind::Docker(_) => {
                 let file = self.peers.path(tar);
-                let mut command = self.run(&Self::container(image, &["/bin/busybox", "tar", "-x", "-C", "/data"]));
+                let mut command = self.run(&Self::container(
+                    image,
+                    &["/bin/busybox", "tar", "-x", "-C", "/data"],
+                ));
                 command.stdin(File::open(file)?);
                 Ok(command)
             }
@@ -270,7 +356,9 @@ impl<'a> Engine<'a> for Peer<'a> {
     }
 
     fn has_volume(&self) -> Result<bool> {
-        Ok(output(&mut self.run(&["volume", "ls", "-q"]))?.lines().any(|name| name == VOLUME))
+        Ok(output(&mut self.run(&["volume", "ls", "-q"]))?
+            .lines()
+            .any(|name| name == VOLUME))
     }
 
     fn volume(&self) -> &'static str {

@@ -36,21 +36,33 @@ impl Material {
         let mut ids = Vec::new();
         for (tag, name) in [("1", "base"), ("2", "pulled")] {
             let layers = layers(&folder, name)?;
-            ids.push((image::push(&registry, &folder, REPOSITORY, tag, &layers)?, name));
+            ids.push((
+                image::push(&registry, &folder, REPOSITORY, tag, &layers)?,
+                name,
+            ));
         }
         drop(registry);
         ids.push((archive(&folder)?, "loaded"));
         context(&folder)?;
         let files = folder.join("volume");
         write_files(&files, 7)?;
-        run(command("tar").arg("-C").arg(&files).arg("-cf").arg(folder.join("volume.tar")).arg("."))?;
+        run(command("tar")
+            .arg("-C")
+            .arg(&files)
+            .arg("-cf")
+            .arg(folder.join("volume.tar"))
+            .arg("."))?;
         fs::write(folder.join("written"), [b'w'; 1 << 20])?;
         Ok(Self { folder, ids })
     }
 
     /// The files of the image with this id; what is not known was built.
     pub(super) fn tree(&self, id: &str) -> PathBuf {
-        let name = self.ids.iter().find(|(known, _)| known == id).map_or("built", |(_, name)| name);
+        let name = self
+            .ids
+            .iter()
+            .find(|(known, _)| known == id)
+            .map_or("built", |(_, name)| name);
         self.folder.join("trees").join(name)
     }
 }
@@ -72,10 +84,19 @@ fn layers(folder: &Path, name: &str) -> Result<Vec<Layer>> {
             fs::create_dir_all(root.join("bin"))?;
             fs::copy("/bin/busybox", root.join("bin/busybox")).context("copy /bin/busybox")?;
         }
-        write_files(&root.join(format!("files-{number}")), name.len() as u64 * 10 + number)?;
+        write_files(
+            &root.join(format!("files-{number}")),
+            name.len() as u64 * 10 + number,
+        )?;
         let tar = folder.join(format!("{name}-{number}.tar"));
         run(command("tar")
-            .args(["--sort=name", "--mtime=@1700000000", "--owner=0", "--group=0", "-C"])
+            .args([
+                "--sort=name",
+                "--mtime=@1700000000",
+                "--owner=0",
+                "--group=0",
+                "-C",
+            ])
             .arg(&root)
             .arg("-cf")
             .arg(&tar)
@@ -94,12 +115,17 @@ fn archive(folder: &Path) -> Result<String> {
         "Config": "loaded.json", "RepoTags": ["cut/loaded:1"], "Layers": ["loaded-0.tar", "loaded-1.tar"],
     }]);
     fs::write(folder.join("manifest.json"), manifest.to_string())?;
-    run(command("tar").arg("-C").arg(folder).arg("-cf").arg(folder.join("loaded.tar")).args([
-        "manifest.json",
-        "loaded.json",
-        "loaded-0.tar",
-        "loaded-1.tar",
-    ]))?;
+    run(command("tar")
+        .arg("-C")
+        .arg(folder)
+        .arg("-cf")
+        .arg(folder.join("loaded.tar"))
+        .args([
+            "manifest.json",
+            "loaded.json",
+            "loaded-0.tar",
+            "loaded-1.tar",
+        ]))?;
     Ok(id)
 }
 
@@ -108,9 +134,15 @@ fn context(folder: &Path) -> Result<()> {
     let context = folder.join("context");
     write_files(&context.join("files"), 99)?;
     let built = folder.join("trees/built");
-    run(command("cp").arg("-a").arg(folder.join("trees/base")).arg(&built))?;
+    run(command("cp")
+        .arg("-a")
+        .arg(folder.join("trees/base"))
+        .arg(&built))?;
     for name in ["copied", "made", "last"] {
-        run(command("cp").arg("-a").arg(context.join("files")).arg(built.join(name)))?;
+        run(command("cp")
+            .arg("-a")
+            .arg(context.join("files"))
+            .arg(built.join(name)))?;
     }
     Ok(())
 }

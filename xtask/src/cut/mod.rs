@@ -33,7 +33,13 @@ enum Action {
     ImportVolume,
 }
 
-const ACTIONS: [Action; 5] = [Action::Pull, Action::Build, Action::Load, Action::WriteVolume, Action::ImportVolume];
+const ACTIONS: [Action; 5] = [
+    Action::Pull,
+    Action::Build,
+    Action::Load,
+    Action::WriteVolume,
+    Action::ImportVolume,
+];
 
 impl Action {
     fn title(self) -> &'static str {
@@ -62,13 +68,24 @@ struct Options {
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self> {
-        let mut options = Self { engines: Vec::new(), kind: Kind::Ext4, rounds: 3, program: None };
+        let mut options = Self {
+            engines: Vec::new(),
+            kind: Kind::Ext4,
+            rounds: 3,
+            program: None,
+        };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
-                "--fs" => options.kind = args.next().context("--fs needs a file system")?.parse()?,
-                "--rounds" => options.rounds = args.next().context("--rounds needs a number")?.parse()?,
-                "--program" => options.program = Some(args.next().context("--program needs a file")?.into()),
+                "--fs" => {
+                    options.kind = args.next().context("--fs needs a file system")?.parse()?
+                }
+                "--rounds" => {
+                    options.rounds = args.next().context("--rounds needs a number")?.parse()?
+                }
+                "--program" => {
+                    options.program = Some(args.next().context("--program needs a file")?.into())
+                }
                 "hoist" | "docker" | "podman" => options.engines.push(arg.clone()),
                 other => bail!("no such engine: {other}; there are: hoist, docker, podman"),
             }
@@ -92,10 +109,16 @@ fn engines<'a>(
     let wanted = |name: &str| options.engines.iter().any(|engine| engine == name);
     let mut engines: Vec<Contender<'a>> = Vec::new();
     if wanted("hoist") {
-        engines.push((Box::new(Hoist { program }), Registry::start(&material.folder, None)?));
+        engines.push((
+            Box::new(Hoist { program }),
+            Registry::start(&material.folder, None)?,
+        ));
     }
     if let Some(peers) = peers {
-        for (name, kind) in [("docker", PeerKind::Docker(None)), ("podman", PeerKind::Podman)] {
+        for (name, kind) in [
+            ("docker", PeerKind::Docker(None)),
+            ("podman", PeerKind::Podman),
+        ] {
             if wanted(name) {
                 let registry = Registry::start(&material.folder, Some(peers))?;
                 engines.push((Box::new(Peer { peers, kind }), registry));
@@ -118,7 +141,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         None if wanted("hoist") => artifacts::release()?,
         None => PathBuf::new(),
     };
-    let peers = if wanted("docker") || wanted("podman") { Some(Peers::start()?) } else { None };
+    let peers = if wanted("docker") || wanted("podman") {
+        Some(Peers::start()?)
+    } else {
+        None
+    };
     let mut engines = engines(&options, &program, peers.as_ref(), &material)?;
     let mut table = String::from(
         "| cut after | by | seconds | what was made is there | files of listed images that differ | its own check | \
@@ -130,12 +157,23 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             for after in DELAYS {
                 let mut seen = Vec::new();
                 for _ in 0..options.rounds {
-                    let cut = Cut { action, after, kind: options.kind, material: &material, port: registry.port };
+                    let cut = Cut {
+                        action,
+                        after,
+                        kind: options.kind,
+                        material: &material,
+                        port: registry.port,
+                    };
                     let result = cut.make(engine.as_mut());
-                    let result =
-                        result.with_context(|| format!("{} after {}, {after} s", engine.name(), action.title()))?;
-                    say(&format!("{} {action:?} {after} s: {result:?}", engine.name()));
-                    whole &= engine.name() != "hoist" || result.differ == 0 && result.check != Some(false);
+                    let result = result.with_context(|| {
+                        format!("{} after {}, {after} s", engine.name(), action.title())
+                    })?;
+                    say(&format!(
+                        "{} {action:?} {after} s: {result:?}",
+                        engine.name()
+                    ));
+                    whole &= engine.name() != "hoist"
+                        || result.differ == 0 && result.check != Some(false);
                     seen.push(result);
                 }
                 table.push_str(&row(engine.name(), action, after, &seen));
@@ -143,7 +181,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         }
     }
     say(&table);
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What was found after a cut.
@@ -162,13 +204,28 @@ struct Found {
 fn row(engine: &str, action: Action, after: u64, seen: &[Found]) -> String {
     let there = seen.iter().filter(|found| found.there).count();
     let each = |of: &dyn Fn(&Found) -> Option<String>| {
-        let all: Vec<String> = seen.iter().map(|found| of(found).unwrap_or_else(|| "–".to_owned())).collect();
-        if all.windows(2).all(|pair| pair[0] == pair[1]) { all[0].clone() } else { all.join(", ") }
+        let all: Vec<String> = seen
+            .iter()
+            .map(|found| of(found).unwrap_or_else(|| "–".to_owned()))
+            .collect();
+        if all.windows(2).all(|pair| pair[0] == pair[1]) {
+            all[0].clone()
+        } else {
+            all.join(", ")
+        }
     };
     let differ = each(&|found| Some(format!("{} of {}", found.differ, found.files)));
-    let check = each(&|found| found.check.map(|sound| if sound { "sound" } else { "broken" }.to_owned()));
+    let check = each(&|found| {
+        found
+            .check
+            .map(|sound| if sound { "sound" } else { "broken" }.to_owned())
+    });
     let again = each(&|found| found.again.map(|differ| differ.to_string()));
-    format!("| {} | {engine} | {after} | {there} of {} | {differ} | {check} | {again} |\n", action.title(), seen.len())
+    format!(
+        "| {} | {engine} | {after} | {there} of {} | {differ} | {check} | {again} |\n",
+        action.title(),
+        seen.len()
+    )
 }
 
 struct Cut<'a> {
@@ -193,11 +250,19 @@ impl Cut<'_> {
 
     fn on<'a>(&self, engine: &mut dyn Engine<'a>, disk: &Disk<'a>) -> Result<Found> {
         let (home, inside) = engine.home();
-        run_to_end(command("cp").arg("-a").arg(self.material.folder.join("context")).arg(&home))?;
+        run_to_end(
+            command("cp")
+                .arg("-a")
+                .arg(self.material.folder.join("context"))
+                .arg(&home),
+        )?;
         for file in ["loaded.tar", "volume.tar"] {
             fs::copy(self.material.folder.join(file), home.join(file))?;
         }
-        fs::write(home.join("Dockerfile"), material::dockerfile(&self.image("1")))?;
+        fs::write(
+            home.join("Dockerfile"),
+            material::dockerfile(&self.image("1")),
+        )?;
         engine.start()?;
         quietly(engine.pull(&self.image("1")))?;
         run_to_end(command("sync").arg("-f").arg(engine.seen()))?;
@@ -205,10 +270,16 @@ impl Cut<'_> {
         let before = ids(engine)?;
         quietly(match self.action {
             Action::Pull => engine.pull(&self.image("2")),
-            Action::Build => engine.build("cut/built:1", &format!("{inside}/context"), &format!("{inside}/Dockerfile")),
+            Action::Build => engine.build(
+                "cut/built:1",
+                &format!("{inside}/context"),
+                &format!("{inside}/Dockerfile"),
+            ),
             Action::Load => engine.load(&format!("{inside}/loaded.tar")),
             Action::WriteVolume => engine.write_volume(&self.image("1"))?,
-            Action::ImportVolume => engine.import_volume(&self.image("1"), &format!("{inside}/volume.tar"))?,
+            Action::ImportVolume => {
+                engine.import_volume(&self.image("1"), &format!("{inside}/volume.tar"))?
+            }
         })?;
         // Not a wait for something to happen: the time that passes is what is tested.
         std::thread::park_timeout(Duration::from_secs(self.after));
@@ -231,7 +302,10 @@ impl Cut<'_> {
             let place = engine.seen().join(engine.volume());
             let expected = self.material.folder.join("volume");
             let whole = match self.action {
-                Action::WriteVolume => same(&self.material.folder.join("written"), &place.join("written")),
+                Action::WriteVolume => same(
+                    &self.material.folder.join("written"),
+                    &place.join("written"),
+                ),
                 _ => differing(&expected, &place)?.0 == 0,
             };
             whole && engine.has_volume()?
@@ -243,7 +317,13 @@ impl Cut<'_> {
             again = Some(self.compare(engine, &ids(engine)?)?.0);
         }
         differ = differ.min(files);
-        Ok(Found { there, differ, files, check, again })
+        Ok(Found {
+            there,
+            differ,
+            files,
+            check,
+            again,
+        })
     }
 
     /// How many files of these images are not what they should be, and how many there are.
@@ -255,9 +335,18 @@ impl Cut<'_> {
             fs::create_dir_all(&work)?;
             match engine.export(image, &tar) {
                 Ok(()) => {
-                    let unpacked =
-                        command("tar").arg("-C").arg(&work).arg("-xf").arg(&tar).stderr(Stdio::null()).status()?;
-                    ensure!(unpacked.success() || work.exists(), "unpack what {} exported", engine.name());
+                    let unpacked = command("tar")
+                        .arg("-C")
+                        .arg(&work)
+                        .arg("-xf")
+                        .arg(&tar)
+                        .stderr(Stdio::null())
+                        .status()?;
+                    ensure!(
+                        unpacked.success() || work.exists(),
+                        "unpack what {} exported",
+                        engine.name()
+                    );
                 }
                 // Nothing of it can be used.
                 Err(error) => say(&format!("  {}: {error:#}", engine.name())),
@@ -279,7 +368,10 @@ impl Cut<'_> {
 fn ids(engine: &dyn Engine<'_>) -> Result<Vec<String>> {
     let listed = output(&mut engine.images())?;
     let named = listed.lines().filter(|line| !line.ends_with("<none>"));
-    let mut ids: Vec<String> = named.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    let mut ids: Vec<String> = named
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect();
     ids.sort();
     ids.dedup();
     Ok(ids)
@@ -314,7 +406,11 @@ fn quietly(mut command: Command) -> Result<()> {
 fn succeeds(mut command: Command) -> Result<bool> {
     let output = command.output()?;
     if !output.status.success() {
-        say(&format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)));
+        say(&format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
     Ok(output.status.success())
 }

@@ -39,7 +39,9 @@ pub struct ContainerSummary {
 impl ContainerSummary {
     /// The container's name without docker's slash.
     pub fn name(&self) -> &str {
-        self.names.first().map_or("", |name| name.trim_start_matches('/'))
+        self.names
+            .first()
+            .map_or("", |name| name.trim_start_matches('/'))
     }
 
     fn label(&self, key: &str) -> &str {
@@ -55,7 +57,9 @@ impl ContainerSummary {
     }
 
     pub fn number(&self) -> u32 {
-        self.label("com.docker.compose.container-number").parse().unwrap_or(0)
+        self.label("com.docker.compose.container-number")
+            .parse()
+            .unwrap_or(0)
     }
 
     pub fn one_off(&self) -> bool {

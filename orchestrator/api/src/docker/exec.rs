@@ -44,7 +44,10 @@ pub struct ExecStart {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_size: Option<(u16, u16)>,
     /// A command that cannot be started is an error answer. Docker's clients read it in the stream.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "nullable",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub refuse: bool,
 }
 

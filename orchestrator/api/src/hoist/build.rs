@@ -66,13 +66,22 @@ pub enum BuildEvent {
 mod seconds {
     use super::{Deserialize, Deserializer, Duration, Serializer};
 
-    #[expect(clippy::cast_precision_loss, reason = "a step that runs for 2^53 ms is none")]
-    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a step that runs for 2^53 ms is none"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(time.as_millis() as f64 / 1000.0)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -83,8 +92,12 @@ impl fmt::Display for BuildEvent {
             Self::Warning { text } => f.write_str(text),
             Self::Started { step, name } => write!(f, "#{step} {name}"),
             Self::Cached { step, name } => write!(f, "#{step} {name}\n#{step} CACHED"),
-            Self::Output { step, at, line, .. } => write!(f, "#{step} {:.3} {line}", at.as_secs_f64()),
-            Self::Transfer { step, item, status, .. } => write!(f, "#{step} {item} {status}"),
+            Self::Output { step, at, line, .. } => {
+                write!(f, "#{step} {:.3} {line}", at.as_secs_f64())
+            }
+            Self::Transfer {
+                step, item, status, ..
+            } => write!(f, "#{step} {item} {status}"),
             Self::Done { step, took } => write!(f, "#{step} DONE {:.1}s", took.as_secs_f64()),
             Self::Failed { step, error } => write!(f, "#{step} ERROR: {error}"),
         }

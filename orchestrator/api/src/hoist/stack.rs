@@ -69,10 +69,7 @@ pub struct PlanResponse {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ApplyEvent {
     /// A round begins; there may be several (images first, then the rest).
-    Plan {
-        text: String,
-        steps: Vec<StepInfo>,
-    },
+    Plan { text: String, steps: Vec<StepInfo> },
     Step {
         id: usize,
         label: String,
@@ -103,13 +100,9 @@ pub enum ApplyEvent {
         exit_code: i32,
     },
     /// `run` with `attach`: the container is made; it starts as soon as the client attaches to it.
-    Attach {
-        container: String,
-    },
+    Attach { container: String },
     /// Talk for the user (optional dependency failed, orphans found, …).
-    Warning {
-        text: String,
-    },
+    Warning { text: String },
     /// The last line.
     Result(ApplyResult),
 }
@@ -196,7 +189,10 @@ impl StackLogLine {
     /// The text as the program wrote it.
     #[must_use]
     pub fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.bytes.as_deref().and_then(|bytes| BASE64_STANDARD.decode(bytes).ok());
+        let bytes = self
+            .bytes
+            .as_deref()
+            .and_then(|bytes| BASE64_STANDARD.decode(bytes).ok());
         bytes.map_or(Cow::Borrowed(self.text.as_bytes()), Cow::Owned)
     }
 }

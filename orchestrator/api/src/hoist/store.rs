@@ -29,7 +29,9 @@ pub struct CheckReport {
 impl CheckReport {
     /// Nothing is broken any more.
     pub fn is_sound(&self) -> bool {
-        self.problems.iter().all(|problem| problem.outcome != Outcome::Found)
+        self.problems
+            .iter()
+            .all(|problem| problem.outcome != Outcome::Found)
     }
 }
 

@@ -42,7 +42,11 @@ struct DocumentRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     layers: Vec<CacheResult>,
     /// Ours alone: what the key stands for, also where the layer is not in this cache.
-    #[serde(default, rename = "dev.hoist.result", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "dev.hoist.result",
+        skip_serializing_if = "Option::is_none"
+    )]
     result: Option<DocumentResult>,
 }
 
@@ -83,20 +87,36 @@ impl Document {
             },
         });
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-        Self { layers: described.collect(), ..Self::within(records, &diff_ids) }
+        Self {
+            layers: described.collect(),
+            ..Self::within(records, &diff_ids)
+        }
     }
 
     /// With layers that something else describes: an image's.
     pub(super) fn within(records: &BTreeMap<Digest, Record>, layers: &[Digest]) -> Self {
         let record = |(key, record): (&Digest, &Record)| {
             let (result, place) = match record.result {
-                CachedResult::Layer(layer) => (DocumentResult::Layer(layer), layers.iter().position(|id| *id == layer)),
+                CachedResult::Layer(layer) => (
+                    DocumentResult::Layer(layer),
+                    layers.iter().position(|id| *id == layer),
+                ),
                 CachedResult::Picked(content) => (DocumentResult::Picked(content), None),
             };
-            let place = place.map(|layer| CacheResult { layer, created: record.created.clone() });
-            DocumentRecord { digest: *key, layers: place.into_iter().collect(), result: Some(result) }
+            let place = place.map(|layer| CacheResult {
+                layer,
+                created: record.created.clone(),
+            });
+            DocumentRecord {
+                digest: *key,
+                layers: place.into_iter().collect(),
+                result: Some(result),
+            }
         };
-        Self { layers: Vec::new(), records: records.iter().map(record).collect() }
+        Self {
+            layers: Vec::new(),
+            records: records.iter().map(record).collect(),
+        }
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -112,21 +132,35 @@ impl Document {
     }
 
     pub(super) fn parse_records(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
-        Ok(Self { layers: Vec::new(), records: serde_json::from_slice(bytes)? }.parsed())
+        Ok(Self {
+            layers: Vec::new(),
+            records: serde_json::from_slice(bytes)?,
+        }
+        .parsed())
     }
 
     fn parsed(self) -> Parsed {
         let mut parsed = Parsed::default();
         for record in self.records {
-            let created = record.layers.into_iter().next().and_then(|place| place.created);
+            let created = record
+                .layers
+                .into_iter()
+                .next()
+                .and_then(|place| place.created);
             match record.result {
                 Some(DocumentResult::Layer(layer)) => {
-                    parsed
-                        .records
-                        .insert(record.digest, (CachedResult::Layer(layer), created.filter(|time| is_time(time))));
+                    parsed.records.insert(
+                        record.digest,
+                        (
+                            CachedResult::Layer(layer),
+                            created.filter(|time| is_time(time)),
+                        ),
+                    );
                 }
                 Some(DocumentResult::Picked(content)) => {
-                    parsed.records.insert(record.digest, (CachedResult::Picked(content), None));
+                    parsed
+                        .records
+                        .insert(record.digest, (CachedResult::Picked(content), None));
                 }
                 None => parsed.foreign += 1,
             }
@@ -150,23 +184,40 @@ mod tests {
     use super::*;
 
     fn record(result: CachedResult, created: Option<&str>) -> Record {
-        Record { result, created: created.map(str::to_owned), from: None }
+        Record {
+            result,
+            created: created.map(str::to_owned),
+            from: None,
+        }
     }
 
     #[test]
     fn records_survive_the_journey() {
-        let [key, other, layer, content, blob] = [1, 2, 3, 4, 5].map(|number: u8| Digest::of(&[number]));
+        let [key, other, layer, content, blob] =
+            [1, 2, 3, 4, 5].map(|number: u8| Digest::of(&[number]));
         let time = "2026-01-02T03:04:05Z";
         let records = BTreeMap::from([
             (key, record(CachedResult::Layer(layer), Some(time))),
             (other, record(CachedResult::Picked(content), None)),
         ]);
-        let sent = SentLayer { diff_id: layer, blob, size: 7, media_type: "x".to_owned() };
+        let sent = SentLayer {
+            diff_id: layer,
+            blob,
+            size: 7,
+            media_type: "x".to_owned(),
+        };
         let parsed = Document::parse(&Document::new(&records, &[sent]).bytes()).unwrap();
-        assert_eq!(parsed.records[&key], (CachedResult::Layer(layer), Some(time.to_owned())));
-        assert_eq!(parsed.records[&other], (CachedResult::Picked(content), None));
+        assert_eq!(
+            parsed.records[&key],
+            (CachedResult::Layer(layer), Some(time.to_owned()))
+        );
+        assert_eq!(
+            parsed.records[&other],
+            (CachedResult::Picked(content), None)
+        );
         assert_eq!(parsed.diff_ids, BTreeMap::from([(blob, layer)]));
-        let parsed = Document::parse_records(&Document::within(&records, &[layer]).records()).unwrap();
+        let parsed =
+            Document::parse_records(&Document::within(&records, &[layer]).records()).unwrap();
         assert_eq!(parsed.records.len(), 2);
     }
 
@@ -185,8 +236,10 @@ mod tests {
     #[test]
     fn a_time_that_is_none_is_dropped() {
         let (key, layer) = (Digest::of(b"k"), Digest::of(b"l"));
-        let records = BTreeMap::from([(key, record(CachedResult::Layer(layer), Some("\u{1b}[2J")))]);
-        let parsed = Document::parse_records(&Document::within(&records, &[layer]).records()).unwrap();
+        let records =
+            BTreeMap::from([(key, record(CachedResult::Layer(layer), Some("\u{1b}[2J")))]);
+        let parsed =
+            Document::parse_records(&Document::within(&records, &[layer]).records()).unwrap();
         assert_eq!(parsed.records[&key].1, None);
     }
 }

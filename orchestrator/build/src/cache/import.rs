@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use hoist_image::{CacheDocument, CachePlace, Digest, OpenCache, Platforms, PullOptions, open_cache};
+use hoist_image::{
+    CacheDocument, CachePlace, Digest, OpenCache, Platforms, PullOptions, open_cache,
+};
 
 use super::document::{Document, Parsed};
 use super::{CachedResult, Record};
@@ -52,42 +54,76 @@ pub(super) async fn open(
         }
         Err(error) => {
             running.failed(&chain(&error));
-            reporter.warning(format!("warning: the cache {place} is not used: {}", chain(&error)));
+            reporter.warning(format!(
+                "warning: the cache {place} is not used: {}",
+                chain(&error)
+            ));
             None
         }
     }
 }
 
-async fn read(host: &Host, place: &CachePlace, platforms: Platforms) -> Result<Imported, ImportError> {
-    let options = PullOptions { platforms, ..host.registries.clone() };
+async fn read(
+    host: &Host,
+    place: &CachePlace,
+    platforms: Platforms,
+) -> Result<Imported, ImportError> {
+    let options = PullOptions {
+        platforms,
+        ..host.registries.clone()
+    };
     let cache = open_cache(&host.store, place, &options).await?;
     let blobs = cache.blobs();
     let (parsed, layers) = match &cache.document {
         CacheDocument::Records(bytes) => {
             let parsed = Document::parse(bytes)?;
-            let layers =
-                blobs.iter().enumerate().filter_map(|(index, blob)| Some((*parsed.diff_ids.get(blob)?, index)));
+            let layers = blobs
+                .iter()
+                .enumerate()
+                .filter_map(|(index, blob)| Some((*parsed.diff_ids.get(blob)?, index)));
             let layers = layers.collect();
             (parsed, layers)
         }
         CacheDocument::Image(config) => {
-            let text = config.other.get(INLINE).and_then(|value| value.as_str()).ok_or(ImportError::NoRecords)?;
-            let parsed = Document::parse_records(&base64::engine::general_purpose::STANDARD.decode(text)?)?;
-            let layers = config.rootfs.diff_ids.iter().enumerate().map(|(index, diff_id)| (*diff_id, index)).collect();
+            let text = config
+                .other
+                .get(INLINE)
+                .and_then(|value| value.as_str())
+                .ok_or(ImportError::NoRecords)?;
+            let parsed =
+                Document::parse_records(&base64::engine::general_purpose::STANDARD.decode(text)?)?;
+            let layers = config
+                .rootfs
+                .diff_ids
+                .iter()
+                .enumerate()
+                .map(|(index, diff_id)| (*diff_id, index))
+                .collect();
             (parsed, layers)
         }
     };
-    let Parsed { records, foreign, .. } = parsed;
+    let Parsed {
+        records, foreign, ..
+    } = parsed;
     if records.is_empty() && foreign > 0 {
         return Err(ImportError::OtherBuilder);
     }
-    Ok(Imported { name: place.to_string(), cache: Arc::new(cache), records, layers })
+    Ok(Imported {
+        name: place.to_string(),
+        cache: Arc::new(cache),
+        records,
+        layers,
+    })
 }
 
 impl Imported {
     pub(super) fn record(&self, key: &Digest) -> Option<Record> {
         let (result, created) = self.records.get(key)?.clone();
-        Some(Record { result, created, from: Some(self.name.clone()) })
+        Some(Record {
+            result,
+            created,
+            from: Some(self.name.clone()),
+        })
     }
 
     /// The layer's place in the cache, for exporting it again.
@@ -97,8 +133,14 @@ impl Imported {
 
     /// `false`: it does not have the layer, or something else under its name.
     pub(super) async fn fetch(&self, host: &Host, reporter: &Reporter, diff_id: Digest) -> bool {
-        let Some(index) = self.layers.get(&diff_id) else { return false };
-        let running = reporter.started(&format!("[cache] bring {} from {}", diff_id.short(), self.name));
+        let Some(index) = self.layers.get(&diff_id) else {
+            return false;
+        };
+        let running = reporter.started(&format!(
+            "[cache] bring {} from {}",
+            diff_id.short(),
+            self.name
+        ));
         match self.cache.fetch(&host.store, *index, diff_id).await {
             Ok(()) => {
                 running.done();

@@ -76,7 +76,12 @@ impl Cache {
     /// What this machine knows. Blocks.
     pub(crate) fn local(&self, key: &Digest) -> Option<Record> {
         let record = from_entry(self.host.store.cache_get(key)?)?;
-        let asked_for = |from: &String| self.request.cache_from.iter().any(|source| source.to_string() == *from);
+        let asked_for = |from: &String| {
+            self.request
+                .cache_from
+                .iter()
+                .any(|source| source.to_string() == *from)
+        };
         if !record.from.as_ref().is_none_or(asked_for) {
             return None;
         }
@@ -85,7 +90,11 @@ impl Cache {
 
     /// What the imported caches know.
     pub(crate) async fn elsewhere(&self, key: &Digest) -> Option<Record> {
-        let record = self.imported().await.iter().find_map(|imported| imported.record(key))?;
+        let record = self
+            .imported()
+            .await
+            .iter()
+            .find_map(|imported| imported.record(key))?;
         self.accept(key, record)
     }
 
@@ -97,14 +106,27 @@ impl Cache {
     async fn imported(&self) -> &[Arc<Imported>] {
         let open = || async {
             // An image is a cache of its own platform's steps.
-            let named = self.request.platforms.iter().filter_map(|platform| platform.parse().ok());
+            let named = self
+                .request
+                .platforms
+                .iter()
+                .filter_map(|platform| platform.parse().ok());
             let mut platforms: Vec<Platforms> = named.map(Platforms::One).collect();
             if platforms.is_empty() {
                 platforms.push(Platforms::Host);
             }
-            let each = self.request.cache_from.iter().flat_map(|source| platforms.iter().map(move |of| (source, of)));
-            let opened = each.map(|(source, of)| import::open(&self.host, &self.reporter, source, of.clone()));
-            futures_util::future::join_all(opened).await.into_iter().flatten().collect()
+            let each = self
+                .request
+                .cache_from
+                .iter()
+                .flat_map(|source| platforms.iter().map(move |of| (source, of)));
+            let opened = each
+                .map(|(source, of)| import::open(&self.host, &self.reporter, source, of.clone()));
+            futures_util::future::join_all(opened)
+                .await
+                .into_iter()
+                .flatten()
+                .collect()
         };
         self.imported.get_or_init(open).await
     }
@@ -122,17 +144,31 @@ impl Cache {
     }
 
     /// Notes what was done here. Blocks.
-    pub(crate) fn put(&self, key: &Digest, result: CachedResult, created: Option<String>) -> Result<(), StoreError> {
-        let record = Record { result, created, from: None };
-        self.host.store.cache_put(key, &to_entry(&self.host.store, &record))?;
+    pub(crate) fn put(
+        &self,
+        key: &Digest,
+        result: CachedResult,
+        created: Option<String>,
+    ) -> Result<(), StoreError> {
+        let record = Record {
+            result,
+            created,
+            from: None,
+        };
+        self.host
+            .store
+            .cache_put(key, &to_entry(&self.host.store, &record))?;
         self.seen().records.insert(*key, record);
         Ok(())
     }
 
     /// Makes layers be in the store.
     pub(crate) async fn fetch(&self, layers: &[Digest]) -> Result<(), Lost> {
-        let absent: BTreeSet<Digest> =
-            layers.iter().copied().filter(|layer| !self.host.store.has_layer(layer)).collect();
+        let absent: BTreeSet<Digest> = layers
+            .iter()
+            .copied()
+            .filter(|layer| !self.host.store.has_layer(layer))
+            .collect();
         if absent.is_empty() {
             return Ok(());
         }
@@ -147,7 +183,11 @@ impl Cache {
             false
         });
         let fetched = futures_util::future::join_all(fetched).await;
-        if fetched.into_iter().all(|fetched| fetched) { Ok(()) } else { Err(Lost) }
+        if fetched.into_iter().all(|fetched| fetched) {
+            Ok(())
+        } else {
+            Err(Lost)
+        }
     }
 
     /// The build starts again with what is left.
@@ -159,8 +199,13 @@ impl Cache {
     pub(crate) fn keep(&self) -> Result<(), StoreError> {
         let records: Vec<(Digest, Record)> = {
             let seen = self.seen();
-            let foreign = seen.records.iter().filter(|(_, record)| record.from.is_some());
-            foreign.map(|(key, record)| (*key, record.clone())).collect()
+            let foreign = seen
+                .records
+                .iter()
+                .filter(|(_, record)| record.from.is_some());
+            foreign
+                .map(|(key, record)| (*key, record.clone()))
+                .collect()
         };
         for (key, record) in records {
             let entry = to_entry(&self.host.store, &record);
@@ -198,16 +243,29 @@ fn to_entry(store: &hoist_image::Store, record: &Record) -> CacheEntry {
             None
         }
     };
-    CacheEntry { layer, data: data.into() }
+    CacheEntry {
+        layer,
+        data: data.into(),
+    }
 }
 
 fn from_entry(entry: CacheEntry) -> Option<Record> {
-    let text = |name: &str| entry.data.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+    let text = |name: &str| {
+        entry
+            .data
+            .get(name)
+            .and_then(|value| value.as_str())
+            .map(str::to_owned)
+    };
     let digest = |name: &str| text(name).and_then(|text| Digest::parse(&text).ok());
     let result = match (entry.layer, digest("leaves"), digest("picked")) {
         (Some(layer), ..) | (None, Some(layer), _) => CachedResult::Layer(layer),
         (None, None, Some(content)) => CachedResult::Picked(content),
         (None, None, None) => return None,
     };
-    Some(Record { result, created: text("created"), from: text("from") })
+    Some(Record {
+        result,
+        created: text("created"),
+        from: text("from"),
+    })
 }

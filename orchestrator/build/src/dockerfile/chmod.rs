@@ -48,19 +48,32 @@ impl Class {
 
 impl Chmod {
     pub(crate) fn parse(text: &str, span: Span) -> Result<Self, Diagnostic> {
-        let changes = || text.split(',').map(clause).collect::<Option<Vec<_>>>().map(|parts| parts.concat());
-        let octal = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
-        octal.map(Self::Octal).or_else(|| changes().map(Self::Changes)).ok_or_else(|| {
-            Diagnostic::error(span, format!("invalid mode {text}"))
-                .hint("--chmod takes octal numbers or changes: --chmod=755, --chmod=u=rwX,go=rX")
-        })
+        let changes = || {
+            text.split(',')
+                .map(clause)
+                .collect::<Option<Vec<_>>>()
+                .map(|parts| parts.concat())
+        };
+        let octal = u32::from_str_radix(text, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
+        octal
+            .map(Self::Octal)
+            .or_else(|| changes().map(Self::Changes))
+            .ok_or_else(|| {
+                Diagnostic::error(span, format!("invalid mode {text}")).hint(
+                    "--chmod takes octal numbers or changes: --chmod=755, --chmod=u=rwX,go=rX",
+                )
+            })
     }
 
     /// The mode of something that has `mode` now.
     pub(crate) fn apply(&self, mode: u32, is_folder: bool) -> u32 {
         match self {
             Self::Octal(new) => *new,
-            Self::Changes(changes) => changes.iter().fold(mode, |mode, change| change.apply(mode, is_folder)),
+            Self::Changes(changes) => changes
+                .iter()
+                .fold(mode, |mode, change| change.apply(mode, is_folder)),
         }
     }
 }
@@ -122,7 +135,13 @@ fn clause(text: &str) -> Option<Vec<Change>> {
                 continue;
             }
         };
-        changes.push(Change { classes, operator, bits: 0, execute_where_some_can: false, copied: None });
+        changes.push(Change {
+            classes,
+            operator,
+            bits: 0,
+            execute_where_some_can: false,
+            copied: None,
+        });
     }
     Some(changes)
 }
@@ -150,7 +169,11 @@ mod tests {
         ];
         for (text, before, is_folder, after) in table {
             let chmod = Chmod::parse(text, Span::default()).unwrap();
-            assert_eq!(chmod.apply(before, is_folder), after, "{text} of {before:o}");
+            assert_eq!(
+                chmod.apply(before, is_folder),
+                after,
+                "{text} of {before:o}"
+            );
         }
         for wrong in ["", "999", "17777", "u", "u~x", "u+q", "z+x", "u=r,", "+5"] {
             assert!(Chmod::parse(wrong, Span::default()).is_err(), "{wrong}");

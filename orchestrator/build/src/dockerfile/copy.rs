@@ -9,24 +9,42 @@ impl Parser<'_> {
         let known: &[&str] = if instruction == "COPY" {
             &["from", "chown", "chmod", "link", "exclude", "parents"]
         } else {
-            &["chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"]
+            &[
+                "chown",
+                "chmod",
+                "link",
+                "exclude",
+                "checksum",
+                "keep-git-dir",
+                "unpack",
+            ]
         };
         let (flags, at) = self.flags(at, instruction, known)?;
         let from = flags.value("from")?;
         if let Some(from) = from.as_ref().filter(|from| from.value.contains('$')) {
-            return Err(Diagnostic::error(from.span, "variables are not expanded in --from")
-                .hint("name a stage for it: FROM ${IMAGE} AS name, then --from=name"));
+            return Err(
+                Diagnostic::error(from.span, "variables are not expanded in --from")
+                    .hint("name a stage for it: FROM ${IMAGE} AS name, then --from=name"),
+            );
         }
         let mut words = match words::json_array(self.line, at) {
             Some(array) => {
                 let span = self.line.span;
-                array?.into_iter().map(|value| Spanned { value, span }).collect()
+                array?
+                    .into_iter()
+                    .map(|value| Spanned { value, span })
+                    .collect()
             }
             None => self.words_of(at, instruction).unwrap_or_default(),
         };
         let (Some(destination), false) = (words.pop(), words.is_empty()) else {
-            return Err(Diagnostic::error(self.line.span, format!("{instruction} needs a source and a destination"))
-                .hint(format!("{instruction} [--chown=user:group] source… destination")));
+            return Err(Diagnostic::error(
+                self.line.span,
+                format!("{instruction} needs a source and a destination"),
+            )
+            .hint(format!(
+                "{instruction} [--chown=user:group] source… destination"
+            )));
         };
         let copy = Copy {
             sources: words.into_iter().map(|word| self.source(word)).collect(),
@@ -39,10 +57,14 @@ impl Parser<'_> {
             parents: flags.switch("parents")?,
             checksum: flags.value("checksum")?,
             keep_git_dir: flags.switch("keep-git-dir")?,
-            unpack: flags.first("unpack").map(|_| flags.switch("unpack")).transpose()?,
+            unpack: flags
+                .first("unpack")
+                .map(|_| flags.switch("unpack"))
+                .transpose()?,
         };
         if copy.sources.len() > 1 && !names_a_folder(&copy.destination.value) {
-            let message = format!("with several sources, the destination of {instruction} must be a folder");
+            let message =
+                format!("with several sources, the destination of {instruction} must be a folder");
             return Err(Diagnostic::error(copy.destination.span, message).hint("end it with a /"));
         }
         if let Some(chmod) = &copy.chmod
@@ -55,12 +77,22 @@ impl Parser<'_> {
 
     fn source(&self, word: Spanned<String>) -> CopySource {
         let marker = words::heredoc_marker(&word.value, self.escape);
-        let heredoc = marker.and_then(|marker| self.line.heredocs.iter().find(|heredoc| heredoc.marker == marker.text));
-        heredoc.map_or(CopySource::Path(word), |heredoc| CopySource::Heredoc(heredoc.clone()))
+        let heredoc = marker.and_then(|marker| {
+            self.line
+                .heredocs
+                .iter()
+                .find(|heredoc| heredoc.marker == marker.text)
+        });
+        heredoc.map_or(CopySource::Path(word), |heredoc| {
+            CopySource::Heredoc(heredoc.clone())
+        })
     }
 }
 
 fn names_a_folder(destination: &str) -> bool {
     // A variable may still end in a slash: judged again when it is known.
-    destination.ends_with('/') || destination == "." || destination.ends_with("/.") || destination.contains('$')
+    destination.ends_with('/')
+        || destination == "."
+        || destination.ends_with("/.")
+        || destination.contains('$')
 }

@@ -112,9 +112,24 @@ pub struct Mount {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountKind {
-    Bind { target: String, source: String, writable: bool },
-    Cache { target: String, id: String, source: String, sharing: Sharing, read_only: bool, owner: FileOwner },
-    Tmpfs { target: String, size: Option<u64>, read_only: bool },
+    Bind {
+        target: String,
+        source: String,
+        writable: bool,
+    },
+    Cache {
+        target: String,
+        id: String,
+        source: String,
+        sharing: Sharing,
+        read_only: bool,
+        owner: FileOwner,
+    },
+    Tmpfs {
+        target: String,
+        size: Option<u64>,
+        read_only: bool,
+    },
     Secret(SecretMount),
     Ssh(SshMount),
 }

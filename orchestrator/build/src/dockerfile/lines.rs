@@ -33,18 +33,33 @@ impl LogicalLine {
     /// The file's place of a range of `text`.
     pub(crate) fn place(&self, start: usize, end: usize) -> Span {
         let last = end.saturating_sub(1).max(start);
-        Span::new(self.offset(start), self.offset(last) + (end - last.min(end)))
+        Span::new(
+            self.offset(start),
+            self.offset(last) + (end - last.min(end)),
+        )
     }
 
     fn offset(&self, at: usize) -> usize {
-        let piece = self.pieces.partition_point(|(logical, _)| *logical <= at).saturating_sub(1);
-        let (logical, physical) = self.pieces.get(piece).copied().unwrap_or((0, self.span.start));
+        let piece = self
+            .pieces
+            .partition_point(|(logical, _)| *logical <= at)
+            .saturating_sub(1);
+        let (logical, physical) = self
+            .pieces
+            .get(piece)
+            .copied()
+            .unwrap_or((0, self.span.start));
         physical + (at - logical)
     }
 
     /// A line for a text that stands nowhere in the file: all of it points at `span`.
     pub(crate) fn synthetic(text: String, heredocs: Vec<Heredoc>, span: Span) -> Self {
-        Self { text, pieces: vec![(0, span.start)], span, heredocs }
+        Self {
+            text,
+            pieces: vec![(0, span.start)],
+            span,
+            heredocs,
+        }
     }
 }
 
@@ -84,7 +99,13 @@ pub(crate) fn split(source: &SourceFile) -> Lines {
             continue;
         }
         let (mut logical, after) = join(&physical, at, found.escape(), &mut found.problems);
-        at = heredocs(&physical, after, &mut logical, found.escape(), &mut found.problems);
+        at = heredocs(
+            &physical,
+            after,
+            &mut logical,
+            found.escape(),
+            &mut found.problems,
+        );
         if !logical.text.trim().is_empty() {
             found.lines.push(logical);
         }
@@ -97,11 +118,18 @@ fn physical_lines(text: &str) -> Vec<Physical<'_>> {
     // A byte order mark is not part of the first instruction.
     let mut start = if text.starts_with('\u{feff}') { 3 } else { 0 };
     while start < text.len() {
-        let end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        let end = text[start..]
+            .find('\n')
+            .map_or(text.len(), |newline| start + newline);
         let whole = &text[start..end];
         let line = whole.strip_suffix('\r').unwrap_or(whole);
         let next = (end + 1).min(text.len());
-        lines.push(Physical { text: line, crlf: line.len() < whole.len(), start, next });
+        lines.push(Physical {
+            text: line,
+            crlf: line.len() < whole.len(),
+            start,
+            next,
+        });
         start = end + 1;
     }
     lines
@@ -111,15 +139,22 @@ fn physical_lines(text: &str) -> Vec<Physical<'_>> {
 fn directives(physical: &[Physical<'_>], found: &mut Lines) -> usize {
     let mut seen: Vec<String> = Vec::new();
     for (index, line) in physical.iter().enumerate() {
-        let Some(comment) = line.text.trim_start().strip_prefix('#') else { return index };
-        let Some((name, value)) = comment.split_once('=') else { return index };
+        let Some(comment) = line.text.trim_start().strip_prefix('#') else {
+            return index;
+        };
+        let Some((name, value)) = comment.split_once('=') else {
+            return index;
+        };
         let (name, value) = (name.trim().to_lowercase(), value.trim());
         if !matches!(name.as_str(), "syntax" | "escape" | "check") {
             return index;
         }
         let span = Span::new(line.start, line.start + line.text.len());
         if seen.contains(&name) {
-            found.problems.push(Diagnostic::error(span, format!("directive {name} is given twice")));
+            found.problems.push(Diagnostic::error(
+                span,
+                format!("directive {name} is given twice"),
+            ));
         }
         match name.as_str() {
             "escape" => match value {
@@ -127,11 +162,23 @@ fn directives(physical: &[Physical<'_>], found: &mut Lines) -> usize {
                 "`" => found.escape = Some('`'),
                 other => {
                     let message = format!("invalid escape character {other:?}");
-                    found.problems.push(Diagnostic::error(span, message).hint("it must be ` or \\"));
+                    found
+                        .problems
+                        .push(Diagnostic::error(span, message).hint("it must be ` or \\"));
                 }
             },
-            "syntax" => found.syntax = Some(Spanned { value: value.to_owned(), span }),
-            _ => found.check = Some(Spanned { value: value.to_owned(), span }),
+            "syntax" => {
+                found.syntax = Some(Spanned {
+                    value: value.to_owned(),
+                    span,
+                })
+            }
+            _ => {
+                found.check = Some(Spanned {
+                    value: value.to_owned(),
+                    span,
+                })
+            }
         }
         seen.push(name);
     }
@@ -139,11 +186,20 @@ fn directives(physical: &[Physical<'_>], found: &mut Lines) -> usize {
 }
 
 /// Joins a line with those that continue it. Comments and empty lines in between belong to nothing.
-fn join(physical: &[Physical<'_>], first: usize, escape: char, problems: &mut Vec<Diagnostic>) -> (LogicalLine, usize) {
+fn join(
+    physical: &[Physical<'_>],
+    first: usize,
+    escape: char,
+    problems: &mut Vec<Diagnostic>,
+) -> (LogicalLine, usize) {
     let indent = physical[first].text.len() - physical[first].text.trim_start().len();
     let start = physical[first].start + indent;
-    let mut line =
-        LogicalLine { text: String::new(), pieces: Vec::new(), span: Span::new(start, start), heredocs: Vec::new() };
+    let mut line = LogicalLine {
+        text: String::new(),
+        pieces: Vec::new(),
+        span: Span::new(start, start),
+        heredocs: Vec::new(),
+    };
     let mut at = first;
     let mut empty_inside: Option<Span> = None;
     while let Some(piece) = physical.get(at) {
@@ -168,8 +224,12 @@ fn join(physical: &[Physical<'_>], first: usize, escape: char, problems: &mut Ve
     }
     if let Some(span) = empty_inside {
         problems.push(
-            Diagnostic::lint(Rule::NoEmptyContinuation, span, "empty line inside a continued instruction")
-                .hint("put a # on the line, or remove it: the instruction goes on after it"),
+            Diagnostic::lint(
+                Rule::NoEmptyContinuation,
+                span,
+                "empty line inside a continued instruction",
+            )
+            .hint("put a # on the line, or remove it: the instruction goes on after it"),
         );
     }
     (line, at)
@@ -193,7 +253,9 @@ fn heredocs(
         return at;
     }
     for word in words::shell_words(&line.text, escape) {
-        let Some(marker) = words::heredoc_marker(&word.text, escape) else { continue };
+        let Some(marker) = words::heredoc_marker(&word.text, escape) else {
+            continue;
+        };
         let first = physical.get(at).map_or(line.span.end, |body| body.start);
         let mut heredoc = Heredoc {
             name: marker.name,
@@ -206,7 +268,11 @@ fn heredocs(
         let mut closed = false;
         while let Some(body) = physical.get(at) {
             at += 1;
-            let text = if marker.strip_tabs { body.text.trim_start_matches('\t') } else { body.text };
+            let text = if marker.strip_tabs {
+                body.text.trim_start_matches('\t')
+            } else {
+                body.text
+            };
             if text == heredoc.name {
                 closed = true;
                 break;
@@ -220,7 +286,10 @@ fn heredocs(
         if !closed {
             let span = line.place(word.start, word.end);
             let message = format!("heredoc {} is not terminated", heredoc.name);
-            problems.push(Diagnostic::error(span, message).hint(format!("end it with a line {}", heredoc.name)));
+            problems.push(
+                Diagnostic::error(span, message)
+                    .hint(format!("end it with a line {}", heredoc.name)),
+            );
         }
         line.heredocs.push(heredoc);
     }
@@ -230,6 +299,10 @@ fn heredocs(
 fn may_have_heredocs(text: &str) -> bool {
     let mut words = text.split_whitespace().map(str::to_uppercase);
     let first = words.next();
-    let instruction = if first.as_deref() == Some("ONBUILD") { words.next() } else { first };
+    let instruction = if first.as_deref() == Some("ONBUILD") {
+        words.next()
+    } else {
+        first
+    };
     matches!(instruction.as_deref(), Some("RUN" | "COPY" | "ADD"))
 }

@@ -50,17 +50,31 @@ struct Keys {
 impl Parser<'_> {
     /// Without variables, mistakes are found at once.
     pub(super) fn mount(&self, text: &Spanned<String>) -> Result<Mount, Diagnostic> {
-        let fields = text.value.split(',').map(str::trim).map(|field| match field.split_once('=') {
-            Some((key, value)) => (key.to_lowercase(), Some(value.to_owned())),
-            None => (field.to_lowercase(), None),
-        });
+        let fields =
+            text.value
+                .split(',')
+                .map(str::trim)
+                .map(|field| match field.split_once('=') {
+                    Some((key, value)) => (key.to_lowercase(), Some(value.to_owned())),
+                    None => (field.to_lowercase(), None),
+                });
         let fields: Vec<_> = fields.collect();
-        let from = fields.iter().find(|(key, _)| key == "from").and_then(|(_, value)| value.clone());
+        let from = fields
+            .iter()
+            .find(|(key, _)| key == "from")
+            .and_then(|(_, value)| value.clone());
         if from.as_ref().is_some_and(|from| from.contains('$')) {
-            return Err(Diagnostic::error(text.span, "variables are not expanded in from of a mount")
-                .hint("name a stage for it: FROM ${IMAGE} AS name, then from=name"));
+            return Err(Diagnostic::error(
+                text.span,
+                "variables are not expanded in from of a mount",
+            )
+            .hint("name a stage for it: FROM ${IMAGE} AS name, then from=name"));
         }
-        let mount = Mount { fields, from, span: text.span };
+        let mount = Mount {
+            fields,
+            from,
+            span: text.span,
+        };
         if !text.value.contains('$') {
             mount.kind(&|value| Ok(value.to_owned()))?;
         }
@@ -70,7 +84,10 @@ impl Parser<'_> {
 
 impl Mount {
     /// What it is, with its variables expanded.
-    pub fn kind(&self, expand: &dyn Fn(&str) -> Result<String, Diagnostic>) -> Result<MountKind, Diagnostic> {
+    pub fn kind(
+        &self,
+        expand: &dyn Fn(&str) -> Result<String, Diagnostic>,
+    ) -> Result<MountKind, Diagnostic> {
         let mut keys = Keys::default();
         for (key, value) in &self.fields {
             let value = value.as_deref().map(expand).transpose()?;
@@ -89,12 +106,16 @@ impl Keys {
         let switch = || match value {
             None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(Diagnostic::error(span, format!("{key} of a mount is true or false, not {other}"))),
+            Some(other) => Err(Diagnostic::error(
+                span,
+                format!("{key} of a mount is true or false, not {other}"),
+            )),
         };
         let number = |radix: u32| {
             let text = needed()?;
-            u32::from_str_radix(&text, radix)
-                .map_err(|_| Diagnostic::error(span, format!("{key} of a mount is a number, not {text}")))
+            u32::from_str_radix(&text, radix).map_err(|_| {
+                Diagnostic::error(span, format!("{key} of a mount is a number, not {text}"))
+            })
         };
         match key {
             "type" => self.kind = Some(needed()?.to_lowercase()),
@@ -117,7 +138,8 @@ impl Keys {
                     "private" => Sharing::Private,
                     "locked" => Sharing::Locked,
                     other => {
-                        let message = format!("sharing of a mount is shared, private or locked, not {other}");
+                        let message =
+                            format!("sharing of a mount is shared, private or locked, not {other}");
                         return Err(Diagnostic::error(span, message));
                     }
                 });
@@ -141,13 +163,28 @@ impl Keys {
         // Without one, it is the working directory of the step.
         let target = || self.target.clone().unwrap_or_else(|| ".".to_owned());
         Ok(match kind {
-            "bind" => MountKind::Bind { target: target(), source, writable: self.read_only == Some(false) },
+            "bind" => MountKind::Bind {
+                target: target(),
+                source,
+                writable: self.read_only == Some(false),
+            },
             "cache" => {
                 let (target, owner) = (target(), self.owner(0o755));
                 let id = self.id.unwrap_or_else(|| crate::ignore::clean(&target));
-                MountKind::Cache { id, target, source, sharing: self.sharing.unwrap_or_default(), read_only, owner }
+                MountKind::Cache {
+                    id,
+                    target,
+                    source,
+                    sharing: self.sharing.unwrap_or_default(),
+                    read_only,
+                    owner,
+                }
             }
-            "tmpfs" => MountKind::Tmpfs { target: target(), size: self.size, read_only },
+            "tmpfs" => MountKind::Tmpfs {
+                target: target(),
+                size: self.size,
+                read_only,
+            },
             "secret" => MountKind::Secret(self.secret(span)?),
             "ssh" => MountKind::Ssh(SshMount {
                 owner: self.owner(0o600),
@@ -157,10 +194,12 @@ impl Keys {
             }),
             other => {
                 let problem = Diagnostic::error(span, format!("unknown type {other:?} of a mount"));
-                return Err(match closest(other, ["bind", "cache", "tmpfs", "secret", "ssh"]) {
-                    Some(known) => problem.hint(format!("did you mean {known}?")),
-                    None => problem,
-                });
+                return Err(
+                    match closest(other, ["bind", "cache", "tmpfs", "secret", "ssh"]) {
+                        Some(known) => problem.hint(format!("did you mean {known}?")),
+                        None => problem,
+                    },
+                );
             }
         })
     }
@@ -168,17 +207,35 @@ impl Keys {
     fn secret(self, span: Span) -> Result<SecretMount, Diagnostic> {
         let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
         let (owner, required) = (self.owner(0o400), self.required.unwrap_or(false));
-        let id = self.id.or(self.source).or_else(|| self.target.as_ref().map(name));
+        let id = self
+            .id
+            .or(self.source)
+            .or_else(|| self.target.as_ref().map(name));
         let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return Err(Diagnostic::error(span, "a mount of type secret needs an id"));
+            return Err(Diagnostic::error(
+                span,
+                "a mount of type secret needs an id",
+            ));
         };
-        let env = self.env.map(|env| if env.is_empty() { id.clone() } else { env });
+        let env = self
+            .env
+            .map(|env| if env.is_empty() { id.clone() } else { env });
         let default = env.is_none().then(|| format!("/run/secrets/{}", name(&id)));
-        Ok(SecretMount { id, target: self.target.or(default), env, required, owner })
+        Ok(SecretMount {
+            id,
+            target: self.target.or(default),
+            env,
+            required,
+            owner,
+        })
     }
 
     fn owner(&self, mode: u32) -> FileOwner {
-        FileOwner { uid: self.uid.unwrap_or(0), gid: self.gid.unwrap_or(0), mode: self.mode.unwrap_or(mode) }
+        FileOwner {
+            uid: self.uid.unwrap_or(0),
+            gid: self.gid.unwrap_or(0),
+            mode: self.mode.unwrap_or(mode),
+        }
     }
 
     /// Keys that mean nothing to a mount of this type.
@@ -193,15 +250,24 @@ impl Keys {
             ("sharing", self.sharing.is_some(), &["cache"]),
             ("env", self.env.is_some(), &["secret"]),
             ("from", self.from.is_some(), &["bind", "cache"]),
-            ("source", self.source.is_some(), &["bind", "cache", "secret"]),
+            (
+                "source",
+                self.source.is_some(),
+                &["bind", "cache", "secret"],
+            ),
         ];
-        let wrong = table.into_iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind));
+        let wrong = table
+            .into_iter()
+            .find(|(_, given, kinds)| *given && !kinds.contains(&kind));
         match wrong {
-            Some((key, _, kinds)) => Err(Diagnostic::error(span, format!("a mount of type {kind} has no {key}"))
-                .hint(format!("{key} is for mounts of type {}", kinds.join(", ")))),
-            None if kind == "secret" && self.source.is_some() && self.id.is_some() => {
-                Err(Diagnostic::error(span, "a mount of type secret has id or source, not both"))
-            }
+            Some((key, _, kinds)) => Err(Diagnostic::error(
+                span,
+                format!("a mount of type {kind} has no {key}"),
+            )
+            .hint(format!("{key} is for mounts of type {}", kinds.join(", ")))),
+            None if kind == "secret" && self.source.is_some() && self.id.is_some() => Err(
+                Diagnostic::error(span, "a mount of type secret has id or source, not both"),
+            ),
             None => Ok(()),
         }
     }
@@ -211,6 +277,7 @@ impl Keys {
 fn bytes(text: &str, span: Span) -> Result<u64, Diagnostic> {
     let bytes = units::bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
     bytes.ok_or_else(|| {
-        Diagnostic::error(span, format!("invalid size {text}")).hint("a number with k, m or g: size=64m")
+        Diagnostic::error(span, format!("invalid size {text}"))
+            .hint("a number with k, m or g: size=64m")
     })
 }

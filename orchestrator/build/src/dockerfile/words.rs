@@ -44,7 +44,11 @@ pub(crate) fn plain_words(line: &LogicalLine, from: usize) -> Vec<Word> {
 }
 
 fn word(text: &str, start: usize, end: usize) -> Word {
-    Word { text: text[start..end].to_owned(), start, end }
+    Word {
+        text: text[start..end].to_owned(),
+        start,
+        end,
+    }
 }
 
 /// Cuts at white space outside of quotes; quotes and escapes stay: ENV, LABEL, ARG.
@@ -87,7 +91,9 @@ pub(crate) fn flags(line: &LogicalLine, from: usize, escape: char) -> (Vec<Flag>
     let mut at = from;
     loop {
         at += text[at..].len() - text[at..].trim_start().len();
-        let Some(rest) = text[at..].strip_prefix("--") else { return (found, at) };
+        let Some(rest) = text[at..].strip_prefix("--") else {
+            return (found, at);
+        };
         if rest.is_empty() || rest.starts_with(char::is_whitespace) {
             return (found, at + 2);
         }
@@ -123,21 +129,38 @@ fn flag(text: &str, start: usize, escape: char) -> (Flag, usize) {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (body.to_owned(), None),
     };
-    (Flag { name, value, start, end }, end)
+    (
+        Flag {
+            name,
+            value,
+            start,
+            end,
+        },
+        end,
+    )
 }
 
 /// The exec form: a JSON array of strings. `None`: not that form at all.
-pub(crate) fn json_array(line: &LogicalLine, from: usize) -> Option<Result<Vec<String>, Diagnostic>> {
+pub(crate) fn json_array(
+    line: &LogicalLine,
+    from: usize,
+) -> Option<Result<Vec<String>, Diagnostic>> {
     let rest = line.text[from..].trim();
     if !rest.starts_with('[') {
         return None;
     }
     let values: Vec<serde_json::Value> = serde_json::from_str(rest).ok()?;
-    let strings: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+    let strings: Option<Vec<String>> = values
+        .iter()
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect();
     let start = from + line.text[from..].len() - line.text[from..].trim_start().len();
     Some(strings.ok_or_else(|| {
-        Diagnostic::error(line.place(start, start + rest.len()), "the exec form takes only strings")
-            .hint("quote every element: [\"program\", \"1\"]")
+        Diagnostic::error(
+            line.place(start, start + rest.len()),
+            "the exec form takes only strings",
+        )
+        .hint("quote every element: [\"program\", \"1\"]")
     }))
 }
 
@@ -160,6 +183,14 @@ pub(crate) fn heredoc_marker(word: &str, escape: char) -> Option<HeredocMarker> 
     if rest.contains('<') {
         return None;
     }
-    let name: String = rest.chars().filter(|c| !matches!(c, '\'' | '"') && *c != escape).collect();
-    (!name.is_empty()).then(|| HeredocMarker { expand: name == rest, name, strip_tabs, text: text.to_owned() })
+    let name: String = rest
+        .chars()
+        .filter(|c| !matches!(c, '\'' | '"') && *c != escape)
+        .collect();
+    (!name.is_empty()).then(|| HeredocMarker {
+        expand: name == rest,
+        name,
+        strip_tabs,
+        text: text.to_owned(),
+    })
 }

@@ -21,13 +21,23 @@ pub(super) struct Forwarded {
 
 impl Forwarded {
     pub(super) fn mount(&self) -> RunMount {
-        let kind = RunMountKind::Bind { source: self.socket.path().to_owned(), read_only: false };
-        RunMount { target: self.target.clone(), kind }
+        let kind = RunMountKind::Bind {
+            source: self.socket.path().to_owned(),
+            read_only: false,
+        };
+        RunMount {
+            target: self.target.clone(),
+            kind,
+        }
     }
 }
 
 /// Offers the agents that a step asks for. One that was not given is left out, unless it is required.
-pub(super) fn forward(work: &Work, id: StepId, run: &RunStepOp) -> Result<Vec<Forwarded>, BuildError> {
+pub(super) fn forward(
+    work: &Work,
+    id: StepId,
+    run: &RunStepOp,
+) -> Result<Vec<Forwarded>, BuildError> {
     let step = &work.graph.steps[id];
     let mut offered = Vec::new();
     for wanted in &run.agents {
@@ -35,11 +45,15 @@ pub(super) fn forward(work: &Work, id: StepId, run: &RunStepOp) -> Result<Vec<Fo
             Some(agent) => {
                 let socket = AgentSocket::open(agent.clone(), wanted.owner);
                 let socket = socket.map_err(|error| failed(work, step, error))?;
-                offered.push(Forwarded { target: wanted.target.clone(), socket });
+                offered.push(Forwarded {
+                    target: wanted.target.clone(),
+                    socket,
+                });
             }
             None if wanted.required => {
                 let message = format!("the ssh agent {} is required and was not given", wanted.id);
-                let diagnostic = Diagnostic::error(step.span, message).hint("give it with --ssh default, or build.ssh");
+                let diagnostic = Diagnostic::error(step.span, message)
+                    .hint("give it with --ssh default, or build.ssh");
                 return Err(BuildError::Step {
                     file: Arc::clone(&work.file),
                     diagnostic: Box::new(diagnostic),

@@ -14,7 +14,8 @@ use rustix::fs::FileType;
 
 use crate::dockerfile::Chmod;
 use crate::fs::{
-    Kind, Metadata, Node, Owner, UserError, View, ViewError, WriteError, Writer, copy_content, find_owner, metadata_of,
+    Kind, Metadata, Node, Owner, UserError, View, ViewError, WriteError, Writer, copy_content,
+    find_owner, metadata_of,
 };
 use crate::source::{Picked, PickedEntry};
 use crate::stamps::same_file;
@@ -78,13 +79,33 @@ pub(crate) fn copy(
     below: Option<LowerLayers<'_>>,
 ) -> Result<(), CopyError> {
     let writer = Writer::new(upper, below.map_or(&[], |below| below.lowers))?;
-    let owner = target.chown.map(|owner| find_owner(writer.view(), owner)).transpose()?;
-    let mut copier = Copier { target, owner, writer, upper, below, links: HashMap::new() };
+    let owner = target
+        .chown
+        .map(|owner| find_owner(writer.view(), owner))
+        .transpose()?;
+    let mut copier = Copier {
+        target,
+        owner,
+        writer,
+        upper,
+        below,
+        links: HashMap::new(),
+    };
     for source in sources {
         match source {
-            Ready::Picked { view, picked, .. } if picked.is_folder() => copier.folder(view, picked)?,
-            Ready::Picked { view, picked, remote } => {
-                let unpack = if *remote { target.unpack_remote } else { target.unpack };
+            Ready::Picked { view, picked, .. } if picked.is_folder() => {
+                copier.folder(view, picked)?
+            }
+            Ready::Picked {
+                view,
+                picked,
+                remote,
+            } => {
+                let unpack = if *remote {
+                    target.unpack_remote
+                } else {
+                    target.unpack
+                };
                 copier.file(view, picked, unpack)?;
             }
             Ready::Inline { name, content } => copier.inline(name, content)?,
@@ -107,7 +128,11 @@ struct Copier<'a> {
 impl Copier<'_> {
     /// Folders that no source describes.
     fn plain_folder(&self) -> Metadata {
-        Metadata { mode: 0o755, owner: self.owner.unwrap_or_default(), ..Metadata::default() }
+        Metadata {
+            mode: 0o755,
+            owner: self.owner.unwrap_or_default(),
+            ..Metadata::default()
+        }
     }
 
     fn metadata(&self, view: &View, node: &Node) -> Result<Metadata, CopyError> {
@@ -125,7 +150,9 @@ impl Copier<'_> {
 
     /// A folder's contents go into the destination, which is nothing but a place: it takes nothing of the source's looks.
     fn folder(&mut self, view: &View, picked: &Picked) -> Result<(), CopyError> {
-        let top = self.writer.make_folders(self.target.destination, &self.plain_folder())?;
+        let top = self
+            .writer
+            .make_folders(self.target.destination, &self.plain_folder())?;
         let mut folders: Vec<(PathBuf, Node)> = vec![(PathBuf::new(), top)];
         for entry in &picked.entries[1..] {
             let parent_path = entry.path.parent().unwrap_or(Path::new(""));
@@ -133,7 +160,10 @@ impl Copier<'_> {
             while folders.len() > 1 && folders.last().is_some_and(|(path, _)| path != parent_path) {
                 folders.pop();
             }
-            let parent = folders.last().map(|(_, node)| node.clone()).expect("the top is never popped");
+            let parent = folders
+                .last()
+                .map(|(_, node)| node.clone())
+                .expect("the top is never popped");
             let name = entry.path.file_name().unwrap_or_default();
             if entry.node.is_folder() {
                 let metadata = self.metadata(view, &entry.node)?;
@@ -160,14 +190,21 @@ impl Copier<'_> {
 
     /// Lays an archive over the image as the kernel shows it, so that its paths follow what is there.
     fn unpack(&mut self, archive: TarFile, shown: &Path) -> Result<(), CopyError> {
-        let base = self.writer.make_folders(self.target.destination, &self.plain_folder())?.path;
+        let base = self
+            .writer
+            .make_folders(self.target.destination, &self.plain_folder())?
+            .path;
         let (upper, below) = (self.upper, self.below);
         self.writer.lend(|| {
             let tree = match below {
                 Some(LowerLayers { lowers, work }) => {
                     // Each mount wants a folder of its own.
                     let work = Scratch::with_prefix_in("mount-", work).map_err(CopyError::Mount)?;
-                    let writable = Writable { upper, work: work.path(), layer: true };
+                    let writable = Writable {
+                        upper,
+                        work: work.path(),
+                        layer: true,
+                    };
                     let tree = mount_overlay(lowers, Some(writable)).map_err(CopyError::Mount)?;
                     (tree, Some(work))
                 }
@@ -175,28 +212,44 @@ impl Copier<'_> {
             };
             archive
                 .unpack_over(tree.0.as_fd(), &base)
-                .map_err(|source| CopyError::Unpack { path: shown.display().to_string(), source })?;
+                .map_err(|source| CopyError::Unpack {
+                    path: shown.display().to_string(),
+                    source,
+                })?;
             Ok(())
         })
     }
 
     fn inline(&mut self, name: &str, content: &str) -> Result<(), CopyError> {
         let metadata = Metadata {
-            mode: self.target.chmod.map_or(0o644, |chmod| chmod.apply(0o644, false)),
+            mode: self
+                .target
+                .chmod
+                .map_or(0o644, |chmod| chmod.apply(0o644, false)),
             owner: self.owner.unwrap_or_default(),
             ..Metadata::default()
         };
         let (parent, name) = self.place_for(OsStr::new(name))?;
-        self.writer.put_file(&parent, &name, &metadata, &mut |file| io::Write::write_all(file, content.as_bytes()))?;
+        self.writer
+            .put_file(&parent, &name, &metadata, &mut |file| {
+                io::Write::write_all(file, content.as_bytes())
+            })?;
         Ok(())
     }
 
     /// A file's folder and name: in the destination when that is a folder, else as the destination.
     fn place_for(&mut self, own_name: &OsStr) -> Result<(Node, OsString), CopyError> {
         let is_folder = self.target.into_folder
-            || self.writer.view().walk(self.target.destination, true)?.found.is_some_and(|node| node.is_folder());
+            || self
+                .writer
+                .view()
+                .walk(self.target.destination, true)?
+                .found
+                .is_some_and(|node| node.is_folder());
         if is_folder {
-            let folder = self.writer.make_folders(self.target.destination, &self.plain_folder())?;
+            let folder = self
+                .writer
+                .make_folders(self.target.destination, &self.plain_folder())?;
             return Ok((folder, own_name.to_owned()));
         }
         self.place()
@@ -205,12 +258,20 @@ impl Copier<'_> {
     /// The destination's folder, made where it is missing, and its last name, symlinks followed.
     fn place(&mut self) -> Result<(Node, OsString), CopyError> {
         let walk = self.writer.view().walk(self.target.destination, true)?;
-        let deepest = walk.folders.last().expect("a walk starts at the root").path.clone();
+        let deepest = walk
+            .folders
+            .last()
+            .expect("a walk starts at the root")
+            .path
+            .clone();
         let mut parent = Path::new("/").join(deepest);
         let name = match walk.found {
             Some(found) => found.path.file_name().unwrap_or_default().to_owned(),
             None => {
-                let (last, between) = walk.missing.split_last().expect("what is not found has a missing part");
+                let (last, between) = walk
+                    .missing
+                    .split_last()
+                    .expect("what is not found has a missing part");
                 parent.extend(between);
                 last.clone()
             }
@@ -219,7 +280,13 @@ impl Copier<'_> {
         Ok((folder, name))
     }
 
-    fn entry(&mut self, view: &View, entry: &PickedEntry, parent: &Node, name: &OsStr) -> Result<(), CopyError> {
+    fn entry(
+        &mut self,
+        view: &View,
+        entry: &PickedEntry,
+        parent: &Node,
+        name: &OsStr,
+    ) -> Result<(), CopyError> {
         let stat = &entry.node.stat;
         let identity = (stat.st_dev, stat.st_ino);
         if stat.st_nlink > 1 {
@@ -236,7 +303,9 @@ impl Copier<'_> {
             Kind::File => {
                 let source = view.open_file(&entry.node)?;
                 let expected = entry.node.stat;
-                self.writer.put_file(parent, name, &metadata, &mut |file| copy_unchanged(&source, file, &expected))?;
+                self.writer.put_file(parent, name, &metadata, &mut |file| {
+                    copy_unchanged(&source, file, &expected)
+                })?;
             }
             Kind::Symlink => {
                 let target = view.read_link(&entry.node)?;
@@ -244,7 +313,10 @@ impl Copier<'_> {
             }
             // A socket without its process is nothing.
             Kind::Other(FileType::Socket) | Kind::Folder => {}
-            Kind::Other(kind) => self.writer.put_special(parent, name, kind, stat.st_rdev, &metadata)?,
+            Kind::Other(kind) => {
+                self.writer
+                    .put_special(parent, name, kind, stat.st_rdev, &metadata)?
+            }
         }
         Ok(())
     }

@@ -20,12 +20,18 @@ pub(crate) struct Epoch(jiff::Timestamp);
 impl Epoch {
     /// Among the build's arguments; an empty one is none.
     pub(crate) fn of(request: &BuildRequest) -> Result<Option<Self>, BuildError> {
-        let Some(Some(text)) = request.args.get(NAME) else { return Ok(None) };
+        let Some(Some(text)) = request.args.get(NAME) else {
+            return Ok(None);
+        };
         if text.is_empty() {
             return Ok(None);
         }
-        let time = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-        time.map(|time| Some(Self(time))).ok_or_else(|| BuildError::Epoch(text.clone()))
+        let time = text
+            .parse()
+            .ok()
+            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+        time.map(|time| Some(Self(time)))
+            .ok_or_else(|| BuildError::Epoch(text.clone()))
     }
 
     /// RFC 3339.
@@ -60,8 +66,14 @@ impl Epoch {
 
     fn times(self) -> Timestamps {
         Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: self.0.as_second(), tv_nsec: 0 },
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: self.0.as_second(),
+                tv_nsec: 0,
+            },
         }
     }
 }

@@ -38,7 +38,10 @@ impl Key {
 
     pub(super) fn copy(&mut self, copy: &CopyStep) {
         self.text(&copy.destination);
-        self.text(&format!("{} {} {:?} {}", copy.into_folder, copy.unpack, copy.chmod, copy.unpack_remote));
+        self.text(&format!(
+            "{} {} {:?} {}",
+            copy.into_folder, copy.unpack, copy.chmod, copy.unpack_remote
+        ));
         self.text(copy.chown.as_deref().unwrap_or_default());
     }
 
@@ -60,16 +63,28 @@ impl Key {
         self.text(&run.cwd);
         self.text(run.user.as_deref().unwrap_or_default());
         self.text(&format!("{:?}", run.network));
-        let hosts: Vec<String> =
-            request.extra_hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        let hosts: Vec<String> = request
+            .extra_hosts
+            .iter()
+            .map(|(name, address)| format!("{name}={address}"))
+            .collect();
         self.list(hosts.iter());
         for secret in &run.secrets {
-            self.text(&format!("secret {} {:?} {:?} {:?}", secret.id, secret.target, secret.env, secret.owner));
+            self.text(&format!(
+                "secret {} {:?} {:?} {:?}",
+                secret.id, secret.target, secret.env, secret.owner
+            ));
         }
         for agent in &run.agents {
-            self.text(&format!("ssh {} {} {:?}", agent.id, agent.target, agent.owner));
+            self.text(&format!(
+                "ssh {} {} {:?}",
+                agent.id, agent.target, agent.owner
+            ));
         }
-        let platform = run.platform.clone().unwrap_or_else(|| Platform::host().to_string());
+        let platform = run
+            .platform
+            .clone()
+            .unwrap_or_else(|| Platform::host().to_string());
         self.text(&format!("{} {platform}", run.insecure));
         for file in &run.files {
             self.text(&file.path);

@@ -49,7 +49,12 @@ pub(crate) struct TreeState {
 
 impl TreeState {
     pub(crate) fn new(layers: Vec<Digest>, created: Option<String>, holds: Vec<Hold>) -> Self {
-        Self { layers, created, holds, lowers: OnceLock::new() }
+        Self {
+            layers,
+            created,
+            holds,
+            lowers: OnceLock::new(),
+        }
     }
 
     /// The layers' folders, topmost first; never empty. Every layer must be in the store. Blocks.
@@ -57,7 +62,11 @@ impl TreeState {
         if let Some(lowers) = self.lowers.get() {
             return Ok(lowers);
         }
-        let lowers = work.host.store.lowers_of(&self.layers).map_err(BuildError::Store)?;
+        let lowers = work
+            .host
+            .store
+            .lowers_of(&self.layers)
+            .map_err(BuildError::Store)?;
         Ok(self.lowers.get_or_init(|| lowers))
     }
 
@@ -96,11 +105,21 @@ pub(crate) struct Fetched {
 
 impl Work {
     /// What the images consist of.
-    pub(crate) fn results<'a>(&'a self, states: &'a [Arc<TreeState>]) -> impl Iterator<Item = &'a Arc<TreeState>> {
-        self.graph.results.iter().map(|outcome| self.tree(&outcome.tree, states))
+    pub(crate) fn results<'a>(
+        &'a self,
+        states: &'a [Arc<TreeState>],
+    ) -> impl Iterator<Item = &'a Arc<TreeState>> {
+        self.graph
+            .results
+            .iter()
+            .map(|outcome| self.tree(&outcome.tree, states))
     }
 
-    pub(crate) fn tree<'a>(&'a self, tree: &Tree, states: &'a [Arc<TreeState>]) -> &'a Arc<TreeState> {
+    pub(crate) fn tree<'a>(
+        &'a self,
+        tree: &Tree,
+        states: &'a [Arc<TreeState>],
+    ) -> &'a Arc<TreeState> {
         match tree {
             Tree::Step(id) => &states[*id],
             other => &self.trees[other],
@@ -189,7 +208,10 @@ async fn all(work: &Arc<Work>) -> Result<Vec<Arc<TreeState>>, Stop> {
     if lost {
         return Err(Stop::Lost);
     }
-    Ok(done.into_iter().map(|state| state.expect("steps only refer backwards, so all of them ran")).collect())
+    Ok(done
+        .into_iter()
+        .map(|state| state.expect("steps only refer backwards, so all of them ran"))
+        .collect())
 }
 
 /// The trees that a step starts from and reads.
@@ -201,17 +223,33 @@ struct Inputs {
 
 impl Inputs {
     fn tree(&self, tree: &Tree) -> &Arc<TreeState> {
-        self.trees.get(tree).expect("a step is given every tree that it names")
+        self.trees
+            .get(tree)
+            .expect("a step is given every tree that it names")
     }
 }
 
 fn inputs_of(work: &Work, step: &Step, done: &[Option<Arc<TreeState>>]) -> Inputs {
     let find = |tree: &Tree| match tree {
-        Tree::Step(id) => done[*id].clone().expect("a step waits for the steps that it reads"),
-        other => work.trees.get(other).cloned().expect("images are found before steps run"),
+        Tree::Step(id) => done[*id]
+            .clone()
+            .expect("a step waits for the steps that it reads"),
+        other => work
+            .trees
+            .get(other)
+            .cloned()
+            .expect("images are found before steps run"),
     };
-    let trees = step.op.inputs().into_iter().map(|tree| (tree.clone(), find(&tree))).collect();
-    Inputs { parent: find(&step.parent), trees }
+    let trees = step
+        .op
+        .inputs()
+        .into_iter()
+        .map(|tree| (tree.clone(), find(&tree)))
+        .collect();
+    Inputs {
+        parent: find(&step.parent),
+        trees,
+    }
 }
 
 async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<TreeState>, Stop> {
@@ -224,19 +262,33 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
     if picks.is_some() && content.is_none() {
         fetch(work, step.op.inputs().iter().map(|tree| inputs.tree(tree))).await?;
     }
-    let (mut key, mut prepared, local) = prepare_and_look_up(work, id, &inputs, picks, content).await?;
+    let (mut key, mut prepared, local) =
+        prepare_and_look_up(work, id, &inputs, picks, content).await?;
     let found = match local {
         None if !step.fresh && work.cache.has_sources() => work.cache.elsewhere(&key).await,
         local => local,
     };
-    if let Some(Record { result: CachedResult::Layer(layer), created, .. }) = found {
+    if let Some(Record {
+        result: CachedResult::Layer(layer),
+        created,
+        ..
+    }) = found
+    {
         work.reporter.cached(&step.name);
         let hold = work.host.store.hold(&[layer]);
         return Ok(Arc::new(with_layer(&inputs.parent, layer, hold, created)));
     }
     // A layer that does not look at what is below it is made without.
     let below = (!matches!(step.op, Op::Link(_))).then_some(&inputs.parent);
-    fetch(work, step.op.inputs().iter().map(|tree| inputs.tree(tree)).chain(below)).await?;
+    fetch(
+        work,
+        step.op
+            .inputs()
+            .iter()
+            .map(|tree| inputs.tree(tree))
+            .chain(below),
+    )
+    .await?;
     if content.is_some() {
         let inputs = inputs.clone();
         let look = move |work: &Work| prepare::prepare(work, &work.graph.steps[id], &inputs, None);
@@ -245,7 +297,9 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
     let running = work.reporter.started(&step.name);
     match make_layer(work, id, key, inputs, prepared, &running).await {
         Ok(state) => {
-            work.reporter.ran.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            work.reporter
+                .ran
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             running.done();
             Ok(Arc::new(state))
         }
@@ -259,7 +313,10 @@ async fn run_step(work: &Arc<Work>, id: StepId, inputs: Inputs) -> Result<Arc<Tr
 /// The digest of what a step picks from its sources, when a record has it.
 async fn picked_content(work: &Arc<Work>, picks: Digest) -> Result<Option<Digest>, BuildError> {
     match find(work, picks).await? {
-        Some(Record { result: CachedResult::Picked(content), .. }) => Ok(Some(content)),
+        Some(Record {
+            result: CachedResult::Picked(content),
+            ..
+        }) => Ok(Some(content)),
         _ => Ok(None),
     }
 }
@@ -278,9 +335,15 @@ async fn prepare_and_look_up(
         let step = &work.graph.steps[id];
         let (key, prepared) = prepare::prepare(work, step, &inputs, content)?;
         if let (Some(picks), None, Some(found)) = (picks, content, prepared.content) {
-            work.cache.put(&picks, CachedResult::Picked(found), None).map_err(BuildError::Store)?;
+            work.cache
+                .put(&picks, CachedResult::Picked(found), None)
+                .map_err(BuildError::Store)?;
         }
-        let local = if step.fresh { None } else { work.cache.local(&key) };
+        let local = if step.fresh {
+            None
+        } else {
+            work.cache.local(&key)
+        };
         Ok((key, prepared, local))
     })
     .await
@@ -316,14 +379,19 @@ async fn make_layer(
     prepared: prepare::Prepared,
     running: &Running,
 ) -> Result<TreeState, BuildError> {
-    let scratch = blocking(work, |work| work.host.store.begin_layer().map_err(BuildError::Store)).await?;
+    let scratch = blocking(work, |work| {
+        work.host.store.begin_layer().map_err(BuildError::Store)
+    })
+    .await?;
     let parent = Arc::clone(&inputs.parent);
     let scratch = if let Op::Run(run) = &work.graph.steps[id].op {
         run::run(work, id, run, key, &inputs, prepared, &scratch, running).await?;
         scratch
     } else {
-        blocking(work, move |work| write(work, &work.graph.steps[id], &inputs, &prepared, &scratch).map(|()| scratch))
-            .await?
+        blocking(work, move |work| {
+            write(work, &work.graph.steps[id], &inputs, &prepared, &scratch).map(|()| scratch)
+        })
+        .await?
     };
     blocking(work, move |work| {
         if let Some(epoch) = work.epoch {
@@ -334,11 +402,22 @@ async fn make_layer(
                 source,
             })?;
         }
-        let layer = work.host.store.commit_layer(scratch).map_err(|error| store_failed(work, id, error))?;
+        let layer = work
+            .host
+            .store
+            .commit_layer(scratch)
+            .map_err(|error| store_failed(work, id, error))?;
         let created = work.epoch.map_or_else(now, Epoch::text);
         let result = CachedResult::Layer(layer.diff_id);
-        work.cache.put(&key, result, Some(created.clone())).map_err(BuildError::Store)?;
-        Ok(with_layer(&parent, layer.diff_id, layer.hold, Some(created)))
+        work.cache
+            .put(&key, result, Some(created.clone()))
+            .map_err(BuildError::Store)?;
+        Ok(with_layer(
+            &parent,
+            layer.diff_id,
+            layer.hold,
+            Some(created),
+        ))
     })
     .await
 }
@@ -352,7 +431,13 @@ fn write(
     scratch: &Scratch,
 ) -> Result<(), BuildError> {
     let (copy, below) = match &step.op {
-        Op::Copy(copy) => (copy, Some(copy::LowerLayers { lowers: inputs.parent.lowers(work)?, work: scratch.work() })),
+        Op::Copy(copy) => (
+            copy,
+            Some(copy::LowerLayers {
+                lowers: inputs.parent.lowers(work)?,
+                work: scratch.work(),
+            }),
+        ),
         Op::Link(copy) => (copy, None),
         Op::Mkdir(mkdir) => {
             return make_folder(mkdir, inputs.parent.lowers(work)?, scratch.upper())
@@ -369,16 +454,30 @@ fn write(
         unpack_remote: copy.unpack_remote,
         keep_owners: matches!(copy.from, Origin::Tree(_)),
     };
-    copy::copy(&prepared.sources, &target, scratch.upper(), below).map_err(|error| failed(work, step, error))
+    copy::copy(&prepared.sources, &target, scratch.upper(), below)
+        .map_err(|error| failed(work, step, error))
 }
 
 /// WORKDIR: a folder that is there stays as it is.
 fn make_folder(mkdir: &Mkdir, lowers: &[PathBuf], upper: &Path) -> Result<(), copy::CopyError> {
     let mut writer = Writer::new(upper, lowers)?;
     let path = Path::new(&mkdir.path);
-    if !writer.view().walk(path, true)?.found.is_some_and(|node| node.is_folder()) {
-        let owner = mkdir.user.as_deref().map(|user| find_owner(writer.view(), user)).transpose()?;
-        let metadata = Metadata { mode: 0o755, owner: owner.unwrap_or_default(), ..Metadata::default() };
+    if !writer
+        .view()
+        .walk(path, true)?
+        .found
+        .is_some_and(|node| node.is_folder())
+    {
+        let owner = mkdir
+            .user
+            .as_deref()
+            .map(|user| find_owner(writer.view(), user))
+            .transpose()?;
+        let metadata = Metadata {
+            mode: 0o755,
+            owner: owner.unwrap_or_default(),
+            ..Metadata::default()
+        };
         writer.make_folders(path, &metadata)?;
     }
     writer.finish()?;
@@ -401,7 +500,11 @@ async fn blocking<T: Send + 'static>(
 /// The error of a step, at its line in the Dockerfile.
 fn failed(work: &Work, step: &Step, error: impl std::error::Error) -> BuildError {
     let diagnostic = Diagnostic::error(step.span, chain(&error));
-    BuildError::Step { file: Arc::clone(&work.file), diagnostic: Box::new(diagnostic), source: None }
+    BuildError::Step {
+        file: Arc::clone(&work.file),
+        diagnostic: Box::new(diagnostic),
+        source: None,
+    }
 }
 
 fn store_failed(work: &Work, id: StepId, error: StoreError) -> BuildError {

@@ -34,25 +34,46 @@ struct SourceTree<'a> {
     owners: bool,
 }
 
-fn place<'a>(work: &'a Work, step: &Step, inputs: &Inputs, origin: &Origin) -> Result<SourceTree<'a>, BuildError> {
+fn place<'a>(
+    work: &'a Work,
+    step: &Step,
+    inputs: &Inputs,
+    origin: &Origin,
+) -> Result<SourceTree<'a>, BuildError> {
     if let Origin::Tree(tree) = origin {
         let lowers = inputs.tree(tree).lowers(work)?;
         let view = View::of_layers(lowers).map_err(|error| failed(work, step, error))?;
-        return Ok(SourceTree { view: Arc::new(view), ignore: None, stamps: &work.context.stamps, owners: true });
+        return Ok(SourceTree {
+            view: Arc::new(view),
+            ignore: None,
+            stamps: &work.context.stamps,
+            owners: true,
+        });
     }
     let context = work.context_of(origin);
     let view = Arc::clone(&context.view);
-    Ok(SourceTree { view, ignore: Some(&context.ignore), stamps: &context.stamps, owners: false })
+    Ok(SourceTree {
+        view,
+        ignore: Some(&context.ignore),
+        stamps: &context.stamps,
+        owners: false,
+    })
 }
 
 /// The key under which it is known what a copy from layers picks: it follows from the layers and the patterns, so that
 /// neither the files nor the layers have to be here to make the key of such a step.
 pub(super) fn picks(step: &Step, inputs: &Inputs) -> Option<Digest> {
-    let (Op::Copy(copy) | Op::Link(copy)) = &step.op else { return None };
-    let Origin::Tree(tree) = &copy.from else { return None };
+    let (Op::Copy(copy) | Op::Link(copy)) = &step.op else {
+        return None;
+    };
+    let Origin::Tree(tree) = &copy.from else {
+        return None;
+    };
     let mut paths = Vec::new();
     for item in &copy.sources {
-        let CopyItem::Path(path) = item else { return None };
+        let CopyItem::Path(path) = item else {
+            return None;
+        };
         paths.push(path);
     }
     let mut key = Key::new("picks", Some(inputs.tree(tree).chain()), None);
@@ -69,14 +90,34 @@ pub(super) fn prepare(
 ) -> Result<(Digest, Prepared), BuildError> {
     let below = inputs.parent.chain();
     match &step.op {
-        Op::Copy(copy) => prepare_copy(work, step, copy, Key::new("copy", Some(below), work.epoch), inputs, content),
-        Op::Link(copy) => prepare_copy(work, step, copy, Key::new("link", None, work.epoch), inputs, content),
+        Op::Copy(copy) => prepare_copy(
+            work,
+            step,
+            copy,
+            Key::new("copy", Some(below), work.epoch),
+            inputs,
+            content,
+        ),
+        Op::Link(copy) => prepare_copy(
+            work,
+            step,
+            copy,
+            Key::new("link", None, work.epoch),
+            inputs,
+            content,
+        ),
         Op::Mkdir(mkdir) => {
             let mut key = Key::new("mkdir", Some(below), work.epoch);
             key.mkdir(mkdir);
             Ok((key.finish(), Prepared::default()))
         }
-        Op::Run(run) => prepare_run(work, step, run, Key::new("run", Some(below), work.epoch), inputs),
+        Op::Run(run) => prepare_run(
+            work,
+            step,
+            run,
+            Key::new("run", Some(below), work.epoch),
+            inputs,
+        ),
     }
 }
 
@@ -94,20 +135,38 @@ fn prepare_copy(
     };
     key.digest(content);
     key.copy(copy);
-    Ok((key.finish(), Prepared { content: Some(content), sources, ..Prepared::default() }))
+    Ok((
+        key.finish(),
+        Prepared {
+            content: Some(content),
+            sources,
+            ..Prepared::default()
+        },
+    ))
 }
 
 /// Everything that a copy picks, and its digest.
-fn gather(work: &Work, step: &Step, copy: &CopyStep, inputs: &Inputs) -> Result<(Digest, Vec<Ready>), BuildError> {
+fn gather(
+    work: &Work,
+    step: &Step,
+    copy: &CopyStep,
+    inputs: &Inputs,
+) -> Result<(Digest, Vec<Ready>), BuildError> {
     let mut sources = Vec::new();
     let mut content = Key::new("content", None, None);
     for item in &copy.sources {
         let origin = match item {
-            CopyItem::Inline { name, content: text } => {
+            CopyItem::Inline {
+                name,
+                content: text,
+            } => {
                 content.text("inline");
                 content.text(name);
                 content.text(text);
-                sources.push(Ready::Inline { name: name.clone(), content: text.clone() });
+                sources.push(Ready::Inline {
+                    name: name.clone(),
+                    content: text.clone(),
+                });
                 continue;
             }
             CopyItem::Remote(remote) => Origin::Remote(remote.clone()),
@@ -131,7 +190,10 @@ fn gather(work: &Work, step: &Step, copy: &CopyStep, inputs: &Inputs) -> Result<
         }
     }
     if sources.len() > 1 && !copy.into_folder {
-        let message = format!("several files match, but {} is not a folder", copy.destination);
+        let message = format!(
+            "several files match, but {} is not a folder",
+            copy.destination
+        );
         let diagnostic = Diagnostic::error(step.span, message).hint("end the destination with a /");
         return Err(at_step(work, diagnostic));
     }
@@ -146,13 +208,24 @@ fn pick(
     place: &SourceTree<'_>,
 ) -> Result<Vec<Picked>, PickError> {
     let nothing = Ignore::default();
-    let picker = Picker { view: &place.view, ignore: place.ignore.unwrap_or(&nothing), exclude: &copy.exclude };
+    let picker = Picker {
+        view: &place.view,
+        ignore: place.ignore.unwrap_or(&nothing),
+        exclude: &copy.exclude,
+    };
     match item {
-        CopyItem::Path(pattern) if copy.parents => picker.with_parents(pattern).map(|picked| vec![picked]),
+        CopyItem::Path(pattern) if copy.parents => {
+            picker.with_parents(pattern).map(|picked| vec![picked])
+        }
         CopyItem::Path(pattern) => picker.pick(pattern),
         CopyItem::Remote(_) => {
-            let file = work.fetched.get(origin).and_then(|fetched| fetched.file.as_deref());
-            picker.literal(file.unwrap_or(".")).map(|picked| vec![picked])
+            let file = work
+                .fetched
+                .get(origin)
+                .and_then(|fetched| fetched.file.as_deref());
+            picker
+                .literal(file.unwrap_or("."))
+                .map(|picked| vec![picked])
         }
         CopyItem::Inline { .. } => Ok(Vec::new()),
     }
@@ -160,18 +233,28 @@ fn pick(
 
 fn not_found(work: &Work, step: &Step, copy: &CopyStep, error: &PickError) -> BuildError {
     let from_context = copy.from == Origin::Context;
-    let place = if from_context { "the build context" } else { "what it copies from" };
-    let mut diagnostic = Diagnostic::error(step.span, format!("{} (in {place})", super::chain(error)));
+    let place = if from_context {
+        "the build context"
+    } else {
+        "what it copies from"
+    };
+    let mut diagnostic =
+        Diagnostic::error(step.span, format!("{} (in {place})", super::chain(error)));
     if let PickError::Missing(_) = error
         && from_context
     {
-        diagnostic = diagnostic.hint("paths are relative to the context, and symlinks cannot lead out of it");
+        diagnostic = diagnostic
+            .hint("paths are relative to the context, and symlinks cannot lead out of it");
     }
     at_step(work, diagnostic)
 }
 
 fn at_step(work: &Work, diagnostic: Diagnostic) -> BuildError {
-    BuildError::Step { file: work.file.clone(), diagnostic: Box::new(diagnostic), source: None }
+    BuildError::Step {
+        file: work.file.clone(),
+        diagnostic: Box::new(diagnostic),
+        source: None,
+    }
 }
 
 fn prepare_run(
@@ -187,24 +270,48 @@ fn prepare_run(
     for mount in &run.mounts {
         key.text(&mount.target);
         match &mount.source {
-            RunMountSource::Files { origin: Origin::Tree(tree), path, writable } => {
+            RunMountSource::Files {
+                origin: Origin::Tree(tree),
+                path,
+                writable,
+            } => {
                 key.text(&format!("tree {path} {writable}"));
                 key.digest(inputs.tree(tree).chain());
             }
-            RunMountSource::Files { origin, path, writable } => {
+            RunMountSource::Files {
+                origin,
+                path,
+                writable,
+            } => {
                 let place = place(work, step, inputs, origin)?;
                 let ignore = place.ignore.unwrap_or(&nothing);
-                let picker = Picker { view: &place.view, ignore, exclude: &nothing };
-                let picked = picker.pick(path).map_err(|error| failed(work, step, error))?;
+                let picker = Picker {
+                    view: &place.view,
+                    ignore,
+                    exclude: &nothing,
+                };
+                let picked = picker
+                    .pick(path)
+                    .map_err(|error| failed(work, step, error))?;
                 let digest = source::digest(&place.view, place.stamps, &picked, false);
                 key.text(&format!("context {path} {writable}"));
                 key.digest(digest.map_err(|error| failed(work, step, error))?);
                 mounts.push((place.view, picked));
             }
             // What is in a cache must not change the result, so only its name counts.
-            RunMountSource::Cache { id, read_only, .. } => key.text(&format!("cache {id} {read_only}")),
-            RunMountSource::Tmpfs { size, read_only } => key.text(&format!("tmpfs {size:?} {read_only}")),
+            RunMountSource::Cache { id, read_only, .. } => {
+                key.text(&format!("cache {id} {read_only}"))
+            }
+            RunMountSource::Tmpfs { size, read_only } => {
+                key.text(&format!("tmpfs {size:?} {read_only}"))
+            }
         }
     }
-    Ok((key.finish(), Prepared { mounts, ..Prepared::default() }))
+    Ok((
+        key.finish(),
+        Prepared {
+            mounts,
+            ..Prepared::default()
+        },
+    ))
 }

@@ -30,7 +30,12 @@ impl std::fmt::Debug for Reporter {
 
 impl Reporter {
     pub(crate) fn new(progress: Arc<dyn Progress>) -> Self {
-        Self { progress, next: Arc::new(AtomicU32::new(1)), ran: Arc::default(), cached: Arc::default() }
+        Self {
+            progress,
+            next: Arc::new(AtomicU32::new(1)),
+            ran: Arc::default(),
+            cached: Arc::default(),
+        }
     }
 
     pub(crate) fn warning(&self, text: String) {
@@ -45,14 +50,25 @@ impl Reporter {
     /// Something that was found and is not a step.
     pub(crate) fn found(&self, name: &str) {
         let step = self.next.fetch_add(1, Ordering::Relaxed);
-        self.progress.event(BuildEvent::Cached { step, name: name.to_owned() });
+        self.progress.event(BuildEvent::Cached {
+            step,
+            name: name.to_owned(),
+        });
     }
 
     pub(crate) fn started(&self, name: &str) -> Running {
         let step = self.next.fetch_add(1, Ordering::Relaxed);
-        self.progress.event(BuildEvent::Started { step, name: name.to_owned() });
+        self.progress.event(BuildEvent::Started {
+            step,
+            name: name.to_owned(),
+        });
         let lines = Mutex::new(Lines::default());
-        Running { progress: Arc::clone(&self.progress), step, since: Instant::now(), lines: Arc::new(lines) }
+        Running {
+            progress: Arc::clone(&self.progress),
+            step,
+            since: Instant::now(),
+            lines: Arc::new(lines),
+        }
     }
 }
 
@@ -75,12 +91,18 @@ struct Lines {
 impl Running {
     pub(crate) fn done(&self) {
         self.flush();
-        self.progress.event(BuildEvent::Done { step: self.step, took: self.since.elapsed() });
+        self.progress.event(BuildEvent::Done {
+            step: self.step,
+            took: self.since.elapsed(),
+        });
     }
 
     pub(crate) fn failed(&self, error: &str) {
         self.flush();
-        self.progress.event(BuildEvent::Failed { step: self.step, error: error.to_owned() });
+        self.progress.event(BuildEvent::Failed {
+            step: self.step,
+            error: error.to_owned(),
+        });
     }
 
     pub(crate) fn output(&self) -> OutputSink {
@@ -90,15 +112,34 @@ impl Running {
 
     pub(crate) fn transfers(&self) -> TransferSink {
         let (progress, step) = (Arc::clone(&self.progress), self.step);
-        Box::new(move |Transfer { item, status, current, total }| {
-            progress.event(BuildEvent::Transfer { step, item, status, current, total });
-        })
+        Box::new(
+            move |Transfer {
+                      item,
+                      status,
+                      current,
+                      total,
+                  }| {
+                progress.event(BuildEvent::Transfer {
+                    step,
+                    item,
+                    status,
+                    current,
+                    total,
+                });
+            },
+        )
     }
 
     /// The last lines, from both streams as they came.
     pub(crate) fn tail(&self) -> Vec<String> {
         self.flush();
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).tail.iter().cloned().collect()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tail
+            .iter()
+            .cloned()
+            .collect()
     }
 
     fn write(&self, stream: OutputStream, bytes: &[u8]) {
@@ -132,6 +173,11 @@ impl Running {
             lines.tail.pop_front();
         }
         lines.tail.push_back(line.clone());
-        self.progress.event(BuildEvent::Output { step: self.step, stream, at: self.since.elapsed(), line });
+        self.progress.event(BuildEvent::Output {
+            step: self.step,
+            stream,
+            at: self.since.elapsed(),
+            line,
+        });
     }
 }

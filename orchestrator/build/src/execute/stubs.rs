@@ -16,7 +16,10 @@ pub(super) fn clean(upper: &Path, lowers: &[PathBuf], targets: &[String]) -> Res
     let mut writer = Writer::resume(upper, lowers)?;
     let below = View::of_layers(lowers)?;
     // Deeper ones first, so that a folder is empty once its own stubs are gone.
-    let mut places: Vec<&str> = ALWAYS.into_iter().chain(targets.iter().map(String::as_str)).collect();
+    let mut places: Vec<&str> = ALWAYS
+        .into_iter()
+        .chain(targets.iter().map(String::as_str))
+        .collect();
     places.sort_unstable();
     for place in places.into_iter().rev() {
         let walk = writer.view().walk(Path::new(place), true)?;
@@ -35,7 +38,9 @@ fn is_stub(all: &View, below: &View, path: &Path) -> Result<bool, CopyError> {
     if below.walk(path, false)?.found.is_some() {
         return Ok(false);
     }
-    let Some(node) = all.walk(path, false)?.found else { return Ok(false) };
+    let Some(node) = all.walk(path, false)?.found else {
+        return Ok(false);
+    };
     Ok(match node.kind() {
         Kind::Folder => all.children(&node, &mut { MAX_TEXT })?.is_empty(),
         Kind::File => node.stat.st_size == 0,

@@ -21,11 +21,17 @@ impl<'a> Pattern<'a> {
     }
 
     fn matches(&self, text: &str) -> Result<bool, ExpandError> {
-        self.budget.compared((text.len() + 1).saturating_mul(self.glob.len() + 1))?;
+        self.budget
+            .compared((text.len() + 1).saturating_mul(self.glob.len() + 1))?;
         Ok(self.glob.matches(&text.replace('/', SLASH)))
     }
 
-    pub(super) fn trim(&self, value: &str, at_start: bool, longest: bool) -> Result<String, ExpandError> {
+    pub(super) fn trim(
+        &self,
+        value: &str,
+        at_start: bool,
+        longest: bool,
+    ) -> Result<String, ExpandError> {
         let mut cuts = boundaries(value);
         // For a prefix, a later cut is a longer match; for a suffix, an earlier one.
         if longest == at_start {
@@ -41,7 +47,12 @@ impl<'a> Pattern<'a> {
         Ok(value.to_owned())
     }
 
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> Result<String, ExpandError> {
+    pub(super) fn replace(
+        &self,
+        value: &str,
+        replacement: &str,
+        all: bool,
+    ) -> Result<String, ExpandError> {
         let cuts = boundaries(value);
         let mut result = String::new();
         let mut at = 0;
@@ -63,7 +74,12 @@ impl<'a> Pattern<'a> {
     }
 
     /// Where the longest match that begins at `at` ends; both are numbers of characters.
-    fn longest(&self, value: &str, at: usize, cuts: &[usize]) -> Result<Option<usize>, ExpandError> {
+    fn longest(
+        &self,
+        value: &str,
+        at: usize,
+        cuts: &[usize],
+    ) -> Result<Option<usize>, ExpandError> {
         let ends = match self.glob.fixed() {
             Some(length) => at + length..(at + length + 1).min(cuts.len()),
             None => at + 1..cuts.len(),
@@ -78,5 +94,8 @@ impl<'a> Pattern<'a> {
 }
 
 fn boundaries(text: &str) -> Vec<usize> {
-    text.char_indices().map(|(index, _)| index).chain([text.len()]).collect()
+    text.char_indices()
+        .map(|(index, _)| index)
+        .chain([text.len()])
+        .collect()
 }

@@ -19,7 +19,9 @@ pub(crate) fn content_attributes(fd: BorrowedFd<'_>) -> io::Result<Vec<(CString,
     let size = rustix::fs::listxattr(path.as_str(), names.as_mut_slice())?;
     let mut attributes = Vec::new();
     for name in names[..size].split_inclusive(|byte| *byte == 0) {
-        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        let Ok(name) = CStr::from_bytes_with_nul(name) else {
+            continue;
+        };
         if is_attribute_of_overlay(name.to_bytes()) || is_attribute_of_host(name.to_bytes()) {
             continue;
         }

@@ -25,7 +25,10 @@ pub(crate) enum UserError {
     #[error("looking up {name}")]
     View { name: String, source: ViewError },
     #[error("reading {path} of the image")]
-    Read { path: &'static str, source: std::io::Error },
+    Read {
+        path: &'static str,
+        source: std::io::Error,
+    },
 }
 
 /// `user[:group]`, names or numbers. A number without a group stands for the group of the same number.
@@ -39,8 +42,12 @@ pub(crate) fn find_owner(view: &View, text: &str) -> Result<Owner, UserError> {
         None if user.is_empty() && group.is_some() => (0, 0),
         Some(uid) => (uid, uid),
         None => {
-            let line = account(view, "etc/passwd", user)?.ok_or_else(|| UserError::NoUser(user.to_owned()))?;
-            let field = |index| line.get(index).and_then(|field: &String| field.parse().ok());
+            let line = account(view, "etc/passwd", user)?
+                .ok_or_else(|| UserError::NoUser(user.to_owned()))?;
+            let field = |index| {
+                line.get(index)
+                    .and_then(|field: &String| field.parse().ok())
+            };
             match (field(2), field(3)) {
                 (Some(uid), Some(gid)) => (uid, gid),
                 _ => return Err(UserError::NoUser(user.to_owned())),
@@ -73,12 +80,22 @@ fn number(text: &str) -> Result<Option<u32>, UserError> {
 }
 
 fn account(view: &View, path: &'static str, name: &str) -> Result<Option<Vec<String>>, UserError> {
-    let error = |source| UserError::View { name: name.to_owned(), source };
+    let error = |source| UserError::View {
+        name: name.to_owned(),
+        source,
+    };
     let walk = view.walk(Path::new(path), true).map_err(error)?;
-    let Some(node) = walk.found.filter(|node| node.kind() == Kind::File) else { return Ok(None) };
+    let Some(node) = walk.found.filter(|node| node.kind() == Kind::File) else {
+        return Ok(None);
+    };
     let file = view.open_file(&node).map_err(error)?;
     let mut text = String::new();
-    file.take(MAX_ACCOUNT_FILE).read_to_string(&mut text).map_err(|source| UserError::Read { path, source })?;
+    file.take(MAX_ACCOUNT_FILE)
+        .read_to_string(&mut text)
+        .map_err(|source| UserError::Read { path, source })?;
     let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
-    Ok(text.lines().map(fields).find(|fields| fields.first().is_some_and(|first| first == name)))
+    Ok(text
+        .lines()
+        .map(fields)
+        .find(|fields| fields.first().is_some_and(|first| first == name)))
 }

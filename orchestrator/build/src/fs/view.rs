@@ -113,13 +113,22 @@ pub(crate) struct Walk {
 impl View {
     /// Layers in overlay form, topmost first.
     pub(crate) fn of_layers<P: AsRef<Path>>(layers: &[P]) -> Result<Self, ViewError> {
-        let layers = layers.iter().map(|path| Layer::open(path.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self { layers, overlay: true })
+        let layers = layers
+            .iter()
+            .map(|path| Layer::open(path.as_ref()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            layers,
+            overlay: true,
+        })
     }
 
     /// A folder that is nothing but itself.
     pub(crate) fn of_folder(path: &Path) -> Result<Self, ViewError> {
-        Ok(Self { layers: vec![Layer::open(path)?], overlay: false })
+        Ok(Self {
+            layers: vec![Layer::open(path)?],
+            overlay: false,
+        })
     }
 
     pub(crate) fn root(&self) -> Result<Node, ViewError> {
@@ -128,7 +137,11 @@ impl View {
             Some(fd) => rustix::fs::fstat(fd).map_err(|errno| read_error(Path::new(""), errno))?,
             None => return Err(ViewError::NotAFolder(PathBuf::new())),
         };
-        Ok(Node { path: PathBuf::new(), stat, layers: (0..self.layers.len()).collect() })
+        Ok(Node {
+            path: PathBuf::new(),
+            stat,
+            layers: (0..self.layers.len()).collect(),
+        })
     }
 
     /// What a folder has under one name; symlinks are not followed.
@@ -136,19 +149,30 @@ impl View {
         let path = folder.path.join(name);
         let mut found: Option<Node> = None;
         for &index in &folder.layers {
-            let Some(fd) = self.open_in(index, &path, OFlags::PATH)? else { continue };
+            let Some(fd) = self.open_in(index, &path, OFlags::PATH)? else {
+                continue;
+            };
             let stat = rustix::fs::fstat(&fd).map_err(|errno| read_error(&path, errno))?;
             if self.is_whiteout(&stat) {
                 break;
             }
             let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             match &mut found {
-                None => found = Some(Node { path: path.clone(), stat, layers: vec![index] }),
+                None => {
+                    found = Some(Node {
+                        path: path.clone(),
+                        stat,
+                        layers: vec![index],
+                    })
+                }
                 // Something else below a folder ends the merge.
                 Some(_) if !is_folder => break,
                 Some(node) => node.layers.push(index),
             }
-            if !is_folder || (self.overlay && is_opaque(fd.as_fd()).map_err(|source| read_failed(&path, source))?) {
+            if !is_folder
+                || (self.overlay
+                    && is_opaque(fd.as_fd()).map_err(|source| read_failed(&path, source))?)
+            {
                 break;
             }
         }
@@ -156,7 +180,11 @@ impl View {
     }
 
     /// Names in a folder, sorted, each with what it is. `room`: what their paths may take, less what they take.
-    pub(crate) fn children(&self, folder: &Node, room: &mut usize) -> Result<Vec<(OsString, Node)>, ViewError> {
+    pub(crate) fn children(
+        &self,
+        folder: &Node,
+        room: &mut usize,
+    ) -> Result<Vec<(OsString, Node)>, ViewError> {
         if let [only] = folder.layers[..] {
             return self.children_of_one(folder, only, room);
         }
@@ -182,7 +210,9 @@ impl View {
         room: &mut usize,
     ) -> Result<Vec<(OsString, Node)>, ViewError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let Some(fd) = self.open_in(index, &folder.path, flags)? else { return Ok(Vec::new()) };
+        let Some(fd) = self.open_in(index, &folder.path, flags)? else {
+            return Ok(Vec::new());
+        };
         let names = names_in(&fd, &folder.path)?;
         take_room(room, folder, names.iter())?;
         let mut children = Vec::with_capacity(names.len());
@@ -194,7 +224,14 @@ impl View {
                 Err(errno) => return Err(read_error(&path, errno)),
             };
             if !self.is_whiteout(&stat) {
-                children.push((name, Node { path, stat, layers: vec![index] }));
+                children.push((
+                    name,
+                    Node {
+                        path,
+                        stat,
+                        layers: vec![index],
+                    },
+                ));
             }
         }
         children.sort_by(|a, b| a.0.cmp(&b.0));
@@ -213,8 +250,17 @@ impl View {
         self.walk_from(vec![self.root()?], path, follow)
     }
 
-    pub(crate) fn walk_from(&self, start: Vec<Node>, path: &Path, follow: bool) -> Result<Walk, ViewError> {
-        let mut walk = Walk { folders: start, found: None, missing: Vec::new() };
+    pub(crate) fn walk_from(
+        &self,
+        start: Vec<Node>,
+        path: &Path,
+        follow: bool,
+    ) -> Result<Walk, ViewError> {
+        let mut walk = Walk {
+            folders: start,
+            found: None,
+            missing: Vec::new(),
+        };
         let mut links = 0;
         let mut open: VecDeque<OsString> = parts(path.as_os_str());
         if path.is_absolute() {
@@ -266,47 +312,77 @@ impl View {
 
     pub(crate) fn open_file(&self, node: &Node) -> Result<File, ViewError> {
         // What was a file when it was looked at may be a device by now.
-        let (file, _) = regular(&self.open_path(node)?).map_err(|source| read_failed(&node.path, source))?;
+        let (file, _) =
+            regular(&self.open_path(node)?).map_err(|source| read_failed(&node.path, source))?;
         Ok(file)
     }
 
     /// A descriptor to ask for metadata.
     pub(crate) fn open_path(&self, node: &Node) -> Result<OwnedFd, ViewError> {
-        self.open_in(node.layers[0], &node.path, OFlags::PATH)?.ok_or_else(|| read_error(&node.path, Errno::NOENT))
+        self.open_in(node.layers[0], &node.path, OFlags::PATH)?
+            .ok_or_else(|| read_error(&node.path, Errno::NOENT))
     }
 
     pub(crate) fn read_link(&self, node: &Node) -> Result<OsString, ViewError> {
         let fd = self.open_path(node)?;
-        let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).map_err(|errno| read_error(&node.path, errno))?;
+        let target = rustix::fs::readlinkat(&fd, c"", Vec::new())
+            .map_err(|errno| read_error(&node.path, errno))?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
     /// Host folders of a node's layers, topmost first.
     pub(crate) fn host_paths(&self, node: &Node) -> Vec<PathBuf> {
-        node.layers.iter().map(|index| self.layers[*index].path.join(&node.path)).collect()
+        node.layers
+            .iter()
+            .map(|index| self.layers[*index].path.join(&node.path))
+            .collect()
     }
 
     /// Opens below one layer; no symlink is followed, not even the last.
-    fn open_in(&self, index: usize, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, ViewError> {
+    fn open_in(
+        &self,
+        index: usize,
+        path: &Path,
+        flags: OFlags,
+    ) -> Result<Option<OwnedFd>, ViewError> {
         // With O_PATH and O_NOFOLLOW the last part may be a symlink; those on the way are still forbidden.
-        match open_beneath(self.layers[index].root.as_fd(), path, flags | OFlags::NOFOLLOW) {
+        match open_beneath(
+            self.layers[index].root.as_fd(),
+            path,
+            flags | OFlags::NOFOLLOW,
+        ) {
             Ok(fd) => Ok(Some(fd)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(read_failed(path, error)),
         }
     }
 
     fn is_whiteout(&self, stat: &Stat) -> bool {
-        self.overlay && FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+        self.overlay
+            && FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == 0
     }
 }
 
 impl Layer {
     fn open(path: &Path) -> Result<Self, ViewError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| ViewError::Open { path: path.to_owned(), source: errno.into() })?;
-        Ok(Self { path: path.to_owned(), root })
+        let root =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| ViewError::Open {
+                path: path.to_owned(),
+                source: errno.into(),
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            root,
+        })
     }
 }
 
@@ -327,9 +403,13 @@ fn take_room<'n>(
     folder: &Node,
     names: impl ExactSizeIterator<Item = &'n OsString>,
 ) -> Result<(), ViewError> {
-    let above = names.len().saturating_mul(folder.path.as_os_str().len() + 1);
+    let above = names
+        .len()
+        .saturating_mul(folder.path.as_os_str().len() + 1);
     let wanted = above.saturating_add(names.map(|name| name.len()).sum());
-    *room = room.checked_sub(wanted).ok_or_else(|| ViewError::TooMuch { folder: shown(&folder.path) })?;
+    *room = room.checked_sub(wanted).ok_or_else(|| ViewError::TooMuch {
+        folder: shown(&folder.path),
+    })?;
     Ok(())
 }
 
@@ -346,7 +426,10 @@ fn read_error(path: &Path, errno: Errno) -> ViewError {
 }
 
 fn read_failed(path: &Path, source: io::Error) -> ViewError {
-    ViewError::Read { path: path.to_owned(), source }
+    ViewError::Read {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -364,12 +447,23 @@ mod tests {
         for (layers, files) in [(&folders[..1], 1), (&folders[..], 2)] {
             let layers: Vec<_> = layers.iter().map(|folder| folder.path()).collect();
             let view = View::of_layers(&layers).unwrap();
-            let folder = view.walk(Path::new("folder"), false).unwrap().found.unwrap();
+            let folder = view
+                .walk(Path::new("folder"), false)
+                .unwrap()
+                .found
+                .unwrap();
             let mut room = files * "folder/x".len();
             assert_eq!(view.children(&folder, &mut room).unwrap().len(), files);
             assert_eq!(room, 0);
-            let error = view.children(&folder, &mut { files * "folder/x".len() - 1 }).unwrap_err();
-            assert!(error.to_string().starts_with("the paths of the files down to /folder take more than"), "{error}");
+            let error = view
+                .children(&folder, &mut { files * "folder/x".len() - 1 })
+                .unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("the paths of the files down to /folder take more than"),
+                "{error}"
+            );
         }
     }
 }

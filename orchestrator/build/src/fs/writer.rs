@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hoist_tree::open_beneath;
-use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::attributes::content_attributes;
@@ -24,7 +26,11 @@ pub(crate) enum WriteError {
     #[error(transparent)]
     View(#[from] ViewError),
     #[error("{attempt} /{path}")]
-    Io { attempt: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("/{0} is a folder, and a file cannot take its place")]
     FolderInTheWay(PathBuf),
     #[error("/{0} is there already, and is not a folder")]
@@ -67,8 +73,14 @@ impl Writer {
         layers.extend(lowers.iter().cloned());
         let view = View::of_layers(&layers)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(failed("opening", Path::new("")))?;
-        Ok(Self { view, upper: root, times: BTreeMap::new(), last: None })
+        let root = rustix::fs::open(upper, flags, Mode::empty())
+            .map_err(failed("opening", Path::new("")))?;
+        Ok(Self {
+            view,
+            upper: root,
+            times: BTreeMap::new(),
+            last: None,
+        })
     }
 
     fn inherit_root(&mut self, lowers: &[PathBuf]) -> Result<(), WriteError> {
@@ -76,7 +88,10 @@ impl Writer {
         let root = below.root()?;
         let metadata = metadata_of(&below, &root)?;
         describe(&self.upper, &metadata).map_err(failed("describing", Path::new("")))?;
-        self.times.insert(PathBuf::new(), (root.stat.st_mtime, nanoseconds(root.stat.st_mtime_nsec)));
+        self.times.insert(
+            PathBuf::new(),
+            (root.stat.st_mtime, nanoseconds(root.stat.st_mtime_nsec)),
+        );
         Ok(())
     }
 
@@ -85,12 +100,20 @@ impl Writer {
     }
 
     /// The folder at a path, symlinks followed inside the root. What is missing is made.
-    pub(crate) fn make_folders(&mut self, path: &Path, metadata: &Metadata) -> Result<Node, WriteError> {
+    pub(crate) fn make_folders(
+        &mut self,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<Node, WriteError> {
         let walk = self.view.walk(path, true)?;
         let mut folder = match walk.found {
             Some(node) if node.is_folder() => node,
             Some(node) => return Err(WriteError::NotAFolder(node.path)),
-            None => walk.folders.last().cloned().expect("a walk starts at the root"),
+            None => walk
+                .folders
+                .last()
+                .cloned()
+                .expect("a walk starts at the root"),
         };
         for name in &walk.missing {
             folder = self.put_folder(&folder, name, metadata)?;
@@ -105,11 +128,17 @@ impl Writer {
         }
         self.copy_up(&folder.path)?;
         let walk = self.view.walk(&folder.path, false)?;
-        walk.found.ok_or_else(|| WriteError::NotAFolder(folder.path.clone()))
+        walk.found
+            .ok_or_else(|| WriteError::NotAFolder(folder.path.clone()))
     }
 
     /// A folder under a name: a new one, or the one that is there with other looks.
-    pub(crate) fn put_folder(&mut self, parent: &Node, name: &OsStr, metadata: &Metadata) -> Result<Node, WriteError> {
+    pub(crate) fn put_folder(
+        &mut self,
+        parent: &Node,
+        name: &OsStr,
+        metadata: &Metadata,
+    ) -> Result<Node, WriteError> {
         let path = parent.path.join(name);
         match self.view.child(parent, name)? {
             Some(node) if node.is_folder() && node.layers[0] == UPPER => {}
@@ -138,11 +167,16 @@ impl Writer {
     ) -> Result<(), WriteError> {
         let path = parent.path.join(name);
         let folder = self.make_room(parent, name)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed("creating", &path))?;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(failed("creating", &path))?;
         let mut file = File::from(file);
-        fill(&mut file).map_err(|source| WriteError::Io { attempt: "writing", path: path.clone(), source })?;
+        fill(&mut file).map_err(|source| WriteError::Io {
+            attempt: "writing",
+            path: path.clone(),
+            source,
+        })?;
         describe(&file, metadata).map_err(failed("describing", &path))?;
         if let Some(modified) = metadata.modified {
             rustix::fs::futimens(&file, &times(modified)).map_err(failed("dating", &path))?;
@@ -175,20 +209,28 @@ impl Writer {
         let path = parent.path.join(name);
         let folder = self.make_room(parent, name)?;
         let mode = Mode::from_raw_mode(metadata.mode);
-        rustix::fs::mknodat(&folder, name, kind, mode, device).map_err(failed("creating", &path))?;
+        rustix::fs::mknodat(&folder, name, kind, mode, device)
+            .map_err(failed("creating", &path))?;
         self.describe_by_name(&folder, name, metadata, &path)?;
-        rustix::fs::chmodat(&folder, name, mode, AtFlags::empty()).map_err(failed("describing", &path))
+        rustix::fs::chmodat(&folder, name, mode, AtFlags::empty())
+            .map_err(failed("describing", &path))
     }
 
     /// A second name for a file that the view has; one of a lower layer is copied up first.
-    pub(crate) fn put_hard_link(&mut self, parent: &Node, name: &OsStr, target: &Node) -> Result<(), WriteError> {
+    pub(crate) fn put_hard_link(
+        &mut self,
+        parent: &Node,
+        name: &OsStr,
+        target: &Node,
+    ) -> Result<(), WriteError> {
         let path = parent.path.join(name);
         if target.layers[0] != UPPER {
             self.copy_up_file(target)?;
         }
         let folder = self.make_room(parent, name)?;
         let (source, source_name) = self.parent_of(&target.path)?;
-        rustix::fs::linkat(&source, source_name, &folder, name, AtFlags::empty()).map_err(failed("linking", &path))
+        rustix::fs::linkat(&source, source_name, &folder, name, AtFlags::empty())
+            .map_err(failed("linking", &path))
     }
 
     /// Takes away whatever this layer itself has at a path: what comes in its place hides the rest.
@@ -199,7 +241,11 @@ impl Writer {
         let removed = CString::new(name.as_bytes())
             .map_err(io::Error::other)
             .and_then(|name| hoist_tree::remove_at(folder.as_fd(), &name));
-        removed.map_err(|source| WriteError::Io { attempt: "removing", path: path.to_owned(), source })
+        removed.map_err(|source| WriteError::Io {
+            attempt: "removing",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Sets the folders' times. Comes last.
@@ -212,15 +258,28 @@ impl Writer {
     }
 
     /// Lets other code write to the upper folder, which must leave the folders' times as they should be.
-    pub(crate) fn lend<E: From<WriteError>>(&mut self, write: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn lend<E: From<WriteError>>(
+        &mut self,
+        write: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         self.finish()?;
         self.last = None;
         write()?;
         for path in std::mem::take(&mut self.times).into_keys() {
-            let Some(node) = self.view.walk(&path, false).map_err(WriteError::from)?.found else { continue };
+            let Some(node) = self
+                .view
+                .walk(&path, false)
+                .map_err(WriteError::from)?
+                .found
+            else {
+                continue;
+            };
             // Something else may have taken the folder's place.
             if node.is_folder() && node.path == path {
-                self.times.insert(path, (node.stat.st_mtime, nanoseconds(node.stat.st_mtime_nsec)));
+                self.times.insert(
+                    path,
+                    (node.stat.st_mtime, nanoseconds(node.stat.st_mtime_nsec)),
+                );
             }
         }
         Ok(())
@@ -235,7 +294,8 @@ impl Writer {
                 return Err(WriteError::FolderInTheWay(node.path));
             }
             Some(node) if node.layers[0] == UPPER => {
-                rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(failed("replacing", &path))?;
+                rustix::fs::unlinkat(&folder, name, AtFlags::empty())
+                    .map_err(failed("replacing", &path))?;
             }
             _ => {}
         }
@@ -244,7 +304,8 @@ impl Writer {
 
     fn new_folder(&mut self, parent: &Node, name: &OsStr) -> Result<(), WriteError> {
         let folder = self.upper_folder(parent)?;
-        rustix::fs::mkdirat(&folder, name, Mode::RWXU).map_err(failed("creating", &parent.path.join(name)))
+        rustix::fs::mkdirat(&folder, name, Mode::RWXU)
+            .map_err(failed("creating", &parent.path.join(name)))
     }
 
     fn upper_folder(&mut self, folder: &Node) -> Result<OwnedFd, WriteError> {
@@ -290,18 +351,24 @@ impl Writer {
         let name = node.path.file_name().expect("a file has a name");
         let parent_path = node.path.parent().unwrap_or(Path::new(""));
         let walk = self.view.walk(parent_path, false)?;
-        let parent = walk.found.ok_or_else(|| WriteError::NotAFolder(parent_path.to_owned()))?;
+        let parent = walk
+            .found
+            .ok_or_else(|| WriteError::NotAFolder(parent_path.to_owned()))?;
         let metadata = metadata_of(&self.view, node)?;
         match node.kind() {
             Kind::File => {
                 let source = self.view.open_file(node)?;
-                self.put_file(&parent, name, &metadata, &mut |file| copy_content(&source, file))
+                self.put_file(&parent, name, &metadata, &mut |file| {
+                    copy_content(&source, file)
+                })
             }
             Kind::Symlink => {
                 let target = self.view.read_link(node)?;
                 self.put_symlink(&parent, name, &target, &metadata)
             }
-            Kind::Other(kind) => self.put_special(&parent, name, kind, node.stat.st_rdev, &metadata),
+            Kind::Other(kind) => {
+                self.put_special(&parent, name, kind, node.stat.st_rdev, &metadata)
+            }
             Kind::Folder => Err(WriteError::FolderInTheWay(node.path.clone())),
         }
     }
@@ -312,7 +379,9 @@ impl Writer {
             // The parent may have come up since it was looked at: its layers are asked for again.
             _ => {
                 let walk = self.view.walk(&parent.path, false)?;
-                let parent = walk.found.ok_or_else(|| WriteError::NotAFolder(parent.path.clone()))?;
+                let parent = walk
+                    .found
+                    .ok_or_else(|| WriteError::NotAFolder(parent.path.clone()))?;
                 self.view.child(&parent, name)?
             }
         };
@@ -323,13 +392,26 @@ impl Writer {
     }
 
     fn open_upper(&self, path: &Path) -> Result<OwnedFd, WriteError> {
-        open_beneath(self.upper.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
-            .map_err(|source| WriteError::Io { attempt: "opening", path: path.to_owned(), source })
+        open_beneath(
+            self.upper.as_fd(),
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW,
+        )
+        .map_err(|source| WriteError::Io {
+            attempt: "opening",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn parent_of<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), WriteError> {
-        let name = path.file_name().ok_or_else(|| WriteError::NotAFolder(path.to_owned()))?;
-        Ok((self.open_upper(path.parent().unwrap_or(Path::new("")))?, name))
+        let name = path
+            .file_name()
+            .ok_or_else(|| WriteError::NotAFolder(path.to_owned()))?;
+        Ok((
+            self.open_upper(path.parent().unwrap_or(Path::new("")))?,
+            name,
+        ))
     }
 
     fn describe_by_name(
@@ -339,9 +421,18 @@ impl Writer {
         metadata: &Metadata,
         path: &Path,
     ) -> Result<(), WriteError> {
-        let (uid, gid) = (Uid::from_raw(metadata.owner.uid), Gid::from_raw(metadata.owner.gid));
-        rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(failed("describing", path))?;
+        let (uid, gid) = (
+            Uid::from_raw(metadata.owner.uid),
+            Gid::from_raw(metadata.owner.gid),
+        );
+        rustix::fs::chownat(
+            folder,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(failed("describing", path))?;
         if let Some(modified) = metadata.modified {
             rustix::fs::utimensat(folder, name, &times(modified), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(failed("dating", path))?;
@@ -364,7 +455,10 @@ pub(crate) fn metadata_of(view: &View, node: &Node) -> Result<Metadata, WriteErr
     };
     Ok(Metadata {
         mode: node.mode(),
-        owner: Owner { uid: node.stat.st_uid, gid: node.stat.st_gid },
+        owner: Owner {
+            uid: node.stat.st_uid,
+            gid: node.stat.st_gid,
+        },
         modified: Some((node.stat.st_mtime, nanoseconds(node.stat.st_mtime_nsec))),
         attributes,
     })
@@ -380,7 +474,10 @@ pub(crate) fn copy_content(mut source: &File, target: &mut File) -> io::Result<(
 
 /// Owner first: changing it clears setuid.
 fn describe(fd: impl AsFd, metadata: &Metadata) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(metadata.owner.uid), Gid::from_raw(metadata.owner.gid));
+    let (uid, gid) = (
+        Uid::from_raw(metadata.owner.uid),
+        Gid::from_raw(metadata.owner.gid),
+    );
     rustix::fs::fchown(&fd, Some(uid), Some(gid))?;
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(metadata.mode))?;
     for (name, value) in &metadata.attributes {
@@ -398,12 +495,22 @@ pub(super) fn nanoseconds(value: u64) -> i64 {
 
 fn times((seconds, nanoseconds): (i64, i64)) -> Timestamps {
     Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds },
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds,
+        },
     }
 }
 
 fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(Errno) -> WriteError {
     let path = path.to_owned();
-    move |errno| WriteError::Io { attempt, path, source: errno.into() }
+    move |errno| WriteError::Io {
+        attempt,
+        path,
+        source: errno.into(),
+    }
 }

@@ -19,7 +19,10 @@ pub(super) fn named(request: &BuildRequest, name: &str) -> Option<Named> {
         return None;
     }
     let wanted = canonical(name);
-    let (own, context) = request.contexts.iter().find(|(own, _)| canonical(own) == wanted)?;
+    let (own, context) = request
+        .contexts
+        .iter()
+        .find(|(own, _)| canonical(own) == wanted)?;
     Some(match context {
         NamedContext::Image(image) => Named::Image(image.clone()),
         NamedContext::Layout(layout) => Named::Image(layout_image(layout)),

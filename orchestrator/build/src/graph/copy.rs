@@ -27,7 +27,8 @@ impl Lowering<'_> {
         let item = |source| copy_item(source, copy, add, stage, escape);
         let sources: Vec<CopyItem> = copy.sources.iter().map(item).collect::<Result<_, _>>()?;
         let destination = stage.expand(&copy.destination, escape)?;
-        let into_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
+        let into_folder =
+            destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
         if sources.len() > 1 && !into_folder {
             let message = "with several sources, the destination must be a folder";
             return Err(Diagnostic::error(copy.destination.span, message)
@@ -38,7 +39,11 @@ impl Lowering<'_> {
             Some(mode) => Some(Chmod::parse(&stage.expand(mode, escape)?, mode.span)?),
             None => None,
         };
-        let chown = copy.chown.as_ref().map(|owner| stage.expand(owner, escape)).transpose()?;
+        let chown = copy
+            .chown
+            .as_ref()
+            .map(|owner| stage.expand(owner, escape))
+            .transpose()?;
         let op = CopyStep {
             from,
             sources,
@@ -52,15 +57,25 @@ impl Lowering<'_> {
             parents: copy.parents,
         };
         if let Some(checksum) = &copy.checksum
-            && !op.sources.iter().all(|source| matches!(source, CopyItem::Remote(_)))
+            && !op
+                .sources
+                .iter()
+                .all(|source| matches!(source, CopyItem::Remote(_)))
         {
-            return Err(Diagnostic::error(checksum.span, "--checksum is for sources that are downloaded")
-                .hint("files of the context are compared by their contents anyway"));
+            return Err(Diagnostic::error(
+                checksum.span,
+                "--checksum is for sources that are downloaded",
+            )
+            .hint("files of the context are compared by their contents anyway"));
         }
         let created_by = created_by_copy(&op, copy, &destination);
         // A linked layer is the same on whatever lies below it, unless names have to be looked up there.
         let independent = copy.link && op.chown.as_deref().is_none_or(is_numeric_owner);
-        let op = if independent { Op::Link(op) } else { Op::Copy(op) };
+        let op = if independent {
+            Op::Link(op)
+        } else {
+            Op::Copy(op)
+        };
         let parent = stage.tree.clone();
         self.push(current, parent, op, created_by, stage);
         Ok(())
@@ -68,19 +83,40 @@ impl Lowering<'_> {
 }
 
 fn excluded(copy: &Copy, span: Span, stage: &Stage, escape: char) -> Result<Ignore, Diagnostic> {
-    let expanded = copy.exclude.iter().map(|pattern| stage.expand(pattern, escape));
+    let expanded = copy
+        .exclude
+        .iter()
+        .map(|pattern| stage.expand(pattern, escape));
     let patterns = expanded.collect::<Result<Vec<_>, _>>()?;
     Ignore::from_patterns(patterns.iter().map(String::as_str))
         .map_err(|error| Diagnostic::error(span, error.to_string()))
 }
 
-fn copy_item(source: &CopySource, copy: &Copy, add: bool, stage: &Stage, escape: char) -> Result<CopyItem, Diagnostic> {
+fn copy_item(
+    source: &CopySource,
+    copy: &Copy,
+    add: bool,
+    stage: &Stage,
+    escape: char,
+) -> Result<CopyItem, Diagnostic> {
     match source {
-        CopySource::Path(path) => path_or_remote(path, &stage.expand(path, escape)?, copy, add, stage, escape),
+        CopySource::Path(path) => {
+            path_or_remote(path, &stage.expand(path, escape)?, copy, add, stage, escape)
+        }
         CopySource::Heredoc(heredoc) => {
-            let body = Spanned { value: heredoc.content.clone(), span: heredoc.span };
-            let content = if heredoc.expand { stage.expand_body(&body)? } else { body.value };
-            Ok(CopyItem::Inline { name: heredoc.name.clone(), content })
+            let body = Spanned {
+                value: heredoc.content.clone(),
+                span: heredoc.span,
+            };
+            let content = if heredoc.expand {
+                stage.expand_body(&body)?
+            } else {
+                body.value
+            };
+            Ok(CopyItem::Inline {
+                name: heredoc.name.clone(),
+                content,
+            })
         }
     }
 }
@@ -94,9 +130,15 @@ fn path_or_remote(
     escape: char,
 ) -> Result<CopyItem, Diagnostic> {
     if add && let Some(remote) = Remote::parse(text) {
-        let checksum = copy.checksum.as_ref().map(|checksum| stage.expand(checksum, escape)).transpose()?;
+        let checksum = copy
+            .checksum
+            .as_ref()
+            .map(|checksum| stage.expand(checksum, escape))
+            .transpose()?;
         let remote = remote.of_add(checksum, copy.keep_git_dir);
-        return remote.map(CopyItem::Remote).map_err(|error| Diagnostic::error(place.span, error.to_string()));
+        return remote
+            .map(CopyItem::Remote)
+            .map_err(|error| Diagnostic::error(place.span, error.to_string()));
     }
     // The pivot of --parents is kept: cleaning would take it away.
     let path = match text.split_once("/./") {
@@ -107,12 +149,22 @@ fn path_or_remote(
 }
 
 fn is_numeric_owner(owner: &str) -> bool {
-    owner.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    owner
+        .split(':')
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn created_by_copy(op: &CopyStep, copy: &Copy, destination: &str) -> String {
-    let mut text = if op.unpack { "ADD".to_owned() } else { "COPY".to_owned() };
-    for (flag, value) in [("from", &copy.from), ("chown", &copy.chown), ("chmod", &copy.chmod)] {
+    let mut text = if op.unpack {
+        "ADD".to_owned()
+    } else {
+        "COPY".to_owned()
+    };
+    for (flag, value) in [
+        ("from", &copy.from),
+        ("chown", &copy.chown),
+        ("chmod", &copy.chmod),
+    ] {
         if let Some(value) = value {
             text.push_str(&format!(" --{flag}={}", value.value));
         }

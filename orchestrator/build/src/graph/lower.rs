@@ -9,7 +9,8 @@ use hoist_image::{Execution, Platform};
 use super::scope::{Globals, Scope};
 use super::stages::{FromTarget, StageBase, from_target};
 use super::{
-    BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Outcome, Selection, Step, StepId, Tree,
+    BaseImage, Bases, CopyItem, CopyStep, Graph, HistoryLine, Mkdir, Op, Origin, Outcome,
+    Selection, Step, StepId, Tree,
 };
 use crate::budget::{Budget, Exceeded};
 use crate::diagnostic::closest;
@@ -18,7 +19,8 @@ use crate::ignore::{Ignore, clean};
 use crate::lint::Rule;
 use crate::{BuildRequest, Diagnostic, Span, Spanned, expand};
 
-pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What lowering found besides the graph.
 #[derive(Debug)]
@@ -39,7 +41,15 @@ pub(crate) fn lower(
     let mut declared = BTreeSet::new();
     for selection in selections {
         let (several, budget) = (selections.len() > 1, Arc::default());
-        let mut lowering = Lowering { file, request, selection, bases, several, found, budget };
+        let mut lowering = Lowering {
+            file,
+            request,
+            selection,
+            bases,
+            several,
+            found,
+            budget,
+        };
         let mut target = lowering.target(&mut declared);
         found = lowering.found;
         if !found.problems.is_empty() {
@@ -49,8 +59,23 @@ pub(crate) fn lower(
         for (name, value) in &request.labels {
             target.execution.labels.insert(name.clone(), value.clone());
         }
-        let Stage { tree, base, platform, execution, author, history, .. } = target;
-        results.push(Outcome { tree, base, platform, execution, author, history });
+        let Stage {
+            tree,
+            base,
+            platform,
+            execution,
+            author,
+            history,
+            ..
+        } = target;
+        results.push(Outcome {
+            tree,
+            base,
+            platform,
+            execution,
+            author,
+            history,
+        });
     }
     // An ARG of a stage that is not built still uses its argument.
     for stage in &file.stages {
@@ -64,7 +89,9 @@ pub(crate) fn lower(
         return Ok(Lowered::Needs(found.missing));
     }
     let declared: Vec<String> = declared.into_iter().collect();
-    let unused = selections.first().map(|selection| selection.globals.unused(&declared));
+    let unused = selections
+        .first()
+        .map(|selection| selection.globals.unused(&declared));
     Ok(Lowered::Graph(Box::new(Graph {
         steps: found.steps,
         results,
@@ -101,29 +128,45 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn expand(&self, word: &Spanned<String>, escape: char) -> Result<String, Diagnostic> {
-        let (text, unset) = expand::expand_noting(&word.value, escape, &|name| self.scope.get(name), &self.budget)
-            .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
+    pub(super) fn expand(
+        &self,
+        word: &Spanned<String>,
+        escape: char,
+    ) -> Result<String, Diagnostic> {
+        let (text, unset) = expand::expand_noting(
+            &word.value,
+            escape,
+            &|name| self.scope.get(name),
+            &self.budget,
+        )
+        .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
         self.note(unset, word.span);
         Ok(text)
     }
 
     /// Variables in the text of a file.
     pub(super) fn expand_body(&self, body: &Spanned<String>) -> Result<String, Diagnostic> {
-        let (text, unset) = expand::expand_text(&body.value, &|name| self.scope.get(name), &self.budget)
-            .map_err(|error| Diagnostic::error(body.span, error.to_string()))?;
+        let (text, unset) =
+            expand::expand_text(&body.value, &|name| self.scope.get(name), &self.budget)
+                .map_err(|error| Diagnostic::error(body.span, error.to_string()))?;
         self.note(unset, body.span);
         Ok(text)
     }
 
     fn note(&self, unset: Vec<String>, span: Span) {
-        self.unset.borrow_mut().extend(unset.into_iter().map(|value| Spanned { value, span }));
+        self.unset
+            .borrow_mut()
+            .extend(unset.into_iter().map(|value| Spanned { value, span }));
     }
 
     /// Bytes that a stage on top of this one takes over.
     fn size(&self) -> usize {
         let history = self.history.iter().map(|line| line.created_by.len());
-        let labels = self.execution.labels.iter().map(|(name, value)| name.len() + value.len());
+        let labels = self
+            .execution
+            .labels
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
         self.scope.size() + history.chain(labels).sum::<usize>()
     }
 
@@ -134,11 +177,17 @@ impl Stage {
 
     pub(super) fn metadata(&mut self, created_by: String) {
         self.charge(created_by.len());
-        self.history.push(HistoryLine { created_by, step: None });
+        self.history.push(HistoryLine {
+            created_by,
+            step: None,
+        });
     }
 
     fn shell(&self) -> Vec<String> {
-        self.execution.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+        self.execution
+            .shell
+            .clone()
+            .unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
     }
 
     pub(super) fn argv(&self, command: &Command) -> Vec<String> {
@@ -154,7 +203,11 @@ impl Stage {
 
     /// A path of an instruction, made absolute by WORKDIR; a slash at its end is gone.
     pub(super) fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') { clean(path) } else { clean(&format!("/{}/{path}", self.execution.working_dir)) }
+        if path.starts_with('/') {
+            clean(path)
+        } else {
+            clean(&format!("/{}/{path}", self.execution.working_dir))
+        }
     }
 
     pub(super) fn user(&self) -> Option<String> {
@@ -202,7 +255,9 @@ impl Lowering<'_> {
             declared.extend(stage.scope.declared_names().cloned());
             stages.insert(index, stage);
         }
-        stages.remove(&self.selection.target).expect("the target is among the needed stages")
+        stages
+            .remove(&self.selection.target)
+            .expect("the target is among the needed stages")
     }
 
     fn stage(&mut self, index: usize, done: &BTreeMap<usize, Stage>) -> Stage {
@@ -212,13 +267,25 @@ impl Lowering<'_> {
             return stage;
         }
         let mut instructions = self.triggers(index, &mut stage);
-        instructions.extend(self.selection.instructions(self.file, index).iter().cloned());
-        let total = 1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
+        instructions.extend(
+            self.selection
+                .instructions(self.file, index)
+                .iter()
+                .cloned(),
+        );
+        let total = 1 + instructions
+            .iter()
+            .filter(|instruction| makes_step(&instruction.kind))
+            .count();
         let mut number = 1;
         for instruction in &instructions {
             number += usize::from(makes_step(&instruction.kind));
             let label = self.label(index, number, total);
-            let current = CurrentInstruction { stage: index, label: &label, instruction };
+            let current = CurrentInstruction {
+                stage: index,
+                label: &label,
+                instruction,
+            };
             let outcome = self.instruction(current, &mut stage, done);
             let outcome = outcome.and_then(|()| self.affordable(instruction.span));
             self.found.problems.extend(outcome.err());
@@ -232,7 +299,11 @@ impl Lowering<'_> {
 
     /// Whether the copies so far are within bounds.
     fn affordable(&self, span: Span) -> Result<(), Diagnostic> {
-        if self.budget.exhausted() { Err(Diagnostic::error(span, Exceeded::Text.to_string())) } else { Ok(()) }
+        if self.budget.exhausted() {
+            Err(Diagnostic::error(span, Exceeded::Text.to_string()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Variables that nothing declares. What an unknown base declares is not known.
@@ -241,12 +312,17 @@ impl Lowering<'_> {
             if !stage.known || stage.scope.is_declared(&name.value) {
                 continue;
             }
-            let finding =
-                Diagnostic::lint(Rule::UndefinedVar, name.span, format!("variable {} is not defined", name.value));
-            self.found.findings.push(match closest(&name.value, stage.scope.names()) {
-                Some(known) => finding.hint(format!("did you mean {known}?")),
-                None => finding,
-            });
+            let finding = Diagnostic::lint(
+                Rule::UndefinedVar,
+                name.span,
+                format!("variable {} is not defined", name.value),
+            );
+            self.found
+                .findings
+                .push(match closest(&name.value, stage.scope.names()) {
+                    Some(known) => finding.hint(format!("did you mean {known}?")),
+                    None => finding,
+                });
         }
     }
 
@@ -278,15 +354,31 @@ impl Lowering<'_> {
                 stage
             }
             StageBase::Stage(earlier) => {
-                let earlier = done.get(earlier).expect("a stage's base is needed and comes before it");
+                let earlier = done
+                    .get(earlier)
+                    .expect("a stage's base is needed and comes before it");
                 earlier.charge(earlier.size());
-                Stage { cmd_is_own: false, platform: base.platform.clone(), ..earlier.clone() }
+                Stage {
+                    cmd_is_own: false,
+                    platform: base.platform.clone(),
+                    ..earlier.clone()
+                }
             }
             StageBase::Image(name) => {
-                let image = BaseImage { name: name.clone(), platform: base.platform.to_string() };
-                let config = self.bases.get(&image).expect("the images of a selection are found before lowering");
+                let image = BaseImage {
+                    name: name.clone(),
+                    platform: base.platform.to_string(),
+                };
+                let config = self
+                    .bases
+                    .get(&image)
+                    .expect("the images of a selection are found before lowering");
                 let execution = config.as_ref().map(|config| config.config.clone());
-                let mut stage = fresh(Tree::Image(image.clone()), Some(image), execution.unwrap_or_default());
+                let mut stage = fresh(
+                    Tree::Image(image.clone()),
+                    Some(image),
+                    execution.unwrap_or_default(),
+                );
                 stage.known = config.is_some();
                 stage.author = config.as_ref().and_then(|config| config.author.clone());
                 stage
@@ -310,7 +402,13 @@ impl Lowering<'_> {
         });
         let from = &self.file.stages[index];
         let name = format!("{} {}", self.label(index, 1, 1), from.text);
-        let step = Step { parent: Tree::Scratch, op, name, span: from.span, fresh: self.is_fresh(index) };
+        let step = Step {
+            parent: Tree::Scratch,
+            op,
+            name,
+            span: from.span,
+            fresh: self.is_fresh(index),
+        };
         self.add(step, format!("context {context}"), stage);
     }
 
@@ -331,13 +429,23 @@ impl Lowering<'_> {
     fn label(&self, index: usize, number: usize, total: usize) -> String {
         let mut words = Vec::new();
         if self.several {
-            let (own, target) = (&self.selection.bases[index].platform, &self.selection.platform);
+            let (own, target) = (
+                &self.selection.bases[index].platform,
+                &self.selection.platform,
+            );
             let target = target.to_string();
             let (_, machine) = target.split_once('/').unwrap_or_default();
-            words.push(if own.to_string() == target { target } else { format!("{own}->{machine}") });
+            words.push(if own.to_string() == target {
+                target
+            } else {
+                format!("{own}->{machine}")
+            });
         }
         if self.file.stages.len() > 1 {
-            let name = self.file.stages[index].name.as_ref().map(|name| name.value.clone());
+            let name = self.file.stages[index]
+                .name
+                .as_ref()
+                .map(|name| name.value.clone());
             words.push(name.unwrap_or_else(|| format!("stage-{index}")));
         }
         words.push(format!("{number}/{total}"));
@@ -369,12 +477,23 @@ impl Lowering<'_> {
     ) -> StepId {
         let name = format!("{} {}", current.label, current.instruction.text);
         let fresh = self.is_fresh(current.stage);
-        self.add(Step { parent, op, name, span: current.instruction.span, fresh }, created_by, stage)
+        self.add(
+            Step {
+                parent,
+                op,
+                name,
+                span: current.instruction.span,
+                fresh,
+            },
+            created_by,
+            stage,
+        )
     }
 
     fn is_fresh(&self, index: usize) -> bool {
         let name = self.file.stages[index].name.as_ref();
-        let filtered = |stage: &String| name.is_some_and(|name| name.value.eq_ignore_ascii_case(stage));
+        let filtered =
+            |stage: &String| name.is_some_and(|name| name.value.eq_ignore_ascii_case(stage));
         self.request.no_cache || self.request.no_cache_filter.iter().any(filtered)
     }
 
@@ -382,12 +501,19 @@ impl Lowering<'_> {
         let place = stage.execution.working_dir.len() + stage.execution.user.len();
         stage.charge(step.name.len() + created_by.len() + place);
         // Two stages that begin alike share their steps.
-        let same = self.found.steps.iter().position(|known| known.parent == step.parent && known.op == step.op);
+        let same = self
+            .found
+            .steps
+            .iter()
+            .position(|known| known.parent == step.parent && known.op == step.op);
         let id = same.unwrap_or(self.found.steps.len());
         if same.is_none() {
             self.found.steps.push(step);
         }
-        stage.history.push(HistoryLine { created_by, step: Some(id) });
+        stage.history.push(HistoryLine {
+            created_by,
+            step: Some(id),
+        });
         stage.tree = Tree::Step(id);
         id
     }
@@ -405,7 +531,10 @@ impl Lowering<'_> {
             stage.metadata(created_by);
             return Ok(());
         }
-        let op = Op::Mkdir(Mkdir { path, user: stage.user() });
+        let op = Op::Mkdir(Mkdir {
+            path,
+            user: stage.user(),
+        });
         let parent = stage.tree.clone();
         self.push(current, parent, op, created_by, stage);
         Ok(())
@@ -423,13 +552,18 @@ impl Lowering<'_> {
             FromTarget::Stage(index) => match done.get(&index) {
                 Some(stage) => Ok(Origin::Tree(stage.tree.clone())),
                 // Only an ONBUILD trigger can name a stage that the selection did not see.
-                None => Err(Diagnostic::error(span, format!("a trigger of the base image copies from stage {from}"))
-                    .hint("name the stage in a COPY --from of this Dockerfile")),
+                None => Err(Diagnostic::error(
+                    span,
+                    format!("a trigger of the base image copies from stage {from}"),
+                )
+                .hint("name the stage in a COPY --from of this Dockerfile")),
             },
             FromTarget::Files(name) => Ok(Origin::Named(name)),
             FromTarget::Image(name) => {
                 let image = self.selection.image(&name);
-                if !self.bases.contains_key(&image) && !self.found.missing.iter().any(|(known, _)| *known == image) {
+                if !self.bases.contains_key(&image)
+                    && !self.found.missing.iter().any(|(known, _)| *known == image)
+                {
                     self.found.missing.push((image.clone(), span));
                 }
                 Ok(Origin::Tree(Tree::Image(image)))
@@ -439,12 +573,19 @@ impl Lowering<'_> {
 }
 
 fn makes_step(kind: &Kind) -> bool {
-    matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
+    matches!(
+        kind,
+        Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_)
+    )
 }
 
 /// Relative to a root that `..` cannot leave.
 pub(super) fn inside(path: &str) -> String {
     let cleaned = clean(&format!("/{path}"));
     let relative = cleaned.trim_start_matches('/');
-    if relative.is_empty() { ".".to_owned() } else { relative.to_owned() }
+    if relative.is_empty() {
+        ".".to_owned()
+    } else {
+        relative.to_owned()
+    }
 }

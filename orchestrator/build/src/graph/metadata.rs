@@ -9,7 +9,11 @@ use crate::dockerfile::{ArgPair, Command, Health, Instruction, Kind, Pair};
 use crate::{Diagnostic, Spanned, expand};
 
 impl Lowering<'_> {
-    pub(super) fn describe(&mut self, instruction: &Instruction, stage: &mut Stage) -> Result<(), Diagnostic> {
+    pub(super) fn describe(
+        &mut self,
+        instruction: &Instruction,
+        stage: &mut Stage,
+    ) -> Result<(), Diagnostic> {
         let escape = self.escape();
         let line = match &instruction.kind {
             Kind::Env(pairs) => env(pairs, stage, escape)?,
@@ -54,7 +58,9 @@ impl Lowering<'_> {
 fn env(pairs: &[Pair], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
     let pairs = expand_pairs(pairs, stage, escape)?;
     let shown = shown_pairs(&pairs);
-    pairs.into_iter().for_each(|(name, value)| stage.scope.set_env(name, value));
+    pairs
+        .into_iter()
+        .for_each(|(name, value)| stage.scope.set_env(name, value));
     Ok(format!("ENV {shown}"))
 }
 
@@ -65,23 +71,43 @@ fn label(pairs: &[Pair], stage: &mut Stage, escape: char) -> Result<String, Diag
     Ok(format!("LABEL {shown}"))
 }
 
-fn declare(pairs: &[ArgPair], stage: &mut Stage, globals: &Globals, escape: char) -> Result<(), Diagnostic> {
+fn declare(
+    pairs: &[ArgPair],
+    stage: &mut Stage,
+    globals: &Globals,
+    escape: char,
+) -> Result<(), Diagnostic> {
     for pair in pairs {
         let name = stage.expand(&pair.name, escape)?;
-        let default = pair.default.as_ref().map(|default| stage.expand(default, escape)).transpose()?;
+        let default = pair
+            .default
+            .as_ref()
+            .map(|default| stage.expand(default, escape))
+            .transpose()?;
         stage.scope.declare(name, default, globals);
     }
     Ok(())
 }
 
-fn volume(volumes: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
-    let volumes = volumes.iter().map(|volume| stage.expand(volume, escape)).collect::<Result<Vec<_>, _>>()?;
+fn volume(
+    volumes: &[Spanned<String>],
+    stage: &mut Stage,
+    escape: char,
+) -> Result<String, Diagnostic> {
+    let volumes = volumes
+        .iter()
+        .map(|volume| stage.expand(volume, escape))
+        .collect::<Result<Vec<_>, _>>()?;
     let shown = format!("VOLUME [{}]", volumes.join(" "));
     stage.execution.volumes.extend(volumes);
     Ok(shown)
 }
 
-fn stop_signal(signal: &Spanned<String>, stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
+fn stop_signal(
+    signal: &Spanned<String>,
+    stage: &mut Stage,
+    escape: char,
+) -> Result<String, Diagnostic> {
     let name = stage.expand(signal, escape)?;
     check_signal(&name, signal)?;
     let shown = format!("STOPSIGNAL {name}");
@@ -109,19 +135,44 @@ fn entrypoint(command: &Command, stage: &mut Stage) -> String {
 }
 
 /// All values of one instruction see the variables as they were before it.
-fn expand_pairs(pairs: &[Pair], stage: &Stage, escape: char) -> Result<Vec<(String, String)>, Diagnostic> {
-    pairs.iter().map(|pair| Ok((stage.expand(&pair.name, escape)?, stage.expand(&pair.value, escape)?))).collect()
+fn expand_pairs(
+    pairs: &[Pair],
+    stage: &Stage,
+    escape: char,
+) -> Result<Vec<(String, String)>, Diagnostic> {
+    pairs
+        .iter()
+        .map(|pair| {
+            Ok((
+                stage.expand(&pair.name, escape)?,
+                stage.expand(&pair.value, escape)?,
+            ))
+        })
+        .collect()
 }
 
 fn shown_pairs(pairs: &[(String, String)]) -> String {
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
-fn expose(ports: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<String, Diagnostic> {
+fn expose(
+    ports: &[Spanned<String>],
+    stage: &mut Stage,
+    escape: char,
+) -> Result<String, Diagnostic> {
     let mut shown = Vec::new();
     for word in ports {
-        let words = expand::expand_words(&word.value, escape, &|name| stage.scope.get(name), &stage.budget)
-            .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
+        let words = expand::expand_words(
+            &word.value,
+            escape,
+            &|name| stage.scope.get(name),
+            &stage.budget,
+        )
+        .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
         for port in words {
             let invalid = || {
                 Diagnostic::error(word.span, format!("invalid port {port:?}"))
@@ -139,7 +190,10 @@ fn expose(ports: &[Spanned<String>], stage: &mut Stage, escape: char) -> Result<
                 (Ok(first), Ok(last)) if first > 0 && first <= last => (first, last),
                 _ => return Err(invalid()),
             };
-            stage.execution.exposed_ports.extend((first..=last).map(|number| format!("{number}/{protocol}")));
+            stage
+                .execution
+                .exposed_ports
+                .extend((first..=last).map(|number| format!("{number}/{protocol}")));
             shown.push(port);
         }
     }
@@ -150,17 +204,32 @@ fn check_signal(name: &str, place: &Spanned<String>) -> Result<(), Diagnostic> {
     if signal::number(name).is_some() {
         Ok(())
     } else {
-        Err(Diagnostic::error(place.span, format!("unknown signal {name:?}")))
+        Err(Diagnostic::error(
+            place.span,
+            format!("unknown signal {name:?}"),
+        ))
     }
 }
 
 fn healthcheck(health: &Health) -> Healthcheck {
     match health {
-        Health::None => Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() },
-        Health::Check { command, interval, timeout, start_period, start_interval, retries } => Healthcheck {
+        Health::None => Healthcheck {
+            test: vec!["NONE".to_owned()],
+            ..Healthcheck::default()
+        },
+        Health::Check {
+            command,
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries,
+        } => Healthcheck {
             test: match command {
                 Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
-                Command::Exec(argv) => std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect(),
+                Command::Exec(argv) => std::iter::once("CMD".to_owned())
+                    .chain(argv.iter().cloned())
+                    .collect(),
             },
             interval: *interval,
             timeout: *timeout,

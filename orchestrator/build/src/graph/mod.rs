@@ -63,7 +63,11 @@ pub(crate) struct Step {
 impl Graph {
     /// Named contexts and downloads that steps take files from.
     pub(crate) fn files(&self) -> BTreeSet<Origin> {
-        self.steps.iter().flat_map(|step| step.op.origins()).filter(|origin| origin.is_brought()).collect()
+        self.steps
+            .iter()
+            .flat_map(|step| step.op.origins())
+            .filter(|origin| origin.is_brought())
+            .collect()
     }
 }
 
@@ -72,8 +76,16 @@ impl Step {
     pub(crate) fn after(&self) -> Vec<StepId> {
         let mut trees = vec![self.parent.clone()];
         trees.extend(self.op.inputs());
-        let mut steps: Vec<StepId> =
-            trees.into_iter().filter_map(|tree| if let Tree::Step(step) = tree { Some(step) } else { None }).collect();
+        let mut steps: Vec<StepId> = trees
+            .into_iter()
+            .filter_map(|tree| {
+                if let Tree::Step(step) = tree {
+                    Some(step)
+                } else {
+                    None
+                }
+            })
+            .collect();
         steps.sort_unstable();
         steps.dedup();
         steps

@@ -56,7 +56,11 @@ impl Lowering<'_> {
             env.push(format!("SSH_AUTH_SOCK={}", agent.target));
         }
         stage.charge(argv.iter().chain(&env).map(String::len).sum());
-        let cwd = if stage.execution.working_dir.is_empty() { "/" } else { &stage.execution.working_dir };
+        let cwd = if stage.execution.working_dir.is_empty() {
+            "/"
+        } else {
+            &stage.execution.working_dir
+        };
         let op = Op::Run(Box::new(RunStepOp {
             argv: argv.clone(),
             env,
@@ -71,7 +75,11 @@ impl Lowering<'_> {
             platform: (!stage.platform.is_native()).then(|| stage.platform.to_string()),
             files,
         }));
-        let shown_args = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
+        let shown_args = if args.is_empty() {
+            String::new()
+        } else {
+            format!("|{} {} ", args.len(), args.join(" "))
+        };
         let created_by = format!("RUN {shown_args}{}", argv.join(" "));
         let parent = stage.tree.clone();
         self.push(current, parent, op, created_by, stage);
@@ -80,7 +88,9 @@ impl Lowering<'_> {
 
     /// `--network` of a RUN, over the network of the whole build.
     fn network(&self, flag: Option<&Spanned<String>>) -> Result<NetworkMode, Diagnostic> {
-        let Some(flag) = flag else { return Ok(self.request.network.clone()) };
+        let Some(flag) = flag else {
+            return Ok(self.request.network.clone());
+        };
         match flag.value.as_str() {
             "default" => Ok(self.request.network.clone()),
             "none" => Ok(NetworkMode::None),
@@ -90,8 +100,10 @@ impl Lowering<'_> {
                 }
                 Ok(NetworkMode::Host)
             }
-            other => Err(Diagnostic::error(flag.span, format!("unknown network {other:?}"))
-                .hint("--network is default, none or host")),
+            other => Err(
+                Diagnostic::error(flag.span, format!("unknown network {other:?}"))
+                    .hint("--network is default, none or host"),
+            ),
         }
     }
 
@@ -104,18 +116,61 @@ impl Lowering<'_> {
         mounts: &mut StepMounts,
     ) -> Result<(), Diagnostic> {
         let escape = self.escape();
-        let kind = mount.kind(&|value| stage.expand(&Spanned { value: value.to_owned(), span: mount.span }, escape))?;
-        let from = mount.from.as_ref().map(|from| self.origin(current, from, mount.span, done)).transpose()?;
+        let kind = mount.kind(&|value| {
+            stage.expand(
+                &Spanned {
+                    value: value.to_owned(),
+                    span: mount.span,
+                },
+                escape,
+            )
+        })?;
+        let from = mount
+            .from
+            .as_ref()
+            .map(|from| self.origin(current, from, mount.span, done))
+            .transpose()?;
         let (target, source) = match kind {
-            MountKind::Bind { target, source, writable } => {
+            MountKind::Bind {
+                target,
+                source,
+                writable,
+            } => {
                 let (origin, path) = (from.unwrap_or(Origin::Context), inside(&source));
-                (target, RunMountSource::Files { origin, path, writable })
+                (
+                    target,
+                    RunMountSource::Files {
+                        origin,
+                        path,
+                        writable,
+                    },
+                )
             }
-            MountKind::Cache { target, id, source, sharing, read_only, owner } => {
+            MountKind::Cache {
+                target,
+                id,
+                source,
+                sharing,
+                read_only,
+                owner,
+            } => {
                 let base = from.map(|from| (from, inside(&source)));
-                (target, RunMountSource::Cache { id, base, sharing, read_only, owner })
+                (
+                    target,
+                    RunMountSource::Cache {
+                        id,
+                        base,
+                        sharing,
+                        read_only,
+                        owner,
+                    },
+                )
             }
-            MountKind::Tmpfs { target, size, read_only } => (target, RunMountSource::Tmpfs { size, read_only }),
+            MountKind::Tmpfs {
+                target,
+                size,
+                read_only,
+            } => (target, RunMountSource::Tmpfs { size, read_only }),
             MountKind::Secret(secret) => {
                 mounts.secret(secret, stage);
                 return Ok(());
@@ -133,26 +188,51 @@ impl Lowering<'_> {
 
 impl StepMounts {
     fn secret(&mut self, mount: SecretMount, stage: &Stage) {
-        let SecretMount { id, target, env, required, owner } = mount;
+        let SecretMount {
+            id,
+            target,
+            env,
+            required,
+            owner,
+        } = mount;
         let target = target.map(|target| stage.absolute(&target));
-        self.secrets.push(SecretUse { id, target, env, required, owner });
+        self.secrets.push(SecretUse {
+            id,
+            target,
+            env,
+            required,
+            owner,
+        });
     }
 
     fn agent(&mut self, mount: SshMount, stage: &Stage) {
-        let SshMount { id, target, required, owner } = mount;
+        let SshMount {
+            id,
+            target,
+            required,
+            owner,
+        } = mount;
         let target = match target {
             Some(target) => stage.absolute(&target),
             None => format!("/run/buildkit/ssh_agent.{}", self.agents.len()),
         };
-        self.agents.push(AgentUse { id, target, required, owner });
+        self.agents.push(AgentUse {
+            id,
+            target,
+            required,
+            owner,
+        });
     }
 }
 
 fn mount_point(target: &str, stage: &Stage, span: Span) -> Result<String, Diagnostic> {
     let target = stage.absolute(target);
     if target == "/" {
-        return Err(Diagnostic::error(span, "a mount cannot cover the root of the step")
-            .hint("give it a target; without one, it is the working directory, which WORKDIR sets"));
+        return Err(
+            Diagnostic::error(span, "a mount cannot cover the root of the step").hint(
+                "give it a target; without one, it is the working directory, which WORKDIR sets",
+            ),
+        );
     }
     Ok(target)
 }
@@ -168,7 +248,13 @@ fn with_heredocs(run: &Run) -> (Command, Vec<RunFile>) {
         }
         let path = format!("/dev/pipes/{}", first.name);
         let content = SecretBytes(first.content.clone().into_bytes());
-        let file = RunFile { path: path.clone(), content, uid: 0, gid: 0, mode: 0o755 };
+        let file = RunFile {
+            path: path.clone(),
+            content,
+            uid: 0,
+            gid: 0,
+            mode: 0o755,
+        };
         return (Command::Shell(path), vec![file]);
     }
     let mut script = line.clone();

@@ -60,9 +60,16 @@ impl Globals {
         platform: &Platform,
         problems: &mut Vec<Diagnostic>,
     ) -> Self {
-        let given: BTreeMap<_, _> =
-            request.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
-        let last = file.stages.last().and_then(|stage| stage.name.as_ref()).map(|name| name.value.as_str());
+        let given: BTreeMap<_, _> = request
+            .args
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+            .collect();
+        let last = file
+            .stages
+            .last()
+            .and_then(|stage| stage.name.as_ref())
+            .map(|name| name.value.as_str());
         let mut platform = platform_args(platform, request.target.as_deref().or(last));
         // What the caller says is so, also where nothing declares it.
         for (name, value) in &mut platform {
@@ -70,11 +77,18 @@ impl Globals {
                 value.clone_from(given);
             }
         }
-        let mut globals =
-            Self { escape: file.escape, given, platform, declared: BTreeMap::new(), budget: Arc::default() };
+        let mut globals = Self {
+            escape: file.escape,
+            given,
+            platform,
+            declared: BTreeMap::new(),
+            budget: Arc::default(),
+        };
         for arg in &file.args {
             let value = match &arg.default {
-                _ if globals.given.contains_key(&arg.name.value) => globals.given.get(&arg.name.value).cloned(),
+                _ if globals.given.contains_key(&arg.name.value) => {
+                    globals.given.get(&arg.name.value).cloned()
+                }
                 Some(default) => match globals.expand(default) {
                     Ok(value) => Some(value),
                     Err(problem) => {
@@ -91,8 +105,13 @@ impl Globals {
 
     /// With the variables of FROM lines.
     pub(crate) fn expand(&self, word: &Spanned<String>) -> Result<String, Diagnostic> {
-        let lookup =
-            |name: &str| self.declared.get(name).cloned().flatten().or_else(|| self.platform.get(name).cloned());
+        let lookup = |name: &str| {
+            self.declared
+                .get(name)
+                .cloned()
+                .flatten()
+                .or_else(|| self.platform.get(name).cloned())
+        };
         expand::expand(&word.value, self.escape, &lookup, &self.budget)
             .map_err(|error| Diagnostic::error(word.span, error.to_string()))
     }
@@ -108,11 +127,17 @@ impl Globals {
                 || name == "SOURCE_DATE_EPOCH"
                 || name.starts_with("BUILDKIT_")
         };
-        self.given.keys().filter(|name| !used(name)).cloned().collect()
+        self.given
+            .keys()
+            .filter(|name| !used(name))
+            .cloned()
+            .collect()
     }
 
     fn proxies(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.given.iter().filter(|(name, _)| PROXIES.contains(&name.as_str()))
+        self.given
+            .iter()
+            .filter(|(name, _)| PROXIES.contains(&name.as_str()))
     }
 }
 
@@ -123,9 +148,15 @@ fn platform_args(platform: &Platform, target: Option<&str>) -> BTreeMap<String, 
         args.insert(format!("{side}OS"), platform.os.clone());
         args.insert(format!("{side}OSVERSION"), String::new());
         args.insert(format!("{side}ARCH"), platform.architecture.clone());
-        args.insert(format!("{side}VARIANT"), platform.variant.clone().unwrap_or_default());
+        args.insert(
+            format!("{side}VARIANT"),
+            platform.variant.clone().unwrap_or_default(),
+        );
     }
-    args.insert("TARGETSTAGE".to_owned(), target.unwrap_or("default").to_owned());
+    args.insert(
+        "TARGETSTAGE".to_owned(),
+        target.unwrap_or("default").to_owned(),
+    );
     args
 }
 
@@ -147,11 +178,18 @@ impl Scope {
             (name.to_owned(), value.to_owned())
         };
         let env: Vec<_> = env.iter().map(pair).collect();
-        Self { args: Vec::new(), seen: env.clone(), env }
+        Self {
+            args: Vec::new(),
+            seen: env.clone(),
+            env,
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<String> {
-        self.seen.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone())
+        self.seen
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.clone())
     }
 
     /// Also an ARG without a value is one.
@@ -192,8 +230,13 @@ impl Scope {
 
     /// Bytes of names and values.
     pub(super) fn size(&self) -> usize {
-        let size = |variables: &[(String, String)]| -> usize { variables.iter().map(|(n, v)| n.len() + v.len()).sum() };
-        let args = self.args.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+        let size = |variables: &[(String, String)]| -> usize {
+            variables.iter().map(|(n, v)| n.len() + v.len()).sum()
+        };
+        let args = self
+            .args
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
         args.sum::<usize>() + size(&self.env) + size(&self.seen)
     }
 
@@ -209,8 +252,13 @@ impl Scope {
 
     /// ARGs with a value.
     pub(super) fn arg_lines(&self) -> Vec<String> {
-        let with_value = self.args.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        with_value.map(|(name, value)| format!("{name}={value}")).collect()
+        let with_value = self
+            .args
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        with_value
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 
     /// Proxy settings that were given and not declared: seen by RUN steps, not by the cache.
@@ -231,5 +279,8 @@ fn set(variables: &mut Vec<(String, String)>, name: &str, value: &str) {
 }
 
 fn lines(variables: &[(String, String)]) -> Vec<String> {
-    variables.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }

@@ -50,7 +50,11 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    pub(crate) fn new(file: &Dockerfile, request: &BuildRequest, platform: &Platform) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn new(
+        file: &Dockerfile,
+        request: &BuildRequest,
+        platform: &Platform,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let globals = Globals::new(file, request, platform, &mut problems);
         let mut bases: Vec<Base> = Vec::new();
@@ -59,7 +63,11 @@ impl Selection {
                 Ok(base) => bases.push(base),
                 Err(problem) => {
                     problems.push(problem);
-                    bases.push(Base { of: StageBase::Scratch, platform: platform.clone(), replaced: false });
+                    bases.push(Base {
+                        of: StageBase::Scratch,
+                        platform: platform.clone(),
+                        replaced: false,
+                    });
                 }
             }
         }
@@ -76,12 +84,28 @@ impl Selection {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut selection = Self { globals, bases, platform: platform.clone(), target, needed: BTreeSet::new() };
+        let mut selection = Self {
+            globals,
+            bases,
+            platform: platform.clone(),
+            target,
+            needed: BTreeSet::new(),
+        };
         selection.need(file, request, target, &mut problems);
-        if problems.is_empty() { Ok(selection) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(selection)
+        } else {
+            Err(problems)
+        }
     }
 
-    fn need(&mut self, file: &Dockerfile, request: &BuildRequest, target: usize, problems: &mut Vec<Diagnostic>) {
+    fn need(
+        &mut self,
+        file: &Dockerfile,
+        request: &BuildRequest,
+        target: usize,
+        problems: &mut Vec<Diagnostic>,
+    ) {
         // Stages only refer backwards, so this ends.
         let mut open = vec![target];
         while let Some(index) = open.pop() {
@@ -91,7 +115,11 @@ impl Selection {
             if let StageBase::Stage(base) = self.bases[index].of {
                 open.push(base);
             }
-            for (from, span) in self.instructions(file, index).iter().flat_map(from_references) {
+            for (from, span) in self
+                .instructions(file, index)
+                .iter()
+                .flat_map(from_references)
+            {
                 match from_target(file, request, index, from, span) {
                     Ok(FromTarget::Stage(stage)) => open.push(stage),
                     Ok(FromTarget::Image(_) | FromTarget::Files(_)) => {}
@@ -103,12 +131,19 @@ impl Selection {
 
     /// The instructions of a stage that count.
     pub(super) fn instructions<'a>(&self, file: &'a Dockerfile, index: usize) -> &'a [Instruction] {
-        if self.bases[index].replaced { &[] } else { &file.stages[index].instructions }
+        if self.bases[index].replaced {
+            &[]
+        } else {
+            &file.stages[index].instructions
+        }
     }
 
     /// Platforms of other machines whose programs RUN instructions start, with the first of these for each.
     pub(crate) fn foreign_runs(&self, file: &Dockerfile) -> Vec<(&Platform, Span)> {
-        let foreign = self.needed.iter().filter(|index| !self.bases[**index].platform.is_native());
+        let foreign = self
+            .needed
+            .iter()
+            .filter(|index| !self.bases[**index].platform.is_native());
         let runs = foreign.filter_map(|&index| {
             let mut instructions = self.instructions(file, index).iter();
             let run = instructions.find(|instruction| matches!(instruction.kind, Kind::Run(_)))?;
@@ -119,11 +154,18 @@ impl Selection {
 
     /// An image that a stage copies from; it is that of the build's platform, whatever the stage's is.
     pub(super) fn image(&self, name: &str) -> BaseImage {
-        BaseImage { name: name.to_owned(), platform: self.platform.to_string() }
+        BaseImage {
+            name: name.to_owned(),
+            platform: self.platform.to_string(),
+        }
     }
 
     /// All images that the needed stages start from or copy from, with the place to blame.
-    pub(crate) fn images(&self, file: &Dockerfile, request: &BuildRequest) -> Vec<(BaseImage, Span)> {
+    pub(crate) fn images(
+        &self,
+        file: &Dockerfile,
+        request: &BuildRequest,
+    ) -> Vec<(BaseImage, Span)> {
         let mut images: Vec<(BaseImage, Span)> = Vec::new();
         let mut add = |image: BaseImage, span: Span| {
             if !images.iter().any(|(known, _)| *known == image) {
@@ -133,11 +175,19 @@ impl Selection {
         for &index in &self.needed {
             let base = &self.bases[index];
             if let StageBase::Image(name) = &base.of {
-                let image = BaseImage { name: name.clone(), platform: base.platform.to_string() };
+                let image = BaseImage {
+                    name: name.clone(),
+                    platform: base.platform.to_string(),
+                };
                 add(image, file.stages[index].base.span);
             }
-            for (from, span) in self.instructions(file, index).iter().flat_map(from_references) {
-                if let Ok(FromTarget::Image(image)) = from_target(file, request, index, from, span) {
+            for (from, span) in self
+                .instructions(file, index)
+                .iter()
+                .flat_map(from_references)
+            {
+                if let Ok(FromTarget::Image(image)) = from_target(file, request, index, from, span)
+                {
                     add(self.image(&image), span);
                 }
             }
@@ -157,23 +207,49 @@ fn base_of(
     let stage = &file.stages[index];
     let own = own_platform(stage, globals)?;
     let or_default = |own: Option<Platform>| own.unwrap_or_else(|| platform.clone());
-    if let Some(context) = stage.name.as_ref().and_then(|name| named(request, &name.value)) {
-        return Ok(Base { of: context.into(), platform: or_default(own), replaced: true });
+    if let Some(context) = stage
+        .name
+        .as_ref()
+        .and_then(|name| named(request, &name.value))
+    {
+        return Ok(Base {
+            of: context.into(),
+            platform: or_default(own),
+            replaced: true,
+        });
     }
     let base = globals.expand(&stage.base)?;
     if base.is_empty() {
-        return Err(Diagnostic::error(stage.base.span, format!("the base {} is empty", stage.base.value))
-            .hint("declare its variables with ARG before the first FROM, and give them a value"));
+        return Err(Diagnostic::error(
+            stage.base.span,
+            format!("the base {} is empty", stage.base.value),
+        )
+        .hint("declare its variables with ARG before the first FROM, and give them a value"));
     }
     if base == "scratch" {
-        return Ok(Base { of: StageBase::Scratch, platform: or_default(own), replaced: false });
+        return Ok(Base {
+            of: StageBase::Scratch,
+            platform: or_default(own),
+            replaced: false,
+        });
     }
-    if let Some(stage) = file.stages[..index].iter().rposition(|other| has_name(other, &base)) {
+    if let Some(stage) = file.stages[..index]
+        .iter()
+        .rposition(|other| has_name(other, &base))
+    {
         let platform = own.unwrap_or_else(|| earlier[stage].platform.clone());
-        return Ok(Base { of: StageBase::Stage(stage), platform, replaced: false });
+        return Ok(Base {
+            of: StageBase::Stage(stage),
+            platform,
+            replaced: false,
+        });
     }
     let of = named(request, &base).map_or(StageBase::Image(base), StageBase::from);
-    Ok(Base { of, platform: or_default(own), replaced: false })
+    Ok(Base {
+        of,
+        platform: or_default(own),
+        replaced: false,
+    })
 }
 
 impl From<Named> for StageBase {
@@ -186,19 +262,28 @@ impl From<Named> for StageBase {
 }
 
 fn own_platform(stage: &Stage, globals: &Globals) -> Result<Option<Platform>, Diagnostic> {
-    let Some(wanted) = &stage.platform else { return Ok(None) };
+    let Some(wanted) = &stage.platform else {
+        return Ok(None);
+    };
     let name = globals.expand(wanted)?;
     if name.is_empty() {
-        return Err(Diagnostic::error(wanted.span, format!("the platform {} is empty", wanted.value))
-            .hint("declare its variables with ARG before the first FROM, and give them a value"));
+        return Err(Diagnostic::error(
+            wanted.span,
+            format!("the platform {} is empty", wanted.value),
+        )
+        .hint("declare its variables with ARG before the first FROM, and give them a value"));
     }
-    let parsed =
-        name.parse().map_err(|error: hoist_image::PlatformError| Diagnostic::error(wanted.span, error.to_string()));
+    let parsed = name.parse().map_err(|error: hoist_image::PlatformError| {
+        Diagnostic::error(wanted.span, error.to_string())
+    });
     parsed.map(Some)
 }
 
 fn has_name(stage: &Stage, name: &str) -> bool {
-    stage.name.as_ref().is_some_and(|own| own.value.eq_ignore_ascii_case(name))
+    stage
+        .name
+        .as_ref()
+        .is_some_and(|own| own.value.eq_ignore_ascii_case(name))
 }
 
 fn stage_named(stages: &[Stage], name: &str) -> Option<usize> {
@@ -207,10 +292,21 @@ fn stage_named(stages: &[Stage], name: &str) -> Option<usize> {
 }
 
 fn no_such_target(file: &Dockerfile, name: &str) -> Diagnostic {
-    let names: Vec<&str> =
-        file.stages.iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.value.as_str()).collect();
-    let span = file.stages.last().map(|stage| stage.span).unwrap_or_default();
-    let problem = Diagnostic::error(span, format!("target stage {name:?} is not in the Dockerfile"));
+    let names: Vec<&str> = file
+        .stages
+        .iter()
+        .filter_map(|stage| stage.name.as_ref())
+        .map(|name| name.value.as_str())
+        .collect();
+    let span = file
+        .stages
+        .last()
+        .map(|stage| stage.span)
+        .unwrap_or_default();
+    let problem = Diagnostic::error(
+        span,
+        format!("target stage {name:?} is not in the Dockerfile"),
+    );
     match closest(name, names.iter().copied()) {
         Some(known) => problem.hint(format!("did you mean {known}?")),
         None if names.is_empty() => problem.hint("no stage has a name: FROM image AS name"),
@@ -221,8 +317,16 @@ fn no_such_target(file: &Dockerfile, name: &str) -> Diagnostic {
 /// The `--from`s of an instruction.
 pub(super) fn from_references(instruction: &Instruction) -> Vec<(&str, Span)> {
     match &instruction.kind {
-        Kind::Copy(copy) | Kind::Add(copy) => copy.from.iter().map(|from| (from.value.as_str(), from.span)).collect(),
-        Kind::Run(run) => run.mounts.iter().filter_map(|mount| Some((mount.from.as_deref()?, mount.span))).collect(),
+        Kind::Copy(copy) | Kind::Add(copy) => copy
+            .from
+            .iter()
+            .map(|from| (from.value.as_str(), from.span))
+            .collect(),
+        Kind::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(|mount| Some((mount.from.as_deref()?, mount.span)))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -235,22 +339,35 @@ pub(super) fn from_target(
     from: &str,
     span: Span,
 ) -> Result<FromTarget, Diagnostic> {
-    if let Some(stage) = file.stages[..index].iter().rposition(|stage| has_name(stage, from)) {
+    if let Some(stage) = file.stages[..index]
+        .iter()
+        .rposition(|stage| has_name(stage, from))
+    {
         return Ok(FromTarget::Stage(stage));
     }
     if let Ok(number) = from.parse::<usize>() {
         if number < index {
             return Ok(FromTarget::Stage(number));
         }
-        return Err(Diagnostic::error(span, format!("there is no stage {number} before this one")));
+        return Err(Diagnostic::error(
+            span,
+            format!("there is no stage {number} before this one"),
+        ));
     }
     match named(request, from) {
         Some(Named::Files(name)) => return Ok(FromTarget::Files(name)),
         Some(Named::Image(image)) => return Ok(FromTarget::Image(image)),
         None => {}
     }
-    if file.stages.get(index).is_some_and(|stage| has_name(stage, from)) {
-        return Err(Diagnostic::error(span, format!("stage {from} cannot copy from itself")));
+    if file
+        .stages
+        .get(index)
+        .is_some_and(|stage| has_name(stage, from))
+    {
+        return Err(Diagnostic::error(
+            span,
+            format!("stage {from} cannot copy from itself"),
+        ));
     }
     Ok(FromTarget::Image(from.to_owned()))
 }

@@ -43,7 +43,11 @@ impl Op {
             RunMountSource::Tmpfs { .. } => None,
         };
         match self {
-            Self::Run(run) => run.mounts.iter().filter_map(|mount| mounted(&mount.source)).collect(),
+            Self::Run(run) => run
+                .mounts
+                .iter()
+                .filter_map(|mount| mounted(&mount.source))
+                .collect(),
             Self::Copy(copy) | Self::Link(copy) => copy.origins(),
             Self::Mkdir(_) => Vec::new(),
         }
@@ -52,7 +56,15 @@ impl Op {
     /// The trees that it reads.
     pub(crate) fn inputs(&self) -> Vec<Tree> {
         let trees = self.origins().into_iter();
-        trees.filter_map(|origin| if let Origin::Tree(tree) = origin { Some(tree) } else { None }).collect()
+        trees
+            .filter_map(|origin| {
+                if let Origin::Tree(tree) = origin {
+                    Some(tree)
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 }
 
@@ -83,9 +95,22 @@ pub(crate) struct RunMountStep {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RunMountSource {
-    Files { origin: Origin, path: String, writable: bool },
-    Cache { id: String, base: Option<(Origin, String)>, sharing: Sharing, read_only: bool, owner: FileOwner },
-    Tmpfs { size: Option<u64>, read_only: bool },
+    Files {
+        origin: Origin,
+        path: String,
+        writable: bool,
+    },
+    Cache {
+        id: String,
+        base: Option<(Origin, String)>,
+        sharing: Sharing,
+        read_only: bool,
+        owner: FileOwner,
+    },
+    Tmpfs {
+        size: Option<u64>,
+        read_only: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

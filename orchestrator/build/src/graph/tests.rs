@@ -22,17 +22,45 @@ fn graph(text: &str, request: &BuildRequest) -> Result<Graph, String> {
 fn graph_for(text: &str, request: &BuildRequest, platforms: &[&str]) -> Result<Graph, String> {
     let source = SourceFile::new("Dockerfile", text);
     let render = |problems: Vec<Diagnostic>| {
-        problems.iter().map(|problem| problem.render(&source, false)).collect::<Vec<_>>().join("\n")
+        problems
+            .iter()
+            .map(|problem| problem.render(&source, false))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     let file = parse(&source).map_err(render)?;
     let select = |platform: &&str| Selection::new(&file, request, &platform.parse().unwrap());
-    let selections: Vec<Selection> = platforms.iter().map(select).collect::<Result<_, _>>().map_err(render)?;
-    let bases = [("base:1", base(&[])), ("base:2", base(&[])), ("trigger", base(&["COPY a /a", "RUN b"]))];
-    let image = |name: &str, platform: &str| BaseImage { name: name.to_owned(), platform: platform.to_owned() };
-    let of = |platform: &'static str| bases.clone().map(|(name, config)| (image(name, platform), Some(config)));
-    let bases: Bases = ["linux/amd64", "linux/arm64"].into_iter().flat_map(of).collect();
-    for (image, _) in selections.iter().flat_map(|selection| selection.images(&file, request)) {
-        assert!(bases.contains_key(&image), "the test has no image {image:?}");
+    let selections: Vec<Selection> = platforms
+        .iter()
+        .map(select)
+        .collect::<Result<_, _>>()
+        .map_err(render)?;
+    let bases = [
+        ("base:1", base(&[])),
+        ("base:2", base(&[])),
+        ("trigger", base(&["COPY a /a", "RUN b"])),
+    ];
+    let image = |name: &str, platform: &str| BaseImage {
+        name: name.to_owned(),
+        platform: platform.to_owned(),
+    };
+    let of = |platform: &'static str| {
+        bases
+            .clone()
+            .map(|(name, config)| (image(name, platform), Some(config)))
+    };
+    let bases: Bases = ["linux/amd64", "linux/arm64"]
+        .into_iter()
+        .flat_map(of)
+        .collect();
+    for (image, _) in selections
+        .iter()
+        .flat_map(|selection| selection.images(&file, request))
+    {
+        assert!(
+            bases.contains_key(&image),
+            "the test has no image {image:?}"
+        );
     }
     match lower(&file, request, &selections, &bases).map_err(render)? {
         Lowered::Graph(graph) => Ok(*graph),
@@ -43,11 +71,21 @@ fn graph_for(text: &str, request: &BuildRequest, platforms: &[&str]) -> Result<G
 fn show(graph: &Graph) -> String {
     let mut text = String::new();
     for (id, step) in graph.steps.iter().enumerate() {
-        text += &format!("{id}: {} | on {:?}, after {:?}\n", step.name, step.parent, step.after());
+        text += &format!(
+            "{id}: {} | on {:?}, after {:?}\n",
+            step.name,
+            step.parent,
+            step.after()
+        );
         match &step.op {
-            Op::Run(run) => text += &format!("   {:?} in {} with {:?}\n", run.argv, run.cwd, run.env),
+            Op::Run(run) => {
+                text += &format!("   {:?} in {} with {:?}\n", run.argv, run.cwd, run.env)
+            }
             Op::Copy(copy) | Op::Link(copy) => {
-                text += &format!("   {:?} to {} (folder: {})\n", copy.sources, copy.destination, copy.into_folder);
+                text += &format!(
+                    "   {:?} to {} (folder: {})\n",
+                    copy.sources, copy.destination, copy.into_folder
+                );
             }
             Op::Mkdir(mkdir) => text += &format!("   mkdir {}\n", mkdir.path),
         }
@@ -117,8 +155,12 @@ fn equal_beginnings_are_one_step() {
 #[test]
 fn arguments_have_docker_scopes() {
     let mut request = BuildRequest::default();
-    request.args.insert("GIVEN".to_owned(), Some("given".to_owned()));
-    request.args.insert("HTTPS_PROXY".to_owned(), Some("http://p".to_owned()));
+    request
+        .args
+        .insert("GIVEN".to_owned(), Some("given".to_owned()));
+    request
+        .args
+        .insert("HTTPS_PROXY".to_owned(), Some("http://p".to_owned()));
     check(
         "ARG TAG=1\nARG GLOBAL=global\nARG GIVEN=default\nFROM base:${TAG}\nRUN before $GLOBAL\nARG GLOBAL\nARG GIVEN\n\
          ARG LOCAL=${GIVEN}-local\nARG UNSET\nENV LOCAL=env FROM_BASE=\"${FROM_BASE}, ${GLOBAL}\"\nRUN after\n\
@@ -206,7 +248,10 @@ fn mistakes_of_meaning_are_reported_together() {
               = help: --network is default, none or host
         "#]],
     );
-    let target = BuildRequest { target: Some("buidl".to_owned()), ..BuildRequest::default() };
+    let target = BuildRequest {
+        target: Some("buidl".to_owned()),
+        ..BuildRequest::default()
+    };
     check(
         "FROM base:1 AS build\nFROM $UNSET\nFROM --platform=linux/arm64 base:1\n",
         &target,
@@ -233,19 +278,32 @@ fn mistakes_of_meaning_are_reported_together() {
 fn a_base_of_the_stage_before_keeps_its_own_configuration() {
     let text = "FROM base:1 AS a\nCMD [\"a\"]\nENTRYPOINT [\"e\"]\nENV A=1\nFROM a\nENTRYPOINT [\"f\"]\nLABEL x=y\n";
     let graph = graph(text, &BuildRequest::default()).unwrap();
-    let [result] = &graph.results[..] else { panic!("one platform makes one image") };
+    let [result] = &graph.results[..] else {
+        panic!("one platform makes one image")
+    };
     assert_eq!(result.execution.cmd, None);
-    assert_eq!(result.execution.entrypoint.as_deref(), Some(&["f".to_owned()][..]));
+    assert_eq!(
+        result.execution.entrypoint.as_deref(),
+        Some(&["f".to_owned()][..])
+    );
     assert_eq!(result.execution.env, ["PATH=/bin", "FROM_BASE=yes", "A=1"]);
     assert_eq!(result.history.len(), 5);
-    assert_eq!(result.base.as_ref().map(|base| base.name.as_str()), Some("base:1"));
+    assert_eq!(
+        result.base.as_ref().map(|base| base.name.as_str()),
+        Some("base:1")
+    );
 }
 
 #[test]
 fn platforms_share_what_does_not_depend_on_them() {
     let text = "FROM --platform=linux/amd64 base:1 AS build\nRUN make\nFROM build AS cross\nARG TARGETARCH\nRUN cross\n\
                 FROM base:2\nCOPY --from=build /out /\nCOPY --from=cross /out /\n";
-    let graph = graph_for(text, &BuildRequest::default(), &["linux/amd64", "linux/arm64"]).unwrap();
+    let graph = graph_for(
+        text,
+        &BuildRequest::default(),
+        &["linux/amd64", "linux/arm64"],
+    )
+    .unwrap();
     expect![[r#"
         0: [linux/amd64 build 2/2] RUN make | on Image(BaseImage { name: "base:1", platform: "linux/amd64" }), after []
            ["/bin/sh", "-c", "make"] in / with ["PATH=/bin", "FROM_BASE=yes"]
@@ -272,10 +330,17 @@ fn platform_arguments_have_their_values_before_the_first_stage() {
     let text = "ARG TARGETARCH\nARG TARGETOS\nARG TAG=${TARGETARCH}-$TARGETOS\nFROM base:1 AS last\nARG TAG\n\
         ARG TARGETSTAGE TARGETOSVERSION\nRUN x\n";
     let mut request = BuildRequest::default();
-    request.args.insert("TARGETOS".to_owned(), Some("given".to_owned()));
+    request
+        .args
+        .insert("TARGETOS".to_owned(), Some("given".to_owned()));
     let graph = graph(text, &request).unwrap();
-    let Op::Run(run) = &graph.steps[0].op else { panic!("a RUN") };
-    assert_eq!(run.env[2..], ["TAG=amd64-given", "TARGETSTAGE=last", "TARGETOSVERSION="]);
+    let Op::Run(run) = &graph.steps[0].op else {
+        panic!("a RUN")
+    };
+    assert_eq!(
+        run.env[2..],
+        ["TAG=amd64-given", "TARGETSTAGE=last", "TARGETOSVERSION="]
+    );
 }
 
 /// Each of these few lines asks for gigabytes.
@@ -288,33 +353,60 @@ fn what_variables_and_copies_come_to_is_bounded() {
     let doubled = (0..40).map(|_| "ENV A=$A$A\n").collect::<String>();
     let text = format!("FROM base:1\nENV A=0123456789\n{doubled}");
     let shown = problem(&text);
-    assert!(shown.contains("the variables of this Dockerfile expand to more than 64 MiB"), "{shown}");
+    assert!(
+        shown.contains("the variables of this Dockerfile expand to more than 64 MiB"),
+        "{shown}"
+    );
     assert_eq!(shown.matches("error").count(), 1, "{shown}");
     assert!(shown.contains("Dockerfile:2"), "it says where: {shown}");
-    let args = format!("ARG A=0123456789\n{}FROM base:$A\n", (0..40).map(|_| "ARG A=$A$A\n").collect::<String>());
+    let args = format!(
+        "ARG A=0123456789\n{}FROM base:$A\n",
+        (0..40).map(|_| "ARG A=$A$A\n").collect::<String>()
+    );
     assert!(problem(&args).contains("64 MiB"));
     let long = "x".repeat(100_000);
     let lines = |line: &str| line.repeat(2000);
     for text in [
-        format!("FROM base:1\nENV A={long}\n{}", lines("LABEL $A=$A $A=$A\n")),
+        format!(
+            "FROM base:1\nENV A={long}\n{}",
+            lines("LABEL $A=$A $A=$A\n")
+        ),
         format!("FROM base:1\nARG A={long}\n{}", lines("RUN x\n")),
         format!("FROM base:1\nENV A={long}\n{}", lines("RUN x\n")),
         format!("FROM base:1\nSHELL [\"{long}\"]\n{}", lines("CMD x\n")),
         format!("FROM base:1\nUSER {long}\n{}", lines("WORKDIR x\n")),
-        format!("FROM base:1 AS {long}\n{}FROM {long}\n", lines("COPY a b\n")),
-        format!("FROM base:1\n{}", lines(&format!("WORKDIR {}\n", &long[..100]))),
-        format!("FROM base:1\nENV A={long}\nCOPY <<E /x\n{}E\n", lines("$A\n")),
+        format!(
+            "FROM base:1 AS {long}\n{}FROM {long}\n",
+            lines("COPY a b\n")
+        ),
+        format!(
+            "FROM base:1\n{}",
+            lines(&format!("WORKDIR {}\n", &long[..100]))
+        ),
+        format!(
+            "FROM base:1\nENV A={long}\nCOPY <<E /x\n{}E\n",
+            lines("$A\n")
+        ),
         format!(
             "FROM base:1 AS s0\nLABEL a={long}\n{}",
-            (1..2000).map(|number| format!("FROM s{} AS s{number}\n", number - 1)).collect::<String>()
+            (1..2000)
+                .map(|number| format!("FROM s{} AS s{number}\n", number - 1))
+                .collect::<String>()
         ),
     ] {
         let shown = problem(&text);
         assert!(shown.contains("64 MiB"), "{:.300}\n{:.300}", text, shown);
     }
-    let deep = format!("FROM base:1\nRUN a\nENV A={}{}\n", "${B:-".repeat(20_000), "}".repeat(20_000));
+    let deep = format!(
+        "FROM base:1\nRUN a\nENV A={}{}\n",
+        "${B:-".repeat(20_000),
+        "}".repeat(20_000)
+    );
     let shown = problem(&deep);
-    assert!(shown.contains("nested more than 64 deep") && shown.contains("Dockerfile:3"), "{shown:.300}");
+    assert!(
+        shown.contains("nested more than 64 deep") && shown.contains("Dockerfile:3"),
+        "{shown:.300}"
+    );
 }
 
 #[test]
@@ -322,13 +414,23 @@ fn mounts_without_a_target_are_the_working_directory() {
     let mounts = |line: &str| {
         let text = format!("FROM base:1 AS x\nRUN a\nFROM base:1\nWORKDIR /src\nRUN {line} b\n");
         let graph = graph(&text, &BuildRequest::default()).unwrap();
-        let Some(Op::Run(run)) = graph.steps.last().map(|step| &step.op) else { panic!("the last step is no RUN") };
-        run.mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>()
+        let Some(Op::Run(run)) = graph.steps.last().map(|step| &step.op) else {
+            panic!("the last step is no RUN")
+        };
+        run.mounts
+            .iter()
+            .map(|mount| mount.target.clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(mounts("--mount=from=x"), ["/src"]);
     assert_eq!(mounts("--mount=ro"), ["/src"]);
     assert_eq!(mounts("--mount=type=tmpfs"), ["/src"]);
     assert_eq!(mounts("--mount=type=cache"), ["/src"]);
-    let shown = graph("FROM scratch\nRUN --mount=ro b\n", &BuildRequest::default()).err().unwrap_or_default();
-    assert!(shown.contains("cannot cover the root") && shown.contains("WORKDIR"), "{shown}");
+    let shown = graph("FROM scratch\nRUN --mount=ro b\n", &BuildRequest::default())
+        .err()
+        .unwrap_or_default();
+    assert!(
+        shown.contains("cannot cover the root") && shown.contains("WORKDIR"),
+        "{shown}"
+    );
 }

@@ -9,7 +9,9 @@ const DIRECTIVES: [&str; 3] = ["syntax", "escape", "check"];
 /// `# name what it is` above a stage or an ARG; anything else there reads like a description and is none.
 pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     let mut described = |instruction: &str, names: &[&str], span: Span| {
-        let Some(comment) = above(source, span).pop() else { return };
+        let Some(comment) = above(source, span).pop() else {
+            return;
+        };
         let first = comment.split_whitespace().next().unwrap_or_default();
         let [only, ..] = names else { return };
         if names.contains(&first) {
@@ -24,7 +26,11 @@ pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diag
     };
     for stage in &file.stages {
         if let Some(name) = &stage.name {
-            described("FROM", &[&source.text[name.span.start..name.span.end], &name.value], stage.span);
+            described(
+                "FROM",
+                &[&source.text[name.span.start..name.span.end], &name.value],
+                stage.span,
+            );
         }
         for instruction in &stage.instructions {
             if let Kind::Arg(pairs) = &instruction.kind {
@@ -42,13 +48,23 @@ pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diag
 pub(super) fn settings(source: &SourceFile, file: &Dockerfile) -> Vec<(Span, Settings)> {
     let own = |span: Span| {
         let comments = above(source, span);
-        let text = comments.iter().find_map(|comment| comment.strip_prefix("check")?.trim_start().strip_prefix('='))?;
+        let text = comments.iter().find_map(|comment| {
+            comment
+                .strip_prefix("check")?
+                .trim_start()
+                .strip_prefix('=')
+        })?;
         // What follows is a remark.
         let settings = Settings::parse(text.split_whitespace().next().unwrap_or_default()).ok()?;
         Some((span, settings))
     };
     let stages = file.stages.iter().flat_map(|stage| {
-        std::iter::once(stage.span).chain(stage.instructions.iter().map(|instruction| instruction.span))
+        std::iter::once(stage.span).chain(
+            stage
+                .instructions
+                .iter()
+                .map(|instruction| instruction.span),
+        )
     });
     stages.filter_map(own).collect()
 }
@@ -60,7 +76,12 @@ fn above(source: &SourceFile, span: Span) -> Vec<&str> {
     let mut comments: Vec<&str> = Vec::new();
     let mut at_top = true;
     for line in before[..line].lines().rev() {
-        match line.trim_start_matches('\u{feff}').trim().strip_prefix('#').map(str::trim) {
+        match line
+            .trim_start_matches('\u{feff}')
+            .trim()
+            .strip_prefix('#')
+            .map(str::trim)
+        {
             Some(comment) if !comment.is_empty() => comments.push(comment),
             _ => {
                 at_top = false;
@@ -71,7 +92,9 @@ fn above(source: &SourceFile, span: Span) -> Vec<&str> {
     comments.reverse();
     if at_top {
         let directive = |comment: &&&str| {
-            let name = comment.split_once('=').map(|(name, _)| name.trim().to_lowercase());
+            let name = comment
+                .split_once('=')
+                .map(|(name, _)| name.trim().to_lowercase());
             name.is_some_and(|name| DIRECTIVES.contains(&name.as_str()))
         };
         let directives = comments.iter().take_while(directive).count();

@@ -110,8 +110,15 @@ impl Rules {
             return Self::All;
         }
         let mut rules = BTreeSet::new();
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            match Rule::ALL.iter().find(|rule| rule.name().eq_ignore_ascii_case(name)) {
+        for name in text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            match Rule::ALL
+                .iter()
+                .find(|rule| rule.name().eq_ignore_ascii_case(name))
+            {
                 Some(rule) => drop(rules.insert(*rule)),
                 None => drop(unknown.insert(name.to_owned())),
             }
@@ -123,8 +130,14 @@ impl Rules {
 impl Settings {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut settings = Self::default();
-        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').ok_or_else(|| format!("{part:?} has no value"))?;
+        for part in text
+            .split(';')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let (key, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part:?} has no value"))?;
             match key.trim().to_lowercase().as_str() {
                 "skip" => settings.skip = Rules::parse(value.trim(), &mut settings.unknown),
                 "experimental" => {
@@ -137,7 +150,11 @@ impl Settings {
                         other => return Err(format!("error is true or false, not {other}")),
                     };
                 }
-                other => return Err(format!("there is no setting {other:?}; there are skip, error and experimental")),
+                other => {
+                    return Err(format!(
+                        "there is no setting {other:?}; there are skip, error and experimental"
+                    ));
+                }
             }
         }
         Ok(settings)
@@ -156,8 +173,11 @@ impl Settings {
             (None, None) => ("", Span::default()),
         };
         let mut settings = Self::parse(text).map_err(|reason| {
-            Diagnostic::error(span, format!("the check directive cannot be read: {reason}"))
-                .hint("# check=skip=StageNameCasing,FromAsCasing;error=true")
+            Diagnostic::error(
+                span,
+                format!("the check directive cannot be read: {reason}"),
+            )
+            .hint("# check=skip=StageNameCasing,FromAsCasing;error=true")
         })?;
         settings.above = comments::settings(source, file);
         let unknown = settings.unknown.iter().map(|name| Diagnostic {
@@ -169,9 +189,16 @@ impl Settings {
     }
 
     pub(crate) fn keeps(&self, diagnostic: &Diagnostic) -> bool {
-        let Some(rule) = diagnostic.rule else { return true };
+        let Some(rule) = diagnostic.rule else {
+            return true;
+        };
         let inside = |span: &Span| (span.start..span.end).contains(&diagnostic.span.start);
-        let mut say = self.above.iter().filter(|(span, _)| inside(span)).map(|(_, own)| own).chain([self]);
+        let mut say = self
+            .above
+            .iter()
+            .filter(|(span, _)| inside(span))
+            .map(|(_, own)| own)
+            .chain([self]);
         match rule.is_experimental() {
             true => say.any(|settings| settings.experimental.has(rule)),
             false => !say.any(|settings| settings.skip.has(rule)),
@@ -195,15 +222,27 @@ mod tests {
 
     #[test]
     fn settings_name_rules_in_any_case() {
-        let settings = Settings::parse("skip=stagenamecasing, JSONArgsRecommended;error=true").unwrap();
+        let settings =
+            Settings::parse("skip=stagenamecasing, JSONArgsRecommended;error=true").unwrap();
         let finding = |rule| Diagnostic::lint(rule, Default::default(), "");
         assert!(settings.error);
         assert!(!settings.keeps(&finding(Rule::StageNameCasing)));
         assert!(settings.keeps(&finding(Rule::FromAsCasing)));
         assert!(!settings.keeps(&finding(Rule::InvalidDefinitionDescription)));
-        assert!(Settings::parse("experimental=all").unwrap().keeps(&finding(Rule::InvalidDefinitionDescription)));
-        assert!(!Settings::parse("skip=all").unwrap().keeps(&finding(Rule::FromAsCasing)));
-        assert_eq!(Settings::parse("skip=Newer").unwrap().unknown, BTreeSet::from(["Newer".to_owned()]));
+        assert!(
+            Settings::parse("experimental=all")
+                .unwrap()
+                .keeps(&finding(Rule::InvalidDefinitionDescription))
+        );
+        assert!(
+            !Settings::parse("skip=all")
+                .unwrap()
+                .keeps(&finding(Rule::FromAsCasing))
+        );
+        assert_eq!(
+            Settings::parse("skip=Newer").unwrap().unknown,
+            BTreeSet::from(["Newer".to_owned()])
+        );
         for wrong in ["skip", "other=1", "error=maybe"] {
             assert!(Settings::parse(wrong).is_err(), "{wrong}");
         }

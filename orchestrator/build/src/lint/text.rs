@@ -8,7 +8,10 @@ pub(super) fn check(source: &SourceFile, file: &Dockerfile, found: &mut Vec<Diag
     instruction_case(file, found);
     for stage in &file.stages {
         let Some(name) = &stage.name else { continue };
-        let written = source.text.get(name.span.start..name.span.end).unwrap_or_default();
+        let written = source
+            .text
+            .get(name.span.start..name.span.end)
+            .unwrap_or_default();
         if written != name.value {
             let message = format!("stage name {written} should be lower case");
             found.push(Diagnostic::lint(Rule::StageNameCasing, name.span, message));
@@ -34,21 +37,33 @@ fn is_lower(word: &str) -> bool {
 
 fn instruction_case(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     let stages = file.stages.iter().flat_map(|stage| {
-        let own = stage.instructions.iter().map(|instruction| (instruction.text.as_str(), instruction.span));
+        let own = stage
+            .instructions
+            .iter()
+            .map(|instruction| (instruction.text.as_str(), instruction.span));
         std::iter::once((stage.text.as_str(), stage.span)).chain(own)
     });
-    let keywords: Vec<(&str, Span)> =
-        stages.filter_map(|(text, span)| Some((text.split_whitespace().next()?, span))).collect();
+    let keywords: Vec<(&str, Span)> = stages
+        .filter_map(|(text, span)| Some((text.split_whitespace().next()?, span)))
+        .collect();
     let lower = keywords.iter().filter(|(word, _)| is_lower(word)).count();
     let upper = keywords.iter().filter(|(word, _)| is_upper(word)).count();
     let majority_is_lower = lower > upper;
     for (word, span) in keywords {
-        if if majority_is_lower { is_lower(word) } else { is_upper(word) } {
+        if if majority_is_lower {
+            is_lower(word)
+        } else {
+            is_upper(word)
+        } {
             continue;
         }
         let case = if majority_is_lower { "lower" } else { "upper" };
         let message = format!("{word} should be in {case} case, as most instructions are");
         let span = Span::new(span.start, span.start + word.len());
-        found.push(Diagnostic::lint(Rule::ConsistentInstructionCasing, span, message));
+        found.push(Diagnostic::lint(
+            Rule::ConsistentInstructionCasing,
+            span,
+            message,
+        ));
     }
 }

@@ -14,7 +14,11 @@ use super::RemoteError;
 pub(crate) fn archive(path: &Path, state: &Path) -> Result<PathBuf, RemoteError> {
     let io_error = |attempt, path: &Path| {
         let path = path.to_owned();
-        move |source| RemoteError::Io { attempt, path, source }
+        move |source| RemoteError::Io {
+            attempt,
+            path,
+            source,
+        }
     };
     let opened = || File::open(path).map_err(io_error("opening", path));
     let Some(archive) = TarFile::open(opened()?) else {
@@ -24,13 +28,15 @@ pub(crate) fn archive(path: &Path, state: &Path) -> Result<PathBuf, RemoteError>
     let name = digest(opened()?).map_err(io_error("reading", path))?.hex();
     let place = state.join(format!("archive-{name}"));
     if !place.exists() {
-        let partial =
-            hoist_tree::Scratch::with_prefix_in("partial-", state).map_err(io_error("making a folder in", state))?;
+        let partial = hoist_tree::Scratch::with_prefix_in("partial-", state)
+            .map_err(io_error("making a folder in", state))?;
         let folder = File::open(partial.path()).map_err(io_error("opening", partial.path()))?;
-        archive.unpack_over(folder.as_fd(), Path::new("")).map_err(|error| RemoteError::Unpack {
-            url: path.display().to_string(),
-            reason: crate::execute::chain(&error),
-        })?;
+        archive
+            .unpack_over(folder.as_fd(), Path::new(""))
+            .map_err(|error| RemoteError::Unpack {
+                url: path.display().to_string(),
+                reason: crate::execute::chain(&error),
+            })?;
         match std::fs::rename(partial.path(), &place) {
             // Another build was first.
             Err(_) if place.exists() => {}

@@ -29,7 +29,11 @@ const SETTINGS: [&str; 8] = [
 ];
 
 /// Sockets that git alone needs.
-const OURS: FileOwner = FileOwner { uid: 0, gid: 0, mode: 0o600 };
+const OURS: FileOwner = FileOwner {
+    uid: 0,
+    gid: 0,
+    mode: 0o600,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GitSource {
@@ -48,8 +52,12 @@ impl GitSource {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
         let (url, query) = url.split_once('?').unwrap_or((url, ""));
-        let web = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
-        let url = if ["git://", "ssh://", "git+ssh://"].iter().any(|scheme| url.starts_with(scheme))
+        let web = ["http://", "https://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme));
+        let url = if ["git://", "ssh://", "git+ssh://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
             || web && url.ends_with(".git")
             || is_scp(url)
         {
@@ -82,34 +90,59 @@ impl GitSource {
     }
 
     pub(super) fn with_checksum(self, checksum: Option<String>) -> Result<Self, RemoteError> {
-        let Some(text) = checksum else { return Ok(self) };
+        let Some(text) = checksum else {
+            return Ok(self);
+        };
         let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !hex || !(7..=64).contains(&text.len()) {
             return Err(RemoteError::Checksum(text));
         }
-        Ok(Self { commit: Some(text), ..self })
+        Ok(Self {
+            commit: Some(text),
+            ..self
+        })
     }
 
     pub(super) fn keeping_git_dir(self, keep: bool) -> Self {
-        Self { keep_git_dir: self.keep_git_dir || keep, ..self }
+        Self {
+            keep_git_dir: self.keep_git_dir || keep,
+            ..self
+        }
     }
 
     pub(super) async fn fetch(&self, downloads: &Downloads<'_>) -> Result<Fetched, RemoteError> {
-        let safe = |text: &str| !text.starts_with('-') && !text.contains(|c: char| c.is_control() || c.is_whitespace());
+        let safe = |text: &str| {
+            !text.starts_with('-') && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+        };
         if !safe(&self.url) || !self.reference.as_deref().is_none_or(safe) {
             let reason = "a repository or a reference like this is not given to git".to_owned();
-            return Err(RemoteError::Refused { url: self.text.clone(), reason });
+            return Err(RemoteError::Refused {
+                url: self.text.clone(),
+                reason,
+            });
         }
         std::fs::create_dir_all(downloads.folder).map_err(io_error("making", downloads.folder))?;
-        let git = Git { source: self, downloads };
+        let git = Git {
+            source: self,
+            downloads,
+        };
         let commit = match &self.reference {
             Some(reference) if is_commit(reference) => reference.clone(),
             _ => git.resolve().await?,
         };
-        if let Some(expected) = self.commit.as_ref().filter(|expected| !commit.starts_with(expected.as_str())) {
-            return Err(RemoteError::OtherCommit { url: self.text.clone(), found: commit, expected: expected.clone() });
+        if let Some(expected) = self
+            .commit
+            .as_ref()
+            .filter(|expected| !commit.starts_with(expected.as_str()))
+        {
+            return Err(RemoteError::OtherCommit {
+                url: self.text.clone(),
+                found: commit,
+                expected: expected.clone(),
+            });
         }
-        let name = Digest::of(format!("{} {commit} {}", self.url, self.keep_git_dir).as_bytes()).hex();
+        let name =
+            Digest::of(format!("{} {commit} {}", self.url, self.keep_git_dir).as_bytes()).hex();
         let place = downloads.folder.join(format!("git-{name}"));
         if !place.exists() {
             git.check_out(&commit, &place).await?;
@@ -123,12 +156,19 @@ impl GitSource {
 
     /// Below the checkout, whatever its symlinks say.
     fn inner(&self, place: &Path, subfolder: &str) -> Result<PathBuf, RemoteError> {
-        let refused = |reason: String| RemoteError::Refused { url: self.text.clone(), reason };
+        let refused = |reason: String| RemoteError::Refused {
+            url: self.text.clone(),
+            reason,
+        };
         let view = crate::fs::View::of_folder(place).map_err(|error| refused(error.to_string()))?;
-        let walk = view.walk(Path::new(subfolder), true).map_err(|error| refused(error.to_string()))?;
+        let walk = view
+            .walk(Path::new(subfolder), true)
+            .map_err(|error| refused(error.to_string()))?;
         match walk.found {
             Some(node) if node.is_folder() => Ok(place.join(node.path)),
-            _ => Err(refused(format!("there is no folder {subfolder} in the repository"))),
+            _ => Err(refused(format!(
+                "there is no folder {subfolder} in the repository"
+            ))),
         }
     }
 }
@@ -139,9 +179,17 @@ fn is_commit(text: &str) -> bool {
 
 /// `user@host:path`
 fn is_scp(url: &str) -> bool {
-    let Some((host, path)) = url.split_once(':') else { return false };
-    let name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    host.split_once('@').is_some_and(|(user, host)| name(user) && name(host))
+    let Some((host, path)) = url.split_once(':') else {
+        return false;
+    };
+    let name = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    host.split_once('@')
+        .is_some_and(|(user, host)| name(user) && name(host))
         && !path.is_empty()
         && !path.starts_with("//")
 }
@@ -156,8 +204,12 @@ impl Git<'_> {
     async fn resolve(&self) -> Result<String, RemoteError> {
         let reference = self.source.reference.as_deref().unwrap_or("HEAD");
         let peeled = format!("{reference}^{{}}");
-        let listed =
-            self.run(self.downloads.folder, &["ls-remote", "--", &self.source.url, reference, &peeled]).await?;
+        let listed = self
+            .run(
+                self.downloads.folder,
+                &["ls-remote", "--", &self.source.url, reference, &peeled],
+            )
+            .await?;
         let lines = listed.lines().filter_map(|line| line.split_once('\t'));
         let lines: Vec<(&str, &str)> = lines.filter(|(commit, _)| is_commit(commit)).collect();
         let exact = [
@@ -166,11 +218,15 @@ impl Git<'_> {
             format!("refs/tags/{reference}"),
             reference.to_owned(),
         ];
-        let found = exact.iter().find_map(|name| lines.iter().find(|(_, listed)| listed == name));
-        found.map(|(commit, _)| (*commit).to_owned()).ok_or_else(|| RemoteError::Git {
-            url: self.source.text.clone(),
-            output: format!("the repository has no branch or tag {reference}"),
-        })
+        let found = exact
+            .iter()
+            .find_map(|name| lines.iter().find(|(_, listed)| listed == name));
+        found
+            .map(|(commit, _)| (*commit).to_owned())
+            .ok_or_else(|| RemoteError::Git {
+                url: self.source.text.clone(),
+                output: format!("the repository has no branch or tag {reference}"),
+            })
     }
 
     async fn check_out(&self, commit: &str, place: &Path) -> Result<(), RemoteError> {
@@ -178,9 +234,21 @@ impl Git<'_> {
             .map_err(io_error("making a folder in", self.downloads.folder))?;
         let folder = partial.path();
         self.fetch_commit(folder, commit).await?;
-        self.run(folder, &["checkout", "--quiet", "--detach", commit]).await?;
+        self.run(folder, &["checkout", "--quiet", "--detach", commit])
+            .await?;
         if folder.join(".gitmodules").exists() {
-            self.run(folder, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
+            self.run(
+                folder,
+                &[
+                    "submodule",
+                    "--quiet",
+                    "update",
+                    "--init",
+                    "--recursive",
+                    "--depth=1",
+                ],
+            )
+            .await?;
         }
         if !self.source.keep_git_dir {
             remove_git_folders(folder).map_err(io_error("removing .git from", folder))?;
@@ -190,19 +258,54 @@ impl Git<'_> {
         let done = partial.keep();
         match std::fs::rename(&done, place) {
             // Another build of the same commit was quicker.
-            Err(_) if place.exists() => hoist_tree::remove(&done).map_err(io_error("removing", &done)),
+            Err(_) if place.exists() => {
+                hoist_tree::remove(&done).map_err(io_error("removing", &done))
+            }
             renamed => renamed.map_err(io_error("writing", place)),
         }
     }
 
     /// Makes `folder` a repository that has the commit.
     async fn fetch_commit(&self, folder: &Path, commit: &str) -> Result<(), RemoteError> {
-        self.run(folder, &["init", "--quiet", "--initial-branch=checkout", "--template=", "."]).await?;
-        self.run(folder, &["remote", "add", "origin", &self.source.url]).await?;
-        let shallow = self.run(folder, &["fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit]).await;
+        self.run(
+            folder,
+            &[
+                "init",
+                "--quiet",
+                "--initial-branch=checkout",
+                "--template=",
+                ".",
+            ],
+        )
+        .await?;
+        self.run(folder, &["remote", "add", "origin", &self.source.url])
+            .await?;
+        let shallow = self
+            .run(
+                folder,
+                &[
+                    "fetch",
+                    "--quiet",
+                    "--depth=1",
+                    "--no-tags",
+                    "origin",
+                    commit,
+                ],
+            )
+            .await;
         if shallow.is_err() {
             // Not every server gives a commit by its digest.
-            self.run(folder, &["fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"]).await?;
+            self.run(
+                folder,
+                &[
+                    "fetch",
+                    "--quiet",
+                    "--tags",
+                    "origin",
+                    "+refs/heads/*:refs/remotes/origin/*",
+                ],
+            )
+            .await?;
         }
         Ok(())
     }
@@ -215,8 +318,20 @@ impl Git<'_> {
             known_hosts.display()
         );
         let mut command = Command::new("git");
-        command.env_clear().current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
-        for name in ["PATH", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"] {
+        command
+            .env_clear()
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        for name in [
+            "PATH",
+            "SSL_CERT_FILE",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+        ] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command
@@ -239,19 +354,42 @@ impl Git<'_> {
         let url = || self.source.text.clone();
         let mut command = self.isolated(folder);
         // Lives as long as the command.
-        let agent = self.downloads.ssh.get("default").map(|agent| AgentSocket::open(agent.clone(), OURS));
-        let agent = agent.transpose().map_err(|error| RemoteError::Git { url: url(), output: chain(&error) })?;
+        let agent = self
+            .downloads
+            .ssh
+            .get("default")
+            .map(|agent| AgentSocket::open(agent.clone(), OURS));
+        let agent = agent.transpose().map_err(|error| RemoteError::Git {
+            url: url(),
+            output: chain(&error),
+        })?;
         command.envs(agent.as_ref().map(|agent| ("SSH_AUTH_SOCK", agent.path())));
         let output = match command.args(words).output().await {
             Ok(output) => output,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(RemoteError::NoGit(url())),
-            Err(error) => return Err(RemoteError::Git { url: url(), output: error.to_string() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(RemoteError::NoGit(url()));
+            }
+            Err(error) => {
+                return Err(RemoteError::Git {
+                    url: url(),
+                    output: error.to_string(),
+                });
+            }
         };
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        Err(RemoteError::Git { url: url(), output: if said.is_empty() { output.status.to_string() } else { said } })
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .replace('\n', "; ");
+        Err(RemoteError::Git {
+            url: url(),
+            output: if said.is_empty() {
+                output.status.to_string()
+            } else {
+                said
+            },
+        })
     }
 }
 
@@ -260,7 +398,9 @@ fn remove_git_folders(folder: &Path) -> std::io::Result<()> {
     let folder = std::fs::File::open(folder)?;
     let mut walk = Walk::new(folder.as_fd())?;
     while let Some(visit) = walk.step()? {
-        let Visit::Entry { name, stat } = visit else { continue };
+        let Visit::Entry { name, stat } = visit else {
+            continue;
+        };
         if name.as_c_str() == c".git" {
             hoist_tree::remove_at(walk.folder(), &name)?;
         } else if Visit::is_folder(&stat) {
@@ -277,18 +417,45 @@ mod tests {
     #[test]
     fn repositories_are_told_from_files() {
         let shown = |text: &str| {
-            GitSource::parse(text)
-                .map(|git| (git.url, git.reference.unwrap_or_default(), git.subfolder.unwrap_or_default()))
+            GitSource::parse(text).map(|git| {
+                (
+                    git.url,
+                    git.reference.unwrap_or_default(),
+                    git.subfolder.unwrap_or_default(),
+                )
+            })
         };
-        let git =
-            |url: &str, reference: &str, folder: &str| Some((url.to_owned(), reference.to_owned(), folder.to_owned()));
-        assert_eq!(shown("https://x.test/a.git"), git("https://x.test/a.git", "", ""));
-        assert_eq!(shown("https://x.test/a.git#v1:sub/x"), git("https://x.test/a.git", "v1", "sub/x"));
-        assert_eq!(shown("https://x.test/a.git#:sub"), git("https://x.test/a.git", "", "sub"));
-        assert_eq!(shown("https://x.test/a.git?branch=b&subdir=s"), git("https://x.test/a.git", "b", "s"));
-        assert_eq!(shown("git@x.test:a/b.git"), git("git@x.test:a/b.git", "", ""));
-        assert_eq!(shown("ssh://git@x.test/a"), git("ssh://git@x.test/a", "", ""));
-        assert_eq!(shown("github.com/a/b"), git("https://github.com/a/b", "", ""));
+        let git = |url: &str, reference: &str, folder: &str| {
+            Some((url.to_owned(), reference.to_owned(), folder.to_owned()))
+        };
+        assert_eq!(
+            shown("https://x.test/a.git"),
+            git("https://x.test/a.git", "", "")
+        );
+        assert_eq!(
+            shown("https://x.test/a.git#v1:sub/x"),
+            git("https://x.test/a.git", "v1", "sub/x")
+        );
+        assert_eq!(
+            shown("https://x.test/a.git#:sub"),
+            git("https://x.test/a.git", "", "sub")
+        );
+        assert_eq!(
+            shown("https://x.test/a.git?branch=b&subdir=s"),
+            git("https://x.test/a.git", "b", "s")
+        );
+        assert_eq!(
+            shown("git@x.test:a/b.git"),
+            git("git@x.test:a/b.git", "", "")
+        );
+        assert_eq!(
+            shown("ssh://git@x.test/a"),
+            git("ssh://git@x.test/a", "", "")
+        );
+        assert_eq!(
+            shown("github.com/a/b"),
+            git("https://github.com/a/b", "", "")
+        );
         assert_eq!(shown("https://x.test/a.tar.gz"), None);
         assert_eq!(shown("a.git"), None);
         assert_eq!(shown("dir/file:x"), None);

@@ -26,26 +26,45 @@ pub(crate) enum Remote {
 pub(crate) enum RemoteError {
     #[error("{url} is not a URL: {reason}")]
     Url { url: String, reason: String },
-    #[error("invalid checksum {0}: sha256: and 64 hexadecimal digits for a file, a commit's digits for a repository")]
+    #[error(
+        "invalid checksum {0}: sha256: and 64 hexadecimal digits for a file, a commit's digits for a repository"
+    )]
     Checksum(String),
     #[error("--keep-git-dir is for git repositories, and {0} is none")]
     NotGit(String),
     #[error("{url} has the digest {found}, not {expected}")]
-    OtherDigest { url: String, found: String, expected: String },
+    OtherDigest {
+        url: String,
+        found: String,
+        expected: String,
+    },
     #[error("{url} is commit {found}, not {expected}")]
-    OtherCommit { url: String, found: String, expected: String },
+    OtherCommit {
+        url: String,
+        found: String,
+        expected: String,
+    },
     #[error("{url}: {reason}")]
     Refused { url: String, reason: String },
     #[error("downloading {url}")]
-    Download { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    Download {
+        url: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{url} answers {status}")]
     Status { url: String, status: String },
-    #[error("git is not installed, and {0} is a git repository; install git on the machine that runs the engine")]
+    #[error(
+        "git is not installed, and {0} is a git repository; install git on the machine that runs the engine"
+    )]
     NoGit(String),
     #[error("git cannot bring {url}: {output}")]
     Git { url: String, output: String },
     #[error("{attempt} {path}")]
-    Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("unpacking {url}: {reason}")]
     Unpack { url: String, reason: String },
 }
@@ -73,16 +92,24 @@ impl Remote {
         if let Some(git) = GitSource::parse(text) {
             return Some(Self::Git(git));
         }
-        let web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        let web = ["http://", "https://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
         web.then(|| Self::Http(HttpSource::new(text)))
     }
 
     /// With the flags of ADD.
-    pub(crate) fn of_add(self, checksum: Option<String>, keep_git_dir: bool) -> Result<Self, RemoteError> {
+    pub(crate) fn of_add(
+        self,
+        checksum: Option<String>,
+        keep_git_dir: bool,
+    ) -> Result<Self, RemoteError> {
         match self {
             Self::Http(http) if keep_git_dir => Err(RemoteError::NotGit(http.url)),
             Self::Http(http) => Ok(Self::Http(http.with_checksum(checksum)?)),
-            Self::Git(git) => Ok(Self::Git(git.with_checksum(checksum)?.keeping_git_dir(keep_git_dir))),
+            Self::Git(git) => Ok(Self::Git(
+                git.with_checksum(checksum)?.keeping_git_dir(keep_git_dir),
+            )),
         }
     }
 
@@ -100,7 +127,12 @@ impl Remote {
             Self::Git(git) => git.fetch(downloads).await?,
         };
         // What lies directly below is what goes when it is not used for long.
-        if let Some(kept) = fetched.folder.strip_prefix(downloads.folder).ok().and_then(|below| below.iter().next()) {
+        if let Some(kept) = fetched
+            .folder
+            .strip_prefix(downloads.folder)
+            .ok()
+            .and_then(|below| below.iter().next())
+        {
             crate::prune::touch(&downloads.folder.join(kept));
         }
         Ok(fetched)
@@ -109,5 +141,9 @@ impl Remote {
 
 fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RemoteError {
     let path = path.to_owned();
-    move |source| RemoteError::Io { attempt, path, source }
+    move |source| RemoteError::Io {
+        attempt,
+        path,
+        source,
+    }
 }

@@ -29,7 +29,9 @@ impl Agent {
         let ended = match self {
             Self::Keys(keys) => protocol::serve(keys, client).await,
             Self::Socket(path) => match UnixStream::connect(path).await {
-                Ok(mut agent) => tokio::io::copy_bidirectional(&mut client, &mut agent).await.map(drop),
+                Ok(mut agent) => tokio::io::copy_bidirectional(&mut client, &mut agent)
+                    .await
+                    .map(drop),
                 Err(error) => Err(error),
             },
         };

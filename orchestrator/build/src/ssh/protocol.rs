@@ -66,7 +66,11 @@ fn sign(keys: &Keys, mut request: &[u8]) -> Option<Vec<u8>> {
         (false, true) => Some(Hash::Sha256),
         (false, false) => None,
     };
-    let (algorithm, bytes) = keys.all().iter().find(|key| key.public() == public)?.sign(data, hash)?;
+    let (algorithm, bytes) = keys
+        .all()
+        .iter()
+        .find(|key| key.public() == public)?
+        .sign(data, hash)?;
     let mut signature = Vec::new();
     put(&mut signature, algorithm.as_bytes());
     put(&mut signature, &bytes);
@@ -83,7 +87,8 @@ pub(super) fn put(message: &mut Vec<u8>, bytes: &[u8]) {
 
 fn take<'a>(message: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = message.split_first_chunk::<4>()?;
-    let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let (bytes, rest) =
+        rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     *message = rest;
     Some(bytes)
 }

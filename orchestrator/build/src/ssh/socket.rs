@@ -27,13 +27,20 @@ pub(crate) struct AgentSocket {
 impl AgentSocket {
     pub(crate) fn open(agent: Agent, owner: FileOwner) -> Result<Self, SocketError> {
         let folder = hoist_tree::Scratch::with_prefix_in("hoist-ssh-", &std::env::temp_dir());
-        let folder = folder.map_err(|source| SocketError { path: std::env::temp_dir(), source })?;
+        let folder = folder.map_err(|source| SocketError {
+            path: std::env::temp_dir(),
+            source,
+        })?;
         let path = folder.path().join("agent");
-        let failed = |source: std::io::Error| SocketError { path: path.clone(), source };
+        let failed = |source: std::io::Error| SocketError {
+            path: path.clone(),
+            source,
+        };
         let listener = UnixListener::bind(&path).map_err(failed)?;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chown(&path, Some(uid), Some(gid)).map_err(|errno| failed(errno.into()))?;
-        rustix::fs::chmod(&path, Mode::from_raw_mode(owner.mode)).map_err(|errno| failed(errno.into()))?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(owner.mode))
+            .map_err(|errno| failed(errno.into()))?;
         let server = tokio::spawn(async move {
             // The connections end with the server: they are its own.
             let mut connections = JoinSet::new();
@@ -42,7 +49,11 @@ impl AgentSocket {
                 connections.spawn(async move { agent.serve(client).await });
             }
         });
-        Ok(Self { path, _folder: folder, server })
+        Ok(Self {
+            path,
+            _folder: folder,
+            server,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hoist_build::{
-    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, BuildRequest, Built, ContextSource, DockerfileSource,
-    Host, OutputStream, RunError, RunMountKind, RunRequest, RunStep, build,
+    BaseError, BaseImages, BoxFuture, BuildError, BuildEvent, BuildRequest, Built, ContextSource,
+    DockerfileSource, Host, OutputStream, RunError, RunMountKind, RunRequest, RunStep, build,
 };
 use hoist_image::{Image, Platform, Reference, Store};
 
@@ -30,7 +30,11 @@ pub(crate) fn reason_to_skip() -> Option<String> {
     }
     // A dynamic one would need its libraries inside of the image: it has an interpreter (program header type 3).
     let busybox = std::fs::read(BUSYBOX).unwrap_or_default();
-    let word = |at: usize| busybox.get(at..at + 2).map_or(0, |two| usize::from(u16::from_le_bytes([two[0], two[1]])));
+    let word = |at: usize| {
+        busybox
+            .get(at..at + 2)
+            .map_or(0, |two| usize::from(u16::from_le_bytes([two[0], two[1]])))
+    };
     let (headers, size, count) = (word(32), word(54), word(56));
     if busybox.is_empty() || (0..count).any(|number| word(headers + number * size) == 3) {
         return Some("needs a static busybox (busybox-static)".to_owned());
@@ -76,8 +80,16 @@ impl World {
         let folder = tempfile::tempdir_in(place).unwrap();
         std::fs::create_dir(folder.path().join("context")).unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
-        let runner = Arc::new(Runner { mount_point: folder.path().join("root"), runs: AtomicUsize::new(0) });
-        Self { folder, store, runner, events: Arc::default() }
+        let runner = Arc::new(Runner {
+            mount_point: folder.path().join("root"),
+            runs: AtomicUsize::new(0),
+        });
+        Self {
+            folder,
+            store,
+            runner,
+            events: Arc::default(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -144,7 +156,9 @@ impl World {
     pub(crate) fn perl(&self) {
         let libraries = Command::new("ldd").arg("/usr/bin/perl").output().unwrap();
         let libraries = String::from_utf8(libraries.stdout).unwrap();
-        let paths = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+        let paths = libraries
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
         for path in paths.chain(["/usr/bin/perl"]) {
             let at = self.path(&format!("perl{path}"));
             std::fs::create_dir_all(at.parent().unwrap()).unwrap();
@@ -162,7 +176,9 @@ impl World {
             lowers: self.store.lowers(image).unwrap(),
             upper: scratch.upper().to_owned(),
             work: scratch.work().to_owned(),
-            argv: ["/bin/busybox", "sh", "-c", script].map(str::to_owned).to_vec(),
+            argv: ["/bin/busybox", "sh", "-c", script]
+                .map(str::to_owned)
+                .to_vec(),
             env: vec!["PATH=/bin:/usr/bin:/usr/local/bin".to_owned()],
             cwd: "/".to_owned(),
             user: None,
@@ -175,7 +191,9 @@ impl World {
             insecure: false,
             platform: None,
             output: hoist_build::OutputSink::new(move |_, bytes| {
-                sink.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+                sink.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(bytes));
             }),
         };
         let code = self.runner.execute(request).unwrap();
@@ -189,7 +207,12 @@ impl World {
     }
 
     pub(crate) fn log(&self) -> String {
-        self.events.lock().unwrap().iter().map(|event| format!("{event:?}\n")).collect()
+        self.events
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|event| format!("{event:?}\n"))
+            .collect()
     }
 }
 
@@ -229,7 +252,10 @@ impl RunStep for Runner {
 
     fn run(&self, step: RunRequest) -> BoxFuture<'_, Result<i32, RunError>> {
         self.runs.fetch_add(1, Ordering::Relaxed);
-        let runner = Self { mount_point: self.mount_point.clone(), runs: AtomicUsize::new(0) };
+        let runner = Self {
+            mount_point: self.mount_point.clone(),
+            runs: AtomicUsize::new(0),
+        };
         Box::pin(async move { tokio::task::spawn_blocking(move || runner.execute(step)).await? })
     }
 }
@@ -252,7 +278,9 @@ impl Runner {
         });
         let status = child.wait()?;
         std::fs::remove_dir(&root)?;
-        Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        Ok(status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
     }
 }
 
@@ -266,7 +294,10 @@ fn pump(from: &mut impl Read, stream: OutputStream, step: &RunRequest) {
 fn script(step: &RunRequest, root: &Path) -> Result<String, RunError> {
     let quote = |text: &str| shlex::try_quote(text).unwrap().into_owned();
     let overlay = |lowers: &[PathBuf], pair: Option<(&Path, &Path)>| {
-        let lowers: Vec<_> = lowers.iter().map(|path| path.display().to_string()).collect();
+        let lowers: Vec<_> = lowers
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         let mut options = format!("lowerdir={}", lowers.join(":"));
         if let Some((upper, work)) = pair {
             options += &format!(",upperdir={},workdir={}", upper.display(), work.display());
@@ -274,8 +305,10 @@ fn script(step: &RunRequest, root: &Path) -> Result<String, RunError> {
         options
     };
     let shown = root.display();
-    let mut script =
-        format!("mount -t overlay o -o {} {shown}\n", quote(&overlay(&step.lowers, Some((&step.upper, &step.work)))));
+    let mut script = format!(
+        "mount -t overlay o -o {} {shown}\n",
+        quote(&overlay(&step.lowers, Some((&step.upper, &step.work))))
+    );
     for mount in &step.mounts {
         let target = format!("{shown}{}", mount.target);
         let target = quote(&target);
@@ -287,11 +320,16 @@ fn script(step: &RunRequest, root: &Path) -> Result<String, RunError> {
                     format!("mkdir -p $(dirname {target}) && touch")
                 };
                 let ro = if *read_only { ",ro" } else { "" };
-                script += &format!("{make} {target}\nmount -o bind {} {target}\n", source.display());
+                script += &format!(
+                    "{make} {target}\nmount -o bind {} {target}\n",
+                    source.display()
+                );
                 script += &format!("mount -o remount,bind{ro} {target}\n");
             }
             RunMountKind::Overlay { lowers, scratch } => {
-                let pair = scratch.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+                let pair = scratch
+                    .as_ref()
+                    .map(|(upper, work)| (upper.as_path(), work.as_path()));
                 let options = quote(&overlay(lowers, pair));
                 script += &format!("mkdir -p {target}\nmount -t overlay o -o {options} {target}\n");
             }

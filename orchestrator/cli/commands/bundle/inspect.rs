@@ -39,17 +39,30 @@ pub(crate) fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         Format::Stack => ctx.ui.data(&document.stack)?,
         Format::Json => {
             document.files.values_mut().for_each(String::clear);
-            let value = serde_json::to_value(&document).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+            let value = serde_json::to_value(&document)
+                .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
             ctx.ui.data(format!("{value:#}\n"))?;
         }
         Format::Table => {
             let mut table = Table::new(["KIND", "NAME", "SIZE"]);
-            table.row(["stack".to_owned(), document.project.clone(), units::size(document.stack.len() as u64)]);
+            table.row([
+                "stack".to_owned(),
+                document.project.clone(),
+                units::size(document.stack.len() as u64),
+            ]);
             for image in &document.images {
-                table.row(["image".to_owned(), image.reference.clone(), units::size(image.size)]);
+                table.row([
+                    "image".to_owned(),
+                    image.reference.clone(),
+                    units::size(image.size),
+                ]);
             }
             for volume in &document.volumes {
-                table.row(["volume".to_owned(), volume.name.clone(), units::size(volume.size)]);
+                table.row([
+                    "volume".to_owned(),
+                    volume.name.clone(),
+                    units::size(volume.size),
+                ]);
             }
             for file in document.files.keys() {
                 table.row(["file".to_owned(), file.clone(), String::new()]);
@@ -75,7 +88,10 @@ pub(crate) fn head(path: &Path) -> Result<BundleDocument> {
         let entry = entry.map_err(|_| none())?;
         let name = entry.path().map_err(context)?.display().to_string();
         let mut bytes = Vec::new();
-        entry.take(LONGEST).read_to_end(&mut bytes).map_err(context)?;
+        entry
+            .take(LONGEST)
+            .read_to_end(&mut bytes)
+            .map_err(context)?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|_| none())?;
         match name.strip_prefix("blobs/sha256/") {
             Some(hex) => drop(blobs.insert(format!("sha256:{hex}"), value)),
@@ -85,9 +101,15 @@ pub(crate) fn head(path: &Path) -> Result<BundleDocument> {
     }
     let entries = index["manifests"].as_array().cloned().unwrap_or_default();
     let kind = "application/vnd.hoist.bundle.v1";
-    let entry = entries.iter().find(|entry| entry["artifactType"] == kind).ok_or_else(none)?;
+    let entry = entries
+        .iter()
+        .find(|entry| entry["artifactType"] == kind)
+        .ok_or_else(none)?;
     let digest = |value: &Value| value["digest"].as_str().unwrap_or_default().to_owned();
     let manifest = blobs.get(&digest(entry)).ok_or_else(none)?;
-    let document = blobs.get(&digest(&manifest["config"])).cloned().ok_or_else(none)?;
+    let document = blobs
+        .get(&digest(&manifest["config"]))
+        .cloned()
+        .ok_or_else(none)?;
     serde_json::from_value(document).map_err(|_| none())
 }

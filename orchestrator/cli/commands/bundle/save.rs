@@ -43,7 +43,11 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let request = BundleRequest {
         project: portable.stack.name.clone(),
         stack: canonical::to_yaml(&portable.stack),
-        files: portable.files.iter().map(|(name, bytes)| (name.clone(), encode(bytes))).collect(),
+        files: portable
+            .files
+            .iter()
+            .map(|(name, bytes)| (name.clone(), encode(bytes)))
+            .collect(),
         images: portable.images,
         volumes: portable.volumes,
         live: args.live,
@@ -59,7 +63,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         talk.extend(frame.data);
         while let Some(end) = talk.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = talk.drain(..=end).collect();
-            match serde_json::from_slice(&line).map_err(|error| Failure::from(anyhow::Error::new(error)))? {
+            match serde_json::from_slice(&line)
+                .map_err(|error| Failure::from(anyhow::Error::new(error)))?
+            {
                 BundleEvent::Note { text } => ctx.ui.note(&text),
                 BundleEvent::Failed { error } => return Err(Failure::user(error)),
                 BundleEvent::Done { .. } => done = true,
@@ -67,7 +73,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         }
     }
     if !done {
-        return Err(Failure::user("the engine ended before the bundle was whole"));
+        return Err(Failure::user(
+            "the engine ended before the bundle was whole",
+        ));
     }
     target.finish()?;
     Ok(Exit::OK)
@@ -75,7 +83,16 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 
 /// The stack of the files, or the one that was applied under this name.
 async fn stack(ctx: &Ctx, args: &Args, client: &Client) -> Result<Portable> {
-    let read = || project::load(&ctx.settings, ctx.ui, LoadOptions { all_profiles: true, ..LoadOptions::default() });
+    let read = || {
+        project::load(
+            &ctx.settings,
+            ctx.ui,
+            LoadOptions {
+                all_profiles: true,
+                ..LoadOptions::default()
+            },
+        )
+    };
     let wanted = args.stack.as_deref();
     let loaded = match (wanted, read()) {
         (None, loaded) => Some(loaded?),
@@ -83,10 +100,20 @@ async fn stack(ctx: &Ctx, args: &Args, client: &Client) -> Result<Portable> {
         _ => None,
     };
     if let Some(loaded) = loaded {
-        return portable::of(loaded.stack, &loaded.project_dir, &loaded.variables, args.with_secrets);
+        return portable::of(
+            loaded.stack,
+            &loaded.project_dir,
+            &loaded.variables,
+            args.with_secrets,
+        );
     }
     let name = wanted.unwrap_or_default();
     let detail = client.stack(name).await?;
     let stack = canonical::from_json(&detail.stack).map_err(Failure::spec)?;
-    portable::of(stack, std::path::Path::new(&detail.project_dir), &ctx.settings.env.0, args.with_secrets)
+    portable::of(
+        stack,
+        std::path::Path::new(&detail.project_dir),
+        &ctx.settings.env.0,
+        args.with_secrets,
+    )
 }

@@ -21,8 +21,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let auth =
-        credentials::of_images([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let auth = credentials::of_images([args.image.as_str()])
+        .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     let artifacts = ctx.client().await?.artifacts(&args.image, &auth).await?;
     if args.quiet {
         for artifact in &artifacts {
@@ -34,8 +34,17 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         Format::Table => {
             let mut table = Table::new(["DIGEST", "TYPE", "SIZE", "ATTACHED"]);
             for artifact in artifacts {
-                let kind = if artifact.artifact_type.is_empty() { "<none>".to_owned() } else { artifact.artifact_type };
-                table.row([artifact.digest, kind, units::size(artifact.size), artifact.attached]);
+                let kind = if artifact.artifact_type.is_empty() {
+                    "<none>".to_owned()
+                } else {
+                    artifact.artifact_type
+                };
+                table.row([
+                    artifact.digest,
+                    kind,
+                    units::size(artifact.size),
+                    artifact.attached,
+                ]);
             }
             ctx.ui.data(table.to_string())?;
         }

@@ -25,7 +25,12 @@ pub(crate) struct Args {
     #[arg(value_name = "CONTEXT")]
     context: String,
     /// Name of the image (can be repeated)
-    #[arg(short, long = "tag", value_name = "NAME", required_unless_present = "check")]
+    #[arg(
+        short,
+        long = "tag",
+        value_name = "NAME",
+        required_unless_present = "check"
+    )]
     tags: Vec<String>,
     /// Dockerfile (default: CONTEXT/Dockerfile); a path inside a context that is not a folder; - reads it from standard
     /// input
@@ -95,9 +100,17 @@ const SERVICE: &str = "image";
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     // Lives until the build is over.
-    let given = if stdin::is_stdin(Path::new(&args.context)) { Some(stdin::context()?) } else { None };
+    let given = if stdin::is_stdin(Path::new(&args.context)) {
+        Some(stdin::context()?)
+    } else {
+        None
+    };
     let loaded = stack(ctx, args, given.as_ref())?;
-    let verb = Verb::Build(Build { no_cache: args.no_cache, pull: args.pull, ..Build::default() });
+    let verb = Verb::Build(Build {
+        no_cache: args.no_cache,
+        pull: args.pull,
+        ..Build::default()
+    });
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
     if args.check {
         return build::check(ctx, &apply::request(&loaded, verb)?).await;
@@ -105,25 +118,43 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     if let Some(form) = ctx.settings.dry_run {
         let plan = apply::plan(ctx, &apply::request(&loaded, verb)?).await?;
         ctx.ui.data(render::plan::printed(&plan, form, ctx.ui))?;
-        return Ok(if apply::has_problems(&plan) { Exit::PROBLEMS } else { Exit::OK });
+        return Ok(if apply::has_problems(&plan) {
+            Exit::PROBLEMS
+        } else {
+            Exit::OK
+        });
     }
     let chosen = if args.quiet { &quiet } else { ctx };
     let debug = failed_step::can_be_entered(ctx, args.debug);
-    apply::apply(chosen, &ApplyRequest { debug, ..apply::request(&loaded, verb)? }).await?;
+    apply::apply(
+        chosen,
+        &ApplyRequest {
+            debug,
+            ..apply::request(&loaded, verb)?
+        },
+    )
+    .await?;
     ctx.ui.line(&args.tags[0])?;
     Ok(Exit::OK)
 }
 
 /// The path of the Dockerfile, or its text from standard input.
-fn dockerfile(ctx: &Ctx, args: &Args, given: Option<&Kept>, context: &str) -> Result<(String, Option<String>)> {
+fn dockerfile(
+    ctx: &Ctx,
+    args: &Args,
+    given: Option<&Kept>,
+    context: &str,
+) -> Result<(String, Option<String>)> {
     let context_is_folder = given.is_none() && Path::new(context).is_absolute();
     match &args.file {
         None => Ok(("Dockerfile".to_owned(), None)),
-        Some(file) if stdin::is_stdin(file) && given.is_some() => {
-            Err(Failure::user("the context and the Dockerfile cannot both be read from standard input"))
-        }
+        Some(file) if stdin::is_stdin(file) && given.is_some() => Err(Failure::user(
+            "the context and the Dockerfile cannot both be read from standard input",
+        )),
         Some(file) if stdin::is_stdin(file) => Ok((String::new(), Some(stdin::dockerfile()?))),
-        Some(file) if context_is_folder => Ok((options::absolute(ctx, file)?.display().to_string(), None)),
+        Some(file) if context_is_folder => {
+            Ok((options::absolute(ctx, file)?.display().to_string(), None))
+        }
         Some(file) => Ok((file.display().to_string(), None)),
     }
 }
@@ -136,7 +167,11 @@ fn stack(ctx: &Ctx, args: &Args, given: Option<&Kept>) -> Result<Loaded> {
     };
     let (dockerfile, dockerfile_inline) = dockerfile(ctx, args, given, &context)?;
     let unnamed = [SERVICE.to_owned()];
-    let names = if args.tags.is_empty() { &unnamed } else { args.tags.as_slice() };
+    let names = if args.tags.is_empty() {
+        &unnamed
+    } else {
+        args.tags.as_slice()
+    };
     let Some((name, more)) = names.split_first() else {
         return Err(Failure::user("a name for the image is needed: -t NAME"));
     };
@@ -168,8 +203,13 @@ fn stack(ctx: &Ctx, args: &Args, given: Option<&Kept>) -> Result<Loaded> {
         platforms: args.platforms.clone(),
         ..BuildSpec::default()
     };
-    let service =
-        Service { image: Some(name.clone()), build: Some(build), replicas: 1, attach: true, ..Service::default() };
+    let service = Service {
+        image: Some(name.clone()),
+        build: Some(build),
+        replicas: 1,
+        attach: true,
+        ..Service::default()
+    };
     let stack = Stack {
         name: "hoist-image-build".to_owned(),
         services: BTreeMap::from([(SERVICE.to_owned(), service)]),

@@ -32,7 +32,11 @@ pub(crate) struct Args {
 const WIDTH: usize = 45;
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let history = ctx.client().await?.image_history(&args.image, args.platform.as_deref()).await?;
+    let history = ctx
+        .client()
+        .await?
+        .image_history(&args.image, args.platform.as_deref())
+        .await?;
     let id = |entry: &HistoryEntry| match args.no_trunc || !entry.id.starts_with("sha256:") {
         true => entry.id.clone(),
         false => images::short(&entry.id).to_owned(),
@@ -60,13 +64,21 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
             let mut table = Table::new(["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
             for entry in &history {
                 let size = units::size(entry.size);
-                table.row([id(entry), created(entry), command(entry), size, entry.comment.clone()]);
+                table.row([
+                    id(entry),
+                    created(entry),
+                    command(entry),
+                    size,
+                    entry.comment.clone(),
+                ]);
             }
             ctx.ui.data(table.to_string())?;
         }
         Format::Json => {
             for entry in &history {
-                let at = Timestamp::from_second(entry.created).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
+                let at = Timestamp::from_second(entry.created)
+                    .unwrap_or(Timestamp::UNIX_EPOCH)
+                    .to_string();
                 let value = serde_json::json!({
                     "ID": id(entry), "CreatedAt": at, "CreatedSince": created(entry), "CreatedBy": command(entry),
                     "Size": units::size(entry.size), "Comment": entry.comment,

@@ -31,7 +31,11 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     terms.extend(args.name.iter().map(|name| ("repo", name.clone())));
     terms.extend(args.message.iter().map(|text| ("message", text.clone())));
     terms.extend(args.platform.iter().map(|text| ("platform", text.clone())));
-    terms.extend(args.changes.iter().map(|change| ("changes", change.clone())));
+    terms.extend(
+        args.changes
+            .iter()
+            .map(|change| ("changes", change.clone())),
+    );
     let archive = target::source(Some(&args.file)).await?;
     let mut lines = ctx.client().await?.import_image(&terms, archive).await?;
     while let Some(line) = lines.next().await? {

@@ -23,7 +23,9 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     match &args.input {
         Some(path) => {
             let file = tokio::fs::File::open(path).await.map_err(|error| {
-                Failure::from(anyhow::Error::new(error).context(format!("cannot open {}", path.display())))
+                Failure::from(
+                    anyhow::Error::new(error).context(format!("cannot open {}", path.display())),
+                )
             })?;
             let stream = ctx.client().await?.load_image(file).await?;
             super::show(ctx, &path.display().to_string(), stream).await?;

@@ -66,7 +66,11 @@ pub(crate) async fn run(ctx: &Ctx, command: &Command) -> Result<Exit> {
 }
 
 /// Shows a stream of pull lines up to its end, which may be an error; a push ends with what the registry has now.
-async fn show(ctx: &Ctx, subject: &str, mut stream: JsonStream<PullLine>) -> Result<Option<PushResult>> {
+async fn show(
+    ctx: &Ctx,
+    subject: &str,
+    mut stream: JsonStream<PullLine>,
+) -> Result<Option<PushResult>> {
     let mut interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(ctx.ui);
     let mut pushed = None;

@@ -18,8 +18,11 @@ pub(super) struct Secrets {
 
 pub(super) fn absolute(ctx: &Ctx, path: &Path) -> Result<PathBuf> {
     let joined = ctx.settings.working_dir.join(path);
-    std::fs::canonicalize(&joined)
-        .map_err(|error| Failure::from(anyhow::Error::new(error).context(format!("cannot find {}", joined.display()))))
+    std::fs::canonicalize(&joined).map_err(|error| {
+        Failure::from(
+            anyhow::Error::new(error).context(format!("cannot find {}", joined.display())),
+        )
+    })
 }
 
 /// A folder, made absolute, or a URL as it is.
@@ -29,7 +32,10 @@ pub(super) fn context(ctx: &Ctx, text: &str) -> Result<String> {
     }
     let folder = absolute(ctx, Path::new(text))?;
     if !folder.is_dir() {
-        return Err(Failure::user(format!("build context {} is not a folder", folder.display())));
+        return Err(Failure::user(format!(
+            "build context {} is not a folder",
+            folder.display()
+        )));
     }
     Ok(folder.display().to_string())
 }
@@ -39,7 +45,10 @@ pub(super) fn contexts(ctx: &Ctx, texts: &[String]) -> Result<BTreeMap<String, S
     let pair = |text: &String| {
         let (name, value) = cut(text, "--build-context", "NAME=CONTEXT")?;
         let value = match value.strip_prefix("oci-layout://") {
-            Some(layout) => format!("oci-layout://{}", ctx.settings.working_dir.join(layout).display()),
+            Some(layout) => format!(
+                "oci-layout://{}",
+                ctx.settings.working_dir.join(layout).display()
+            ),
             None => context(ctx, &value)?,
         };
         Ok((name, value))
@@ -61,8 +70,10 @@ pub(super) fn secrets(ctx: &Ctx, texts: &[String]) -> Result<Secrets> {
                 "type" if value == "file" => {}
                 "type" if value == "env" => variable = variable.or_else(|| id.clone()),
                 _ => {
-                    return Err(Failure::user(format!("--secret {text}: {field} is not known"))
-                        .hint("id=NAME,src=FILE or id=NAME,env=VARIABLE"));
+                    return Err(
+                        Failure::user(format!("--secret {text}: {field} is not known"))
+                            .hint("id=NAME,src=FILE or id=NAME,env=VARIABLE"),
+                    );
                 }
             }
         }
@@ -73,10 +84,23 @@ pub(super) fn secrets(ctx: &Ctx, texts: &[String]) -> Result<Secrets> {
         let source = match (file, variable) {
             (None, Some(variable)) => FileSource::Environment(variable),
             (None, None) if known => FileSource::Environment(id.clone()),
-            (file, _) => FileSource::File(absolute(ctx, Path::new(&file.unwrap_or_else(|| id.clone())))?),
+            (file, _) => FileSource::File(absolute(
+                ctx,
+                Path::new(&file.unwrap_or_else(|| id.clone())),
+            )?),
         };
-        found.objects.insert(id.clone(), FileObject { name: id.clone(), source, labels: BTreeMap::new() });
-        found.grants.push(BuildSecret { source: id, ..BuildSecret::default() });
+        found.objects.insert(
+            id.clone(),
+            FileObject {
+                name: id.clone(),
+                source,
+                labels: BTreeMap::new(),
+            },
+        );
+        found.grants.push(BuildSecret {
+            source: id,
+            ..BuildSecret::default()
+        });
     }
     Ok(found)
 }
@@ -94,9 +118,12 @@ pub(super) fn hosts(texts: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
     let mut hosts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for text in texts {
         let pair = text.split_once('=').or_else(|| text.split_once(':'));
-        let (host, address) =
-            pair.ok_or_else(|| Failure::user(format!("--add-host {text}: HOST=ADDRESS is expected")))?;
-        hosts.entry(host.to_owned()).or_default().push(address.trim_matches(['[', ']']).to_owned());
+        let (host, address) = pair
+            .ok_or_else(|| Failure::user(format!("--add-host {text}: HOST=ADDRESS is expected")))?;
+        hosts
+            .entry(host.to_owned())
+            .or_default()
+            .push(address.trim_matches(['[', ']']).to_owned());
     }
     Ok(hosts)
 }
@@ -107,16 +134,26 @@ pub(super) fn ulimits(texts: &[String]) -> Result<BTreeMap<String, Ulimit>> {
         let (name, value) = cut(text, "--ulimit", "NAME=SOFT[:HARD]")?;
         let (soft, hard) = value.split_once(':').unwrap_or((&value, &value));
         let number = |text: &str| {
-            text.parse::<i64>().map_err(|_| Failure::user(format!("--ulimit {name}: {text:?} is not a number")))
+            text.parse::<i64>()
+                .map_err(|_| Failure::user(format!("--ulimit {name}: {text:?} is not a number")))
         };
-        Ok((name.clone(), Ulimit { soft: number(soft)?, hard: number(hard)?, single: !value.contains(':') }))
+        Ok((
+            name.clone(),
+            Ulimit {
+                soft: number(soft)?,
+                hard: number(hard)?,
+                single: !value.contains(':'),
+            },
+        ))
     };
     texts.iter().map(one).collect()
 }
 
 pub(super) fn bytes(text: &str) -> Result<u64> {
     let bytes = hoist_object::units::bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
-    bytes.ok_or_else(|| Failure::user(format!("{text:?} is not a size")).hint("a number with k, m or g: 64m"))
+    bytes.ok_or_else(|| {
+        Failure::user(format!("{text:?} is not a size")).hint("a number with k, m or g: 64m")
+    })
 }
 
 fn cut(text: &str, flag: &str, form: &str) -> Result<(String, String)> {

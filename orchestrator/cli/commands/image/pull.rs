@@ -24,9 +24,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
     let client = ctx.client().await?;
-    let auth =
-        credentials::of_images([args.image.as_str()]).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    let platform = if args.all_platforms { Some("all") } else { args.platform.as_deref() };
+    let auth = credentials::of_images([args.image.as_str()])
+        .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let platform = if args.all_platforms {
+        Some("all")
+    } else {
+        args.platform.as_deref()
+    };
     let stream = client.pull_image(&args.image, platform, &auth).await?;
     let quiet = ctx.with_ui(ctx.ui.with_progress(ProgressMode::Quiet));
     super::show(if args.quiet { &quiet } else { ctx }, &args.image, stream).await?;

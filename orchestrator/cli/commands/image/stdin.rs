@@ -28,10 +28,12 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 pub(super) fn context() -> Result<Kept> {
     let keep = || -> anyhow::Result<Kept> {
         let kept = Kept(
-            Scratch::with_prefix_in("hoist-context-", &std::env::temp_dir()).context("making a temporary folder")?,
+            Scratch::with_prefix_in("hoist-context-", &std::env::temp_dir())
+                .context("making a temporary folder")?,
         );
         let mut file = File::create_new(kept.path()).context("making a temporary file")?;
-        io::copy(&mut io::stdin().lock(), &mut file).context("reading the build context from standard input")?;
+        io::copy(&mut io::stdin().lock(), &mut file)
+            .context("reading the build context from standard input")?;
         Ok(kept)
     };
     keep().map_err(Failure::from)
@@ -39,7 +41,10 @@ pub(super) fn context() -> Result<Kept> {
 
 pub(super) fn dockerfile() -> Result<String> {
     let mut text = String::new();
-    let read = io::stdin().lock().read_to_string(&mut text).context("reading the Dockerfile from standard input");
+    let read = io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .context("reading the Dockerfile from standard input");
     read.map_err(Failure::from)?;
     Ok(text)
 }

@@ -15,6 +15,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    ctx.client().await?.tag_image(&args.image, &args.name).await?;
+    ctx.client()
+        .await?
+        .tag_image(&args.image, &args.name)
+        .await?;
     Ok(Exit::OK)
 }

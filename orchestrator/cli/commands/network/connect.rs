@@ -56,13 +56,25 @@ pub(super) async fn connect(ctx: &Ctx, args: &ConnectArgs) -> Result<Exit> {
         driver_opts: table(&args.options),
         ..EndpointConfig::default()
     };
-    let wanted = NetworkConnect { container: args.container.clone(), endpoint_config: config };
-    ctx.client().await?.connect_network(&args.network, &wanted).await?;
+    let wanted = NetworkConnect {
+        container: args.container.clone(),
+        endpoint_config: config,
+    };
+    ctx.client()
+        .await?
+        .connect_network(&args.network, &wanted)
+        .await?;
     Ok(Exit::OK)
 }
 
 pub(super) async fn disconnect(ctx: &Ctx, args: &DisconnectArgs) -> Result<Exit> {
-    let wanted = NetworkDisconnect { container: args.container.clone(), force: args.force };
-    ctx.client().await?.disconnect_network(&args.network, &wanted).await?;
+    let wanted = NetworkDisconnect {
+        container: args.container.clone(),
+        force: args.force,
+    };
+    ctx.client()
+        .await?
+        .disconnect_network(&args.network, &wanted)
+        .await?;
     Ok(Exit::OK)
 }

@@ -30,12 +30,16 @@ enum Format {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
-    let request = CheckRequest { repair: args.repair, quick: args.quick };
+    let request = CheckRequest {
+        repair: args.repair,
+        quick: args.quick,
+    };
     let report = ctx.client().await?.check_store(&request).await?;
     match args.format {
         Format::Text => text(ctx, &report)?,
         Format::Json => {
-            let value = serde_json::to_value(&report).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+            let value = serde_json::to_value(&report)
+                .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
             ctx.ui.data(format!("{value:#}\n"))?;
         }
     }
@@ -43,7 +47,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     if !args.repair {
-        ctx.ui.hint("`hoist system check --repair` restores what it can and drops the rest");
+        ctx.ui
+            .hint("`hoist system check --repair` restores what it can and drops the rest");
     }
     Ok(Exit::UNSOUND)
 }
@@ -55,15 +60,24 @@ fn text(ctx: &Ctx, report: &CheckReport) -> Result<()> {
             Outcome::Restored => " [restored]",
             Outcome::Dropped => " [dropped]",
         };
-        ctx.ui.line(format!("{}: {}{outcome}", problem.object, problem.reason))?;
+        ctx.ui
+            .line(format!("{}: {}{outcome}", problem.object, problem.reason))?;
     }
     let verdict = match (report.problems.len(), report.is_sound()) {
         (0, _) => "sound".to_owned(),
         (count, true) => format!("sound again, {count} repaired"),
         (count, false) => format!("{count} broken"),
     };
-    let CheckReport { images, layers, blobs, bytes, .. } = report;
+    let CheckReport {
+        images,
+        layers,
+        blobs,
+        bytes,
+        ..
+    } = report;
     let size = units::size(*bytes);
-    ctx.ui.line(format!("{images} images, {layers} layers, {blobs} blobs ({size}): {verdict}"))?;
+    ctx.ui.line(format!(
+        "{images} images, {layers} layers, {blobs} blobs ({size}): {verdict}"
+    ))?;
     Ok(())
 }

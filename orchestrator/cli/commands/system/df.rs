@@ -54,7 +54,8 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
         }
         (Format::Table, true) => verbose(ctx, &usage)?,
         (Format::Json, true) => {
-            let value = serde_json::to_value(&usage).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+            let value = serde_json::to_value(&usage)
+                .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
             ctx.ui.line(value.to_string())?;
         }
     }
@@ -64,11 +65,23 @@ pub(crate) async fn run(ctx: &Ctx, args: &Args) -> Result<Exit> {
 /// As docker counts: what images share is nobody's to reclaim.
 fn lines(usage: &DiskUsage) -> [Line; 4] {
     let used = usage.images.iter().filter(|image| image.containers > 0);
-    let own =
-        |image: &hoist_api::ImageSummary| image.size.saturating_sub(u64::try_from(image.shared_size).unwrap_or(0));
-    let running = usage.containers.iter().filter(|container| container.summary.state == "running");
-    let rest = usage.containers.iter().filter(|container| container.summary.state != "running");
-    let unused = usage.volumes.iter().filter(|volume| volume.usage_data.ref_count == 0);
+    let own = |image: &hoist_api::ImageSummary| {
+        image
+            .size
+            .saturating_sub(u64::try_from(image.shared_size).unwrap_or(0))
+    };
+    let running = usage
+        .containers
+        .iter()
+        .filter(|container| container.summary.state == "running");
+    let rest = usage
+        .containers
+        .iter()
+        .filter(|container| container.summary.state != "running");
+    let unused = usage
+        .volumes
+        .iter()
+        .filter(|volume| volume.usage_data.ref_count == 0);
     [
         Line {
             kind: "Images",
@@ -81,14 +94,26 @@ fn lines(usage: &DiskUsage) -> [Line; 4] {
             kind: "Containers",
             total: usage.containers.len(),
             active: running.count(),
-            size: usage.containers.iter().map(|container| container.size_rw).sum(),
+            size: usage
+                .containers
+                .iter()
+                .map(|container| container.size_rw)
+                .sum(),
             reclaimable: rest.map(|container| container.size_rw).sum(),
         },
         Line {
             kind: "Local Volumes",
             total: usage.volumes.len(),
-            active: usage.volumes.iter().filter(|volume| volume.usage_data.ref_count > 0).count(),
-            size: usage.volumes.iter().map(|volume| volume.usage_data.size).sum(),
+            active: usage
+                .volumes
+                .iter()
+                .filter(|volume| volume.usage_data.ref_count > 0)
+                .count(),
+            size: usage
+                .volumes
+                .iter()
+                .map(|volume| volume.usage_data.size)
+                .sum(),
             reclaimable: unused.map(|volume| volume.usage_data.size).sum(),
         },
         Line {
@@ -105,13 +130,25 @@ fn reclaimable(line: &Line) -> String {
     match line.size {
         0 => units::size(line.reclaimable),
         size => {
-            format!("{} ({}%)", units::size(line.reclaimable), u128::from(line.reclaimable) * 100 / u128::from(size))
+            format!(
+                "{} ({}%)",
+                units::size(line.reclaimable),
+                u128::from(line.reclaimable) * 100 / u128::from(size)
+            )
         }
     }
 }
 
 fn verbose(ctx: &Ctx, usage: &DiskUsage) -> Result<()> {
-    let mut table = Table::new(["REPOSITORY", "TAG", "IMAGE ID", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"]);
+    let mut table = Table::new([
+        "REPOSITORY",
+        "TAG",
+        "IMAGE ID",
+        "SIZE",
+        "SHARED SIZE",
+        "UNIQUE SIZE",
+        "CONTAINERS",
+    ]);
     for image in &usage.images {
         let shared = u64::try_from(image.shared_size).unwrap_or(0);
         let name = image.repo_tags.first().map_or("", String::as_str);
@@ -138,13 +175,22 @@ fn verbose(ctx: &Ctx, usage: &DiskUsage) -> Result<()> {
             summary.name().to_owned(),
         ]);
     }
-    ctx.ui.data(format!("\nContainers space usage:\n\n{table}"))?;
+    ctx.ui
+        .data(format!("\nContainers space usage:\n\n{table}"))?;
     let mut table = Table::new(["VOLUME NAME", "LINKS", "SIZE"]);
     for volume in &usage.volumes {
         let (links, size) = (volume.usage_data.ref_count, volume.usage_data.size);
-        table.row([volume.inspect.name.clone(), links.to_string(), units::size(size)]);
+        table.row([
+            volume.inspect.name.clone(),
+            links.to_string(),
+            units::size(size),
+        ]);
     }
-    ctx.ui.data(format!("\nLocal Volumes space usage:\n\n{table}"))?;
-    ctx.ui.line(format!("\nBuild cache usage: {}", units::size(usage.build_cache_size)))?;
+    ctx.ui
+        .data(format!("\nLocal Volumes space usage:\n\n{table}"))?;
+    ctx.ui.line(format!(
+        "\nBuild cache usage: {}",
+        units::size(usage.build_cache_size)
+    ))?;
     Ok(())
 }

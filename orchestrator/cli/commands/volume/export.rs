@@ -34,9 +34,16 @@ pub(crate) struct ImportArgs {
 
 pub(crate) async fn export(ctx: &Ctx, args: &ExportArgs) -> Result<Exit> {
     let mut target = Target::open(ctx.ui, args.output.as_deref())?;
-    let (mut archive, paused) = ctx.client().await?.export_volume(&args.volume, args.live).await?;
+    let (mut archive, paused) = ctx
+        .client()
+        .await?
+        .export_volume(&args.volume, args.live)
+        .await?;
     if !paused.is_empty() {
-        ctx.ui.note(&format!("{} paused while the volume is read", paused.join(", ")));
+        ctx.ui.note(&format!(
+            "{} paused while the volume is read",
+            paused.join(", ")
+        ));
     }
     while let Some(bytes) = archive.next().await? {
         target.write(&bytes)?;
@@ -47,7 +54,10 @@ pub(crate) async fn export(ctx: &Ctx, args: &ExportArgs) -> Result<Exit> {
 
 pub(crate) async fn import(ctx: &Ctx, args: &ImportArgs) -> Result<Exit> {
     let archive = target::source(args.file.as_deref()).await?;
-    ctx.client().await?.import_volume(&args.volume, args.replace, archive).await?;
+    ctx.client()
+        .await?
+        .import_volume(&args.volume, args.replace, archive)
+        .await?;
     ctx.ui.line(&args.volume)?;
     Ok(Exit::OK)
 }

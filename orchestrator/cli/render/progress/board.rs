@@ -63,12 +63,19 @@ impl Board {
 
     /// Bytes of the row, and of its parts for as long as one of them is on its way.
     pub(super) fn bytes(&self, row: &Row) -> Option<(u64, u64)> {
-        let parts = || row.children.iter().map(|child| &self.rows[*child]).filter(|part| !part.transfers.is_empty());
+        let parts = || {
+            row.children
+                .iter()
+                .map(|child| &self.rows[*child])
+                .filter(|part| !part.transfers.is_empty())
+        };
         let on_its_way = parts().any(|part| part.status == Status::Working);
         let parts = parts().filter(|_| on_its_way);
         let sum = |a: u64, b: &u64| a.saturating_add(*b);
         let transfers = parts.chain([row]).flat_map(|row| row.transfers.values());
-        let (now, all) = transfers.fold((0, 0), |(now, all), transfer| (sum(now, &transfer.0), sum(all, &transfer.1)));
+        let (now, all) = transfers.fold((0, 0), |(now, all), transfer| {
+            (sum(now, &transfer.0), sum(all, &transfer.1))
+        });
         (all > 0).then_some((now, all))
     }
 
@@ -102,7 +109,9 @@ impl Board {
     pub(super) fn build(&mut self, parent: &str, event: &BuildEvent, now: Duration) {
         let (number, name) = match event {
             BuildEvent::Warning { .. } => return,
-            BuildEvent::Started { step, name } | BuildEvent::Cached { step, name } => (step, name.as_str()),
+            BuildEvent::Started { step, name } | BuildEvent::Cached { step, name } => {
+                (step, name.as_str())
+            }
             BuildEvent::Output { step, .. }
             | BuildEvent::Done { step, .. }
             | BuildEvent::Failed { step, .. }
@@ -112,7 +121,9 @@ impl Board {
         let row = &mut self.rows[place];
         match event {
             BuildEvent::Warning { .. } => {}
-            BuildEvent::Started { .. } => (row.status, row.time) = (Status::Working, Time::Since(now)),
+            BuildEvent::Started { .. } => {
+                (row.status, row.time) = (Status::Working, Time::Since(now))
+            }
             BuildEvent::Cached { .. } => {
                 (row.status, row.time) = (Status::Done, Time::None);
                 "CACHED".clone_into(&mut row.text);
@@ -123,9 +134,16 @@ impl Board {
                 }
                 row.tail.push_back(inert(line));
             }
-            BuildEvent::Done { took, .. } => (row.status, row.time) = (Status::Done, Time::Took(*took)),
+            BuildEvent::Done { took, .. } => {
+                (row.status, row.time) = (Status::Done, Time::Took(*took))
+            }
             BuildEvent::Failed { .. } => self.end(place, Status::Error, now),
-            BuildEvent::Transfer { item, current, total, .. } if *total > 0 => {
+            BuildEvent::Transfer {
+                item,
+                current,
+                total,
+                ..
+            } if *total > 0 => {
                 row.transfers.insert(item.clone(), (*current, *total));
             }
             BuildEvent::Transfer { .. } => {}
@@ -138,7 +156,10 @@ impl Board {
         if let Some(place) = self.places.get(&key) {
             return *place;
         }
-        let above = self.places.get(&(String::new(), parent.to_owned())).copied();
+        let above = self
+            .places
+            .get(&(String::new(), parent.to_owned()))
+            .copied();
         let place = self.rows.len();
         self.rows.push(Row {
             children: Vec::new(),
@@ -165,7 +186,11 @@ impl Board {
         if let Time::Since(begun) = row.time {
             row.time = Time::Took(now.saturating_sub(begun));
         }
-        let (part, word) = if status == Status::Error { (Status::Warning, "CANCELED") } else { (Status::Done, "") };
+        let (part, word) = if status == Status::Error {
+            (Status::Warning, "CANCELED")
+        } else {
+            (Status::Done, "")
+        };
         for child in row.children.clone() {
             if self.rows[child].status == Status::Working {
                 self.end(child, part, now);

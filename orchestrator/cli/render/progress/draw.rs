@@ -33,7 +33,9 @@ const SHORTEST_LABEL: usize = 12;
 
 /// Everything, where it fits. Where it does not, first the output of steps gives way, then what has ended, then the rest.
 pub(super) fn draw(board: &Board, now: Duration, look: Look) -> Vec<Drawn> {
-    let Some(limit) = look.rows else { return all(board, now, look, 0) };
+    let Some(limit) = look.rows else {
+        return all(board, now, look, 0);
+    };
     for tail in [TAIL, TAIL / 2, 1, 0] {
         let lines = all(board, now, look, tail);
         if lines.len() <= limit {
@@ -50,8 +52,20 @@ fn all(board: &Board, now: Duration, look: Look, tail: usize) -> Vec<Drawn> {
         let of_output = row.tail.iter().skip(row.tail.len().saturating_sub(tail));
         if row.status == Status::Working {
             lines.extend(of_output.map(|output| {
-                let indent = Piece { text: " ".repeat(5 + 2 * depth), style: Style::new() };
-                fit(&[indent, Piece { text: output.clone(), style: Style::new().dimmed() }], look)
+                let indent = Piece {
+                    text: " ".repeat(5 + 2 * depth),
+                    style: Style::new(),
+                };
+                fit(
+                    &[
+                        indent,
+                        Piece {
+                            text: output.clone(),
+                            style: Style::new().dimmed(),
+                        },
+                    ],
+                    look,
+                )
             }));
         }
     }
@@ -61,15 +75,25 @@ fn all(board: &Board, now: Duration, look: Look, tail: usize) -> Vec<Drawn> {
 /// What goes on or went wrong, as much as fits, and how much is not shown.
 fn open(board: &Board, now: Duration, look: Look, limit: usize) -> Vec<Drawn> {
     let rows = board.rows();
-    let (open, ended): (Vec<_>, Vec<_>) =
-        rows.into_iter().partition(|(_, row)| matches!(row.status, Status::Working | Status::Error));
+    let (open, ended): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .partition(|(_, row)| matches!(row.status, Status::Working | Status::Error));
     let shown = open.len().min(limit.saturating_sub(1));
-    let mut lines: Vec<Drawn> = open[..shown].iter().map(|(depth, row)| line(board, row, *depth, now, look)).collect();
+    let mut lines: Vec<Drawn> = open[..shown]
+        .iter()
+        .map(|(depth, row)| line(board, row, *depth, now, look))
+        .collect();
     let more = match open.len() - shown {
         0 => String::new(),
         hidden => format!(", {hidden} more going on"),
     };
-    lines.push(fit(&[Piece { text: format!("   … {} done{more}", ended.len()), style: Style::new().dimmed() }], look));
+    lines.push(fit(
+        &[Piece {
+            text: format!("   … {} done{more}", ended.len()),
+            style: Style::new().dimmed(),
+        }],
+        look,
+    ));
     lines.truncate(limit);
     lines
 }
@@ -82,7 +106,10 @@ struct Piece {
 fn line(board: &Board, row: &Row, depth: usize, now: Duration, look: Look) -> Drawn {
     let (mark, color) = match row.status {
         Status::Working if look.still => ("·", AnsiColor::Blue),
-        Status::Working => (SPINNER[usize::try_from(now.as_millis() / 100 % 10).unwrap_or_default()], AnsiColor::Blue),
+        Status::Working => (
+            SPINNER[usize::try_from(now.as_millis() / 100 % 10).unwrap_or_default()],
+            AnsiColor::Blue,
+        ),
         Status::Done => ("✔", AnsiColor::Green),
         Status::Error => ("✘", AnsiColor::Red),
         Status::Warning => ("!", AnsiColor::Yellow),
@@ -99,30 +126,61 @@ fn line(board: &Board, row: &Row, depth: usize, now: Duration, look: Look) -> Dr
     };
     let time = time.map_or_else(String::new, |time| format!("{:.1}s", time.as_secs_f64()));
     let plain = Style::new();
-    let mark_color = if row.status == Status::Working { plain } else { color.on_default() };
+    let mark_color = if row.status == Status::Working {
+        plain
+    } else {
+        color.on_default()
+    };
     let mut pieces = vec![
-        Piece { text: format!(" {mark} "), style: mark_color },
-        Piece { text: "  ".repeat(depth), style: plain },
-        Piece { text: row.label.clone(), style: plain },
+        Piece {
+            text: format!(" {mark} "),
+            style: mark_color,
+        },
+        Piece {
+            text: "  ".repeat(depth),
+            style: plain,
+        },
+        Piece {
+            text: row.label.clone(),
+            style: plain,
+        },
     ];
-    for (text, style) in [(row.text.clone(), color.on_default()), (bytes, plain), (time, plain)] {
+    for (text, style) in [
+        (row.text.clone(), color.on_default()),
+        (bytes, plain),
+        (time, plain),
+    ] {
         if !text.is_empty() {
-            pieces.push(Piece { text: "  ".to_owned(), style: plain });
+            pieces.push(Piece {
+                text: "  ".to_owned(),
+                style: plain,
+            });
             pieces.push(Piece { text, style });
         }
     }
-    let others: usize = pieces.iter().map(|piece| width(&piece.text)).sum::<usize>() - width(&row.label);
-    pieces[2].text = clip(&row.label, look.columns.saturating_sub(1 + others).max(SHORTEST_LABEL));
+    let others: usize =
+        pieces.iter().map(|piece| width(&piece.text)).sum::<usize>() - width(&row.label);
+    pieces[2].text = clip(
+        &row.label,
+        look.columns.saturating_sub(1 + others).max(SHORTEST_LABEL),
+    );
     fit(&pieces, look)
 }
 
 /// The last column stays free: some terminals go on to the next line there, and some do not.
 fn fit(pieces: &[Piece], look: Look) -> Drawn {
-    let mut line = Drawn { text: String::new(), width: 0 };
+    let mut line = Drawn {
+        text: String::new(),
+        width: 0,
+    };
     for piece in pieces {
         let text = clip(&piece.text, look.columns.saturating_sub(1 + line.width));
         line.width += width(&text);
-        line.text.push_str(&if look.color { painted(&text, piece.style) } else { text });
+        line.text.push_str(&if look.color {
+            painted(&text, piece.style)
+        } else {
+            text
+        });
     }
     line
 }
@@ -135,22 +193,42 @@ mod tests {
     use super::super::Line;
     use super::*;
 
-    const WIDE: Look = Look { columns: 80, rows: Some(20), color: false, still: false };
+    const WIDE: Look = Look {
+        columns: 80,
+        rows: Some(20),
+        color: false,
+        still: false,
+    };
 
     fn at(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
     }
 
     fn image<'a>(text: &'a str, status: Status) -> Line<'a> {
-        Line { id: "Image web", parent: None, text, status, details: "", bytes: None }
+        Line {
+            id: "Image web",
+            parent: None,
+            text,
+            status,
+            details: "",
+            bytes: None,
+        }
     }
 
     fn started(step: u32, name: &str) -> BuildEvent {
-        BuildEvent::Started { step, name: name.to_owned() }
+        BuildEvent::Started {
+            step,
+            name: name.to_owned(),
+        }
     }
 
     fn output(step: u32, line: &str) -> BuildEvent {
-        BuildEvent::Output { step, stream: hoist_api::OutputStream::Stdout, at: at(0), line: line.to_owned() }
+        BuildEvent::Output {
+            step,
+            stream: hoist_api::OutputStream::Stdout,
+            at: at(0),
+            line: line.to_owned(),
+        }
     }
 
     /// In the middle of a build: a step that was there, one that ended, two that go on.
@@ -158,25 +236,53 @@ mod tests {
         let mut board = Board::default();
         board.line(&image("Building", Status::Working), at(0));
         let events = [
-            BuildEvent::Cached { step: 1, name: "FROM docker.io/library/debian:13".to_owned() },
+            BuildEvent::Cached {
+                step: 1,
+                name: "FROM docker.io/library/debian:13".to_owned(),
+            },
             started(2, "[2/4] COPY . /app"),
-            BuildEvent::Done { step: 2, took: at(312) },
+            BuildEvent::Done {
+                step: 2,
+                took: at(312),
+            },
             started(3, "[3/4] RUN make"),
             started(4, "[tools 1/1] RUN <<END\nset -e\nEND"),
             output(4, "\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{1b}]0;mine\u{7}"),
         ];
-        events.iter().for_each(|event| board.build("Image web", event, at(1000)));
-        (1..10).for_each(|n| board.build("Image web", &output(3, &format!("cc file{n}.c 日本語")), at(1500)));
+        events
+            .iter()
+            .for_each(|event| board.build("Image web", event, at(1000)));
+        (1..10).for_each(|n| {
+            board.build(
+                "Image web",
+                &output(3, &format!("cc file{n}.c 日本語")),
+                at(1500),
+            )
+        });
         board
     }
 
     fn check(board: &Board, now: Duration, look: Look, shown: &Expect) {
         let lines = draw(board, now, look);
-        assert!(look.rows.is_none_or(|rows| lines.len() <= rows), "too many lines");
-        assert!(lines.iter().all(|line| line.width < look.columns), "too wide: {lines:?}");
-        assert!(look.color || lines.iter().all(|line| line.width == width(&line.text)), "{lines:?}");
+        assert!(
+            look.rows.is_none_or(|rows| lines.len() <= rows),
+            "too many lines"
+        );
+        assert!(
+            lines.iter().all(|line| line.width < look.columns),
+            "too wide: {lines:?}"
+        );
+        assert!(
+            look.color || lines.iter().all(|line| line.width == width(&line.text)),
+            "{lines:?}"
+        );
         // With an edge on the left, for snapshots lose what all of their lines begin with.
-        shown.assert_eq(&lines.iter().map(|line| format!("|{}\n", line.text)).collect::<String>());
+        shown.assert_eq(
+            &lines
+                .iter()
+                .map(|line| format!("|{}\n", line.text))
+                .collect::<String>(),
+        );
     }
 
     #[test]
@@ -207,7 +313,10 @@ mod tests {
         check(
             &building(),
             at(3210),
-            Look { rows: Some(10), ..WIDE },
+            Look {
+                rows: Some(10),
+                ..WIDE
+            },
             &expect![[r#"
                 | ⠹ Image web  Building  3.2s
                 | ✔   FROM docker.io/library/debian:13  CACHED
@@ -223,7 +332,10 @@ mod tests {
         check(
             &building(),
             at(3210),
-            Look { rows: Some(6), ..WIDE },
+            Look {
+                rows: Some(6),
+                ..WIDE
+            },
             &expect![[r#"
                 | ⠹ Image web  Building  3.2s
                 | ✔   FROM docker.io/library/debian:13  CACHED
@@ -235,7 +347,10 @@ mod tests {
         check(
             &building(),
             at(3210),
-            Look { rows: Some(4), ..WIDE },
+            Look {
+                rows: Some(4),
+                ..WIDE
+            },
             &expect![[r#"
                 | ⠹ Image web  Building  3.2s
                 | ⠹   [3/4] RUN make  2.2s
@@ -246,7 +361,10 @@ mod tests {
         check(
             &building(),
             at(3210),
-            Look { rows: Some(2), ..WIDE },
+            Look {
+                rows: Some(2),
+                ..WIDE
+            },
             &expect![[r#"
                 | ⠹ Image web  Building  3.2s
                 |   … 2 done, 2 more going on
@@ -259,7 +377,10 @@ mod tests {
         check(
             &building(),
             at(3210),
-            Look { columns: 34, ..WIDE },
+            Look {
+                columns: 34,
+                ..WIDE
+            },
             &expect![[r#"
                 | ⠹ Image web  Building  3.2s
                 | ✔   FROM docker.io/libr…  CACHED
@@ -278,7 +399,11 @@ mod tests {
         check(
             &building(),
             at(3210),
-            Look { columns: 12, rows: Some(3), ..WIDE },
+            Look {
+                columns: 12,
+                rows: Some(3),
+                ..WIDE
+            },
             &expect![[r#"
                 | ⠹ Image w…
                 | ⠹   [3/4]…
@@ -291,8 +416,20 @@ mod tests {
     fn nothing_leaves_the_terminal_however_small_it_is() {
         for columns in 1..90 {
             for rows in 0..20 {
-                let lines = draw(&building(), at(3210), Look { columns, rows: Some(rows), color: true, still: false });
-                assert!(lines.len() <= rows && lines.iter().all(|line| line.width < columns), "{columns}x{rows}");
+                let lines = draw(
+                    &building(),
+                    at(3210),
+                    Look {
+                        columns,
+                        rows: Some(rows),
+                        color: true,
+                        still: false,
+                    },
+                );
+                assert!(
+                    lines.len() <= rows && lines.iter().all(|line| line.width < columns),
+                    "{columns}x{rows}"
+                );
             }
         }
     }
@@ -300,10 +437,33 @@ mod tests {
     #[test]
     fn transfers_show_bytes_and_the_whole_their_sum() {
         let mut board = Board::default();
-        let layer = |id, text, status, bytes| Line { id, parent: Some("Image web"), text, status, details: "", bytes };
+        let layer = |id, text, status, bytes| Line {
+            id,
+            parent: Some("Image web"),
+            text,
+            status,
+            details: "",
+            bytes,
+        };
         board.line(&image("Pulling", Status::Working), at(0));
-        board.line(&layer("aaa", "Downloading", Status::Working, Some((1_500_000, 4_000_000))), at(100));
-        board.line(&layer("bbb", "Pull complete", Status::Done, Some((2_000_000, 2_000_000))), at(200));
+        board.line(
+            &layer(
+                "aaa",
+                "Downloading",
+                Status::Working,
+                Some((1_500_000, 4_000_000)),
+            ),
+            at(100),
+        );
+        board.line(
+            &layer(
+                "bbb",
+                "Pull complete",
+                Status::Done,
+                Some((2_000_000, 2_000_000)),
+            ),
+            at(200),
+        );
         check(
             &board,
             at(1000),
@@ -330,7 +490,17 @@ mod tests {
         board.build("Image web", &started(1, "FROM debian"), at(0));
         for (item, current) in [("aaa", 1_000_000), ("bbb", 500_000)] {
             let (item, status) = (item.to_owned(), "Downloading".to_owned());
-            board.build("Image web", &BuildEvent::Transfer { step: 1, item, status, current, total: 2_000_000 }, at(0));
+            board.build(
+                "Image web",
+                &BuildEvent::Transfer {
+                    step: 1,
+                    item,
+                    status,
+                    current,
+                    total: 2_000_000,
+                },
+                at(0),
+            );
         }
         check(
             &board,
@@ -346,7 +516,14 @@ mod tests {
     #[test]
     fn what_a_failure_stops_is_no_longer_going_on() {
         let mut board = building();
-        board.build("Image web", &BuildEvent::Failed { step: 3, error: "exit code 2".to_owned() }, at(4000));
+        board.build(
+            "Image web",
+            &BuildEvent::Failed {
+                step: 3,
+                error: "exit code 2".to_owned(),
+            },
+            at(4000),
+        );
         board.line(&image("Error", Status::Error), at(4100));
         check(
             &board,
@@ -369,8 +546,18 @@ mod tests {
         board.line(&image("Building", Status::Working), at(0));
         board.build("Image web", &started(1, "RUN x"), at(0));
         board.build("Image web", &output(1, "hi"), at(0));
-        let lines = draw(&board, at(0), Look { color: true, ..WIDE });
-        let text: String = lines.iter().map(|line| format!("{:?}\n", line.text)).collect();
+        let lines = draw(
+            &board,
+            at(0),
+            Look {
+                color: true,
+                ..WIDE
+            },
+        );
+        let text: String = lines
+            .iter()
+            .map(|line| format!("{:?}\n", line.text))
+            .collect();
         expect![[r#"
             " ⠋ Image web  \u{1b}[34mBuilding\u{1b}[0m  0.0s"
             " ⠋   RUN x  0.0s"

@@ -44,7 +44,15 @@ impl std::fmt::Debug for Screen {
 impl Screen {
     pub(super) fn new(ui: Ui) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { shared: Arc::new(Shared { ui, began: Instant::now(), state, changed }), painter: None }
+        Self {
+            shared: Arc::new(Shared {
+                ui,
+                began: Instant::now(),
+                state,
+                changed,
+            }),
+            painter: None,
+        }
     }
 
     /// Changes the board; it is drawn at the next tick, however many changes come before that.
@@ -86,11 +94,19 @@ impl Screen {
             let (columns, _) = self.shared.size();
             // Unfinished tasks are no longer waited for.
             state.board.give_up(self.shared.began.elapsed());
-            let look = Look { columns, rows: None, color: self.shared.ui.color(), still: true };
+            let look = Look {
+                columns,
+                rows: None,
+                color: self.shared.ui.color(),
+                still: true,
+            };
             let lines = draw(&state.board, self.shared.began.elapsed(), look);
             self.shared.write(&frame(&state.drawn, &lines, columns));
         }
-        *state = State { ended: true, ..State::default() };
+        *state = State {
+            ended: true,
+            ..State::default()
+        };
     }
 
     fn end_painter(&mut self) {
@@ -121,13 +137,19 @@ impl Shared {
             if state.stale || state.board.is_working() {
                 // Many short commands are over before anything has to be drawn.
                 let idle = |state: &mut State| !state.ended;
-                let waited = self.changed.wait_timeout_while(state, TICK, idle).unwrap_or_else(PoisonError::into_inner);
+                let waited = self
+                    .changed
+                    .wait_timeout_while(state, TICK, idle)
+                    .unwrap_or_else(PoisonError::into_inner);
                 state = waited.0;
                 if !state.ended {
                     self.paint(&mut state);
                 }
             } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -135,7 +157,12 @@ impl Shared {
     fn paint(&self, state: &mut State) {
         let (columns, rows) = self.size();
         // The cursor stands below of the last line.
-        let look = Look { columns, rows: Some(rows.saturating_sub(1)), color: self.ui.color(), still: state.ended };
+        let look = Look {
+            columns,
+            rows: Some(rows.saturating_sub(1)),
+            color: self.ui.color(),
+            still: state.ended,
+        };
         let lines = draw(&state.board, self.began.elapsed(), look);
         if !(lines.is_empty() && state.drawn.is_empty()) {
             self.write(&frame(&state.drawn, &lines, columns));
@@ -154,7 +181,10 @@ impl Shared {
     fn write(&self, text: &str) {
         // A closed terminal is not a reason to fail.
         let _ = if self.ui.status_stdout() {
-            io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
+            io::stdout()
+                .lock()
+                .write_all(text.as_bytes())
+                .and_then(|()| io::stdout().flush())
         } else {
             io::stderr().lock().write_all(text.as_bytes())
         };
@@ -168,14 +198,19 @@ impl Shared {
             rustix::termios::tcgetwinsize(io::stderr())
         };
         let size = size.ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
-        size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
+        size.map_or((80, 24), |size| {
+            (usize::from(size.ws_col), usize::from(size.ws_row))
+        })
     }
 }
 
 /// What draws the lines in the place of those that were drawn before, on a terminal that may have become narrower: it
 /// has broken the longer ones of them.
 fn frame(before: &[usize], lines: &[Drawn], columns: usize) -> String {
-    let up: usize = before.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
+    let up: usize = before
+        .iter()
+        .map(|width| width.div_ceil(columns.max(1)).max(1))
+        .sum();
     let mut text = String::from("\r");
     if up > 0 {
         // Writing to a string cannot fail.
@@ -195,9 +230,15 @@ mod tests {
 
     #[test]
     fn a_frame_covers_what_was_drawn_before() {
-        let line = |text: &str| Drawn { text: text.to_owned(), width: text.len() };
+        let line = |text: &str| Drawn {
+            text: text.to_owned(),
+            width: text.len(),
+        };
         assert_eq!(frame(&[], &[line("a")], 80), "\ra\u{1b}[K\n\u{1b}[J");
-        assert_eq!(frame(&[10, 0], &[line("a")], 80), "\r\u{1b}[2Aa\u{1b}[K\n\u{1b}[J");
+        assert_eq!(
+            frame(&[10, 0], &[line("a")], 80),
+            "\r\u{1b}[2Aa\u{1b}[K\n\u{1b}[J"
+        );
         // 70 columns take three lines of a window of 30.
         assert_eq!(frame(&[70, 30], &[], 30), "\r\u{1b}[4A\u{1b}[J");
     }

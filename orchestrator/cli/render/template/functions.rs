@@ -57,27 +57,40 @@ const NAMES: [(&str, Function); 21] = [
 
 impl Function {
     pub(super) fn named(name: &str) -> Result<Self> {
-        let known = NAMES.iter().find(|(known, _)| *known == name).map(|(_, function)| *function);
+        let known = NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, function)| *function);
         let all = || NAMES.map(|(name, _)| name).join(", ");
         known.ok_or_else(|| format!("there is no function {name}; there are {}", all()))
     }
 
     // One flat match: a line or two for each function and kind of argument.
     pub(super) fn call(self, arguments: &[Value]) -> Result<Value> {
-        let name = || NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name);
+        let name = || {
+            NAMES
+                .iter()
+                .find(|(_, known)| *known == self)
+                .map_or("", |(name, _)| name)
+        };
         let wants = |what: &str| format!("{} wants {what}", name());
         match (self, arguments) {
             (Self::Json, [value]) => Ok(value.to_string().into()),
-            (Self::Join, [Value::Array(items), Value::String(between)]) => {
-                Ok(items.iter().map(text).collect::<Vec<_>>().join(between).into())
-            }
+            (Self::Join, [Value::Array(items), Value::String(between)]) => Ok(items
+                .iter()
+                .map(text)
+                .collect::<Vec<_>>()
+                .join(between)
+                .into()),
             (Self::Join, [Value::Null, _]) => Ok("".into()),
             (Self::Join, _) => Err(wants("a list and a string")),
             (Self::Split, [Value::String(whole), Value::String(between)]) => {
                 Ok(whole.split(between.as_str()).map(Value::from).collect())
             }
             (Self::Split, _) => Err(wants("two strings")),
-            (Self::Index, [value, keys @ ..]) => keys.iter().try_fold(value.clone(), |value, key| at(&value, key)),
+            (Self::Index, [value, keys @ ..]) => keys
+                .iter()
+                .try_fold(value.clone(), |value, key| at(&value, key)),
             (Self::Len, [Value::Array(items)]) => Ok(items.len().into()),
             (Self::Len, [Value::Object(fields)]) => Ok(fields.len().into()),
             (Self::Len, [Value::String(text)]) => Ok(text.len().into()),
@@ -88,8 +101,12 @@ impl Function {
             (Self::Truncate, [Value::String(text), length]) => Ok(truncated(text, length).into()),
             (Self::Upper | Self::Lower | Self::Title | Self::Truncate, _) => Err(wants("a string")),
             (Self::Print, values) => Ok(values.iter().map(text).collect::<String>().into()),
-            (Self::Println, values) => Ok((values.iter().map(text).collect::<Vec<_>>().join(" ") + "\n").into()),
-            (Self::Printf, [Value::String(format), values @ ..]) => formatted(format, values).map(Value::from),
+            (Self::Println, values) => {
+                Ok((values.iter().map(text).collect::<Vec<_>>().join(" ") + "\n").into())
+            }
+            (Self::Printf, [Value::String(format), values @ ..]) => {
+                formatted(format, values).map(Value::from)
+            }
             (Self::Eq, [first, others @ ..]) if !others.is_empty() => {
                 Ok(others.iter().any(|other| same(first, other)).into())
             }
@@ -98,10 +115,22 @@ impl Function {
             (Self::Le, [a, b]) => Ok(compared(a, b)?.is_le().into()),
             (Self::Gt, [a, b]) => Ok(compared(a, b)?.is_gt().into()),
             (Self::Ge, [a, b]) => Ok(compared(a, b)?.is_ge().into()),
-            (Self::And, [.., last]) => Ok(arguments.iter().find(|value| !truth(value)).unwrap_or(last).clone()),
-            (Self::Or, [.., last]) => Ok(arguments.iter().find(|value| truth(value)).unwrap_or(last).clone()),
+            (Self::And, [.., last]) => Ok(arguments
+                .iter()
+                .find(|value| !truth(value))
+                .unwrap_or(last)
+                .clone()),
+            (Self::Or, [.., last]) => Ok(arguments
+                .iter()
+                .find(|value| truth(value))
+                .unwrap_or(last)
+                .clone()),
             (Self::Not, [value]) => Ok((!truth(value)).into()),
-            _ => Err(format!("{} does not take {} arguments like these", name(), arguments.len())),
+            _ => Err(format!(
+                "{} does not take {} arguments like these",
+                name(),
+                arguments.len()
+            )),
         }
     }
 }
@@ -109,12 +138,19 @@ impl Function {
 /// The first letter in upper case.
 fn title(text: &str) -> String {
     let mut letters = text.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let first: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
     first + letters.as_str()
 }
 
 fn truncated(text: &str, length: &Value) -> String {
-    let length = length.as_u64().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let length = length
+        .as_u64()
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(0);
     text.chars().take(length).collect()
 }
 
@@ -126,7 +162,15 @@ pub(super) fn text(value: &Value) -> String {
         Value::Null => "<nil>".to_owned(),
         Value::Array(items) => format!("[{}]", list(items.iter().map(text).collect())),
         Value::Object(fields) => {
-            format!("map[{}]", list(fields.iter().map(|(key, value)| format!("{key}:{}", text(value))).collect()))
+            format!(
+                "map[{}]",
+                list(
+                    fields
+                        .iter()
+                        .map(|(key, value)| format!("{key}:{}", text(value)))
+                        .collect()
+                )
+            )
         }
         other => other.to_string(),
     }
@@ -154,9 +198,10 @@ fn same(a: &Value, b: &Value) -> bool {
 fn compared(a: &Value, b: &Value) -> Result<Ordering> {
     match (a, b) {
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
-        (Value::Number(a), Value::Number(b)) => {
-            Ok(a.as_f64().unwrap_or_default().total_cmp(&b.as_f64().unwrap_or_default()))
-        }
+        (Value::Number(a), Value::Number(b)) => Ok(a
+            .as_f64()
+            .unwrap_or_default()
+            .total_cmp(&b.as_f64().unwrap_or_default())),
         _ => Err(format!("{} and {} cannot be compared", text(a), text(b))),
     }
 }
@@ -164,14 +209,22 @@ fn compared(a: &Value, b: &Value) -> Result<Ordering> {
 /// A key that a map does not have gives nothing, as in Go.
 fn at(value: &Value, key: &Value) -> Result<Value> {
     match (value, key) {
-        (Value::Object(fields), Value::String(key)) => Ok(fields.get(key).cloned().unwrap_or_else(|| "".into())),
+        (Value::Object(fields), Value::String(key)) => {
+            Ok(fields.get(key).cloned().unwrap_or_else(|| "".into()))
+        }
         (Value::Array(items), Value::Number(number)) => {
-            let place = number.as_u64().and_then(|place| usize::try_from(place).ok());
+            let place = number
+                .as_u64()
+                .and_then(|place| usize::try_from(place).ok());
             let item = place.and_then(|place| items.get(place)).cloned();
             item.ok_or_else(|| format!("index {number} is out of range: there are {}", items.len()))
         }
         (Value::Null, _) => Ok(Value::Null),
-        _ => Err(format!("index cannot look up {} in {}", text(key), text(value))),
+        _ => Err(format!(
+            "index cannot look up {} in {}",
+            text(key),
+            text(value)
+        )),
     }
 }
 
@@ -189,11 +242,17 @@ fn formatted(format: &str, values: &[Value]) -> Result<String> {
             out.push('%');
             continue;
         }
-        let value = values.next().ok_or_else(|| format!("printf {format:?} has too few values"))?;
+        let value = values
+            .next()
+            .ok_or_else(|| format!("printf {format:?} has too few values"))?;
         match verb {
             Some('s' | 'v' | 'd') => out.push_str(&text(value)),
             Some('q') => out.push_str(&Value::from(text(value)).to_string()),
-            _ => return Err(format!("printf knows %s, %d, %v, %q and %%, not {format:?}")),
+            _ => {
+                return Err(format!(
+                    "printf knows %s, %d, %v, %q and %%, not {format:?}"
+                ));
+            }
         }
     }
     match values.next() {

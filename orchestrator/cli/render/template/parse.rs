@@ -17,7 +17,11 @@ pub(super) fn nodes(text: &str) -> Result<Vec<Node>> {
     let parts = parts(text)?;
     let mut rest = parts.as_slice();
     let (nodes, end) = block(&mut rest, 0)?;
-    if end.is_empty() { Ok(nodes) } else { Err(format!("{{{{{end}}}}} closes nothing")) }
+    if end.is_empty() {
+        Ok(nodes)
+    } else {
+        Err(format!("{{{{{end}}}}} closes nothing"))
+    }
 }
 
 /// Text and what stands between braces, with `{{-` and `-}}` carried out.
@@ -26,7 +30,9 @@ fn parts(text: &str) -> Result<Vec<Part>> {
     let mut rest = text;
     let mut trim = false;
     while !rest.is_empty() {
-        let (before, action) = rest.split_once("{{").map_or((rest, None), |(before, action)| (before, Some(action)));
+        let (before, action) = rest
+            .split_once("{{")
+            .map_or((rest, None), |(before, action)| (before, Some(action)));
         let mut before = if trim { before.trim_start() } else { before };
         let Some(action) = action else {
             parts.push(Part::Text(before.to_owned()));
@@ -90,7 +96,9 @@ fn block(parts: &mut &[Part], depth: usize) -> Result<(Vec<Node>, String)> {
             }
             Part::Action(action) => action,
         };
-        let (word, argument) = action.split_once(char::is_whitespace).unwrap_or((action, ""));
+        let (word, argument) = action
+            .split_once(char::is_whitespace)
+            .unwrap_or((action, ""));
         match word {
             "end" | "else" => return Ok((nodes, action.clone())),
             "if" | "with" | "range" => nodes.push(control(word, argument, parts, depth)?),
@@ -121,21 +129,42 @@ fn control(word: &str, argument: &str, parts: &mut &[Part], depth: usize) -> Res
         }
     };
     match word {
-        "if" => Ok(Node::If { condition: pipe(argument)?, then: body, otherwise }),
-        "with" => Ok(Node::With { value: pipe(argument)?, body, otherwise }),
+        "if" => Ok(Node::If {
+            condition: pipe(argument)?,
+            then: body,
+            otherwise,
+        }),
+        "with" => Ok(Node::With {
+            value: pipe(argument)?,
+            body,
+            otherwise,
+        }),
         "range" => {
             let (names, over) = argument.split_once(":=").unwrap_or(("", argument));
-            let mut names: Vec<String> =
-                names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+            let mut names: Vec<String> = names
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect();
             let item = names.pop();
-            Ok(Node::Range { key: names.pop(), item, over: pipe(over)?, body, otherwise })
+            Ok(Node::Range {
+                key: names.pop(),
+                item,
+                over: pipe(over)?,
+                body,
+                otherwise,
+            })
         }
         other => Err(format!("else cannot be followed by {other}")),
     }
 }
 
 fn closed(word: &str, end: &str) -> Result<()> {
-    if end == "end" { Ok(()) } else { Err(format!("{{{{{word}}}}} has no {{{{end}}}}")) }
+    if end == "end" {
+        Ok(())
+    } else {
+        Err(format!("{{{{{word}}}}} has no {{{{end}}}}"))
+    }
 }
 
 fn pipe(text: &str) -> Result<Pipe> {
@@ -144,7 +173,9 @@ fn pipe(text: &str) -> Result<Pipe> {
     let pipe = commands(&mut rest, 0)?;
     match rest.first() {
         None => Ok(pipe),
-        Some(_) => Err(format!("a parenthesis is closed that was not opened: {text}")),
+        Some(_) => Err(format!(
+            "a parenthesis is closed that was not opened: {text}"
+        )),
     }
 }
 
@@ -163,15 +194,21 @@ fn commands(tokens: &mut &[String], depth: usize) -> Result<Pipe> {
 }
 
 fn command(tokens: &mut &[String], depth: usize) -> Result<Command> {
-    let Some((first, rest)) = tokens.split_first() else { return Err("an action says nothing".to_owned()) };
-    let function = if first.starts_with(|letter: char| letter.is_ascii_alphabetic()) && !is_constant(first) {
-        *tokens = rest;
-        Some(Function::named(first)?)
-    } else {
-        None
+    let Some((first, rest)) = tokens.split_first() else {
+        return Err("an action says nothing".to_owned());
     };
+    let function =
+        if first.starts_with(|letter: char| letter.is_ascii_alphabetic()) && !is_constant(first) {
+            *tokens = rest;
+            Some(Function::named(first)?)
+        } else {
+            None
+        };
     let mut operands = Vec::new();
-    while let Some(token) = tokens.first().filter(|token| !matches!(token.as_str(), "|" | ")")) {
+    while let Some(token) = tokens
+        .first()
+        .filter(|token| !matches!(token.as_str(), "|" | ")"))
+    {
         let token = token.clone();
         *tokens = &tokens[1..];
         operands.push(operand(&token, tokens, depth)?);
@@ -179,7 +216,9 @@ fn command(tokens: &mut &[String], depth: usize) -> Result<Command> {
     match function {
         Some(function) => Ok(Command::Call(function, operands)),
         None if operands.len() == 1 => Ok(Command::Value(operands.remove(0))),
-        None => Err("a value cannot be called; functions stand in front of their arguments".to_owned()),
+        None => {
+            Err("a value cannot be called; functions stand in front of their arguments".to_owned())
+        }
     }
 }
 
@@ -188,7 +227,12 @@ fn is_constant(token: &str) -> bool {
 }
 
 fn operand(token: &str, tokens: &mut &[String], depth: usize) -> Result<Operand> {
-    let fields = |path: &str| path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let fields = |path: &str| {
+        path.split('.')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
     if token == "(" {
         let inner = commands(tokens, depth + 1)?;
         match tokens.split_first() {
@@ -217,7 +261,9 @@ fn operand(token: &str, tokens: &mut &[String], depth: usize) -> Result<Operand>
     }
     match token {
         "nil" => Ok(Operand::Literal(Value::Null)),
-        _ => serde_json::from_str(token).map(Operand::Literal).map_err(|_| format!("{token} is not understood here")),
+        _ => serde_json::from_str(token)
+            .map(Operand::Literal)
+            .map_err(|_| format!("{token} is not understood here")),
     }
 }
 
@@ -228,13 +274,16 @@ fn tokens(text: &str) -> Result<Vec<String>> {
         let length = match first {
             '(' | ')' | '|' => 1,
             '"' | '`' => string(rest).ok_or_else(|| format!("a string is not closed: {rest}"))?,
-            _ => rest.find(|letter: char| letter.is_whitespace() || "()|\"`".contains(letter)).unwrap_or(rest.len()),
+            _ => rest
+                .find(|letter: char| letter.is_whitespace() || "()|\"`".contains(letter))
+                .unwrap_or(rest.len()),
         };
         let (token, after) = rest.split_at(length);
         tokens.push(token.to_owned());
         rest = after.trim_start();
         if token == ")" && after.starts_with('.') {
-            let end = after.find(|letter: char| letter.is_whitespace() || "()|\"`".contains(letter));
+            let end =
+                after.find(|letter: char| letter.is_whitespace() || "()|\"`".contains(letter));
             let (path, more) = after.split_at(end.unwrap_or(after.len()));
             tokens.push(format!("){path}"));
             rest = more.trim_start();

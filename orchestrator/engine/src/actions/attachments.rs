@@ -36,17 +36,33 @@ struct Pair {
     observed: scheduler::Network,
 }
 
-pub(crate) async fn connect(engine: &Arc<Engine>, id: &str, network: &str, wish: Wish) -> Result<(), StepError> {
+pub(crate) async fn connect(
+    engine: &Arc<Engine>,
+    id: &str,
+    network: &str,
+    wish: Wish,
+) -> Result<(), StepError> {
     // Addresses are given away one at a time.
     let _planning = engine.turns.planning.lock().await;
     let pair = look(engine, id, network).await?;
     let name = &pair.doc.record.name;
-    let shares = matches!(pair.mode, Some(NetworkMode::Host | NetworkMode::Service(_) | NetworkMode::Container(_)));
+    let shares = matches!(
+        pair.mode,
+        Some(NetworkMode::Host | NetworkMode::Service(_) | NetworkMode::Container(_))
+    );
     if shares || pair.mode == Some(NetworkMode::None) {
-        let text = format!("container {name} has no network namespace of its own that could join a network");
+        let text = format!(
+            "container {name} has no network namespace of its own that could join a network"
+        );
         return Err(StepError::of(ErrorKind::Forbidden, text));
     }
-    if pair.doc.record.networks.iter().any(|attachment| attachment.network == network) {
+    if pair
+        .doc
+        .record
+        .networks
+        .iter()
+        .any(|attachment| attachment.network == network)
+    {
         let text = format!("container {name} is in network {network} already");
         return Err(StepError::of(ErrorKind::Forbidden, text));
     }
@@ -55,7 +71,11 @@ pub(crate) async fn connect(engine: &Arc<Engine>, id: &str, network: &str, wish:
     networks.push(attachment.clone());
     record(engine, &pair.doc, networks).await?;
     if let Some(pid) = pair.pid {
-        let (joiner, doc, network) = (Arc::clone(engine), Arc::clone(&pair.doc), pair.network.clone());
+        let (joiner, doc, network) = (
+            Arc::clone(engine),
+            Arc::clone(&pair.doc),
+            pair.network.clone(),
+        );
         let joined = blocking(move || join(&joiner, &doc, &network, &attachment, pid)).await;
         if let Err(error) = joined {
             record(engine, &pair.doc, pair.doc.record.networks.clone()).await?;
@@ -65,24 +85,44 @@ pub(crate) async fn connect(engine: &Arc<Engine>, id: &str, network: &str, wish:
     Ok(engine.wiring.settled().await.check(1)?)
 }
 
-pub(crate) async fn disconnect(engine: &Arc<Engine>, id: &str, network: &str) -> Result<(), StepError> {
+pub(crate) async fn disconnect(
+    engine: &Arc<Engine>,
+    id: &str,
+    network: &str,
+) -> Result<(), StepError> {
     let _planning = engine.turns.planning.lock().await;
     let pair = look(engine, id, network).await?;
     let mut networks = pair.doc.record.networks.clone();
-    let Some(position) = networks.iter().position(|attachment| attachment.network == network) else {
-        let text = format!("container {} is not in network {network}", pair.doc.record.name);
+    let Some(position) = networks
+        .iter()
+        .position(|attachment| attachment.network == network)
+    else {
+        let text = format!(
+            "container {} is not in network {network}",
+            pair.doc.record.name
+        );
         return Err(StepError::not_found(text));
     };
     let gone = networks.remove(position);
-    let way_out = if gone.gateway.is_some() { other_gateway(engine, &mut networks).await? } else { None };
+    let way_out = if gone.gateway.is_some() {
+        other_gateway(engine, &mut networks).await?
+    } else {
+        None
+    };
     record(engine, &pair.doc, networks).await?;
     engine.wiring.settled().await;
     let Some(pid) = pair.pid else { return Ok(()) };
-    let (leaver, id, bridge) = (Arc::clone(engine), id.to_owned(), lower::bridge(&pair.network));
+    let (leaver, id, bridge) = (
+        Arc::clone(engine),
+        id.to_owned(),
+        lower::bridge(&pair.network),
+    );
     blocking(move || {
         leaver.net.leave(&id, &bridge)?;
         if let Some(gateway) = way_out {
-            leaver.net.set_default_route(namespace(pid)?.as_fd(), gateway)?;
+            leaver
+                .net
+                .set_default_route(namespace(pid)?.as_fd(), gateway)?;
         }
         Ok(())
     })
@@ -104,10 +144,13 @@ async fn look(engine: &Arc<Engine>, id: &str, network: &str) -> Result<Pair, Ste
         Some((pair, starting))
     });
     match found.await? {
-        None => Err(StepError::not_found(format!("container {id} or network {network} is gone"))),
-        Some((pair, true)) => {
-            Err(StepError::conflict(format!("container {} is being started; try again", pair.doc.record.name)))
-        }
+        None => Err(StepError::not_found(format!(
+            "container {id} or network {network} is gone"
+        ))),
+        Some((pair, true)) => Err(StepError::conflict(format!(
+            "container {} is being started; try again",
+            pair.doc.record.name
+        ))),
         Some((pair, false)) => Ok(pair),
     }
 }
@@ -116,17 +159,32 @@ fn attachment(pair: &Pair, wish: Wish) -> Result<Attachment, StepError> {
     let (network, record) = (&pair.observed, &pair.doc.record);
     let address = match wish.address {
         None => network.free_address().ok_or_else(|| {
-            StepError::conflict(format!("no free address is left in network {} ({})", network.name, network.subnet))
+            StepError::conflict(format!(
+                "no free address is left in network {} ({})",
+                network.name, network.subnet
+            ))
         })?,
         Some(address) if network.is_free(address) => address,
         Some(address) => {
-            let text = format!("address {address} is not free in network {} ({})", network.name, network.subnet);
+            let text = format!(
+                "address {address} is not free in network {} ({})",
+                network.name, network.subnet
+            );
             return Err(StepError::conflict(text));
         }
     };
-    let taken: BTreeSet<&str> = record.networks.iter().map(|attachment| attachment.interface.as_str()).collect();
-    let interface = (0..).map(|number| format!("eth{number}")).find(|name| !taken.contains(name.as_str()));
-    let leads_out = record.networks.iter().any(|attachment| attachment.gateway.is_some());
+    let taken: BTreeSet<&str> = record
+        .networks
+        .iter()
+        .map(|attachment| attachment.interface.as_str())
+        .collect();
+    let interface = (0..)
+        .map(|number| format!("eth{number}"))
+        .find(|name| !taken.contains(name.as_str()));
+    let leads_out = record
+        .networks
+        .iter()
+        .any(|attachment| attachment.gateway.is_some());
     let mut aliases = vec![record.name.clone()];
     aliases.extend(wish.aliases);
     Ok(Attachment {
@@ -141,25 +199,47 @@ fn attachment(pair: &Pair, wish: Wish) -> Result<Attachment, StepError> {
 }
 
 /// The first of the other networks that leads out takes over.
-async fn other_gateway(engine: &Arc<Engine>, networks: &mut [Attachment]) -> Result<Option<Ipv4Addr>, StepError> {
-    let names: Vec<String> = networks.iter().map(|attachment| attachment.network.clone()).collect();
+async fn other_gateway(
+    engine: &Arc<Engine>,
+    networks: &mut [Attachment],
+) -> Result<Option<Ipv4Addr>, StepError> {
+    let names: Vec<String> = networks
+        .iter()
+        .map(|attachment| attachment.network.clone())
+        .collect();
     let gateways = engine.look(move |world| {
-        let gateway =
-            |name: &String| world.networks.get(name).filter(|network| !network.internal).map(|network| network.gateway);
+        let gateway = |name: &String| {
+            world
+                .networks
+                .get(name)
+                .filter(|network| !network.internal)
+                .map(|network| network.gateway)
+        };
         names.iter().map(gateway).collect::<Vec<_>>()
     });
-    let next = gateways.await?.into_iter().zip(networks).find_map(|(gateway, at)| gateway.map(|gateway| (gateway, at)));
+    let next = gateways
+        .await?
+        .into_iter()
+        .zip(networks)
+        .find_map(|(gateway, at)| gateway.map(|gateway| (gateway, at)));
     Ok(next.map(|(gateway, attachment)| {
         attachment.gateway = Some(gateway);
         gateway
     }))
 }
 
-async fn record(engine: &Arc<Engine>, doc: &ContainerDoc, networks: Vec<Attachment>) -> Result<(), StepError> {
+async fn record(
+    engine: &Arc<Engine>,
+    doc: &ContainerDoc,
+    networks: Vec<Attachment>,
+) -> Result<(), StepError> {
     let mut doc = doc.clone();
     doc.record.networks = networks;
     engine.store.put_container(&doc);
-    engine.store.written(vec![engine.store.layout.container(&doc.id)]).await?;
+    engine
+        .store
+        .written(vec![engine.store.layout.container(&doc.id)])
+        .await?;
     engine.tell(Event::Rewired(Box::new(doc)));
     Ok(())
 }
@@ -173,7 +253,8 @@ fn join(
 ) -> Result<(), StepError> {
     let netns = namespace(pid)?;
     let index = engine.net.free_index(&doc.id)?;
-    let index = index.ok_or_else(|| StepError::conflict("a container can be in ten networks at most"))?;
+    let index =
+        index.ok_or_else(|| StepError::conflict("a container can be in ten networks at most"))?;
     let endpoint = Endpoint {
         container: doc.id.clone(),
         index,
@@ -187,7 +268,12 @@ fn join(
     };
     engine.net.attach(netns.as_fd(), &[endpoint])?;
     if !engine.names.serves(&doc.id) {
-        engine.names.serve(&engine.dns, &doc.id, vec![network.id.clone()], netns.as_fd())?;
+        engine.names.serve(
+            &engine.dns,
+            &doc.id,
+            vec![network.id.clone()],
+            netns.as_fd(),
+        )?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hoist_image::{
-    Access, Image, Platform, PlatformError, Platforms, Policy, Progress, PullOptions, Pulled, Reference, RegistryAuth,
-    Scope,
+    Access, Image, Platform, PlatformError, Platforms, Policy, Progress, PullOptions, Pulled,
+    Reference, RegistryAuth, Scope,
 };
 use hoist_scheduler::ImageName;
 
@@ -32,17 +32,34 @@ pub(crate) async fn pull_image(
         ALL => Platforms::All,
         text => Platforms::One(text.parse().map_err(|error: PlatformError| bad(&error))?),
     };
-    let options = PullOptions { platforms, progress: Arc::new(progress), ..registries(auth)? };
-    let pulled =
-        hoist_image::pull(&engine.images, &parsed, &options).await.map_err(|error| StepError::new(chain(&error)))?;
-    feed::image(engine, OfImage::Pull, &parsed.short(), &parsed.familiar_name());
+    let options = PullOptions {
+        platforms,
+        progress: Arc::new(progress),
+        ..registries(auth)?
+    };
+    let pulled = hoist_image::pull(&engine.images, &parsed, &options)
+        .await
+        .map_err(|error| StepError::new(chain(&error)))?;
+    feed::image(
+        engine,
+        OfImage::Pull,
+        &parsed.short(),
+        &parsed.familiar_name(),
+    );
     Ok(pulled)
 }
 
 /// How registries are spoken to with a client's credentials, and which of their images are believed.
 pub(crate) fn registries(auth: &BTreeMap<String, RegistryAuth>) -> Result<PullOptions, StepError> {
-    let access = Access { auth: auth.clone(), ..Access::default() };
-    Ok(PullOptions { access, policy: policy()?.map(Arc::new), ..PullOptions::default() })
+    let access = Access {
+        auth: auth.clone(),
+        ..Access::default()
+    };
+    Ok(PullOptions {
+        access,
+        policy: policy()?.map(Arc::new),
+        ..PullOptions::default()
+    })
 }
 
 /// The image that a name stands for. What was never one of several is taken for what it is: nothing says otherwise.
@@ -51,8 +68,12 @@ pub(crate) fn stored_image(engine: &Engine, name: &ImageName) -> Option<Arc<Imag
     match name.platform.parse::<Platform>() {
         Err(_) => images.resolve(&name.reference),
         Ok(platform) => images.resolve_for(&name.reference, &platform).or_else(|| {
-            let listed = |image: &Image| Reference::parse(&name.reference).is_ok_and(|name| image.is_listed(&name));
-            images.resolve(&name.reference).filter(|image| !listed(image))
+            let listed = |image: &Image| {
+                Reference::parse(&name.reference).is_ok_and(|name| image.is_listed(&name))
+            };
+            images
+                .resolve(&name.reference)
+                .filter(|image| !listed(image))
         }),
     }
 }
@@ -71,13 +92,20 @@ pub(crate) async fn remove_image(engine: &Arc<Engine>, reference: &str) -> Resul
     use hoist_image::RemoveError;
     let in_use = engine
         .look(|world| {
-            let ids = world.containers.values().map(|container| container.doc.image_id.clone());
-            ids.filter_map(|id| hoist_image::Digest::parse(&id).ok()).collect()
+            let ids = world
+                .containers
+                .values()
+                .map(|container| container.doc.image_id.clone());
+            ids.filter_map(|id| hoist_image::Digest::parse(&id).ok())
+                .collect()
         })
         .await?;
     let layers = layers_in_use(engine).await?;
     let (images, name) = (Arc::clone(&engine.images), reference.to_owned());
-    let id = engine.images.resolve(reference).map(|image| image.id.to_string());
+    let id = engine
+        .images
+        .resolve(reference)
+        .map(|image| image.id.to_string());
     let removed = blocking(move || {
         let removed = match images.remove(&name, false, &in_use) {
             Ok(removed) => removed,
@@ -97,7 +125,12 @@ pub(crate) async fn remove_image(engine: &Arc<Engine>, reference: &str) -> Resul
 pub(crate) async fn layers_in_use(
     engine: &Engine,
 ) -> Result<std::collections::BTreeSet<hoist_image::Digest>, StepError> {
-    let layers =
-        engine.look(|world| world.containers.values().flat_map(|container| lower::layers(&container.doc)).collect());
+    let layers = engine.look(|world| {
+        world
+            .containers
+            .values()
+            .flat_map(|container| lower::layers(&container.doc))
+            .collect()
+    });
     Ok(layers.await?)
 }

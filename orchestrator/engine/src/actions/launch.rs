@@ -23,11 +23,22 @@ use crate::store::{kept, make_folder};
 use crate::world::{Event, StartAnswer, StartTicket, StartWhy, Summary, World};
 
 pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Result<(), StepError> {
-    let answer = engine.ask(|reply| Event::StartWanted { id: id.to_owned(), why, reply }).await?;
+    let answer = engine
+        .ask(|reply| Event::StartWanted {
+            id: id.to_owned(),
+            why,
+            reply,
+        })
+        .await?;
     let ticket = match answer {
         StartAnswer::Running | StartAnswer::Unwanted => return Ok(()),
         StartAnswer::Gone => return Err(StepError::not_found(format!("no such container: {id}"))),
-        StartAnswer::Failed(exit) => return Err(StepError::of(ErrorKind::of_exit_code(exit.code), exit.error)),
+        StartAnswer::Failed(exit) => {
+            return Err(StepError::of(
+                ErrorKind::of_exit_code(exit.code),
+                exit.error,
+            ));
+        }
         StartAnswer::Go(ticket) => *ticket,
     };
     let run = ticket.run;
@@ -42,47 +53,84 @@ pub(crate) async fn start(engine: &Arc<Engine>, id: &str, why: StartWhy) -> Resu
     match launched {
         Ok((shim, pid)) => {
             let at = now();
-            engine.tell(Event::Started { id, run, shim: Box::new(shim), pid, at });
+            engine.tell(Event::Started {
+                id,
+                run,
+                shim: Box::new(shim),
+                pid,
+                at,
+            });
             Ok(())
         }
         Err(error) => {
             let (at, ended) = (now(), Some(steady()));
-            let exit = ExitDoc { code: error.code(), at, ended, oom: false, error: error.message.clone() };
+            let exit = ExitDoc {
+                code: error.code(),
+                at,
+                ended,
+                oom: false,
+                error: error.message.clone(),
+            };
             engine.tell(Event::StartFailed { id, run, exit });
             Err(error)
         }
     }
 }
 
-async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Result<(Shim, i32), StepError> {
+async fn launch(
+    engine: &Arc<Engine>,
+    ticket: StartTicket,
+    driven: Driven,
+) -> Result<(Shim, i32), StepError> {
     // Before the lane: an unresponsive server must not block other starts.
     let trees = driver::trees(engine, &driven).await?;
-    let _lane = engine.lanes.acquire().await.map_err(|_| StepError::engine("the engine is shutting down"))?;
+    let _lane = engine
+        .lanes
+        .acquire()
+        .await
+        .map_err(|_| StepError::engine("the engine is shutting down"))?;
     let preparer = Arc::clone(engine);
     let image = ticket.container.doc.image_id.clone();
     let networks = ticket.networks.len();
     let doc = &ticket.container.doc;
     let reads_host = !doc.mounts.is_empty() || !doc.files.is_empty();
     // Folders of the host that containers can write; only for one that has something of the host.
-    let writable = if reads_host { engine.look(World::writable).await? } else { Vec::new() };
+    let writable = if reads_host {
+        engine.look(World::writable).await?
+    } else {
+        Vec::new()
+    };
     let prepared = blocking(move || prepare(&preparer, &ticket, &driven, &writable, trees));
     let (launch, live) = tokio::join!(prepared, engine.wiring.settled());
     let mut launch = launch?;
     live.check(networks)?;
-    engine.store.written(vec![engine.store.layout.container(&launch.id)]).await?;
+    engine
+        .store
+        .written(vec![engine.store.layout.container(&launch.id)])
+        .await?;
     let (runtime, images) = (Arc::clone(&engine.runtime), Arc::clone(&engine.images));
     let clients = engine.attachments.take(&launch.id);
     if let Some(size) = clients.size.filter(|_| launch.tty) {
         lower::console(&mut launch.spec, size);
     }
     blocking(move || {
-        let shim = runtime.start_attached(&launch, &clients.streams).map_err(|error| {
-            // Only a guess before: an image may claim another platform than its programs are for.
-            let image = hoist_image::Digest::parse(&image).ok().and_then(|id| images.image(&id));
-            let foreign = image.and_then(|image| emulator::check(&image.config.platform()).err());
-            let reason = foreign.map(|reason| format!("; {reason}")).unwrap_or_default();
-            StepError::of(ErrorKind::of_exit_code(error.exit_code().into()), words(&error) + &reason)
-        })?;
+        let shim = runtime
+            .start_attached(&launch, &clients.streams)
+            .map_err(|error| {
+                // Only a guess before: an image may claim another platform than its programs are for.
+                let image = hoist_image::Digest::parse(&image)
+                    .ok()
+                    .and_then(|id| images.image(&id));
+                let foreign =
+                    image.and_then(|image| emulator::check(&image.config.platform()).err());
+                let reason = foreign
+                    .map(|reason| format!("; {reason}"))
+                    .unwrap_or_default();
+                StepError::of(
+                    ErrorKind::of_exit_code(error.exit_code().into()),
+                    words(&error) + &reason,
+                )
+            })?;
         let pid = shim.pid();
         Ok((shim, pid))
     })
@@ -92,7 +140,9 @@ async fn launch(engine: &Arc<Engine>, ticket: StartTicket, driven: Driven) -> Re
 /// The "not found" error of a command needs no context.
 fn words(error: &LaunchError) -> String {
     match error {
-        LaunchError::Stage { stage, object, .. } if stage == "find the command" && object.ends_with("$PATH") => {
+        LaunchError::Stage { stage, object, .. }
+            if stage == "find the command" && object.ends_with("$PATH") =>
+        {
             object.clone()
         }
         _ => chain(error),
@@ -111,16 +161,24 @@ fn prepare(
     let layout = &engine.store.layout;
     let bundle = engine.bundle(&doc.id);
     let lowers = lower::lowers(&engine.images, doc)?;
-    for folder in [layout.upper(&doc.id), layout.work(&doc.id), layout.log(&doc.id).with_file_name(""), bundle.clone()]
-    {
-        make_folder(&folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
+    for folder in [
+        layout.upper(&doc.id),
+        layout.work(&doc.id),
+        layout.log(&doc.id).with_file_name(""),
+        bundle.clone(),
+    ] {
+        make_folder(&folder).map_err(|error| {
+            StepError::engine(format!("preparing {}: {error}", folder.display()))
+        })?;
     }
     kept::keep_container(&bundle, doc);
     // The root of the container takes its mode from the upper folder.
     open_to_all(&layout.upper(&doc.id))?;
     match std::fs::remove_file(layout.exit_record(&doc.id)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(StepError::engine(format!("removing the last exit record: {error}")));
+            return Err(StepError::engine(format!(
+                "removing the last exit record: {error}"
+            )));
         }
         _ => {}
     }
@@ -131,7 +189,9 @@ fn prepare(
             None if copies => engine.volumes.fill(layout, volume, target, &lowers)?,
             Some(local) if copies && !local.is_read_only() => {
                 let data = lower::volume_top(volume, local, &exposed, &trees)?;
-                engine.volumes.fill_elsewhere(volume, data.as_fd(), target, &lowers)?;
+                engine
+                    .volumes
+                    .fill_elsewhere(volume, data.as_fd(), target, &lowers)?;
             }
             _ => drop(crate::volumes::make(layout, volume)?),
         }
@@ -149,11 +209,24 @@ fn prepare(
     let lowered = lower::lower(&ticket.container, &start)?;
     write_etc(&layout.etc(&doc.id), &lowered.etc)?;
     let netns = netns(engine, &doc.id, &lowered)?;
-    let rootfs = Rootfs::Overlay { lowers, upper: layout.upper(&doc.id), work: layout.work(&doc.id) };
-    Ok(Launch { trees, ..assemble(engine, &ticket.container, lowered, netns, rootfs) })
+    let rootfs = Rootfs::Overlay {
+        lowers,
+        upper: layout.upper(&doc.id),
+        work: layout.work(&doc.id),
+    };
+    Ok(Launch {
+        trees,
+        ..assemble(engine, &ticket.container, lowered, netns, rootfs)
+    })
 }
 
-fn assemble(engine: &Engine, container: &Summary, lowered: Lowered, netns: Netns, rootfs: Rootfs) -> Launch {
+fn assemble(
+    engine: &Engine,
+    container: &Summary,
+    lowered: Lowered,
+    netns: Netns,
+    rootfs: Rootfs,
+) -> Launch {
     let (doc, service) = (&container.doc, &container.config);
     Launch {
         id: doc.id.clone(),
@@ -185,16 +258,22 @@ fn open_to_all(upper: &Path) -> Result<(), StepError> {
 
 /// On the disk of the container's layer: the container may write them, and must fill only its own space.
 fn write_etc(folder: &Path, etc: &EtcFiles) -> Result<(), StepError> {
-    make_folder(folder).map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
+    make_folder(folder)
+        .map_err(|error| StepError::engine(format!("preparing {}: {error}", folder.display())))?;
     let hostname = format!("{}\n", etc.hostname);
-    for (name, text) in [("hosts", &etc.hosts), ("hostname", &hostname), ("resolv.conf", &etc.resolv_conf)] {
+    for (name, text) in [
+        ("hosts", &etc.hosts),
+        ("hostname", &hostname),
+        ("resolv.conf", &etc.resolv_conf),
+    ] {
         let path = folder.join(name);
         let written = std::fs::write(&path, text).and_then(|()| {
             use std::os::unix::fs::PermissionsExt;
             // Readable for every user of the container; the folder above is closed to everybody else on the host.
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
         });
-        written.map_err(|error| StepError::engine(format!("writing {}: {error}", path.display())))?;
+        written
+            .map_err(|error| StepError::engine(format!("writing {}: {error}", path.display())))?;
     }
     Ok(())
 }
@@ -208,7 +287,10 @@ fn netns(engine: &Engine, id: &str, lowered: &Lowered) -> Result<Netns, StepErro
         Network::Own(endpoints) => {
             let netns: OwnedFd = new_netns(&lowered.net_sysctls)?;
             engine.net.attach(netns.as_fd(), endpoints)?;
-            let home = endpoints.iter().map(|endpoint| endpoint.network.clone()).collect();
+            let home = endpoints
+                .iter()
+                .map(|endpoint| endpoint.network.clone())
+                .collect();
             engine.names.serve(&engine.dns, id, home, netns.as_fd())?;
             Ok(Netns::Fd(netns))
         }

@@ -18,7 +18,9 @@ pub(crate) use containers::{
 };
 pub(crate) use images::{layers_in_use, pull_image, registries, remove_image, stored_image};
 pub(crate) use launch::start;
-pub(crate) use networks::{create_network, create_volume, make_volume, remove_network, remove_volume};
+pub(crate) use networks::{
+    create_network, create_volume, make_volume, remove_network, remove_volume,
+};
 pub(crate) use waiting::{until_ready, until_settled};
 
 use hoist_api::ErrorKind;
@@ -38,7 +40,10 @@ pub struct StepError {
 
 impl StepError {
     pub(crate) fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind }
+        Self {
+            message: message.into(),
+            kind,
+        }
     }
 
     pub(crate) fn new(message: impl Into<String>) -> Self {

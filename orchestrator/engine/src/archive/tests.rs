@@ -46,14 +46,22 @@ fn packed(name: &str, folder: bool) -> Vec<u8> {
     }
     let mut tar = Vec::new();
     let view = RootView::of_folder(from.path()).unwrap();
-    find(&view, &format!("/{name}"), false).unwrap().pack(&mut tar).unwrap();
+    find(&view, &format!("/{name}"), false)
+        .unwrap()
+        .pack(&mut tar)
+        .unwrap();
     tar
 }
 
 #[test]
 fn copies_go_where_docker_puts_them() {
     use Held::{Content, Entry};
-    let refused = |folder, held, there, path| placement(folder, held, there, path).unwrap_err().kind().status();
+    let refused = |folder, held, there, path| {
+        placement(folder, held, there, path)
+            .unwrap_err()
+            .kind()
+            .status()
+    };
     let placed = |folder, held, there, path| placement(folder, held, there, path).unwrap();
     assert_eq!(placed(false, Entry, Some(true), "/tmp"), Placement::Inside);
     assert_eq!(placed(false, Entry, Some(false), "/f"), Placement::Target);
@@ -71,7 +79,13 @@ fn copies_go_where_docker_puts_them() {
 fn a_copy_goes_through_the_links_of_the_root_and_replaces_none() {
     let root = Root::new();
     let copy = |path: &str, name: &str, folder, held| {
-        copy_in(&root.view(), path, &packed(name, folder)[..], held, Owners::Kept)
+        copy_in(
+            &root.view(),
+            path,
+            &packed(name, folder)[..],
+            held,
+            Owners::Kept,
+        )
     };
     copy("/bin", "tool", false, Held::Entry).unwrap();
     copy("/bin/", "tool2", false, Held::Entry).unwrap();
@@ -93,9 +107,18 @@ fn a_copy_goes_through_the_links_of_the_root_and_replaces_none() {
     for link in ["bin", "shell", "dangling"] {
         assert!(root.at(link).is_symlink(), "{link}");
     }
-    assert_eq!(copy("/no/where", "x", false, Held::Entry).unwrap_err().kind().status(), 404);
+    assert_eq!(
+        copy("/no/where", "x", false, Held::Entry)
+            .unwrap_err()
+            .kind()
+            .status(),
+        404
+    );
     let error = copy("/usr", "bin", false, Held::Entry).unwrap_err();
-    assert!(error.to_string().contains("directory") && root.at("usr/bin/sh").exists(), "{error}");
+    assert!(
+        error.to_string().contains("directory") && root.at("usr/bin/sh").exists(),
+        "{error}"
+    );
 }
 
 #[test]
@@ -108,9 +131,15 @@ fn what_is_packed_can_be_unpacked() {
     assert_eq!(to.text("usr/bin/sh"), "shell");
     let names = |path: &str| {
         let mut tar = Vec::new();
-        find(&from.view(), path, false).unwrap().pack(&mut tar).unwrap();
+        find(&from.view(), path, false)
+            .unwrap()
+            .pack(&mut tar)
+            .unwrap();
         let mut archive = tar::Archive::new(&tar[..]);
-        let paths = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        let paths = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string());
         paths.collect::<Vec<_>>()
     };
     assert_eq!(names("/usr/bin"), ["bin/", "bin/sh"]);
@@ -124,13 +153,25 @@ fn a_link_is_shown_with_where_it_leads() {
     let root = Root::new();
     let stat = |path: &str, follow| find(&root.view(), path, follow).map(|found| found.stat());
     let link = stat("/shell", false).unwrap();
-    assert_eq!((link.name.as_str(), link.link_target.as_str()), ("shell", "/usr/bin/sh"));
+    assert_eq!(
+        (link.name.as_str(), link.link_target.as_str()),
+        ("shell", "/usr/bin/sh")
+    );
     assert_eq!(stat("/bin", false).unwrap().link_target, "/usr/bin");
     let followed = stat("/shell", true).unwrap();
     assert_eq!((followed.name.as_str(), followed.size), ("shell", 5));
-    assert!(matches!(stat("/dangling", true), Err(ArchiveError::Missing(_))));
-    assert!(matches!(stat("/shell/", false), Err(ArchiveError::NotAFolder(_))));
-    assert!(matches!(stat("/none", false), Err(ArchiveError::Missing(_))));
+    assert!(matches!(
+        stat("/dangling", true),
+        Err(ArchiveError::Missing(_))
+    ));
+    assert!(matches!(
+        stat("/shell/", false),
+        Err(ArchiveError::NotAFolder(_))
+    ));
+    assert!(matches!(
+        stat("/none", false),
+        Err(ArchiveError::Missing(_))
+    ));
 }
 
 #[test]
@@ -152,8 +193,15 @@ fn links_in_the_root_do_not_lead_out() {
 #[test]
 fn a_folder_and_a_file_replace_each_other_only_when_that_is_asked_for() {
     let root = Root::new();
-    let over =
-        |name: &str, folder, exchange| unpack(&root.view(), "/usr", &packed(name, folder)[..], exchange, Owners::Kept);
+    let over = |name: &str, folder, exchange| {
+        unpack(
+            &root.view(),
+            "/usr",
+            &packed(name, folder)[..],
+            exchange,
+            Owners::Kept,
+        )
+    };
     assert_eq!(over("bin", false, false).unwrap_err().kind().status(), 400);
     assert!(root.at("usr/bin/sh").exists());
     over("bin", false, true).unwrap();
@@ -166,7 +214,10 @@ fn a_folder_and_a_file_replace_each_other_only_when_that_is_asked_for() {
 #[test]
 fn files_that_the_kernel_makes_are_no_containers_files() {
     let view = RootView::of_folder(Path::new("/")).unwrap();
-    assert!(matches!(find(&view, "/proc/version", false), Err(ArchiveError::KernelMade(_))));
+    assert!(matches!(
+        find(&view, "/proc/version", false),
+        Err(ArchiveError::KernelMade(_))
+    ));
 }
 
 /// In a thread with a small stack: packing and unpacking are loops.
@@ -185,7 +236,10 @@ fn a_folder_deeper_than_path_max_is_copied_out_and_in() {
     std::thread::scope(|scope| {
         let copied = small.spawn_scoped(scope, || {
             let mut tar = Vec::new();
-            find(&from.view(), &format!("/{}", "n".repeat(255)), false).unwrap().pack(&mut tar).unwrap();
+            find(&from.view(), &format!("/{}", "n".repeat(255)), false)
+                .unwrap()
+                .pack(&mut tar)
+                .unwrap();
             unpack(&to.view(), "/", &tar[..], false, Owners::Kept).unwrap();
         });
         copied.unwrap().join().unwrap();

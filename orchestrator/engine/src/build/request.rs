@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hoist_build::{
-    Agent, BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource, Entitlement, Keys,
-    NamedContext, NetworkMode, SecretBytes,
+    Agent, BuildRequest, CacheDestination, CacheMode, CacheTarget, ContextSource, DockerfileSource,
+    Entitlement, Keys, NamedContext, NetworkMode, SecretBytes,
 };
 use hoist_image::{CachePlace, Digest, LayoutName, Reference};
 use hoist_scheduler::image_reference;
@@ -44,12 +44,19 @@ pub(super) fn request(
         None => DockerfileSource::File(PathBuf::from(&build.dockerfile)),
     };
     // An argument without a value takes the caller's variable.
-    let argument =
-        |name: &String, value: &Option<String>| value.clone().or_else(|| beside.variables.get(name).cloned());
-    let mut args: BTreeMap<_, _> =
-        build.args.iter().map(|(name, value)| (name.clone(), argument(name, value))).collect();
+    let argument = |name: &String, value: &Option<String>| {
+        value
+            .clone()
+            .or_else(|| beside.variables.get(name).cloned())
+    };
+    let mut args: BTreeMap<_, _> = build
+        .args
+        .iter()
+        .map(|(name, value)| (name.clone(), argument(name, value)))
+        .collect();
     if let Some(time) = beside.variables.get("SOURCE_DATE_EPOCH") {
-        args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| Some(time.clone()));
+        args.entry("SOURCE_DATE_EPOCH".to_owned())
+            .or_insert_with(|| Some(time.clone()));
     }
     let mut tags = vec![wanted.reference.to_owned()];
     tags.extend(build.tags.iter().cloned());
@@ -72,7 +79,11 @@ pub(super) fn request(
         extra_hosts: build
             .extra_hosts
             .iter()
-            .flat_map(|(name, addresses)| addresses.iter().map(|address| (name.clone(), address.clone())))
+            .flat_map(|(name, addresses)| {
+                addresses
+                    .iter()
+                    .map(|address| (name.clone(), address.clone()))
+            })
             .collect(),
         shm_size: build.shm_size,
         secrets: secrets(build, beside)?,
@@ -80,7 +91,11 @@ pub(super) fn request(
         entitlements: entitlements(build)?,
         cache_from: caches(&build.cache_from, beside, cache_source)?,
         cache_to: caches(&build.cache_to, beside, cache_target)?,
-        ulimits: build.ulimits.iter().map(|(name, limit)| (name.clone(), limit.soft, limit.hard)).collect(),
+        ulimits: build
+            .ulimits
+            .iter()
+            .map(|(name, limit)| (name.clone(), limit.soft, limit.hard))
+            .collect(),
     })
 }
 
@@ -91,7 +106,11 @@ fn network(build: &Build, beside: Beside<'_>) -> Result<NetworkMode, StepError> 
             "build.network {name}: a RUN step has interfaces of its own; name a network that the container is in"
         ))),
         NetworkMode::Named(name) => {
-            let of_stack = beside.stack.networks.get(&name).map(|network| network.name.clone());
+            let of_stack = beside
+                .stack
+                .networks
+                .get(&name)
+                .map(|network| network.name.clone());
             Ok(NetworkMode::Named(of_stack.unwrap_or(name)))
         }
         mode => Ok(mode),
@@ -101,10 +120,18 @@ fn network(build: &Build, beside: Beside<'_>) -> Result<NetworkMode, StepError> 
 fn context(text: &str, beside: Beside<'_>) -> Result<NamedContext, StepError> {
     if let Some(key) = text.strip_prefix("service:") {
         let service = beside.stack.services.get(key);
-        let service = service.ok_or_else(|| StepError::new(format!("context {text}: there is no service {key:?}")))?;
-        return Ok(NamedContext::Image(image_reference(&beside.stack.name, key, service)));
+        let service = service.ok_or_else(|| {
+            StepError::new(format!("context {text}: there is no service {key:?}"))
+        })?;
+        return Ok(NamedContext::Image(image_reference(
+            &beside.stack.name,
+            key,
+            service,
+        )));
     }
-    match NamedContext::parse(text).map_err(|error| StepError::new(format!("context {text}: {error}")))? {
+    match NamedContext::parse(text)
+        .map_err(|error| StepError::new(format!("context {text}: {error}")))?
+    {
         NamedContext::Layout(name) => Ok(NamedContext::Layout(layout(name, beside.project_dir))),
         context => Ok(context),
     }
@@ -112,7 +139,10 @@ fn context(text: &str, beside: Beside<'_>) -> Result<NamedContext, StepError> {
 
 /// With an absolute folder.
 fn layout(name: LayoutName, project_dir: &Path) -> LayoutName {
-    LayoutName { folder: project_dir.join(&name.folder), ..name }
+    LayoutName {
+        folder: project_dir.join(&name.folder),
+        ..name
+    }
 }
 
 fn caches<T>(
@@ -121,7 +151,8 @@ fn caches<T>(
     parse: fn(&str, &Path) -> Result<T, String>,
 ) -> Result<Vec<T>, StepError> {
     let one = |text: &String| {
-        parse(text, beside.project_dir).map_err(|problem| StepError::new(format!("cache {text}: {problem}")))
+        parse(text, beside.project_dir)
+            .map_err(|problem| StepError::new(format!("cache {text}: {problem}")))
     };
     texts.iter().map(one).collect()
 }
@@ -129,9 +160,20 @@ fn caches<T>(
 fn cache_source(text: &str, project_dir: &Path) -> Result<CachePlace, String> {
     match CacheSource::parse(text).map_err(|error| error.to_string())? {
         CacheSource::Registry { reference } => registry(&reference),
-        CacheSource::Local { folder, tag, digest } => {
-            let digest = digest.map(|digest| Digest::parse(&digest)).transpose().map_err(|error| error.to_string())?;
-            let name = LayoutName { folder: PathBuf::from(folder), tag, digest };
+        CacheSource::Local {
+            folder,
+            tag,
+            digest,
+        } => {
+            let digest = digest
+                .map(|digest| Digest::parse(&digest))
+                .transpose()
+                .map_err(|error| error.to_string())?;
+            let name = LayoutName {
+                folder: PathBuf::from(folder),
+                tag,
+                digest,
+            };
             Ok(CachePlace::Layout(layout(name, project_dir)))
         }
     }
@@ -143,16 +185,30 @@ fn cache_target(text: &str, project_dir: &Path) -> Result<CacheTarget, String> {
         Place::Inline => CacheDestination::Inline,
         Place::Registry { reference } => CacheDestination::Place(registry(&reference)?),
         Place::Local { folder, tag } => {
-            let name = LayoutName { folder: PathBuf::from(folder), tag, digest: None };
+            let name = LayoutName {
+                folder: PathBuf::from(folder),
+                tag,
+                digest: None,
+            };
             CacheDestination::Place(CachePlace::Layout(layout(name, project_dir)))
         }
     };
-    let mode = if wanted.every_step { CacheMode::Max } else { CacheMode::Min };
-    Ok(CacheTarget { destination, mode, ignore_error: wanted.ignore_error })
+    let mode = if wanted.every_step {
+        CacheMode::Max
+    } else {
+        CacheMode::Min
+    };
+    Ok(CacheTarget {
+        destination,
+        mode,
+        ignore_error: wanted.ignore_error,
+    })
 }
 
 fn registry(reference: &str) -> Result<CachePlace, String> {
-    Reference::parse(reference).map(CachePlace::Registry).map_err(|error| error.to_string())
+    Reference::parse(reference)
+        .map(CachePlace::Registry)
+        .map_err(|error| error.to_string())
 }
 
 fn secrets(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, SecretBytes>, StepError> {
@@ -160,30 +216,56 @@ fn secrets(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, SecretB
     for secret in &build.secrets {
         let name = &secret.source;
         let object = beside.stack.secrets.get(name);
-        let object = object.ok_or_else(|| StepError::new(format!("the stack has no secret {name:?}")))?;
+        let object =
+            object.ok_or_else(|| StepError::new(format!("the stack has no secret {name:?}")))?;
         let bytes = match &object.source {
             FileSource::File(path) => read(name, path)?,
             FileSource::Content(text) => text.clone().into_bytes(),
             FileSource::Environment(variable) => {
-                let unset = || StepError::new(format!("secret {name:?}: environment variable {variable} is not set"));
-                beside.variables.get(variable).ok_or_else(unset)?.clone().into_bytes()
+                let unset = || {
+                    StepError::new(format!(
+                        "secret {name:?}: environment variable {variable} is not set"
+                    ))
+                };
+                beside
+                    .variables
+                    .get(variable)
+                    .ok_or_else(unset)?
+                    .clone()
+                    .into_bytes()
             }
             FileSource::External => {
-                return Err(StepError::new(format!("secret {name:?} is external: give it a file or an environment")));
+                return Err(StepError::new(format!(
+                    "secret {name:?} is external: give it a file or an environment"
+                )));
             }
         };
-        secrets.insert(secret.target.clone().unwrap_or_else(|| name.clone()), SecretBytes(bytes));
+        secrets.insert(
+            secret.target.clone().unwrap_or_else(|| name.clone()),
+            SecretBytes(bytes),
+        );
     }
     Ok(secrets)
 }
 
 fn read(name: &str, path: &Path) -> Result<Vec<u8>, StepError> {
-    let failed =
-        |error: std::io::Error| StepError::new(format!("secret {name:?}: reading {}: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        StepError::new(format!(
+            "secret {name:?}: reading {}: {error}",
+            path.display()
+        ))
+    };
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(failed)?.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(failed)?;
+    std::fs::File::open(path)
+        .map_err(failed)?
+        .take(MAX_SECRET + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() as u64 > MAX_SECRET {
-        return Err(StepError::new(format!("secret {name:?}: {} is larger than {MAX_SECRET} bytes", path.display())));
+        return Err(StepError::new(format!(
+            "secret {name:?}: {} is larger than {MAX_SECRET} bytes",
+            path.display()
+        )));
     }
     Ok(bytes)
 }
@@ -192,21 +274,32 @@ fn read(name: &str, path: &Path) -> Result<Vec<u8>, StepError> {
 fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, Agent>, StepError> {
     let mut agents = BTreeMap::new();
     for ssh in &build.ssh {
-        let own = || beside.variables.get("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+        let own = || {
+            beside
+                .variables
+                .get("SSH_AUTH_SOCK")
+                .filter(|socket| !socket.is_empty())
+        };
         let Some(path) = ssh.path.as_ref().or_else(own) else {
-            let message =
-                format!("ssh {}: no agent runs where the command was called (SSH_AUTH_SOCK is not set)", ssh.id);
+            let message = format!(
+                "ssh {}: no agent runs where the command was called (SSH_AUTH_SOCK is not set)",
+                ssh.id
+            );
             return Err(StepError::new(message));
         };
         let socket = beside.project_dir.join(path);
-        let is_socket =
-            std::fs::metadata(&socket).is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()));
+        let is_socket = std::fs::metadata(&socket)
+            .is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()));
         let agent = if is_socket {
             Agent::Socket(socket)
         } else {
-            let files: Vec<PathBuf> = path.split(',').map(|file| beside.project_dir.join(file)).collect();
+            let files: Vec<PathBuf> = path
+                .split(',')
+                .map(|file| beside.project_dir.join(file))
+                .collect();
             let keys = Keys::read(files.iter().map(PathBuf::as_path));
-            let keys = keys.map_err(|error| StepError::new(format!("ssh {}: {}", ssh.id, chain(&error))))?;
+            let keys =
+                keys.map_err(|error| StepError::new(format!("ssh {}: {}", ssh.id, chain(&error))))?;
             Agent::Keys(Arc::new(keys))
         };
         agents.insert(ssh.id.clone(), agent);
@@ -216,7 +309,9 @@ fn agents(build: &Build, beside: Beside<'_>) -> Result<BTreeMap<String, Agent>, 
 
 fn entitlements(build: &Build) -> Result<std::collections::BTreeSet<Entitlement>, StepError> {
     let unknown = |name: &String| {
-        StepError::new(format!("entitlement {name:?} is not known; there are network.host and security.insecure"))
+        StepError::new(format!(
+            "entitlement {name:?} is not known; there are network.host and security.insecure"
+        ))
     };
     let mut found: std::collections::BTreeSet<Entitlement> = build
         .entitlements

@@ -24,12 +24,21 @@ pub(crate) struct ShellOffer {
 
 impl ShellOffer {
     pub(crate) fn new(out: Output) -> Self {
-        Self { out, entered: Mutex::default() }
+        Self {
+            out,
+            entered: Mutex::default(),
+        }
     }
 
     /// Comes back when the step may fail: the shell has ended, or the build had one. A step that fails beside an open
     /// shell of its own build waits, since its failure would end the build and the shell with it.
-    pub(super) async fn open(&self, container: StepContainer, image: &str, step: RunRequest, exit_code: i32) {
+    pub(super) async fn open(
+        &self,
+        container: StepContainer,
+        image: &str,
+        step: RunRequest,
+        exit_code: i32,
+    ) {
         let mut entered = self.entered.lock().await;
         if !entered.insert(image.to_owned()) {
             return;
@@ -41,7 +50,10 @@ impl ShellOffer {
                     "{image}: the failed step cannot be looked at, since its root has no {shell} that runs: {}",
                     error.message
                 ),
-                false => format!("{image}: the failed step cannot be looked at: {}", error.message),
+                false => format!(
+                    "{image}: the failed step cannot be looked at: {}",
+                    error.message
+                ),
             };
             self.out.send(ApplyEvent::Warning { text });
         }
@@ -83,7 +95,12 @@ impl ShellOffer {
                 .engine
                 .runtime
                 .start_attached(&launch, &clients.streams)
-                .map_err(|error| StepError::of(ErrorKind::of_exit_code(error.exit_code().into()), chain(&error)))?;
+                .map_err(|error| {
+                    StepError::of(
+                        ErrorKind::of_exit_code(error.exit_code().into()),
+                        chain(&error),
+                    )
+                })?;
             Ok((shim, lease, container))
         })
         .await?;
@@ -109,7 +126,14 @@ mod tests {
 
     #[test]
     fn the_shell_is_the_one_that_the_step_was_written_for() {
-        let shell_of = |words: &[&str]| shell(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let shell_of = |words: &[&str]| {
+            shell(
+                &words
+                    .iter()
+                    .map(|word| (*word).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
         assert_eq!(shell_of(&["/bin/bash", "-euc", "false"]), "/bin/bash");
         assert_eq!(shell_of(&["/bin/sh", "-c", "false"]), "/bin/sh");
         assert_eq!(shell_of(&["/app/tool", "--strict"]), "/bin/sh");

@@ -12,7 +12,11 @@ use crate::observe::{self, Claims};
 /// What holds the address, for messages of plans that want it.
 const HOLDER: &str = "a build step";
 
-pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Result<Place, StepError> {
+pub(super) async fn enter(
+    engine: &Arc<Engine>,
+    name: &str,
+    step: &str,
+) -> Result<Place, StepError> {
     let claim = format!("build step {step}");
     let _planning = engine.turns.planning.lock().await;
     let (wanted, guest) = (name.to_owned(), claim.clone());
@@ -21,10 +25,13 @@ pub(super) async fn enter(engine: &Arc<Engine>, name: &str, step: &str) -> Resul
         Some((observe::network(world, &wanted, &guest)?, bridge))
     });
     let (network, bridge) = network.await?.ok_or_else(|| {
-        StepError::new(format!("there is no network {name:?}; a RUN step joins one that is up: start the stack first"))
+        StepError::new(format!(
+            "there is no network {name:?}; a RUN step joins one that is up: start the stack first"
+        ))
     })?;
     let address = network.free_address();
-    let address = address.ok_or_else(|| StepError::new(format!("no free address is left in network {name:?}")))?;
+    let address = address
+        .ok_or_else(|| StepError::new(format!("no free address is left in network {name:?}")))?;
     let claims = Claims::address(name, address, HOLDER);
     engine.claim(claim.clone(), claims);
     Ok(Place {

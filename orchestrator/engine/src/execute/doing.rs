@@ -56,9 +56,15 @@ impl Doing {
             },
         };
         let (started, _) = labels::words(action);
-        let state = StepState::Started { action: started.to_owned() };
+        let state = StepState::Started {
+            action: started.to_owned(),
+        };
         // A client that left does not stop the work.
-        self.out.send(ApplyEvent::Step { id: self.step, label: labels::label(action), state });
+        self.out.send(ApplyEvent::Step {
+            id: self.step,
+            label: labels::label(action),
+            state,
+        });
         let result = self.act(action).await;
         if let Err(error) = &result {
             tracing::warn!(%error, "the step failed");
@@ -68,19 +74,35 @@ impl Doing {
 
     async fn id(&self, name: &str) -> Result<Option<String>, StepError> {
         let name = name.to_owned();
-        let id = self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone()));
+        let id = self.engine.look(move |world| {
+            world
+                .by_name(&name)
+                .map(|container| container.doc.id.clone())
+        });
         Ok(id.await?)
     }
 
     async fn act(&self, action: &Action) -> Result<(), StepError> {
         let engine = &self.engine;
         match action {
-            Action::PullImage { reference, platform } => self.pull(reference, platform).await,
-            Action::BuildImage { reference, service, build, platform } => {
+            Action::PullImage {
+                reference,
+                platform,
+            } => self.pull(reference, platform).await,
+            Action::BuildImage {
+                reference,
+                service,
+                build,
+                platform,
+            } => {
                 let (out, step, name) = (self.out.clone(), self.step, service.clone());
                 let output = move |event: BuildEvent| {
                     let event = build_event(event);
-                    out.send(ApplyEvent::Build { step, service: name.clone(), event });
+                    out.send(ApplyEvent::Build {
+                        step,
+                        service: name.clone(),
+                        event,
+                    });
                 };
                 let shell = self.context.shell.as_ref();
                 let wanted = crate::build::Wanted {
@@ -91,8 +113,17 @@ impl Doing {
                     shell,
                     out: &self.out,
                 };
-                let Context { stack, variables, project_dir, .. } = &*self.context;
-                let beside = crate::build::Beside { stack, variables, project_dir };
+                let Context {
+                    stack,
+                    variables,
+                    project_dir,
+                    ..
+                } = &*self.context;
+                let beside = crate::build::Beside {
+                    stack,
+                    variables,
+                    project_dir,
+                };
                 // What is half built is of use to nobody: the steps that ended are in the cache.
                 let given_up = async {
                     tokio::select! {
@@ -100,7 +131,9 @@ impl Doing {
                         () = self.slots.closed() => {}
                     }
                 };
-                let built = crate::build::build(engine, &wanted, beside, &self.auth, output, given_up).await;
+                let built =
+                    crate::build::build(engine, &wanted, beside, &self.auth, output, given_up)
+                        .await;
                 self.building.finished(reference, built.is_ok());
                 built
             }
@@ -115,13 +148,19 @@ impl Doing {
                 }
                 actions::create(engine, spec, &self.context).await
             }
-            Action::Await { containers, until, .. } => {
+            Action::Await {
+                containers, until, ..
+            } => {
                 let wait = actions::until_ready(engine, containers, *until);
                 match self.deadline {
                     None => wait.await,
                     Some(deadline) => tokio::time::timeout_at(deadline, wait)
                         .await
-                        .unwrap_or_else(|_| Err(StepError::new("application not healthy after the wait timeout"))),
+                        .unwrap_or_else(|_| {
+                            Err(StepError::new(
+                                "application not healthy after the wait timeout",
+                            ))
+                        }),
                 }
             }
             Action::StartContainer { container }
@@ -130,10 +169,14 @@ impl Doing {
             | Action::PauseContainer { container }
             | Action::UnpauseContainer { container }
             | Action::RemoveContainer { container, .. } => match self.id(container).await? {
-                Some(id) => self.act_on(&id, action).instrument(logging::container(&id, container)).await,
-                None if matches!(action, Action::StartContainer { .. }) => {
-                    Err(StepError::not_found(format!("container {container} does not exist")))
+                Some(id) => {
+                    self.act_on(&id, action)
+                        .instrument(logging::container(&id, container))
+                        .await
                 }
+                None if matches!(action, Action::StartContainer { .. }) => Err(
+                    StepError::not_found(format!("container {container} does not exist")),
+                ),
                 None => Ok(()),
             },
         }
@@ -152,7 +195,11 @@ impl Doing {
                 }
                 Ok(())
             }
-            Action::StopContainer { container, signal, grace } => {
+            Action::StopContainer {
+                container,
+                signal,
+                grace,
+            } => {
                 if actions::stop(engine, id, signal, *grace).await? == Stopped::Killed {
                     self.deaf(id, container, signal, *grace).await?;
                 }
@@ -167,11 +214,20 @@ impl Doing {
     }
 
     /// The whole grace period was waited for nothing, which the user can change.
-    async fn deaf(&self, id: &str, name: &str, signal: &str, grace: Duration) -> Result<(), StepError> {
+    async fn deaf(
+        &self,
+        id: &str,
+        name: &str,
+        signal: &str,
+        grace: Duration,
+    ) -> Result<(), StepError> {
         let id = id.to_owned();
-        let init = self
-            .engine
-            .look(move |world| world.containers.get(&id).is_some_and(|found| found.config.init == Some(true)));
+        let init = self.engine.look(move |world| {
+            world
+                .containers
+                .get(&id)
+                .is_some_and(|found| found.config.init == Some(true))
+        });
         if grace >= WORTH_SAYING && !init.await? {
             let text = format!(
                 "container {name} did not end within {}s of {signal} and was killed: process 1 gets only the signals that it \
@@ -187,13 +243,18 @@ impl Doing {
     async fn attached(&self, id: &str) -> Result<(), StepError> {
         let name = id.to_owned();
         let wanted = self.engine.look(move |world| {
-            world.containers.get(&name).is_some_and(|container| container.doc.attach && container.doc.record.oneoff)
+            world
+                .containers
+                .get(&name)
+                .is_some_and(|container| container.doc.attach && container.doc.record.oneoff)
         });
         if !wanted.await? {
             return Ok(());
         }
         let arrived = self.engine.attachments.expect(id);
-        self.out.send(ApplyEvent::Attach { container: id.to_owned() });
+        self.out.send(ApplyEvent::Attach {
+            container: id.to_owned(),
+        });
         tokio::select! {
             () = arrived => Ok(()),
             () = self.out.closed() => Err(StepError::new("the client left before it attached")),
@@ -212,6 +273,8 @@ impl Doing {
                 total: progress.total.unwrap_or(0),
             });
         };
-        actions::pull_image(&self.engine, reference, platform, &self.auth, progress).await.map(drop)
+        actions::pull_image(&self.engine, reference, platform, &self.auth, progress)
+            .await
+            .map(drop)
     }
 }

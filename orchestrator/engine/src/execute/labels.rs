@@ -33,7 +33,9 @@ pub(super) fn words(action: &Action) -> (&'static str, &'static str) {
     match action {
         Action::PullImage { .. } => ("Pulling", "Pulled"),
         Action::BuildImage { .. } => ("Building", "Built"),
-        Action::CreateNetwork(_) | Action::CreateVolume(_) | Action::CreateContainer(_) => ("Creating", "Created"),
+        Action::CreateNetwork(_) | Action::CreateVolume(_) | Action::CreateContainer(_) => {
+            ("Creating", "Created")
+        }
         Action::RemoveImage { .. }
         | Action::RemoveNetwork { .. }
         | Action::RemoveVolume { .. }
@@ -56,12 +58,17 @@ pub(super) fn words(action: &Action) -> (&'static str, &'static str) {
 pub(super) fn service(action: &Action, stack: &Stack, plan: &Plan, observed: &Observed) -> String {
     let created = |name: &String| {
         plan.steps.iter().find_map(|step| match &step.action {
-            Action::CreateContainer(spec) if spec.record.name == *name => Some(spec.record.service.clone()),
+            Action::CreateContainer(spec) if spec.record.name == *name => {
+                Some(spec.record.service.clone())
+            }
             _ => None,
         })
     };
     let of = |name: &String| {
-        let known = observed.containers.get(name).map(|found| found.record.service.clone());
+        let known = observed
+            .containers
+            .get(name)
+            .map(|found| found.record.service.clone());
         match created(name).or(known) {
             Some(service) => format!("service {service:?} (container {name})"),
             None => format!("container {name}"),
@@ -69,7 +76,10 @@ pub(super) fn service(action: &Action, stack: &Stack, plan: &Plan, observed: &Ob
     };
     match action {
         Action::CreateContainer(spec) => {
-            format!("service {:?} (container {})", spec.record.service, spec.record.name)
+            format!(
+                "service {:?} (container {})",
+                spec.record.service, spec.record.name
+            )
         }
         Action::BuildImage { service, .. } => format!("service {service:?}"),
         Action::StartContainer { container }
@@ -82,13 +92,18 @@ pub(super) fn service(action: &Action, stack: &Stack, plan: &Plan, observed: &Ob
         Action::CreateVolume(spec) => format!("volume {}", spec.name),
         Action::Await { .. } => "dependency failed".to_owned(),
         Action::PullImage { reference, .. } => users(stack, reference),
-        Action::RemoveImage { .. } | Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } => String::new(),
+        Action::RemoveImage { .. } | Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } => {
+            String::new()
+        }
     }
 }
 
 /// The services that need an image.
 fn users(stack: &Stack, reference: &str) -> String {
-    let used = stack.services.iter().filter(|(_, service)| service.image.as_deref() == Some(reference));
+    let used = stack
+        .services
+        .iter()
+        .filter(|(_, service)| service.image.as_deref() == Some(reference));
     let names: Vec<String> = used.map(|(name, _)| format!("{name:?}")).collect();
     match names.as_slice() {
         [] => String::new(),
@@ -111,5 +126,9 @@ pub fn phase(phase: Phase, text: &str) -> String {
         Phase::Complete => "Pull complete",
         Phase::Output => return text.to_owned(),
     };
-    if text.is_empty() { word.to_owned() } else { format!("{word}: {text}") }
+    if text.is_empty() {
+        word.to_owned()
+    } else {
+        format!("{word}: {text}")
+    }
 }

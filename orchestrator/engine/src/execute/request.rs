@@ -22,7 +22,9 @@ pub(crate) enum PrepareError {
     Stack(String),
     #[error("neither a stack nor the name of a project was given")]
     NoProject,
-    #[error("project name {0:?} must begin with a letter or digit and go on with letters, digits, `_` and `-`")]
+    #[error(
+        "project name {0:?} must begin with a letter or digit and go on with letters, digits, `_` and `-`"
+    )]
     Name(String),
     #[error("{kind} {key:?}: reading {path}")]
     File {
@@ -48,12 +50,17 @@ pub(crate) struct Prepared {
 }
 
 pub(crate) fn oneoff(project: &str, run: &Run) -> String {
-    run.name.clone().unwrap_or_else(|| oneoff_name(project, &run.service, &run.suffix))
+    run.name
+        .clone()
+        .unwrap_or_else(|| oneoff_name(project, &run.service, &run.suffix))
 }
 
 fn parse(value: &serde_json::Value) -> Result<Stack, PrepareError> {
     canonical::from_json(value).map_err(|diagnostics| {
-        let texts: Vec<String> = diagnostics.iter().map(|diagnostic| diagnostic.message.clone()).collect();
+        let texts: Vec<String> = diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.message.clone())
+            .collect();
         PrepareError::Stack(texts.join("; "))
     })
 }
@@ -61,11 +68,22 @@ fn parse(value: &serde_json::Value) -> Result<Stack, PrepareError> {
 /// Names become file names.
 fn check_name(name: &str) -> Result<(), PrepareError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let good = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && name.bytes().all(plain);
-    if good && name.len() < 200 { Ok(()) } else { Err(PrepareError::Name(name.to_owned())) }
+    let good = name
+        .bytes()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
+        && name.bytes().all(plain);
+    if good && name.len() < 200 {
+        Ok(())
+    } else {
+        Err(PrepareError::Name(name.to_owned()))
+    }
 }
 
-pub(crate) async fn prepare(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
+pub(crate) async fn prepare(
+    engine: &Arc<Engine>,
+    request: &ApplyRequest,
+) -> Result<Prepared, PrepareError> {
     let prepared = if request.stack.is_null() {
         recorded(engine, &request.project, &request.verb).await?
     } else {
@@ -80,13 +98,35 @@ pub(crate) async fn prepare(engine: &Arc<Engine>, request: &ApplyRequest) -> Res
 
 /// What a request adds to a service is judged as what the file says of one.
 fn named_well(run: &Run) -> Result<(), PrepareError> {
-    let names = run.name.iter().map(|name| ("a container name", name, name::is_object as fn(&str) -> bool));
-    let variables =
-        run.environment.keys().map(|name| ("a variable's name", name, name::is_variable as fn(&str) -> bool));
-    let suffix = [("part of a container name", &run.suffix, name::is_object as fn(&str) -> bool)];
-    let mut all = names.chain(variables).chain(suffix.into_iter().filter(|(_, suffix, _)| !suffix.is_empty()));
+    let names = run.name.iter().map(|name| {
+        (
+            "a container name",
+            name,
+            name::is_object as fn(&str) -> bool,
+        )
+    });
+    let variables = run.environment.keys().map(|name| {
+        (
+            "a variable's name",
+            name,
+            name::is_variable as fn(&str) -> bool,
+        )
+    });
+    let suffix = [(
+        "part of a container name",
+        &run.suffix,
+        name::is_object as fn(&str) -> bool,
+    )];
+    let mut all = names.chain(variables).chain(
+        suffix
+            .into_iter()
+            .filter(|(_, suffix, _)| !suffix.is_empty()),
+    );
     match all.find(|(_, text, good)| !good(text)) {
-        Some((what, text, _)) => Err(PrepareError::Word { what, text: text.clone() }),
+        Some((what, text, _)) => Err(PrepareError::Word {
+            what,
+            text: text.clone(),
+        }),
         None => Ok(()),
     }
 }
@@ -104,7 +144,10 @@ fn affordable(stack: &Stack, verb: &Verb) -> Result<(), TooMany> {
 }
 
 async fn sent(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, PrepareError> {
-    let makes = matches!(request.verb, Verb::Up(_) | Verb::Create(_) | Verb::Scale(_) | Verb::Run(_));
+    let makes = matches!(
+        request.verb,
+        Verb::Up(_) | Verb::Create(_) | Verb::Scale(_) | Verb::Run(_)
+    );
     let stack = match (parse(&request.stack), request.stack["name"].as_str()) {
         (Ok(stack), _) => stack,
         // Existing containers can be stopped and removed regardless of the current file.
@@ -113,17 +156,29 @@ async fn sent(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, 
     };
     check_name(&stack.name)?;
     let name = stack.name.clone();
-    let earlier = engine.look(move |world| world.stacks.get(&name).cloned()).await?;
+    let earlier = engine
+        .look(move |world| world.stacks.get(&name).cloned())
+        .await?;
     let makers = made(&stack, &request.verb);
     let needed = |files: fn(&Service) -> &[FileMount]| -> BTreeSet<&str> {
-        let services = stack.services.iter().filter(|(name, _)| makers.contains(*name));
-        services.flat_map(|(_, service)| files(service)).map(|file| file.source.as_str()).collect()
+        let services = stack
+            .services
+            .iter()
+            .filter(|(name, _)| makers.contains(*name));
+        services
+            .flat_map(|(_, service)| files(service))
+            .map(|file| file.source.as_str())
+            .collect()
     };
     let variables = &request.variables;
-    let secrets =
-        Wanted { needed: needed(|service| &service.secrets), earlier: earlier.as_ref().map(|doc| &doc.secrets) };
-    let configs =
-        Wanted { needed: needed(|service| &service.configs), earlier: earlier.as_ref().map(|doc| &doc.configs) };
+    let secrets = Wanted {
+        needed: needed(|service| &service.secrets),
+        earlier: earlier.as_ref().map(|doc| &doc.secrets),
+    };
+    let configs = Wanted {
+        needed: needed(|service| &service.configs),
+        earlier: earlier.as_ref().map(|doc| &doc.configs),
+    };
     let desired = Desired {
         secrets: digests("secret", &stack.secrets, variables, &secrets)?,
         configs: digests("config", &stack.configs, variables, &configs)?,
@@ -145,14 +200,20 @@ async fn sent(engine: &Arc<Engine>, request: &ApplyRequest) -> Result<Prepared, 
 
 /// Without a file: the stack as it was last applied. `down` and supervision go by the records alone, since they mean
 /// everything that there is.
-async fn recorded(engine: &Arc<Engine>, project: &str, verb: &Verb) -> Result<Prepared, PrepareError> {
+async fn recorded(
+    engine: &Arc<Engine>,
+    project: &str,
+    verb: &Verb,
+) -> Result<Prepared, PrepareError> {
     if project.is_empty() {
         return Err(PrepareError::NoProject);
     }
     check_name(project)?;
     let by_records = matches!(verb, Verb::Down(_) | Verb::Supervise);
     let name = project.to_owned();
-    let document = engine.look(move |world| world.stacks.get(&name).cloned()).await?;
+    let document = engine
+        .look(move |world| world.stacks.get(&name).cloned())
+        .await?;
     let desired = match document.filter(|_| !by_records) {
         None => Desired::unknown(project.to_owned()),
         Some(document) => Desired {
@@ -163,7 +224,10 @@ async fn recorded(engine: &Arc<Engine>, project: &str, verb: &Verb) -> Result<Pr
             files: document.files,
         },
     };
-    Ok(Prepared { desired, document: None })
+    Ok(Prepared {
+        desired,
+        document: None,
+    })
 }
 
 /// Services that the verb may make containers of.
@@ -202,7 +266,9 @@ fn digests(
     for (key, object) in objects {
         let content = match &object.source {
             // Its content is visible as is, without recreating the container.
-            FileSource::File(path) if contents::is_folder(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            FileSource::File(path) if contents::is_folder(path) => {
+                path.as_os_str().as_encoded_bytes().to_vec()
+            }
             FileSource::File(path) => match contents::read(path) {
                 Ok(content) => content,
                 Err(_) if !wanted.needed.contains(key.as_str()) => {
@@ -211,7 +277,12 @@ fn digests(
                     continue;
                 }
                 Err(source) => {
-                    return Err(PrepareError::File { kind, key: key.clone(), path: path.clone(), source });
+                    return Err(PrepareError::File {
+                        kind,
+                        key: key.clone(),
+                        path: path.clone(),
+                        source,
+                    });
                 }
             },
             FileSource::Content(text) => text.clone().into_bytes(),
@@ -248,7 +319,10 @@ mod tests {
         let objects = BTreeMap::from([("key".to_owned(), gone)]);
         let earlier = BTreeMap::from([("key".to_owned(), "digest".to_owned())]);
         let digests = |needed: &[&'static str]| {
-            let wanted = Wanted { needed: needed.iter().copied().collect(), earlier: Some(&earlier) };
+            let wanted = Wanted {
+                needed: needed.iter().copied().collect(),
+                earlier: Some(&earlier),
+            };
             digests("secret", &objects, &BTreeMap::new(), &wanted)
         };
         assert!(matches!(digests(&["key"]), Err(PrepareError::File { .. })));
@@ -258,33 +332,71 @@ mod tests {
     #[test]
     fn a_million_replicas_are_refused_wherever_they_are_asked_for() {
         let mut stack = Stack::default();
-        stack.services.insert("a".to_owned(), hoist_spec::model::Service { replicas: 1, ..Default::default() });
+        stack.services.insert(
+            "a".to_owned(),
+            hoist_spec::model::Service {
+                replicas: 1,
+                ..Default::default()
+            },
+        );
         let scale = |count| std::iter::once(("a".to_owned(), count)).collect::<BTreeMap<_, _>>();
         let verbs = |count| {
             [
-                Verb::Up(hoist_scheduler::Up { scale: scale(count), ..Default::default() }),
-                Verb::Create(hoist_scheduler::Create { scale: scale(count), ..Default::default() }),
-                Verb::Scale(hoist_scheduler::Scale { scale: scale(count), no_deps: false }),
+                Verb::Up(hoist_scheduler::Up {
+                    scale: scale(count),
+                    ..Default::default()
+                }),
+                Verb::Create(hoist_scheduler::Create {
+                    scale: scale(count),
+                    ..Default::default()
+                }),
+                Verb::Scale(hoist_scheduler::Scale {
+                    scale: scale(count),
+                    no_deps: false,
+                }),
             ]
         };
         for verb in verbs(1_000_000) {
             let error = affordable(&stack, &verb).unwrap_err();
-            assert_eq!(error.to_string(), "service `a` has 1000000 replicas; 1000 is the most");
+            assert_eq!(
+                error.to_string(),
+                "service `a` has 1000000 replicas; 1000 is the most"
+            );
         }
-        assert!(verbs(1000).iter().all(|verb| affordable(&stack, verb).is_ok()));
+        assert!(
+            verbs(1000)
+                .iter()
+                .all(|verb| affordable(&stack, verb).is_ok())
+        );
     }
 
     #[test]
     fn what_a_run_adds_is_judged_like_a_service() {
-        let named = |name: &str| Run { name: Some(name.to_owned()), ..Run::default() };
+        let named = |name: &str| Run {
+            name: Some(name.to_owned()),
+            ..Run::default()
+        };
         assert!(named_well(&named("job-1")).is_ok());
         for bad in ["../x", "a b", "a\nb", ""] {
             assert!(named_well(&named(bad)).is_err(), "{bad:?}");
-            assert!(named_well(&Run { suffix: format!("a{bad}\n"), ..Run::default() }).is_err());
+            assert!(
+                named_well(&Run {
+                    suffix: format!("a{bad}\n"),
+                    ..Run::default()
+                })
+                .is_err()
+            );
         }
         for bad in ["A=B", "A\nB", ""] {
             let environment = [(bad.to_owned(), Some("x".to_owned()))].into();
-            assert!(named_well(&Run { environment, ..Run::default() }).is_err(), "{bad:?}");
+            assert!(
+                named_well(&Run {
+                    environment,
+                    ..Run::default()
+                })
+                .is_err(),
+                "{bad:?}"
+            );
         }
     }
 
@@ -296,9 +408,18 @@ mod tests {
             labels: BTreeMap::new(),
         };
         let objects = BTreeMap::from([("key".to_owned(), object)]);
-        let wanted = |needed: &[&'static str]| Wanted { needed: needed.iter().copied().collect(), earlier: None };
-        assert_eq!(digests("secret", &objects, &BTreeMap::new(), &wanted(&[])).unwrap(), BTreeMap::new());
+        let wanted = |needed: &[&'static str]| Wanted {
+            needed: needed.iter().copied().collect(),
+            earlier: None,
+        };
+        assert_eq!(
+            digests("secret", &objects, &BTreeMap::new(), &wanted(&[])).unwrap(),
+            BTreeMap::new()
+        );
         let error = digests("secret", &objects, &BTreeMap::new(), &wanted(&["key"])).unwrap_err();
-        assert_eq!(error.to_string(), "secret \"key\": reading /nonexistent/key");
+        assert_eq!(
+            error.to_string(),
+            "secret \"key\": reading /nonexistent/key"
+        );
     }
 }

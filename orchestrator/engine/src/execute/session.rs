@@ -8,7 +8,9 @@ use std::time::Duration;
 use hoist_api::{ApplyEvent, ApplyRequest, ApplyResult, StepInfo, StepState};
 use hoist_image::RegistryAuth;
 use hoist_object::StackDoc;
-use hoist_scheduler::{Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan};
+use hoist_scheduler::{
+    Action, Desired, ImageName, Note, Observed, Plan, Progress, Request, StepId, Verb, plan,
+};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -67,7 +69,12 @@ enum Round {
 }
 
 impl Session {
-    pub(super) async fn begin(engine: &Arc<Engine>, wire: ApplyRequest, prepared: Prepared, out: Output) -> Self {
+    pub(super) async fn begin(
+        engine: &Arc<Engine>,
+        wire: ApplyRequest,
+        prepared: Prepared,
+        out: Output,
+    ) -> Self {
         let turn = match &wire.verb {
             verb if overtakes(verb) => None,
             verb => Some(turn(engine, &prepared.desired.stack.name, ends(verb), &out).await),
@@ -107,14 +114,18 @@ impl Session {
     }
 
     pub(super) async fn run(mut self) -> Outcome {
-        let deadline = self.wait_timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let deadline = self
+            .wait_timeout
+            .map(|timeout| tokio::time::Instant::now() + timeout);
         let mut rounds = 0;
         loop {
             rounds += 1;
             match self.round(deadline).await {
                 Ok(Round::Again) if rounds < ROUNDS => {}
                 Ok(Round::Again) => {
-                    self.fail(&StepError::engine("the plan does not become empty; this is a fault of hoist's planner"));
+                    self.fail(&StepError::engine(
+                        "the plan does not become empty; this is a fault of hoist's planner",
+                    ));
                     break;
                 }
                 Ok(Round::Finished) => break,
@@ -133,7 +144,10 @@ impl Session {
         if let Err(error) = self.settle().await {
             self.fail(&error);
         }
-        Outcome { result: self.result, held: self.held }
+        Outcome {
+            result: self.result,
+            held: self.held,
+        }
     }
 
     fn fail(&mut self, error: &StepError) {
@@ -154,22 +168,36 @@ impl Session {
         let project = self.desired.stack.name.clone();
         if !ends(&self.request.verb) {
             let name = project.clone();
-            let networks = self.engine.look(move |world| networks_in_use(world, &name)).await?;
+            let networks = self
+                .engine
+                .look(move |world| networks_in_use(world, &name))
+                .await?;
             tried.check(networks.len())?;
         }
         let about = self.concern().await?;
-        let left = self
-            .engine
-            .look(move |world| world.containers.values().any(|container| container.doc.record.project == project));
+        let left = self.engine.look(move |world| {
+            world
+                .containers
+                .values()
+                .any(|container| container.doc.record.project == project)
+        });
         if matches!(self.request.verb, Verb::Down(_)) && self.result.code == 0 && !left.await? {
             let name = self.desired.stack.name.clone();
-            self.engine.store.delete(self.engine.store.layout.stack(&name));
+            self.engine
+                .store
+                .delete(self.engine.store.layout.stack(&name));
             self.engine.tell(Event::StackGone(name));
         }
         if let Verb::Run(run) = &self.request.verb {
             let name = oneoff(&self.desired.stack.name, run);
-            self.result.container =
-                self.engine.look(move |world| world.by_name(&name).map(|container| container.doc.id.clone())).await?;
+            self.result.container = self
+                .engine
+                .look(move |world| {
+                    world
+                        .by_name(&name)
+                        .map(|container| container.doc.id.clone())
+                })
+                .await?;
         }
         Ok(self.engine.store.durable(about).await?)
     }
@@ -180,16 +208,34 @@ impl Session {
         if ends(&self.request.verb) {
             return Ok(Vec::new());
         }
-        let stack = self.keeps.then(|| self.engine.store.layout.stack(&self.desired.stack.name));
-        let (project, layout) = (self.desired.stack.name.clone(), self.engine.store.layout.clone());
+        let stack = self
+            .keeps
+            .then(|| self.engine.store.layout.stack(&self.desired.stack.name));
+        let (project, layout) = (
+            self.desired.stack.name.clone(),
+            self.engine.store.layout.clone(),
+        );
         let concern = self.engine.look(move |world| {
-            let containers = world.containers.values().filter(|container| container.doc.record.project == project);
-            let networks = world.networks.values().filter(|network| network.project == project);
-            let volumes = world.volumes.values().filter(|volume| volume.project == project);
+            let containers = world
+                .containers
+                .values()
+                .filter(|container| container.doc.record.project == project);
+            let networks = world
+                .networks
+                .values()
+                .filter(|network| network.project == project);
+            let volumes = world
+                .volumes
+                .values()
+                .filter(|volume| volume.project == project);
             let containers = containers.map(|container| layout.container(&container.doc.id));
             let networks = networks.map(|network| layout.network(&network.id));
             let volumes = volumes.map(|volume| layout.volume(&volume.name));
-            containers.chain(networks).chain(volumes).chain(stack).collect()
+            containers
+                .chain(networks)
+                .chain(volumes)
+                .chain(stack)
+                .collect()
         });
         Ok(concern.await?)
     }
@@ -199,25 +245,43 @@ impl Session {
         for (id, network) in std::mem::take(&mut self.made) {
             let wanted = network.clone();
             let unused = self.engine.look(move |world| {
-                let mut attachments = world.containers.values().flat_map(|container| &container.doc.record.networks);
-                world.networks.contains_key(&wanted) && attachments.all(|attachment| attachment.network != wanted)
+                let mut attachments = world
+                    .containers
+                    .values()
+                    .flat_map(|container| &container.doc.record.networks);
+                world.networks.contains_key(&wanted)
+                    && attachments.all(|attachment| attachment.network != wanted)
             });
             if unused.await? {
                 actions::remove_network(&self.engine, &network).await?;
                 let action = Action::RemoveNetwork { network };
-                let state = StepState::Done { action: labels::words(&action).1.to_owned() };
-                self.say(ApplyEvent::Step { id: id.0, label: labels::label(&action), state });
+                let state = StepState::Done {
+                    action: labels::words(&action).1.to_owned(),
+                };
+                self.say(ApplyEvent::Step {
+                    id: id.0,
+                    label: labels::label(&action),
+                    state,
+                });
             }
         }
         let project = self.desired.stack.name.clone();
         let name = project.clone();
         let empty = self.engine.look(move |world| {
-            world.containers.values().all(|container| container.doc.record.project != name)
-                && world.networks.values().all(|network| network.project != name)
+            world
+                .containers
+                .values()
+                .all(|container| container.doc.record.project != name)
+                && world
+                    .networks
+                    .values()
+                    .all(|network| network.project != name)
                 && world.volumes.values().all(|volume| volume.project != name)
         });
         if self.is_new && empty.await? {
-            self.engine.store.delete(self.engine.store.layout.stack(&project));
+            self.engine
+                .store
+                .delete(self.engine.store.layout.stack(&project));
             self.engine.tell(Event::StackGone(project));
         }
         Ok(())
@@ -231,7 +295,10 @@ impl Session {
                 self.say(ApplyEvent::Warning { text });
             }
         }
-        self.held = plan.notes.iter().any(|note| matches!(note, Note::Held { .. }));
+        self.held = plan
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::Held { .. }));
         if !plan.is_sound() {
             for problem in &plan.problems {
                 self.fail(&StepError::new(problem.to_string()));
@@ -240,30 +307,55 @@ impl Session {
         }
         if let Some(document) = self.document.take() {
             let name = document.name.clone();
-            self.is_new = self.engine.look(move |world| !world.stacks.contains_key(&name)).await?;
+            self.is_new = self
+                .engine
+                .look(move |world| !world.stacks.contains_key(&name))
+                .await?;
             self.engine.store.put_stack(&document);
             self.engine.tell(Event::StackApplied(Box::new(document)));
         }
         if plan.is_empty() {
-            for name in plan.running.iter().filter(|name| !self.touched.contains(*name)) {
-                let state = StepState::Done { action: "Running".to_owned() };
-                self.say(ApplyEvent::Step { id: 0, label: format!("Container {name}"), state });
+            for name in plan
+                .running
+                .iter()
+                .filter(|name| !self.touched.contains(*name))
+            {
+                let state = StepState::Done {
+                    action: "Running".to_owned(),
+                };
+                self.say(ApplyEvent::Step {
+                    id: 0,
+                    label: format!("Container {name}"),
+                    state,
+                });
             }
             return Ok(Round::Finished);
         }
-        let acts = plan.steps.iter().filter(|step| !matches!(step.action, Action::Await { .. }));
+        let acts = plan
+            .steps
+            .iter()
+            .filter(|step| !matches!(step.action, Action::Await { .. }));
         self.touched.extend(acts.map(|step| step.action.object()));
         let info = plan.steps.iter().map(|step| StepInfo {
             id: step.id.0,
             label: labels::label(&step.action),
             action: step.action.name().to_owned(),
         });
-        self.say(ApplyEvent::Plan { text: plan.to_string(), steps: info.collect() });
+        self.say(ApplyEvent::Plan {
+            text: plan.to_string(),
+            steps: info.collect(),
+        });
         let succeeded = self.execute(&plan, &observed, deadline).await;
         if self.superseded {
-            return Err(StepError::new("given up: another request for this project came in between"));
+            return Err(StepError::new(
+                "given up: another request for this project came in between",
+            ));
         }
-        Ok(if succeeded && !plan.concludes { Round::Again } else { Round::Finished })
+        Ok(if succeeded && !plan.concludes {
+            Round::Again
+        } else {
+            Round::Finished
+        })
     }
 
     /// One at a time in the engine, until what it takes is known to the plans of other projects.
@@ -272,7 +364,9 @@ impl Session {
             actions::until_settled(&self.engine, &self.desired.stack.name).await?;
         }
         let _one = self.engine.turns.planning.lock().await;
-        let observed = observe(&self.engine, &self.desired).await.map_err(|error| StepError::engine(chain(&error)))?;
+        let observed = observe(&self.engine, &self.desired)
+            .await
+            .map_err(|error| StepError::engine(chain(&error)))?;
         let plan = plan(&self.desired, &observed, &self.request, steady());
         if self.turn.is_some() {
             let claims = Claims::of(&plan, &observed);
@@ -281,22 +375,36 @@ impl Session {
         Ok((plan, observed))
     }
 
-    async fn execute(&mut self, plan: &Plan, observed: &Observed, deadline: Option<tokio::time::Instant>) -> bool {
+    async fn execute(
+        &mut self,
+        plan: &Plan,
+        observed: &Observed,
+        deadline: Option<tokio::time::Instant>,
+    ) -> bool {
         let mut progress = Progress::new(plan);
         let mut running: JoinSet<(StepId, Done)> = JoinSet::new();
         let mut waits = Vec::new();
         self.building = Arc::new(Building::of(plan, &self.slots));
         let engine = Arc::clone(&self.engine);
-        if plan.steps.iter().any(|step| matches!(step.action, Action::StartContainer { .. })) {
+        if plan
+            .steps
+            .iter()
+            .any(|step| matches!(step.action, Action::StartContainer { .. }))
+        {
             tokio::task::spawn_blocking(move || engine.runtime.warm_up());
         }
         while !progress.is_finished() {
             for id in progress.ready() {
-                let action = plan.step(id).expect("progress hands out steps of its plan").action.clone();
+                let action = plan
+                    .step(id)
+                    .expect("progress hands out steps of its plan")
+                    .action
+                    .clone();
                 let is_wait = matches!(action, Action::Await { .. });
                 let doing = self.doing(id, deadline);
                 let span = logging::step(&action.name(), &action.object());
-                let handle = running.spawn(async move { (id, doing.run(&action).await) }.instrument(span));
+                let handle =
+                    running.spawn(async move { (id, doing.run(&action).await) }.instrument(span));
                 if is_wait {
                     waits.push(handle);
                 }
@@ -316,8 +424,17 @@ impl Session {
             match next {
                 Some(Ok((id, Done::Ended(Ok(()), _slot)))) => self.done(plan, &mut progress, id),
                 Some(Ok((id, Done::Ended(Err(error), _slot)))) => {
-                    let service = labels::service(&plan.steps[id.0].action, &self.desired.stack, plan, observed);
-                    let error = if service.is_empty() { error } else { error.at(&service) };
+                    let service = labels::service(
+                        &plan.steps[id.0].action,
+                        &self.desired.stack,
+                        plan,
+                        observed,
+                    );
+                    let error = if service.is_empty() {
+                        error
+                    } else {
+                        error.at(&service)
+                    };
                     self.failed(plan, &mut progress, id, &error);
                 }
                 // Like an aborted wait: its step stays open in a plan that is given up anyway.
@@ -348,31 +465,65 @@ impl Session {
     }
 
     fn step(&self, plan: &Plan, id: StepId, state: StepState) {
-        let label = plan.step(id).map(|step| labels::label(&step.action)).unwrap_or_default();
-        self.say(ApplyEvent::Step { id: id.0, label, state });
+        let label = plan
+            .step(id)
+            .map(|step| labels::label(&step.action))
+            .unwrap_or_default();
+        self.say(ApplyEvent::Step {
+            id: id.0,
+            label,
+            state,
+        });
     }
 
     fn done(&mut self, plan: &Plan, progress: &mut Progress, id: StepId) {
         progress.done(id);
         self.result.done += 1;
         let Some(step) = plan.step(id) else { return };
-        if let Action::PullImage { reference, platform } | Action::BuildImage { reference, platform, .. } = &step.action
+        if let Action::PullImage {
+            reference,
+            platform,
+        }
+        | Action::BuildImage {
+            reference,
+            platform,
+            ..
+        } = &step.action
         {
-            self.request.refreshed.insert(ImageName::new(reference, Some(platform)));
+            self.request
+                .refreshed
+                .insert(ImageName::new(reference, Some(platform)));
         }
         if let Action::CreateNetwork(spec) = &step.action {
             self.made.push((id, spec.name.clone()));
         }
         let (_, done) = labels::words(&step.action);
-        self.step(plan, id, StepState::Done { action: done.to_owned() });
+        self.step(
+            plan,
+            id,
+            StepState::Done {
+                action: done.to_owned(),
+            },
+        );
     }
 
     fn failed(&mut self, plan: &Plan, progress: &mut Progress, id: StepId, error: &StepError) {
         let (started, _) = labels::words(&plan.steps[id.0].action);
-        let state = StepState::Failed { action: started.to_owned(), error: error.message.clone() };
+        let state = StepState::Failed {
+            action: started.to_owned(),
+            error: error.message.clone(),
+        };
         self.step(plan, id, state);
-        if matches!(plan.steps[id.0].action, Action::Await { required: false, .. }) {
-            self.say(ApplyEvent::Warning { text: error.message.clone() });
+        if matches!(
+            plan.steps[id.0].action,
+            Action::Await {
+                required: false,
+                ..
+            }
+        ) {
+            self.say(ApplyEvent::Warning {
+                text: error.message.clone(),
+            });
         } else {
             self.fail(error);
         }
@@ -388,7 +539,13 @@ impl Session {
         }
         let (started, _) = labels::words(action);
         if self.skipped.insert(labels::label(action)) {
-            self.step(plan, id, StepState::Skipped { action: started.to_owned() });
+            self.step(
+                plan,
+                id,
+                StepState::Skipped {
+                    action: started.to_owned(),
+                },
+            );
         }
     }
 }
@@ -400,13 +557,17 @@ async fn turn(engine: &Engine, project: &str, urgent: bool, out: &Output) -> Tur
     if let Ok(turn) = tokio::time::timeout(PATIENCE, turn.as_mut()).await {
         return turn;
     }
-    out.send(ApplyEvent::Warning { text: format!("waiting for another command on project {project} to end") });
+    out.send(ApplyEvent::Warning {
+        text: format!("waiting for another command on project {project} to end"),
+    });
     turn.await
 }
 
 /// Resolves when this request should make room: for an urgent one at once, for any other when its own client is gone.
 async fn give_way(turn: &mut Option<Turn>, out: &Output) {
-    let Some(turn) = turn else { return std::future::pending().await };
+    let Some(turn) = turn else {
+        return std::future::pending().await;
+    };
     if !out.is_closed() {
         tokio::select! {
             () = turn.urgently_wanted() => return,
@@ -418,8 +579,13 @@ async fn give_way(turn: &mut Option<Turn>, out: &Output) {
 
 /// Ids of the networks that running containers of a project are in.
 fn networks_in_use(world: &World, project: &str) -> Vec<String> {
-    let of_project = world.containers.values().filter(|container| container.doc.record.project == project);
+    let of_project = world
+        .containers
+        .values()
+        .filter(|container| container.doc.record.project == project);
     let running = of_project.filter(|container| container.phase.is_up());
     let attachments = running.flat_map(|container| &container.doc.record.networks);
-    attachments.filter_map(|attachment| Some(world.networks.get(&attachment.network)?.id.clone())).collect()
+    attachments
+        .filter_map(|attachment| Some(world.networks.get(&attachment.network)?.id.clone()))
+        .collect()
 }

@@ -21,7 +21,10 @@ impl Slots {
         // Half of what there can be: lending adds some for a while.
         let most = Semaphore::MAX_PERMITS / 2;
         let free = Semaphore::new(limit.map_or(most, |limit| limit.min(most)));
-        Self { free: Arc::new(free), closed: CancellationToken::new() }
+        Self {
+            free: Arc::new(free),
+            closed: CancellationToken::new(),
+        }
     }
 
     /// `None`: nothing is to be begun any more.

@@ -41,7 +41,9 @@ fn not_running(name: &str) -> StepError {
 
 fn valid_signal(name: Option<&str>) -> Result<()> {
     match name {
-        Some(name) if signal::number(name).is_none() => Err(StepError::bad(format!("invalid signal: {name}"))),
+        Some(name) if signal::number(name).is_none() => {
+            Err(StepError::bad(format!("invalid signal: {name}")))
+        }
         _ => Ok(()),
     }
 }
@@ -49,32 +51,59 @@ fn valid_signal(name: Option<&str>) -> Result<()> {
 impl Handle {
     /// All of them, in no particular order.
     pub async fn containers(&self) -> Result<Vec<ContainerView>> {
-        self.look(|world| world.containers.values().map(|found| ContainerView::of(world, found)).collect()).await
+        self.look(|world| {
+            world
+                .containers
+                .values()
+                .map(|found| ContainerView::of(world, found))
+                .collect()
+        })
+        .await
     }
 
     /// By id, unambiguous prefix of an id, or name.
     pub async fn container(&self, name: &str) -> Result<ContainerView> {
         let wanted = name.to_owned();
-        let found = self.look(move |world| world.resolve(&wanted).map(|found| ContainerView::of(world, found)));
+        let found = self.look(move |world| {
+            world
+                .resolve(&wanted)
+                .map(|found| ContainerView::of(world, found))
+        });
         found.await?.ok_or_else(|| no_container(name))
     }
 
     /// The id of the container that is called so.
     pub async fn container_id(&self, name: &str) -> Result<String> {
         let wanted = name.to_owned();
-        let id = self.look(move |world| world.resolve(&wanted).map(|container| container.doc.id.clone()));
+        let id = self.look(move |world| {
+            world
+                .resolve(&wanted)
+                .map(|container| container.doc.id.clone())
+        });
         id.await?.ok_or_else(|| no_container(name))
     }
 
     /// In the order of the containers: id and layers.
-    pub async fn container_sizes(&self, containers: Vec<(String, Vec<Digest>)>) -> Result<Vec<Sizes>> {
-        let (images, layout) = (Arc::clone(&self.engine.images), self.engine.store.layout.clone());
+    pub async fn container_sizes(
+        &self,
+        containers: Vec<(String, Vec<Digest>)>,
+    ) -> Result<Vec<Sizes>> {
+        let (images, layout) = (
+            Arc::clone(&self.engine.images),
+            self.engine.store.layout.clone(),
+        );
         let sizes = blocking(move || {
             let known = images.layer_sizes();
             let sizes = |(id, layers): (String, Vec<Digest>)| {
                 let own = usage::of_folder(&layout.upper(&id));
-                let layers = layers.iter().filter_map(|layer| known.get(layer)).map(|(size, _)| size);
-                Sizes { own, all: own + layers.sum::<u64>() }
+                let layers = layers
+                    .iter()
+                    .filter_map(|layer| known.get(layer))
+                    .map(|(size, _)| size);
+                Sizes {
+                    own,
+                    all: own + layers.sum::<u64>(),
+                }
             };
             Ok(containers.into_iter().map(sizes).collect())
         });
@@ -83,7 +112,8 @@ impl Handle {
 
     async fn phase(&self, id: &str) -> Result<Option<Phase>> {
         let id = id.to_owned();
-        self.look(move |world| world.containers.get(&id).map(|found| found.phase.clone())).await
+        self.look(move |world| world.containers.get(&id).map(|found| found.phase.clone()))
+            .await
     }
 
     async fn is_up(&self, id: &str) -> Result<bool> {
@@ -102,16 +132,32 @@ impl Handle {
     }
 
     /// Absent terms are the container's own. `false`: it was down already.
-    pub async fn stop(&self, name: &str, signal: Option<&str>, grace: Option<Duration>) -> Result<bool> {
+    pub async fn stop(
+        &self,
+        name: &str,
+        signal: Option<&str>,
+        grace: Option<Duration>,
+    ) -> Result<bool> {
         valid_signal(signal)?;
         let id = self.container_id(name).await?;
         let was_up = self.is_up(&id).await?;
         let (own_signal, own_grace) = actions::stop_terms(&self.engine, &id).await?;
-        actions::stop(&self.engine, &id, signal.unwrap_or(&own_signal), grace.unwrap_or(own_grace)).await?;
+        actions::stop(
+            &self.engine,
+            &id,
+            signal.unwrap_or(&own_signal),
+            grace.unwrap_or(own_grace),
+        )
+        .await?;
         Ok(was_up)
     }
 
-    pub async fn restart(&self, name: &str, signal: Option<&str>, grace: Option<Duration>) -> Result<()> {
+    pub async fn restart(
+        &self,
+        name: &str,
+        signal: Option<&str>,
+        grace: Option<Duration>,
+    ) -> Result<()> {
         valid_signal(signal)?;
         let id = self.container_id(name).await?;
         actions::restart(&self.engine, &id, signal, grace).await
@@ -126,7 +172,9 @@ impl Handle {
     pub async fn pause(&self, name: &str) -> Result<()> {
         let id = self.container_id(name).await?;
         if self.phase(&id).await? == Some(Phase::Paused) {
-            return Err(StepError::conflict(format!("container {name} is already paused")));
+            return Err(StepError::conflict(format!(
+                "container {name} is already paused"
+            )));
         }
         actions::pause(&self.engine, &id).await
     }
@@ -134,7 +182,9 @@ impl Handle {
     pub async fn unpause(&self, name: &str) -> Result<()> {
         let id = self.container_id(name).await?;
         if self.phase(&id).await? != Some(Phase::Paused) {
-            return Err(StepError::conflict(format!("container {name} is not paused")));
+            return Err(StepError::conflict(format!(
+                "container {name} is not paused"
+            )));
         }
         actions::unpause(&self.engine, &id).await
     }
@@ -143,7 +193,9 @@ impl Handle {
     pub async fn remove_container(&self, name: &str, force: bool, volumes: bool) -> Result<()> {
         let id = self.container_id(name).await?;
         if !force && self.is_up(&id).await? {
-            let message = format!("cannot remove container {name}: it is running; stop it first or force its removal");
+            let message = format!(
+                "cannot remove container {name}: it is running; stop it first or force its removal"
+            );
             return Err(StepError::conflict(message));
         }
         let mut with = BTreeSet::new();
@@ -151,7 +203,9 @@ impl Handle {
             let wanted = id.clone();
             let anonymous = self.look(move |world| {
                 let container = world.containers.get(&wanted);
-                container.map(|container| container.doc.anonymous.values().cloned().collect()).unwrap_or_default()
+                container
+                    .map(|container| container.doc.anonymous.values().cloned().collect())
+                    .unwrap_or_default()
             });
             with = anonymous.await?;
         }
@@ -163,7 +217,9 @@ impl Handle {
         let id = self.container_id(name).await?;
         let condition = match until {
             Until::Removed => Condition::Removed,
-            until => Condition::Ended { fresh: until == Until::NextExit },
+            until => Condition::Ended {
+                fresh: until == Until::NextExit,
+            },
         };
         match self.engine.wait(&id, condition).await? {
             Outcome::Exit(exit) => Ok(exit.unwrap_or_default()),
@@ -176,7 +232,10 @@ impl Handle {
         let id = self.container_id(name).await?;
         let wanted = id.clone();
         let found = self.look(move |world| {
-            world.containers.get(&wanted).map(|found| (found.phase.has_processes(), found.config.tty))
+            world
+                .containers
+                .get(&wanted)
+                .map(|found| (found.phase.has_processes(), found.config.tty))
         });
         match found.await? {
             Some((true, true)) => {
@@ -200,7 +259,9 @@ impl Handle {
         }
         let (runtime, listed) = (Arc::clone(&self.engine.runtime), id.clone());
         let pids = blocking(move || {
-            runtime.processes(&listed).map_err(|error| StepError::new(format!("listing its processes: {error}")))
+            runtime
+                .processes(&listed)
+                .map_err(|error| StepError::new(format!("listing its processes: {error}")))
         });
         let top = processes::top(&pids.await?, &form);
         actions::announce(&self.engine, &id, OfContainer::Top);

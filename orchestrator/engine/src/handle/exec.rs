@@ -56,8 +56,10 @@ impl Execution {
         self.end(ExecHandle::kill_tree).await;
     }
 
-    async fn end<E>(&self, how: impl FnOnce(&ExecHandle) -> std::result::Result<(), E> + Send + 'static)
-    where
+    async fn end<E>(
+        &self,
+        how: impl FnOnce(&ExecHandle) -> std::result::Result<(), E> + Send + 'static,
+    ) where
         E: std::error::Error + Send + 'static,
     {
         let handle = Arc::clone(&self.handle);
@@ -68,12 +70,17 @@ impl Execution {
 
     /// Its end is known; its output may still be on the way.
     pub fn ended(&self, code: i32) {
-        self.engine.tell(Event::ExecEnded { id: self.id.clone(), code });
+        self.engine.tell(Event::ExecEnded {
+            id: self.id.clone(),
+            code,
+        });
     }
 
     /// All of its output has arrived.
     pub fn delivered(&self) {
-        self.engine.tell(Event::ExecDelivered { id: self.id.clone() });
+        self.engine.tell(Event::ExecDelivered {
+            id: self.id.clone(),
+        });
     }
 }
 
@@ -83,20 +90,40 @@ type Streams = (ExecStdio, [Option<OwnedFd>; 3]);
 /// None of ours when it is to run on its own.
 fn streams(config: &ExecConfig, detach: bool, size: Option<(u16, u16)>) -> Result<Streams> {
     if detach {
-        return Ok((ExecStdio::Fds { stdin: None, stdout: None, stderr: None }, [None, None, None]));
+        return Ok((
+            ExecStdio::Fds {
+                stdin: None,
+                stdout: None,
+                stderr: None,
+            },
+            [None, None, None],
+        ));
     }
     if config.tty {
         let (rows, columns) = size.or(config.console_size).unwrap_or((24, 80));
         return Ok((ExecStdio::Tty { rows, columns }, [None, None, None]));
     }
     let make = |wanted: bool| {
-        let failed = |error: rustix::io::Errno| StepError::engine(format!("no pipe for its streams: {error}"));
-        wanted.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose().map_err(failed).map(Option::unzip)
+        let failed = |error: rustix::io::Errno| {
+            StepError::engine(format!("no pipe for its streams: {error}"))
+        };
+        wanted
+            .then(|| pipe_with(PipeFlags::CLOEXEC))
+            .transpose()
+            .map_err(failed)
+            .map(Option::unzip)
     };
     let (stdin, input) = make(config.attach_stdin)?;
     let (output, stdout) = make(config.attach_stdout)?;
     let (errors, stderr) = make(config.attach_stderr)?;
-    Ok((ExecStdio::Fds { stdin, stdout, stderr }, [input, output, errors]))
+    Ok((
+        ExecStdio::Fds {
+            stdin,
+            stdout,
+            stderr,
+        },
+        [input, output, errors],
+    ))
 }
 
 impl Handle {
@@ -122,16 +149,33 @@ impl Handle {
         match found.await? {
             None => Err(no_container(id)),
             Some((Phase::Running, Some(pid), summary)) => Ok((pid, summary)),
-            Some((Phase::Paused, ..)) => {
-                Err(StepError::conflict(format!("container {id} is paused, unpause it first")))
-            }
-            Some(_) => Err(StepError::conflict(format!("container {id} is not running"))),
+            Some((Phase::Paused, ..)) => Err(StepError::conflict(format!(
+                "container {id} is paused, unpause it first"
+            ))),
+            Some(_) => Err(StepError::conflict(format!(
+                "container {id} is not running"
+            ))),
         }
     }
 
     pub async fn exec(&self, id: &str) -> Result<ExecEntry> {
-        let Exec { id, container, terms: config, started, code, handle, .. } = self.entry(id).await?;
-        Ok(ExecEntry { id, container, config, started, code, pid: handle.map(|handle| handle.pid()) })
+        let Exec {
+            id,
+            container,
+            terms: config,
+            started,
+            code,
+            handle,
+            ..
+        } = self.entry(id).await?;
+        Ok(ExecEntry {
+            id,
+            container,
+            config,
+            started,
+            code,
+            pid: handle.map(|handle| handle.pid()),
+        })
     }
 
     async fn entry(&self, id: &str) -> Result<Exec> {
@@ -141,26 +185,52 @@ impl Handle {
     }
 
     /// `size`: rows and columns of the caller's terminal.
-    pub async fn start_exec(&self, id: &str, detach: bool, size: Option<(u16, u16)>) -> Result<Begun> {
+    pub async fn start_exec(
+        &self,
+        id: &str,
+        detach: bool,
+        size: Option<(u16, u16)>,
+    ) -> Result<Begun> {
         let entry = self.entry(id).await?;
         if entry.started {
-            return Err(StepError::conflict(format!("exec instance {id} has already run")));
+            return Err(StepError::conflict(format!(
+                "exec instance {id} has already run"
+            )));
         }
         let (pid, container) = self.running(&entry.container).await?;
         let (theirs, [stdin, stdout, stderr]) = streams(&entry.terms, detach, size)?;
         let handle = match exec::start(&self.engine, pid, &container, &entry.terms, theirs).await {
             Ok(handle) => Arc::new(handle),
             Err(error) => {
-                self.engine.tell(Event::ExecEnded { id: id.to_owned(), code: error.code() });
+                self.engine.tell(Event::ExecEnded {
+                    id: id.to_owned(),
+                    code: error.code(),
+                });
                 self.engine.tell(Event::ExecDelivered { id: id.to_owned() });
                 return Ok(Begun::Refused(error));
             }
         };
-        self.engine.tell(Event::ExecStarted { id: id.to_owned(), handle: Arc::clone(&handle) });
-        let terminal = if entry.terms.tty && !detach { handle.take_terminal() } else { None };
+        self.engine.tell(Event::ExecStarted {
+            id: id.to_owned(),
+            handle: Arc::clone(&handle),
+        });
+        let terminal = if entry.terms.tty && !detach {
+            handle.take_terminal()
+        } else {
+            None
+        };
         let grace = container.doc.record.stop_grace;
         let engine = Arc::clone(&self.engine);
-        let execution = Execution { engine, id: id.to_owned(), handle, stdin, stdout, stderr, terminal, grace };
+        let execution = Execution {
+            engine,
+            id: id.to_owned(),
+            handle,
+            stdin,
+            stdout,
+            stderr,
+            terminal,
+            grace,
+        };
         if !detach {
             return Ok(Begun::Attached(execution));
         }

@@ -56,7 +56,9 @@ pub struct Export {
 impl Export {
     /// Blocks.
     pub fn write(self, out: &mut dyn Write) -> std::io::Result<()> {
-        pack_folder(self.root.as_fd(), out).map(drop).map_err(std::io::Error::other)
+        pack_folder(self.root.as_fd(), out)
+            .map(drop)
+            .map_err(std::io::Error::other)
     }
 }
 
@@ -70,7 +72,11 @@ impl ContainerFiles {
         let Self { handle, id, view } = self;
         let found = blocking(move || {
             let found = archive::find(&view, &path, follow)?;
-            Ok(Found { stat: found.stat(), view, found })
+            Ok(Found {
+                stat: found.stat(),
+                view,
+                found,
+            })
         });
         let found = found.await?;
         actions::announce(&handle.engine, &id, OfContainer::ArchivePath);
@@ -79,11 +85,20 @@ impl ContainerFiles {
 
     /// Unpacks into the folder `path`. `exchange`: files and folders may take each other's place; `to_user`: everything
     /// becomes the container's user's.
-    pub async fn unpack<R>(self, path: String, archive: R, exchange: bool, to_user: bool) -> Result<()>
+    pub async fn unpack<R>(
+        self,
+        path: String,
+        archive: R,
+        exchange: bool,
+        to_user: bool,
+    ) -> Result<()>
     where
         R: Read + Send + 'static,
     {
-        self.write(to_user, move |view, owners| Ok(archive::unpack(view, &path, archive, exchange, owners)?)).await
+        self.write(to_user, move |view, owners| {
+            Ok(archive::unpack(view, &path, archive, exchange, owners)?)
+        })
+        .await
     }
 
     /// Puts what the archive holds to where `cp` does.
@@ -91,7 +106,10 @@ impl ContainerFiles {
     where
         R: Read + Send + 'static,
     {
-        self.write(to_user, move |view, owners| Ok(archive::copy_in(view, &path, archive, held, owners)?)).await
+        self.write(to_user, move |view, owners| {
+            Ok(archive::copy_in(view, &path, archive, held, owners)?)
+        })
+        .await
     }
 
     async fn write<F>(self, to_user: bool, write: F) -> Result<()>
@@ -99,7 +117,11 @@ impl ContainerFiles {
         F: FnOnce(&RootView, Owners) -> Result<()> + Send + 'static,
     {
         let Self { handle, id, view } = self;
-        let user = if to_user { handle.user_of(&id).await? } else { None };
+        let user = if to_user {
+            handle.user_of(&id).await?
+        } else {
+            None
+        };
         blocking(move || {
             let owners = user.map_or(Ok(Owners::Kept), |user| archive::owners(&view, &user))?;
             write(&view, owners)
@@ -127,19 +149,42 @@ impl Handle {
         let wanted = id.clone();
         let found = self.look(move |world| {
             let container = world.containers.get(&wanted)?;
-            let (doc, first) = (Arc::clone(&container.doc), container.state.started.is_none());
+            let (doc, first) = (
+                Arc::clone(&container.doc),
+                container.state.started.is_none(),
+            );
             let driver_opts = world.driver_opts(&doc);
-            Some((container.phase.clone(), container.pid, doc, container.config.read_only, first, driver_opts))
+            Some((
+                container.phase.clone(),
+                container.pid,
+                doc,
+                container.config.read_only,
+                first,
+                driver_opts,
+            ))
         });
-        let (phase, pid, doc, read_only, first, driver_opts) = found.await?.ok_or_else(|| no_container(name))?;
+        let (phase, pid, doc, read_only, first, driver_opts) =
+            found.await?.ok_or_else(|| no_container(name))?;
         if phase == Phase::Starting {
-            return Err(StepError::conflict(format!("container {name} is being started")));
+            return Err(StepError::conflict(format!(
+                "container {name} is being started"
+            )));
         }
         // A running container has its volumes mounted.
-        let volumes = driver::open(&self.engine, if pid.is_some() { BTreeMap::new() } else { driver_opts }).await?;
+        let volumes = driver::open(
+            &self.engine,
+            if pid.is_some() {
+                BTreeMap::new()
+            } else {
+                driver_opts
+            },
+        )
+        .await?;
         let worker = Arc::clone(&self.engine);
         let view = blocking(move || {
-            let failed = |error: std::io::Error| StepError::engine(format!("opening the container's files: {error}"));
+            let failed = |error: std::io::Error| {
+                StepError::engine(format!("opening the container's files: {error}"))
+            };
             if let Some(pid) = pid {
                 return RootView::of_process(pid).map_err(failed);
             }
@@ -155,7 +200,9 @@ impl Handle {
                     None if copies => worker.volumes.fill(layout, volume, target, &lowers)?,
                     Some(local) if copies && !local.is_read_only() => {
                         let data = volumes.root(volume)?;
-                        worker.volumes.fill_elsewhere(volume, data.as_fd(), target, &lowers)?;
+                        worker
+                            .volumes
+                            .fill_elsewhere(volume, data.as_fd(), target, &lowers)?;
                     }
                     _ => {}
                 }
@@ -164,9 +211,14 @@ impl Handle {
                 crate::volumes::make(layout, volume)?;
             }
             let root = RootView::of_container(&lowers, &upper, &work).map_err(failed)?;
-            root.with_mounts(&doc, &volumes, layout, read_only).map_err(failed)
+            root.with_mounts(&doc, &volumes, layout, read_only)
+                .map_err(failed)
         });
-        Ok(ContainerFiles { handle: self.clone(), id, view: view.await? })
+        Ok(ContainerFiles {
+            handle: self.clone(),
+            id,
+            view: view.await?,
+        })
     }
 
     async fn summary(&self, id: &str) -> Result<Summary> {
@@ -179,7 +231,10 @@ impl Handle {
     pub async fn export(&self, name: &str) -> Result<Export> {
         let id = self.container_id(name).await?;
         let doc = self.summary(&id).await?.doc;
-        let (images, upper) = (Arc::clone(&self.engine.images), self.engine.store.layout.upper(&id));
+        let (images, upper) = (
+            Arc::clone(&self.engine.images),
+            self.engine.store.layout.upper(&id),
+        );
         let root = blocking(move || {
             let mut lowers = lower::lowers(&images, &doc)?;
             // Read as one more lower directory, so that a running container's own mount of it is not disturbed.
@@ -188,7 +243,9 @@ impl Handle {
             }
             let opened = RootView::of_layers(&lowers)
                 .and_then(|view| view.open(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY));
-            opened.map_err(|error| StepError::engine(format!("opening the container's files: {error}")))
+            opened.map_err(|error| {
+                StepError::engine(format!("opening the container's files: {error}"))
+            })
         });
         let root = root.await?;
         actions::announce(&self.engine, &id, OfContainer::Export);
@@ -199,14 +256,29 @@ impl Handle {
     pub async fn commit(&self, name: &str, terms: Terms, pause: bool) -> Result<Arc<Image>> {
         let id = self.container_id(name).await?;
         let summary = self.summary(&id).await?;
-        let still = if pause { Some(Still::container(&self.engine, &id).await?) } else { None };
-        let (images, layout) = (Arc::clone(&self.engine.images), self.engine.store.layout.clone());
+        let still = if pause {
+            Some(Still::container(&self.engine, &id).await?)
+        } else {
+            None
+        };
+        let (images, layout) = (
+            Arc::clone(&self.engine.images),
+            self.engine.store.layout.clone(),
+        );
         let (name, comment) = (terms.name.clone(), terms.message.clone());
         let image = blocking(move || making::commit(&images, &layout, &summary, &terms)).await;
         if let Ok(image) = &image {
             let reference = self.named(image, name.as_ref());
             let image = image.id.to_string();
-            actions::announce(&self.engine, &id, OfContainer::Commit { comment, image, reference });
+            actions::announce(
+                &self.engine,
+                &id,
+                OfContainer::Commit {
+                    comment,
+                    image,
+                    reference,
+                },
+            );
         }
         drop(still);
         image
@@ -216,7 +288,12 @@ impl Handle {
     pub(super) fn named(&self, image: &Image, name: Option<&Reference>) -> String {
         let name = name.map(Reference::short).unwrap_or_default();
         if !name.is_empty() {
-            crate::feed::image(&self.engine, crate::feed::OfImage::Tag, &image.id.to_string(), &name);
+            crate::feed::image(
+                &self.engine,
+                crate::feed::OfImage::Tag,
+                &image.id.to_string(),
+                &name,
+            );
         }
         name
     }

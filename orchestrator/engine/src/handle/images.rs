@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hoist_api::ErrorKind;
 use hoist_image::{
-    Access, Archive, Attachment, Described, Digest, Image, Platform, Progress, PushOptions, Reference, RegistryAuth,
-    RemoveError, Removed, ResolveError, SaveError, Scope,
+    Access, Archive, Attachment, Described, Digest, Image, Platform, Progress, PushOptions,
+    Reference, RegistryAuth, RemoveError, Removed, ResolveError, SaveError, Scope,
 };
 
 use super::{Handle, Result};
@@ -26,12 +26,19 @@ fn no_image(name: &str) -> StepError {
 }
 
 fn unresolved(error: &ResolveError) -> StepError {
-    let kind = if error.is_not_found() { ErrorKind::NotFound } else { ErrorKind::Failed };
+    let kind = if error.is_not_found() {
+        ErrorKind::NotFound
+    } else {
+        ErrorKind::Failed
+    };
     StepError::of(kind, chain(error))
 }
 
 fn access(auth: Credentials) -> Access {
-    Access { auth, ..Access::default() }
+    Access {
+        auth,
+        ..Access::default()
+    }
 }
 
 fn progress(out: &ImageOutbox) -> impl Fn(Progress) + Send + Sync + 'static + use<> {
@@ -47,15 +54,22 @@ impl Handle {
     /// By name, id or the beginning of an id. `platform`: which of several.
     pub fn image(&self, name: &str, platform: Option<&Platform>) -> Result<Arc<Image>> {
         let images = &self.engine.images;
-        let Some(platform) = platform else { return images.resolve(name).ok_or_else(|| no_image(name)) };
+        let Some(platform) = platform else {
+            return images.resolve(name).ok_or_else(|| no_image(name));
+        };
         images.resolve_for(name, platform).ok_or_else(|| {
-            let here: Vec<String> =
-                images.matching(name).iter().map(|image| image.config.platform().to_string()).collect();
+            let here: Vec<String> = images
+                .matching(name)
+                .iter()
+                .map(|image| image.config.platform().to_string())
+                .collect();
             match here.is_empty() {
                 true => no_image(name),
                 false => {
                     let here = here.join(", ");
-                    StepError::not_found(format!("image {name} is here for {here}, not for {platform}"))
+                    StepError::not_found(format!(
+                        "image {name} is here for {here}, not for {platform}"
+                    ))
                 }
             }
         })
@@ -87,7 +101,12 @@ impl Handle {
         let in_use = self.image_users().await?.into_keys();
         let in_use: BTreeSet<Digest> = in_use.filter_map(|id| Digest::parse(&id).ok()).collect();
         let layers = actions::layers_in_use(&self.engine).await?;
-        let id = self.engine.images.resolve(name).map(|image| image.id.to_string()).unwrap_or_default();
+        let id = self
+            .engine
+            .images
+            .resolve(name)
+            .map(|image| image.id.to_string())
+            .unwrap_or_default();
         let (images, wanted) = (Arc::clone(&self.engine.images), name.to_owned());
         let removed = blocking(move || {
             let removed = images.remove(&wanted, force, &in_use);
@@ -111,22 +130,44 @@ impl Handle {
     pub async fn tag_image(&self, name: &str, target: &Reference) -> Result<()> {
         let image = self.image(name, None)?;
         if target.digest().is_some() {
-            return Err(StepError::bad(format!("{} names a digest; a new name is a tag", target.short())));
+            return Err(StepError::bad(format!(
+                "{} names a digest; a new name is a tag",
+                target.short()
+            )));
         }
-        let (images, source, named) = (Arc::clone(&self.engine.images), name.to_owned(), target.clone());
+        let (images, source, named) = (
+            Arc::clone(&self.engine.images),
+            name.to_owned(),
+            target.clone(),
+        );
         blocking(move || Ok(images.tag(&source, &named)?)).await?;
-        feed::image(&self.engine, OfImage::Tag, &image.id.to_string(), &target.short());
+        feed::image(
+            &self.engine,
+            OfImage::Tag,
+            &image.id.to_string(),
+            &target.short(),
+        );
         Ok(())
     }
 
     /// `platform`: text of one, `all`, or empty for that of the machine.
-    pub fn pull(&self, reference: Reference, name: String, platform: String, auth: Credentials) -> ImageInbox {
+    pub fn pull(
+        &self,
+        reference: Reference,
+        name: String,
+        platform: String,
+        auth: Credentials,
+    ) -> ImageInbox {
         let (out, news) = outbox();
         let engine = Arc::clone(&self.engine);
         tokio::spawn(async move {
-            let pulled = actions::pull_image(&engine, &name, &platform, &auth, progress(&out)).await;
+            let pulled =
+                actions::pull_image(&engine, &name, &platform, &auth, progress(&out)).await;
             out.send(match pulled {
-                Ok(pulled) => ImageNews::Pulled { reference, up_to_date: pulled.up_to_date },
+                Ok(pulled) => ImageNews::Pulled {
+                    reference,
+                    up_to_date: pulled.up_to_date,
+                },
                 Err(error) => ImageNews::Failed(error),
             });
         });
@@ -141,7 +182,10 @@ impl Handle {
         let (out, news) = outbox();
         let engine = Arc::clone(&self.engine);
         tokio::spawn(async move {
-            let options = PushOptions { access: access(auth), progress: Arc::new(progress(&out)) };
+            let options = PushOptions {
+                access: access(auth),
+                progress: Arc::new(progress(&out)),
+            };
             let pushing = hoist_image::push(&engine.images, &reference, &options);
             // What is up already is found there by the next one.
             let pushed = tokio::select! {
@@ -150,7 +194,12 @@ impl Handle {
             };
             out.send(match pushed {
                 Ok(pushed) => {
-                    feed::image(&engine, OfImage::Push, &reference.short(), &reference.familiar_name());
+                    feed::image(
+                        &engine,
+                        OfImage::Push,
+                        &reference.short(),
+                        &reference.familiar_name(),
+                    );
                     ImageNews::Pushed { reference, pushed }
                 }
                 Err(error) => ImageNews::Failed(StepError::new(chain(&error))),
@@ -194,9 +243,13 @@ impl Handle {
         let engine = Arc::clone(&self.engine);
         tokio::spawn(async move {
             let _busy = engine.activity.begin();
-            let made = hoist_image::bootstrap(&engine.images, &reference, Arc::new(progress(&out))).await;
+            let made =
+                hoist_image::bootstrap(&engine.images, &reference, Arc::new(progress(&out))).await;
             out.send(match made {
-                Ok(image) => ImageNews::Created { reference, id: image.id.to_string() },
+                Ok(image) => ImageNews::Created {
+                    reference,
+                    id: image.id.to_string(),
+                },
                 Err(error) => ImageNews::Failed(StepError::new(chain(&error))),
             });
         });
@@ -204,14 +257,24 @@ impl Handle {
     }
 
     /// An image of one layer: the archive's files.
-    pub async fn import_image<R>(&self, archive: R, platform: String, terms: Terms) -> Result<Arc<Image>>
+    pub async fn import_image<R>(
+        &self,
+        archive: R,
+        platform: String,
+        terms: Terms,
+    ) -> Result<Arc<Image>>
     where
         R: Read + Send + 'static,
     {
         let (images, name) = (Arc::clone(&self.engine.images), terms.name.clone());
         let image = blocking(move || making::import(&images, archive, &platform, &terms)).await?;
         self.named(&image, name.as_ref());
-        feed::image(&self.engine, OfImage::Import, &image.id.to_string(), &image.id.to_string());
+        feed::image(
+            &self.engine,
+            OfImage::Import,
+            &image.id.to_string(),
+            &image.id.to_string(),
+        );
         Ok(image)
     }
 
@@ -225,7 +288,11 @@ impl Handle {
             })
         });
         let archive = archive.await?;
-        for id in named.iter().filter_map(|name| self.engine.images.resolve(name)).map(|image| image.id.to_string()) {
+        for id in named
+            .iter()
+            .filter_map(|name| self.engine.images.resolve(name))
+            .map(|image| image.id.to_string())
+        {
             feed::image(&self.engine, OfImage::Save, &id, &id);
         }
         Ok(archive)
@@ -237,16 +304,31 @@ impl Handle {
     /// Whether a registry lets somebody in; the token that it gives instead of a password.
     pub async fn login(&self, auth: RegistryAuth) -> Result<Option<String>> {
         let _busy = self.begin();
-        let registry = hoist_image::registry_of(&auth.server_address).map_err(|error| StepError::bad(chain(&error)))?;
+        let registry = hoist_image::registry_of(&auth.server_address)
+            .map_err(|error| StepError::bad(chain(&error)))?;
         let access = access([(registry.clone(), auth)].into());
-        hoist_image::login(&registry, &access).await.map_err(|error| {
-            let refused = matches!(error, hoist_image::RegistryError::Unauthorized { .. });
-            StepError::of(if refused { ErrorKind::Unauthorized } else { ErrorKind::Failed }, chain(&error))
-        })
+        hoist_image::login(&registry, &access)
+            .await
+            .map_err(|error| {
+                let refused = matches!(error, hoist_image::RegistryError::Unauthorized { .. });
+                StepError::of(
+                    if refused {
+                        ErrorKind::Unauthorized
+                    } else {
+                        ErrorKind::Failed
+                    },
+                    chain(&error),
+                )
+            })
     }
 
     /// What a registry has under a name. `platforms`: which ones, too, in a request that counts as a pull.
-    pub async fn describe(&self, reference: &Reference, auth: Credentials, platforms: bool) -> Result<Described> {
+    pub async fn describe(
+        &self,
+        reference: &Reference,
+        auth: Credentials,
+        platforms: bool,
+    ) -> Result<Described> {
         let _busy = self.begin();
         let access = access(auth);
         let described = match platforms {
@@ -257,8 +339,14 @@ impl Handle {
     }
 
     /// What is attached to an image in its registry.
-    pub async fn artifacts(&self, reference: &Reference, auth: Credentials) -> Result<Vec<Attachment>> {
+    pub async fn artifacts(
+        &self,
+        reference: &Reference,
+        auth: Credentials,
+    ) -> Result<Vec<Attachment>> {
         let _busy = self.begin();
-        hoist_image::attachments(reference, &access(auth)).await.map_err(|error| unresolved(&error))
+        hoist_image::attachments(reference, &access(auth))
+            .await
+            .map_err(|error| unresolved(&error))
     }
 }

@@ -41,7 +41,9 @@ pub struct Handle {
 
 impl Handle {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
-        Self { engine: Arc::clone(engine) }
+        Self {
+            engine: Arc::clone(engine),
+        }
     }
 
     /// The engine stays as long as this lives: a request or an open stream.

@@ -36,14 +36,16 @@ impl Handle {
     pub async fn prune_containers(&self, unused: Unused) -> Result<Pruned> {
         let all = self.containers().await?;
         let stopped = all.iter().filter(|container| !container.is_needed());
-        let chosen = stopped.filter(|container| unused(container.doc.created, &container.doc.labels));
+        let chosen =
+            stopped.filter(|container| unused(container.doc.created, &container.doc.labels));
         let mut pruned = Pruned::default();
         for id in chosen.map(|container| container.doc.id.clone()) {
             let upper = self.engine.store.layout.upper(&id);
             let size = blocking(move || Ok(usage::of_folder(&upper))).await?;
             // One that was started in between is left alone.
             let wanted = id.clone();
-            let found = self.look(move |world| Some(ContainerView::of(world, world.containers.get(&wanted)?)));
+            let found = self
+                .look(move |world| Some(ContainerView::of(world, world.containers.get(&wanted)?)));
             if found.await?.is_none_or(|container| container.is_needed()) {
                 continue;
             }
@@ -65,7 +67,10 @@ impl Handle {
             let images = &worker.images;
             let mut gone = Vec::new();
             for image in images.images() {
-                let created = image.created.parse::<jiff::Timestamp>().map_or(0, |time| time.as_nanosecond());
+                let created = image
+                    .created
+                    .parse::<jiff::Timestamp>()
+                    .map_or(0, |time| time.as_nanosecond());
                 let created = Timestamp(i64::try_from(created).unwrap_or(0));
                 let id = image.id.to_string();
                 let is_unused = !used.contains_key(&id) && (named || image.references.is_empty());
@@ -73,13 +78,19 @@ impl Handle {
                     continue;
                 }
                 // Gone or renamed in between: nothing of ours any more.
-                let Ok(removed) = images.remove(&id, true, &BTreeSet::new()) else { continue };
+                let Ok(removed) = images.remove(&id, true, &BTreeSet::new()) else {
+                    continue;
+                };
                 feed::image_removed(&worker, &id, &removed);
                 gone.push(removed);
             }
             let collected = images.collect(&layers, Scope::default())?;
             let layers = collected.layers.to_vec();
-            Ok(PrunedImages { removed: gone, layers, bytes: collected.bytes })
+            Ok(PrunedImages {
+                removed: gone,
+                layers,
+                bytes: collected.bytes,
+            })
         });
         let pruned = pruned.await?;
         feed::pruned(&self.engine, Kind::Images, pruned.bytes);
@@ -90,10 +101,16 @@ impl Handle {
     pub async fn prune_volumes(&self, named: bool, unused: Unused) -> Result<Pruned> {
         let chosen: Vec<String> = self
             .look(move |world| {
-                let candidates = world.volumes.values().filter(|volume| named || volume.anonymous);
+                let candidates = world
+                    .volumes
+                    .values()
+                    .filter(|volume| named || volume.anonymous);
                 let chosen = candidates.filter(|volume| {
                     unused(volume.created, &volume.labels)
-                        && !world.containers.values().any(|container| has_volume(&container.doc, &volume.name))
+                        && !world
+                            .containers
+                            .values()
+                            .any(|container| has_volume(&container.doc, &volume.name))
                 });
                 chosen.map(|volume| volume.name.clone()).collect()
             })
@@ -114,7 +131,9 @@ impl Handle {
 
     pub async fn prune_networks(&self, unused: Unused) -> Result<Pruned> {
         let all = self.networks().await?;
-        let free = all.iter().filter(|network| !network.doc.is_predefined() && !network.used);
+        let free = all
+            .iter()
+            .filter(|network| !network.doc.is_predefined() && !network.used);
         let chosen = free.filter(|network| unused(network.doc.created, &network.doc.labels));
         let mut pruned = Pruned::default();
         for name in chosen.map(|network| network.doc.name.clone()) {
@@ -139,23 +158,38 @@ impl Handle {
     /// The build cache. `until`: what was not used since; layers of steps, what builds downloaded, folders of cache
     /// mounts.
     pub async fn prune_builds(&self, until: Option<Timestamp>) -> Result<Pruned> {
-        let since = |until: Timestamp| u64::try_from(until.0).map(std::time::Duration::from_nanos).unwrap_or_default();
-        let before = until.map_or_else(std::time::SystemTime::now, |until| std::time::UNIX_EPOCH + since(until));
+        let since = |until: Timestamp| {
+            u64::try_from(until.0)
+                .map(std::time::Duration::from_nanos)
+                .unwrap_or_default()
+        };
+        let before = until.map_or_else(std::time::SystemTime::now, |until| {
+            std::time::UNIX_EPOCH + since(until)
+        });
         let state_dir = self.engine.store.layout.root.join("build");
         let aside = blocking(move || {
             let whole = usage::of_folder(&state_dir);
-            let removed = hoist_build::prune(&state_dir, before)
-                .map_err(|error| StepError::engine(format!("pruning {}: {error}", state_dir.display())))?;
+            let removed = hoist_build::prune(&state_dir, before).map_err(|error| {
+                StepError::engine(format!("pruning {}: {error}", state_dir.display()))
+            })?;
             Ok((removed, whole.saturating_sub(usage::of_folder(&state_dir))))
         });
         let (removed, freed) = aside.await?;
         let layers = actions::layers_in_use(&self.engine).await?;
         let images = Arc::clone(&self.engine.images);
-        let scope = Scope { cache: Some(before), ..Scope::default() };
+        let scope = Scope {
+            cache: Some(before),
+            ..Scope::default()
+        };
         let collected: Collected = blocking(move || Ok(images.collect(&layers, scope)?)).await?;
         let layers = collected.layers.iter().map(ToString::to_string);
-        let names = removed.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        let pruned = Pruned { removed: layers.chain(names).collect(), bytes: collected.bytes + freed };
+        let names = removed
+            .iter()
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let pruned = Pruned {
+            removed: layers.chain(names).collect(),
+            bytes: collected.bytes + freed,
+        };
         feed::pruned(&self.engine, Kind::Builder, pruned.bytes);
         Ok(pruned)
     }

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hoist_api::{ApplyEvent, ApplyRequest, BuildCheck, BundleEvent, BundleRequest, PlanResponse, StackLogLine};
+use hoist_api::{
+    ApplyEvent, ApplyRequest, BuildCheck, BundleEvent, BundleRequest, PlanResponse, StackLogLine,
+};
 use hoist_object::VolumeDoc;
 use hoist_runtime::{Attach, Shim};
 use tokio::sync::mpsc;
@@ -23,7 +25,12 @@ use crate::world::World;
 
 fn projects(world: &World) -> Vec<String> {
     let mut names: Vec<String> = world.stacks.keys().cloned().collect();
-    names.extend(world.containers.values().map(|container| container.doc.record.project.clone()));
+    names.extend(
+        world
+            .containers
+            .values()
+            .map(|container| container.doc.record.project.clone()),
+    );
     names.sort();
     names.dedup();
     names.retain(|name| !name.is_empty());
@@ -31,14 +38,28 @@ fn projects(world: &World) -> Vec<String> {
 }
 
 fn view(world: &World, layout: &Layout, name: String) -> StackView {
-    let containers = world.containers.values().filter(|container| container.doc.record.project == name);
-    let networks = world.networks.values().filter(|network| network.project == name);
-    let volumes = world.volumes.values().filter(|volume| volume.project == name && !volume.anonymous);
-    let volume = |volume: &VolumeDoc| VolumeView::of(world, volume, layout.volume_data(&volume.name));
+    let containers = world
+        .containers
+        .values()
+        .filter(|container| container.doc.record.project == name);
+    let networks = world
+        .networks
+        .values()
+        .filter(|network| network.project == name);
+    let volumes = world
+        .volumes
+        .values()
+        .filter(|volume| volume.project == name && !volume.anonymous);
+    let volume =
+        |volume: &VolumeDoc| VolumeView::of(world, volume, layout.volume_data(&volume.name));
     StackView {
         applied: world.stacks.get(&name).cloned().unwrap_or_default(),
-        containers: containers.map(|container| ContainerView::of(world, container)).collect(),
-        networks: networks.map(|network| NetworkView::of(world, network)).collect(),
+        containers: containers
+            .map(|container| ContainerView::of(world, container))
+            .collect(),
+        networks: networks
+            .map(|network| NetworkView::of(world, network))
+            .collect(),
         volumes: volumes.map(volume).collect(),
         name,
     }
@@ -70,31 +91,55 @@ impl Handle {
     /// Stacks that were applied, and projects of containers.
     pub async fn stacks(&self) -> Result<Vec<StackView>> {
         let layout = self.engine.store.layout.clone();
-        self.look(move |world| projects(world).into_iter().map(|name| view(world, &layout, name)).collect()).await
+        self.look(move |world| {
+            projects(world)
+                .into_iter()
+                .map(|name| view(world, &layout, name))
+                .collect()
+        })
+        .await
     }
 
     pub async fn stack(&self, name: &str) -> Result<StackView> {
         let (wanted, layout) = (name.to_owned(), self.engine.store.layout.clone());
         let found = self.look(move |world| {
-            let name = projects(world).into_iter().find(|project| *project == wanted)?;
+            let name = projects(world)
+                .into_iter()
+                .find(|project| *project == wanted)?;
             Some(view(world, &layout, name))
         });
-        found.await?.ok_or_else(|| StepError::not_found(format!("no such stack: {name}")))
+        found
+            .await?
+            .ok_or_else(|| StepError::not_found(format!("no such stack: {name}")))
     }
 
     /// `services`: empty for all.
-    pub fn stack_logs(&self, name: &str, wanted: Wanted, services: Vec<String>) -> mpsc::Receiver<StackLogLine> {
+    pub fn stack_logs(
+        &self,
+        name: &str,
+        wanted: Wanted,
+        services: Vec<String>,
+    ) -> mpsc::Receiver<StackLogLine> {
         logs::stack(&self.engine, name, wanted, services)
     }
 
     /// Whether the shell of a failed build step waits to be taken.
     pub fn expects_shell(&self, id: &str) -> Result<()> {
-        if self.engine.attachments.is_expected(id) { Ok(()) } else { Err(unknown_shell(id)) }
+        if self.engine.attachments.is_expected(id) {
+            Ok(())
+        } else {
+            Err(unknown_shell(id))
+        }
     }
 
     /// `size`: rows and columns of the caller's terminal.
     pub fn take_shell(&self, id: &str, stream: OwnedFd, size: Option<(u16, u16)>) {
-        let want = Attach { stdin: true, stdout: true, stderr: true, lossless: true };
+        let want = Attach {
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            lossless: true,
+        };
         self.engine.attachments.add(id, stream, want, size);
     }
 
@@ -112,8 +157,12 @@ impl Handle {
         let engine = Arc::clone(&self.engine);
         tokio::spawn(async move {
             let event = match bundle::save(&engine, request, &out).await {
-                Ok(document) => BundleEvent::Done { document: Box::new(document) },
-                Err(error) => BundleEvent::Failed { error: error.message },
+                Ok(document) => BundleEvent::Done {
+                    document: Box::new(document),
+                },
+                Err(error) => BundleEvent::Failed {
+                    error: error.message,
+                },
             };
             out.say(event).await;
         });
@@ -131,8 +180,12 @@ impl Handle {
             let said = out.clone();
             let say = move |event| said.send(event);
             out.send(match bundle::load(&engine, archive, mounted, say).await {
-                Ok(document) => BundleEvent::Done { document: Box::new(document) },
-                Err(error) => BundleEvent::Failed { error: error.message },
+                Ok(document) => BundleEvent::Done {
+                    document: Box::new(document),
+                },
+                Err(error) => BundleEvent::Failed {
+                    error: error.message,
+                },
             });
         });
         events

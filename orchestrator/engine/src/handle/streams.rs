@@ -33,19 +33,39 @@ impl Handle {
         let id = self.container_id(name).await?;
         let found = self.look(move |world| {
             let container = world.containers.get(&id)?;
-            Some(Attachable { running: container.phase.has_processes(), tty: container.config.tty, id })
+            Some(Attachable {
+                running: container.phase.has_processes(),
+                tty: container.config.tty,
+                id,
+            })
         });
         found.await?.ok_or_else(|| no_container(name))
     }
 
     pub async fn logs(&self, name: &str, wanted: Wanted) -> Result<ContainerLog> {
         let Attachable { id, tty, .. } = self.attachable(name).await?;
-        Ok(ContainerLog { tty, lines: logs::container(&self.engine, &id, wanted) })
+        Ok(ContainerLog {
+            tty,
+            lines: logs::container(&self.engine, &id, wanted),
+        })
     }
 
     /// What was written before, for a client that attaches.
-    pub fn history(&self, container: &Attachable, stdout: bool, stderr: bool) -> mpsc::Receiver<Line> {
-        logs::container(&self.engine, &container.id, Wanted { stdout, stderr, ..Wanted::default() })
+    pub fn history(
+        &self,
+        container: &Attachable,
+        stdout: bool,
+        stderr: bool,
+    ) -> mpsc::Receiver<Line> {
+        logs::container(
+            &self.engine,
+            &container.id,
+            Wanted {
+                stdout,
+                stderr,
+                ..Wanted::default()
+            },
+        )
     }
 
     /// What a container uses now. `None`: it is gone.
@@ -69,7 +89,9 @@ impl Handle {
         size: Option<(u16, u16)>,
     ) -> Result<()> {
         if !container.running {
-            self.engine.attachments.add(&container.id, stream, want, size);
+            self.engine
+                .attachments
+                .add(&container.id, stream, want, size);
             return Ok(());
         }
         let bundle = self.engine.bundle(&container.id);

@@ -42,26 +42,54 @@ pub struct DiskUse {
 
 /// Layers of the containers that fit.
 fn layers(world: &World, fits: impl Fn(&Phase) -> bool) -> BTreeSet<Digest> {
-    let containers = world.containers.values().filter(|container| fits(&container.phase));
-    containers.flat_map(|container| lower::layers(&container.doc)).collect()
+    let containers = world
+        .containers
+        .values()
+        .filter(|container| fits(&container.phase));
+    containers
+        .flat_map(|container| lower::layers(&container.doc))
+        .collect()
 }
 
 impl Handle {
     pub async fn facts(&self) -> Result<Facts> {
         let counts = self.look(|world| {
-            let count = |phase: Phase| world.containers.values().filter(|found| found.phase == phase).count();
-            (count(Phase::Running), count(Phase::Paused), world.containers.len(), world.damaged.clone())
+            let count = |phase: Phase| {
+                world
+                    .containers
+                    .values()
+                    .filter(|found| found.phase == phase)
+                    .count()
+            };
+            (
+                count(Phase::Running),
+                count(Phase::Paused),
+                world.containers.len(),
+                world.damaged.clone(),
+            )
         });
         let (running, paused, containers, mut warnings) = counts.await?;
         let engine = &self.engine;
         let damage = engine.images.damage().into_iter();
         warnings.extend(damage.map(|damage| format!("{}: {}", damage.object, damage.reason)));
         let foreign = engine.net.foreign_accepts().into_iter();
-        warnings
-            .extend(foreign.map(|accept| format!("rule added to {} {}: {}", accept.table, accept.chain, accept.why)));
+        warnings.extend(foreign.map(|accept| {
+            format!(
+                "rule added to {} {}: {}",
+                accept.table, accept.chain, accept.why
+            )
+        }));
         let images = engine.images.images().len();
         let (instance, data_root) = (engine.config.instance(), self.data_root());
-        Ok(Facts { instance, data_root, containers, running, paused, images, warnings })
+        Ok(Facts {
+            instance,
+            data_root,
+            containers,
+            running,
+            paused,
+            images,
+            warnings,
+        })
     }
 
     pub fn data_root(&self) -> PathBuf {
@@ -84,24 +112,42 @@ impl Handle {
     }
 
     /// What happened since then, as far as it is remembered, and what happens from now on.
-    pub fn events(&self, since: Timestamp) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
+    pub fn events(
+        &self,
+        since: Timestamp,
+    ) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
         self.engine.feed.since(since)
     }
 
     /// Whether the image store is sound. `repair`: restores or drops what is not; `quick`: reads no content.
     pub async fn check_store(&self, repair: bool, quick: bool) -> Result<CheckReport> {
-        let (in_use, mounted) = self.look(|world| (layers(world, |_| true), layers(world, Phase::is_up))).await?;
-        let options = CheckOptions { repair, quick, in_use, mounted };
+        let (in_use, mounted) = self
+            .look(|world| (layers(world, |_| true), layers(world, Phase::is_up)))
+            .await?;
+        let options = CheckOptions {
+            repair,
+            quick,
+            in_use,
+            mounted,
+        };
         let images = Arc::clone(&self.engine.images);
         blocking(move || images.check(&options).map_err(StepError::from)).await
     }
 
     /// Of containers and volumes only if they are asked for: both take a walk over their files.
     pub async fn disk_use(&self, containers: bool, volumes: bool) -> Result<DiskUse> {
-        let containers = if containers { self.containers().await? } else { Vec::new() };
+        let containers = if containers {
+            self.containers().await?
+        } else {
+            Vec::new()
+        };
         let layers = containers.iter().map(ContainerView::id_and_layers);
         let sizes = self.container_sizes(layers.collect()).await?;
-        let volumes = if volumes { self.volumes().await? } else { Vec::new() };
+        let volumes = if volumes {
+            self.volumes().await?
+        } else {
+            Vec::new()
+        };
         let measured = blocking(move || {
             let size = |volume: VolumeView| {
                 let size = usage::of_folder(&volume.folder);
@@ -110,7 +156,13 @@ impl Handle {
             Ok(volumes.into_iter().map(size).collect())
         });
         let known: BTreeMap<Digest, (u64, bool)> = self.layer_sizes();
-        let of = |of_cache: bool| known.values().filter(|(_, cache)| *cache == of_cache).map(|(size, _)| size).sum();
+        let of = |of_cache: bool| {
+            known
+                .values()
+                .filter(|(_, cache)| *cache == of_cache)
+                .map(|(size, _)| size)
+                .sum()
+        };
         Ok(DiskUse {
             containers: containers.into_iter().zip(sizes).collect(),
             volumes: measured.await?,

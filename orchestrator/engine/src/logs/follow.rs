@@ -29,7 +29,9 @@ struct Watch {
 impl Watch {
     fn new() -> std::io::Result<Self> {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        Ok(Self { inotify: readiness::watch(fd, Interest::READABLE)? })
+        Ok(Self {
+            inotify: readiness::watch(fd, Interest::READABLE)?,
+        })
     }
 
     fn add(&self, log: &Path) {
@@ -45,7 +47,9 @@ impl Watch {
     }
 
     async fn changed(&self) {
-        let Ok(mut ready) = self.inotify.readable().await else { return std::future::pending().await };
+        let Ok(mut ready) = self.inotify.readable().await else {
+            return std::future::pending().await;
+        };
         ready.clear_ready();
         let mut buffer = [0_u8; 8192];
         while rustix::io::read(self.inotify.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {}
@@ -81,12 +85,19 @@ impl Source {
             Ok(text) => (text, None),
             Err(error) => {
                 let bytes = error.into_bytes();
-                (String::from_utf8_lossy(&bytes).into_owned(), Some(BASE64_STANDARD.encode(&bytes)))
+                (
+                    String::from_utf8_lossy(&bytes).into_owned(),
+                    Some(BASE64_STANDARD.encode(&bytes)),
+                )
             }
         };
         StackLogLine {
             time: line.time,
-            stream: if line.stderr { "stderr".to_owned() } else { "stdout".to_owned() },
+            stream: if line.stderr {
+                "stderr".to_owned()
+            } else {
+                "stdout".to_owned()
+            },
             text,
             bytes,
             more: !line.ends,
@@ -98,11 +109,20 @@ impl Source {
         let text = format!(
             "lines before {first} were rotated away (logging.options max-size and max-file say how much is kept)"
         );
-        StackLogLine { time: first.to_owned(), stream: "notice".to_owned(), text, ..self.about() }
+        StackLogLine {
+            time: first.to_owned(),
+            stream: "notice".to_owned(),
+            text,
+            ..self.about()
+        }
     }
 
     fn about(&self) -> StackLogLine {
-        StackLogLine { service: self.service.clone(), container: self.name.clone(), ..StackLogLine::default() }
+        StackLogLine {
+            service: self.service.clone(),
+            container: self.name.clone(),
+            ..StackLogLine::default()
+        }
     }
 
     fn may_write(&self) -> bool {
@@ -114,11 +134,19 @@ impl Source {
 async fn sources(engine: &Arc<Engine>, wanted: &Wanted, select: Select) -> Vec<Source> {
     let layout = engine.store.layout.clone();
     let found = engine.look(move |world| {
-        let chosen = world.containers.values().filter(|container| select.takes(&container.doc));
+        let chosen = world
+            .containers
+            .values()
+            .filter(|container| select.takes(&container.doc));
         let describe = |container: &crate::world::Container| {
             let record = &container.doc.record;
             let status = world.follow(&container.doc.id)?;
-            Some((container.doc.id.clone(), record.service.clone(), record.name.clone(), status))
+            Some((
+                container.doc.id.clone(),
+                record.service.clone(),
+                record.name.clone(),
+                status,
+            ))
         };
         chosen.filter_map(describe).collect::<Vec<_>>()
     });
@@ -127,7 +155,15 @@ async fn sources(engine: &Arc<Engine>, wanted: &Wanted, select: Select) -> Vec<S
         match Tail::new(&layout.log(&id), wanted) {
             Ok(tail) => {
                 let told = status.borrow().run;
-                sources.push(Source { id, service, name, tail, status, told, last: false });
+                sources.push(Source {
+                    id,
+                    service,
+                    name,
+                    tail,
+                    status,
+                    told,
+                    last: false,
+                });
             }
             Err(error) => tracing::warn!(container = id, %error, "cannot open a log"),
         }
@@ -156,7 +192,9 @@ impl Select {
 
 pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &mpsc::Sender<Line>) {
     let mut found = sources(engine, wanted, Select::Container(id.to_owned())).await;
-    let Some(source) = found.first_mut() else { return };
+    let Some(source) = found.first_mut() else {
+        return;
+    };
     let watch = match wanted.follow.then(Watch::new).transpose() {
         Ok(watch) => watch,
         Err(error) => {
@@ -178,7 +216,9 @@ pub(super) async fn one(engine: &Arc<Engine>, id: &str, wanted: &Wanted, out: &m
                 }
             }
         }
-        let Some(watch) = watch.as_ref().filter(|_| goes_on) else { return };
+        let Some(watch) = watch.as_ref().filter(|_| goes_on) else {
+            return;
+        };
         tokio::select! {
             () = watch.changed() => {}
             _ = source.status.changed() => {}
@@ -208,12 +248,19 @@ pub(super) async fn stack(
     services: &[String],
     out: &mpsc::Sender<StackLogLine>,
 ) {
-    let select = Select::Project { name: project.to_owned(), services: services.to_vec() };
-    let Ok(mut changes) = engine.look(|world| world.changes.subscribe()).await else { return };
+    let select = Select::Project {
+        name: project.to_owned(),
+        services: services.to_vec(),
+    };
+    let Ok(mut changes) = engine.look(|world| world.changes.subscribe()).await else {
+        return;
+    };
     let mut sources = sources(engine, wanted, select.clone()).await;
     let watch = wanted.follow.then(Watch::new).and_then(Result::ok);
     if let Some(watch) = &watch {
-        sources.iter().for_each(|source| watch.add(&engine.store.layout.log(&source.id)));
+        sources
+            .iter()
+            .for_each(|source| watch.add(&engine.store.layout.log(&source.id)));
     }
     // Whose end is to be told: those who were up when the stream began, and all that come later.
     for source in &mut sources {
@@ -224,13 +271,18 @@ pub(super) async fn stack(
     loop {
         // While a request works on the project, more may come.
         let is_over = wanted.is_over();
-        let goes_on = !is_over && (engine.turns.is_taken(project) || sources.iter().any(Source::may_write));
-        sources.iter_mut().for_each(|source| source.last = watch.is_none() || is_over || !source.may_write());
+        let goes_on =
+            !is_over && (engine.turns.is_taken(project) || sources.iter().any(Source::may_write));
+        sources
+            .iter_mut()
+            .for_each(|source| source.last = watch.is_none() || is_over || !source.may_write());
         let ends: Vec<Option<(u64, i32)>> = sources.iter().map(ended).collect();
         if !drain(&mut sources, out).await || !tell_ends(&mut sources, &ends, out).await {
             return;
         }
-        let Some(watch) = watch.as_ref().filter(|_| goes_on) else { return };
+        let Some(watch) = watch.as_ref().filter(|_| goes_on) else {
+            return;
+        };
         tokio::select! {
             () = watch.changed() => {}
             _ = changes.changed() => {}
@@ -243,7 +295,9 @@ pub(super) async fn stack(
 }
 
 async fn any_status(sources: &mut [Source]) {
-    let waits = sources.iter_mut().map(|source| Box::pin(source.status.changed()));
+    let waits = sources
+        .iter_mut()
+        .map(|source| Box::pin(source.status.changed()));
     let waits: Vec<_> = waits.collect();
     if waits.is_empty() {
         std::future::pending::<()>().await;
@@ -255,9 +309,18 @@ async fn any_status(sources: &mut [Source]) {
     }
 }
 
-async fn add_new(engine: &Arc<Engine>, wanted: &Wanted, select: &Select, watch: &Watch, known: &mut Vec<Source>) {
+async fn add_new(
+    engine: &Arc<Engine>,
+    wanted: &Wanted,
+    select: &Select,
+    watch: &Watch,
+    known: &mut Vec<Source>,
+) {
     known.retain(|source| source.status.borrow().phase != Phase::Removed);
-    let fresh = Wanted { tail: None, ..wanted.clone() };
+    let fresh = Wanted {
+        tail: None,
+        ..wanted.clone()
+    };
     for mut source in sources(engine, &fresh, select.clone()).await {
         if known.iter().all(|other| other.id != source.id) {
             watch.add(&engine.store.layout.log(&source.id));
@@ -294,7 +357,9 @@ async fn drain(sources: &mut [Source], out: &mpsc::Sender<StackLogLine>) -> bool
             if out.send(source.line(line)).await.is_err() {
                 return false;
             }
-            let Some(next) = tokio::task::block_in_place(|| source.next()) else { break };
+            let Some(next) = tokio::task::block_in_place(|| source.next()) else {
+                break;
+            };
             if ends {
                 heads.insert((next.time.clone(), index), next);
                 break;
@@ -305,7 +370,11 @@ async fn drain(sources: &mut [Source], out: &mpsc::Sender<StackLogLine>) -> bool
     true
 }
 
-async fn tell_ends(sources: &mut [Source], ends: &[Option<(u64, i32)>], out: &mpsc::Sender<StackLogLine>) -> bool {
+async fn tell_ends(
+    sources: &mut [Source],
+    ends: &[Option<(u64, i32)>],
+    out: &mpsc::Sender<StackLogLine>,
+) -> bool {
     for (source, end) in sources.iter_mut().zip(ends) {
         let Some((run, code)) = *end else { continue };
         source.told = run;

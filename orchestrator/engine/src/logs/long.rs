@@ -24,7 +24,10 @@ pub(super) struct LongLine {
 
 impl LongLine {
     pub(super) fn new(begins: Cursor) -> Self {
-        Self { pieces: [(begins, 0)].into(), time: String::new() }
+        Self {
+            pieces: [(begins, 0)].into(),
+            time: String::new(),
+        }
     }
 
     pub(super) fn add(&mut self, time: String) {
@@ -35,7 +38,13 @@ impl LongLine {
     }
 
     pub(super) fn goes_on_in(&mut self, file: &Arc<File>) {
-        self.pieces.push_back((Cursor { file: Arc::clone(file), offset: 0 }, 0));
+        self.pieces.push_back((
+            Cursor {
+                file: Arc::clone(file),
+                offset: 0,
+            },
+            0,
+        ));
         if self.pieces.len() > FILES {
             self.pieces.pop_front();
         }
@@ -47,7 +56,15 @@ impl LongLine {
 
     pub(super) fn replay(self, stderr: bool) -> Replay {
         let left = self.pieces.iter().map(|(_, count)| count).sum();
-        Replay { pieces: self.pieces, records: None, in_file: 0, left, starts: true, stderr, time: self.time }
+        Replay {
+            pieces: self.pieces,
+            records: None,
+            in_file: 0,
+            left,
+            starts: true,
+            stderr,
+            time: self.time,
+        }
     }
 }
 
@@ -69,13 +86,25 @@ impl Replay {
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         while self.left > 0 {
             if self.in_file == 0 {
-                let Some((cursor, count)) = self.pieces.pop_front() else { break };
+                let Some((cursor, count)) = self.pieces.pop_front() else {
+                    break;
+                };
                 self.records = Some(Records::at(cursor));
                 self.in_file = count;
                 continue;
             }
-            let Some(record) = self.records.as_mut().map(Records::next).transpose()?.flatten() else { break };
-            let Some(record) = parse(record).filter(|record| (record.stream == Stream::Stderr) == self.stderr) else {
+            let Some(record) = self
+                .records
+                .as_mut()
+                .map(Records::next)
+                .transpose()?
+                .flatten()
+            else {
+                break;
+            };
+            let Some(record) =
+                parse(record).filter(|record| (record.stream == Stream::Stderr) == self.stderr)
+            else {
                 continue;
             };
             self.left -= 1;

@@ -29,7 +29,12 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn at(cursor: Cursor) -> Self {
-        Self { file: cursor.file, read: cursor.offset, buffer: Vec::new(), at: 0 }
+        Self {
+            file: cursor.file,
+            read: cursor.offset,
+            buffer: Vec::new(),
+            at: 0,
+        }
     }
 
     pub(super) fn file(&self) -> &Arc<File> {
@@ -39,7 +44,10 @@ impl Records {
     /// Where the next record begins.
     pub(super) fn cursor(&self) -> Cursor {
         let ahead = (self.buffer.len() - self.at) as u64;
-        Cursor { file: Arc::clone(&self.file), offset: self.read - ahead }
+        Cursor {
+            file: Arc::clone(&self.file),
+            offset: self.read - ahead,
+        }
     }
 
     /// The next whole record, without its newline. `None`: not there yet.
@@ -80,7 +88,12 @@ pub(super) struct Backwards {
 impl Backwards {
     pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
         let offset = file.metadata()?.len();
-        let mut backwards = Self { file, offset, buffer: Vec::new(), end: 0 };
+        let mut backwards = Self {
+            file,
+            offset,
+            buffer: Vec::new(),
+            end: 0,
+        };
         // What follows the last newline is a record that is being written.
         while backwards.end == 0 && backwards.grow()? {
             backwards.end = memchr::memrchr(b'\n', &backwards.buffer).map_or(0, |place| place + 1);
@@ -91,7 +104,9 @@ impl Backwards {
     /// The record before, without its newline, and where it begins.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         loop {
-            let Some(last) = self.end.checked_sub(1) else { return Ok(None) };
+            let Some(last) = self.end.checked_sub(1) else {
+                return Ok(None);
+            };
             let start = memchr::memrchr(b'\n', &self.buffer[..last]).map(|place| place + 1);
             let start = start.or_else(|| (self.offset == 0).then_some(0));
             if let Some(start) = start {
@@ -131,7 +146,20 @@ mod tests {
     /// Records of all lengths around the chunk's, over several chunks, and one that is being written.
     #[test]
     fn both_directions_see_the_same_records() {
-        let lengths = [0, 1, 5, CHUNK - 2, CHUNK - 1, CHUNK, CHUNK + 1, 3, 2 * CHUNK, 1, 0, 7];
+        let lengths = [
+            0,
+            1,
+            5,
+            CHUNK - 2,
+            CHUNK - 1,
+            CHUNK,
+            CHUNK + 1,
+            3,
+            2 * CHUNK,
+            1,
+            0,
+            7,
+        ];
         let mut text = Vec::new();
         for (number, length) in lengths.into_iter().enumerate() {
             text.extend(vec![b'a' + u8::try_from(number).unwrap(); length]);
@@ -141,14 +169,24 @@ mod tests {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(path.path(), &text).unwrap();
         let file = Arc::new(File::open(path.path()).unwrap());
-        let mut forwards = Records::at(Cursor { file: Arc::clone(&file), offset: 0 });
+        let mut forwards = Records::at(Cursor {
+            file: Arc::clone(&file),
+            offset: 0,
+        });
         let mut seen = Vec::new();
         loop {
             let start = forwards.cursor().offset;
-            let Some(record) = forwards.next().unwrap() else { break };
+            let Some(record) = forwards.next().unwrap() else {
+                break;
+            };
             seen.push((start, record.to_vec()));
         }
-        assert_eq!(seen.iter().map(|(_, record)| record.len()).collect::<Vec<_>>(), lengths);
+        assert_eq!(
+            seen.iter()
+                .map(|(_, record)| record.len())
+                .collect::<Vec<_>>(),
+            lengths
+        );
         let mut backwards = Backwards::new(file).unwrap();
         let mut back = Vec::new();
         while let Some((start, record)) = backwards.next().unwrap() {

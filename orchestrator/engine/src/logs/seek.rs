@@ -20,17 +20,40 @@ pub(super) struct Start {
 
 /// `files`: oldest first. Lines are ordered by their ends; the beginning of a long one may lie before the end of others.
 pub(super) fn back(files: &[Arc<File>], wanted: &Wanted) -> io::Result<Option<Start>> {
-    let Some(newest) = files.last() else { return Ok(None) };
-    let end = Cursor { file: Arc::clone(newest), offset: newest.metadata()?.len() };
+    let Some(newest) = files.last() else {
+        return Ok(None);
+    };
+    let end = Cursor {
+        file: Arc::clone(newest),
+        offset: newest.metadata()?.len(),
+    };
     if wanted.tail == Some(0) {
-        return Ok(Some(Start { cursor: end, skip: 0, all: false }));
+        return Ok(Some(Start {
+            cursor: end,
+            skip: 0,
+            all: false,
+        }));
     }
-    let mut search = Search { wanted, start: end, skip: 0, passed: 0, found: 0, begun: [None, None], enough: false };
+    let mut search = Search {
+        wanted,
+        start: end,
+        skip: 0,
+        passed: 0,
+        found: 0,
+        begun: [None, None],
+        enough: false,
+    };
     for file in files.iter().rev() {
         let mut records = Backwards::new(Arc::clone(file))?;
         while let Some((offset, record)) = records.next()? {
             if let Some(record) = parse(record) {
-                search.take(&record, &Cursor { file: Arc::clone(file), offset });
+                search.take(
+                    &record,
+                    &Cursor {
+                        file: Arc::clone(file),
+                        offset,
+                    },
+                );
             }
             if search.enough && !search.begun.contains(&Some(true)) {
                 return Ok(Some(search.done(false)));
@@ -59,7 +82,11 @@ impl Search<'_> {
         if record.part == Part::More {
             // The first one from the end belongs to a line that has no end yet: it is shown, or will be.
             let open = self.begun[stream].is_none();
-            if open && !self.enough && !self.wanted.follow && self.wanted.takes(record.time, record.stream) {
+            if open
+                && !self.enough
+                && !self.wanted.follow
+                && self.wanted.takes(record.time, record.stream)
+            {
                 self.found += 1;
             }
             if *self.begun[stream].get_or_insert(!self.enough) {
@@ -67,7 +94,10 @@ impl Search<'_> {
             }
             return self.look();
         }
-        let older = self.wanted.since.is_some_and(|since| super::at(record.time).is_some_and(|at| at < since));
+        let older = self
+            .wanted
+            .since
+            .is_some_and(|since| super::at(record.time).is_some_and(|at| at < since));
         self.enough |= older;
         let fits = self.wanted.takes(record.time, record.stream);
         if self.enough || !fits {
@@ -91,6 +121,10 @@ impl Search<'_> {
     }
 
     fn done(self, all: bool) -> Start {
-        Start { cursor: self.start, skip: self.skip, all }
+        Start {
+            cursor: self.start,
+            skip: self.skip,
+            all,
+        }
     }
 }

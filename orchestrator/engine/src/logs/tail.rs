@@ -79,15 +79,26 @@ impl Tail {
         let files = tail.files()?;
         let start = match files.first() {
             None => None,
-            Some(oldest) if wanted.tail.is_none() && wanted.since.is_none() => {
-                Some(seek::Start { cursor: Cursor { file: Arc::clone(oldest), offset: 0 }, skip: 0, all: true })
-            }
+            Some(oldest) if wanted.tail.is_none() && wanted.since.is_none() => Some(seek::Start {
+                cursor: Cursor {
+                    file: Arc::clone(oldest),
+                    offset: 0,
+                },
+                skip: 0,
+                all: true,
+            }),
             Some(_) => seek::back(&files, wanted)?,
         };
         if let Some(start) = start {
             if start.all && lost(path).exists() {
-                let mut first = Records::at(Cursor { file: Arc::clone(&files[0]), offset: 0 });
-                tail.lost = first.next()?.and_then(parse).map(|record| record.time.to_owned());
+                let mut first = Records::at(Cursor {
+                    file: Arc::clone(&files[0]),
+                    offset: 0,
+                });
+                tail.lost = first
+                    .next()?
+                    .and_then(parse)
+                    .map(|record| record.time.to_owned());
             }
             tail.skip = start.skip;
             tail.records = Some(Records::at(start.cursor));
@@ -104,7 +115,11 @@ impl Tail {
     fn files(&self) -> io::Result<Vec<Arc<File>>> {
         let mut files = VecDeque::new();
         for number in 0.. {
-            let path = if number == 0 { self.path.clone() } else { rotated(&self.path, number) };
+            let path = if number == 0 {
+                self.path.clone()
+            } else {
+                rotated(&self.path, number)
+            };
             match File::open(path) {
                 Ok(file) => files.push_front(Arc::new(file)),
                 // Between two renames of a rotation there is no current file.
@@ -130,7 +145,11 @@ impl Tail {
                 return Ok(Some(line));
             }
             let Some(records) = &mut self.records else {
-                self.records = self.files()?.into_iter().next().map(|file| Records::at(Cursor { file, offset: 0 }));
+                self.records = self
+                    .files()?
+                    .into_iter()
+                    .next()
+                    .map(|file| Records::at(Cursor { file, offset: 0 }));
                 if self.records.is_none() {
                     return Ok(None);
                 }
@@ -159,7 +178,9 @@ impl Tail {
     fn take(&mut self, met: Met, place: Cursor) {
         let stream = usize::from(met.stderr);
         if met.part == Part::More {
-            self.open[stream].get_or_insert_with(|| LongLine::new(place)).add(met.time);
+            self.open[stream]
+                .get_or_insert_with(|| LongLine::new(place))
+                .add(met.time);
             return;
         }
         if met.part == Part::Whole {
@@ -172,8 +193,20 @@ impl Tail {
             return;
         }
         if self.fits(&met.time, met.stderr) {
-            let Met { time, stderr, part, text } = met;
-            self.held = Some(Line { time, stderr, starts: true, ends: true, newline: part.newline(), text });
+            let Met {
+                time,
+                stderr,
+                part,
+                text,
+            } = met;
+            self.held = Some(Line {
+                time,
+                stderr,
+                starts: true,
+                ends: true,
+                newline: part.newline(),
+                text,
+            });
         }
     }
 
@@ -187,7 +220,14 @@ impl Tail {
     }
 
     fn fits(&mut self, time: &str, stderr: bool) -> bool {
-        if !self.wanted.takes(time, if stderr { Stream::Stderr } else { Stream::Stdout }) {
+        if !self.wanted.takes(
+            time,
+            if stderr {
+                Stream::Stderr
+            } else {
+                Stream::Stdout
+            },
+        ) {
             return false;
         }
         let skipped = self.skip > 0;
@@ -197,7 +237,9 @@ impl Tail {
 
     /// At the end of a file that was rotated away, the next one follows. Answers whether there is more to read.
     fn next_file(&mut self) -> io::Result<bool> {
-        let Some(records) = &self.records else { return Ok(false) };
+        let Some(records) = &self.records else {
+            return Ok(false);
+        };
         let own = records.file().metadata()?.ino();
         if !self.complete {
             // What was written between the last read and the rotation is read first.
@@ -216,9 +258,14 @@ impl Tail {
         let own = inodes.iter().position(|inode| *inode == own);
         self.expected = number(records.file()).map(|number| number + 1);
         // Older than the oldest that is kept: go on with that one.
-        let Some(file) = files.into_iter().nth(own.map_or(0, |place| place + 1)) else { return Ok(false) };
+        let Some(file) = files.into_iter().nth(own.map_or(0, |place| place + 1)) else {
+            return Ok(false);
+        };
         self.complete = false;
-        self.open.iter_mut().flatten().for_each(|line| line.goes_on_in(&file));
+        self.open
+            .iter_mut()
+            .flatten()
+            .for_each(|line| line.goes_on_in(&file));
         self.records = Some(Records::at(Cursor { file, offset: 0 }));
         Ok(true)
     }
@@ -232,8 +279,17 @@ impl Tail {
 
 fn met(record: &[u8]) -> Option<Met> {
     let record = parse(record)?;
-    let text = if record.part == Part::More { Vec::new() } else { record.text.to_vec() };
-    Some(Met { time: record.time.to_owned(), stderr: record.stream == Stream::Stderr, part: record.part, text })
+    let text = if record.part == Part::More {
+        Vec::new()
+    } else {
+        record.text.to_vec()
+    };
+    Some(Met {
+        time: record.time.to_owned(),
+        stderr: record.stream == Stream::Stderr,
+        part: record.part,
+        text,
+    })
 }
 
 #[cfg(test)]

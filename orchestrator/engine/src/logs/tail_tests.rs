@@ -15,7 +15,11 @@ fn tagged(second: u32, tag: &str, text: &str) -> String {
 }
 
 fn all() -> Wanted {
-    Wanted { stdout: true, stderr: true, ..Wanted::default() }
+    Wanted {
+        stdout: true,
+        stderr: true,
+        ..Wanted::default()
+    }
 }
 
 struct Log {
@@ -30,14 +34,24 @@ impl Log {
         let path = folder.path().join("log/current.log");
         std::fs::create_dir(path.parent().unwrap()).unwrap();
         for (number, text) in files.iter().rev().enumerate() {
-            let name = if number == 0 { path.clone() } else { rotated(&path, u32::try_from(number).unwrap()) };
+            let name = if number == 0 {
+                path.clone()
+            } else {
+                rotated(&path, u32::try_from(number).unwrap())
+            };
             std::fs::write(name, text).unwrap();
         }
-        Self { _folder: folder, path }
+        Self {
+            _folder: folder,
+            path,
+        }
     }
 
     fn append(&self, text: &str) {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(&self.path);
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.path);
         file.unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -55,7 +69,11 @@ fn read(tail: &mut Tail, last: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     while let Some(piece) = tail.next(last).unwrap() {
-        assert_eq!(piece.starts, line.is_empty(), "pieces of a line follow each other");
+        assert_eq!(
+            piece.starts,
+            line.is_empty(),
+            "pieces of a line follow each other"
+        );
         line.push_str(&String::from_utf8(piece.text).unwrap());
         if piece.ends {
             line.push_str(if piece.newline { "" } else { "|" });
@@ -70,8 +88,20 @@ fn read(tail: &mut Tail, last: bool) -> Vec<String> {
 fn rotated_files_come_first() {
     let log = Log::new(&[&record(1, "a"), &record(2, "b"), &record(3, "c")]);
     assert_eq!(log.lines(&all()), ["a", "b", "c"]);
-    assert_eq!(log.lines(&Wanted { tail: Some(2), ..all() }), ["b", "c"]);
-    assert!(log.lines(&Wanted { tail: Some(0), ..all() }).is_empty());
+    assert_eq!(
+        log.lines(&Wanted {
+            tail: Some(2),
+            ..all()
+        }),
+        ["b", "c"]
+    );
+    assert!(
+        log.lines(&Wanted {
+            tail: Some(0),
+            ..all()
+        })
+        .is_empty()
+    );
 }
 
 #[test]
@@ -103,13 +133,44 @@ fn unfinished_record_waits_for_its_end() {
 
 #[test]
 fn since_until_and_number_bound_the_lines() {
-    let numbered = |range: std::ops::RangeInclusive<u32>| range.map(|n| record(n, &n.to_string())).collect::<String>();
+    let numbered = |range: std::ops::RangeInclusive<u32>| {
+        range.map(|n| record(n, &n.to_string())).collect::<String>()
+    };
     let log = Log::new(&[&numbered(1..=3), &numbered(4..=6)]);
     let second = |n: i64| Some(Timestamp(n * 1_000_000_000));
-    assert_eq!(log.lines(&Wanted { since: second(2), until: second(4), ..all() }), ["2", "3", "4"]);
-    assert_eq!(log.lines(&Wanted { until: second(4), tail: Some(2), ..all() }), ["3", "4"]);
-    assert_eq!(log.lines(&Wanted { since: second(3), until: second(4), tail: Some(9), ..all() }), ["3", "4"]);
-    assert_eq!(log.lines(&Wanted { since: second(2), tail: Some(1), ..all() }), ["6"]);
+    assert_eq!(
+        log.lines(&Wanted {
+            since: second(2),
+            until: second(4),
+            ..all()
+        }),
+        ["2", "3", "4"]
+    );
+    assert_eq!(
+        log.lines(&Wanted {
+            until: second(4),
+            tail: Some(2),
+            ..all()
+        }),
+        ["3", "4"]
+    );
+    assert_eq!(
+        log.lines(&Wanted {
+            since: second(3),
+            until: second(4),
+            tail: Some(9),
+            ..all()
+        }),
+        ["3", "4"]
+    );
+    assert_eq!(
+        log.lines(&Wanted {
+            since: second(2),
+            tail: Some(1),
+            ..all()
+        }),
+        ["6"]
+    );
 }
 
 #[test]
@@ -117,7 +178,14 @@ fn number_counts_the_lines_of_the_wanted_stream() {
     let mut text = record(1, "out");
     (2..9).for_each(|n| text += &tagged(n, "stderr F", "err"));
     let log = Log::new(&[&text]);
-    assert_eq!(log.lines(&Wanted { stderr: false, tail: Some(1), ..all() }), ["out"]);
+    assert_eq!(
+        log.lines(&Wanted {
+            stderr: false,
+            tail: Some(1),
+            ..all()
+        }),
+        ["out"]
+    );
 }
 
 /// A long line of stdout over two files, with stderr in between.
@@ -140,18 +208,35 @@ fn long_lines_are_whole_and_in_the_order_of_their_ends() {
     let lines = ["first", "error", "abcdef", "long", "last"];
     assert_eq!(log.lines(&all()), lines);
     for number in 0..=5 {
-        let wanted = Wanted { tail: Some(number), ..all() };
+        let wanted = Wanted {
+            tail: Some(number),
+            ..all()
+        };
         assert_eq!(log.lines(&wanted), lines[5 - number..], "the last {number}");
-        assert_eq!(log.lines(&Wanted { follow: true, ..wanted }), lines[5 - number..], "the last {number}, followed");
+        assert_eq!(
+            log.lines(&Wanted {
+                follow: true,
+                ..wanted
+            }),
+            lines[5 - number..],
+            "the last {number}, followed"
+        );
     }
     let since = Some(Timestamp(4_000_000_000));
-    assert_eq!(log.lines(&Wanted { since, ..all() }), lines[2..], "a line counts as of its end");
+    assert_eq!(
+        log.lines(&Wanted { since, ..all() }),
+        lines[2..],
+        "a line counts as of its end"
+    );
 }
 
 #[test]
 fn long_line_that_is_being_written_holds_nothing_up() {
     let log = Log::new(&[&(tagged(1, "stdout P", "ab") + &tagged(2, "stderr F", "error"))]);
-    let mut tail = log.tail(&Wanted { follow: true, ..all() });
+    let mut tail = log.tail(&Wanted {
+        follow: true,
+        ..all()
+    });
     assert_eq!(read(&mut tail, false), ["error"]);
     for number in (1..6).rev() {
         std::fs::rename(&log.path, rotated(&log.path, number)).unwrap();
@@ -159,11 +244,23 @@ fn long_line_that_is_being_written_holds_nothing_up() {
         assert!(read(&mut tail, false).is_empty());
     }
     log.append(&tagged(4, "stdout F:rest", "c"));
-    assert_eq!(read(&mut tail, false), ["ab-----c"], "files that are gone by now are held");
+    assert_eq!(
+        read(&mut tail, false),
+        ["ab-----c"],
+        "files that are gone by now are held"
+    );
     log.append(&tagged(5, "stdout P", "unfi"));
     assert!(read(&mut tail, false).is_empty());
     assert_eq!(read(&mut tail, true), ["unfi|"]);
-    assert_eq!(log.lines(&Wanted { tail: Some(2), ..all() }).last().unwrap(), "unfi|");
+    assert_eq!(
+        log.lines(&Wanted {
+            tail: Some(2),
+            ..all()
+        })
+        .last()
+        .unwrap(),
+        "unfi|"
+    );
 }
 
 #[test]
@@ -183,9 +280,25 @@ fn what_was_rotated_away_is_known_to_those_who_wanted_it() {
     std::fs::write(super::lost(&log.path), "").unwrap();
     let first = Some("1970-01-01T00:00:05.000000000Z".to_owned());
     assert_eq!(lost(&all()), first);
-    assert_eq!(lost(&Wanted { tail: Some(3), ..all() }), first);
-    assert_eq!(lost(&Wanted { tail: Some(2), ..all() }), None, "there are as many as were asked for");
-    let since = |second: i64| Wanted { since: Some(Timestamp(second * 1_000_000_000)), ..all() };
+    assert_eq!(
+        lost(&Wanted {
+            tail: Some(3),
+            ..all()
+        }),
+        first
+    );
+    assert_eq!(
+        lost(&Wanted {
+            tail: Some(2),
+            ..all()
+        }),
+        None,
+        "there are as many as were asked for"
+    );
+    let since = |second: i64| Wanted {
+        since: Some(Timestamp(second * 1_000_000_000)),
+        ..all()
+    };
     assert_eq!(lost(&since(2)), first);
     assert_eq!(lost(&since(6)), None, "older ones were not asked for");
 }
@@ -196,7 +309,10 @@ fn a_reader_that_was_overtaken_says_so() {
     let log = Log::new(&[&record(1, "a")]);
     let current = || File::open(&log.path).unwrap();
     set_number(current(), 7).unwrap();
-    let mut tail = log.tail(&Wanted { follow: true, ..all() });
+    let mut tail = log.tail(&Wanted {
+        follow: true,
+        ..all()
+    });
     assert_eq!(read(&mut tail, false), ["a"]);
     let mut goes_on_with = |second: u32, number: u64| {
         std::fs::remove_file(&log.path).unwrap();
@@ -207,7 +323,14 @@ fn a_reader_that_was_overtaken_says_so() {
         assert_eq!(read(&mut tail, false), ["next"]);
         tail.take_lost()
     };
-    assert_eq!(goes_on_with(2, 8), None, "everything was read before it was deleted");
-    assert_eq!(goes_on_with(3, 10).as_deref(), Some("1970-01-01T00:00:03.000000000Z"));
+    assert_eq!(
+        goes_on_with(2, 8),
+        None,
+        "everything was read before it was deleted"
+    );
+    assert_eq!(
+        goes_on_with(3, 10).as_deref(),
+        Some("1970-01-01T00:00:03.000000000Z")
+    );
     assert_eq!(goes_on_with(4, 11), None);
 }

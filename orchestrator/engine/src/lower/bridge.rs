@@ -14,7 +14,10 @@ pub(crate) fn network_spec(network: &NetworkDoc) -> NetworkSpec {
         gateway: network.gateway,
         internal: network.internal,
         bridge: network.driver_opts.get(BRIDGE_NAME).cloned(),
-        mtu: network.driver_opts.get(MTU).and_then(|mtu| mtu.parse().ok()),
+        mtu: network
+            .driver_opts
+            .get(MTU)
+            .and_then(|mtu| mtu.parse().ok()),
     }
 }
 

@@ -49,33 +49,71 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
     let mut mounts: Vec<MountDoc> = Vec::new();
     for mount in &spec.mounts {
         let kind = match &mount.source {
-            MountSource::Named { volume, nocopy, subpath } => {
-                MountKind::Volume { name: volume.clone(), nocopy: *nocopy, subpath: subpath.clone() }
-            }
+            MountSource::Named {
+                volume,
+                nocopy,
+                subpath,
+            } => MountKind::Volume {
+                name: volume.clone(),
+                nocopy: *nocopy,
+                subpath: subpath.clone(),
+            },
             MountSource::Anonymous { volume, nocopy } => {
                 let name = match volume {
                     AnonymousVolume::Carried { volume } => volume.clone(),
                     AnonymousVolume::New => fresh(&mut new_volumes),
                 };
                 anonymous.insert(mount.target.clone(), name.clone());
-                MountKind::Volume { name, nocopy: *nocopy, subpath: None }
+                MountKind::Volume {
+                    name,
+                    nocopy: *nocopy,
+                    subpath: None,
+                }
             }
-            MountSource::Bind { path, create_host_path, propagation, .. } => MountKind::Bind {
+            MountSource::Bind {
+                path,
+                create_host_path,
+                propagation,
+                ..
+            } => MountKind::Bind {
                 path: path.clone(),
                 create_host_path: *create_host_path,
                 propagation: propagation.clone(),
             },
-            MountSource::Tmpfs { size, mode, uid, gid, options } => {
-                MountKind::Tmpfs { size: *size, mode: *mode, uid: *uid, gid: *gid, options: options.clone() }
-            }
+            MountSource::Tmpfs {
+                size,
+                mode,
+                uid,
+                gid,
+                options,
+            } => MountKind::Tmpfs {
+                size: *size,
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+                options: options.clone(),
+            },
         };
-        mounts.push(MountDoc { target: mount.target.clone(), read_only: mount.read_only, kind });
+        mounts.push(MountDoc {
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+            kind,
+        });
     }
     // Anonymous volumes of another container count as named ones: they are that container's.
-    let taken = material.volumes_from.iter().flat_map(|(source, read_only)| {
-        let volumes = source.mounts.iter().filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. }));
-        volumes.map(move |mount| MountDoc { read_only: mount.read_only || *read_only, ..mount.clone() })
-    });
+    let taken = material
+        .volumes_from
+        .iter()
+        .flat_map(|(source, read_only)| {
+            let volumes = source
+                .mounts
+                .iter()
+                .filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. }));
+            volumes.map(move |mount| MountDoc {
+                read_only: mount.read_only || *read_only,
+                ..mount.clone()
+            })
+        });
     for mount in taken {
         if !mounts.iter().any(|own| own.target == mount.target) {
             mounts.push(mount);
@@ -86,16 +124,32 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         if mounts.iter().any(|mount| mount.target == target) {
             continue;
         }
-        let name = spec.carried.get(&target).cloned().unwrap_or_else(|| fresh(&mut new_volumes));
+        let name = spec
+            .carried
+            .get(&target)
+            .cloned()
+            .unwrap_or_else(|| fresh(&mut new_volumes));
         anonymous.insert(target.clone(), name.clone());
-        let kind = MountKind::Volume { name, nocopy: false, subpath: None };
-        mounts.push(MountDoc { target, read_only: false, kind });
+        let kind = MountKind::Volume {
+            name,
+            nocopy: false,
+            subpath: None,
+        };
+        mounts.push(MountDoc {
+            target,
+            read_only: false,
+            kind,
+        });
     }
     let mut record = spec.record.clone();
-    record.volumes.extend(mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Volume { name, .. } if !anonymous.contains_key(&mount.target) => Some(name.clone()),
-        _ => None,
-    }));
+    record
+        .volumes
+        .extend(mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, .. } if !anonymous.contains_key(&mount.target) => {
+                Some(name.clone())
+            }
+            _ => None,
+        }));
     let (files, volatile) = files(&id, service, material)?;
     let doc = ContainerDoc {
         id,
@@ -112,14 +166,28 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
         remove: material.remove,
         attach: material.attach,
     };
-    Ok(Made { doc, new_volumes, volatile })
+    Ok(Made {
+        doc,
+        new_volumes,
+        volatile,
+    })
 }
 
 /// The image's own labels, and over them the service's. An image has no say in names that stand for membership.
-fn labels(image: &BTreeMap<String, String>, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let reserved = |name: &str| ["com.docker.compose.", "io.hoist."].iter().any(|prefix| name.starts_with(prefix));
+fn labels(
+    image: &BTreeMap<String, String>,
+    own: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let reserved = |name: &str| {
+        ["com.docker.compose.", "io.hoist."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
     let of_image = image.iter().filter(|(name, _)| !reserved(name));
-    of_image.chain(own).map(|(name, value)| (name.clone(), value.clone())).collect()
+    of_image
+        .chain(own)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn fresh(new_volumes: &mut Vec<String>) -> String {
@@ -130,14 +198,21 @@ fn fresh(new_volumes: &mut Vec<String>) -> String {
 
 /// Absolute, without double or trailing slashes.
 fn clean(target: &str) -> String {
-    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = target
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     format!("/{}", parts.join("/"))
 }
 
 /// The canonical form of a stack that has only this service.
 fn alone(name: &str, service: &Service) -> serde_json::Value {
     let services = BTreeMap::from([(name.to_owned(), service.clone())]);
-    canonical::to_json(&Stack { name: "one".to_owned(), services, ..Stack::default() })
+    canonical::to_json(&Stack {
+        name: "one".to_owned(),
+        services,
+        ..Stack::default()
+    })
 }
 
 type Files = (Vec<FileDoc>, Vec<(String, String)>);
@@ -145,11 +220,19 @@ type Files = (Vec<FileDoc>, Vec<(String, String)>);
 fn files(id: &str, service: &Service, material: &Material<'_>) -> Result<Files, LowerError> {
     let mut files = Vec::new();
     let mut volatile = Vec::new();
-    let secrets = service.secrets.iter().map(|mount| ("secret", mount, material.stack.secrets.get(&mount.source)));
-    let configs = service.configs.iter().map(|mount| ("config", mount, material.stack.configs.get(&mount.source)));
+    let secrets = service
+        .secrets
+        .iter()
+        .map(|mount| ("secret", mount, material.stack.secrets.get(&mount.source)));
+    let configs = service
+        .configs
+        .iter()
+        .map(|mount| ("config", mount, material.stack.configs.get(&mount.source)));
     for (index, (kind, mount, object)) in secrets.chain(configs).enumerate() {
         let label = format!("{kind} {:?}", mount.source);
-        let Some(object) = object else { return Err(LowerError::Undefined { label }) };
+        let Some(object) = object else {
+            return Err(LowerError::Undefined { label });
+        };
         let name = format!("{id}-{index}");
         let (content, value) = content(object, &label, name, material.variables)?;
         volatile.extend(value);
@@ -180,11 +263,21 @@ fn content(
         FileSource::Content(text) => Ok((FileContent::Text(text.clone()), None)),
         FileSource::Environment(variable) => {
             let value = variables.get(variable).cloned();
-            let value =
-                value.ok_or_else(|| LowerError::Unset { label: label.to_owned(), variable: variable.clone() })?;
-            Ok((FileContent::Volatile { name: name.clone(), variable: variable.clone() }, Some((name, value))))
+            let value = value.ok_or_else(|| LowerError::Unset {
+                label: label.to_owned(),
+                variable: variable.clone(),
+            })?;
+            Ok((
+                FileContent::Volatile {
+                    name: name.clone(),
+                    variable: variable.clone(),
+                },
+                Some((name, value)),
+            ))
         }
-        FileSource::External => Err(LowerError::External { label: label.to_owned() }),
+        FileSource::External => Err(LowerError::External {
+            label: label.to_owned(),
+        }),
     }
 }
 
@@ -201,12 +294,23 @@ mod tests {
     #[test]
     fn an_image_has_no_say_in_reserved_labels() {
         let map = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect::<BTreeMap<_, _>>()
         };
-        let image =
-            map(&[("com.docker.compose.project", "other"), ("io.hoist.x", "1"), ("a", "image"), ("b", "image")]);
+        let image = map(&[
+            ("com.docker.compose.project", "other"),
+            ("io.hoist.x", "1"),
+            ("a", "image"),
+            ("b", "image"),
+        ]);
         let own = map(&[("com.docker.compose.service", "web"), ("b", "own")]);
-        let expected = map(&[("com.docker.compose.service", "web"), ("a", "image"), ("b", "own")]);
+        let expected = map(&[
+            ("com.docker.compose.service", "web"),
+            ("a", "image"),
+            ("b", "own"),
+        ]);
         assert_eq!(labels(&image, &own), expected);
     }
 

@@ -32,8 +32,12 @@ pub(crate) fn etc_files(
 ) -> Result<EtcFiles, LowerError> {
     words(service)?;
     let hostname = hostname(doc, service);
-    let attached: Vec<&NetworkDoc> =
-        doc.record.networks.iter().filter_map(|attachment| facts.networks.get(&attachment.network)).collect();
+    let attached: Vec<&NetworkDoc> = doc
+        .record
+        .networks
+        .iter()
+        .filter_map(|attachment| facts.networks.get(&attachment.network))
+        .collect();
     let first = attached.first().copied();
     let host_gateway = match (network, first) {
         (Network::Own(_), Some(network)) => network.gateway,
@@ -41,16 +45,32 @@ pub(crate) fn etc_files(
     };
     Ok(EtcFiles {
         hosts: hosts(doc, service, network, &hostname, host_gateway),
-        resolv_conf: resolv_conf(service, matches!(network, Network::Own(_)).then_some(first).flatten(), facts.host),
+        resolv_conf: resolv_conf(
+            service,
+            matches!(network, Network::Own(_))
+                .then_some(first)
+                .flatten(),
+            facts.host,
+        ),
         hostname,
     })
 }
 
 /// No value of a service may start a new line in these files, whether it comes from a stack file or the API.
 fn words(service: &Service) -> Result<(), LowerError> {
-    let names = service.hostname.iter().chain(&service.domainname).filter(|name| !name.is_empty());
-    let hosts = service.extra_hosts.iter().flat_map(|(name, addresses)| addresses.iter().chain([name]));
-    let mut all = names.chain(hosts).chain(&service.dns_search).chain(&service.dns_opt);
+    let names = service
+        .hostname
+        .iter()
+        .chain(&service.domainname)
+        .filter(|name| !name.is_empty());
+    let hosts = service
+        .extra_hosts
+        .iter()
+        .flat_map(|(name, addresses)| addresses.iter().chain([name]));
+    let mut all = names
+        .chain(hosts)
+        .chain(&service.dns_search)
+        .chain(&service.dns_opt);
     match all.find(|text| !name::is_word(text)) {
         Some(text) => Err(LowerError::NotAWord(text.clone())),
         None => Ok(()),
@@ -58,13 +78,25 @@ fn words(service: &Service) -> Result<(), LowerError> {
 }
 
 pub(crate) fn hostname(doc: &ContainerDoc, service: &Service) -> String {
-    service.hostname.clone().unwrap_or_else(|| match service.network_mode {
-        Some(NetworkMode::Host) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        _ => short(&doc.id).to_owned(),
-    })
+    service
+        .hostname
+        .clone()
+        .unwrap_or_else(|| match service.network_mode {
+            Some(NetworkMode::Host) => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            _ => short(&doc.id).to_owned(),
+        })
 }
 
-fn hosts(doc: &ContainerDoc, service: &Service, network: &Network, hostname: &str, host_gateway: Ipv4Addr) -> String {
+fn hosts(
+    doc: &ContainerDoc,
+    service: &Service,
+    network: &Network,
+    hostname: &str,
+    host_gateway: Ipv4Addr,
+) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
@@ -100,7 +132,11 @@ fn resolv_conf(service: &Service, network: Option<&NetworkDoc>, host: &HostFacts
         None if service.dns.is_empty() => host.resolvers.clone(),
         None => service.dns.clone(),
     };
-    let search = if service.dns_search.is_empty() { &host.search } else { &service.dns_search };
+    let search = if service.dns_search.is_empty() {
+        &host.search
+    } else {
+        &service.dns_search
+    };
     let mut options = service.dns_opt.clone();
     if service.dns_opt.is_empty() {
         options.clone_from(&host.options);
@@ -124,8 +160,14 @@ fn resolv_conf(service: &Service, network: Option<&NetworkDoc>, host: &HostFacts
 
 /// The target of a secret's or config's path, resolved once: a container may be able to exchange it.
 fn found(file: &FileDoc, exposed: &Exposed<'_>) -> Result<Option<(Source, OwnedFd)>, LowerError> {
-    let FileContent::Path(path) = &file.content else { return Ok(None) };
-    let failed = |source| LowerError::File { label: file.label.clone(), path: path.clone(), source };
+    let FileContent::Path(path) = &file.content else {
+        return Ok(None);
+    };
+    let failed = |source| LowerError::File {
+        label: file.label.clone(),
+        path: path.clone(),
+        source,
+    };
     let source = exposed.split(path).map_err(failed)?;
     source.check(path)?;
     let found = source.find().map_err(failed)?;
@@ -133,19 +175,36 @@ fn found(file: &FileDoc, exposed: &Exposed<'_>) -> Result<Option<(Source, OwnedF
 }
 
 fn is_folder(found: &OwnedFd) -> bool {
-    rustix::fs::fstat(found).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    rustix::fs::fstat(found)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Those that are folders, which are mounted.
-pub(super) fn folders(files: &[FileDoc], exposed: &Exposed<'_>) -> Result<Vec<(Source, MountDoc)>, LowerError> {
+pub(super) fn folders(
+    files: &[FileDoc],
+    exposed: &Exposed<'_>,
+) -> Result<Vec<(Source, MountDoc)>, LowerError> {
     let mut folders = Vec::new();
     for file in files {
-        let FileContent::Path(path) = &file.content else { continue };
+        let FileContent::Path(path) = &file.content else {
+            continue;
+        };
         if let Some((source, found)) = found(file, exposed)?
             && is_folder(&found)
         {
-            let kind = MountKind::Bind { path: path.clone(), create_host_path: false, propagation: None };
-            folders.push((source, MountDoc { target: file.target.clone(), read_only: true, kind }));
+            let kind = MountKind::Bind {
+                path: path.clone(),
+                create_host_path: false,
+                propagation: None,
+            };
+            folders.push((
+                source,
+                MountDoc {
+                    target: file.target.clone(),
+                    read_only: true,
+                    kind,
+                },
+            ));
         }
     }
     Ok(folders)
@@ -164,16 +223,31 @@ pub(super) fn injected(
             FileContent::Path(path) => match found(file, exposed)? {
                 Some((_, found)) if is_folder(&found) => continue,
                 found => {
-                    let failed = |source| LowerError::File { label: file.label.clone(), path: path.clone(), source };
-                    let (_, found) = found.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+                    let failed = |source| LowerError::File {
+                        label: file.label.clone(),
+                        path: path.clone(),
+                        source,
+                    };
+                    let (_, found) =
+                        found.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
                     contents::read_found(&found).map_err(failed)?
                 }
             },
             FileContent::Volatile { name, variable } => std::fs::read(volatile.join(name))
-                .map_err(|_| LowerError::Volatile { label: file.label.clone(), variable: variable.clone() })?,
+                .map_err(|_| LowerError::Volatile {
+                    label: file.label.clone(),
+                    variable: variable.clone(),
+                })?,
         };
         let (uid, gid, mode) = (file.uid, file.gid, file.mode);
-        injected.push(InjectedFile { path: file.target.clone(), content, uid, gid, mode, writable: false });
+        injected.push(InjectedFile {
+            path: file.target.clone(),
+            content,
+            uid,
+            gid,
+            mode,
+            writable: false,
+        });
     }
     Ok(injected)
 }
@@ -206,7 +280,10 @@ mod tests {
             dns_opt: vec!["timeout:1".into()],
             ..Service::default()
         };
-        assert_eq!(resolv_conf(&service, None, &host()), "nameserver 1.1.1.1\noptions timeout:1\n");
+        assert_eq!(
+            resolv_conf(&service, None, &host()),
+            "nameserver 1.1.1.1\noptions timeout:1\n"
+        );
     }
 
     #[test]
@@ -214,12 +291,30 @@ mod tests {
         let bad = || "a\n6.6.6.6 bank".to_owned();
         assert!(words(&Service::default()).is_ok());
         for service in [
-            Service { hostname: Some(bad()), ..Service::default() },
-            Service { domainname: Some(bad()), ..Service::default() },
-            Service { extra_hosts: [(bad(), vec!["1.1.1.1".into()])].into(), ..Service::default() },
-            Service { extra_hosts: [("a".into(), vec![bad()])].into(), ..Service::default() },
-            Service { dns_search: vec![bad()], ..Service::default() },
-            Service { dns_opt: vec![bad()], ..Service::default() },
+            Service {
+                hostname: Some(bad()),
+                ..Service::default()
+            },
+            Service {
+                domainname: Some(bad()),
+                ..Service::default()
+            },
+            Service {
+                extra_hosts: [(bad(), vec!["1.1.1.1".into()])].into(),
+                ..Service::default()
+            },
+            Service {
+                extra_hosts: [("a".into(), vec![bad()])].into(),
+                ..Service::default()
+            },
+            Service {
+                dns_search: vec![bad()],
+                ..Service::default()
+            },
+            Service {
+                dns_opt: vec![bad()],
+                ..Service::default()
+            },
         ] {
             assert!(matches!(words(&service), Err(LowerError::NotAWord(_))));
         }
@@ -233,9 +328,14 @@ mod tests {
             uid: 0,
             gid: 0,
             mode: 0o444,
-            content: FileContent::Volatile { name: "x".into(), variable: "API_KEY".into() },
+            content: FileContent::Volatile {
+                name: "x".into(),
+                variable: "API_KEY".into(),
+            },
         };
-        let layout = Layout { root: "/nonexistent".into() };
+        let layout = Layout {
+            root: "/nonexistent".into(),
+        };
         let exposed = Exposed::new(&[], &layout);
         let error = injected(&[file], Path::new("/nonexistent"), &exposed).unwrap_err();
         assert!(error.to_string().contains("API_KEY"));

@@ -66,13 +66,19 @@ pub(crate) fn execution(defaults: ImageDefaults) -> Execution {
 
 /// The layers that a container needs. What is no digest names no layer.
 pub(crate) fn layers(doc: &ContainerDoc) -> Vec<Digest> {
-    doc.layers.iter().filter_map(|layer| Digest::parse(layer).ok()).collect()
+    doc.layers
+        .iter()
+        .filter_map(|layer| Digest::parse(layer).ok())
+        .collect()
 }
 
 /// The folders of a container's layers, top first.
 pub(crate) fn lowers(images: &Store, doc: &ContainerDoc) -> Result<Vec<PathBuf>, LowerError> {
-    let layers: Result<Vec<Digest>, _> =
-        doc.layers.iter().map(|layer| Digest::parse(layer).map_err(|_| LowerError::Layer(layer.clone()))).collect();
+    let layers: Result<Vec<Digest>, _> = doc
+        .layers
+        .iter()
+        .map(|layer| Digest::parse(layer).map_err(|_| LowerError::Layer(layer.clone())))
+        .collect();
     images.lowers_of(&layers?).map_err(LowerError::Layers)
 }
 
@@ -84,13 +90,18 @@ pub(crate) fn health_plan(service: &Service, image: &ImageDefaults) -> Option<He
     let test = match &check.test {
         HealthTest::Disabled => return None,
         HealthTest::Inherit => from_image.test.clone(),
-        HealthTest::Exec(argv) => std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect(),
+        HealthTest::Exec(argv) => std::iter::once("CMD".to_owned())
+            .chain(argv.iter().cloned())
+            .collect(),
         HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
     };
     if test.len() < 2 {
         return None;
     }
-    Some(HealthPlan { test, timing: health::timing(&check, &image_timing) })
+    Some(HealthPlan {
+        test,
+        timing: health::timing(&check, &image_timing),
+    })
 }
 
 fn image_timing(check: &Healthcheck) -> Timing {
@@ -102,7 +113,10 @@ fn image_timing(check: &Healthcheck) -> Timing {
     Timing {
         interval: set(check.interval, default.interval),
         timeout: set(check.timeout, default.timeout),
-        retries: u32::try_from(check.retries).ok().filter(|&n| n > 0).unwrap_or(default.retries),
+        retries: u32::try_from(check.retries)
+            .ok()
+            .filter(|&n| n > 0)
+            .unwrap_or(default.retries),
         start_period: set(check.start_period, default.start_period),
         start_interval: set(check.start_interval, default.start_interval),
     }
@@ -114,11 +128,20 @@ mod tests {
 
     #[test]
     fn stack_can_disable_the_images_healthcheck() {
-        let check = Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() };
-        let image = ImageDefaults { healthcheck: Some(check), ..Default::default() };
+        let check = Healthcheck {
+            test: vec!["CMD".into(), "true".into()],
+            ..Default::default()
+        };
+        let image = ImageDefaults {
+            healthcheck: Some(check),
+            ..Default::default()
+        };
         let mut service = Service::default();
         assert!(health_plan(&service, &image).is_some());
-        service.healthcheck = Some(hoist_spec::model::Healthcheck { test: HealthTest::Disabled, ..Default::default() });
+        service.healthcheck = Some(hoist_spec::model::Healthcheck {
+            test: HealthTest::Disabled,
+            ..Default::default()
+        });
         assert!(health_plan(&service, &image).is_none());
     }
 
@@ -129,9 +152,15 @@ mod tests {
             "OnBuild":["RUN x"],"Healthcheck":{"Test":["CMD","x"],"Interval":5,"Timeout":6,"StartPeriod":7,
             "StartInterval":8,"Retries":9},"Shell":["/bin/sh","-c"],"ArgsEscaped":true}"#;
         let image: Execution = serde_json::from_str(text).unwrap();
-        let kept: ImageDefaults = serde_json::from_value(serde_json::to_value(defaults(&image)).unwrap()).unwrap();
+        let kept: ImageDefaults =
+            serde_json::from_value(serde_json::to_value(defaults(&image)).unwrap()).unwrap();
         assert_eq!(execution(kept), image);
-        let as_before: ImageDefaults = serde_json::from_value(serde_json::to_value(&image).unwrap()).unwrap();
-        assert_eq!(execution(as_before), image, "documents have held the image's own form");
+        let as_before: ImageDefaults =
+            serde_json::from_value(serde_json::to_value(&image).unwrap()).unwrap();
+        assert_eq!(
+            execution(as_before),
+            image,
+            "documents have held the image's own form"
+        );
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use hoist_runtime::Runtime;
 use hoist_spec::model::{Device, Service};
 use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
-    LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, Spec,
+    LinuxCpuBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder,
+    LinuxDeviceType, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, Spec,
 };
 
 use super::LowerError;
@@ -22,7 +22,9 @@ pub(super) fn apply(spec: &mut Spec, service: &Service) -> Result<(), LowerError
     for device in &service.devices {
         device_nodes(device, &mut devices, &mut rules)?;
     }
-    let Some(linux) = spec.linux_mut() else { return Ok(()) };
+    let Some(linux) = spec.linux_mut() else {
+        return Ok(());
+    };
     let mut resources = linux.resources().clone().unwrap_or_default();
     cpu(&mut resources, service);
     memory(&mut resources, service);
@@ -30,12 +32,24 @@ pub(super) fn apply(spec: &mut Spec, service: &Service) -> Result<(), LowerError
         resources.set_pids(LinuxPidsBuilder::default().limit(limit).build().ok());
     }
     if !rules.is_empty() {
-        let all = resources.devices().clone().unwrap_or_default().into_iter().chain(rules).collect();
+        let all = resources
+            .devices()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .chain(rules)
+            .collect();
         resources.set_devices(Some(all));
     }
     linux.set_resources(Some(resources));
     if !devices.is_empty() {
-        let all = linux.devices().clone().unwrap_or_default().into_iter().chain(devices).collect();
+        let all = linux
+            .devices()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .chain(devices)
+            .collect();
         linux.set_devices(Some(all));
     }
     Ok(())
@@ -67,7 +81,10 @@ pub(crate) fn without_effect(name: &str, service: &Service, runtime: &Runtime) -
 
 /// -1 is the host's value, as for docker.
 pub(crate) fn swappiness(service: &Service) -> Option<u64> {
-    service.resources.mem_swappiness.and_then(|percent| u64::try_from(percent).ok())
+    service
+        .resources
+        .mem_swappiness
+        .and_then(|percent| u64::try_from(percent).ok())
 }
 
 fn cpu(resources: &mut LinuxResources, service: &Service) {
@@ -91,7 +108,11 @@ fn cpu(resources: &mut LinuxResources, service: &Service) {
     resources.set_cpu(cpu.build().ok());
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a count of microseconds, rounded")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a count of microseconds, rounded"
+)]
 fn quota(cpus: f64) -> i64 {
     (cpus * CPU_PERIOD as f64).round() as i64
 }
@@ -103,8 +124,12 @@ fn memory(resources: &mut LinuxResources, service: &Service) {
     if let Some(limit) = limits.memory.filter(|bytes| *bytes > 0) {
         memory = memory.limit(signed(limit));
         // As docker: twice the memory unless said otherwise.
-        memory = memory
-            .swap(limits.memswap_limit.filter(|bytes| *bytes != 0).unwrap_or_else(|| signed(limit).saturating_mul(2)));
+        memory = memory.swap(
+            limits
+                .memswap_limit
+                .filter(|bytes| *bytes != 0)
+                .unwrap_or_else(|| signed(limit).saturating_mul(2)),
+        );
     } else if let Some(swap) = limits.memswap_limit.filter(|bytes| *bytes != 0) {
         memory = memory.swap(swap);
     }
@@ -126,10 +151,19 @@ fn device_nodes(
     rules: &mut Vec<LinuxDeviceCgroup>,
 ) -> Result<(), LowerError> {
     let source = Path::new(&device.source);
-    let failed = |source: io::Error| LowerError::Device { path: PathBuf::from(&device.source), source };
+    let failed = |source: io::Error| LowerError::Device {
+        path: PathBuf::from(&device.source),
+        source,
+    };
     let metadata = source.metadata().map_err(failed)?;
     if !metadata.is_dir() {
-        return node(source, Path::new(&device.target), &device.permissions, nodes, rules);
+        return node(
+            source,
+            Path::new(&device.target),
+            &device.permissions,
+            nodes,
+            rules,
+        );
     }
     for entry in source.read_dir().map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -149,7 +183,10 @@ fn node(
     nodes: &mut Vec<LinuxDevice>,
     rules: &mut Vec<LinuxDeviceCgroup>,
 ) -> Result<(), LowerError> {
-    let metadata = source.metadata().map_err(|error| LowerError::Device { path: source.to_owned(), source: error })?;
+    let metadata = source.metadata().map_err(|error| LowerError::Device {
+        path: source.to_owned(),
+        source: error,
+    })?;
     let typ = if metadata.file_type().is_char_device() {
         LinuxDeviceType::C
     } else if metadata.file_type().is_block_device() {
@@ -158,10 +195,22 @@ fn node(
         return Err(LowerError::NotADevice(source.to_owned()));
     };
     let number = |part: u32| i64::from(part);
-    let (major, minor) = (number(rustix::fs::major(metadata.rdev())), number(rustix::fs::minor(metadata.rdev())));
-    let access = if permissions.is_empty() { "rwm" } else { permissions };
-    let rule =
-        LinuxDeviceCgroupBuilder::default().allow(true).typ(typ).major(major).minor(minor).access(access).build();
+    let (major, minor) = (
+        number(rustix::fs::major(metadata.rdev())),
+        number(rustix::fs::minor(metadata.rdev())),
+    );
+    let access = if permissions.is_empty() {
+        "rwm"
+    } else {
+        permissions
+    };
+    let rule = LinuxDeviceCgroupBuilder::default()
+        .allow(true)
+        .typ(typ)
+        .major(major)
+        .minor(minor)
+        .access(access)
+        .build();
     let node = LinuxDeviceBuilder::default()
         .path(target)
         .typ(typ)
@@ -183,7 +232,11 @@ mod tests {
     #[test]
     fn device_keeps_its_numbers() {
         let (mut nodes, mut rules) = (Vec::new(), Vec::new());
-        let device = Device { source: "/dev/null".into(), target: "/dev/x".into(), permissions: "r".into() };
+        let device = Device {
+            source: "/dev/null".into(),
+            target: "/dev/x".into(),
+            permissions: "r".into(),
+        };
         device_nodes(&device, &mut nodes, &mut rules).unwrap();
         assert_eq!((nodes[0].major(), nodes[0].minor()), (1, 3));
         assert_eq!(rules[0].access().as_deref(), Some("r"));
@@ -191,7 +244,11 @@ mod tests {
 
     #[test]
     fn a_file_is_no_device() {
-        let device = Device { source: "/etc/passwd".into(), target: "/dev/x".into(), permissions: String::new() };
+        let device = Device {
+            source: "/etc/passwd".into(),
+            target: "/dev/x".into(),
+            permissions: String::new(),
+        };
         let outcome = device_nodes(&device, &mut Vec::new(), &mut Vec::new());
         assert!(matches!(outcome, Err(LowerError::NotADevice(_))));
     }

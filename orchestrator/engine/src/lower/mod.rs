@@ -50,7 +50,11 @@ pub(crate) enum LowerError {
     #[error("logging driver {0:?} is not supported (json-file, local and none are)")]
     LogDriver(String),
     #[error("logging option {key} has the value {value:?}, which is not a {wanted}")]
-    LogOption { key: String, value: String, wanted: &'static str },
+    LogOption {
+        key: String,
+        value: String,
+        wanted: &'static str,
+    },
     #[error("{0:?} cannot be part of a container's hosts and resolv.conf")]
     NotAWord(String),
     #[error("limit {0:?} is not known")]
@@ -75,7 +79,11 @@ pub(crate) enum LowerError {
         "{path} leads out of {folder} through a symbolic link, and {by} can write there; \
          use the path that the link leads to"
     )]
-    LedOut { path: PathBuf, folder: PathBuf, by: String },
+    LedOut {
+        path: PathBuf,
+        folder: PathBuf,
+        by: String,
+    },
     #[error("finding the bind mount source {path}")]
     FindBindSource {
         path: PathBuf,
@@ -184,7 +192,11 @@ pub(crate) fn lower(container: &Summary, facts: &StartFacts<'_>) -> Result<Lower
     })
 }
 
-fn network(doc: &ContainerDoc, service: &Service, facts: &StartFacts<'_>) -> Result<Network, LowerError> {
+fn network(
+    doc: &ContainerDoc,
+    service: &Service,
+    facts: &StartFacts<'_>,
+) -> Result<Network, LowerError> {
     let shared = doc.record.sharing.iter().find_map(|sharing| match sharing {
         Sharing::Network(name) => Some(name),
         _ => None,
@@ -195,29 +207,44 @@ fn network(doc: &ContainerDoc, service: &Service, facts: &StartFacts<'_>) -> Res
     match service.network_mode {
         Some(NetworkMode::Host) => return Ok(Network::Host),
         Some(NetworkMode::None) => return Ok(Network::None),
-        Some(NetworkMode::Service(_) | NetworkMode::Container(_) | NetworkMode::Network(_)) | None => {}
+        Some(NetworkMode::Service(_) | NetworkMode::Container(_) | NetworkMode::Network(_))
+        | None => {}
     }
-    let endpoints = doc.record.networks.iter().enumerate().map(|(index, attachment)| {
-        let network =
-            facts.networks.get(&attachment.network).ok_or_else(|| LowerError::Network(attachment.network.clone()))?;
-        Ok(Endpoint {
-            container: doc.id.clone(),
-            index: u8::try_from(index).unwrap_or(u8::MAX),
-            network: network.id.clone(),
-            bridge: bridge(network),
-            interface: attachment.interface.clone(),
-            address: attachment.address,
-            prefix: attachment.prefix,
-            gateway: attachment.gateway,
-            mac: Some(Mac(attachment.mac)),
-        })
-    });
+    let endpoints = doc
+        .record
+        .networks
+        .iter()
+        .enumerate()
+        .map(|(index, attachment)| {
+            let network = facts
+                .networks
+                .get(&attachment.network)
+                .ok_or_else(|| LowerError::Network(attachment.network.clone()))?;
+            Ok(Endpoint {
+                container: doc.id.clone(),
+                index: u8::try_from(index).unwrap_or(u8::MAX),
+                network: network.id.clone(),
+                bridge: bridge(network),
+                interface: attachment.interface.clone(),
+                address: attachment.address,
+                prefix: attachment.prefix,
+                gateway: attachment.gateway,
+                mac: Some(Mac(attachment.mac)),
+            })
+        });
     let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, LowerError>>()?;
-    Ok(if endpoints.is_empty() { Network::None } else { Network::Own(endpoints) })
+    Ok(if endpoints.is_empty() {
+        Network::None
+    } else {
+        Network::Own(endpoints)
+    })
 }
 
 fn peer<'a>(facts: &'a StartFacts<'_>, name: &str) -> Result<&'a Peer, LowerError> {
-    facts.peers.get(name).ok_or_else(|| LowerError::Peer(name.to_owned()))
+    facts
+        .peers
+        .get(name)
+        .ok_or_else(|| LowerError::Peer(name.to_owned()))
 }
 
 fn join(doc: &ContainerDoc, facts: &StartFacts<'_>) -> Result<Join, LowerError> {
@@ -256,7 +283,11 @@ fn namespaces(spec: &mut Spec, service: &Service, network: &Network, join: &Join
         spec.set_hostname(None);
         spec.set_domainname(None);
     }
-    if let Some(namespaces) = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut()) {
+    if let Some(namespaces) = spec
+        .linux_mut()
+        .as_mut()
+        .and_then(|linux| linux.namespaces_mut().as_mut())
+    {
         namespaces.retain(|namespace| !absent.contains(&namespace.typ()));
     }
 }
@@ -272,7 +303,13 @@ fn sysctls(spec: &mut Spec, service: &Service, network: &Network) -> Vec<(String
     if !rest.is_empty()
         && let Some(linux) = spec.linux_mut()
     {
-        let all = linux.sysctl().clone().unwrap_or_default().into_iter().chain(rest).collect();
+        let all = linux
+            .sysctl()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .chain(rest)
+            .collect();
         linux.set_sysctl(Some(all));
     }
     net
@@ -281,17 +318,29 @@ fn sysctls(spec: &mut Spec, service: &Service, network: &Network) -> Vec<(String
 /// Where the output goes; `None`: nowhere.
 fn log(service: &Service, path: PathBuf) -> Result<Option<LogConfig>, LowerError> {
     let mut log = LogConfig::new(path);
-    let Some(logging) = &service.logging else { return Ok(Some(log)) };
+    let Some(logging) = &service.logging else {
+        return Ok(Some(log));
+    };
     match logging.driver.as_deref() {
         None | Some("json-file" | "local") => {}
         Some("none") => return Ok(None),
         Some(other) => return Err(LowerError::LogDriver(other.to_owned())),
     }
     for (key, value) in &logging.options {
-        let invalid = |wanted| LowerError::LogOption { key: key.clone(), value: value.clone(), wanted };
+        let invalid = |wanted| LowerError::LogOption {
+            key: key.clone(),
+            value: value.clone(),
+            wanted,
+        };
         match key.as_str() {
             "max-size" => log.max_size = bytes(value).ok_or_else(|| invalid("size"))?,
-            "max-file" => log.max_files = value.parse().ok().filter(|&n| n > 0).ok_or_else(|| invalid("number"))?,
+            "max-file" => {
+                log.max_files = value
+                    .parse()
+                    .ok()
+                    .filter(|&n| n > 0)
+                    .ok_or_else(|| invalid("number"))?
+            }
             _ => {}
         }
     }
@@ -321,10 +370,19 @@ mod tests {
     #[test]
     fn unknown_log_driver_is_refused() {
         let with = |driver: &str| {
-            let logging = hoist_spec::model::Logging { driver: Some(driver.to_owned()), ..Default::default() };
-            Service { logging: Some(logging), ..Service::default() }
+            let logging = hoist_spec::model::Logging {
+                driver: Some(driver.to_owned()),
+                ..Default::default()
+            };
+            Service {
+                logging: Some(logging),
+                ..Service::default()
+            }
         };
-        assert!(matches!(log(&with("syslog"), PathBuf::new()), Err(LowerError::LogDriver(_))));
+        assert!(matches!(
+            log(&with("syslog"), PathBuf::new()),
+            Err(LowerError::LogDriver(_))
+        ));
         assert_eq!(log(&with("none"), PathBuf::new()).unwrap(), None);
     }
 }

@@ -34,7 +34,10 @@ pub(super) fn apply(
     own.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(own);
     spec.set_mounts(Some(mounts));
-    let root = RootBuilder::default().path("rootfs").readonly(service.read_only).build();
+    let root = RootBuilder::default()
+        .path("rootfs")
+        .readonly(service.read_only)
+        .build();
     spec.set_root(root.ok());
     Ok(())
 }
@@ -55,19 +58,29 @@ fn etc(doc: &ContainerDoc, network: &Network, facts: &StartFacts<'_>) -> Vec<Mou
         Network::Of(peer) => &peer.id,
         _ => &doc.id,
     });
-    [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")]
-        .into_iter()
-        .filter(|(_, target)| !doc.mounts.iter().any(|mount| mount.target == *target))
-        .map(|(name, target)| bind(&folder.join(name), target, false, "rprivate"))
-        .collect()
+    [
+        ("hosts", "/etc/hosts"),
+        ("hostname", "/etc/hostname"),
+        ("resolv.conf", "/etc/resolv.conf"),
+    ]
+    .into_iter()
+    .filter(|(_, target)| !doc.mounts.iter().any(|mount| mount.target == *target))
+    .map(|(name, target)| bind(&folder.join(name), target, false, "rprivate"))
+    .collect()
 }
 
 /// Mounts of volumes with the folder that each shows: those that are filled from the image when they are new.
 pub(crate) fn volume_mounts(doc: &ContainerDoc) -> impl Iterator<Item = (&str, &str, bool)> {
     doc.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Volume { name, nocopy, subpath } => {
-            Some((name.as_str(), mount.target.as_str(), !nocopy && subpath.is_none()))
-        }
+        MountKind::Volume {
+            name,
+            nocopy,
+            subpath,
+        } => Some((
+            name.as_str(),
+            mount.target.as_str(),
+            !nocopy && subpath.is_none(),
+        )),
         _ => None,
     })
 }
@@ -85,8 +98,13 @@ fn shared_memory(mounts: &mut Vec<Mount>, service: &Service) {
         }
         _ => {}
     }
-    let Some(size) = service.shm_size.filter(|size| *size > 0) else { return };
-    if let Some(mount) = mounts.iter_mut().find(|mount| mount.destination().as_path() == shm) {
+    let Some(size) = service.shm_size.filter(|size| *size > 0) else {
+        return;
+    };
+    if let Some(mount) = mounts
+        .iter_mut()
+        .find(|mount| mount.destination().as_path() == shm)
+    {
         let mut options = mount.options().clone().unwrap_or_default();
         options.retain(|option| !option.starts_with("size="));
         options.push(format!("size={size}"));
@@ -106,23 +124,51 @@ fn mount(kind: &str, source: &Path, target: &str, options: Vec<String>) -> Mount
 
 fn bind(source: &Path, target: &str, read_only: bool, propagation: &str) -> Mount {
     let access = if read_only { "ro" } else { "rw" };
-    mount("bind", source, target, ["rbind", access, propagation].map(str::to_owned).to_vec())
+    mount(
+        "bind",
+        source,
+        target,
+        ["rbind", access, propagation].map(str::to_owned).to_vec(),
+    )
 }
 
 fn lowered(mount_doc: &MountDoc, facts: &StartFacts<'_>) -> Result<Mount, LowerError> {
     let target = mount_doc.target.as_str();
     match &mount_doc.kind {
-        MountKind::Volume { name, subpath, .. } => volume(name, subpath.as_deref(), mount_doc, facts),
-        MountKind::Bind { path, create_host_path, propagation } => {
-            let failed = |source| LowerError::FindBindSource { path: path.clone(), source };
+        MountKind::Volume { name, subpath, .. } => {
+            volume(name, subpath.as_deref(), mount_doc, facts)
+        }
+        MountKind::Bind {
+            path,
+            create_host_path,
+            propagation,
+        } => {
+            let failed = |source| LowerError::FindBindSource {
+                path: path.clone(),
+                source,
+            };
             let source = facts.exposed.split(path).map_err(failed)?;
             source.check(path)?;
             ensure_source(path, &source, *create_host_path)?;
-            Ok(bound(&source, mount_doc, propagation.as_deref().unwrap_or("rprivate"), path)?)
+            Ok(bound(
+                &source,
+                mount_doc,
+                propagation.as_deref().unwrap_or("rprivate"),
+                path,
+            )?)
         }
-        MountKind::Tmpfs { size, mode, uid, gid, options: more } => {
+        MountKind::Tmpfs {
+            size,
+            mode,
+            uid,
+            gid,
+            options: more,
+        } => {
             let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), "noexec".to_owned()];
-            options.extend(size.filter(|size| *size > 0).map(|size| format!("size={size}")));
+            options.extend(
+                size.filter(|size| *size > 0)
+                    .map(|size| format!("size={size}")),
+            );
             options.extend(mode.map(|mode| format!("mode={mode:o}")));
             options.extend(uid.map(|uid| format!("uid={uid}")));
             options.extend(gid.map(|gid| format!("gid={gid}")));
@@ -148,7 +194,11 @@ fn volume(
     let words = |options: &[String]| {
         // How it is bound, and whether for reading, is said already.
         let known = ["bind", "rbind", "ro", "rw", "defaults"];
-        options.iter().filter(|option| !known.contains(&option.as_str())).cloned().collect::<Vec<_>>()
+        options
+            .iter()
+            .filter(|option| !known.contains(&option.as_str()))
+            .cloned()
+            .collect::<Vec<_>>()
     };
     match local {
         Some(local) if !local.is_bind() => {
@@ -159,7 +209,11 @@ fn volume(
         }
         Some(local) => {
             let device = Path::new(&local.device);
-            let failed = |source| LowerError::VolumeDevice { volume: name.to_owned(), device: device.into(), source };
+            let failed = |source| LowerError::VolumeDevice {
+                volume: name.to_owned(),
+                device: device.into(),
+                source,
+            };
             let source = facts.exposed.split(device).map_err(failed)?;
             source.check(device)?;
             source.find().map_err(failed)?;
@@ -179,9 +233,14 @@ fn volume(
         }
         None => {
             let data = facts.layout.volume_data(name);
-            let Some(part) = part else { return Ok(bind(&data, &mount_doc.target, read_only, "rprivate")) };
+            let Some(part) = part else {
+                return Ok(bind(&data, &mount_doc.target, read_only, "rprivate"));
+            };
             let source = Source::of_volume(data, Path::new(part));
-            let missing = |_| LowerError::Subpath { volume: name.to_owned(), subpath: part.to_owned() };
+            let missing = |_| LowerError::Subpath {
+                volume: name.to_owned(),
+                subpath: part.to_owned(),
+            };
             source.find().map_err(missing)?;
             bound(&source, mount_doc, "rprivate", Path::new(part))
         }
@@ -196,10 +255,16 @@ pub(crate) fn volume_top(
     trees: &[Tree],
 ) -> Result<OwnedFd, LowerError> {
     let device = Path::new(&local.device);
-    let failed = |source| LowerError::VolumeDevice { volume: volume.to_owned(), device: device.into(), source };
+    let failed = |source| LowerError::VolumeDevice {
+        volume: volume.to_owned(),
+        device: device.into(),
+        source,
+    };
     match trees.iter().find(|tree| tree.name == volume) {
         Some(tree) => driver::top(&tree.mount),
-        None => exposed.split(device).and_then(|source| driver::top(source.find()?)),
+        None => exposed
+            .split(device)
+            .and_then(|source| driver::top(source.find()?)),
     }
     .map_err(failed)
 }
@@ -210,13 +275,28 @@ fn part<'a>(volume: &str, subpath: &'a str) -> Result<&'a str, LowerError> {
     if Path::new(subpath).components().all(plain) {
         return Ok(subpath);
     }
-    Err(LowerError::Subpath { volume: volume.to_owned(), subpath: subpath.to_owned() })
+    Err(LowerError::Subpath {
+        volume: volume.to_owned(),
+        subpath: subpath.to_owned(),
+    })
 }
 
-fn bound(source: &Source, mount_doc: &MountDoc, propagation: &str, written: &Path) -> Result<Mount, LowerError> {
-    let mut mount = bind(&source.root, &mount_doc.target, mount_doc.read_only, propagation);
+fn bound(
+    source: &Source,
+    mount_doc: &MountDoc,
+    propagation: &str,
+    written: &Path,
+) -> Result<Mount, LowerError> {
+    let mut mount = bind(
+        &source.root,
+        &mount_doc.target,
+        mount_doc.read_only,
+        propagation,
+    );
     if let Some(below) = &source.below {
-        let below = below.to_str().ok_or_else(|| LowerError::NotText(written.to_owned()))?;
+        let below = below
+            .to_str()
+            .ok_or_else(|| LowerError::NotText(written.to_owned()))?;
         let mut options = mount.options().clone().unwrap_or_default();
         options.push(format!("X-mount.subdir={below}"));
         mount.set_options(Some(options));
@@ -227,11 +307,19 @@ fn bound(source: &Source, mount_doc: &MountDoc, propagation: &str, written: &Pat
 fn ensure_source(written: &Path, source: &Source, create: bool) -> Result<(), LowerError> {
     match source.find() {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
-            source.make().map_err(|source| LowerError::CreateBindSource { path: written.to_owned(), source })
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => source
+            .make()
+            .map_err(|source| LowerError::CreateBindSource {
+                path: written.to_owned(),
+                source,
+            }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(LowerError::BindSource(written.to_owned()))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(LowerError::BindSource(written.to_owned())),
-        Err(source) => Err(LowerError::FindBindSource { path: written.to_owned(), source }),
+        Err(source) => Err(LowerError::FindBindSource {
+            path: written.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -242,14 +330,24 @@ mod tests {
     use crate::store::Layout;
 
     fn plain(path: &Path) -> Source {
-        Exposed::new(&[], &Layout { root: "/nonexistent".into() }).split(path).unwrap()
+        Exposed::new(
+            &[],
+            &Layout {
+                root: "/nonexistent".into(),
+            },
+        )
+        .split(path)
+        .unwrap()
     }
 
     #[test]
     fn missing_bind_source_is_created_only_when_asked() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("a/b");
-        assert!(matches!(ensure_source(&missing, &plain(&missing), false), Err(LowerError::BindSource(_))));
+        assert!(matches!(
+            ensure_source(&missing, &plain(&missing), false),
+            Err(LowerError::BindSource(_))
+        ));
         ensure_source(&missing, &plain(&missing), true).unwrap();
         assert!(missing.is_dir());
     }

@@ -7,8 +7,8 @@ use hoist_object::{ContainerDoc, ImageDefaults};
 use hoist_runtime::{ExecRequest, ExecStdio, Seccomp, spec_defaults};
 use hoist_spec::model::Service;
 use oci_spec::runtime::{
-    BoxBuilder, Capabilities, Capability, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    Process, Spec,
+    BoxBuilder, Capabilities, Capability, LinuxCapabilitiesBuilder, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, Process, Spec,
 };
 
 use super::LowerError;
@@ -39,11 +39,18 @@ impl ProcessSetup {
             .ambient(Capabilities::new())
             .build()
             .map_err(|error| LowerError::Capability(error.to_string()))?;
-        let ulimits = service.ulimits.iter().map(|(name, limit)| (name.as_str(), limit.soft, limit.hard));
+        let ulimits = service
+            .ulimits
+            .iter()
+            .map(|(name, limit)| (name.as_str(), limit.soft, limit.hard));
         let mut process = Process::default();
         process
             .set_args(None)
-            .set_env(Some(environment(service, image, &super::hostname(doc, service))))
+            .set_env(Some(environment(
+                service,
+                image,
+                &super::hostname(doc, service),
+            )))
             .set_cwd(PathBuf::from(working_dir(service, image)))
             .set_capabilities(Some(capabilities))
             .set_rlimits(Some(rlimits(ulimits)?))
@@ -59,10 +66,31 @@ impl ProcessSetup {
     }
 
     /// A process beside the main one.
-    pub(crate) fn exec(self, id: String, pid: i32, argv: Vec<String>, stdio: ExecStdio) -> ExecRequest {
-        let Self { mut process, user, group_add, seccomp, privileged } = self;
+    pub(crate) fn exec(
+        self,
+        id: String,
+        pid: i32,
+        argv: Vec<String>,
+        stdio: ExecStdio,
+    ) -> ExecRequest {
+        let Self {
+            mut process,
+            user,
+            group_add,
+            seccomp,
+            privileged,
+        } = self;
         process.set_args(Some(argv));
-        ExecRequest { id, pid, process, user, group_add, seccomp, privileged, stdio }
+        ExecRequest {
+            id,
+            pid,
+            process,
+            user,
+            group_add,
+            seccomp,
+            privileged,
+            stdio,
+        }
     }
 }
 
@@ -74,7 +102,9 @@ pub(super) fn apply(
     hostname: &str,
 ) -> Result<(), LowerError> {
     let mut process = setup.process.clone();
-    process.set_args(Some(argv(service, &doc.image)?)).set_terminal(Some(service.tty));
+    process
+        .set_args(Some(argv(service, &doc.image)?))
+        .set_terminal(Some(service.tty));
     spec.set_process(Some(process));
     spec.set_hostname(Some(hostname.to_owned()));
     spec.set_domainname(service.domainname.clone());
@@ -83,7 +113,10 @@ pub(super) fn apply(
 
 /// Gives the terminal its first size.
 pub(crate) fn console(spec: &mut Spec, (rows, columns): (u16, u16)) {
-    let size = BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns)).build();
+    let size = BoxBuilder::default()
+        .height(u64::from(rows))
+        .width(u64::from(columns))
+        .build();
     if let Some(process) = spec.process_mut() {
         process.set_console_size(size.ok());
     }
@@ -92,26 +125,49 @@ pub(crate) fn console(spec: &mut Spec, (rows, columns): (u16, u16)) {
 /// Docker's rules: a service's entrypoint drops the image's command.
 pub(crate) fn argv(service: &Service, image: &ImageDefaults) -> Result<Vec<String>, LowerError> {
     let (entrypoint, command) = match &service.entrypoint {
-        Some(entrypoint) => (entrypoint.clone(), service.command.clone().unwrap_or_default()),
+        Some(entrypoint) => (
+            entrypoint.clone(),
+            service.command.clone().unwrap_or_default(),
+        ),
         None => {
-            let command = service.command.clone().or_else(|| image.cmd.clone()).unwrap_or_default();
+            let command = service
+                .command
+                .clone()
+                .or_else(|| image.cmd.clone())
+                .unwrap_or_default();
             (image.entrypoint.clone().unwrap_or_default(), command)
         }
     };
     // `entrypoint: ""` clears it.
-    let entrypoint = if entrypoint == [""] { Vec::new() } else { entrypoint };
+    let entrypoint = if entrypoint == [""] {
+        Vec::new()
+    } else {
+        entrypoint
+    };
     let argv: Vec<String> = entrypoint.into_iter().chain(command).collect();
-    if argv.is_empty() { Err(LowerError::NoCommand) } else { Ok(argv) }
+    if argv.is_empty() {
+        Err(LowerError::NoCommand)
+    } else {
+        Ok(argv)
+    }
 }
 
 /// The image's variables with the service's over them. `None` in the service takes a variable out.
 pub(crate) fn environment(service: &Service, image: &ImageDefaults, hostname: &str) -> Vec<String> {
-    let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
+    let name = |entry: &str| {
+        entry
+            .split_once('=')
+            .map_or(entry, |(name, _)| name)
+            .to_owned()
+    };
     let mut entries = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if service.tty {
         entries.push("TERM=xterm".to_owned());
     }
-    let overlay = service.environment.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
+    let overlay = service
+        .environment
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
     for entry in image.env.iter().cloned().chain(overlay) {
         let key = name(&entry);
         match entries.iter_mut().find(|present| name(present) == key) {
@@ -119,18 +175,35 @@ pub(crate) fn environment(service: &Service, image: &ImageDefaults, hostname: &s
             None => entries.push(entry),
         }
     }
-    let removed = |entry: &String| service.environment.get(&name(entry)).is_some_and(Option::is_none);
+    let removed = |entry: &String| {
+        service
+            .environment
+            .get(&name(entry))
+            .is_some_and(Option::is_none)
+    };
     entries.retain(|entry| !removed(entry));
     entries
 }
 
 pub(crate) fn working_dir(service: &Service, image: &ImageDefaults) -> String {
-    let chosen = service.working_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or(&image.working_dir);
-    if chosen.starts_with('/') { chosen.to_owned() } else { format!("/{chosen}") }
+    let chosen = service
+        .working_dir
+        .as_deref()
+        .filter(|dir| !dir.is_empty())
+        .unwrap_or(&image.working_dir);
+    if chosen.starts_with('/') {
+        chosen.to_owned()
+    } else {
+        format!("/{chosen}")
+    }
 }
 
 pub(crate) fn user(service: &Service, image: &ImageDefaults) -> Option<String> {
-    service.user.clone().or_else(|| Some(image.user.clone())).filter(|user| !user.is_empty())
+    service
+        .user
+        .clone()
+        .or_else(|| Some(image.user.clone()))
+        .filter(|user| !user.is_empty())
 }
 
 /// Docker's defaults, minus `cap_drop`, plus `cap_add`.
@@ -144,10 +217,18 @@ pub(crate) fn capabilities(service: &Service) -> Result<Capabilities, LowerError
             set.insert(capability(name)?);
         }
     }
-    for name in service.cap_drop.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
+    for name in service
+        .cap_drop
+        .iter()
+        .filter(|name| !name.eq_ignore_ascii_case("all"))
+    {
         set.remove(&capability(name)?);
     }
-    for name in service.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
+    for name in service
+        .cap_add
+        .iter()
+        .filter(|name| !name.eq_ignore_ascii_case("all"))
+    {
         set.insert(capability(name)?);
     }
     Ok(set)
@@ -160,12 +241,16 @@ fn capability(name: &str) -> Result<Capability, LowerError> {
 }
 
 fn every_capability() -> impl Iterator<Item = Capability> {
-    hoist_spec::CAPABILITIES.iter().filter_map(|name| Capability::from_str(name).ok())
+    hoist_spec::CAPABILITIES
+        .iter()
+        .filter_map(|name| Capability::from_str(name).ok())
 }
 
 /// `key` and value of an option: docker takes `=` and, from old times, `:`.
 fn option(text: &str) -> (&str, &str) {
-    text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""))
+    text.split_once('=')
+        .or_else(|| text.split_once(':'))
+        .unwrap_or((text, ""))
 }
 
 pub(crate) fn no_new_privileges(service: &Service) -> Result<bool, LowerError> {
@@ -184,19 +269,33 @@ pub(crate) fn no_new_privileges(service: &Service) -> Result<bool, LowerError> {
 
 pub(crate) fn seccomp(service: &Service) -> Result<Seccomp, LowerError> {
     no_new_privileges(service)?;
-    let unconfined = service.security_opt.iter().any(|text| option(text) == ("seccomp", "unconfined"));
-    Ok(if unconfined || service.privileged { Seccomp::Unconfined } else { Seccomp::Default })
+    let unconfined = service
+        .security_opt
+        .iter()
+        .any(|text| option(text) == ("seccomp", "unconfined"));
+    Ok(if unconfined || service.privileged {
+        Seccomp::Unconfined
+    } else {
+        Seccomp::Default
+    })
 }
 
 /// Name, soft, hard; below zero is none.
-pub(crate) fn rlimits<'a>(limits: impl Iterator<Item = (&'a str, i64, i64)>) -> Result<Vec<PosixRlimit>, LowerError> {
+pub(crate) fn rlimits<'a>(
+    limits: impl Iterator<Item = (&'a str, i64, i64)>,
+) -> Result<Vec<PosixRlimit>, LowerError> {
     let value = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
     limits
         .map(|(name, soft, hard)| {
             let unknown = || LowerError::Limit(name.to_owned());
             let text = serde_json::Value::String(format!("RLIMIT_{}", name.to_ascii_uppercase()));
             let typ: PosixRlimitType = serde_json::from_value(text).map_err(|_| unknown())?;
-            PosixRlimitBuilder::default().typ(typ).soft(value(soft)).hard(value(hard)).build().map_err(|_| unknown())
+            PosixRlimitBuilder::default()
+                .typ(typ)
+                .soft(value(soft))
+                .hard(value(hard))
+                .build()
+                .map_err(|_| unknown())
         })
         .collect()
 }
@@ -220,19 +319,38 @@ mod tests {
 
     #[test]
     fn entrypoint_of_the_service_drops_the_images_command() {
-        let service = Service { entrypoint: list(&["sh", "-c"]), ..Service::default() };
+        let service = Service {
+            entrypoint: list(&["sh", "-c"]),
+            ..Service::default()
+        };
         assert_eq!(argv(&service, &image()).unwrap(), ["sh", "-c"]);
-        let service = Service { command: list(&["other"]), ..Service::default() };
+        let service = Service {
+            command: list(&["other"]),
+            ..Service::default()
+        };
         assert_eq!(argv(&service, &image()).unwrap(), ["/entry", "other"]);
-        assert_eq!(argv(&Service::default(), &image()).unwrap(), ["/entry", "serve"]);
+        assert_eq!(
+            argv(&Service::default(), &image()).unwrap(),
+            ["/entry", "serve"]
+        );
     }
 
     #[test]
     fn cleared_entrypoint_leaves_the_command_alone() {
-        let service = Service { entrypoint: Some(vec![]), command: list(&["ls"]), ..Service::default() };
+        let service = Service {
+            entrypoint: Some(vec![]),
+            command: list(&["ls"]),
+            ..Service::default()
+        };
         assert_eq!(argv(&service, &image()).unwrap(), ["ls"]);
-        let nothing = Service { entrypoint: Some(vec![]), ..Service::default() };
-        assert!(matches!(argv(&nothing, &image()), Err(LowerError::NoCommand)));
+        let nothing = Service {
+            entrypoint: Some(vec![]),
+            ..Service::default()
+        };
+        assert!(matches!(
+            argv(&nothing, &image()),
+            Err(LowerError::NoCommand)
+        ));
     }
 
     #[test]
@@ -246,18 +364,31 @@ mod tests {
 
     #[test]
     fn capabilities_are_dropped_before_they_are_added() {
-        let service = Service { cap_drop: vec!["ALL".into()], cap_add: vec!["net_admin".into()], ..Service::default() };
+        let service = Service {
+            cap_drop: vec!["ALL".into()],
+            cap_add: vec!["net_admin".into()],
+            ..Service::default()
+        };
         let set = capabilities(&service).unwrap();
         assert_eq!(set, Capabilities::from([Capability::NetAdmin]));
-        let bad = Service { cap_add: vec!["FLY".into()], ..Service::default() };
+        let bad = Service {
+            cap_add: vec!["FLY".into()],
+            ..Service::default()
+        };
         assert!(matches!(capabilities(&bad), Err(LowerError::Capability(_))));
     }
 
     #[test]
     fn unknown_security_options_are_refused() {
-        let ok = Service { security_opt: vec!["no-new-privileges:true".into()], ..Service::default() };
+        let ok = Service {
+            security_opt: vec!["no-new-privileges:true".into()],
+            ..Service::default()
+        };
         assert!(no_new_privileges(&ok).unwrap());
-        let bad = Service { security_opt: vec!["seccomp=/x.json".into()], ..Service::default() };
+        let bad = Service {
+            security_opt: vec!["seccomp=/x.json".into()],
+            ..Service::default()
+        };
         assert!(matches!(seccomp(&bad), Err(LowerError::SecurityOption(_))));
     }
 }

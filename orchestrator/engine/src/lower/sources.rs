@@ -47,12 +47,22 @@ pub(crate) struct Source {
 impl<'a> Exposed<'a> {
     pub(crate) fn new(writable: &'a [Writable], layout: &Layout) -> Self {
         let identity = |folder: &'a Writable| {
-            let metadata = folder.path.metadata().ok().filter(std::fs::Metadata::is_dir)?;
+            let metadata = folder
+                .path
+                .metadata()
+                .ok()
+                .filter(std::fs::Metadata::is_dir)?;
             Some(((metadata.dev(), metadata.ino()), folder))
         };
         // Paths are compared with links resolved.
-        let root = layout.root.canonicalize().unwrap_or_else(|_| layout.root.clone());
-        Self { folders: writable.iter().filter_map(identity).collect(), layout: Layout { root } }
+        let root = layout
+            .root
+            .canonicalize()
+            .unwrap_or_else(|_| layout.root.clone());
+        Self {
+            folders: writable.iter().filter_map(identity).collect(),
+            layout: Layout { root },
+        }
     }
 
     /// Follows the path as far as it can be trusted.
@@ -70,7 +80,11 @@ impl<'a> Exposed<'a> {
                 Ok(metadata) => metadata,
                 // The rest does not exist yet, or is an error when it is used.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Source { root: join(next, pending), below: None, by: String::new() });
+                    return Ok(Source {
+                        root: join(next, pending),
+                        below: None,
+                        by: String::new(),
+                    });
                 }
                 Err(error) => return Err(error),
             };
@@ -83,17 +97,27 @@ impl<'a> Exposed<'a> {
                 if target.is_absolute() {
                     done = PathBuf::from("/");
                 }
-                parts(&target).rev().for_each(|part| pending.push_front(part));
+                parts(&target)
+                    .rev()
+                    .for_each(|part| pending.push_front(part));
                 continue;
             }
             done = next;
             if !pending.is_empty()
                 && let Some(by) = self.writer(&done, (metadata.dev(), metadata.ino()))
             {
-                return Ok(Source { root: done, below: Some(join(PathBuf::new(), pending)), by });
+                return Ok(Source {
+                    root: done,
+                    below: Some(join(PathBuf::new(), pending)),
+                    by,
+                });
             }
         }
-        Ok(Source { root: done, below: None, by: String::new() })
+        Ok(Source {
+            root: done,
+            below: None,
+            by: String::new(),
+        })
     }
 
     /// Who writes in a folder.
@@ -101,7 +125,10 @@ impl<'a> Exposed<'a> {
         if let Some((_, found)) = self.folders.iter().find(|(known, _)| *known == identity) {
             return Some(format!("container {}", found.by));
         }
-        let name = folder.parent().and_then(Path::file_name).and_then(OsStr::to_str)?;
+        let name = folder
+            .parent()
+            .and_then(Path::file_name)
+            .and_then(OsStr::to_str)?;
         if folder == self.layout.volume_data(name) {
             Some(format!("a container with the volume {name}"))
         } else if folder == self.layout.upper(name) {
@@ -129,23 +156,41 @@ fn join(mut path: PathBuf, rest: VecDeque<OsString>) -> PathBuf {
 impl Source {
     /// A part of a volume.
     pub(crate) fn of_volume(data: PathBuf, subpath: &Path) -> Self {
-        Self { root: data, below: Some(subpath.to_owned()), by: String::new() }
+        Self {
+            root: data,
+            below: Some(subpath.to_owned()),
+            by: String::new(),
+        }
     }
 
     /// A part of what it is.
     pub(crate) fn part(self, part: Option<&Path>) -> Self {
         let Some(part) = part else { return self };
-        Self { below: Some(self.below.map_or_else(|| part.to_owned(), |below| below.join(part))), ..self }
+        Self {
+            below: Some(
+                self.below
+                    .map_or_else(|| part.to_owned(), |below| below.join(part)),
+            ),
+            ..self
+        }
     }
 
     fn root(&self) -> io::Result<OwnedFd> {
-        Ok(rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(rustix::fs::open(
+            &self.root,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
     }
 
     /// What it is now, as a path descriptor.
     pub(crate) fn find(&self) -> io::Result<OwnedFd> {
         match &self.below {
-            None => Ok(rustix::fs::open(&self.root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?),
+            None => Ok(rustix::fs::open(
+                &self.root,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?),
             Some(below) => open_in_root(self.root()?.as_fd(), below, OFlags::PATH),
         }
     }
@@ -154,19 +199,30 @@ impl Source {
     pub(crate) fn make(&self) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         let Some(below) = &self.below else {
-            return std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.root);
+            return std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&self.root);
         };
         let mut folder = self.root()?;
         let mut path = PathBuf::new();
         for part in parts(below) {
             path.push(&part);
-            folder = match open_in_root(self.root()?.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY) {
+            folder = match open_in_root(
+                self.root()?.as_fd(),
+                &path,
+                OFlags::PATH | OFlags::DIRECTORY,
+            ) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match rustix::fs::mkdirat(&folder, &part, Mode::from_raw_mode(0o755)) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
-                    open_in_root(self.root()?.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY)?
+                    open_in_root(
+                        self.root()?.as_fd(),
+                        &path,
+                        OFlags::PATH | OFlags::DIRECTORY,
+                    )?
                 }
                 result => result?,
             };
@@ -177,11 +233,17 @@ impl Source {
     /// Refuses a path that the host would resolve differently: its meaning must not depend on who can write there.
     pub(crate) fn check(&self, written: &Path) -> Result<(), LowerError> {
         let Some(_) = &self.below else { return Ok(()) };
-        let Ok(by_path) = written.metadata() else { return Ok(()) };
+        let Ok(by_path) = written.metadata() else {
+            return Ok(());
+        };
         let same = self.find().and_then(|found| Ok(rustix::fs::fstat(&found)?));
         match same {
             Ok(stat) if (stat.st_dev, stat.st_ino) == (by_path.dev(), by_path.ino()) => Ok(()),
-            _ => Err(LowerError::LedOut { path: written.to_owned(), folder: self.root.clone(), by: self.by.clone() }),
+            _ => Err(LowerError::LedOut {
+                path: written.to_owned(),
+                folder: self.root.clone(),
+                by: self.by.clone(),
+            }),
         }
     }
 }
@@ -201,12 +263,20 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let root = folder.path();
-            for path in ["shared/sub", "elsewhere/sub", "data/volumes/v/_data/sub", "data/containers/c/upper/sub"] {
+            for path in [
+                "shared/sub",
+                "elsewhere/sub",
+                "data/volumes/v/_data/sub",
+                "data/containers/c/upper/sub",
+            ] {
                 std::fs::create_dir_all(root.join(path)).unwrap();
             }
             symlink(root.join("shared"), root.join("alias")).unwrap();
             symlink(root.join("elsewhere"), root.join("shared/out")).unwrap();
-            let writable = vec![Writable { path: root.join("shared"), by: "web".into() }];
+            let writable = vec![Writable {
+                path: root.join("shared"),
+                by: "web".into(),
+            }];
             Self { folder, writable }
         }
 
@@ -215,8 +285,12 @@ mod tests {
         }
 
         fn split(&self, path: &str) -> Source {
-            let layout = Layout { root: self.path("data") };
-            Exposed::new(&self.writable, &layout).split(&self.path(path)).unwrap()
+            let layout = Layout {
+                root: self.path("data"),
+            };
+            Exposed::new(&self.writable, &layout)
+                .split(&self.path(path))
+                .unwrap()
         }
     }
 
@@ -230,8 +304,16 @@ mod tests {
             ("shared", "shared", None),
             ("elsewhere/sub", "elsewhere/sub", None),
             ("elsewhere/new/one", "elsewhere/new/one", None),
-            ("data/volumes/v/_data/sub", "data/volumes/v/_data", Some("sub")),
-            ("data/containers/c/upper/sub", "data/containers/c/upper", Some("sub")),
+            (
+                "data/volumes/v/_data/sub",
+                "data/volumes/v/_data",
+                Some("sub"),
+            ),
+            (
+                "data/containers/c/upper/sub",
+                "data/containers/c/upper",
+                Some("sub"),
+            ),
         ] {
             let source = host.split(written);
             assert_eq!(source.root, host.path(root), "{written}");
@@ -243,9 +325,18 @@ mod tests {
     fn a_link_out_of_what_a_container_writes_is_refused_and_named() {
         let host = Host::new();
         let written = host.path("shared/out/sub");
-        let error = host.split("shared/out/sub").check(&written).unwrap_err().to_string();
-        assert!(error.contains("container web") && error.contains("symbolic link"), "{error}");
-        host.split("shared/sub").check(&host.path("shared/sub")).unwrap();
+        let error = host
+            .split("shared/out/sub")
+            .check(&written)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("container web") && error.contains("symbolic link"),
+            "{error}"
+        );
+        host.split("shared/sub")
+            .check(&host.path("shared/sub"))
+            .unwrap();
     }
 
     #[test]

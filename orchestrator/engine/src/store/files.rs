@@ -51,13 +51,24 @@ impl Stored for StateDoc {
     const LASTING: bool = true;
 }
 
-const FOLDERS: [&str; 7] = ["damaged", "stacks", "networks", "volumes", "containers", "staging", "build"];
+const FOLDERS: [&str; 7] = [
+    "damaged",
+    "stacks",
+    "networks",
+    "volumes",
+    "containers",
+    "staging",
+    "build",
+];
 
 /// Accessible to root only: images hold set-id programs, volumes and logs hold private data. Returns what was in the
 /// way and was moved aside.
 pub(super) fn make_folders(root: &Path) -> Result<Vec<String>, StoreError> {
     let mut moved = Vec::new();
-    private(root).map_err(|source| StoreError::Create { path: root.to_owned(), source })?;
+    private(root).map_err(|source| StoreError::Create {
+        path: root.to_owned(),
+        source,
+    })?;
     for folder in FOLDERS.map(|name| root.join(name)) {
         let made = match private(&folder) {
             Err(error) if is_no_folder(&folder) => {
@@ -69,7 +80,10 @@ pub(super) fn make_folders(root: &Path) -> Result<Vec<String>, StoreError> {
             }
             made => made,
         };
-        made.map_err(|source| StoreError::Create { path: folder, source })?;
+        made.map_err(|source| StoreError::Create {
+            path: folder,
+            source,
+        })?;
     }
     Ok(moved)
 }
@@ -88,15 +102,21 @@ fn is_no_folder(path: &Path) -> bool {
 
 /// Moves damaged files aside, and reports them. Damaged files are never deleted.
 pub(crate) fn move_aside(root: &Path, path: &Path, reason: &str) -> String {
-    let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('/', "-");
+    let name = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .replace('/', "-");
     let folder = root.join("damaged");
     // Of an earlier damage of the same object only the newest is kept apart by its number.
     let free = (0..).map(|number| match number {
         0 => folder.join(&name),
         number => folder.join(format!("{name}.{number}")),
     });
-    let aside =
-        free.take(1000).find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_else(|| folder.join(&name));
+    let aside = free
+        .take(1000)
+        .find(|aside| fs::symlink_metadata(aside).is_err())
+        .unwrap_or_else(|| folder.join(&name));
     let outcome = match fs::rename(path, &aside) {
         Ok(()) => format!("moved to {}", aside.display()),
         Err(error) => format!("not moved aside: {error}"),
@@ -118,7 +138,10 @@ pub(crate) fn patiently<T>(mut look: impl FnMut() -> io::Result<T>) -> io::Resul
 
 fn says_something(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
-    matches!(error.kind(), NotFound | IsADirectory | NotADirectory | InvalidData | UnexpectedEof)
+    matches!(
+        error.kind(),
+        NotFound | IsADirectory | NotADirectory | InvalidData | UnexpectedEof
+    )
 }
 
 /// With its parents, 0700.
@@ -135,13 +158,16 @@ fn temporary(path: &Path) -> PathBuf {
 /// is. `lasting`: room for the next content is kept, and used when there is no other.
 pub(super) fn replace(path: &Path, bytes: &[u8], lasting: bool) -> Result<bool, StoreError> {
     let written = match write(path, bytes) {
-        Err(error) if lasting && spare::no_room(&error) => {
-            spare::replace(path, bytes).map(|()| true).map_err(|_| error)
-        }
+        Err(error) if lasting && spare::no_room(&error) => spare::replace(path, bytes)
+            .map(|()| true)
+            .map_err(|_| error),
         Ok(synced) if lasting => spare::keep(path, bytes.len()).map(|()| synced),
         written => written,
     };
-    written.map_err(|source| StoreError::Write { path: path.to_owned(), source })
+    written.map_err(|source| StoreError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<bool> {
@@ -150,7 +176,12 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<bool> {
         make_folder(parent)?;
     }
     let put = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         let replaces = path.exists();
         if replaces {
@@ -176,7 +207,10 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     match File::open(path).and_then(|file| file.sync_all()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(|source| StoreError::Write { path: path.to_owned(), source }),
+        other => other.map_err(|source| StoreError::Write {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -190,13 +224,32 @@ fn is_empty(folder: &Path) -> bool {
 
 /// `lives` answers whether something of a container runs; only asked about those without a record.
 pub(super) fn load(layout: &Layout, lives: &dyn Fn(&str) -> bool) -> Result<Loaded, StoreError> {
-    let mut reader = Reader { layout, unrecorded: Vec::new(), damaged: Vec::new(), outdated: Vec::new() };
+    let mut reader = Reader {
+        layout,
+        unrecorded: Vec::new(),
+        damaged: Vec::new(),
+        outdated: Vec::new(),
+    };
     let stacks = reader.folder("stacks")?;
     let networks = reader.folder("networks")?;
     let (containers, strays) = reader.containers(lives)?;
     let volumes = reader.volumes(&stacks, &containers)?;
-    let Reader { unrecorded, damaged, outdated, .. } = reader;
-    Ok(Loaded { stacks, networks, volumes, unrecorded, containers, strays, damaged, outdated })
+    let Reader {
+        unrecorded,
+        damaged,
+        outdated,
+        ..
+    } = reader;
+    Ok(Loaded {
+        stacks,
+        networks,
+        volumes,
+        unrecorded,
+        containers,
+        strays,
+        damaged,
+        outdated,
+    })
 }
 
 /// What became of a file that should hold an object.
@@ -220,9 +273,19 @@ impl Reader<'_> {
     /// A folder that cannot be listed stops the start: its objects would seem not to exist.
     fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         let path = self.layout.root.join(folder);
-        let list = || fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
-        let names = patiently(list).map_err(|source| StoreError::List { path: path.clone(), source })?;
-        let mut names: Vec<String> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
+        let list = || {
+            fs::read_dir(&path)?
+                .map(|entry| Ok(entry?.file_name()))
+                .collect::<io::Result<Vec<_>>>()
+        };
+        let names = patiently(list).map_err(|source| StoreError::List {
+            path: path.clone(),
+            source,
+        })?;
+        let mut names: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect();
         names.sort();
         Ok(names)
     }
@@ -230,7 +293,12 @@ impl Reader<'_> {
     fn document<T: Stored>(&mut self, path: &Path) -> Document<T> {
         let bytes = match patiently(|| fs::read(path)) {
             Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Document::Missing;
             }
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
@@ -238,20 +306,25 @@ impl Reader<'_> {
                 return Document::Damaged;
             }
             Err(error) => {
-                self.damaged.push(format!("{} cannot be read: {error}", path.display()));
+                self.damaged
+                    .push(format!("{} cannot be read: {error}", path.display()));
                 return Document::Unreadable;
             }
         };
         match form::read::<T>(&bytes) {
             Ok(read) => {
                 if read.outdated {
-                    let content = Content { bytes: form::write(&read.document), lasting: T::LASTING };
+                    let content = Content {
+                        bytes: form::write(&read.document),
+                        lasting: T::LASTING,
+                    };
                     self.outdated.push((path.to_owned(), content));
                 }
                 Document::Read(read.document)
             }
             Err(error @ FormError::Newer { .. }) => {
-                self.damaged.push(format!("{} cannot be read: {error}", path.display()));
+                self.damaged
+                    .push(format!("{} cannot be read: {error}", path.display()));
                 Document::Unreadable
             }
             Err(error) => {
@@ -262,18 +335,23 @@ impl Reader<'_> {
     }
 
     fn set_aside(&mut self, path: &Path, reason: &str) {
-        self.damaged.push(move_aside(&self.layout.root, path, reason));
+        self.damaged
+            .push(move_aside(&self.layout.root, path, reason));
     }
 
     fn folder<T: Stored>(&mut self, folder: &str) -> Result<Vec<T>, StoreError> {
         let path = self.layout.root.join(folder);
-        let (unfinished, names): (Vec<_>, Vec<_>) =
-            self.names(folder)?.into_iter().partition(|name| name.ends_with(".new"));
+        let (unfinished, names): (Vec<_>, Vec<_>) = self
+            .names(folder)?
+            .into_iter()
+            .partition(|name| name.ends_with(".new"));
         for name in unfinished {
             let _ = hoist_tree::remove(&path.join(name));
         }
         let names = names.iter().filter(|name| name.ends_with(".json"));
-        Ok(names.filter_map(|name| self.document(&path.join(name)).read()).collect())
+        Ok(names
+            .filter_map(|name| self.document(&path.join(name)).read())
+            .collect())
     }
 
     /// A record in the folder of its object.
@@ -291,7 +369,8 @@ impl Reader<'_> {
     ) -> Result<Vec<VolumeDoc>, StoreError> {
         let used = |name: &String| {
             containers.iter().any(|(container, _)| {
-                container.record.volumes.contains(name) || container.anonymous.values().any(|volume| volume == name)
+                container.record.volumes.contains(name)
+                    || container.anonymous.values().any(|volume| volume == name)
             })
         };
         let mut volumes = Vec::new();
@@ -301,8 +380,13 @@ impl Reader<'_> {
                 self.set_aside(&folder, "it is no folder");
                 continue;
             }
-            let records = self.layout.volume_records(&name).map(|path| self.volume_record(&path, &name));
-            let unknown = records.iter().all(|record| matches!(record, Document::Missing));
+            let records = self
+                .layout
+                .volume_records(&name)
+                .map(|path| self.volume_record(&path, &name));
+            let unknown = records
+                .iter()
+                .all(|record| matches!(record, Document::Missing));
             if unknown && is_empty(&self.layout.volume_data(&name)) && !used(&name) {
                 let _ = hoist_tree::remove(&folder);
                 continue;
@@ -313,10 +397,17 @@ impl Reader<'_> {
     }
 
     /// By its record, else by the copy, else as the stack that declares it has it, else without an owner.
-    fn volume(&mut self, name: &str, records: [Document<VolumeDoc>; 2], stacks: &[StackDoc]) -> VolumeDoc {
+    fn volume(
+        &mut self,
+        name: &str,
+        records: [Document<VolumeDoc>; 2],
+        stacks: &[StackDoc],
+    ) -> VolumeDoc {
         // What cannot be read now may be there all the same, and is not written over.
         let lost = |record: &Document<_>| matches!(record, Document::Missing | Document::Damaged);
-        let unreadable = records.iter().any(|record| matches!(record, Document::Unreadable));
+        let unreadable = records
+            .iter()
+            .any(|record| matches!(record, Document::Unreadable));
         if records.iter().any(lost) && !unreadable {
             self.unrecorded.push(name.to_owned());
         }
@@ -324,13 +415,19 @@ impl Reader<'_> {
         if let Document::Read(volume) = record {
             return volume;
         }
-        let of_stack = || stacks.iter().find_map(|stack| declared::volume(stack, name));
+        let of_stack = || {
+            stacks
+                .iter()
+                .find_map(|stack| declared::volume(stack, name))
+        };
         let found = match copy {
             Document::Read(volume) => Some((volume, "restored from its copy")),
             _ => of_stack().map(|volume| (volume, "restored from its stack")),
         };
-        let (volume, how) = found.unwrap_or_else(|| (VolumeDoc::recovered(name), "it belongs to no project now"));
-        self.damaged.push(format!("the record of volume {name} was lost; {how}"));
+        let (volume, how) =
+            found.unwrap_or_else(|| (VolumeDoc::recovered(name), "it belongs to no project now"));
+        self.damaged
+            .push(format!("the record of volume {name} was lost; {how}"));
         volume
     }
 
@@ -352,7 +449,10 @@ impl Reader<'_> {
             let folder = self.layout.container(&id);
             match self.record::<ContainerDoc>(&folder.join("container.json")) {
                 Document::Read(container) => {
-                    let state = self.record(&folder.join("state.json")).read().unwrap_or_default();
+                    let state = self
+                        .record(&folder.join("state.json"))
+                        .read()
+                        .unwrap_or_default();
                     containers.push((container, state));
                 }
                 // Its files are in use.

@@ -23,7 +23,12 @@ fn networks_folder(run_dir: &Path) -> PathBuf {
 fn keep(path: &Path, document: &impl Serialize) {
     let write = || -> io::Result<()> {
         let temporary = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(&form::write(document))?;
         fs::rename(&temporary, path)
     };
@@ -37,7 +42,11 @@ pub(crate) fn keep_container(bundle: &Path, doc: &ContainerDoc) {
 }
 
 pub(crate) fn container(bundle: &Path) -> Option<ContainerDoc> {
-    Some(form::read(&fs::read(container_file(bundle)).ok()?).ok()?.document)
+    Some(
+        form::read(&fs::read(container_file(bundle)).ok()?)
+            .ok()?
+            .document,
+    )
 }
 
 pub(crate) fn keep_network(run_dir: &Path, doc: &NetworkDoc) {
@@ -52,6 +61,11 @@ pub(crate) fn forget_network(run_dir: &Path, id: &str) {
 }
 
 pub(crate) fn networks(run_dir: &Path) -> Vec<NetworkDoc> {
-    let files = fs::read_dir(networks_folder(run_dir)).into_iter().flatten().flatten();
-    files.filter_map(|file| Some(form::read(&fs::read(file.path()).ok()?).ok()?.document)).collect()
+    let files = fs::read_dir(networks_folder(run_dir))
+        .into_iter()
+        .flatten()
+        .flatten();
+    files
+        .filter_map(|file| Some(form::read(&fs::read(file.path()).ok()?).ok()?.document))
+        .collect()
 }

@@ -20,7 +20,10 @@ fn spare(path: &Path) -> PathBuf {
 
 /// Whether the error means that the disk is full.
 pub(super) fn no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Makes sure that there is room for a content of this length, and as much again as a reason for an end may take.
@@ -30,7 +33,12 @@ pub(super) fn keep(path: &Path, length: usize) -> io::Result<()> {
     if std::fs::metadata(&spare).is_ok_and(|found| found.len() >= wanted as u64) {
         return Ok(());
     }
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&spare)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&spare)?;
     // Written and not only allocated: some file systems promise nothing before.
     file.write_all(&vec![b' '; wanted])
 }

@@ -59,7 +59,10 @@ pub(super) fn run(inbox: &mpsc::Receiver<Job>) {
                 let sync = writer.take_dirty();
                 // In its own thread: the files of the next batch must not wait for the disk.
                 let work = move || drop(reply.send(checked.and_then(|()| sync.run())));
-                if let Err(error) = thread::Builder::new().name("store-sync".to_owned()).spawn(work) {
+                if let Err(error) = thread::Builder::new()
+                    .name("store-sync".to_owned())
+                    .spawn(work)
+                {
                     // Its request has lost its reply, and learns from that.
                     tracing::error!(%error, "cannot start a thread to sync state");
                 }
@@ -77,7 +80,8 @@ impl Writer {
                 self.failed.remove(&path);
                 self.folders.extend(path.parent().map(Path::to_owned));
                 // The folder of a container or volume is itself an entry that must last.
-                self.folders.extend(path.parent().and_then(Path::parent).map(Path::to_owned));
+                self.folders
+                    .extend(path.parent().and_then(Path::parent).map(Path::to_owned));
                 if !synced {
                     self.dirty.insert(path);
                 }
@@ -93,7 +97,10 @@ impl Writer {
         match hoist_tree::remove(&path) {
             Ok(()) => self.folders.extend(path.parent().map(Path::to_owned)),
             Err(source) => {
-                let error = StoreError::Write { path: path.clone(), source };
+                let error = StoreError::Write {
+                    path: path.clone(),
+                    source,
+                };
                 self.failed(path, None, error, "cannot remove state");
             }
         }
@@ -109,10 +116,17 @@ impl Writer {
 
     /// There may be room again.
     fn try_again(&mut self, of: impl Fn(&Path) -> bool) {
-        let due: Vec<PathBuf> = self.failed.keys().filter(|path| of(path)).cloned().collect();
+        let due: Vec<PathBuf> = self
+            .failed
+            .keys()
+            .filter(|path| of(path))
+            .cloned()
+            .collect();
         for path in due {
             // Left in place, so that it is not reported again as new.
-            let Some(failed) = self.failed.get_mut(&path) else { continue };
+            let Some(failed) = self.failed.get_mut(&path) else {
+                continue;
+            };
             match failed.content.take() {
                 Some(content) => self.put(path, content),
                 None => self.remove_again(path),
@@ -136,7 +150,10 @@ impl Writer {
     }
 
     fn take_dirty(&mut self) -> Sync {
-        Sync { files: std::mem::take(&mut self.dirty), folders: std::mem::take(&mut self.folders) }
+        Sync {
+            files: std::mem::take(&mut self.dirty),
+            folders: std::mem::take(&mut self.folders),
+        }
     }
 }
 
@@ -148,9 +165,18 @@ impl StoreError {
             None => io::Error::new(source.kind(), source.to_string()),
         };
         match self {
-            Self::Create { path, source } => Self::Create { path: path.clone(), source: same(source) },
-            Self::Write { path, source } => Self::Write { path: path.clone(), source: same(source) },
-            Self::List { path, source } => Self::List { path: path.clone(), source: same(source) },
+            Self::Create { path, source } => Self::Create {
+                path: path.clone(),
+                source: same(source),
+            },
+            Self::Write { path, source } => Self::Write {
+                path: path.clone(),
+                source: same(source),
+            },
+            Self::List { path, source } => Self::List {
+                path: path.clone(),
+                source: same(source),
+            },
             Self::Gone => Self::Gone,
         }
     }
@@ -170,13 +196,20 @@ impl Sync {
         let lanes = paths.len().div_ceil(LANES).max(1);
         let sync = |chunk: &[PathBuf]| chunk.iter().try_for_each(|path| files::sync(path));
         thread::scope(|scope| {
-            let spawn = |chunk| (chunk, thread::Builder::new().spawn_scoped(scope, move || sync(chunk)));
+            let spawn = |chunk| {
+                (
+                    chunk,
+                    thread::Builder::new().spawn_scoped(scope, move || sync(chunk)),
+                )
+            };
             let running: Vec<_> = paths.chunks(lanes).map(spawn).collect();
-            running.into_iter().try_for_each(|(chunk, lane)| match lane {
-                Ok(lane) => lane.join().unwrap_or(Err(StoreError::Gone)),
-                // No thread available: one after the other.
-                Err(_) => sync(chunk),
-            })
+            running
+                .into_iter()
+                .try_for_each(|(chunk, lane)| match lane {
+                    Ok(lane) => lane.join().unwrap_or(Err(StoreError::Gone)),
+                    // No thread available: one after the other.
+                    Err(_) => sync(chunk),
+                })
         })
     }
 }

@@ -48,7 +48,10 @@ pub enum CacheError {
     #[error("sending it")]
     Registry(#[from] Box<RegistryError>),
     #[error("layer {layer}")]
-    Layer { layer: Digest, source: Box<LayerError> },
+    Layer {
+        layer: Digest,
+        source: Box<LayerError>,
+    },
     #[error("storing it")]
     Store(#[from] StoreError),
     #[error("{0} names a digest, which follows from what is written; give a tag")]
@@ -79,5 +82,7 @@ impl From<RegistryError> for CacheError {
 async fn on_disk<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
 ) -> Result<T, CacheError> {
-    tokio::task::spawn_blocking(act).await.map_err(|_| CacheError::Worker)?
+    tokio::task::spawn_blocking(act)
+        .await
+        .map_err(|_| CacheError::Worker)?
 }

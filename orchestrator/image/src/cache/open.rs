@@ -43,9 +43,20 @@ pub async fn open_cache(
 ) -> Result<OpenCache, CacheError> {
     match place {
         CachePlace::Registry(reference) => {
-            let carried = Pull { store, reference, options }.cache().await?;
+            let carried = Pull {
+                store,
+                reference,
+                options,
+            }
+            .cache()
+            .await?;
             let from = CacheSource::Registry(carried.registry);
-            Ok(OpenCache { place: place.clone(), document: carried.document, layers: carried.layers, from })
+            Ok(OpenCache {
+                place: place.clone(),
+                document: carried.document,
+                layers: carried.layers,
+                from,
+            })
         }
         CachePlace::Layout(name) => {
             let platform = match &options.platforms {
@@ -58,23 +69,42 @@ pub async fn open_cache(
     }
 }
 
-fn of_layout(place: CachePlace, name: &LayoutName, platform: &Platform) -> Result<OpenCache, CacheError> {
+fn of_layout(
+    place: CachePlace,
+    name: &LayoutName,
+    platform: &Platform,
+) -> Result<OpenCache, CacheError> {
     let layout = Layout::at(&name.folder);
     let entry = layout.find(name)?;
     let bytes = layout.bytes(&entry.digest, MAX_MANIFEST)?;
     if let Some((config, layers)) = Manifest::cache(&bytes)? {
         let document = CacheDocument::Records(layout.bytes(&config.digest, MAX_CONFIG)?);
-        return Ok(OpenCache { place, document, layers, from: CacheSource::Layout(layout) });
+        return Ok(OpenCache {
+            place,
+            document,
+            layers,
+            from: CacheSource::Layout(layout),
+        });
     }
     let mut manifest = Manifest::parse(&bytes, &entry.media_type)?;
     if let Manifest::Index(entries) = &manifest {
         let chosen = choose(entries, platform)?;
-        manifest = Manifest::parse(&layout.bytes(&chosen.digest, MAX_MANIFEST)?, &chosen.media_type)?;
+        manifest = Manifest::parse(
+            &layout.bytes(&chosen.digest, MAX_MANIFEST)?,
+            &chosen.media_type,
+        )?;
     }
-    let Manifest::Image { config, layers } = manifest else { return Err(CacheError::Neither) };
+    let Manifest::Image { config, layers } = manifest else {
+        return Err(CacheError::Neither);
+    };
     let config = serde_json::from_slice(&layout.bytes(&config.digest, MAX_CONFIG)?);
     let config: ImageConfig = config.map_err(crate::ManifestError::Config)?;
-    Ok(OpenCache { place, document: CacheDocument::Image(Box::new(config)), layers, from: CacheSource::Layout(layout) })
+    Ok(OpenCache {
+        place,
+        document: CacheDocument::Image(Box::new(config)),
+        layers,
+        from: CacheSource::Layout(layout),
+    })
 }
 
 impl OpenCache {
@@ -89,8 +119,15 @@ impl OpenCache {
     }
 
     /// Brings one layer, which must turn out to have the diff id.
-    pub async fn fetch(&self, store: &Arc<Store>, layer: usize, diff_id: Digest) -> Result<(), CacheError> {
-        let Some(layer) = self.layers.get(layer).cloned() else { return Err(CacheError::Neither) };
+    pub async fn fetch(
+        &self,
+        store: &Arc<Store>,
+        layer: usize,
+        diff_id: Digest,
+    ) -> Result<(), CacheError> {
+        let Some(layer) = self.layers.get(layer).cloned() else {
+            return Err(CacheError::Neither);
+        };
         match &self.from {
             CacheSource::Registry(registry) => {
                 let fetch = Fetch {

@@ -22,12 +22,19 @@ pub enum Kept {
 impl Credentials {
     /// Keeps credentials where the user's configuration says: in a helper, else in the file itself.
     pub fn keep(registry: &str, auth: &RegistryAuth) -> Result<Kept, CredentialsError> {
-        Self::keep_in(&Self::file_of_user().ok_or(CredentialsError::NoHome)?, registry, auth)
+        Self::keep_in(
+            &Self::file_of_user().ok_or(CredentialsError::NoHome)?,
+            registry,
+            auth,
+        )
     }
 
     /// Forgets them; `false` when there were none.
     pub fn forget(registry: &str) -> Result<bool, CredentialsError> {
-        Self::forget_in(&Self::file_of_user().ok_or(CredentialsError::NoHome)?, registry)
+        Self::forget_in(
+            &Self::file_of_user().ok_or(CredentialsError::NoHome)?,
+            registry,
+        )
     }
 
     fn keep_in(file: &Path, registry: &str, auth: &RegistryAuth) -> Result<Kept, CredentialsError> {
@@ -68,16 +75,23 @@ fn entry(auth: &RegistryAuth) -> Value {
     let encode = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
     let mut entry = Map::new();
     if !auth.username.is_empty() {
-        entry.insert("auth".to_owned(), encode(format!("{}:{}", auth.username, auth.password)).into());
+        entry.insert(
+            "auth".to_owned(),
+            encode(format!("{}:{}", auth.username, auth.password)).into(),
+        );
     }
     if !auth.identity_token.is_empty() {
-        entry.insert("identitytoken".to_owned(), auth.identity_token.clone().into());
+        entry.insert(
+            "identitytoken".to_owned(),
+            auth.identity_token.clone().into(),
+        );
     }
     Value::Object(entry)
 }
 
 fn is_one_of(key: &str, keys: &[String]) -> bool {
-    keys.iter().any(|wanted| wanted == key || *wanted == bare(key))
+    keys.iter()
+        .any(|wanted| wanted == key || *wanted == bare(key))
 }
 
 fn remove(auths: &mut Map<String, Value>, keys: &[String]) {
@@ -86,32 +100,54 @@ fn remove(auths: &mut Map<String, Value>, keys: &[String]) {
 
 /// Replaces the file atomically, and readable by its owner alone.
 fn change(file: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(), CredentialsError> {
-    let unreadable = |source| CredentialsError::Parse { path: file.to_owned(), source };
+    let unreadable = |source| CredentialsError::Parse {
+        path: file.to_owned(),
+        source,
+    };
     let mut document: Map<String, Value> = match fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(unreadable)?,
         Err(error) if error.kind() == ErrorKind::NotFound => Map::new(),
-        Err(source) => return Err(CredentialsError::Read { path: file.to_owned(), source }),
+        Err(source) => {
+            return Err(CredentialsError::Read {
+                path: file.to_owned(),
+                source,
+            });
+        }
     };
-    let auths = document.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+    let auths = document
+        .entry("auths")
+        .or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(auths) = auths {
         edit(auths);
     }
     let mut text = Vec::new();
     let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, tabs)).map_err(unreadable)?;
+    document
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut text, tabs))
+        .map_err(unreadable)?;
     text.push(b'\n');
-    replace(file, &text).map_err(|source| CredentialsError::Write { path: file.to_owned(), source })
+    replace(file, &text).map_err(|source| CredentialsError::Write {
+        path: file.to_owned(),
+        source,
+    })
 }
 
 fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
     // A link stays one: what it points to is replaced.
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = file.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     let fresh = folder.join(format!(".config.json.{}", std::process::id()));
     let written = (|| {
         let _ = fs::remove_file(&fresh);
-        let mut new = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        let mut new = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)?;
         new.write_all(text)?;
         new.sync_all()?;
         fs::rename(&fresh, &file)
@@ -128,24 +164,46 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn login(password: &str) -> RegistryAuth {
-        RegistryAuth { username: "me".to_owned(), password: password.to_owned(), ..RegistryAuth::default() }
+        RegistryAuth {
+            username: "me".to_owned(),
+            password: password.to_owned(),
+            ..RegistryAuth::default()
+        }
     }
 
     #[test]
     fn a_login_changes_its_entry_alone_and_a_logout_takes_it_away() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("deep/config.json");
-        assert_eq!(Credentials::keep_in(&file, "r.example:5000", &login("a:b")).unwrap(), Kept::File(file.clone()));
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            Credentials::keep_in(&file, "r.example:5000", &login("a:b")).unwrap(),
+            Kept::File(file.clone())
+        );
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let read = || Credentials::read(&file).unwrap();
-        assert_eq!(read().get("r.example:5000").unwrap().unwrap().password, "a:b");
+        assert_eq!(
+            read().get("r.example:5000").unwrap().unwrap().password,
+            "a:b"
+        );
 
-        fs::write(&file, r#"{"psFormat":"x","auths":{"https://docker.io/v1/":{"auth":"b2xkOm9sZA=="},"o":{}}}"#)
-            .unwrap();
+        fs::write(
+            &file,
+            r#"{"psFormat":"x","auths":{"https://docker.io/v1/":{"auth":"b2xkOm9sZA=="},"o":{}}}"#,
+        )
+        .unwrap();
         Credentials::keep_in(&file, "docker.io", &login("new")).unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains("\"psFormat\": \"x\"") && text.contains("\t\"auths\""), "{text}");
-        assert!(!text.contains("b2xkOm9sZA=="), "the entry under an older key is replaced\n{text}");
+        assert!(
+            text.contains("\"psFormat\": \"x\"") && text.contains("\t\"auths\""),
+            "{text}"
+        );
+        assert!(
+            !text.contains("b2xkOm9sZA=="),
+            "the entry under an older key is replaced\n{text}"
+        );
         assert_eq!(read().get("docker.io").unwrap().unwrap().password, "new");
         assert!(Credentials::forget_in(&file, "docker.io").unwrap());
         assert!(!Credentials::forget_in(&file, "docker.io").unwrap());
@@ -158,7 +216,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.json");
         fs::write(&file, "no json").unwrap();
-        assert!(matches!(Credentials::keep_in(&file, "r.example", &login("x")), Err(CredentialsError::Parse { .. })));
+        assert!(matches!(
+            Credentials::keep_in(&file, "r.example", &login("x")),
+            Err(CredentialsError::Parse { .. })
+        ));
         assert_eq!(fs::read_to_string(&file).unwrap(), "no json");
     }
 }

@@ -28,7 +28,11 @@ struct Kept<'a> {
 }
 
 fn program(helper: &str) -> Result<String, CredentialsError> {
-    if helper.is_empty() || !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+    if helper.is_empty()
+        || !helper
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
         return Err(CredentialsError::HelperName(helper.to_owned()));
     }
     Ok(format!("docker-credential-{helper}"))
@@ -36,25 +40,40 @@ fn program(helper: &str) -> Result<String, CredentialsError> {
 
 /// The servers that a helper knows; none when it cannot say.
 pub(super) fn list(helper: &str) -> Vec<String> {
-    let Ok(program) = program(helper) else { return Vec::new() };
-    let output = Command::new(program).arg("list").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let servers =
-        output.ok().and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
+    let Ok(program) = program(helper) else {
+        return Vec::new();
+    };
+    let output = Command::new(program)
+        .arg("list")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let servers = output
+        .ok()
+        .and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
     servers.unwrap_or_default().into_keys().collect()
 }
 
 pub(super) fn get(helper: &str, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
     let output = ask(helper, "get", registry.as_bytes())?;
     if !output.status.success() {
-        return if is_nothing_there(&output) { Ok(None) } else { Err(failed(helper, registry, &output)) };
+        return if is_nothing_there(&output) {
+            Ok(None)
+        } else {
+            Err(failed(helper, registry, &output))
+        };
     }
     // The parse error is left out: it may quote the secret.
-    let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|_| CredentialsError::HelperFailed {
-        program: format!("docker-credential-{helper}"),
-        registry: registry.to_owned(),
-        output: "its answer is not valid JSON".to_owned(),
-    })?;
-    let mut auth = RegistryAuth { server_address: registry.to_owned(), ..RegistryAuth::default() };
+    let answer: Answer =
+        serde_json::from_slice(&output.stdout).map_err(|_| CredentialsError::HelperFailed {
+            program: format!("docker-credential-{helper}"),
+            registry: registry.to_owned(),
+            output: "its answer is not valid JSON".to_owned(),
+        })?;
+    let mut auth = RegistryAuth {
+        server_address: registry.to_owned(),
+        ..RegistryAuth::default()
+    };
     if answer.username == "<token>" {
         auth.identity_token = answer.secret;
     } else {
@@ -64,14 +83,27 @@ pub(super) fn get(helper: &str, registry: &str) -> Result<Option<RegistryAuth>, 
     Ok(Some(auth))
 }
 
-pub(super) fn store(helper: &str, registry: &str, auth: &RegistryAuth) -> Result<(), CredentialsError> {
+pub(super) fn store(
+    helper: &str,
+    registry: &str,
+    auth: &RegistryAuth,
+) -> Result<(), CredentialsError> {
     let (username, secret) = match auth.identity_token.as_str() {
         "" => (auth.username.as_str(), auth.password.as_str()),
         token => ("<token>", token),
     };
-    let kept = serde_json::to_vec(&Kept { server_url: registry, username, secret }).unwrap_or_default();
+    let kept = serde_json::to_vec(&Kept {
+        server_url: registry,
+        username,
+        secret,
+    })
+    .unwrap_or_default();
     let output = ask(helper, "store", &kept)?;
-    if output.status.success() { Ok(()) } else { Err(failed(helper, registry, &output)) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(helper, registry, &output))
+    }
 }
 
 /// Whether there was something to forget.
@@ -100,7 +132,10 @@ fn failed(helper: &str, registry: &str, output: &Output) -> CredentialsError {
 
 fn ask(helper: &str, verb: &str, input: &[u8]) -> Result<Output, CredentialsError> {
     let program = program(helper)?;
-    let failed = |source| CredentialsError::Helper { program: program.clone(), source };
+    let failed = |source| CredentialsError::Helper {
+        program: program.clone(),
+        source,
+    };
     let mut child = Command::new(&program)
         .arg(verb)
         .stdin(Stdio::piped())

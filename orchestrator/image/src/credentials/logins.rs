@@ -18,7 +18,10 @@ impl Logins {
     pub fn of_user(access: &Access) -> Result<Self, CredentialsError> {
         let read = |path: PathBuf| Credentials::read(&path).map(|file| (path, file));
         let files: Result<Vec<_>, _> = files().into_iter().map(read).collect();
-        Ok(Self { files: files?, helpers: access.credential_helpers()? })
+        Ok(Self {
+            files: files?,
+            helpers: access.credential_helpers()?,
+        })
     }
 
     /// The logins for some servers, by what they hold for: a host, or a namespace of it. Where one cannot be had, the
@@ -27,12 +30,19 @@ impl Logins {
         &self,
         places: impl IntoIterator<Item = &'a RepositoryLocation>,
     ) -> BTreeMap<String, RegistryAuth> {
-        places.into_iter().filter_map(|place| self.find(&place.host, &place.repository)).collect()
+        places
+            .into_iter()
+            .filter_map(|place| self.find(&place.host, &place.repository))
+            .collect()
     }
 
     /// Every one of them: where a Dockerfile's bases come from is only known when it is read.
     pub fn all(&self) -> BTreeMap<String, RegistryAuth> {
-        let mut names: BTreeSet<String> = self.files.iter().flat_map(|(_, file)| file.names()).collect();
+        let mut names: BTreeSet<String> = self
+            .files
+            .iter()
+            .flat_map(|(_, file)| file.names())
+            .collect();
         names.extend(self.helpers.iter().flat_map(|helper| helper::list(helper)));
         let split = |name: &String| {
             let (host, repository) = name.split_once('/').unwrap_or((name, ""));
@@ -44,13 +54,21 @@ impl Logins {
     /// The file that still has a login for a registry.
     pub fn kept_in(&self, registry: &str) -> Option<&Path> {
         let knows = |file: &Credentials| matches!(file.find(registry, ""), Ok(Some(_)));
-        self.files.iter().find(|(_, file)| knows(file)).map(|(path, _)| path.as_path())
+        self.files
+            .iter()
+            .find(|(_, file)| knows(file))
+            .map(|(path, _)| path.as_path())
     }
 
     fn find(&self, host: &str, repository: &str) -> Option<(String, RegistryAuth)> {
-        let in_files = self.files.iter().map(|(_, file)| file.find(host, repository));
-        let in_helpers =
-            self.helpers.iter().map(|name| Ok(helper::get(name, host)?.map(|auth| (host.to_owned(), auth))));
+        let in_files = self
+            .files
+            .iter()
+            .map(|(_, file)| file.find(host, repository));
+        let in_helpers = self
+            .helpers
+            .iter()
+            .map(|name| Ok(helper::get(name, host)?.map(|auth| (host.to_owned(), auth))));
         let mut trouble = None;
         for found in in_files.chain(in_helpers) {
             match found {
@@ -58,8 +76,13 @@ impl Logins {
                 Ok(None) => {}
                 Err(error) => {
                     let reason = trouble_of(&error);
-                    trouble
-                        .get_or_insert((host.to_owned(), RegistryAuth { trouble: reason, ..RegistryAuth::default() }));
+                    trouble.get_or_insert((
+                        host.to_owned(),
+                        RegistryAuth {
+                            trouble: reason,
+                            ..RegistryAuth::default()
+                        },
+                    ));
                 }
             }
         }
@@ -68,21 +91,39 @@ impl Logins {
 }
 
 fn trouble_of(error: &CredentialsError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    });
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// One that the environment names comes first; docker's is where a login goes.
 fn files() -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let volatile = match variable("XDG_RUNTIME_DIR") {
         Some(session) => session.join("containers/auth.json"),
-        None => PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::geteuid().as_raw())),
+        None => PathBuf::from(format!(
+            "/run/containers/{}/auth.json",
+            rustix::process::geteuid().as_raw()
+        )),
     };
-    let lasting = variable("XDG_CONFIG_HOME").or_else(|| Some(std::env::home_dir()?.join(".config")));
+    let lasting =
+        variable("XDG_CONFIG_HOME").or_else(|| Some(std::env::home_dir()?.join(".config")));
     let lasting = lasting.map(|folder| folder.join("containers/auth.json"));
-    [variable("REGISTRY_AUTH_FILE"), Credentials::file_of_user(), Some(volatile), lasting]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        variable("REGISTRY_AUTH_FILE"),
+        Credentials::file_of_user(),
+        Some(volatile),
+        lasting,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

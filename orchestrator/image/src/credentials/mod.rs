@@ -36,7 +36,9 @@ pub struct RegistryAuth {
 impl fmt::Debug for RegistryAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A secret must not reach a log by way of a derived Debug.
-        f.debug_struct("RegistryAuth").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("RegistryAuth")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,21 +48,37 @@ pub enum CredentialsError {
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
     #[error("reading {path}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("writing {path}")]
-    Write { path: PathBuf, source: std::io::Error },
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("there is no home to keep credentials in; set DOCKER_CONFIG to a folder")]
     NoHome,
     #[error("{path} does not have the form of docker's config.json")]
-    Parse { path: PathBuf, source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("the credentials for {registry} in the docker configuration are malformed")]
     Malformed { registry: String },
     #[error("{0:?} is not the name of a credential helper")]
     HelperName(String),
     #[error("running the credential helper {program}")]
-    Helper { program: String, source: std::io::Error },
+    Helper {
+        program: String,
+        source: std::io::Error,
+    },
     #[error("the credential helper {program} failed for {registry}: {output}")]
-    HelperFailed { program: String, registry: String, output: String },
+    HelperFailed {
+        program: String,
+        registry: String,
+        output: String,
+    },
 }
 
 /// One file in the form of docker's `config.json`, which podman's `auth.json` has too.
@@ -103,16 +121,26 @@ impl Credentials {
     /// A file of docker's or podman's form; one that is not there has nothing.
     pub fn read(file: &Path) -> Result<Self, CredentialsError> {
         match std::fs::read(file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| CredentialsError::Parse { path: file.to_owned(), source }),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| CredentialsError::Parse {
+                path: file.to_owned(),
+                source,
+            }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(CredentialsError::Read { path: file.to_owned(), source }),
+            Err(source) => Err(CredentialsError::Read {
+                path: file.to_owned(),
+                source,
+            }),
         }
     }
 
     /// What there are credentials for: registries as [`crate::Reference::registry`] names them, and namespaces of them.
     fn names(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.auths.keys().chain(self.helpers.keys()).cloned().collect();
+        let mut keys: Vec<String> = self
+            .auths
+            .keys()
+            .chain(self.helpers.keys())
+            .cloned()
+            .collect();
         if let Some(store) = self.store.as_deref().filter(|store| !store.is_empty()) {
             keys.extend(helper::list(store));
         }
@@ -120,14 +148,22 @@ impl Credentials {
             hub if keys_of_hub().contains(&hub) => "docker.io".to_owned(),
             other => other,
         };
-        keys.iter().map(name).filter(|name| !name.is_empty()).collect()
+        keys.iter()
+            .map(name)
+            .filter(|name| !name.is_empty())
+            .collect()
     }
 
     /// The credentials for a repository and what they hold for, asking the registry's helper when one is set. Podman
     /// files some under a namespace: `quay.io/team`; the longest counts.
-    fn find(&self, registry: &str, repository: &str) -> Result<Option<(String, RegistryAuth)>, CredentialsError> {
+    fn find(
+        &self,
+        registry: &str,
+        repository: &str,
+    ) -> Result<Option<(String, RegistryAuth)>, CredentialsError> {
         let whole = format!("{registry}/{repository}");
-        let namespaces = std::iter::successors(Some(whole.as_str()), |name| Some(name.rsplit_once('/')?.0));
+        let namespaces =
+            std::iter::successors(Some(whole.as_str()), |name| Some(name.rsplit_once('/')?.0));
         for namespace in namespaces.filter(|name| name.contains('/')) {
             if let Some(entry) = self.auths.get(namespace)
                 && let Some(auth) = entry.decode(registry)?
@@ -150,7 +186,10 @@ impl Credentials {
                 return Ok(found);
             }
         }
-        let entry = self.auths.iter().find(|(key, _)| keys.contains(key) || keys.contains(&bare(key)));
+        let entry = self
+            .auths
+            .iter()
+            .find(|(key, _)| keys.contains(key) || keys.contains(&bare(key)));
         match entry {
             Some((_, entry)) => entry.decode(registry),
             None => Ok(None),
@@ -160,19 +199,23 @@ impl Credentials {
 
 impl Credentials {
     fn own_helper<'a>(&'a self, keys: &'a [String]) -> Option<(&'a String, &'a String)> {
-        keys.iter().find_map(|key| Some((key, self.helpers.get(key)?)))
+        keys.iter()
+            .find_map(|key| Some((key, self.helpers.get(key)?)))
     }
 
     /// The program that keeps a registry's credentials, and the key that it has them under.
     fn keeper<'a>(&'a self, keys: &'a [String]) -> Option<(&'a String, &'a String)> {
         let store = self.store.as_ref().filter(|store| !store.is_empty());
-        self.own_helper(keys).or_else(|| Some((keys.first()?, store?)))
+        self.own_helper(keys)
+            .or_else(|| Some((keys.first()?, store?)))
     }
 }
 
 impl Entry {
     fn decode(&self, registry: &str) -> Result<Option<RegistryAuth>, CredentialsError> {
-        let malformed = || CredentialsError::Malformed { registry: registry.to_owned() };
+        let malformed = || CredentialsError::Malformed {
+            registry: registry.to_owned(),
+        };
         let mut auth = RegistryAuth {
             username: self.username.clone().unwrap_or_default(),
             password: self.password.clone().unwrap_or_default(),
@@ -182,14 +225,20 @@ impl Entry {
             trouble: String::new(),
         };
         if let Some(encoded) = self.auth.as_deref().filter(|encoded| !encoded.is_empty()) {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map_err(|_| malformed())?;
+            let decoded = base64::engine::general_purpose::STANDARD
+                .decode(encoded.trim())
+                .map_err(|_| malformed())?;
             let text = String::from_utf8(decoded).map_err(|_| malformed())?;
             let (username, password) = text.split_once(':').ok_or_else(malformed)?;
             username.clone_into(&mut auth.username);
-            password.trim_end_matches('\0').clone_into(&mut auth.password);
+            password
+                .trim_end_matches('\0')
+                .clone_into(&mut auth.password);
         }
         // A login through a store leaves an empty entry behind.
-        let empty = auth.username.is_empty() && auth.identity_token.is_empty() && auth.registry_token.is_empty();
+        let empty = auth.username.is_empty()
+            && auth.identity_token.is_empty()
+            && auth.registry_token.is_empty();
         Ok((!empty).then_some(auth))
     }
 }
@@ -197,7 +246,9 @@ impl Entry {
 /// The keys under which a registry's entry may be filed.
 fn keys(registry: &str) -> Vec<String> {
     match registry {
-        "docker.io" => std::iter::once(HUB_KEY.to_owned()).chain(keys_of_hub()).collect(),
+        "docker.io" => std::iter::once(HUB_KEY.to_owned())
+            .chain(keys_of_hub())
+            .collect(),
         other => vec![other.to_owned()],
     }
 }
@@ -208,10 +259,19 @@ fn keys_of_hub() -> [String; 3] {
 
 /// `https://host/v1/` as plain `host`; a path that is not an address is a namespace and stays.
 fn bare(key: &str) -> String {
-    let address = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
-    let (host, path) = address.unwrap_or(key).split_once('/').unwrap_or((address.unwrap_or(key), ""));
+    let address = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"));
+    let (host, path) = address
+        .unwrap_or(key)
+        .split_once('/')
+        .unwrap_or((address.unwrap_or(key), ""));
     let is_api = address.is_some() || matches!(path.trim_end_matches('/'), "" | "v1" | "v2");
-    if is_api { host.to_owned() } else { key.trim_end_matches('/').to_owned() }
+    if is_api {
+        host.to_owned()
+    } else {
+        key.trim_end_matches('/').to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -230,9 +290,19 @@ mod tests {
             "t.example":{{"identitytoken":"tok"}},"empty.example":{{}}}},"HttpHeaders":{{}}}}"#
         ));
         let hub = credentials.get("docker.io").unwrap().unwrap();
-        assert_eq!((hub.username.as_str(), hub.password.as_str()), ("me", "pa:ss"));
+        assert_eq!(
+            (hub.username.as_str(), hub.password.as_str()),
+            ("me", "pa:ss")
+        );
         assert!(credentials.get("r.example").unwrap().is_some());
-        assert_eq!(credentials.get("t.example").unwrap().unwrap().identity_token, "tok");
+        assert_eq!(
+            credentials
+                .get("t.example")
+                .unwrap()
+                .unwrap()
+                .identity_token,
+            "tok"
+        );
         assert_eq!(credentials.get("empty.example").unwrap(), None);
         assert_eq!(credentials.get("other.example").unwrap(), None);
     }
@@ -245,12 +315,16 @@ mod tests {
         ));
         let mut names = credentials.names();
         names.sort();
-        assert_eq!(names, ["127.0.0.1:5000", "docker.io", "quay.io/team", "r.example"]);
+        assert_eq!(
+            names,
+            ["127.0.0.1:5000", "docker.io", "quay.io/team", "r.example"]
+        );
     }
 
     #[test]
     fn the_credentials_of_the_longest_namespace_count() {
-        let entry = |user: &str| base64::engine::general_purpose::STANDARD.encode(format!("{user}:x"));
+        let entry =
+            |user: &str| base64::engine::general_purpose::STANDARD.encode(format!("{user}:x"));
         let credentials = parse(&format!(
             r#"{{"auths":{{"quay.io":{{"auth":"{}"}},"quay.io/team":{{"auth":"{}"}},"r.example/a":{{"auth":"{}"}}}}}}"#,
             entry("all"),
@@ -259,18 +333,28 @@ mod tests {
         ));
         let of = |registry: &str, repository: &str| {
             let found = credentials.find(registry, repository).unwrap();
-            found.map_or_else(String::new, |(name, auth)| format!("{} by {name}", auth.username))
+            found.map_or_else(String::new, |(name, auth)| {
+                format!("{} by {name}", auth.username)
+            })
         };
         assert_eq!(of("quay.io", "team/app"), "team by quay.io/team");
         assert_eq!(of("quay.io", "teams/app"), "all by quay.io");
         assert_eq!(of("quay.io", ""), "all by quay.io");
         assert_eq!(of("r.example", "a"), "a by r.example/a");
-        assert_eq!(of("r.example", "b"), "", "a namespace's credentials are for nobody else");
+        assert_eq!(
+            of("r.example", "b"),
+            "",
+            "a namespace's credentials are for nobody else"
+        );
     }
 
     #[test]
     fn a_secret_is_not_shown_by_debug() {
-        let auth = RegistryAuth { username: "me".into(), password: "hunter2".into(), ..RegistryAuth::default() };
+        let auth = RegistryAuth {
+            username: "me".into(),
+            password: "hunter2".into(),
+            ..RegistryAuth::default()
+        };
         assert!(!format!("{auth:?}").contains("hunter2"));
         let credentials = parse(r#"{"auths":{"x":{"auth":"aHVudGVyMg=="}}}"#);
         assert!(!format!("{credentials:?}").contains("aHVudGVyMg"));
@@ -279,6 +363,9 @@ mod tests {
     #[test]
     fn a_helper_name_cannot_be_a_path() {
         let credentials = parse(r#"{"credHelpers":{"x.example":"../../bin/sh"}}"#);
-        assert!(matches!(credentials.get("x.example"), Err(CredentialsError::HelperName(_))));
+        assert!(matches!(
+            credentials.get("x.example"),
+            Err(CredentialsError::HelperName(_))
+        ));
     }
 }

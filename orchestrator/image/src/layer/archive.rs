@@ -80,17 +80,30 @@ pub(crate) struct TarReader<R> {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, position: 0, remaining: 0, padding: 0, longest_path: MAX_PATH, whole: false }
+        Self {
+            input,
+            position: 0,
+            remaining: 0,
+            padding: 0,
+            longest_path: MAX_PATH,
+            whole: false,
+        }
     }
 
     /// Of a folder's archive: paths may be longer than the kernel takes them at once.
     pub(crate) fn of_folder(input: R) -> Self {
-        Self { longest_path: MAX_FOLDER_PATH, ..Self::new(input) }
+        Self {
+            longest_path: MAX_FOLDER_PATH,
+            ..Self::new(input)
+        }
     }
 
     /// The stream must have its end mark.
     pub(crate) fn whole(self) -> Self {
-        Self { whole: true, ..self }
+        Self {
+            whole: true,
+            ..self
+        }
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -117,26 +130,39 @@ impl<R: Read> TarReader<R> {
             }
             let header = tar::Header::from_byte_slice(&block);
             if !checksum_matches(&block, header) {
-                return Err(ArchiveError::Header { at, reason: "its checksum is wrong" });
+                return Err(ArchiveError::Header {
+                    at,
+                    reason: "its checksum is wrong",
+                });
             }
-            let number = |result: io::Result<u64>, reason| result.map_err(|_| ArchiveError::Header { at, reason });
+            let number = |result: io::Result<u64>, reason| {
+                result.map_err(|_| ArchiveError::Header { at, reason })
+            };
             let size = number(header.entry_size(), "its size is not a number")?;
             match block[156] {
                 b'x' => {
                     let records = self.read_extension(size, at)?;
                     if extension.pax_seen {
-                        return Err(ArchiveError::Extension { at, reason: "a second one for the same entry" });
+                        return Err(ArchiveError::Extension {
+                            at,
+                            reason: "a second one for the same entry",
+                        });
                     }
                     extension.pax_seen = true;
-                    pax::parse(&records, &mut extension).map_err(|reason| ArchiveError::Extension { at, reason })?;
+                    pax::parse(&records, &mut extension)
+                        .map_err(|reason| ArchiveError::Extension { at, reason })?;
                 }
                 b'g' => {
                     // git archive's comment is the one in use; anything that would change an entry is not for layers.
                     let records = self.read_extension(size, at)?;
                     let mut global = Extension::default();
-                    pax::parse(&records, &mut global).map_err(|reason| ArchiveError::Extension { at, reason })?;
+                    pax::parse(&records, &mut global)
+                        .map_err(|reason| ArchiveError::Extension { at, reason })?;
                     if global != Extension::default() {
-                        return Err(ArchiveError::Extension { at, reason: "a global one changes every entry" });
+                        return Err(ArchiveError::Extension {
+                            at,
+                            reason: "a global one changes every entry",
+                        });
                     }
                 }
                 kind @ (b'L' | b'K') => {
@@ -144,7 +170,11 @@ impl<R: Read> TarReader<R> {
                     if let Some(end) = name.iter().position(|byte| *byte == 0) {
                         name.truncate(end);
                     }
-                    let slot = if kind == b'L' { &mut extension.path } else { &mut extension.link };
+                    let slot = if kind == b'L' {
+                        &mut extension.path
+                    } else {
+                        &mut extension.link
+                    };
                     if slot.is_none() {
                         *slot = Some(name);
                     }
@@ -164,10 +194,16 @@ impl<R: Read> TarReader<R> {
         let form = extension.sparse.form();
         let path = extension.sparse.name.take().or(extension.path.take());
         let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = extension.link.take().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
+        let link = extension
+            .link
+            .take()
+            .or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
         let link = link.unwrap_or_default();
         let shown = || String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned();
-        let refuse = |reason| ArchiveError::Entry { path: shown(), reason };
+        let refuse = |reason| ArchiveError::Entry {
+            path: shown(),
+            reason,
+        };
         if path.len() > self.longest_path || link.len() > MAX_PATH {
             return Err(refuse("its name is too long"));
         }
@@ -180,13 +216,32 @@ impl<R: Read> TarReader<R> {
             let value = extended.map_or_else(|| number(at, field, value, reason), Ok)?;
             owner_id(value).ok_or_else(|| refuse("its owner is out of range"))
         };
-        let uid = owner(extension.uid, &old.uid, header.uid(), "its uid is not a number")?;
-        let gid = owner(extension.gid, &old.gid, header.gid(), "its gid is not a number")?;
-        let mode = number(at, &old.mode, header.mode().map(u64::from), "its mode is not a number")?;
+        let uid = owner(
+            extension.uid,
+            &old.uid,
+            header.uid(),
+            "its uid is not a number",
+        )?;
+        let gid = owner(
+            extension.gid,
+            &old.gid,
+            header.gid(),
+            "its gid is not a number",
+        )?;
+        let mode = number(
+            at,
+            &old.mode,
+            header.mode().map(u64::from),
+            "its mode is not a number",
+        )?;
         let modified = extension.modified.unwrap_or_else(|| modified(header));
         let device = device(header, kind).ok_or_else(|| refuse("its device number is missing"))?;
         // Header-only kinds have no body whatever their size field says: Go's reader, which made most layers, agrees.
-        let size = if kind == Kind::File { extension.size.unwrap_or(size) } else { 0 };
+        let size = if kind == Kind::File {
+            extension.size.unwrap_or(size)
+        } else {
+            0
+        };
         let sparse = self.body(header, size, form, kind)?.map_err(refuse)?;
         Ok(Entry {
             kind,
@@ -218,23 +273,32 @@ impl<R: Read> TarReader<R> {
             _ => None,
         };
         self.remaining = size;
-        self.padding = size.checked_next_multiple_of(BLOCK as u64).map_or(0, |padded| padded - size);
+        self.padding = size
+            .checked_next_multiple_of(BLOCK as u64)
+            .map_or(0, |padded| padded - size);
         let map = match (old, form) {
             (_, Err(reason)) => Err(reason),
             (old, Ok(Form::Whole)) => Ok(old),
             (Some(_), Ok(_)) => Err("a sparse entry of two forms"),
             (None, Ok(_)) if kind != Kind::File => Err("a sparse entry that is not a file"),
             (None, Ok(Form::Known(map))) => Ok(Some(map)),
-            (None, Ok(Form::InBody(whole))) => Sparse::decode(&mut *self, whole).map_err(ArchiveError::Read)?.map(Some),
+            (None, Ok(Form::InBody(whole))) => Sparse::decode(&mut *self, whole)
+                .map_err(ArchiveError::Read)?
+                .map(Some),
         };
         Ok(match map {
-            Ok(Some(map)) if map.data() != self.remaining => Err("its sparse map and its content do not fit together"),
+            Ok(Some(map)) if map.data() != self.remaining => {
+                Err("its sparse map and its content do not fit together")
+            }
             map => map,
         })
     }
 
     /// The map of GNU tar's old form: in the header, and in blocks behind it.
-    fn old_map(&mut self, header: &tar::Header) -> Result<Result<Sparse, &'static str>, ArchiveError> {
+    fn old_map(
+        &mut self,
+        header: &tar::Header,
+    ) -> Result<Result<Sparse, &'static str>, ArchiveError> {
         let mut map = match GnuMap::of_header(header) {
             Ok(map) => map,
             Err(reason) => return Ok(Err(reason)),
@@ -253,7 +317,10 @@ impl<R: Read> TarReader<R> {
 
     fn read_extension(&mut self, size: u64, at: u64) -> Result<Vec<u8>, ArchiveError> {
         if size > MAX_EXTENSION {
-            return Err(ArchiveError::Extension { at, reason: "longer than 1 MiB" });
+            return Err(ArchiveError::Extension {
+                at,
+                reason: "longer than 1 MiB",
+            });
         }
         let padded = size.div_ceil(BLOCK as u64) * BLOCK as u64;
         let mut bytes = vec![0; usize::try_from(padded).expect("at most 1 MiB")];
@@ -283,7 +350,8 @@ impl<R: Read> TarReader<R> {
     fn skip_body(&mut self) -> Result<(), ArchiveError> {
         let rest = self.remaining + self.padding;
         if rest > 0 {
-            let skipped = io::copy(&mut self.input.by_ref().take(rest), &mut io::sink()).map_err(ArchiveError::Read)?;
+            let skipped = io::copy(&mut self.input.by_ref().take(rest), &mut io::sink())
+                .map_err(ArchiveError::Read)?;
             if skipped < rest {
                 return Err(ArchiveError::Truncated);
             }
@@ -297,7 +365,9 @@ impl<R: Read> TarReader<R> {
 
 impl<R: Read> Read for TarReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
+        let most = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         if most == 0 {
             return Ok(0);
         }
@@ -320,7 +390,9 @@ impl<R: BufRead> BufRead for TarReader<R> {
         if available.is_empty() {
             return Err(cut_file());
         }
-        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(available.len());
+        let most = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(available.len());
         Ok(&available[..most])
     }
 
@@ -332,11 +404,19 @@ impl<R: BufRead> BufRead for TarReader<R> {
 }
 
 fn cut_file() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the tar stream ends in the middle of a file")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the tar stream ends in the middle of a file",
+    )
 }
 
 /// A number of the header of the entry `at` this offset.
-fn number(at: u64, field: &[u8], value: io::Result<u64>, reason: &'static str) -> Result<u64, ArchiveError> {
+fn number(
+    at: u64,
+    field: &[u8],
+    value: io::Result<u64>,
+    reason: &'static str,
+) -> Result<u64, ArchiveError> {
     match value {
         // Left empty, as some packers do, it is 0.
         Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
@@ -357,7 +437,9 @@ fn modified(header: &tar::Header) -> (i64, u32) {
 /// Major and minor number; both are 0 for everything but devices.
 fn device(header: &tar::Header, kind: Kind) -> Option<(u32, u32)> {
     match kind {
-        Kind::Char | Kind::Block => Some((header.device_major().ok()??, header.device_minor().ok()??)),
+        Kind::Char | Kind::Block => {
+            Some((header.device_major().ok()??, header.device_minor().ok()??))
+        }
         _ => Some((0, 0)),
     }
 }
@@ -379,13 +461,19 @@ fn kind(header: &tar::Header, path: &[u8]) -> Option<Kind> {
 
 /// Whether a block can begin a tar. By its checksum alone: old archives have no other mark.
 pub(super) fn is_header(block: &[u8; BLOCK]) -> bool {
-    block.iter().any(|byte| *byte != 0) && checksum_matches(block, tar::Header::from_byte_slice(block))
+    block.iter().any(|byte| *byte != 0)
+        && checksum_matches(block, tar::Header::from_byte_slice(block))
 }
 
 fn checksum_matches(block: &[u8; BLOCK], header: &tar::Header) -> bool {
-    let Ok(stored) = header.cksum() else { return false };
+    let Ok(stored) = header.cksum() else {
+        return false;
+    };
     let outside = || block[..148].iter().chain(&block[156..]);
     let unsigned = outside().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
-    let signed = outside().map(|byte| i32::from(byte.cast_signed())).sum::<i32>() + 8 * 32;
+    let signed = outside()
+        .map(|byte| i32::from(byte.cast_signed()))
+        .sum::<i32>()
+        + 8 * 32;
     stored == unsigned || i64::from(stored) == i64::from(signed)
 }

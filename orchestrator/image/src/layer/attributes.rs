@@ -2,7 +2,10 @@
 
 /// Whether the host's security policy owns it: it is not taken from archives, and not put into them.
 pub fn is_attribute_of_host(name: &[u8]) -> bool {
-    matches!(name, b"security.selinux" | b"security.ima" | b"security.evm")
+    matches!(
+        name,
+        b"security.selinux" | b"security.ima" | b"security.evm"
+    )
 }
 
 /// Whether it is a mark of overlayfs, which an archive must not set: it speaks of the layers below.

@@ -17,9 +17,16 @@ use super::attributes::is_attribute_of_host;
 
 /// The first difference, as a sentence about `found`; `None` when both are the same layer. Directories that the layer's
 /// tar does not describe (`implicit`) have no time of their own.
-pub(crate) fn difference(expected: &Path, found: &Path, implicit: &BTreeSet<String>) -> io::Result<Option<String>> {
+pub(crate) fn difference(
+    expected: &Path,
+    found: &Path,
+    implicit: &BTreeSet<String>,
+) -> io::Result<Option<String>> {
     let (expected, found) = (File::open(expected)?, File::open(found)?);
-    let mut comparison = Comparison { implicit, links: HashMap::new() };
+    let mut comparison = Comparison {
+        implicit,
+        links: HashMap::new(),
+    };
     let mut walk = Walk::new(expected.as_fd())?;
     let mut place = Descent::new(found.as_fd());
     if let Some(how) = comparison.folder(&walk, &place)? {
@@ -60,7 +67,10 @@ fn differs(how: &str) -> Verdict {
 impl Comparison<'_> {
     /// The looks of two directories, and which names they have.
     fn folder(&self, walk: &Walk<'_>, place: &Descent<'_>) -> Verdict {
-        let (wanted, there) = (rustix::fs::fstat(walk.folder())?, rustix::fs::fstat(place.folder())?);
+        let (wanted, there) = (
+            rustix::fs::fstat(walk.folder())?,
+            rustix::fs::fstat(place.folder())?,
+        );
         if let Some(how) = self.looks(walk.path(), &wanted, &there) {
             return Ok(Some(how));
         }
@@ -78,7 +88,13 @@ impl Comparison<'_> {
     }
 
     /// Anything but a directory, of which it is only seen that it is one.
-    fn entry(&mut self, walk: &Walk<'_>, place: &Descent<'_>, name: &CStr, wanted: &Stat) -> Verdict {
+    fn entry(
+        &mut self,
+        walk: &Walk<'_>,
+        place: &Descent<'_>,
+        name: &CStr,
+        wanted: &Stat,
+    ) -> Verdict {
         let (left, right) = (walk.folder(), place.folder());
         let there = rustix::fs::statat(right, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = FileType::from_raw_mode(wanted.st_mode);
@@ -96,7 +112,9 @@ impl Comparison<'_> {
         }
         if wanted.st_nlink > 1 {
             match self.links.insert(wanted.st_ino, there.st_ino) {
-                Some(first) if first != there.st_ino => return differs("is not the same file as its other names"),
+                Some(first) if first != there.st_ino => {
+                    return differs("is not the same file as its other names");
+                }
                 Some(_) => return Ok(None),
                 None => {}
             }
@@ -109,29 +127,44 @@ impl Comparison<'_> {
             FileType::RegularFile => {
                 let size = u64::try_from(wanted.st_size).unwrap_or(0);
                 wanted.st_size == there.st_size
-                    && same_content(&open_regular(left, name)?.0, &open_regular(right, name)?.0, size)?
+                    && same_content(
+                        &open_regular(left, name)?.0,
+                        &open_regular(right, name)?.0,
+                        size,
+                    )?
             }
             _ => true,
         };
-        if same { Ok(None) } else { differs("has another content") }
+        if same {
+            Ok(None)
+        } else {
+            differs("has another content")
+        }
     }
 
     fn looks(&self, path: &[u8], wanted: &Stat, there: &Stat) -> Option<String> {
         if wanted.st_mode != there.st_mode {
             let bits = |stat: &Stat| stat.st_mode & 0o7777;
-            return Some(format!("has mode {:o}, not {:o}", bits(there), bits(wanted)));
+            return Some(format!(
+                "has mode {:o}, not {:o}",
+                bits(there),
+                bits(wanted)
+            ));
         }
         if (wanted.st_uid, wanted.st_gid) != (there.st_uid, there.st_gid) {
             return Some("has another owner".to_owned());
         }
         let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
-        (self.has_time(path, wanted) && time(wanted) != time(there)).then(|| "has another modification time".to_owned())
+        (self.has_time(path, wanted) && time(wanted) != time(there))
+            .then(|| "has another modification time".to_owned())
     }
 
     /// Whiteouts, the root and directories that had to be made up got the time at which they were unpacked.
     fn has_time(&self, path: &[u8], stat: &Stat) -> bool {
-        let whiteout = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0;
-        let made_up = std::str::from_utf8(path).is_ok_and(|path| path.is_empty() || self.implicit.contains(path));
+        let whiteout =
+            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0;
+        let made_up = std::str::from_utf8(path)
+            .is_ok_and(|path| path.is_empty() || self.implicit.contains(path));
         !whiteout && !made_up
     }
 }

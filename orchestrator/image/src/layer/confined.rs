@@ -10,7 +10,8 @@ use std::path::Path;
 
 use hoist_tree::{Visit, Walk, open_beneath, open_in_root};
 use rustix::fs::{
-    AtFlags, Dev, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps,
+    Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -18,8 +19,14 @@ use super::OPAQUE;
 use super::archive::{Entry, Kind, MAX_PATH};
 use super::attributes::is_attribute_of_host;
 
-const FURTHER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FURTHER: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Why something was not made.
 #[derive(Debug)]
@@ -60,7 +67,11 @@ pub(super) struct WriteMode {
 
 impl WriteMode {
     pub(super) fn new(before: Before) -> Self {
-        Self { before, follow: true, exchange: true }
+        Self {
+            before,
+            follow: true,
+            exchange: true,
+        }
     }
 }
 
@@ -101,13 +112,23 @@ fn os(bytes: &[u8]) -> &OsStr {
 
 impl<'a> Confined<'a> {
     pub(super) fn new(root: BorrowedFd<'a>, manner: WriteMode) -> Self {
-        Self { root, manner, parent: None, times: BTreeMap::new(), implicit: BTreeSet::new() }
+        Self {
+            root,
+            manner,
+            parent: None,
+            times: BTreeMap::new(),
+            implicit: BTreeSet::new(),
+        }
     }
 
     /// Goes into the directory with these names, made where it is missing. The other methods act on names in it.
     pub(super) fn enter(&mut self, names: &[&[u8]]) -> Result<(), Fault> {
         let path = names.join(&b'/');
-        if self.parent.as_ref().is_some_and(|(known, _)| *known == path) {
+        if self
+            .parent
+            .as_ref()
+            .is_some_and(|(known, _)| *known == path)
+        {
             return Ok(());
         }
         let directory = match self.open(&path) {
@@ -119,7 +140,9 @@ impl<'a> Confined<'a> {
             }
             Err(Errno::NOENT) => self.make_up(names)?,
             Err(Errno::NOTDIR) => return Err(refused("one of its parents is not a directory")),
-            Err(Errno::LOOP) if !self.manner.follow => return Err(refused("one of its parents is a symlink")),
+            Err(Errno::LOOP) if !self.manner.follow => {
+                return Err(refused("one of its parents is a symlink"));
+            }
             Err(errno) => return Err(Fault::Failed("opening its directory", errno)),
         };
         self.parent = Some((path, directory));
@@ -131,7 +154,11 @@ impl<'a> Confined<'a> {
     }
 
     fn open_as(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let open = if self.manner.follow { open_in_root } else { open_beneath };
+        let open = if self.manner.follow {
+            open_in_root
+        } else {
+            open_beneath
+        };
         open(self.root, Path::new(OsStr::from_bytes(path)), flags)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
@@ -139,7 +166,12 @@ impl<'a> Confined<'a> {
     fn make_up(&mut self, names: &[&[u8]]) -> Result<OwnedFd, Fault> {
         let mut directory = self.open(b"").map_err(failed("opening the root"))?;
         for depth in 1..=names.len() {
-            let next = match rustix::fs::openat(&directory, os(names[depth - 1]), FURTHER, Mode::empty()) {
+            let next = match rustix::fs::openat(
+                &directory,
+                os(names[depth - 1]),
+                FURTHER,
+                Mode::empty(),
+            ) {
                 // Perhaps a symlink.
                 Err(Errno::NOTDIR | Errno::LOOP) => self.open(&names[..depth].join(&b'/')),
                 opened => opened,
@@ -154,16 +186,24 @@ impl<'a> Confined<'a> {
                     match rustix::fs::mkdirat(&directory, os(names[depth - 1]), mode) {
                         Ok(()) => {}
                         Err(Errno::EXIST) => {
-                            return Err(refused("one of its parents is a symlink that leads nowhere"));
+                            return Err(refused(
+                                "one of its parents is a symlink that leads nowhere",
+                            ));
                         }
                         Err(errno) => return Err(Fault::Failed("creating its directory", errno)),
                     }
                     let partial = names[..depth].join(&b'/');
                     if partial.len() <= MAX_PATH {
-                        self.implicit.insert(String::from_utf8_lossy(&partial).into_owned());
+                        self.implicit
+                            .insert(String::from_utf8_lossy(&partial).into_owned());
                     }
-                    let made = rustix::fs::openat(&directory, os(names[depth - 1]), DIRECTORY, Mode::empty())
-                        .map_err(failed("opening its directory"))?;
+                    let made = rustix::fs::openat(
+                        &directory,
+                        os(names[depth - 1]),
+                        DIRECTORY,
+                        Mode::empty(),
+                    )
+                    .map_err(failed("opening its directory"))?;
                     // Whatever the umask is.
                     rustix::fs::fchmod(&made, mode).map_err(failed("creating its directory"))?;
                     made
@@ -180,21 +220,30 @@ impl<'a> Confined<'a> {
 
     fn keep_time(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<(), Fault> {
         let stat = rustix::fs::fstat(directory).map_err(failed("looking at its directory"))?;
-        let modified = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        let modified = (
+            stat.st_mtime,
+            u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        );
         let place = DatedPlace::Path(path.to_owned());
-        self.times.entry((stat.st_dev, stat.st_ino)).or_insert(Dated { place, modified });
+        self.times
+            .entry((stat.st_dev, stat.st_ino))
+            .or_insert(Dated { place, modified });
         Ok(())
     }
 
     fn dated_place(&self, path: Vec<u8>) -> Result<DatedPlace, Fault> {
-        let Some((parent_path, parent)) = self.parent.as_ref().filter(|_| path.len() > SHORT) else {
+        let Some((parent_path, parent)) = self.parent.as_ref().filter(|_| path.len() > SHORT)
+        else {
             return Ok(DatedPlace::Path(path));
         };
         let parent = identity(parent).map_err(failed("looking at its directory"))?;
         if !self.times.contains_key(&parent) {
             return Ok(DatedPlace::Path(path));
         }
-        Ok(DatedPlace::In { parent, name: path[parent_path.len() + 1..].to_owned() })
+        Ok(DatedPlace::In {
+            parent,
+            name: path[parent_path.len() + 1..].to_owned(),
+        })
     }
 
     fn path_of<'t>(&'t self, mut place: &'t DatedPlace) -> Vec<u8> {
@@ -219,17 +268,29 @@ impl<'a> Confined<'a> {
         names.join(&b'/')
     }
 
-    fn describe_directory(&mut self, directory: &OwnedFd, path: Vec<u8>, entry: &Entry) -> Result<(), Fault> {
+    fn describe_directory(
+        &mut self,
+        directory: &OwnedFd,
+        path: Vec<u8>,
+        entry: &Entry,
+    ) -> Result<(), Fault> {
         describe(directory.as_fd(), entry)?;
         let stat = rustix::fs::fstat(directory).map_err(failed("looking at the directory"))?;
         let place = self.dated_place(path)?;
-        self.times.insert((stat.st_dev, stat.st_ino), Dated { place, modified: entry.modified });
+        self.times.insert(
+            (stat.st_dev, stat.st_ino),
+            Dated {
+                place,
+                modified: entry.modified,
+            },
+        );
         Ok(())
     }
 
     pub(super) fn describe_root(&mut self, entry: &Entry) -> Result<(), Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(self.root, ".", flags, Mode::empty()).map_err(failed("opening the root"))?;
+        let root = rustix::fs::openat(self.root, ".", flags, Mode::empty())
+            .map_err(failed("opening the root"))?;
         self.describe_directory(&root, Vec::new(), entry)
     }
 
@@ -242,31 +303,44 @@ impl<'a> Confined<'a> {
         };
         if there != Some(Existing::Directory) {
             if there.is_some() && !self.manner.exchange {
-                return Err(refused("it is there already and no directory, and a directory does not replace it"));
+                return Err(refused(
+                    "it is there already and no directory, and a directory does not replace it",
+                ));
             }
             if there.is_some() {
                 self.check_mount(name)?;
                 rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty())
                     .map_err(failed("replacing an earlier entry"))?;
             }
-            rustix::fs::mkdirat(self.current(), os(name), Mode::RWXU).map_err(failed("creating the directory"))?;
+            rustix::fs::mkdirat(self.current(), os(name), Mode::RWXU)
+                .map_err(failed("creating the directory"))?;
         }
         if there == Some(Existing::Whiteout) {
             self.set_opaque(name)?;
         }
         let directory = rustix::fs::openat(self.current(), os(name), DIRECTORY, Mode::empty())
             .map_err(failed("opening the directory"))?;
-        let parent = self.parent.as_ref().map(|(path, _)| path.as_slice()).unwrap_or_default();
-        let path = if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() };
+        let parent = self
+            .parent
+            .as_ref()
+            .map(|(path, _)| path.as_slice())
+            .unwrap_or_default();
+        let path = if parent.is_empty() {
+            name.to_vec()
+        } else {
+            [parent, b"/", name].concat()
+        };
         self.implicit.remove(&*String::from_utf8_lossy(&path));
         self.describe_directory(&directory, path, entry)
     }
 
     /// A new, empty file.
     pub(super) fn file(&mut self, name: &[u8]) -> Result<OwnedFd, Fault> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create =
-            |directory: BorrowedFd<'_>| rustix::fs::openat(directory, os(name), flags, Mode::RUSR | Mode::WUSR);
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create = |directory: BorrowedFd<'_>| {
+            rustix::fs::openat(directory, os(name), flags, Mode::RUSR | Mode::WUSR)
+        };
         let created = match create(self.current()) {
             // Rare in a layer, so room is made only when it is missing.
             Err(Errno::EXIST) => match self.make_room(name) {
@@ -291,28 +365,43 @@ impl<'a> Confined<'a> {
         }
         let link = format!("/proc/self/fd/{}", path.as_raw_fd());
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
-        rustix::fs::open(link, flags, Mode::empty()).map_err(failed("opening the file that is mounted there"))
+        rustix::fs::open(link, flags, Mode::empty())
+            .map_err(failed("opening the file that is mounted there"))
     }
 
     pub(super) fn symlink(&mut self, name: &[u8], entry: &Entry) -> Result<(), Fault> {
         let directory = self.make_room(name)?;
-        rustix::fs::symlinkat(os(&entry.link), directory, os(name)).map_err(failed("creating the symlink"))?;
+        rustix::fs::symlinkat(os(&entry.link), directory, os(name))
+            .map_err(failed("creating the symlink"))?;
         describe_by_name(directory, name, entry)
     }
 
     /// A device or a pipe.
-    pub(super) fn special(&mut self, name: &[u8], kind: FileType, entry: &Entry) -> Result<(), Fault> {
+    pub(super) fn special(
+        &mut self,
+        name: &[u8],
+        kind: FileType,
+        entry: &Entry,
+    ) -> Result<(), Fault> {
         let directory = self.make_room(name)?;
         let device: Dev = rustix::fs::makedev(entry.device.0, entry.device.1);
-        rustix::fs::mknodat(directory, os(name), kind, Mode::from_raw_mode(entry.mode), device)
-            .map_err(failed("creating the device"))?;
+        rustix::fs::mknodat(
+            directory,
+            os(name),
+            kind,
+            Mode::from_raw_mode(entry.mode),
+            device,
+        )
+        .map_err(failed("creating the device"))?;
         describe_by_name(directory, name, entry)
     }
 
     /// Another name for a file that is there under `target`.
     pub(super) fn hard_link(&mut self, name: &[u8], target: &[&[u8]]) -> Result<(), Fault> {
         let shown = String::from_utf8_lossy(&target.join(&b'/')).into_owned();
-        let Some((target_name, parents)) = target.split_last() else { return Err(refused("a hard link to the root")) };
+        let Some((target_name, parents)) = target.split_last() else {
+            return Err(refused("a hard link to the root"));
+        };
         let missing = || {
             Fault::Refused(match self.manner.before {
                 Before::Mine => format!("a hard link to {shown:?}, which is not in this layer"),
@@ -327,7 +416,9 @@ impl<'a> Confined<'a> {
         match stat(from.as_fd(), target_name) {
             Ok(Existing::Other) => {}
             Ok(Existing::Directory) => {
-                return Err(Fault::Refused(format!("a hard link to the directory {shown:?}")));
+                return Err(Fault::Refused(format!(
+                    "a hard link to the directory {shown:?}"
+                )));
             }
             Ok(Existing::Whiteout) if self.manner.before == Before::Others => {}
             Ok(Existing::Whiteout) | Err(Errno::NOENT) => return Err(missing()),
@@ -335,15 +426,23 @@ impl<'a> Confined<'a> {
         }
         // Already the same file: removing it first would lose it.
         let same = |stat: &rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-        let look = |at: BorrowedFd<'_>, name: &[u8]| rustix::fs::statat(at, os(name), AtFlags::SYMLINK_NOFOLLOW);
+        let look = |at: BorrowedFd<'_>, name: &[u8]| {
+            rustix::fs::statat(at, os(name), AtFlags::SYMLINK_NOFOLLOW)
+        };
         if let (Ok(old), Ok(new)) = (look(from.as_fd(), target_name), look(self.current(), name))
             && same(&old) == same(&new)
         {
             return Ok(());
         }
         let directory = self.make_room(name)?;
-        rustix::fs::linkat(&from, os(target_name), directory, os(name), AtFlags::empty())
-            .map_err(failed("creating the hard link"))
+        rustix::fs::linkat(
+            &from,
+            os(target_name),
+            directory,
+            os(name),
+            AtFlags::empty(),
+        )
+        .map_err(failed("creating the hard link"))
     }
 
     /// Hides what the layers below have under a name, as overlayfs has it; what this layer itself brings stays.
@@ -351,8 +450,14 @@ impl<'a> Confined<'a> {
         match stat(self.current(), name) {
             Err(Errno::NOENT) => {
                 let device = rustix::fs::makedev(0, 0);
-                rustix::fs::mknodat(self.current(), os(name), FileType::CharacterDevice, Mode::empty(), device)
-                    .map_err(failed("creating the whiteout"))
+                rustix::fs::mknodat(
+                    self.current(),
+                    os(name),
+                    FileType::CharacterDevice,
+                    Mode::empty(),
+                    device,
+                )
+                .map_err(failed("creating the whiteout"))
             }
             Ok(Existing::Directory) => self.set_opaque(name),
             Ok(_) => Ok(()),
@@ -364,7 +469,9 @@ impl<'a> Confined<'a> {
     pub(super) fn set_opaque(&self, name: &[u8]) -> Result<(), Fault> {
         let opened = rustix::fs::openat(self.current(), os(name), DIRECTORY, Mode::empty());
         opened
-            .and_then(|directory| rustix::fs::fsetxattr(&directory, OPAQUE, b"y", XattrFlags::empty()))
+            .and_then(|directory| {
+                rustix::fs::fsetxattr(&directory, OPAQUE, b"y", XattrFlags::empty())
+            })
             .map_err(failed("hiding what is below"))
     }
 
@@ -376,9 +483,9 @@ impl<'a> Confined<'a> {
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         match rustix::fs::statx(self.current(), os(name), flags, StatxFlags::empty()) {
-            Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
-                Err(Fault::Failed("replacing what is mounted there", Errno::BUSY))
-            }
+            Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => Err(
+                Fault::Failed("replacing what is mounted there", Errno::BUSY),
+            ),
             Ok(_) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Fault::Failed("looking at an earlier entry", errno)),
         }
@@ -387,18 +494,26 @@ impl<'a> Confined<'a> {
     /// Removing a directory would empty what is mounted below it.
     fn check_mounts_below(&self, name: &[u8]) -> Result<(), Fault> {
         let failed = |error: std::io::Error| {
-            Fault::Failed("looking below a directory", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            Fault::Failed(
+                "looking below a directory",
+                Errno::from_io_error(&error).unwrap_or(Errno::IO),
+            )
         };
         let directory = rustix::fs::openat(self.current(), os(name), DIRECTORY, Mode::empty())
             .map_err(|errno| failed(errno.into()))?;
         let mut walk = Walk::new(directory.as_fd()).map_err(failed)?;
         while let Some(visit) = walk.step().map_err(failed)? {
-            let Visit::Entry { name, stat } = visit else { continue };
+            let Visit::Entry { name, stat } = visit else {
+                continue;
+            };
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            let found = rustix::fs::statx(walk.folder(), name.as_c_str(), flags, StatxFlags::empty());
+            let found =
+                rustix::fs::statx(walk.folder(), name.as_c_str(), flags, StatxFlags::empty());
             if found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)) {
                 let path = String::from_utf8_lossy(&walk.path_of(&name)).into_owned();
-                return Err(Fault::Refused(format!("{path:?} below it is mounted: only a directory replaces it")));
+                return Err(Fault::Refused(format!(
+                    "{path:?} below it is mounted: only a directory replaces it"
+                )));
             }
             if Visit::is_folder(&stat) {
                 walk.enter(&name).map_err(failed)?;
@@ -410,20 +525,27 @@ impl<'a> Confined<'a> {
     /// Removes what is under a name and gives the directory to create the new entry in.
     fn make_room(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Fault> {
         self.check_mount(name)?;
-        match (rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty()), self.manner.before) {
+        match (
+            rustix::fs::unlinkat(self.current(), os(name), AtFlags::empty()),
+            self.manner.before,
+        ) {
             (Ok(()) | Err(Errno::NOENT), _) => {}
             (Err(Errno::ISDIR), Before::Mine) => {
                 rustix::fs::unlinkat(self.current(), os(name), AtFlags::REMOVEDIR)
                     .map_err(failed("replacing a directory of the same layer"))?;
             }
             (Err(Errno::ISDIR), _) if !self.manner.exchange => {
-                return Err(refused("it is there already as a directory, and only a directory replaces it"));
+                return Err(refused(
+                    "it is there already as a directory, and only a directory replaces it",
+                ));
             }
             (Err(Errno::ISDIR), Before::Others) => {
                 self.check_mounts_below(name)?;
                 let name = CString::new(name).map_err(|_| refused("its name holds a NUL"))?;
                 hoist_tree::remove_at(self.current(), &name).map_err(|error| {
-                    failed("replacing a directory")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                    failed("replacing a directory")(
+                        Errno::from_io_error(&error).unwrap_or(Errno::IO),
+                    )
                 })?;
             }
             (Err(errno), _) => return Err(Fault::Failed("replacing an earlier entry", errno)),
@@ -469,8 +591,14 @@ fn stat(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Existing, Errno> {
 }
 
 fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 /// Owner, mode, attributes and time of a file whose content is there.
@@ -481,11 +609,19 @@ pub(super) fn describe_file(file: BorrowedFd<'_>, entry: &Entry) -> Result<(), F
 
 /// Owner, mode and attributes, in this order: chown clears set-id bits and file capabilities.
 fn describe(file: BorrowedFd<'_>, entry: &Entry) -> Result<(), Fault> {
-    rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
-        .map_err(failed("setting the owner"))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).map_err(failed("setting the mode"))?;
+    rustix::fs::fchown(
+        file,
+        Some(Uid::from_raw(entry.uid)),
+        Some(Gid::from_raw(entry.gid)),
+    )
+    .map_err(failed("setting the owner"))?;
+    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))
+        .map_err(failed("setting the mode"))?;
     for (name, value) in wanted_xattrs(entry) {
-        tolerate(name, rustix::fs::fsetxattr(file, os(name), value, XattrFlags::empty()))?;
+        tolerate(
+            name,
+            rustix::fs::fsetxattr(file, os(name), value, XattrFlags::empty()),
+        )?;
     }
     Ok(())
 }
@@ -493,26 +629,50 @@ fn describe(file: BorrowedFd<'_>, entry: &Entry) -> Result<(), Fault> {
 /// The same for what cannot be opened: symlinks and devices.
 fn describe_by_name(directory: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Fault> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(directory, os(name), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(failed("setting the owner"))?;
+    rustix::fs::chownat(
+        directory,
+        os(name),
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .map_err(failed("setting the owner"))?;
     if entry.kind != Kind::Symlink {
         // Just made by mknod where no other process can reach it, so the name cannot be a symlink here.
-        rustix::fs::chmodat(directory, os(name), Mode::from_raw_mode(entry.mode), AtFlags::empty())
-            .map_err(failed("setting the mode"))?;
+        rustix::fs::chmodat(
+            directory,
+            os(name),
+            Mode::from_raw_mode(entry.mode),
+            AtFlags::empty(),
+        )
+        .map_err(failed("setting the mode"))?;
     }
     if wanted_xattrs(entry).next().is_some() {
-        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(os(name));
+        let path = Path::new("/proc/self/fd")
+            .join(directory.as_raw_fd().to_string())
+            .join(os(name));
         for (name, value) in wanted_xattrs(entry) {
-            tolerate(name, rustix::fs::lsetxattr(&path, os(name), value, XattrFlags::empty()))?;
+            tolerate(
+                name,
+                rustix::fs::lsetxattr(&path, os(name), value, XattrFlags::empty()),
+            )?;
         }
     }
-    rustix::fs::utimensat(directory, os(name), &timestamps(entry.modified), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(failed("setting the time"))
+    rustix::fs::utimensat(
+        directory,
+        os(name),
+        &timestamps(entry.modified),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .map_err(failed("setting the time"))
 }
 
 /// Without what belongs to the host's security policy.
 fn wanted_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let all = entry.xattrs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let all = entry
+        .xattrs
+        .iter()
+        .map(|(name, value)| (name.as_slice(), value.as_slice()));
     all.filter(|(name, _)| !is_attribute_of_host(name))
 }
 

@@ -82,7 +82,8 @@ impl std::fmt::Debug for CopyTar<'_> {
 impl<'a> CopyTar<'a> {
     /// Plain, or compressed in one of the ways of layers.
     pub fn open(archive: impl Read + 'a) -> Result<Self, FolderError> {
-        let decoder = Decoder::new(Box::new(archive) as Box<dyn Read + 'a>, unlimited()).map_err(FolderError::Read)?;
+        let decoder = Decoder::new(Box::new(archive) as Box<dyn Read + 'a>, unlimited())
+            .map_err(FolderError::Read)?;
         let mut tar = TarReader::of_folder(BufReader::with_capacity(256 << 10, decoder));
         let first = tar.next().map_err(UnpackError::from)?;
         Ok(Self { tar, first })
@@ -90,12 +91,22 @@ impl<'a> CopyTar<'a> {
 
     /// `None`: it is empty.
     pub fn begins_with_folder(&self) -> Option<bool> {
-        self.first.as_ref().map(|first| first.kind == Kind::Directory)
+        self.first
+            .as_ref()
+            .map(|first| first.kind == Kind::Directory)
     }
 
     /// Unpacks below `root`. What is in the way of a file is replaced, folders are joined.
-    pub fn unpack(mut self, root: BorrowedFd<'_>, copying: &Copying<'_>) -> Result<Copied, FolderError> {
-        let manner = WriteMode { before: Before::Others, follow: copying.follow, exchange: copying.exchange };
+    pub fn unpack(
+        mut self,
+        root: BorrowedFd<'_>,
+        copying: &Copying<'_>,
+    ) -> Result<Copied, FolderError> {
+        let manner = WriteMode {
+            before: Before::Others,
+            follow: copying.follow,
+            exchange: copying.exchange,
+        };
         let place = Confined::new(root, manner);
         let mut unpacker = Unpacker::new(Form::Copy, copying.base.as_os_str().as_bytes(), place)?;
         let mut devices = 0;
@@ -116,7 +127,12 @@ impl<'a> CopyTar<'a> {
 }
 
 fn unlimited() -> Limits {
-    Limits { entries: u64::MAX, bytes: u64::MAX, free_bytes: u64::MAX, ratio: u64::MAX }
+    Limits {
+        entries: u64::MAX,
+        bytes: u64::MAX,
+        free_bytes: u64::MAX,
+        ratio: u64::MAX,
+    }
 }
 
 impl Copying<'_> {
@@ -137,7 +153,9 @@ impl Copying<'_> {
     }
 
     fn renamed(&self, path: &[u8]) -> Vec<u8> {
-        let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let mut parts = path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty());
         let named = match self.top {
             Top::Kept => return path.to_owned(),
             Top::Named(name) => Some(name),
@@ -145,6 +163,10 @@ impl Copying<'_> {
         };
         // The archive's own name for it.
         parts.next();
-        named.into_iter().chain(parts).collect::<Vec<_>>().join(&b'/')
+        named
+            .into_iter()
+            .chain(parts)
+            .collect::<Vec<_>>()
+            .join(&b'/')
     }
 }

@@ -56,21 +56,33 @@ pub fn decompress<'a, R: Read + 'a>(inner: R) -> io::Result<impl Read + 'a> {
 impl<R: Read> Decoder<'_, R> {
     pub(crate) fn new(inner: R, limits: Limits) -> io::Result<Self> {
         let read = Rc::new(Cell::new(0));
-        let mut input = BufReader::with_capacity(BUFFER, Counted { inner, count: Rc::clone(&read) });
-        let form = match input.fill_buf()? {
-            [0x1f, 0x8b, ..] => Form::Gzip(Box::new(Gzip::new(input))),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                let mut decoder = zstd::Decoder::with_buffer(input)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                Form::Zstd(decoder)
-            }
-            [b'B', b'Z', b'h', ..] => Form::Bzip2(MultiBzDecoder::new(input)),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-                Form::Xz(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)))
-            }
-            _ => Form::Plain(input),
-        };
-        Ok(Self { form, read, produced: 0, limits })
+        let mut input = BufReader::with_capacity(
+            BUFFER,
+            Counted {
+                inner,
+                count: Rc::clone(&read),
+            },
+        );
+        let form =
+            match input.fill_buf()? {
+                [0x1f, 0x8b, ..] => Form::Gzip(Box::new(Gzip::new(input))),
+                [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                    let mut decoder = zstd::Decoder::with_buffer(input)?;
+                    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                    Form::Zstd(decoder)
+                }
+                [b'B', b'Z', b'h', ..] => Form::Bzip2(MultiBzDecoder::new(input)),
+                [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Form::Xz(Box::new(
+                    XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB),
+                )),
+                _ => Form::Plain(input),
+            };
+        Ok(Self {
+            form,
+            read,
+            produced: 0,
+            limits,
+        })
     }
 
     /// Reads what follows the decoded part: the digest of the blob covers it.
@@ -96,7 +108,11 @@ impl<R: Read> Read for Decoder<'_, R> {
             Form::Xz(decoder) => decoder.read(buffer)?,
         };
         self.produced += count as u64;
-        let allowed = self.read.get().saturating_mul(self.limits.ratio).max(self.limits.free_bytes);
+        let allowed = self
+            .read
+            .get()
+            .saturating_mul(self.limits.ratio)
+            .max(self.limits.free_bytes);
         if self.produced > allowed || self.produced > self.limits.bytes {
             return Err(io::Error::other(format!(
                 "{} bytes unpack to more than {}: refused as a decompression bomb",

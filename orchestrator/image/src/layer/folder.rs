@@ -29,7 +29,12 @@ pub fn pack_folder(root: BorrowedFd<'_>, output: &mut dyn Write) -> Result<u64, 
 /// content.
 pub fn unpack_folder(archive: impl Read, root: BorrowedFd<'_>) -> Result<u64, FolderError> {
     // The owner of the disk knows what a volume may hold.
-    let limits = Limits { entries: u64::MAX, bytes: u64::MAX, free_bytes: u64::MAX, ratio: u64::MAX };
+    let limits = Limits {
+        entries: u64::MAX,
+        bytes: u64::MAX,
+        free_bytes: u64::MAX,
+        ratio: u64::MAX,
+    };
     let decoder = Decoder::new(archive, limits).map_err(FolderError::Read)?;
     let mut tar = TarReader::of_folder(BufReader::with_capacity(256 << 10, decoder)).whole();
     let unpacked = unpack(&mut tar, Form::Folder, root, b"", limits)?;

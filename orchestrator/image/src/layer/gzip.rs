@@ -32,7 +32,13 @@ enum Section {
 impl<R: BufRead> Gzip<R> {
     pub(crate) fn new(input: R) -> Self {
         let inflate = Decompress::new(false);
-        Self { input, inflate, checksum: crc32fast::Hasher::new(), length: 0, next: Section::Header }
+        Self {
+            input,
+            inflate,
+            checksum: crc32fast::Hasher::new(),
+            length: 0,
+            next: Section::Header,
+        }
     }
 
     /// What follows the part that was read.
@@ -43,7 +49,9 @@ impl<R: BufRead> Gzip<R> {
     fn header(&mut self) -> io::Result<()> {
         let mut fixed = [0; 10];
         self.input.read_exact(&mut fixed)?;
-        let [0x1f, 0x8b, 8, flags, ..] = fixed else { return Err(invalid("not a gzip header")) };
+        let [0x1f, 0x8b, 8, flags, ..] = fixed else {
+            return Err(invalid("not a gzip header"));
+        };
         if flags & RESERVED != 0 {
             return Err(invalid("a gzip header with unknown flags"));
         }
@@ -70,7 +78,9 @@ impl<R: BufRead> Gzip<R> {
         let mut trailer = [0; 8];
         self.input.read_exact(&mut trailer)?;
         let expected = std::mem::take(&mut self.checksum).finalize().to_le_bytes();
-        if trailer[..4] != expected || trailer[4..] != std::mem::take(&mut self.length).to_le_bytes() {
+        if trailer[..4] != expected
+            || trailer[4..] != std::mem::take(&mut self.length).to_le_bytes()
+        {
             return Err(invalid("the checksum of the gzip stream is wrong"));
         }
         self.inflate.reset(false);
@@ -83,14 +93,20 @@ impl<R: BufRead> Gzip<R> {
             let input = self.input.fill_buf()?;
             let exhausted = input.is_empty();
             let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
-            let status = self.inflate.decompress(input, buffer, FlushDecompress::None);
-            let progress = |now: u64, before: u64| usize::try_from(now - before).expect("at most a buffer's length");
+            let status = self
+                .inflate
+                .decompress(input, buffer, FlushDecompress::None);
+            let progress = |now: u64, before: u64| {
+                usize::try_from(now - before).expect("at most a buffer's length")
+            };
             let written = progress(self.inflate.total_out(), written);
             self.input.consume(progress(self.inflate.total_in(), read));
             let status = status.map_err(|_| invalid("a corrupt deflate stream"))?;
             self.checksum.update(&buffer[..written]);
             // The trailer's length is modulo 2³² too.
-            self.length = self.length.wrapping_add(u32::try_from(written & 0xffff_ffff).expect("it is masked"));
+            self.length = self
+                .length
+                .wrapping_add(u32::try_from(written & 0xffff_ffff).expect("it is masked"));
             match status {
                 _ if written > 0 => return Ok(Some(written)),
                 Status::StreamEnd => return Ok(None),
@@ -117,7 +133,11 @@ impl<R: BufRead> Read for Gzip<R> {
                         return Ok(count);
                     }
                     self.trailer()?;
-                    self.next = if self.input.fill_buf()?.is_empty() { Section::End } else { Section::Header };
+                    self.next = if self.input.fill_buf()?.is_empty() {
+                        Section::End
+                    } else {
+                        Section::Header
+                    };
                 }
                 Section::End => return Ok(0),
             }
@@ -147,18 +167,26 @@ mod tests {
     fn decode(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut decoded = Vec::new();
         // A small buffer, so that every part of the frame is cut somewhere.
-        Gzip::new(io::BufReader::with_capacity(3, bytes)).read_to_end(&mut decoded).map(|_| decoded)
+        Gzip::new(io::BufReader::with_capacity(3, bytes))
+            .read_to_end(&mut decoded)
+            .map(|_| decoded)
     }
 
     #[test]
     fn members_follow_each_other_with_every_kind_of_header() {
         let bytes = [
-            member(b"one", GzBuilder::new().filename("a").comment("b").extra("c")),
+            member(
+                b"one",
+                GzBuilder::new().filename("a").comment("b").extra("c"),
+            ),
             member(b"", GzBuilder::new()),
             member(&[7; 100_000], GzBuilder::new()),
         ]
         .concat();
-        assert_eq!(decode(&bytes).unwrap(), [b"one".as_slice(), &[7; 100_000]].concat());
+        assert_eq!(
+            decode(&bytes).unwrap(),
+            [b"one".as_slice(), &[7; 100_000]].concat()
+        );
     }
 
     #[test]

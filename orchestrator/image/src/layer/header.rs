@@ -53,8 +53,16 @@ pub(super) fn entry(path: &[u8], meta: &Meta<'_>, form: Form) -> io::Result<Vec<
             records.push((key.as_bytes().to_vec(), id.to_string().into_bytes()));
         }
     }
-    header.set_uid(u64::from(if meta.stat.st_uid > MAX_OWNER { 0 } else { meta.stat.st_uid }));
-    header.set_gid(u64::from(if meta.stat.st_gid > MAX_OWNER { 0 } else { meta.stat.st_gid }));
+    header.set_uid(u64::from(if meta.stat.st_uid > MAX_OWNER {
+        0
+    } else {
+        meta.stat.st_uid
+    }));
+    header.set_gid(u64::from(if meta.stat.st_gid > MAX_OWNER {
+        0
+    } else {
+        meta.stat.st_gid
+    }));
     records.extend(time(&mut header, meta.stat, form));
     if meta.size > MAX_LONG {
         records.push((b"size".to_vec(), meta.size.to_string().into_bytes()));
@@ -67,7 +75,11 @@ pub(super) fn entry(path: &[u8], meta: &Meta<'_>, form: Form) -> io::Result<Vec<
     if let Some(size) = meta.sparse {
         records.extend(Sparse::records(path, size));
     }
-    let path = if meta.sparse.is_some() { sparse::ENTRY_NAME } else { path };
+    let path = if meta.sparse.is_some() {
+        sparse::ENTRY_NAME
+    } else {
+        path
+    };
     for (name, value) in meta.xattrs {
         records.push(([b"SCHILY.xattr.", name.as_slice()].concat(), value.clone()));
     }
@@ -77,7 +89,9 @@ pub(super) fn entry(path: &[u8], meta: &Meta<'_>, form: Form) -> io::Result<Vec<
 /// Sets the modification time, and gives the record for what the field does not hold.
 fn time(header: &mut tar::Header, stat: &Stat, form: Form) -> Option<Record> {
     let record = |text: String| Some((b"mtime".to_vec(), text.into_bytes()));
-    let fits = u64::try_from(stat.st_mtime).ok().filter(|seconds| *seconds <= MAX_LONG);
+    let fits = u64::try_from(stat.st_mtime)
+        .ok()
+        .filter(|seconds| *seconds <= MAX_LONG);
     header.set_mtime(fits.unwrap_or(0));
     let nanoseconds = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     if form == Form::Folder
@@ -85,14 +99,30 @@ fn time(header: &mut tar::Header, stat: &Stat, form: Form) -> Option<Record> {
         && let Ok(time) = jiff::Timestamp::new(stat.st_mtime, nanoseconds)
     {
         // PAX counts back from a negative second as it counts on from others.
-        let (seconds, fraction) = (time.as_second().unsigned_abs(), time.subsec_nanosecond().unsigned_abs());
-        let sign = if time < jiff::Timestamp::UNIX_EPOCH { "-" } else { "" };
+        let (seconds, fraction) = (
+            time.as_second().unsigned_abs(),
+            time.subsec_nanosecond().unsigned_abs(),
+        );
+        let sign = if time < jiff::Timestamp::UNIX_EPOCH {
+            "-"
+        } else {
+            ""
+        };
         return record(format!("{sign}{seconds}.{fraction:09}"));
     }
-    if fits.is_none() { record(stat.st_mtime.to_string()) } else { None }
+    if fits.is_none() {
+        record(stat.st_mtime.to_string())
+    } else {
+        None
+    }
 }
 
-fn encode(path: &[u8], link: Option<&[u8]>, mut header: tar::Header, mut records: Vec<Record>) -> Vec<u8> {
+fn encode(
+    path: &[u8],
+    link: Option<&[u8]>,
+    mut header: tar::Header,
+    mut records: Vec<Record>,
+) -> Vec<u8> {
     const FIELD: usize = 100;
     let fits = |name: &[u8]| name.len() <= FIELD && name.is_ascii();
     if !fits(path) {
@@ -109,7 +139,10 @@ fn encode(path: &[u8], link: Option<&[u8]>, mut header: tar::Header, mut records
     let mut bytes = Vec::new();
     if !records.is_empty() {
         records.sort();
-        let body: Vec<u8> = records.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
+        let body: Vec<u8> = records
+            .iter()
+            .flat_map(|(key, value)| pax_record(key, value))
+            .collect();
         let mut extension = tar::Header::new_ustar();
         extension.set_entry_type(tar::EntryType::XHeader);
         put(&mut extension.as_old_mut().name, b"PaxHeaders");

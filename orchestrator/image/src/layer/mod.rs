@@ -73,6 +73,11 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 1_000_000, bytes: 256 << 30, free_bytes: 512 << 20, ratio: 150 }
+        Self {
+            entries: 1_000_000,
+            bytes: 256 << 30,
+            free_bytes: 512 << 20,
+            ratio: 150,
+        }
     }
 }

@@ -25,14 +25,21 @@ impl std::fmt::Debug for TarFile {
 impl TarFile {
     /// `None`: not a tar, whatever its name says. What cannot be decompressed is none, either.
     pub fn open(file: File) -> Option<Self> {
-        let mut reader = BufReader::with_capacity(256 << 10, Decoder::new(file, Limits::default()).ok()?);
+        let mut reader =
+            BufReader::with_capacity(256 << 10, Decoder::new(file, Limits::default()).ok()?);
         let mut head = Vec::with_capacity(BLOCK);
-        reader.by_ref().take(BLOCK as u64).read_to_end(&mut head).ok()?;
+        reader
+            .by_ref()
+            .take(BLOCK as u64)
+            .read_to_end(&mut head)
+            .ok()?;
         let block = <&[u8; BLOCK]>::try_from(&head[..]).ok()?;
         if !is_header(block) {
             return None;
         }
-        Some(Self(TarReader::new(Box::new(io::Cursor::new(head).chain(reader)))))
+        Some(Self(TarReader::new(Box::new(
+            io::Cursor::new(head).chain(reader),
+        ))))
     }
 
     /// Unpacks below `base`, an existing directory of the tree below `root`. Nobody else may change the tree meanwhile.
@@ -64,8 +71,9 @@ pub fn mount_overlay(lowers: &[PathBuf], upper: Option<Writable<'_>>) -> io::Res
         rustix::mount::fsconfig_set_string(&fs, "lowerdir+", lower)?;
     }
     // Devices in it must never be opened: the tree is read on behalf of callers without that right.
-    let mut attributes =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
     match upper {
         Some(Writable { upper, work, layer }) => {
             rustix::mount::fsconfig_set_string(&fs, "upperdir", upper)?;
@@ -80,5 +88,9 @@ pub fn mount_overlay(lowers: &[PathBuf], upper: Option<Writable<'_>>) -> io::Res
         None => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
     }
     rustix::mount::fsconfig_create(&fs)?;
-    Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    Ok(rustix::mount::fsmount(
+        &fs,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
 }

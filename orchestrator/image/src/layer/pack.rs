@@ -22,7 +22,11 @@ use super::{Form, Limits, OPAQUE, OPAQUE_ENTRY, WHITEOUT, fits_layer};
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     #[error("{attempt} {path:?} of a new layer")]
-    Io { attempt: &'static str, path: String, source: io::Error },
+    Io {
+        attempt: &'static str,
+        path: String,
+        source: io::Error,
+    },
     #[error(
         "{path:?} of a new layer is too deep: engines take no layer with paths of more than {MAX_PATH} bytes or \
          more than {MAX_DEPTH} names"
@@ -30,7 +34,9 @@ pub enum PackError {
     TooDeep { path: String },
     #[error("{path:?} of a new layer changed while it was read")]
     Changed { path: String },
-    #[error("{path:?} of a new layer uses the overlayfs feature {feature}, which a layer cannot express")]
+    #[error(
+        "{path:?} of a new layer uses the overlayfs feature {feature}, which a layer cannot express"
+    )]
     Feature { path: String, feature: &'static str },
     #[error(
         "{path:?} of a new layer has {size} bytes, and a layer of more than {} GiB is refused: the holes of a sparse file \
@@ -41,13 +47,35 @@ pub enum PackError {
 }
 
 /// Writes everything below `root` to `output` and returns the bytes of file content.
-pub(crate) fn pack(root: BorrowedFd<'_>, form: Form, output: &mut dyn Write) -> Result<u64, PackError> {
-    let mut packer = Packer { prefix: Vec::new(), form, owner: None, output, links: BTreeMap::new(), bytes: 0 };
+pub(crate) fn pack(
+    root: BorrowedFd<'_>,
+    form: Form,
+    output: &mut dyn Write,
+) -> Result<u64, PackError> {
+    let mut packer = Packer {
+        prefix: Vec::new(),
+        form,
+        owner: None,
+        output,
+        links: BTreeMap::new(),
+        bytes: 0,
+    };
     let stat = rustix::fs::fstat(root).map_err(|errno| failed("looking at", b"/", errno))?;
     // The root is described only when it is not what every unpacker starts with.
     let xattrs = packer.xattrs(root, b"", c".")?;
-    if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || !xattrs.kept.is_empty() {
-        let meta = Meta { link: None, kind: b'5', stat: &stat, size: 0, sparse: None, xattrs: &xattrs.kept };
+    if stat.st_mode & 0o7777 != 0o755
+        || stat.st_uid != 0
+        || stat.st_gid != 0
+        || !xattrs.kept.is_empty()
+    {
+        let meta = Meta {
+            link: None,
+            kind: b'5',
+            stat: &stat,
+            size: 0,
+            sparse: None,
+            xattrs: &xattrs.kept,
+        };
         packer.header(b"./", &meta)?;
     }
     if xattrs.opaque {
@@ -66,14 +94,20 @@ pub(crate) fn pack_entry(
     owner: Option<(u32, u32)>,
     output: &mut dyn Write,
 ) -> Result<u64, PackError> {
-    let mut packer =
-        Packer { prefix: shown.to_owned(), form: Form::Folder, owner, output, links: BTreeMap::new(), bytes: 0 };
+    let mut packer = Packer {
+        prefix: shown.to_owned(),
+        form: Form::Folder,
+        owner,
+        output,
+        links: BTreeMap::new(),
+        bytes: 0,
+    };
     let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|errno| failed("looking at", shown, errno))?;
     if packer.entry(folder, name, &stat, shown)? {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root =
-            rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|errno| failed("opening", shown, errno))?;
+        let root = rustix::fs::openat(folder, name, flags, Mode::empty())
+            .map_err(|errno| failed("opening", shown, errno))?;
         packer.tree(root.as_fd())?;
     }
     packer.finish()
@@ -111,11 +145,19 @@ fn failed(attempt: &'static str, path: &[u8], errno: Errno) -> PackError {
 
 fn unread(attempt: &'static str, path: &[u8]) -> impl Fn(io::Error) -> PackError {
     let path = shown(path);
-    move |source| PackError::Io { attempt, path: path.clone(), source }
+    move |source| PackError::Io {
+        attempt,
+        path: path.clone(),
+        source,
+    }
 }
 
 fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() || parent.ends_with(b"/") { [parent, name].concat() } else { [parent, b"/", name].concat() }
+    if parent.is_empty() || parent.ends_with(b"/") {
+        [parent, name].concat()
+    } else {
+        [parent, b"/", name].concat()
+    }
 }
 
 fn device(folder: BorrowedFd<'_>) -> io::Result<u64> {
@@ -128,11 +170,15 @@ impl Packer<'_> {
         let mut walk = Walk::new(root).map_err(unread("listing", &self.prefix))?;
         loop {
             let step = match walk.step() {
-                Err(source) => return Err(unread("listing", &join(&self.prefix, walk.path()))(source)),
+                Err(source) => {
+                    return Err(unread("listing", &join(&self.prefix, walk.path()))(source));
+                }
                 Ok(step) => step,
             };
             let Some(visit) = step else { return Ok(()) };
-            let Visit::Entry { name, stat } = visit else { continue };
+            let Visit::Entry { name, stat } = visit else {
+                continue;
+            };
             let path = join(&self.prefix, &walk.path_of(&name));
             if self.form == Form::Layer && !fits_layer(&path) {
                 return Err(PackError::TooDeep { path: shown(&path) });
@@ -144,12 +190,20 @@ impl Packer<'_> {
     }
 
     fn finish(self) -> Result<u64, PackError> {
-        self.output.write_all(&[0; 1024]).map_err(unread("writing the tar of", b"/"))?;
+        self.output
+            .write_all(&[0; 1024])
+            .map_err(unread("writing the tar of", b"/"))?;
         Ok(self.bytes)
     }
 
     /// Writes one entry; `true` for a folder, whose children follow.
-    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat, path: &[u8]) -> Result<bool, PackError> {
+    fn entry(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+        path: &[u8],
+    ) -> Result<bool, PackError> {
         match self.try_entry(folder, name, stat, path) {
             // A folder in use changes while it is read.
             Err(PackError::Io { source, .. })
@@ -161,10 +215,19 @@ impl Packer<'_> {
         }
     }
 
-    fn try_entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat, path: &[u8]) -> Result<bool, PackError> {
+    fn try_entry(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+        path: &[u8],
+    ) -> Result<bool, PackError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         if self.form == Form::Layer && kind == FileType::CharacterDevice && stat.st_rdev == 0 {
-            let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |slash| &path[..slash]);
+            let parent = path
+                .iter()
+                .rposition(|byte| *byte == b'/')
+                .map_or(&b""[..], |slash| &path[..slash]);
             self.marker(parent, &[WHITEOUT, name.to_bytes()].concat())?;
             return Ok(false);
         }
@@ -178,22 +241,38 @@ impl Packer<'_> {
         }
         let xattrs = self.xattrs(folder, path, name)?;
         let stat = &self.owned(stat);
-        let meta = Meta { link: None, kind: b'6', stat, size: 0, sparse: None, xattrs: &xattrs.kept };
+        let meta = Meta {
+            link: None,
+            kind: b'6',
+            stat,
+            size: 0,
+            sparse: None,
+            xattrs: &xattrs.kept,
+        };
         if kind == FileType::Directory {
             self.header(&join(path, b""), &Meta { kind: b'5', ..meta })?;
             if xattrs.opaque {
                 self.marker(path, OPAQUE_ENTRY)?;
             }
-            return self.is_entered(folder, name, stat).map_err(unread("looking at", path));
+            return self
+                .is_entered(folder, name, stat)
+                .map_err(unread("looking at", path));
         }
         if self.link(stat, path)? {
             return Ok(false);
         }
         match kind {
             FileType::Symlink => {
-                let target =
-                    rustix::fs::readlinkat(folder, name, Vec::new()).map_err(|errno| failed("reading", path, errno))?;
-                self.header(path, &Meta { link: Some(target.as_bytes()), kind: b'2', ..meta })?;
+                let target = rustix::fs::readlinkat(folder, name, Vec::new())
+                    .map_err(|errno| failed("reading", path, errno))?;
+                self.header(
+                    path,
+                    &Meta {
+                        link: Some(target.as_bytes()),
+                        kind: b'2',
+                        ..meta
+                    },
+                )?;
             }
             FileType::CharacterDevice => self.header(path, &Meta { kind: b'3', ..meta })?,
             FileType::BlockDevice => self.header(path, &Meta { kind: b'4', ..meta })?,
@@ -208,7 +287,12 @@ impl Packer<'_> {
             return Ok(true);
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(!is_kernel_made(rustix::fs::openat(folder, name, flags, Mode::empty())?)?)
+        Ok(!is_kernel_made(rustix::fs::openat(
+            folder,
+            name,
+            flags,
+            Mode::empty(),
+        )?)?)
     }
 
     fn owned(&self, stat: &Stat) -> Stat {
@@ -225,24 +309,42 @@ impl Packer<'_> {
             return Ok(false);
         }
         if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
-            let meta = Meta { link: Some(&first), kind: b'1', stat, size: 0, sparse: None, xattrs: &[] };
+            let meta = Meta {
+                link: Some(&first),
+                kind: b'1',
+                stat,
+                size: 0,
+                sparse: None,
+                xattrs: &[],
+            };
             self.header(path, &meta)?;
             return Ok(true);
         }
         // Paths far beyond what programs can use are not worth their memory.
         if path.len() <= MAX_PATH {
-            self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
+            self.links
+                .insert((stat.st_dev, stat.st_ino), path.to_owned());
         }
         Ok(false)
     }
 
-    fn file(&mut self, folder: BorrowedFd<'_>, name: &CStr, stat: &Stat, path: &[u8]) -> Result<(), PackError> {
+    fn file(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+        path: &[u8],
+    ) -> Result<(), PackError> {
         if self.link(&self.owned(stat), path)? {
             return Ok(());
         }
         let (mut file, stat) = match open_regular(folder, name) {
             // Something else took its place.
-            Err(error) if error.get_ref().is_some_and(|cause| cause.is::<NotRegular>()) => {
+            Err(error)
+                if error
+                    .get_ref()
+                    .is_some_and(|cause| cause.is::<NotRegular>()) =>
+            {
                 return match self.form {
                     Form::Layer => Err(PackError::Changed { path: shown(path) }),
                     _ => Ok(()),
@@ -260,12 +362,23 @@ impl Packer<'_> {
         let stat = &self.owned(&stat);
         let xattrs = self.xattrs(folder, path, name)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut meta = Meta { link: None, kind: b'0', stat, size, sparse: None, xattrs: &xattrs.kept };
+        let mut meta = Meta {
+            link: None,
+            kind: b'0',
+            stat,
+            size,
+            sparse: None,
+            xattrs: &xattrs.kept,
+        };
         let most = Limits::default().bytes;
         // Layers have no holes (image-spec, layer.md: sparse files should not be used): docker's and podman's stores
         // cannot give such a layer back as it came.
         if self.form == Form::Layer && self.bytes.saturating_add(size) > most {
-            return Err(PackError::TooLarge { path: shown(path), size, most });
+            return Err(PackError::TooLarge {
+                path: shown(path),
+                size,
+                most,
+            });
         }
         if self.form == Form::Folder && self.holes(path, &mut file, &mut meta)? {
             return Ok(());
@@ -276,10 +389,22 @@ impl Packer<'_> {
     }
 
     /// Writes a file with holes as its parts; `false` when it has none.
-    fn holes(&mut self, path: &[u8], file: &mut std::fs::File, meta: &mut Meta<'_>) -> Result<bool, PackError> {
+    fn holes(
+        &mut self,
+        path: &[u8],
+        file: &mut std::fs::File,
+        meta: &mut Meta<'_>,
+    ) -> Result<bool, PackError> {
         let io_failed = unread("looking for holes in", path);
-        let (size, allocated) = (meta.size, u64::try_from(meta.stat.st_blocks).unwrap_or(0) * BLOCK as u64);
-        let map = if allocated < size { Sparse::of_file(file, size).map_err(&io_failed)? } else { None };
+        let (size, allocated) = (
+            meta.size,
+            u64::try_from(meta.stat.st_blocks).unwrap_or(0) * BLOCK as u64,
+        );
+        let map = if allocated < size {
+            Sparse::of_file(file, size).map_err(&io_failed)?
+        } else {
+            None
+        };
         let Some(map) = map else {
             file.rewind().map_err(&io_failed)?;
             return Ok(false);
@@ -301,8 +426,12 @@ impl Packer<'_> {
         let mut buffer = vec![0; 256 << 10];
         let mut left = size;
         while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let mut count = file.read(&mut buffer[..most]).map_err(unread("reading", path))?;
+            let most = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let mut count = file
+                .read(&mut buffer[..most])
+                .map_err(unread("reading", path))?;
             if count == 0 && self.form == Form::Folder {
                 buffer.fill(0);
                 count = most;
@@ -318,12 +447,17 @@ impl Packer<'_> {
     }
 
     fn write(&mut self, path: &[u8], bytes: &[u8]) -> Result<(), PackError> {
-        self.output.write_all(bytes).map_err(unread("writing the tar of", path))
+        self.output
+            .write_all(bytes)
+            .map_err(unread("writing the tar of", path))
     }
 
     fn pad(&mut self, path: &[u8], size: u64) -> Result<(), PackError> {
         let padding = size.next_multiple_of(BLOCK as u64) - size;
-        self.write(path, &[0; BLOCK][..usize::try_from(padding).expect("less than a block")])
+        self.write(
+            path,
+            &[0; BLOCK][..usize::try_from(padding).expect("less than a block")],
+        )
     }
 
     /// An empty file that says something about the layers below.
@@ -333,21 +467,32 @@ impl Packer<'_> {
     }
 
     fn header(&mut self, path: &[u8], meta: &Meta<'_>) -> Result<(), PackError> {
-        let bytes = header::entry(path, meta, self.form).map_err(unread("encoding the device number of", path))?;
+        let bytes = header::entry(path, meta, self.form)
+            .map_err(unread("encoding the device number of", path))?;
         self.write(path, &bytes)
     }
 
-    fn xattrs(&self, directory: BorrowedFd<'_>, path: &[u8], name: &CStr) -> Result<Xattrs, PackError> {
+    fn xattrs(
+        &self,
+        directory: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+    ) -> Result<Xattrs, PackError> {
         // The directory was opened without following a link, and `l…xattr` does not follow the last name either.
         let name = OsStr::from_bytes(name.to_bytes());
-        let file = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        let file = Path::new("/proc/self/fd")
+            .join(directory.as_raw_fd().to_string())
+            .join(name);
         let names = match grow(|buffer| rustix::fs::llistxattr(&file, buffer)) {
             Ok(names) => names,
             Err(Errno::OPNOTSUPP) => return Ok(Xattrs::default()),
             Err(errno) => return Err(failed("listing the attributes of", path, errno)),
         };
         let mut xattrs = Xattrs::default();
-        for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        for name in names
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+        {
             let feature = match name {
                 b"trusted.overlay.redirect" => Some("redirect_dir"),
                 b"trusted.overlay.metacopy" => Some("metacopy"),
@@ -356,7 +501,10 @@ impl Packer<'_> {
             if let Some(feature) = feature
                 && self.form == Form::Layer
             {
-                return Err(PackError::Feature { path: shown(path), feature });
+                return Err(PackError::Feature {
+                    path: shown(path),
+                    feature,
+                });
             }
             if self.form == Form::Layer && name.starts_with(b"trusted.overlay.") {
                 xattrs.opaque |= name == OPAQUE.as_bytes();
@@ -365,8 +513,9 @@ impl Packer<'_> {
             if is_attribute_of_host(name) {
                 continue;
             }
-            let value = grow(|buffer| rustix::fs::lgetxattr(&file, OsStr::from_bytes(name), buffer))
-                .map_err(|errno| failed("reading the attributes of", path, errno))?;
+            let value =
+                grow(|buffer| rustix::fs::lgetxattr(&file, OsStr::from_bytes(name), buffer))
+                    .map_err(|errno| failed("reading the attributes of", path, errno))?;
             xattrs.kept.push((name.to_owned(), value));
         }
         xattrs.kept.sort();

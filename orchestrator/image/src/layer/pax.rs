@@ -25,7 +25,11 @@ pub(super) struct Extension {
 pub(super) fn parse(mut bytes: &[u8], into: &mut Extension) -> Result<(), &'static str> {
     let mut keys = BTreeSet::new();
     while !bytes.is_empty() {
-        let space = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or("a record without length")?;
+        let space = bytes
+            .iter()
+            .take(20)
+            .position(|byte| *byte == b' ')
+            .ok_or("a record without length")?;
         let length = decimal(&bytes[..space]).and_then(|length| usize::try_from(length).ok());
         let length = length.ok_or("a record's length is not a number")?;
         if length <= space + 1 || length > bytes.len() || bytes[length - 1] != b'\n' {
@@ -33,7 +37,10 @@ pub(super) fn parse(mut bytes: &[u8], into: &mut Extension) -> Result<(), &'stat
         }
         let record = &bytes[space + 1..length - 1];
         bytes = &bytes[length..];
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or("a record without =")?;
+        let equals = record
+            .iter()
+            .position(|byte| *byte == b'=')
+            .ok_or("a record without =")?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
         if key.is_empty() || key.contains(&0) {
             return Err("a record's key is malformed");
@@ -74,7 +81,11 @@ fn parse_time(text: &[u8]) -> Option<(i64, u32)> {
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanoseconds: u32 = digits.parse().ok()?;
     if text.starts_with('-') && nanoseconds > 0 {
         return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
@@ -109,7 +120,11 @@ mod tests {
             b"8 size=-1\n",
             b"99999999999999999999 a=b\n",
         ] {
-            assert!(parse(bad, &mut Extension::default()).is_err(), "{:?}", String::from_utf8_lossy(bad));
+            assert!(
+                parse(bad, &mut Extension::default()).is_err(),
+                "{:?}",
+                String::from_utf8_lossy(bad)
+            );
         }
         let mut extension = Extension::default();
         parse(b"6 a=b\n12 path=abc\n", &mut extension).unwrap();

@@ -54,7 +54,11 @@ impl PipeWriter {
             buffer.resize(PIECE, 0);
             let count = fill(source, &mut buffer)?;
             buffer.truncate(count);
-            let message = if count == 0 { Message::End } else { Message::Bytes(buffer) };
+            let message = if count == 0 {
+                Message::End
+            } else {
+                Message::Bytes(buffer)
+            };
             if self.full.send(message).is_err() {
                 return Ok(false);
             }
@@ -101,7 +105,12 @@ impl BufRead for PipeReader {
                     }
                 }
                 Ok(Message::End) => self.complete = true,
-                Err(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the layer's source failed")),
+                Err(_) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the layer's source failed",
+                    ));
+                }
             }
         }
         Ok(&self.current[self.position..])

@@ -37,7 +37,9 @@ impl Sparse {
         }
         let mut end = 0;
         for (offset, length) in &parts {
-            let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= size);
+            let next = offset
+                .checked_add(*length)
+                .filter(|next| *offset >= end && *next <= size);
             end = next.ok_or("its sparse map is out of order or leaves the file")?;
         }
         Ok(Self { size, parts })
@@ -65,7 +67,10 @@ impl Sparse {
             }
             at = end.max(start + 1);
         }
-        if parts.last().is_none_or(|(offset, length)| offset + length < size) {
+        if parts
+            .last()
+            .is_none_or(|(offset, length)| offset + length < size)
+        {
             // What ends with a hole ends with an empty part, or GNU tar makes the file shorter.
             parts.push((size, 0));
         }
@@ -86,7 +91,8 @@ impl Sparse {
 
     /// The records of a file whose body begins with such a map.
     pub(super) fn records(path: &[u8], size: u64) -> [(Vec<u8>, Vec<u8>); 4] {
-        let record = |key: &str, value: &[u8]| (format!("GNU.sparse.{key}").into_bytes(), value.to_owned());
+        let record =
+            |key: &str, value: &[u8]| (format!("GNU.sparse.{key}").into_bytes(), value.to_owned());
         [
             record("major", b"1"),
             record("minor", b"0"),
@@ -97,7 +103,11 @@ impl Sparse {
 
     /// Reads the map that [`Sparse::encode`] writes. The outer error is the reader's, the inner one the map's.
     pub(super) fn decode(body: impl Read, size: u64) -> io::Result<Result<Self, &'static str>> {
-        let mut numbers = Numbers { body, block: Vec::with_capacity(BLOCK), at: 0 };
+        let mut numbers = Numbers {
+            body,
+            block: Vec::with_capacity(BLOCK),
+            at: 0,
+        };
         let count = match numbers.next()? {
             Ok(count) if count <= MAX_PARTS as u64 => count,
             Ok(_) => return Ok(Err(TOO_LONG)),
@@ -128,7 +138,13 @@ impl<R: Read> Numbers<R> {
         loop {
             if self.at == self.block.len() {
                 self.block.clear();
-                if self.body.by_ref().take(BLOCK as u64).read_to_end(&mut self.block)? < BLOCK {
+                if self
+                    .body
+                    .by_ref()
+                    .take(BLOCK as u64)
+                    .read_to_end(&mut self.block)?
+                    < BLOCK
+                {
                     return Ok(Err(MALFORMED));
                 }
                 self.at = 0;
@@ -137,7 +153,9 @@ impl<R: Read> Numbers<R> {
             self.at += 1;
             match byte {
                 b'0'..=b'9' => {
-                    let Some(next) = number.checked_mul(10).and_then(|ten| ten.checked_add(u64::from(byte - b'0')))
+                    let Some(next) = number
+                        .checked_mul(10)
+                        .and_then(|ten| ten.checked_add(u64::from(byte - b'0')))
                     else {
                         return Ok(Err(MALFORMED));
                     };
@@ -162,8 +180,11 @@ pub(super) struct GnuMap {
 impl GnuMap {
     pub(super) fn of_header(header: &tar::Header) -> Result<Self, &'static str> {
         let gnu = header.as_gnu().ok_or("a sparse entry of an unknown form")?;
-        let mut old =
-            Self { size: gnu.real_size().map_err(|_| MALFORMED)?, parts: Vec::new(), more: gnu.is_extended() };
+        let mut old = Self {
+            size: gnu.real_size().map_err(|_| MALFORMED)?,
+            parts: Vec::new(),
+            more: gnu.is_extended(),
+        };
         old.take(&gnu.sparse)?;
         Ok(old)
     }
@@ -177,9 +198,16 @@ impl GnuMap {
 
     fn take(&mut self, parts: &[tar::GnuSparseHeader]) -> Result<(), &'static str> {
         for part in parts.iter().take_while(|part| !part.is_empty()) {
-            self.parts.push((part.offset().map_err(|_| MALFORMED)?, part.length().map_err(|_| MALFORMED)?));
+            self.parts.push((
+                part.offset().map_err(|_| MALFORMED)?,
+                part.length().map_err(|_| MALFORMED)?,
+            ));
         }
-        if self.parts.len() > MAX_PARTS { Err(TOO_LONG) } else { Ok(()) }
+        if self.parts.len() > MAX_PARTS {
+            Err(TOO_LONG)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn finish(self) -> Result<Sparse, &'static str> {
@@ -229,8 +257,15 @@ impl Records {
             b"realsize" => self.real_size = Some(number()?),
             b"numblocks" => self.blocks = Some(number()?),
             b"map" if self.map.is_none() => {
-                let numbers = value.split(|byte| *byte == b',').filter(|_| !value.is_empty());
-                self.map = Some(numbers.map(decimal).collect::<Option<_>>().ok_or(MALFORMED)?);
+                let numbers = value
+                    .split(|byte| *byte == b',')
+                    .filter(|_| !value.is_empty());
+                self.map = Some(
+                    numbers
+                        .map(decimal)
+                        .collect::<Option<_>>()
+                        .ok_or(MALFORMED)?,
+                );
             }
             b"offset" | b"numbytes" => {
                 let map = self.map.get_or_insert_default();
@@ -248,14 +283,21 @@ impl Records {
     pub(super) fn form(&mut self) -> Result<Form, &'static str> {
         let map = self.map.take();
         match (self.major, self.minor, self.size, self.real_size) {
-            (None, None, None, None) if map.is_none() && self.blocks.is_none() && self.name.is_none() => {
+            (None, None, None, None)
+                if map.is_none() && self.blocks.is_none() && self.name.is_none() =>
+            {
                 Ok(Form::Whole)
             }
-            (Some(1), Some(0), None, Some(size)) if map.is_none() && self.blocks.is_none() => Ok(Form::InBody(size)),
+            (Some(1), Some(0), None, Some(size)) if map.is_none() && self.blocks.is_none() => {
+                Ok(Form::InBody(size))
+            }
             // 0.0 and 0.1 do not say so.
             (None | Some(0), None | Some(0 | 1), Some(size), None) => {
                 let numbers = map.unwrap_or_default();
-                let parts: Vec<_> = numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+                let parts: Vec<_> = numbers
+                    .chunks_exact(2)
+                    .map(|pair| (pair[0], pair[1]))
+                    .collect();
                 if numbers.len() % 2 == 1 || self.blocks != Some(parts.len() as u64) {
                     return Err(MALFORMED);
                 }
@@ -269,7 +311,10 @@ impl Records {
 /// Digits and nothing else.
 pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -278,8 +323,13 @@ mod tests {
 
     #[test]
     fn maps_out_of_order_or_out_of_the_file_are_refused() {
-        let refused: [&[(u64, u64)]; 5] =
-            [&[(4, 2), (0, 2)], &[(0, 4), (2, 4)], &[(8, 3)], &[(11, 0)], &[(u64::MAX, 2)]];
+        let refused: [&[(u64, u64)]; 5] = [
+            &[(4, 2), (0, 2)],
+            &[(0, 4), (2, 4)],
+            &[(8, 3)],
+            &[(11, 0)],
+            &[(u64::MAX, 2)],
+        ];
         for parts in refused {
             assert!(Sparse::new(10, parts.to_vec()).is_err(), "{parts:?}");
         }
@@ -291,24 +341,41 @@ mod tests {
     fn records_that_do_not_agree_are_refused() {
         let form = |records: &[(&[u8], &[u8])]| {
             let mut taken = Records::default();
-            records.iter().try_for_each(|(key, value)| taken.take(key, value))?;
+            records
+                .iter()
+                .try_for_each(|(key, value)| taken.take(key, value))?;
             taken.form()
         };
         let refused: [&[(&[u8], &[u8])]; 9] = [
             &[(b"major", b"2"), (b"minor", b"0"), (b"realsize", b"1")],
             &[(b"major", b"1"), (b"minor", b"0")],
-            &[(b"major", b"1"), (b"minor", b"0"), (b"realsize", b"9"), (b"map", b"0,1")],
+            &[
+                (b"major", b"1"),
+                (b"minor", b"0"),
+                (b"realsize", b"9"),
+                (b"map", b"0,1"),
+            ],
             &[(b"size", b"9"), (b"numblocks", b"2"), (b"map", b"0,1")],
             &[(b"size", b"9"), (b"numblocks", b"1"), (b"map", b"0")],
             &[(b"size", b"9"), (b"numblocks", b"1"), (b"map", b"0,-1")],
-            &[(b"size", b"9"), (b"numblocks", b"1"), (b"numbytes", b"1"), (b"offset", b"0")],
+            &[
+                (b"size", b"9"),
+                (b"numblocks", b"1"),
+                (b"numbytes", b"1"),
+                (b"offset", b"0"),
+            ],
             &[(b"size", b"9"), (b"map", b"0,1")],
             &[(b"name", b"x")],
         ];
         for records in refused {
             assert!(form(records).is_err(), "{records:?}");
         }
-        let pairs = form(&[(b"size", b"9"), (b"numblocks", b"1"), (b"offset", b"3"), (b"numbytes", b"1")]);
+        let pairs = form(&[
+            (b"size", b"9"),
+            (b"numblocks", b"1"),
+            (b"offset", b"3"),
+            (b"numbytes", b"1"),
+        ]);
         assert!(matches!(pairs, Ok(Form::Known(sparse)) if sparse.parts == [(3, 1)]));
     }
 }

@@ -25,7 +25,11 @@ pub enum UnpackError {
     #[error("entry {path:?}: {reason}")]
     Refused { path: String, reason: String },
     #[error("entry {path:?}: {attempt}")]
-    Io { path: String, attempt: &'static str, source: io::Error },
+    Io {
+        path: String,
+        attempt: &'static str,
+        source: io::Error,
+    },
     #[error("an archive of more than {0} entries is refused")]
     TooManyEntries(u64),
     #[error("{path}: {reason}")]
@@ -52,11 +56,17 @@ pub(crate) fn unpack<R: BufRead>(
     base: &[u8],
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
-    let before = if form == Form::Over { Before::Others } else { Before::Mine };
+    let before = if form == Form::Over {
+        Before::Others
+    } else {
+        Before::Mine
+    };
     let mut unpacker = Unpacker::new(form, base, Confined::new(root, WriteMode::new(before)))?;
     while let Some(mut entry) = tar.next()? {
         if form != Form::Folder {
-            entry.xattrs.retain(|(name, _)| !is_attribute_of_overlay(name));
+            entry
+                .xattrs
+                .retain(|(name, _)| !is_attribute_of_overlay(name));
         }
         unpacker.done.entries += 1;
         if unpacker.done.entries > limits.entries {
@@ -76,10 +86,22 @@ pub(super) struct Unpacker<'a> {
 }
 
 impl<'a> Unpacker<'a> {
-    pub(super) fn new(form: Form, base: &'a [u8], place: Confined<'a>) -> Result<Self, UnpackError> {
+    pub(super) fn new(
+        form: Form,
+        base: &'a [u8],
+        place: Confined<'a>,
+    ) -> Result<Self, UnpackError> {
         let shown = || String::from_utf8_lossy(base).into_owned();
-        let base = components(base, form).map_err(|reason| UnpackError::Base { path: shown(), reason })?;
-        Ok(Self { form, base, place, done: Unpacked::default() })
+        let base = components(base, form).map_err(|reason| UnpackError::Base {
+            path: shown(),
+            reason,
+        })?;
+        Ok(Self {
+            form,
+            base,
+            place,
+            done: Unpacked::default(),
+        })
     }
 }
 
@@ -89,24 +111,37 @@ fn at(entry: &Entry) -> impl Fn(Fault) -> UnpackError {
         let path = entry.display_path();
         match fault {
             Fault::Refused(reason) => UnpackError::Refused { path, reason },
-            Fault::Failed(attempt, errno) => UnpackError::Io { path, attempt, source: errno.into() },
+            Fault::Failed(attempt, errno) => UnpackError::Io {
+                path,
+                attempt,
+                source: errno.into(),
+            },
         }
     }
 }
 
 impl Unpacker<'_> {
-    pub(super) fn entry<R: BufRead>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), UnpackError> {
-        let own = components(&entry.path, self.form).map_err(|reason| at(entry)(refused(reason)))?;
+    pub(super) fn entry<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        tar: &mut TarReader<R>,
+    ) -> Result<(), UnpackError> {
+        let own =
+            components(&entry.path, self.form).map_err(|reason| at(entry)(refused(reason)))?;
         let Some((name, parents)) = own.split_last() else {
             return self.root(entry).map_err(at(entry));
         };
-        self.place.enter(&[&self.base, parents].concat()).map_err(at(entry))?;
+        self.place
+            .enter(&[&self.base, parents].concat())
+            .map_err(at(entry))?;
         let speaks_of_layers = matches!(self.form, Form::Layer | Form::Over);
         if speaks_of_layers && name.starts_with(WHITEOUT) {
             return self.whiteout(name).map_err(at(entry));
         }
         if speaks_of_layers && entry.kind == Kind::Char && entry.device == (0, 0) {
-            return Err(at(entry)(refused("a character device 0:0 is overlayfs's own mark")));
+            return Err(at(entry)(refused(
+                "a character device 0:0 is overlayfs's own mark",
+            )));
         }
         if entry.kind == Kind::File {
             let file = self.place.file(name).map_err(at(entry))?;
@@ -117,10 +152,14 @@ impl Unpacker<'_> {
             Kind::File => Ok(()),
             Kind::Directory => self.place.directory(name, entry),
             Kind::HardLink => match components(&entry.link, self.form) {
-                Ok(target) => self.place.hard_link(name, &[&self.base[..], &target[..]].concat()),
+                Ok(target) => self
+                    .place
+                    .hard_link(name, &[&self.base[..], &target[..]].concat()),
                 Err(reason) => {
                     let target = String::from_utf8_lossy(&entry.link);
-                    Err(Fault::Refused(format!("a hard link to {target:?}: {reason}")))
+                    Err(Fault::Refused(format!(
+                        "a hard link to {target:?}: {reason}"
+                    )))
                 }
             },
             Kind::Symlink if entry.link.is_empty() => Err(refused("a symlink to nothing")),
@@ -137,13 +176,17 @@ impl Unpacker<'_> {
         match (entry.kind, self.form) {
             (Kind::Directory, Form::Over | Form::Copy) => Ok(()),
             (Kind::Directory, _) => self.place.describe_root(entry),
-            _ => Err(refused("it replaces the root with something other than a directory")),
+            _ => Err(refused(
+                "it replaces the root with something other than a directory",
+            )),
         }
     }
 
     fn whiteout(&mut self, name: &[u8]) -> Result<(), Fault> {
         if self.form == Form::Over {
-            return Err(refused("names that start with .wh. mean deletion in an image"));
+            return Err(refused(
+                "names that start with .wh. mean deletion in an image",
+            ));
         }
         if name == OPAQUE_ENTRY {
             return self.place.set_opaque(b"");
@@ -156,11 +199,14 @@ impl Unpacker<'_> {
     }
 
     pub(super) fn finish(mut self) -> Result<Unpacked, UnpackError> {
-        self.done.implicit = self.place.finish().map_err(|(path, errno)| UnpackError::Io {
-            path: String::from_utf8_lossy(&path).into_owned(),
-            attempt: "setting a directory's time",
-            source: errno.into(),
-        })?;
+        self.done.implicit = self
+            .place
+            .finish()
+            .map_err(|(path, errno)| UnpackError::Io {
+                path: String::from_utf8_lossy(&path).into_owned(),
+                attempt: "setting a directory's time",
+                source: errno.into(),
+            })?;
         Ok(self.done)
     }
 
@@ -171,7 +217,11 @@ impl Unpacker<'_> {
         entry: &Entry,
         tar: &mut TarReader<R>,
     ) -> Result<File, UnpackError> {
-        let failed = |source| UnpackError::Io { path: entry.display_path(), attempt: "writing the file", source };
+        let failed = |source| UnpackError::Io {
+            path: entry.display_path(),
+            attempt: "writing the file",
+            source,
+        };
         let Some(sparse) = &entry.sparse else {
             self.copy(tar, &mut file, u64::MAX, &failed)?;
             return Ok(file);
@@ -211,7 +261,10 @@ impl Unpacker<'_> {
 
 /// The names of a path below the root. A leading slash means the root, as docker takes it; `..` has no place in a layer.
 fn components(path: &[u8], form: Form) -> Result<Vec<&[u8]>, &'static str> {
-    let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+    let components: Vec<&[u8]> = path
+        .split(|byte| *byte == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."))
+        .collect();
     if components.contains(&&b".."[..]) {
         return Err("its path contains ..");
     }
@@ -246,10 +299,16 @@ mod tests {
                 Form::Layer,
                 root.as_fd(),
                 b"",
-                Limits { entries, ..Limits::default() },
+                Limits {
+                    entries,
+                    ..Limits::default()
+                },
             )
         };
-        assert!(matches!(unpack_up_to(2), Err(UnpackError::TooManyEntries(2))));
+        assert!(matches!(
+            unpack_up_to(2),
+            Err(UnpackError::TooManyEntries(2))
+        ));
         assert_eq!(unpack_up_to(3).unwrap().entries, 3);
     }
 }

@@ -75,23 +75,43 @@ struct EnvelopeSignature {
 /// What a bundle vouches for an image with.
 pub(super) fn signature(json: &[u8]) -> Result<Signature, SignatureError> {
     let bundle: Bundle = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
-    let Some(Envelope { payload, payload_type, signatures }) = bundle.dsse_envelope else {
-        return Err(SignatureError::Bundle("it signs a bare digest, not a statement about an image".to_owned()));
+    let Some(Envelope {
+        payload,
+        payload_type,
+        signatures,
+    }) = bundle.dsse_envelope
+    else {
+        return Err(SignatureError::Bundle(
+            "it signs a bare digest, not a statement about an image".to_owned(),
+        ));
     };
     let Ok([EnvelopeSignature { sig }]) = <[_; 1]>::try_from(signatures) else {
-        return Err(SignatureError::Bundle("it has not one signature".to_owned()));
+        return Err(SignatureError::Bundle(
+            "it has not one signature".to_owned(),
+        ));
     };
-    let Material { certificate, x509_certificate_chain, tlog_entries } = bundle.verification_material;
-    let chain = x509_certificate_chain.map(|chain| chain.certificates).unwrap_or_default();
+    let Material {
+        certificate,
+        x509_certificate_chain,
+        tlog_entries,
+    } = bundle.verification_material;
+    let chain = x509_certificate_chain
+        .map(|chain| chain.certificates)
+        .unwrap_or_default();
     let certificates: Result<Vec<_>, _> = certificate
         .into_iter()
         .chain(chain)
         .map(|certificate| Ok(CertificateDer::from(decode(&certificate.raw_bytes)?)))
         .collect();
     // A log whose entries carry no promise says when by a timestamp authority, which policy.json has no word for.
-    let entry = tlog_entries.into_iter().find(|entry| entry.inclusion_promise.is_some());
+    let entry = tlog_entries
+        .into_iter()
+        .find(|entry| entry.inclusion_promise.is_some());
     Ok(Signature {
-        claim: Claim::Statement { payload: decode(&payload)?, payload_type },
+        claim: Claim::Statement {
+            payload: decode(&payload)?,
+            payload_type,
+        },
         signature: decode(&sig)?,
         certificates: certificates?,
         entry: entry.map(LogEntry::entry).transpose()?,
@@ -101,7 +121,10 @@ pub(super) fn signature(json: &[u8]) -> Result<Signature, SignatureError> {
 impl LogEntry {
     fn entry(self) -> Result<Entry, SignatureError> {
         let number = |text: &str| text.parse::<u64>().map_err(|error| malformed(&error));
-        let promise = self.inclusion_promise.map(|promise| promise.signed_entry_timestamp).unwrap_or_default();
+        let promise = self
+            .inclusion_promise
+            .map(|promise| promise.signed_entry_timestamp)
+            .unwrap_or_default();
         Ok(Entry {
             promise: decode(&promise)?,
             body: self.canonicalized_body,

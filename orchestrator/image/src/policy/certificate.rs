@@ -31,7 +31,8 @@ impl Authority {
     pub(super) fn new(pem: &[u8], issuer: &str, email: &str) -> Result<Self, String> {
         let mut anchors = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|_| "fulcio's certificates are no PEM".to_owned())?;
+            let certificate =
+                certificate.map_err(|_| "fulcio's certificates are no PEM".to_owned())?;
             let anchor = webpki::anchor_from_trusted_cert(&certificate)
                 .map_err(|error| format!("a certificate of fulcio cannot be used: {error}"))?;
             anchors.push(anchor.to_owned());
@@ -42,7 +43,11 @@ impl Authority {
         if issuer.is_empty() || email.is_empty() {
             return Err("fulcio needs oidcIssuer and subjectEmail".to_owned());
         }
-        Ok(Self { anchors, issuer: issuer.to_owned(), email: email.to_owned() })
+        Ok(Self {
+            anchors,
+            issuer: issuer.to_owned(),
+            email: email.to_owned(),
+        })
     }
 
     /// The key of a certificate that this authority gave to the right person and that was valid at `time`.
@@ -53,7 +58,8 @@ impl Authority {
         chain: &[CertificateDer<'_>],
         time: u64,
     ) -> Result<Key, String> {
-        let entity = EndEntityCert::try_from(leaf).map_err(|error| format!("its certificate is malformed: {error}"))?;
+        let entity = EndEntityCert::try_from(leaf)
+            .map_err(|error| format!("its certificate is malformed: {error}"))?;
         let time = UnixTime::since_unix_epoch(Duration::from_secs(time));
         entity
             .verify_for_usage(
@@ -65,13 +71,16 @@ impl Authority {
                 None,
                 None,
             )
-            .map_err(|error| format!("its certificate is not one of fulcio's of that time: {error}"))?;
+            .map_err(|error| {
+                format!("its certificate is not one of fulcio's of that time: {error}")
+            })?;
         self.check_signer(leaf)?;
         Key::from_der(&entity.subject_public_key_info())
     }
 
     fn check_signer(&self, leaf: &[u8]) -> Result<(), String> {
-        let malformed = |error: x509_cert::der::Error| format!("its certificate is malformed: {error}");
+        let malformed =
+            |error: x509_cert::der::Error| format!("its certificate is malformed: {error}");
         let certificate = Certificate::from_der(leaf).map_err(malformed)?;
         let certificate = certificate.tbs_certificate();
         let mut issuers = Vec::new();
@@ -80,13 +89,23 @@ impl Authority {
             if extension.extn_id == ISSUER_TEXT {
                 issuers.push(String::from_utf8_lossy(value).into_owned());
             } else if extension.extn_id == ISSUER {
-                issuers.push(Utf8StringRef::from_der(value).map_err(malformed)?.to_string());
+                issuers.push(
+                    Utf8StringRef::from_der(value)
+                        .map_err(malformed)?
+                        .to_string(),
+                );
             }
         }
         if issuers.is_empty() || issuers.iter().any(|issuer| *issuer != self.issuer) {
-            return Err(format!("its signer was named by {}, not {:?}", quoted(&issuers), self.issuer));
+            return Err(format!(
+                "its signer was named by {}, not {:?}",
+                quoted(&issuers),
+                self.issuer
+            ));
         }
-        let names = certificate.get_extension::<SubjectAltName>().map_err(malformed)?;
+        let names = certificate
+            .get_extension::<SubjectAltName>()
+            .map_err(malformed)?;
         let emails: Vec<String> = names
             .into_iter()
             .flat_map(|(_, names)| names.0)
@@ -96,7 +115,11 @@ impl Authority {
             })
             .collect();
         if !emails.contains(&self.email) {
-            return Err(format!("its signer is {}, not {:?}", quoted(&emails), self.email));
+            return Err(format!(
+                "its signer is {}, not {:?}",
+                quoted(&emails),
+                self.email
+            ));
         }
         Ok(())
     }
@@ -106,5 +129,9 @@ fn quoted(names: &[String]) -> String {
     if names.is_empty() {
         return "nobody".to_owned();
     }
-    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("{name:?}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -14,11 +14,21 @@ use crate::Reference;
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     #[error("reading {path}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path}:{}:{}: {source}", .source.line(), .source.column())]
-    Json { path: PathBuf, source: serde_json::Error },
+    Json {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("{path}: {scope}: {reason}")]
-    Rule { path: PathBuf, scope: String, reason: String },
+    Rule {
+        path: PathBuf,
+        scope: String,
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -122,12 +132,13 @@ impl Material<'_> {
     /// Contents; `name` is for the error.
     fn read(&self) -> Result<Vec<Vec<u8>>, String> {
         use base64::Engine as _;
-        let files = self
-            .paths
-            .iter()
-            .map(|path| std::fs::read(path).map_err(|error| format!("reading {}: {error}", path.display())));
+        let files = self.paths.iter().map(|path| {
+            std::fs::read(path).map_err(|error| format!("reading {}: {error}", path.display()))
+        });
         let inline = self.data.iter().map(|text| {
-            base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| format!("key data: {error}"))
+            base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .map_err(|error| format!("key data: {error}"))
         });
         files.chain(inline).collect()
     }
@@ -135,23 +146,36 @@ impl Material<'_> {
 
 impl File {
     pub(super) fn read(path: &Path) -> Result<Self, PolicyError> {
-        let bytes = std::fs::read(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
-        let json = |source| PolicyError::Json { path: path.to_owned(), source };
+        let bytes = std::fs::read(path).map_err(|source| PolicyError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let json = |source| PolicyError::Json {
+            path: path.to_owned(),
+            source,
+        };
         let written: PolicyDocument = serde_json::from_slice(&bytes).map_err(json)?;
         let rules = |scope: &str, rules: Vec<Rule>| {
             if rules.is_empty() {
                 return Err(("it lists no requirement".to_owned(), scope.to_owned()));
             }
-            let requirements: Result<Vec<_>, String> = rules.into_iter().map(Requirement::try_from).collect();
+            let requirements: Result<Vec<_>, String> =
+                rules.into_iter().map(Requirement::try_from).collect();
             requirements.map_err(|reason| (reason, scope.to_owned()))
         };
-        let wrong = |(reason, scope)| PolicyError::Rule { path: path.to_owned(), scope, reason };
+        let wrong = |(reason, scope)| PolicyError::Rule {
+            path: path.to_owned(),
+            scope,
+            reason,
+        };
         let default = rules("default", written.default).map_err(wrong)?;
         let mut docker = BTreeMap::new();
         // Rules of other transports are for other programs.
         for (scope, values) in written.transports.get("docker").into_iter().flatten() {
-            let parsed: Result<Vec<Rule>, _> =
-                values.iter().map(|value| serde_json::from_value(value.clone())).collect();
+            let parsed: Result<Vec<Rule>, _> = values
+                .iter()
+                .map(|value| serde_json::from_value(value.clone()))
+                .collect();
             let parsed = parsed.map_err(|error| wrong((error.to_string(), scope.clone())))?;
             docker.insert(scope.clone(), rules(scope, parsed).map_err(wrong)?);
         }
@@ -204,7 +228,13 @@ impl TryFrom<Rule> for Requirement {
             Rule::SignedBy { .. } => return Ok(Self::SignedBy),
             Rule::SigstoreSigned(rule) => rule,
         };
-        let keys = keys(&rule.key_path, &rule.key_paths, &rule.key_data, &rule.key_datas, "key")?;
+        let keys = keys(
+            &rule.key_path,
+            &rule.key_paths,
+            &rule.key_data,
+            &rule.key_datas,
+            "key",
+        )?;
         let rekor = self::keys(
             &rule.rekor_public_key_path,
             &rule.rekor_public_key_paths,
@@ -219,8 +249,12 @@ impl TryFrom<Rule> for Requirement {
         };
         match (keys.len(), &authority) {
             (0, None) if !pki => return Err("it names neither a key nor fulcio".to_owned()),
-            (1.., Some(_)) => return Err("it names keys and fulcio; only one of them may be".to_owned()),
-            (_, Some(_)) if rekor.is_empty() => return Err("fulcio needs a rekorPublicKey beside it".to_owned()),
+            (1.., Some(_)) => {
+                return Err("it names keys and fulcio; only one of them may be".to_owned());
+            }
+            (_, Some(_)) if rekor.is_empty() => {
+                return Err("fulcio needs a rekorPublicKey beside it".to_owned());
+            }
             _ => {}
         }
         Ok(Self::SigstoreSigned(Box::new(SigstoreSigned {
@@ -240,9 +274,16 @@ fn keys(
     datas: &Option<Vec<String>>,
     name: &str,
 ) -> Result<Vec<Key>, String> {
-    let ways = [path.is_some(), paths.is_some(), data.is_some(), datas.is_some()];
+    let ways = [
+        path.is_some(),
+        paths.is_some(),
+        data.is_some(),
+        datas.is_some(),
+    ];
     if ways.iter().filter(|given| **given).count() > 1 {
-        return Err(format!("only one of {name}Path, {name}Paths, {name}Data and {name}Datas may be given"));
+        return Err(format!(
+            "only one of {name}Path, {name}Paths, {name}Data and {name}Datas may be given"
+        ));
     }
     let material = Material {
         paths: path.iter().chain(paths.iter().flatten()).collect(),
@@ -251,15 +292,26 @@ fn keys(
     if ways.contains(&true) && material.given() == 0 {
         return Err(format!("{name}Paths and {name}Datas must not be empty"));
     }
-    material.read()?.iter().map(|bytes| Key::from_pem(bytes)).collect()
+    material
+        .read()?
+        .iter()
+        .map(|bytes| Key::from_pem(bytes))
+        .collect()
 }
 
 impl Fulcio {
     fn authority(&self) -> Result<Authority, String> {
-        let material = Material { paths: self.ca_path.iter().collect(), data: self.ca_data.iter().collect() };
+        let material = Material {
+            paths: self.ca_path.iter().collect(),
+            data: self.ca_data.iter().collect(),
+        };
         if material.given() != 1 {
             return Err("fulcio needs one of caPath and caData".to_owned());
         }
-        Authority::new(&material.read()?.concat(), &self.oidc_issuer, &self.subject_email)
+        Authority::new(
+            &material.read()?.concat(),
+            &self.oidc_issuer,
+            &self.subject_email,
+        )
     }
 }

@@ -20,7 +20,10 @@ pub(super) enum Identity {
     #[serde(rename = "exactRepository", rename_all = "camelCase")]
     ExactRepository { docker_repository: String },
     #[serde(rename = "remapIdentity", rename_all = "camelCase")]
-    Remap { prefix: String, signed_prefix: String },
+    Remap {
+        prefix: String,
+        signed_prefix: String,
+    },
 }
 
 impl Identity {
@@ -33,10 +36,12 @@ impl Identity {
             Self::ExactReference { docker_reference } => {
                 full(docker_reference).is_some_and(|wanted| full(signed) == Some(wanted))
             }
-            Self::ExactRepository { docker_repository } => {
-                repository(docker_repository).is_some_and(|wanted| repository(signed) == Some(wanted))
-            }
-            Self::Remap { prefix, signed_prefix } => {
+            Self::ExactRepository { docker_repository } => repository(docker_repository)
+                .is_some_and(|wanted| repository(signed) == Some(wanted)),
+            Self::Remap {
+                prefix,
+                signed_prefix,
+            } => {
                 let whole = image.to_string();
                 let rest = whole.strip_prefix(prefix.as_str());
                 // A prefix ends where a part of the name ends.
@@ -51,7 +56,8 @@ impl Identity {
 }
 
 fn exact(image: &Reference, signed: &str) -> bool {
-    image.digest().is_none() && full(signed).is_some_and(|signed| (name(image), tag(image)) == signed)
+    image.digest().is_none()
+        && full(signed).is_some_and(|signed| (name(image), tag(image)) == signed)
 }
 
 fn repo_digest_or_exact(image: &Reference, signed: &str) -> bool {
@@ -104,10 +110,18 @@ mod tests {
         assert!(!accepts(default, "example.com/a/b:1", "example.com/a/b"));
         let repository = r#"{"type": "matchRepository"}"#;
         assert!(accepts(repository, "example.com/a/b:1", "example.com/a/b"));
-        assert!(!accepts(repository, "example.com/a/b:1", "example.com/a/bb"));
+        assert!(!accepts(
+            repository,
+            "example.com/a/b:1",
+            "example.com/a/bb"
+        ));
         let reference = r#"{"type": "exactReference", "dockerReference": "other.org/x:1"}"#;
         assert!(accepts(reference, "example.com/a/b:1", "other.org/x:1"));
-        assert!(!accepts(reference, "example.com/a/b:1", "example.com/a/b:1"));
+        assert!(!accepts(
+            reference,
+            "example.com/a/b:1",
+            "example.com/a/b:1"
+        ));
         let remap = r#"{"type": "remapIdentity", "prefix": "mirror.local/m", "signedPrefix": "example.com"}"#;
         assert!(accepts(remap, "mirror.local/m/b:1", "example.com/b:1"));
         assert!(!accepts(remap, "mirror.local/mm/b:1", "example.com/b:1"));

@@ -1,8 +1,8 @@
 //! Public keys and what they signed.
 
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
@@ -26,13 +26,18 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, String> {
-        let info = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| "a key is no PEM PUBLIC KEY".to_owned())?;
-        Ok(Self { pem: pem.to_owned(), ..Self::from_der(&info)? })
+        let info = SubjectPublicKeyInfoDer::from_pem_slice(pem)
+            .map_err(|_| "a key is no PEM PUBLIC KEY".to_owned())?;
+        Ok(Self {
+            pem: pem.to_owned(),
+            ..Self::from_der(&info)?
+        })
     }
 
     /// From a SubjectPublicKeyInfo.
     pub(super) fn from_der(der: &[u8]) -> Result<Self, String> {
-        let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|error| format!("a key is malformed: {error}"))?;
+        let info = SubjectPublicKeyInfoRef::from_der(der)
+            .map_err(|error| format!("a key is malformed: {error}"))?;
         let curve = || info.algorithm.parameters_oid().ok();
         let algorithm: &'static dyn VerificationAlgorithm = match info.algorithm.oid {
             EC if curve() == Some(P256) => &ECDSA_P256_SHA256_ASN1,
@@ -41,8 +46,16 @@ impl Key {
             EDWARDS => &ED25519,
             _ => return Err("a key is neither ECDSA (P-256, P-384), RSA nor Ed25519".to_owned()),
         };
-        let bytes = info.subject_public_key.as_bytes().ok_or("a key is malformed")?.to_owned();
-        Ok(Self { algorithm, bytes, pem: Vec::new() })
+        let bytes = info
+            .subject_public_key
+            .as_bytes()
+            .ok_or("a key is malformed")?
+            .to_owned();
+        Ok(Self {
+            algorithm,
+            bytes,
+            pem: Vec::new(),
+        })
     }
 
     pub(super) fn pem(&self) -> &[u8] {
@@ -50,7 +63,9 @@ impl Key {
     }
 
     pub(super) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.algorithm, &self.bytes).verify(message, signature).is_ok()
+        UnparsedPublicKey::new(self.algorithm, &self.bytes)
+            .verify(message, signature)
+            .is_ok()
     }
 }
 

@@ -29,10 +29,24 @@ impl Entry {
     /// What cosign writes beside a simple signing document.
     pub(super) fn from_annotation(text: &str) -> Result<Self, String> {
         let malformed = |reason: String| format!("its log entry is malformed: {reason}");
-        let written: Annotation = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-        let promise = STANDARD.decode(written.promise).map_err(|error| malformed(error.to_string()))?;
-        let Payload { body, time, index, log } = written.payload;
-        Ok(Self { promise, body, time, index, log })
+        let written: Annotation =
+            serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        let promise = STANDARD
+            .decode(written.promise)
+            .map_err(|error| malformed(error.to_string()))?;
+        let Payload {
+            body,
+            time,
+            index,
+            log,
+        } = written.payload;
+        Ok(Self {
+            promise,
+            body,
+            time,
+            index,
+            log,
+        })
     }
 }
 
@@ -127,32 +141,48 @@ impl Logged<'_> {
             serde_json::Value::from(entry.log.as_str()),
             entry.index
         );
-        if !logs.iter().any(|log| log.signed(canonical.as_bytes(), &entry.promise)) {
+        if !logs
+            .iter()
+            .any(|log| log.signed(canonical.as_bytes(), &entry.promise))
+        {
             return Err("its log entry is not signed by the log of the policy".to_owned());
         }
         let unknown = |reason: String| format!("its log entry is of an unknown kind: {reason}");
         let body = decode(&entry.body)?;
-        let version: Version = serde_json::from_slice(&body).map_err(|error| unknown(error.to_string()))?;
+        let version: Version =
+            serde_json::from_slice(&body).map_err(|error| unknown(error.to_string()))?;
         if version.version != "0.0.1" {
             return Err(unknown(format!("version {}", version.version)));
         }
-        let (hash, signature, signer) = match serde_json::from_slice(&body)
-            .map_err(|error| unknown(error.to_string()))?
-        {
-            Body::HashedRekord { data, signature } if !self.enveloped => {
-                (data.hash, signature.content, signature.key.content)
-            }
-            Body::Dsse(Envelope { payload, signatures }) if self.enveloped => match <[_; 1]>::try_from(signatures) {
-                Ok([EnvelopeSignature { signature, verifier }]) => (payload, signature, verifier),
-                Err(_) => return Err(unknown("not one signature".to_owned())),
-            },
-            _ => return Err("its log entry is about another signature".to_owned()),
-        };
+        let (hash, signature, signer) =
+            match serde_json::from_slice(&body).map_err(|error| unknown(error.to_string()))? {
+                Body::HashedRekord { data, signature } if !self.enveloped => {
+                    (data.hash, signature.content, signature.key.content)
+                }
+                Body::Dsse(Envelope {
+                    payload,
+                    signatures,
+                }) if self.enveloped => match <[_; 1]>::try_from(signatures) {
+                    Ok(
+                        [
+                            EnvelopeSignature {
+                                signature,
+                                verifier,
+                            },
+                        ],
+                    ) => (payload, signature, verifier),
+                    Err(_) => return Err(unknown("not one signature".to_owned())),
+                },
+                _ => return Err("its log entry is about another signature".to_owned()),
+            };
         if hash.algorithm != "sha256" {
             return Err(unknown(format!("hash {}", hash.algorithm)));
         }
         let same_signer = pem_content(&decode(&signer)?).as_deref() == Some(self.signer);
-        if hash.value != Digest::of(self.payload).hex() || decode(&signature)? != self.signature || !same_signer {
+        if hash.value != Digest::of(self.payload).hex()
+            || decode(&signature)? != self.signature
+            || !same_signer
+        {
             return Err("its log entry is about another signature".to_owned());
         }
         Ok(entry.time)
@@ -160,7 +190,9 @@ impl Logged<'_> {
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, String> {
-    STANDARD.decode(text).map_err(|_| "its log entry is malformed".to_owned())
+    STANDARD
+        .decode(text)
+        .map_err(|_| "its log entry is malformed".to_owned())
 }
 
 /// DER of whatever PEM holds: two texts of one certificate may differ in their line ends.

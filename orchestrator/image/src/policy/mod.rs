@@ -34,23 +34,38 @@ pub enum Denied {
     #[error("{policy} rejects every image of scope {scope:?}")]
     Rejected { policy: PathBuf, scope: String },
     #[error("{policy} asks for {what} of scope {scope:?}, which hoist cannot check")]
-    Unsupported { policy: PathBuf, scope: String, what: &'static str },
+    Unsupported {
+        policy: PathBuf,
+        scope: String,
+        what: &'static str,
+    },
     #[error("{policy} asks for a signature of scope {scope:?}, and the image has none")]
     Unsigned { policy: PathBuf, scope: String },
     #[error("{policy} asks for a signature of scope {scope:?}, and none of the image's counts")]
-    Signature { policy: PathBuf, scope: String, source: SignatureError },
+    Signature {
+        policy: PathBuf,
+        scope: String,
+        source: SignatureError,
+    },
 }
 
 impl Policy {
     /// Reads a policy file; everything in it must be understood.
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
-        Ok(Self { path: path.to_owned(), file: File::read(path)? })
+        Ok(Self {
+            path: path.to_owned(),
+            file: File::read(path)?,
+        })
     }
 
     /// The same where there may be no file: then every image is accepted.
     pub fn find(path: &Path) -> Result<Option<Self>, PolicyError> {
         match Self::read(path) {
-            Err(PolicyError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(PolicyError::Read { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
             other => other.map(Some),
         }
     }
@@ -61,17 +76,34 @@ impl Policy {
         let policy = || self.path.clone();
         for requirement in requirements {
             match requirement {
-                Requirement::Reject => return Err(Denied::Rejected { policy: policy(), scope }),
+                Requirement::Reject => {
+                    return Err(Denied::Rejected {
+                        policy: policy(),
+                        scope,
+                    });
+                }
                 Requirement::SignedBy => {
-                    return Err(Denied::Unsupported { policy: policy(), scope, what: "a GPG signature (signedBy)" });
+                    return Err(Denied::Unsupported {
+                        policy: policy(),
+                        scope,
+                        what: "a GPG signature (signedBy)",
+                    });
                 }
                 Requirement::SigstoreSigned(signed) if signed.pki => {
-                    return Err(Denied::Unsupported { policy: policy(), scope, what: "a certificate of pki" });
+                    return Err(Denied::Unsupported {
+                        policy: policy(),
+                        scope,
+                        what: "a certificate of pki",
+                    });
                 }
                 Requirement::SigstoreSigned(_) | Requirement::InsecureAcceptAnything => {}
             }
         }
-        Ok(Rules { policy: self, scope, requirements })
+        Ok(Rules {
+            policy: self,
+            scope,
+            requirements,
+        })
     }
 }
 
@@ -85,7 +117,9 @@ pub(crate) struct Rules<'a> {
 
 impl Rules<'_> {
     pub(crate) fn need_signatures(&self) -> bool {
-        self.requirements.iter().any(|requirement| matches!(requirement, Requirement::SigstoreSigned(_)))
+        self.requirements
+            .iter()
+            .any(|requirement| matches!(requirement, Requirement::SigstoreSigned(_)))
     }
 
     /// Every requirement must be met, each by one of the signatures; a signature vouches for one of `digests` (of the
@@ -98,17 +132,31 @@ impl Rules<'_> {
     ) -> Result<(), Denied> {
         let (policy, scope) = (|| self.policy.path.clone(), || self.scope.clone());
         for requirement in self.requirements {
-            let Requirement::SigstoreSigned(signed) = requirement else { continue };
+            let Requirement::SigstoreSigned(signed) = requirement else {
+                continue;
+            };
             let mut last = None;
             let met = signatures.iter().any(|signature| {
                 let verified = signature.as_ref().map_err(SignatureError::clone);
-                let verified = verified.and_then(|signature| signature.verify(signed, reference, digests));
+                let verified =
+                    verified.and_then(|signature| signature.verify(signed, reference, digests));
                 verified.map_err(|error| last = Some(error)).is_ok()
             });
             match last {
                 _ if met => {}
-                None => return Err(Denied::Unsigned { policy: policy(), scope: scope() }),
-                Some(source) => return Err(Denied::Signature { policy: policy(), scope: scope(), source }),
+                None => {
+                    return Err(Denied::Unsigned {
+                        policy: policy(),
+                        scope: scope(),
+                    });
+                }
+                Some(source) => {
+                    return Err(Denied::Signature {
+                        policy: policy(),
+                        scope: scope(),
+                        source,
+                    });
+                }
             }
         }
         Ok(())

@@ -31,7 +31,9 @@ pub enum SignatureError {
     Digest(String),
     #[error("it is for {signed:?}, which does not count for {image:?}")]
     Identity { signed: String, image: String },
-    #[error("it names a digest and no repository, which counts where signedIdentity is matchRepository alone")]
+    #[error(
+        "it names a digest and no repository, which counts where signedIdentity is matchRepository alone"
+    )]
     Nameless,
 }
 
@@ -51,7 +53,10 @@ pub(super) enum Claim {
     /// A simple signing document: cosign 1 and 2.
     Simple(Vec<u8>),
     /// An in-toto statement in a DSSE envelope: cosign 3.
-    Statement { payload: Vec<u8>, payload_type: String },
+    Statement {
+        payload: Vec<u8>,
+        payload_type: String,
+    },
 }
 
 /// The annotations of a simple signing document.
@@ -118,12 +123,24 @@ impl Signature {
         annotations: &Annotations<'_>,
     ) -> Result<Self, SignatureError> {
         let texts = [annotations.certificate, annotations.chain];
-        let certificates: Result<Vec<_>, _> =
-            texts.into_iter().flatten().flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes())).collect();
-        let certificates =
-            certificates.map_err(|_| SignatureError::Certificate("its certificate is no PEM".to_owned()))?;
-        let entry = annotations.entry.map(Entry::from_annotation).transpose().map_err(SignatureError::Certificate)?;
-        Ok(Self { claim: Claim::Simple(payload), signature, certificates, entry })
+        let certificates: Result<Vec<_>, _> = texts
+            .into_iter()
+            .flatten()
+            .flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()))
+            .collect();
+        let certificates = certificates
+            .map_err(|_| SignatureError::Certificate("its certificate is no PEM".to_owned()))?;
+        let entry = annotations
+            .entry
+            .map(Entry::from_annotation)
+            .transpose()
+            .map_err(SignatureError::Certificate)?;
+        Ok(Self {
+            claim: Claim::Simple(payload),
+            signature,
+            certificates,
+            entry,
+        })
     }
 
     pub(crate) fn bundle(json: &[u8]) -> Result<Self, SignatureError> {
@@ -148,16 +165,36 @@ impl Signature {
                 Claim::Simple(payload) => (payload, false),
                 Claim::Statement { payload, .. } => (payload, true),
             };
-            let logged = Logged { payload, signature: &self.signature, signer, enveloped };
-            logged.time(&wanted.rekor, entry).map_err(SignatureError::Certificate)
+            let logged = Logged {
+                payload,
+                signature: &self.signature,
+                signer,
+                enveloped,
+            };
+            logged
+                .time(&wanted.rekor, entry)
+                .map_err(SignatureError::Certificate)
         };
         if let Some(authority) = &wanted.authority {
-            let (leaf, chain) = self.certificates.split_first().ok_or(SignatureError::NoCertificate)?;
+            let (leaf, chain) = self
+                .certificates
+                .split_first()
+                .ok_or(SignatureError::NoCertificate)?;
             let time = logged(leaf)?;
-            let key = authority.key(leaf, chain, time).map_err(SignatureError::Certificate)?;
-            return if key.signed(&message, &self.signature) { Ok(()) } else { Err(SignatureError::Key) };
+            let key = authority
+                .key(leaf, chain, time)
+                .map_err(SignatureError::Certificate)?;
+            return if key.signed(&message, &self.signature) {
+                Ok(())
+            } else {
+                Err(SignatureError::Key)
+            };
         }
-        let Some(key) = wanted.keys.iter().find(|key| key.signed(&message, &self.signature)) else {
+        let Some(key) = wanted
+            .keys
+            .iter()
+            .find(|key| key.signed(&message, &self.signature))
+        else {
             return Err(SignatureError::Key);
         };
         if !wanted.rekor.is_empty() {
@@ -173,14 +210,26 @@ impl Claim {
         match self {
             Self::Simple(payload) => Cow::Borrowed(payload),
             // DSSE's pre-authentication encoding: the type of the payload is signed with it.
-            Self::Statement { payload, payload_type } => {
-                let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+            Self::Statement {
+                payload,
+                payload_type,
+            } => {
+                let head = format!(
+                    "DSSEv1 {} {payload_type} {} ",
+                    payload_type.len(),
+                    payload.len()
+                );
                 Cow::Owned([head.as_bytes(), payload].concat())
             }
         }
     }
 
-    fn verify(&self, identity: &Identity, image: &Reference, digests: &[Digest]) -> Result<(), SignatureError> {
+    fn verify(
+        &self,
+        identity: &Identity,
+        image: &Reference,
+        digests: &[Digest],
+    ) -> Result<(), SignatureError> {
         let malformed = |reason: String| SignatureError::Payload(reason);
         let parsed = |error: serde_json::Error| malformed(error.to_string());
         match self {
@@ -189,24 +238,41 @@ impl Claim {
                 if critical.kind != "cosign container image signature" {
                     return Err(malformed(format!("its type is {:?}", critical.kind)));
                 }
-                if !digests.iter().any(|digest| digest.to_string() == critical.image.digest) {
+                if !digests
+                    .iter()
+                    .any(|digest| digest.to_string() == critical.image.digest)
+                {
                     return Err(SignatureError::Digest(critical.image.digest));
                 }
                 let signed = critical.identity.reference;
                 if !identity.accepts(image, &signed) {
-                    return Err(SignatureError::Identity { signed, image: image.short() });
+                    return Err(SignatureError::Identity {
+                        signed,
+                        image: image.short(),
+                    });
                 }
                 Ok(())
             }
-            Self::Statement { payload, payload_type } => {
+            Self::Statement {
+                payload,
+                payload_type,
+            } => {
                 if payload_type != "application/vnd.in-toto+json" {
                     return Err(malformed(format!("its type is {payload_type:?}")));
                 }
                 let statement: Statement = serde_json::from_slice(payload).map_err(parsed)?;
                 let what = (statement.kind.as_str(), statement.predicate_type.as_str());
                 // Provenance or a bill of materials is signed with the same key, and says nothing for the image.
-                if what != ("https://in-toto.io/Statement/v1", "https://sigstore.dev/cosign/sign/v1") {
-                    return Err(malformed(format!("it is a statement of {:?}", statement.predicate_type)));
+                if what
+                    != (
+                        "https://in-toto.io/Statement/v1",
+                        "https://sigstore.dev/cosign/sign/v1",
+                    )
+                {
+                    return Err(malformed(format!(
+                        "it is a statement of {:?}",
+                        statement.predicate_type
+                    )));
                 }
                 let Ok([Subject { digest }]) = <[_; 1]>::try_from(statement.subject) else {
                     return Err(malformed("it is not about one subject".to_owned()));
@@ -215,7 +281,11 @@ impl Claim {
                     return Err(SignatureError::Digest(format!("sha256:{}", digest.sha256)));
                 }
                 // It was found in the image's repository, and that is all there is to compare.
-                if *identity == (Identity::Repository {}) { Ok(()) } else { Err(SignatureError::Nameless) }
+                if *identity == (Identity::Repository {}) {
+                    Ok(())
+                } else {
+                    Err(SignatureError::Nameless)
+                }
             }
         }
     }

@@ -22,24 +22,40 @@ impl Pull<'_> {
         let registry = Registry::open(self.reference, &self.options.access, RepositoryAction::Pull);
         let registry = Arc::new(registry.map_err(|error| self.registry(error))?);
         let target = self.reference.target();
-        let (bytes, delivered) = self.manifest(&registry, &target, self.reference.digest()).await?;
+        let (bytes, delivered) = self
+            .manifest(&registry, &target, self.reference.digest())
+            .await?;
         let answered = Digest::of(&bytes);
-        if let Some((config, layers)) = Manifest::cache(&bytes).map_err(|error| self.manifest_error(error))? {
+        if let Some((config, layers)) =
+            Manifest::cache(&bytes).map_err(|error| self.manifest_error(error))?
+        {
             if let Some(rules) = rules {
                 self.check_signature(&registry, &rules, &[answered]).await?;
             }
             let records = self.config(&registry, &config).await?;
-            return Ok(RemoteCache { registry, document: CacheDocument::Records(records), layers });
+            return Ok(RemoteCache {
+                registry,
+                document: CacheDocument::Records(records),
+                layers,
+            });
         }
         let found = self.resolved(&registry, bytes, &delivered).await?;
         if let Some(rules) = rules {
             self.check_signatures(&registry, &rules, &found).await?;
         }
-        let image = found.images.into_iter().next().ok_or_else(|| self.no_images())?;
+        let image = found
+            .images
+            .into_iter()
+            .next()
+            .ok_or_else(|| self.no_images())?;
         let config = self.config(&registry, &image.config).await?;
         self.check_config(&config, &image)?;
-        let config: ImageConfig =
-            serde_json::from_slice(&config).map_err(|error| self.manifest_error(ManifestError::Config(error)))?;
-        Ok(RemoteCache { registry, document: CacheDocument::Image(Box::new(config)), layers: image.layers })
+        let config: ImageConfig = serde_json::from_slice(&config)
+            .map_err(|error| self.manifest_error(ManifestError::Config(error)))?;
+        Ok(RemoteCache {
+            registry,
+            document: CacheDocument::Image(Box::new(config)),
+            layers: image.layers,
+        })
     }
 }

@@ -40,18 +40,27 @@ impl Default for Access {
     /// A user's own file is read in place of the machine's, as podman has it.
     fn default() -> Self {
         let machine = PathBuf::from("/etc/containers");
-        let user = std::env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let user = user.or_else(|| Some(std::env::home_dir()?.join(".config"))).map(|folder| folder.join("containers"));
+        let user = std::env::var_os("XDG_CONFIG_HOME")
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from);
+        let user = user
+            .or_else(|| Some(std::env::home_dir()?.join(".config")))
+            .map(|folder| folder.join("containers"));
         let named = std::env::var_os("CONTAINERS_REGISTRIES_CONF").map(PathBuf::from);
         let configuration = named.or_else(|| {
             let own = user.as_ref()?.join("registries.conf");
             own.exists().then_some(own)
         });
-        let certificates = user.iter().chain([&machine]).map(|folder| folder.join("certs.d"));
+        let certificates = user
+            .iter()
+            .chain([&machine])
+            .map(|folder| folder.join("certs.d"));
         Self {
             auth: BTreeMap::new(),
             insecure: Vec::new(),
-            certificates: certificates.chain([PathBuf::from("/etc/docker/certs.d")]).collect(),
+            certificates: certificates
+                .chain([PathBuf::from("/etc/docker/certs.d")])
+                .collect(),
             configuration: configuration.unwrap_or_else(|| machine.join("registries.conf")),
         }
     }

@@ -9,7 +9,11 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+    },
 }
 
 impl Challenge {
@@ -37,7 +41,11 @@ impl Challenge {
                 _ => {}
             }
         }
-        Some(Self::Bearer { realm: realm?, service, scope })
+        Some(Self::Bearer {
+            realm: realm?,
+            service,
+            scope,
+        })
     }
 }
 
@@ -104,12 +112,19 @@ pub(super) fn check_realm(realm: &Url, registry: &Url, secret: bool) -> Result<(
 /// The part of a name that one owner registers: the last two labels, three below `co.uk` and its like.
 fn registrable_domain(host: &str) -> String {
     let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
-    let second_level = |label: &str| matches!(label, "co" | "com" | "org" | "net" | "ac" | "gov" | "edu" | "or" | "ne");
+    let second_level = |label: &str| {
+        matches!(
+            label,
+            "co" | "com" | "org" | "net" | "ac" | "gov" | "edu" | "or" | "ne"
+        )
+    };
     let count = match labels[..] {
         [.., second, top] if top.len() == 2 && second_level(second) => 3,
         _ => 2,
     };
-    labels[labels.len().saturating_sub(count)..].join(".").to_ascii_lowercase()
+    labels[labels.len().saturating_sub(count)..]
+        .join(".")
+        .to_ascii_lowercase()
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,18 +151,26 @@ impl std::fmt::Debug for Authorization {
 
 impl Authorization {
     pub(super) fn bearer(answer: TokenAnswer) -> Option<Self> {
-        let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;
+        let token = answer
+            .token
+            .filter(|token| !token.is_empty())
+            .or(answer.access_token)?;
         Some(Self::token(&token))
     }
 
     pub(super) fn token(token: &str) -> Self {
-        Self { header: format!("Bearer {token}") }
+        Self {
+            header: format!("Bearer {token}"),
+        }
     }
 
     pub(super) fn basic(username: &str, password: &str) -> Self {
         use base64::Engine as _;
-        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
-        Self { header: format!("Basic {encoded}") }
+        let encoded =
+            base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+        Self {
+            header: format!("Basic {encoded}"),
+        }
     }
 }
 
@@ -158,27 +181,100 @@ mod tests {
     #[test]
     fn challenges_are_read_with_quotes_and_commas() {
         let header = r#"Bearer realm="https://auth.example/token",service="a, b",scope="repository:x:pull,push""#;
-        let Some(Challenge::Bearer { realm, service, scope }) = Challenge::parse(header) else { panic!() };
+        let Some(Challenge::Bearer {
+            realm,
+            service,
+            scope,
+        }) = Challenge::parse(header)
+        else {
+            panic!()
+        };
         assert_eq!(realm, "https://auth.example/token");
         assert_eq!(service.as_deref(), Some("a, b"));
         assert_eq!(scope.as_deref(), Some("repository:x:pull,push"));
-        assert_eq!(Challenge::choose([r#"Basic realm="x""#].into_iter()), Some(Challenge::Basic));
-        assert_eq!(Challenge::choose(["Negotiate", "Bearer x=y"].into_iter()), None);
+        assert_eq!(
+            Challenge::choose([r#"Basic realm="x""#].into_iter()),
+            Some(Challenge::Basic)
+        );
+        assert_eq!(
+            Challenge::choose(["Negotiate", "Bearer x=y"].into_iter()),
+            None
+        );
     }
 
     #[test]
     fn credentials_stay_with_their_domain() {
         let check = |realm: &str, registry: &str, secret| {
-            check_realm(&Url::parse(realm).unwrap(), &Url::parse(registry).unwrap(), secret)
+            check_realm(
+                &Url::parse(realm).unwrap(),
+                &Url::parse(registry).unwrap(),
+                secret,
+            )
         };
-        assert!(check("https://auth.docker.io/token", "https://registry-1.docker.io/", true).is_ok());
-        assert!(check("https://evil.example/token", "https://registry-1.docker.io/", true).is_err());
-        assert!(check("https://tokens.example/token", "https://registry.other/", false).is_ok());
-        assert!(check("http://169.254.169.254/token", "https://registry.other/", false).is_err());
-        assert!(check("https://169.254.169.254/token", "https://registry.other/", false).is_err());
-        assert!(check("http://registry.other/token", "https://registry.other/", true).is_err());
-        assert!(check("http://127.0.0.1:5001/token", "http://127.0.0.1:5000/", true).is_ok());
+        assert!(
+            check(
+                "https://auth.docker.io/token",
+                "https://registry-1.docker.io/",
+                true
+            )
+            .is_ok()
+        );
+        assert!(
+            check(
+                "https://evil.example/token",
+                "https://registry-1.docker.io/",
+                true
+            )
+            .is_err()
+        );
+        assert!(
+            check(
+                "https://tokens.example/token",
+                "https://registry.other/",
+                false
+            )
+            .is_ok()
+        );
+        assert!(
+            check(
+                "http://169.254.169.254/token",
+                "https://registry.other/",
+                false
+            )
+            .is_err()
+        );
+        assert!(
+            check(
+                "https://169.254.169.254/token",
+                "https://registry.other/",
+                false
+            )
+            .is_err()
+        );
+        assert!(
+            check(
+                "http://registry.other/token",
+                "https://registry.other/",
+                true
+            )
+            .is_err()
+        );
+        assert!(
+            check(
+                "http://127.0.0.1:5001/token",
+                "http://127.0.0.1:5000/",
+                true
+            )
+            .is_ok()
+        );
         assert!(check("https://a.co.uk/token", "https://b.co.uk/", true).is_err());
-        assert!(check("https://u:p@registry.other/token", "https://registry.other/", true).is_err());
+        assert!(
+            check(
+                "https://u:p@registry.other/token",
+                "https://registry.other/",
+                true
+            )
+            .is_err()
+        );
     }
 }

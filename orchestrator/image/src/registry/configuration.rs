@@ -11,10 +11,16 @@ use serde::Deserialize;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     #[error("reading {path}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The parser's own text has line, column and the line itself.
     #[error("{path} is not a registries.conf of version 2")]
-    Parse { path: PathBuf, source: Box<toml::de::Error> },
+    Parse {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
     #[error(
         "{path} is a registries.conf of version 1 ([registries.search] and its like), which is not followed; \
              write [[registry]] tables"
@@ -23,7 +29,11 @@ pub enum ConfigurationError {
     #[error("{path}: a [[registry]] has neither prefix nor location")]
     Nameless { path: PathBuf },
     #[error("{path}: prefix {prefix:?}: {reason}")]
-    Prefix { path: PathBuf, prefix: String, reason: &'static str },
+    Prefix {
+        path: PathBuf,
+        prefix: String,
+        reason: &'static str,
+    },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,12 +110,20 @@ impl Configuration {
         match fs::read_dir(&folder) {
             Ok(entries) => {
                 let mut more: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-                more.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+                more.retain(|path| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "conf")
+                });
                 more.sort();
                 files.extend(more);
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(source) => return Err(ConfigurationError::Read { path: folder, source }),
+            Err(source) => {
+                return Err(ConfigurationError::Read {
+                    path: folder,
+                    source,
+                });
+            }
         }
         let mut configuration = Self::default();
         for path in files {
@@ -120,16 +138,21 @@ impl Configuration {
 
     /// A later file's entry replaces an earlier one for the same prefix.
     fn add(&mut self, path: &Path, text: &str) -> Result<(), ConfigurationError> {
-        let parsed: File = toml::from_str(text)
-            .map_err(|source| ConfigurationError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        let parsed: File = toml::from_str(text).map_err(|source| ConfigurationError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         if parsed.registries.is_some() {
-            return Err(ConfigurationError::Old { path: path.to_owned() });
+            return Err(ConfigurationError::Old {
+                path: path.to_owned(),
+            });
         }
         if let Some(helpers) = parsed.credential_helpers {
             self.credential_helpers = helpers.into_iter().filter(|name| name != FILES).collect();
         }
         for mut entry in parsed.registry {
-            for location in std::iter::once(&mut entry.location).chain(entry.mirror.iter_mut().map(|m| &mut m.location))
+            for location in std::iter::once(&mut entry.location)
+                .chain(entry.mirror.iter_mut().map(|m| &mut m.location))
             {
                 *location = location.trim_end_matches('/').to_owned();
             }
@@ -137,23 +160,36 @@ impl Configuration {
                 entry.prefix.clone_from(&entry.location);
             }
             if entry.prefix.is_empty() {
-                return Err(ConfigurationError::Nameless { path: path.to_owned() });
+                return Err(ConfigurationError::Nameless {
+                    path: path.to_owned(),
+                });
             }
             let refuse = |reason| {
                 let prefix = entry.prefix.clone();
-                Err(ConfigurationError::Prefix { path: path.to_owned(), prefix, reason })
+                Err(ConfigurationError::Prefix {
+                    path: path.to_owned(),
+                    prefix,
+                    reason,
+                })
             };
             let wildcard = entry.prefix.strip_prefix("*.");
             if entry.prefix.contains("://") {
                 return refuse("it must be a name, not an address: host[:port][/path]");
             }
             if entry.prefix.contains('*') && wildcard.is_none_or(|rest| rest.contains(['*', '/'])) {
-                return refuse("a wildcard may only replace the first labels of a host: *.example.com");
+                return refuse(
+                    "a wildcard may only replace the first labels of a host: *.example.com",
+                );
             }
             if entry.mirror_by_digest_only
-                && entry.mirror.iter().any(|mirror| mirror.pull_from_mirror != PullFromMirror::All)
+                && entry
+                    .mirror
+                    .iter()
+                    .any(|mirror| mirror.pull_from_mirror != PullFromMirror::All)
             {
-                return refuse("mirror-by-digest-only and a mirror's pull-from-mirror exclude each other");
+                return refuse(
+                    "mirror-by-digest-only and a mirror's pull-from-mirror exclude each other",
+                );
             }
             if entry.location.is_empty() && wildcard.is_none() {
                 entry.location.clone_from(&entry.prefix);
@@ -166,10 +202,20 @@ impl Configuration {
 
     /// Where `host/repository` is, asked for by a tag or by a digest.
     pub(super) fn places(&self, host: &str, repository: &str, by_digest: bool) -> Locations {
-        let name = if repository.is_empty() { host.to_owned() } else { format!("{host}/{repository}") };
-        let best = self.entries.iter().filter_map(|entry| Some((matched(&entry.prefix, &name)?, entry)));
-        let itself =
-            |insecure| RepositoryLocation { host: host.to_owned(), repository: repository.to_owned(), insecure };
+        let name = if repository.is_empty() {
+            host.to_owned()
+        } else {
+            format!("{host}/{repository}")
+        };
+        let best = self
+            .entries
+            .iter()
+            .filter_map(|entry| Some((matched(&entry.prefix, &name)?, entry)));
+        let itself = |insecure| RepositoryLocation {
+            host: host.to_owned(),
+            repository: repository.to_owned(),
+            insecure,
+        };
         let Some((length, entry)) = best.max_by_key(|(_, entry)| entry.prefix.len()) else {
             return Locations::Ask(vec![itself(false)]);
         };
@@ -179,7 +225,11 @@ impl Configuration {
         let moved = |location: &str, insecure| {
             let moved = format!("{location}{}", &name[length..]);
             let (host, repository) = moved.split_once('/').unwrap_or((&moved, ""));
-            RepositoryLocation { host: host.to_owned(), repository: repository.to_owned(), insecure }
+            RepositoryLocation {
+                host: host.to_owned(),
+                repository: repository.to_owned(),
+                insecure,
+            }
         };
         let wanted = |mirror: &&Mirror| match mirror.pull_from_mirror {
             _ if entry.mirror_by_digest_only => by_digest,
@@ -187,8 +237,12 @@ impl Configuration {
             PullFromMirror::DigestOnly => by_digest,
             PullFromMirror::TagOnly => !by_digest,
         };
-        let mut places: Vec<RepositoryLocation> =
-            entry.mirror.iter().filter(wanted).map(|mirror| moved(&mirror.location, mirror.insecure)).collect();
+        let mut places: Vec<RepositoryLocation> = entry
+            .mirror
+            .iter()
+            .filter(wanted)
+            .map(|mirror| moved(&mirror.location, mirror.insecure))
+            .collect();
         places.push(match entry.location.as_str() {
             "" => itself(entry.insecure),
             location => moved(location, entry.insecure),
@@ -215,18 +269,30 @@ mod tests {
     fn configuration(texts: &[&str]) -> Configuration {
         let mut configuration = Configuration::default();
         for text in texts {
-            configuration.add(Path::new("registries.conf"), text).unwrap();
+            configuration
+                .add(Path::new("registries.conf"), text)
+                .unwrap();
         }
         configuration
     }
 
-    fn asked(configuration: &Configuration, host: &str, repository: &str, by_digest: bool) -> Vec<String> {
+    fn asked(
+        configuration: &Configuration,
+        host: &str,
+        repository: &str,
+        by_digest: bool,
+    ) -> Vec<String> {
         match configuration.places(host, repository, by_digest) {
             Locations::Blocked(prefix) => vec![format!("blocked by {prefix}")],
             Locations::Ask(places) => places
                 .into_iter()
                 .map(|place| {
-                    format!("{}/{}{}", place.host, place.repository, if place.insecure { " insecure" } else { "" })
+                    format!(
+                        "{}/{}{}",
+                        place.host,
+                        place.repository,
+                        if place.insecure { " insecure" } else { "" }
+                    )
                 })
                 .collect(),
         }
@@ -250,10 +316,19 @@ mod tests {
             location = "new.example/group/team"
         "#]);
         let of = |host: &str, repository: &str| asked(&conf, host, repository, false);
-        assert_eq!(of("docker.io", "library/x"), ["mirror.example:5000/hub/library/x insecure", "docker.io/library/x"]);
+        assert_eq!(
+            of("docker.io", "library/x"),
+            [
+                "mirror.example:5000/hub/library/x insecure",
+                "docker.io/library/x"
+            ]
+        );
         assert_eq!(of("docker.io", "secret/x"), ["blocked by docker.io/secret"]);
         assert_eq!(of("docker.io", "secretive/x").len(), 2);
-        assert_eq!(of("old.example", "team/app"), ["new.example/group/team/app"]);
+        assert_eq!(
+            of("old.example", "team/app"),
+            ["new.example/group/team/app"]
+        );
         assert_eq!(of("old.example", "other"), ["old.example/other"]);
         assert_eq!(of("docker.io.example", "x"), ["docker.io.example/x"]);
     }
@@ -275,26 +350,45 @@ mod tests {
             location = "tags.example"
             pull-from-mirror = "tag-only"
         "#]);
-        assert_eq!(asked(&conf, "a.corp.example:5000", "x", false), ["a.corp.example:5000/x insecure"]);
+        assert_eq!(
+            asked(&conf, "a.corp.example:5000", "x", false),
+            ["a.corp.example:5000/x insecure"]
+        );
         assert_eq!(asked(&conf, "corp.example", "x", false), ["corp.example/x"]);
         assert_eq!(asked(&conf, "q.example", "x", false), ["q.example/x"]);
-        assert_eq!(asked(&conf, "q.example", "x", true), ["m.example/x", "q.example/x"]);
+        assert_eq!(
+            asked(&conf, "q.example", "x", true),
+            ["m.example/x", "q.example/x"]
+        );
         assert_eq!(asked(&conf, "t.example", "x", true), ["t.example/x"]);
-        assert_eq!(asked(&conf, "t.example", "x", false), ["tags.example/x", "t.example/x"]);
+        assert_eq!(
+            asked(&conf, "t.example", "x", false),
+            ["tags.example/x", "t.example/x"]
+        );
     }
 
     #[test]
     fn a_later_file_replaces_a_prefix_and_mistakes_are_named() {
-        let conf = configuration(&["[[registry]]\nlocation = \"a\"\nblocked = true", "[[registry]]\nlocation = \"a\""]);
+        let conf = configuration(&[
+            "[[registry]]\nlocation = \"a\"\nblocked = true",
+            "[[registry]]\nlocation = \"a\"",
+        ]);
         assert_eq!(asked(&conf, "a", "x", false), ["a/x"]);
-        let add = |text: &str| Configuration::default().add(Path::new("f"), text).unwrap_err().to_string();
+        let add = |text: &str| {
+            Configuration::default()
+                .add(Path::new("f"), text)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(add("[[registry]]\ninsecure = true").contains("neither prefix nor location"));
         assert!(add("[[registry]]\nprefix = \"https://a\"").contains("not an address"));
         assert!(add("[[registry]]\nprefix = \"a*b\"").contains("wildcard"));
         assert!(add("[registries.block]\nregistries = [\"a\"]").contains("version 1"));
         assert!(
-            add("[[registry]]\nlocation = \"a\"\nmirror-by-digest-only = true\n\
-                 [[registry.mirror]]\nlocation = \"m\"\npull-from-mirror = \"tag-only\"")
+            add(
+                "[[registry]]\nlocation = \"a\"\nmirror-by-digest-only = true\n\
+                 [[registry.mirror]]\nlocation = \"m\"\npull-from-mirror = \"tag-only\""
+            )
             .contains("exclude each other")
         );
         assert!(add("registry = 1").contains("not a registries.conf of version 2"));

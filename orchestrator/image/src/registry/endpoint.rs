@@ -74,7 +74,11 @@ impl Endpoint {
     }
 
     /// Asks until there is an answer, or it is clear that there will be none.
-    pub(super) async fn ask(&self, url: &Url, call: &ApiRequest<'_>) -> Result<Response, RegistryError> {
+    pub(super) async fn ask(
+        &self,
+        url: &Url,
+        call: &ApiRequest<'_>,
+    ) -> Result<Response, RegistryError> {
         self.ask_times(ATTEMPTS, url, call).await
     }
 
@@ -101,7 +105,11 @@ impl Endpoint {
     }
 
     /// One attempt; a response without success is an error.
-    pub(super) async fn once(&self, url: &Url, call: &ApiRequest<'_>) -> Result<Response, RegistryError> {
+    pub(super) async fn once(
+        &self,
+        url: &Url,
+        call: &ApiRequest<'_>,
+    ) -> Result<Response, RegistryError> {
         let mut renewed = false;
         loop {
             let sent = self.authorization.lock().await.clone();
@@ -136,22 +144,32 @@ impl Endpoint {
                 request = request.header(AUTHORIZATION, &authorization.header);
             }
             request = match &call.body {
-                Payload::Nothing if call.method == Method::GET || call.method == Method::HEAD => request,
+                Payload::Nothing if call.method == Method::GET || call.method == Method::HEAD => {
+                    request
+                }
                 Payload::Nothing => request.header(CONTENT_LENGTH, 0),
                 Payload::Bytes(bytes) => request.body(bytes.clone()),
                 Payload::File { path, size, sent } => {
                     let file = tokio::fs::File::open(path).await;
-                    let file = file.map_err(|source| RegistryError::Local { path: path.clone(), source })?;
+                    let file = file.map_err(|source| RegistryError::Local {
+                        path: path.clone(),
+                        source,
+                    })?;
                     let (sent, mut count) = (sent.clone(), 0);
                     let counted = InspectReader::new(file, move |bytes| {
                         count += bytes.len() as u64;
                         sent.0(count);
                     });
                     let stream = ReaderStream::with_capacity(counted, 256 << 10);
-                    request.header(CONTENT_LENGTH, *size).body(Body::wrap_stream(stream))
+                    request
+                        .header(CONTENT_LENGTH, *size)
+                        .body(Body::wrap_stream(stream))
                 }
             };
-            let response = request.send().await.map_err(|error| RegistryError::of(&self.name, error))?;
+            let response = request
+                .send()
+                .await
+                .map_err(|error| RegistryError::of(&self.name, error))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -162,8 +180,14 @@ impl Endpoint {
 
     /// Where an answer sends us: never away from TLS.
     pub(super) fn location(&self, url: &Url, response: &Response) -> Result<Url, RegistryError> {
-        let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let next = url.join(target).map_err(|_| self.protocol("a redirect to nowhere".to_owned()))?;
+        let target = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let next = url
+            .join(target)
+            .map_err(|_| self.protocol("a redirect to nowhere".to_owned()))?;
         if next.scheme() != "https" && !(next.scheme() == "http" && self.base.scheme() == "http") {
             return Err(self.protocol("a redirect away from TLS".to_owned()));
         }
@@ -171,17 +195,31 @@ impl Endpoint {
     }
 
     pub(super) fn protocol(&self, reason: String) -> RegistryError {
-        RegistryError::Protocol { registry: self.name.clone(), reason }
+        RegistryError::Protocol {
+            registry: self.name.clone(),
+            reason,
+        }
     }
 
     pub(super) fn unauthorized(&self) -> RegistryError {
         let hint = match &self.auth {
             Some(auth) if !auth.trouble.is_empty() => auth.trouble.clone(),
             Some(_) => "the credentials for it were not accepted".to_owned(),
-            None => format!("no credentials for {0} in the docker configuration (hoist login {0})", self.name),
+            None => format!(
+                "no credentials for {0} in the docker configuration (hoist login {0})",
+                self.name
+            ),
         };
-        let subject = if self.repository.is_empty() { "it".to_owned() } else { self.repository.clone() };
-        RegistryError::Unauthorized { registry: self.name.clone(), repository: subject, hint }
+        let subject = if self.repository.is_empty() {
+            "it".to_owned()
+        } else {
+            self.repository.clone()
+        };
+        RegistryError::Unauthorized {
+            registry: self.name.clone(),
+            repository: subject,
+            hint,
+        }
     }
 
     pub(super) async fn refusal(&self, response: Response, what: &str) -> RegistryError {
@@ -194,10 +232,23 @@ impl Endpoint {
         let (registry, repository) = (self.name.clone(), self.repository.clone());
         match status {
             StatusCode::UNAUTHORIZED => self.unauthorized(),
-            StatusCode::FORBIDDEN => RegistryError::Denied { registry, repository },
-            StatusCode::NOT_FOUND => RegistryError::NotFound { registry, repository, what: what.to_owned(), detail },
+            StatusCode::FORBIDDEN => RegistryError::Denied {
+                registry,
+                repository,
+            },
+            StatusCode::NOT_FOUND => RegistryError::NotFound {
+                registry,
+                repository,
+                what: what.to_owned(),
+                detail,
+            },
             StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests { registry, wait },
-            status => RegistryError::Status { registry, status: status.as_u16(), detail, wait },
+            status => RegistryError::Status {
+                registry,
+                status: status.as_u16(),
+                detail,
+                wait,
+            },
         }
     }
 }
@@ -210,10 +261,17 @@ pub(super) async fn bytes(
     what: &str,
 ) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| RegistryError::of(registry, error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| RegistryError::of(registry, error))?
+    {
         if bytes.len() as u64 + chunk.len() as u64 > most {
             let reason = format!("{what} is longer than {most} bytes");
-            return Err(RegistryError::Protocol { registry: registry.to_owned(), reason });
+            return Err(RegistryError::Protocol {
+                registry: registry.to_owned(),
+                reason,
+            });
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -222,7 +280,10 @@ pub(super) async fn bytes(
 
 /// Seconds, or a date.
 fn retry_after(response: &Response) -> Option<Duration> {
-    wait_until(response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim(), jiff::Timestamp::now())
+    wait_until(
+        response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim(),
+        jiff::Timestamp::now(),
+    )
 }
 
 fn wait_until(text: &str, now: jiff::Timestamp) -> Option<Duration> {
@@ -244,10 +305,19 @@ pub(crate) fn backoff(attempt: u32) -> Duration {
 /// `{"errors":[{"code":"NAME_UNKNOWN","message":"…"}]}`
 fn explain(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = value["errors"][0]["message"].as_str().or(value["details"].as_str());
+    let message = value["errors"][0]["message"]
+        .as_str()
+        .or(value["details"].as_str());
     match message {
         // Printed on a terminal: nothing in it may steer one.
-        Some(message) => format!(": {}", message.chars().filter(|c| !c.is_control()).take(300).collect::<String>()),
+        Some(message) => format!(
+            ": {}",
+            message
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(300)
+                .collect::<String>()
+        ),
         None => String::new(),
     }
 }
@@ -260,8 +330,15 @@ mod tests {
     fn a_wait_comes_in_seconds_or_as_a_date() {
         let now = "2015-10-21T07:27:30Z".parse().unwrap();
         assert_eq!(wait_until("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(wait_until("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(wait_until("Wed, 21 Oct 2015 07:20:00 GMT", now), None, "it is over");
+        assert_eq!(
+            wait_until("Wed, 21 Oct 2015 07:28:00 GMT", now),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            wait_until("Wed, 21 Oct 2015 07:20:00 GMT", now),
+            None,
+            "it is over"
+        );
         assert_eq!(wait_until("soon", now), None);
     }
 }

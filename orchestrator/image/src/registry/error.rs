@@ -10,7 +10,9 @@ use super::configuration::ConfigurationError;
 /// What goes wrong between us and a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("registry {registry}: unknown host {host} (is there a network? `hoist load` takes images from archives)")]
+    #[error(
+        "registry {registry}: unknown host {host} (is there a network? `hoist load` takes images from archives)"
+    )]
     UnknownHost { registry: String, host: String },
     #[error("registry {registry}: connection refused by {host}")]
     Refused { registry: String, host: String },
@@ -21,33 +23,80 @@ pub enum RegistryError {
     #[error("registry {registry}: the connection broke")]
     Broken { registry: String, source: Innermost },
     #[error("registry {registry}: authentication required for {repository}; {hint}")]
-    Unauthorized { registry: String, repository: String, hint: String },
+    Unauthorized {
+        registry: String,
+        repository: String,
+        hint: String,
+    },
     #[error("registry {registry}: access to {repository} denied")]
-    Denied { registry: String, repository: String },
+    Denied {
+        registry: String,
+        repository: String,
+    },
     #[error("registry {registry}: {what} not found in {repository}{detail}")]
-    NotFound { registry: String, repository: String, what: String, detail: String },
+    NotFound {
+        registry: String,
+        repository: String,
+        what: String,
+        detail: String,
+    },
     #[error("registry {registry}: too many requests; try again later or log in")]
-    TooManyRequests { registry: String, wait: Option<Duration> },
+    TooManyRequests {
+        registry: String,
+        wait: Option<Duration>,
+    },
     #[error("registry {registry}: answered {status}{detail}")]
-    Status { registry: String, status: u16, detail: String, wait: Option<Duration> },
+    Status {
+        registry: String,
+        status: u16,
+        detail: String,
+        wait: Option<Duration>,
+    },
     #[error("registry {registry}: {reason}")]
     Protocol { registry: String, reason: String },
-    #[error("registry {registry}: it asks for credentials to be sent to {realm}, which is refused: {reason}")]
-    Realm { registry: String, realm: String, reason: &'static str },
+    #[error(
+        "registry {registry}: it asks for credentials to be sent to {realm}, which is refused: {reason}"
+    )]
+    Realm {
+        registry: String,
+        realm: String,
+        reason: &'static str,
+    },
     #[error("reading {path} of the store")]
     Local { path: PathBuf, source: io::Error },
     #[error("registry {registry}: the configuration of registries")]
-    Configuration { registry: String, source: Box<ConfigurationError> },
+    Configuration {
+        registry: String,
+        source: Box<ConfigurationError>,
+    },
     #[error("registry {registry}: {prefix} is blocked by {path}")]
-    Blocked { registry: String, prefix: String, path: PathBuf },
+    Blocked {
+        registry: String,
+        prefix: String,
+        path: PathBuf,
+    },
     #[error("registry {registry}: reading certificate {path}")]
-    Certificate { registry: String, path: String, source: io::Error },
+    Certificate {
+        registry: String,
+        path: String,
+        source: io::Error,
+    },
     #[error("registry {registry}: setting up TLS")]
-    TlsSetup { registry: String, source: rustls::Error },
+    TlsSetup {
+        registry: String,
+        source: rustls::Error,
+    },
     #[error("registry {registry}: {variable} of the engine's environment names no proxy")]
-    Proxy { registry: String, variable: &'static str, source: reqwest::Error },
+    Proxy {
+        registry: String,
+        variable: &'static str,
+        source: reqwest::Error,
+    },
     #[error("registry {registry}: setting up HTTP")]
-    Setup { registry: String, source: reqwest::Error },
+    Setup {
+        registry: String,
+        source: reqwest::Error,
+    },
 }
 
 /// What an error of the HTTP client comes down to: each of its layers only says that the one below failed.
@@ -69,12 +118,19 @@ impl Innermost {
 impl RegistryError {
     pub(super) fn of(registry: &str, source: reqwest::Error) -> Self {
         let registry = registry.to_owned();
-        let host = source.url().and_then(reqwest::Url::host_str).unwrap_or(&registry).to_owned();
+        let host = source
+            .url()
+            .and_then(reqwest::Url::host_str)
+            .unwrap_or(&registry)
+            .to_owned();
         let mut cause: Option<&(dyn Error + 'static)> = Some(&source);
         while let Some(error) = cause {
             let innermost = unwrap_io(error);
             if innermost.is::<rustls::Error>() {
-                return Self::Tls { registry, source: Innermost::of(source) };
+                return Self::Tls {
+                    registry,
+                    source: Innermost::of(source),
+                };
             }
             let refused = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionRefused;
             if innermost.downcast_ref::<io::Error>().is_some_and(refused) {
@@ -88,7 +144,11 @@ impl RegistryError {
         }
         let passing = !source.is_connect() && !source.is_timeout();
         let source = Innermost::of(source);
-        if passing { Self::Broken { registry, source } } else { Self::Unreachable { registry, source } }
+        if passing {
+            Self::Broken { registry, source }
+        } else {
+            Self::Unreachable { registry, source }
+        }
     }
 
     /// Whether the same request may well succeed a moment later.
@@ -102,7 +162,13 @@ impl RegistryError {
 
     /// Whether no registry can be reached.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self, Self::UnknownHost { .. } | Self::Refused { .. } | Self::Tls { .. } | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::UnknownHost { .. }
+                | Self::Refused { .. }
+                | Self::Tls { .. }
+                | Self::Unreachable { .. }
+        )
     }
 
     /// How long the server wants to be left alone.
@@ -116,7 +182,10 @@ impl RegistryError {
 
 /// An `io::Error` that wraps another error names that error's source as its own, and so hides what it wraps.
 fn unwrap_io<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    while let Some(inner) = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         error = inner;
     }
     error

@@ -34,13 +34,21 @@ pub(super) fn servers(
     access: &Access,
     scopes: &dyn Fn(&str) -> Vec<String>,
 ) -> Result<Vec<Server>, RegistryError> {
-    let configured = Configuration::read(&access.configuration)
-        .map_err(|source| RegistryError::Configuration { registry: registry.to_owned(), source: Box::new(source) })?;
+    let configured = Configuration::read(&access.configuration).map_err(|source| {
+        RegistryError::Configuration {
+            registry: registry.to_owned(),
+            source: Box::new(source),
+        }
+    })?;
     let places = match configured.places(registry, repository, by_digest) {
         Locations::Ask(places) => places,
         Locations::Blocked(prefix) => {
             let (registry, path) = (registry.to_owned(), access.configuration.clone());
-            return Err(RegistryError::Blocked { registry, prefix, path });
+            return Err(RegistryError::Blocked {
+                registry,
+                prefix,
+                path,
+            });
         }
     };
     let server = |place: RepositoryLocation| Server {
@@ -76,7 +84,11 @@ impl Server {
     /// Finds out how the server is spoken to.
     async fn connect(&self) -> Result<Endpoint, RegistryError> {
         let name = self.place.host.clone();
-        let host = if name == "docker.io" { "registry-1.docker.io" } else { &name };
+        let host = if name == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            &name
+        };
         let trust = Trust::of_host(&name, &self.certificates)?;
         // An authority that is configured for a registry is used.
         let lenient = self.insecure && !trust.has_authority();
@@ -89,7 +101,11 @@ impl Server {
         };
         let secure = base("https")?;
         let plain_allowed = (self.insecure || is_loopback(&secure)) && !trust.has_authority();
-        let base = if plain_allowed { probe(&client, &name, secure, base("http")?).await? } else { secure };
+        let base = if plain_allowed {
+            probe(&client, &name, secure, base("http")?).await?
+        } else {
+            secure
+        };
         Ok(Endpoint {
             client,
             repository: self.place.repository.clone(),
@@ -104,20 +120,32 @@ impl Server {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
+    let Some(host) = url.host_str() else {
+        return false;
+    };
     host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// TLS where the registry speaks it, plain HTTP only where it does not.
 async fn probe(client: &Client, name: &str, secure: Url, plain: Url) -> Result<Url, RegistryError> {
     let ask = |base: &Url| {
-        let url = base.join("v2/").expect("a constant relative path joins any base");
+        let url = base
+            .join("v2/")
+            .expect("a constant relative path joins any base");
         client.get(url).send()
     };
-    let Err(error) = ask(&secure).await else { return Ok(secure) };
+    let Err(error) = ask(&secure).await else {
+        return Ok(secure);
+    };
     let error = RegistryError::of(name, error);
-    if matches!(error, RegistryError::Refused { .. } | RegistryError::UnknownHost { .. }) {
+    if matches!(
+        error,
+        RegistryError::Refused { .. } | RegistryError::UnknownHost { .. }
+    ) {
         return Err(error);
     }
     match ask(&plain).await {

@@ -33,8 +33,16 @@ const MIRROR_ATTEMPTS: u32 = 2;
 pub async fn login(registry: &str, access: &Access) -> Result<Option<String>, RegistryError> {
     let servers = locate::servers(registry, "", false, access, &|_| Vec::new())?;
     let endpoint = primary(&servers).endpoint().await?;
-    let url = endpoint.base.join("v2/").expect("a constant relative path joins any base");
-    let call = ApiRequest { method: Method::GET, headers: Vec::new(), body: Payload::Nothing, what: "its root" };
+    let url = endpoint
+        .base
+        .join("v2/")
+        .expect("a constant relative path joins any base");
+    let call = ApiRequest {
+        method: Method::GET,
+        headers: Vec::new(),
+        body: Payload::Nothing,
+        what: "its root",
+    };
     endpoint.ask(&url, &call).await?;
     Ok(endpoint.lasting.get().cloned())
 }
@@ -42,13 +50,24 @@ pub async fn login(registry: &str, access: &Access) -> Result<Option<String>, Re
 /// The servers that may be asked for an image: its registry, or what registries.conf names in its place.
 pub fn places_of(reference: &Reference, access: &Access) -> Vec<RepositoryLocation> {
     let by_digest = reference.digest().is_some();
-    let servers = locate::servers(reference.registry(), reference.repository(), by_digest, access, &|_| Vec::new());
+    let servers = locate::servers(
+        reference.registry(),
+        reference.repository(),
+        by_digest,
+        access,
+        &|_| Vec::new(),
+    );
     // The request for the image reports what is wrong with the configuration.
-    servers.map_or_else(|_| Vec::new(), |servers| servers.into_iter().map(Server::into_place).collect())
+    servers.map_or_else(
+        |_| Vec::new(),
+        |servers| servers.into_iter().map(Server::into_place).collect(),
+    )
 }
 
 fn primary(servers: &[Server]) -> &Server {
-    servers.last().expect("the registry itself is always among its servers")
+    servers
+        .last()
+        .expect("the registry itself is always among its servers")
 }
 
 /// What is going to be done in the repository.
@@ -79,14 +98,25 @@ impl Registry {
             match right {
                 RepositoryAction::Pull => vec![own("pull")],
                 RepositoryAction::Push { from } => {
-                    let sources = from.iter().map(|source| format!("repository:{source}:pull"));
+                    let sources = from
+                        .iter()
+                        .map(|source| format!("repository:{source}:pull"));
                     std::iter::once(own("pull,push")).chain(sources).collect()
                 }
             }
         };
         let (name, repository) = (reference.registry(), reference.repository());
-        let servers = locate::servers(name, repository, reference.digest().is_some(), access, &scopes)?;
-        Ok(Self { name: name.to_owned(), servers })
+        let servers = locate::servers(
+            name,
+            repository,
+            reference.digest().is_some(),
+            access,
+            &scopes,
+        )?;
+        Ok(Self {
+            name: name.to_owned(),
+            servers,
+        })
     }
 
     /// `GET /v2/<repository>/<path>`; a response without success is an error naming `what`.
@@ -116,17 +146,30 @@ impl Registry {
         headers: &[(HeaderName, String)],
         what: &str,
     ) -> Result<Response, RegistryError> {
-        let call = ApiRequest { method, headers: headers.to_vec(), body: Payload::Nothing, what };
-        let (itself, mirrors) = self.servers.split_last().expect("the registry itself is always among its servers");
+        let call = ApiRequest {
+            method,
+            headers: headers.to_vec(),
+            body: Payload::Nothing,
+            what,
+        };
+        let (itself, mirrors) = self
+            .servers
+            .split_last()
+            .expect("the registry itself is always among its servers");
         for mirror in mirrors.iter().filter(|mirror| !mirror.is_away()) {
             let asked = async {
                 let endpoint = mirror.endpoint().await?;
-                endpoint.ask_times(MIRROR_ATTEMPTS, &endpoint.url(path)?, &call).await
+                endpoint
+                    .ask_times(MIRROR_ATTEMPTS, &endpoint.url(path)?, &call)
+                    .await
             };
             match asked.await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a mirror does not help");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a mirror does not help"
+                    );
                     if error.is_absence() {
                         mirror.give_up();
                     }
@@ -146,13 +189,23 @@ impl Registry {
         what: &str,
     ) -> Result<Response, RegistryError> {
         let body = Payload::Bytes(bytes.into());
-        let call = ApiRequest { method: Method::PUT, headers: headers.to_vec(), body, what };
+        let call = ApiRequest {
+            method: Method::PUT,
+            headers: headers.to_vec(),
+            body,
+            what,
+        };
         let endpoint = primary(&self.servers).endpoint().await?;
         endpoint.ask(&endpoint.url(path)?, &call).await
     }
 
     /// The whole body, if it is not longer than `most`.
-    pub(crate) async fn bytes(&self, response: Response, most: u64, what: &str) -> Result<Vec<u8>, RegistryError> {
+    pub(crate) async fn bytes(
+        &self,
+        response: Response,
+        most: u64,
+        what: &str,
+    ) -> Result<Vec<u8>, RegistryError> {
         endpoint::bytes(&self.name, response, most, what).await
     }
 
@@ -161,6 +214,9 @@ impl Registry {
     }
 
     pub(crate) fn protocol(&self, reason: String) -> RegistryError {
-        RegistryError::Protocol { registry: self.name.clone(), reason }
+        RegistryError::Protocol {
+            registry: self.name.clone(),
+            reason,
+        }
     }
 }

@@ -15,8 +15,11 @@ use super::proxy;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two pieces of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const SYSTEM_BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const SYSTEM_BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
 
 /// What an administrator put into a host's folder of certs.d.
 #[derive(Debug, Default)]
@@ -30,7 +33,11 @@ impl Trust {
     /// Reads the first of the folders that knows the host.
     pub(super) fn of_host(host: &str, folders: &[PathBuf]) -> Result<Self, RegistryError> {
         let mut trust = Self::default();
-        let Some(folder) = folders.iter().map(|folder| folder.join(host)).find(|folder| folder.is_dir()) else {
+        let Some(folder) = folders
+            .iter()
+            .map(|folder| folder.join(host))
+            .find(|folder| folder.is_dir())
+        else {
             return Ok(trust);
         };
         let entries = std::fs::read_dir(&folder).map_err(unusable(host, &folder))?;
@@ -59,12 +66,17 @@ impl Trust {
     }
 
     fn identity(&self, name: &str) -> Result<Option<Identity>, RegistryError> {
-        let Some((certificate, key)) = &self.own else { return Ok(None) };
+        let Some((certificate, key)) = &self.own else {
+            return Ok(None);
+        };
         let read = |path: &Path| std::fs::read(path).map_err(unusable(name, path));
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(certificate)?).filter_map(Result::ok).collect();
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(certificate)?)
+            .filter_map(Result::ok)
+            .collect();
         let parsed = PrivateKeyDer::from_pem_slice(&read(key)?);
         // The parse error is left out: it may quote the key.
-        let parsed = parsed.map_err(|_| unusable(name, key)(io::Error::other("it holds no usable key")))?;
+        let parsed =
+            parsed.map_err(|_| unusable(name, key)(io::Error::other("it holds no usable key")))?;
         Ok(Some((chain, parsed)))
     }
 }
@@ -72,11 +84,18 @@ impl Trust {
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn unusable<'a>(registry: &'a str, path: &'a Path) -> impl Fn(io::Error) -> RegistryError + 'a {
-    move |source| RegistryError::Certificate { registry: registry.to_owned(), path: path.display().to_string(), source }
+    move |source| RegistryError::Certificate {
+        registry: registry.to_owned(),
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 pub(super) fn client(name: &str, trust: &Trust, lenient: bool) -> Result<Client, RegistryError> {
-    let failed = |source| RegistryError::Setup { registry: name.to_owned(), source };
+    let failed = |source| RegistryError::Setup {
+        registry: name.to_owned(),
+        source,
+    };
     builder(name, trust, lenient)?.build().map_err(failed)
 }
 
@@ -87,12 +106,17 @@ pub fn web_client() -> Result<ClientBuilder, RegistryError> {
 
 fn builder(name: &str, trust: &Trust, lenient: bool) -> Result<ClientBuilder, RegistryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let setup = |source| RegistryError::TlsSetup { registry: name.to_owned(), source };
+    let setup = |source| RegistryError::TlsSetup {
+        registry: name.to_owned(),
+        source,
+    };
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(setup)?;
     let builder = if lenient {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
         builder.with_root_certificates(roots(name, &trust.authorities)?)
     };
@@ -106,7 +130,9 @@ fn builder(name: &str, trust: &Trust, lenient: bool) -> Result<ClientBuilder, Re
         source,
     })?;
     // What the client would find by itself goes for this machine too.
-    let builder = proxies.into_iter().fold(Client::builder().no_proxy(), ClientBuilder::proxy);
+    let builder = proxies
+        .into_iter()
+        .fold(Client::builder().no_proxy(), ClientBuilder::proxy);
     Ok(builder
         .tls_backend_preconfigured(config)
         .redirect(reqwest::redirect::Policy::none())
@@ -120,20 +146,31 @@ fn roots(name: &str, authorities: &[PathBuf]) -> Result<rustls::RootCertStore, R
     let mut roots = rustls::RootCertStore::empty();
     let bundle = std::env::var_os("SSL_CERT_FILE")
         .map(PathBuf::from)
-        .or_else(|| SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
+        .or_else(|| {
+            SYSTEM_BUNDLES
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists())
+        });
     for path in bundle.iter().chain(authorities) {
         add_certificates(&mut roots, name, path)?;
     }
     Ok(roots)
 }
 
-fn add_certificates(roots: &mut rustls::RootCertStore, name: &str, path: &Path) -> Result<(), RegistryError> {
+fn add_certificates(
+    roots: &mut rustls::RootCertStore,
+    name: &str,
+    path: &Path,
+) -> Result<(), RegistryError> {
     let bytes = std::fs::read(path).map_err(unusable(name, path))?;
     let certificates = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok);
     // A bundle may hold a certificate that rustls does not take; the others count all the same.
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
-        return Err(unusable(name, path)(io::Error::other("it holds no usable certificate")));
+        return Err(unusable(name, path)(io::Error::other(
+            "it holds no usable certificate",
+        )));
     }
     Ok(())
 }

@@ -39,7 +39,9 @@ pub struct CheckReport {
 impl CheckReport {
     /// Nothing is broken any more.
     pub fn is_sound(&self) -> bool {
-        self.problems.iter().all(|problem| problem.outcome != Outcome::Found)
+        self.problems
+            .iter()
+            .all(|problem| problem.outcome != Outcome::Found)
     }
 }
 
@@ -79,17 +81,33 @@ impl Store {
         self.sync()?;
         let (records, layers) = {
             let state = self.state();
-            let records: Vec<Record> = state.images.values().map(|(record, _)| record.clone()).collect();
+            let records: Vec<Record> = state
+                .images
+                .values()
+                .map(|(record, _)| record.clone())
+                .collect();
             let mut layers: Vec<LayerRecord> = state.layers.values().cloned().collect();
             layers.sort_by_key(|layer| layer.diff_id);
             (records, layers)
         };
-        let mut wanted: Vec<Digest> =
-            layers.iter().flat_map(|layer| [Some(layer.diff_id), layer.blob]).flatten().collect();
+        let mut wanted: Vec<Digest> = layers
+            .iter()
+            .flat_map(|layer| [Some(layer.diff_id), layer.blob])
+            .flatten()
+            .collect();
         wanted.extend(records.iter().flat_map(Record::mentioned));
         let _hold = self.hold(&wanted);
-        let report = CheckReport { images: records.len(), layers: layers.len(), ..CheckReport::default() };
-        let mut check = Check { store: self, options, report, damaged: BTreeSet::new() };
+        let report = CheckReport {
+            images: records.len(),
+            layers: layers.len(),
+            ..CheckReport::default()
+        };
+        let mut check = Check {
+            store: self,
+            options,
+            report,
+            damaged: BTreeSet::new(),
+        };
         check.blobs()?;
         for layer in &layers {
             check.layer(layer)?;
@@ -117,9 +135,15 @@ impl Store {
     }
 
     fn write_layer_record(&self, state: &mut State, record: LayerRecord) -> Result<(), StoreError> {
-        let bytes =
-            serde_json::to_vec(&record).map_err(|source| StoreError::Encode { what: "a layer record", source })?;
-        disk::replace(&self.root, &self.layer_folder(&record.diff_id).join("layer.json"), &bytes)?;
+        let bytes = serde_json::to_vec(&record).map_err(|source| StoreError::Encode {
+            what: "a layer record",
+            source,
+        })?;
+        disk::replace(
+            &self.root,
+            &self.layer_folder(&record.diff_id).join("layer.json"),
+            &bytes,
+        )?;
         state.layers.insert(record.diff_id, record);
         Ok(())
     }
@@ -148,7 +172,11 @@ impl Check<'_> {
         } else {
             Outcome::Found
         };
-        self.report.problems.push(Problem { object: object.into(), reason: reason.into(), outcome });
+        self.report.problems.push(Problem {
+            object: object.into(),
+            reason: reason.into(),
+            outcome,
+        });
         Ok(())
     }
 
@@ -159,7 +187,9 @@ impl Check<'_> {
             let (path, name) = (entry.path(), entry.file_name());
             let object = format!("blobs/sha256/{}", name.display());
             let Some(digest) = name.to_str().and_then(Digest::from_hex) else {
-                self.problem(object, "its name is not a digest", Outcome::Dropped, |_| disk::remove(&path))?;
+                self.problem(object, "its name is not a digest", Outcome::Dropped, |_| {
+                    disk::remove(&path)
+                })?;
                 continue;
             };
             self.report.blobs += 1;
@@ -192,30 +222,48 @@ impl Check<'_> {
         let store = self.store;
         // A pull of the same layer waits, and finds what we leave; a layer that is being fetched is verified by that.
         let busy = store.busy(format!("layer {}", record.diff_id));
-        let Ok(_working) = busy.try_lock() else { return Ok(()) };
+        let Ok(_working) = busy.try_lock() else {
+            return Ok(());
+        };
         if !store.has_layer(&record.diff_id) {
             return Ok(());
         }
         let object = format!("layers/{}", record.diff_id.hex());
         let written = fs::read(store.layer_folder(&record.diff_id).join("layer.json"));
-        let written = written.ok().and_then(|bytes| serde_json::from_slice::<LayerRecord>(&bytes).ok());
+        let written = written
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<LayerRecord>(&bytes).ok());
         if written.as_ref() != Some(record) {
-            self.problem(format!("{object}/layer.json"), "it is not the layer's record", Outcome::Restored, |store| {
-                store.write_layer_record(&mut store.state(), record.clone())
-            })?;
+            self.problem(
+                format!("{object}/layer.json"),
+                "it is not the layer's record",
+                Outcome::Restored,
+                |store| store.write_layer_record(&mut store.state(), record.clone()),
+            )?;
         }
-        let Some((reason, cure)) = self.trouble(record)? else { return Ok(()) };
+        let Some((reason, cure)) = self.trouble(record)? else {
+            return Ok(());
+        };
         if self.options.mounted.contains(&record.diff_id) {
-            let reason = format!("{reason}; a running container uses it: stop that first, then repair");
+            let reason =
+                format!("{reason}; a running container uses it: stop that first, then repair");
             return self.problem(object, reason, Outcome::Found, |_| Ok(()));
         }
         let diff_id = record.diff_id;
         match cure {
             Repair::Replace(draft, record) => {
-                self.problem(object, reason, Outcome::Restored, |store| store.replace_layer(&draft, record))
+                self.problem(object, reason, Outcome::Restored, |store| {
+                    store.replace_layer(&draft, record)
+                })
             }
             Repair::ForgetBlob => self.problem(object, reason, Outcome::Restored, |store| {
-                store.write_layer_record(&mut store.state(), LayerRecord { blob: None, ..record.clone() })
+                store.write_layer_record(
+                    &mut store.state(),
+                    LayerRecord {
+                        blob: None,
+                        ..record.clone()
+                    },
+                )
             }),
             Repair::Drop => self.problem(object, reason, Outcome::Dropped, |store| {
                 let trash = store.take_layer(&diff_id)?;
@@ -241,16 +289,30 @@ impl Check<'_> {
             let packs = there && self.store.pack_layer(&record.diff_id, io::sink()).is_ok();
             return Ok(match record.blob {
                 None if packs => None,
-                Some(blob) if packs => Some((format!("its blob {blob} is missing or damaged"), Repair::ForgetBlob)),
-                _ => Some(("its files are not those of its diff id, and it has no blob".to_owned(), Repair::Drop)),
+                Some(blob) if packs => Some((
+                    format!("its blob {blob} is missing or damaged"),
+                    Repair::ForgetBlob,
+                )),
+                _ => Some((
+                    "its files are not those of its diff id, and it has no blob".to_owned(),
+                    Repair::Drop,
+                )),
             });
         };
         let (draft, fresh) = match self.store.draft_of_blob(blob, record.diff_id) {
             Ok(draft) => draft,
-            Err(error) => return Ok(Some((format!("its blob cannot be unpacked: {error}"), Repair::Drop))),
+            Err(error) => {
+                return Ok(Some((
+                    format!("its blob cannot be unpacked: {error}"),
+                    Repair::Drop,
+                )));
+            }
         };
         if !there {
-            return Ok(Some(("its files are missing".to_owned(), Repair::Replace(draft, fresh))));
+            return Ok(Some((
+                "its files are missing".to_owned(),
+                Repair::Replace(draft, fresh),
+            )));
         }
         let difference = layer::difference(&draft.0.join("fs"), &files, &fresh.implicit)
             .map_err(disk::failed("comparing", &files))?;
@@ -261,7 +323,9 @@ impl Check<'_> {
         let store = self.store;
         let (record, described) = {
             let state = store.state();
-            let Some((record, _)) = state.images.get(id) else { return Ok(()) };
+            let Some((record, _)) = state.images.get(id) else {
+                return Ok(());
+            };
             (record.clone(), store.describe(&state, record))
         };
         let object = match record.references.iter().next() {
@@ -280,14 +344,26 @@ impl Check<'_> {
         let written = fs::read(store.records.file(id)).ok();
         let written = written.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         if written.as_ref() != Some(&record) {
-            self.problem(object.as_str(), "its file is not its record", Outcome::Restored, |store| {
-                store.write_record(&mut store.state(), &record)
-            })?;
+            self.problem(
+                object.as_str(),
+                "its file is not its record",
+                Outcome::Restored,
+                |store| store.write_record(&mut store.state(), &record),
+            )?;
         }
-        if record.manifest.is_some_and(|manifest| !self.blob_is_whole(&manifest)) {
+        if record
+            .manifest
+            .is_some_and(|manifest| !self.blob_is_whole(&manifest))
+        {
             let reason = "its manifest is missing or damaged; a pull brings it back";
             self.problem(object, reason, Outcome::Restored, |store| {
-                store.put(&mut store.state(), vec![Record { manifest: None, ..record }])
+                store.put(
+                    &mut store.state(),
+                    vec![Record {
+                        manifest: None,
+                        ..record
+                    }],
+                )
             })?;
         }
         Ok(())
@@ -305,7 +381,8 @@ impl Check<'_> {
                     let id = name.strip_suffix(".json").and_then(Digest::from_hex);
                     id.is_some_and(|id| state.images.contains_key(&id))
                 }
-                _ => Digest::from_hex(name).is_some_and(|diff_id| state.layers.contains_key(&diff_id)),
+                _ => Digest::from_hex(name)
+                    .is_some_and(|diff_id| state.layers.contains_key(&diff_id)),
             };
             for folder in ["images", "layers"] {
                 let path = store.root.join(folder);
@@ -319,7 +396,9 @@ impl Check<'_> {
             }
         }
         for (object, path) in strays {
-            self.problem(object, "nothing knows it", Outcome::Dropped, |store| store.discard(&path))?;
+            self.problem(object, "nothing knows it", Outcome::Dropped, |store| {
+                store.discard(&path)
+            })?;
         }
         Ok(())
     }

@@ -41,7 +41,9 @@ pub struct Removed {
 pub enum RemoveError {
     #[error("no such image: {0}")]
     NoSuchImage(String),
-    #[error("image {name} is used by a container; force its removal to take its name away all the same")]
+    #[error(
+        "image {name} is used by a container; force its removal to take its name away all the same"
+    )]
     InUse { name: String },
     #[error("image {id} has several names ({names}); force its removal to take all of them away")]
     SeveralNames { id: String, names: String },
@@ -52,13 +54,28 @@ pub enum RemoveError {
 impl Store {
     /// docker's `rmi`: takes the name away, and deletes each image with its last name. An image in `in_use` (ids of
     /// images that containers were made from) is deleted only when `force` is set; its layers stay until collected.
-    pub fn remove(&self, name: &str, force: bool, in_use: &BTreeSet<Digest>) -> Result<Removed, RemoveError> {
-        let failed = |source| RemoveError::Store { name: name.to_owned(), source };
+    pub fn remove(
+        &self,
+        name: &str,
+        force: bool,
+        in_use: &BTreeSet<Digest>,
+    ) -> Result<Removed, RemoveError> {
+        let failed = |source| RemoveError::Store {
+            name: name.to_owned(),
+            source,
+        };
         let reference = Reference::parse(name).ok();
         let images = self.matching(name);
         let mut state = self.state();
-        let named = |record: &Record| reference.as_ref().is_some_and(|name| record.references.contains(name));
-        let records = images.iter().filter_map(|image| state.images.get(&image.id)).map(|(record, _)| record.clone());
+        let named = |record: &Record| {
+            reference
+                .as_ref()
+                .is_some_and(|name| record.references.contains(name))
+        };
+        let records = images
+            .iter()
+            .filter_map(|image| state.images.get(&image.id))
+            .map(|(record, _)| record.clone());
         // A name means all images that have it; anything else one image.
         let mut records: Vec<Record> = records.collect();
         let by_name = records.first().is_some_and(named);
@@ -66,18 +83,24 @@ impl Store {
         if records.is_empty() {
             return Err(RemoveError::NoSuchImage(name.to_owned()));
         }
-        let (kept, gone): (Vec<Record>, Vec<Record>) =
-            records.into_iter().partition(|record| by_name && record.references.len() > 1);
+        let (kept, gone): (Vec<Record>, Vec<Record>) = records
+            .into_iter()
+            .partition(|record| by_name && record.references.len() > 1);
         if let [record] = &gone[..]
             && !by_name
             && !force
             && record.references.len() > 1
         {
             let names: Vec<String> = record.references.iter().map(Reference::short).collect();
-            return Err(RemoveError::SeveralNames { id: record.id.short(), names: names.join(", ") });
+            return Err(RemoveError::SeveralNames {
+                id: record.id.short(),
+                names: names.join(", "),
+            });
         }
         if !force && gone.iter().any(|record| in_use.contains(&record.id)) {
-            return Err(RemoveError::InUse { name: name.to_owned() });
+            return Err(RemoveError::InUse {
+                name: name.to_owned(),
+            });
         }
         self.records.write_waiting().map_err(failed)?;
         let mut removed = Removed::default();
@@ -87,7 +110,9 @@ impl Store {
             state.images.remove(&record.id);
             removed.deleted.push(record.id);
         }
-        removed.untagged.extend(gone.into_iter().flat_map(|record| record.references));
+        removed
+            .untagged
+            .extend(gone.into_iter().flat_map(|record| record.references));
         if by_name {
             removed.untagged.extend(reference.clone());
         }
@@ -102,7 +127,11 @@ impl Store {
     }
 
     /// Removes layers and blobs that no image, cache entry, [`crate::Hold`] or container (`layers_in_use`) refers to.
-    pub fn collect(&self, layers_in_use: &BTreeSet<Digest>, scope: Scope) -> Result<Collected, StoreError> {
+    pub fn collect(
+        &self,
+        layers_in_use: &BTreeSet<Digest>,
+        scope: Scope,
+    ) -> Result<Collected, StoreError> {
         let mut collected = Collected::default();
         if let Some(before) = scope.cache {
             self.forget_entries(before)?;
@@ -116,7 +145,12 @@ impl Store {
             wanted.extend(record.mentioned());
         }
         wanted.extend(self.cached_layers()?);
-        let layers: Vec<Digest> = state.layers.keys().copied().filter(|layer| !wanted.contains(layer)).collect();
+        let layers: Vec<Digest> = state
+            .layers
+            .keys()
+            .copied()
+            .filter(|layer| !wanted.contains(layer))
+            .collect();
         let mut trash = Vec::new();
         for diff_id in layers {
             trash.push(self.retire(&self.layer_folder(&diff_id))?);
@@ -126,7 +160,11 @@ impl Store {
             collected.layers.push(diff_id);
         }
         // A layer that a container or the cache keeps is worth its blob too.
-        let blobs: Vec<Digest> = state.layers.values().filter_map(|record| record.blob).collect();
+        let blobs: Vec<Digest> = state
+            .layers
+            .values()
+            .filter_map(|record| record.blob)
+            .collect();
         wanted.extend(blobs);
         collected.bytes += self.remove_other_blobs(&wanted)?;
         // Removing many files takes time, so it is done without the lock.
@@ -146,11 +184,17 @@ impl Store {
         scope: Scope,
     ) -> Result<Vec<Digest>, StoreError> {
         let is_unused = |record: &Record| {
-            let top_in_use = record.layers.last().is_some_and(|top| layers_in_use.contains(&top.diff_id));
+            let top_in_use = record
+                .layers
+                .last()
+                .is_some_and(|top| layers_in_use.contains(&top.diff_id));
             !top_in_use && (scope.unused || scope.dangling && record.references.is_empty())
         };
         let records = state.images.values().map(|(record, _)| record);
-        let unused: Vec<Digest> = records.filter(|record| is_unused(record)).map(|record| record.id).collect();
+        let unused: Vec<Digest> = records
+            .filter(|record| is_unused(record))
+            .map(|record| record.id)
+            .collect();
         if unused.is_empty() {
             return Ok(unused);
         }
@@ -184,7 +228,11 @@ impl Store {
         let folder = self.root.join("cache");
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let entry = entry.map_err(disk::failed("listing", &folder))?;
-            if entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|used| used < before) {
+            if entry
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .is_ok_and(|used| used < before)
+            {
                 disk::remove(&entry.path())?;
             }
         }
@@ -196,7 +244,9 @@ impl Store {
         let mut layers = Vec::new();
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
-            let entry = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<CacheEntry>(&bytes).ok());
+            let entry = fs::read(&path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<CacheEntry>(&bytes).ok());
             layers.extend(entry.and_then(|entry| entry.layer));
         }
         Ok(layers)
@@ -206,7 +256,14 @@ impl Store {
 impl Record {
     /// Everything that the image needs.
     pub(crate) fn mentioned(&self) -> impl Iterator<Item = Digest> + '_ {
-        let layers = self.layers.iter().flat_map(|layer| [Some(layer.diff_id), layer.blob]);
-        [Some(self.id), self.manifest].into_iter().chain(layers).flatten().chain(self.indexes.values().copied())
+        let layers = self
+            .layers
+            .iter()
+            .flat_map(|layer| [Some(layer.diff_id), layer.blob]);
+        [Some(self.id), self.manifest]
+            .into_iter()
+            .chain(layers)
+            .flatten()
+            .chain(self.indexes.values().copied())
     }
 }

@@ -9,9 +9,16 @@ use rustix::fs::FlockOperation;
 
 use super::{Damage, StoreError};
 
-pub(super) fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + use<> {
+pub(super) fn failed(
+    attempt: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> StoreError + use<> {
     let path = path.to_owned();
-    move |source| StoreError::Io { attempt, path, source }
+    move |source| StoreError::Io {
+        attempt,
+        path,
+        source,
+    }
 }
 
 /// The disk is full.
@@ -22,7 +29,11 @@ pub(super) fn no_room(error: &StoreError) -> bool {
 
 /// Images hold set-id programs: only root may enter the store.
 pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("creating", path))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed("creating", path))
 }
 
 /// A folder of the store. What else has its name is damage, and moved aside: it must not keep the store from opening.
@@ -47,16 +58,25 @@ pub(super) fn claim_file(root: &Path, path: &Path) -> Result<Option<Damage>, Sto
 
 /// Moves damaged entries to `<data root>/damaged`.
 pub(super) fn set_aside(root: &Path, path: &Path, reason: &str) -> Result<Damage, StoreError> {
-    let object = path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let object = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string();
     let folder = root.parent().unwrap_or(root).join("damaged");
     create_private(&folder)?;
     let name = format!("image-{}", object.replace('/', "-"));
     let free = (0..1000).map(|number| folder.join(format!("{name}.{number}")));
-    let aside =
-        free.into_iter().find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_else(|| folder.join(name));
+    let aside = free
+        .into_iter()
+        .find(|aside| fs::symlink_metadata(aside).is_err())
+        .unwrap_or_else(|| folder.join(name));
     fs::rename(path, &aside).map_err(failed("moving aside", path))?;
     tracing::warn!(object, reason, moved_to = %aside.display(), "damaged object in the image store");
-    Ok(Damage { object, reason: format!("{reason}; moved to {}", aside.display()) })
+    Ok(Damage {
+        object,
+        reason: format!("{reason}; moved to {}", aside.display()),
+    })
 }
 
 /// The result of checking a file.
@@ -75,7 +95,9 @@ pub(super) fn read(path: &Path) -> Content {
     for tries_left in (0..TRIES).rev() {
         match fs::read(path) {
             Ok(bytes) => return Content::Bytes(bytes),
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) => return Content::Missing,
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) => {
+                return Content::Missing;
+            }
             Err(error) if tries_left == 0 => return Content::Unreadable(error),
             Err(_) => {}
         }
@@ -84,7 +106,8 @@ pub(super) fn read(path: &Path) -> Content {
 }
 
 pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("setting the mode of", path))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(failed("setting the mode of", path))
 }
 
 pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
@@ -108,7 +131,11 @@ pub(super) fn temporary(root: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU64, Ordering};
     // Unique in this process, and `tmp` is emptied before a new process uses it.
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    root.join("tmp").join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    root.join("tmp").join(format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    ))
 }
 
 /// Replaces a file so that after a power cut it has its old or its new content.
@@ -117,7 +144,12 @@ pub(super) fn replace(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Stor
 }
 
 /// The same after `others`, which were written before, are on the disk too.
-pub(super) fn replace_after(root: &Path, path: &Path, bytes: &[u8], others: Vec<PathBuf>) -> Result<(), StoreError> {
+pub(super) fn replace_after(
+    root: &Path,
+    path: &Path,
+    bytes: &[u8],
+    others: Vec<PathBuf>,
+) -> Result<(), StoreError> {
     replace_with(root, path, bytes, |temporary| {
         let mut all = others;
         all.push(temporary.to_owned());
@@ -138,7 +170,9 @@ fn replace_with(
     sync: impl FnOnce(&Path) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let temporary = temporary(root);
-    let written = create(&temporary).and_then(|mut file| file.write_all(bytes)).map_err(failed("writing", path));
+    let written = create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(failed("writing", path));
     let named = written
         .and_then(|()| sync(&temporary))
         .and_then(|()| claim_file(root, path))
@@ -151,24 +185,40 @@ fn replace_with(
 
 /// Brings files and folders to the disk side by side: the file system joins them into few commits of its journal.
 pub(super) fn sync_together(paths: &[PathBuf]) -> Result<(), StoreError> {
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(failed("syncing", path));
+    let sync = |path: &Path| {
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(failed("syncing", path))
+    };
     std::thread::scope(|scope| {
-        let others: Vec<_> = paths.iter().skip(1).map(|path| scope.spawn(move || sync(path))).collect();
+        let others: Vec<_> = paths
+            .iter()
+            .skip(1)
+            .map(|path| scope.spawn(move || sync(path)))
+            .collect();
         let first = paths.first().map_or(Ok(()), |path| sync(path));
         let join = |other: std::thread::ScopedJoinHandle<'_, _>| {
-            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            other
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         others.into_iter().map(join).fold(first, Result::and)
     })
 }
 
 pub(super) fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().expect("paths of the store have a parent");
-    File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed("syncing", parent))
+    File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed("syncing", parent))
 }
 
 pub(super) fn empty(folder: &Path) -> Result<(), StoreError> {

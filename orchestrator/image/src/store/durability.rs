@@ -29,7 +29,12 @@ struct Waiting {
 impl Durability {
     pub(super) fn new(root: &Path, records: Arc<Records>) -> Result<Self, StoreError> {
         let root = File::open(root).map_err(failed("opening", root))?;
-        Ok(Self { root, records, waiting: Mutex::default(), syncing: Mutex::default() })
+        Ok(Self {
+            root,
+            records,
+            waiting: Mutex::default(),
+            syncing: Mutex::default(),
+        })
     }
 
     /// A layer's folder has its final name; it becomes durable with the next [`Durability::start`]. Not at once: a
@@ -46,20 +51,27 @@ impl Durability {
         }
         waiting.worker = true;
         let this = Arc::clone(self);
-        let worker = std::thread::Builder::new().name("image-sync".to_owned()).spawn(move || {
-            loop {
-                let settled = this.settle();
-                let mut waiting = this.waiting();
-                if let Err(error) = &settled {
-                    // What was not marked is looked at when the store opens on another generation.
-                    tracing::warn!(error = error as &dyn std::error::Error, "layers could not be made durable");
+        let worker = std::thread::Builder::new()
+            .name("image-sync".to_owned())
+            .spawn(move || {
+                loop {
+                    let settled = this.settle();
+                    let mut waiting = this.waiting();
+                    if let Err(error) = &settled {
+                        // What was not marked is looked at when the store opens on another generation.
+                        tracing::warn!(
+                            error = error as &dyn std::error::Error,
+                            "layers could not be made durable"
+                        );
+                    }
+                    if settled.is_err()
+                        || waiting.folders.is_empty() && this.records.due().is_empty()
+                    {
+                        waiting.worker = false;
+                        return;
+                    }
                 }
-                if settled.is_err() || waiting.folders.is_empty() && this.records.due().is_empty() {
-                    waiting.worker = false;
-                    return;
-                }
-            }
-        });
+            });
         if worker.is_err() {
             // No thread to be had: the layer stays `extracted`, which the next opening knows how to treat.
             waiting.worker = false;
@@ -74,10 +86,13 @@ impl Durability {
             return Ok(());
         }
         // A layer that is collected and comes again during the sync is another folder of the same name.
-        let folders: Vec<_> =
-            folders.into_iter().filter_map(|folder| Some((File::open(&folder).ok()?, folder))).collect();
-        rustix::fs::syncfs(&self.root)
-            .map_err(|errno| failed("syncing the file system of", Path::new("the image store"))(errno.into()))?;
+        let folders: Vec<_> = folders
+            .into_iter()
+            .filter_map(|folder| Some((File::open(&folder).ok()?, folder)))
+            .collect();
+        rustix::fs::syncfs(&self.root).map_err(|errno| {
+            failed("syncing the file system of", Path::new("the image store"))(errno.into())
+        })?;
         for (synced, folder) in folders {
             mark(&synced, &folder)?;
         }
@@ -93,11 +108,17 @@ impl Durability {
 fn mark(synced: &File, folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(MARK);
     match create(&path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => return Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
+            return Ok(());
+        }
         Err(error) => return Err(failed("marking", &path)(error)),
         Ok(_) => {}
     }
     let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
     let same = fs::metadata(folder).map(inode).ok() == synced.metadata().map(inode).ok();
-    if same { Ok(()) } else { super::disk::remove(&path) }
+    if same {
+        Ok(())
+    } else {
+        super::disk::remove(&path)
+    }
 }

@@ -14,11 +14,19 @@ impl Holds {
         for digest in digests {
             *counts.entry(*digest).or_default() += 1;
         }
-        Hold(Arc::new(Held { digests: digests.to_vec(), holds: Arc::clone(self) }))
+        Hold(Arc::new(Held {
+            digests: digests.to_vec(),
+            holds: Arc::clone(self),
+        }))
     }
 
     pub(super) fn held(&self) -> Vec<Digest> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
     }
 }
 

@@ -45,14 +45,23 @@ impl Expected {
     fn verify(&self, digest: Digest, length: u64, diff_id: Digest) -> Result<(), LayerError> {
         if let Some((expected, size)) = self.blob {
             if length != size {
-                return Err(LayerError::Size { expected: size, found: length });
+                return Err(LayerError::Size {
+                    expected: size,
+                    found: length,
+                });
             }
             if digest != expected {
-                return Err(LayerError::Digest { expected, found: digest });
+                return Err(LayerError::Digest {
+                    expected,
+                    found: digest,
+                });
             }
         }
         match self.diff_id {
-            Some(expected) if expected != diff_id => Err(LayerError::DiffId { expected, found: diff_id }),
+            Some(expected) if expected != diff_id => Err(LayerError::DiffId {
+                expected,
+                found: diff_id,
+            }),
             _ => Ok(()),
         }
     }
@@ -100,7 +109,8 @@ impl Drop for Draft {
 impl Store {
     /// Unpacks a tar stream (plain, gzip or zstd) as a layer.
     pub fn add_layer(&self, archive: &mut dyn Read) -> Result<LayerInfo, StoreError> {
-        self.ingest(archive, Expected::default(), LayerBlob::Keep).map_err(|error| StoreError::Layer(Box::new(error)))
+        self.ingest(archive, Expected::default(), LayerBlob::Keep)
+            .map_err(|error| StoreError::Layer(Box::new(error)))
     }
 
     /// Reads a layer to its end, verifies it and gives it its name.
@@ -112,8 +122,14 @@ impl Store {
     ) -> Result<LayerInfo, LayerError> {
         let (draft, record, digest, hold) = self.draft(source, expected, keep)?;
         let (diff_id, size) = (record.diff_id, record.size);
-        self.name_layer(&draft.0, record).map_err(LayerError::Store)?;
-        Ok(LayerInfo { diff_id, digest, size, hold })
+        self.name_layer(&draft.0, record)
+            .map_err(LayerError::Store)?;
+        Ok(LayerInfo {
+            diff_id,
+            digest,
+            size,
+            hold,
+        })
     }
 
     /// Unpacks and verifies a layer, which still lacks its name, and names its blob.
@@ -126,12 +142,16 @@ impl Store {
         let (draft, root) = Draft::create(&self.root).map_err(LayerError::Store)?;
         let (blob_file, copy, kept) = match (keep, expected.blob) {
             (LayerBlob::Resume(kept), Some((digest, _))) => {
-                let (path, file) = self.open_partial(&digest, kept).map_err(LayerError::Store)?;
+                let (path, file) = self
+                    .open_partial(&digest, kept)
+                    .map_err(LayerError::Store)?;
                 (path, Some(file), kept)
             }
             (LayerBlob::Keep | LayerBlob::Resume(_), _) => {
                 let path = draft.0.join("blob");
-                let file = disk::create(&path).map_err(disk::failed("creating", &path)).map_err(LayerError::Store)?;
+                let file = disk::create(&path)
+                    .map_err(disk::failed("creating", &path))
+                    .map_err(LayerError::Store)?;
                 (path, Some(file), 0)
             }
             (LayerBlob::Stored | LayerBlob::Forget, _) => (PathBuf::new(), None, 0),
@@ -148,26 +168,46 @@ impl Store {
 
         let (unpacked, diff_id) = unpack_beside(&mut tee, root.as_fd())?;
 
-        let Tee { copy, hasher, count, .. } = tee;
+        let Tee {
+            copy,
+            hasher,
+            count,
+            ..
+        } = tee;
         let digest = hasher.finish();
         expected.verify(digest, count, diff_id)?;
         let hold = self.hold(&[diff_id, digest]);
         if let Some(copy) = copy {
-            self.name_blob(copy, &blob_file, &digest).map_err(LayerError::Store)?;
+            self.name_blob(copy, &blob_file, &digest)
+                .map_err(LayerError::Store)?;
         }
         let blob = (keep != LayerBlob::Forget).then_some(digest);
-        let record = LayerRecord { diff_id, blob, size: unpacked.bytes, packed: None, implicit: unpacked.implicit };
+        let record = LayerRecord {
+            diff_id,
+            blob,
+            size: unpacked.bytes,
+            packed: None,
+            implicit: unpacked.implicit,
+        };
         Ok((draft, record, digest, hold))
     }
 
     /// Unpacks a layer again from its blob in the store.
-    pub(crate) fn ingest_blob(&self, digest: Digest, diff_id: Digest) -> Result<LayerInfo, LayerError> {
+    pub(crate) fn ingest_blob(
+        &self,
+        digest: Digest,
+        diff_id: Digest,
+    ) -> Result<LayerInfo, LayerError> {
         let (mut file, expected) = self.stored(digest, diff_id)?;
         self.ingest(&mut file, expected, LayerBlob::Stored)
     }
 
     /// What the blob of a layer unpacks to, to be looked at or to take the layer's place.
-    pub(super) fn draft_of_blob(&self, digest: Digest, diff_id: Digest) -> Result<(Draft, LayerRecord), LayerError> {
+    pub(super) fn draft_of_blob(
+        &self,
+        digest: Digest,
+        diff_id: Digest,
+    ) -> Result<(Draft, LayerRecord), LayerError> {
         let (mut file, expected) = self.stored(digest, diff_id)?;
         let (draft, record, ..) = self.draft(&mut file, expected, LayerBlob::Stored)?;
         Ok((draft, record))
@@ -175,22 +215,43 @@ impl Store {
 
     fn stored(&self, digest: Digest, diff_id: Digest) -> Result<(File, Expected), LayerError> {
         let path = self.blob_file(&digest);
-        let file = File::open(&path).map_err(disk::failed("opening", &path)).map_err(LayerError::Store)?;
+        let file = File::open(&path)
+            .map_err(disk::failed("opening", &path))
+            .map_err(LayerError::Store)?;
         let size = file.metadata().map_err(LayerError::Read)?.len();
-        Ok((file, Expected { blob: Some((digest, size)), diff_id: Some(diff_id) }))
+        Ok((
+            file,
+            Expected {
+                blob: Some((digest, size)),
+                diff_id: Some(diff_id),
+            },
+        ))
     }
 
     /// Turns the upper directory of a scratch folder into a layer.
     pub(super) fn ingest_folder(&self, folder: &Path) -> Result<LayerInfo, LayerError> {
         let fs_folder = folder.join("fs");
-        let root = File::open(&fs_folder).map_err(disk::failed("opening", &fs_folder)).map_err(LayerError::Store)?;
+        let root = File::open(&fs_folder)
+            .map_err(disk::failed("opening", &fs_folder))
+            .map_err(LayerError::Store)?;
         let mut tee = HashingWriter::new(io::sink());
         let size = layer::pack(root.as_fd(), Form::Layer, &mut tee).map_err(LayerError::Pack)?;
         let (diff_id, packed) = (tee.hasher.finish(), Some(tee.count));
         let hold = self.hold(&[diff_id]);
-        let record = LayerRecord { diff_id, blob: None, size, packed, implicit: BTreeSet::new() };
+        let record = LayerRecord {
+            diff_id,
+            blob: None,
+            size,
+            packed,
+            implicit: BTreeSet::new(),
+        };
         self.name_layer(folder, record).map_err(LayerError::Store)?;
-        Ok(LayerInfo { diff_id, digest: diff_id, size, hold })
+        Ok(LayerInfo {
+            diff_id,
+            digest: diff_id,
+            size,
+            hold,
+        })
     }
 
     /// Makes a layer of an upper directory (overlay form) that stays its owner's. Nothing may write to
@@ -208,19 +269,31 @@ impl Store {
             });
             let drafted = self.draft(&mut reader, Expected::default(), LayerBlob::Forget);
             drop(reader);
-            let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let packed = packing
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let (draft, record, digest, hold) = drafted.map_err(failed)?;
             packed.map_err(|error| failed(LayerError::Pack(error)))?;
             let (diff_id, size) = (record.diff_id, record.size);
             self.name_layer(&draft.0, record)?;
-            Ok(LayerInfo { diff_id, digest, size, hold })
+            Ok(LayerInfo {
+                diff_id,
+                digest,
+                size,
+                hold,
+            })
         })
     }
 
     /// Writes a layer as the tar that has its diff id: from its blob where there is one, else packed again.
     pub fn write_layer(&self, diff_id: &Digest, output: &mut dyn Write) -> Result<(), StoreError> {
         let _hold = self.hold(&[*diff_id]);
-        let blob = self.state().layers.get(diff_id).ok_or(StoreError::LayerMissing(*diff_id))?.blob;
+        let blob = self
+            .state()
+            .layers
+            .get(diff_id)
+            .ok_or(StoreError::LayerMissing(*diff_id))?
+            .blob;
         let failed = |error| StoreError::Layer(Box::new(error));
         if let Some(blob) = blob
             && let Ok(file) = File::open(self.blob_file(&blob))
@@ -231,28 +304,44 @@ impl Store {
             io::copy(&mut decoder, &mut tee).map_err(read)?;
             return match tee.hasher.finish() {
                 found if found == *diff_id => Ok(()),
-                found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
+                found => Err(failed(LayerError::DiffId {
+                    expected: *diff_id,
+                    found,
+                })),
             };
         }
         self.pack_layer(diff_id, output).map(drop)
     }
 
     /// Packs a layer's files; fails when they are not those of the diff id. Returns the tar's length.
-    pub(super) fn pack_layer(&self, diff_id: &Digest, output: impl Write) -> Result<u64, StoreError> {
+    pub(super) fn pack_layer(
+        &self,
+        diff_id: &Digest,
+        output: impl Write,
+    ) -> Result<u64, StoreError> {
         let failed = |error| StoreError::Layer(Box::new(error));
         let folder = self.layer_folder(diff_id).join("fs");
         let root = File::open(&folder).map_err(disk::failed("opening", &folder))?;
         let mut tee = HashingWriter::new(output);
-        layer::pack(root.as_fd(), Form::Layer, &mut tee).map_err(|error| failed(LayerError::Pack(error)))?;
+        layer::pack(root.as_fd(), Form::Layer, &mut tee)
+            .map_err(|error| failed(LayerError::Pack(error)))?;
         match tee.hasher.finish() {
             found if found == *diff_id => Ok(tee.count),
-            found => Err(failed(LayerError::DiffId { expected: *diff_id, found })),
+            found => Err(failed(LayerError::DiffId {
+                expected: *diff_id,
+                found,
+            })),
         }
     }
 
     /// How long the tar of a layer without a blob will be.
     pub(crate) fn packed_size(&self, diff_id: &Digest) -> Result<u64, StoreError> {
-        let known = self.state().layers.get(diff_id).ok_or(StoreError::LayerMissing(*diff_id))?.packed;
+        let known = self
+            .state()
+            .layers
+            .get(diff_id)
+            .ok_or(StoreError::LayerMissing(*diff_id))?
+            .packed;
         known.map_or_else(|| self.pack_layer(diff_id, io::sink()), Ok)
     }
 
@@ -271,7 +360,12 @@ impl Store {
 
     /// Gives a written file, whose content has this digest, its name as a blob: the content is on the disk then, and the
     /// name with the next image's record.
-    pub(crate) fn name_blob(&self, file: File, written: &Path, digest: &Digest) -> Result<(), StoreError> {
+    pub(crate) fn name_blob(
+        &self,
+        file: File,
+        written: &Path,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
         let path = self.blob_file(digest);
         file.sync_data().map_err(disk::failed("syncing", written))?;
         fs::rename(written, &path).map_err(disk::failed("naming", &path))
@@ -285,8 +379,10 @@ impl Store {
     }
 
     pub(super) fn name_layer(&self, draft: &Path, record: LayerRecord) -> Result<(), StoreError> {
-        let bytes =
-            serde_json::to_vec(&record).map_err(|source| StoreError::Encode { what: "a layer record", source })?;
+        let bytes = serde_json::to_vec(&record).map_err(|source| StoreError::Encode {
+            what: "a layer record",
+            source,
+        })?;
         let path = draft.join("layer.json");
         fs::write(&path, bytes).map_err(disk::failed("writing", &path))?;
         let folder = self.layer_folder(&record.diff_id);
@@ -314,17 +410,24 @@ impl Store {
     /// Takes a folder out of sight; what is returned remains to be removed, and is so at the latest when the store opens.
     pub(super) fn retire(&self, folder: &Path) -> Result<PathBuf, StoreError> {
         let temporary = disk::temporary(&self.root);
-        let name = temporary.file_name().expect("a temporary name has a last part");
+        let name = temporary
+            .file_name()
+            .expect("a temporary name has a last part");
         let trash = self.root.join("trash").join(name);
         match fs::rename(folder, &trash) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk::failed("removing", folder)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(disk::failed("removing", folder)(error))
+            }
             _ => Ok(trash),
         }
     }
 }
 
 /// Decodes in this thread and unpacks in another one; also gives the digest of the decoded bytes.
-fn unpack_beside(source: &mut Tee<'_>, root: BorrowedFd<'_>) -> Result<(Unpacked, Digest), LayerError> {
+fn unpack_beside(
+    source: &mut Tee<'_>,
+    root: BorrowedFd<'_>,
+) -> Result<(Unpacked, Digest), LayerError> {
     let limits = Limits::default();
     let mut decoder = Decoder::new(source, limits).map_err(LayerError::Read)?;
     let (filler, drawer) = layer::pipe();
@@ -346,7 +449,9 @@ fn unpack_beside(source: &mut Tee<'_>, root: BorrowedFd<'_>) -> Result<(Unpacked
         // When the source failed, the unpacker only says that its input ended.
         passed.map_err(LayerError::Read)?;
         let unpacked = match unpacked {
-            Err(UnpackError::Archive(ArchiveError::Read(error))) => return Err(LayerError::Read(error)),
+            Err(UnpackError::Archive(ArchiveError::Read(error))) => {
+                return Err(LayerError::Read(error));
+            }
             result => result.map_err(LayerError::Unpack)?,
         };
         decoder.drain().map_err(LayerError::Read)?;
@@ -372,7 +477,9 @@ impl Read for Tee<'_> {
         let count = self.source.read(buffer)?;
         self.count += count as u64;
         if self.most.is_some_and(|most| self.count > most) {
-            return Err(io::Error::other("the blob is longer than its descriptor says"));
+            return Err(io::Error::other(
+                "the blob is longer than its descriptor says",
+            ));
         }
         self.hasher.update(&buffer[..count]);
         if let Some(copy) = &mut self.copy {
@@ -381,7 +488,12 @@ impl Read for Tee<'_> {
             copy.write_all(&buffer[there..count])?;
             if self.count - self.begun >= WRITE_BACK {
                 // Of clean pages it would drop the file's; of dirty ones it begins to write them. Only a hint: it may fail.
-                let _ = rustix::fs::fadvise(&*copy, self.begun, NonZeroU64::new(WRITE_BACK), Advice::DontNeed);
+                let _ = rustix::fs::fadvise(
+                    &*copy,
+                    self.begun,
+                    NonZeroU64::new(WRITE_BACK),
+                    Advice::DontNeed,
+                );
                 self.begun = self.count;
             }
         }
@@ -397,7 +509,11 @@ struct HashingWriter<W> {
 
 impl<W: Write> HashingWriter<W> {
     fn new(output: W) -> Self {
-        Self { output, hasher: Hasher::new(), count: 0 }
+        Self {
+            output,
+            hasher: Hasher::new(),
+            count: 0,
+        }
     }
 }
 

@@ -53,7 +53,11 @@ const MARK: &str = "durable";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{attempt} {path}")]
-    Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("image store {0} is in use by another engine")]
     Locked(PathBuf),
     #[error("layer {0} is not in the store")]
@@ -67,7 +71,10 @@ pub enum StoreError {
     #[error("adding a layer")]
     Layer(#[source] Box<LayerError>),
     #[error("encoding {what}")]
-    Encode { what: &'static str, source: serde_json::Error },
+    Encode {
+        what: &'static str,
+        source: serde_json::Error,
+    },
 }
 
 /// An image of the store. Plain data: safe to keep after the image was removed.
@@ -197,7 +204,17 @@ impl Store {
         damage.extend(disk::claim_folder(&root, &root)?);
         damage.extend(disk::claim_file(&root, &root.join("lock"))?);
         let lock = disk::lock(&root)?;
-        for folder in ["blobs", "blobs/sha256", "images", "layers", "cache", partial::FOLDER, "tmp", "trash", "empty"] {
+        for folder in [
+            "blobs",
+            "blobs/sha256",
+            "images",
+            "layers",
+            "cache",
+            partial::FOLDER,
+            "tmp",
+            "trash",
+            "empty",
+        ] {
             damage.extend(disk::claim_folder(&root, &root.join(folder))?);
         }
         disk::set_mode(&root.join("empty"), 0o755)?;
@@ -214,7 +231,10 @@ impl Store {
             durability: Arc::new(Durability::new(&root, Arc::clone(&records))?),
             records,
             root,
-            state: Mutex::new(State { damage, ..State::default() }),
+            state: Mutex::new(State {
+                damage,
+                ..State::default()
+            }),
             holds: Arc::default(),
             busy: Mutex::default(),
             _lock: lock,
@@ -231,20 +251,33 @@ impl Store {
 
     /// All images, newest in the store first.
     pub fn images(&self) -> Vec<Arc<Image>> {
-        let mut images: Vec<_> = self.state().images.values().map(|(_, image)| Arc::clone(image)).collect();
+        let mut images: Vec<_> = self
+            .state()
+            .images
+            .values()
+            .map(|(_, image)| Arc::clone(image))
+            .collect();
         images.sort_by(|a, b| b.stored.cmp(&a.stored).then(a.id.cmp(&b.id)));
         images
     }
 
     /// When the image last got a name, or lost one.
     pub fn named_at(&self, image: &Image) -> jiff::Timestamp {
-        let written = std::fs::metadata(self.records.file(&image.id)).and_then(|meta| meta.modified());
-        written.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).unwrap_or(image.stored).max(image.stored)
+        let written =
+            std::fs::metadata(self.records.file(&image.id)).and_then(|meta| meta.modified());
+        written
+            .ok()
+            .and_then(|time| jiff::Timestamp::try_from(time).ok())
+            .unwrap_or(image.stored)
+            .max(image.stored)
     }
 
     /// The image with this id.
     pub fn image(&self, id: &Digest) -> Option<Arc<Image>> {
-        self.state().images.get(id).map(|(_, image)| Arc::clone(image))
+        self.state()
+            .images
+            .get(id)
+            .map(|(_, image)| Arc::clone(image))
     }
 
     /// overlayfs lower directories of an image, top layer first; never empty.
@@ -255,23 +288,48 @@ impl Store {
     /// Records that fit, by id.
     pub(crate) fn records(&self, fits: impl Fn(&Record) -> bool) -> Vec<Record> {
         let state = self.state();
-        state.images.values().map(|(record, _)| record).filter(|record| fits(record)).cloned().collect()
+        state
+            .images
+            .values()
+            .map(|(record, _)| record)
+            .filter(|record| fits(record))
+            .cloned()
+            .collect()
     }
 
     /// The blob to hand on for a layer: the one that its image names, else the one that it was unpacked from, if it is
     /// there.
-    pub(crate) fn blob_of(&self, diff_id: &Digest, named: Option<Digest>) -> Result<Option<Digest>, StoreError> {
+    pub(crate) fn blob_of(
+        &self,
+        diff_id: &Digest,
+        named: Option<Digest>,
+    ) -> Result<Option<Digest>, StoreError> {
         let state = self.state();
-        let own = state.layers.get(diff_id).ok_or(StoreError::LayerMissing(*diff_id))?.blob;
-        Ok([named, own].into_iter().flatten().find(|blob| self.blob_file(blob).exists()))
+        let own = state
+            .layers
+            .get(diff_id)
+            .ok_or(StoreError::LayerMissing(*diff_id))?
+            .blob;
+        Ok([named, own]
+            .into_iter()
+            .flatten()
+            .find(|blob| self.blob_file(blob).exists()))
     }
 
     /// Every layer with its bytes of content, and whether only the build cache needs it.
     pub fn layer_sizes(&self) -> BTreeMap<Digest, (u64, bool)> {
         let state = self.state();
-        let of_images: BTreeSet<Digest> =
-            state.images.values().flat_map(|(record, _)| record.layers.iter().map(|layer| layer.diff_id)).collect();
-        let size = |layer: &LayerRecord| (layer.diff_id, (layer.size, !of_images.contains(&layer.diff_id)));
+        let of_images: BTreeSet<Digest> = state
+            .images
+            .values()
+            .flat_map(|(record, _)| record.layers.iter().map(|layer| layer.diff_id))
+            .collect();
+        let size = |layer: &LayerRecord| {
+            (
+                layer.diff_id,
+                (layer.size, !of_images.contains(&layer.diff_id)),
+            )
+        };
         state.layers.values().map(size).collect()
     }
 
@@ -287,22 +345,41 @@ impl Store {
 
     /// Stores an image whose layers (`config.rootfs.diff_ids`) are in the store, under these names. It is on the disk when
     /// this returns if its layers are, or their blobs; else it is once [`Store::sync`] has returned, which is begun here.
-    pub fn add_image(&self, config: &ImageConfig, references: &[Reference]) -> Result<Arc<Image>, StoreError> {
-        let bytes = serde_json::to_vec(config)
-            .map_err(|source| StoreError::Encode { what: "an image configuration", source })?;
+    pub fn add_image(
+        &self,
+        config: &ImageConfig,
+        references: &[Reference],
+    ) -> Result<Arc<Image>, StoreError> {
+        let bytes = serde_json::to_vec(config).map_err(|source| StoreError::Encode {
+            what: "an image configuration",
+            source,
+        })?;
         let id = Digest::of(&bytes);
         let _hold = self.hold(&[id]);
         self.put_blob(&bytes)?;
         let layers = {
             let state = self.state();
-            let blob = |diff_id: &Digest| state.layers.get(diff_id)?.blob.filter(|blob| self.blob_file(blob).exists());
-            let layer = |diff_id: &Digest| RecordLayer { diff_id: *diff_id, blob: blob(diff_id) };
+            let blob = |diff_id: &Digest| {
+                state
+                    .layers
+                    .get(diff_id)?
+                    .blob
+                    .filter(|blob| self.blob_file(blob).exists())
+            };
+            let layer = |diff_id: &Digest| RecordLayer {
+                diff_id: *diff_id,
+                blob: blob(diff_id),
+            };
             config.rootfs.diff_ids.iter().map(layer).collect()
         };
         self.register(Record {
             version: 1,
             id,
-            references: references.iter().filter(|name| name.tag().is_some()).cloned().collect(),
+            references: references
+                .iter()
+                .filter(|name| name.tag().is_some())
+                .cloned()
+                .collect(),
             indexes: BTreeMap::new(),
             repo_digests: BTreeSet::new(),
             manifest: None,
@@ -319,14 +396,17 @@ impl Store {
             return None;
         }
         // What is used is not what a prune of old entries takes; a use that cannot be noted costs one build step.
-        let _ = File::open(self.cache_file(key)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+        let _ = File::open(self.cache_file(key))
+            .and_then(|file| file.set_modified(std::time::SystemTime::now()));
         Some(entry)
     }
 
     /// Remembers what a build step made; the layer is kept as long as the entry is.
     pub fn cache_put(&self, key: &Digest, entry: &CacheEntry) -> Result<(), StoreError> {
-        let bytes =
-            serde_json::to_vec(entry).map_err(|source| StoreError::Encode { what: "a build cache entry", source })?;
+        let bytes = serde_json::to_vec(entry).map_err(|source| StoreError::Encode {
+            what: "a build cache entry",
+            source,
+        })?;
         // Losing an entry costs one build step, so it is not worth an fsync.
         disk::replace_lazily(&self.root, &self.cache_file(key), &bytes)
     }
@@ -340,16 +420,21 @@ impl Store {
     fn write_index(&self, state: &State) -> Result<(), StoreError> {
         let mut manifests = Vec::new();
         let mut entry = |digest: Digest, kind: &str, annotations: serde_json::Value| {
-            let Ok(bytes) = fs::read(self.blob_file(&digest)) else { return };
+            let Ok(bytes) = fs::read(self.blob_file(&digest)) else {
+                return;
+            };
             let media_type = index::media_type(&bytes).unwrap_or_else(|| kind.to_owned());
             manifests.push(serde_json::json!({
                 "mediaType": media_type, "digest": digest, "size": bytes.len(), "annotations": annotations,
             }));
         };
-        let named = |name: &Reference| serde_json::json!({ "org.opencontainers.image.ref.name": name });
+        let named =
+            |name: &Reference| serde_json::json!({ "org.opencontainers.image.ref.name": name });
         let mut shared: BTreeMap<&Reference, Vec<&Record>> = BTreeMap::new();
         for (record, _) in state.images.values() {
-            let Some(manifest) = record.manifest else { continue };
+            let Some(manifest) = record.manifest else {
+                continue;
+            };
             if record.references.is_empty() {
                 entry(manifest, OCI_MANIFEST, serde_json::json!({}));
             }
@@ -362,14 +447,25 @@ impl Store {
         }
         for (name, records) in shared {
             match records[..] {
-                [one] => one.manifest.into_iter().for_each(|manifest| entry(manifest, OCI_MANIFEST, named(name))),
-                _ => records[0].indexes.get(name).into_iter().for_each(|index| entry(*index, OCI_INDEX, named(name))),
+                [one] => one
+                    .manifest
+                    .into_iter()
+                    .for_each(|manifest| entry(manifest, OCI_MANIFEST, named(name))),
+                _ => records[0]
+                    .indexes
+                    .get(name)
+                    .into_iter()
+                    .for_each(|index| entry(*index, OCI_INDEX, named(name))),
             }
         }
         let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
         // For other readers; the store itself uses its records. A full disk must not prevent opening it or removing
         // images.
-        match disk::replace_lazily(&self.root, &self.root.join("index.json"), index.to_string().as_bytes()) {
+        match disk::replace_lazily(
+            &self.root,
+            &self.root.join("index.json"),
+            index.to_string().as_bytes(),
+        ) {
             Err(error) if disk::no_room(&error) => {
                 tracing::warn!(%error, "index.json is not up to date");
                 Ok(())
@@ -387,12 +483,18 @@ impl Store {
         };
         let config: ImageConfig = match Digest::of(&bytes) == record.id {
             true => serde_json::from_slice(&bytes).map_err(|error| error.into()),
-            false => Err(std::io::Error::other("its content does not have its digest")),
+            false => Err(std::io::Error::other(
+                "its content does not have its digest",
+            )),
         }
         .map_err(|error: std::io::Error| StoreError::DocumentDamaged(record.id, error))?;
         let mut size = 0;
         for layer in &record.layers {
-            size += state.layers.get(&layer.diff_id).ok_or(StoreError::LayerMissing(layer.diff_id))?.size;
+            size += state
+                .layers
+                .get(&layer.diff_id)
+                .ok_or(StoreError::LayerMissing(layer.diff_id))?
+                .size;
         }
         Ok(Image {
             id: record.id,

@@ -36,8 +36,12 @@ impl Store {
             Some(digest) => by_digest(record, digest),
             None => record.references.contains(reference),
         };
-        let mut found: Vec<Arc<Image>> =
-            state.images.values().filter(|(record, _)| means(record)).map(|(_, image)| Arc::clone(image)).collect();
+        let mut found: Vec<Arc<Image>> = state
+            .images
+            .values()
+            .filter(|(record, _)| means(record))
+            .map(|(_, image)| Arc::clone(image))
+            .collect();
         let host = Platform::host();
         found.sort_by_cached_key(|image| {
             let platform = image.config.platform();
@@ -69,13 +73,24 @@ impl Store {
             }
         }
         let prefix = name.strip_prefix("sha256:").unwrap_or(name);
-        if prefix.len() < 2 || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if prefix.len() < 2
+            || !prefix
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return Vec::new();
         }
         let state = self.state();
-        let matching = state.images.values().filter(|(record, _)| record.id.hex().starts_with(prefix));
+        let matching = state
+            .images
+            .values()
+            .filter(|(record, _)| record.id.hex().starts_with(prefix));
         let matching: Vec<Arc<Image>> = matching.map(|(_, image)| Arc::clone(image)).collect();
-        if matching.len() == 1 { matching } else { Vec::new() }
+        if matching.len() == 1 {
+            matching
+        } else {
+            Vec::new()
+        }
     }
 
     /// Adds a name to what a name or an id means: to all images of an index.
@@ -86,8 +101,13 @@ impl Store {
         self.records.write_waiting()?;
         let mut records = Vec::new();
         for image in &images {
-            let Some((record, _)) = state.images.get(&image.id) else { continue };
-            let index = source.as_ref().and_then(|source| record.indexes.get(source)).copied();
+            let Some((record, _)) = state.images.get(&image.id) else {
+                continue;
+            };
+            let index = source
+                .as_ref()
+                .and_then(|source| record.indexes.get(source))
+                .copied();
             // Several images of one digest are no index that could be named again.
             if index.is_none() && !records.is_empty() {
                 break;
@@ -103,22 +123,37 @@ impl Store {
     }
 
     /// Gives names to images for several platforms at once, and returns the digest of the index that lists them.
-    pub fn add_index(&self, images: &[Digest], references: &[Reference]) -> Result<Digest, StoreError> {
+    pub fn add_index(
+        &self,
+        images: &[Digest],
+        references: &[Reference],
+    ) -> Result<Digest, StoreError> {
         let missing = |id: &Digest| StoreError::NoSuchImage(id.to_string());
         let mut records = self.records(|record| images.contains(&record.id));
-        if let Some(id) = images.iter().find(|id| !records.iter().any(|record| record.id == **id)) {
+        if let Some(id) = images
+            .iter()
+            .find(|id| !records.iter().any(|record| record.id == **id))
+        {
             return Err(missing(id));
         }
         let listed = |record: &Record| {
             let image = self.image(&record.id).ok_or_else(|| missing(&record.id))?;
             Ok(Portable::of(self, record)?.listed(image.config.platform()))
         };
-        let listed: Vec<Listed> = records.iter().map(listed).collect::<Result<_, StoreError>>()?;
+        let listed: Vec<Listed> = records
+            .iter()
+            .map(listed)
+            .collect::<Result<_, StoreError>>()?;
         let document = index::of(None, listed);
         let _hold = self.hold(&[Digest::of(&document)]);
         let index = self.put_blob(&document)?;
-        for reference in references.iter().filter(|reference| reference.tag().is_some()) {
-            records.iter_mut().for_each(|record| record.give(reference, Some(index)));
+        for reference in references
+            .iter()
+            .filter(|reference| reference.tag().is_some())
+        {
+            records
+                .iter_mut()
+                .for_each(|record| record.give(reference, Some(index)));
         }
         self.put(&mut self.state(), records)?;
         Ok(index)
@@ -131,7 +166,11 @@ impl Store {
             return Err(StoreError::NoSuchImage(image.to_string()));
         };
         let mut record = record.clone();
-        record.repo_digests.extend(reference.digest().map(|digest| reference.with_digest(digest)));
+        record.repo_digests.extend(
+            reference
+                .digest()
+                .map(|digest| reference.with_digest(digest)),
+        );
         self.put(&mut state, vec![record])
     }
 
@@ -139,8 +178,14 @@ impl Store {
     pub fn untag(&self, reference: &Reference) -> Result<(), StoreError> {
         let mut state = self.state();
         self.records.write_waiting()?;
-        let has = |record: &Record| record.references.contains(reference) || record.repo_digests.contains(reference);
-        let owners = state.images.values().map(|(record, _)| record).filter(|record| has(record));
+        let has = |record: &Record| {
+            record.references.contains(reference) || record.repo_digests.contains(reference)
+        };
+        let owners = state
+            .images
+            .values()
+            .map(|(record, _)| record)
+            .filter(|record| has(record));
         let mut records: Vec<Record> = owners.cloned().collect();
         if records.is_empty() {
             return Err(StoreError::NoSuchImage(reference.short()));
@@ -167,13 +212,20 @@ impl Store {
                 new.blob = new.blob.or(old.blob);
             }
             // A build whose every step is cached ends here: nothing to write, nothing to wait for.
-            if (Record { stored: old.stored, ..record.clone() }) == *old {
+            if (Record {
+                stored: old.stored,
+                ..record.clone()
+            }) == *old
+            {
                 return Ok(Arc::clone(image));
             }
         }
         let id = record.id;
         self.put(&mut state, vec![record])?;
-        let (_, image) = state.images.get(&id).ok_or_else(|| StoreError::NoSuchImage(id.to_string()))?;
+        let (_, image) = state
+            .images
+            .get(&id)
+            .ok_or_else(|| StoreError::NoSuchImage(id.to_string()))?;
         Ok(Arc::clone(image))
     }
 
@@ -183,9 +235,15 @@ impl Store {
     pub(super) fn put(&self, state: &mut State, records: Vec<Record>) -> Result<(), StoreError> {
         let ids: BTreeSet<Digest> = records.iter().map(|record| record.id).collect();
         let mut robbed: Vec<Record> = Vec::new();
-        for (other, _) in state.images.values().filter(|(other, _)| !ids.contains(&other.id)) {
+        for (other, _) in state
+            .images
+            .values()
+            .filter(|(other, _)| !ids.contains(&other.id))
+        {
             let lost = |name: &&Reference| {
-                records.iter().any(|record| record.references.contains(*name) && !record.shares(other, name))
+                records
+                    .iter()
+                    .any(|record| record.references.contains(*name) && !record.shares(other, name))
             };
             let lost: Vec<Reference> = other.references.iter().filter(lost).cloned().collect();
             if !lost.is_empty() {
@@ -198,7 +256,11 @@ impl Store {
         let oldest = records.iter().map(|record| record.stored).min();
         for record in records {
             let image = Arc::new(self.describe(state, &record)?);
-            if state.images.get(&record.id).is_none_or(|(old, _)| *old != record) {
+            if state
+                .images
+                .get(&record.id)
+                .is_none_or(|(old, _)| *old != record)
+            {
                 self.write_record(state, &record)?;
             }
             state.images.insert(record.id, (record, image));
@@ -245,11 +307,15 @@ impl Record {
 
     /// Whether both may have the name: they are of one index.
     pub(super) fn shares(&self, other: &Self, name: &Reference) -> bool {
-        self.indexes.get(name).is_some_and(|index| other.indexes.get(name) == Some(index))
+        self.indexes
+            .get(name)
+            .is_some_and(|index| other.indexes.get(name) == Some(index))
     }
 }
 
 fn best(images: Vec<Arc<Image>>, platform: &Platform) -> Option<Arc<Image>> {
-    let ranked = images.into_iter().filter_map(|image| Some((image.config.platform().rank(platform)?, image)));
+    let ranked = images
+        .into_iter()
+        .filter_map(|image| Some((image.config.platform().rank(platform)?, image)));
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, image)| image)
 }

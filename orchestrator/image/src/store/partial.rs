@@ -33,14 +33,21 @@ impl Store {
     }
 
     /// The file that takes the bytes after the first `kept`.
-    pub(super) fn open_partial(&self, digest: &Digest, kept: u64) -> Result<(PathBuf, File), StoreError> {
+    pub(super) fn open_partial(
+        &self,
+        digest: &Digest,
+        kept: u64,
+    ) -> Result<(PathBuf, File), StoreError> {
         let path = self.partial_file(digest);
         if kept == 0 {
             disk::remove(&path)?;
             let file = disk::create(&path).map_err(disk::failed("creating", &path))?;
             return Ok((path, file));
         }
-        let file = File::options().append(true).open(&path).map_err(disk::failed("opening", &path))?;
+        let file = File::options()
+            .append(true)
+            .open(&path)
+            .map_err(disk::failed("opening", &path))?;
         file.set_len(kept).map_err(disk::failed("cutting", &path))?;
         Ok((path, file))
     }

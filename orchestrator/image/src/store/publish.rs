@@ -21,7 +21,9 @@ impl Store {
     pub(crate) fn stored_blob(&self, diff_id: &Digest) -> Option<StoredBlob> {
         let state = self.state();
         let of_images = state.images.values().flat_map(|(record, _)| &record.layers);
-        let named = of_images.filter(|layer| layer.diff_id == *diff_id).filter_map(|layer| layer.blob);
+        let named = of_images
+            .filter(|layer| layer.diff_id == *diff_id)
+            .filter_map(|layer| layer.blob);
         let of_layer = state.layers.get(diff_id).and_then(|record| record.blob);
         of_layer.into_iter().chain(named).find_map(|digest| {
             let path = self.blob_file(&digest);
@@ -34,7 +36,10 @@ impl Store {
     pub(crate) fn described_layer(&self, diff_id: &Digest) -> Option<Descriptor> {
         let state = self.state();
         state.images.values().find_map(|(record, _)| {
-            let index = record.layers.iter().position(|layer| layer.diff_id == *diff_id)?;
+            let index = record
+                .layers
+                .iter()
+                .position(|layer| layer.diff_id == *diff_id)?;
             let (layers, _) = self.manifest_layers(&record.manifest?)?;
             layers.into_iter().nth(index)
         })
@@ -46,11 +51,18 @@ impl Store {
     }
 
     pub(crate) fn note_sent(&self, diff_id: &Digest, sent: &Descriptor) -> Result<(), StoreError> {
-        if self.sent_layer(diff_id).is_some_and(|known| known.digest == sent.digest) {
+        if self
+            .sent_layer(diff_id)
+            .is_some_and(|known| known.digest == sent.digest)
+        {
             return Ok(());
         }
         let note = serde_json::json!({ "mediaType": sent.media_type, "digest": sent.digest, "size": sent.size });
-        disk::replace_lazily(&self.root, &self.sent_file(diff_id), note.to_string().as_bytes())
+        disk::replace_lazily(
+            &self.root,
+            &self.sent_file(diff_id),
+            note.to_string().as_bytes(),
+        )
     }
 
     /// Goes with the layer.
@@ -60,7 +72,9 @@ impl Store {
 
     /// The layers of a stored manifest, and the manifest itself.
     pub(crate) fn manifest_layers(&self, manifest: &Digest) -> Option<(Vec<Descriptor>, Vec<u8>)> {
-        let bytes = fs::read(self.blob_file(manifest)).ok().filter(|bytes| Digest::of(bytes) == *manifest)?;
+        let bytes = fs::read(self.blob_file(manifest))
+            .ok()
+            .filter(|bytes| Digest::of(bytes) == *manifest)?;
         match Manifest::parse(&bytes, "").ok()? {
             Manifest::Image { layers, .. } => Some((layers, bytes)),
             Manifest::Index(_) => None,
@@ -70,10 +84,15 @@ impl Store {
     /// Repositories of a registry that have the layer, as far as we know.
     pub(crate) fn repositories_with(&self, registry: &str, diff_id: &Digest) -> BTreeSet<String> {
         let state = self.state();
-        let having =
-            state.images.values().filter(|(record, _)| record.layers.iter().any(|layer| layer.diff_id == *diff_id));
+        let having = state
+            .images
+            .values()
+            .filter(|(record, _)| record.layers.iter().any(|layer| layer.diff_id == *diff_id));
         let names = having.flat_map(|(record, _)| &record.repo_digests);
-        names.filter(|name| name.registry() == registry).map(|name| name.repository().to_owned()).collect()
+        names
+            .filter(|name| name.registry() == registry)
+            .map(|name| name.repository().to_owned())
+            .collect()
     }
 
     /// A registry has the images now under these manifests, and under the name what `document` is: the manifest of the
@@ -85,7 +104,10 @@ impl Store {
         document: &[u8],
     ) -> Result<(), StoreError> {
         let digest = Digest::of(document);
-        let mut held: Vec<Digest> = images.iter().map(|(_, manifest)| Digest::of(manifest)).collect();
+        let mut held: Vec<Digest> = images
+            .iter()
+            .map(|(_, manifest)| Digest::of(manifest))
+            .collect();
         held.push(digest);
         let _hold = self.hold(&held);
         self.put_blob(document)?;
@@ -96,7 +118,9 @@ impl Store {
         let mut records = Vec::new();
         for (image, manifest) in images {
             // One that was removed meanwhile leaves nothing to remember it for.
-            let Some((record, _)) = state.images.get(image) else { continue };
+            let Some((record, _)) = state.images.get(image) else {
+                continue;
+            };
             let mut record = record.clone();
             record.manifest = Some(Digest::of(manifest));
             record.repo_digests.insert(name.with_digest(digest));
@@ -110,6 +134,8 @@ impl Store {
 
     /// The index under which images came or were built, if it is whole.
     pub(crate) fn kept_index(&self, digest: &Digest) -> Option<Vec<u8>> {
-        fs::read(self.blob_file(digest)).ok().filter(|bytes| Digest::of(bytes) == *digest)
+        fs::read(self.blob_file(digest))
+            .ok()
+            .filter(|bytes| Digest::of(bytes) == *digest)
     }
 }

@@ -35,7 +35,10 @@ impl Due {
 
 impl Records {
     pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), waiting: Mutex::default() }
+        Self {
+            root: root.to_owned(),
+            waiting: Mutex::default(),
+        }
     }
 
     pub(super) fn file(&self, id: &Digest) -> PathBuf {
@@ -76,7 +79,12 @@ impl Records {
     }
 
     pub(super) fn due(&self) -> Due {
-        Due(self.waiting().records.iter().map(|(id, (number, _))| (*id, *number)).collect())
+        Due(self
+            .waiting()
+            .records
+            .iter()
+            .map(|(id, (number, _))| (*id, *number))
+            .collect())
     }
 
     /// Writes what is still as it was then.
@@ -100,7 +108,11 @@ impl Records {
 
 impl Store {
     /// Durably if all of the image is on the disk or comes back from its blobs; else it is with its layers.
-    pub(super) fn write_record(&self, state: &mut State, record: &Record) -> Result<(), StoreError> {
+    pub(super) fn write_record(
+        &self,
+        state: &mut State,
+        record: &Record,
+    ) -> Result<(), StoreError> {
         match self.outlives_a_cut(record) {
             true => self.records.write(record, self.fresh_blobs(state, record)),
             false => self.records.write_lazily(record),
@@ -109,18 +121,30 @@ impl Store {
 
     pub(super) fn outlives_a_cut(&self, record: &Record) -> bool {
         let marked = |layer: &RecordLayer| self.layer_folder(&layer.diff_id).join(MARK).exists();
-        record.layers.iter().all(|layer| layer.blob.is_some() || marked(layer))
+        record
+            .layers
+            .iter()
+            .all(|layer| layer.blob.is_some() || marked(layer))
     }
 
     /// What has to be on the disk before the record is: documents that it names, and the names of blobs.
     fn fresh_blobs(&self, state: &mut State, record: &Record) -> Vec<PathBuf> {
-        let digests = record.repo_digests.iter().filter_map(Reference::digest).chain(record.indexes.values().copied());
+        let digests = record
+            .repo_digests
+            .iter()
+            .filter_map(Reference::digest)
+            .chain(record.indexes.values().copied());
         let documents = digests.chain([record.id]).chain(record.manifest);
-        let fresh = documents.filter(|digest| state.fresh.remove(digest)).map(|digest| self.blob_file(&digest));
+        let fresh = documents
+            .filter(|digest| state.fresh.remove(digest))
+            .map(|digest| self.blob_file(&digest));
         fresh.chain([self.root.join("blobs/sha256")]).collect()
     }
 }
 
 fn encode(record: &Record) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec_pretty(record).map_err(|source| StoreError::Encode { what: "an image record", source })
+    serde_json::to_vec_pretty(record).map_err(|source| StoreError::Encode {
+        what: "an image record",
+        source,
+    })
 }

@@ -35,12 +35,19 @@ impl Store {
         for mut record in records {
             let others = |name: &&Reference| {
                 let index = record.indexes.get(*name).copied();
-                taken.get(*name).is_some_and(|owner| index.is_none() || *owner != index)
+                taken
+                    .get(*name)
+                    .is_some_and(|owner| index.is_none() || *owner != index)
             };
             let lost: Vec<Reference> = record.references.iter().filter(others).cloned().collect();
             lost.iter().for_each(|name| record.drop_name(name));
             if self.adopt(&record)? {
-                taken.extend(record.references.iter().map(|name| (name.clone(), record.indexes.get(name).copied())));
+                taken.extend(
+                    record
+                        .references
+                        .iter()
+                        .map(|name| (name.clone(), record.indexes.get(name).copied())),
+                );
                 if !lost.is_empty() {
                     self.records.write_later(record);
                 }
@@ -50,7 +57,9 @@ impl Store {
             self.sync()?;
             match disk::replace(&self.root, &file, generation.as_bytes()) {
                 // The next one to open it looks just as carefully.
-                Err(error) if disk::no_room(&error) => tracing::warn!(%error, "the store's generation is not written"),
+                Err(error) if disk::no_room(&error) => {
+                    tracing::warn!(%error, "the store's generation is not written")
+                }
                 written => written?,
             }
         }
@@ -74,8 +83,9 @@ impl Store {
                 Content::Missing => Err("it is not a file".to_owned()),
                 Content::Unreadable(error) => Err(error.to_string()),
             };
-            let parsed =
-                bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).map_err(|error| error.to_string()));
+            let parsed = bytes.and_then(|bytes| {
+                serde_json::from_slice::<Record>(&bytes).map_err(|error| error.to_string())
+            });
             match parsed {
                 Ok(record) if self.records.file(&record.id) == path => records.push(record),
                 Ok(_) => self.damaged(&path, "it is the record of another image"),
@@ -93,8 +103,13 @@ impl Store {
         let folder = self.root.join("blobs/sha256");
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
-            let digest = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            if digest.is_some_and(|digest| !wanted.contains(&digest) && self.blob_is_damaged(&digest)) {
+            let digest = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(Digest::from_hex);
+            if digest
+                .is_some_and(|digest| !wanted.contains(&digest) && self.blob_is_damaged(&digest))
+            {
                 disk::remove(&path)?;
             }
         }
@@ -111,8 +126,14 @@ impl Store {
         let mut again = Vec::new();
         for entry in fs::read_dir(&folder).map_err(disk::failed("listing", &folder))? {
             let path = entry.map_err(disk::failed("listing", &folder))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            let (durable, record) = match (disk::read(&path.join(MARK)), disk::read(&path.join("layer.json"))) {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(Digest::from_hex);
+            let (durable, record) = match (
+                disk::read(&path.join(MARK)),
+                disk::read(&path.join("layer.json")),
+            ) {
                 (Content::Unreadable(error), _) | (_, Content::Unreadable(error)) => {
                     self.damaged(&path, &error.to_string());
                     self.state().unreadable.extend(name);
@@ -120,7 +141,10 @@ impl Store {
                 }
                 (mark, Content::Bytes(bytes)) => {
                     let record = serde_json::from_slice::<LayerRecord>(&bytes).ok();
-                    (!matches!(mark, Content::Missing), record.filter(|record| Some(record.diff_id) == name))
+                    (
+                        !matches!(mark, Content::Missing),
+                        record.filter(|record| Some(record.diff_id) == name),
+                    )
                 }
                 (mark, Content::Missing) => (!matches!(mark, Content::Missing), None),
             };
@@ -140,7 +164,11 @@ impl Store {
             }
         }
         for (path, diff_id, record) in again {
-            match blobs.get(&diff_id).copied().or(record.as_ref().and_then(|record| record.blob)) {
+            match blobs
+                .get(&diff_id)
+                .copied()
+                .or(record.as_ref().and_then(|record| record.blob))
+            {
                 Some(blob) => self.unpack_again(&path, diff_id, blob)?,
                 None => self.believe_files(&path, diff_id, record)?,
             }
@@ -151,9 +179,14 @@ impl Store {
     fn unpack_again(&self, layer: &Path, diff_id: Digest, blob: Digest) -> Result<(), StoreError> {
         self.discard(layer)?;
         match self.ingest_blob(blob, diff_id) {
-            Ok(_) => tracing::info!(layer = %diff_id, "unpacked again: it had not reached the disk"),
+            Ok(_) => {
+                tracing::info!(layer = %diff_id, "unpacked again: it had not reached the disk")
+            }
             Err(error) => {
-                self.damaged(layer, &format!("it had not reached the disk, and unpacking it again failed: {error}"));
+                self.damaged(
+                    layer,
+                    &format!("it had not reached the disk, and unpacking it again failed: {error}"),
+                );
                 // Whatever made it fail, a blob in doubt is fetched again rather than kept.
                 disk::remove(&self.blob_file(&blob))?;
             }
@@ -162,7 +195,12 @@ impl Store {
     }
 
     /// A layer that was made here has no blob to come back from, but its files say themselves whether they are all there.
-    fn believe_files(&self, path: &Path, diff_id: Digest, record: Option<LayerRecord>) -> Result<(), StoreError> {
+    fn believe_files(
+        &self,
+        path: &Path,
+        diff_id: Digest,
+        record: Option<LayerRecord>,
+    ) -> Result<(), StoreError> {
         match record {
             Some(record) if self.pack_layer(&diff_id, std::io::sink()).is_ok() => {
                 self.discard(&path.join(super::stack::TWINS))?;
@@ -191,21 +229,37 @@ impl Store {
         let mut state = self.state();
         match self.describe(&state, record) {
             Ok(image) => {
-                state.images.insert(record.id, (record.clone(), image.into()));
+                state
+                    .images
+                    .insert(record.id, (record.clone(), image.into()));
                 Ok(true)
             }
             Err(error) => {
                 let in_doubt = matches!(error, StoreError::Io { .. })
-                    || record.layers.iter().any(|layer| state.unreadable.contains(&layer.diff_id));
+                    || record
+                        .layers
+                        .iter()
+                        .any(|layer| state.unreadable.contains(&layer.diff_id));
                 drop(state);
                 let path = self.records.file(&record.id);
                 if in_doubt {
                     self.damaged(&path, &format!("it cannot be read now: {error}"));
                     return Ok(false);
                 }
-                let names: Vec<String> = record.references.iter().map(|name| name.short()).collect();
-                let again = if record.repo_digests.is_empty() { "build or load" } else { "pull" };
-                self.damaged(&path, &format!("image {} is incomplete ({error}); {again} it again", names.join(", ")));
+                let names: Vec<String> =
+                    record.references.iter().map(|name| name.short()).collect();
+                let again = if record.repo_digests.is_empty() {
+                    "build or load"
+                } else {
+                    "pull"
+                };
+                self.damaged(
+                    &path,
+                    &format!(
+                        "image {} is incomplete ({error}); {again} it again",
+                        names.join(", ")
+                    ),
+                );
                 // Its blobs and layers are collected like anything that nothing refers to.
                 self.records.remove(&record.id)?;
                 if self.blob_is_damaged(&record.id) {
@@ -217,16 +271,26 @@ impl Store {
     }
 
     fn damaged(&self, path: &Path, reason: &str) {
-        let object = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
+        let object = path
+            .strip_prefix(&self.root)
+            .unwrap_or(path)
+            .display()
+            .to_string();
         tracing::warn!(object, reason, "damaged object in the image store");
-        self.state().damage.push(Damage { object, reason: reason.to_owned() });
+        self.state().damage.push(Damage {
+            object,
+            reason: reason.to_owned(),
+        });
     }
 
     /// A blob that cannot be read now may still be intact.
     fn blob_is_damaged(&self, digest: &Digest) -> bool {
         match super::check::digest_of(&self.blob_file(digest)) {
             Ok(found) => found != *digest,
-            Err(error) => matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory),
+            Err(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory
+            ),
         }
     }
 }
@@ -238,7 +302,11 @@ fn generation(root: &Path) -> Result<String, StoreError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let boot = match disk::read(path) {
         Content::Bytes(boot) => String::from_utf8_lossy(&boot).into_owned(),
-        Content::Missing => return Err(disk::failed("reading", path)(std::io::ErrorKind::NotFound.into())),
+        Content::Missing => {
+            return Err(disk::failed("reading", path)(
+                std::io::ErrorKind::NotFound.into(),
+            ));
+        }
         Content::Unreadable(error) => return Err(disk::failed("reading", path)(error)),
     };
     let statx = rustix::fs::statx(rustix::fs::CWD, root, AtFlags::empty(), MOUNT_ID_UNIQUE)

@@ -36,7 +36,11 @@ impl Store {
     /// `metacopy=off`: a layer cannot express those.
     pub fn begin_layer(&self) -> Result<Scratch, StoreError> {
         let folder = disk::temporary(&self.root);
-        let scratch = Scratch { upper: folder.join("fs"), work: folder.join("work"), folder };
+        let scratch = Scratch {
+            upper: folder.join("fs"),
+            work: folder.join("work"),
+            folder,
+        };
         for path in [&scratch.folder, &scratch.upper, &scratch.work] {
             disk::create_private(path)?;
         }
@@ -47,6 +51,7 @@ impl Store {
     /// Turns the upper directory (overlay form, nothing mounted on it any more) into a layer. Reads all its bytes.
     pub fn commit_layer(&self, scratch: Scratch) -> Result<LayerInfo, StoreError> {
         disk::remove(&scratch.work)?;
-        self.ingest_folder(&scratch.folder).map_err(|error| StoreError::Layer(Box::new(error)))
+        self.ingest_folder(&scratch.folder)
+            .map_err(|error| StoreError::Layer(Box::new(error)))
     }
 }

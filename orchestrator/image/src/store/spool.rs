@@ -36,13 +36,28 @@ impl Store {
         write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
     ) -> Result<(Spool, T), E> {
         let (path, file) = self.temporary_file()?;
-        let mut spool = Spool { path, digest: Digest::of(&[]), size: 0 };
-        let failed = |path: &Path, source: io::Error| E::from(disk::failed("writing", path)(source));
-        let counting = Counting { file: BufWriter::with_capacity(256 << 10, file), hasher: Hasher::new(), count: 0 };
-        let mut encoder = zstd::Encoder::new(counting, ZSTD_LEVEL).map_err(|error| failed(&spool.path, error))?;
+        let mut spool = Spool {
+            path,
+            digest: Digest::of(&[]),
+            size: 0,
+        };
+        let failed =
+            |path: &Path, source: io::Error| E::from(disk::failed("writing", path)(source));
+        let counting = Counting {
+            file: BufWriter::with_capacity(256 << 10, file),
+            hasher: Hasher::new(),
+            count: 0,
+        };
+        let mut encoder =
+            zstd::Encoder::new(counting, ZSTD_LEVEL).map_err(|error| failed(&spool.path, error))?;
         let outcome = write(&mut encoder)?;
-        let mut counting = encoder.finish().map_err(|error| failed(&spool.path, error))?;
-        counting.file.flush().map_err(|error| failed(&spool.path, error))?;
+        let mut counting = encoder
+            .finish()
+            .map_err(|error| failed(&spool.path, error))?;
+        counting
+            .file
+            .flush()
+            .map_err(|error| failed(&spool.path, error))?;
         spool.size = counting.count;
         spool.digest = counting.hasher.finish();
         Ok((spool, outcome))

@@ -29,7 +29,13 @@ impl Store {
     pub fn lowers_of(&self, layers: &[Digest]) -> Result<Vec<PathBuf>, StoreError> {
         let records: Vec<LayerRecord> = {
             let state = self.state();
-            let record = |id: &Digest| state.layers.get(id).cloned().ok_or(StoreError::LayerMissing(*id));
+            let record = |id: &Digest| {
+                state
+                    .layers
+                    .get(id)
+                    .cloned()
+                    .ok_or(StoreError::LayerMissing(*id))
+            };
             layers.iter().map(record).collect::<Result<_, _>>()?
         };
         // Top first, as overlayfs wants them.
@@ -78,7 +84,13 @@ impl Store {
         disk::create_private(&twins)?;
         let draft = disk::temporary(&self.root);
         fs::create_dir(&draft).map_err(disk::failed("creating", &draft))?;
-        let copied = LayerClone { below, from: layer, to: &draft, implicit: &record.implicit }.copy();
+        let copied = LayerClone {
+            below,
+            from: layer,
+            to: &draft,
+            implicit: &record.implicit,
+        }
+        .copy();
         let named = copied.and_then(|()| match fs::rename(&draft, &twin) {
             // Another caller was as fast.
             Err(_) if twin.exists() => hoist_tree::remove(&draft),
@@ -106,8 +118,9 @@ fn is_as_made_up(path: &Path, found: &Found) -> bool {
         Found::Nothing | Found::Other => true,
         Found::Directory { resolved, on_disk } => {
             resolved == path
-                && fs::symlink_metadata(on_disk)
-                    .is_ok_and(|meta| meta.mode() & 0o7777 == 0o755 && meta.uid() == 0 && meta.gid() == 0)
+                && fs::symlink_metadata(on_disk).is_ok_and(|meta| {
+                    meta.mode() & 0o7777 == 0o755 && meta.uid() == 0 && meta.gid() == 0
+                })
         }
     }
 }
@@ -128,7 +141,14 @@ fn look(below: &[PathBuf], path: &Path) -> io::Result<Found> {
                 let place = layer.join(&candidate);
                 let meta = match fs::symlink_metadata(&place) {
                     Ok(meta) => meta,
-                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::NotFound | ErrorKind::NotADirectory
+                        ) =>
+                    {
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 };
                 if meta.is_dir() {
@@ -152,7 +172,11 @@ fn look(below: &[PathBuf], path: &Path) -> io::Result<Found> {
                     return Ok(Found::Other);
                 }
                 let target = fs::read_link(&place)?;
-                let base = if target.is_absolute() { PathBuf::new() } else { resolved };
+                let base = if target.is_absolute() {
+                    PathBuf::new()
+                } else {
+                    resolved
+                };
                 let mut whole = base.join(target.strip_prefix("/").unwrap_or(&target));
                 whole.extend(rest);
                 pending = names(&whole);
@@ -190,7 +214,8 @@ fn is_whiteout(meta: &Metadata) -> bool {
 
 fn is_opaque(directory: &Path) -> bool {
     let mut value = [0; 1];
-    rustix::fs::lgetxattr(directory, OPAQUE, &mut value[..]).is_ok_and(|length| length == 1 && value == *b"y")
+    rustix::fs::lgetxattr(directory, OPAQUE, &mut value[..])
+        .is_ok_and(|length| length == 1 && value == *b"y")
 }
 
 /// Copies a layer by hard links, made-up directories moved and described as the layers below say.
@@ -214,11 +239,17 @@ enum Task {
 impl LayerClone<'_> {
     fn copy(&self) -> io::Result<()> {
         // Depth first with a stack of our own: a deep tree must not exhaust ours.
-        let mut open = vec![Task::Fill { source: PathBuf::new(), target: PathBuf::new() }];
+        let mut open = vec![Task::Fill {
+            source: PathBuf::new(),
+            target: PathBuf::new(),
+        }];
         while let Some(task) = open.pop() {
             match task {
                 Task::Fill { source, target } => {
-                    open.push(Task::Describe { source: source.clone(), target: target.clone() });
+                    open.push(Task::Describe {
+                        source: source.clone(),
+                        target: target.clone(),
+                    });
                     self.fill(&source, &target, &mut open)?;
                 }
                 Task::Describe { source, target } => {
@@ -235,7 +266,10 @@ impl LayerClone<'_> {
     fn fill(&self, source: &Path, target: &Path, open: &mut Vec<Task>) -> io::Result<()> {
         for entry in fs::read_dir(self.from.join(source))? {
             let entry = entry?;
-            let (source, target) = (source.join(entry.file_name()), target.join(entry.file_name()));
+            let (source, target) = (
+                source.join(entry.file_name()),
+                target.join(entry.file_name()),
+            );
             if !entry.file_type()?.is_dir() {
                 let place = self.to.join(&target);
                 match fs::remove_file(&place) {
@@ -254,11 +288,22 @@ impl LayerClone<'_> {
                 Found::Directory { resolved, .. } => {
                     self.make_as_below(&resolved)?;
                     if is_opaque(&self.from.join(&source)) {
-                        rustix::fs::lsetxattr(self.to.join(&resolved), OPAQUE, b"y", XattrFlags::empty())?;
+                        rustix::fs::lsetxattr(
+                            self.to.join(&resolved),
+                            OPAQUE,
+                            b"y",
+                            XattrFlags::empty(),
+                        )?;
                     }
                     let before = fs::symlink_metadata(self.to.join(&resolved))?;
-                    open.push(Task::Date { target: resolved.clone(), before });
-                    open.push(Task::Fill { source, target: resolved });
+                    open.push(Task::Date {
+                        target: resolved.clone(),
+                        before,
+                    });
+                    open.push(Task::Fill {
+                        source,
+                        target: resolved,
+                    });
                 }
                 Found::Nothing | Found::Other => {
                     self.make(&target)?;
@@ -270,7 +315,8 @@ impl LayerClone<'_> {
     }
 
     fn is_implicit(&self, path: &Path) -> bool {
-        path.to_str().is_some_and(|path| self.implicit.contains(path))
+        path.to_str()
+            .is_some_and(|path| self.implicit.contains(path))
     }
 
     fn make(&self, path: &Path) -> io::Result<()> {
@@ -317,7 +363,10 @@ fn describe(like: &Path, directory: &Path, marks: Marks) -> io::Result<()> {
         other => other?,
     };
     let mut value = vec![0; 1 << 16];
-    for name in buffer[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in buffer[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         if marks == Marks::Drop && name.starts_with(b"trusted.overlay.") {
             continue;
         }
@@ -329,7 +378,18 @@ fn describe(like: &Path, directory: &Path, marks: Marks) -> io::Result<()> {
 }
 
 fn set_time(directory: &Path, meta: &Metadata) -> io::Result<()> {
-    let time = Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(CWD, directory, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    let time = Timespec {
+        tv_sec: meta.mtime(),
+        tv_nsec: meta.mtime_nsec(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    Ok(rustix::fs::utimensat(
+        CWD,
+        directory,
+        &times,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }

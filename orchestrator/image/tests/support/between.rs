@@ -20,7 +20,10 @@ pub(crate) fn head(client: &mut TcpStream) -> Option<String> {
 }
 
 /// The port of a server that shows each request to `meet` and passes it on to `target` if that has not answered it.
-pub(crate) fn between(target: u16, meet: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static) -> u16 {
+pub(crate) fn between(
+    target: u16,
+    meet: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
+) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let meet = Arc::new(meet);
@@ -28,12 +31,19 @@ pub(crate) fn between(target: u16, meet: impl Fn(&str, &mut TcpStream) -> bool +
         for mut client in listener.incoming().map_while(Result::ok) {
             let meet = Arc::clone(&meet);
             std::thread::spawn(move || {
-                let Some(head) = head(&mut client) else { return };
+                let Some(head) = head(&mut client) else {
+                    return;
+                };
                 if meet(&head, &mut client) {
                     return;
                 }
                 let mut server = TcpStream::connect(("127.0.0.1", target)).unwrap();
-                server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).unwrap();
+                server
+                    .write_all(
+                        head.replacen("\r\n", "\r\nConnection: close\r\n", 1)
+                            .as_bytes(),
+                    )
+                    .unwrap();
                 let _ = std::io::copy(&mut server, &mut client);
             });
         }

@@ -16,11 +16,19 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn ok(body: &[u8], media_type: &str) -> Self {
-        Self { status: 200, headers: vec![format!("Content-Type: {media_type}")], body: body.to_vec() }
+        Self {
+            status: 200,
+            headers: vec![format!("Content-Type: {media_type}")],
+            body: body.to_vec(),
+        }
     }
 
     pub(crate) fn status(status: u16, header: String) -> Self {
-        Self { status, headers: vec![header], body: Vec::new() }
+        Self {
+            status,
+            headers: vec![header],
+            body: Vec::new(),
+        }
     }
 }
 
@@ -38,11 +46,17 @@ impl Liar {
         let seen = Arc::clone(&requests);
         std::thread::spawn(move || {
             for mut client in listener.incoming().map_while(Result::ok) {
-                let Some(head) = head(&mut client) else { continue };
+                let Some(head) = head(&mut client) else {
+                    continue;
+                };
                 let length = head.to_lowercase().lines().find_map(|line| {
-                    line.strip_prefix("content-length: ").and_then(|text| text.trim().parse::<u64>().ok())
+                    line.strip_prefix("content-length: ")
+                        .and_then(|text| text.trim().parse::<u64>().ok())
                 });
-                let _ = std::io::copy(&mut (&mut client).take(length.unwrap_or(0)), &mut std::io::sink());
+                let _ = std::io::copy(
+                    &mut (&mut client).take(length.unwrap_or(0)),
+                    &mut std::io::sink(),
+                );
                 let path = head.split(' ').nth(1).unwrap().to_owned();
                 let reply = answer(&path, &head.to_lowercase());
                 seen.lock().unwrap().push(head);
@@ -51,7 +65,9 @@ impl Liar {
                     text.push_str(&format!("{header}\r\n"));
                 }
                 text.push_str(&format!("Content-Length: {}\r\n\r\n", reply.body.len()));
-                let _ = client.write_all(text.as_bytes()).and_then(|()| client.write_all(&reply.body));
+                let _ = client
+                    .write_all(text.as_bytes())
+                    .and_then(|()| client.write_all(&reply.body));
             }
         });
         Self { port, requests }

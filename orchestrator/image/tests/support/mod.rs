@@ -15,7 +15,8 @@ use hoist_image::Digest;
 use serde_json::json;
 
 pub(crate) fn program(name: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).exists()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).exists()))
 }
 
 pub(crate) fn is_root() -> bool {
@@ -61,7 +62,11 @@ impl Registry {
     /// Starts Debian's docker-registry on a free port over `folder/storage`.
     pub(crate) fn start(folder: &Path, config: &Config<'_>) -> Self {
         let address = if config.six { "[::1]" } else { "127.0.0.1" };
-        let port = TcpListener::bind(format!("{address}:0")).unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind(format!("{address}:0"))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let storage = folder.join("storage");
         std::fs::create_dir_all(&storage).unwrap();
         let mut yaml = format!(
@@ -75,14 +80,22 @@ impl Registry {
                 true => format!(", clientcas: [{}]", certificate.authority.display()),
                 false => String::new(),
             };
-            yaml.push_str(&format!("  tls: {{certificate: {cert}, key: {key}{clients}}}\n"));
+            yaml.push_str(&format!(
+                "  tls: {{certificate: {cert}, key: {key}{clients}}}\n"
+            ));
         }
         if let Some((user, password)) = config.login {
             let file = folder.join(format!("htpasswd-{port}"));
-            let output = Command::new("htpasswd").args(["-Bbn", user, password]).output().unwrap();
+            let output = Command::new("htpasswd")
+                .args(["-Bbn", user, password])
+                .output()
+                .unwrap();
             assert!(output.status.success());
             std::fs::write(&file, output.stdout).unwrap();
-            yaml.push_str(&format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display()));
+            yaml.push_str(&format!(
+                "auth:\n  htpasswd: {{realm: test, path: {}}}\n",
+                file.display()
+            ));
         }
         if let Some((realm, certificate)) = config.tokens {
             let bundle = certificate.display();
@@ -101,7 +114,12 @@ impl Registry {
             .stderr(std::fs::File::options().append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
-        let registry = Self { child, address, port, log };
+        let registry = Self {
+            child,
+            address,
+            port,
+            log,
+        };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(registry.host()).is_err() {
             assert!(Instant::now() < deadline, "{}", registry.log());
@@ -146,18 +164,40 @@ impl Registry {
     pub(crate) async fn push_blob(&self, repository: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
         let base = format!("http://{}", self.host());
-        let start = self.client().post(format!("{base}/v2/{repository}/blobs/uploads/")).send().await.unwrap();
+        let start = self
+            .client()
+            .post(format!("{base}/v2/{repository}/blobs/uploads/"))
+            .send()
+            .await
+            .unwrap();
         let location = start.headers()["location"].to_str().unwrap().to_owned();
         let joiner = if location.contains('?') { '&' } else { '?' };
-        let put = self.client().put(format!("{location}{joiner}digest={digest}")).body(bytes.to_vec());
-        let response = put.header("content-type", "application/octet-stream").send().await.unwrap();
+        let put = self
+            .client()
+            .put(format!("{location}{joiner}digest={digest}"))
+            .body(bytes.to_vec());
+        let response = put
+            .header("content-type", "application/octet-stream")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
         digest
     }
 
-    pub(crate) async fn push_manifest(&self, repository: &str, target: &str, media_type: &str, bytes: &[u8]) -> Digest {
+    pub(crate) async fn push_manifest(
+        &self,
+        repository: &str,
+        target: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Digest {
         let url = format!("http://{}/v2/{repository}/manifests/{target}", self.host());
-        let put = self.client().put(url).header("content-type", media_type).body(bytes.to_vec());
+        let put = self
+            .client()
+            .put(url)
+            .header("content-type", media_type)
+            .body(bytes.to_vec());
         let response = put.send().await.unwrap();
         assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
         Digest::of(bytes)
@@ -168,13 +208,18 @@ impl Registry {
             self.push_blob(repository, &layer.blob).await;
         }
         self.push_blob(repository, &image.config).await;
-        self.push_manifest(repository, tag, OCI_MANIFEST, &image.manifest).await
+        self.push_manifest(repository, tag, OCI_MANIFEST, &image.manifest)
+            .await
     }
 
     /// Changes a stored blob behind the registry's back.
     pub(crate) fn corrupt(&self, folder: &Path, digest: &Digest) {
         let hex = digest.hex();
-        let path = folder.join("storage/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(&hex).join("data");
+        let path = folder
+            .join("storage/docker/registry/v2/blobs/sha256")
+            .join(&hex[..2])
+            .join(&hex)
+            .join("data");
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0xff;
@@ -190,12 +235,17 @@ impl Drop for Registry {
 }
 
 pub(crate) fn reqwest_client() -> reqwest::Client {
-    let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
+    let config = rustls::ClientConfig::builder_with_provider(
+        rustls::crypto::ring::default_provider().into(),
+    )
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(rustls::RootCertStore::empty())
+    .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .build()
         .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(config).build().unwrap()
 }
 
 /// A CA and a certificate for 127.0.0.1 made by openssl.
@@ -210,7 +260,11 @@ impl Certificate {
         let path = |name: &str| folder.join(name).display().to_string();
         let openssl = |args: &[&str]| {
             let output = Command::new("openssl").args(args).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         };
         let (ca, ca_key, key) = (path("ca.crt"), path("ca.key"), path("host.key"));
         let (request, certificate, extensions) = (path("host.csr"), path("host.crt"), path("ext"));
@@ -223,7 +277,11 @@ impl Certificate {
         #[rustfmt::skip]
         openssl(&["x509", "-req", "-days", "2", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial",
             "-extfile", &extensions, "-out", &certificate]);
-        Self { authority: ca.into(), certificate: certificate.into(), key: key.into() }
+        Self {
+            authority: ca.into(),
+            certificate: certificate.into(),
+            key: key.into(),
+        }
     }
 }
 
@@ -243,11 +301,19 @@ impl TestLayer {
     pub(crate) fn gzip(tar: Vec<u8>) -> Self {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&tar).unwrap();
-        Self { blob: encoder.finish().unwrap(), tar, media_type: GZIP_LAYER }
+        Self {
+            blob: encoder.finish().unwrap(),
+            tar,
+            media_type: GZIP_LAYER,
+        }
     }
 
     pub(crate) fn zstd(tar: Vec<u8>) -> Self {
-        Self { blob: zstd::encode_all(&tar[..], 1).unwrap(), tar, media_type: ZSTD_LAYER }
+        Self {
+            blob: zstd::encode_all(&tar[..], 1).unwrap(),
+            tar,
+            media_type: ZSTD_LAYER,
+        }
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -289,7 +355,11 @@ impl TestImage {
             "layers": described,
         }))
         .unwrap();
-        Self { layers, config, manifest }
+        Self {
+            layers,
+            config,
+            manifest,
+        }
     }
 }
 
@@ -352,16 +422,32 @@ impl Tar {
     }
 
     /// A file with holes in GNU's PAX form `0.minor` or, with 2, form 1.0: what the map says, and `data` bytes.
-    pub(crate) fn sparse(self, path: &str, minor: u64, size: u64, parts: &[(u64, u64)], data: usize) -> Self {
+    pub(crate) fn sparse(
+        self,
+        path: &str,
+        minor: u64,
+        size: u64,
+        parts: &[(u64, u64)],
+        data: usize,
+    ) -> Self {
         let (size, count) = (size.to_string(), parts.len().to_string());
-        let numbers: Vec<[String; 2]> =
-            parts.iter().map(|(offset, length)| [offset.to_string(), length.to_string()]).collect();
+        let numbers: Vec<[String; 2]> = parts
+            .iter()
+            .map(|(offset, length)| [offset.to_string(), length.to_string()])
+            .collect();
         let mut body = Vec::new();
-        let joined = numbers.iter().map(|pair| pair.join(",")).collect::<Vec<_>>().join(",");
+        let joined = numbers
+            .iter()
+            .map(|pair| pair.join(","))
+            .collect::<Vec<_>>()
+            .join(",");
         let mut records: Vec<(&str, &[u8])> = vec![("path", path.as_bytes())];
         match minor {
             0 | 1 => {
-                let (size, count) = (("GNU.sparse.size", size.as_bytes()), ("GNU.sparse.numblocks", count.as_bytes()));
+                let (size, count) = (
+                    ("GNU.sparse.size", size.as_bytes()),
+                    ("GNU.sparse.numblocks", count.as_bytes()),
+                );
                 records.extend([size, count]);
                 if minor == 1 {
                     records.push(("GNU.sparse.map", joined.as_bytes()));
@@ -374,9 +460,15 @@ impl Tar {
             }
             _ => {
                 records.extend([("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0")]);
-                records.extend([("GNU.sparse.realsize", size.as_bytes()), ("GNU.sparse.name", path.as_bytes())]);
+                records.extend([
+                    ("GNU.sparse.realsize", size.as_bytes()),
+                    ("GNU.sparse.name", path.as_bytes()),
+                ]);
                 body = format!("{count}\n").into_bytes();
-                numbers.iter().flatten().for_each(|number| body.extend(format!("{number}\n").bytes()));
+                numbers
+                    .iter()
+                    .flatten()
+                    .for_each(|number| body.extend(format!("{number}\n").bytes()));
                 body.resize(body.len().next_multiple_of(512), 0);
             }
         }

@@ -15,8 +15,16 @@ pub(crate) const EMAIL: &str = "signer@example.com";
 pub(crate) const ISSUER: &str = "https://accounts.example.com";
 
 pub(crate) fn openssl(folder: &Path, line: &str) {
-    let output = Command::new("openssl").args(line.split_whitespace()).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "openssl {line}\n{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("openssl")
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "openssl {line}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A registry with one image `app:1`, and keys to sign it.
@@ -33,9 +41,16 @@ impl Field {
         let registry = Registry::start(folder.path(), &Config::default());
         let image = TestImage::new(vec![TestLayer::gzip(Tar::new().file("a", b"a").end())]);
         let digest = registry.push("app", "1", &image).await;
-        let field = Self { folder, registry, digest, layer: image.layers[0].digest() };
+        let field = Self {
+            folder,
+            registry,
+            digest,
+            layer: image.layers[0].digest(),
+        };
         for name in ["key", "other", "rekor"] {
-            field.openssl(&format!("ecparam -name prime256v1 -genkey -noout -out {name}.pem"));
+            field.openssl(&format!(
+                "ecparam -name prime256v1 -genkey -noout -out {name}.pem"
+            ));
             field.openssl(&format!("ec -in {name}.pem -pubout -out {name}.pub"));
         }
         field
@@ -59,7 +74,9 @@ impl Field {
 
     pub(crate) fn sign(&self, key: &str, message: &[u8]) -> Vec<u8> {
         std::fs::write(self.path("message"), message).unwrap();
-        self.openssl(&format!("dgst -sha256 -sign {key}.pem -out signature message"));
+        self.openssl(&format!(
+            "dgst -sha256 -sign {key}.pem -out signature message"
+        ));
         std::fs::read(self.path("signature")).unwrap()
     }
 
@@ -90,12 +107,18 @@ impl Field {
         self.registry.push_blob("app", config).await;
         self.registry.push_blob("app", payload).await;
         let tag = format!("sha256-{}.sig", self.digest.hex());
-        self.registry.push_manifest("app", &tag, OCI_MANIFEST, manifest.to_string().as_bytes()).await;
+        self.registry
+            .push_manifest("app", &tag, OCI_MANIFEST, manifest.to_string().as_bytes())
+            .await;
     }
 
     pub(crate) async fn attach_signed(&self, key: &str, payload: &[u8]) {
         let signature = STANDARD.encode(self.sign(key, payload));
-        self.attach(payload, json!({"dev.cosignproject.cosign/signature": signature})).await;
+        self.attach(
+            payload,
+            json!({"dev.cosignproject.cosign/signature": signature}),
+        )
+        .await;
     }
 
     /// Pulls into a new store under a policy for the repository; everything else is rejected.
@@ -107,7 +130,8 @@ impl Field {
                 "docker-daemon": {"": [{"type": "something that other programs know"}]},
             },
         });
-        self.pull_under(&policy, &format!("{}:1", self.repository())).await
+        self.pull_under(&policy, &format!("{}:1", self.repository()))
+            .await
     }
 
     pub(crate) async fn pull_under(&self, policy: &Value, name: &str) -> Result<(), String> {
@@ -115,11 +139,18 @@ impl Field {
         let policy = Policy::read(&self.path("policy.json")).map_err(|error| chain(&error))?;
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let options = PullOptions { policy: Some(Arc::new(policy)), ..PullOptions::default() };
+        let options = PullOptions {
+            policy: Some(Arc::new(policy)),
+            ..PullOptions::default()
+        };
         let before = self.registry.requests_for(&self.layer);
         let pulled = pull(&store, &Reference::parse(name).unwrap(), &options).await;
         if pulled.is_err() {
-            assert_eq!(self.registry.requests_for(&self.layer), before, "no layer comes before the policy was asked");
+            assert_eq!(
+                self.registry.requests_for(&self.layer),
+                before,
+                "no layer comes before the policy was asked"
+            );
             assert!(store.images().is_empty());
         }
         pulled.map(drop).map_err(|error| chain(&error))
@@ -176,7 +207,9 @@ impl Keyless {
 
     /// Signs and writes it to the log at `time`.
     pub(crate) async fn attach(&self, time: u64, certificate: &str, log: &str) {
-        let payload = self.field.payload(&self.field.digest, &self.field.repository());
+        let payload = self
+            .field
+            .payload(&self.field.digest, &self.field.repository());
         let signature = self.field.sign("key", &payload);
         let body = json!({
             "apiVersion": "0.0.1", "kind": "hashedrekord",

@@ -26,14 +26,22 @@ pub(crate) struct HostResolvers {
 
 impl HostResolvers {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None, conf: ResolvConf::default() }
+        Self {
+            path,
+            stamp: None,
+            conf: ResolvConf::default(),
+        }
     }
 
     pub(crate) fn current(&mut self) -> &ResolvConf {
-        let stamp = fs::metadata(&self.path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+        let stamp = fs::metadata(&self.path)
+            .and_then(|meta| Ok((meta.modified()?, meta.len())))
+            .ok();
         if stamp != self.stamp {
             self.stamp = stamp;
-            self.conf = fs::read_to_string(&self.path).map(|text| resolv::parse(&text)).unwrap_or_default();
+            self.conf = fs::read_to_string(&self.path)
+                .map(|text| resolv::parse(&text))
+                .unwrap_or_default();
         }
         &self.conf
     }
@@ -71,12 +79,25 @@ const PORT: u16 = 53;
 
 impl Forwarded {
     pub(crate) fn new(asked: Asked, packet: &[u8], reply_to: ReplyTo, servers: &[IpAddr]) -> Self {
-        let once = servers.iter().rev().map(|server| SocketAddr::new(*server, PORT));
+        let once = servers
+            .iter()
+            .rev()
+            .map(|server| SocketAddr::new(*server, PORT));
         let servers = once.cycle().take(servers.len() * ROUNDS).collect();
         let question = wire::raw_question(packet).unwrap_or_default().to_vec();
         let (packet, original_id) = (packet.to_vec(), wire::id(packet));
         let deadline = Instant::now();
-        Self { reply_to, deadline, asked, packet, question, original_id, servers, unhelpful: None, channel: None }
+        Self {
+            reply_to,
+            deadline,
+            asked,
+            packet,
+            question,
+            original_id,
+            servers,
+            unhelpful: None,
+            channel: None,
+        }
     }
 
     /// Asks the next server that can be asked; the final answer when there is none left.
@@ -91,7 +112,10 @@ impl Forwarded {
                 Err(error) => tracing::debug!(%server, %error, "cannot ask a resolver"),
             }
         }
-        let mut answer = self.unhelpful.take().unwrap_or_else(|| self.asked.failure());
+        let mut answer = self
+            .unhelpful
+            .take()
+            .unwrap_or_else(|| self.asked.failure());
         wire::set_id(&mut answer, self.original_id);
         Some(answer)
     }
@@ -106,7 +130,11 @@ impl Forwarded {
             let _ = conversation.queue(&self.packet);
             return Ok(Channel::Stream(conversation));
         }
-        let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any: IpAddr = if server.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         let socket = UdpSocket::bind((any, 0))?;
         socket.set_nonblocking(true)?;
         socket.connect(server)?;
@@ -135,12 +163,18 @@ impl Forwarded {
         let received = match &mut self.channel {
             None => return self.ask_next(),
             Some(Channel::Datagram(socket)) => receive_all(socket),
-            Some(Channel::Stream(conversation)) => conversation.flush().and_then(|()| conversation.read()),
+            Some(Channel::Stream(conversation)) => {
+                conversation.flush().and_then(|()| conversation.read())
+            }
         };
         // The server refused the connection or closed it.
-        let Ok(packets) = received else { return self.ask_next() };
+        let Ok(packets) = received else {
+            return self.ask_next();
+        };
         let id = wire::id(&self.packet);
-        let mut answer = packets.into_iter().find(|packet| wire::answers(packet, id, &self.question))?;
+        let mut answer = packets
+            .into_iter()
+            .find(|packet| wire::answers(packet, id, &self.question))?;
         wire::set_id(&mut answer, self.original_id);
         if wire::is_unhelpful(&answer) {
             self.unhelpful = Some(answer);
@@ -164,7 +198,11 @@ fn receive_all(socket: &UdpSocket) -> io::Result<Vec<Vec<u8>>> {
 
 /// A connection that is still being made.
 fn connect_soon(server: SocketAddr) -> io::Result<TcpStream> {
-    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if server.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     match connect(&socket, &server) {

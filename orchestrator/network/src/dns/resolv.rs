@@ -16,7 +16,9 @@ pub(crate) fn parse(text: &str) -> ResolvConf {
         let line = line.split(['#', ';']).next().unwrap_or_default();
         let mut words = line.split_ascii_whitespace();
         match words.next() {
-            Some("nameserver") => conf.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
+            Some("nameserver") => conf
+                .servers
+                .extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
             // The last line wins.
             Some("search" | "domain") => conf.search = words.map(str::to_owned).collect(),
             Some("options") => conf.options.extend(words.map(str::to_owned)),
@@ -35,7 +37,13 @@ mod tests {
         let text = "# hi\nnameserver 10.0.0.1 # first\nnameserver nonsense\nnameserver ::1\nsortlist x\n\
                     search a.example\nsearch b.example c.example\noptions ndots:2 edns0\n";
         let conf = parse(text);
-        assert_eq!(conf.servers, ["10.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
+        assert_eq!(
+            conf.servers,
+            [
+                "10.0.0.1".parse::<IpAddr>().unwrap(),
+                "::1".parse().unwrap()
+            ]
+        );
         assert_eq!(conf.search, ["b.example", "c.example"]);
         assert_eq!(conf.options, ["ndots:2", "edns0"]);
     }

@@ -20,7 +20,9 @@ pub struct DnsConfig {
 
 impl Default for DnsConfig {
     fn default() -> Self {
-        Self { resolv_conf: PathBuf::from("/etc/resolv.conf") }
+        Self {
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+        }
     }
 }
 
@@ -55,8 +57,13 @@ impl Server {
         let start = |errno: rustix::io::Errno| DnsError::Start(errno.into());
         let shared = Arc::new(Shared::new().map_err(start)?);
         let worker = Worker::new(Arc::clone(&shared), config.resolv_conf).map_err(start)?;
-        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(move || worker.run());
-        Ok(Self { shared, thread: Some(thread.map_err(DnsError::Start)?) })
+        let thread = std::thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(move || worker.run());
+        Ok(Self {
+            shared,
+            thread: Some(thread.map_err(DnsError::Start)?),
+        })
     }
 
     /// Every query that arrives after this returns sees the new table.
@@ -68,8 +75,18 @@ impl Server {
     pub fn serve(&self, asker: Asker, sockets: Sockets) -> Serving {
         let id = self.shared.number();
         let Sockets { udp, tcp } = sockets;
-        self.shared.order(|orders| orders.opened.push(Listener { id, asker, udp, tcp }));
-        Serving { shared: Arc::clone(&self.shared), id }
+        self.shared.order(|orders| {
+            orders.opened.push(Listener {
+                id,
+                asker,
+                udp,
+                tcp,
+            })
+        });
+        Serving {
+            shared: Arc::clone(&self.shared),
+            id,
+        }
     }
 }
 

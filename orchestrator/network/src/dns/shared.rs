@@ -41,7 +41,12 @@ pub(super) struct Listener {
 impl Shared {
     pub(super) fn new() -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { zone: Mutex::default(), orders: Mutex::default(), wake, numbers: AtomicU64::default() })
+        Ok(Self {
+            zone: Mutex::default(),
+            orders: Mutex::default(),
+            wake,
+            numbers: AtomicU64::default(),
+        })
     }
 
     /// Never given before.

@@ -23,7 +23,12 @@ pub(super) enum Room<T> {
 
 impl<T> Shares<T> {
     pub(super) fn new(of_one: usize, in_all: usize) -> Self {
-        Self { of_one, in_all, things: BTreeMap::new(), counts: HashMap::new() }
+        Self {
+            of_one,
+            in_all,
+            things: BTreeMap::new(),
+            counts: HashMap::new(),
+        }
     }
 
     pub(super) fn room_for(&mut self, owner: u64) -> Room<T> {
@@ -34,10 +39,22 @@ impl<T> Shares<T> {
         if self.things.len() < self.in_all {
             return Room::Free;
         }
-        let most = self.counts.iter().max_by_key(|(_, count)| **count).map(|(owner, count)| (*owner, *count));
-        let Some((heaviest, _)) = most.filter(|(_, count)| *count > own) else { return Room::None };
-        let oldest = self.things.iter().find(|(_, (owner, _))| *owner == heaviest).map(|(id, _)| *id);
-        oldest.and_then(|id| self.remove(id)).map_or(Room::None, Room::Made)
+        let most = self
+            .counts
+            .iter()
+            .max_by_key(|(_, count)| **count)
+            .map(|(owner, count)| (*owner, *count));
+        let Some((heaviest, _)) = most.filter(|(_, count)| *count > own) else {
+            return Room::None;
+        };
+        let oldest = self
+            .things
+            .iter()
+            .find(|(_, (owner, _))| *owner == heaviest)
+            .map(|(id, _)| *id);
+        oldest
+            .and_then(|id| self.remove(id))
+            .map_or(Room::None, Room::Made)
     }
 
     pub(super) fn insert(&mut self, id: u64, owner: u64, thing: T) {
@@ -76,7 +93,10 @@ mod tests {
 
     fn fill(shares: &mut Shares<u64>, owner: u64, ids: std::ops::Range<u64>) {
         for id in ids {
-            assert!(!matches!(shares.room_for(owner), Room::None), "{id} of {owner}");
+            assert!(
+                !matches!(shares.room_for(owner), Room::None),
+                "{id} of {owner}"
+            );
             shares.insert(id, owner, id);
         }
     }

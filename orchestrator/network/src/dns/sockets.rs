@@ -38,7 +38,10 @@ impl Sockets {
     }
 
     fn listen() -> io::Result<Self> {
-        let (udp, tcp) = (UdpSocket::bind((ADDRESS, 0))?, TcpListener::bind((ADDRESS, 0))?);
+        let (udp, tcp) = (
+            UdpSocket::bind((ADDRESS, 0))?,
+            TcpListener::bind((ADDRESS, 0))?,
+        );
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
         Ok(Self { udp, tcp })

@@ -25,7 +25,12 @@ impl AsFd for Conversation {
 impl Conversation {
     /// The stream must be non-blocking.
     pub(crate) fn new(stream: TcpStream, longest: usize) -> Self {
-        Self { stream, longest, incoming: Vec::new(), outgoing: Vec::new() }
+        Self {
+            stream,
+            longest,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+        }
     }
 
     pub(crate) fn wants_to_write(&self) -> bool {
@@ -35,7 +40,9 @@ impl Conversation {
     /// False when the other end has left too much untaken.
     pub(crate) fn queue(&mut self, message: &[u8]) -> bool {
         // The codec makes nothing longer.
-        let Ok(length) = u16::try_from(message.len()) else { return true };
+        let Ok(length) = u16::try_from(message.len()) else {
+            return true;
+        };
         self.outgoing.extend(length.to_be_bytes());
         self.outgoing.extend(message);
         self.outgoing.len() <= OUTGOING
@@ -60,11 +67,19 @@ impl Conversation {
         match self.stream.read(&mut chunk) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => self.incoming.extend(&chunk[..length]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             Err(error) => return Err(error),
         }
         let mut messages = Vec::new();
-        while let Some(length) = self.incoming.first_chunk().map(|bytes| usize::from(u16::from_be_bytes(*bytes))) {
+        while let Some(length) = self
+            .incoming
+            .first_chunk()
+            .map(|bytes| usize::from(u16::from_be_bytes(*bytes)))
+        {
             if length > self.longest {
                 return Err(io::ErrorKind::InvalidData.into());
             }

@@ -36,15 +36,22 @@ pub(crate) fn read(packet: &[u8]) -> Incoming {
     if message.metadata.message_type != MessageType::Query {
         return Incoming::Ignore;
     }
-    let [query] = message.queries.as_slice() else { return header_only(packet, ResponseCode::FormErr) };
+    let [query] = message.queries.as_slice() else {
+        return header_only(packet, ResponseCode::FormErr);
+    };
     let query = query.clone();
     let transfer = matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR);
-    if message.metadata.op_code != OpCode::Query || query.query_class() != DNSClass::IN || transfer {
+    if message.metadata.op_code != OpCode::Query || query.query_class() != DNSClass::IN || transfer
+    {
         return Incoming::Reply(encode(&reply(&message, ResponseCode::NotImp)));
     }
     let name = query.name().to_ascii().to_ascii_lowercase();
     let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
-    Incoming::Query(Box::new(Asked { message, query, name }))
+    Incoming::Query(Box::new(Asked {
+        message,
+        query,
+        name,
+    }))
 }
 
 impl Asked {
@@ -69,9 +76,14 @@ impl Asked {
             Answer::Forward(_) => return None,
         };
         let mut response = reply(&self.message, code);
-        response.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
+        response.metadata.authoritative =
+            matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
         response.answers = self.records(answer);
-        let limit = if datagram { usize::from(self.message.max_payload()) } else { usize::from(u16::MAX) };
+        let limit = if datagram {
+            usize::from(self.message.max_payload())
+        } else {
+            usize::from(u16::MAX)
+        };
         let mut packet = encode(&response);
         while packet.len() > limit && response.answers.pop().is_some() {
             response.metadata.truncation = true;
@@ -88,10 +100,13 @@ impl Asked {
     fn records(&self, answer: &Answer) -> Vec<Record> {
         let record = |data| Record::from_rdata(self.query.name().clone(), TTL, data);
         match answer {
-            Answer::Addresses(addresses) => addresses.iter().map(|address| record(RData::A(A(*address)))).collect(),
-            Answer::Name(name) => {
-                Name::from_ascii(format!("{name}.")).map(|name| vec![record(RData::PTR(PTR(name)))]).unwrap_or_default()
-            }
+            Answer::Addresses(addresses) => addresses
+                .iter()
+                .map(|address| record(RData::A(A(*address))))
+                .collect(),
+            Answer::Name(name) => Name::from_ascii(format!("{name}."))
+                .map(|name| vec![record(RData::PTR(PTR(name)))])
+                .unwrap_or_default(),
             _ => Vec::new(),
         }
     }
@@ -119,7 +134,9 @@ pub(crate) fn answers(packet: &[u8], id: u16, question: &[u8]) -> bool {
     const RESPONSE: u8 = 0x80;
     packet.get(..2) == Some(&id.to_be_bytes())
         && packet.get(2).is_some_and(|flags| flags & RESPONSE != 0)
-        && packet.get(HEADER..HEADER + question.len()).is_some_and(|own| own.eq_ignore_ascii_case(question))
+        && packet
+            .get(HEADER..HEADER + question.len())
+            .is_some_and(|own| own.eq_ignore_ascii_case(question))
 }
 
 pub(crate) fn set_id(packet: &mut [u8], id: u16) {
@@ -129,12 +146,16 @@ pub(crate) fn set_id(packet: &mut [u8], id: u16) {
 }
 
 pub(crate) fn id(packet: &[u8]) -> u16 {
-    packet.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
+    packet
+        .first_chunk()
+        .map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
 /// SERVFAIL, NOTIMP, REFUSED: another server may know better.
 pub(crate) fn is_unhelpful(packet: &[u8]) -> bool {
-    packet.get(3).is_some_and(|flags| matches!(flags & 0x0f, 2 | 4 | 5))
+    packet
+        .get(3)
+        .is_some_and(|flags| matches!(flags & 0x0f, 2 | 4 | 5))
 }
 
 fn reply(query: &Message, code: ResponseCode) -> Message {
@@ -194,7 +215,9 @@ mod tests {
     fn names_are_compared_in_lower_case_and_answered_as_asked() {
         let asked = asked("WEB.", RecordType::A);
         assert_eq!(asked.question(), Question::Addresses("web"));
-        let packet = asked.answer(&Answer::Addresses(vec![Ipv4Addr::new(10, 0, 0, 2)]), true).unwrap();
+        let packet = asked
+            .answer(&Answer::Addresses(vec![Ipv4Addr::new(10, 0, 0, 2)]), true)
+            .unwrap();
         let response = Message::from_vec(&packet).unwrap();
         assert_eq!(response.queries[0].name().to_ascii(), "WEB.");
         assert_eq!(response.answers.len(), 1);
@@ -214,10 +237,13 @@ mod tests {
     fn a_long_answer_is_cut_for_datagrams_only() {
         let many: Vec<_> = (0..200).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
         let asked = asked("web.", RecordType::A);
-        let short = asked.answer(&Answer::Addresses(many.clone()), true).unwrap();
+        let short = asked
+            .answer(&Answer::Addresses(many.clone()), true)
+            .unwrap();
         assert!(short.len() <= 512);
         assert!(Message::from_vec(&short).unwrap().metadata.truncation);
-        let whole = Message::from_vec(&asked.answer(&Answer::Addresses(many), false).unwrap()).unwrap();
+        let whole =
+            Message::from_vec(&asked.answer(&Answer::Addresses(many), false).unwrap()).unwrap();
         assert_eq!(whole.answers.len(), 200);
     }
 
@@ -237,7 +263,10 @@ mod tests {
         response[2] |= 0x80;
         assert!(matches!(read(&response), Incoming::Ignore));
         assert!(matches!(read(&[0; 12]), Incoming::Reply(_)));
-        assert!(matches!(read(&packet("web.", RecordType::AXFR)), Incoming::Reply(_)));
+        assert!(matches!(
+            read(&packet("web.", RecordType::AXFR)),
+            Incoming::Reply(_)
+        ));
     }
 
     proptest::proptest! {
@@ -266,7 +295,10 @@ mod tests {
     fn an_answer_must_repeat_id_and_question() {
         let query = packet("example.org.", RecordType::A);
         let question = raw_question(&query).unwrap();
-        assert!(!answers(&query, 7, question), "the query itself is no answer");
+        assert!(
+            !answers(&query, 7, question),
+            "the query itself is no answer"
+        );
         let mut response = query.clone();
         response[2] |= 0x80;
         assert!(answers(&response, 7, question));

@@ -77,7 +77,11 @@ impl Worker {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), self.timeout().as_ref()) {
+            match epoll::wait(
+                &self.epoll,
+                spare_capacity(&mut events),
+                self.timeout().as_ref(),
+            ) {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => {
@@ -104,13 +108,19 @@ impl Worker {
 
     fn timeout(&self) -> Option<Timespec> {
         let deadlines = self.clients.iter().map(|(_, client)| client.deadline);
-        let next = deadlines.chain(self.forwarded.iter().map(|(_, query)| query.deadline)).min()?;
+        let next = deadlines
+            .chain(self.forwarded.iter().map(|(_, query)| query.deadline))
+            .min()?;
         Timespec::try_from(next.saturating_duration_since(Instant::now())).ok()
     }
 
     /// False to stop.
     fn obey(&mut self) -> bool {
-        let Orders { stop, opened, closed } = self.shared.take_orders();
+        let Orders {
+            stop,
+            opened,
+            closed,
+        } = self.shared.take_orders();
         for id in closed {
             self.listeners.remove(&id);
             self.clients.remove_of(id);
@@ -130,11 +140,19 @@ impl Worker {
 
     fn expire(&mut self) {
         let now = Instant::now();
-        let late = self.clients.iter().filter(|(_, client)| client.deadline <= now).map(|(id, _)| id);
+        let late = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.deadline <= now)
+            .map(|(id, _)| id);
         for id in late.collect::<Vec<_>>() {
             self.clients.remove(id);
         }
-        let late = self.forwarded.iter().filter(|(_, query)| query.deadline <= now).map(|(id, _)| id);
+        let late = self
+            .forwarded
+            .iter()
+            .filter(|(_, query)| query.deadline <= now)
+            .map(|(id, _)| id);
         for id in late.collect::<Vec<_>>() {
             self.advance(id, Forwarded::ask_next);
         }
@@ -144,37 +162,64 @@ impl Worker {
         const AT_ONCE: usize = 16;
         let mut packet = [0; LONGEST_QUERY];
         for _ in 0..AT_ONCE {
-            let Some(Listener { udp, .. }) = self.listeners.get(&listener) else { return };
-            let Ok((length, to)) = udp.recv_from(&mut packet) else { return };
-            self.take_query(&packet[..length], listener, ReplyTo::Datagram { listener, to });
+            let Some(Listener { udp, .. }) = self.listeners.get(&listener) else {
+                return;
+            };
+            let Ok((length, to)) = udp.recv_from(&mut packet) else {
+                return;
+            };
+            self.take_query(
+                &packet[..length],
+                listener,
+                ReplyTo::Datagram { listener, to },
+            );
         }
     }
 
     fn take_connections(&mut self, listener: u64) {
         const AT_ONCE: usize = 16;
         for _ in 0..AT_ONCE {
-            let Some(Listener { tcp, .. }) = self.listeners.get(&listener) else { return };
-            let Ok((stream, _)) = tcp.accept() else { return };
+            let Some(Listener { tcp, .. }) = self.listeners.get(&listener) else {
+                return;
+            };
+            let Ok((stream, _)) = tcp.accept() else {
+                return;
+            };
             self.take_connection(stream, listener);
         }
     }
 
     fn take_connection(&mut self, stream: TcpStream, listener: u64) {
         // The evicted connection is closed.
-        if matches!(self.clients.room_for(listener), Room::None) || stream.set_nonblocking(true).is_err() {
+        if matches!(self.clients.room_for(listener), Room::None)
+            || stream.set_nonblocking(true).is_err()
+        {
             return;
         }
         let id = self.shared.number();
         if watch(&self.epoll, &stream, Source::Client(id), false).is_ok() {
             let conversation = Conversation::new(stream, LONGEST_QUERY);
             let deadline = Instant::now() + CLIENT_PATIENCE;
-            self.clients.insert(id, listener, Client { listener, conversation, deadline });
+            self.clients.insert(
+                id,
+                listener,
+                Client {
+                    listener,
+                    conversation,
+                    deadline,
+                },
+            );
         }
     }
 
     fn serve_client(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let messages = client.conversation.flush().and_then(|()| client.conversation.read());
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let messages = client
+            .conversation
+            .flush()
+            .and_then(|()| client.conversation.read());
         let Ok(messages) = messages else {
             self.clients.remove(id);
             return;
@@ -196,8 +241,13 @@ impl Worker {
             Incoming::Ignore => return,
         };
         self.turn = self.turn.wrapping_add(1);
-        let Some(Listener { asker, .. }) = self.listeners.get(&listener) else { return };
-        let answer = self.shared.zone().answer(asker, asked.question(), self.turn);
+        let Some(Listener { asker, .. }) = self.listeners.get(&listener) else {
+            return;
+        };
+        let answer = self
+            .shared
+            .zone()
+            .answer(asker, asked.question(), self.turn);
         let datagram = matches!(reply_to, ReplyTo::Datagram { .. });
         if let Some(reply) = asked.answer(&answer, datagram) {
             return self.deliver(&reply_to, &reply);
@@ -218,10 +268,19 @@ impl Worker {
     }
 
     fn advance(&mut self, id: u64, step: impl FnOnce(&mut Forwarded) -> Option<Vec<u8>>) {
-        let Some(query) = self.forwarded.get_mut(id) else { return };
+        let Some(query) = self.forwarded.get_mut(id) else {
+            return;
+        };
         let Some(answer) = step(query) else {
             // Each server is asked by a socket of its own.
-            let watched = query.fd().map(|fd| watch(&self.epoll, fd, Source::Forwarded(id), query.wants_to_write()));
+            let watched = query.fd().map(|fd| {
+                watch(
+                    &self.epoll,
+                    fd,
+                    Source::Forwarded(id),
+                    query.wants_to_write(),
+                )
+            });
             if let Some(Err(errno)) = watched {
                 tracing::debug!(%errno, "cannot wait for a resolver's answer");
             }
@@ -236,7 +295,9 @@ impl Worker {
         match reply_to {
             ReplyTo::Datagram { listener, to } => self.deliver_datagram(*listener, *to, answer),
             ReplyTo::Stream { client: id } => {
-                let Some(client) = self.clients.get_mut(*id) else { return };
+                let Some(client) = self.clients.get_mut(*id) else {
+                    return;
+                };
                 if client.conversation.queue(answer) && client.conversation.flush().is_ok() {
                     self.watch_client(*id);
                 } else {
@@ -247,7 +308,9 @@ impl Worker {
     }
 
     fn deliver_datagram(&self, listener: u64, to: SocketAddr, answer: &[u8]) {
-        let Some(listener) = self.listeners.get(&listener) else { return };
+        let Some(listener) = self.listeners.get(&listener) else {
+            return;
+        };
         if let Err(error) = listener.udp.send_to(answer, to) {
             tracing::debug!(%error, "cannot deliver an answer");
         }
@@ -255,7 +318,9 @@ impl Worker {
 
     /// Once more, since the awaited events may have changed.
     fn watch_client(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let write = client.conversation.wants_to_write();
         if watch(&self.epoll, &client.conversation, Source::Client(id), write).is_err() {
             self.clients.remove(id);
@@ -290,7 +355,12 @@ impl Source {
 }
 
 /// Begins to wait for a socket, or changes what it is waited for. A closed socket is forgotten by the kernel.
-fn watch(epoll: &OwnedFd, socket: impl AsFd, source: Source, write: bool) -> rustix::io::Result<()> {
+fn watch(
+    epoll: &OwnedFd,
+    socket: impl AsFd,
+    source: Source,
+    write: bool,
+) -> rustix::io::Result<()> {
     let mut flags = epoll::EventFlags::IN;
     flags.set(epoll::EventFlags::OUT, write);
     let data = epoll::EventData::new_u64(source.token());

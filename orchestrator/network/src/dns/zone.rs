@@ -115,10 +115,15 @@ impl Zone {
                 member.networks.push(network.id.clone());
                 member.resolvers.clone_from(&endpoint.resolvers);
                 for (name, candidates) in &endpoint.links {
-                    member.links.entry(name.to_ascii_lowercase()).or_default().extend(candidates);
+                    member
+                        .links
+                        .entry(name.to_ascii_lowercase())
+                        .or_default()
+                        .extend(candidates);
                 }
             }
-            zone.networks.insert(network.id.clone(), Network::new(network));
+            zone.networks
+                .insert(network.id.clone(), Network::new(network));
         }
         zone
     }
@@ -130,7 +135,11 @@ impl Zone {
         let networks: Vec<_> = ids.iter().filter_map(|id| self.networks.get(id)).collect();
 
         let link = member.and_then(|member| answer_from(&member.links, question, turn));
-        if let Some(answer) = link.or_else(|| networks.iter().find_map(|network| network.answer(question, turn))) {
+        if let Some(answer) = link.or_else(|| {
+            networks
+                .iter()
+                .find_map(|network| network.answer(question, turn))
+        }) {
             return answer;
         }
         if networks.iter().any(|network| network.reserves(question)) {
@@ -139,7 +148,11 @@ impl Zone {
         if networks.iter().all(|network| network.internal) {
             return Answer::NoWayOut;
         }
-        Answer::Forward(member.map(|member| member.resolvers.clone()).unwrap_or_default())
+        Answer::Forward(
+            member
+                .map(|member| member.resolvers.clone())
+                .unwrap_or_default(),
+        )
     }
 }
 
@@ -148,9 +161,18 @@ impl Network {
         let mut names = Names::new();
         let mut reverse = HashMap::new();
         for endpoint in network.endpoints.iter().filter(|_| !network.nameless) {
-            let candidate = Candidate { address: endpoint.address, healthy: endpoint.healthy };
+            let candidate = Candidate {
+                address: endpoint.address,
+                healthy: endpoint.healthy,
+            };
             let own = [endpoint.name.as_str(), short(&endpoint.container)];
-            let all: HashSet<String> = endpoint.aliases.iter().map(String::as_str).chain(own).map(plain).collect();
+            let all: HashSet<String> = endpoint
+                .aliases
+                .iter()
+                .map(String::as_str)
+                .chain(own)
+                .map(plain)
+                .collect();
             for name in all {
                 names.entry(name).or_default().push(candidate);
             }
@@ -168,8 +190,12 @@ impl Network {
 
     fn answer(&self, question: Question<'_>, turn: usize) -> Option<Answer> {
         match question {
-            Question::Addresses(name) => answer_from(&self.names, Question::Addresses(self.local(name)), turn),
-            Question::Other(name) => answer_from(&self.names, Question::Other(self.local(name)), turn),
+            Question::Addresses(name) => {
+                answer_from(&self.names, Question::Addresses(self.local(name)), turn)
+            }
+            Question::Other(name) => {
+                answer_from(&self.names, Question::Other(self.local(name)), turn)
+            }
             Question::Reverse(address) => match self.reverse.get(&address) {
                 Some(name) => Some(Answer::Name(name.clone())),
                 None => self.subnet.contains(&address).then_some(Answer::NoSuchName),
@@ -179,14 +205,18 @@ impl Network {
 
     /// Without the network's name at its end, unless the whole is a name too.
     fn local<'a>(&self, name: &'a str) -> &'a str {
-        if self.names.contains_key(name) { name } else { name.strip_suffix(&self.suffix).unwrap_or(name) }
+        if self.names.contains_key(name) {
+            name
+        } else {
+            name.strip_suffix(&self.suffix).unwrap_or(name)
+        }
     }
 
     fn reserves(&self, question: Question<'_>) -> bool {
         match question {
-            Question::Addresses(name) | Question::Other(name) => {
-                self.reserved.contains(name.strip_suffix(&self.suffix).unwrap_or(name))
-            }
+            Question::Addresses(name) | Question::Other(name) => self
+                .reserved
+                .contains(name.strip_suffix(&self.suffix).unwrap_or(name)),
             Question::Reverse(_) => false,
         }
     }
@@ -205,7 +235,9 @@ fn answer_from(names: &Names, question: Question<'_>, turn: usize) -> Option<Ans
                 return Some(Answer::NoSuchName);
             }
             let healthy = found.iter().any(|candidate| candidate.healthy);
-            let usable = found.iter().filter(|candidate| candidate.healthy || !healthy);
+            let usable = found
+                .iter()
+                .filter(|candidate| candidate.healthy || !healthy);
             let mut addresses: Vec<_> = usable.map(|candidate| candidate.address).collect();
             let middle = turn % addresses.len().max(1);
             addresses.rotate_left(middle);

@@ -50,8 +50,16 @@ struct State {
 
 impl Firewall {
     pub(crate) fn new(instance: &str) -> Self {
-        let tag = if instance.is_empty() { "hoist".to_owned() } else { format!("hoist-{instance}") };
-        Self { tag, writers: Arc::default(), state: Mutex::default() }
+        let tag = if instance.is_empty() {
+            "hoist".to_owned()
+        } else {
+            format!("hoist-{instance}")
+        };
+        Self {
+            tag,
+            writers: Arc::default(),
+            state: Mutex::default(),
+        }
     }
 
     pub(crate) fn set(&self, wanted: &FirewallState) -> Result<(), FirewallError> {
@@ -61,16 +69,27 @@ impl Firewall {
         }
         let new = Ruleset::of(wanted);
         let applied = state.applied.take();
-        let networks_differ = applied.as_ref().is_none_or(|(old, _)| old.networks != wanted.networks);
-        let change = applied.as_ref().and_then(|(_, old)| transaction::change(old, &new));
+        let networks_differ = applied
+            .as_ref()
+            .is_none_or(|(old, _)| old.networks != wanted.networks);
+        let change = applied
+            .as_ref()
+            .and_then(|(_, old)| transaction::change(old, &new));
         // A change that does not fit means that another program changed the table, which is then restored as a whole.
-        let changed = change.is_some_and(|change| change.is_empty() || self.send(&mut state, &change).is_ok());
+        let changed = change
+            .is_some_and(|change| change.is_empty() || self.send(&mut state, &change).is_ok());
         if !changed {
-            let stale = applied.as_ref().map_or_else(Vec::new, |(_, old)| stale_chains(old, &new));
+            let stale = applied
+                .as_ref()
+                .map_or_else(Vec::new, |(_, old)| stale_chains(old, &new));
             self.replace(&mut state, &new, &stale)?;
         }
-        let published = applied.as_ref().map_or(&[][..], |(old, _)| old.published.as_slice());
-        if let Err(error) = conntrack::forget(&conntrack::changed_ports(published, &wanted.published)) {
+        let published = applied
+            .as_ref()
+            .map_or(&[][..], |(old, _)| old.published.as_slice());
+        if let Err(error) =
+            conntrack::forget(&conntrack::changed_ports(published, &wanted.published))
+        {
             tracing::warn!(%error, "cannot forget UDP flows of ports that lead elsewhere now");
         }
         if networks_differ {
@@ -83,7 +102,9 @@ impl Firewall {
 
     pub(crate) fn reassert(&self) -> Result<(), FirewallError> {
         let mut state = self.lock();
-        let Some((wanted, rules)) = state.applied.clone() else { return Ok(()) };
+        let Some((wanted, rules)) = state.applied.clone() else {
+            return Ok(());
+        };
         self.replace(&mut state, &rules, &[])?;
         self.accept_in_foreign_tables(&mut state, &wanted)
     }
@@ -100,7 +121,12 @@ impl Firewall {
         self.lock().reservations.holds(ip, port, protocol)
     }
 
-    fn replace(&self, state: &mut State, new: &Ruleset, stale: &[&str]) -> Result<(), FirewallError> {
+    fn replace(
+        &self,
+        state: &mut State,
+        new: &Ruleset,
+        stale: &[&str],
+    ) -> Result<(), FirewallError> {
         // A stale chain may have gone with a flush.
         let mut result = self.send(state, &transaction::replace(new, stale));
         if result.is_err() && !stale.is_empty() {
@@ -115,15 +141,28 @@ impl Firewall {
     fn clear(&self, state: &mut State) -> Result<(), FirewallError> {
         foreign::remove(self.channel(state)?, &self.tag).map_err(FirewallError::Foreign)?;
         self.send(state, &transaction::remove())?;
-        *state = State { channel: state.channel.take(), ..State::default() };
+        *state = State {
+            channel: state.channel.take(),
+            ..State::default()
+        };
         Ok(())
     }
 
-    fn accept_in_foreign_tables(&self, state: &mut State, wanted: &FirewallState) -> Result<(), FirewallError> {
-        let accepts = foreign::ensure(self.channel(state)?, &self.tag, wanted).map_err(FirewallError::Foreign)?;
+    fn accept_in_foreign_tables(
+        &self,
+        state: &mut State,
+        wanted: &FirewallState,
+    ) -> Result<(), FirewallError> {
+        let accepts = foreign::ensure(self.channel(state)?, &self.tag, wanted)
+            .map_err(FirewallError::Foreign)?;
         for accept @ ForeignAccept { table, chain, why } in &accepts {
             if !state.foreign.contains(accept) {
-                tracing::info!(table, chain, why, "accepts container networks in a table of others");
+                tracing::info!(
+                    table,
+                    chain,
+                    why,
+                    "accepts container networks in a table of others"
+                );
             }
         }
         state.foreign = accepts;
@@ -137,7 +176,10 @@ impl Firewall {
             state.channel = None;
             let operation = operation.and_then(|number| operations.get(number));
             let operation = operation.map(|operation| Line(&self.tag, operation).to_string());
-            FirewallError::Kernel { operation: operation.unwrap_or_else(|| "the whole ruleset".to_owned()), source }
+            FirewallError::Kernel {
+                operation: operation.unwrap_or_else(|| "the whole ruleset".to_owned()),
+                source,
+            }
         })
     }
 
@@ -146,7 +188,10 @@ impl Firewall {
             Some(channel) => channel,
             None => {
                 let channel = Channel::open().map_err(FirewallError::Channel)?;
-                self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.port);
+                self.writers
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(channel.port);
                 channel
             }
         };
@@ -156,7 +201,10 @@ impl Firewall {
     /// Whether the rules of this network are in place.
     pub(crate) fn covers(&self, network: &str) -> bool {
         let state = self.lock();
-        state.applied.as_ref().is_some_and(|(applied, _)| applied.networks.iter().any(|spec| spec.id == network))
+        state
+            .applied
+            .as_ref()
+            .is_some_and(|(applied, _)| applied.networks.iter().any(|spec| spec.id == network))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,5 +215,6 @@ impl Firewall {
 /// Chains of replica counts that no port has any more.
 fn stale_chains<'a>(old: &'a Ruleset, new: &Ruleset) -> Vec<&'a str> {
     let old = old.chains.iter().map(|chain| chain.name.as_str());
-    old.filter(|name| !new.chains.iter().any(|chain| chain.name == *name)).collect()
+    old.filter(|name| !new.chains.iter().any(|chain| chain.name == *name))
+        .collect()
 }

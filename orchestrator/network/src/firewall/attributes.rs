@@ -14,7 +14,13 @@ impl Attributes {
     }
 
     /// A message behind others.
-    pub(crate) fn after(mut buffer: Vec<u8>, kind: u16, flags: u16, sequence: u32, family: [u8; 4]) -> Self {
+    pub(crate) fn after(
+        mut buffer: Vec<u8>,
+        kind: u16,
+        flags: u16,
+        sequence: u32,
+        family: [u8; 4],
+    ) -> Self {
         let start = buffer.len();
         buffer.extend([0; 4]);
         buffer.extend(kind.to_ne_bytes());
@@ -84,7 +90,9 @@ pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let header: &[u8; HEADER] = rest.first_chunk()?;
-        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let length = word(0) as usize;
         let body = rest.get(HEADER..length)?;
         let message = Message {
@@ -127,7 +135,10 @@ mod tests {
         let read: Vec<_> = messages(&bytes).collect();
         assert_eq!((read[0].kind, read[0].sequence, read[1].kind), (7, 3, 8));
         assert_eq!(attribute(read[0].attributes, 1), Some(&b"abc\0"[..]));
-        assert_eq!(attribute(attribute(read[1].attributes, 5).unwrap(), 6), Some(&[0, 0, 0, 42][..]));
+        assert_eq!(
+            attribute(attribute(read[1].attributes, 5).unwrap(), 6),
+            Some(&[0, 0, 0, 42][..])
+        );
         assert_eq!(attribute(read[1].attributes, 9), None);
     }
 

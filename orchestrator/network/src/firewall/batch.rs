@@ -28,7 +28,9 @@ pub(crate) struct Channel {
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Channel")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +43,10 @@ impl Channel {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         let address = socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, port: address.port_number() })
+        Ok(Self {
+            socket,
+            port: address.port_number(),
+        })
     }
 
     pub(crate) fn send(&self, table: &str, operations: &[Operation<'_>]) -> Result<(), Refusal> {
@@ -49,8 +54,10 @@ impl Channel {
         for operation in operations {
             batch.operation(table, operation);
         }
-        self.commit(batch)
-            .map_err(|(sequence, source)| Refusal { operation: operation_of(operations, sequence), source })
+        self.commit(batch).map_err(|(sequence, source)| Refusal {
+            operation: operation_of(operations, sequence),
+            source,
+        })
     }
 
     /// One transaction; the error comes with the number of the message that it is about, 0 for the whole.
@@ -66,7 +73,10 @@ impl Channel {
             let (datagram, _) = self.socket.recv_from_full().map_err(|error| (0, error))?;
             for message in messages(&datagram).filter(|message| message.kind == ERROR) {
                 let sequence = message.sequence;
-                let error = message.body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code).wrapping_neg());
+                let error = message
+                    .body
+                    .first_chunk()
+                    .map_or(0, |code| i32::from_ne_bytes(*code).wrapping_neg());
                 if error != 0 && refused.is_none() {
                     refused = Some((sequence, io::Error::from_raw_os_error(error)));
                 }
@@ -116,7 +126,10 @@ pub(crate) struct Object {
 
 impl Object {
     fn of(message: &Message<'_>) -> Option<Self> {
-        Some(Self { family: *message.body.first()?, attributes: message.attributes.to_vec() })
+        Some(Self {
+            family: *message.body.first()?,
+            attributes: message.attributes.to_vec(),
+        })
     }
 
     pub(crate) fn bytes(&self, kind: u16) -> Option<&[u8]> {
@@ -179,7 +192,11 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn begin() -> Self {
-        let mut batch = Self { buffer: Vec::new(), sequence: 0, last: 0 };
+        let mut batch = Self {
+            buffer: Vec::new(),
+            sequence: 0,
+            last: 0,
+        };
         batch.bracket(BATCH_BEGIN);
         batch
     }
@@ -188,7 +205,11 @@ impl Batch {
     fn end(mut self) -> (Vec<u8>, u32) {
         const FLAGS: usize = 6;
         let last = self.sequence - 1;
-        if let Some(flags) = self.buffer.get_mut(self.last + FLAGS..).and_then(|rest| rest.first_chunk_mut()) {
+        if let Some(flags) = self
+            .buffer
+            .get_mut(self.last + FLAGS..)
+            .and_then(|rest| rest.first_chunk_mut())
+        {
             *flags = (u16::from_ne_bytes(*flags) | ACKNOWLEDGE).to_ne_bytes();
         }
         self.bracket(BATCH_END);
@@ -201,12 +222,23 @@ impl Batch {
     }
 
     /// At the head of a chain of any table.
-    pub(crate) fn insert_rule(&mut self, family: u8, table: &str, chain: &str, rule: impl FnOnce(&mut Attributes)) {
-        self.message(nf_tables(6), REQUEST | CREATE, [family, 0, 0, 0], |message| {
-            message.text(1, table);
-            message.text(2, chain);
-            rule(message);
-        });
+    pub(crate) fn insert_rule(
+        &mut self,
+        family: u8,
+        table: &str,
+        chain: &str,
+        rule: impl FnOnce(&mut Attributes),
+    ) {
+        self.message(
+            nf_tables(6),
+            REQUEST | CREATE,
+            [family, 0, 0, 0],
+            |message| {
+                message.text(1, table);
+                message.text(2, chain);
+                rule(message);
+            },
+        );
     }
 
     pub(crate) fn delete_rule(&mut self, family: u8, table: &str, chain: &str, handle: &[u8]) {
@@ -221,15 +253,23 @@ impl Batch {
         let create = REQUEST | CREATE;
         let delete = REQUEST;
         match operation {
-            Operation::AddTable => self.inet(0, create, |table_message| table_message.text(1, table)),
-            Operation::DeleteTable => self.inet(2, delete, |table_message| table_message.text(1, table)),
-            Operation::AddChain(chain) => self.inet(3, create, |message| write_chain(message, table, chain)),
+            Operation::AddTable => {
+                self.inet(0, create, |table_message| table_message.text(1, table))
+            }
+            Operation::DeleteTable => {
+                self.inet(2, delete, |table_message| table_message.text(1, table))
+            }
+            Operation::AddChain(chain) => {
+                self.inet(3, create, |message| write_chain(message, table, chain))
+            }
             Operation::DeleteChain(name) => self.inet(5, delete, |message| {
                 message.text(1, table);
                 message.text(3, name);
             }),
             Operation::AddRule(chain, rule) => {
-                self.inet(6, create | APPEND, |message| write_rule(message, table, chain, rule));
+                self.inet(6, create | APPEND, |message| {
+                    write_rule(message, table, chain, rule)
+                });
             }
             Operation::FlushChain(name) => self.inet(8, delete, |message| {
                 message.text(1, table);
@@ -244,14 +284,27 @@ impl Batch {
                 message.text(1, table);
                 message.text(2, &set.name);
             }),
-            Operation::AddElements(set, elements) => self.elements(12, create, table, set, elements),
-            Operation::DeleteElements(set, elements) => self.elements(14, delete, table, set, elements),
+            Operation::AddElements(set, elements) => {
+                self.elements(12, create, table, set, elements)
+            }
+            Operation::DeleteElements(set, elements) => {
+                self.elements(14, delete, table, set, elements)
+            }
         }
     }
 
-    fn elements(&mut self, message: u16, flags: u16, table: &str, set: &Set, elements: &Elements<'_>) {
+    fn elements(
+        &mut self,
+        message: u16,
+        flags: u16,
+        table: &str,
+        set: &Set,
+        elements: &Elements<'_>,
+    ) {
         for chunk in elements.chunks(ELEMENTS_IN_A_MESSAGE) {
-            self.inet(message, flags, |message| write_elements(message, table, set, chunk));
+            self.inet(message, flags, |message| {
+                write_elements(message, table, set, chunk)
+            });
         }
     }
 
@@ -259,7 +312,13 @@ impl Batch {
         self.message(nf_tables(message), flags, [INET, 0, 0, 0], attributes);
     }
 
-    fn message(&mut self, kind: u16, flags: u16, family: [u8; 4], attributes: impl FnOnce(&mut Attributes)) {
+    fn message(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: [u8; 4],
+        attributes: impl FnOnce(&mut Attributes),
+    ) {
         let buffer = std::mem::take(&mut self.buffer);
         self.last = buffer.len();
         let mut message = Attributes::after(buffer, kind, flags, self.sequence, family);
@@ -285,7 +344,14 @@ fn write_chain(message: &mut Attributes, table: &str, chain: &Chain) {
             nested.number(2, hook.priority.cast_unsigned());
         });
         message.number(5, ACCEPT);
-        message.text(7, if hook.kind == Kind::Nat { "nat" } else { "filter" });
+        message.text(
+            7,
+            if hook.kind == Kind::Nat {
+                "nat"
+            } else {
+                "filter"
+            },
+        );
     }
 }
 
@@ -302,7 +368,12 @@ fn write_set(message: &mut Attributes, table: &str, set: &Set, number: u32) {
     message.text(1, table);
     message.text(2, &set.name);
     message.number(3, if set.data == Data::Nothing { 0 } else { MAP });
-    message.number(4, set.key.iter().fold(0, |all, field| all << TYPE_BITS | field.type_number()));
+    message.number(
+        4,
+        set.key
+            .iter()
+            .fold(0, |all, field| all << TYPE_BITS | field.type_number()),
+    );
     message.number(5, set.key.iter().map(|field| field.width()).sum());
     match set.data {
         Data::Nothing => {}
@@ -320,7 +391,12 @@ fn write_set(message: &mut Attributes, table: &str, set: &Set, number: u32) {
     }
 }
 
-fn write_elements(message: &mut Attributes, table: &str, set: &Set, elements: &[(&Vec<Value>, &Target)]) {
+fn write_elements(
+    message: &mut Attributes,
+    table: &str,
+    set: &Set,
+    elements: &[(&Vec<Value>, &Target)],
+) {
     const LIST_ELEMENT: u16 = 1;
     const DATA_VALUE: u16 = 1;
     message.text(1, table);
@@ -328,7 +404,9 @@ fn write_elements(message: &mut Attributes, table: &str, set: &Set, elements: &[
     message.nested(3, |list| {
         for (key, target) in elements {
             list.nested(LIST_ELEMENT, |element| {
-                element.nested(1, |data| data.bytes(DATA_VALUE, &expressions::key_bytes(key)));
+                element.nested(1, |data| {
+                    data.bytes(DATA_VALUE, &expressions::key_bytes(key))
+                });
                 if set.data != Data::Nothing {
                     element.nested(2, |data| expressions::target(data, target));
                 }

@@ -17,7 +17,9 @@ use crate::netlink::{Connection, route};
 /// UDP host ports whose targets differ.
 pub(crate) fn changed_ports(old: &[Published], new: &[Published]) -> BTreeSet<u16> {
     let changed = |all: &[Published], others: &[Published]| {
-        let udp = all.iter().filter(|port| port.protocol == Protocol::Udp && !others.contains(port));
+        let udp = all
+            .iter()
+            .filter(|port| port.protocol == Protocol::Udp && !others.contains(port));
         udp.map(|port| port.host_port).collect::<BTreeSet<_>>()
     };
     &changed(old, new) | &changed(new, old)
@@ -28,13 +30,19 @@ pub(crate) fn forget(ports: &BTreeSet<u16>) -> io::Result<()> {
     if ports.is_empty() {
         return Ok(());
     }
-    let addresses = Connection::open(netlink_sys::protocols::NETLINK_ROUTE)?.dump(route::all_addresses())?;
-    let own: BTreeSet<_> = addresses.iter().filter_map(route::address_facts).map(|(_, net)| net.addr()).collect();
+    let addresses =
+        Connection::open(netlink_sys::protocols::NETLINK_ROUTE)?.dump(route::all_addresses())?;
+    let own: BTreeSet<_> = addresses
+        .iter()
+        .filter_map(route::address_facts)
+        .map(|(_, net)| net.addr())
+        .collect();
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let stale = flows(&socket)?.into_iter().filter(|flow| {
-        ports.contains(&flow.port) && (flow.destination.is_loopback() || own.contains(&flow.destination))
+        ports.contains(&flow.port)
+            && (flow.destination.is_loopback() || own.contains(&flow.destination))
     });
     for flow in stale {
         // It may have ended meanwhile, which is as good.
@@ -112,8 +120,16 @@ mod tests {
             protocol,
             targets: vec![(Ipv4Addr::new(10, 89, 0, last), 1)],
         };
-        let old = [port(1, Protocol::Udp, 2), port(2, Protocol::Udp, 2), port(3, Protocol::Tcp, 2)];
-        let new = [port(1, Protocol::Udp, 2), port(2, Protocol::Udp, 3), port(4, Protocol::Udp, 2)];
+        let old = [
+            port(1, Protocol::Udp, 2),
+            port(2, Protocol::Udp, 2),
+            port(3, Protocol::Tcp, 2),
+        ];
+        let new = [
+            port(1, Protocol::Udp, 2),
+            port(2, Protocol::Udp, 3),
+            port(4, Protocol::Udp, 2),
+        ];
         assert_eq!(changed_ports(&old, &new), BTreeSet::from([2, 4]));
     }
 }

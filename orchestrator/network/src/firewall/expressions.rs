@@ -62,7 +62,14 @@ pub(crate) fn rule(out: &mut Attributes, rule: &Rule) {
 /// Accepts what comes from or goes to such links, for a table that is not ours.
 pub(crate) fn accept_links(out: &mut Attributes, side: Side, links: Links<'_>) {
     let mut writer = Expressions(out);
-    writer.meta(if side == Side::Input { Meta::InputName } else { Meta::OutputName }, REGISTER);
+    writer.meta(
+        if side == Side::Input {
+            Meta::InputName
+        } else {
+            Meta::OutputName
+        },
+        REGISTER,
+    );
     match links {
         Links::Prefixed(prefix) => writer.compare(true, prefix.as_bytes()),
         Links::Named(name) => writer.compare(true, &padded_name(name)),
@@ -88,9 +95,9 @@ pub(crate) enum Side {
 fn needs_ipv4(statement: &Statement) -> bool {
     match statement {
         Statement::SourceIn(_) | Statement::DestinationIn(_) => true,
-        Statement::In { key, .. } | Statement::DnatBy { key, .. } | Statement::VerdictBy { key, .. } => {
-            key.contains(&Field::Destination)
-        }
+        Statement::In { key, .. }
+        | Statement::DnatBy { key, .. }
+        | Statement::VerdictBy { key, .. } => key.contains(&Field::Destination),
         _ => false,
     }
 }
@@ -115,7 +122,11 @@ pub(crate) fn target(out: &mut Attributes, target: &Target) {
     match target {
         Target::Nothing => {}
         Target::AddressPort(address, port) => {
-            let bytes: Vec<u8> = address.octets().into_iter().chain(padded_port(*port)).collect();
+            let bytes: Vec<u8> = address
+                .octets()
+                .into_iter()
+                .chain(padded_port(*port))
+                .collect();
             out.bytes(DATA_VALUE, &bytes);
         }
         Target::Goto(chain) => verdict_data(out, Verdict::Goto(chain)),
@@ -155,8 +166,12 @@ impl Expressions<'_> {
             }
             Statement::DestinationPortIs(port) => self.port(DESTINATION_PORT, *port),
             Statement::SourcePortIs(port) => self.port(SOURCE_PORT, *port),
-            Statement::SetDestinationPort(protocol, port) => self.set_port(DESTINATION_PORT, *protocol, *port),
-            Statement::SetSourcePort(protocol, port) => self.set_port(SOURCE_PORT, *protocol, *port),
+            Statement::SetDestinationPort(protocol, port) => {
+                self.set_port(DESTINATION_PORT, *protocol, *port)
+            }
+            Statement::SetSourcePort(protocol, port) => {
+                self.set_port(SOURCE_PORT, *protocol, *port)
+            }
             Statement::Masquerade => self.expression("masq", |_| {}),
             Statement::Jump(chain) => self.verdict(Verdict::Jump(chain)),
             Statement::Accept => self.verdict(Verdict::Accept),

@@ -53,7 +53,11 @@ const INET: u8 = 1;
 const IPV4: u8 = 2;
 
 /// Makes sure that the accepts stand where they are needed now, and nowhere else.
-pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io::Result<Vec<ForeignAccept>> {
+pub(crate) fn ensure(
+    channel: &Channel,
+    tag: &str,
+    state: &FirewallState,
+) -> io::Result<Vec<ForeignAccept>> {
     let chains = chains(channel)?;
     let places = places(&chains);
     let mut accepts: Vec<_> = places.iter().map(Insertion::describe).collect();
@@ -63,9 +67,17 @@ pub(crate) fn ensure(channel: &Channel, tag: &str, state: &FirewallState) -> io:
         if !places.is_empty() || !standing.is_empty() {
             let mut batch = Batch::begin();
             standing.iter().for_each(|rule| rule.delete(&mut batch));
-            let named = state.networks.iter().filter_map(|network| network.bridge.as_deref());
-            let links: Vec<_> = named.map(Links::Named).chain([Links::Prefixed(BRIDGE_PREFIX)]).collect();
-            places.iter().for_each(|place| place.insert(&mut batch, tag, &links));
+            let named = state
+                .networks
+                .iter()
+                .filter_map(|network| network.bridge.as_deref());
+            let links: Vec<_> = named
+                .map(Links::Named)
+                .chain([Links::Prefixed(BRIDGE_PREFIX)])
+                .collect();
+            places
+                .iter()
+                .for_each(|place| place.insert(&mut batch, tag, &links));
             channel.commit(batch).map_err(|(_, error)| error)?;
         }
     }
@@ -93,12 +105,16 @@ pub(crate) fn remove(channel: &Channel, tag: &str) -> io::Result<()> {
 impl Chain {
     fn of(object: &Object) -> Self {
         const DROP: [u8; 4] = [0; 4];
-        let hook = object.bytes(4).and_then(|hook| super::attributes::attribute(hook, 1));
+        let hook = object
+            .bytes(4)
+            .and_then(|hook| super::attributes::attribute(hook, 1));
         Self {
             family: object.family,
             table: object.text(1).to_owned(),
             name: object.text(3).to_owned(),
-            hook: hook.and_then(|hook| hook.first_chunk()).map(|hook| u32::from_be_bytes(*hook)),
+            hook: hook
+                .and_then(|hook| hook.first_chunk())
+                .map(|hook| u32::from_be_bytes(*hook)),
             drops: object.bytes(5) == Some(&DROP),
         }
     }
@@ -115,7 +131,10 @@ impl Insertion<'_> {
     }
 
     fn insert(&self, batch: &mut Batch, tag: &str, links: &[Links<'_>]) {
-        for (links, side) in links.iter().flat_map(|links| [(links, Side::Input), (links, Side::Output)]) {
+        for (links, side) in links
+            .iter()
+            .flat_map(|links| [(links, Side::Input), (links, Side::Output)])
+        {
             batch.insert_rule(self.at.family, &self.at.table, &self.at.name, |rule| {
                 rule.nested(4, |list| expressions::accept_links(list, side, *links));
                 rule.bytes(USER_DATA, &comment(tag));
@@ -140,7 +159,9 @@ fn comment(tag: &str) -> Vec<u8> {
 
 fn standing(channel: &Channel, tag: &str) -> io::Result<Vec<InsertedRule>> {
     let rules = channel.rules()?;
-    let ours = rules.iter().filter(|rule| rule.bytes(USER_DATA) == Some(comment(tag).as_slice()));
+    let ours = rules
+        .iter()
+        .filter(|rule| rule.bytes(USER_DATA) == Some(comment(tag).as_slice()));
     Ok(ours
         .map(|rule| InsertedRule {
             family: rule.family,
@@ -164,13 +185,20 @@ fn is_ours(table: &str) -> bool {
 /// Base chains at the hook that our traffic passes and whose policy is to drop.
 fn places(chains: &[Chain]) -> Vec<Insertion<'_>> {
     let theirs = |chain: &&Chain| !is_ours(&chain.table) && matches!(chain.family, INET | IPV4);
-    let dropping = chains.iter().filter(theirs).filter(|chain| chain.drops && chain.hook == Some(FORWARD));
+    let dropping = chains
+        .iter()
+        .filter(theirs)
+        .filter(|chain| chain.drops && chain.hook == Some(FORWARD));
     dropping
         .map(|dropping| {
             let docker_user = chains.iter().find(|chain| {
-                (chain.family, &chain.table, chain.name.as_str()) == (dropping.family, &dropping.table, "DOCKER-USER")
+                (chain.family, &chain.table, chain.name.as_str())
+                    == (dropping.family, &dropping.table, "DOCKER-USER")
             });
-            Insertion { dropping, at: docker_user.unwrap_or(dropping) }
+            Insertion {
+                dropping,
+                at: docker_user.unwrap_or(dropping),
+            }
         })
         .collect()
 }
@@ -182,11 +210,17 @@ fn trust_in_firewalld(state: &FirewallState) -> Option<ForeignAccept> {
     let mut trusted = false;
     for network in &state.networks {
         let interface = format!("--change-interface={}", network.bridge());
-        let outcome = Command::new("firewall-cmd").args(["--quiet", "--zone=trusted", &interface]).status();
+        let outcome = Command::new("firewall-cmd")
+            .args(["--quiet", "--zone=trusted", &interface])
+            .status();
         match outcome {
             Ok(status) if status.success() => trusted = true,
-            Ok(status) => tracing::warn!(%status, "firewall-cmd did not take a bridge into the trusted zone"),
-            Err(error) => tracing::warn!(%error, "firewalld may drop container traffic, and firewall-cmd does not run"),
+            Ok(status) => {
+                tracing::warn!(%status, "firewall-cmd did not take a bridge into the trusted zone")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "firewalld may drop container traffic, and firewall-cmd does not run")
+            }
         }
     }
     trusted.then(|| ForeignAccept {
@@ -211,25 +245,40 @@ mod tests {
                 drops: *drops,
             })
             .collect();
-        let accepts = places(&chains).iter().map(Insertion::describe).collect::<Vec<_>>();
-        accepts.iter().map(|accept| format!("{} {}", accept.table, accept.chain)).collect()
+        let accepts = places(&chains)
+            .iter()
+            .map(Insertion::describe)
+            .collect::<Vec<_>>();
+        accepts
+            .iter()
+            .map(|accept| format!("{} {}", accept.table, accept.chain))
+            .collect()
     }
 
     #[test]
     fn docker_user_is_preferred_to_the_dropping_chain() {
-        let chains = [("filter", "FORWARD", Some(FORWARD), true), ("filter", "DOCKER-USER", None, false)];
+        let chains = [
+            ("filter", "FORWARD", Some(FORWARD), true),
+            ("filter", "DOCKER-USER", None, false),
+        ];
         assert_eq!(where_to(&chains), ["ip filter DOCKER-USER"]);
     }
 
     #[test]
     fn head_of_the_dropping_chain_without_docker() {
-        let chains = [("filter", "FORWARD", Some(FORWARD), true), ("filter", "INPUT", Some(1), true)];
+        let chains = [
+            ("filter", "FORWARD", Some(FORWARD), true),
+            ("filter", "INPUT", Some(1), true),
+        ];
         assert_eq!(where_to(&chains), ["ip filter FORWARD"]);
     }
 
     #[test]
     fn accepting_chains_and_other_instances_are_left_alone() {
-        let chains = [("filter", "FORWARD", Some(FORWARD), false), ("hoist-0badcafe", "forward", Some(FORWARD), true)];
+        let chains = [
+            ("filter", "FORWARD", Some(FORWARD), false),
+            ("hoist-0badcafe", "forward", Some(FORWARD), true),
+        ];
         assert!(where_to(&chains).is_empty());
     }
 }

@@ -15,9 +15,14 @@ pub(crate) fn serve_names(address: Ipv4Addr, udp: u16, tcp: u16) -> Result<(), F
     let rules = rules::name_service(address, udp, tcp);
     let operations = transaction::replace(&rules, &[]);
     let channel = Channel::open().map_err(FirewallError::Channel)?;
-    channel.send(TABLE, &operations).map_err(|Refusal { operation, source }| {
-        let operation = operation.and_then(|number| operations.get(number));
-        let operation = operation.map(|operation| Line(TABLE, operation).to_string());
-        FirewallError::Kernel { operation: operation.unwrap_or_else(|| TABLE.to_owned()), source }
-    })
+    channel
+        .send(TABLE, &operations)
+        .map_err(|Refusal { operation, source }| {
+            let operation = operation.and_then(|number| operations.get(number));
+            let operation = operation.map(|operation| Line(TABLE, operation).to_string());
+            FirewallError::Kernel {
+                operation: operation.unwrap_or_else(|| TABLE.to_owned()),
+                source,
+            }
+        })
 }

@@ -41,21 +41,43 @@ fn state(networks: u8, ports: u16, replicas: u8) -> FirewallState {
     let published = (0..ports).map(|port| Published {
         host_ip: (port % 2 == 1).then_some(Ipv4Addr::LOCALHOST),
         host_port: 8000 + port,
-        protocol: if port % 3 == 0 { Protocol::Udp } else { Protocol::Tcp },
-        targets: (0..replicas).map(|replica| (Ipv4Addr::new(10, 89, 0, 2 + replica), 80)).collect(),
+        protocol: if port % 3 == 0 {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        },
+        targets: (0..replicas)
+            .map(|replica| (Ipv4Addr::new(10, 89, 0, 2 + replica), 80))
+            .collect(),
     });
-    FirewallState { networks: networks.collect(), published: published.collect() }
+    FirewallState {
+        networks: networks.collect(),
+        published: published.collect(),
+    }
 }
 
 /// What nft reads back, without handles, which count what was there before, and with elements in a fixed order.
 fn listing() -> Vec<String> {
-    let output = Command::new("nft").args(["-j", "list", "ruleset"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("nft")
+        .args(["-j", "list", "ruleset"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut objects = listing["nftables"].as_array().unwrap().clone();
-    for object in objects.iter_mut().flat_map(|object| object.as_object_mut().unwrap().values_mut()) {
+    for object in objects
+        .iter_mut()
+        .flat_map(|object| object.as_object_mut().unwrap().values_mut())
+    {
         object.as_object_mut().unwrap().remove("handle");
-        if let Some(elements) = object.get_mut("elem").and_then(serde_json::Value::as_array_mut) {
+        if let Some(elements) = object
+            .get_mut("elem")
+            .and_then(serde_json::Value::as_array_mut)
+        {
             elements.sort_by_key(ToString::to_string);
         }
     }
@@ -65,15 +87,25 @@ fn listing() -> Vec<String> {
 fn by_batch(operations: &[Operation<'_>]) {
     let refused = Channel::open().unwrap().send("hoist", operations);
     let refused = refused.map_err(|refusal| {
-        let operation = refusal.operation.map(|number| text::Line("hoist", &operations[number]).to_string());
+        let operation = refusal
+            .operation
+            .map(|number| text::Line("hoist", &operations[number]).to_string());
         format!("{operation:?}: {}", refusal.source)
     });
     refused.unwrap();
 }
 
 fn by_nft(script: &str) {
-    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    nft.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    nft.stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
     assert!(nft.wait().unwrap().success(), "{script}");
 }
 
@@ -136,9 +168,15 @@ fn refusal_names_the_operation() {
     if !fresh_namespace() {
         return;
     }
-    let (none, many) = (Ruleset::of(&state(1, 0, 0)), Ruleset::of(&state(1, 1000, 1)));
+    let (none, many) = (
+        Ruleset::of(&state(1, 0, 0)),
+        Ruleset::of(&state(1, 1000, 1)),
+    );
     let operations = change(&none, &many).unwrap();
-    let refusal = Channel::open().unwrap().send("hoist", &operations).unwrap_err();
+    let refusal = Channel::open()
+        .unwrap()
+        .send("hoist", &operations)
+        .unwrap_err();
     assert_eq!(refusal.source.kind(), std::io::ErrorKind::NotFound);
     assert_eq!(refusal.operation, Some(0));
 }
@@ -150,10 +188,16 @@ fn nft_can_list_balanced_ports() {
     }
     let rules = Ruleset::of(&state(1, 1, 2));
     by_batch(&replace(&rules, &[]));
-    let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+    let output = Command::new("nft")
+        .args(["list", "ruleset"])
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let shown: Vec<_> =
-        text.lines().map(str::trim).filter(|line| line.contains("balance") || line.contains("replicas")).collect();
+    let shown: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains("balance") || line.contains("replicas"))
+        .collect();
     expect![[r#"
         map balanced {
         map balanced-any {

@@ -142,7 +142,14 @@ const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 impl Ruleset {
     pub(crate) fn of(state: &FirewallState) -> Self {
         let ports = Ports::of(state);
-        let mut chains = vec![user(), raw(), forward(), prerouting(), output(), postrouting(&state.networks)];
+        let mut chains = vec![
+            user(),
+            raw(),
+            forward(),
+            prerouting(),
+            output(),
+            postrouting(&state.networks),
+        ];
         chains.extend(ports.replica_counts.iter().map(|count| balance(*count)));
         chains.push(publish());
 
@@ -160,31 +167,59 @@ impl Ruleset {
 pub(crate) fn name_service(address: Ipv4Addr, udp: u16, tcp: u16) -> Ruleset {
     const STANDARD: u16 = 53;
     use Statement::{
-        DestinationIn, DestinationPortIs, SetDestinationPort, SetSourcePort, SourceIn, SourcePortIs, TransportIs,
+        DestinationIn, DestinationPortIs, SetDestinationPort, SetSourcePort, SourceIn,
+        SourcePortIs, TransportIs,
     };
     let address = Ipv4Net::from(address);
     let ports = [(Protocol::Udp, udp), (Protocol::Tcp, tcp)];
     let ask = ports.map(|(protocol, port)| {
         let to = DestinationIn(address);
-        vec![to, TransportIs(protocol), DestinationPortIs(STANDARD), SetDestinationPort(protocol, port)]
+        vec![
+            to,
+            TransportIs(protocol),
+            DestinationPortIs(STANDARD),
+            SetDestinationPort(protocol, port),
+        ]
     });
     let answer = ports.map(|(protocol, port)| {
         let from = SourceIn(address);
-        vec![from, TransportIs(protocol), SourcePortIs(port), SetSourcePort(protocol, STANDARD)]
+        vec![
+            from,
+            TransportIs(protocol),
+            SourcePortIs(port),
+            SetSourcePort(protocol, STANDARD),
+        ]
     });
     let chains = vec![
         base("ask", Kind::Filter, Point::Output, RAW, ask.into()),
         base("answer", Kind::Filter, Point::Output, LAST, answer.into()),
     ];
-    Ruleset { sets: Vec::new(), chains }
+    Ruleset {
+        sets: Vec::new(),
+        chains,
+    }
 }
 
 fn user() -> Chain {
-    Chain { name: "user".to_owned(), hook: None, rules: Vec::new(), users: true }
+    Chain {
+        name: "user".to_owned(),
+        hook: None,
+        rules: Vec::new(),
+        users: true,
+    }
 }
 
 fn base(name: &str, kind: Kind, point: Point, priority: i32, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.to_owned(), hook: Some(Hook { kind, point, priority }), rules, users: false }
+    Chain {
+        name: name.to_owned(),
+        hook: Some(Hook {
+            kind,
+            point,
+            priority,
+        }),
+        rules,
+        users: false,
+    }
 }
 
 /// route_localnet lets 127.0.0.1 be published; this keeps everybody else from reaching loopback through it, and
@@ -192,7 +227,11 @@ fn base(name: &str, kind: Kind, point: Point, priority: i32, rules: Vec<Rule>) -
 fn raw() -> Chain {
     use Statement::{DestinationIn, Drop, InputLinkIsNot, SourceIn};
     let rules = vec![
-        vec![InputLinkIsNot("lo".to_owned()), DestinationIn(LOOPBACK), Drop],
+        vec![
+            InputLinkIsNot("lo".to_owned()),
+            DestinationIn(LOOPBACK),
+            Drop,
+        ],
         vec![InputLinkIsNot("lo".to_owned()), SourceIn(LOOPBACK), Drop],
     ];
     base("raw", Kind::Filter, Point::Prerouting, RAW, rules)
@@ -200,13 +239,25 @@ fn raw() -> Chain {
 
 fn forward() -> Chain {
     use Statement::{Accept, Drop, Established, In, Jump, WasDnatted};
-    let from = |set| In { key: vec![Field::InputLink], set };
-    let to = |set| In { key: vec![Field::OutputLink], set };
+    let from = |set| In {
+        key: vec![Field::InputLink],
+        set,
+    };
+    let to = |set| In {
+        key: vec![Field::OutputLink],
+        set,
+    };
     let rules = vec![
         vec![Jump("user")],
         vec![Established, Accept],
         // Bridged traffic comes here too where br_netfilter is on.
-        vec![In { key: vec![Field::InputLink, Field::OutputLink], set: "within" }, Accept],
+        vec![
+            In {
+                key: vec![Field::InputLink, Field::OutputLink],
+                set: "within",
+            },
+            Accept,
+        ],
         vec![from("internal"), Drop],
         vec![to("internal"), Drop],
         vec![to("bridges"), WasDnatted, Accept],
@@ -217,34 +268,68 @@ fn forward() -> Chain {
 }
 
 fn prerouting() -> Chain {
-    let rules = vec![vec![Statement::DestinationIsLocal, Statement::Jump("publish")]];
+    let rules = vec![vec![
+        Statement::DestinationIsLocal,
+        Statement::Jump("publish"),
+    ]];
     base("prerouting", Kind::Nat, Point::Prerouting, DSTNAT, rules)
 }
 
 fn output() -> Chain {
-    let rules = vec![vec![Statement::DestinationIsLocal, Statement::Jump("publish")]];
+    let rules = vec![vec![
+        Statement::DestinationIsLocal,
+        Statement::Jump("publish"),
+    ]];
     base("output", Kind::Nat, Point::Output, DSTNAT, rules)
 }
 
 fn publish() -> Chain {
     use Statement::{DnatBy, VerdictBy};
     let rules = vec![
-        vec![DnatBy { key: ADDRESS_KEY.to_vec(), map: "published" }],
-        vec![VerdictBy { key: ADDRESS_KEY.to_vec(), map: "balanced" }],
-        vec![DnatBy { key: ANY_KEY.to_vec(), map: "published-any" }],
-        vec![VerdictBy { key: ANY_KEY.to_vec(), map: "balanced-any" }],
+        vec![DnatBy {
+            key: ADDRESS_KEY.to_vec(),
+            map: "published",
+        }],
+        vec![VerdictBy {
+            key: ADDRESS_KEY.to_vec(),
+            map: "balanced",
+        }],
+        vec![DnatBy {
+            key: ANY_KEY.to_vec(),
+            map: "published-any",
+        }],
+        vec![VerdictBy {
+            key: ANY_KEY.to_vec(),
+            map: "balanced-any",
+        }],
     ];
-    Chain { name: "publish".to_owned(), hook: None, rules, users: false }
+    Chain {
+        name: "publish".to_owned(),
+        hook: None,
+        rules,
+        users: false,
+    }
 }
 
 /// One chain serves every port that has this many replicas.
 fn balance(count: u32) -> Chain {
     let with_turn = |key: &[Field]| key.iter().copied().chain([Field::Turn(count)]).collect();
     let rules = vec![
-        vec![Statement::DnatBy { key: with_turn(&ADDRESS_KEY), map: "replicas" }],
-        vec![Statement::DnatBy { key: with_turn(&ANY_KEY), map: "replicas-any" }],
+        vec![Statement::DnatBy {
+            key: with_turn(&ADDRESS_KEY),
+            map: "replicas",
+        }],
+        vec![Statement::DnatBy {
+            key: with_turn(&ANY_KEY),
+            map: "replicas-any",
+        }],
     ];
-    Chain { name: balance_name(count), hook: None, rules, users: false }
+    Chain {
+        name: balance_name(count),
+        hook: None,
+        rules,
+        users: false,
+    }
 }
 
 fn balance_name(count: u32) -> String {
@@ -258,10 +343,19 @@ fn postrouting(networks: &[NetworkSpec]) -> Chain {
         let subnet = network.subnet.trunc();
         let bridge = network.bridge();
         if !network.internal {
-            rules.push(vec![SourceIn(subnet), OutputLinkIsNot(bridge.clone()), Masquerade]);
+            rules.push(vec![
+                SourceIn(subnet),
+                OutputLinkIsNot(bridge.clone()),
+                Masquerade,
+            ]);
         }
         // A container that reaches its neighbour through the host's address must get the answer from that address.
-        rules.push(vec![SourceIn(subnet), OutputLinkIs(bridge.clone()), WasDnatted, Masquerade]);
+        rules.push(vec![
+            SourceIn(subnet),
+            OutputLinkIs(bridge.clone()),
+            WasDnatted,
+            Masquerade,
+        ]);
         rules.push(vec![SourceIn(LOOPBACK), OutputLinkIs(bridge), Masquerade]);
     }
     base("postrouting", Kind::Nat, Point::Postrouting, SRCNAT, rules)
@@ -269,11 +363,24 @@ fn postrouting(networks: &[NetworkSpec]) -> Chain {
 
 fn network_sets(networks: &[NetworkSpec]) -> Vec<Set> {
     let bridge = |network: &NetworkSpec| Value::Link(network.bridge());
-    let members =
-        |keys: Vec<Vec<Value>>| keys.into_iter().map(|key| (key, Target::Nothing)).collect::<BTreeMap<_, _>>();
-    let all = networks.iter().map(|network| vec![bridge(network)]).collect();
-    let internal = networks.iter().filter(|network| network.internal).map(|network| vec![bridge(network)]).collect();
-    let within = networks.iter().map(|network| vec![bridge(network), bridge(network)]).collect();
+    let members = |keys: Vec<Vec<Value>>| {
+        keys.into_iter()
+            .map(|key| (key, Target::Nothing))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let all = networks
+        .iter()
+        .map(|network| vec![bridge(network)])
+        .collect();
+    let internal = networks
+        .iter()
+        .filter(|network| network.internal)
+        .map(|network| vec![bridge(network)])
+        .collect();
+    let within = networks
+        .iter()
+        .map(|network| vec![bridge(network), bridge(network)])
+        .collect();
     let set = |name: &str, key: Vec<Field>, keys| Set {
         name: name.to_owned(),
         key,
@@ -310,7 +417,11 @@ impl Ports {
             match port.targets.as_slice() {
                 [] => {}
                 [(address, target)] => {
-                    let map = if any { &mut ports.published_any } else { &mut ports.published };
+                    let map = if any {
+                        &mut ports.published_any
+                    } else {
+                        &mut ports.published
+                    };
                     map.insert(key, Target::AddressPort(*address, *target));
                 }
                 replicas => ports.balance(any, key, replicas),
@@ -320,7 +431,11 @@ impl Ports {
     }
 
     fn balance(&mut self, any: bool, key: Vec<Value>, replicas: &[(Ipv4Addr, u16)]) {
-        let slots = if any { &mut self.replicas_any } else { &mut self.replicas };
+        let slots = if any {
+            &mut self.replicas_any
+        } else {
+            &mut self.replicas
+        };
         let mut count = 0;
         for (address, port) in replicas {
             let slot = key.iter().cloned().chain([Value::Slot(count)]).collect();
@@ -328,21 +443,65 @@ impl Ports {
             count += 1;
         }
         self.replica_counts.insert(count);
-        let map = if any { &mut self.balanced_any } else { &mut self.balanced };
+        let map = if any {
+            &mut self.balanced_any
+        } else {
+            &mut self.balanced
+        };
         map.insert(key, Target::Goto(balance_name(count)));
     }
 
     fn into_sets(self) -> Vec<Set> {
         // The slot's type does not depend on how many there are.
-        let with_turn = |key: &[Field]| key.iter().copied().chain([Field::Turn(1)]).collect::<Vec<_>>();
-        let map = |name: &str, key: Vec<Field>, data, elements| Set { name: name.to_owned(), key, data, elements };
+        let with_turn = |key: &[Field]| {
+            key.iter()
+                .copied()
+                .chain([Field::Turn(1)])
+                .collect::<Vec<_>>()
+        };
+        let map = |name: &str, key: Vec<Field>, data, elements| Set {
+            name: name.to_owned(),
+            key,
+            data,
+            elements,
+        };
         vec![
-            map("published", ADDRESS_KEY.to_vec(), Data::AddressPort, self.published),
-            map("published-any", ANY_KEY.to_vec(), Data::AddressPort, self.published_any),
-            map("balanced", ADDRESS_KEY.to_vec(), Data::Verdict, self.balanced),
-            map("balanced-any", ANY_KEY.to_vec(), Data::Verdict, self.balanced_any),
-            map("replicas", with_turn(&ADDRESS_KEY), Data::AddressPort, self.replicas),
-            map("replicas-any", with_turn(&ANY_KEY), Data::AddressPort, self.replicas_any),
+            map(
+                "published",
+                ADDRESS_KEY.to_vec(),
+                Data::AddressPort,
+                self.published,
+            ),
+            map(
+                "published-any",
+                ANY_KEY.to_vec(),
+                Data::AddressPort,
+                self.published_any,
+            ),
+            map(
+                "balanced",
+                ADDRESS_KEY.to_vec(),
+                Data::Verdict,
+                self.balanced,
+            ),
+            map(
+                "balanced-any",
+                ANY_KEY.to_vec(),
+                Data::Verdict,
+                self.balanced_any,
+            ),
+            map(
+                "replicas",
+                with_turn(&ADDRESS_KEY),
+                Data::AddressPort,
+                self.replicas,
+            ),
+            map(
+                "replicas-any",
+                with_turn(&ANY_KEY),
+                Data::AddressPort,
+                self.replicas_any,
+            ),
         ]
     }
 }

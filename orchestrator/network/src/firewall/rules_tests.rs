@@ -24,7 +24,10 @@ fn published(host_ip: Option<&str>, host_port: u16, targets: &[(&str, u16)]) -> 
         host_ip: host_ip.map(|ip| ip.parse().unwrap()),
         host_port,
         protocol: Protocol::Tcp,
-        targets: targets.iter().map(|(address, port)| (address.parse().unwrap(), *port)).collect(),
+        targets: targets
+            .iter()
+            .map(|(address, port)| (address.parse().unwrap(), *port))
+            .collect(),
     }
 }
 
@@ -34,7 +37,11 @@ fn whole_ruleset() {
         networks: vec![network('1', false), network('2', true)],
         published: vec![
             published(None, 8080, &[("10.89.1.2", 80)]),
-            published(Some("127.0.0.1"), 5432, &[("10.89.1.3", 5432), ("10.89.1.4", 5432)]),
+            published(
+                Some("127.0.0.1"),
+                5432,
+                &[("10.89.1.3", 5432), ("10.89.1.4", 5432)],
+            ),
             published(None, 9999, &[]),
         ],
     };
@@ -111,7 +118,9 @@ fn publishing_adds_one_element_and_no_rule() {
         published: vec![published(None, 8080, &[("10.89.1.2", 80)])],
     };
     let before = Ruleset::of(&state);
-    state.published.push(published(None, 8081, &[("10.89.1.3", 80)]));
+    state
+        .published
+        .push(published(None, 8081, &[("10.89.1.3", 80)]));
     let after = Ruleset::of(&state);
     expect![[r#"
         add element inet hoist published-any { tcp . 8081 : 10.89.1.3 . 80 }
@@ -140,7 +149,10 @@ fn moved_target_is_replaced_in_one_transaction() {
 
 #[test]
 fn new_network_replaces_the_rules() {
-    let mut state = FirewallState { networks: vec![network('1', false)], ..FirewallState::default() };
+    let mut state = FirewallState {
+        networks: vec![network('1', false)],
+        ..FirewallState::default()
+    };
     let before = Ruleset::of(&state);
     state.networks.push(network('2', false));
     assert!(change(&before, &Ruleset::of(&state)).is_none());

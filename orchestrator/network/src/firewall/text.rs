@@ -10,7 +10,10 @@ pub(crate) struct Line<'a>(pub(crate) &'a str, pub(crate) &'a Operation<'a>);
 
 #[cfg(test)]
 pub(crate) fn script(table: &str, operations: &[Operation<'_>]) -> String {
-    operations.iter().map(|operation| Line(table, operation).to_string() + "\n").collect()
+    operations
+        .iter()
+        .map(|operation| Line(table, operation).to_string() + "\n")
+        .collect()
 }
 
 impl fmt::Display for Line<'_> {
@@ -20,7 +23,13 @@ impl fmt::Display for Line<'_> {
         match operation {
             Operation::AddTable => write!(f, "add table {table}"),
             Operation::DeleteTable => write!(f, "delete table {table}"),
-            Operation::AddSet(set) => write!(f, "add {} {table} {} {{ {} }}", word(set), set.name, SetType(set)),
+            Operation::AddSet(set) => write!(
+                f,
+                "add {} {table} {} {{ {} }}",
+                word(set),
+                set.name,
+                SetType(set)
+            ),
             Operation::FlushSet(set) => write!(f, "flush {} {table} {}", word(set), set.name),
             Operation::AddElements(set, elements) => {
                 write!(f, "add element {table} {} {{ ", set.name)?;
@@ -30,7 +39,11 @@ impl fmt::Display for Line<'_> {
                 write!(f, "delete element {table} {} {{ ", set.name)?;
                 write_elements(f, elements)
             }
-            Operation::AddChain(Chain { name, hook: Some(hook), .. }) => {
+            Operation::AddChain(Chain {
+                name,
+                hook: Some(hook),
+                ..
+            }) => {
                 write!(f, "add chain {table} {name} {{ {hook} policy accept; }}")
             }
             Operation::AddChain(Chain { name, .. }) => write!(f, "add chain {table} {name}"),
@@ -38,7 +51,8 @@ impl fmt::Display for Line<'_> {
             Operation::DeleteChain(name) => write!(f, "delete chain {table} {name}"),
             Operation::AddRule(chain, rule) => {
                 write!(f, "add rule {table} {chain}")?;
-                rule.iter().try_for_each(|statement| write!(f, " {statement}"))
+                rule.iter()
+                    .try_for_each(|statement| write!(f, " {statement}"))
             }
         }
     }
@@ -58,7 +72,11 @@ fn write_elements(f: &mut fmt::Formatter<'_>, elements: &Elements<'_>) -> fmt::R
 }
 
 fn word(set: &Set) -> &'static str {
-    if set.data == Data::Nothing { "set" } else { "map" }
+    if set.data == Data::Nothing {
+        "set"
+    } else {
+        "map"
+    }
 }
 
 struct SetType<'a>(&'a Set);

@@ -21,7 +21,9 @@ pub(crate) type Elements<'a> = Vec<(&'a Vec<Value>, &'a Target)>;
 /// Makes the table be `new`, whatever it holds now, without touching the user's chain. `stale` are chains that exist and
 /// are not in `new`.
 pub(crate) fn replace<'a>(new: &'a Ruleset, stale: &[&'a str]) -> Vec<Operation<'a>> {
-    use Operation::{AddChain, AddElements, AddRule, AddSet, AddTable, DeleteChain, FlushChain, FlushSet};
+    use Operation::{
+        AddChain, AddElements, AddRule, AddSet, AddTable, DeleteChain, FlushChain, FlushSet,
+    };
     let mut operations = vec![AddTable];
     operations.extend(new.sets.iter().map(AddSet));
     for chain in &new.chains {
@@ -53,13 +55,19 @@ pub(crate) fn change<'a>(old: &'a Ruleset, new: &'a Ruleset) -> Option<Vec<Opera
     }
     let mut operations = Vec::new();
     for (old, new) in old.sets.iter().zip(&new.sets) {
-        let gone: Elements<'_> =
-            old.elements.iter().filter(|(key, target)| new.elements.get(*key) != Some(*target)).collect();
+        let gone: Elements<'_> = old
+            .elements
+            .iter()
+            .filter(|(key, target)| new.elements.get(*key) != Some(*target))
+            .collect();
         if !gone.is_empty() {
             operations.push(Operation::DeleteElements(old, gone));
         }
-        let come: Elements<'_> =
-            new.elements.iter().filter(|(key, target)| old.elements.get(*key) != Some(*target)).collect();
+        let come: Elements<'_> = new
+            .elements
+            .iter()
+            .filter(|(key, target)| old.elements.get(*key) != Some(*target))
+            .collect();
         if !come.is_empty() {
             operations.push(Operation::AddElements(new, come));
         }

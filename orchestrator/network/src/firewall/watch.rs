@@ -25,7 +25,9 @@ pub struct FlushWatch {
 
 impl std::fmt::Debug for FlushWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FlushWatch").field("tag", &self.tag).finish_non_exhaustive()
+        f.debug_struct("FlushWatch")
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +43,11 @@ impl FlushWatch {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(NFNLGRP_NFTABLES)?;
-        Ok(Self { socket, tag, writers })
+        Ok(Self {
+            socket,
+            tag,
+            writers,
+        })
     }
 
     /// Waits for the next change by another program.
@@ -77,12 +83,17 @@ impl FlushWatch {
         match self.socket.recv_from(&mut buffer, flags) {
             Ok(_) => {}
             // Something was lost, so anything may have changed.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => return Ok(true),
+            Err(error)
+                if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>
+            {
+                return Ok(true);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             Err(error) => return Err(error),
         }
         let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(messages(&buffer).any(|message| !writers.contains(&message.writer) && matters(&message, &self.tag)))
+        Ok(messages(&buffer)
+            .any(|message| !writers.contains(&message.writer) && matters(&message, &self.tag)))
     }
 }
 
@@ -108,9 +119,10 @@ fn matters(message: &Message<'_>, tag: &str) -> bool {
         DELETE_RULE if ours => get(RULE_CHAIN) != Some(b"user\0"),
         DELETE_TABLE | DELETE_CHAIN | DELETE_SET | DELETE_ELEMENT => ours,
         // Our accept in a chain of another program.
-        DELETE_RULE => {
-            get(RULE_USER_DATA).is_some_and(|data| data.windows(tag.len()).any(|window| window == tag.as_bytes()))
-        }
+        DELETE_RULE => get(RULE_USER_DATA).is_some_and(|data| {
+            data.windows(tag.len())
+                .any(|window| window == tag.as_bytes())
+        }),
         NEW_CHAIN => !ours && !of_another_engine && get(CHAIN_HOOK).is_some(),
         _ => false,
     }

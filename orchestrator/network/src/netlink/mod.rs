@@ -5,8 +5,8 @@ pub(crate) mod route;
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
@@ -34,7 +34,12 @@ impl Connection {
         let mut results: Vec<Option<io::Result<()>>> = messages.iter().map(|_| None).collect();
         let mut buffer = Vec::new();
         for (sequence, (flags, message)) in messages.into_iter().enumerate() {
-            append(&mut buffer, sequence, NLM_F_REQUEST | NLM_F_ACK | flags, message);
+            append(
+                &mut buffer,
+                sequence,
+                NLM_F_REQUEST | NLM_F_ACK | flags,
+                message,
+            );
         }
         self.socket.send(&buffer, 0)?;
         while results.iter().any(Option::is_none) {
@@ -42,7 +47,11 @@ impl Connection {
                 if let NetlinkPayload::Error(error) = payload
                     && let Some(slot) = results.get_mut(header.sequence_number as usize)
                 {
-                    *slot = Some(if error.code.is_none() { Ok(()) } else { Err(to_io(error.raw_code())) });
+                    *slot = Some(if error.code.is_none() {
+                        Ok(())
+                    } else {
+                        Err(to_io(error.raw_code()))
+                    });
                 }
                 true
             })?;
@@ -92,7 +101,9 @@ impl Connection {
                 outcome.is_none()
             })?;
         }
-        outcome.expect("the loop ends with an outcome").map(|()| found)
+        outcome
+            .expect("the loop ends with an outcome")
+            .map(|()| found)
     }
 
     /// Hands over the messages of one datagram until `each` returns false.

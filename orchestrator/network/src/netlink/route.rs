@@ -7,8 +7,8 @@ use ipnet::Ipv4Net;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -28,7 +28,10 @@ pub(crate) fn new_bridge(name: &str, mac: Mac, mtu: u32, group: u32) -> Request 
         LinkAttribute::Group(group),
         LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
     ]);
-    (NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
+    (
+        NLM_F_CREATE | NLM_F_EXCL,
+        RouteNetlinkMessage::NewLink(link),
+    )
 }
 
 pub(crate) struct VethPair<'a> {
@@ -60,7 +63,10 @@ pub(crate) fn new_veth(pair: &VethPair<'_>) -> Request {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ]);
-    (NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
+    (
+        NLM_F_CREATE | NLM_F_EXCL,
+        RouteNetlinkMessage::NewLink(link),
+    )
 }
 
 /// With br_netfilter a published port that leads back to its caller leaves by the port it came in by.
@@ -68,7 +74,9 @@ pub(crate) fn hairpin(name: &str) -> Request {
     let mut link = named(name);
     link.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
+            true,
+        )])),
     ]));
     (0, RouteNetlinkMessage::NewLink(link))
 }
@@ -122,11 +130,17 @@ pub(crate) fn all_routes() -> RouteNetlinkMessage {
 }
 
 pub(crate) fn add_address(index: u32, address: Ipv4Net) -> Request {
-    (NLM_F_CREATE | NLM_F_REPLACE, RouteNetlinkMessage::NewAddress(address_message(index, address)))
+    (
+        NLM_F_CREATE | NLM_F_REPLACE,
+        RouteNetlinkMessage::NewAddress(address_message(index, address)),
+    )
 }
 
 pub(crate) fn delete_address(index: u32, address: Ipv4Net) -> Request {
-    (0, RouteNetlinkMessage::DelAddress(address_message(index, address)))
+    (
+        0,
+        RouteNetlinkMessage::DelAddress(address_message(index, address)),
+    )
 }
 
 /// In place of another, too.
@@ -142,8 +156,13 @@ pub(crate) fn default_route(gateway: Ipv4Addr) -> Request {
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-    (NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewRoute(message))
+    message
+        .attributes
+        .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    (
+        NLM_F_CREATE | NLM_F_EXCL,
+        RouteNetlinkMessage::NewRoute(message),
+    )
 }
 
 /// What a link message says, as far as anybody here asks.
@@ -158,8 +177,13 @@ pub(crate) struct LinkFacts {
 }
 
 pub(crate) fn link_facts(message: RouteNetlinkMessage) -> Option<LinkFacts> {
-    let RouteNetlinkMessage::NewLink(link) = message else { return None };
-    let mut facts = LinkFacts { index: link.header.index, ..LinkFacts::default() };
+    let RouteNetlinkMessage::NewLink(link) = message else {
+        return None;
+    };
+    let mut facts = LinkFacts {
+        index: link.header.index,
+        ..LinkFacts::default()
+    };
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => facts.name = name,
@@ -174,12 +198,20 @@ pub(crate) fn link_facts(message: RouteNetlinkMessage) -> Option<LinkFacts> {
 
 /// The link's index and the address with its prefix.
 pub(crate) fn address_facts(message: &RouteNetlinkMessage) -> Option<(u32, Ipv4Net)> {
-    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-        _ => None,
-    })?;
-    Some((message.header.index, Ipv4Net::new(local, message.header.prefix_len).ok()?))
+    let RouteNetlinkMessage::NewAddress(message) = message else {
+        return None;
+    };
+    let local = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        })?;
+    Some((
+        message.header.index,
+        Ipv4Net::new(local, message.header.prefix_len).ok()?,
+    ))
 }
 
 fn address_message(index: u32, address: Ipv4Net) -> AddressMessage {

@@ -2,8 +2,16 @@
 //! real host is ever touched and everything vanishes with the namespace.
 //!
 //! Without root the test runs again in a child process inside a user namespace.
-#![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test's world either works or fails the test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test binary uses its part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's world either works or fails the test"
+)]
 #![allow(clippy::print_stdout, reason = "says why a test was skipped")]
 
 use std::fs::File;
@@ -14,7 +22,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use hoist_network::{Endpoint, FirewallState, Host, HostConfig, NetworkSpec, Protocol, Published, new_netns};
+use hoist_network::{
+    Endpoint, FirewallState, Host, HostConfig, NetworkSpec, Protocol, Published, new_netns,
+};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub struct World {
@@ -39,7 +49,9 @@ pub fn enter(test: &str) -> Option<World> {
         return skip(&format!("no network namespace: {errno}"));
     }
     command("ip", &["link", "set", "lo", "up"]);
-    Some(World { host: Host::open(HostConfig::default()).unwrap() })
+    Some(World {
+        host: Host::open(HostConfig::default()).unwrap(),
+    })
 }
 
 fn skip(reason: &str) -> Option<World> {
@@ -51,10 +63,20 @@ fn skip(reason: &str) -> Option<World> {
 fn run_in_user_namespace(test: &str) -> Option<World> {
     let mine = std::env::current_exe().unwrap();
     let arguments = ["--user", "--map-root-user", "--net"];
-    if !Command::new("unshare").args(arguments).arg("true").status().is_ok_and(|status| status.success()) {
+    if !Command::new("unshare")
+        .args(arguments)
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         return skip("neither root nor user namespaces");
     }
-    let status = Command::new("unshare").args(arguments).arg(mine).args(["--exact", test]).status().unwrap();
+    let status = Command::new("unshare")
+        .args(arguments)
+        .arg(mine)
+        .args(["--exact", test])
+        .status()
+        .unwrap();
     assert!(status.success(), "{test} failed in its user namespace");
     None
 }
@@ -70,8 +92,17 @@ pub fn network(number: u8) -> NetworkSpec {
     }
 }
 
-pub fn publish(host_ip: Option<Ipv4Addr>, host_port: u16, targets: &[(Ipv4Addr, u16)]) -> Published {
-    Published { host_ip, host_port, protocol: Protocol::Tcp, targets: targets.to_vec() }
+pub fn publish(
+    host_ip: Option<Ipv4Addr>,
+    host_port: u16,
+    targets: &[(Ipv4Addr, u16)],
+) -> Published {
+    Published {
+        host_ip,
+        host_port,
+        protocol: Protocol::Tcp,
+        targets: targets.to_vec(),
+    }
 }
 
 impl World {
@@ -83,7 +114,10 @@ impl World {
     }
 
     pub fn firewall(&self, networks: &[NetworkSpec], published: Vec<Published>) {
-        let state = FirewallState { networks: networks.to_vec(), published };
+        let state = FirewallState {
+            networks: networks.to_vec(),
+            published,
+        };
         self.host.set_firewall(&state).unwrap();
     }
 
@@ -110,11 +144,20 @@ impl World {
     /// A machine on the host's LAN: the host is 192.0.2.1 on it, the neighbour 192.0.2.2.
     pub fn neighbour(&self) -> OwnedFd {
         let netns = new_netns(&[]).unwrap();
-        command("ip", &["link", "add", "lan", "type", "veth", "peer", "name", "lan-peer"]);
+        command(
+            "ip",
+            &[
+                "link", "add", "lan", "type", "veth", "peer", "name", "lan-peer",
+            ],
+        );
         command("ip", &["address", "add", "192.0.2.1/24", "dev", "lan"]);
         command("ip", &["link", "set", "lan", "up"]);
         // From a thread of this process, so that ip finds the namespace by a path.
-        let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&netns));
+        let path = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            std::os::fd::AsRawFd::as_raw_fd(&netns)
+        );
         command("ip", &["link", "set", "lan-peer", "netns", &path]);
         inside(&netns, || {
             command("ip", &["address", "add", "192.0.2.2/24", "dev", "lan-peer"]);
@@ -132,13 +175,21 @@ pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub fn command(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {error}", arguments.join(" "));
+    assert!(
+        output.status.success(),
+        "{program} {}: {error}",
+        arguments.join(" ")
+    );
 }
 
 /// Runs nft with a script; gives what it prints.
 pub fn nft(arguments: &[&str]) -> String {
     let output = Command::new("nft").args(arguments).output().unwrap();
-    assert!(output.status.success(), "nft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "nft {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -155,7 +206,9 @@ pub fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
 
 /// Answers each connection with `name` and the peer's address; lives until the test process ends.
 pub fn serve(netns: &OwnedFd, port: u16, name: &'static str) {
-    let listener = inside(netns, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+    let listener = inside(netns, || {
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
+    });
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -167,7 +220,9 @@ pub fn serve(netns: &OwnedFd, port: u16, name: &'static str) {
 
 /// Echoes datagrams with `name` in front.
 pub fn serve_udp(netns: &OwnedFd, port: u16, name: &'static str) {
-    let socket = inside(netns, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+    let socket = inside(netns, || {
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
+    });
     thread::spawn(move || {
         let mut buffer = [0; 100];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {

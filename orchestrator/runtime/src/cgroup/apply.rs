@@ -21,12 +21,18 @@ pub(crate) struct CgroupError {
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
-    result.map_err(|source| CgroupError { object: path.display().to_string(), source })
+    result.map_err(|source| CgroupError {
+        object: path.display().to_string(),
+        source,
+    })
 }
 
 /// cgroup files take one write call, whole.
 pub(super) fn write(path: &Path, value: &str) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
 }
 
 impl Plan {
@@ -35,7 +41,9 @@ impl Plan {
         loop {
             match self.try_create() {
                 // The last container of the parent has just taken it away. It needs its set-up again, not only to be.
-                Err(error) if error.source.kind() == io::ErrorKind::NotFound && self.parent_missing() => {
+                Err(error)
+                    if error.source.kind() == io::ErrorKind::NotFound && self.parent_missing() =>
+                {
                     if Instant::now() > deadline {
                         return Err(error);
                     }
@@ -46,14 +54,21 @@ impl Plan {
     }
 
     fn parent_missing(&self) -> bool {
-        self.folders.iter().filter_map(|folder| folder.parent()).any(|parent| !parent.exists())
+        self.folders
+            .iter()
+            .filter_map(|folder| folder.parent())
+            .any(|parent| !parent.exists())
     }
 
     fn try_create(&self) -> Result<(), CgroupError> {
         for step in &self.steps {
             match step {
                 Step::Folder(path) => at(path, make_folder(path))?,
-                Step::Write { file, value, tolerate } => match write(file, value) {
+                Step::Write {
+                    file,
+                    value,
+                    tolerate,
+                } => match write(file, value) {
                     Err(_) if *tolerate => {}
                     result => {
                         result.map_err(|source| CgroupError {
@@ -94,12 +109,21 @@ impl Plan {
     }
 
     pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
-        let folder = self.freezer.as_ref().ok_or_else(|| io::Error::other("this host has no freezer cgroup"))?;
-        if self.v2 { freeze_v2(folder, frozen) } else { freeze_v1(folder, frozen) }
+        let folder = self
+            .freezer
+            .as_ref()
+            .ok_or_else(|| io::Error::other("this host has no freezer cgroup"))?;
+        if self.v2 {
+            freeze_v2(folder, frozen)
+        } else {
+            freeze_v1(folder, frozen)
+        }
     }
 
     pub(crate) fn oom_kills(&self) -> u64 {
-        self.memory.as_deref().map_or(0, |folder| oom_kills(folder, self.v2))
+        self.memory
+            .as_deref()
+            .map_or(0, |folder| oom_kills(folder, self.v2))
     }
 
     /// SIGKILL to all, and waits until they are gone.
@@ -112,7 +136,10 @@ impl Plan {
         let result = remove_folders(&self.folders);
         for parent in self.folders.iter().filter_map(|folder| folder.parent()) {
             // Ours goes with its last container; another's (`cgroupsPath`) is not for us to judge.
-            let name = parent.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = parent
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if name == "hoist" || name.starts_with("hoist-") {
                 let _ = fs::remove_dir(parent);
             }
@@ -129,11 +156,17 @@ fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 fn inherit_cpuset(folder: &Path) -> io::Result<()> {
-    let Some(parent) = folder.parent() else { return Ok(()) };
+    let Some(parent) = folder.parent() else {
+        return Ok(());
+    };
     for file in ["cpuset.cpus", "cpuset.mems"] {
         if !fs::read_to_string(folder.join(file))?.trim().is_empty() {
             continue;
@@ -141,20 +174,30 @@ fn inherit_cpuset(folder: &Path) -> io::Result<()> {
         if fs::read_to_string(parent.join(file))?.trim().is_empty() {
             inherit_cpuset(parent)?;
         }
-        write(&folder.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+        write(
+            &folder.join(file),
+            fs::read_to_string(parent.join(file))?.trim(),
+        )?;
     }
     Ok(())
 }
 
 fn oom_kills(folder: &Path, v2: bool) -> u64 {
-    let file = if v2 { "memory.events" } else { "memory.oom_control" };
+    let file = if v2 {
+        "memory.events"
+    } else {
+        "memory.oom_control"
+    };
     let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
     super::stats::field(&text, "oom_kill").unwrap_or(0)
 }
 
 /// v1 freezes in the background; reading the state drives it on.
 fn freeze_v1(folder: &Path, frozen: bool) -> io::Result<()> {
-    let (file, want) = (folder.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
+    let (file, want) = (
+        folder.join("freezer.state"),
+        if frozen { "FROZEN" } else { "THAWED" },
+    );
     let deadline = Instant::now() + PATIENCE;
     for round in 0.. {
         write(&file, want)?;
@@ -171,7 +214,10 @@ fn freeze_v1(folder: &Path, frozen: bool) -> io::Result<()> {
 }
 
 fn freeze_v2(folder: &Path, frozen: bool) -> io::Result<()> {
-    write(&folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
+    write(
+        &folder.join("cgroup.freeze"),
+        if frozen { "1" } else { "0" },
+    )?;
     wait_event(folder, if frozen { "frozen 1" } else { "frozen 0" })
 }
 
@@ -193,8 +239,18 @@ impl OomWatch {
     /// `None` where the kernel offers no notice (then the counter is read at the end only).
     pub(crate) fn open(plan: &Plan) -> Option<Self> {
         let folder = plan.memory.as_deref()?;
-        let signal = if plan.v2 { watch_v2(folder) } else { watch_v1(folder) }.ok()?;
-        Some(Self { signal, seen: 0, again: None, looks: 0 })
+        let signal = if plan.v2 {
+            watch_v2(folder)
+        } else {
+            watch_v1(folder)
+        }
+        .ok()?;
+        Some(Self {
+            signal,
+            seen: 0,
+            again: None,
+            looks: 0,
+        })
     }
 
     pub(crate) fn signal(&self) -> &OwnedFd {
@@ -209,7 +265,8 @@ impl OomWatch {
     /// Whether there were kills since the last call.
     pub(crate) fn take(&mut self, plan: &Plan) -> bool {
         let mut buffer = [0; 1024];
-        let signalled = matches!(rustix::io::read(&self.signal, &mut buffer), Ok(count) if count > 0);
+        let signalled =
+            matches!(rustix::io::read(&self.signal, &mut buffer), Ok(count) if count > 0);
         let kills = plan.oom_kills();
         let news = kills > self.seen;
         self.seen = kills;
@@ -224,13 +281,20 @@ fn watch_v1(folder: &Path) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd as _;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let control = fs::File::open(folder.join("memory.oom_control"))?;
-    write(&folder.join("cgroup.event_control"), &format!("{} {}", event.as_raw_fd(), control.as_raw_fd()))?;
+    write(
+        &folder.join("cgroup.event_control"),
+        &format!("{} {}", event.as_raw_fd(), control.as_raw_fd()),
+    )?;
     Ok(event)
 }
 
 fn watch_v2(folder: &Path) -> io::Result<OwnedFd> {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&watch, folder.join("memory.events"), inotify::WatchFlags::MODIFY)?;
+    inotify::add_watch(
+        &watch,
+        folder.join("memory.events"),
+        inotify::WatchFlags::MODIFY,
+    )?;
     Ok(watch)
 }
 
@@ -265,12 +329,22 @@ mod tests {
         let resources = spec.linux().as_ref().unwrap().resources().as_ref();
         let plan = plan(&Layout::V2(point), Path::new(&relative), resources).unwrap();
         plan.create().unwrap();
-        let mut child =
-            in_cgroup(&plan, "head -c 1 /dev/zero | wc -c; head -c 1 /dev/kmsg; echo $?; head -c 1 /dev/vda; echo $?");
+        let mut child = in_cgroup(
+            &plan,
+            "head -c 1 /dev/zero | wc -c; head -c 1 /dev/kmsg; echo $?; head -c 1 /dev/vda; echo $?",
+        );
         let mut out = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut out)
+            .unwrap();
         child.wait().unwrap();
-        assert_eq!(out, "1\n1\n1\n", "zero can be read, the kernel's log and disks cannot");
+        assert_eq!(
+            out, "1\n1\n1\n",
+            "zero can be read, the kernel's log and disks cannot"
+        );
         let mut child = in_cgroup(&plan, "while :; do :; done");
         plan.freeze(true).unwrap();
         plan.freeze(false).unwrap();

@@ -8,9 +8,21 @@ pub(super) fn v1_line(rule: &LinuxDeviceCgroup) -> String {
     if kind == LinuxDeviceType::A && rule.major().is_none() && rule.minor().is_none() {
         return "a".to_owned();
     }
-    let number = |n: Option<i64>| n.filter(|n| *n >= 0).map_or_else(|| "*".to_owned(), |n| n.to_string());
-    let access = rule.access().as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
-    format!("{} {}:{} {access}", kind.as_str(), number(rule.major()), number(rule.minor()))
+    let number = |n: Option<i64>| {
+        n.filter(|n| *n >= 0)
+            .map_or_else(|| "*".to_owned(), |n| n.to_string())
+    };
+    let access = rule
+        .access()
+        .as_deref()
+        .filter(|access| !access.is_empty())
+        .unwrap_or("rwm");
+    format!(
+        "{} {}:{} {access}",
+        kind.as_str(),
+        number(rule.major()),
+        number(rule.minor())
+    )
 }
 
 /// One `struct bpf_insn`, packed as the kernel reads it on a little-endian machine.
@@ -74,21 +86,39 @@ fn rule_block(rule: &LinuxDeviceCgroup) -> Result<Vec<u64>, String> {
         tests.push((MOV32_REG, 1, 3, 0));
         tests.push((AND32_IMM, 1, 0, access));
         // Allowed: all that is asked for. Refused: any of it.
-        tests.push(if rule.allow() { (JNE_REG, 1, 3, 0) } else { (JEQ_IMM, 1, 0, 0) });
+        tests.push(if rule.allow() {
+            (JNE_REG, 1, 3, 0)
+        } else {
+            (JEQ_IMM, 1, 0, 0)
+        });
     }
     for (register, number) in [(4, rule.major()), (5, rule.minor())] {
         if let Some(number) = number.filter(|number| *number >= 0) {
-            let number = i32::try_from(number).map_err(|_| format!("device number {number} is too large"))?;
+            let number = i32::try_from(number)
+                .map_err(|_| format!("device number {number} is too large"))?;
             tests.push((JNE_IMM, register, 0, number));
         }
     }
     let total = tests.len() + 2;
     let mut block = Vec::with_capacity(total);
     for (index, (code, dst, src, immediate)) in tests.into_iter().enumerate() {
-        let jump = if matches!(code, JNE_IMM | JNE_REG | JEQ_IMM) { total - index - 1 } else { 0 };
-        block.push(insn(code, dst, src, i16::try_from(jump).expect("a block has at most 9 instructions"), immediate));
+        let jump = if matches!(code, JNE_IMM | JNE_REG | JEQ_IMM) {
+            total - index - 1
+        } else {
+            0
+        };
+        block.push(insn(
+            code,
+            dst,
+            src,
+            i16::try_from(jump).expect("a block has at most 9 instructions"),
+            immediate,
+        ));
     }
-    block.extend([insn(MOV32_IMM, 0, 0, 0, i32::from(rule.allow())), insn(EXIT, 0, 0, 0, 0)]);
+    block.extend([
+        insn(MOV32_IMM, 0, 0, 0, i32::from(rule.allow())),
+        insn(EXIT, 0, 0, 0, 0),
+    ]);
     Ok(block)
 }
 

@@ -25,8 +25,14 @@ pub(crate) use tracking::Tracking;
 #[allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 fn v2_mount() -> Option<std::path::PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let mut points = mounts.lines().filter(|line| line.contains(" cgroup2 ")).filter_map(|line| line.split(' ').nth(1));
-    let point = points.next().filter(|_| rustix::process::geteuid().is_root()).map(Into::into);
+    let mut points = mounts
+        .lines()
+        .filter(|line| line.contains(" cgroup2 "))
+        .filter_map(|line| line.split(' ').nth(1));
+    let point = points
+        .next()
+        .filter(|_| rustix::process::geteuid().is_root())
+        .map(Into::into);
     if point.is_none() {
         eprintln!("skipped: needs root and a mounted cgroup2");
     }

@@ -37,7 +37,11 @@ pub(crate) enum Step {
 }
 
 /// `relative` is the cgroup's path below each mount point: `hoist/<id>`.
-pub(crate) fn plan(layout: &Layout, relative: &Path, resources: Option<&LinuxResources>) -> Result<Plan, String> {
+pub(crate) fn plan(
+    layout: &Layout,
+    relative: &Path,
+    resources: Option<&LinuxResources>,
+) -> Result<Plan, String> {
     let empty = LinuxResources::default();
     let resources = resources.unwrap_or(&empty);
     match layout {
@@ -49,9 +53,17 @@ pub(crate) fn plan(layout: &Layout, relative: &Path, resources: Option<&LinuxRes
 impl Plan {
     /// A container's cgroup that is there already, for an exec to enter.
     pub(crate) fn existing(layout: &Layout, relative: &Path) -> Self {
-        let folders: Vec<PathBuf> = layout.folders(relative).into_iter().filter(|folder| folder.exists()).collect();
-        let within =
-            |controller| layout.controller(controller).map(|point| point.join(relative)).filter(|f| f.exists());
+        let folders: Vec<PathBuf> = layout
+            .folders(relative)
+            .into_iter()
+            .filter(|folder| folder.exists())
+            .collect();
+        let within = |controller| {
+            layout
+                .controller(controller)
+                .map(|point| point.join(relative))
+                .filter(|f| f.exists())
+        };
         Self {
             folders,
             v2: matches!(layout, Layout::V2(_)),
@@ -77,15 +89,24 @@ impl Writer<'_> {
     }
 
     fn push(&mut self, file: &str, value: impl ToString, tolerate: bool) {
-        self.steps.push(Step::Write { file: self.folder.join(file), value: value.to_string(), tolerate });
+        self.steps.push(Step::Write {
+            file: self.folder.join(file),
+            value: value.to_string(),
+            tolerate,
+        });
     }
 }
 
 // One flat match: an arm for each controller.
 fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Plan, String> {
     let mut plan = Plan::default();
-    let wants_cpuset = resources.cpu().as_ref().is_some_and(|cpu| cpu.cpus().is_some() || cpu.mems().is_some());
-    for controller in ["memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio", "cpuset"] {
+    let wants_cpuset = resources
+        .cpu()
+        .as_ref()
+        .is_some_and(|cpu| cpu.cpus().is_some() || cpu.mems().is_some());
+    for controller in [
+        "memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio", "cpuset",
+    ] {
         if controller == "cpuset" && !wants_cpuset {
             continue;
         }
@@ -102,7 +123,10 @@ fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Pl
             }
             plan.folders.push(folder.clone());
         }
-        let mut write = Writer { steps: &mut plan.steps, folder: folder.clone() };
+        let mut write = Writer {
+            steps: &mut plan.steps,
+            folder: folder.clone(),
+        };
         match controller {
             "memory" => {
                 plan.memory = Some(folder);
@@ -114,7 +138,10 @@ fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Pl
                     write.must("pids.max", limit_or_max(pids.limit()));
                 }
             }
-            "devices" => v1_devices(&mut write, resources.devices().as_deref().unwrap_or_default()),
+            "devices" => v1_devices(
+                &mut write,
+                resources.devices().as_deref().unwrap_or_default(),
+            ),
             "freezer" => plan.freezer = Some(folder),
             "blkio" => {
                 if let Some(weight) = resources.block_io().as_ref().and_then(|io| io.weight()) {
@@ -125,8 +152,12 @@ fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Pl
             "cpuset" => {
                 write.steps.push(Step::InheritCpuset(write.folder.clone()));
                 if let Some(cpu) = resources.cpu() {
-                    cpu.cpus().iter().for_each(|cpus| write.must("cpuset.cpus", cpus));
-                    cpu.mems().iter().for_each(|mems| write.must("cpuset.mems", mems));
+                    cpu.cpus()
+                        .iter()
+                        .for_each(|cpus| write.must("cpuset.cpus", cpus));
+                    cpu.mems()
+                        .iter()
+                        .for_each(|mems| write.must("cpuset.mems", mems));
                 }
             }
             _ => {}
@@ -138,13 +169,26 @@ fn v1(layout: &Layout, relative: &Path, resources: &LinuxResources) -> Result<Pl
 /// A limit that this host cannot keep is refused, never ignored.
 fn check_available(controller: &str, resources: &LinuxResources) -> Result<(), String> {
     let asked = match controller {
-        "memory" => resources.memory().as_ref().is_some_and(|memory| memory.limit().is_some_and(|limit| limit > 0)),
-        "cpu" => resources.cpu().as_ref().is_some_and(|cpu| cpu.quota().is_some_and(|quota| quota > 0)),
-        "pids" => resources.pids().as_ref().is_some_and(|pids| pids.limit() > 0),
+        "memory" => resources
+            .memory()
+            .as_ref()
+            .is_some_and(|memory| memory.limit().is_some_and(|limit| limit > 0)),
+        "cpu" => resources
+            .cpu()
+            .as_ref()
+            .is_some_and(|cpu| cpu.quota().is_some_and(|quota| quota > 0)),
+        "pids" => resources
+            .pids()
+            .as_ref()
+            .is_some_and(|pids| pids.limit() > 0),
         "cpuset" => true,
         _ => false,
     };
-    if asked { Err(format!("this host has no {controller} cgroup controller")) } else { Ok(()) }
+    if asked {
+        Err(format!("this host has no {controller} cgroup controller"))
+    } else {
+        Ok(())
+    }
 }
 
 /// 0 means unlimited, as everywhere with containers: written as it is, the kernel would kill the first process.
@@ -153,11 +197,17 @@ fn some(limit: Option<i64>) -> Option<i64> {
 }
 
 fn limit_or_max(limit: i64) -> String {
-    if limit > 0 { limit.to_string() } else { "max".to_owned() }
+    if limit > 0 {
+        limit.to_string()
+    } else {
+        "max".to_owned()
+    }
 }
 
 fn v1_memory(write: &mut Writer<'_>, resources: &LinuxResources) {
-    let Some(memory) = resources.memory() else { return };
+    let Some(memory) = resources.memory() else {
+        return;
+    };
     if let Some(limit) = some(memory.limit()) {
         write.must("memory.limit_in_bytes", limit);
     }
@@ -194,14 +244,21 @@ fn v1_cpu(write: &mut Writer<'_>, resources: &LinuxResources) {
 
 fn v1_devices(write: &mut Writer<'_>, rules: &[LinuxDeviceCgroup]) {
     for rule in rules {
-        let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
+        let file = if rule.allow() {
+            "devices.allow"
+        } else {
+            "devices.deny"
+        };
         write.must(file, devices::v1_line(rule));
     }
 }
 
 fn v2(point: &Path, relative: &Path, resources: &LinuxResources) -> Result<Plan, String> {
     let folder = point.join(relative);
-    let mut plan = Plan { v2: true, ..Plan::default() };
+    let mut plan = Plan {
+        v2: true,
+        ..Plan::default()
+    };
     // A controller reaches a child only when every ancestor hands it down. One write each: a missing one must not
     // take the others along.
     let mut ancestor = point.to_path_buf();
@@ -213,7 +270,10 @@ fn v2(point: &Path, relative: &Path, resources: &LinuxResources) -> Result<Plan,
     hand_down(&mut plan.steps, &ancestor);
     plan.steps.push(Step::Folder(folder.clone()));
     plan.folders.push(folder.clone());
-    let mut write = Writer { steps: &mut plan.steps, folder: folder.clone() };
+    let mut write = Writer {
+        steps: &mut plan.steps,
+        folder: folder.clone(),
+    };
     v2_memory(&mut write, resources);
     v2_cpu(&mut write, resources);
     if let Some(pids) = resources.pids() {
@@ -221,7 +281,10 @@ fn v2(point: &Path, relative: &Path, resources: &LinuxResources) -> Result<Plan,
     }
     if let Some(weight) = resources.block_io().as_ref().and_then(|io| io.weight()) {
         write.may("io.bfq.weight", weight);
-        write.may("io.weight", 1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990);
+        write.may(
+            "io.weight",
+            1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990,
+        );
     }
     if let Some(unified) = resources.unified() {
         let mut entries: Vec<_> = unified.iter().collect();
@@ -233,7 +296,11 @@ fn v2(point: &Path, relative: &Path, resources: &LinuxResources) -> Result<Plan,
             write.must(file, value);
         }
     }
-    if let Some(rules) = resources.devices().as_deref().filter(|rules| !rules.is_empty()) {
+    if let Some(rules) = resources
+        .devices()
+        .as_deref()
+        .filter(|rules| !rules.is_empty())
+    {
         plan.device_program = devices::v2_program(rules)?;
     }
     plan.memory = Some(folder.clone());
@@ -252,14 +319,18 @@ fn hand_down(steps: &mut Vec<Step>, ancestor: &Path) {
 }
 
 fn v2_memory(write: &mut Writer<'_>, resources: &LinuxResources) {
-    let Some(memory) = resources.memory() else { return };
+    let Some(memory) = resources.memory() else {
+        return;
+    };
     let limit = memory.limit().unwrap_or(0);
     if some(memory.limit()).is_some() {
         write.must("memory.max", limit_or_max(limit));
     }
     match memory.swap() {
         // OCI counts memory and swap together, v2 counts swap alone.
-        Some(total) if total > 0 && limit > 0 => write.may("memory.swap.max", total.saturating_sub(limit).max(0)),
+        Some(total) if total > 0 && limit > 0 => {
+            write.may("memory.swap.max", total.saturating_sub(limit).max(0))
+        }
         Some(-1) => write.may("memory.swap.max", "max"),
         _ => {}
     }
@@ -274,8 +345,17 @@ fn v2_cpu(write: &mut Writer<'_>, resources: &LinuxResources) {
         write.must("cpu.weight", weight_of_shares(shares));
     }
     if cpu.quota().is_some() || cpu.period().is_some() {
-        let quota = cpu.quota().filter(|quota| *quota > 0).map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-        write.must("cpu.max", format!("{quota} {}", cpu.period().filter(|period| *period > 0).unwrap_or(100_000)));
+        let quota = cpu
+            .quota()
+            .filter(|quota| *quota > 0)
+            .map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+        write.must(
+            "cpu.max",
+            format!(
+                "{quota} {}",
+                cpu.period().filter(|period| *period > 0).unwrap_or(100_000)
+            ),
+        );
     }
     if let Some(burst) = cpu.burst() {
         write.may("cpu.max.burst", burst);
@@ -283,8 +363,12 @@ fn v2_cpu(write: &mut Writer<'_>, resources: &LinuxResources) {
     if let Some(idle) = cpu.idle() {
         write.may("cpu.idle", idle);
     }
-    cpu.cpus().iter().for_each(|cpus| write.must("cpuset.cpus", cpus));
-    cpu.mems().iter().for_each(|mems| write.must("cpuset.mems", mems));
+    cpu.cpus()
+        .iter()
+        .for_each(|cpus| write.must("cpuset.cpus", cpus));
+    cpu.mems()
+        .iter()
+        .for_each(|mems| write.must("cpuset.mems", mems));
 }
 
 /// 2..=262144 shares onto 1..=10000, as the kernel's documentation proposes and runc does.
@@ -295,12 +379,27 @@ fn weight_of_shares(shares: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oci_spec::runtime::{LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResourcesBuilder};
+    use oci_spec::runtime::{
+        LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResourcesBuilder,
+    };
 
     fn resources() -> LinuxResources {
         LinuxResourcesBuilder::default()
-            .memory(LinuxMemoryBuilder::default().limit(64i64 << 20).swap(64i64 << 20).build().unwrap())
-            .cpu(LinuxCpuBuilder::default().shares(1024u64).quota(50_000i64).period(100_000u64).build().unwrap())
+            .memory(
+                LinuxMemoryBuilder::default()
+                    .limit(64i64 << 20)
+                    .swap(64i64 << 20)
+                    .build()
+                    .unwrap(),
+            )
+            .cpu(
+                LinuxCpuBuilder::default()
+                    .shares(1024u64)
+                    .quota(50_000i64)
+                    .period(100_000u64)
+                    .build()
+                    .unwrap(),
+            )
             .pids(LinuxPidsBuilder::default().limit(20i64).build().unwrap())
             .build()
             .unwrap()
@@ -311,7 +410,9 @@ mod tests {
         for step in &plan.steps {
             match step {
                 Step::Folder(path) => out += &format!("mkdir {}\n", path.display()),
-                Step::Write { file, value, .. } => out += &format!("{} = {value}\n", file.display()),
+                Step::Write { file, value, .. } => {
+                    out += &format!("{} = {value}\n", file.display())
+                }
                 Step::InheritCpuset(path) => out += &format!("inherit {}\n", path.display()),
             }
         }
@@ -320,7 +421,11 @@ mod tests {
 
     #[test]
     fn v1_limits_go_to_their_hierarchies() {
-        let layout = Layout::V1(["cpu", "memory", "pids"].map(|c| (c.to_owned(), format!("/cg/{c}").into())).into());
+        let layout = Layout::V1(
+            ["cpu", "memory", "pids"]
+                .map(|c| (c.to_owned(), format!("/cg/{c}").into()))
+                .into(),
+        );
         let plan = plan(&layout, Path::new("hoist/x"), Some(&resources())).unwrap();
         expect_test::expect![[r#"
             mkdir /cg/memory/hoist
@@ -348,9 +453,17 @@ mod tests {
 
     #[test]
     fn v2_hands_controllers_down_and_counts_swap_alone() {
-        let plan = plan(&Layout::V2("/cg".into()), Path::new("hoist/x"), Some(&resources())).unwrap();
-        let own: String =
-            text(&plan).lines().filter(|line| !line.contains("subtree_control")).collect::<Vec<_>>().join("\n");
+        let plan = plan(
+            &Layout::V2("/cg".into()),
+            Path::new("hoist/x"),
+            Some(&resources()),
+        )
+        .unwrap();
+        let own: String = text(&plan)
+            .lines()
+            .filter(|line| !line.contains("subtree_control"))
+            .collect::<Vec<_>>()
+            .join("\n");
         expect_test::expect![[r#"
             mkdir /cg/hoist
             mkdir /cg/hoist/x

@@ -38,7 +38,10 @@ pub(super) fn wait_event(folder: &Path, line: &str) -> io::Result<()> {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
             return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
         };
-        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left.try_into().map_err(io::Error::other)?))?;
+        poll(
+            &mut [PollFd::new(&events, PollFlags::PRI)],
+            Some(&left.try_into().map_err(io::Error::other)?),
+        )?;
     }
 }
 
@@ -77,7 +80,11 @@ pub(crate) fn processes(folder: &Path) -> io::Result<Vec<i32>> {
             Err(error) if is_gone(&error) => continue,
             text => text?,
         };
-        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+        pids.extend(
+            text.lines()
+                .filter_map(|line| line.parse::<i32>().ok())
+                .filter(|pid| *pid > 0),
+        );
     }
     pids.sort_unstable();
     pids.dedup();
@@ -93,7 +100,12 @@ pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
             return wait_event(folder, "populated 0");
         }
     }
-    let Some(folder) = folders.iter().find(|folder| folder.join("cgroup.procs").exists()) else { return Ok(()) };
+    let Some(folder) = folders
+        .iter()
+        .find(|folder| folder.join("cgroup.procs").exists())
+    else {
+        return Ok(());
+    };
     let deadline = Instant::now() + PATIENCE;
     for round in 0.. {
         let victims = processes(folder)?;
@@ -102,14 +114,21 @@ pub(crate) fn kill_folders(folders: &[PathBuf]) -> io::Result<()> {
         }
         let handles = kill_each(&victims);
         // A frozen process dies when it thaws.
-        for frozen in folders.iter().map(|folder| folder.join("freezer.state")).filter(|file| file.exists()) {
+        for frozen in folders
+            .iter()
+            .map(|folder| folder.join("freezer.state"))
+            .filter(|file| file.exists())
+        {
             let _ = write(&frozen, "THAWED");
         }
         for handle in &handles {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
             };
-            poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left.try_into().map_err(io::Error::other)?))?;
+            poll(
+                &mut [PollFd::new(handle, PollFlags::IN)],
+                Some(&left.try_into().map_err(io::Error::other)?),
+            )?;
         }
         if handles.is_empty() {
             if Instant::now() > deadline {
@@ -139,7 +158,10 @@ fn kill_each(victims: &[i32]) -> Vec<OwnedFd> {
 /// Kills and removes the folders (they describe one cgroup) and what is below them. Missing ones are fine.
 pub(crate) fn remove_folders(folders: &[PathBuf]) -> io::Result<()> {
     // The first failure is told, the rest still goes.
-    folders.iter().map(|folder| remove_tree(folder, folders)).fold(Ok(()), io::Result::and)
+    folders
+        .iter()
+        .map(|folder| remove_tree(folder, folders))
+        .fold(Ok(()), io::Result::and)
 }
 
 /// Looks again in each round: an exec that begins in between brings a folder of its own.

@@ -30,7 +30,13 @@ pub struct Stats {
 
 /// The number after `name` in a `name number` listing.
 pub(super) fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 /// `u64::MAX` for `max`; 0 when the file is missing.
@@ -54,8 +60,17 @@ impl Layout {
     }
 
     fn stats_v1(&self, relative: &Path) -> Stats {
-        let folder = |name: &str| self.controller(name).map(|point| point.join(relative)).unwrap_or_default();
-        let (memory, cpuacct, pids, blkio) = (folder("memory"), folder("cpuacct"), folder("pids"), folder("blkio"));
+        let folder = |name: &str| {
+            self.controller(name)
+                .map(|point| point.join(relative))
+                .unwrap_or_default()
+        };
+        let (memory, cpuacct, pids, blkio) = (
+            folder("memory"),
+            folder("cpuacct"),
+            folder("pids"),
+            folder("blkio"),
+        );
         let memory_stat = text(&memory.join("memory.stat"));
         let cpu_stat = text(&folder("cpu").join("cpu.stat"));
         let io = text(&blkio.join("blkio.throttle.io_service_bytes"));
@@ -90,7 +105,8 @@ fn stats_v2(folder: &Path) -> Stats {
         throttled_periods: field(&cpu, "nr_throttled").unwrap_or(0),
         throttled_ns: micro("throttled_usec"),
         memory_usage: number(&folder.join("memory.current")),
-        memory_inactive_file: field(&text(&folder.join("memory.stat")), "inactive_file").unwrap_or(0),
+        memory_inactive_file: field(&text(&folder.join("memory.stat")), "inactive_file")
+            .unwrap_or(0),
         memory_limit: number(&folder.join("memory.max")),
         pids: number(&folder.join("pids.current")),
         pids_limit: number(&folder.join("pids.max")),
@@ -104,12 +120,17 @@ fn stats_v2(folder: &Path) -> Stats {
 fn blkio_sum(listing: &str, kind: &str) -> u64 {
     let value = |line: &str| {
         let mut words = line.split(' ').skip(1);
-        (words.next()? == kind).then(|| words.next()?.parse::<u64>().ok()).flatten()
+        (words.next()? == kind)
+            .then(|| words.next()?.parse::<u64>().ok())
+            .flatten()
     };
     listing.lines().filter_map(value).sum()
 }
 
 /// v2: lines of `major:minor rbytes=… wbytes=… …`.
 fn io_sum(listing: &str, key: &str) -> u64 {
-    listing.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok()).sum()
+    listing
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok())
+        .sum()
 }

@@ -75,7 +75,15 @@ pub(super) fn find_or_make(root: impl AsFd, path: &str, kind: Kind) -> io::Resul
                 }
                 continue;
             }
-            Err(Errno::NOENT) => make(&parent, &name, if pending.is_empty() { kind } else { Kind::Folder })?,
+            Err(Errno::NOENT) => make(
+                &parent,
+                &name,
+                if pending.is_empty() {
+                    kind
+                } else {
+                    Kind::Folder
+                },
+            )?,
             // Not a symlink.
             Err(Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
@@ -86,12 +94,18 @@ pub(super) fn find_or_make(root: impl AsFd, path: &str, kind: Kind) -> io::Resul
 }
 
 fn parts(path: &str) -> impl Iterator<Item = String> + '_ {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned)
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .map(str::to_owned)
 }
 
 /// A path that holds no symlink (any more).
 fn plain(root: impl AsFd, parts: &[String], flags: OFlags) -> io::Result<OwnedFd> {
-    let path = if parts.is_empty() { ".".to_owned() } else { parts.join("/") };
+    let path = if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     open(root, &path, OFlags::PATH | flags, resolve)
 }
@@ -100,7 +114,8 @@ fn make(parent: impl AsFd, name: &str, kind: Kind) -> io::Result<()> {
     let result = match kind {
         Kind::Folder => rustix::fs::mkdirat(parent, name, MODE_FOLDER),
         Kind::File => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             rustix::fs::openat(parent, name, flags, MODE_FILE).map(drop)
         }
     };
@@ -123,9 +138,23 @@ pub(super) fn parent(root: impl AsFd, path: &str) -> io::Result<(OwnedFd, String
 
 /// The host's /dev/null, and really that.
 pub(super) fn host_null() -> io::Result<OwnedFd> {
-    let fd = rustix::fs::openat(CWD, "/dev/null", OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+    let fd = rustix::fs::openat(
+        CWD,
+        "/dev/null",
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )?;
     let stat = rustix::fs::statat(&fd, "", AtFlags::EMPTY_PATH)?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3);
-    if is_null { Ok(fd) } else { Err(io::Error::other("/dev/null of the host is not the null device")) }
+        && (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        ) == (1, 3);
+    if is_null {
+        Ok(fd)
+    } else {
+        Err(io::Error::other(
+            "/dev/null of the host is not the null device",
+        ))
+    }
 }

@@ -32,7 +32,11 @@ pub(crate) struct Fault {
 
 impl Fault {
     fn new(object: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self { object: object.into(), source: source.into(), exit_code: 125 }
+        Self {
+            object: object.into(),
+            source: source.into(),
+            exit_code: 125,
+        }
     }
 
     fn plain(object: impl Into<String>) -> Self {
@@ -83,7 +87,9 @@ impl Inheritance {
     }
 
     pub(crate) fn fd(&self, role: FdRole) -> Option<&OwnedFd> {
-        self.fds.iter().find_map(|(have, fd)| (*have == role).then_some(fd))
+        self.fds
+            .iter()
+            .find_map(|(have, fd)| (*have == role).then_some(fd))
     }
 
     pub(crate) fn take(&mut self, role: FdRole) -> Option<OwnedFd> {

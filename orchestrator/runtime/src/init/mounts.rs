@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
 use super::inside::{self, Kind};
@@ -35,18 +35,40 @@ pub(super) fn mount_all(setup: &mut Setup<'_>) -> Result<(), Fault> {
 fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
     let target = &mount.target;
     match &mount.kind {
-        MountKind::Bind { source, below, recursive } => {
-            let whole = below.as_ref().map_or_else(|| source.clone(), |below| source.join(below));
+        MountKind::Bind {
+            source,
+            below,
+            recursive,
+        } => {
+            let whole = below
+                .as_ref()
+                .map_or_else(|| source.clone(), |below| source.join(below));
             let named = format!("{} on {target}", whole.display());
-            let flags = if *recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
-            let tree = source_tree(source, below.as_deref(), flags).on(whole.display().to_string())?;
+            let flags = if *recursive {
+                CLONE | OpenTreeFlags::AT_RECURSIVE
+            } else {
+                CLONE
+            };
+            let tree =
+                source_tree(source, below.as_deref(), flags).on(whole.display().to_string())?;
             mount_tree(setup, mount, &tree, &named)
         }
-        MountKind::Filesystem { name, source, options } => mount_filesystem(setup, mount, name, source, options),
+        MountKind::Filesystem {
+            name,
+            source,
+            options,
+        } => mount_filesystem(setup, mount, name, source, options),
         MountKind::SharedMemory => {
             let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
             let missing = || Fault::plain(format!("no mount for {target}"));
-            attach(setup.inheritance.fd(FdRole::SharedMemory).ok_or_else(missing)?, &point).on(target)
+            attach(
+                setup
+                    .inheritance
+                    .fd(FdRole::SharedMemory)
+                    .ok_or_else(missing)?,
+                &point,
+            )
+            .on(target)
         }
         MountKind::Tree { index, below } => {
             let named = format!("{} on {target}", below.as_deref().unwrap_or("volume"));
@@ -58,8 +80,17 @@ fn mount_one(setup: &mut Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
 }
 
 /// Attaches an open tree on a mount point of its own kind; `named` says in errors which mount it is.
-fn mount_tree(setup: &Setup<'_>, mount: &MountConfig, tree: &OwnedFd, named: &str) -> Result<(), Fault> {
-    let kind = if inside::is_folder(tree).on(named)? { Kind::Folder } else { Kind::File };
+fn mount_tree(
+    setup: &Setup<'_>,
+    mount: &MountConfig,
+    tree: &OwnedFd,
+    named: &str,
+) -> Result<(), Fault> {
+    let kind = if inside::is_folder(tree).on(named)? {
+        Kind::Folder
+    } else {
+        Kind::File
+    };
     let point = inside::find_or_make(setup.root(), &mount.target, kind).on(&mount.target)?;
     attributes(tree, mount).on(named)?;
     attach(tree, &point).on(named)
@@ -74,13 +105,20 @@ fn mount_filesystem(
 ) -> Result<(), Fault> {
     let target = &mount.target;
     let options = &kept_mode(setup, target, name, options)?;
-    let fs = filesystem(name, source, options, MountAttrFlags::from_bits_retain(sys::attr_bits(mount.set)))
-        .on(format!("{name} on {target}"))?;
+    let fs = filesystem(
+        name,
+        source,
+        options,
+        MountAttrFlags::from_bits_retain(sys::attr_bits(mount.set)),
+    )
+    .on(format!("{name} on {target}"))?;
     let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
     // A symlink that an image put here would have been followed; the pseudo file systems must be where they claim to be,
     // or masking would look elsewhere.
     if matches!(name, "proc" | "sysfs") && is_link(setup, target)? {
-        return Err(Fault::plain(format!("{target} is a symbolic link in the image")));
+        return Err(Fault::plain(format!(
+            "{target} is a symbolic link in the image"
+        )));
     }
     if mount.propagation != 0 {
         sys::mount_setattr(fs.as_fd(), false, 0, 0, mount.propagation).on(target)?;
@@ -96,7 +134,9 @@ fn mount_filesystem(
 /// leaves with the old root.
 fn tree_part(setup: &mut Setup<'_>, index: u16, below: Option<&str>) -> io::Result<OwnedFd> {
     let inheritance = setup.inheritance;
-    let tree = inheritance.fd(FdRole::Tree(index)).ok_or(io::ErrorKind::NotFound)?;
+    let tree = inheritance
+        .fd(FdRole::Tree(index))
+        .ok_or(io::ErrorKind::NotFound)?;
     if setup.trees.insert(index) {
         let scratch = setup.scratch.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let name = format!("tree-{index}");
@@ -104,20 +144,39 @@ fn tree_part(setup: &mut Setup<'_>, index: u16, below: Option<&str>) -> io::Resu
         attach(tree, &inside::find(scratch, &name, OFlags::PATH)?)?;
     }
     let found = inside::find(tree, below.unwrap_or("."), OFlags::PATH)?;
-    Ok(open_tree(found.as_fd(), "", CLONE_FD | OpenTreeFlags::AT_RECURSIVE)?)
+    Ok(open_tree(
+        found.as_fd(),
+        "",
+        CLONE_FD | OpenTreeFlags::AT_RECURSIVE,
+    )?)
 }
 
 /// A copy of the mount at a source. What is below it is looked up once, by the kernel and with the source as its limit;
 /// the copy is made of what was found, not of the path.
 fn source_tree(source: &Path, below: Option<&str>, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
-    let Some(below) = below else { return Ok(open_tree(CWD, source, flags)?) };
-    let root = rustix::fs::open(source, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let Some(below) = below else {
+        return Ok(open_tree(CWD, source, flags)?);
+    };
+    let root = rustix::fs::open(
+        source,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let found = inside::find(&root, below, OFlags::PATH)?;
-    Ok(open_tree(found.as_fd(), "", flags | OpenTreeFlags::AT_EMPTY_PATH)?)
+    Ok(open_tree(
+        found.as_fd(),
+        "",
+        flags | OpenTreeFlags::AT_EMPTY_PATH,
+    )?)
 }
 
 /// A tmpfs on a folder of the image has that folder's mode, unless it was given another.
-fn kept_mode(setup: &Setup<'_>, target: &str, name: &str, options: &Options) -> Result<Options, Fault> {
+fn kept_mode(
+    setup: &Setup<'_>,
+    target: &str,
+    name: &str,
+    options: &Options,
+) -> Result<Options, Fault> {
     let mut options = options.clone();
     if name == "tmpfs"
         && !options.iter().any(|(key, _)| key == "mode")
@@ -132,7 +191,8 @@ fn kept_mode(setup: &Setup<'_>, target: &str, name: &str, options: &Options) -> 
 
 fn is_link(setup: &Setup<'_>, target: &str) -> Result<bool, Fault> {
     let (parent, name) = inside::parent(setup.root(), target).on(target)?;
-    let stat = rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).on(target)?;
+    let stat =
+        rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).on(target)?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
@@ -140,7 +200,13 @@ fn attributes(tree: &OwnedFd, mount: &MountConfig) -> io::Result<()> {
     if mount.set == 0 && mount.clear == 0 && mount.propagation == 0 {
         return Ok(());
     }
-    sys::mount_setattr(tree.as_fd(), mount.recursive_attributes, mount.set, mount.clear, mount.propagation)
+    sys::mount_setattr(
+        tree.as_fd(),
+        mount.recursive_attributes,
+        mount.set,
+        mount.clear,
+        mount.propagation,
+    )
 }
 
 pub(super) fn filesystem(
@@ -157,10 +223,16 @@ pub(super) fn filesystem(
             None => fsconfig_set_flag(fs.as_fd(), key.as_str()),
         };
         let value = value.as_deref().unwrap_or_default();
-        result.map_err(|error| io::Error::other(format!("option {key}={value}: {}", io::Error::from(error))))?;
+        result.map_err(|error| {
+            io::Error::other(format!("option {key}={value}: {}", io::Error::from(error)))
+        })?;
     }
     fsconfig_create(fs.as_fd())?;
-    Ok(fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    Ok(fsmount(
+        fs.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
 }
 
 /// v2: the container's own cgroup namespace, mounted. v1: a tmpfs with a bind of each of the container's own folders.
@@ -170,7 +242,8 @@ fn mount_cgroup(setup: &Setup<'_>, mount: &MountConfig) -> Result<(), Fault> {
     let point = inside::find_or_make(setup.root(), target, Kind::Folder).on(target)?;
     let view = &setup.config.cgroup_view;
     if view.is_empty() {
-        let fs = filesystem("cgroup2", "cgroup", &Vec::new(), attr).on(format!("cgroup2 on {target}"))?;
+        let fs = filesystem("cgroup2", "cgroup", &Vec::new(), attr)
+            .on(format!("cgroup2 on {target}"))?;
         return attach(&fs, &point).on(format!("cgroup2 on {target}"));
     }
     let writable = attr - MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -214,30 +287,56 @@ fn make_node(root: &OwnedFd, node: &NodeConfig) -> io::Result<()> {
     let (parent, name) = inside::parent(root, &node.path)?;
     let mode = Mode::from_raw_mode(node.mode & 0o7777);
     let device = rustix::fs::makedev(node.major, node.minor);
-    match rustix::fs::mknodat(&parent, name.as_str(), FileType::from_raw_mode(node.kind), mode, device) {
+    match rustix::fs::mknodat(
+        &parent,
+        name.as_str(),
+        FileType::from_raw_mode(node.kind),
+        mode,
+        device,
+    ) {
         Err(Errno::EXIST) => {
-            let stat = rustix::fs::statat(&parent, name.as_str(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+            let stat = rustix::fs::statat(
+                &parent,
+                name.as_str(),
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            )?;
             let same = FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(node.kind)
                 && (stat.st_rdev == device || node.kind == libc::S_IFIFO);
-            return if same { Ok(()) } else { Err(Errno::EXIST.into()) };
+            return if same {
+                Ok(())
+            } else {
+                Err(Errno::EXIST.into())
+            };
         }
         result => result?,
     }
     let owner = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
     let no_follow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     if owner != (Uid::ROOT, Gid::ROOT) {
-        rustix::fs::chownat(&parent, name.as_str(), Some(owner.0), Some(owner.1), no_follow)?;
+        rustix::fs::chownat(
+            &parent,
+            name.as_str(),
+            Some(owner.0),
+            Some(owner.1),
+            no_follow,
+        )?;
     }
     Ok(())
 }
 
 pub(super) fn inject_files(setup: &mut Setup<'_>) -> Result<(), Fault> {
-    let Some(scratch) = &setup.scratch else { return Ok(()) };
+    let Some(scratch) = &setup.scratch else {
+        return Ok(());
+    };
     for (index, file) in setup.config.files.iter().enumerate() {
         let name = index.to_string();
         write_file(scratch, &name, file, setup.inheritance).on(&file.path)?;
         let tree = open_tree(scratch.as_fd(), name.as_str(), CLONE).on(&file.path)?;
-        let readonly = if file.writable { 0 } else { sys::MOUNT_ATTR_RDONLY };
+        let readonly = if file.writable {
+            0
+        } else {
+            sys::MOUNT_ATTR_RDONLY
+        };
         sys::mount_setattr(tree.as_fd(), false, readonly, 0, 0).on(&file.path)?;
         let point = inside::find_or_make(setup.root(), &file.path, Kind::File).on(&file.path)?;
         attach(&tree, &point).on(&file.path)?;
@@ -245,11 +344,20 @@ pub(super) fn inject_files(setup: &mut Setup<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn write_file(folder: &OwnedFd, name: &str, file: &FileConfig, inheritance: &Inheritance) -> io::Result<()> {
+fn write_file(
+    folder: &OwnedFd,
+    name: &str,
+    file: &FileConfig,
+    inheritance: &Inheritance,
+) -> io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(folder, name, flags, Mode::RUSR)?;
     inheritance.copy(file.content, &fd)?;
-    rustix::fs::fchown(&fd, Some(Uid::from_raw(file.uid)), Some(Gid::from_raw(file.gid)))?;
+    rustix::fs::fchown(
+        &fd,
+        Some(Uid::from_raw(file.uid)),
+        Some(Gid::from_raw(file.gid)),
+    )?;
     // After the owner: chown takes set-id bits away.
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode & 0o7777))?;
     Ok(())
@@ -257,7 +365,9 @@ fn write_file(folder: &OwnedFd, name: &str, file: &FileConfig, inheritance: &Inh
 
 pub(super) fn mask_paths(setup: &mut Setup<'_>) -> Result<(), Fault> {
     for path in &setup.config.readonly {
-        let Some(point) = existing(setup, path)? else { continue };
+        let Some(point) = existing(setup, path)? else {
+            continue;
+        };
         let tree = open_tree(point.as_fd(), "", CLONE_FD | OpenTreeFlags::AT_RECURSIVE).on(path)?;
         sys::mount_setattr(tree.as_fd(), true, sys::MOUNT_ATTR_RDONLY, 0, 0).on(path)?;
         attach(&tree, &point).on(path)?;
@@ -265,14 +375,19 @@ pub(super) fn mask_paths(setup: &mut Setup<'_>) -> Result<(), Fault> {
     let mut null = None;
     let mut empty: Option<OwnedFd> = None;
     for path in &setup.config.masked {
-        let Some(point) = existing(setup, path)? else { continue };
+        let Some(point) = existing(setup, path)? else {
+            continue;
+        };
         let cover = if inside::is_folder(&point).on(path)? {
             match &empty {
                 // One empty tmpfs covers them all.
                 Some(first) => open_tree(first.as_fd(), "", CLONE_FD).on(path)?,
                 None => {
-                    let fs =
-                        tmpfs(&[("mode", "755"), ("nr_inodes", "1")], MountAttrFlags::MOUNT_ATTR_RDONLY).on(path)?;
+                    let fs = tmpfs(
+                        &[("mode", "755"), ("nr_inodes", "1")],
+                        MountAttrFlags::MOUNT_ATTR_RDONLY,
+                    )
+                    .on(path)?;
                     attach(&fs, &point).on(path)?;
                     empty = Some(fs);
                     continue;
@@ -293,7 +408,9 @@ pub(super) fn mask_paths(setup: &mut Setup<'_>) -> Result<(), Fault> {
 fn existing(setup: &Setup<'_>, path: &str) -> Result<Option<OwnedFd>, Fault> {
     match inside::find(setup.root(), path, OFlags::PATH) {
         Ok(point) => Ok(Some(point)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            Ok(None)
+        }
         Err(error) => Err(Fault::new(path, error)),
     }
 }

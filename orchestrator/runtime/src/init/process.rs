@@ -26,9 +26,12 @@ pub(super) fn open_terminal(setup: &mut Setup<'_>) -> Result<(), Fault> {
         return Ok(());
     }
     let slave = terminal_pair(setup.root(), &setup.config.process, setup.sync)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(slave.as_fd(), "", flags).on("/dev/console")?;
-    let point = inside::find_or_make(setup.root(), "/dev/console", Kind::File).on("/dev/console")?;
+    let point =
+        inside::find_or_make(setup.root(), "/dev/console", Kind::File).on("/dev/console")?;
     attach(&tree, &point).on("/dev/console")?;
     become_terminal(&slave)
 }
@@ -47,7 +50,8 @@ fn terminal_pair(root: &OwnedFd, config: &ProcessConfig, sync: &OwnedFd) -> Resu
     let ptmx = "/dev/pts/ptmx";
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    let master = rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), resolve).on(ptmx)?;
+    let master =
+        rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), resolve).on(ptmx)?;
     if rustix::fs::fstatfs(&master).on(ptmx)?.f_type != DEVPTS_MAGIC {
         return Err(Fault::plain(format!("{ptmx} is not on a devpts")));
     }
@@ -55,7 +59,12 @@ fn terminal_pair(root: &OwnedFd, config: &ProcessConfig, sync: &OwnedFd) -> Resu
     let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, open).on(ptmx)?;
     if let Some((rows, columns)) = config.console_size {
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&master, size).on(ptmx)?;
     }
     send(sync, &ChildReport::Terminal, &[master.as_fd()]).on("shim")?;
@@ -80,10 +89,16 @@ pub(super) fn set_names(setup: &mut Setup<'_>) -> Result<(), Fault> {
 }
 
 fn private_proc() -> io::Result<OwnedFd> {
-    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen,
+    };
     let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(fs.as_fd())?;
-    Ok(fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    Ok(fsmount(
+        fs.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?)
 }
 
 fn write_proc(proc: &OwnedFd, path: &str, value: &str) -> io::Result<()> {
@@ -103,7 +118,8 @@ pub(super) fn set_sysctls(setup: &mut Setup<'_>) -> Result<(), Fault> {
     }
     let proc = setup.proc.as_ref().expect("made above");
     for (path, value) in &setup.config.sysctls {
-        write_proc(proc, &format!("sys/{path}"), value).on(format!("{} = {value}", path.replace('/', ".")))?;
+        write_proc(proc, &format!("sys/{path}"), value)
+            .on(format!("{} = {value}", path.replace('/', ".")))?;
     }
     Ok(())
 }
@@ -125,15 +141,23 @@ pub(super) fn set_oom_score(config: &ProcessConfig, proc: Option<&OwnedFd>) -> R
 /// A hard limit above our own needs CAP_SYS_RESOURCE, which an engine in a container may lack: then as high as it goes.
 pub(super) fn set_rlimits(config: &ProcessConfig) -> Result<(), Fault> {
     let finite = |limit: u64| Some(limit).filter(|limit| *limit != u64::MAX);
-    let lower = |limit: Option<u64>, ceiling: Option<u64>| [limit, ceiling].into_iter().flatten().min();
+    let lower =
+        |limit: Option<u64>, ceiling: Option<u64>| [limit, ceiling].into_iter().flatten().min();
     for limit in &config.rlimits {
-        let resource = resource(limit.resource).ok_or_else(|| Fault::plain(format!("unknown limit {}", limit.name)))?;
+        let resource = resource(limit.resource)
+            .ok_or_else(|| Fault::plain(format!("unknown limit {}", limit.name)))?;
         let on = || format!("{} {}:{}", limit.name, limit.soft, limit.hard);
-        let wanted = Rlimit { current: finite(limit.soft), maximum: finite(limit.hard) };
+        let wanted = Rlimit {
+            current: finite(limit.soft),
+            maximum: finite(limit.hard),
+        };
         match setrlimit(resource, wanted) {
             Err(Errno::PERM) => {
                 let ceiling = getrlimit(resource).maximum;
-                let (current, maximum) = (lower(wanted.current, ceiling), lower(wanted.maximum, ceiling));
+                let (current, maximum) = (
+                    lower(wanted.current, ceiling),
+                    lower(wanted.maximum, ceiling),
+                );
                 setrlimit(resource, Rlimit { current, maximum }).on(on())?;
             }
             result => result.on(on())?,
@@ -168,9 +192,15 @@ fn resource(number: i32) -> Option<Resource> {
 
 /// A start makes a missing one, an exec does not. Afterwards the kernel must be able to say where we are, or the folder is outside of the root.
 pub(super) fn enter_cwd(config: &ProcessConfig) -> Result<(), Fault> {
-    let cwd = if config.cwd.is_empty() { "/" } else { &config.cwd };
+    let cwd = if config.cwd.is_empty() {
+        "/"
+    } else {
+        &config.cwd
+    };
     if !cwd.starts_with('/') {
-        return Err(Fault::plain(format!("working directory {cwd:?} is not absolute")));
+        return Err(Fault::plain(format!(
+            "working directory {cwd:?} is not absolute"
+        )));
     }
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on("/")?;
     let folder = if config.make_cwd {
@@ -181,12 +211,24 @@ pub(super) fn enter_cwd(config: &ProcessConfig) -> Result<(), Fault> {
     let folder = folder.on(cwd)?;
     rustix::process::fchdir(&folder).on(cwd)?;
     let here = rustix::process::getcwd(Vec::new()).on(cwd)?;
-    if here.as_bytes().starts_with(b"/") { Ok(()) } else { Err(Fault::plain(format!("{cwd} is outside of the root"))) }
+    if here.as_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Fault::plain(format!("{cwd} is outside of the root")))
+    }
 }
 
-pub(super) fn read_filter(config: &ProcessConfig, inheritance: &Inheritance) -> Result<Option<(Vec<u8>, u64)>, Fault> {
-    let Some(seccomp) = &config.seccomp else { return Ok(None) };
-    Ok(Some((inheritance.bytes(seccomp.program).on("filter")?, seccomp.flags)))
+pub(super) fn read_filter(
+    config: &ProcessConfig,
+    inheritance: &Inheritance,
+) -> Result<Option<(Vec<u8>, u64)>, Fault> {
+    let Some(seccomp) = &config.seccomp else {
+        return Ok(None);
+    };
+    Ok(Some((
+        inheritance.bytes(seccomp.program).on("filter")?,
+        seccomp.flags,
+    )))
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -215,15 +257,30 @@ impl Command {
         identity: Identity,
         seccomp: Option<(Vec<u8>, u64)>,
     ) -> Result<Self, Fault> {
-        let name = config.argv.first().ok_or_else(|| Fault::plain("no command"))?;
-        let mut env = config.env.iter().map(|entry| c_string(entry)).collect::<Result<Vec<_>, _>>()?;
+        let name = config
+            .argv
+            .first()
+            .ok_or_else(|| Fault::plain("no command"))?;
+        let mut env = config
+            .env
+            .iter()
+            .map(|entry| c_string(entry))
+            .collect::<Result<Vec<_>, _>>()?;
         if !config.env.iter().any(|entry| entry.starts_with("HOME=")) {
             env.push(c_string(&format!("HOME={}", identity.home))?);
         }
-        let search = config.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
+        let search = config
+            .env
+            .iter()
+            .rev()
+            .find_map(|entry| entry.strip_prefix("PATH="));
         Ok(Self {
             path: find_program(name, search.unwrap_or(DEFAULT_PATH))?,
-            argv: config.argv.iter().map(|arg| c_string(arg)).collect::<Result<_, _>>()?,
+            argv: config
+                .argv
+                .iter()
+                .map(|arg| c_string(arg))
+                .collect::<Result<_, _>>()?,
             env,
             named: name.clone(),
             identity,
@@ -253,7 +310,9 @@ impl Command {
             self.install_filter()?;
         }
         self.limit_bounding()?;
-        let Identity { uid, gid, groups, .. } = &self.identity;
+        let Identity {
+            uid, gid, groups, ..
+        } = &self.identity;
         let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
         rustix::thread::set_thread_groups(&groups).on("supplementary groups")?;
         rustix::thread::set_keep_capabilities(true).on("keep capabilities")?;
@@ -265,9 +324,13 @@ impl Command {
         rustix::thread::set_keep_capabilities(false).on("keep capabilities")?;
         sys::clear_ambient().on("ambient capabilities")?;
         let have = sys::permitted().on("capabilities")?;
-        let (permitted, inheritable) = (self.permitted & have, self.inheritable & have & self.bounding);
+        let (permitted, inheritable) = (
+            self.permitted & have,
+            self.inheritable & have & self.bounding,
+        );
         sys::capset(self.effective & permitted, permitted, inheritable).on("capabilities")?;
-        for capability in (0..64).filter(|n| self.ambient & inheritable & permitted & (1 << n) != 0) {
+        for capability in (0..64).filter(|n| self.ambient & inheritable & permitted & (1 << n) != 0)
+        {
             sys::raise_ambient(capability).on("ambient capabilities")?;
         }
         if self.no_new_privileges {
@@ -289,10 +352,15 @@ impl Command {
     /// `> /dev/stdout` reopens the pipe, which checks its owner.
     fn own_stdio(&self) -> Result<(), Fault> {
         let user = Uid::from_raw(self.identity.uid);
-        for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        for fd in [
+            rustix::stdio::stdin(),
+            rustix::stdio::stdout(),
+            rustix::stdio::stderr(),
+        ] {
             let stat = rustix::fs::fstat(fd).on("stdio")?;
             let kind = FileType::from_raw_mode(stat.st_mode);
-            let ours = kind == FileType::Fifo || (kind == FileType::CharacterDevice && rustix::termios::isatty(fd));
+            let ours = kind == FileType::Fifo
+                || (kind == FileType::CharacterDevice && rustix::termios::isatty(fd));
             if ours && stat.st_uid != user.as_raw() {
                 match rustix::fs::fchown(fd, Some(user), None) {
                     // Another user's pipe, passed on as it is.
@@ -330,7 +398,11 @@ impl Command {
         }
         let error = sys::execve(&self.path, &self.argv, &self.env);
         let exit_code = exec_code(&error);
-        Fault { object: format!("exec: {:?}", self.named), source: error, exit_code }
+        Fault {
+            object: format!("exec: {:?}", self.named),
+            source: error,
+            exit_code,
+        }
     }
 }
 
@@ -344,7 +416,11 @@ fn exec_code(error: &io::Error) -> u8 {
 
 /// As a shell would: a name with a slash is a path (from the working directory), else `PATH` is searched.
 fn find_program(name: &str, search: &str) -> Result<CString, Fault> {
-    let refuse = |error: Errno, exit_code| Fault { object: format!("exec: {name:?}"), source: error.into(), exit_code };
+    let refuse = |error: Errno, exit_code| Fault {
+        object: format!("exec: {name:?}"),
+        source: error.into(),
+        exit_code,
+    };
     if name.contains('/') {
         return match runnable(name) {
             Ok(()) => c_string(name),
@@ -353,7 +429,11 @@ fn find_program(name: &str, search: &str) -> Result<CString, Fault> {
     }
     let mut denied = None;
     for folder in search.split(':').filter(|_| !name.is_empty()) {
-        let path = if folder.is_empty() { format!("./{name}") } else { format!("{folder}/{name}") };
+        let path = if folder.is_empty() {
+            format!("./{name}")
+        } else {
+            format!("{folder}/{name}")
+        };
         match runnable(&path) {
             Ok(()) => return c_string(&path),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
@@ -364,7 +444,11 @@ fn find_program(name: &str, search: &str) -> Result<CString, Fault> {
         Some(error) => Err(refuse(error, 126)),
         None => {
             let object = format!("exec: {name:?}: executable file not found in $PATH");
-            Err(Fault { object, source: Errno::NOENT.into(), exit_code: 127 })
+            Err(Fault {
+                object,
+                source: Errno::NOENT.into(),
+                exit_code: 127,
+            })
         }
     }
 }

@@ -54,9 +54,13 @@ fn take_terminal() {
 }
 
 fn reap(program: i32, signals: &SigSet) -> ! {
-    let Ok(arrivals) = SignalFd::new(signals) else { leave(125) };
+    let Ok(arrivals) = SignalFd::new(signals) else {
+        leave(125)
+    };
     loop {
-        let Ok(Some(arrival)) = arrivals.read_signal() else { continue };
+        let Ok(Some(arrival)) = arrivals.read_signal() else {
+            continue;
+        };
         match i32::try_from(arrival.ssi_signo).unwrap_or_default() {
             libc::SIGCHLD => {
                 if let Some(code) = collect(program) {
@@ -77,7 +81,9 @@ fn collect(program: i32) -> Option<i32> {
     let mut code = None;
     while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if Pid::as_raw(Some(pid)) == program {
-            code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            code = status
+                .exit_status()
+                .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
         }
     }
     code

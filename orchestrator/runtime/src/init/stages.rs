@@ -28,11 +28,16 @@ pub(super) struct Setup<'a> {
 
 impl Setup<'_> {
     pub(super) fn root(&self) -> &OwnedFd {
-        self.root.as_ref().expect("the root stage comes before every stage that asks")
+        self.root
+            .as_ref()
+            .expect("the root stage comes before every stage that asks")
     }
 }
 
-type Stage = (&'static str, for<'a> fn(&mut Setup<'a>) -> Result<(), Fault>);
+type Stage = (
+    &'static str,
+    for<'a> fn(&mut Setup<'a>) -> Result<(), Fault>,
+);
 
 const CONTAINER: [Stage; 11] = [
     ("join namespaces", join_namespaces),
@@ -52,7 +57,10 @@ const CONTAINER: [Stage; 11] = [
 pub(crate) fn run_container(inheritance: &Inheritance, sync: OwnedFd) -> ! {
     sys::reset_signals();
     rustix::process::umask(rustix::fs::Mode::empty());
-    let config: InitConfig = match inheritance.child_json().and_then(|json| Ok(serde_json::from_slice(&json)?)) {
+    let config: InitConfig = match inheritance
+        .child_json()
+        .and_then(|json| Ok(serde_json::from_slice(&json)?))
+    {
         Ok(config) => config,
         Err(error) => fail(&sync, "read the launch", &Fault::new("payload", error)),
     };
@@ -85,7 +93,12 @@ pub(crate) fn run_container(inheritance: &Inheritance, sync: OwnedFd) -> ! {
 }
 
 /// The child of an exec, already in the container's pid namespace and cgroup.
-pub(crate) fn run_exec(config: &ProcessConfig, inheritance: &Inheritance, namespaces: u64, sync: OwnedFd) -> ! {
+pub(crate) fn run_exec(
+    config: &ProcessConfig,
+    inheritance: &Inheritance,
+    namespaces: u64,
+    sync: OwnedFd,
+) -> ! {
     sys::reset_signals();
     rustix::process::umask(rustix::fs::Mode::empty());
     let check = |name: &str, result: Result<(), Fault>| {
@@ -95,20 +108,31 @@ pub(crate) fn run_exec(config: &ProcessConfig, inheritance: &Inheritance, namesp
     };
     check("enter the container", enter(inheritance, namespaces));
     check("start a session", start_session(config));
-    check("open the terminal", process::open_exec_terminal(config, &sync));
+    check(
+        "open the terminal",
+        process::open_exec_terminal(config, &sync),
+    );
     let command = prepare(config, inheritance, None, &sync);
     drop_privileges(&command, &sync);
     become_program(&command, &sync)
 }
 
 /// All that can be done as root, ending at the gate where the shim says go.
-fn prepare(config: &ProcessConfig, inheritance: &Inheritance, proc: Option<OwnedFd>, sync: &OwnedFd) -> Command {
+fn prepare(
+    config: &ProcessConfig,
+    inheritance: &Inheritance,
+    proc: Option<OwnedFd>,
+    sync: &OwnedFd,
+) -> Command {
     let step = |name: &str, result: Result<(), Fault>| {
         if let Err(fault) = result {
             fail(sync, name, &fault);
         }
     };
-    step("set the OOM score", process::set_oom_score(config, proc.as_ref()));
+    step(
+        "set the OOM score",
+        process::set_oom_score(config, proc.as_ref()),
+    );
     drop(proc);
     step("set limits", process::set_rlimits(config));
     let identity = match identity::look_up(config) {
@@ -152,16 +176,30 @@ fn start_session(config: &ProcessConfig) -> Result<(), Fault> {
     rustix::process::setsid().on("setsid")?;
     match sys::join_session_keyring(&config.id) {
         // A kernel without keyrings has none to hide; a full quota must not keep a container from starting.
-        Err(error) if [Some(libc::ENOSYS), Some(libc::EDQUOT)].contains(&error.raw_os_error()) => Ok(()),
+        Err(error) if [Some(libc::ENOSYS), Some(libc::EDQUOT)].contains(&error.raw_os_error()) => {
+            Ok(())
+        }
         result => result.on("session keyring"),
     }
 }
 
 fn join_namespaces(setup: &mut Setup<'_>) -> Result<(), Fault> {
     for (role, kind, name) in [
-        (FdRole::Netns, LinkNameSpaceType::Network, "network namespace"),
-        (FdRole::JoinIpc, LinkNameSpaceType::InterProcessCommunication, "ipc namespace"),
-        (FdRole::JoinUts, LinkNameSpaceType::HostNameAndNISDomainName, "uts namespace"),
+        (
+            FdRole::Netns,
+            LinkNameSpaceType::Network,
+            "network namespace",
+        ),
+        (
+            FdRole::JoinIpc,
+            LinkNameSpaceType::InterProcessCommunication,
+            "ipc namespace",
+        ),
+        (
+            FdRole::JoinUts,
+            LinkNameSpaceType::HostNameAndNISDomainName,
+            "uts namespace",
+        ),
     ] {
         if let Some(fd) = setup.inheritance.fd(role) {
             rustix::thread::move_into_link_name_space(fd.as_fd(), Some(kind)).on(name)?;
@@ -179,7 +217,9 @@ pub(super) fn enter(inheritance: &Inheritance, namespaces: u64) -> Result<(), Fa
     let missing = || Fault::plain("no descriptor of the container");
     let init = inheritance.fd(FdRole::Init).ok_or_else(missing)?;
     let root = inheritance.fd(FdRole::Root).ok_or_else(missing)?;
-    let kinds = ThreadNameSpaceType::from_bits_retain(u32::try_from(namespaces).expect("CLONE_NEW* fit 32 bits"));
+    let kinds = ThreadNameSpaceType::from_bits_retain(
+        u32::try_from(namespaces).expect("CLONE_NEW* fit 32 bits"),
+    );
     rustix::thread::move_into_thread_name_spaces(init.as_fd(), kinds).on("namespaces")?;
     rustix::process::fchdir(root).on("container root")?;
     rustix::process::chroot(".").on("container root")?;

@@ -17,8 +17,8 @@ use crate::cgroup::{self, Layout};
 use crate::exec::{ExecRequest, ExecStdio};
 use crate::launch::{InjectedFile, Join, Launch, LaunchError, Netns, Rootfs};
 use crate::wire::{
-    ExecConfig, FdRole, FileConfig, Head, InitConfig, NodeConfig, Payload, RenewConfig, RootConfig, ShimConfig,
-    UserConfig,
+    ExecConfig, FdRole, FileConfig, Head, InitConfig, NodeConfig, Payload, RenewConfig, RootConfig,
+    ShimConfig, UserConfig,
 };
 
 /// A launch, ready to be sent: the payload first, then the descriptors that the head names.
@@ -53,19 +53,26 @@ pub(crate) fn container(launch: &Launch, around: Environment<'_>) -> Result<Seal
     let spec = &launch.spec;
     let empty = Linux::default();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
-    let process = spec.process().as_ref().ok_or_else(|| invalid("no process"))?;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| invalid("no process"))?;
     unsupported::refuse(spec, linux)?;
     let mut payload = Payload::default();
     let mut fds = around.stdio;
     for (index, tree) in (0..).zip(&launch.trees) {
-        fds.push((FdRole::Tree(index), tree.mount.try_clone().map_err(LaunchError::Protocol)?));
+        fds.push((
+            FdRole::Tree(index),
+            tree.mount.try_clone().map_err(LaunchError::Protocol)?,
+        ));
     }
     let namespaces = Namespaces::of(launch, linux, around.layout, &mut fds)?;
     let mut mounts = mounts::of_spec(launch)?;
     if let Some(owner) = launch.join.ipc {
         mounts.extend(shm::of(owner, &mounts, &mut fds)?);
     }
-    let plan = cgroup::plan(around.layout, around.cgroup, linux.resources().as_ref()).map_err(LaunchError::Spec)?;
+    let plan = cgroup::plan(around.layout, around.cgroup, linux.resources().as_ref())
+        .map_err(LaunchError::Spec)?;
     let user = match &launch.user {
         Some(text) => UserConfig::Named(text.clone()),
         None => process::numeric_user(process.user()),
@@ -73,7 +80,11 @@ pub(crate) fn container(launch: &Launch, around: Environment<'_>) -> Result<Seal
     let init = InitConfig {
         process: process::of_spec(launch, process, linux, user, &mut payload)?,
         root: root(&launch.rootfs),
-        root_readonly: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+        root_readonly: spec
+            .root()
+            .as_ref()
+            .and_then(|root| root.readonly())
+            .unwrap_or(false),
         propagation: mounts::host_propagation(spec, linux)?,
         root_propagation: mounts::root_propagation(linux)?,
         mounts,
@@ -150,8 +161,17 @@ pub(crate) fn exec(
         cgroup: cgroup::Plan::existing(layout, cgroup),
         namespaces: EXEC_NAMESPACES,
     };
-    if let ExecStdio::Fds { stdin, stdout, stderr } = request.stdio {
-        for (role, fd) in [(FdRole::Stdin, stdin), (FdRole::Stdout, stdout), (FdRole::Stderr, stderr)] {
+    if let ExecStdio::Fds {
+        stdin,
+        stdout,
+        stderr,
+    } = request.stdio
+    {
+        for (role, fd) in [
+            (FdRole::Stdin, stdin),
+            (FdRole::Stdout, stdout),
+            (FdRole::Stderr, stderr),
+        ] {
             fds.extend(fd.map(|fd| (role, fd)));
         }
     }
@@ -160,7 +180,14 @@ pub(crate) fn exec(
 
 /// `fds`: the container's init and root, and the mount.
 pub(crate) fn renew(target: &str, fds: Vec<(FdRole, OwnedFd)>) -> Result<Sealed, LaunchError> {
-    seal(Payload::default(), &RenewConfig { target: target.to_owned() }, &(), fds)
+    seal(
+        Payload::default(),
+        &RenewConfig {
+            target: target.to_owned(),
+        },
+        &(),
+        fds,
+    )
 }
 
 /// Those a container may have; entering one that it shares with the host changes nothing.
@@ -198,16 +225,27 @@ impl Namespaces {
             let kind = namespace.typ();
             // On v1 the child enters its cgroup after it is made, so a namespace would have the wrong root.
             let after = kind == LinuxNamespaceType::Cgroup && matches!(layout, Layout::V1(_));
-            if kind == LinuxNamespaceType::Network || after || joins.iter().any(|(joined, ..)| *joined == kind) {
+            if kind == LinuxNamespaceType::Network
+                || after
+                || joins.iter().any(|(joined, ..)| *joined == kind)
+            {
                 continue;
             }
-            match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            match namespace
+                .path()
+                .as_ref()
+                .filter(|path| !path.as_os_str().is_empty())
+            {
                 Some(path) => {
                     let role = match kind {
                         LinuxNamespaceType::Pid => FdRole::JoinPid,
                         LinuxNamespaceType::Ipc => FdRole::JoinIpc,
                         LinuxNamespaceType::Uts => FdRole::JoinUts,
-                        _ => return Err(invalid(format!("joining a {kind} namespace is not supported"))),
+                        _ => {
+                            return Err(invalid(format!(
+                                "joining a {kind} namespace is not supported"
+                            )));
+                        }
                     };
                     fds.push((role, open(path)?));
                 }
@@ -241,30 +279,50 @@ fn joins(join: &Join) -> Vec<(LinuxNamespaceType, FdRole, i32, &'static str)> {
         (LinuxNamespaceType::Ipc, FdRole::JoinIpc, join.ipc, "ipc"),
         (LinuxNamespaceType::Uts, FdRole::JoinUts, join.uts, "uts"),
     ];
-    wanted.into_iter().filter_map(|(kind, role, pid, name)| Some((kind, role, pid?, name))).collect()
+    wanted
+        .into_iter()
+        .filter_map(|(kind, role, pid, name)| Some((kind, role, pid?, name)))
+        .collect()
 }
 
 fn open(path: &PathBuf) -> Result<OwnedFd, LaunchError> {
     match std::fs::File::open(path) {
         Ok(file) => Ok(file.into()),
-        Err(source) => Err(LaunchError::Bundle { path: path.clone(), source }),
+        Err(source) => Err(LaunchError::Bundle {
+            path: path.clone(),
+            source,
+        }),
     }
 }
 
 fn root(rootfs: &Rootfs) -> RootConfig {
     match rootfs {
         Rootfs::Dir(path) => RootConfig::Dir(path.clone()),
-        Rootfs::Overlay { lowers, upper, work } => {
-            RootConfig::Overlay { lowers: lowers.clone(), upper: upper.clone(), work: work.clone() }
-        }
+        Rootfs::Overlay {
+            lowers,
+            upper,
+            work,
+        } => RootConfig::Overlay {
+            lowers: lowers.clone(),
+            upper: upper.clone(),
+            work: work.clone(),
+        },
     }
 }
 
 /// A name needs a UTS namespace of its own: the host keeps its name, and so does a container that shares its namespace.
-fn named(name: &Option<String>, what: &str, namespaces: &Namespaces) -> Result<Option<String>, LaunchError> {
-    let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { return Ok(None) };
+fn named(
+    name: &Option<String>,
+    what: &str,
+    namespaces: &Namespaces,
+) -> Result<Option<String>, LaunchError> {
+    let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
     if !namespaces.has(libc::CLONE_NEWUTS) {
-        return Err(invalid(format!("{what} needs a uts namespace of the container's own")));
+        return Err(invalid(format!(
+            "{what} needs a uts namespace of the container's own"
+        )));
     }
     if name.len() > 64 {
         return Err(invalid(format!("{what} {name:?} is longer than 64 bytes")));
@@ -290,7 +348,9 @@ fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String
             false
         };
         if !allowed || name.contains("..") || name.contains('/') {
-            return Err(invalid(format!("sysctl {name} is not in a namespace of the container's own")));
+            return Err(invalid(format!(
+                "sysctl {name} is not in a namespace of the container's own"
+            )));
         }
         out.push((name.replace('.', "/"), value.clone()));
     }
@@ -309,15 +369,23 @@ const DEFAULT_NODES: [(&str, u32, u32); 6] = [
 
 /// The runtime spec's default devices and the spec's own. None when the user put a /dev of his in their place.
 fn nodes(spec: &Spec, linux: &Linux) -> Result<Vec<NodeConfig>, LaunchError> {
-    let own_dev =
-        spec.mounts().iter().flatten().any(|mount| mount.destination() == Path::new("/dev") && mounts::is_bind(mount));
+    let own_dev = spec
+        .mounts()
+        .iter()
+        .flatten()
+        .any(|mount| mount.destination() == Path::new("/dev") && mounts::is_bind(mount));
     let mut nodes = Vec::new();
     for device in linux.devices().iter().flatten() {
         let kind = match device.typ() {
             LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
             LinuxDeviceType::B => libc::S_IFBLK,
             LinuxDeviceType::P => libc::S_IFIFO,
-            LinuxDeviceType::A => return Err(invalid(format!("device {} has no type", device.path().display()))),
+            LinuxDeviceType::A => {
+                return Err(invalid(format!(
+                    "device {} has no type",
+                    device.path().display()
+                )));
+            }
         };
         let number = |n: i64| u32::try_from(n).unwrap_or(0);
         nodes.push(NodeConfig {
@@ -349,7 +417,9 @@ fn nodes(spec: &Spec, linux: &Linux) -> Result<Vec<NodeConfig>, LaunchError> {
 }
 
 fn cgroup_view(plan: &cgroup::Plan, layout: &Layout, relative: &Path) -> Vec<(String, PathBuf)> {
-    let Layout::V1(controllers) = layout else { return Vec::new() };
+    let Layout::V1(controllers) = layout else {
+        return Vec::new();
+    };
     controllers
         .iter()
         .map(|(controller, point)| (controller.clone(), point.join(relative)))

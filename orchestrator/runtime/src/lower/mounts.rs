@@ -43,7 +43,9 @@ const PROPAGATIONS: [(&str, u64); 8] = [
 const BELOW: &str = "X-mount.subdir=";
 
 pub(super) fn text(path: &Path) -> Result<String, LaunchError> {
-    path.to_str().map(str::to_owned).ok_or_else(|| invalid(format!("path {} is not UTF-8", path.display())))
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| invalid(format!("path {} is not UTF-8", path.display())))
 }
 
 fn words(mount: &Mount) -> impl Iterator<Item = &str> {
@@ -51,20 +53,33 @@ fn words(mount: &Mount) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn is_bind(mount: &Mount) -> bool {
-    mount.typ().as_deref() == Some("bind") || words(mount).any(|word| word == "bind" || word == "rbind")
+    mount.typ().as_deref() == Some("bind")
+        || words(mount).any(|word| word == "bind" || word == "rbind")
 }
 
 /// The type of a mount whose source is the name of a [`crate::Tree`].
 pub const TREE: &str = "hoist-tree";
 
 pub(super) fn of_spec(launch: &Launch) -> Result<Vec<MountConfig>, LaunchError> {
-    launch.spec.mounts().iter().flatten().map(|mount| one(mount, &launch.bundle, &launch.trees)).collect()
+    launch
+        .spec
+        .mounts()
+        .iter()
+        .flatten()
+        .map(|mount| one(mount, &launch.bundle, &launch.trees))
+        .collect()
 }
 
 fn one(mount: &Mount, bundle: &Path, trees: &[Tree]) -> Result<MountConfig, LaunchError> {
     let target = text(mount.destination())?;
-    let mut config =
-        MountConfig { target, kind: MountKind::Cgroup, set: 0, clear: 0, recursive_attributes: false, propagation: 0 };
+    let mut config = MountConfig {
+        target,
+        kind: MountKind::Cgroup,
+        set: 0,
+        clear: 0,
+        recursive_attributes: false,
+        propagation: 0,
+    };
     let options = Options::read(mount, &mut config)?;
     config.kind = kind(mount, &config.target, options, bundle, trees)?;
     Ok(config)
@@ -81,9 +96,14 @@ struct Options {
 impl Options {
     /// Sets attributes in `config` and keeps the others.
     fn read(mount: &Mount, config: &mut MountConfig) -> Result<Self, LaunchError> {
-        let mut options = Self { below: None, data: Vec::new() };
+        let mut options = Self {
+            below: None,
+            data: Vec::new(),
+        };
         for word in words(mount) {
-            if matches!(word, "bind" | "rbind" | "defaults" | "newinstance") || config.take_word(word)? {
+            if matches!(word, "bind" | "rbind" | "defaults" | "newinstance")
+                || config.take_word(word)?
+            {
                 continue;
             }
             if let Some(path) = word.strip_prefix(BELOW) {
@@ -112,31 +132,59 @@ fn kind(
     match mount.typ().as_deref() {
         _ if is_bind(mount) => {
             if let Some((key, _)) = data.first() {
-                return Err(invalid(format!("bind mount on {target} does not know the option {key}")));
+                return Err(invalid(format!(
+                    "bind mount on {target} does not know the option {key}"
+                )));
             }
             if source.as_os_str().is_empty() {
                 return Err(invalid(format!("bind mount on {target} has no source")));
             }
             let recursive = words(mount).any(|word| word == "rbind");
-            Ok(MountKind::Bind { source: bundle.join(source), below, recursive })
+            Ok(MountKind::Bind {
+                source: bundle.join(source),
+                below,
+                recursive,
+            })
         }
         Some(TREE) => {
-            let missing = || invalid(format!("mount on {target} has no tree {}", source.display()));
-            let index = trees.iter().position(|tree| Path::new(&tree.name) == source).ok_or_else(missing)?;
-            Ok(MountKind::Tree { index: u16::try_from(index).map_err(|_| missing())?, below })
+            let missing = || {
+                invalid(format!(
+                    "mount on {target} has no tree {}",
+                    source.display()
+                ))
+            };
+            let index = trees
+                .iter()
+                .position(|tree| Path::new(&tree.name) == source)
+                .ok_or_else(missing)?;
+            Ok(MountKind::Tree {
+                index: u16::try_from(index).map_err(|_| missing())?,
+                below,
+            })
         }
         Some("cgroup" | "cgroup2") => Ok(MountKind::Cgroup),
         Some("") | None => Err(invalid(format!("mount on {target} has no type"))),
         Some(name) => {
-            let source = if source.as_os_str().is_empty() { Path::new(name) } else { source };
-            Ok(MountKind::Filesystem { name: name.to_owned(), source: text(source)?, options: data })
+            let source = if source.as_os_str().is_empty() {
+                Path::new(name)
+            } else {
+                source
+            };
+            Ok(MountKind::Filesystem {
+                name: name.to_owned(),
+                source: text(source)?,
+                options: data,
+            })
         }
     }
 }
 
 /// The bits that a word sets and clears.
 pub(crate) fn attribute(word: &str) -> Option<(u64, u64)> {
-    ATTRIBUTES.iter().find(|(name, _, _)| *name == word).map(|(_, set, clear)| (*set, *clear))
+    ATTRIBUTES
+        .iter()
+        .find(|(name, _, _)| *name == word)
+        .map(|(_, set, clear)| (*set, *clear))
 }
 
 impl MountConfig {
@@ -170,9 +218,15 @@ impl MountConfig {
 /// The copy of the host's tree: cut off, or still hearing of the host's new mounts where a mount asks for that.
 pub(super) fn host_propagation(spec: &Spec, linux: &Linux) -> Result<u64, LaunchError> {
     let mounts = spec.mounts().iter().flatten();
-    let asks = mounts.into_iter().any(|mount| words(mount).any(|word| word == "slave" || word == "rslave"));
+    let asks = mounts
+        .into_iter()
+        .any(|mount| words(mount).any(|word| word == "slave" || word == "rslave"));
     let root = root_propagation(linux)?;
-    Ok(if asks || root == libc::MS_SLAVE { libc::MS_SLAVE } else { libc::MS_PRIVATE })
+    Ok(if asks || root == libc::MS_SLAVE {
+        libc::MS_SLAVE
+    } else {
+        libc::MS_PRIVATE
+    })
 }
 
 pub(super) fn root_propagation(linux: &Linux) -> Result<u64, LaunchError> {
@@ -193,27 +247,60 @@ mod tests {
 
     fn lowered(kind: &str, options: &[&str]) -> Result<MountConfig, LaunchError> {
         let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
-        let mount = MountBuilder::default().destination("/t").typ(kind).source("/s").options(options).build().unwrap();
+        let mount = MountBuilder::default()
+            .destination("/t")
+            .typ(kind)
+            .source("/s")
+            .options(options)
+            .build()
+            .unwrap();
         one(&mount, Path::new("/bundle"), &[])
     }
 
     #[test]
     fn the_last_word_wins() {
-        let config = lowered("bind", &["rbind", "ro", "rw", "noatime", "relatime", "nosuid"]).unwrap();
-        assert_eq!((config.set, config.clear), (libc::MOUNT_ATTR_NOSUID, libc::MOUNT_ATTR_RDONLY | ATIME_MASK));
-        assert!(matches!(config.kind, MountKind::Bind { recursive: true, .. }));
+        let config = lowered(
+            "bind",
+            &["rbind", "ro", "rw", "noatime", "relatime", "nosuid"],
+        )
+        .unwrap();
+        assert_eq!(
+            (config.set, config.clear),
+            (
+                libc::MOUNT_ATTR_NOSUID,
+                libc::MOUNT_ATTR_RDONLY | ATIME_MASK
+            )
+        );
+        assert!(matches!(
+            config.kind,
+            MountKind::Bind {
+                recursive: true,
+                ..
+            }
+        ));
     }
 
     #[test]
     fn file_system_options_go_to_the_file_system() {
         let config = lowered("tmpfs", &["nosuid", "size=1m", "mode=1777"]).unwrap();
-        let MountKind::Filesystem { options, .. } = config.kind else { panic!("not a file system") };
-        assert_eq!(options, [("size".into(), Some("1m".into())), ("mode".into(), Some("1777".into()))]);
+        let MountKind::Filesystem { options, .. } = config.kind else {
+            panic!("not a file system")
+        };
+        assert_eq!(
+            options,
+            [
+                ("size".into(), Some("1m".into())),
+                ("mode".into(), Some("1777".into()))
+            ]
+        );
     }
 
     #[test]
     fn sharing_with_the_host_is_refused() {
         let error = lowered("bind", &["rbind", "rshared"]).unwrap_err();
-        assert!(error.to_string().contains("never reach the host"), "{error}");
+        assert!(
+            error.to_string().contains("never reach the host"),
+            "{error}"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! The process part, for starts and execs.
 
-use oci_spec::runtime::{Linux, LinuxPersonalityDomain, LinuxSeccompFilterFlag, PosixRlimitType, Process, User};
+use oci_spec::runtime::{
+    Linux, LinuxPersonalityDomain, LinuxSeccompFilterFlag, PosixRlimitType, Process, User,
+};
 
 use super::invalid;
 use crate::capabilities;
@@ -10,7 +12,11 @@ use crate::seccomp;
 use crate::wire::{Payload, ProcessConfig, RlimitConfig, SeccompConfig, UserConfig};
 
 pub(super) fn numeric_user(user: &User) -> UserConfig {
-    UserConfig::Numeric { uid: user.uid(), gid: user.gid(), groups: user.additional_gids().clone().unwrap_or_default() }
+    UserConfig::Numeric {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+    }
 }
 
 /// A process of a container, main or exec: the spec's settings apply to all.
@@ -52,9 +58,14 @@ pub(super) fn of_spec(
     config(asked, payload)
 }
 
-pub(super) fn of_exec(request: &ExecRequest, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
+pub(super) fn of_exec(
+    request: &ExecRequest,
+    payload: &mut Payload,
+) -> Result<ProcessConfig, LaunchError> {
     let (tty, console_size) = match request.stdio {
-        ExecStdio::Tty { rows, columns } => (true, (rows > 0 && columns > 0).then_some((rows, columns))),
+        ExecStdio::Tty { rows, columns } => {
+            (true, (rows > 0 && columns > 0).then_some((rows, columns)))
+        }
         ExecStdio::Fds { .. } => (false, None),
     };
     let asked = ContainerProcess {
@@ -73,19 +84,47 @@ pub(super) fn of_exec(request: &ExecRequest, payload: &mut Payload) -> Result<Pr
 }
 
 // One flat mapping: a line for each field of the configuration.
-fn config(asked: ContainerProcess<'_>, payload: &mut Payload) -> Result<ProcessConfig, LaunchError> {
-    let ContainerProcess { process, linux, privileged, .. } = asked;
+fn config(
+    asked: ContainerProcess<'_>,
+    payload: &mut Payload,
+) -> Result<ProcessConfig, LaunchError> {
+    let ContainerProcess {
+        process,
+        linux,
+        privileged,
+        ..
+    } = asked;
     let sets = process.capabilities().as_ref();
     let all = capabilities::own();
-    let mask = |set: Option<&_>| if privileged { Ok(all) } else { capabilities::mask_of(set).map_err(invalid) };
-    let argv = process.args().clone().filter(|argv| !argv.is_empty()).ok_or_else(|| invalid("no command"))?;
+    let mask = |set: Option<&_>| {
+        if privileged {
+            Ok(all)
+        } else {
+            capabilities::mask_of(set).map_err(invalid)
+        }
+    };
+    let argv = process
+        .args()
+        .clone()
+        .filter(|argv| !argv.is_empty())
+        .ok_or_else(|| invalid("no command"))?;
     let bounding = mask(sets.and_then(|sets| sets.bounding().as_ref()))?;
     // Of these docker sets none, and privileged makes no exception.
-    let quiet = |set: Option<&_>| if privileged { Ok(0) } else { capabilities::mask_of(set).map_err(invalid) };
+    let quiet = |set: Option<&_>| {
+        if privileged {
+            Ok(0)
+        } else {
+            capabilities::mask_of(set).map_err(invalid)
+        }
+    };
     Ok(ProcessConfig {
         argv,
         env: process.env().clone().unwrap_or_default(),
-        cwd: process.cwd().to_str().ok_or_else(|| invalid("the working directory is not UTF-8"))?.to_owned(),
+        cwd: process
+            .cwd()
+            .to_str()
+            .ok_or_else(|| invalid("the working directory is not UTF-8"))?
+            .to_owned(),
         make_cwd: asked.make_cwd,
         user: asked.user,
         group_add: asked.group_add.to_vec(),
@@ -98,10 +137,13 @@ fn config(asked: ContainerProcess<'_>, payload: &mut Payload) -> Result<ProcessC
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         umask: process.user().umask(),
-        personality: linux.personality().as_ref().map(|persona| match persona.domain() {
-            LinuxPersonalityDomain::PerLinux => 0,
-            LinuxPersonalityDomain::PerLinux32 => 8,
-        }),
+        personality: linux
+            .personality()
+            .as_ref()
+            .map(|persona| match persona.domain() {
+                LinuxPersonalityDomain::PerLinux => 0,
+                LinuxPersonalityDomain::PerLinux32 => 8,
+            }),
         tty: asked.tty,
         console_size: asked.console_size,
         seccomp: filter(asked.seccomp, privileged, bounding, linux, payload)?,
@@ -126,18 +168,26 @@ fn filter(
         },
     }
     .map_err(LaunchError::Seccomp)?;
-    let flags =
-        linux.seccomp().as_ref().filter(|_| choice == Seccomp::FromSpec).and_then(|profile| profile.flags().as_ref());
+    let flags = linux
+        .seccomp()
+        .as_ref()
+        .filter(|_| choice == Seccomp::FromSpec)
+        .and_then(|profile| profile.flags().as_ref());
     let flags = flags.into_iter().flatten().try_fold(0, |bits, flag| {
         Ok(bits
             | match flag {
                 LinuxSeccompFilterFlag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
                 LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
-                LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => {
+                    libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW
+                }
                 other => return Err(invalid(format!("seccomp flag {other} is not supported"))),
             })
     })?;
-    Ok(Some(SeccompConfig { program: payload.push(&program), flags }))
+    Ok(Some(SeccompConfig {
+        program: payload.push(&program),
+        flags,
+    }))
 }
 
 fn rlimits(process: &Process) -> Result<Vec<RlimitConfig>, LaunchError> {
@@ -154,7 +204,12 @@ fn rlimits(process: &Process) -> Result<Vec<RlimitConfig>, LaunchError> {
                 limit.hard()
             )));
         }
-        out.push(RlimitConfig { resource: number(limit.typ()), name, soft: limit.soft(), hard: limit.hard() });
+        out.push(RlimitConfig {
+            resource: number(limit.typ()),
+            name,
+            soft: limit.soft(),
+            hard: limit.hard(),
+        });
     }
     Ok(out)
 }
@@ -191,7 +246,11 @@ mod tests {
     use crate::spec_defaults;
 
     fn process() -> Process {
-        let limit = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile).soft(7u64).hard(8u64).build();
+        let limit = PosixRlimitBuilder::default()
+            .typ(PosixRlimitType::RlimitNofile)
+            .soft(7u64)
+            .hard(8u64)
+            .build();
         ProcessBuilder::default()
             .args(["true".to_owned()])
             .env(["A=1".to_owned()])
@@ -238,7 +297,11 @@ mod tests {
             group_add: vec!["log".into()],
             seccomp: Seccomp::Default,
             privileged: false,
-            stdio: ExecStdio::Fds { stdin: None, stdout: None, stderr: None },
+            stdio: ExecStdio::Fds {
+                stdin: None,
+                stdout: None,
+                stderr: None,
+            },
         };
         let exec = of_exec(&request, &mut payload).unwrap();
         let value = |config: &ProcessConfig| {
@@ -246,7 +309,10 @@ mod tests {
             let fields = value.as_object_mut().unwrap();
             // Only a start makes its working folder; the filters are equal, but each has its place in the payload.
             assert!(
-                fields.remove("make_cwd").is_some() && fields.remove("seccomp").is_some_and(|filter| !filter.is_null())
+                fields.remove("make_cwd").is_some()
+                    && fields
+                        .remove("seccomp")
+                        .is_some_and(|filter| !filter.is_null())
             );
             value
         };

@@ -17,7 +17,10 @@ pub(super) fn of(
     if mounts.iter().any(|mount| mount.target == PLACE) {
         return Ok(None);
     }
-    let tree = copy_from(owner, PLACE).map_err(|source| LaunchError::Bundle { path: PLACE.into(), source })?;
+    let tree = copy_from(owner, PLACE).map_err(|source| LaunchError::Bundle {
+        path: PLACE.into(),
+        source,
+    })?;
     fds.push((FdRole::SharedMemory, tree));
     Ok(Some(MountConfig {
         target: PLACE.to_owned(),

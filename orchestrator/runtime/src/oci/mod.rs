@@ -89,8 +89,8 @@ impl Oci {
     /// Sets everything up and stops before the program.
     pub fn create(&self, request: &Create) -> Result<(), OciError> {
         let folder = self.folder(&request.id)?;
-        let bundle =
-            fs::canonicalize(&request.bundle).map_err(during(format!("opening {}", request.bundle.display())))?;
+        let bundle = fs::canonicalize(&request.bundle)
+            .map_err(during(format!("opening {}", request.bundle.display())))?;
         let config = bundle.join("config.json");
         let text = fs::read(&config).map_err(during(format!("reading {}", config.display())))?;
         let spec: Spec = serde_json::from_slice(&text)
@@ -103,7 +103,10 @@ impl Oci {
             .map_err(during("creating the state folder"))?;
         match fs::DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(OciError::Invalid(format!("container {} exists already", request.id)));
+                return Err(OciError::Invalid(format!(
+                    "container {} exists already",
+                    request.id
+                )));
             }
             result => result.map_err(during(format!("creating {}", folder.display())))?,
         }
@@ -127,22 +130,28 @@ impl Oci {
             bundle: bundle.to_owned(),
             annotations: spec.annotations().clone().unwrap_or_default(),
         };
-        let text = serde_json::to_vec(&saved).map_err(io::Error::from).map_err(during("encoding the state"))?;
+        let text = serde_json::to_vec(&saved)
+            .map_err(io::Error::from)
+            .map_err(during("encoding the state"))?;
         fs::write(folder.join("state.json"), text).map_err(during("saving the state"))?;
         let launch = launch(request, folder, bundle, spec)?;
         let stdio = stdio(&launch, request)?;
         let shim = runtime.launch(&launch, true, stdio)?;
         if let Some(path) = &request.pid_file {
-            fs::write(path, shim.pid().to_string()).map_err(during(format!("writing {}", path.display())))?;
+            fs::write(path, shim.pid().to_string())
+                .map_err(during(format!("writing {}", path.display())))?;
         }
         Ok(shim.detach()?)
     }
 
     pub fn start(&self, id: &str) -> Result<(), OciError> {
         let folder = self.existing(id)?;
-        let shim = Shim::connect(&folder).map_err(|_| OciError::Invalid(format!("container {id} has ended")))?;
+        let shim = Shim::connect(&folder)
+            .map_err(|_| OciError::Invalid(format!("container {id} has ended")))?;
         if shim.state()?.started {
-            return Err(OciError::Invalid(format!("container {id} is running already")));
+            return Err(OciError::Invalid(format!(
+                "container {id} is running already"
+            )));
         }
         match shim.open_gate()? {
             None => Ok(shim.detach()?),
@@ -154,7 +163,8 @@ impl Oci {
     pub fn state(&self, id: &str) -> Result<String, OciError> {
         let folder = self.existing(id)?;
         let saved = fs::read(folder.join("state.json")).map_err(during("reading the state"))?;
-        let saved: Saved = serde_json::from_slice(&saved).map_err(|error| OciError::Invalid(error.to_string()))?;
+        let saved: Saved =
+            serde_json::from_slice(&saved).map_err(|error| OciError::Invalid(error.to_string()))?;
         let (status, pid) = match self.live(&folder) {
             Some((state, shim)) => {
                 shim.detach()?;
@@ -169,19 +179,37 @@ impl Oci {
             }
             None => ("stopped", None),
         };
-        let Saved { oci_version, bundle, annotations } = saved;
-        let state = State { oci_version, id: id.to_owned(), status, pid, bundle, annotations };
-        serde_json::to_string_pretty(&state).map_err(io::Error::from).map_err(during("encoding the state"))
+        let Saved {
+            oci_version,
+            bundle,
+            annotations,
+        } = saved;
+        let state = State {
+            oci_version,
+            id: id.to_owned(),
+            status,
+            pid,
+            bundle,
+            annotations,
+        };
+        serde_json::to_string_pretty(&state)
+            .map_err(io::Error::from)
+            .map_err(during("encoding the state"))
     }
 
     /// `signal`: a number or a name, with or without `SIG`.
     pub fn kill(&self, id: &str, signal: &str, all: bool) -> Result<(), OciError> {
         let folder = self.existing(id)?;
-        let number = signal::number(signal).ok_or_else(|| OciError::Invalid(format!("unknown signal {signal}")))?;
+        let number = signal::number(signal)
+            .ok_or_else(|| OciError::Invalid(format!("unknown signal {signal}")))?;
         let Some((_, shim)) = self.live(&folder) else {
             return Err(OciError::Invalid(format!("container {id} is not running")));
         };
-        if all && number == libc::SIGKILL { shim.kill_all() } else { shim.kill(number) }?;
+        if all && number == libc::SIGKILL {
+            shim.kill_all()
+        } else {
+            shim.kill(number)
+        }?;
         Ok(shim.detach()?)
     }
 
@@ -201,7 +229,9 @@ impl Oci {
             }
         }
         // A killed shim could not clean up.
-        self.runtime()?.remove_cgroup(id).map_err(during("removing the cgroup"))?;
+        self.runtime()?
+            .remove_cgroup(id)
+            .map_err(during("removing the cgroup"))?;
         hoist_tree::remove(&folder).map_err(during(format!("removing {}", folder.display())))
     }
 
@@ -238,16 +268,33 @@ impl Oci {
 
     fn existing(&self, id: &str) -> Result<PathBuf, OciError> {
         let folder = self.folder(id)?;
-        if folder.join("state.json").exists() { Ok(folder) } else { Err(OciError::Unknown(id.to_owned())) }
+        if folder.join("state.json").exists() {
+            Ok(folder)
+        } else {
+            Err(OciError::Unknown(id.to_owned()))
+        }
     }
 }
 
 fn launch(request: &Create, folder: &Path, bundle: &Path, spec: Spec) -> Result<Launch, OciError> {
-    let root = spec.root().as_ref().ok_or_else(|| OciError::Invalid("config.json has no root".to_owned()))?;
+    let root = spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| OciError::Invalid("config.json has no root".to_owned()))?;
     let rootfs = Rootfs::Dir(bundle.join(root.path()));
-    let tty = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let network = namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Network);
+    let tty = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.terminal())
+        .unwrap_or(false);
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref());
+    let network = namespaces
+        .into_iter()
+        .flatten()
+        .find(|namespace| namespace.typ() == LinuxNamespaceType::Network);
     let netns = match network.map(|namespace| namespace.path()) {
         None => Netns::Host,
         Some(Some(path)) if !path.as_os_str().is_empty() => Netns::Path(path.clone()),
@@ -279,11 +326,16 @@ fn launch(request: &Create, folder: &Path, bundle: &Path, spec: Spec) -> Result<
 fn stdio(launch: &Launch, request: &Create) -> Result<Vec<(FdRole, OwnedFd)>, OciError> {
     match (&request.console_socket, launch.tty) {
         (Some(path), true) => {
-            let socket = UnixStream::connect(path).map_err(during(format!("connecting to {}", path.display())))?;
+            let socket = UnixStream::connect(path)
+                .map_err(during(format!("connecting to {}", path.display())))?;
             Ok(vec![(FdRole::ConsoleSocket, socket.into())])
         }
-        (None, true) => Err(OciError::Invalid("a terminal needs a console socket".to_owned())),
-        (Some(_), false) => Err(OciError::Invalid("a console socket needs a terminal".to_owned())),
+        (None, true) => Err(OciError::Invalid(
+            "a terminal needs a console socket".to_owned(),
+        )),
+        (Some(_), false) => Err(OciError::Invalid(
+            "a console socket needs a terminal".to_owned(),
+        )),
         (None, false) => {
             let copy = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned();
             let streams = [
@@ -292,7 +344,10 @@ fn stdio(launch: &Launch, request: &Create) -> Result<Vec<(FdRole, OwnedFd)>, Oc
                 (FdRole::Stderr, copy(rustix::stdio::stderr())),
             ];
             // A closed one is /dev/null for the container.
-            Ok(streams.into_iter().filter_map(|(role, fd)| Some((role, fd.ok()?))).collect())
+            Ok(streams
+                .into_iter()
+                .filter_map(|(role, fd)| Some((role, fd.ok()?)))
+                .collect())
         }
     }
 }

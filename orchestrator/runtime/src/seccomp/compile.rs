@@ -5,9 +5,12 @@ use std::io::{Read as _, Seek as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libseccomp::error::SeccompError;
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
+};
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Operator, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg,
+    LinuxSeccompOperator as Operator, LinuxSyscall,
 };
 use rustix::fs::MemfdFlags;
 
@@ -36,7 +39,9 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Vec<u8>, String> {
     let text = |error: SeccompError| error.to_string();
     let mut filter = ScmpFilterContext::new(default).map_err(text)?;
     filter.set_ctl_nnp(false).map_err(text)?;
-    filter.set_act_badarch(ScmpAction::Errno(libc::EPERM)).map_err(text)?;
+    filter
+        .set_act_badarch(ScmpAction::Errno(libc::EPERM))
+        .map_err(text)?;
     // A search tree instead of a list: 300 calls are found in 9 comparisons.
     filter.set_ctl_optimize(2).map_err(text)?;
     for wanted in profile.architectures().iter().flatten() {
@@ -57,13 +62,20 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Vec<u8>, String> {
 
 /// Gives the highest number among the rule's calls. Unknown names are left out, as in every runtime: a
 /// profile is written for many kernels and machines.
-fn add_rule(filter: &mut ScmpFilterContext, rule: &LinuxSyscall, default: ScmpAction) -> Result<i32, String> {
+fn add_rule(
+    filter: &mut ScmpFilterContext,
+    rule: &LinuxSyscall,
+    default: ScmpAction,
+) -> Result<i32, String> {
     let action = action(rule.action(), rule.errno_ret())?;
     let mut youngest = 0;
     let args = rule.args().as_deref().unwrap_or_default();
     let compares = args.iter().map(compare).collect::<Result<Vec<_>, _>>()?;
-    let repeated =
-        args.iter().enumerate().any(|(i, arg)| args[..i].iter().any(|earlier| earlier.index() == arg.index()));
+    let repeated = args.iter().enumerate().any(|(i, arg)| {
+        args[..i]
+            .iter()
+            .any(|earlier| earlier.index() == arg.index())
+    });
     for name in rule.names() {
         let Some(number) = number(name) else { continue };
         youngest = youngest.max(number);
@@ -77,10 +89,14 @@ fn add_rule(filter: &mut ScmpFilterContext, rule: &LinuxSyscall, default: ScmpAc
         } else if repeated {
             // The library knows no two conditions on one argument; the profiles mean "either" by it.
             for compare in &compares {
-                filter.add_rule_conditional(action, call, &[*compare]).map_err(named)?;
+                filter
+                    .add_rule_conditional(action, call, &[*compare])
+                    .map_err(named)?;
             }
         } else {
-            filter.add_rule_conditional(action, call, &compares).map_err(named)?;
+            filter
+                .add_rule_conditional(action, call, &compares)
+                .map_err(named)?;
         }
     }
     Ok(youngest)
@@ -90,13 +106,22 @@ fn number(name: &str) -> Option<i32> {
     if name == "uretprobe" && cfg!(target_arch = "x86_64") {
         return Some(335);
     }
-    let young = table::YOUNG.iter().find(|(young, _)| *young == name).map(|(_, number)| *number);
+    let young = table::YOUNG
+        .iter()
+        .find(|(young, _)| *young == name)
+        .map(|(_, number)| *number);
     // The library has negative numbers of its own for calls of other machines.
-    young.or_else(|| ScmpSyscall::from_name(name).ok().map(i32::from).filter(|number| *number >= 0))
+    young.or_else(|| {
+        ScmpSyscall::from_name(name)
+            .ok()
+            .map(i32::from)
+            .filter(|number| *number >= 0)
+    })
 }
 
 fn compare(arg: &LinuxSeccompArg) -> Result<ScmpArgCompare, String> {
-    let index = u32::try_from(arg.index()).map_err(|_| format!("argument {} does not exist", arg.index()))?;
+    let index = u32::try_from(arg.index())
+        .map_err(|_| format!("argument {} does not exist", arg.index()))?;
     let second = arg.value_two().unwrap_or(0);
     let (operator, datum) = match arg.op() {
         Operator::ScmpCmpNe => (ScmpCompareOp::NotEqual, arg.value()),
@@ -111,14 +136,19 @@ fn compare(arg: &LinuxSeccompArg) -> Result<ScmpArgCompare, String> {
 }
 
 fn action(action: Action, errno: Option<u32>) -> Result<ScmpAction, String> {
-    let errno_or =
-        |default: i32| errno.map_or(Ok(default), i32::try_from).map_err(|_| "errno is out of range".to_owned());
+    let errno_or = |default: i32| {
+        errno
+            .map_or(Ok(default), i32::try_from)
+            .map_err(|_| "errno is out of range".to_owned())
+    };
     Ok(match action {
         Action::ScmpActKill | Action::ScmpActKillThread => ScmpAction::KillThread,
         Action::ScmpActKillProcess => ScmpAction::KillProcess,
         Action::ScmpActTrap => ScmpAction::Trap,
         Action::ScmpActErrno => ScmpAction::Errno(errno_or(libc::EPERM)?),
-        Action::ScmpActTrace => ScmpAction::Trace(u16::try_from(errno_or(libc::EPERM)?).map_err(|e| e.to_string())?),
+        Action::ScmpActTrace => {
+            ScmpAction::Trace(u16::try_from(errno_or(libc::EPERM)?).map_err(|e| e.to_string())?)
+        }
         Action::ScmpActLog => ScmpAction::Log,
         Action::ScmpActAllow => ScmpAction::Allow,
         Action::ScmpActNotify => return Err("seccomp notification is not supported".to_owned()),
@@ -127,7 +157,11 @@ fn action(action: Action, errno: Option<u32>) -> Result<ScmpAction, String> {
 
 /// Those that a process on this machine can be of; the native one is always in.
 fn architecture(arch: Arch) -> Option<ScmpArch> {
-    match (arch, cfg!(target_arch = "x86_64"), cfg!(target_arch = "aarch64")) {
+    match (
+        arch,
+        cfg!(target_arch = "x86_64"),
+        cfg!(target_arch = "aarch64"),
+    ) {
         (Arch::ScmpArchX86, true, _) => Some(ScmpArch::X86),
         (Arch::ScmpArchX32, true, _) => Some(ScmpArch::X32),
         (Arch::ScmpArchArm, _, true) => Some(ScmpArch::Arm),
@@ -136,11 +170,16 @@ fn architecture(arch: Arch) -> Option<ScmpArch> {
 }
 
 fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, String> {
-    let memfd = rustix::fs::memfd_create("hoist-seccomp", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
+    let memfd = rustix::fs::memfd_create("hoist-seccomp", MemfdFlags::CLOEXEC)
+        .map_err(|error| error.to_string())?;
     let mut file = std::fs::File::from(memfd);
-    filter.export_bpf(&file).map_err(|error| error.to_string())?;
+    filter
+        .export_bpf(&file)
+        .map_err(|error| error.to_string())?;
     let mut program = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut program)).map_err(|error| error.to_string())?;
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut program))
+        .map_err(|error| error.to_string())?;
     Ok(program)
 }
 
@@ -187,15 +226,24 @@ mod tests {
     fn default_profile_compiles_once_and_small() {
         let first = compiled_default(0).unwrap();
         assert!(Arc::ptr_eq(&first, &compiled_default(0).unwrap()));
-        assert!(first.len() / 8 < 4096, "the kernel's limit: {}", first.len() / 8);
+        assert!(
+            first.len() / 8 < 4096,
+            "the kernel's limit: {}",
+            first.len() / 8
+        );
     }
 
     #[test]
     fn every_name_of_the_table_is_known() {
-        let conditional = table::WITH_CAPABILITY.iter().flat_map(|(_, calls)| calls.split_whitespace());
+        let conditional = table::WITH_CAPABILITY
+            .iter()
+            .flat_map(|(_, calls)| calls.split_whitespace());
         for name in table::ALWAYS.split_whitespace().chain(conditional) {
             let elsewhere = ["arch_prctl", "modify_ldt", "ioperm", "iopl", "uretprobe"];
-            assert!(number(name).is_some() || elsewhere.contains(&name), "{name}");
+            assert!(
+                number(name).is_some() || elsewhere.contains(&name),
+                "{name}"
+            );
         }
     }
 }

@@ -7,8 +7,8 @@ mod compile;
 mod table;
 
 use oci_spec::runtime::{
-    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
-    LinuxSeccompOperator as Operator, LinuxSyscall, LinuxSyscallBuilder,
+    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator as Operator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
 #[cfg(feature = "seccomp")]
@@ -34,19 +34,32 @@ pub fn default_profile(capabilities: &[String]) -> LinuxSeccomp {
     let mut names: Vec<&str> = table::ALWAYS.split_whitespace().collect();
     for (capability, calls) in table::WITH_CAPABILITY {
         if has(capability) {
-            names.extend(calls.split_whitespace().filter(|call| !names.contains(call)).collect::<Vec<_>>());
+            names.extend(
+                calls
+                    .split_whitespace()
+                    .filter(|call| !names.contains(call))
+                    .collect::<Vec<_>>(),
+            );
         }
     }
     let mut rules = vec![rule(&names, Action::ScmpActAllow, &[])];
     for persona in table::PERSONALITIES {
-        rules.push(rule(&["personality"], Action::ScmpActAllow, &[arg(Operator::ScmpCmpEq, persona, None)]));
+        rules.push(rule(
+            &["personality"],
+            Action::ScmpActAllow,
+            &[arg(Operator::ScmpCmpEq, persona, None)],
+        ));
     }
     for (operator, family) in [
         (Operator::ScmpCmpLt, table::AF_ALG),
         (Operator::ScmpCmpEq, table::AF_ALG + 1),
         (Operator::ScmpCmpGt, table::AF_VSOCK),
     ] {
-        rules.push(rule(&["socket"], Action::ScmpActAllow, &[arg(operator, family, None)]));
+        rules.push(rule(
+            &["socket"],
+            Action::ScmpActAllow,
+            &[arg(operator, family, None)],
+        ));
     }
     if !has("CAP_SYS_ADMIN") {
         let no_namespace = arg(Operator::ScmpCmpMaskedEq, table::NAMESPACE_FLAGS, Some(0));
@@ -66,12 +79,24 @@ pub fn default_profile(capabilities: &[String]) -> LinuxSeccomp {
 
 fn rule(names: &[&str], action: Action, args: &[LinuxSeccompArg]) -> LinuxSyscall {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    LinuxSyscallBuilder::default().names(names).action(action).args(args).build().expect(COMPLETE)
+    LinuxSyscallBuilder::default()
+        .names(names)
+        .action(action)
+        .args(args)
+        .build()
+        .expect(COMPLETE)
 }
 
 /// On the first argument.
 fn arg(operator: Operator, value: u64, second: Option<u64>) -> LinuxSeccompArg {
-    let builder = LinuxSeccompArgBuilder::default().index(0usize).value(value).op(operator);
-    let builder = if let Some(second) = second { builder.value_two(second) } else { builder };
+    let builder = LinuxSeccompArgBuilder::default()
+        .index(0usize)
+        .value(value)
+        .op(operator);
+    let builder = if let Some(second) = second {
+        builder.value_two(second)
+    } else {
+        builder
+    };
     builder.build().expect(COMPLETE)
 }

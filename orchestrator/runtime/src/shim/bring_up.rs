@@ -40,10 +40,16 @@ pub(super) fn run(engine: OwnedFd, mut inheritance: Inheritance) -> io::Result<(
 
 fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container, Failure> {
     let bundle = config.bundle.display().to_string();
-    rustix::process::chdir(&config.bundle).map_err(|error| failure("open the bundle", &bundle, &error.into()))?;
-    let listener = listen().map_err(|error| failure("listen", format!("{bundle}/{SOCKET}"), &error))?;
-    let mut stdio = Stdio::open(config, inheritance).map_err(|error| failure("open stdio", "pipes", &error))?;
-    config.cgroup.create().map_err(|error| failure("create the cgroup", error.object, &error.source))?;
+    rustix::process::chdir(&config.bundle)
+        .map_err(|error| failure("open the bundle", &bundle, &error.into()))?;
+    let listener =
+        listen().map_err(|error| failure("listen", format!("{bundle}/{SOCKET}"), &error))?;
+    let mut stdio =
+        Stdio::open(config, inheritance).map_err(|error| failure("open stdio", "pipes", &error))?;
+    config
+        .cgroup
+        .create()
+        .map_err(|error| failure("create the cgroup", error.object, &error.source))?;
     let (sync, child) = spawn(config, inheritance, &mut stdio)?;
     let mut container = Container {
         pid: child.0,
@@ -60,7 +66,9 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     {
         // A child that failed on its own has the better story.
         let told = child_failure(&sync, container.pid);
-        return Err(told.unwrap_or_else(|| failure("enter the cgroup", error.object, &error.source)));
+        return Err(
+            told.unwrap_or_else(|| failure("enter the cgroup", error.object, &error.source))
+        );
     }
     container.oom = crate::cgroup::OomWatch::open(&config.cgroup);
     await_ready(&sync, &mut container)?;
@@ -69,7 +77,8 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
     if let Some(socket) = inheritance.take(FdRole::ConsoleSocket)
         && let Some(master) = container.terminal.take()
     {
-        give_away(&socket, &master).map_err(|error| failure("open the terminal", "console socket", &error))?;
+        give_away(&socket, &master)
+            .map_err(|error| failure("open the terminal", "console socket", &error))?;
     }
     if config.hold {
         container.phase = Phase::Held(sync);
@@ -82,18 +91,23 @@ fn start(config: &ShimConfig, inheritance: &mut Inheritance) -> Result<Container
 /// Takes the bundle as it is now and listens in it. `None`: nothing has changed, the socket is there.
 pub(super) fn listen_again(bundle: &Path) -> io::Result<Option<OwnedFd>> {
     let here = rustix::fs::stat(".")?;
-    let same = rustix::fs::stat(bundle).is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino));
+    let same = rustix::fs::stat(bundle)
+        .is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino));
     if same && Path::new(SOCKET).try_exists()? {
         return Ok(None);
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(bundle)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(bundle)?;
     rustix::process::chdir(bundle)?;
     listen().map(Some)
 }
 
 fn listen() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let listener =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     match std::fs::remove_file(SOCKET) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -110,16 +124,28 @@ fn listen() -> io::Result<OwnedFd> {
 
 type Child = (i32, OwnedFd);
 
-fn spawn(config: &ShimConfig, inheritance: &mut Inheritance, stdio: &mut Stdio) -> Result<(OwnedFd, Child), Failure> {
-    let (ours, theirs) = pair().map_err(|error| failure("start the child", "socket pair", &error))?;
+fn spawn(
+    config: &ShimConfig,
+    inheritance: &mut Inheritance,
+    stdio: &mut Stdio,
+) -> Result<(OwnedFd, Child), Failure> {
+    let (ours, theirs) =
+        pair().map_err(|error| failure("start the child", "socket pair", &error))?;
     let target = config.cgroup.clone_target();
-    let target = target.map_err(|error| failure("enter the cgroup", error.object, &error.source))?;
+    let target =
+        target.map_err(|error| failure("enter the cgroup", error.object, &error.source))?;
     // Only children enter a pid namespace; the shim takes its own back afterwards, for the engine that it may start.
     let own_pids = match inheritance.fd(FdRole::JoinPid) {
-        Some(joined) => Some(switch_pids(joined).map_err(|error| failure("join namespaces", "pid namespace", &error))?),
+        Some(joined) => Some(
+            switch_pids(joined)
+                .map_err(|error| failure("join namespaces", "pid namespace", &error))?,
+        ),
         None => None,
     };
-    let forked = sys::clone3(config.namespaces, target.as_ref().map(|target| target.as_fd()));
+    let forked = sys::clone3(
+        config.namespaces,
+        target.as_ref().map(|target| target.as_fd()),
+    );
     match forked.map_err(|error| failure("start the child", "clone3", &error))? {
         Fork::Child => {
             if let Some(fds) = stdio.container.take()
@@ -160,12 +186,20 @@ fn await_ready(sync: &OwnedFd, container: &mut Container) -> Result<(), Failure>
             Ok(None) => {
                 let status = reap(container.pid);
                 let object = format!("the child ended in the middle of it ({status})");
-                return Err(failure("set the container up", object, &io::Error::from_raw_os_error(libc::ECHILD)));
+                return Err(failure(
+                    "set the container up",
+                    object,
+                    &io::Error::from_raw_os_error(libc::ECHILD),
+                ));
             }
             Err(error) => {
                 let _ = sys::pidfd_signal(container.pidfd.as_fd(), libc::SIGKILL);
                 reap(container.pid);
-                return Err(failure("set the container up", "message from the child", &error));
+                return Err(failure(
+                    "set the container up",
+                    "message from the child",
+                    &error,
+                ));
             }
         }
     }
@@ -188,7 +222,11 @@ pub(super) fn go(sync: &OwnedFd, pid: i32) -> Result<(), Failure> {
             Err(failure)
         }
         Ok(_) => Ok(()),
-        Err(error) => Err(failure("start the program", "message from the child", &error)),
+        Err(error) => Err(failure(
+            "start the program",
+            "message from the child",
+            &error,
+        )),
     }
 }
 
@@ -201,7 +239,12 @@ fn give_away(socket: &OwnedFd, master: &OwnedFd) -> io::Result<()> {
     if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
-    sendmsg(socket, &[io::IoSlice::new(b"/dev/ptmx")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        socket,
+        &[io::IoSlice::new(b"/dev/ptmx")],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 

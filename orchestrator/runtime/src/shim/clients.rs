@@ -81,7 +81,10 @@ impl Client {
 
     /// Holds the program's output back until it has read more.
     pub(super) fn holds_back(&self) -> bool {
-        self.want.lossless && !self.gone && !self.deaf && self.queue.len() - self.sent >= QUEUE_LIMIT
+        self.want.lossless
+            && !self.gone
+            && !self.deaf
+            && self.queue.len() - self.sent >= QUEUE_LIMIT
     }
 
     pub(super) fn offer(&mut self, stream: Stream, bytes: &[u8]) {
@@ -92,7 +95,9 @@ impl Client {
         if !wanted || self.gone || self.deaf || bytes.is_empty() {
             return;
         }
-        let length = u32::try_from(bytes.len()).expect("the read buffer is small").to_be_bytes();
+        let length = u32::try_from(bytes.len())
+            .expect("the read buffer is small")
+            .to_be_bytes();
         let frame = [number, 0, 0, 0, length[0], length[1], length[2], length[3]];
         let head: &[u8] = if self.framed { &frame } else { &[] };
         let mut done = 0;
@@ -111,7 +116,8 @@ impl Client {
         if done < head.len() {
             self.queue.extend_from_slice(&head[done..]);
         }
-        self.queue.extend_from_slice(&bytes[done.saturating_sub(head.len())..]);
+        self.queue
+            .extend_from_slice(&bytes[done.saturating_sub(head.len())..]);
         if self.queue.len() > QUEUE_LIMIT && !self.want.lossless {
             // It would see a stream with a hole; better none.
             self.gone = true;
@@ -183,12 +189,20 @@ impl Client {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::OUT, self.waiting());
         // A half that is closed is readable for ever.
-        flags.set(PollFlags::IN, self.input_open || matches!(self.farewell, StreamEnd::Listening(_)));
+        flags.set(
+            PollFlags::IN,
+            self.input_open || matches!(self.farewell, StreamEnd::Listening(_)),
+        );
         flags
     }
 }
 
 fn send(stream: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    Ok(sendmsg(stream.as_fd(), slices, &mut SendAncillaryBuffer::default(), flags)?)
+    Ok(sendmsg(
+        stream.as_fd(),
+        slices,
+        &mut SendAncillaryBuffer::default(),
+        flags,
+    )?)
 }

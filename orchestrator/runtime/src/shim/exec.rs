@@ -13,7 +13,8 @@ use crate::cgroup::{CgroupError, Tracking};
 use crate::init::{Inheritance, run_exec};
 use crate::sys::{self, Fork};
 use crate::wire::{
-    Answer, ChildReport, ExecConfig, Exit, Failure, FdRole, Go, PROTOCOL, Reply, Request, pair, recv, recv_wait, send,
+    Answer, ChildReport, ExecConfig, Exit, Failure, FdRole, Go, PROTOCOL, Reply, Request, pair,
+    recv, recv_wait, send,
 };
 
 struct Program {
@@ -32,8 +33,18 @@ pub(super) fn run(engine: &OwnedFd, mut inheritance: Inheritance) -> io::Result<
     let result = match started {
         Ok(program) => {
             let terminal: Vec<_> = program.terminal.iter().map(|fd| fd.as_fd()).collect();
-            send(engine, &Reply::Started { pid: program.pid, protocol: PROTOCOL }, &terminal)?;
-            let program = Program { terminal: None, ..program };
+            send(
+                engine,
+                &Reply::Started {
+                    pid: program.pid,
+                    protocol: PROTOCOL,
+                },
+                &terminal,
+            )?;
+            let program = Program {
+                terminal: None,
+                ..program
+            };
             let exit = supervise(engine, &signals, &program, tracking.as_ref())?;
             send(engine, &Reply::Exited(exit), &[])
         }
@@ -48,30 +59,50 @@ pub(super) fn run(engine: &OwnedFd, mut inheritance: Inheritance) -> io::Result<
 /// Without it `kill_tree` reaches the program's process group only.
 fn track(config: &ExecConfig) -> Option<Tracking> {
     let folder = config.cgroup.freezer.as_ref()?;
-    Tracking::create(folder, &format!("exec-{}", rustix::process::getpid().as_raw_nonzero())).ok()
+    Tracking::create(
+        folder,
+        &format!("exec-{}", rustix::process::getpid().as_raw_nonzero()),
+    )
+    .ok()
 }
 
-fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&Tracking>) -> Result<Program, Failure> {
+fn start(
+    config: &ExecConfig,
+    inheritance: &mut Inheritance,
+    tracking: Option<&Tracking>,
+) -> Result<Program, Failure> {
     let mut take = |role| inheritance.take(role).map_or_else(null, Ok);
     let fds = [FdRole::Stdin, FdRole::Stdout, FdRole::Stderr].map(&mut take);
     let [Ok(stdin), Ok(stdout), Ok(stderr)] = fds else {
-        return Err(failure("open stdio", "/dev/null", &io::Error::last_os_error()));
+        return Err(failure(
+            "open stdio",
+            "/dev/null",
+            &io::Error::last_os_error(),
+        ));
     };
     let fds = [stdin, stdout, stderr];
-    let init = inheritance
-        .fd(FdRole::Init)
-        .ok_or_else(|| failure("enter the container", "init", &io::ErrorKind::NotFound.into()))?;
+    let init = inheritance.fd(FdRole::Init).ok_or_else(|| {
+        failure(
+            "enter the container",
+            "init",
+            &io::ErrorKind::NotFound.into(),
+        )
+    })?;
     // Only children enter a pid namespace, so the helper stays with the host's view of things.
     move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::PROCESS_ID)
         .map_err(|error| failure("enter the container", "pid namespace", &error.into()))?;
-    let (ours, theirs) = pair().map_err(|error| failure("start the child", "socket pair", &error))?;
+    let (ours, theirs) =
+        pair().map_err(|error| failure("start the child", "socket pair", &error))?;
     let target = clone_target(config, tracking)?;
     match sys::clone3(0, target.as_ref().map(|fd| fd.as_fd()))
         .map_err(|error| failure("start the child", "clone3", &error))?
     {
         Fork::Child => {
             if stdio::install(&fds).is_err() {
-                #[expect(clippy::exit, reason = "a clone of the helper has nothing to return to")]
+                #[expect(
+                    clippy::exit,
+                    reason = "a clone of the helper has nothing to return to"
+                )]
                 std::process::exit(125);
             }
             drop(fds);
@@ -88,25 +119,39 @@ fn start(config: &ExecConfig, inheritance: &mut Inheritance, tracking: Option<&T
                 return Err(failure("enter the cgroup", error.object, &error.source));
             }
             let terminal = await_start(&ours).inspect_err(|_| give_up(pid, &pidfd))?;
-            Ok(Program { pid, pidfd, terminal })
+            Ok(Program {
+                pid,
+                pidfd,
+                terminal,
+            })
         }
     }
 }
 
 /// The cgroup that the child is cloned into; on v1 it enters its cgroups after that.
-fn clone_target(config: &ExecConfig, tracking: Option<&Tracking>) -> Result<Option<OwnedFd>, Failure> {
+fn clone_target(
+    config: &ExecConfig,
+    tracking: Option<&Tracking>,
+) -> Result<Option<OwnedFd>, Failure> {
     match tracking {
-        Some(tracking) if config.cgroup.v2 => {
-            tracking.open().map(Some).map_err(|error| failure("enter the cgroup", "tracking folder", &error))
-        }
-        _ => config.cgroup.clone_target().map_err(|error| failure("enter the cgroup", error.object, &error.source)),
+        Some(tracking) if config.cgroup.v2 => tracking
+            .open()
+            .map(Some)
+            .map_err(|error| failure("enter the cgroup", "tracking folder", &error)),
+        _ => config
+            .cgroup
+            .clone_target()
+            .map_err(|error| failure("enter the cgroup", error.object, &error.source)),
     }
 }
 
 fn enter_v1(config: &ExecConfig, tracking: Option<&Tracking>, pid: i32) -> Result<(), CgroupError> {
     config.cgroup.attach(pid)?;
     let tracked = tracking.map_or(Ok(()), |tracking| tracking.attach(pid));
-    tracked.map_err(|source| CgroupError { object: "tracking folder".to_owned(), source })
+    tracked.map_err(|source| CgroupError {
+        object: "tracking folder".to_owned(),
+        source,
+    })
 }
 
 /// A failed child must not stay in the container as a zombie: its parent is outside.
@@ -122,22 +167,38 @@ fn await_start(sync: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
         match recv_wait::<ChildReport>(sync) {
             Ok(Some((ChildReport::Ready, _))) => {
                 ready = true;
-                send(sync, &Go, &[]).map_err(|error| failure("start the program", "gate", &error))?;
+                send(sync, &Go, &[])
+                    .map_err(|error| failure("start the program", "gate", &error))?;
             }
             Ok(Some((ChildReport::Terminal, fds))) => terminal = fds.into_iter().next(),
             Ok(Some((ChildReport::Failed(failure), _))) => return Err(failure),
             Ok(None) if ready => return Ok(terminal),
             Ok(None) => {
                 let gone = io::Error::from_raw_os_error(libc::ECHILD);
-                return Err(failure("enter the container", "the child ended in the middle of it", &gone));
+                return Err(failure(
+                    "enter the container",
+                    "the child ended in the middle of it",
+                    &gone,
+                ));
             }
-            Err(error) => return Err(failure("start the program", "message from the child", &error)),
+            Err(error) => {
+                return Err(failure(
+                    "start the program",
+                    "message from the child",
+                    &error,
+                ));
+            }
         }
     }
 }
 
 /// Until the program ends. An engine that goes away changes nothing for it.
-fn supervise(engine: &OwnedFd, signals: &OwnedFd, program: &Program, tracking: Option<&Tracking>) -> io::Result<Exit> {
+fn supervise(
+    engine: &OwnedFd,
+    signals: &OwnedFd,
+    program: &Program,
+    tracking: Option<&Tracking>,
+) -> io::Result<Exit> {
     let mut connected = true;
     loop {
         if let Some(exit) = reap(program.pid) {

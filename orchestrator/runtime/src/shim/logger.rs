@@ -25,7 +25,11 @@ pub(super) struct LineBuffer {
 
 impl LineBuffer {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), filled: 0, begun: false }
+        Self {
+            bytes: Vec::new(),
+            filled: 0,
+            begun: false,
+        }
     }
 
     /// Room to read into; never empty.
@@ -78,7 +82,13 @@ pub(super) struct Logger {
 
 impl Logger {
     pub(super) fn new(config: LogConfig) -> Self {
-        let mut logger = Self { config, file: None, size: 0, number: 0, dropped: 0 };
+        let mut logger = Self {
+            config,
+            file: None,
+            size: 0,
+            number: 0,
+            dropped: 0,
+        };
         // A failure shows as dropped records; the program is not kept from running.
         let _ = logger.open();
         logger
@@ -88,7 +98,11 @@ impl Logger {
         if let Some(folder) = self.config.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.config.path)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.config.path)?;
         self.size = file.metadata()?.len();
         self.number = log::number(&file).unwrap_or_else(|| {
             let number = self.newest().max(self.number) + 1;
@@ -102,11 +116,20 @@ impl Logger {
 
     /// The number of the newest file that was rotated away.
     fn newest(&self) -> u64 {
-        File::open(log::rotated(&self.config.path, 1)).ok().and_then(log::number).unwrap_or(0)
+        File::open(log::rotated(&self.config.path, 1))
+            .ok()
+            .and_then(log::number)
+            .unwrap_or(0)
     }
 
     /// Writes the whole lines of the buffer, and at the stream's end (`last`) or a full buffer also the unfinished one.
-    pub(super) fn write(&mut self, stream: Stream, buffer: &mut LineBuffer, read: usize, last: bool) {
+    pub(super) fn write(
+        &mut self,
+        stream: Stream,
+        buffer: &mut LineBuffer,
+        read: usize,
+        last: bool,
+    ) {
         let time = record::rfc3339(record::now());
         let name = match stream {
             Stream::Stdout => "stdout",
@@ -119,8 +142,16 @@ impl Logger {
         let mut rest = &buffer.bytes[..buffer.filled];
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end + 1);
-            let head = if std::mem::take(&mut begun) { &closing } else { &whole };
-            records.push(Record { head, line, newline: true });
+            let head = if std::mem::take(&mut begun) {
+                &closing
+            } else {
+                &whole
+            };
+            records.push(Record {
+                head,
+                line,
+                newline: true,
+            });
             if records.len() == BATCH {
                 self.flush(&mut records);
             }
@@ -131,7 +162,11 @@ impl Logger {
         let full = unfinished == LINE_LIMIT;
         if full || last && (unfinished > 0 || begun) {
             let head = head(if last { Part::End } else { Part::More });
-            self.flush(&mut vec![Record { head: &head, line: rest, newline: false }]);
+            self.flush(&mut vec![Record {
+                head: &head,
+                line: rest,
+                newline: false,
+            }]);
             begun = !last;
         }
         buffer.begun = begun;
@@ -176,7 +211,9 @@ impl Logger {
         if self.file.is_none() {
             self.open()?;
         }
-        let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(file) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let mut slices = Vec::with_capacity(records.len() * 2 + 1);
         let mut total = 0;
         for record in records {
@@ -199,13 +236,25 @@ impl Logger {
     fn rotate(&mut self) {
         let current = &self.config.path;
         let oldest = self.config.max_files.saturating_sub(1);
-        let given_up = if oldest == 0 { current.clone() } else { log::rotated(current, oldest) };
+        let given_up = if oldest == 0 {
+            current.clone()
+        } else {
+            log::rotated(current, oldest)
+        };
         if given_up.exists() {
             // Said before it is true, so that no reader takes a log without its beginning for a whole one.
-            let _ = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(log::lost(current));
+            let _ = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(log::lost(current));
         }
         for index in (1..oldest).rev() {
-            let _ = fs::rename(log::rotated(current, index), log::rotated(current, index + 1));
+            let _ = fs::rename(
+                log::rotated(current, index),
+                log::rotated(current, index + 1),
+            );
         }
         if oldest > 0 {
             let _ = fs::rename(current, log::rotated(current, 1));

@@ -47,7 +47,9 @@ fn start(mode: &str) -> io::Result<()> {
     }
     rustix::process::setsid()?;
     rustix::thread::set_name(c"hoist-shim")?;
-    let Some((head, fds)) = recv_wait::<Head>(&socket)? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    let Some((head, fds)) = recv_wait::<Head>(&socket)? else {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    };
     if let Some(limit) = head.descriptors {
         limit.restore()?;
     }
@@ -73,7 +75,10 @@ fn failure(stage: &str, object: impl Into<String>, error: &io::Error) -> Failure
 /// An exit as the world hears of it.
 fn exit(status: rustix::process::WaitStatus, oom: bool) -> Exit {
     let signal = status.terminating_signal();
-    let code = status.exit_status().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(255);
+    let code = status
+        .exit_status()
+        .or_else(|| signal.map(|signal| 128 + signal))
+        .unwrap_or(255);
     Exit::now(code, signal, oom)
 }
 
@@ -87,7 +92,10 @@ fn child_signals() -> io::Result<nix::sys::signalfd::SignalFd> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
-    Ok(SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+    Ok(SignalFd::with_flags(
+        &children,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
 }
 
 /// The shim should be the last to die for memory. Without CAP_SYS_RESOURCE it stays as it is.

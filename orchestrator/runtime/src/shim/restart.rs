@@ -47,7 +47,11 @@ impl EngineWatch {
         self.dying = None;
         // Whether it worked or another shim has the lock shows by an engine's connection, which ends the vigil.
         let _ = try_start(record);
-        self.pause = if self.pause.is_zero() { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        self.pause = if self.pause.is_zero() {
+            FIRST_PAUSE
+        } else {
+            (self.pause * 2).min(LONGEST_PAUSE)
+        };
         self.next = Some(Instant::now() + self.pause);
     }
 
@@ -59,7 +63,10 @@ impl EngineWatch {
 /// Fails when it has ended already.
 fn process_of(socket: &OwnedFd) -> io::Result<OwnedFd> {
     let peer = rustix::net::sockopt::socket_peercred(socket)?;
-    Ok(rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty())?)
+    Ok(rustix::process::pidfd_open(
+        peer.pid,
+        rustix::process::PidfdFlags::empty(),
+    )?)
 }
 
 /// Does nothing when another process holds the lock.
@@ -84,8 +91,10 @@ fn try_start(record: &Path) -> io::Result<()> {
             std::process::exit(code)
         }
         Ok(Some(middle)) => {
-            let _ =
-                rustix::process::waitpid(rustix::process::Pid::from_raw(middle), rustix::process::WaitOptions::empty());
+            let _ = rustix::process::waitpid(
+                rustix::process::Pid::from_raw(middle),
+                rustix::process::WaitOptions::empty(),
+            );
             Ok(())
         }
         Err(error) => Err(error),
@@ -99,11 +108,16 @@ fn spawn(restart: &EngineRestart, lock: OwnedFd) -> io::Result<()> {
     sys::reset_signals();
     rustix::process::chdir("/")?;
     let _ = fs::write("/proc/self/oom_score_adj", "0");
-    let (program, arguments) = restart.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let (program, arguments) = restart
+        .argv
+        .split_first()
+        .ok_or(io::ErrorKind::InvalidInput)?;
     let errors = match &restart.log {
-        Some(path) => {
-            fs::OpenOptions::new().append(true).create(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from)
-        }
+        Some(path) => fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_or_else(|_| Stdio::null(), Stdio::from),
         None => Stdio::null(),
     };
     sys::inherit(lock.as_fd())?;

@@ -10,7 +10,11 @@ use crate::init::Inheritance;
 use crate::wire::{FdRole, ShimConfig};
 
 pub(super) fn null() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        "/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Both ends; the container's are dropped once it has them.
@@ -26,12 +30,22 @@ impl Stdio {
     pub(super) fn open(config: &ShimConfig, inheritance: &mut Inheritance) -> io::Result<Self> {
         if config.tty {
             // The child replaces all three by its terminal.
-            return Ok(Self { container: Some([null()?, null()?, null()?]), ..Self::default() });
+            return Ok(Self {
+                container: Some([null()?, null()?, null()?]),
+                ..Self::default()
+            });
         }
         if config.inherit_stdio {
             let mut take = |role| inheritance.take(role).map_or_else(null, Ok);
-            let container = [take(FdRole::Stdin)?, take(FdRole::Stdout)?, take(FdRole::Stderr)?];
-            return Ok(Self { container: Some(container), ..Self::default() });
+            let container = [
+                take(FdRole::Stdin)?,
+                take(FdRole::Stdout)?,
+                take(FdRole::Stderr)?,
+            ];
+            return Ok(Self {
+                container: Some(container),
+                ..Self::default()
+            });
         }
         let (stdin, stdin_ours) = if config.stdin_open {
             let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;

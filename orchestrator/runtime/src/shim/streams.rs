@@ -50,14 +50,24 @@ pub(super) enum Ready {
 
 impl Output {
     fn new(stream: Stream, fd: OwnedFd) -> Self {
-        Self { stream, fd, lines: LineBuffer::new(), ended: false }
+        Self {
+            stream,
+            fd,
+            lines: LineBuffer::new(),
+            ended: false,
+        }
     }
 }
 
 impl Streams {
     pub(super) fn new(config: &ShimConfig, stdio: Stdio, terminal: Option<OwnedFd>) -> Self {
-        let outputs = [(Stream::Stdout, stdio.stdout), (Stream::Stderr, stdio.stderr)];
-        let outputs = outputs.into_iter().filter_map(|(stream, fd)| Some(Output::new(stream, fd?)));
+        let outputs = [
+            (Stream::Stdout, stdio.stdout),
+            (Stream::Stderr, stdio.stderr),
+        ];
+        let outputs = outputs
+            .into_iter()
+            .filter_map(|(stream, fd)| Some(Output::new(stream, fd?)));
         let mut streams = Self {
             tty: config.tty,
             stdin_once: config.stdin_once,
@@ -73,7 +83,11 @@ impl Streams {
             && nonblocking(&master).is_ok()
         {
             streams.terminal = master.try_clone().ok();
-            streams.input = if config.stdin_open { master.try_clone().ok() } else { None };
+            streams.input = if config.stdin_open {
+                master.try_clone().ok()
+            } else {
+                None
+            };
             streams.outputs.push(Output::new(Stream::Stdout, master));
         }
         streams
@@ -130,8 +144,15 @@ impl Streams {
     }
 
     pub(super) fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
-        let Some(terminal) = &self.terminal else { return Err(io::Error::other("the container has no terminal")) };
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let Some(terminal) = &self.terminal else {
+            return Err(io::Error::other("the container has no terminal"));
+        };
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         Ok(rustix::termios::tcsetwinsize(terminal, size)?)
     }
 
@@ -143,7 +164,15 @@ impl Streams {
     pub(super) fn drain_outputs(&mut self) {
         while let Some(last) = self.outputs.len().checked_sub(1) {
             let mut ready = [PollFd::new(&self.outputs[last].fd, PollFlags::IN)];
-            let pending = poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap_or(0) > 0;
+            let pending = poll(
+                &mut ready,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                }),
+            )
+            .unwrap_or(0)
+                > 0;
             if pending {
                 self.copy_output(last);
             } else {
@@ -163,8 +192,11 @@ impl Streams {
     pub(super) fn finish(&mut self) {
         self.take_leave();
         while let Some(patience) = self.clients.iter().map(Client::patience).min() {
-            let mut fds: Vec<_> =
-                self.clients.iter().map(|client| PollFd::new(&client.stream, client.awaited())).collect();
+            let mut fds: Vec<_> = self
+                .clients
+                .iter()
+                .map(|client| PollFd::new(&client.stream, client.awaited()))
+                .collect();
             let limit = Timespec::try_from(patience).ok();
             if poll(&mut fds, limit.as_ref()).is_err_and(|error| error != Errno::INTR) {
                 return;

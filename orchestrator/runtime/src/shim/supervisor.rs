@@ -75,8 +75,22 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(config: ShimConfig, container: Container, signals: OwnedFd, engine: OwnedFd) -> Self {
-        let Container { pid, pidfd, stdio, listener, terminal, phase, oom, root } = container;
+    pub(super) fn new(
+        config: ShimConfig,
+        container: Container,
+        signals: OwnedFd,
+        engine: OwnedFd,
+    ) -> Self {
+        let Container {
+            pid,
+            pidfd,
+            stdio,
+            listener,
+            terminal,
+            phase,
+            oom,
+            root,
+        } = container;
         let _ = nonblocking(&engine);
         let streams = Streams::new(&config, stdio, terminal);
         Self {
@@ -88,7 +102,10 @@ impl Supervisor {
             phase,
             streams,
             oom,
-            engines: vec![Engine { socket: engine, gone: false }],
+            engines: vec![Engine {
+                socket: engine,
+                gone: false,
+            }],
             engine_lost: false,
             vigil: EngineWatch::default(),
             paused: false,
@@ -106,7 +123,12 @@ impl Supervisor {
             for source in self.wait()? {
                 self.handle(source);
             }
-            if self.oom.as_ref().and_then(OomWatch::due).is_some_and(|due| due <= Instant::now()) {
+            if self
+                .oom
+                .as_ref()
+                .and_then(OomWatch::due)
+                .is_some_and(|due| due <= Instant::now())
+            {
                 self.handle(Source::Oom);
             }
             if self.vigil.next.is_some_and(|next| next <= Instant::now()) {
@@ -119,7 +141,10 @@ impl Supervisor {
 
     fn wait(&self) -> io::Result<Vec<Source>> {
         let mut sources = vec![Source::Child, Source::Listener];
-        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.listener, PollFlags::IN),
+        ];
         let mut add = |source, fd| {
             sources.push(source);
             fds.push(fd);
@@ -132,20 +157,31 @@ impl Supervisor {
             add(Source::Stream(ready), fd);
         }
         for (index, engine) in self.engines.iter().enumerate() {
-            add(Source::Engine(index), PollFd::new(&engine.socket, PollFlags::IN));
+            add(
+                Source::Engine(index),
+                PollFd::new(&engine.socket, PollFlags::IN),
+            );
         }
         if let Some(engine) = &self.vigil.dying {
             add(Source::EngineEnd, PollFd::new(engine, PollFlags::IN));
         }
         let due = self.oom.as_ref().and_then(OomWatch::due);
-        let timeout =
-            self.vigil.next.into_iter().chain(due).min().map(|next| next.saturating_duration_since(Instant::now()));
+        let timeout = self
+            .vigil
+            .next
+            .into_iter()
+            .chain(due)
+            .min()
+            .map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = sources.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        let ready = sources
+            .into_iter()
+            .zip(&fds)
+            .filter(|(_, fd)| !fd.revents().is_empty());
         Ok(ready.map(|(source, _)| source).collect())
     }
 
@@ -220,9 +256,14 @@ impl Supervisor {
     fn accept(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
         // Sending never waits: an engine that stands still must not hold the shim.
-        while let Ok(engine) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        while let Ok(engine) =
+            accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
             if send(&engine, &self.hello(), &[]).is_ok() {
-                self.engines.push(Engine { socket: engine, gone: false });
+                self.engines.push(Engine {
+                    socket: engine,
+                    gone: false,
+                });
                 self.vigil.end();
             }
         }
@@ -246,10 +287,18 @@ impl Supervisor {
                 let answer = self.answer(request, fds);
                 let _ = send(&self.engines[index].socket, &Reply::Answer(answer), &[]);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             Err(error) if error.raw_os_error().is_none() => {
                 // Not of our language.
-                let _ = send(&self.engines[index].socket, &Reply::Answer(Answer::Refused(error.to_string())), &[]);
+                let _ = send(
+                    &self.engines[index].socket,
+                    &Reply::Answer(Answer::Refused(error.to_string())),
+                    &[],
+                );
             }
             Ok(None) | Err(_) => {
                 self.engines[index].gone = true;
@@ -274,7 +323,9 @@ impl Supervisor {
                 None => Err(io::Error::other("no stream came along")),
             },
             Request::Reopen => self.reopen(),
-            Request::Shutdown => self.kill(libc::SIGKILL).and_then(|()| self.config.cgroup.kill()),
+            Request::Shutdown => self
+                .kill(libc::SIGKILL)
+                .and_then(|()| self.config.cgroup.kill()),
             Request::Detach => Ok(()),
         };
         match result {
@@ -301,7 +352,10 @@ impl Supervisor {
         };
         match bring_up::go(&gate, self.pid) {
             Ok(()) => {
-                self.tell(&Reply::Started { pid: self.pid, protocol: PROTOCOL });
+                self.tell(&Reply::Started {
+                    pid: self.pid,
+                    protocol: PROTOCOL,
+                });
                 Answer::Done
             }
             Err(failure) => {
@@ -334,7 +388,12 @@ impl Supervisor {
         let mut exit = self.exited.take().expect("the loop ends when it is set");
         exit.oom = self.config.cgroup.oom_kills() > 0;
         // The kernel holds a notice back for some milliseconds when another has just been given; the end may overtake it.
-        if exit.oom && self.oom.as_mut().is_none_or(|watch| watch.take(&self.config.cgroup)) {
+        if exit.oom
+            && self
+                .oom
+                .as_mut()
+                .is_none_or(|watch| watch.take(&self.config.cgroup))
+        {
             self.tell(&Reply::Oom);
         }
         if self.paused {

@@ -51,14 +51,24 @@ pub(crate) fn load_device_program(instructions: &[u64]) -> io::Result<OwnedFd> {
         prog_flags: 0,
     };
     // SAFETY: `attr` is a valid prefix of bpf_attr of the size passed; the pointers in it outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<Load>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_LOAD,
+            &raw const attr,
+            size_of::<Load>(),
+        )
+    };
     let fd = RawFd::try_from(check(result)?).map_err(io::Error::other)?;
     // SAFETY: the call returned a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Attaches it; it goes with the cgroup.
-pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn attach_device_program(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+) -> io::Result<()> {
     let attr = Attach {
         target_fd: descriptor(cgroup)?,
         attach_bpf_fd: descriptor(program)?,
@@ -66,6 +76,13 @@ pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<
         attach_flags: BPF_F_ALLOW_MULTI,
     };
     // SAFETY: `attr` is a valid prefix of bpf_attr of the size passed.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attr, size_of::<Attach>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_ATTACH,
+            &raw const attr,
+            size_of::<Attach>(),
+        )
+    };
     check(result).map(drop)
 }

@@ -2,7 +2,10 @@
 //!
 //! Each function makes one call (or one idiom of calls) safe to use; raw descriptors do not leave this module. Must not
 //! know what the calls are for.
-#![expect(unsafe_code, reason = "raw system calls: everything else in hoist stays safe by keeping them here")]
+#![expect(
+    unsafe_code,
+    reason = "raw system calls: everything else in hoist stays safe by keeping them here"
+)]
 
 pub(crate) mod bpf;
 
@@ -12,7 +15,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// -1 becomes the errno.
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 #[derive(Debug)]
@@ -55,13 +62,17 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<F
     }
     // SAFETY: `args` is a valid clone_args of the size passed; without CLONE_VM the child has its own copy of memory and
     // goes on on the same stack, so this is fork; `pidfd` outlives the call and only the parent's copy is written.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     match check(result)? {
         0 => Ok(Fork::Child),
         pid => {
             // SAFETY: the kernel stored a new descriptor, which has no other owner.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Fork::Parent { pid: i32::try_from(pid).map_err(io::Error::other)?, pidfd })
+            Ok(Fork::Parent {
+                pid: i32::try_from(pid).map_err(io::Error::other)?,
+                pidfd,
+            })
         }
     }
 }
@@ -95,7 +106,12 @@ pub(crate) fn mount_setattr(
     clear: u64,
     propagation: u64,
 ) -> io::Result<()> {
-    let attr = MountAttr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
+    let attr = MountAttr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation,
+        userns_fd: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, `attr` a valid mount_attr of the size passed, and both outlive the call.
     let result = unsafe {
@@ -126,9 +142,19 @@ pub(crate) fn install_seccomp(program: &[u8], flags: u64) -> io::Result<()> {
         })
         .collect();
     let len = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
-    let prog = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let prog = libc::sock_fprog {
+        len,
+        filter: filter.as_mut_ptr(),
+    };
     // SAFETY: `prog` points to `len` instructions that live until the kernel has copied them within the call.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const prog) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const prog,
+        )
+    };
     check(result).map(drop)
 }
 
@@ -137,28 +163,52 @@ pub(crate) fn join_session_keyring(name: &str) -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     let name = CString::new(name)?;
     // SAFETY: the second argument is a C string that outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
     check(result).map(drop)
 }
 
 /// Marks every descriptor from `first` on close-on-exec.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: only flags of descriptors change; none is closed before an exec.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
     check(result).map(drop)
 }
 
 /// Drops one capability from the bounding set.
 pub(crate) fn drop_bounding(capability: u32) -> io::Result<()> {
     // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
-    let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_CAPBSET_DROP,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+            0,
+        )
+    };
     check(result.into()).map(drop)
 }
 
 /// Whether the bounding set has it; `None` beyond the kernel's last capability.
 pub(crate) fn bounding_has(capability: u32) -> Option<bool> {
     // SAFETY: PR_CAPBSET_READ takes a number and touches no memory.
-    let result = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_CAPBSET_READ,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+            0,
+        )
+    };
     match result {
         0 => Some(false),
         1 => Some(true),
@@ -168,7 +218,15 @@ pub(crate) fn bounding_has(capability: u32) -> Option<bool> {
 
 pub(crate) fn clear_ambient() -> io::Result<()> {
     // SAFETY: PR_CAP_AMBIENT_CLEAR_ALL takes no pointer.
-    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
     check(result.into()).map(drop)
 }
 
@@ -194,7 +252,10 @@ fn low(bits: u64) -> u32 {
 
 /// This thread's sets, as bit masks.
 pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let half = |shift: u32| CapData {
         effective: low(effective >> shift),
         permitted: low(permitted >> shift),
@@ -208,7 +269,10 @@ pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Re
 
 /// This thread's permitted set.
 pub(crate) fn permitted() -> io::Result<u64> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let mut data = [CapData::default(); 2];
     // SAFETY: version 3 fills two data records, which is what the pointer has room for.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
@@ -262,8 +326,12 @@ pub(crate) fn trim_heap() {
 pub(crate) fn forget_code() -> io::Result<()> {
     for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
         let mut words = line.split(' ');
-        let (Some(range), Some("r-xp")) = (words.next(), words.next()) else { continue };
-        let Some((start, end)) = range.split_once('-') else { continue };
+        let (Some(range), Some("r-xp")) = (words.next(), words.next()) else {
+            continue;
+        };
+        let Some((start, end)) = range.split_once('-') else {
+            continue;
+        };
         let address = |text| usize::from_str_radix(text, 16).map_err(io::Error::other);
         let (start, end) = (address(start)?, address(end)?);
         // The vdso and its kin have no file to come back from.
@@ -306,15 +374,25 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING).try_into().map_err(io::Error::other)?;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING)
+        .try_into()
+        .map_err(io::Error::other)?;
     // SAFETY: SIOCSIFFLAGS reads one ifreq, which outlives the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())
+        .map(drop)
 }
 
 pub(crate) fn raise_ambient(capability: u32) -> io::Result<()> {
     // SAFETY: PR_CAP_AMBIENT_RAISE takes a number.
-    let result =
-        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(capability), 0, 0) };
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+        )
+    };
     check(result.into()).map(drop)
 }
 
@@ -336,6 +414,14 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
 pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo asks the kernel to fill it in as kill does.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, none, 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    };
     check(result).map(drop)
 }

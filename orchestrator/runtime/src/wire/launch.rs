@@ -172,7 +172,11 @@ pub(crate) struct Range {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum RootConfig {
     Dir(PathBuf),
-    Overlay { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+    Overlay {
+        lowers: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -204,10 +208,7 @@ pub(crate) enum MountKind {
     /// What [`FdRole::SharedMemory`] holds.
     SharedMemory,
     /// What [`FdRole::Tree`] of this number holds, or a part of it.
-    Tree {
-        index: u16,
-        below: Option<String>,
-    },
+    Tree { index: u16, below: Option<String> },
     /// The container's own cgroup: a cgroup2 mount, or a tmpfs with a bind of each v1 folder.
     Cgroup,
 }
@@ -242,22 +243,37 @@ pub(crate) struct Payload {
 
 impl Payload {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Range {
-        let range = Range { start: self.bytes.len() as u64, len: bytes.len() as u64 };
+        let range = Range {
+            start: self.bytes.len() as u64,
+            len: bytes.len() as u64,
+        };
         self.bytes.extend_from_slice(bytes);
         range
     }
 
     /// The memfd and its head (without descriptors).
-    pub(crate) fn seal(self, shim: &impl Serialize, child: &impl Serialize) -> io::Result<(OwnedFd, Head)> {
+    pub(crate) fn seal(
+        self,
+        shim: &impl Serialize,
+        child: &impl Serialize,
+    ) -> io::Result<(OwnedFd, Head)> {
         let (shim, child) = (serde_json::to_vec(shim)?, serde_json::to_vec(child)?);
-        let memfd = rustix::fs::memfd_create("hoist-launch", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let memfd = rustix::fs::memfd_create(
+            "hoist-launch",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )?;
         let mut file = std::fs::File::from(memfd);
         for part in [&shim, &child, &self.bytes] {
             io::Write::write_all(&mut file, part)?;
         }
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, all)?;
-        let head = Head { shim: shim.len() as u64, child: child.len() as u64, fds: Vec::new(), descriptors: None };
+        let head = Head {
+            shim: shim.len() as u64,
+            child: child.len() as u64,
+            fds: Vec::new(),
+            descriptors: None,
+        };
         Ok((file.into(), head))
     }
 

@@ -10,8 +10,9 @@ mod launch;
 mod packet;
 
 pub(crate) use launch::{
-    ExecConfig, FdRole, FileConfig, Head, InitConfig, MountConfig, MountKind, NodeConfig, Payload, ProcessConfig,
-    Range, RenewConfig, RlimitConfig, RootConfig, SeccompConfig, ShimConfig, UserConfig,
+    ExecConfig, FdRole, FileConfig, Head, InitConfig, MountConfig, MountKind, NodeConfig, Payload,
+    ProcessConfig, Range, RenewConfig, RlimitConfig, RootConfig, SeccompConfig, ShimConfig,
+    UserConfig,
 };
 pub(crate) use packet::{pair, recv, recv_until, recv_wait, send};
 
@@ -96,9 +97,9 @@ impl Reply {
         let is_answer = packet.get("Answer").is_some();
         match serde_json::from_value(packet) {
             Ok(reply) => Some(reply),
-            Err(_) if is_answer => {
-                Some(Self::Answer(Answer::Refused("its answer is of a newer hoist than this engine".to_owned())))
-            }
+            Err(_) if is_answer => Some(Self::Answer(Answer::Refused(
+                "its answer is of a newer hoist than this engine".to_owned(),
+            ))),
             Err(_) => None,
         }
     }
@@ -131,8 +132,17 @@ impl Exit {
     /// At this moment.
     pub(crate) fn now(code: i32, signal: Option<i32>, oom: bool) -> Self {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let steady = time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec);
-        Self { code, signal, oom, at: crate::shim::record::now(), steady: Some(steady) }
+        let steady = time
+            .tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec);
+        Self {
+            code,
+            signal,
+            oom,
+            at: crate::shim::record::now(),
+            steady: Some(steady),
+        }
     }
 }
 

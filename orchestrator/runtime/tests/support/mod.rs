@@ -1,5 +1,9 @@
 //! A root folder of busybox and containers on it that clean up after themselves.
-#![allow(dead_code, clippy::unwrap_used, reason = "tests; each file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests; each file uses its part"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +14,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hoist_runtime::{
-    EngineRestart, ExecHandle, ExecRequest, ExecStdio, Join, Launch, LogConfig, Netns, Rootfs, Runtime, RuntimeConfig,
-    Seccomp, Shim, spec_defaults,
+    EngineRestart, ExecHandle, ExecRequest, ExecStdio, Join, Launch, LogConfig, Netns, Rootfs,
+    Runtime, RuntimeConfig, Seccomp, Shim, spec_defaults,
 };
 use oci_spec::runtime::ProcessBuilder;
 use tempfile::TempDir;
@@ -23,12 +27,15 @@ fn busybox() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
-            ["/bin/busybox", "/usr/bin/busybox"].iter().map(PathBuf::from).find(|path| {
-                let bytes = fs::read(path).unwrap_or_default();
-                // A dynamic one names its loader.
-                let head = &bytes[..bytes.len().min(4096)];
-                !head.is_empty() && !head.windows(9).any(|window| window == b"ld-linux-")
-            })
+            ["/bin/busybox", "/usr/bin/busybox"]
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| {
+                    let bytes = fs::read(path).unwrap_or_default();
+                    // A dynamic one names its loader.
+                    let head = &bytes[..bytes.len().min(4096)];
+                    !head.is_empty() && !head.windows(9).any(|window| window == b"ld-linux-")
+                })
         })
         .as_deref()
 }
@@ -70,21 +77,30 @@ impl World {
     }
 
     pub(crate) fn with_engine(engine: impl FnOnce(&Path) -> Option<EngineRestart>) -> Self {
-        let folder = tempfile::Builder::new().prefix("hoist-rt-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("hoist-rt-")
+            .tempdir()
+            .unwrap();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("{:06x}{number:02x}", std::process::id());
         let runtime = Runtime::open(RuntimeConfig {
             run_dir: folder.path().join("run"),
             instance: instance.clone(),
             shim: Some(
-                std::env::var_os("HOIST_TEST_SHIM").unwrap_or_else(|| env!("CARGO_BIN_EXE_hoist-shim").into()).into(),
+                std::env::var_os("HOIST_TEST_SHIM")
+                    .unwrap_or_else(|| env!("CARGO_BIN_EXE_hoist-shim").into())
+                    .into(),
             ),
             engine: engine(folder.path()),
             descriptors: None,
         })
         .unwrap();
         make_root(&folder.path().join("root"));
-        Self { folder, runtime, instance }
+        Self {
+            folder,
+            runtime,
+            instance,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -93,7 +109,14 @@ impl World {
 
     /// `sh -c script` with docker's defaults on an overlay over the busybox root.
     pub(crate) fn launch(&self, script: &str) -> Launch {
-        let id = format!("{:0>64}", format!("{}{:x}", self.instance, NEXT.fetch_add(1, Ordering::Relaxed)));
+        let id = format!(
+            "{:0>64}",
+            format!(
+                "{}{:x}",
+                self.instance,
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            )
+        );
         let upper = self.path(&format!("{id}.upper"));
         let work = self.path(&format!("{id}.work"));
         fs::create_dir_all(&upper).unwrap();
@@ -103,7 +126,11 @@ impl World {
         Launch {
             bundle: self.path("run").join("containers").join(&id),
             spec,
-            rootfs: Rootfs::Overlay { lowers: vec![self.path("root")], upper, work },
+            rootfs: Rootfs::Overlay {
+                lowers: vec![self.path("root")],
+                upper,
+                work,
+            },
             netns: Netns::New,
             user: None,
             group_add: Vec::new(),
@@ -131,9 +158,15 @@ impl World {
 
     /// Runs to the end: exit code and the log's text.
     pub(crate) fn run(&self, launch: &Launch) -> (i32, String) {
-        let shim = self.runtime.start(launch).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let shim = self
+            .runtime
+            .start(launch)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         let status = shim.wait().unwrap();
-        (status.code, String::from_utf8_lossy(&log_bytes(launch)).into_owned())
+        (
+            status.code,
+            String::from_utf8_lossy(&log_bytes(launch)).into_owned(),
+        )
     }
 
     pub(crate) fn sh(&self, script: &str) -> (i32, String) {
@@ -143,9 +176,15 @@ impl World {
     pub(crate) fn exec(&self, launch: &Launch, shim: &Shim, argv: &[&str]) -> (i32, String) {
         let request = exec_request(launch, shim, argv);
         let (mut read, write) = std::io::pipe().unwrap();
-        let stdio =
-            ExecStdio::Fds { stdin: None, stdout: Some(write.try_clone().unwrap().into()), stderr: Some(write.into()) };
-        let handle = self.runtime.exec(ExecRequest { stdio, ..request }).unwrap_or_else(|e| panic!("{}", chain(&e)));
+        let stdio = ExecStdio::Fds {
+            stdin: None,
+            stdout: Some(write.try_clone().unwrap().into()),
+            stderr: Some(write.into()),
+        };
+        let handle = self
+            .runtime
+            .exec(ExecRequest { stdio, ..request })
+            .unwrap_or_else(|e| panic!("{}", chain(&e)));
         let mut out = String::new();
         std::io::Read::read_to_string(&mut read, &mut out).unwrap();
         (handle.wait().unwrap().code, out)
@@ -160,7 +199,10 @@ impl Drop for World {
         }
         assert!(errors.is_empty(), "{errors:?}");
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!text.contains(self.folder.path().to_str().unwrap()), "a mount was left: {text}");
+        assert!(
+            !text.contains(self.folder.path().to_str().unwrap()),
+            "a mount was left: {text}"
+        );
         let found = Command::new("find")
             .args(["/sys/fs/cgroup", "-maxdepth", "3", "-name"])
             .arg(format!("*{}*", self.instance))
@@ -185,7 +227,11 @@ pub(crate) fn exec_request(launch: &Launch, shim: &Shim, argv: &[&str]) -> ExecR
         group_add: Vec::new(),
         seccomp: Seccomp::Default,
         privileged: false,
-        stdio: ExecStdio::Fds { stdin: None, stdout: None, stderr: None },
+        stdio: ExecStdio::Fds {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+        },
     }
 }
 
@@ -217,14 +263,20 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// What the program wrote, put together again from the log's records (all files, oldest first).
 pub(crate) fn log_bytes(launch: &Launch) -> Vec<u8> {
     let current = &launch.log.as_ref().unwrap().path;
-    let mut files: Vec<PathBuf> = (1..10).rev().map(|n| PathBuf::from(format!("{}.{n}", current.display()))).collect();
+    let mut files: Vec<PathBuf> = (1..10)
+        .rev()
+        .map(|n| PathBuf::from(format!("{}.{n}", current.display())))
+        .collect();
     files.push(current.clone());
     let mut out = Vec::new();
     for file in files {
         let bytes = fs::read(&file).unwrap_or_default();
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let record =
-                hoist_runtime::log::parse(line).unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
+        for line in bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let record = hoist_runtime::log::parse(line)
+                .unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(line)));
             out.extend_from_slice(record.text);
             if record.part.newline() {
                 out.push(b'\n');
@@ -235,14 +287,20 @@ pub(crate) fn log_bytes(launch: &Launch) -> Vec<u8> {
 }
 
 fn make_root(root: &Path) {
-    for folder in ["bin", "dev", "proc", "sys", "etc", "tmp", "root", "run", "var"] {
+    for folder in [
+        "bin", "dev", "proc", "sys", "etc", "tmp", "root", "run", "var",
+    ] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
     let busybox = busybox().unwrap();
     fs::copy(busybox, root.join("bin/busybox")).unwrap();
     let list = Command::new(busybox).arg("--list").output().unwrap();
-    for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|name| *name != "busybox") {
+    for applet in String::from_utf8(list.stdout)
+        .unwrap()
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
     fs::write(
@@ -250,6 +308,10 @@ fn make_root(root: &Path) {
         "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/var/www:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
     )
     .unwrap();
-    fs::write(root.join("etc/group"), "root:x:0:\nweb:x:33:\nlog:x:50:web\n").unwrap();
+    fs::write(
+        root.join("etc/group"),
+        "root:x:0:\nweb:x:33:\nlog:x:50:web\n",
+    )
+    .unwrap();
     fs::write(root.join("etc/plain"), "not executable\n").unwrap();
 }

@@ -47,8 +47,17 @@ impl Action {
     fn details(&self) -> Value {
         match self {
             Self::PullImage { platform, .. } => json!({ "platform": platform }),
-            Self::BuildImage { service, build, platform, .. } => {
-                let platform = if build.platforms.is_empty() { platform } else { &build.platforms.join(",") };
+            Self::BuildImage {
+                service,
+                build,
+                platform,
+                ..
+            } => {
+                let platform = if build.platforms.is_empty() {
+                    platform
+                } else {
+                    &build.platforms.join(",")
+                };
                 json!({ "service": service, "context": build.context, "dockerfile": build.dockerfile, "platform": platform })
             }
             Self::CreateNetwork(spec) => network(spec),
@@ -59,7 +68,11 @@ impl Action {
             }
             Self::KillContainer { signal, .. } => json!({ "signal": signal }),
             Self::RemoveContainer { volumes, .. } => json!({ "volumes": volumes }),
-            Self::Await { containers, until, required } => {
+            Self::Await {
+                containers,
+                until,
+                required,
+            } => {
                 json!({ "containers": containers, "until": until.to_string(), "required": required })
             }
             Self::RemoveImage { .. }

@@ -14,7 +14,11 @@ impl fmt::Display for Plan {
         for step in &self.steps {
             if f.alternate() {
                 let after: Vec<String> = step.after.iter().map(|id| id.0.to_string()).collect();
-                let after = if after.is_empty() { String::new() } else { format!("  after {}", after.join(" ")) };
+                let after = if after.is_empty() {
+                    String::new()
+                } else {
+                    format!("  after {}", after.join(" "))
+                };
                 writeln!(f, "{:<3} {step}{after}", step.id.0)?;
             } else {
                 writeln!(f, "{step}")?;
@@ -86,15 +90,26 @@ impl fmt::Display for Action {
         write!(f, "{} {}", self.verb(), self.object())?;
         match self {
             Self::CreateNetwork(spec) => {
-                write!(f, " {}{}", spec.subnet, if spec.internal { " internal" } else { "" })
+                write!(
+                    f,
+                    " {}{}",
+                    spec.subnet,
+                    if spec.internal { " internal" } else { "" }
+                )
             }
             Self::CreateContainer(spec) => write!(f, "{}", Details(spec)),
             Self::StopContainer { signal, grace, .. } => write!(f, " {signal} {grace:?}"),
             Self::KillContainer { signal, .. } => write!(f, " {signal}"),
             Self::RemoveContainer { volumes, .. } if !volumes.is_empty() => {
-                write!(f, " with volumes {}", volumes.iter().cloned().collect::<Vec<_>>().join(", "))
+                write!(
+                    f,
+                    " with volumes {}",
+                    volumes.iter().cloned().collect::<Vec<_>>().join(", ")
+                )
             }
-            Self::Await { until, required, .. } => {
+            Self::Await {
+                until, required, ..
+            } => {
                 write!(f, " {until}{}", if *required { "" } else { " (optional)" })
             }
             _ => Ok(()),

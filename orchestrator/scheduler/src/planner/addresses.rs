@@ -22,8 +22,13 @@ pub(crate) fn fixed(context: Context<'_>) -> Fixed {
     let mut fixed = Fixed::new();
     for (service, definition) in &stack.services {
         for (key, attachment) in &definition.networks {
-            if let (Some(network), Some(address)) = (stack.networks.get(key), attachment.ipv4_address) {
-                fixed.entry((network.name.clone(), address)).or_default().insert(service.clone());
+            if let (Some(network), Some(address)) =
+                (stack.networks.get(key), attachment.ipv4_address)
+            {
+                fixed
+                    .entry((network.name.clone(), address))
+                    .or_default()
+                    .insert(service.clone());
             }
         }
     }
@@ -48,14 +53,26 @@ pub(crate) fn decide(
     places: &Places,
 ) -> Chosen {
     let fixed = fixed(context);
-    let mut pools: BTreeMap<&str, Pool<'_>> =
-        places.values().map(|place| (place.name.as_str(), Pool::new(context, subjects, place, &fixed))).collect();
+    let mut pools: BTreeMap<&str, Pool<'_>> = places
+        .values()
+        .map(|place| {
+            (
+                place.name.as_str(),
+                Pool::new(context, subjects, place, &fixed),
+            )
+        })
+        .collect();
     let mut chosen = Chosen::new();
     for choose in [fixed_address, kept_address, lowest_address] {
         for making in making {
             for (key, attachment) in &making.service.networks {
                 let id = (making.subject.name.clone(), key.clone());
-                let Some(pool) = places.get(key).and_then(|place| pools.get_mut(place.name.as_str())) else { continue };
+                let Some(pool) = places
+                    .get(key)
+                    .and_then(|place| pools.get_mut(place.name.as_str()))
+                else {
+                    continue;
+                };
                 if chosen.contains_key(&id) {
                     continue;
                 }
@@ -101,8 +118,15 @@ impl<'a> Pool<'a> {
         held.insert(place.gateway, "the gateway".to_owned());
         let mut freed = BTreeSet::new();
         for (name, container) in &context.observed.containers {
-            let goes = subjects.get(name).is_some_and(|subject| subject.fate.removes());
-            for attachment in container.record.networks.iter().filter(|attachment| attachment.network == place.name) {
+            let goes = subjects
+                .get(name)
+                .is_some_and(|subject| subject.fate.removes());
+            for attachment in container
+                .record
+                .networks
+                .iter()
+                .filter(|attachment| attachment.network == place.name)
+            {
                 if goes {
                     freed.insert(attachment.address);
                 } else {
@@ -110,9 +134,17 @@ impl<'a> Pool<'a> {
                 }
             }
         }
-        let insisted = fixed.keys().filter(|(network, _)| *network == place.name).map(|(_, address)| *address);
+        let insisted = fixed
+            .keys()
+            .filter(|(network, _)| *network == place.name)
+            .map(|(_, address)| *address);
         let spared = place.reserved.iter().copied().chain(insisted).collect();
-        Self { place, held, spared, freed }
+        Self {
+            place,
+            held,
+            spared,
+            freed,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -129,24 +161,44 @@ impl<'a> Pool<'a> {
 const BRIDGE_PORTS: usize = 1023;
 
 fn fixed_address(pool: &Pool<'_>, making: Making<'_>, attachment: &model::Attachment) -> Choice {
-    let Some(address) = attachment.ipv4_address else { return Choice::Later };
+    let Some(address) = attachment.ipv4_address else {
+        return Choice::Later;
+    };
     let service = making.subject.service.clone();
     let network = pool.place.name.clone();
     if pool.usable(address) {
         return Choice::Address(address);
     }
     Choice::None(match pool.held.get(&address) {
-        Some(holder) => Problem::AddressTaken { service, network, address, holder: holder.clone() },
-        None => Problem::AddressOutside { service, network, address, subnet: pool.place.subnet },
+        Some(holder) => Problem::AddressTaken {
+            service,
+            network,
+            address,
+            holder: holder.clone(),
+        },
+        None => Problem::AddressOutside {
+            service,
+            network,
+            address,
+            subnet: pool.place.subnet,
+        },
     })
 }
 
 fn kept_address(pool: &Pool<'_>, making: Making<'_>, attachment: &model::Attachment) -> Choice {
-    let old = making.subject.observed.into_iter().flat_map(|container| &container.record.networks);
-    let mut had = old.filter(|old| old.network == pool.place.name).map(|old| old.address);
+    let old = making
+        .subject
+        .observed
+        .into_iter()
+        .flat_map(|container| &container.record.networks);
+    let mut had = old
+        .filter(|old| old.network == pool.place.name)
+        .map(|old| old.address);
     match had.next() {
         Some(address)
-            if attachment.ipv4_address.is_none() && pool.usable(address) && !pool.spared.contains(&address) =>
+            if attachment.ipv4_address.is_none()
+                && pool.usable(address)
+                && !pool.spared.contains(&address) =>
         {
             Choice::Address(address)
         }
@@ -161,7 +213,9 @@ fn lowest_address(pool: &Pool<'_>, making: Making<'_>, attachment: &model::Attac
     let taken: BTreeSet<Ipv4Addr> = pool.held.keys().chain(&pool.spared).copied().collect();
     let untouched = taken.union(&pool.freed).copied().collect();
     let Place { subnet, range, .. } = *pool.place;
-    match ipam::free_address(subnet, range, &untouched).or_else(|| ipam::free_address(subnet, range, &taken)) {
+    match ipam::free_address(subnet, range, &untouched)
+        .or_else(|| ipam::free_address(subnet, range, &taken))
+    {
         Some(address) => Choice::Address(address),
         None => Choice::None(Problem::NoFreeAddress {
             service: making.subject.service.clone(),
@@ -191,14 +245,23 @@ pub(crate) fn attachments(
     let default_route = wanted
         .iter()
         .filter(|(_, _, place, _)| !place.internal)
-        .max_by_key(|(key, attachment, ..)| (attachment.gw_priority, attachment.priority, std::cmp::Reverse(*key)))
+        .max_by_key(|(key, attachment, ..)| {
+            (
+                attachment.gw_priority,
+                attachment.priority,
+                std::cmp::Reverse(*key),
+            )
+        })
         .map(|(key, ..)| (*key).clone());
     let mut numbered = 0..;
     wanted
         .into_iter()
         .map(|(key, attachment, place, address)| {
             let number = numbered.next().unwrap_or(0);
-            let mac = attachment.mac_address.as_deref().or(service.mac_address.as_deref().filter(|_| number == 0));
+            let mac = attachment
+                .mac_address
+                .as_deref()
+                .or(service.mac_address.as_deref().filter(|_| number == 0));
             let mut aliases = vec![name.to_owned()];
             for alias in service_names.iter().chain(&attachment.aliases) {
                 if !aliases.contains(alias) {
@@ -207,11 +270,16 @@ pub(crate) fn attachments(
             }
             Attachment {
                 network: place.name.clone(),
-                interface: attachment.interface_name.clone().unwrap_or_else(|| format!("eth{number}")),
+                interface: attachment
+                    .interface_name
+                    .clone()
+                    .unwrap_or_else(|| format!("eth{number}")),
                 address,
                 prefix: place.subnet.prefix_len(),
                 gateway: (default_route.as_ref() == Some(key)).then_some(place.gateway),
-                mac: mac.and_then(ipam::parse_mac).unwrap_or_else(|| ipam::mac(address)),
+                mac: mac
+                    .and_then(ipam::parse_mac)
+                    .unwrap_or_else(|| ipam::mac(address)),
                 aliases,
             }
         })

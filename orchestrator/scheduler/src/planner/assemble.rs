@@ -47,7 +47,11 @@ pub(crate) struct Decisions<'a> {
 }
 
 impl<'a> Decisions<'a> {
-    pub(crate) fn new(observed: &'a Observed, graph: &'a ServiceGraph, subjects: Subjects<'a>) -> Self {
+    pub(crate) fn new(
+        observed: &'a Observed,
+        graph: &'a ServiceGraph,
+        subjects: Subjects<'a>,
+    ) -> Self {
         Self {
             observed,
             graph,
@@ -67,7 +71,9 @@ impl<'a> Decisions<'a> {
     }
 
     fn waits_for(&self, service: &str) -> bool {
-        self.gates.as_ref().is_none_or(|gates| gates.contains(service))
+        self.gates
+            .as_ref()
+            .is_none_or(|gates| gates.contains(service))
     }
 }
 
@@ -81,7 +87,12 @@ struct Steps {
 }
 
 pub(crate) fn assemble(draft: &mut Draft, decisions: Decisions<'_>) {
-    let mut assembly = Assembly { draft, steps: BTreeMap::new(), early: Vec::new(), decisions };
+    let mut assembly = Assembly {
+        draft,
+        steps: BTreeMap::new(),
+        early: Vec::new(),
+        decisions,
+    };
     assembly.containers();
     assembly.images();
     assembly.networks();
@@ -120,7 +131,13 @@ impl Assembly<'_, '_> {
             let image = self.draft.step(action.clone(), why.clone());
             made.insert(reference.clone(), image);
             for (name, spec) in &self.decisions.specs {
-                let Some(steps) = self.steps.get(name).filter(|_| spec.record.image == *reference) else { continue };
+                let Some(steps) = self
+                    .steps
+                    .get(name)
+                    .filter(|_| spec.record.image == *reference)
+                else {
+                    continue;
+                };
                 // Nothing that runs is disturbed for an image that cannot be had.
                 let first = steps.stop.or(steps.remove).or(steps.create);
                 for step in [first, steps.create].into_iter().flatten() {
@@ -134,9 +151,19 @@ impl Assembly<'_, '_> {
             }
         }
         for reference in &self.decisions.old_images {
-            let removal = self.draft.step(Action::RemoveImage { reference: reference.clone() }, Reason::Requested);
+            let removal = self.draft.step(
+                Action::RemoveImage {
+                    reference: reference.clone(),
+                },
+                Reason::Requested,
+            );
             for (name, steps) in &self.steps {
-                let uses = self.decisions.observed.containers.get(name).is_some_and(|c| c.record.image == *reference);
+                let uses = self
+                    .decisions
+                    .observed
+                    .containers
+                    .get(name)
+                    .is_some_and(|c| c.record.image == *reference);
                 if let Some(remove) = steps.remove.filter(|_| uses) {
                     self.draft.after(removal, remove);
                 }
@@ -147,9 +174,19 @@ impl Assembly<'_, '_> {
     fn networks(&mut self) {
         let mut removed = BTreeMap::new();
         for (network, why) in &self.decisions.old_networks {
-            let removal = self.draft.step(Action::RemoveNetwork { network: network.clone() }, why.clone());
+            let removal = self.draft.step(
+                Action::RemoveNetwork {
+                    network: network.clone(),
+                },
+                why.clone(),
+            );
             for (name, steps) in &self.steps {
-                let attached = self.decisions.observed.containers.get(name).is_some_and(|c| is_attached(c, network));
+                let attached = self
+                    .decisions
+                    .observed
+                    .containers
+                    .get(name)
+                    .is_some_and(|c| is_attached(c, network));
                 if let Some(remove) = steps.remove.filter(|_| attached) {
                     self.draft.after(removal, remove);
                 }
@@ -157,19 +194,32 @@ impl Assembly<'_, '_> {
             removed.insert(network.clone(), removal);
         }
         for (spec, why) in &self.decisions.new_networks {
-            let creation = self.draft.step(Action::CreateNetwork(Box::new(spec.clone())), why.clone());
+            let creation = self
+                .draft
+                .step(Action::CreateNetwork(Box::new(spec.clone())), why.clone());
             // A subnet may be taken over from a network that goes.
             for removal in removed.values() {
                 self.draft.after(creation, *removal);
             }
             for (name, container) in &self.decisions.specs {
-                let attached = container.record.networks.iter().any(|attachment| attachment.network == spec.name);
-                if let Some(create) = self.steps.get(name).and_then(|steps| steps.create).filter(|_| attached) {
+                let attached = container
+                    .record
+                    .networks
+                    .iter()
+                    .any(|attachment| attachment.network == spec.name);
+                if let Some(create) = self
+                    .steps
+                    .get(name)
+                    .and_then(|steps| steps.create)
+                    .filter(|_| attached)
+                {
                     self.draft.after(create, creation);
                 }
             }
             // One that is there and lost its network.
-            for start in restarted(&self.steps, &self.decisions, |container| is_attached(container, &spec.name)) {
+            for start in restarted(&self.steps, &self.decisions, |container| {
+                is_attached(container, &spec.name)
+            }) {
                 self.draft.after(start, creation);
             }
         }
@@ -177,10 +227,17 @@ impl Assembly<'_, '_> {
 
     fn volumes(&mut self) {
         for (spec, why) in &self.decisions.new_volumes {
-            let creation = self.draft.step(Action::CreateVolume(Box::new(spec.clone())), why.clone());
+            let creation = self
+                .draft
+                .step(Action::CreateVolume(Box::new(spec.clone())), why.clone());
             for (name, container) in &self.decisions.specs {
                 let uses = container.record.volumes.contains(&spec.name);
-                if let Some(create) = self.steps.get(name).and_then(|steps| steps.create).filter(|_| uses) {
+                if let Some(create) = self
+                    .steps
+                    .get(name)
+                    .and_then(|steps| steps.create)
+                    .filter(|_| uses)
+                {
                     self.draft.after(create, creation);
                 }
             }
@@ -190,10 +247,19 @@ impl Assembly<'_, '_> {
             }
         }
         for volume in &self.decisions.old_volumes {
-            let removal = self.draft.step(Action::RemoveVolume { volume: volume.clone() }, Reason::Requested);
+            let removal = self.draft.step(
+                Action::RemoveVolume {
+                    volume: volume.clone(),
+                },
+                Reason::Requested,
+            );
             for (name, steps) in &self.steps {
-                let uses =
-                    self.decisions.observed.containers.get(name).is_some_and(|c| c.record.volumes.contains(volume));
+                let uses = self
+                    .decisions
+                    .observed
+                    .containers
+                    .get(name)
+                    .is_some_and(|c| c.record.volumes.contains(volume));
                 if let Some(remove) = steps.remove.filter(|_| uses) {
                     self.draft.after(removal, remove);
                 }
@@ -211,13 +277,23 @@ impl Assembly<'_, '_> {
         }
         for (service, dependents) in &stops {
             let mut seen = BTreeSet::new();
-            let mut queue: Vec<&String> = self.decisions.graph.direct(service).map(|(name, _)| name).collect();
+            let mut queue: Vec<&String> = self
+                .decisions
+                .graph
+                .direct(service)
+                .map(|(name, _)| name)
+                .collect();
             while let Some(dependency) = queue.pop() {
                 if !seen.insert(dependency) {
                     continue;
                 }
                 let Some(found) = stops.get(dependency.as_str()) else {
-                    queue.extend(self.decisions.graph.direct(dependency).map(|(name, _)| name));
+                    queue.extend(
+                        self.decisions
+                            .graph
+                            .direct(dependency)
+                            .map(|(name, _)| name),
+                    );
                     continue;
                 };
                 for stop in found {
@@ -233,10 +309,16 @@ impl Assembly<'_, '_> {
     fn start_order(&mut self) {
         let mut gates: BTreeMap<(String, DependencyCondition, bool), Gate> = BTreeMap::new();
         for subject in self.decisions.subjects.values() {
-            let Some(start) = self.steps.get(&subject.name).and_then(|steps| steps.start) else { continue };
+            let Some(start) = self.steps.get(&subject.name).and_then(|steps| steps.start) else {
+                continue;
+            };
             let dependencies = self.decisions.graph.direct(&subject.service);
-            for (dependency, edge) in dependencies.filter(|(name, _)| self.decisions.waits_for(name)) {
-                let gate = gates.entry((dependency.clone(), edge.condition, edge.required)).or_default();
+            for (dependency, edge) in
+                dependencies.filter(|(name, _)| self.decisions.waits_for(name))
+            {
+                let gate = gates
+                    .entry((dependency.clone(), edge.condition, edge.required))
+                    .or_default();
                 gate.starts.push(start);
                 gate.dependents.insert(subject.service.clone());
             }
@@ -250,8 +332,12 @@ impl Assembly<'_, '_> {
             let passed = if until == Readiness::Started {
                 self.starts_of(&service)
             } else {
-                let why = Reason::Condition { dependents: gate.dependents.into_iter().collect() };
-                self.wait_for(&service, until, required, why).into_iter().collect()
+                let why = Reason::Condition {
+                    dependents: gate.dependents.into_iter().collect(),
+                };
+                self.wait_for(&service, until, required, why)
+                    .into_iter()
+                    .collect()
             };
             for start in gate.starts {
                 for before in &passed {
@@ -262,7 +348,9 @@ impl Assembly<'_, '_> {
     }
 
     fn starts_of(&self, service: &str) -> Vec<NodeIndex> {
-        self.members(service).filter_map(|subject| self.steps.get(&subject.name)?.start).collect()
+        self.members(service)
+            .filter_map(|subject| self.steps.get(&subject.name)?.start)
+            .collect()
     }
 
     /// The service's replicas that are there in the end.
@@ -275,7 +363,13 @@ impl Assembly<'_, '_> {
     }
 
     /// A step that waits for all replicas that are not ready already; `None` when all are.
-    fn wait_for(&mut self, service: &str, until: Readiness, required: bool, why: Reason) -> Option<NodeIndex> {
+    fn wait_for(
+        &mut self,
+        service: &str,
+        until: Readiness,
+        required: bool,
+        why: Reason,
+    ) -> Option<NodeIndex> {
         let containers: BTreeSet<String> = self
             .members(service)
             .filter(|subject| !subject.satisfies(until))
@@ -284,7 +378,14 @@ impl Assembly<'_, '_> {
         if containers.is_empty() {
             return None;
         }
-        let wait = self.draft.step(Action::Await { containers, until, required }, why);
+        let wait = self.draft.step(
+            Action::Await {
+                containers,
+                until,
+                required,
+            },
+            why,
+        );
         for start in self.starts_of(service) {
             self.draft.after(wait, start);
         }
@@ -294,16 +395,32 @@ impl Assembly<'_, '_> {
     /// Whoever lives in another's namespaces is stopped before it and started after it.
     fn namespaces(&mut self) {
         for (name, steps) in &self.steps {
-            let old = self.decisions.observed.containers.get(name).map(|container| &container.record);
-            let new = self.decisions.specs.get(name).map(|spec| &spec.record).or(old);
+            let old = self
+                .decisions
+                .observed
+                .containers
+                .get(name)
+                .map(|container| &container.record);
+            let new = self
+                .decisions
+                .specs
+                .get(name)
+                .map(|spec| &spec.record)
+                .or(old);
             for owner in old.into_iter().flat_map(|record| &record.sharing) {
-                let owner = self.steps.get(owner.container()).and_then(|steps| steps.stop);
+                let owner = self
+                    .steps
+                    .get(owner.container())
+                    .and_then(|steps| steps.stop);
                 if let (Some(owner), Some(stop)) = (owner, steps.stop) {
                     self.draft.rather_after(owner, stop);
                 }
             }
             for owner in new.into_iter().flat_map(|record| &record.sharing) {
-                let owner = self.steps.get(owner.container()).and_then(|steps| steps.start);
+                let owner = self
+                    .steps
+                    .get(owner.container())
+                    .and_then(|steps| steps.start);
                 if let (Some(owner), Some(start)) = (owner, steps.start) {
                     self.draft.rather_after(start, owner);
                 }
@@ -314,9 +431,15 @@ impl Assembly<'_, '_> {
     /// What a container takes the volumes of must be there when it is made.
     fn volumes_from(&mut self) {
         for (name, steps) in &self.steps {
-            let (Some(create), Some(spec)) = (steps.create, self.decisions.specs.get(name)) else { continue };
+            let (Some(create), Some(spec)) = (steps.create, self.decisions.specs.get(name)) else {
+                continue;
+            };
             for source in &spec.volumes_from {
-                if let Some(made) = self.steps.get(&source.container).and_then(|steps| steps.create) {
+                if let Some(made) = self
+                    .steps
+                    .get(&source.container)
+                    .and_then(|steps| steps.create)
+                {
                     self.draft.rather_after(create, made);
                 }
             }
@@ -328,7 +451,9 @@ impl Assembly<'_, '_> {
         let mut removed_from: BTreeMap<_, NodeIndex> = BTreeMap::new();
         let mut freed: Vec<(&Container, NodeIndex)> = Vec::new();
         for (name, steps) in &self.steps {
-            let Some(container) = self.decisions.observed.containers.get(name) else { continue };
+            let Some(container) = self.decisions.observed.containers.get(name) else {
+                continue;
+            };
             if let Some(remove) = steps.remove {
                 for attachment in &container.record.networks {
                     removed_from.insert((attachment.network.clone(), attachment.address), remove);
@@ -343,13 +468,18 @@ impl Assembly<'_, '_> {
             let existing = self.decisions.observed.containers.get(name);
             if let (Some(create), Some(spec)) = (steps.create, spec) {
                 for attachment in &spec.record.networks {
-                    if let Some(remove) = removed_from.get(&(attachment.network.clone(), attachment.address)) {
+                    if let Some(remove) =
+                        removed_from.get(&(attachment.network.clone(), attachment.address))
+                    {
                         self.draft.after(create, *remove);
                     }
                 }
             }
             let Some(start) = steps.start else { continue };
-            let Some(record) = spec.map(|spec| &spec.record).or(existing.map(|container| &container.record)) else {
+            let Some(record) = spec
+                .map(|spec| &spec.record)
+                .or(existing.map(|container| &container.record))
+            else {
                 continue;
             };
             for (holder, stop) in &freed {
@@ -397,14 +527,18 @@ fn restarted(
     decisions: &Decisions<'_>,
     needs: impl Fn(&Container) -> bool,
 ) -> Vec<NodeIndex> {
-    let restarted = steps
-        .iter()
-        .filter(|(name, steps)| steps.create.is_none() && decisions.observed.containers.get(*name).is_some_and(&needs));
+    let restarted = steps.iter().filter(|(name, steps)| {
+        steps.create.is_none() && decisions.observed.containers.get(*name).is_some_and(&needs)
+    });
     restarted.filter_map(|(_, steps)| steps.start).collect()
 }
 
 pub(crate) fn is_attached(container: &Container, network: &str) -> bool {
-    container.record.networks.iter().any(|attachment| attachment.network == network)
+    container
+        .record
+        .networks
+        .iter()
+        .any(|attachment| attachment.network == network)
 }
 
 fn container_steps(draft: &mut Draft, subject: &Subject<'_>, decisions: &Decisions<'_>) -> Steps {
@@ -412,7 +546,9 @@ fn container_steps(draft: &mut Draft, subject: &Subject<'_>, decisions: &Decisio
     let mut steps = Steps::default();
     match &subject.fate {
         Fate::Keep => {}
-        Fate::Start(why) => steps.start = Some(draft.step(Action::StartContainer { container }, why.clone())),
+        Fate::Start(why) => {
+            steps.start = Some(draft.step(Action::StartContainer { container }, why.clone()))
+        }
         Fate::Unpause(why) => {
             draft.step(Action::UnpauseContainer { container }, why.clone());
         }
@@ -420,14 +556,23 @@ fn container_steps(draft: &mut Draft, subject: &Subject<'_>, decisions: &Decisio
             draft.step(Action::PauseContainer { container }, why.clone());
         }
         Fate::Kill { signal } => {
-            draft.step(Action::KillContainer { container, signal: signal.clone() }, Reason::Requested);
+            draft.step(
+                Action::KillContainer {
+                    container,
+                    signal: signal.clone(),
+                },
+                Reason::Requested,
+            );
         }
         Fate::Stop(why) => steps.stop = stop(draft, subject, why, decisions),
         Fate::Restart(why) => {
             steps.stop = stop(draft, subject, why, decisions);
             steps.start = Some(draft.step(Action::StartContainer { container }, why.clone()));
         }
-        Fate::Remove { why, anonymous_volumes } => {
+        Fate::Remove {
+            why,
+            anonymous_volumes,
+        } => {
             steps.stop = stop(draft, subject, why, decisions);
             steps.remove = Some(remove(draft, subject, why, *anonymous_volumes));
         }
@@ -440,16 +585,26 @@ fn container_steps(draft: &mut Draft, subject: &Subject<'_>, decisions: &Decisio
             (steps.create, steps.start) = make(draft, decisions.specs.get(&container), *start, why);
         }
     }
-    for pair in
-        [steps.stop, steps.remove, steps.create, steps.start].into_iter().flatten().collect::<Vec<_>>().windows(2)
+    for pair in [steps.stop, steps.remove, steps.create, steps.start]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .windows(2)
     {
         draft.after(pair[1], pair[0]);
     }
     steps
 }
 
-fn stop(draft: &mut Draft, subject: &Subject<'_>, why: &Reason, decisions: &Decisions<'_>) -> Option<NodeIndex> {
-    let container = subject.observed.filter(|container| container.state.needs_stop())?;
+fn stop(
+    draft: &mut Draft,
+    subject: &Subject<'_>,
+    why: &Reason,
+    decisions: &Decisions<'_>,
+) -> Option<NodeIndex> {
+    let container = subject
+        .observed
+        .filter(|container| container.state.needs_stop())?;
     let action = Action::StopContainer {
         container: subject.name.clone(),
         signal: stop_signal(decisions.observed, container),
@@ -458,10 +613,26 @@ fn stop(draft: &mut Draft, subject: &Subject<'_>, why: &Reason, decisions: &Deci
     Some(draft.step(action, why.clone()))
 }
 
-fn remove(draft: &mut Draft, subject: &Subject<'_>, why: &Reason, anonymous_volumes: bool) -> NodeIndex {
-    let anonymous = subject.observed.filter(|_| anonymous_volumes).map(|container| &container.anonymous);
-    let volumes = anonymous.map(|volumes| volumes.values().cloned().collect()).unwrap_or_default();
-    draft.step(Action::RemoveContainer { container: subject.name.clone(), volumes }, why.clone())
+fn remove(
+    draft: &mut Draft,
+    subject: &Subject<'_>,
+    why: &Reason,
+    anonymous_volumes: bool,
+) -> NodeIndex {
+    let anonymous = subject
+        .observed
+        .filter(|_| anonymous_volumes)
+        .map(|container| &container.anonymous);
+    let volumes = anonymous
+        .map(|volumes| volumes.values().cloned().collect())
+        .unwrap_or_default();
+    draft.step(
+        Action::RemoveContainer {
+            container: subject.name.clone(),
+            volumes,
+        },
+        why.clone(),
+    )
 }
 
 /// Without a spec (its making met a problem, so the plan will not be carried out) there are no steps.
@@ -471,7 +642,9 @@ fn make(
     start: bool,
     why: &Reason,
 ) -> (Option<NodeIndex>, Option<NodeIndex>) {
-    let Some(spec) = spec else { return (None, None) };
+    let Some(spec) = spec else {
+        return (None, None);
+    };
     let create = draft.step(Action::CreateContainer(Box::new(spec.clone())), why.clone());
     let container = spec.record.name.clone();
     let started = start.then(|| draft.step(Action::StartContainer { container }, why.clone()));
@@ -480,7 +653,15 @@ fn make(
 
 /// Its own, else its image's, else SIGTERM.
 pub(crate) fn stop_signal(observed: &Observed, container: &Container) -> String {
-    let image = observed.images.values().find(|image| image.id == container.image_id);
+    let image = observed
+        .images
+        .values()
+        .find(|image| image.id == container.image_id);
     let inherited = image.and_then(|image| image.stop_signal.clone());
-    container.record.stop_signal.clone().or(inherited).unwrap_or_else(|| "SIGTERM".to_owned())
+    container
+        .record
+        .stop_signal
+        .clone()
+        .or(inherited)
+        .unwrap_or_else(|| "SIGTERM".to_owned())
 }

@@ -32,17 +32,33 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     let scope = goal.scope(context, draft);
     let needs = needs(context, &goal, &scope, oneoff.as_ref());
     let deferred = deferred(context, draft, &needs);
-    let changed = if goal.no_recreate { BTreeSet::new() } else { remake(context, draft, &scope) };
+    let changed = if goal.no_recreate {
+        BTreeSet::new()
+    } else {
+        remake(context, draft, &scope)
+    };
     // While something is being fetched its containers stay, and so do their networks.
-    let remake = if deferred.is_empty() { changed.clone() } else { BTreeSet::new() };
+    let remake = if deferred.is_empty() {
+        changed.clone()
+    } else {
+        BTreeSet::new()
+    };
 
     let mut subjects = subject::existing(context.observed);
-    let pass = classify::Pass { context, goal: &goal, needs: &needs, deferred: &deferred, remake: &remake };
+    let pass = classify::Pass {
+        context,
+        goal: &goal,
+        needs: &needs,
+        deferred: &deferred,
+        remake: &remake,
+    };
     for service in &scope {
         pass.service(draft, &mut subjects, service);
     }
     if let Some(oneoff) = &oneoff {
-        subjects.entry(oneoff.name.clone()).or_insert_with(|| oneoff.subject());
+        subjects
+            .entry(oneoff.name.clone())
+            .or_insert_with(|| oneoff.subject());
     }
     orphans(context, draft, &goal, &mut subjects);
     refuse_remaking_in_use(context, draft, &changed, &subjects);
@@ -51,7 +67,9 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     }
 
     if goal.start {
-        let meant = subjects.values().filter(|subject| scope.contains(&subject.service) && !subject.oneoff);
+        let meant = subjects
+            .values()
+            .filter(|subject| scope.contains(&subject.service) && !subject.oneoff);
         let running = meant.filter(|subject| subject.fate == Fate::Keep && subject.runs());
         draft.running = running.map(|subject| subject.name.clone()).collect();
     }
@@ -65,14 +83,25 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
         .filter_map(|key| context.desired.stack.services.get(key))
         .chain(oneoff.as_ref().map(|oneoff| &oneoff.service))
         .collect();
-    let network_keys: BTreeSet<&String> = definitions.iter().flat_map(|service| service.networks.keys()).collect();
-    let volume_keys: BTreeSet<&String> = definitions.iter().flat_map(|service| volumes::keys(service)).collect();
+    let network_keys: BTreeSet<&String> = definitions
+        .iter()
+        .flat_map(|service| service.networks.keys())
+        .collect();
+    let volume_keys: BTreeSet<&String> = definitions
+        .iter()
+        .flat_map(|service| volumes::keys(service))
+        .collect();
     let places = networks::decide(context, draft, &network_keys, &remake);
     let new_volumes = volumes::decide(context, draft, &volume_keys);
     let making: Vec<Making<'_>> = subjects
         .values()
         .filter(|subject| subject.fate.makes())
-        .filter_map(|subject| Some(Making { subject, service: service_of(subject)? }))
+        .filter_map(|subject| {
+            Some(Making {
+                subject,
+                service: service_of(subject)?,
+            })
+        })
         .collect();
     draft.concludes = making.iter().any(|made| made.subject.oneoff);
     check(context, draft, &needs, &subjects, &making);
@@ -80,7 +109,8 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
 
     let mut images = BTreeMap::new();
     for (service, (reference, need)) in &needs {
-        let wanted = matches!(need, Need::Refresh { .. }) || making.iter().any(|made| made.subject.service == *service);
+        let wanted = matches!(need, Need::Refresh { .. })
+            || making.iter().any(|made| made.subject.service == *service);
         if let Some(step) = need.step().filter(|_| wanted) {
             images.entry(fetched(reference, &step.0)).or_insert(step);
             context_images(context, service, &goal, &mut images);
@@ -106,12 +136,22 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
 fn other_platforms(context: Context<'_>, draft: &mut Draft, needs: &Needs, making: &[Making<'_>]) {
     for (key, (reference, need)) in needs {
         let made = making.iter().find(|made| made.subject.service == *key);
-        let Some(wanted) = made.and_then(|made| made.service.platform.clone()).filter(|_| need.step().is_none()) else {
+        let Some(wanted) = made
+            .and_then(|made| made.service.platform.clone())
+            .filter(|_| need.step().is_none())
+        else {
             continue;
         };
-        let image = context.observed.images.get(&ImageName::new(reference, Some(&wanted)));
+        let image = context
+            .observed
+            .images
+            .get(&ImageName::new(reference, Some(&wanted)));
         if let Some(image) = image.and_then(|image| image.other_platform.clone()) {
-            draft.note(Note::OtherPlatform { service: key.clone(), wanted, image });
+            draft.note(Note::OtherPlatform {
+                service: key.clone(),
+                wanted,
+                image,
+            });
         }
     }
 }
@@ -125,7 +165,9 @@ fn context_images(
 ) {
     let stack = &context.desired.stack;
     for key in images::with_contexts(stack, BTreeSet::from([service.to_owned()])) {
-        let Some(other) = stack.services.get(&key).filter(|_| key != service) else { continue };
+        let Some(other) = stack.services.get(&key).filter(|_| key != service) else {
+            continue;
+        };
         if let Some(step) = images::need(context, &key, other, goal.fetching).step() {
             let reference = crate::names::image_reference(&stack.name, &key, other);
             images.entry(fetched(&reference, &step.0)).or_insert(step);
@@ -136,9 +178,8 @@ fn context_images(
 /// What a pull or build leaves in the store.
 fn fetched(reference: &str, action: &crate::action::Action) -> ImageName {
     let platform = match action {
-        crate::action::Action::PullImage { platform, .. } | crate::action::Action::BuildImage { platform, .. } => {
-            platform
-        }
+        crate::action::Action::PullImage { platform, .. }
+        | crate::action::Action::BuildImage { platform, .. } => platform,
         _ => "",
     };
     ImageName::new(reference, Some(platform))
@@ -147,7 +188,12 @@ fn fetched(reference: &str, action: &crate::action::Action) -> ImageName {
 /// By service: the image's reference and how it is come by.
 pub(crate) type Needs = BTreeMap<String, (String, Need)>;
 
-fn needs(context: Context<'_>, goal: &Goal<'_>, scope: &BTreeSet<String>, oneoff: Option<&goal::Oneoff>) -> Needs {
+fn needs(
+    context: Context<'_>,
+    goal: &Goal<'_>,
+    scope: &BTreeSet<String>,
+    oneoff: Option<&goal::Oneoff>,
+) -> Needs {
     let services = context.desired.stack.services.iter();
     services
         .filter(|(key, service)| {
@@ -155,8 +201,15 @@ fn needs(context: Context<'_>, goal: &Goal<'_>, scope: &BTreeSet<String>, oneoff
             needed || oneoff.is_some_and(|oneoff| oneoff.key == **key)
         })
         .map(|(key, service)| {
-            let reference = crate::names::image_reference(&context.desired.stack.name, key, service);
-            (key.clone(), (reference, images::need(context, key, service, goal.fetching)))
+            let reference =
+                crate::names::image_reference(&context.desired.stack.name, key, service);
+            (
+                key.clone(),
+                (
+                    reference,
+                    images::need(context, key, service, goal.fetching),
+                ),
+            )
         })
         .collect()
 }
@@ -164,7 +217,11 @@ fn needs(context: Context<'_>, goal: &Goal<'_>, scope: &BTreeSet<String>, oneoff
 /// Services whose containers are decided on only when their image, or that of a service they need, has been fetched.
 fn deferred(context: Context<'_>, draft: &mut Draft, needs: &Needs) -> BTreeSet<String> {
     let mut waiting = BTreeSet::new();
-    for service in needs.iter().filter(|(_, (_, need))| matches!(need, Need::Refresh { .. })).map(|(key, _)| key) {
+    for service in needs
+        .iter()
+        .filter(|(_, (_, need))| matches!(need, Need::Refresh { .. }))
+        .map(|(key, _)| key)
+    {
         let containers: BTreeSet<String> = context
             .observed
             .containers
@@ -173,7 +230,10 @@ fn deferred(context: Context<'_>, draft: &mut Draft, needs: &Needs) -> BTreeSet<
             .map(|container| container.record.name.clone())
             .collect();
         if !containers.is_empty() {
-            draft.note(Note::ReplacedIfImageChanges { service: service.clone(), containers });
+            draft.note(Note::ReplacedIfImageChanges {
+                service: service.clone(),
+                containers,
+            });
             waiting.insert(service.clone());
         }
     }
@@ -184,16 +244,31 @@ fn deferred(context: Context<'_>, draft: &mut Draft, needs: &Needs) -> BTreeSet<
 /// some services does not touch the others, so otherwise the network stays as it is.
 fn remake(context: Context<'_>, draft: &mut Draft, scope: &BTreeSet<String>) -> BTreeSet<String> {
     let stack = &context.desired.stack;
-    let keys = scope.iter().filter_map(|key| stack.services.get(key)).flat_map(|service| service.networks.keys());
-    let used: BTreeSet<&String> = keys.filter_map(|key| stack.networks.get(key)).map(|network| &network.name).collect();
+    let keys = scope
+        .iter()
+        .filter_map(|key| stack.services.get(key))
+        .flat_map(|service| service.networks.keys());
+    let used: BTreeSet<&String> = keys
+        .filter_map(|key| stack.networks.get(key))
+        .map(|network| &network.name)
+        .collect();
     let mut remake = BTreeSet::new();
-    for network in networks::changed(context).into_iter().filter(|network| used.contains(network)) {
-        let attached = context.observed.containers.values().filter(|container| is_attached(container, &network));
+    for network in networks::changed(context)
+        .into_iter()
+        .filter(|network| used.contains(network))
+    {
+        let attached = context
+            .observed
+            .containers
+            .values()
+            .filter(|container| is_attached(container, &network));
         let others = attached.filter(|container| {
             let service = &container.record.service;
             stack.services.contains_key(service) && !scope.contains(service)
         });
-        let holders: BTreeSet<String> = others.map(|container| container.record.name.clone()).collect();
+        let holders: BTreeSet<String> = others
+            .map(|container| container.record.name.clone())
+            .collect();
         if holders.is_empty() {
             remake.insert(network);
         } else {
@@ -212,13 +287,17 @@ fn refuse_remaking_in_use(
 ) {
     let replaceable = |holder: &String| {
         let subject = subjects.get(holder);
-        subject.is_some_and(|s| !s.oneoff && context.desired.stack.services.contains_key(&s.service))
+        subject
+            .is_some_and(|s| !s.oneoff && context.desired.stack.services.contains_key(&s.service))
     };
     for network in changed {
         let mut holders = networks::holders(context, network, subjects);
         holders.retain(|holder| !replaceable(holder));
         if !holders.is_empty() {
-            draft.problem(Problem::NetworkInUse { network: network.clone(), holders });
+            draft.problem(Problem::NetworkInUse {
+                network: network.clone(),
+                holders,
+            });
         }
     }
 }
@@ -228,21 +307,32 @@ fn orphans(context: Context<'_>, draft: &mut Draft, goal: &Goal<'_>, subjects: &
     let mut left = BTreeSet::new();
     let mut elsewhere: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for subject in subjects.values_mut() {
-        let Some(container) = subject.observed.filter(|_| !subject.oneoff && context.is_orphan(&subject.service))
+        let Some(container) = subject
+            .observed
+            .filter(|_| !subject.oneoff && context.is_orphan(&subject.service))
         else {
             continue;
         };
         let origin = &container.record.working_dir;
         if !origin.is_empty() && *origin != here {
-            elsewhere.entry(origin.clone()).or_default().insert(subject.name.clone());
+            elsewhere
+                .entry(origin.clone())
+                .or_default()
+                .insert(subject.name.clone());
         } else if goal.remove_orphans {
-            subject.fate = Fate::Remove { why: Reason::Orphan, anonymous_volumes: false };
+            subject.fate = Fate::Remove {
+                why: Reason::Orphan,
+                anonymous_volumes: false,
+            };
         } else {
             left.insert(subject.name.clone());
         }
     }
     for (working_dir, containers) in elsewhere {
-        draft.note(Note::OtherOrigin { containers, working_dir });
+        draft.note(Note::OtherOrigin {
+            containers,
+            working_dir,
+        });
     }
     if !left.is_empty() {
         draft.note(Note::Orphans { containers: left });
@@ -250,14 +340,31 @@ fn orphans(context: Context<'_>, draft: &mut Draft, goal: &Goal<'_>, subjects: &
 }
 
 /// What would make the new containers impossible, found before anything is touched.
-fn check(context: Context<'_>, draft: &mut Draft, needs: &Needs, subjects: &Subjects<'_>, making: &[Making<'_>]) {
+fn check(
+    context: Context<'_>,
+    draft: &mut Draft,
+    needs: &Needs,
+    subjects: &Subjects<'_>,
+    making: &[Making<'_>],
+) {
     for Making { subject, .. } in making {
         if let Some((reference, Need::Unavailable)) = needs.get(&subject.service) {
-            draft.problem(Problem::ImageMissing { service: subject.service.clone(), reference: reference.clone() });
+            draft.problem(Problem::ImageMissing {
+                service: subject.service.clone(),
+                reference: reference.clone(),
+            });
         }
         if let Some(project) = context.observed.foreign_containers.get(&subject.name) {
-            let (service, name, project) = (subject.service.clone(), subject.name.clone(), project.clone());
-            draft.problem(Problem::NameTaken { service, name, project });
+            let (service, name, project) = (
+                subject.service.clone(),
+                subject.name.clone(),
+                project.clone(),
+            );
+            draft.problem(Problem::NameTaken {
+                service,
+                name,
+                project,
+            });
         }
     }
     for subject in subjects.values().filter(|subject| subject.fate.starts()) {
@@ -273,12 +380,16 @@ fn check(context: Context<'_>, draft: &mut Draft, needs: &Needs, subjects: &Subj
 
 /// Known to have none; an image that is not there yet may bring one.
 fn lacks_healthcheck(context: Context<'_>, needs: &Needs, service: &str) -> bool {
-    let Some(definition) = context.desired.stack.services.get(service) else { return false };
+    let Some(definition) = context.desired.stack.services.get(service) else {
+        return false;
+    };
     match (spec::has_healthcheck(definition), needs.get(service)) {
         (Some(has), _) => !has,
         (None, Some((_, Need::Stored { id }))) => {
             let mut stored = context.observed.images.values();
-            stored.find(|image| image.id == *id).is_some_and(|image| !image.has_healthcheck)
+            stored
+                .find(|image| image.id == *id)
+                .is_some_and(|image| !image.has_healthcheck)
         }
         (None, _) => false,
     }
@@ -297,9 +408,18 @@ fn specs(
     let mut ports = published::decide(context, draft, subjects, making);
     let mut specs = BTreeMap::new();
     for Making { subject, service } in making {
-        let Some((_, need)) = needs.get(&subject.service) else { continue };
-        let aliases = if subject.oneoff && !goal.use_aliases() { Vec::new() } else { vec![subject.service.clone()] };
-        let inherited = subject.observed.filter(|_| !goal.renews(&subject.service)).map(|old| old.anonymous.clone());
+        let Some((_, need)) = needs.get(&subject.service) else {
+            continue;
+        };
+        let aliases = if subject.oneoff && !goal.use_aliases() {
+            Vec::new()
+        } else {
+            vec![subject.service.clone()]
+        };
+        let inherited = subject
+            .observed
+            .filter(|_| !goal.renews(&subject.service))
+            .map(|old| old.anonymous.clone());
         let parts = Parts {
             desired: context.desired,
             subject,
@@ -316,7 +436,12 @@ fn specs(
     specs
 }
 
-fn network_steps(context: Context<'_>, goal: &Goal<'_>, places: Places, decisions: &mut Decisions<'_>) {
+fn network_steps(
+    context: Context<'_>,
+    goal: &Goal<'_>,
+    places: Places,
+    decisions: &mut Decisions<'_>,
+) {
     for place in places.into_values() {
         match place.origin {
             Origin::Existing => {}
@@ -332,10 +457,20 @@ fn network_steps(context: Context<'_>, goal: &Goal<'_>, places: Places, decision
         return;
     }
     let stack = &context.desired.stack;
-    for network in context.observed.networks.values().filter(|network| network.project == stack.name) {
-        let wanted = stack.networks.values().any(|wanted| wanted.name == network.name);
+    for network in context
+        .observed
+        .networks
+        .values()
+        .filter(|network| network.project == stack.name)
+    {
+        let wanted = stack
+            .networks
+            .values()
+            .any(|wanted| wanted.name == network.name);
         if !wanted && networks::holders(context, &network.name, &decisions.subjects).is_empty() {
-            decisions.old_networks.push((network.name.clone(), Reason::Orphan));
+            decisions
+                .old_networks
+                .push((network.name.clone(), Reason::Orphan));
         }
     }
 }

@@ -39,7 +39,9 @@ impl Draft {
 
     /// What `step` comes after so far.
     pub(crate) fn before(&self, step: NodeIndex) -> Vec<NodeIndex> {
-        self.graph.neighbors_directed(step, Direction::Incoming).collect()
+        self.graph
+            .neighbors_directed(step, Direction::Incoming)
+            .collect()
     }
 
     pub(crate) fn problem(&mut self, problem: Problem) {
@@ -66,14 +68,20 @@ impl Draft {
         }
         let after = self.direct_predecessors(&order, &position);
         let (nodes, _) = self.graph.into_nodes_edges();
-        let mut weights: Vec<Option<(Action, Reason)>> = nodes.into_iter().map(|node| Some(node.weight)).collect();
+        let mut weights: Vec<Option<(Action, Reason)>> =
+            nodes.into_iter().map(|node| Some(node.weight)).collect();
         let steps = order
             .iter()
             .zip(after)
             .enumerate()
             .filter_map(|(index, (node, after))| {
                 let (action, why) = weights[node.index()].take()?;
-                Some(Step { id: StepId(index), action, after, why })
+                Some(Step {
+                    id: StepId(index),
+                    action,
+                    after,
+                    why,
+                })
             })
             .collect();
         Plan {
@@ -93,9 +101,17 @@ impl Draft {
             let (action, _) = &self.graph[node];
             (action.rank(), action.object(), node)
         };
-        let mut missing: Vec<usize> = self.graph.node_indices().map(|node| self.before(node).len()).collect();
+        let mut missing: Vec<usize> = self
+            .graph
+            .node_indices()
+            .map(|node| self.before(node).len())
+            .collect();
         let mut waiting: BTreeSet<_> = self.graph.node_indices().map(key).collect();
-        let mut free: BTreeSet<_> = waiting.iter().filter(|entry| missing[entry.2.index()] == 0).cloned().collect();
+        let mut free: BTreeSet<_> = waiting
+            .iter()
+            .filter(|entry| missing[entry.2.index()] == 0)
+            .cloned()
+            .collect();
         let mut order = Vec::with_capacity(missing.len());
         while let Some(entry) = free.pop_first().or_else(|| waiting.first().cloned()) {
             waiting.remove(&entry);
@@ -113,7 +129,8 @@ impl Draft {
 
     /// Per step in layout order: the earlier steps it comes after, without those that follow from others.
     fn direct_predecessors(&self, order: &[NodeIndex], position: &[usize]) -> Vec<Vec<StepId>> {
-        let mut reversed: DiGraph<(), ()> = DiGraph::with_capacity(order.len(), self.graph.edge_count());
+        let mut reversed: DiGraph<(), ()> =
+            DiGraph::with_capacity(order.len(), self.graph.edge_count());
         for _ in order {
             reversed.add_node(());
         }
@@ -127,12 +144,18 @@ impl Draft {
         }
         // Positions are a topological order already, so the adjacency list needs no renumbering.
         let topological: Vec<NodeIndex> = (0..order.len()).map(NodeIndex::new).collect();
-        let (list, _) = petgraph::algo::tred::dag_to_toposorted_adjacency_list::<_, u32>(&reversed, &topological);
+        let (list, _) = petgraph::algo::tred::dag_to_toposorted_adjacency_list::<_, u32>(
+            &reversed,
+            &topological,
+        );
         let (reduced, _) = petgraph::algo::tred::dag_transitive_reduction_closure(&list);
         let mut after = vec![Vec::new(); order.len()];
         for before in 0..order.len() {
             for step in (&reduced).neighbors(u32::try_from(before).unwrap_or(u32::MAX)) {
-                if let Some(list) = usize::try_from(step).ok().and_then(|step| after.get_mut(step)) {
+                if let Some(list) = usize::try_from(step)
+                    .ok()
+                    .and_then(|step| after.get_mut(step))
+                {
                     list.push(StepId(before));
                 }
             }

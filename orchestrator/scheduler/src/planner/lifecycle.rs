@@ -29,21 +29,31 @@ fn choose<'a>(context: Context<'a>, draft: &mut Draft, services: &Services) -> C
     // Only what is asked for by name must be there.
     for service in services.intersection(&selected) {
         if !subjects.values().any(|subject| subject.service == *service) {
-            draft.problem(Problem::NoContainer { service: service.clone() });
+            draft.problem(Problem::NoContainer {
+                service: service.clone(),
+            });
         }
     }
-    Chosen { services: selected, subjects }
+    Chosen {
+        services: selected,
+        subjects,
+    }
 }
 
 pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
-    let Chosen { services, mut subjects } = choose(context, draft, &start.services);
+    let Chosen {
+        services,
+        mut subjects,
+    } = choose(context, draft, &start.services);
     if start.services.is_empty() {
         nothing_to_start(context, draft, &services, &subjects);
     }
     let unmet = unmet_dependencies(context, &services);
     for subject in subjects.values_mut().filter(|subject| !subject.oneoff) {
         let wanted = services.contains(&subject.service) || unmet.contains(&subject.service);
-        let begun = subject.observed.is_some_and(|container| context.has_begun(container));
+        let begun = subject
+            .observed
+            .is_some_and(|container| context.has_begun(container));
         match subject.state() {
             Some(State::Created | State::Exited { .. }) if wanted && !begun => {
                 subject.fate = Fate::Start(Reason::Requested);
@@ -63,12 +73,24 @@ pub(crate) fn start(context: Context<'_>, draft: &mut Draft, start: &Start) {
 }
 
 /// Services without containers are passed over, as docker compose does; a stack without any container is an error.
-fn nothing_to_start(context: Context<'_>, draft: &mut Draft, services: &BTreeSet<String>, subjects: &Subjects<'_>) {
+fn nothing_to_start(
+    context: Context<'_>,
+    draft: &mut Draft,
+    services: &BTreeSet<String>,
+    subjects: &Subjects<'_>,
+) {
     let stack = &context.desired.stack;
-    let expected = |key: &String| stack.services.get(key).is_some_and(|service| service.replicas > 0);
+    let expected = |key: &String| {
+        stack
+            .services
+            .get(key)
+            .is_some_and(|service| service.replicas > 0)
+    };
     let has_any = subjects.values().any(|subject| !subject.oneoff);
     if !has_any && (context.desired.is_unknown() || services.iter().any(expected)) {
-        draft.problem(Problem::NoContainers { project: stack.name.clone() });
+        draft.problem(Problem::NoContainers {
+            project: stack.name.clone(),
+        });
     }
 }
 
@@ -84,7 +106,9 @@ fn unmet_dependencies(context: Context<'_>, services: &BTreeSet<String>) -> BTre
             };
             let mut members = context.observed.containers.values();
             let met = members.all(|container| {
-                container.record.service != *dependency || container.record.oneoff || is_ready(container.state, until)
+                container.record.service != *dependency
+                    || container.record.oneoff
+                    || is_ready(container.state, until)
             });
             if !met && !services.contains(dependency) && unmet.insert(dependency.clone()) {
                 queue.push(dependency);
@@ -95,8 +119,14 @@ fn unmet_dependencies(context: Context<'_>, services: &BTreeSet<String>) -> BTre
 }
 
 pub(crate) fn stop(context: Context<'_>, draft: &mut Draft, stop: &Stop) {
-    let Chosen { services, mut subjects } = choose(context, draft, &stop.services);
-    for subject in subjects.values_mut().filter(|subject| services.contains(&subject.service)) {
+    let Chosen {
+        services,
+        mut subjects,
+    } = choose(context, draft, &stop.services);
+    for subject in subjects
+        .values_mut()
+        .filter(|subject| services.contains(&subject.service))
+    {
         if subject.state().is_some_and(State::needs_stop) {
             subject.fate = Fate::Stop(Reason::Requested);
         }
@@ -107,10 +137,24 @@ pub(crate) fn stop(context: Context<'_>, draft: &mut Draft, stop: &Stop) {
 }
 
 pub(crate) fn restart(context: Context<'_>, draft: &mut Draft, restart: &Restart) {
-    let Chosen { services, mut subjects } = choose(context, draft, &restart.services);
-    for subject in subjects.values_mut().filter(|subject| services.contains(&subject.service) && !subject.oneoff) {
-        let Some(container) = subject.observed.filter(|container| container.state != State::Dead) else { continue };
-        if container.started.is_none_or(|started| started < context.request.at) {
+    let Chosen {
+        services,
+        mut subjects,
+    } = choose(context, draft, &restart.services);
+    for subject in subjects
+        .values_mut()
+        .filter(|subject| services.contains(&subject.service) && !subject.oneoff)
+    {
+        let Some(container) = subject
+            .observed
+            .filter(|container| container.state != State::Dead)
+        else {
+            continue;
+        };
+        if container
+            .started
+            .is_none_or(|started| started < context.request.at)
+        {
             subject.fate = Fate::Restart(Reason::Requested);
         }
     }
@@ -124,50 +168,96 @@ pub(crate) fn restart(context: Context<'_>, draft: &mut Draft, restart: &Restart
 }
 
 pub(crate) fn kill(context: Context<'_>, draft: &mut Draft, kill: &Kill) {
-    let Chosen { services, mut subjects } = choose(context, draft, &kill.services);
+    let Chosen {
+        services,
+        mut subjects,
+    } = choose(context, draft, &kill.services);
     for subject in subjects.values_mut() {
-        let Some(container) = subject.observed.filter(|container| container.state.is_running()) else { continue };
+        let Some(container) = subject
+            .observed
+            .filter(|container| container.state.is_running())
+        else {
+            continue;
+        };
         let chosen = services.contains(&subject.service)
             && (kill.remove_orphans
                 || !context.is_orphan(&subject.service)
                 || kill.services.contains(&subject.service));
-        let sent = container.signalled.is_some_and(|at| at >= context.request.at);
+        let sent = container
+            .signalled
+            .is_some_and(|at| at >= context.request.at);
         if chosen && !sent {
-            subject.fate = Fate::Kill { signal: kill.signal.clone() };
+            subject.fate = Fate::Kill {
+                signal: kill.signal.clone(),
+            };
         }
     }
-    assemble(draft, Decisions::new(context.observed, context.graph, subjects));
+    assemble(
+        draft,
+        Decisions::new(context.observed, context.graph, subjects),
+    );
 }
 
 pub(crate) fn pause(context: Context<'_>, draft: &mut Draft, services: &Services) {
-    let Chosen { services, mut subjects } = choose(context, draft, services);
-    for subject in subjects.values_mut().filter(|subject| services.contains(&subject.service)) {
+    let Chosen {
+        services,
+        mut subjects,
+    } = choose(context, draft, services);
+    for subject in subjects
+        .values_mut()
+        .filter(|subject| services.contains(&subject.service))
+    {
         if matches!(subject.state(), Some(State::Running { .. })) {
             subject.fate = Fate::Pause(Reason::Requested);
         }
     }
-    assemble(draft, Decisions::new(context.observed, context.graph, subjects));
+    assemble(
+        draft,
+        Decisions::new(context.observed, context.graph, subjects),
+    );
 }
 
 pub(crate) fn unpause(context: Context<'_>, draft: &mut Draft, services: &Services) {
-    let Chosen { services, mut subjects } = choose(context, draft, services);
-    for subject in subjects.values_mut().filter(|subject| services.contains(&subject.service)) {
+    let Chosen {
+        services,
+        mut subjects,
+    } = choose(context, draft, services);
+    for subject in subjects
+        .values_mut()
+        .filter(|subject| services.contains(&subject.service))
+    {
         if subject.state() == Some(State::Paused) {
             subject.fate = Fate::Unpause(Reason::Requested);
         }
     }
-    assemble(draft, Decisions::new(context.observed, context.graph, subjects));
+    assemble(
+        draft,
+        Decisions::new(context.observed, context.graph, subjects),
+    );
 }
 
 /// People expect `restart` to apply changes; it does not, so it says so.
 fn not_applied(context: Context<'_>, draft: &mut Draft, services: &BTreeSet<String>) {
-    for (key, service) in context.desired.stack.services.iter().filter(|(key, _)| services.contains(*key)) {
+    for (key, service) in context
+        .desired
+        .stack
+        .services
+        .iter()
+        .filter(|(key, _)| services.contains(*key))
+    {
         let fields = digest::fields(context.desired, service);
         let hash = digest::config_hash(&fields);
-        let mut own = context.observed.containers.values().filter(|c| c.record.service == *key && !c.record.oneoff);
+        let mut own = context
+            .observed
+            .containers
+            .values()
+            .filter(|c| c.record.service == *key && !c.record.oneoff);
         if let Some(outdated) = own.find(|container| container.record.config_hash != hash) {
             let fields = digest::changed(&outdated.record.fields, &fields);
-            draft.note(Note::NotApplied { service: key.clone(), fields });
+            draft.note(Note::NotApplied {
+                service: key.clone(),
+                fields,
+            });
         }
     }
 }

@@ -52,10 +52,18 @@ pub(crate) struct Context<'a> {
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request, now: Timestamp) -> Plan {
     let desired = &*desired.with_modes();
     let graph = ServiceGraph::new(&desired.stack.services, observed);
-    let context = Context { desired, observed, request, now, graph: &graph };
+    let context = Context {
+        desired,
+        observed,
+        request,
+        now,
+        graph: &graph,
+    };
     let mut draft = Draft::default();
     for services in &graph.cycles {
-        draft.problem(Problem::Cycle { services: services.clone() });
+        draft.problem(Problem::Cycle {
+            services: services.clone(),
+        });
     }
     match &request.verb {
         Verb::Up(up) => converge::plan(context, &mut draft, Goal::up(up)),
@@ -81,12 +89,20 @@ impl Context<'_> {
     /// The named services, or all that the stack or the records know. Names that the stack does not know are problems;
     /// without a stack any name will do.
     fn selected(&self, draft: &mut Draft, services: &Services) -> BTreeSet<String> {
-        let stack: BTreeSet<&String> = self.desired.stack.services.keys().chain(&self.desired.stack.inactive).collect();
+        let stack: BTreeSet<&String> = self
+            .desired
+            .stack
+            .services
+            .keys()
+            .chain(&self.desired.stack.inactive)
+            .collect();
         if services.is_empty() {
             return stack.into_iter().chain(self.recorded()).cloned().collect();
         }
-        let (found, unknown): (BTreeSet<String>, BTreeSet<String>) =
-            services.iter().cloned().partition(|service| self.desired.is_unknown() || stack.contains(service));
+        let (found, unknown): (BTreeSet<String>, BTreeSet<String>) = services
+            .iter()
+            .cloned()
+            .partition(|service| self.desired.is_unknown() || stack.contains(service));
         for service in unknown {
             draft.problem(Problem::UnknownService { service });
         }
@@ -98,11 +114,15 @@ impl Context<'_> {
     fn has_begun(&self, container: &Container) -> bool {
         let at = self.request.at;
         let ended = matches!(container.state, State::Exited { at: ended, .. } if ended >= at);
-        container.started.is_some_and(|started| started >= at) || (ended && !container.stopped_by_request)
+        container.started.is_some_and(|started| started >= at)
+            || (ended && !container.stopped_by_request)
     }
 
     fn recorded(&self) -> impl Iterator<Item = &String> {
-        self.observed.containers.values().map(|container| &container.record.service)
+        self.observed
+            .containers
+            .values()
+            .map(|container| &container.record.service)
     }
 
     /// The stack's files say nothing of this service; inactive ones are known.

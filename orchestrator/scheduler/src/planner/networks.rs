@@ -51,20 +51,34 @@ pub(crate) type Places = BTreeMap<String, Place>;
 pub(crate) fn changed(context: Context<'_>) -> BTreeSet<String> {
     let stack = &context.desired.stack;
     let own = stack.networks.values().filter(|network| !network.external);
-    own.filter(|network| match context.observed.networks.get(&network.name) {
-        Some(found) => found.project == stack.name && found.config_hash != network_hash(network),
-        None => {
-            let attached = || context.observed.containers.values().filter(|found| is_attached(found, &network.name));
-            attached().any(|found| found.state.is_running())
-                || attached().next().is_some() && former(context, network).is_none()
-        }
-    })
+    own.filter(
+        |network| match context.observed.networks.get(&network.name) {
+            Some(found) => {
+                found.project == stack.name && found.config_hash != network_hash(network)
+            }
+            None => {
+                let attached = || {
+                    context
+                        .observed
+                        .containers
+                        .values()
+                        .filter(|found| is_attached(found, &network.name))
+                };
+                attached().any(|found| found.state.is_running())
+                    || attached().next().is_some() && former(context, network).is_none()
+            }
+        },
+    )
     .map(|network| network.name.clone())
     .collect()
 }
 
 fn attachments<'a>(context: Context<'a>, network: &str) -> impl Iterator<Item = &'a Attachment> {
-    let all = context.observed.containers.values().flat_map(|container| &container.record.networks);
+    let all = context
+        .observed
+        .containers
+        .values()
+        .flat_map(|container| &container.record.networks);
     all.filter(move |attachment| attachment.network == network)
 }
 
@@ -88,12 +102,17 @@ fn former(context: Context<'_>, network: &model::Network) -> Option<Ipv4Net> {
 }
 
 fn own_pool(network: &model::Network) -> Option<&model::IpamPool> {
-    let pool = network.ipam.iter().find(|pool| matches!(pool.subnet, Some(IpNet::V4(_))));
+    let pool = network
+        .ipam
+        .iter()
+        .find(|pool| matches!(pool.subnet, Some(IpNet::V4(_))));
     pool.or_else(|| network.ipam.iter().find(|pool| pool.subnet.is_none()))
 }
 
 fn own_gateway(network: &model::Network) -> Option<Ipv4Addr> {
-    own_pool(network).and_then(|pool| pool.gateway.as_ref()).and_then(v4)
+    own_pool(network)
+        .and_then(|pool| pool.gateway.as_ref())
+        .and_then(v4)
 }
 
 fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
@@ -114,25 +133,38 @@ pub(crate) fn decide(
     let mut used = subnets_in_use(context, keys, remake);
     let mut places = Places::new();
     // What exists and what is fixed first, so that a free choice never takes what a later network needs.
-    let (fixed, free): (Vec<&String>, Vec<&String>) =
-        keys.iter().partition(|key| stack.networks.get(**key).is_some_and(|network| fixed_subnet(network).is_some()));
+    let (fixed, free): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| {
+        stack
+            .networks
+            .get(**key)
+            .is_some_and(|network| fixed_subnet(network).is_some())
+    });
     for key in fixed.into_iter().chain(free) {
-        let Some(network) = stack.networks.get(key) else { continue };
+        let Some(network) = stack.networks.get(key) else {
+            continue;
+        };
         let existing = context.observed.networks.get(&network.name);
         let place = match existing {
             found if network.external && network.name == PREDEFINED_NETWORK => {
                 // A stack may come to it by its mode and by a name of its own.
                 let known = places.values().find(|place| place.name == network.name);
-                let known = known.map(|place| Place { origin: Origin::Existing, ..place.clone() });
+                let known = known.map(|place| Place {
+                    origin: Origin::Existing,
+                    ..place.clone()
+                });
                 known.or_else(|| predefined(context, draft, network, found, &mut used))
             }
             _ if network.name == PREDEFINED_NETWORK => {
-                draft.problem(Problem::NetworkPredefined { network: network.name.clone() });
+                draft.problem(Problem::NetworkPredefined {
+                    network: network.name.clone(),
+                });
                 None
             }
             Some(found) if network.external => Some(Place::existing(found)),
             None if network.external => {
-                draft.problem(Problem::ExternalNetworkMissing { network: network.name.clone() });
+                draft.problem(Problem::ExternalNetworkMissing {
+                    network: network.name.clone(),
+                });
                 None
             }
             Some(found) if found.project != stack.name => {
@@ -158,13 +190,24 @@ pub fn network_spec(
     let desired = Desired::unknown(project);
     let graph = ServiceGraph::new(&BTreeMap::new(), observed);
     let request = Request::new(observed.at, Verb::Supervise);
-    let context = Context { desired: &desired, observed, request: &request, now: observed.at, graph: &graph };
+    let context = Context {
+        desired: &desired,
+        observed,
+        request: &request,
+        now: observed.at,
+        graph: &graph,
+    };
     let mut draft = Draft::default();
     let mut used = subnets_in_use(context, &BTreeSet::new(), &BTreeSet::new());
     let place = new_place(context, &mut draft, key, network, None, &mut used);
     match place.map(|place| place.origin) {
-        Some(Origin::Missing(spec)) => Ok(NetworkSpec { labels: network.labels.clone(), ..*spec }),
-        _ => Err(draft.first_problem().unwrap_or(Problem::PoolExhausted { network: network.name.clone() })),
+        Some(Origin::Missing(spec)) => Ok(NetworkSpec {
+            labels: network.labels.clone(),
+            ..*spec
+        }),
+        _ => Err(draft.first_problem().unwrap_or(Problem::PoolExhausted {
+            network: network.name.clone(),
+        })),
     }
 }
 
@@ -192,7 +235,10 @@ fn predefined(
                 driver_opts: BTreeMap::new(),
                 labels: BTreeMap::new(),
             };
-            Some(Place { origin: Origin::Missing(Box::new(spec)), ..Place::existing(found) })
+            Some(Place {
+                origin: Origin::Missing(Box::new(spec)),
+                ..Place::existing(found)
+            })
         }
         Some(found) => Some(Place::existing(found)),
         None => {
@@ -214,12 +260,26 @@ fn subnets_in_use(
 ) -> Vec<(Ipv4Net, Option<String>)> {
     let stack = &context.desired.stack;
     let going = |name: &String| {
-        remake.contains(name) && keys.iter().any(|key| stack.networks.get(*key).is_some_and(|n| n.name == *name))
+        remake.contains(name)
+            && keys
+                .iter()
+                .any(|key| stack.networks.get(*key).is_some_and(|n| n.name == *name))
     };
-    let networks = context.observed.networks.values().filter(|network| !going(&network.name));
+    let networks = context
+        .observed
+        .networks
+        .values()
+        .filter(|network| !going(&network.name));
     networks
         .map(|network| (network.subnet, Some(network.name.clone())))
-        .chain(context.observed.host.routes.iter().map(|route| (*route, None)))
+        .chain(
+            context
+                .observed
+                .host
+                .routes
+                .iter()
+                .map(|route| (*route, None)),
+        )
         .collect()
 }
 
@@ -235,23 +295,40 @@ fn new_place(
     used.push((subnet, Some(network.name.clone())));
     let pool = own_pool(network);
     let gateway = own_gateway(network).unwrap_or_else(|| ipam::first_host(subnet));
-    let range = pool.and_then(|pool| pool.ip_range).and_then(|range| match range {
-        IpNet::V4(range) => Some(range),
-        IpNet::V6(_) => None,
-    });
+    let range = pool
+        .and_then(|pool| pool.ip_range)
+        .and_then(|range| match range {
+            IpNet::V4(range) => Some(range),
+            IpNet::V6(_) => None,
+        });
     let range = range.unwrap_or(subnet);
     for (cause, wrong) in [
-        (format!("gateway {gateway} is not an address of subnet {subnet}"), !ipam::is_host(subnet, gateway)),
-        (format!("ip_range {range} is not part of subnet {subnet}"), !subnet.contains(&range)),
-        (format!("subnet {subnet} has no room for containers"), subnet.prefix_len() > 30),
+        (
+            format!("gateway {gateway} is not an address of subnet {subnet}"),
+            !ipam::is_host(subnet, gateway),
+        ),
+        (
+            format!("ip_range {range} is not part of subnet {subnet}"),
+            !subnet.contains(&range),
+        ),
+        (
+            format!("subnet {subnet} has no room for containers"),
+            subnet.prefix_len() > 30,
+        ),
     ] {
         if wrong {
-            draft.problem(Problem::SubnetUnusable { network: network.name.clone(), cause });
+            draft.problem(Problem::SubnetUnusable {
+                network: network.name.clone(),
+                cause,
+            });
             return None;
         }
     }
-    let reserved: BTreeSet<Ipv4Addr> =
-        pool.iter().flat_map(|pool| pool.aux_addresses.values()).filter_map(v4).collect();
+    let reserved: BTreeSet<Ipv4Addr> = pool
+        .iter()
+        .flat_map(|pool| pool.aux_addresses.values())
+        .filter_map(v4)
+        .collect();
     let spec = Box::new(NetworkSpec {
         name: network.name.clone(),
         project: context.desired.stack.name.clone(),
@@ -273,7 +350,11 @@ fn new_place(
         reserved,
         internal: network.internal,
         foreign: BTreeMap::new(),
-        origin: if old.is_some() { Origin::Changed(spec) } else { Origin::Missing(spec) },
+        origin: if old.is_some() {
+            Origin::Changed(spec)
+        } else {
+            Origin::Missing(spec)
+        },
     })
 }
 
@@ -287,10 +368,16 @@ fn choose_subnet(
     let free = |subnet: Ipv4Net| !used.iter().any(|(other, _)| ipam::overlaps(subnet, *other));
     if let Some(subnet) = fixed_subnet(network) {
         // A route to it may be the very reason for the choice; another network on it never works.
-        let holder = used.iter().find(|(other, holder)| holder.is_some() && ipam::overlaps(subnet, *other));
+        let holder = used
+            .iter()
+            .find(|(other, holder)| holder.is_some() && ipam::overlaps(subnet, *other));
         if let Some((other, Some(name))) = holder {
             let holder = format!("network \"{name}\" ({other})");
-            draft.problem(Problem::SubnetTaken { network: network.name.clone(), subnet, holder });
+            draft.problem(Problem::SubnetTaken {
+                network: network.name.clone(),
+                subnet,
+                holder,
+            });
             return None;
         }
         return Some(subnet);
@@ -305,7 +392,9 @@ fn choose_subnet(
     let nets: Vec<Ipv4Net> = used.iter().map(|(net, _)| *net).collect();
     let found = ipam::free_subnet(&context.observed.host.pools, &nets);
     if found.is_none() {
-        draft.problem(Problem::PoolExhausted { network: network.name.clone() });
+        draft.problem(Problem::PoolExhausted {
+            network: network.name.clone(),
+        });
     }
     found
 }
@@ -335,17 +424,42 @@ impl Place {
 /// Whether `down` removes it once it is unused: the project's own, and the engine's own if the project was on it.
 pub(crate) fn goes_with(context: Context<'_>, network: &Network) -> bool {
     let stack = &context.desired.stack;
-    let meant = || stack.networks.values().any(|wanted| wanted.external && wanted.name == network.name);
-    let joined = || context.observed.containers.values().any(|container| is_attached(container, &network.name));
+    let meant = || {
+        stack
+            .networks
+            .values()
+            .any(|wanted| wanted.external && wanted.name == network.name)
+    };
+    let joined = || {
+        context
+            .observed
+            .containers
+            .values()
+            .any(|container| is_attached(container, &network.name))
+    };
     network.project == stack.name || (network.is_predefined() && (meant() || joined()))
 }
 
 /// Who is still attached once the plan is carried out.
-pub(crate) fn holders(context: Context<'_>, network: &str, subjects: &Subjects<'_>) -> BTreeSet<String> {
-    let foreign = context.observed.networks.get(network).into_iter().flat_map(|network| network.foreign.values());
+pub(crate) fn holders(
+    context: Context<'_>,
+    network: &str,
+    subjects: &Subjects<'_>,
+) -> BTreeSet<String> {
+    let foreign = context
+        .observed
+        .networks
+        .get(network)
+        .into_iter()
+        .flat_map(|network| network.foreign.values());
     let own = context.observed.containers.values().filter(|container| {
-        let goes = subjects.get(&container.record.name).is_some_and(|subject| subject.fate.removes());
+        let goes = subjects
+            .get(&container.record.name)
+            .is_some_and(|subject| subject.fate.removes());
         is_attached(container, network) && !goes
     });
-    own.map(|container| &container.record.name).chain(foreign).cloned().collect()
+    own.map(|container| &container.record.name)
+        .chain(foreign)
+        .cloned()
+        .collect()
 }

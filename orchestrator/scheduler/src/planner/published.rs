@@ -25,7 +25,12 @@ pub(crate) fn transport(protocol: Protocol) -> Transport {
     }
 }
 
-pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, subjects: &Subjects<'_>, making: &[Making<'_>]) -> Ports {
+pub(crate) fn decide(
+    context: Context<'_>,
+    draft: &mut Draft,
+    subjects: &Subjects<'_>,
+    making: &[Making<'_>],
+) -> Ports {
     let project = &context.desired.stack.name;
     let mut table = existing(context, draft, subjects);
     let mut chosen: BTreeMap<(&str, usize), Published> = BTreeMap::new();
@@ -37,7 +42,12 @@ pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, subjects: &Subject
     // The least free to choose first.
     for pass in passes {
         for Making { subject, service } in making {
-            for (index, port) in service.ports.iter().enumerate().filter(|(_, port)| pass(port)) {
+            for (index, port) in service
+                .ports
+                .iter()
+                .enumerate()
+                .filter(|(_, port)| pass(port))
+            {
                 match choose(context, &table, subjects, subject, port) {
                     Ok(published) => {
                         table.hold(published, holder(project, &subject.name), &subject.service);
@@ -59,16 +69,33 @@ pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, subjects: &Subject
 }
 
 /// Ports of others, and of the project's containers that run on; those that are started again must find theirs free.
-pub(crate) fn existing(context: Context<'_>, draft: &mut Draft, subjects: &Subjects<'_>) -> PortTable {
+pub(crate) fn existing(
+    context: Context<'_>,
+    draft: &mut Draft,
+    subjects: &Subjects<'_>,
+) -> PortTable {
     let project = &context.desired.stack.name;
     let mut table = PortTable::new(&context.observed.host.ports);
-    let staying = subjects.values().filter(|subject| subject.will_run() && !subject.fate.makes());
-    let (running, started): (Vec<&Subject<'_>>, Vec<_>) = staying.partition(|subject| subject.runs());
+    let staying = subjects
+        .values()
+        .filter(|subject| subject.will_run() && !subject.fate.makes());
+    let (running, started): (Vec<&Subject<'_>>, Vec<_>) =
+        staying.partition(|subject| subject.runs());
     for subject in running.into_iter().chain(started) {
-        let Some(container) = subject.observed else { continue };
+        let Some(container) = subject.observed else {
+            continue;
+        };
         for port in &container.record.ports {
-            if let Some(other) = table.holder(*port, &subject.service).filter(|_| !subject.runs()) {
-                draft.problem(taken(&subject.service, *port, (port.host_port, port.host_port), other));
+            if let Some(other) = table
+                .holder(*port, &subject.service)
+                .filter(|_| !subject.runs())
+            {
+                draft.problem(taken(
+                    &subject.service,
+                    *port,
+                    (port.host_port, port.host_port),
+                    other,
+                ));
             }
             table.hold(*port, holder(project, &subject.name), &subject.service);
         }
@@ -84,7 +111,10 @@ fn choose(
     port: &model::Port,
 ) -> Result<Published, Problem> {
     if let Some(address @ IpAddr::V6(_)) = port.host_ip {
-        return Err(Problem::HostAddressV6 { service: subject.service.clone(), address });
+        return Err(Problem::HostAddressV6 {
+            service: subject.service.clone(),
+            address,
+        });
     }
     let at = |host_port| Published {
         host_ip: port.host_ip,
@@ -101,27 +131,45 @@ fn choose(
             None => Ok(at(first)),
         };
     }
-    let had = subject.observed.into_iter().flat_map(|container| &container.record.ports);
-    let mut had = had.filter(|old| at(old.host_port) == **old && (range.0..=range.1).contains(&old.host_port));
+    let had = subject
+        .observed
+        .into_iter()
+        .flat_map(|container| &container.record.ports);
+    let mut had = had
+        .filter(|old| at(old.host_port) == **old && (range.0..=range.1).contains(&old.host_port));
     if let Some(kept) = had.find(|old| table.is_free(**old)) {
         return Ok(*kept);
     }
     // A stopped container of the project will want its port back.
     let wanted = |candidate: Published| {
-        subjects.values().filter(|other| !other.fate.removes()).any(|other| {
-            other.observed.is_some_and(|container| {
-                container.record.ports.iter().any(|port| {
-                    (port.host_port, port.transport) == (candidate.host_port, candidate.transport)
-                        && crate::ports::clash(port.host_ip, candidate.host_ip)
+        subjects
+            .values()
+            .filter(|other| !other.fate.removes())
+            .any(|other| {
+                other.observed.is_some_and(|container| {
+                    container.record.ports.iter().any(|port| {
+                        (port.host_port, port.transport)
+                            == (candidate.host_port, candidate.transport)
+                            && crate::ports::clash(port.host_ip, candidate.host_ip)
+                    })
                 })
             })
-        })
     };
-    let free = || (range.0..=range.1).map(at).filter(|candidate| table.is_free(*candidate));
-    if let Some(published) = free().find(|candidate| !wanted(*candidate)).or_else(|| free().next()) {
+    let free = || {
+        (range.0..=range.1)
+            .map(at)
+            .filter(|candidate| table.is_free(*candidate))
+    };
+    if let Some(published) = free()
+        .find(|candidate| !wanted(*candidate))
+        .or_else(|| free().next())
+    {
         return Ok(published);
     }
-    let other = table.holder(at(range.0), "").cloned().unwrap_or(PortHolder::Host);
+    let other = table
+        .holder(at(range.0), "")
+        .cloned()
+        .unwrap_or(PortHolder::Host);
     Err(taken(&subject.service, at(range.0), range, &other))
 }
 
@@ -136,5 +184,8 @@ fn taken(service: &str, port: Published, ports: (u16, u16), holder: &PortHolder)
 }
 
 fn holder(project: &str, name: &str) -> PortHolder {
-    PortHolder::Container { project: project.to_owned(), name: name.to_owned() }
+    PortHolder::Container {
+        project: project.to_owned(),
+        name: name.to_owned(),
+    }
 }

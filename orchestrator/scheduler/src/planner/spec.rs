@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hoist_object::{Attachment, DependencyCondition, Published, Record, Sharing};
 use hoist_spec::model::{self, HealthTest, NamespaceMode, NetworkMode, Service};
 
-use crate::action::{AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, VolumesFrom};
+use crate::action::{
+    AnonymousVolume, ContainerSpec, ImageSource, MountPoint, MountSource, VolumesFrom,
+};
 use crate::desired::Desired;
 use crate::digest;
 use crate::graph;
@@ -36,14 +38,21 @@ pub(crate) fn container(parts: Parts<'_>) -> ContainerSpec {
     let fields = digest::fields(parts.desired, parts.service);
     let config_hash = digest::config_hash(&fields);
     let project = &parts.desired.stack.name;
-    let mounts: Vec<MountPoint> =
-        parts.service.mounts.iter().map(|mount| mount_point(parts.desired, mount, &parts.inherited)).collect();
+    let mounts: Vec<MountPoint> = parts
+        .service
+        .mounts
+        .iter()
+        .map(|mount| mount_point(parts.desired, mount, &parts.inherited))
+        .collect();
     let volumes = mounts.iter().filter_map(|mount| match &mount.source {
         MountSource::Named { volume, .. } => Some(volume.clone()),
         _ => None,
     });
     let volumes: BTreeSet<String> = volumes.collect();
-    let carried = parts.inherited.into_iter().filter(|(target, _)| !mounts.iter().any(|mount| mount.target == *target));
+    let carried = parts
+        .inherited
+        .into_iter()
+        .filter(|(target, _)| !mounts.iter().any(|mount| mount.target == *target));
     let record = Record {
         project: project.clone(),
         name: parts.subject.name.clone(),
@@ -63,7 +72,12 @@ pub(crate) fn container(parts: Parts<'_>) -> ContainerSpec {
         stop_grace: parts.service.stop_grace_period.unwrap_or(STOP_GRACE),
         healthcheck: has_healthcheck(parts.service),
         working_dir: parts.desired.working_dir.display().to_string(),
-        files: parts.desired.files.iter().map(|file| file.display().to_string()).collect(),
+        files: parts
+            .desired
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect(),
     };
     ContainerSpec {
         labels: labels(&record, parts.service),
@@ -94,26 +108,68 @@ pub(crate) fn has_healthcheck(service: &Service) -> Option<bool> {
     }
 }
 
-fn mount_point(desired: &Desired, mount: &model::Mount, inherited: &BTreeMap<String, String>) -> MountPoint {
+fn mount_point(
+    desired: &Desired,
+    mount: &model::Mount,
+    inherited: &BTreeMap<String, String>,
+) -> MountPoint {
     let source = match mount.source.clone() {
-        model::MountSource::Volume { name: Some(key), nocopy, subpath } => {
-            let volume = desired.stack.volumes.get(&key).map_or(key, |volume| volume.name.clone());
-            MountSource::Named { volume, nocopy, subpath }
+        model::MountSource::Volume {
+            name: Some(key),
+            nocopy,
+            subpath,
+        } => {
+            let volume = desired
+                .stack
+                .volumes
+                .get(&key)
+                .map_or(key, |volume| volume.name.clone());
+            MountSource::Named {
+                volume,
+                nocopy,
+                subpath,
+            }
         }
-        model::MountSource::Volume { name: None, nocopy, .. } => {
+        model::MountSource::Volume {
+            name: None, nocopy, ..
+        } => {
             let volume = inherited
                 .get(&mount.target)
-                .map_or(AnonymousVolume::New, |volume| AnonymousVolume::Carried { volume: volume.clone() });
+                .map_or(AnonymousVolume::New, |volume| AnonymousVolume::Carried {
+                    volume: volume.clone(),
+                });
             MountSource::Anonymous { volume, nocopy }
         }
-        model::MountSource::Bind { path, create_host_path, propagation, selinux } => {
-            MountSource::Bind { path, create_host_path, propagation, selinux }
-        }
-        model::MountSource::Tmpfs { size, mode, uid, gid, options } => {
-            MountSource::Tmpfs { size, mode, uid, gid, options }
-        }
+        model::MountSource::Bind {
+            path,
+            create_host_path,
+            propagation,
+            selinux,
+        } => MountSource::Bind {
+            path,
+            create_host_path,
+            propagation,
+            selinux,
+        },
+        model::MountSource::Tmpfs {
+            size,
+            mode,
+            uid,
+            gid,
+            options,
+        } => MountSource::Tmpfs {
+            size,
+            mode,
+            uid,
+            gid,
+            options,
+        },
     };
-    MountPoint { target: mount.target.clone(), read_only: mount.read_only, source }
+    MountPoint {
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        source,
+    }
 }
 
 fn compose_name(condition: DependencyCondition) -> &'static str {
@@ -128,19 +184,30 @@ fn labels(record: &Record, service: &Service) -> BTreeMap<String, String> {
     let depends_on: Vec<String> = record
         .depends_on
         .iter()
-        .map(|(name, dependency)| format!("{name}:{}:{}", compose_name(dependency.condition), dependency.restart))
+        .map(|(name, dependency)| {
+            format!(
+                "{name}:{}:{}",
+                compose_name(dependency.condition),
+                dependency.restart
+            )
+        })
         .collect();
     let own = [
         ("project", record.project.clone()),
         ("service", record.service.clone()),
         ("container-number", record.number.max(1).to_string()),
-        ("oneoff", if record.oneoff { "True" } else { "False" }.to_owned()),
+        (
+            "oneoff",
+            if record.oneoff { "True" } else { "False" }.to_owned(),
+        ),
         ("config-hash", record.config_hash.clone()),
         ("depends_on", depends_on.join(",")),
         ("project.working_dir", record.working_dir.clone()),
         ("project.config_files", record.files.join(",")),
     ];
-    let own = own.into_iter().map(|(key, value)| (format!("com.docker.compose.{key}"), value));
+    let own = own
+        .into_iter()
+        .map(|(key, value)| (format!("com.docker.compose.{key}"), value));
     service.labels.clone().into_iter().chain(own).collect()
 }
 
@@ -155,7 +222,10 @@ pub(crate) fn sharing(
     let mut resolve = |owner: Owner<'_>| {
         let found = owner.find(context, subjects);
         if found.is_none() {
-            draft.problem(Problem::NamespaceOwnerMissing { service: key.to_owned(), owner: owner.name().to_owned() });
+            draft.problem(Problem::NamespaceOwnerMissing {
+                service: key.to_owned(),
+                owner: owner.name().to_owned(),
+            });
         }
         found
     };
@@ -169,11 +239,20 @@ pub(crate) fn sharing(
         Some(NamespaceMode::Container(name)) => resolve(Owner::Container(name)),
         _ => None,
     };
-    let (pid, ipc, uts) = (other(&service.pid), other(&service.ipc), other(&service.uts));
-    [network.map(Sharing::Network), pid.map(Sharing::Pid), ipc.map(Sharing::Ipc), uts.map(Sharing::Uts)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let (pid, ipc, uts) = (
+        other(&service.pid),
+        other(&service.ipc),
+        other(&service.uts),
+    );
+    [
+        network.map(Sharing::Network),
+        pid.map(Sharing::Pid),
+        ipc.map(Sharing::Ipc),
+        uts.map(Sharing::Uts),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The containers whose volumes it has.
@@ -185,11 +264,25 @@ pub(crate) fn volumes_from(
     service: &Service,
 ) -> Vec<VolumesFrom> {
     let mut sources = Vec::new();
-    for source in service.volumes_from.iter().filter_map(|text| model::VolumesFrom::parse(text)) {
-        let owner = if source.container { Owner::Container(&source.name) } else { Owner::Service(&source.name) };
+    for source in service
+        .volumes_from
+        .iter()
+        .filter_map(|text| model::VolumesFrom::parse(text))
+    {
+        let owner = if source.container {
+            Owner::Container(&source.name)
+        } else {
+            Owner::Service(&source.name)
+        };
         match owner.find(context, subjects) {
-            Some(container) => sources.push(VolumesFrom { container, read_only: source.read_only }),
-            None => draft.problem(Problem::VolumesOwnerMissing { service: key.to_owned(), owner: source.name.clone() }),
+            Some(container) => sources.push(VolumesFrom {
+                container,
+                read_only: source.read_only,
+            }),
+            None => draft.problem(Problem::VolumesOwnerMissing {
+                service: key.to_owned(),
+                owner: source.name.clone(),
+            }),
         }
     }
     sources
@@ -213,9 +306,13 @@ impl<'a> Owner<'a> {
         match self {
             Self::Service(service) => {
                 let members = subjects.values().filter(|subject| {
-                    subject.service == service && !subject.oneoff && !matches!(subject.fate, Fate::Remove { .. })
+                    subject.service == service
+                        && !subject.oneoff
+                        && !matches!(subject.fate, Fate::Remove { .. })
                 });
-                members.min_by_key(|subject| subject.number).map(|subject| subject.name.clone())
+                members
+                    .min_by_key(|subject| subject.number)
+                    .map(|subject| subject.name.clone())
             }
             Self::Container(name) => {
                 let exists = context.observed.foreign_containers.contains_key(name)

@@ -58,7 +58,10 @@ impl Fate {
     pub(crate) fn starts(&self) -> bool {
         matches!(
             self,
-            Self::Start(_) | Self::Restart(_) | Self::Create { start: true, .. } | Self::Replace { start: true, .. }
+            Self::Start(_)
+                | Self::Restart(_)
+                | Self::Create { start: true, .. }
+                | Self::Replace { start: true, .. }
         )
     }
 
@@ -97,7 +100,9 @@ impl<'a> Subject<'a> {
     /// Will be running once the plan is carried out, so it holds its host ports.
     pub(crate) fn will_run(&self) -> bool {
         match self.fate {
-            Fate::Keep | Fate::Pause(_) | Fate::Kill { .. } => self.state().is_some_and(State::needs_stop),
+            Fate::Keep | Fate::Pause(_) | Fate::Kill { .. } => {
+                self.state().is_some_and(State::needs_stop)
+            }
             Fate::Unpause(_) => true,
             _ => self.fate.starts(),
         }
@@ -114,12 +119,18 @@ pub(crate) fn is_ready(state: State, until: Readiness) -> bool {
         (Readiness::Started, state) => state.is_running(),
         (Readiness::Healthy, State::Running { health }) => health == Health::Healthy,
         (Readiness::Completed | Readiness::Ready, State::Exited { code, .. }) => code == 0,
-        (Readiness::Ready, State::Running { health }) => matches!(health, Health::None | Health::Healthy),
+        (Readiness::Ready, State::Running { health }) => {
+            matches!(health, Health::None | Health::Healthy)
+        }
         _ => false,
     }
 }
 
 /// Everything of the project, each to be kept.
 pub(crate) fn existing(observed: &Observed) -> Subjects<'_> {
-    observed.containers.iter().map(|(name, container)| (name.clone(), Subject::existing(container))).collect()
+    observed
+        .containers
+        .iter()
+        .map(|(name, container)| (name.clone(), Subject::existing(container)))
+        .collect()
 }

@@ -19,13 +19,24 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft) {
     let mut subjects = subject::existing(context.observed);
     let coming = coming(context);
     for subject in subjects.values_mut() {
-        let Some(container) = subject.observed else { continue };
+        let Some(container) = subject.observed else {
+            continue;
+        };
         match decision(context, container) {
             Some(Decision::Start { history }) => match held_by(context, container, &coming) {
-                Some(by) => draft.note(Note::Held { container: subject.name.clone(), by }),
-                None => subject.fate = Fate::Start(Reason::RestartPolicy { attempt: history.restarts }),
+                Some(by) => draft.note(Note::Held {
+                    container: subject.name.clone(),
+                    by,
+                }),
+                None => {
+                    subject.fate = Fate::Start(Reason::RestartPolicy {
+                        attempt: history.restarts,
+                    })
+                }
             },
-            Some(Decision::Stay(Rest::GivenUp)) => draft.note(Note::GivenUp { container: subject.name.clone() }),
+            Some(Decision::Stay(Rest::GivenUp)) => draft.note(Note::GivenUp {
+                container: subject.name.clone(),
+            }),
             // One that waits has its timer already.
             Some(Decision::Wait { .. } | Decision::Stay(_)) | None => {}
         }
@@ -36,11 +47,18 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft) {
         .filter(|subject| subject.fate == Fate::Keep && subject.runs())
         .filter_map(|subject| {
             let container = subject.observed?;
-            let owners = container.record.sharing.iter().filter_map(|sharing| subjects.get(sharing.container()));
+            let owners = container
+                .record
+                .sharing
+                .iter()
+                .filter_map(|sharing| subjects.get(sharing.container()));
             let mut newer = owners.filter(|owner| {
-                owner.fate.starts() || (owner.runs() && owner.observed.and_then(|o| o.started) > container.started)
+                owner.fate.starts()
+                    || (owner.runs() && owner.observed.and_then(|o| o.started) > container.started)
             });
-            newer.next().map(|owner| (subject.name.clone(), owner.service.clone()))
+            newer
+                .next()
+                .map(|owner| (subject.name.clone(), owner.service.clone()))
         })
         .collect();
     for (name, service) in left_behind {
@@ -52,21 +70,37 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft) {
 }
 
 /// Dependencies were judged above, from what is; steps of this plan only keep their order.
-fn assemble_without_waits(context: Context<'_>, draft: &mut Draft, subjects: subject::Subjects<'_>) {
+fn assemble_without_waits(
+    context: Context<'_>,
+    draft: &mut Draft,
+    subjects: subject::Subjects<'_>,
+) {
     let empty = crate::graph::ServiceGraph::default();
     assemble(draft, Decisions::new(context.observed, &empty, subjects));
 }
 
 /// What its policy says; `None` while it runs or was never started.
 fn decision(context: Context<'_>, container: &Container) -> Option<Decision> {
-    let (State::Exited { code, at } | State::Restarting { code, at }) = container.state else { return None };
+    let (State::Exited { code, at } | State::Restarting { code, at }) = container.state else {
+        return None;
+    };
     let started = container.started?;
     let cause = container.exit_cause();
     if container.record.oneoff && cause != Cause::Own {
         return None;
     }
-    let exit = Exit { code, at, started, cause };
-    Some(decide(&container.record.restart, &container.history, &exit, context.now))
+    let exit = Exit {
+        code,
+        at,
+        started,
+        cause,
+    };
+    Some(decide(
+        &container.record.restart,
+        &container.history,
+        &exit,
+        context.now,
+    ))
 }
 
 impl Container {
@@ -83,30 +117,52 @@ impl Container {
 
 /// Services with a container that will be running or ready without anybody's doing.
 fn coming(context: Context<'_>) -> BTreeSet<&str> {
-    let containers = context.observed.containers.values().filter(|container| !container.record.oneoff);
+    let containers = context
+        .observed
+        .containers
+        .values()
+        .filter(|container| !container.record.oneoff);
     let coming = containers.filter(|container| match container.state {
         State::Running { health } => health == Health::Starting,
-        _ => matches!(decision(context, container), Some(Decision::Start { .. } | Decision::Wait { .. })),
+        _ => matches!(
+            decision(context, container),
+            Some(Decision::Start { .. } | Decision::Wait { .. })
+        ),
     });
-    coming.map(|container| container.record.service.as_str()).collect()
+    coming
+        .map(|container| container.record.service.as_str())
+        .collect()
 }
 
 /// A dependency that is on its way to what this container needs. One that is not (unhealthy, given up) holds nobody
 /// back: a service that limps is better than one that stays down.
 fn held_by(context: Context<'_>, container: &Container, coming: &BTreeSet<&str>) -> Option<String> {
     let waits = |(service, dependency): (&String, &Dependency)| {
-        let members =
-            context.observed.containers.values().filter(|c| c.record.service == **service && !c.record.oneoff);
+        let members = context
+            .observed
+            .containers
+            .values()
+            .filter(|c| c.record.service == **service && !c.record.oneoff);
         let mut members = members.map(|container| container.state);
         let unmet = match dependency.condition {
             DependencyCondition::Started => !members.any(State::is_running),
-            DependencyCondition::Healthy => {
-                !members.any(|state| matches!(state, State::Running { health: Health::Healthy | Health::None }))
-            }
+            DependencyCondition::Healthy => !members.any(|state| {
+                matches!(
+                    state,
+                    State::Running {
+                        health: Health::Healthy | Health::None
+                    }
+                )
+            }),
             // Done once is done: jobs are not run again on a crash.
             DependencyCondition::CompletedSuccessfully => false,
         };
         unmet && coming.contains(service.as_str())
     };
-    container.record.depends_on.iter().find(|entry| waits(*entry)).map(|(service, _)| service.clone())
+    container
+        .record
+        .depends_on
+        .iter()
+        .find(|entry| waits(*entry))
+        .map(|(service, _)| service.clone())
 }

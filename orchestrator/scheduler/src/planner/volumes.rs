@@ -14,10 +14,15 @@ use crate::problem::{Note, Problem};
 
 /// Keys of the volumes that a service mounts.
 pub(crate) fn keys(service: &Service) -> impl Iterator<Item = &String> {
-    service.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume { name: Some(key), .. } => Some(key),
-        _ => None,
-    })
+    service
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Volume {
+                name: Some(key), ..
+            } => Some(key),
+            _ => None,
+        })
 }
 
 /// A volume as a project's stack declares it.
@@ -33,7 +38,11 @@ pub fn volume_spec(project: &str, key: &str, volume: &model::Volume) -> VolumeSp
 }
 
 /// Volumes that must be made for these services.
-pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, keys: &BTreeSet<&String>) -> Vec<(VolumeSpec, Reason)> {
+pub(crate) fn decide(
+    context: Context<'_>,
+    draft: &mut Draft,
+    keys: &BTreeSet<&String>,
+) -> Vec<(VolumeSpec, Reason)> {
     let mut missing = Vec::new();
     for key in keys {
         let Some(volume) = context.desired.stack.volumes.get(*key) else {
@@ -45,15 +54,22 @@ pub(crate) fn decide(context: Context<'_>, draft: &mut Draft, keys: &BTreeSet<&S
         };
         let spec = volume_spec(&context.desired.stack.name, key, volume);
         match context.observed.volumes.get(&volume.name) {
-            None if volume.external => draft.problem(Problem::ExternalVolumeMissing { volume: volume.name.clone() }),
+            None if volume.external => draft.problem(Problem::ExternalVolumeMissing {
+                volume: volume.name.clone(),
+            }),
             None => missing.push((spec, Reason::Missing)),
             Some(_) if volume.external => {}
-            Some(existing) if !existing.project.is_empty() && existing.project != context.desired.stack.name => {
+            Some(existing)
+                if !existing.project.is_empty()
+                    && existing.project != context.desired.stack.name =>
+            {
                 let (volume, project) = (volume.name.clone(), existing.project.clone());
                 draft.note(Note::VolumeOwned { volume, project });
             }
             Some(existing) if existing.config_hash != spec.config_hash => {
-                draft.note(Note::VolumeKept { volume: volume.name.clone() });
+                draft.note(Note::VolumeKept {
+                    volume: volume.name.clone(),
+                });
             }
             Some(_) => {}
         }

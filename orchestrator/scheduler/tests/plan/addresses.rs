@@ -12,7 +12,10 @@ fn fixed(service: &mut model::Service, address: [u8; 4]) {
 }
 
 fn subnet(network: &mut model::Network, subnet: &str) {
-    network.ipam.push(IpamPool { subnet: Some(subnet.parse().unwrap()), ..IpamPool::default() });
+    network.ipam.push(IpamPool {
+        subnet: Some(subnet.parse().unwrap()),
+        ..IpamPool::default()
+    });
 }
 
 fn foreign(name: &str, subnet: &str) -> Network {
@@ -34,8 +37,10 @@ fn foreign(name: &str, subnet: &str) -> Network {
 
 #[test]
 fn fixed_addresses_come_first_and_the_rest_goes_around_them() {
-    let mut world =
-        World::new().with("a", |_| {}).with("b", |service| fixed(service, [172, 18, 0, 2])).with("c", |_| {});
+    let mut world = World::new()
+        .with("a", |_| {})
+        .with("b", |service| fixed(service, [172, 18, 0, 2]))
+        .with("c", |_| {});
     check(
         &world.preview(up()),
         expect![[r#"
@@ -52,11 +57,22 @@ fn fixed_addresses_come_first_and_the_rest_goes_around_them() {
 
 #[test]
 fn subnets_avoid_routes_and_other_stacks() {
-    let mut world = World::new().with_network("back", |network| network.internal = true).with("a", |service| {
-        service.networks.insert("back".to_owned(), Attachment::default());
-    });
-    world.observed.host.routes.push("172.18.0.0/23".parse().unwrap());
-    world.observed.networks.insert("other_default".to_owned(), foreign("other_default", "172.18.2.0/24"));
+    let mut world = World::new()
+        .with_network("back", |network| network.internal = true)
+        .with("a", |service| {
+            service
+                .networks
+                .insert("back".to_owned(), Attachment::default());
+        });
+    world
+        .observed
+        .host
+        .routes
+        .push("172.18.0.0/23".parse().unwrap());
+    world.observed.networks.insert(
+        "other_default".to_owned(),
+        foreign("other_default", "172.18.2.0/24"),
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -71,8 +87,14 @@ fn subnets_avoid_routes_and_other_stacks() {
 #[test]
 fn used_up_pool_is_a_problem() {
     let mut world = World::new().with("a", |_| {});
-    world.observed.host.pools = vec![Pool { net: "10.0.0.0/24".parse().unwrap(), size: 24 }];
-    world.observed.networks.insert("other_default".to_owned(), foreign("other_default", "10.0.0.0/24"));
+    world.observed.host.pools = vec![Pool {
+        net: "10.0.0.0/24".parse().unwrap(),
+        size: 24,
+    }];
+    world.observed.networks.insert(
+        "other_default".to_owned(),
+        foreign("other_default", "10.0.0.0/24"),
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -86,7 +108,10 @@ fn used_up_pool_is_a_problem() {
 #[test]
 fn used_up_subnet_is_a_problem() {
     let mut world = World::new().with("a", |service| service.replicas = 2);
-    subnet(world.desired.stack.networks.get_mut("default").unwrap(), "10.9.0.0/30");
+    subnet(
+        world.desired.stack.networks.get_mut("default").unwrap(),
+        "10.9.0.0/30",
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -103,8 +128,14 @@ fn used_up_subnet_is_a_problem() {
 #[test]
 fn subnet_of_another_network_is_refused() {
     let mut world = World::new().with("a", |_| {});
-    subnet(world.desired.stack.networks.get_mut("default").unwrap(), "10.9.0.0/16");
-    world.observed.networks.insert("other_default".to_owned(), foreign("other_default", "10.9.4.0/24"));
+    subnet(
+        world.desired.stack.networks.get_mut("default").unwrap(),
+        "10.9.0.0/16",
+    );
+    world.observed.networks.insert(
+        "other_default".to_owned(),
+        foreign("other_default", "10.9.4.0/24"),
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -184,12 +215,19 @@ fn two_services_can_swap_addresses() {
 #[test]
 fn ranges_gateways_and_reserved_addresses() {
     let mut world = World::new().with("a", |_| {});
-    world.desired.stack.networks.get_mut("default").unwrap().ipam.push(IpamPool {
-        subnet: Some("10.9.0.0/24".parse().unwrap()),
-        ip_range: Some("10.9.0.128/25".parse().unwrap()),
-        gateway: Some("10.9.0.254".parse().unwrap()),
-        aux_addresses: [("router".to_owned(), "10.9.0.128".parse().unwrap())].into(),
-    });
+    world
+        .desired
+        .stack
+        .networks
+        .get_mut("default")
+        .unwrap()
+        .ipam
+        .push(IpamPool {
+            subnet: Some("10.9.0.0/24".parse().unwrap()),
+            ip_range: Some("10.9.0.128/25".parse().unwrap()),
+            gateway: Some("10.9.0.254".parse().unwrap()),
+            aux_addresses: [("router".to_owned(), "10.9.0.128".parse().unwrap())].into(),
+        });
     check(
         &world.preview(up()),
         expect![[r#"
@@ -207,14 +245,23 @@ fn external_networks_must_exist_and_belong_to_whom_they_belong() {
             network.name = "shared".to_owned();
             network.external = true;
         })
-        .with_network("theirs", |network| network.name = "other_default".to_owned())
+        .with_network("theirs", |network| {
+            network.name = "other_default".to_owned()
+        })
         .with("a", |service| {
-            service.networks.insert("shared".to_owned(), Attachment::default());
+            service
+                .networks
+                .insert("shared".to_owned(), Attachment::default());
         })
         .with("b", |service| {
-            service.networks.insert("theirs".to_owned(), Attachment::default());
+            service
+                .networks
+                .insert("theirs".to_owned(), Attachment::default());
         });
-    world.observed.networks.insert("other_default".to_owned(), foreign("other_default", "172.18.2.0/24"));
+    world.observed.networks.insert(
+        "other_default".to_owned(),
+        foreign("other_default", "172.18.2.0/24"),
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -229,7 +276,9 @@ fn external_networks_must_exist_and_belong_to_whom_they_belong() {
     );
     world.desired.stack.services.remove("b");
     let mut shared = foreign("shared", "172.20.0.0/24");
-    shared.foreign.insert([172, 20, 0, 2].into(), "other-web-1".to_owned());
+    shared
+        .foreign
+        .insert([172, 20, 0, 2].into(), "other-web-1".to_owned());
     world.observed.networks.insert("shared".to_owned(), shared);
     check(
         &world.preview(up()),

@@ -33,7 +33,11 @@ fn a_job_that_this_request_has_run_is_not_run_again() {
     });
     let request = world.ask(up());
     let first = world.answer(&request);
-    for step in first.steps.iter().filter(|step| !step.action.to_string().contains("container app-web-1")) {
+    for step in first
+        .steps
+        .iter()
+        .filter(|step| !step.action.to_string().contains("container app-web-1"))
+    {
         world.observed.apply(&step.action);
     }
     check(
@@ -49,7 +53,9 @@ fn a_job_that_this_request_has_run_is_not_run_again() {
 fn a_condition_that_holds_is_not_waited_for() {
     let mut world = World::new()
         .with("database", checked)
-        .with("web", |service| needs(service, "database", Condition::Healthy))
+        .with("web", |service| {
+            needs(service, "database", Condition::Healthy)
+        })
         .up();
     world.edit("web", |service| variable(service, "2"));
     check(
@@ -61,7 +67,14 @@ fn a_condition_that_holds_is_not_waited_for() {
             3   ~ start container app-web-1  (changed: environment)  after 2
         "#]],
     );
-    world.observed.containers.get_mut("app-database-1").unwrap().state = State::Running { health: Health::Unhealthy };
+    world
+        .observed
+        .containers
+        .get_mut("app-database-1")
+        .unwrap()
+        .state = State::Running {
+        health: Health::Unhealthy,
+    };
     // What runs is not stopped before the dependency is well again.
     check(
         &world.preview(up()),
@@ -77,7 +90,11 @@ fn a_condition_that_holds_is_not_waited_for() {
 
 #[test]
 fn optional_dependency_may_be_absent_and_may_fail() {
-    let optional = Dependency { condition: Condition::Healthy, restart: false, required: false };
+    let optional = Dependency {
+        condition: Condition::Healthy,
+        restart: false,
+        required: false,
+    };
     let mut world = World::new().with("cache", checked).with("web", |service| {
         service.depends_on.insert("cache".to_owned(), optional);
         service.depends_on.insert("metrics".to_owned(), optional);
@@ -98,9 +115,11 @@ fn optional_dependency_may_be_absent_and_may_fail() {
 
 #[test]
 fn healthy_without_healthcheck_is_refused() {
-    let mut world = World::new().with("database", |_| {}).with("web", |service| {
-        needs(service, "database", Condition::Healthy);
-    });
+    let mut world = World::new()
+        .with("database", |_| {})
+        .with("web", |service| {
+            needs(service, "database", Condition::Healthy);
+        });
     check(
         &world.preview(up()),
         expect![[r#"
@@ -120,7 +139,9 @@ fn dependents_that_ask_for_it_are_restarted_with_a_replaced_dependency() {
     let mut world = World::new()
         .with("database", |_| {})
         .with("asks", |service| needs_with_restart(service, "database"))
-        .with("does-not", |service| needs(service, "database", Condition::Started))
+        .with("does-not", |service| {
+            needs(service, "database", Condition::Started)
+        })
         .up();
     world.edit("database", |service| variable(service, "2"));
     check(
@@ -150,10 +171,14 @@ fn dependents_that_ask_for_it_are_restarted_with_a_replaced_dependency() {
 
 #[test]
 fn a_dependent_stopped_halfway_is_started_by_the_next_round() {
-    let mut world =
-        World::new().with("database", |_| {}).with("asks", |service| needs_with_restart(service, "database")).up();
-    let request =
-        world.ask(Verb::Restart(hoist_scheduler::Restart { services: services(&["database"]), ..Default::default() }));
+    let mut world = World::new()
+        .with("database", |_| {})
+        .with("asks", |service| needs_with_restart(service, "database"))
+        .up();
+    let request = world.ask(Verb::Restart(hoist_scheduler::Restart {
+        services: services(&["database"]),
+        ..Default::default()
+    }));
     let first = world.answer(&request);
     check(
         &first,
@@ -229,7 +254,10 @@ fn stop_order_reaches_across_what_is_already_stopped() {
         .with("b", |service| needs(service, "a", Condition::Started))
         .with("c", |service| needs(service, "b", Condition::Started))
         .up();
-    world.observed.containers.get_mut("app-b-1").unwrap().state = State::Exited { code: 0, at: Timestamp(1) };
+    world.observed.containers.get_mut("app-b-1").unwrap().state = State::Exited {
+        code: 0,
+        at: Timestamp(1),
+    };
     check(
         &world.preview(Verb::Stop(Default::default())),
         expect![[r#"
@@ -271,21 +299,47 @@ fn without_dependencies_none_is_waited_for_but_those_that_were_named() {
         })
         .up();
     for name in ["app-database-1", "app-queue-1"] {
-        world.observed.containers.get_mut(name).unwrap().state = State::Running { health: Health::Unhealthy };
+        world.observed.containers.get_mut(name).unwrap().state = State::Running {
+            health: Health::Unhealthy,
+        };
     }
-    let named = |names: &[&str]| Up { services: services(names), no_deps: true, force_recreate: true, ..Up::default() };
+    let named = |names: &[&str]| Up {
+        services: services(names),
+        no_deps: true,
+        force_recreate: true,
+        ..Up::default()
+    };
     let waits = |world: &mut World, verb: Verb| {
         let plan = world.preview(verb);
         assert!(plan.to_string().contains("start container"), "{plan}");
-        let waits = plan.steps.iter().map(|step| step.action.to_string()).filter(|text| text.contains("wait for"));
+        let waits = plan
+            .steps
+            .iter()
+            .map(|step| step.action.to_string())
+            .filter(|text| text.contains("wait for"));
         waits.collect::<Vec<_>>()
     };
     assert!(waits(&mut world, Verb::Up(named(&["web"]))).is_empty());
-    assert_eq!(waits(&mut world, Verb::Up(named(&["web", "database"]))), ["wait for app-database-1 healthy"]);
-    let restart = Restart { services: services(&["web"]), no_deps: true, ..Restart::default() };
+    assert_eq!(
+        waits(&mut world, Verb::Up(named(&["web", "database"]))),
+        ["wait for app-database-1 healthy"]
+    );
+    let restart = Restart {
+        services: services(&["web"]),
+        no_deps: true,
+        ..Restart::default()
+    };
     assert!(waits(&mut world, Verb::Restart(restart)).is_empty());
-    let run = Run { service: "web".to_owned(), no_deps: true, suffix: "1".to_owned(), ..Run::default() };
+    let run = Run {
+        service: "web".to_owned(),
+        no_deps: true,
+        suffix: "1".to_owned(),
+        ..Run::default()
+    };
     assert!(waits(&mut world, Verb::Run(Box::new(run))).is_empty());
-    let scale = Scale { scale: [("web".to_owned(), 2)].into(), no_deps: true };
+    let scale = Scale {
+        scale: [("web".to_owned(), 2)].into(),
+        no_deps: true,
+    };
     assert!(waits(&mut world, Verb::Scale(scale)).is_empty());
 }

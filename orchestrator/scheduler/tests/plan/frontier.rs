@@ -9,7 +9,9 @@ use crate::world::{World, checked, drive, needs, up, variable};
 fn dependents_of_a_failed_step_are_skipped_and_nothing_else() {
     let mut world = World::new()
         .with("database", checked)
-        .with("web", |service| needs(service, "database", Condition::Healthy))
+        .with("web", |service| {
+            needs(service, "database", Condition::Healthy)
+        })
         .with("other", |_| {});
     let plan = world.preview(up());
     expect![[r#"
@@ -27,7 +29,11 @@ fn dependents_of_a_failed_step_are_skipped_and_nothing_else() {
 
 #[test]
 fn an_optional_wait_that_fails_holds_nobody_back() {
-    let optional = Dependency { condition: Condition::Healthy, restart: false, required: false };
+    let optional = Dependency {
+        condition: Condition::Healthy,
+        restart: false,
+        required: false,
+    };
     let mut world = World::new().with("cache", checked).with("web", |service| {
         service.depends_on.insert("cache".to_owned(), optional);
     });

@@ -12,12 +12,18 @@ use crate::world::{World, image, services, up};
 fn built() -> World {
     World::new().with("web", |service| {
         service.image = None;
-        service.build = Some(model::Build { context: "/srv/app".to_owned(), ..model::Build::default() });
+        service.build = Some(model::Build {
+            context: "/srv/app".to_owned(),
+            ..model::Build::default()
+        });
     })
 }
 
 fn up_build() -> Verb {
-    Verb::Up(Up { build: true, ..Up::default() })
+    Verb::Up(Up {
+        build: true,
+        ..Up::default()
+    })
 }
 
 #[test]
@@ -129,7 +135,9 @@ fn dependents_of_what_is_being_fetched_wait_for_the_next_round() {
 #[test]
 fn pull_policies() {
     let mut world = World::new().with("web", |_| {}).up();
-    world.edit("web", |service| service.pull_policy = Some(model::PullPolicy::Always));
+    world.edit("web", |service| {
+        service.pull_policy = Some(model::PullPolicy::Always)
+    });
     check(
         &world.preview(up()),
         expect![[r#"
@@ -138,8 +146,15 @@ fn pull_policies() {
         "#]],
     );
     let age = Duration::from_secs(3600);
-    world.edit("web", |service| service.pull_policy = Some(model::PullPolicy::Every(age)));
-    world.observed.images.get_mut(&"busybox".into()).unwrap().refreshed = Some(world.now());
+    world.edit("web", |service| {
+        service.pull_policy = Some(model::PullPolicy::Every(age))
+    });
+    world
+        .observed
+        .images
+        .get_mut(&"busybox".into())
+        .unwrap()
+        .refreshed = Some(world.now());
     check(
         &world.preview(up()),
         expect![[r#"
@@ -154,7 +169,10 @@ fn pull_policies() {
             # service "web": app-web-1 replaced if the image changes
         "#]],
     );
-    let never = Verb::Up(Up { pull: Some(PullPolicy::Never), ..Up::default() });
+    let never = Verb::Up(Up {
+        pull: Some(PullPolicy::Never),
+        ..Up::default()
+    });
     check(
         &world.preview(never),
         expect![[r#"
@@ -166,7 +184,11 @@ fn pull_policies() {
 #[test]
 fn an_image_that_may_not_be_fetched_is_a_problem() {
     let mut world = built().with("other", |service| service.image = Some("absent".to_owned()));
-    let verb = Verb::Up(Up { no_build: true, pull: Some(PullPolicy::Never), ..Up::default() });
+    let verb = Verb::Up(Up {
+        no_build: true,
+        pull: Some(PullPolicy::Never),
+        ..Up::default()
+    });
     check(
         &world.preview(verb),
         expect![[r#"
@@ -190,7 +212,10 @@ fn pull_and_build_as_verbs() {
             0   + pull image busybox  (requested)
         "#]],
     );
-    let missing = Pull { policy: Some(PullPolicy::Missing), ..Pull::default() };
+    let missing = Pull {
+        policy: Some(PullPolicy::Missing),
+        ..Pull::default()
+    };
     check(
         &world.preview(Verb::Pull(missing)),
         expect![[r#"
@@ -204,7 +229,10 @@ fn pull_and_build_as_verbs() {
         "#]],
     );
     check(
-        &world.preview(Verb::Build(Build { services: services(&["other"]), ..Build::default() })),
+        &world.preview(Verb::Build(Build {
+            services: services(&["other"]),
+            ..Build::default()
+        })),
         expect![[r#"
         ! service "other" has no build section
     "#]],
@@ -214,9 +242,19 @@ fn pull_and_build_as_verbs() {
 #[test]
 fn healthcheck_of_the_image_counts() {
     let mut world = World::new()
-        .with("database", |service| service.image = Some("postgres".to_owned()))
-        .with("web", |service| crate::world::needs(service, "database", model::Condition::Healthy));
-    world.observed.images.insert("postgres".into(), hoist_scheduler::Image { has_healthcheck: true, ..image("pg") });
+        .with("database", |service| {
+            service.image = Some("postgres".to_owned())
+        })
+        .with("web", |service| {
+            crate::world::needs(service, "database", model::Condition::Healthy)
+        });
+    world.observed.images.insert(
+        "postgres".into(),
+        hoist_scheduler::Image {
+            has_healthcheck: true,
+            ..image("pg")
+        },
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -232,12 +270,25 @@ fn healthcheck_of_the_image_counts() {
 
 #[test]
 fn an_image_of_another_platform_is_said_where_a_container_is_made_of_it() {
-    let mut world = World::new().with("web", |service| service.platform = Some("linux/arm64".to_owned()));
-    let other = hoist_scheduler::Image { other_platform: Some("linux/amd64".into()), ..image("busybox-1") };
-    world.observed.images.insert(hoist_scheduler::ImageName::new("busybox", Some("linux/arm64")), other);
+    let mut world = World::new().with("web", |service| {
+        service.platform = Some("linux/arm64".to_owned())
+    });
+    let other = hoist_scheduler::Image {
+        other_platform: Some("linux/amd64".into()),
+        ..image("busybox-1")
+    };
+    world.observed.images.insert(
+        hoist_scheduler::ImageName::new("busybox", Some("linux/arm64")),
+        other,
+    );
     let plan = world.act(up());
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
-    assert!(notes.iter().any(|note| note.contains("linux/arm64") && note.contains("linux/amd64")), "{notes:?}");
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("linux/arm64") && note.contains("linux/amd64")),
+        "{notes:?}"
+    );
     assert_eq!(world.preview(up()).notes, [], "not again");
 }
 
@@ -245,13 +296,19 @@ fn an_image_of_another_platform_is_said_where_a_container_is_made_of_it() {
 fn a_build_on_the_image_of_a_service_comes_after_that_build() {
     let mut world = built().with("base", |service| {
         service.image = None;
-        service.build = Some(model::Build { context: "/srv/base".to_owned(), ..model::Build::default() });
+        service.build = Some(model::Build {
+            context: "/srv/base".to_owned(),
+            ..model::Build::default()
+        });
         service.replicas = 0;
     });
     let web = world.desired.stack.services.get_mut("web").unwrap();
     let contexts = [("files".to_owned(), "service:base".to_owned())].into();
     web.build.as_mut().unwrap().additional_contexts = contexts;
-    let build = Build { services: services(&["web"]), ..Build::default() };
+    let build = Build {
+        services: services(&["web"]),
+        ..Build::default()
+    };
     check(
         &world.preview(Verb::Build(build)),
         expect![[r#"
@@ -286,7 +343,10 @@ fn each_platform_of_an_image_is_an_image_of_its_own() {
             5   ~ start container app-web-1  (missing)  after 3
         "#]],
     );
-    world.observed.images.insert(ImageName::new("busybox", Some("linux/arm64")), image("busybox-arm64"));
+    world.observed.images.insert(
+        ImageName::new("busybox", Some("linux/arm64")),
+        image("busybox-arm64"),
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -312,7 +372,11 @@ fn up_builds_for_the_platform_that_it_runs_and_build_for_all() {
         });
         builds.flatten().collect::<Vec<_>>()
     };
-    assert_eq!(platforms(world.preview(up_build())), Vec::<String>::new(), "only the host's");
+    assert_eq!(
+        platforms(world.preview(up_build())),
+        Vec::<String>::new(),
+        "only the host's"
+    );
     let all = platforms(world.preview(Verb::Build(Build::default())));
     assert_eq!(all, ["linux/amd64", "linux/arm64"]);
 }

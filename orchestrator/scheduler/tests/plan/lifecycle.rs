@@ -10,11 +10,13 @@ use crate::check;
 use crate::world::{World, checked, needs, services, variable};
 
 fn stack() -> World {
-    World::new().with("database", checked).with("web", |service| {
-        needs(service, "database", Condition::Healthy);
-        service.stop_signal = Some("SIGINT".to_owned());
-        service.stop_grace_period = Some(Duration::from_secs(30));
-    })
+    World::new()
+        .with("database", checked)
+        .with("web", |service| {
+            needs(service, "database", Condition::Healthy);
+            service.stop_signal = Some("SIGINT".to_owned());
+            service.stop_grace_period = Some(Duration::from_secs(30));
+        })
 }
 
 #[test]
@@ -42,7 +44,10 @@ fn stop_and_start() {
         "#]],
     );
     check(
-        &world.preview(Verb::Start(Start { wait: true, ..Start::default() })),
+        &world.preview(Verb::Start(Start {
+            wait: true,
+            ..Start::default()
+        })),
         expect![[r#"
         nothing to do
     "#]],
@@ -54,7 +59,10 @@ fn start_of_one_service_brings_what_it_needs() {
     let mut world = stack().up();
     world.act(Verb::Stop(Stop::default()));
     check(
-        &world.preview(Verb::Start(Start { services: services(&["web"]), wait: false })),
+        &world.preview(Verb::Start(Start {
+            services: services(&["web"]),
+            wait: false,
+        })),
         expect![[r#"
             0   ~ start container app-database-1  (requested)
             1   ? wait for app-database-1 healthy  (needed by web)  after 0
@@ -66,7 +74,10 @@ fn start_of_one_service_brings_what_it_needs() {
 #[test]
 fn stop_with_another_grace_period() {
     let mut world = stack().up();
-    let verb = Verb::Stop(Stop { services: services(&["web"]), timeout: Some(Duration::ZERO) });
+    let verb = Verb::Stop(Stop {
+        services: services(&["web"]),
+        timeout: Some(Duration::ZERO),
+    });
     check(
         &world.preview(verb),
         expect![[r#"
@@ -97,7 +108,10 @@ fn restart_is_done_once_and_says_what_it_does_not_apply() {
 #[test]
 fn kill_sends_once() {
     let mut world = stack().up();
-    let request = world.ask(Verb::Kill(Kill { signal: "SIGHUP".to_owned(), ..Kill::default() }));
+    let request = world.ask(Verb::Kill(Kill {
+        signal: "SIGHUP".to_owned(),
+        ..Kill::default()
+    }));
     check(
         &world.answer(&request),
         expect![[r#"
@@ -136,7 +150,10 @@ fn pause_and_unpause() {
 fn services_without_containers_and_unknown_ones() {
     let mut world = stack();
     check(
-        &world.preview(Verb::Start(Start { services: services(&["web", "nobody"]), wait: false })),
+        &world.preview(Verb::Start(Start {
+            services: services(&["web", "nobody"]),
+            wait: false,
+        })),
         expect![[r#"
             ! no such service: nobody
             ! service "web" has no container; `hoist up` makes it
@@ -148,15 +165,31 @@ fn services_without_containers_and_unknown_ones() {
 fn start_has_something_to_start() {
     let problems = |world: &mut World, start: Start| {
         let plan = world.preview(Verb::Start(start));
-        plan.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        plan.problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     };
     let mut world = stack();
     let none = ["stack \"app\" has no container; `hoist up` makes them"];
     assert_eq!(problems(&mut world, Start::default()), none);
     // One of both is enough, as with docker compose; by name, each must be there.
-    world.act(Verb::Up(hoist_scheduler::Up { services: services(&["database"]), ..hoist_scheduler::Up::default() }));
+    world.act(Verb::Up(hoist_scheduler::Up {
+        services: services(&["database"]),
+        ..hoist_scheduler::Up::default()
+    }));
     assert!(problems(&mut world, Start::default()).is_empty());
-    assert_eq!(problems(&mut world, Start { services: services(&["web"]), wait: false }).len(), 1);
+    assert_eq!(
+        problems(
+            &mut world,
+            Start {
+                services: services(&["web"]),
+                wait: false
+            }
+        )
+        .len(),
+        1
+    );
     // One that is to have none needs none.
     let mut world = World::new().with("idle", |service| service.replicas = 0);
     assert!(problems(&mut world, Start::default()).is_empty());
@@ -165,10 +198,29 @@ fn start_has_something_to_start() {
 #[test]
 fn what_runs_as_wanted_is_named() {
     let mut world = stack().up();
-    assert_eq!(world.preview(Verb::Up(hoist_scheduler::Up::default())).running, ["app-database-1", "app-web-1"]);
-    let database = hoist_scheduler::Up { services: services(&["database"]), ..hoist_scheduler::Up::default() };
-    assert_eq!(world.preview(Verb::Up(database)).running, ["app-database-1"]);
-    let forced = hoist_scheduler::Up { force_recreate: true, ..hoist_scheduler::Up::default() };
+    assert_eq!(
+        world
+            .preview(Verb::Up(hoist_scheduler::Up::default()))
+            .running,
+        ["app-database-1", "app-web-1"]
+    );
+    let database = hoist_scheduler::Up {
+        services: services(&["database"]),
+        ..hoist_scheduler::Up::default()
+    };
+    assert_eq!(
+        world.preview(Verb::Up(database)).running,
+        ["app-database-1"]
+    );
+    let forced = hoist_scheduler::Up {
+        force_recreate: true,
+        ..hoist_scheduler::Up::default()
+    };
     assert!(world.preview(Verb::Up(forced)).running.is_empty());
-    assert!(world.preview(Verb::Stop(Stop::default())).running.is_empty());
+    assert!(
+        world
+            .preview(Verb::Stop(Stop::default()))
+            .running
+            .is_empty()
+    );
 }

@@ -39,8 +39,12 @@ fn the_bridge_network_is_made_by_who_needs_it_first_and_goes_with_the_last() {
     let mut world = World::new()
         .with("a", on("bridge"))
         .with("b", on("default"))
-        .with_network("own", |network| (network.name, network.external) = ("bridge".to_owned(), true))
-        .with("c", |service| service.networks = [("own".to_owned(), model::Attachment::default())].into());
+        .with_network("own", |network| {
+            (network.name, network.external) = ("bridge".to_owned(), true)
+        })
+        .with("c", |service| {
+            service.networks = [("own".to_owned(), model::Attachment::default())].into()
+        });
     check(
         &world.preview(up()),
         expect![[r#"
@@ -73,7 +77,9 @@ fn the_bridge_network_is_made_by_who_needs_it_first_and_goes_with_the_last() {
         "#]],
     );
     let bridge = world.observed.networks.get_mut("bridge").unwrap();
-    bridge.foreign.insert([172, 18, 0, 9].into(), "other-web-1".to_owned());
+    bridge
+        .foreign
+        .insert([172, 18, 0, 9].into(), "other-web-1".to_owned());
     check(
         &world.preview(down()),
         expect![[r#"
@@ -90,7 +96,13 @@ fn the_bridge_network_is_made_by_who_needs_it_first_and_goes_with_the_last() {
 #[test]
 fn the_bridge_network_of_another_plan_is_asked_for_again() {
     let mut world = World::new().with("a", on("bridge"));
-    world.observed.networks.insert("bridge".to_owned(), Network { id: String::new(), ..network("bridge", "") });
+    world.observed.networks.insert(
+        "bridge".to_owned(),
+        Network {
+            id: String::new(),
+            ..network("bridge", "")
+        },
+    );
     check(
         &world.preview(up()),
         expect![[r#"
@@ -112,7 +124,10 @@ fn a_mode_that_names_a_network_joins_it() {
         1   ~ start container app-a-1  (missing)  after 0
     "#]],
     );
-    world.observed.networks.insert("proxy".to_owned(), network("proxy", "edge"));
+    world
+        .observed
+        .networks
+        .insert("proxy".to_owned(), network("proxy", "edge"));
     check(
         &world.preview(up()),
         expect![[r#"
@@ -133,7 +148,13 @@ fn a_mode_that_names_a_network_joins_it() {
 #[test]
 fn a_stack_cannot_own_the_bridge_network() {
     let mut world = World::new().with("a", |_| {});
-    world.desired.stack.networks.get_mut("default").unwrap().name = "bridge".to_owned();
+    world
+        .desired
+        .stack
+        .networks
+        .get_mut("default")
+        .unwrap()
+        .name = "bridge".to_owned();
     check(
         &world.preview(up()),
         expect![[r#"
@@ -154,12 +175,24 @@ fn three_hundred_replicas_fit_a_default_network() {
 #[test]
 fn more_containers_than_a_bridge_holds_are_one_problem() {
     let mut world = World::new().with("a", |service| service.replicas = 1100);
-    let pool = IpamPool { subnet: Some("10.0.0.0/16".parse().unwrap()), ..IpamPool::default() };
-    world.desired.stack.networks.get_mut("default").unwrap().ipam.push(pool);
+    let pool = IpamPool {
+        subnet: Some("10.0.0.0/16".parse().unwrap()),
+        ..IpamPool::default()
+    };
+    world
+        .desired
+        .stack
+        .networks
+        .get_mut("default")
+        .unwrap()
+        .ipam
+        .push(pool);
     let plan = world.preview(up());
     let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
     expect![[r#"service "a": network "app_default" is full: a bridge holds 1023 containers; put some services on another network"#]].assert_eq(&problems.join("\n"));
-    let full = World::new().with("a", |service| service.replicas = 1100).preview(up());
+    let full = World::new()
+        .with("a", |service| service.replicas = 1100)
+        .preview(up());
     let problems: Vec<_> = full.problems.iter().map(ToString::to_string).collect();
     expect![[r#"service "a": no free address left in network "app_default" (172.18.0.0/22)"#]]
         .assert_eq(&problems.join("\n"));

@@ -12,10 +12,21 @@ fn a_port_of_the_host_or_of_another_stack_is_refused() {
     let mut world = World::new()
         .with("a", |service| publish(service, (80, 80), 80))
         .with("b", |service| publish(service, (81, 81), 80));
-    let held = |port, holder| HeldPort { ip: None, port, transport: Transport::Tcp, holder };
+    let held = |port, holder| HeldPort {
+        ip: None,
+        port,
+        transport: Transport::Tcp,
+        holder,
+    };
     world.observed.host.ports = vec![
         held(80, PortHolder::Host),
-        held(81, PortHolder::Container { project: "other".to_owned(), name: "other-web-1".to_owned() }),
+        held(
+            81,
+            PortHolder::Container {
+                project: "other".to_owned(),
+                name: "other-web-1".to_owned(),
+            },
+        ),
     ];
     check(
         &world.preview(up()),
@@ -37,8 +48,16 @@ fn host_addresses_of_ipv6_are_refused() {
         publish(service, (80, 80), 80);
         service.ports[0].host_ip = Some("::1".parse().unwrap());
     });
-    let problems: Vec<_> = world.preview(up()).problems.iter().map(ToString::to_string).collect();
-    assert_eq!(problems, ["service \"a\": the IPv6 host address ::1 is not supported yet; use one of IPv4"]);
+    let problems: Vec<_> = world
+        .preview(up())
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        problems,
+        ["service \"a\": the IPv6 host address ::1 is not supported yet; use one of IPv4"]
+    );
 }
 
 #[test]
@@ -103,7 +122,10 @@ fn a_stopped_service_does_not_hold_its_port_until_it_is_started() {
         "#]],
     );
     check(
-        &world.preview(Verb::Start(Start { services: services(&["a"]), wait: false })),
+        &world.preview(Verb::Start(Start {
+            services: services(&["a"]),
+            wait: false,
+        })),
         expect![[r#"
             ! service "a": host port 80/tcp is in use by container "app-b-1" of project "app"; publish another port, or stop what has it
             0   ~ start container app-a-1  (requested)
@@ -113,7 +135,9 @@ fn a_stopped_service_does_not_hold_its_port_until_it_is_started() {
 
 #[test]
 fn a_port_passes_on_when_its_holder_goes() {
-    let mut world = World::new().with("old", |service| publish(service, (80, 80), 80)).up();
+    let mut world = World::new()
+        .with("old", |service| publish(service, (80, 80), 80))
+        .up();
     world.desired.stack.services.clear();
     world.edit("new", |service| publish(service, (80, 80), 80));
     check(
@@ -126,7 +150,10 @@ fn a_port_passes_on_when_its_holder_goes() {
         "#]],
     );
     check(
-        &world.preview(Verb::Up(Up { remove_orphans: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            remove_orphans: true,
+            ..Up::default()
+        })),
         expect![[r#"
             0   ~ stop container app-old-1 SIGTERM 10s  (orphan)
             1   - remove container app-old-1  (orphan)  after 0
@@ -138,9 +165,11 @@ fn a_port_passes_on_when_its_holder_goes() {
 
 #[test]
 fn free_choice_is_the_lowest_and_stays() {
-    let mut world = World::new().with("a", |service| publish(service, None, 80)).with("b", |service| {
-        publish(service, (32768, 32768), 80);
-    });
+    let mut world = World::new()
+        .with("a", |service| publish(service, None, 80))
+        .with("b", |service| {
+            publish(service, (32768, 32768), 80);
+        });
     check(
         &world.preview(up()),
         expect![[r#"

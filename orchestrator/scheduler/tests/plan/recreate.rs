@@ -9,7 +9,10 @@ use crate::world::{World, image, mount, needs, publish, up, up_only, variable};
 
 #[test]
 fn changed_attributes_are_named_and_address_and_number_stay() {
-    let mut world = World::new().with("other", |_| {}).with("web", |service| publish(service, None, 80)).up();
+    let mut world = World::new()
+        .with("other", |_| {})
+        .with("web", |service| publish(service, None, 80))
+        .up();
     world.edit("web", |service| {
         variable(service, "2");
         service.command = Some(vec!["serve".to_owned()]);
@@ -53,7 +56,10 @@ fn content_of_a_secret_counts_not_its_path() {
             mode: None,
         });
     });
-    world.desired.secrets.insert("key".to_owned(), "aa".to_owned());
+    world
+        .desired
+        .secrets
+        .insert("key".to_owned(), "aa".to_owned());
     let mut world = world.up();
     check(
         &world.preview(up()),
@@ -61,7 +67,10 @@ fn content_of_a_secret_counts_not_its_path() {
         nothing to do
     "#]],
     );
-    world.desired.secrets.insert("key".to_owned(), "bb".to_owned());
+    world
+        .desired
+        .secrets
+        .insert("key".to_owned(), "bb".to_owned());
     check(
         &world.preview(up()),
         expect![[r#"
@@ -76,7 +85,10 @@ fn content_of_a_secret_counts_not_its_path() {
 #[test]
 fn another_image_under_the_same_name_replaces() {
     let mut world = World::new().with("web", |_| {}).up();
-    world.observed.images.insert("busybox".into(), image("busybox-2"));
+    world
+        .observed
+        .images
+        .insert("busybox".into(), image("busybox-2"));
     check(
         &world.preview(up()),
         expect![[r#"
@@ -98,10 +110,18 @@ fn another_image_under_the_same_name_replaces() {
 
 #[test]
 fn force_replaces_what_was_named_once() {
-    let mut world = World::new().with("a", |_| {}).with("b", |service| needs(service, "a", Condition::Started)).up();
+    let mut world = World::new()
+        .with("a", |_| {})
+        .with("b", |service| needs(service, "a", Condition::Started))
+        .up();
     let forced = |always_recreate_deps| {
         let services = crate::world::services(&["b"]);
-        Verb::Up(Up { services, force_recreate: true, always_recreate_deps, ..Up::default() })
+        Verb::Up(Up {
+            services,
+            force_recreate: true,
+            always_recreate_deps,
+            ..Up::default()
+        })
     };
     check(
         &world.preview(forced(false)),
@@ -134,7 +154,10 @@ fn no_recreate_leaves_changes_alone() {
     let mut world = World::new().with("web", |_| {}).up();
     world.edit("web", |service| variable(service, "2"));
     check(
-        &world.preview(Verb::Up(Up { no_recreate: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            no_recreate: true,
+            ..Up::default()
+        })),
         expect![[r#"
         nothing to do
     "#]],
@@ -143,7 +166,10 @@ fn no_recreate_leaves_changes_alone() {
 
 #[test]
 fn dependency_and_dependent_are_stopped_in_reverse_and_started_in_order() {
-    let mut world = World::new().with("a", |_| {}).with("b", |service| needs(service, "a", Condition::Started)).up();
+    let mut world = World::new()
+        .with("a", |_| {})
+        .with("b", |service| needs(service, "a", Condition::Started))
+        .up();
     world.edit("a", |service| variable(service, "2"));
     world.edit("b", |service| variable(service, "2"));
     check(
@@ -164,7 +190,9 @@ fn dependency_and_dependent_are_stopped_in_reverse_and_started_in_order() {
 #[test]
 fn restart_policy_is_an_attribute() {
     let mut world = World::new().with("web", |_| {}).up();
-    world.edit("web", |service| service.restart = Some(RestartPolicy::Always));
+    world.edit("web", |service| {
+        service.restart = Some(RestartPolicy::Always)
+    });
     check(
         &world.preview(up()),
         expect![[r#"
@@ -178,8 +206,17 @@ fn restart_policy_is_an_attribute() {
 
 #[test]
 fn changed_network_is_made_anew_with_everyone_on_it() {
-    let mut world = World::new().with("a", |_| {}).with("b", |service| needs(service, "a", Condition::Started)).up();
-    world.desired.stack.networks.get_mut("default").unwrap().internal = true;
+    let mut world = World::new()
+        .with("a", |_| {})
+        .with("b", |service| needs(service, "a", Condition::Started))
+        .up();
+    world
+        .desired
+        .stack
+        .networks
+        .get_mut("default")
+        .unwrap()
+        .internal = true;
     check(
         &world.preview(up()),
         expect![[r#"
@@ -200,7 +237,13 @@ fn changed_network_is_made_anew_with_everyone_on_it() {
 #[test]
 fn changed_network_stays_for_services_that_were_not_named() {
     let mut world = World::new().with("a", |_| {}).with("b", |_| {}).up();
-    world.desired.stack.networks.get_mut("default").unwrap().internal = true;
+    world
+        .desired
+        .stack
+        .networks
+        .get_mut("default")
+        .unwrap()
+        .internal = true;
     check(
         &world.preview(up_only(&["a"])),
         expect![[r##"
@@ -213,9 +256,17 @@ fn changed_network_stays_for_services_that_were_not_named() {
 #[test]
 fn changed_network_in_use_by_others_is_refused() {
     let mut world = World::new().with("a", |_| {}).up();
-    world.desired.stack.networks.get_mut("default").unwrap().internal = true;
+    world
+        .desired
+        .stack
+        .networks
+        .get_mut("default")
+        .unwrap()
+        .internal = true;
     let network = world.observed.networks.get_mut("app_default").unwrap();
-    network.foreign.insert([172, 18, 0, 9].into(), "other-web-1".to_owned());
+    network
+        .foreign
+        .insert([172, 18, 0, 9].into(), "other-web-1".to_owned());
     check(
         &world.preview(up()),
         expect![[r#"
@@ -232,7 +283,8 @@ fn changed_network_in_use_by_others_is_refused() {
 
 #[test]
 fn renamed_service_with_the_same_container_name() {
-    let named = |service: &mut hoist_spec::model::Service| service.container_name = Some("site".to_owned());
+    let named =
+        |service: &mut hoist_spec::model::Service| service.container_name = Some("site".to_owned());
     let mut world = World::new().with("old", named).up();
     world.desired.stack.services.clear();
     world.edit("new", named);
@@ -244,7 +296,10 @@ fn renamed_service_with_the_same_container_name() {
         "#]],
     );
     check(
-        &world.preview(Verb::Up(Up { remove_orphans: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            remove_orphans: true,
+            ..Up::default()
+        })),
         expect![[r#"
             0   ~ stop container site SIGTERM 10s  (orphan)
             1   - remove container site  (orphan)  after 0
@@ -256,7 +311,10 @@ fn renamed_service_with_the_same_container_name() {
 
 #[test]
 fn a_lost_network_comes_back_before_what_is_on_it_starts() {
-    let mut world = World::new().with_volume("data").with("a", |service| mount(service, Some("data"), "/data")).up();
+    let mut world = World::new()
+        .with_volume("data")
+        .with("a", |service| mount(service, Some("data"), "/data"))
+        .up();
     world.act(Verb::Stop(Default::default()));
     let network = world.observed.networks.remove("app_default").unwrap();
     world.observed.volumes.clear();
@@ -269,8 +327,15 @@ fn a_lost_network_comes_back_before_what_is_on_it_starts() {
         "#]],
     );
     // Another project has taken its subnet: what hangs on the address goes, too.
-    let foreign = Network { name: "other_default".to_owned(), project: "other".to_owned(), ..network };
-    world.observed.networks.insert("other_default".to_owned(), foreign);
+    let foreign = Network {
+        name: "other_default".to_owned(),
+        project: "other".to_owned(),
+        ..network
+    };
+    world
+        .observed
+        .networks
+        .insert("other_default".to_owned(), foreign);
     check(
         &world.preview(up()),
         expect![[r#"

@@ -9,16 +9,22 @@ use crate::check;
 use crate::world::{World, checked, needs, publish, up};
 
 fn stack() -> World {
-    World::new().with("database", checked).with("web", |service| {
-        needs(service, "database", Condition::Healthy);
-        publish(service, (80, 80), 80);
-        service.restart = Some(RestartPolicy::Always);
-        service.command = Some(vec!["serve".to_owned()]);
-    })
+    World::new()
+        .with("database", checked)
+        .with("web", |service| {
+            needs(service, "database", Condition::Healthy);
+            publish(service, (80, 80), 80);
+            service.restart = Some(RestartPolicy::Always);
+            service.command = Some(vec!["serve".to_owned()]);
+        })
 }
 
 fn run() -> Run {
-    Run { service: "web".to_owned(), suffix: "a1b2".to_owned(), ..Run::default() }
+    Run {
+        service: "web".to_owned(),
+        suffix: "a1b2".to_owned(),
+        ..Run::default()
+    }
 }
 
 #[test]
@@ -38,8 +44,15 @@ fn one_off_brings_its_dependencies_and_no_ports() {
     );
     world.rounds(&request);
     // Its end is an end: nothing starts it again.
-    let container = world.observed.containers.get_mut("app-web-run-a1b2").unwrap();
-    container.state = State::Exited { code: 3, at: Timestamp::from_millis(2000) };
+    let container = world
+        .observed
+        .containers
+        .get_mut("app-web-run-a1b2")
+        .unwrap();
+    container.state = State::Exited {
+        code: 3,
+        at: Timestamp::from_millis(2000),
+    };
     check(
         &world.answer(&request),
         expect![[r#"
@@ -102,10 +115,23 @@ fn command_line_changes_the_one_off_only() {
         command: Some(vec!["sh".to_owned()]),
         user: Some("1000".to_owned()),
         tty: true,
-        publish: vec![RunPort { target: 80, published: Some(8080), host_ip: None, transport: Transport::Tcp }],
+        publish: vec![RunPort {
+            target: 80,
+            published: Some(8080),
+            host_ip: None,
+            transport: Transport::Tcp,
+        }],
         volumes: vec![
-            RunVolume { source: "/srv".to_owned(), target: "/srv".to_owned(), read_only: true },
-            RunVolume { source: "cache".to_owned(), target: "/cache".to_owned(), read_only: false },
+            RunVolume {
+                source: "/srv".to_owned(),
+                target: "/srv".to_owned(),
+                read_only: true,
+            },
+            RunVolume {
+                source: "cache".to_owned(),
+                target: "/cache".to_owned(),
+                read_only: false,
+            },
         ],
         no_deps: true,
         ..run()
@@ -119,8 +145,11 @@ fn command_line_changes_the_one_off_only() {
             2   ~ start container shell  (requested)  after 1
         "#]],
     );
-    let Some(Action::CreateContainer(spec)) =
-        plan.steps.iter().map(|step| &step.action).find(|action| matches!(action, Action::CreateContainer(_)))
+    let Some(Action::CreateContainer(spec)) = plan
+        .steps
+        .iter()
+        .map(|step| &step.action)
+        .find(|action| matches!(action, Action::CreateContainer(_)))
     else {
         panic!("{plan}");
     };
@@ -134,7 +163,10 @@ fn command_line_changes_the_one_off_only() {
 /// Whether each plan of a request is its last, whatever the next look would show.
 #[test]
 fn the_plan_that_makes_the_one_off_is_the_last() {
-    let pulled = Verb::Run(Box::new(Run { pull: Some(PullPolicy::Always), ..run() }));
+    let pulled = Verb::Run(Box::new(Run {
+        pull: Some(PullPolicy::Always),
+        ..run()
+    }));
     let run = || Verb::Run(Box::new(run()));
     let mut unfetched = stack();
     unfetched.observed.images.clear();

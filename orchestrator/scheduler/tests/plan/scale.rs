@@ -7,12 +7,17 @@ use crate::check;
 use crate::world::{World, publish, up, variable};
 
 fn scale(count: u32) -> Verb {
-    Verb::Scale(Scale { scale: [("web".to_owned(), count)].into(), no_deps: false })
+    Verb::Scale(Scale {
+        scale: [("web".to_owned(), count)].into(),
+        no_deps: false,
+    })
 }
 
 #[test]
 fn up_and_down() {
-    let mut world = World::new().with("web", |service| publish(service, (8000, 8010), 80)).up();
+    let mut world = World::new()
+        .with("web", |service| publish(service, (8000, 8010), 80))
+        .up();
     check(
         &world.act(scale(3)),
         expect![[r#"
@@ -55,7 +60,9 @@ fn plain_up_goes_back_to_the_file() {
 
 #[test]
 fn lowest_free_numbers_are_used_again() {
-    let mut world = World::new().with("web", |service| service.replicas = 3).up();
+    let mut world = World::new()
+        .with("web", |service| service.replicas = 3)
+        .up();
     world.observed.containers.remove("app-web-2");
     check(
         &world.preview(up()),
@@ -68,12 +75,18 @@ fn lowest_free_numbers_are_used_again() {
 
 #[test]
 fn up_to_date_replicas_are_kept() {
-    let mut world = World::new().with("web", |service| service.replicas = 3).up();
+    let mut world = World::new()
+        .with("web", |service| service.replicas = 3)
+        .up();
     world.edit("web", |service| variable(service, "2"));
     let request = world.ask(up());
     let plan = world.answer(&request);
     // Only the third came to be replaced before the engine died.
-    for step in plan.steps.iter().filter(|step| step.action.object() == "app-web-3") {
+    for step in plan
+        .steps
+        .iter()
+        .filter(|step| step.action.object() == "app-web-3")
+    {
         world.observed.apply(&step.action);
     }
     world.edit("web", |service| service.replicas = 1);
@@ -109,7 +122,10 @@ fn replicas_share_a_fixed_port() {
 #[test]
 fn too_many_for_a_range_of_ports() {
     let mut world = World::new().with("web", |service| publish(service, (8080, 8081), 80));
-    let verb = Verb::Up(Up { scale: [("web".to_owned(), 3)].into(), ..Up::default() });
+    let verb = Verb::Up(Up {
+        scale: [("web".to_owned(), 3)].into(),
+        ..Up::default()
+    });
     check(
         &world.preview(verb),
         expect![[r#"

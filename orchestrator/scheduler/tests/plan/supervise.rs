@@ -64,7 +64,10 @@ fn a_crash_is_answered_after_its_delay() {
 #[test]
 fn what_was_stopped_stays_down() {
     let mut world = stack();
-    world.act(Verb::Stop(Stop { services: services(&["web", "database"]), timeout: None }));
+    world.act(Verb::Stop(Stop {
+        services: services(&["web", "database"]),
+        timeout: None,
+    }));
     check(
         &world.preview(Verb::Supervise),
         expect![[r#"
@@ -78,7 +81,12 @@ fn conditions_hold_after_a_boot() {
     let mut world = stack();
     for name in ["app-database-1", "app-job-1", "app-web-1"] {
         exit(&mut world, name, 255);
-        world.observed.containers.get_mut(name).unwrap().lost_in_reboot = true;
+        world
+            .observed
+            .containers
+            .get_mut(name)
+            .unwrap()
+            .lost_in_reboot = true;
     }
     check(
         &world.preview(Verb::Supervise),
@@ -98,7 +106,9 @@ fn conditions_hold_after_a_boot() {
     "#]],
     );
     let database = world.observed.containers.get_mut("app-database-1").unwrap();
-    database.state = State::Running { health: Health::Healthy };
+    database.state = State::Running {
+        health: Health::Healthy,
+    };
     check(
         &world.preview(Verb::Supervise),
         expect![[r#"
@@ -125,7 +135,9 @@ fn after_a_boot_a_stopped_container_with_always_comes_back_and_unless_stopped_do
 #[test]
 fn namespace_sharers_are_restarted_with_a_crashed_owner() {
     let mut world = World::new()
-        .with("proxy", |service| service.restart = Some(RestartPolicy::Always))
+        .with("proxy", |service| {
+            service.restart = Some(RestartPolicy::Always)
+        })
         .with("app", |service| {
             service.networks.clear();
             service.network_mode = Some(NetworkMode::Service("proxy".to_owned()));

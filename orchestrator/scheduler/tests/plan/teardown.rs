@@ -14,7 +14,9 @@ fn stack() -> World {
             mount(service, Some("data"), "/data");
             mount(service, None, "/scratch");
         })
-        .with("web", |service| needs(service, "database", Condition::Started))
+        .with("web", |service| {
+            needs(service, "database", Condition::Started)
+        })
 }
 
 #[test]
@@ -48,7 +50,13 @@ fn down_with_volumes_and_images() {
         service.build = Some(model::Build::default());
     });
     world = world.up();
-    let verb = |images| Verb::Down(Down { volumes: true, images, ..Down::default() });
+    let verb = |images| {
+        Verb::Down(Down {
+            volumes: true,
+            images,
+            ..Down::default()
+        })
+    };
     check(
         &world.preview(verb(ImageRemoval::Local)),
         expect![[r#"
@@ -87,7 +95,10 @@ fn down_without_the_file_takes_everything_in_the_recorded_order() {
     let mut world = stack().up();
     world.desired = Desired::unknown("app");
     check(
-        &world.preview(Verb::Down(Down { volumes: true, ..Down::default() })),
+        &world.preview(Verb::Down(Down {
+            volumes: true,
+            ..Down::default()
+        })),
         expect![[r#"
             0   ~ stop container app-web-1 SIGTERM 10s  (requested)
             1   ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
@@ -115,7 +126,10 @@ fn orphans_and_what_they_hold_stay() {
         "#]],
     );
     check(
-        &world.preview(Verb::Down(Down { remove_orphans: true, ..Down::default() })),
+        &world.preview(Verb::Down(Down {
+            remove_orphans: true,
+            ..Down::default()
+        })),
         expect![[r#"
             0   ~ stop container app-old-1 SIGTERM 10s  (orphan)
             1   ~ stop container app-web-1 SIGTERM 10s  (requested)
@@ -131,11 +145,22 @@ fn orphans_and_what_they_hold_stay() {
 #[test]
 fn external_things_stay() {
     let mut world = stack().up();
-    world.desired.stack.volumes.get_mut("data").unwrap().external = true;
+    world
+        .desired
+        .stack
+        .volumes
+        .get_mut("data")
+        .unwrap()
+        .external = true;
     let network = world.observed.networks.get_mut("app_default").unwrap();
-    network.foreign.insert([172, 18, 0, 9].into(), "other-web-1".to_owned());
+    network
+        .foreign
+        .insert([172, 18, 0, 9].into(), "other-web-1".to_owned());
     check(
-        &world.preview(Verb::Down(Down { volumes: true, ..Down::default() })),
+        &world.preview(Verb::Down(Down {
+            volumes: true,
+            ..Down::default()
+        })),
         expect![[r#"
             0   ~ stop container app-web-1 SIGTERM 10s  (requested)
             1   ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
@@ -150,7 +175,10 @@ fn external_things_stay() {
 fn down_of_one_service() {
     let mut world = stack().up();
     check(
-        &world.preview(Verb::Down(Down { services: services(&["web"]), ..Down::default() })),
+        &world.preview(Verb::Down(Down {
+            services: services(&["web"]),
+            ..Down::default()
+        })),
         expect![[r#"
             0   ~ stop container app-web-1 SIGTERM 10s  (requested)
             1   - remove container app-web-1  (requested)  after 0
@@ -168,7 +196,11 @@ fn rm_takes_stopped_containers_only() {
     "#]],
     );
     check(
-        &world.preview(Verb::Remove(Remove { stop: true, volumes: true, ..Remove::default() })),
+        &world.preview(Verb::Remove(Remove {
+            stop: true,
+            volumes: true,
+            ..Remove::default()
+        })),
         expect![[r#"
             0   ~ stop container app-web-1 SIGTERM 10s  (requested)
             1   ~ stop container app-database-1 SIGTERM 10s  (requested)  after 0
@@ -176,7 +208,10 @@ fn rm_takes_stopped_containers_only() {
             3   - remove container app-web-1  (requested)  after 0
         "#]],
     );
-    world.act(Verb::Stop(hoist_scheduler::Stop { services: services(&["web"]), timeout: None }));
+    world.act(Verb::Stop(hoist_scheduler::Stop {
+        services: services(&["web"]),
+        timeout: None,
+    }));
     check(
         &world.preview(Verb::Remove(Remove::default())),
         expect![[r#"

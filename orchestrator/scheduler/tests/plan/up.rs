@@ -104,7 +104,11 @@ fn named_services_bring_their_dependencies() {
 fn no_deps_leaves_them_out() {
     let mut world = example();
     let services = crate::world::services(&["backend"]);
-    let verb = Verb::Up(Up { services, no_deps: true, ..Up::default() });
+    let verb = Verb::Up(Up {
+        services,
+        no_deps: true,
+        ..Up::default()
+    });
     check(
         &world.preview(verb),
         expect![[r#"
@@ -119,7 +123,10 @@ fn no_deps_leaves_them_out() {
 fn no_start_only_makes() {
     let mut world = example();
     check(
-        &world.preview(Verb::Up(Up { no_start: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            no_start: true,
+            ..Up::default()
+        })),
         expect![[r#"
             0   + create network app_default 172.18.0.0/22  (missing)
             1   + create volume app_data  (missing)
@@ -135,7 +142,10 @@ fn wait_ends_with_readiness_of_all_that_is_not_ready() {
     let mut world = example().up();
     world.act(Verb::Stop(Default::default()));
     check(
-        &world.preview(Verb::Up(Up { wait: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            wait: true,
+            ..Up::default()
+        })),
         expect![[r#"
             0   ~ start container app-database-1  (not running)
             1   ~ start container app-queue-1  (not running)
@@ -166,12 +176,17 @@ fn orphans_are_named_and_left_alone() {
 fn orphans_are_removed_on_request_with_networks_nobody_wants() {
     let mut world = example()
         .with_network("side", |_| {})
-        .with("old", |service| service.networks = [("side".to_owned(), Default::default())].into())
+        .with("old", |service| {
+            service.networks = [("side".to_owned(), Default::default())].into()
+        })
         .up();
     world.desired.stack.services.remove("old");
     world.desired.stack.networks.remove("side");
     check(
-        &world.preview(Verb::Up(Up { remove_orphans: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            remove_orphans: true,
+            ..Up::default()
+        })),
         expect![[r#"
             0   ~ stop container app-old-1 SIGTERM 10s  (orphan)
             1   - remove container app-old-1  (orphan)  after 0
@@ -184,9 +199,18 @@ fn orphans_are_removed_on_request_with_networks_nobody_wants() {
 fn orphans_of_another_folder_are_never_removed() {
     let mut world = example().with("old", |_| {}).up();
     world.desired.stack.services.remove("old");
-    world.observed.containers.get_mut("app-old-1").unwrap().record.working_dir = "/home/other/app".to_owned();
+    world
+        .observed
+        .containers
+        .get_mut("app-old-1")
+        .unwrap()
+        .record
+        .working_dir = "/home/other/app".to_owned();
     check(
-        &world.preview(Verb::Up(Up { remove_orphans: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            remove_orphans: true,
+            ..Up::default()
+        })),
         expect![[r#"
         # left alone, made from /home/other/app under the same project name: app-old-1
         nothing to do
@@ -200,19 +224,30 @@ fn inactive_services_are_no_orphans() {
     world.desired.stack.services.remove("debug");
     world.desired.stack.inactive.push("debug".to_owned());
     check(
-        &world.preview(Verb::Up(Up { remove_orphans: true, ..Up::default() })),
+        &world.preview(Verb::Up(Up {
+            remove_orphans: true,
+            ..Up::default()
+        })),
         expect![[r#"
         nothing to do
     "#]],
     );
     let plan = world.preview(Verb::Down(Down::default()));
-    assert!(plan.to_string().contains("remove container app-debug-1"), "{plan}");
+    assert!(
+        plan.to_string().contains("remove container app-debug-1"),
+        "{plan}"
+    );
 }
 
 #[test]
 fn half_made_container_is_made_anew() {
     let mut world = example().up();
-    world.observed.containers.get_mut("app-queue-1").unwrap().state = State::Dead;
+    world
+        .observed
+        .containers
+        .get_mut("app-queue-1")
+        .unwrap()
+        .state = State::Dead;
     check(
         &world.preview(up()),
         expect![[r#"
@@ -231,9 +266,17 @@ fn all_problems_are_found_at_once() {
     });
     world.observed.images.clear();
     world.observed.host.pools.clear();
-    world.observed.foreign_containers.insert("app-queue-1".to_owned(), "other".to_owned());
-    world.edit("database", |service| service.pull_policy = Some(hoist_spec::model::PullPolicy::Never));
-    let verb = Verb::Up(Up { services: crate::world::services(&["backend", "worker", "nobody"]), ..Up::default() });
+    world
+        .observed
+        .foreign_containers
+        .insert("app-queue-1".to_owned(), "other".to_owned());
+    world.edit("database", |service| {
+        service.pull_policy = Some(hoist_spec::model::PullPolicy::Never)
+    });
+    let verb = Verb::Up(Up {
+        services: crate::world::services(&["backend", "worker", "nobody"]),
+        ..Up::default()
+    });
     check(
         &world.preview(verb),
         expect![[r#"

@@ -17,10 +17,13 @@ fn carried(plan: &Plan) -> String {
 #[test]
 fn anonymous_volumes_pass_to_the_new_container() {
     let mut world = World::new().with("web", |service| mount(service, None, "/scratch"));
-    world
-        .observed
-        .images
-        .insert("busybox".into(), Image { volumes: ["/data".to_owned()].into(), ..image("busybox-1") });
+    world.observed.images.insert(
+        "busybox".into(),
+        Image {
+            volumes: ["/data".to_owned()].into(),
+            ..image("busybox-1")
+        },
+    );
     let mut world = world.up();
     let before = world.observed.containers["app-web-1"].anonymous.clone();
     assert_eq!(before.len(), 2);
@@ -29,7 +32,10 @@ fn anonymous_volumes_pass_to_the_new_container() {
     world.act(up());
     assert_eq!(world.observed.containers["app-web-1"].anonymous, before);
 
-    let renew = Verb::Up(Up { renew_anon_volumes: true, ..Up::default() });
+    let renew = Verb::Up(Up {
+        renew_anon_volumes: true,
+        ..Up::default()
+    });
     expect![[
         r#"{} [MountPoint { target: "/scratch", read_only: false, source: Anonymous { volume: New, nocopy: false } }]"#
     ]]
@@ -38,8 +44,17 @@ fn anonymous_volumes_pass_to_the_new_container() {
 
 #[test]
 fn a_changed_volume_keeps_its_data() {
-    let mut world = World::new().with_volume("data").with("web", |service| mount(service, Some("data"), "/data")).up();
-    let options = &mut world.desired.stack.volumes.get_mut("data").unwrap().driver_opts;
+    let mut world = World::new()
+        .with_volume("data")
+        .with("web", |service| mount(service, Some("data"), "/data"))
+        .up();
+    let options = &mut world
+        .desired
+        .stack
+        .volumes
+        .get_mut("data")
+        .unwrap()
+        .driver_opts;
     options.insert("type".to_owned(), "tmpfs".to_owned());
     check(
         &world.preview(up()),
@@ -57,7 +72,13 @@ fn external_volumes_must_exist_and_others_are_shared_with_a_note() {
         .with_volume("theirs")
         .with("web", |service| mount(service, Some("data"), "/data"))
         .with("other", |service| mount(service, Some("theirs"), "/data"));
-    world.desired.stack.volumes.get_mut("data").unwrap().external = true;
+    world
+        .desired
+        .stack
+        .volumes
+        .get_mut("data")
+        .unwrap()
+        .external = true;
     let volume = Volume {
         name: "app_theirs".to_owned(),
         project: "other".to_owned(),
@@ -65,7 +86,10 @@ fn external_volumes_must_exist_and_others_are_shared_with_a_note() {
         config_hash: String::new(),
         foreign_users: Default::default(),
     };
-    world.observed.volumes.insert("app_theirs".to_owned(), volume);
+    world
+        .observed
+        .volumes
+        .insert("app_theirs".to_owned(), volume);
     check(
         &world.preview(up()),
         expect![[r#"

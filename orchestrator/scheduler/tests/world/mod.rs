@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hoist_object::Timestamp;
-use hoist_scheduler::{Action, Desired, Down, Image, Observed, Plan, Progress, Request, Services, Up, Verb, plan};
+use hoist_scheduler::{
+    Action, Desired, Down, Image, Observed, Plan, Progress, Request, Services, Up, Verb, plan,
+};
 use hoist_spec::model::{
-    Attachment, Condition, Dependency, HealthTest, Healthcheck, Mount, MountSource, Network, Port, Protocol, Service,
-    Volume,
+    Attachment, Condition, Dependency, HealthTest, Healthcheck, Mount, MountSource, Network, Port,
+    Protocol, Service, Volume,
 };
 
 #[derive(Debug, Clone)]
@@ -23,11 +25,21 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut desired = Desired::unknown("app");
         desired.working_dir = "/srv/app".into();
-        let network = Network { name: "app_default".to_owned(), ..Network::default() };
+        let network = Network {
+            name: "app_default".to_owned(),
+            ..Network::default()
+        };
         desired.stack.networks.insert("default".to_owned(), network);
-        let mut observed = Observed { project: "app".to_owned(), ..Observed::default() };
+        let mut observed = Observed {
+            project: "app".to_owned(),
+            ..Observed::default()
+        };
         observed.images.insert("busybox".into(), image("busybox-1"));
-        Self { desired, observed, seconds: 0 }
+        Self {
+            desired,
+            observed,
+            seconds: 0,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, change: impl FnOnce(&mut Service)) -> Self {
@@ -37,17 +49,29 @@ impl World {
 
     /// Changes a service of the file, or adds it.
     pub(crate) fn edit(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
-        change(self.desired.stack.services.entry(name.to_owned()).or_insert_with(service));
+        change(
+            self.desired
+                .stack
+                .services
+                .entry(name.to_owned())
+                .or_insert_with(service),
+        );
     }
 
     pub(crate) fn with_volume(mut self, key: &str) -> Self {
-        let volume = Volume { name: format!("app_{key}"), ..Volume::default() };
+        let volume = Volume {
+            name: format!("app_{key}"),
+            ..Volume::default()
+        };
         self.desired.stack.volumes.insert(key.to_owned(), volume);
         self
     }
 
     pub(crate) fn with_network(mut self, key: &str, change: impl FnOnce(&mut Network)) -> Self {
-        let mut network = Network { name: format!("app_{key}"), ..Network::default() };
+        let mut network = Network {
+            name: format!("app_{key}"),
+            ..Network::default()
+        };
         change(&mut network);
         self.desired.stack.networks.insert(key.to_owned(), network);
         self
@@ -99,7 +123,10 @@ impl World {
             }
             rounds.push(plan);
         }
-        panic!("no end after ten rounds; the last plan is\n{}", self.answer(request));
+        panic!(
+            "no end after ten rounds; the last plan is\n{}",
+            self.answer(request)
+        );
     }
 
     /// Carries a request out; returns its first plan.
@@ -118,7 +145,9 @@ impl World {
 }
 
 pub(crate) fn only_waits(plan: &Plan) -> bool {
-    plan.steps.iter().all(|step| matches!(step.action, Action::Await { .. }))
+    plan.steps
+        .iter()
+        .all(|step| matches!(step.action, Action::Await { .. }))
 }
 
 pub(crate) fn up() -> Verb {
@@ -126,7 +155,10 @@ pub(crate) fn up() -> Verb {
 }
 
 pub(crate) fn up_only(names: &[&str]) -> Verb {
-    Verb::Up(Up { services: services(names), ..Up::default() })
+    Verb::Up(Up {
+        services: services(names),
+        ..Up::default()
+    })
 }
 
 pub(crate) fn down() -> Verb {
@@ -138,7 +170,10 @@ pub(crate) fn services(names: &[&str]) -> Services {
 }
 
 pub(crate) fn image(id: &str) -> Image {
-    Image { id: format!("sha256:{id}"), ..Image::default() }
+    Image {
+        id: format!("sha256:{id}"),
+        ..Image::default()
+    }
 }
 
 pub(crate) fn service() -> Service {
@@ -152,25 +187,42 @@ pub(crate) fn service() -> Service {
 }
 
 pub(crate) fn needs(service: &mut Service, dependency: &str, condition: Condition) {
-    let edge = Dependency { condition, restart: false, required: true };
+    let edge = Dependency {
+        condition,
+        restart: false,
+        required: true,
+    };
     service.depends_on.insert(dependency.to_owned(), edge);
 }
 
 pub(crate) fn needs_with_restart(service: &mut Service, dependency: &str) {
-    let edge = Dependency { condition: Condition::Started, restart: true, required: true };
+    let edge = Dependency {
+        condition: Condition::Started,
+        restart: true,
+        required: true,
+    };
     service.depends_on.insert(dependency.to_owned(), edge);
 }
 
 pub(crate) fn checked(service: &mut Service) {
     let test = HealthTest::Shell("true".to_owned());
-    service.healthcheck = Some(Healthcheck { test, ..Healthcheck::default() });
+    service.healthcheck = Some(Healthcheck {
+        test,
+        ..Healthcheck::default()
+    });
 }
 
 pub(crate) fn variable(service: &mut Service, value: &str) {
-    service.environment.insert("VALUE".to_owned(), Some(value.to_owned()));
+    service
+        .environment
+        .insert("VALUE".to_owned(), Some(value.to_owned()));
 }
 
-pub(crate) fn publish(service: &mut Service, published: impl Into<Option<(u16, u16)>>, target: u16) {
+pub(crate) fn publish(
+    service: &mut Service,
+    published: impl Into<Option<(u16, u16)>>,
+    target: u16,
+) {
     service.ports.push(Port {
         target,
         published: published.into(),
@@ -183,8 +235,17 @@ pub(crate) fn publish(service: &mut Service, published: impl Into<Option<(u16, u
 }
 
 pub(crate) fn mount(service: &mut Service, volume: Option<&str>, target: &str) {
-    let source = MountSource::Volume { name: volume.map(str::to_owned), nocopy: false, subpath: None };
-    service.mounts.push(Mount { target: target.to_owned(), read_only: false, source, consistency: None });
+    let source = MountSource::Volume {
+        name: volume.map(str::to_owned),
+        nocopy: false,
+        subpath: None,
+    };
+    service.mounts.push(Mount {
+        target: target.to_owned(),
+        read_only: false,
+        source,
+        consistency: None,
+    });
 }
 
 /// Drives the frontier, failing the named steps, and returns what was done, failed and skipped, in order.

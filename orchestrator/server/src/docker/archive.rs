@@ -39,8 +39,21 @@ struct Stat<'a> {
 }
 
 fn stat_header(stat: &PathStat) -> ApiResult<HeaderValue> {
-    let PathStat { name, size, mode, mtime, link_target } = stat;
-    let text = serde_json::to_string(&Stat { name, size: *size, mode: *mode, mtime, link_target }).unwrap_or_default();
+    let PathStat {
+        name,
+        size,
+        mode,
+        mtime,
+        link_target,
+    } = stat;
+    let text = serde_json::to_string(&Stat {
+        name,
+        size: *size,
+        mode: *mode,
+        mtime,
+        link_target,
+    })
+    .unwrap_or_default();
     let encoded = base64::engine::general_purpose::STANDARD.encode(text);
     HeaderValue::from_str(&encoded).map_err(|error| ApiError::bad(error.to_string()))
 }
@@ -53,7 +66,9 @@ pub(crate) async fn head(
     Query(query): Query<ArchiveQuery>,
 ) -> ApiResult<Response> {
     let files = engine.files(&name).await?;
-    let stat = files.stat(query.path, flag(query.follow.as_deref())).await?;
+    let stat = files
+        .stat(query.path, flag(query.follow.as_deref()))
+        .await?;
     Ok(([(STAT, stat_header(&stat)?)], StatusCode::OK).into_response())
 }
 
@@ -63,7 +78,9 @@ pub(crate) async fn get(
     Query(query): Query<ArchiveQuery>,
 ) -> ApiResult<Response> {
     let files = engine.files(&name).await?;
-    let found = files.find(query.path, flag(query.follow.as_deref())).await?;
+    let found = files
+        .find(query.path, flag(query.follow.as_deref()))
+        .await?;
     let stat = stat_header(&found.stat)?;
     let mut response = tarballs::written(&engine, move |out| found.write(out));
     response.headers_mut().insert(STAT, stat);
@@ -80,7 +97,16 @@ pub(crate) async fn put(
     let (archive, to_user) = (tarballs::received(body), flag(query.to_user.as_deref()));
     match query.holds {
         Some(held) => files.copy_in(query.path, archive, held, to_user).await?,
-        None => files.unpack(query.path, archive, !flag(query.no_exchange.as_deref()), to_user).await?,
+        None => {
+            files
+                .unpack(
+                    query.path,
+                    archive,
+                    !flag(query.no_exchange.as_deref()),
+                    to_user,
+                )
+                .await?
+        }
     }
     Ok(StatusCode::OK)
 }

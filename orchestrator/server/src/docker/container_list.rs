@@ -28,7 +28,15 @@ const KNOWN: [&str; 15] = [
     "status",
     "volume",
 ];
-const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+const STATES: [&str; 7] = [
+    "created",
+    "restarting",
+    "running",
+    "removing",
+    "paused",
+    "exited",
+    "dead",
+];
 const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,13 +48,20 @@ pub(crate) struct ListQuery {
     filters: Option<String>,
 }
 
-pub(crate) async fn list(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<Vec<ContainerSummary>>> {
+pub(crate) async fn list(
+    State(engine): App,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<Vec<ContainerSummary>>> {
     let wish = Wish::parse(&engine, &query).await?;
     let chosen = wish.choose(engine.containers().await?);
-    let mut listed: Vec<ContainerSummary> =
-        chosen.iter().map(|container| convert::summary(&engine, container)).collect();
+    let mut listed: Vec<ContainerSummary> = chosen
+        .iter()
+        .map(|container| convert::summary(&engine, container))
+        .collect();
     if flag(query.size.as_deref()) {
-        let sizes = engine.container_sizes(chosen.iter().map(ContainerView::id_and_layers).collect()).await?;
+        let sizes = engine
+            .container_sizes(chosen.iter().map(ContainerView::id_and_layers).collect())
+            .await?;
         for (summary, sizes) in listed.iter_mut().zip(sizes) {
             (summary.size_rw, summary.size_root_fs) = (Some(sizes.own), Some(sizes.all));
         }
@@ -79,7 +94,9 @@ impl Wish {
         let limit = match query.limit.as_deref().filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => {
-                let limit: i64 = text.parse().map_err(|_| ApiError::bad(format!("limit={text} is no number")))?;
+                let limit: i64 = text
+                    .parse()
+                    .map_err(|_| ApiError::bad(format!("limit={text} is no number")))?;
                 usize::try_from(limit).ok().filter(|limit| *limit > 0)
             }
         };
@@ -92,11 +109,14 @@ impl Wish {
             exited: filters.parsed("exited", "an exit code", |text| text.trim().parse().ok())?,
             publish: ports("publish")?,
             expose: ports("expose")?,
-            ancestors: filters.parsed("ancestor", "an image", |name| Some(Ancestor::of(engine, name)))?,
+            ancestors: filters.parsed("ancestor", "an image", |name| {
+                Some(Ancestor::of(engine, name))
+            })?,
             before: position(engine, &filters, "before").await?,
             since: position(engine, &filters, "since").await?,
             // Neither swarm tasks nor isolation modes exist here.
-            nothing: filters.flag("is-task")? == Some(true) || !filters.any("isolation", |kind| kind == "default"),
+            nothing: filters.flag("is-task")? == Some(true)
+                || !filters.any("isolation", |kind| kind == "default"),
             filters,
         })
     }
@@ -106,11 +126,21 @@ impl Wish {
             return Vec::new();
         }
         // Newest first, as docker has it.
-        all.sort_by(|a, b| b.doc.created.cmp(&a.doc.created).then_with(|| a.doc.record.name.cmp(&b.doc.record.name)));
-        let place = |id: &Option<String>| id.as_ref().and_then(|id| all.iter().position(|found| found.doc.id == *id));
+        all.sort_by(|a, b| {
+            b.doc
+                .created
+                .cmp(&a.doc.created)
+                .then_with(|| a.doc.record.name.cmp(&b.doc.record.name))
+        });
+        let place = |id: &Option<String>| {
+            id.as_ref()
+                .and_then(|id| all.iter().position(|found| found.doc.id == *id))
+        };
         let end = place(&self.since).unwrap_or(all.len());
         let start = place(&self.before).map_or(0, |place| place + 1).min(end);
-        let between = all.drain(start..end).filter(|container| self.takes(container));
+        let between = all
+            .drain(start..end)
+            .filter(|container| self.takes(container));
         between.take(self.limit.unwrap_or(usize::MAX)).collect()
     }
 
@@ -135,11 +165,15 @@ impl Wish {
             && (self.exited.is_empty() || self.ended_with_one(container))
             && (self.publish.is_empty() || publishes(container, &self.publish))
             && (self.expose.is_empty() || exposes(container, &self.expose))
-            && (self.ancestors.is_empty() || self.ancestors.iter().any(|image| image.is_below(container)))
+            && (self.ancestors.is_empty()
+                || self.ancestors.iter().any(|image| image.is_below(container)))
     }
 
     fn ended_with_one(&self, container: &ContainerView) -> bool {
-        let exit = container.phase.exit().filter(|_| container.state.started.is_some());
+        let exit = container
+            .phase
+            .exit()
+            .filter(|_| container.state.started.is_some());
         exit.is_some_and(|exit| self.exited.contains(&exit.code))
     }
 }
@@ -185,7 +219,9 @@ fn publishes(container: &ContainerView, wanted: &[Ports]) -> bool {
 
 fn exposes(container: &ContainerView, wanted: &[Ports]) -> bool {
     publishes(container, wanted)
-        || convert::exposed(container).iter().any(|(port, kind)| wanted.iter().any(|ports| ports.has(*port, kind)))
+        || convert::exposed(container)
+            .iter()
+            .any(|(port, kind)| wanted.iter().any(|ports| ports.has(*port, kind)))
 }
 
 /// Ports of a container, as `80`, `80/udp`, `8000-8080/tcp`.
@@ -200,7 +236,11 @@ impl Ports {
     fn parse(text: &str) -> Option<Self> {
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-        let ports = Self { first: first.parse().ok()?, last: last.parse().ok()?, protocol: protocol.to_lowercase() };
+        let ports = Self {
+            first: first.parse().ok()?,
+            last: last.parse().ok()?,
+            protocol: protocol.to_lowercase(),
+        };
         (matches!(protocol, "tcp" | "udp" | "sctp") && ports.first <= ports.last).then_some(ports)
     }
 
@@ -219,10 +259,14 @@ impl Ancestor {
     /// A missing image has no containers, unless it is the id of an image that was removed while they used it.
     fn of(engine: &Handle, name: &str) -> Self {
         match engine.image(name, None) {
-            Ok(image) => {
-                Self { id: image.id.to_string(), layers: image.layers.iter().map(ToString::to_string).collect() }
-            }
-            Err(_) => Self { id: name.to_owned(), layers: Vec::new() },
+            Ok(image) => Self {
+                id: image.id.to_string(),
+                layers: image.layers.iter().map(ToString::to_string).collect(),
+            },
+            Err(_) => Self {
+                id: name.to_owned(),
+                layers: Vec::new(),
+            },
         }
     }
 
@@ -238,7 +282,13 @@ mod tests {
 
     #[test]
     fn ports_are_one_or_a_range() {
-        let all = |first, last, protocol: &str| Some(Ports { first, last, protocol: protocol.to_owned() });
+        let all = |first, last, protocol: &str| {
+            Some(Ports {
+                first,
+                last,
+                protocol: protocol.to_owned(),
+            })
+        };
         assert_eq!(Ports::parse("80"), all(80, 80, "tcp"));
         assert_eq!(Ports::parse("8000-8080/udp"), all(8000, 8080, "udp"));
         for wrong in ["", "x", "80/xyz", "9-1", "70000", "-"] {

@@ -27,7 +27,9 @@ pub(crate) async fn inspect(
     let container = engine.container(&name).await?;
     let mut found = convert::inspect(&engine, &container);
     if flag(query.size.as_deref()) {
-        let sizes = engine.container_sizes(vec![container.id_and_layers()]).await?;
+        let sizes = engine
+            .container_sizes(vec![container.id_and_layers()])
+            .await?;
         if let Some(sizes) = sizes.first() {
             (found.size_rw, found.size_root_fs) = (Some(sizes.own), Some(sizes.all));
         }
@@ -37,7 +39,11 @@ pub(crate) async fn inspect(
 
 /// 304 where there was nothing to do, as docker answers.
 fn changed(changed: bool) -> StatusCode {
-    if changed { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED }
+    if changed {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_MODIFIED
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,8 +71,12 @@ pub(crate) struct StopQuery {
 impl StopQuery {
     /// -1 waits for ever.
     fn grace(&self) -> Option<Duration> {
-        self.t
-            .map(|seconds| u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs))
+        self.t.map(|seconds| {
+            u64::try_from(seconds).map_or(
+                Duration::from_secs(u64::from(u32::MAX)),
+                Duration::from_secs,
+            )
+        })
     }
 }
 
@@ -75,7 +85,11 @@ pub(crate) async fn stop(
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> ApiResult<StatusCode> {
-    Ok(changed(engine.stop(&name, query.signal.as_deref(), query.grace()).await?))
+    Ok(changed(
+        engine
+            .stop(&name, query.signal.as_deref(), query.grace())
+            .await?,
+    ))
 }
 
 pub(crate) async fn restart(
@@ -83,7 +97,9 @@ pub(crate) async fn restart(
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> ApiResult<StatusCode> {
-    engine.restart(&name, query.signal.as_deref(), query.grace()).await?;
+    engine
+        .restart(&name, query.signal.as_deref(), query.grace())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -120,9 +136,17 @@ pub(crate) async fn remove(
     Query(query): Query<RemoveQuery>,
 ) -> ApiResult<StatusCode> {
     if flag(query.link.as_deref()) {
-        return Err(ApiError::bad("there are no links between containers here that could be removed"));
+        return Err(ApiError::bad(
+            "there are no links between containers here that could be removed",
+        ));
     }
-    engine.remove_container(&name, flag(query.force.as_deref()), flag(query.v.as_deref())).await?;
+    engine
+        .remove_container(
+            &name,
+            flag(query.force.as_deref()),
+            flag(query.v.as_deref()),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -144,8 +168,13 @@ pub(crate) async fn wait(
         other => return Err(ApiError::bad(format!("invalid condition: {other:?}"))),
     };
     let exit = engine.wait(&name, until).await?;
-    let error = (!exit.error.is_empty()).then(|| WaitError { message: exit.error.clone() });
-    Ok(Json(WaitResponse { status_code: i64::from(exit.code), error }))
+    let error = (!exit.error.is_empty()).then(|| WaitError {
+        message: exit.error.clone(),
+    });
+    Ok(Json(WaitResponse {
+        status_code: i64::from(exit.code),
+        error,
+    }))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,7 +189,8 @@ impl ResizeQuery {
     pub(crate) fn size(&self) -> ApiResult<(u16, u16)> {
         let side = |text: &Option<String>, what: &str| {
             let text = text.as_deref().unwrap_or_default();
-            text.parse().map_err(|_| ApiError::bad(format!("invalid resize {what}: {text:?}")))
+            text.parse()
+                .map_err(|_| ApiError::bad(format!("invalid resize {what}: {text:?}")))
         };
         Ok((side(&self.h, "height")?, side(&self.w, "width")?))
     }
@@ -189,5 +219,8 @@ pub(crate) async fn top(
     Query(query): Query<TopQuery>,
 ) -> ApiResult<Json<TopResponse>> {
     let listed = engine.processes(&name, &query.ps_args).await?;
-    Ok(Json(TopResponse { titles: listed.titles, processes: listed.rows }))
+    Ok(Json(TopResponse {
+        titles: listed.titles,
+        processes: listed.rows,
+    }))
 }

@@ -20,7 +20,11 @@ pub(crate) use summary::summary;
 
 /// Docker's predefined networks and their drivers. A container on `host` or `none` has no network of the engine; the
 /// bridge is there as long as containers are on it.
-const PREDEFINED: [(&str, &str); 3] = [(PREDEFINED_NETWORK, "bridge"), ("host", "host"), ("none", "null")];
+const PREDEFINED: [(&str, &str); 3] = [
+    (PREDEFINED_NETWORK, "bridge"),
+    ("host", "host"),
+    ("none", "null"),
+];
 
 pub(crate) fn is_predefined(name: &str) -> bool {
     PREDEFINED.iter().any(|(known, _)| *known == name)
@@ -29,18 +33,25 @@ pub(crate) fn is_predefined(name: &str) -> bool {
 /// Those of docker's networks that exist in name only, beside these.
 pub(crate) fn nominal(known: &[NetworkView]) -> impl Iterator<Item = NetworkInspect> {
     let is_known = |name: &str| known.iter().any(|network| network.doc.name == name);
-    PREDEFINED.into_iter().filter(move |(name, _)| !is_known(name)).map(|(name, driver)| {
-        let id = hoist_image::Digest::of(format!("predefined network {name}").as_bytes()).to_string();
-        NetworkInspect {
-            name: name.to_owned(),
-            id: id.trim_start_matches("sha256:").to_owned(),
-            created: rfc3339(Timestamp(0)),
-            scope: "local".to_owned(),
-            driver: driver.to_owned(),
-            ipam: Ipam { driver: "default".to_owned(), config: Vec::new() },
-            ..NetworkInspect::default()
-        }
-    })
+    PREDEFINED
+        .into_iter()
+        .filter(move |(name, _)| !is_known(name))
+        .map(|(name, driver)| {
+            let id = hoist_image::Digest::of(format!("predefined network {name}").as_bytes())
+                .to_string();
+            NetworkInspect {
+                name: name.to_owned(),
+                id: id.trim_start_matches("sha256:").to_owned(),
+                created: rfc3339(Timestamp(0)),
+                scope: "local".to_owned(),
+                driver: driver.to_owned(),
+                ipam: Ipam {
+                    driver: "default".to_owned(),
+                    config: Vec::new(),
+                },
+                ..NetworkInspect::default()
+            }
+        })
 }
 
 pub(crate) fn network(network: &NetworkView) -> NetworkInspect {
@@ -68,7 +79,10 @@ pub(crate) fn network(network: &NetworkView) -> NetworkInspect {
         ingress: false,
         ipam: Ipam {
             driver: "default".to_owned(),
-            config: vec![IpamConfig { subnet: network.subnet.to_string(), gateway: network.gateway.to_string() }],
+            config: vec![IpamConfig {
+                subnet: network.subnet.to_string(),
+                gateway: network.gateway.to_string(),
+            }],
         },
         containers,
         options: network.driver_opts.clone(),

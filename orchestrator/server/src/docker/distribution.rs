@@ -21,7 +21,10 @@ use crate::answer::{ApiError, ApiResult, App, decode};
 pub(crate) async fn login(State(engine): App, body: Bytes) -> ApiResult<Json<AuthAnswer>> {
     let auth: RegistryAuth = decode(&body)?;
     let identity_token = engine.login(credentials(auth)).await?.unwrap_or_default();
-    Ok(Json(AuthAnswer { status: "Login Succeeded".to_owned(), identity_token }))
+    Ok(Json(AuthAnswer {
+        status: "Login Succeeded".to_owned(),
+        identity_token,
+    }))
 }
 
 /// The credentials that came along: docker's clients send those for the registry of the image, ours all that may be
@@ -48,13 +51,17 @@ pub(crate) fn auth_of(
 }
 
 fn document<T: DeserializeOwned>(headers: &HeaderMap, name: &str) -> ApiResult<Option<T>> {
-    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
     let url_safe = base64::engine::general_purpose::URL_SAFE.decode(value.as_bytes());
     let bytes = url_safe
         .or_else(|_| base64::engine::general_purpose::STANDARD.decode(value.as_bytes()))
         .or_else(|_| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value.as_bytes()))
         .map_err(|_| ApiError::bad(format!("{name} is not base64")))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| ApiError::bad(format!("{name}: {error}")))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| ApiError::bad(format!("{name}: {error}")))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,11 +79,17 @@ pub(crate) async fn inspect(
     headers: HeaderMap,
 ) -> ApiResult<Json<DistributionInspect>> {
     let Some(name) = path.strip_suffix("/json") else {
-        return Err(ApiError::not_found(format!("page not found: /distribution/{path}")));
+        return Err(ApiError::not_found(format!(
+            "page not found: /distribution/{path}"
+        )));
     };
     let reference = convert::parse(name)?;
     let auth = auth_of(&headers, &reference)?;
-    Ok(Json(wire(engine.describe(&reference, auth, query.platforms != Some(0)).await?)))
+    Ok(Json(wire(
+        engine
+            .describe(&reference, auth, query.platforms != Some(0))
+            .await?,
+    )))
 }
 
 /// What is attached to an image in its registry.
@@ -86,7 +99,9 @@ pub(crate) async fn artifacts(
     headers: HeaderMap,
 ) -> ApiResult<Json<Vec<Artifact>>> {
     let reference = convert::parse(&name)?;
-    let found = engine.artifacts(&reference, auth_of(&headers, &reference)?).await?;
+    let found = engine
+        .artifacts(&reference, auth_of(&headers, &reference)?)
+        .await?;
     let wire = |artifact: hoist_image::Attachment| Artifact {
         digest: artifact.digest.to_string(),
         artifact_type: artifact.kind,

@@ -40,19 +40,29 @@ const KNOWN: [&str; 14] = [
 ];
 
 fn time(text: Option<&str>) -> ApiResult<Option<Timestamp>> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    moment(text, now()).map(Some).ok_or_else(|| ApiError::bad(format!("invalid time {text:?}")))
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    moment(text, now())
+        .map(Some)
+        .ok_or_else(|| ApiError::bad(format!("invalid time {text:?}")))
 }
 
 /// Past events are sent for `since` only; with an `until` in the past the stream ends after them.
-pub(crate) async fn events(State(engine): App, Query(query): Query<EventsQuery>) -> ApiResult<Response> {
+pub(crate) async fn events(
+    State(engine): App,
+    Query(query): Query<EventsQuery>,
+) -> ApiResult<Response> {
     let filters = Filters::parse(query.filters.as_deref(), &KNOWN)?;
     let (since, until) = (time(query.since.as_deref())?, time(query.until.as_deref())?);
     let (past, mut feed) = engine.events(since.unwrap_or(Timestamp(i64::MAX)));
     let (out, lines) = mpsc::channel::<EventMessage>(256);
     tokio::spawn(async move {
         let in_time = |event: &Happening| until.is_none_or(|until| event.at <= until);
-        for event in past.iter().filter(|event| in_time(event) && filters.event(event)) {
+        for event in past
+            .iter()
+            .filter(|event| in_time(event) && filters.event(event))
+        {
             if out.send(message(event)).await.is_err() {
                 return;
             }
@@ -91,15 +101,28 @@ pub(crate) async fn events(State(engine): App, Query(query): Query<EventsQuery>)
 const OLD: [&str; 2] = ["container", "image"];
 
 fn message(event: &Happening) -> EventMessage {
-    let Happening { at, kind, id, action, attributes } = event;
+    let Happening {
+        at,
+        kind,
+        id,
+        action,
+        attributes,
+    } = event;
     let old = OLD.contains(kind);
     EventMessage {
         kind: (*kind).to_owned(),
         status: if old { action.clone() } else { String::new() },
         action: action.clone(),
         id: if old { id.clone() } else { String::new() },
-        from: attributes.get("image").filter(|_| *kind == "container").cloned().unwrap_or_default(),
-        actor: EventActor { id: id.clone(), attributes: attributes.clone() },
+        from: attributes
+            .get("image")
+            .filter(|_| *kind == "container")
+            .cloned()
+            .unwrap_or_default(),
+        actor: EventActor {
+            id: id.clone(),
+            attributes: attributes.clone(),
+        },
         scope: SCOPE.to_owned(),
         time: at.0 / 1_000_000_000,
         time_nano: at.0,
@@ -111,23 +134,35 @@ const SCOPE: &str = "local";
 impl Filters {
     fn event(&self, event: &Happening) -> bool {
         let name = event.attributes.get("name");
-        let is = |value: &str| event.id.starts_with(value) || name.is_some_and(|name| name == value);
+        let is =
+            |value: &str| event.id.starts_with(value) || name.is_some_and(|name| name == value);
         self.any("type", |kind| kind == event.kind)
-            && self.any("event", |action| event.action == action || event.action.starts_with(&format!("{action}:")))
+            && self.any("event", |action| {
+                event.action == action || event.action.starts_with(&format!("{action}:"))
+            })
             && self.any("container", |value| event.kind == "container" && is(value))
             && self.any("network", |value| event.kind == "network" && is(value))
             && self.any("volume", |value| event.kind == "volume" && is(value))
             && self.any("image", |value| of_image(event, value))
             && self.any("scope", |scope| scope == SCOPE)
-            && ["config", "daemon", "node", "plugin", "secret", "service"].iter().all(|kind| self.get(kind).is_none())
+            && ["config", "daemon", "node", "plugin", "secret", "service"]
+                .iter()
+                .all(|kind| self.get(kind).is_none())
             && self.labels(&event.attributes)
     }
 }
 
 /// An image's own events, and those of its containers; a name without a tag means every tag.
 fn of_image(event: &Happening, wanted: &str) -> bool {
-    let attribute = if event.kind == "image" { "name" } else { "image" };
+    let attribute = if event.kind == "image" {
+        "name"
+    } else {
+        "image"
+    };
     let name = event.attributes.get(attribute).map_or("", String::as_str);
-    let untagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+    let untagged = name
+        .rsplit_once(':')
+        .filter(|(_, tag)| !tag.contains('/'))
+        .map_or(name, |(name, _)| name);
     name == wanted || untagged == wanted || (event.kind == "image" && event.id == wanted)
 }

@@ -21,7 +21,10 @@ pub(crate) async fn create(
     let config: ExecConfig = decode(&body)?;
     if !config.detach_keys.is_empty() {
         // Clients watch for them by themselves, as `hoist exec` does.
-        return Err(ApiError::bad(format!("DetachKeys {:?}: hoist does not support this field", config.detach_keys)));
+        return Err(ApiError::bad(format!(
+            "DetachKeys {:?}: hoist does not support this field",
+            config.detach_keys
+        )));
     }
     let id = engine.create_exec(&name, wanted(config)).await?;
     Ok((StatusCode::CREATED, Json(IdResponse { id })))
@@ -42,13 +45,26 @@ fn wanted(config: ExecConfig) -> hoist_engine::ExecConfig {
     }
 }
 
-pub(crate) async fn start(State(engine): App, Path(id): Path<String>, request: Request) -> ApiResult<Response> {
+pub(crate) async fn start(
+    State(engine): App,
+    Path(id): Path<String>,
+    request: Request,
+) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, 64 * 1024).await.map_err(|error| ApiError::bad(error.to_string()))?;
-    let options: ExecStart = if body.is_empty() { ExecStart::default() } else { decode(&body)? };
+    let body = axum::body::to_bytes(body, 64 * 1024)
+        .await
+        .map_err(|error| ApiError::bad(error.to_string()))?;
+    let options: ExecStart = if body.is_empty() {
+        ExecStart::default()
+    } else {
+        decode(&body)?
+    };
     let request = Request::from_parts(parts, Body::empty());
     let tty = engine.exec(&id).await?.config.tty;
-    match engine.start_exec(&id, options.detach, options.console_size).await? {
+    match engine
+        .start_exec(&id, options.detach, options.console_size)
+        .await?
+    {
         Begun::Detached => Ok(StatusCode::OK.into_response()),
         Begun::Attached(execution) => take_over(&engine, request, tty, move |taken| async move {
             match taken {
@@ -78,7 +94,10 @@ pub(crate) async fn resize(
     Ok(StatusCode::CREATED)
 }
 
-pub(crate) async fn inspect(State(engine): App, Path(id): Path<String>) -> ApiResult<Json<ExecInspect>> {
+pub(crate) async fn inspect(
+    State(engine): App,
+    Path(id): Path<String>,
+) -> ApiResult<Json<ExecInspect>> {
     let exec = engine.exec(&id).await?;
     let pid = exec.pid;
     let config = exec.config;

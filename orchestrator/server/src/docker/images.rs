@@ -20,8 +20,7 @@ use crate::tarballs;
 /// Go's zero time, which docker's clients know.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-const ONE_PLATFORM: &str =
-    "platform: an archive of images holds every platform that is here; hoist does not support this parameter";
+const ONE_PLATFORM: &str = "platform: an archive of images holds every platform that is here; hoist does not support this parameter";
 
 /// `/images/{name}/json` and its neighbours, where the name has slashes of its own.
 pub(crate) async fn look(
@@ -31,12 +30,16 @@ pub(crate) async fn look(
 ) -> ApiResult<Response> {
     match path.rsplit_once('/') {
         Some((name, "json")) => inspect(&engine, &*engine.image(name, query.platform()?.as_ref())?),
-        Some((name, "history")) => {
-            Ok(Json(making::history(&engine, &*engine.image(name, query.platform()?.as_ref())?)).into_response())
-        }
+        Some((name, "history")) => Ok(Json(making::history(
+            &engine,
+            &*engine.image(name, query.platform()?.as_ref())?,
+        ))
+        .into_response()),
         Some((_, "get")) if !query.platform.is_empty() => Err(ApiError::bad(ONE_PLATFORM)),
         Some((name, "get")) => archive(&engine, vec![name.to_owned()]).await,
-        Some(_) => Err(ApiError::not_found(format!("page not found: /images/{path}"))),
+        Some(_) => Err(ApiError::not_found(format!(
+            "page not found: /images/{path}"
+        ))),
         None => Err(ApiError::not_found(format!("no such image: {path}"))),
     }
 }
@@ -64,11 +67,17 @@ impl LookQuery {
             return Ok(None);
         }
         let text = match serde_json::from_str::<Described>(&self.platform) {
-            Ok(Described { os, architecture, variant }) => format!("{os}/{architecture}/{variant}"),
+            Ok(Described {
+                os,
+                architecture,
+                variant,
+            }) => format!("{os}/{architecture}/{variant}"),
             Err(_) => self.platform.clone(),
         };
         let platform = text.trim_end_matches('/').parse();
-        platform.map(Some).map_err(|error: PlatformError| ApiError::invalid(&error))
+        platform
+            .map(Some)
+            .map_err(|error: PlatformError| ApiError::invalid(&error))
     }
 }
 
@@ -86,9 +95,17 @@ fn inspect(engine: &Handle, image: &Image) -> ApiResult<Response> {
         os: image.config.os.clone(),
         size: image.size,
         config,
-        root_fs: RootFs { kind: "layers".to_owned(), layers: image.layers.iter().map(ToString::to_string).collect() },
+        root_fs: RootFs {
+            kind: "layers".to_owned(),
+            layers: image.layers.iter().map(ToString::to_string).collect(),
+        },
         parent: String::new(),
-        comment: image.config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default(),
+        comment: image
+            .config
+            .history
+            .last()
+            .and_then(|step| step.comment.clone())
+            .unwrap_or_default(),
         docker_version: String::new(),
         metadata: ImageMetadata {
             last_tag_time: match image.references.is_empty() {
@@ -113,8 +130,14 @@ pub(crate) struct RemoveQuery {
 
 /// What went, in docker's form.
 pub(crate) fn deleted(removed: &Removed) -> impl Iterator<Item = ImageDelete> {
-    let untagged = removed.untagged.iter().map(|name| ImageDelete { untagged: Some(name.short()), deleted: None });
-    let deleted = removed.deleted.iter().map(|id| ImageDelete { untagged: None, deleted: Some(id.to_string()) });
+    let untagged = removed.untagged.iter().map(|name| ImageDelete {
+        untagged: Some(name.short()),
+        deleted: None,
+    });
+    let deleted = removed.deleted.iter().map(|id| ImageDelete {
+        untagged: None,
+        deleted: Some(id.to_string()),
+    });
     untagged.chain(deleted)
 }
 
@@ -123,7 +146,9 @@ pub(crate) async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> ApiResult<Json<Vec<ImageDelete>>> {
-    let removed = engine.remove_image(&name, flag(query.force.as_deref())).await?;
+    let removed = engine
+        .remove_image(&name, flag(query.force.as_deref()))
+        .await?;
     Ok(Json(deleted(&removed).collect()))
 }
 
@@ -151,9 +176,16 @@ pub(crate) async fn create(
             return Err(ApiError::bad("the name of the image is empty"));
         };
         if source != "-" {
-            return Err(ApiError::bad("an image is imported from the request's body alone: fromSrc=-"));
+            return Err(ApiError::bad(
+                "an image is imported from the request's body alone: fromSrc=-",
+            ));
         }
-        let terms = making::terms((&query.repo, &query.tag), query.message, String::new(), &pairs)?;
+        let terms = making::terms(
+            (&query.repo, &query.tag),
+            query.message,
+            String::new(),
+            &pairs,
+        )?;
         return making::import(&engine, terms, query.platform, body).await;
     }
     let name = match query.tag.as_str() {
@@ -163,7 +195,10 @@ pub(crate) async fn create(
     };
     let reference = parse(&name)?;
     let auth = distribution::auth_of(&headers, &reference)?;
-    Ok(pull_lines(&engine, engine.pull(reference, name, query.platform, auth)))
+    Ok(pull_lines(
+        &engine,
+        engine.pull(reference, name, query.platform, auth),
+    ))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -175,17 +210,31 @@ pub(crate) struct LoadQuery {
     _platform: Unsupported,
 }
 
-pub(crate) async fn load(State(engine): App, Query(query): Query<LoadQuery>, body: Body) -> ApiResult<Response> {
+pub(crate) async fn load(
+    State(engine): App,
+    Query(query): Query<LoadQuery>,
+    body: Body,
+) -> ApiResult<Response> {
     let news = engine.load_images(tarballs::received(body), flag(query.quiet.as_deref()));
     Ok(pull_lines(&engine, news))
 }
 
 /// `GET /images/get?names=a&names=b`
-pub(crate) async fn save(State(engine): App, Query(pairs): Query<Vec<(String, String)>>) -> ApiResult<Response> {
-    if pairs.iter().any(|(key, value)| key == "platform" && !value.is_empty()) {
+pub(crate) async fn save(
+    State(engine): App,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> ApiResult<Response> {
+    if pairs
+        .iter()
+        .any(|(key, value)| key == "platform" && !value.is_empty())
+    {
         return Err(ApiError::bad(ONE_PLATFORM));
     }
-    let names = pairs.into_iter().filter(|(key, _)| key == "names").map(|(_, name)| name).collect();
+    let names = pairs
+        .into_iter()
+        .filter(|(key, _)| key == "names")
+        .map(|(_, name)| name)
+        .collect();
     archive(&engine, names).await
 }
 

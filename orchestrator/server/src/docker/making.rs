@@ -20,29 +20,51 @@ use crate::tarballs;
 type Pairs = Vec<(String, String)>;
 
 /// `named`: repository and tag.
-pub(crate) fn terms(named: (&str, &str), message: String, author: String, pairs: &Pairs) -> ApiResult<Terms> {
+pub(crate) fn terms(
+    named: (&str, &str),
+    message: String,
+    author: String,
+    pairs: &Pairs,
+) -> ApiResult<Terms> {
     let parse = |text: &str| Reference::parse(text).map_err(|error| ApiError::invalid(&error));
     let name = match named {
         ("", _) => None,
         (repository, "") => Some(parse(repository)?),
-        (repository, tag) => Some(parse(repository)?.with_tag(tag).map_err(|error| ApiError::invalid(&error))?),
+        (repository, tag) => Some(
+            parse(repository)?
+                .with_tag(tag)
+                .map_err(|error| ApiError::invalid(&error))?,
+        ),
     };
     if name.as_ref().is_some_and(|name| name.digest().is_some()) {
         return Err(ApiError::bad("a new image cannot be named by a digest"));
     }
     // docker sends one instruction a key, or several lines in one.
-    let changes = pairs.iter().filter(|(key, _)| key == "changes").flat_map(|(_, text)| text.lines());
+    let changes = pairs
+        .iter()
+        .filter(|(key, _)| key == "changes")
+        .flat_map(|(_, text)| text.lines());
     Ok(Terms {
         name,
         message,
         author,
-        changes: changes.filter(|line| !line.trim().is_empty()).map(str::to_owned).collect(),
+        changes: changes
+            .filter(|line| !line.trim().is_empty())
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
 /// `POST /images/create?fromSrc=-`
-pub(crate) async fn import(engine: &Handle, terms: Terms, platform: String, body: Body) -> ApiResult<Response> {
-    let image = engine.import_image(tarballs::received(body), platform, terms).await?;
+pub(crate) async fn import(
+    engine: &Handle,
+    terms: Terms,
+    platform: String,
+    body: Body,
+) -> ApiResult<Response> {
+    let image = engine
+        .import_image(tarballs::received(body), platform, terms)
+        .await?;
     let (out, lines) = tokio::sync::mpsc::channel(1);
     // There is room for one.
     let _ = out.try_send(status(image.id.to_string()));
@@ -64,12 +86,17 @@ pub(crate) struct CommitQuery {
 fn without_settings(body: &[u8]) -> ApiResult<()> {
     let document: Option<serde_json::Map<String, serde_json::Value>> = match body.trim_ascii() {
         [] => None,
-        text => serde_json::from_slice(text).map_err(|error| ApiError::bad(format!("invalid request: {error}")))?,
+        text => serde_json::from_slice(text)
+            .map_err(|error| ApiError::bad(format!("invalid request: {error}")))?,
     };
-    match document.iter().flatten().find(|(_, value)| !value.is_null()) {
-        Some((key, _)) => {
-            Err(ApiError::bad(format!("{key} in the body of a commit: not supported; use the parameter `changes`")))
-        }
+    match document
+        .iter()
+        .flatten()
+        .find(|(_, value)| !value.is_null())
+    {
+        Some((key, _)) => Err(ApiError::bad(format!(
+            "{key} in the body of a commit: not supported; use the parameter `changes`"
+        ))),
         None => Ok(()),
     }
 }
@@ -84,10 +111,20 @@ pub(crate) async fn commit(
     without_settings(&body)?;
     // First, so that an unknown container is what is said.
     let id = engine.container_id(&query.container).await?;
-    let terms = terms((&query.repo, &query.tag), query.comment, query.author, &pairs)?;
+    let terms = terms(
+        (&query.repo, &query.tag),
+        query.comment,
+        query.author,
+        &pairs,
+    )?;
     let pause = query.pause.is_empty() || flag(Some(&query.pause));
     let image = engine.commit(&id, terms, pause).await?;
-    Ok((StatusCode::CREATED, Json(IdResponse { id: image.id.to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(IdResponse {
+            id: image.id.to_string(),
+        }),
+    ))
 }
 
 /// `GET /containers/{id}/export`: the files of image and container, without what is mounted over them.
@@ -99,7 +136,11 @@ pub(crate) async fn export(State(engine): App, Path(name): Path<String>) -> ApiR
 /// `GET /images/{name}/history`: the latest step first.
 pub(crate) fn history(engine: &Handle, image: &Image) -> Vec<HistoryEntry> {
     let sizes = engine.layer_sizes();
-    let size = |layer: Option<&Digest>| layer.and_then(|layer| sizes.get(layer)).map_or(0, |(size, _)| *size);
+    let size = |layer: Option<&Digest>| {
+        layer
+            .and_then(|layer| sizes.get(layer))
+            .map_or(0, |(size, _)| *size)
+    };
     let mut layers = image.layers.iter();
     let mut entries: Vec<HistoryEntry> = Vec::new();
     for step in &image.config.history {
@@ -108,7 +149,11 @@ pub(crate) fn history(engine: &Handle, image: &Image) -> Vec<HistoryEntry> {
             created: step.created.as_deref().map_or(0, convert::seconds),
             created_by: step.created_by.clone().unwrap_or_default(),
             tags: None,
-            size: if step.empty_layer { 0 } else { size(layers.next()) },
+            size: if step.empty_layer {
+                0
+            } else {
+                size(layers.next())
+            },
             comment: step.comment.clone().unwrap_or_default(),
         });
     }
@@ -125,7 +170,10 @@ pub(crate) fn history(engine: &Handle, image: &Image) -> Vec<HistoryEntry> {
             top.id = image.id.to_string();
             top.tags = Some(convert::names(&image.references)).filter(|tags| !tags.is_empty());
         }
-        None => entries.push(HistoryEntry { id: image.id.to_string(), ..HistoryEntry::default() }),
+        None => entries.push(HistoryEntry {
+            id: image.id.to_string(),
+            ..HistoryEntry::default()
+        }),
     }
     entries
 }

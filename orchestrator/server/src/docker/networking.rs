@@ -20,32 +20,74 @@ pub(crate) async fn create(
     Json(body): Json<NetworkCreate>,
 ) -> ApiResult<(StatusCode, Json<NetworkCreated>)> {
     let network = wanted(&body)?;
-    let label = |name: &str| body.labels.get(&format!("com.docker.compose.{name}")).cloned().unwrap_or_default();
-    let id = engine.create_network(&network, &label("project"), &label("network")).await?;
-    Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning: String::new() })))
+    let label = |name: &str| {
+        body.labels
+            .get(&format!("com.docker.compose.{name}"))
+            .cloned()
+            .unwrap_or_default()
+    };
+    let id = engine
+        .create_network(&network, &label("project"), &label("network"))
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(NetworkCreated {
+            id,
+            warning: String::new(),
+        }),
+    ))
 }
 
 fn wanted(body: &NetworkCreate) -> ApiResult<Network> {
     let refused = [
-        (!matches!(body.driver.as_str(), "" | "bridge" | "default"), format!("the network driver {:?}", body.driver)),
-        (!matches!(body.scope.as_str(), "" | "local"), format!("the scope {:?}", body.scope)),
+        (
+            !matches!(body.driver.as_str(), "" | "bridge" | "default"),
+            format!("the network driver {:?}", body.driver),
+        ),
+        (
+            !matches!(body.scope.as_str(), "" | "local"),
+            format!("the scope {:?}", body.scope),
+        ),
         (body.enable_ipv6 == Some(true), "IPv6".to_owned()),
-        (body.enable_ipv4 == Some(false), "a network without IPv4".to_owned()),
+        (
+            body.enable_ipv4 == Some(false),
+            "a network without IPv4".to_owned(),
+        ),
         (body.ingress, "an ingress network".to_owned()),
-        (body.config_only || has_source(body), "a configuration-only network".to_owned()),
-        (!matches!(body.ipam.driver.as_str(), "" | "default"), format!("the IPAM driver {:?}", body.ipam.driver)),
-        (!body.ipam.options.is_empty(), "options of the IPAM driver".to_owned()),
-        (body.ipam.config.len() > 1, "more than one subnet".to_owned()),
+        (
+            body.config_only || has_source(body),
+            "a configuration-only network".to_owned(),
+        ),
+        (
+            !matches!(body.ipam.driver.as_str(), "" | "default"),
+            format!("the IPAM driver {:?}", body.ipam.driver),
+        ),
+        (
+            !body.ipam.options.is_empty(),
+            "options of the IPAM driver".to_owned(),
+        ),
+        (
+            body.ipam.config.len() > 1,
+            "more than one subnet".to_owned(),
+        ),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(wrong, _)| *wrong) {
         return Err(ApiError::bad(format!("{what}: not supported")));
     }
     for (option, value) in &body.options {
         match option.as_str() {
-            MTU if value.parse::<u32>().is_ok_and(|mtu| (68..=65535).contains(&mtu)) => {}
+            MTU if value
+                .parse::<u32>()
+                .is_ok_and(|mtu| (68..=65535).contains(&mtu)) => {}
             BRIDGE if hoist_spec::is_bridge_name(value) => {}
-            MTU | BRIDGE => return Err(ApiError::bad(format!("{option}: {value:?} is not usable"))),
-            other => return Err(ApiError::bad(format!("the option {other:?} of a network: not supported"))),
+            MTU | BRIDGE => {
+                return Err(ApiError::bad(format!("{option}: {value:?} is not usable")));
+            }
+            other => {
+                return Err(ApiError::bad(format!(
+                    "the option {other:?} of a network: not supported"
+                )));
+            }
         }
     }
     Ok(Network {
@@ -55,7 +97,12 @@ fn wanted(body: &NetworkCreate) -> ApiResult<Network> {
         attachable: body.attachable,
         labels: body.labels.clone(),
         ipam_driver: Some(body.ipam.driver.clone()).filter(|driver| !driver.is_empty()),
-        ipam: body.ipam.config.iter().map(pool).collect::<ApiResult<_>>()?,
+        ipam: body
+            .ipam
+            .config
+            .iter()
+            .map(pool)
+            .collect::<ApiResult<_>>()?,
         ..Network::default()
     })
 }
@@ -63,17 +110,26 @@ fn wanted(body: &NetworkCreate) -> ApiResult<Network> {
 /// Docker's clients send an empty source for none.
 fn has_source(body: &NetworkCreate) -> bool {
     let named = |source: &serde_json::Value| {
-        source.get("Network").and_then(|name| name.as_str()).is_some_and(|name| !name.is_empty())
+        source
+            .get("Network")
+            .and_then(|name| name.as_str())
+            .is_some_and(|name| !name.is_empty())
     };
     body.config_from.as_ref().is_some_and(named)
 }
 
 fn pool(pool: &PoolCreate) -> ApiResult<IpamPool> {
-    let aux = pool.auxiliary_addresses.iter().map(|(name, at)| Ok((name.clone(), v4(at)?.into())));
+    let aux = pool
+        .auxiliary_addresses
+        .iter()
+        .map(|(name, at)| Ok((name.clone(), v4(at)?.into())));
     Ok(IpamPool {
         subnet: net("subnet", &pool.subnet)?.map(|net| net.trunc().into()),
         ip_range: net("IP range", &pool.ip_range)?.map(Into::into),
-        gateway: (!pool.gateway.is_empty()).then(|| v4(&pool.gateway)).transpose()?.map(IpAddr::V4),
+        gateway: (!pool.gateway.is_empty())
+            .then(|| v4(&pool.gateway))
+            .transpose()?
+            .map(IpAddr::V4),
         aux_addresses: aux.collect::<ApiResult<_>>()?,
     })
 }
@@ -84,7 +140,8 @@ fn net(what: &str, text: &str) -> ApiResult<Option<Ipv4Net>> {
 }
 
 fn v4(text: &str) -> ApiResult<Ipv4Addr> {
-    text.parse().map_err(|_| ApiError::bad(format!("{text:?} is not an IPv4 address")))
+    text.parse()
+        .map_err(|_| ApiError::bad(format!("{text:?} is not an IPv4 address")))
 }
 
 pub(crate) async fn connect(
@@ -101,11 +158,27 @@ pub(crate) async fn connect(
         (!config.ipam.link_local.is_empty(), "link-local addresses"),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(wrong, _)| *wrong) {
-        return Err(ApiError::bad(format!("{what} of a container on a network: not supported")));
+        return Err(ApiError::bad(format!(
+            "{what} of a container on a network: not supported"
+        )));
     }
-    let address = (!config.ipam.ipv4.is_empty()).then(|| v4(&config.ipam.ipv4)).transpose()?;
-    let mac = (!config.mac_address.is_empty()).then(|| parse_mac(&config.mac_address)).transpose()?;
-    engine.connect(&body.container, &name, Endpoint { address, mac, aliases: config.aliases }).await?;
+    let address = (!config.ipam.ipv4.is_empty())
+        .then(|| v4(&config.ipam.ipv4))
+        .transpose()?;
+    let mac = (!config.mac_address.is_empty())
+        .then(|| parse_mac(&config.mac_address))
+        .transpose()?;
+    engine
+        .connect(
+            &body.container,
+            &name,
+            Endpoint {
+                address,
+                mac,
+                aliases: config.aliases,
+            },
+        )
+        .await?;
     Ok(StatusCode::OK)
 }
 

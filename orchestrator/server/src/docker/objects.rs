@@ -30,18 +30,26 @@ pub(crate) async fn networks(
     let dangling = filters.flag("dangling")?;
     let (names, ids) = (filters.patterns("name")?, filters.patterns("id")?);
     let known = engine.networks().await?;
-    let used = |name: &str| known.iter().any(|network| network.doc.name == name && network.used);
-    let wanted = known.iter().map(convert::network).chain(convert::nominal(&known)).filter(|network| {
-        let predefined = convert::is_predefined(&network.name);
-        let unused = !predefined && !used(&network.name);
-        filters.labels(&network.labels)
-            && names.fit(&network.name)
-            && ids.fit(&network.id)
-            && filters.any("driver", |driver| driver == network.driver)
-            && filters.any("scope", |scope| scope == network.scope)
-            && filters.any("type", |kind| (kind == "builtin") == predefined)
-            && dangling.is_none_or(|wanted| wanted == unused)
-    });
+    let used = |name: &str| {
+        known
+            .iter()
+            .any(|network| network.doc.name == name && network.used)
+    };
+    let wanted = known
+        .iter()
+        .map(convert::network)
+        .chain(convert::nominal(&known))
+        .filter(|network| {
+            let predefined = convert::is_predefined(&network.name);
+            let unused = !predefined && !used(&network.name);
+            filters.labels(&network.labels)
+                && names.fit(&network.name)
+                && ids.fit(&network.id)
+                && filters.any("driver", |driver| driver == network.driver)
+                && filters.any("scope", |scope| scope == network.scope)
+                && filters.any("type", |kind| (kind == "builtin") == predefined)
+                && dangling.is_none_or(|wanted| wanted == unused)
+        });
     Ok(Json(wanted.collect()))
 }
 
@@ -65,24 +73,35 @@ pub(crate) async fn network(
             // By its name, or by the beginning of its id.
             let known = engine.networks().await?;
             let by_id = |found: &NetworkInspect| !name.is_empty() && found.id.starts_with(&name);
-            convert::nominal(&known).find(|found| found.name == name).or_else(|| convert::nominal(&known).find(by_id))
+            convert::nominal(&known)
+                .find(|found| found.name == name)
+                .or_else(|| convert::nominal(&known).find(by_id))
         }
     };
     let found = found.filter(|network| query.scope.is_empty() || query.scope == network.scope);
-    let mut network = found.ok_or_else(|| ApiError::not_found(format!("network {name} not found")))?;
+    let mut network =
+        found.ok_or_else(|| ApiError::not_found(format!("network {name} not found")))?;
     let rules = engine.foreign_rules();
     if !rules.is_empty() {
-        network.options.insert("io.hoist.accepted-in".to_owned(), rules.join(", "));
+        network
+            .options
+            .insert("io.hoist.accepted-in".to_owned(), rules.join(", "));
     }
     Ok(Json(network))
 }
 
-pub(crate) async fn remove_network(State(engine): App, Path(name): Path<String>) -> ApiResult<StatusCode> {
+pub(crate) async fn remove_network(
+    State(engine): App,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
     engine.remove_network(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn volumes(State(engine): App, Query(query): Query<ListQuery>) -> ApiResult<Json<VolumeList>> {
+pub(crate) async fn volumes(
+    State(engine): App,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<VolumeList>> {
     let filters = Filters::parse(query.filters.as_deref(), &OF_VOLUMES)?;
     let (dangling, names) = (filters.flag("dangling")?, filters.patterns("name")?);
     let all = engine.volumes().await?;
@@ -92,10 +111,16 @@ pub(crate) async fn volumes(State(engine): App, Query(query): Query<ListQuery>) 
             && filters.any("driver", |driver| driver == "local")
             && dangling.is_none_or(|wanted| wanted == (volume.users == 0))
     });
-    Ok(Json(VolumeList { volumes: wanted.map(convert::volume).collect(), warnings: Vec::new() }))
+    Ok(Json(VolumeList {
+        volumes: wanted.map(convert::volume).collect(),
+        warnings: Vec::new(),
+    }))
 }
 
-pub(crate) async fn volume(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<VolumeInspect>> {
+pub(crate) async fn volume(
+    State(engine): App,
+    Path(name): Path<String>,
+) -> ApiResult<Json<VolumeInspect>> {
     Ok(Json(convert::volume(&engine.volume(&name).await?)))
 }
 
@@ -110,18 +135,29 @@ pub(crate) async fn remove_volume(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> ApiResult<StatusCode> {
-    engine.remove_volume(&name, flag(query.force.as_deref())).await?;
+    engine
+        .remove_volume(&name, flag(query.force.as_deref()))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /volumes/create`. One that is there already is answered as it is, as docker does.
-pub(crate) async fn create_volume(State(engine): App, body: Bytes) -> ApiResult<(StatusCode, Json<VolumeInspect>)> {
+pub(crate) async fn create_volume(
+    State(engine): App,
+    body: Bytes,
+) -> ApiResult<(StatusCode, Json<VolumeInspect>)> {
     let wanted: VolumeCreate = decode(&body)?;
     if !matches!(wanted.driver.as_str(), "" | "local") {
-        let message = format!("volume driver {:?} not found: hoist has the driver \"local\" only", wanted.driver);
+        let message = format!(
+            "volume driver {:?} not found: hoist has the driver \"local\" only",
+            wanted.driver
+        );
         return Err(ApiError::not_found(message));
     }
-    let (options, labels) = (wanted.driver_opts.unwrap_or_default(), wanted.labels.unwrap_or_default());
+    let (options, labels) = (
+        wanted.driver_opts.unwrap_or_default(),
+        wanted.labels.unwrap_or_default(),
+    );
     let volume = engine.create_volume(wanted.name, options, labels).await?;
     Ok((StatusCode::CREATED, Json(convert::volume(&volume))))
 }

@@ -14,7 +14,9 @@ impl<'de> Deserialize<'de> for Unsupported {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = String::deserialize(deserializer)?;
         if flag(Some(&value)) {
-            return Err(D::Error::custom(format!("{value:?}: hoist does not support this parameter")));
+            return Err(D::Error::custom(format!(
+                "{value:?}: hoist does not support this parameter"
+            )));
         }
         Ok(Self)
     }
@@ -35,7 +37,8 @@ mod tests {
     use serde::forward_to_deserialize_any;
 
     use super::super::{
-        archive, container_list, containers, events, image_list, images, making, objects, prune, push, store, streams,
+        archive, container_list, containers, events, image_list, images, making, objects, prune,
+        push, store, streams,
     };
     use super::*;
 
@@ -45,7 +48,10 @@ mod tests {
     impl<'de> Deserializer<'de> for Fields<'_> {
         type Error = serde::de::value::Error;
 
-        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        fn deserialize_any<V: serde::de::Visitor<'de>>(
+            self,
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
             Err(Self::Error::custom("only structures have fields"))
         }
 
@@ -78,17 +84,50 @@ mod tests {
         let several = ["changes", "names", "type"];
         let stop = || fields::<containers::StopQuery>();
         let operations: [(&str, &[&str], &[&str]); 36] = [
-            ("GET /containers/json", &["all", "limit", "size", "filters"], fields::<container_list::ListQuery>()),
-            ("GET /containers/{id}/json", &["size"], fields::<containers::InspectQuery>()),
-            ("GET /containers/{id}/top", &["ps_args"], fields::<containers::TopQuery>()),
+            (
+                "GET /containers/json",
+                &["all", "limit", "size", "filters"],
+                fields::<container_list::ListQuery>(),
+            ),
+            (
+                "GET /containers/{id}/json",
+                &["size"],
+                fields::<containers::InspectQuery>(),
+            ),
+            (
+                "GET /containers/{id}/top",
+                &["ps_args"],
+                fields::<containers::TopQuery>(),
+            ),
             (
                 "GET /containers/{id}/logs",
-                &["follow", "stdout", "stderr", "since", "until", "timestamps", "tail", "details"],
+                &[
+                    "follow",
+                    "stdout",
+                    "stderr",
+                    "since",
+                    "until",
+                    "timestamps",
+                    "tail",
+                    "details",
+                ],
                 fields::<streams::LogQuery>(),
             ),
-            ("GET /containers/{id}/stats", &["stream", "one-shot"], fields::<streams::StatsQuery>()),
-            ("POST /containers/{id}/resize", &["h", "w"], fields::<containers::ResizeQuery>()),
-            ("POST /containers/{id}/start", &["detachKeys"], fields::<containers::StartQuery>()),
+            (
+                "GET /containers/{id}/stats",
+                &["stream", "one-shot"],
+                fields::<streams::StatsQuery>(),
+            ),
+            (
+                "POST /containers/{id}/resize",
+                &["h", "w"],
+                fields::<containers::ResizeQuery>(),
+            ),
+            (
+                "POST /containers/{id}/start",
+                &["detachKeys"],
+                fields::<containers::StartQuery>(),
+            ),
             ("POST /containers/{id}/stop", &["signal", "t"], stop()),
             ("POST /containers/{id}/restart", &["signal", "t"], stop()),
             ("POST /containers/{id}/kill", &["signal"], stop()),
@@ -97,16 +136,36 @@ mod tests {
                 &["detachKeys", "logs", "stream", "stdin", "stdout", "stderr"],
                 fields::<streams::AttachQuery>(),
             ),
-            ("POST /containers/{id}/wait", &["condition"], fields::<containers::WaitQuery>()),
-            ("DELETE /containers/{id}", &["v", "force", "link"], fields::<containers::RemoveQuery>()),
-            ("HEAD /containers/{id}/archive", &["path"], fields::<archive::ArchiveQuery>()),
-            ("GET /containers/{id}/archive", &["path"], fields::<archive::ArchiveQuery>()),
+            (
+                "POST /containers/{id}/wait",
+                &["condition"],
+                fields::<containers::WaitQuery>(),
+            ),
+            (
+                "DELETE /containers/{id}",
+                &["v", "force", "link"],
+                fields::<containers::RemoveQuery>(),
+            ),
+            (
+                "HEAD /containers/{id}/archive",
+                &["path"],
+                fields::<archive::ArchiveQuery>(),
+            ),
+            (
+                "GET /containers/{id}/archive",
+                &["path"],
+                fields::<archive::ArchiveQuery>(),
+            ),
             (
                 "PUT /containers/{id}/archive",
                 &["path", "noOverwriteDirNonDir", "copyUIDGID"],
                 fields::<archive::ArchiveQuery>(),
             ),
-            ("POST /containers/prune", &["filters"], fields::<prune::PruneQuery>()),
+            (
+                "POST /containers/prune",
+                &["filters"],
+                fields::<prune::PruneQuery>(),
+            ),
             (
                 "GET /images/json",
                 &["all", "filters", "shared-size", "digests", "manifests"],
@@ -114,38 +173,119 @@ mod tests {
             ),
             (
                 "POST /images/create",
-                &["fromImage", "fromSrc", "repo", "tag", "message", "changes", "platform"],
+                &[
+                    "fromImage",
+                    "fromSrc",
+                    "repo",
+                    "tag",
+                    "message",
+                    "changes",
+                    "platform",
+                ],
                 fields::<images::CreateQuery>(),
             ),
-            ("GET /images/{name}/json", &["manifests", "platform"], fields::<images::LookQuery>()),
-            ("GET /images/{name}/get", &["platform"], fields::<images::LookQuery>()),
-            ("POST /images/{name}/push", &["tag", "platform"], fields::<push::PostQuery>()),
-            ("POST /images/{name}/tag", &["repo", "tag"], fields::<push::PostQuery>()),
-            ("DELETE /images/{name}", &["force", "noprune", "platforms"], fields::<images::RemoveQuery>()),
-            ("POST /images/prune", &["filters"], fields::<prune::PruneQuery>()),
-            ("POST /images/load", &["quiet", "platform"], fields::<images::LoadQuery>()),
+            (
+                "GET /images/{name}/json",
+                &["manifests", "platform"],
+                fields::<images::LookQuery>(),
+            ),
+            (
+                "GET /images/{name}/get",
+                &["platform"],
+                fields::<images::LookQuery>(),
+            ),
+            (
+                "POST /images/{name}/push",
+                &["tag", "platform"],
+                fields::<push::PostQuery>(),
+            ),
+            (
+                "POST /images/{name}/tag",
+                &["repo", "tag"],
+                fields::<push::PostQuery>(),
+            ),
+            (
+                "DELETE /images/{name}",
+                &["force", "noprune", "platforms"],
+                fields::<images::RemoveQuery>(),
+            ),
+            (
+                "POST /images/prune",
+                &["filters"],
+                fields::<prune::PruneQuery>(),
+            ),
+            (
+                "POST /images/load",
+                &["quiet", "platform"],
+                fields::<images::LoadQuery>(),
+            ),
             (
                 "POST /commit",
-                &["container", "repo", "tag", "comment", "author", "pause", "changes"],
+                &[
+                    "container",
+                    "repo",
+                    "tag",
+                    "comment",
+                    "author",
+                    "pause",
+                    "changes",
+                ],
                 fields::<making::CommitQuery>(),
             ),
-            ("GET /events", &["since", "until", "filters"], fields::<events::EventsQuery>()),
-            ("GET /system/df", &["type", "verbose"], fields::<store::UsageQuery>()),
-            ("GET /networks", &["filters"], fields::<objects::ListQuery>()),
-            ("GET /networks/{id}", &["verbose", "scope"], fields::<objects::NetworkQuery>()),
-            ("POST /networks/prune", &["filters"], fields::<prune::PruneQuery>()),
+            (
+                "GET /events",
+                &["since", "until", "filters"],
+                fields::<events::EventsQuery>(),
+            ),
+            (
+                "GET /system/df",
+                &["type", "verbose"],
+                fields::<store::UsageQuery>(),
+            ),
+            (
+                "GET /networks",
+                &["filters"],
+                fields::<objects::ListQuery>(),
+            ),
+            (
+                "GET /networks/{id}",
+                &["verbose", "scope"],
+                fields::<objects::NetworkQuery>(),
+            ),
+            (
+                "POST /networks/prune",
+                &["filters"],
+                fields::<prune::PruneQuery>(),
+            ),
             ("GET /volumes", &["filters"], fields::<objects::ListQuery>()),
-            ("DELETE /volumes/{name}", &["force"], fields::<objects::RemoveQuery>()),
-            ("POST /volumes/prune", &["filters"], fields::<prune::PruneQuery>()),
+            (
+                "DELETE /volumes/{name}",
+                &["force"],
+                fields::<objects::RemoveQuery>(),
+            ),
+            (
+                "POST /volumes/prune",
+                &["filters"],
+                fields::<prune::PruneQuery>(),
+            ),
             (
                 "POST /build/prune",
-                &["keep-storage", "reserved-space", "max-used-space", "min-free-space", "all", "filters"],
+                &[
+                    "keep-storage",
+                    "reserved-space",
+                    "max-used-space",
+                    "min-free-space",
+                    "all",
+                    "filters",
+                ],
                 fields::<prune::BuildQuery>(),
             ),
         ];
         for (operation, documented, known) in operations {
-            let missing: Vec<_> =
-                documented.iter().filter(|name| !known.contains(name) && !several.contains(name)).collect();
+            let missing: Vec<_> = documented
+                .iter()
+                .filter(|name| !known.contains(name) && !several.contains(name))
+                .collect();
             assert!(missing.is_empty(), "{operation} passes over {missing:?}");
         }
     }

@@ -47,7 +47,10 @@ impl Wish {
         let filters = Filters::parse(filters, known)?;
         let until = match filters.get("until") {
             None => None,
-            Some([text]) => Some(moment(text, now()).ok_or_else(|| ApiError::bad(format!("until={text} is no time")))?),
+            Some([text]) => Some(
+                moment(text, now())
+                    .ok_or_else(|| ApiError::bad(format!("until={text} is no time")))?,
+            ),
             Some(_) => return Err(ApiError::bad("more than one until filter")),
         };
         Ok(Self { filters, until })
@@ -56,45 +59,81 @@ impl Wish {
     /// By `until`, `label` and `label!`.
     fn unused(self) -> Unused {
         let Self { filters, until } = self;
-        Box::new(move |created, labels| until.is_none_or(|until| created < until) && filters.labels(labels))
+        Box::new(move |created, labels| {
+            until.is_none_or(|until| created < until) && filters.labels(labels)
+        })
     }
 }
 
 /// `POST /containers/prune`
-pub(crate) async fn containers(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Json<Value>> {
+pub(crate) async fn containers(
+    State(engine): App,
+    Query(query): Query<PruneQuery>,
+) -> ApiResult<Json<Value>> {
     let wish = Wish::parse(query.filters.as_deref(), &["until", "label", "label!"])?;
     let pruned = engine.prune_containers(wish.unused()).await?;
-    Ok(Json(json!({ "ContainersDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes })))
+    Ok(Json(
+        json!({ "ContainersDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes }),
+    ))
 }
 
 /// `POST /images/prune`; `dangling=false`: images with names too.
-pub(crate) async fn images(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Json<Value>> {
-    let wish = Wish::parse(query.filters.as_deref(), &["dangling", "until", "label", "label!"])?;
+pub(crate) async fn images(
+    State(engine): App,
+    Query(query): Query<PruneQuery>,
+) -> ApiResult<Json<Value>> {
+    let wish = Wish::parse(
+        query.filters.as_deref(),
+        &["dangling", "until", "label", "label!"],
+    )?;
     let named_too = wish.filters.flag("dangling")? == Some(false);
     let pruned = engine.prune_images(named_too, wish.unused()).await?;
-    let layers = pruned.layers.iter().map(|id| ImageDelete { untagged: None, deleted: Some(id.to_string()) });
-    let gone: Vec<ImageDelete> = pruned.removed.iter().flat_map(deleted).chain(layers).collect();
-    Ok(Json(json!({ "ImagesDeleted": gone, "SpaceReclaimed": pruned.bytes })))
+    let layers = pruned.layers.iter().map(|id| ImageDelete {
+        untagged: None,
+        deleted: Some(id.to_string()),
+    });
+    let gone: Vec<ImageDelete> = pruned
+        .removed
+        .iter()
+        .flat_map(deleted)
+        .chain(layers)
+        .collect();
+    Ok(Json(
+        json!({ "ImagesDeleted": gone, "SpaceReclaimed": pruned.bytes }),
+    ))
 }
 
 /// `POST /volumes/prune`; anonymous ones, with `all=true` named ones too.
-pub(crate) async fn volumes(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Json<Value>> {
+pub(crate) async fn volumes(
+    State(engine): App,
+    Query(query): Query<PruneQuery>,
+) -> ApiResult<Json<Value>> {
     let wish = Wish::parse(query.filters.as_deref(), &["all", "label", "label!"])?;
     let all = wish.filters.flag("all")? == Some(true);
     let pruned = engine.prune_volumes(all, wish.unused()).await?;
-    Ok(Json(json!({ "VolumesDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes })))
+    Ok(Json(
+        json!({ "VolumesDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes }),
+    ))
 }
 
 /// `POST /networks/prune`
-pub(crate) async fn networks(State(engine): App, Query(query): Query<PruneQuery>) -> ApiResult<Json<Value>> {
+pub(crate) async fn networks(
+    State(engine): App,
+    Query(query): Query<PruneQuery>,
+) -> ApiResult<Json<Value>> {
     let wish = Wish::parse(query.filters.as_deref(), &["until", "label", "label!"])?;
     let pruned = engine.prune_networks(wish.unused()).await?;
     Ok(Json(json!({ "NetworksDeleted": pruned.removed })))
 }
 
 /// `POST /build/prune`: the build cache; with the filter `until`: what was not used since.
-pub(crate) async fn build(State(engine): App, Query(query): Query<BuildQuery>) -> ApiResult<Json<Value>> {
+pub(crate) async fn build(
+    State(engine): App,
+    Query(query): Query<BuildQuery>,
+) -> ApiResult<Json<Value>> {
     let wish = Wish::parse(query.filters.as_deref(), &["until"])?;
     let pruned = engine.prune_builds(wish.until).await?;
-    Ok(Json(json!({ "CachesDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes })))
+    Ok(Json(
+        json!({ "CachesDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes }),
+    ))
 }

@@ -25,20 +25,37 @@ impl Receive<PullLine> for Lines {
             let line = match self.news.recv().await? {
                 ImageNews::Progress(progress) if self.pushes => pushing(progress),
                 ImageNews::Progress(progress) => Some(pulling(progress)),
-                ImageNews::Pulled { reference, up_to_date } => {
-                    let what = if up_to_date { "Image is up to date" } else { "Downloaded newer image" };
+                ImageNews::Pulled {
+                    reference,
+                    up_to_date,
+                } => {
+                    let what = if up_to_date {
+                        "Image is up to date"
+                    } else {
+                        "Downloaded newer image"
+                    };
                     Some(status(format!("Status: {what} for {}", reference.short())))
                 }
-                ImageNews::Created { reference, id } => Some(status(format!("Created {} ({id})", reference.short()))),
-                ImageNews::Loaded { name } => {
-                    Some(PullLine { stream: Some(format!("Loaded image: {name}\n")), ..PullLine::default() })
+                ImageNews::Created { reference, id } => {
+                    Some(status(format!("Created {} ({id})", reference.short())))
                 }
+                ImageNews::Loaded { name } => Some(PullLine {
+                    stream: Some(format!("Loaded image: {name}\n")),
+                    ..PullLine::default()
+                }),
                 ImageNews::Pushed { reference, pushed } => {
                     let tag = reference.tag().unwrap_or("latest").to_owned();
                     let text = format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size);
                     // The last two lines of docker's: one for people, one for programs.
-                    let aux = PushResult { tag, digest: pushed.digest.to_string(), size: pushed.size };
-                    self.last = Some(PullLine { aux: Some(aux), ..PullLine::default() });
+                    let aux = PushResult {
+                        tag,
+                        digest: pushed.digest.to_string(),
+                        size: pushed.size,
+                    };
+                    self.last = Some(PullLine {
+                        aux: Some(aux),
+                        ..PullLine::default()
+                    });
                     Some(status(text))
                 }
                 ImageNews::Failed(error) => Some(PullLine {
@@ -55,14 +72,20 @@ impl Receive<PullLine> for Lines {
 }
 
 pub(super) fn status(text: String) -> PullLine {
-    PullLine { status: Some(text), ..PullLine::default() }
+    PullLine {
+        status: Some(text),
+        ..PullLine::default()
+    }
 }
 
 fn pulling(progress: Progress) -> PullLine {
     PullLine {
         status: Some(phase_text(progress.phase, &progress.text)),
         id: Some(progress.item).filter(|item| !item.is_empty()),
-        progress_detail: progress.total.map(|total| PullDetail { current: progress.done, total }),
+        progress_detail: progress.total.map(|total| PullDetail {
+            current: progress.done,
+            total,
+        }),
         ..PullLine::default()
     }
 }
@@ -79,15 +102,32 @@ fn pushing(progress: Progress) -> Option<PullLine> {
     Some(PullLine {
         status: Some(text),
         id: Some(progress.item).filter(|item| !item.is_empty()),
-        progress_detail: progress.total.filter(|_| moving).map(|total| PullDetail { current: progress.done, total }),
+        progress_detail: progress.total.filter(|_| moving).map(|total| PullDetail {
+            current: progress.done,
+            total,
+        }),
         ..PullLine::default()
     })
 }
 
 pub(super) fn pull_lines(engine: &Handle, news: ImageInbox) -> Response {
-    json_lines(engine, Lines { news, pushes: false, last: None })
+    json_lines(
+        engine,
+        Lines {
+            news,
+            pushes: false,
+            last: None,
+        },
+    )
 }
 
 pub(super) fn push_lines(engine: &Handle, news: ImageInbox) -> Response {
-    json_lines(engine, Lines { news, pushes: true, last: None })
+    json_lines(
+        engine,
+        Lines {
+            news,
+            pushes: true,
+            last: None,
+        },
+    )
 }

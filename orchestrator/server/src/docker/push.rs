@@ -37,10 +37,14 @@ pub(crate) async fn post(
         Some((name, "tag")) => {
             // First, so that an unknown image is what is said.
             engine.image(name, None)?;
-            engine.tag_image(name, &parse(&query.repo, &query.tag)?).await?;
+            engine
+                .tag_image(name, &parse(&query.repo, &query.tag)?)
+                .await?;
             Ok(StatusCode::CREATED.into_response())
         }
-        _ => Err(ApiError::not_found(format!("page not found: POST /images/{path}"))),
+        _ => Err(ApiError::not_found(format!(
+            "page not found: POST /images/{path}"
+        ))),
     }
 }
 
@@ -48,6 +52,8 @@ fn parse(name: &str, tag: &str) -> ApiResult<Reference> {
     let reference = convert::parse(name)?;
     match tag {
         "" => Ok(reference),
-        tag => reference.with_tag(tag).map_err(|error| ApiError::invalid(&error)),
+        tag => reference
+            .with_tag(tag)
+            .map_err(|error| ApiError::invalid(&error)),
     }
 }

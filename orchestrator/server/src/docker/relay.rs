@@ -53,8 +53,10 @@ pub(super) async fn relay(taken: Taken, mut execution: Execution) {
     let (outputs, stdin) = outputs(&mut execution);
     let (end, told) = watch::channel(false);
     let writer = Arc::new(Mutex::new(writer));
-    let tasks: Vec<_> =
-        outputs.into_iter().map(|output| tokio::spawn(output.copy(Arc::clone(&writer), told.clone()))).collect();
+    let tasks: Vec<_> = outputs
+        .into_iter()
+        .map(|output| tokio::spawn(output.copy(Arc::clone(&writer), told.clone())))
+        .collect();
     let input = tokio::spawn(input(reader, early, stdin, told));
     execution.ended(until_end(&execution, gone).await);
     let _ = end.send(true);
@@ -76,7 +78,11 @@ pub(super) async fn abandoned(execution: &Execution) {
 pub(super) async fn say(taken: Taken, tty: bool, message: String) {
     let Taken { mut stream, .. } = taken;
     let text = format!("{message}\r\n");
-    let text = if tty { text.into_bytes() } else { encode(StreamKind::Stdout, text.as_bytes()) };
+    let text = if tty {
+        text.into_bytes()
+    } else {
+        encode(StreamKind::Stdout, text.as_bytes())
+    };
     let _ = stream.write_all(&text).await;
     let _ = stream.shutdown().await;
     let (reader, _writer) = stream.into_split();
@@ -116,15 +122,30 @@ fn outputs(execution: &mut Execution) -> (Vec<Output>, Option<Arc<AsyncFd<OwnedF
     };
     if let Some(terminal) = execution.terminal.take() {
         let terminal = watched(terminal, Interest::READABLE | Interest::WRITABLE);
-        let output = terminal.iter().map(|end| Output { end: Arc::clone(end), framed: None });
+        let output = terminal.iter().map(|end| Output {
+            end: Arc::clone(end),
+            framed: None,
+        });
         return (output.collect(), terminal.clone());
     }
-    let outputs = [(execution.stdout.take(), StreamKind::Stdout), (execution.stderr.take(), StreamKind::Stderr)];
-    let outputs = outputs
-        .into_iter()
-        .filter_map(|(end, kind)| Some(Output { end: watched(end?, Interest::READABLE)?, framed: Some(kind) }));
+    let outputs = [
+        (execution.stdout.take(), StreamKind::Stdout),
+        (execution.stderr.take(), StreamKind::Stderr),
+    ];
+    let outputs = outputs.into_iter().filter_map(|(end, kind)| {
+        Some(Output {
+            end: watched(end?, Interest::READABLE)?,
+            framed: Some(kind),
+        })
+    });
     let outputs = outputs.collect();
-    (outputs, execution.stdin.take().and_then(|end| watched(end, Interest::WRITABLE)))
+    (
+        outputs,
+        execution
+            .stdin
+            .take()
+            .and_then(|end| watched(end, Interest::WRITABLE)),
+    )
 }
 
 impl Output {
@@ -168,8 +189,12 @@ impl Output {
 /// 0 at the end; a terminal returns EIO once its other end is closed.
 async fn read(end: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> usize {
     loop {
-        let Ok(mut ready) = end.readable().await else { return 0 };
-        match ready.try_io(|end| rustix::io::read(end.get_ref().as_fd(), &mut *buffer).map_err(Into::into)) {
+        let Ok(mut ready) = end.readable().await else {
+            return 0;
+        };
+        match ready
+            .try_io(|end| rustix::io::read(end.get_ref().as_fd(), &mut *buffer).map_err(Into::into))
+        {
             Ok(Ok(count)) => return count,
             Ok(Err(error)) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => {}
             Ok(Err(_)) => return 0,
@@ -208,8 +233,12 @@ async fn feed(reader: &mut OwnedReadHalf, early: &[u8], stdin: &AsyncFd<OwnedFd>
 
 async fn write(end: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        let Ok(mut ready) = end.writable().await else { return false };
-        match ready.try_io(|end| rustix::io::write(end.get_ref().as_fd(), bytes).map_err(Into::into)) {
+        let Ok(mut ready) = end.writable().await else {
+            return false;
+        };
+        match ready
+            .try_io(|end| rustix::io::write(end.get_ref().as_fd(), bytes).map_err(Into::into))
+        {
             Ok(Ok(count)) => bytes = &bytes[count..],
             Ok(Err(error)) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => {}
             Ok(Err(_)) => return false,

@@ -25,10 +25,16 @@ const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
 
 /// Which kinds are asked for; all, when none is named.
 fn kinds(pairs: &[(String, String)]) -> ApiResult<BTreeSet<&str>> {
-    let named: BTreeSet<&str> =
-        pairs.iter().filter(|(key, _)| key == "type").map(|(_, value)| value.as_str()).collect();
+    let named: BTreeSet<&str> = pairs
+        .iter()
+        .filter(|(key, _)| key == "type")
+        .map(|(_, value)| value.as_str())
+        .collect();
     match named.iter().find(|kind| !KINDS.contains(kind)) {
-        Some(kind) => Err(ApiError::bad(format!("unknown object type: {kind}; known here are {}", KINDS.join(", ")))),
+        Some(kind) => Err(ApiError::bad(format!(
+            "unknown object type: {kind}; known here are {}",
+            KINDS.join(", ")
+        ))),
         None if named.is_empty() => Ok(KINDS.into()),
         None => Ok(named),
     }
@@ -44,17 +50,27 @@ pub(crate) async fn usage(
     let (with_containers, with_volumes) = (kinds.contains("container"), kinds.contains("volume"));
     let (with_images, with_cache) = (kinds.contains("image"), kinds.contains("build-cache"));
     let images = match with_images {
-        true => image_list::list(State(engine.clone()), Query(Default::default())).await?.0,
+        true => {
+            image_list::list(State(engine.clone()), Query(Default::default()))
+                .await?
+                .0
+        }
         false => Vec::new(),
     };
     let used = engine.disk_use(with_containers, with_volumes).await?;
-    let containers = used.containers.iter().map(|(container, sizes)| ContainerUsage {
-        size_rw: sizes.own,
-        size_root_fs: sizes.all,
-        summary: convert::summary(&engine, container),
-    });
+    let containers = used
+        .containers
+        .iter()
+        .map(|(container, sizes)| ContainerUsage {
+            size_rw: sizes.own,
+            size_root_fs: sizes.all,
+            summary: convert::summary(&engine, container),
+        });
     let volumes = used.volumes.iter().map(|(volume, size)| VolumeUsage {
-        usage_data: UsageData { size: *size, ref_count: volume.users },
+        usage_data: UsageData {
+            size: *size,
+            ref_count: volume.users,
+        },
         inspect: convert::volume(volume),
     });
     let usage = DiskUsage {

@@ -47,7 +47,10 @@ where
     let state = (source, engine.begin(), encode);
     let stream = stream::unfold(state, |(mut source, busy, mut encode)| async move {
         let item = source.receive().await?;
-        Some((Ok::<_, std::io::Error>(encode(item)), (source, busy, encode)))
+        Some((
+            Ok::<_, std::io::Error>(encode(item)),
+            (source, busy, encode),
+        ))
     });
     ([(header::CONTENT_TYPE, content)], Body::from_stream(stream)).into_response()
 }
@@ -101,7 +104,10 @@ impl LogQuery {
 
     pub(crate) fn services(&self) -> Vec<String> {
         let text = self.services.as_deref().unwrap_or_default();
-        text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        text.split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -117,9 +123,19 @@ pub(crate) async fn logs(
     let log = engine.logs(&name, wanted).await?;
     let raw = log.tty && !flag(query.multiplexed.as_deref());
     let timestamps = flag(query.timestamps.as_deref());
-    let content = if raw { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
-    let mut form = LogForm { raw, timestamps, dangling: [false; 2] };
-    Ok(streamed(&engine, log.lines, content, move |line| form.encode(&line)))
+    let content = if raw {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    };
+    let mut form = LogForm {
+        raw,
+        timestamps,
+        dangling: [false; 2],
+    };
+    Ok(streamed(&engine, log.lines, content, move |line| {
+        form.encode(&line)
+    }))
 }
 
 /// How lines of a log are written to a client.
@@ -150,7 +166,14 @@ impl LogForm {
         Bytes::from(if self.raw {
             data
         } else {
-            encode(if line.stderr { StreamKind::Stderr } else { StreamKind::Stdout }, &data)
+            encode(
+                if line.stderr {
+                    StreamKind::Stderr
+                } else {
+                    StreamKind::Stdout
+                },
+                &data,
+            )
         })
     }
 }
@@ -179,7 +202,9 @@ pub(crate) async fn stats(
         let mut before = None;
         loop {
             tick.tick().await;
-            let Some(usage) = reader.usage(&id).await else { return };
+            let Some(usage) = reader.usage(&id).await else {
+                return;
+            };
             let sample = convert::stats(&id, &usage, before.take());
             before = Some(sample.clone());
             // The first sample has nothing to compare with.
@@ -213,7 +238,11 @@ pub(crate) struct AttachQuery {
 
 /// Writes what a log has. `false`: the client has left.
 async fn replay(mut lines: mpsc::Receiver<Line>, raw: bool, stream: &mut UnixStream) -> bool {
-    let mut form = LogForm { raw, timestamps: false, dangling: [false; 2] };
+    let mut form = LogForm {
+        raw,
+        timestamps: false,
+        dangling: [false; 2],
+    };
     while let Some(line) = lines.recv().await {
         if stream.write_all(&form.encode(&line)).await.is_err() {
             return false;
@@ -231,7 +260,12 @@ pub(crate) async fn attach(
     let container = engine.begin_attach(&name).await?;
     let live = query.stream.as_deref().is_none_or(|text| flag(Some(text)));
     let (stdout, stderr) = (flag(query.stdout.as_deref()), flag(query.stderr.as_deref()));
-    let want = Attach { stdin: flag(query.stdin.as_deref()), stdout, stderr, lossless: true };
+    let want = Attach {
+        stdin: flag(query.stdin.as_deref()),
+        stdout,
+        stderr,
+        lossless: true,
+    };
     let history = flag(query.logs.as_deref());
     let size = query.h.zip(query.w);
     let worker = engine.clone();
@@ -248,7 +282,10 @@ pub(crate) async fn attach(
             return;
         }
         let attached = match direct(taken).await {
-            Ok(stream) => worker.attach(&container, stream, want, size).await.map_err(|error| error.message),
+            Ok(stream) => worker
+                .attach(&container, stream, want, size)
+                .await
+                .map_err(|error| error.message),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = attached {

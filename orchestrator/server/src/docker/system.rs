@@ -15,18 +15,35 @@ const API_VERSION: &str = "1.47";
 
 /// On every answer, as docker has it.
 pub(crate) fn introduce(headers: &mut HeaderMap) {
-    let own =
-        [("api-version", API_VERSION), ("docker-experimental", "false"), ("ostype", "linux"), ("server", "hoist")];
-    headers.extend(own.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
+    let own = [
+        ("api-version", API_VERSION),
+        ("docker-experimental", "false"),
+        ("ostype", "linux"),
+        ("server", "hoist"),
+    ];
+    headers.extend(own.map(|(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    }));
 }
 
 pub(crate) async fn ping() -> Response {
     let headers = [("Cache-Control", "no-cache")];
-    (headers, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "OK").into_response()
+    (
+        headers,
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        "OK",
+    )
+        .into_response()
 }
 
 fn kernel() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn architecture() -> String {
@@ -54,7 +71,10 @@ pub(crate) async fn info(State(engine): App) -> ApiResult<Json<Info>> {
     let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     Ok(Json(Info {
         id: facts.instance,
-        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        name: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         containers: facts.containers,
         containers_running: facts.running,

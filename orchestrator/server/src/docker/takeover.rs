@@ -22,21 +22,42 @@ pub(crate) struct Taken {
 /// Answers the request, and hands the connection to `then` when the answer is out; nothing when the client
 /// has left before. A client that did not ask for the
 /// connection gets the output as the answer's body, and has no input.
-pub(crate) fn take_over<F, Fut>(engine: &Handle, mut request: Request, tty: bool, then: F) -> ApiResult<Response>
+pub(crate) fn take_over<F, Fut>(
+    engine: &Handle,
+    mut request: Request,
+    tty: bool,
+    then: F,
+) -> ApiResult<Response>
 where
     F: FnOnce(Option<Taken>) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let busy = engine.begin();
-    let content = if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    let content = if tty {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    };
     if !request.headers().contains_key(header::UPGRADE) {
-        let (body, ours) =
-            pair().map_err(|error| ApiError::of(ErrorKind::Engine, format!("no socket for its streams: {error}")))?;
+        let (body, ours) = pair().map_err(|error| {
+            ApiError::of(
+                ErrorKind::Engine,
+                format!("no socket for its streams: {error}"),
+            )
+        })?;
         tokio::spawn(async move {
             let _busy = busy;
-            then(Some(Taken { stream: ours, early: Bytes::new() })).await;
+            then(Some(Taken {
+                stream: ours,
+                early: Bytes::new(),
+            }))
+            .await;
         });
-        return Ok(([(header::CONTENT_TYPE, content)], Body::from_stream(ReaderStream::new(body))).into_response());
+        return Ok((
+            [(header::CONTENT_TYPE, content)],
+            Body::from_stream(ReaderStream::new(body)),
+        )
+            .into_response());
     }
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -49,11 +70,21 @@ where
             }
         };
         match upgraded.downcast::<TokioIo<UnixStream>>() {
-            Ok(parts) => then(Some(Taken { stream: parts.io.into_inner(), early: parts.read_buf })).await,
+            Ok(parts) => {
+                then(Some(Taken {
+                    stream: parts.io.into_inner(),
+                    early: parts.read_buf,
+                }))
+                .await
+            }
             Err(_) => tracing::error!("a connection that is no Unix socket was taken over"),
         }
     });
-    let headers = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "tcp"), (header::CONTENT_TYPE, content)];
+    let headers = [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "tcp"),
+        (header::CONTENT_TYPE, content),
+    ];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 

@@ -7,8 +7,13 @@ use hoist_api::{CheckReport, CheckRequest, Outcome, Problem};
 use crate::answer::{ApiResult, App};
 
 /// `POST /hoist/v1/system/check`
-pub(crate) async fn check(State(engine): App, Json(request): Json<CheckRequest>) -> ApiResult<Json<CheckReport>> {
-    Ok(Json(wire(engine.check_store(request.repair, request.quick).await?)))
+pub(crate) async fn check(
+    State(engine): App,
+    Json(request): Json<CheckRequest>,
+) -> ApiResult<Json<CheckReport>> {
+    Ok(Json(wire(
+        engine.check_store(request.repair, request.quick).await?,
+    )))
 }
 
 fn wire(report: hoist_image::CheckReport) -> CheckReport {

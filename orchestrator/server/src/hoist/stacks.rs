@@ -28,7 +28,10 @@ pub(crate) async fn apply(State(engine): App, body: Bytes) -> ApiResult<Response
 }
 
 fn paths(files: &[PathBuf]) -> Vec<String> {
-    files.iter().map(|file| file.display().to_string()).collect()
+    files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect()
 }
 
 pub(crate) async fn list(State(engine): App) -> ApiResult<Json<Vec<StackSummary>>> {
@@ -38,7 +41,11 @@ pub(crate) async fn list(State(engine): App) -> ApiResult<Json<Vec<StackSummary>
             *counts.entry(container.phase.word()).or_default() += 1;
         }
         StackSummary {
-            status: counts.iter().map(|(word, n)| format!("{word}({n})")).collect::<Vec<_>>().join(", "),
+            status: counts
+                .iter()
+                .map(|(word, n)| format!("{word}({n})"))
+                .collect::<Vec<_>>()
+                .join(", "),
             files: paths(&stack.applied.files),
             running: counts.get(Phase::Running.word()).copied().unwrap_or(0),
             containers: stack.containers.len(),
@@ -48,13 +55,20 @@ pub(crate) async fn list(State(engine): App) -> ApiResult<Json<Vec<StackSummary>
     Ok(Json(listed.collect()))
 }
 
-pub(crate) async fn detail(State(engine): App, Path(name): Path<String>) -> ApiResult<Json<StackDetail>> {
+pub(crate) async fn detail(
+    State(engine): App,
+    Path(name): Path<String>,
+) -> ApiResult<Json<StackDetail>> {
     let stack = engine.stack(&name).await?;
     Ok(Json(StackDetail {
         stack: stack.applied.stack,
         project_dir: stack.applied.project_dir.display().to_string(),
         files: paths(&stack.applied.files),
-        containers: stack.containers.iter().map(|container| convert::summary(&engine, container)).collect(),
+        containers: stack
+            .containers
+            .iter()
+            .map(|container| convert::summary(&engine, container))
+            .collect(),
         networks: stack.networks.iter().map(convert::network).collect(),
         volumes: stack.volumes.iter().map(convert::volume).collect(),
         name: stack.name,

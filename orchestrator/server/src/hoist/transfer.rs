@@ -27,7 +27,9 @@ pub(crate) async fn export_volume(
     Path(name): Path<String>,
     Query(query): Query<ExportQuery>,
 ) -> ApiResult<Response> {
-    let export = engine.export_volume(&name, flag(query.live.as_deref())).await?;
+    let export = engine
+        .export_volume(&name, flag(query.live.as_deref()))
+        .await?;
     let paused = export.paused.join(",");
     let mut response = tarballs::written(&engine, move |out| export.write(out));
     if let Ok(value) = HeaderValue::from_str(&paused) {
@@ -49,12 +51,21 @@ pub(crate) async fn import_volume(
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> ApiResult<StatusCode> {
-    engine.import_volume(&name, tarballs::received(body), flag(query.replace.as_deref())).await?;
+    engine
+        .import_volume(
+            &name,
+            tarballs::received(body),
+            flag(query.replace.as_deref()),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /hoist/v1/bundles/save`
-pub(crate) async fn save_bundle(State(engine): App, Json(request): Json<BundleRequest>) -> ApiResult<Response> {
+pub(crate) async fn save_bundle(
+    State(engine): App,
+    Json(request): Json<BundleRequest>,
+) -> ApiResult<Response> {
     let (frames, response) = tarballs::Frames::new(&engine);
     engine.save_bundle(request, frames);
     Ok(response)
@@ -67,7 +78,11 @@ pub(crate) struct LoadQuery {
 }
 
 /// `POST /hoist/v1/bundles/load?mounted=`
-pub(crate) async fn load_bundle(State(engine): App, Query(query): Query<LoadQuery>, body: Body) -> ApiResult<Response> {
+pub(crate) async fn load_bundle(
+    State(engine): App,
+    Query(query): Query<LoadQuery>,
+    body: Body,
+) -> ApiResult<Response> {
     let events = engine.load_bundle(tarballs::received(body), flag(query.mounted.as_deref()));
     Ok(json_lines(&engine, events))
 }

@@ -36,7 +36,11 @@ pub(super) fn cache_to(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
 }
 
 /// What is not understood or not supported is refused where it stands.
-fn caches(reader: &mut Reader<'_>, key: &str, check: fn(&str) -> Result<(), CacheError>) -> Vec<String> {
+fn caches(
+    reader: &mut Reader<'_>,
+    key: &str,
+    check: fn(&str) -> Result<(), CacheError>,
+) -> Vec<String> {
     for (index, node) in reader.items(key).iter().enumerate() {
         let text = node.scalar_text().unwrap_or_default();
         // A text whose variables are still in it may become anything.
@@ -47,10 +51,15 @@ fn caches(reader: &mut Reader<'_>, key: &str, check: fn(&str) -> Result<(), Cach
         path.extend([key.to_owned(), index.to_string()]);
         match check(&text) {
             Ok(()) => {}
-            Err(CacheError::Unsupported(what)) => reader.inert.refuse(&path, node.span, &what, reader.report),
+            Err(CacheError::Unsupported(what)) => {
+                reader.inert.refuse(&path, node.span, &what, reader.report)
+            }
             Err(CacheError::Malformed(problem)) => {
                 let message = format!("`{}`: {problem}", path.join("."));
-                let _ = reader.report.error("E0009", message).at(node.span, "this cache");
+                let _ = reader
+                    .report
+                    .error("E0009", message)
+                    .at(node.span, "this cache");
             }
         }
     }
@@ -74,9 +83,18 @@ pub(super) fn secrets(reader: &mut Reader<'_>, key: &str) -> Vec<BuildSecret> {
 
 /// `ID[=PATH]`.
 pub(super) fn ssh(reader: &mut Reader<'_>, key: &str) -> Vec<BuildSsh> {
-    let agents = reader.strings(key).into_iter().map(|text| match text.split_once('=') {
-        Some((id, path)) => BuildSsh { id: id.to_owned(), path: Some(path.to_owned()) },
-        None => BuildSsh { id: text, path: None },
-    });
+    let agents = reader
+        .strings(key)
+        .into_iter()
+        .map(|text| match text.split_once('=') {
+            Some((id, path)) => BuildSsh {
+                id: id.to_owned(),
+                path: Some(path.to_owned()),
+            },
+            None => BuildSsh {
+                id: text,
+                path: None,
+            },
+        });
     agents.collect()
 }

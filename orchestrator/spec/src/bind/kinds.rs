@@ -14,7 +14,9 @@ use super::Reader;
 
 pub(super) use super::build::{build, cache_from, cache_to, secrets as build_secrets, ssh};
 pub(super) use super::network::{attachments, mode as network_mode, published as ports};
-pub(super) use super::service::{depends_on, devices, healthcheck, namespace, pull_policy, restart};
+pub(super) use super::service::{
+    depends_on, devices, healthcheck, namespace, pull_policy, restart,
+};
 pub(super) use super::storage::{configs, secrets, volumes_from};
 pub(super) use super::ulimits;
 
@@ -43,7 +45,11 @@ pub(super) fn strings(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
 
 /// A command: absent is not the same as empty.
 pub(super) fn words(reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
-    reader.map.get(key).and_then(Node::as_seq).map(|_| reader.strings(key))
+    reader
+        .map
+        .get(key)
+        .and_then(Node::as_seq)
+        .map(|_| reader.strings(key))
 }
 
 pub(super) fn boolean(reader: &mut Reader<'_>, key: &str) -> Option<bool> {
@@ -96,12 +102,18 @@ pub(super) fn priority(reader: &mut Reader<'_>, key: &str) -> i32 {
 }
 
 /// A number of which 0 says the same as nothing: no limit, or the default.
-pub(super) fn limit<T: TryFrom<i64> + Default + PartialEq>(reader: &mut Reader<'_>, key: &str) -> Option<T> {
+pub(super) fn limit<T: TryFrom<i64> + Default + PartialEq>(
+    reader: &mut Reader<'_>,
+    key: &str,
+) -> Option<T> {
     reader.number(key).filter(|number| *number != T::default())
 }
 
 /// A limit that is written and printed as a size.
-pub(super) fn bytes<T: TryFrom<i64> + Default + PartialEq>(reader: &mut Reader<'_>, key: &str) -> Option<T> {
+pub(super) fn bytes<T: TryFrom<i64> + Default + PartialEq>(
+    reader: &mut Reader<'_>,
+    key: &str,
+) -> Option<T> {
     limit(reader, key)
 }
 
@@ -117,5 +129,8 @@ pub(super) fn share(reader: &mut Reader<'_>, key: &str) -> Option<f64> {
 
 pub(super) fn logging(reader: &mut Reader<'_>, key: &str) -> Option<Logging> {
     let section = reader.section(key)?;
-    Some(Logging { driver: section.string("driver"), options: section.table("options") })
+    Some(Logging {
+        driver: section.string("driver"),
+        options: section.table("options"),
+    })
 }

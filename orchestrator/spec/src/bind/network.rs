@@ -38,16 +38,30 @@ fn ipam_driver(reader: &mut Reader<'_>) -> Option<String> {
 }
 
 fn ipam(reader: &mut Reader<'_>) -> Vec<IpamPool> {
-    let Some(mut section) = reader.section("ipam") else { return Vec::new() };
+    let Some(mut section) = reader.section("ipam") else {
+        return Vec::new();
+    };
     let pools = section.items("config");
-    pools.iter().enumerate().map(|(index, node)| pool(&mut section.item(node, "config", index))).collect()
+    pools
+        .iter()
+        .enumerate()
+        .map(|(index, node)| pool(&mut section.item(node, "config", index)))
+        .collect()
 }
 
 /// Values that would change the network, and do not yet.
 fn not_acted_on(reader: &mut Reader<'_>) {
-    let mut refuse = |at: Span, what: &str| reader.inert.refuse(&reader.path, at, what, reader.report);
-    for (key, wrong, what) in [("enable_ipv4", false, "a network without IPv4"), ("enable_ipv6", true, "IPv6")] {
-        if let Some(node) = reader.map.get(key).filter(|node| node.as_bool() == Some(wrong)) {
+    let mut refuse =
+        |at: Span, what: &str| reader.inert.refuse(&reader.path, at, what, reader.report);
+    for (key, wrong, what) in [
+        ("enable_ipv4", false, "a network without IPv4"),
+        ("enable_ipv6", true, "IPv6"),
+    ] {
+        if let Some(node) = reader
+            .map
+            .get(key)
+            .filter(|node| node.as_bool() == Some(wrong))
+        {
             refuse(node.span, what);
         }
     }
@@ -64,7 +78,11 @@ fn not_acted_on(reader: &mut Reader<'_>) {
             other => refuse(option.key_span, &format!("the driver option `{other}`")),
         }
     }
-    let pools = reader.node.at(&["ipam", "config"]).and_then(Node::as_seq).unwrap_or_default();
+    let pools = reader
+        .node
+        .at(&["ipam", "config"])
+        .and_then(Node::as_seq)
+        .unwrap_or_default();
     for subnet in pools.iter().filter_map(|pool| pool.at(&["subnet"])) {
         if subnet.as_str().is_some_and(|text| text.contains(':')) {
             refuse(subnet.span, "IPv6");
@@ -78,16 +96,24 @@ const BRIDGE: &str = "com.docker.network.bridge.name";
 
 /// What the kernel takes for a link, without what looks like one of the engine's own.
 pub fn is_bridge_name(name: &str) -> bool {
-    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
-    let reserved =
-        name.starts_with("hb-") || name.starts_with("hv") || matches!(name, "." | ".." | "lo" | "all" | "default");
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
+    let reserved = name.starts_with("hb-")
+        || name.starts_with("hv")
+        || matches!(name, "." | ".." | "lo" | "all" | "default");
     (1..=15).contains(&name.len()) && plain && !reserved
 }
 
 fn pool(reader: &mut Reader<'_>) -> IpamPool {
     let mut aux_addresses = BTreeMap::new();
     if let Some(mut section) = reader.section("aux_addresses") {
-        let keys: Vec<String> = section.map.0.iter().map(|entry| entry.key.clone()).collect();
+        let keys: Vec<String> = section
+            .map
+            .0
+            .iter()
+            .map(|entry| entry.key.clone())
+            .collect();
         for key in keys {
             if let Some(address) = section.parsed(&key, "an address") {
                 aux_addresses.insert(key, address);
@@ -136,9 +162,14 @@ pub(super) fn mode(reader: &mut Reader<'_>, key: &str) -> Option<NetworkMode> {
 fn host_ip(reader: &mut Reader<'_>) -> Option<IpAddr> {
     let address: IpAddr = reader.parsed("host_ip", "an address")?;
     if address.is_ipv6() {
-        let span = reader.map.get("host_ip").map_or(reader.node.span, |node| node.span);
+        let span = reader
+            .map
+            .get("host_ip")
+            .map_or(reader.node.span, |node| node.span);
         let what = format!("the IPv6 host address `{address}`");
-        reader.inert.refuse(&reader.path, span, &what, reader.report);
+        reader
+            .inert
+            .refuse(&reader.path, span, &what, reader.report);
     }
     Some(address)
 }
@@ -161,7 +192,12 @@ fn port(reader: &mut Reader<'_>) -> Option<Port> {
         "udp" => Protocol::Udp,
         other => {
             let path = reader.path.clone();
-            reader.inert.not_yet(&path, reader.node, &format!("the protocol `{other}`"), reader.report);
+            reader.inert.not_yet(
+                &path,
+                reader.node,
+                &format!("the protocol `{other}`"),
+                reader.report,
+            );
             return None;
         }
     };
@@ -169,7 +205,10 @@ fn port(reader: &mut Reader<'_>) -> Option<Port> {
         Some(text) => match ports::range(&text) {
             Some(range) => Some(range),
             None => {
-                reader.invalid("published", &format!("`{text}` is not a port or a range of ports"));
+                reader.invalid(
+                    "published",
+                    &format!("`{text}` is not a port or a range of ports"),
+                );
                 None
             }
         },
@@ -180,7 +219,9 @@ fn port(reader: &mut Reader<'_>) -> Option<Port> {
         published: published.filter(|range| *range != (0, 0)),
         host_ip: host_ip(reader),
         protocol,
-        mode: reader.string("mode").unwrap_or_else(|| "ingress".to_owned()),
+        mode: reader
+            .string("mode")
+            .unwrap_or_else(|| "ingress".to_owned()),
         name: reader.string("name"),
         app_protocol: reader.string("app_protocol"),
     })

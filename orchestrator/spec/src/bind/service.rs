@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::fields;
 use crate::model::{
-    Condition, Dependency, Deploy, DeployRestart, Device, HealthTest, Healthcheck, NamespaceMode, PullPolicy,
-    Resources, RestartPolicy, Service,
+    Condition, Dependency, Deploy, DeployRestart, Device, HealthTest, Healthcheck, NamespaceMode,
+    PullPolicy, Resources, RestartPolicy, Service,
 };
 use crate::node::Node;
 use hoist_object::units;
@@ -52,7 +52,10 @@ pub(super) fn pull_policy(reader: &mut Reader<'_>, key: &str) -> Option<PullPoli
             reader.not_yet(key, "the policy `refresh`");
             return None;
         }
-        other => other.strip_prefix("every_").and_then(units::duration).map(PullPolicy::Every),
+        other => other
+            .strip_prefix("every_")
+            .and_then(units::duration)
+            .map(PullPolicy::Every),
     };
     if policy.is_none() {
         let known = ["always", "never", "missing", "build", "daily", "weekly"];
@@ -64,7 +67,9 @@ pub(super) fn pull_policy(reader: &mut Reader<'_>, key: &str) -> Option<PullPoli
 pub(super) fn depends_on(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String, Dependency> {
     let mut dependencies = BTreeMap::new();
     let entries = reader.entries(key);
-    let Some(mut section) = reader.section(key) else { return dependencies };
+    let Some(mut section) = reader.section(key) else {
+        return dependencies;
+    };
     for entry in entries {
         let one = section.below(&entry.value, &entry.key);
         let condition = match one.text("condition").as_str() {
@@ -73,7 +78,14 @@ pub(super) fn depends_on(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String,
             _ => Condition::Started,
         };
         let required = one.boolean("required").unwrap_or(true);
-        dependencies.insert(entry.key.clone(), Dependency { condition, restart: one.flag("restart"), required });
+        dependencies.insert(
+            entry.key.clone(),
+            Dependency {
+                condition,
+                restart: one.flag("restart"),
+                required,
+            },
+        );
     }
     dependencies
 }
@@ -84,11 +96,17 @@ pub(super) fn healthcheck(reader: &mut Reader<'_>, key: &str) -> Option<Healthch
         && let Some(interval) = section.map.entry("start_interval")
         && section.map.get("start_period").is_none()
     {
-        let message = format!("`{}`: `start_interval` needs a `start_period`", section.path.join("."));
+        let message = format!(
+            "`{}`: `start_interval` needs a `start_period`",
+            section.path.join(".")
+        );
         let _ = section
             .report
             .error("E0008", message)
-            .at(interval.key_span, "how often to probe while the service starts")
+            .at(
+                interval.key_span,
+                "how often to probe while the service starts",
+            )
             .hint("say how long it may take to start, for example `start_period: 30s`");
     }
     Some(Healthcheck::read(&mut section))
@@ -113,8 +131,15 @@ fn test(section: &mut Reader<'_>) -> HealthTest {
 /// A shell takes one text: its words are what the author meant, and are printed as they are written.
 fn several_words(section: &mut Reader<'_>) {
     section.carry("test");
-    if let Some(node) = section.map.get("test").filter(|_| section.inert.refuses(&section.path)) {
-        let message = format!("`{}.test`: the words after `CMD-SHELL` are run as one line", section.path.join("."));
+    if let Some(node) = section
+        .map
+        .get("test")
+        .filter(|_| section.inert.refuses(&section.path))
+    {
+        let message = format!(
+            "`{}.test`: the words after `CMD-SHELL` are run as one line",
+            section.path.join(".")
+        );
         let _ = section
             .report
             .warning("W0005", message)
@@ -133,13 +158,18 @@ pub(super) fn restart(reader: &mut Reader<'_>, key: &str) -> Option<RestartPolic
             "on-failure" => Some(RestartPolicy::OnFailure { max_retries: None }),
             _ => None,
         },
-        Some(("on-failure", count)) => {
-            count.parse().ok().map(|count| RestartPolicy::OnFailure { max_retries: Some(count) })
-        }
+        Some(("on-failure", count)) => count.parse().ok().map(|count| RestartPolicy::OnFailure {
+            max_retries: Some(count),
+        }),
         Some(_) => None,
     };
     if policy.is_none() {
-        reader.unknown_word(key, &text, &["no", "always", "unless-stopped"], "on-failure[:count]");
+        reader.unknown_word(
+            key,
+            &text,
+            &["no", "always", "unless-stopped"],
+            "on-failure[:count]",
+        );
     }
     policy
 }
@@ -163,10 +193,18 @@ fn replicas(reader: &mut Reader<'_>) -> u32 {
 
 fn deploy(reader: &mut Reader<'_>) -> Option<Deploy> {
     let mut section = reader.section("deploy")?;
-    if section.string("mode").is_some_and(|mode| !matches!(mode.as_str(), "replicated" | "global")) {
+    if section
+        .string("mode")
+        .is_some_and(|mode| !matches!(mode.as_str(), "replicated" | "global"))
+    {
         let path = section.path.clone();
         let node = section.node;
-        section.inert.refuse(&path, node.span, "a mode other than `replicated` and `global`", section.report);
+        section.inert.refuse(
+            &path,
+            node.span,
+            "a mode other than `replicated` and `global`",
+            section.report,
+        );
     }
     let replicas = section.number("replicas");
     let has = |path: &[&str]| section.node.at(path).is_some_and(|node| !node.is_null());
@@ -184,31 +222,46 @@ fn deploy_restart(reader: &mut Reader<'_>) -> Option<DeployRestart> {
     let mut deploy = reader.section("deploy")?;
     let policy = DeployRestart::read(&mut deploy.section("restart_policy")?);
     if let Some(condition) = policy.condition.as_deref()
-        && !matches!(condition, "none" | "no" | "on-failure" | "unless-stopped" | "any" | "always")
+        && !matches!(
+            condition,
+            "none" | "no" | "on-failure" | "unless-stopped" | "any" | "always"
+        )
     {
-        deploy.invalid("restart_policy", &format!("`{condition}` is not none, on-failure, unless-stopped or any"));
+        deploy.invalid(
+            "restart_policy",
+            &format!("`{condition}` is not none, on-failure, unless-stopped or any"),
+        );
     }
     Some(policy)
 }
 
 fn resources(reader: &mut Reader<'_>) -> Resources {
     let mut resources = Resources::read(reader);
-    let Some(mut deploy) = reader.section("deploy") else { return resources };
-    let Some(mut section) = deploy.section("resources") else { return resources };
+    let Some(mut deploy) = reader.section("deploy") else {
+        return resources;
+    };
+    let Some(mut section) = deploy.section("resources") else {
+        return resources;
+    };
     if let Some(mut limits) = section.section("limits") {
         resources.cpus = share(&mut limits, "cpus").or(resources.cpus);
         resources.memory = limit(&mut limits, "memory").or(resources.memory);
         resources.pids = limit(&mut limits, "pids").or(resources.pids);
     }
     if let Some(mut reservations) = section.section("reservations") {
-        resources.memory_reservation = limit(&mut reservations, "memory").or(resources.memory_reservation);
+        resources.memory_reservation =
+            limit(&mut reservations, "memory").or(resources.memory_reservation);
     }
     resources
 }
 
 pub(super) fn devices(reader: &mut Reader<'_>, key: &str) -> Vec<Device> {
     let items: &[Node] = reader.items(key);
-    let text = |node: &Node, key: &str| node.at(&[key]).and_then(Node::scalar_text).unwrap_or_default();
+    let text = |node: &Node, key: &str| {
+        node.at(&[key])
+            .and_then(Node::scalar_text)
+            .unwrap_or_default()
+    };
     items
         .iter()
         .map(|node| Device {

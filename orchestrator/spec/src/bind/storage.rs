@@ -17,10 +17,18 @@ pub(super) fn volume(reader: &mut Reader<'_>) -> Volume {
     names::resource(reader);
     if let Err(error) = LocalMount::of(&reader.table("driver_opts")) {
         let options = reader.map.get("driver_opts");
-        let given = options.and_then(Node::as_map).and_then(|map| map.0.iter().find(|entry| entry.key == error.option));
-        let span = given.map(|entry| entry.key_span).or(options.map(|node| node.span)).unwrap_or(reader.node.span);
+        let given = options
+            .and_then(Node::as_map)
+            .and_then(|map| map.0.iter().find(|entry| entry.key == error.option));
+        let span = given
+            .map(|entry| entry.key_span)
+            .or(options.map(|node| node.span))
+            .unwrap_or(reader.node.span);
         let message = format!("`{}.driver_opts`: {}", reader.path.join("."), error.problem);
-        let _ = reader.report.error("E0009", message).at(span, "these options");
+        let _ = reader
+            .report
+            .error("E0009", message)
+            .at(span, "these options");
     }
     Volume::read(reader)
 }
@@ -32,12 +40,21 @@ fn name(reader: &mut Reader<'_>) -> String {
 }
 
 pub(super) fn file_object(reader: &mut Reader<'_>) -> FileObject {
-    let source = match (reader.string("file"), reader.string("environment"), reader.string("content")) {
+    let source = match (
+        reader.string("file"),
+        reader.string("environment"),
+        reader.string("content"),
+    ) {
         _ if reader.flag("external") => {
             if let Some(node) = reader.map.get("external") {
                 let path = reader.path.clone();
                 let kind = path[0].trim_end_matches('s').to_owned();
-                reader.inert.refuse(&path, node.span, &format!("an external {kind}"), reader.report);
+                reader.inert.refuse(
+                    &path,
+                    node.span,
+                    &format!("an external {kind}"),
+                    reader.report,
+                );
             }
             FileSource::External
         }
@@ -45,7 +62,11 @@ pub(super) fn file_object(reader: &mut Reader<'_>) -> FileObject {
         (None, Some(name), _) => FileSource::Environment(name),
         (None, None, content) => FileSource::Content(content.unwrap_or_default()),
     };
-    FileObject { name: reader.text("name"), source, labels: reader.table("labels") }
+    FileObject {
+        name: reader.text("name"),
+        source,
+        labels: reader.table("labels"),
+    }
 }
 
 /// The mounts of `volumes` and `tmpfs`.
@@ -59,12 +80,20 @@ pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
         }
     }
     for node in reader.items("tmpfs") {
-        let Some(text) = node.scalar_text() else { continue };
+        let Some(text) = node.scalar_text() else {
+            continue;
+        };
         match tmpfs(&text) {
             Ok(mount) => mounts.push(mount),
             Err(option) => {
-                let message = format!("`{}.tmpfs`: `{option}` is not an option of a tmpfs", reader.path.join("."));
-                let _ = reader.report.error("E0009", message).at(node.span, "this value");
+                let message = format!(
+                    "`{}.tmpfs`: `{option}` is not an option of a tmpfs",
+                    reader.path.join(".")
+                );
+                let _ = reader
+                    .report
+                    .error("E0009", message)
+                    .at(node.span, "this value");
             }
         }
     }
@@ -74,10 +103,18 @@ pub(super) fn mounts(reader: &mut Reader<'_>) -> Vec<Mount> {
 pub(super) fn volumes_from(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
     let mut sources = Vec::new();
     for node in reader.items(key) {
-        let Some(text) = node.scalar_text() else { continue };
+        let Some(text) = node.scalar_text() else {
+            continue;
+        };
         if VolumesFrom::parse(&text).is_none() {
-            let message = format!("`{}.volumes_from`: `{text}` is not a source of volumes", reader.path.join("."));
-            let _ = reader.report.error("E0009", message).at(node.span, "SERVICE[:ro|:rw] or container:NAME[:ro|:rw]");
+            let message = format!(
+                "`{}.volumes_from`: `{text}` is not a source of volumes",
+                reader.path.join(".")
+            );
+            let _ = reader
+                .report
+                .error("E0009", message)
+                .at(node.span, "SERVICE[:ro|:rw] or container:NAME[:ro|:rw]");
         }
         sources.push(text);
     }
@@ -86,9 +123,19 @@ pub(super) fn volumes_from(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
 
 /// Targets of mounts that have no section of their kind.
 pub(super) fn bare_mounts(reader: &Reader<'_>) -> Vec<String> {
-    let text = |node: &Node, key: &str| node.at(&[key]).and_then(Node::scalar_text).unwrap_or_default();
-    let bare = |node: &&Node| node.at(&[&text(node, "type")]).is_none() && is_ours(&text(node, "type"));
-    reader.items("volumes").iter().filter(bare).map(|node| text(node, "target")).collect()
+    let text = |node: &Node, key: &str| {
+        node.at(&[key])
+            .and_then(Node::scalar_text)
+            .unwrap_or_default()
+    };
+    let bare =
+        |node: &&Node| node.at(&[&text(node, "type")]).is_none() && is_ours(&text(node, "type"));
+    reader
+        .items("volumes")
+        .iter()
+        .filter(bare)
+        .map(|node| text(node, "target"))
+        .collect()
 }
 
 fn is_ours(kind: &str) -> bool {
@@ -101,16 +148,24 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
     let source = match kind.as_str() {
         "volume" => {
             let section = reader.section("volume");
-            let nocopy = section.as_ref().is_some_and(|section| section.flag("nocopy"));
+            let nocopy = section
+                .as_ref()
+                .is_some_and(|section| section.flag("nocopy"));
             let subpath = section.and_then(|section| section.string("subpath"));
             // Labels of SELinux and propagation say nothing about a volume, and are printed.
             reader.carry("bind");
-            MountSource::Volume { name: source, nocopy, subpath }
+            MountSource::Volume {
+                name: source,
+                nocopy,
+                subpath,
+            }
         }
         "bind" => {
             let section = reader.section("bind");
             let text = |key: &str| section.as_ref().and_then(|section| section.string(key));
-            let create = section.as_ref().and_then(|section| section.boolean("create_host_path"));
+            let create = section
+                .as_ref()
+                .and_then(|section| section.boolean("create_host_path"));
             MountSource::Bind {
                 path: PathBuf::from(source.unwrap_or_default()),
                 create_host_path: create.unwrap_or(true),
@@ -121,7 +176,10 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
         "tmpfs" => {
             let mut section = reader.section("tmpfs");
             MountSource::Tmpfs {
-                size: section.as_mut().and_then(|section| section.number("size")).filter(|size| *size != 0),
+                size: section
+                    .as_mut()
+                    .and_then(|section| section.number("size"))
+                    .filter(|size| *size != 0),
                 mode: section.as_mut().and_then(|section| section.number("mode")),
                 uid: None,
                 gid: None,
@@ -132,7 +190,12 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
         "" => return None,
         other => {
             let path = reader.path.clone();
-            reader.inert.not_yet(&path, reader.node, &format!("a mount of type `{other}`"), reader.report);
+            reader.inert.not_yet(
+                &path,
+                reader.node,
+                &format!("a mount of type `{other}`"),
+                reader.report,
+            );
             return None;
         }
     };
@@ -146,7 +209,12 @@ fn mount(reader: &mut Reader<'_>) -> Option<Mount> {
             reader.report,
         );
     }
-    Some(Mount { target, read_only: reader.flag("read_only"), source, consistency: reader.string("consistency") })
+    Some(Mount {
+        target,
+        read_only: reader.flag("read_only"),
+        source,
+        consistency: reader.string("consistency"),
+    })
 }
 
 /// Options of a tmpfs that are a word. The last of those that contradict each other counts.
@@ -172,19 +240,42 @@ pub(crate) fn tmpfs(text: &str) -> Result<Mount, String> {
     let mut mount = Mount {
         target: crate::paths::clean(target),
         read_only: false,
-        source: MountSource::Tmpfs { size: None, mode: None, uid: None, gid: None, options: Vec::new() },
+        source: MountSource::Tmpfs {
+            size: None,
+            mode: None,
+            uid: None,
+            gid: None,
+            options: Vec::new(),
+        },
         consistency: None,
     };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let MountSource::Tmpfs { size, mode, uid, gid, options } = &mut mount.source else { continue };
+        let MountSource::Tmpfs {
+            size,
+            mode,
+            uid,
+            gid,
+            options,
+        } = &mut mount.source
+        else {
+            continue;
+        };
         let unknown = || option.to_owned();
         match key {
             "ro" => mount.read_only = true,
             "rw" => mount.read_only = false,
-            word if value.is_empty() && TMPFS_WORDS.contains(&word) => options.push(option.to_owned()),
-            "nr_inodes" | "nr_blocks" | "mpol" if !value.is_empty() => options.push(option.to_owned()),
-            "size" if value.strip_suffix('%').is_some_and(|part| part.parse::<u8>().is_ok()) => {
+            word if value.is_empty() && TMPFS_WORDS.contains(&word) => {
+                options.push(option.to_owned())
+            }
+            "nr_inodes" | "nr_blocks" | "mpol" if !value.is_empty() => {
+                options.push(option.to_owned())
+            }
+            "size"
+                if value
+                    .strip_suffix('%')
+                    .is_some_and(|part| part.parse::<u8>().is_ok()) =>
+            {
                 options.push(option.to_owned());
             }
             "size" => {
@@ -234,5 +325,7 @@ fn file_mounts(reader: &mut Reader<'_>, key: &str, folder: &str) -> Vec<FileMoun
 
 /// Permission bits of a secret or config.
 pub(super) fn mode(reader: &Reader<'_>) -> Option<u32> {
-    reader.string("mode").and_then(|text| u32::from_str_radix(&text, 8).ok())
+    reader
+        .string("mode")
+        .and_then(|text| u32::from_str_radix(&text, 8).ok())
 }

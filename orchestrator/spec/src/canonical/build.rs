@@ -36,7 +36,13 @@ pub(super) fn ssh(object: &mut Object, key: &str, agents: &[BuildSsh]) {
 }
 
 fn secret(secret: &BuildSecret) -> Value {
-    let BuildSecret { source, target, uid, gid, mode } = secret;
+    let BuildSecret {
+        source,
+        target,
+        uid,
+        gid,
+        mode,
+    } = secret;
     let mut object = Object::default();
     object.put("source", source.clone());
     object.text("target", target.as_ref());

@@ -16,8 +16,8 @@ use super::{Object, decimal};
 
 pub(super) use super::build::{build, secrets as build_secrets, ssh};
 pub(super) use super::service::{
-    attachments, configs, depends_on, devices, healthcheck, namespace, network_mode, ports, pull_policy, restart,
-    secrets, ulimits,
+    attachments, configs, depends_on, devices, healthcheck, namespace, network_mode, ports,
+    pull_policy, restart, secrets, ulimits,
 };
 pub(super) use {strings as cache_from, strings as cache_to, strings as volumes_from};
 
@@ -68,19 +68,29 @@ pub(super) fn table(object: &mut Object, key: &str, table: &BTreeMap<String, Str
 }
 
 pub(super) fn open_table(object: &mut Object, key: &str, table: &BTreeMap<String, Option<String>>) {
-    let entries = table.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
+    let entries = table
+        .iter()
+        .map(|(key, value)| (key.clone(), Value::from(value.clone())));
     object.section(key, Object(entries.collect()));
 }
 
 pub(super) fn hosts(object: &mut Object, key: &str, hosts: &BTreeMap<String, Vec<String>>) {
-    let lines = hosts
-        .iter()
-        .flat_map(|(name, addresses)| addresses.iter().map(move |address| Value::from(format!("{name}={address}"))));
+    let lines = hosts.iter().flat_map(|(name, addresses)| {
+        addresses
+            .iter()
+            .map(move |address| Value::from(format!("{name}={address}")))
+    });
     object.list(key, lines.collect());
 }
 
 pub(super) fn addresses(object: &mut Object, key: &str, addresses: &[IpAddr]) {
-    object.list(key, addresses.iter().map(|address| Value::from(address.to_string())).collect());
+    object.list(
+        key,
+        addresses
+            .iter()
+            .map(|address| Value::from(address.to_string()))
+            .collect(),
+    );
 }
 
 pub(super) fn ipv4(object: &mut Object, key: &str, address: &Option<Ipv4Addr>) {

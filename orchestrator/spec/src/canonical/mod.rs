@@ -54,7 +54,12 @@ pub fn shown(stack: &Stack) -> Value {
     };
     strip(&mut root);
     for section in ["services", "networks", "volumes", "configs", "secrets"] {
-        for entry in root.get_mut(section).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        for entry in root
+            .get_mut(section)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(Map::values_mut)
+        {
             strip(entry);
             entry.get_mut("build").into_iter().for_each(strip);
         }
@@ -65,10 +70,20 @@ pub fn shown(stack: &Stack) -> Value {
 /// The reference's JSON has capital letters in the lists of `blkio_config`, its YAML has not.
 fn rename_block_devices(root: &mut Value, rename: fn(&str) -> String) {
     for service in entries(root, "services") {
-        let sections = service.get_mut("blkio_config").and_then(Value::as_object_mut);
-        for device in sections.into_iter().flat_map(Map::values_mut).filter_map(Value::as_array_mut).flatten() {
+        let sections = service
+            .get_mut("blkio_config")
+            .and_then(Value::as_object_mut);
+        for device in sections
+            .into_iter()
+            .flat_map(Map::values_mut)
+            .filter_map(Value::as_array_mut)
+            .flatten()
+        {
             if let Value::Object(map) = device {
-                *map = std::mem::take(map).into_iter().map(|(key, value)| (rename(&key), value)).collect();
+                *map = std::mem::take(map)
+                    .into_iter()
+                    .map(|(key, value)| (rename(&key), value))
+                    .collect();
             }
         }
     }
@@ -76,7 +91,12 @@ fn rename_block_devices(root: &mut Value, rename: fn(&str) -> String) {
 
 fn capital(key: &str) -> String {
     let mut chars = key.chars();
-    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
+    chars
+        .next()
+        .map(|first| first.to_ascii_uppercase())
+        .into_iter()
+        .chain(chars)
+        .collect()
 }
 
 /// The same as YAML, without what is there only because JSON shows it: attributes that are not set, empty sections.
@@ -96,8 +116,15 @@ fn laid_out(mut root: Value) -> String {
         if let Some(deploy) = service.get_mut("deploy").and_then(Value::as_object_mut) {
             deploy.retain(|_, value| !is_empty(value));
         }
-        let rules = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
-        for rule in rules.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        let rules = service
+            .get_mut("develop")
+            .and_then(|develop| develop.get_mut("watch"));
+        for rule in rules
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
             if let Some(exec) = rule.get_mut("exec").and_then(Value::as_object_mut) {
                 exec.retain(|_, value| !value.is_null());
             }
@@ -110,9 +137,15 @@ fn laid_out(mut root: Value) -> String {
     value_to_yaml(&root)
 }
 
-fn entries<'a>(root: &'a mut Value, section: &str) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+fn entries<'a>(
+    root: &'a mut Value,
+    section: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
     let section = root.get_mut(section).and_then(Value::as_object_mut);
-    section.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut)
+    section
+        .into_iter()
+        .flat_map(Map::values_mut)
+        .filter_map(Value::as_object_mut)
 }
 
 fn is_empty(section: &Value) -> bool {
@@ -125,7 +158,9 @@ pub(crate) fn in_order(name: String, mut tree: Value) -> Value {
     let mut all = Map::new();
     all.insert("name".to_owned(), Value::String(name));
     if let Value::Object(mut map) = tree {
-        for section in ["services", "networks", "volumes", "secrets", "configs", "models"] {
+        for section in [
+            "services", "networks", "volumes", "secrets", "configs", "models",
+        ] {
             all.extend(map.remove_entry(section));
         }
         all.extend(map);
@@ -152,7 +187,13 @@ pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
     match tree.as_map_mut() {
         Some(map) => {
             if let Some(entry) = map.remove(INACTIVE) {
-                inactive = entry.value.as_seq().unwrap_or_default().iter().filter_map(Node::scalar_text).collect();
+                inactive = entry
+                    .value
+                    .as_seq()
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(Node::scalar_text)
+                    .collect();
             }
             if let Some(entry) = map.remove("name") {
                 name = entry.value.scalar_text().unwrap_or_default();
@@ -162,10 +203,21 @@ pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
             let _ = report.error("E0005", "a canonical stack must be an object");
         }
     }
-    let mut stack = bind::stack(tree, name, Judge { policy: Policy::Carry, requested: None }, &mut report);
+    let mut stack = bind::stack(
+        tree,
+        name,
+        Judge {
+            policy: Policy::Carry,
+            requested: None,
+        },
+        &mut report,
+    );
     stack.inactive = inactive;
     let diagnostics = report.finish();
-    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+    if diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
         return Err(diagnostics);
     }
     Ok(stack)
@@ -173,11 +225,23 @@ pub fn from_json(value: &Value) -> Result<Stack, Vec<Diagnostic>> {
 
 fn map_text(value: Value, change: &dyn Fn(&str) -> String) -> Value {
     match value {
-        Value::String(text) => Value::String(if text.contains('$') { change(&text) } else { text }),
-        Value::Array(items) => items.into_iter().map(|item| map_text(item, change)).collect(),
+        Value::String(text) => Value::String(if text.contains('$') {
+            change(&text)
+        } else {
+            text
+        }),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| map_text(item, change))
+            .collect(),
         Value::Object(map) => Value::Object(
             map.into_iter()
-                .map(|(key, value)| (if key.contains('$') { change(&key) } else { key }, map_text(value, change)))
+                .map(|(key, value)| {
+                    (
+                        if key.contains('$') { change(&key) } else { key },
+                        map_text(value, change),
+                    )
+                })
                 .collect(),
         ),
         value => value,
@@ -236,7 +300,13 @@ impl Object {
 
     fn table(&mut self, key: &str, table: &BTreeMap<String, String>) {
         if !table.is_empty() {
-            self.put(key, table.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect::<Map<_, _>>());
+            self.put(
+                key,
+                table
+                    .iter()
+                    .map(|(k, v)| (k.clone(), Value::from(v.clone())))
+                    .collect::<Map<_, _>>(),
+            );
         }
     }
 

@@ -46,7 +46,11 @@ fn shape(value: &mut Value, known: &Shape) {
                 map.values_mut().for_each(|value| shape(value, inner));
             }
         }
-        Shape::List(inner) => value.as_array_mut().into_iter().flatten().for_each(|item| shape(item, inner)),
+        Shape::List(inner) => value
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .for_each(|item| shape(item, inner)),
         _ => value.sort_all_objects(),
     }
 }

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use crate::bind::tmpfs;
 use crate::fields;
 use crate::model::{
-    Attachment, Condition, Dependency, Deploy, DeployRestart, Device, FileMount, HealthTest, Healthcheck, Mount,
-    MountSource, NamespaceMode, NetworkMode, Port, Protocol, PullPolicy, Resources, RestartPolicy, Service, Ulimit,
+    Attachment, Condition, Dependency, Deploy, DeployRestart, Device, FileMount, HealthTest,
+    Healthcheck, Mount, MountSource, NamespaceMode, NetworkMode, Port, Protocol, PullPolicy,
+    Resources, RestartPolicy, Service, Ulimit,
 };
 
 use super::Object;
@@ -32,9 +33,21 @@ fields::healthcheck!(prints);
 fields::deploy_restart!(prints);
 fields::attachment!(prints);
 
-pub(super) fn depends_on(object: &mut Object, key: &str, dependencies: &BTreeMap<String, Dependency>) {
+pub(super) fn depends_on(
+    object: &mut Object,
+    key: &str,
+    dependencies: &BTreeMap<String, Dependency>,
+) {
     let mut depends_on = Object::default();
-    for (name, Dependency { condition, restart, required }) in dependencies {
+    for (
+        name,
+        Dependency {
+            condition,
+            restart,
+            required,
+        },
+    ) in dependencies
+    {
         let mut one = Object::default();
         one.put(
             "condition",
@@ -61,7 +74,10 @@ pub(super) fn healthcheck(object: &mut Object, key: &str, check: &Option<Healthc
             let words = std::iter::once("CMD").chain(words.iter().map(String::as_str));
             section.put("test", words.map(Value::from).collect::<Vec<_>>());
         }
-        HealthTest::Shell(text) => section.put("test", vec![Value::from("CMD-SHELL"), Value::from(text.clone())]),
+        HealthTest::Shell(text) => section.put(
+            "test",
+            vec![Value::from("CMD-SHELL"), Value::from(text.clone())],
+        ),
     }
     check.print(&mut section);
     object.put(key, section.0);
@@ -73,7 +89,9 @@ pub(super) fn restart(object: &mut Object, key: &str, policy: &Option<RestartPol
         RestartPolicy::Always => "always".to_owned(),
         RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
         RestartPolicy::OnFailure { max_retries: None } => "on-failure".to_owned(),
-        RestartPolicy::OnFailure { max_retries: Some(count) } => format!("on-failure:{count}"),
+        RestartPolicy::OnFailure {
+            max_retries: Some(count),
+        } => format!("on-failure:{count}"),
     });
     object.maybe(key, text);
 }
@@ -84,9 +102,18 @@ pub(super) fn pull_policy(object: &mut Object, key: &str, policy: &Option<PullPo
 
 fn pull_policy_text(policy: PullPolicy) -> String {
     let every = |seconds: u64| {
-        let units = [(604_800, "w"), (86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+        let units = [
+            (604_800, "w"),
+            (86_400, "d"),
+            (3_600, "h"),
+            (60, "m"),
+            (1, "s"),
+        ];
         let whole = units.iter().find(|(size, _)| seconds.is_multiple_of(*size));
-        whole.map_or_else(|| format!("{seconds}s"), |(size, unit)| format!("{}{unit}", seconds / size))
+        whole.map_or_else(
+            || format!("{seconds}s"),
+            |(size, unit)| format!("{}{unit}", seconds / size),
+        )
     };
     match policy {
         PullPolicy::Always => "always".to_owned(),
@@ -117,7 +144,14 @@ pub(super) fn attachments(object: &mut Object, key: &str, networks: &BTreeMap<St
     for (name, place) in networks {
         let mut one = Object::default();
         place.print(&mut one);
-        places.put(name, if one.0.is_empty() { Value::Null } else { one.done() });
+        places.put(
+            name,
+            if one.0.is_empty() {
+                Value::Null
+            } else {
+                one.done()
+            },
+        );
     }
     object.section(key, places);
 }
@@ -127,7 +161,15 @@ pub(super) fn ports(object: &mut Object, key: &str, ports: &[Port]) {
 }
 
 fn port(port: &Port) -> Value {
-    let Port { target, published, host_ip, protocol, mode, name, app_protocol } = port;
+    let Port {
+        target,
+        published,
+        host_ip,
+        protocol,
+        mode,
+        name,
+        app_protocol,
+    } = port;
     let mut object = Object::default();
     object.text("name", name.as_ref());
     object.put("mode", mode.clone());
@@ -135,7 +177,13 @@ fn port(port: &Port) -> Value {
     object.put("target", *target);
     object.maybe(
         "published",
-        published.map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") }),
+        published.map(|(first, last)| {
+            if first == last {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
+            }
+        }),
     );
     object.put(
         "protocol",
@@ -150,30 +198,63 @@ fn port(port: &Port) -> Value {
 
 /// Mounts of the `tmpfs` attribute stand at the end of the list and are printed as they were written.
 fn volumes(service: &Service, object: &mut Object) {
-    let own =
-        service.mounts.iter().filter(|mount| !service.tmpfs.iter().any(|text| tmpfs(text).as_ref() == Ok(*mount)));
-    object.list("volumes", own.map(|one| mount(one, &service.bare_mounts)).collect());
+    let own = service.mounts.iter().filter(|mount| {
+        !service
+            .tmpfs
+            .iter()
+            .any(|text| tmpfs(text).as_ref() == Ok(*mount))
+    });
+    object.list(
+        "volumes",
+        own.map(|one| mount(one, &service.bare_mounts)).collect(),
+    );
 }
 
 pub(super) fn secrets(object: &mut Object, key: &str, secrets: &[FileMount]) {
-    object.list(key, secrets.iter().map(|secret| file_mount(secret, "/run/secrets/")).collect());
+    object.list(
+        key,
+        secrets
+            .iter()
+            .map(|secret| file_mount(secret, "/run/secrets/"))
+            .collect(),
+    );
 }
 
 pub(super) fn configs(object: &mut Object, key: &str, configs: &[FileMount]) {
-    object.list(key, configs.iter().map(|config| file_mount(config, "")).collect());
+    object.list(
+        key,
+        configs
+            .iter()
+            .map(|config| file_mount(config, ""))
+            .collect(),
+    );
 }
 
 fn mount(mount: &Mount, bare: &[String]) -> Value {
-    let Mount { target, read_only, source, consistency } = mount;
+    let Mount {
+        target,
+        read_only,
+        source,
+        consistency,
+    } = mount;
     let mut object = Object::default();
     let mut detail = Object::default();
     let (kind, source) = match source {
-        MountSource::Volume { name, nocopy, subpath } => {
+        MountSource::Volume {
+            name,
+            nocopy,
+            subpath,
+        } => {
             detail.flag("nocopy", *nocopy);
             detail.text("subpath", subpath.as_ref());
             ("volume", name.clone())
         }
-        MountSource::Bind { path, create_host_path, propagation, selinux } => {
+        MountSource::Bind {
+            path,
+            create_host_path,
+            propagation,
+            selinux,
+        } => {
             if !create_host_path {
                 detail.put("create_host_path", false);
             }
@@ -199,7 +280,13 @@ fn mount(mount: &Mount, bare: &[String]) -> Value {
 }
 
 fn file_mount(mount: &FileMount, folder: &str) -> Value {
-    let FileMount { source, target, uid, gid, mode } = mount;
+    let FileMount {
+        source,
+        target,
+        uid,
+        gid,
+        mode,
+    } = mount;
     let mut object = Object::default();
     object.put("source", source.clone());
     let short = target.strip_prefix(folder).unwrap_or(target);
@@ -216,7 +303,12 @@ fn file_mount(mount: &FileMount, folder: &str) -> Value {
     object.done()
 }
 
-pub(super) fn ownership(object: &mut Object, uid: Option<u32>, gid: Option<u32>, mode: Option<u32>) {
+pub(super) fn ownership(
+    object: &mut Object,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mode: Option<u32>,
+) {
     object.maybe("uid", uid.map(|id| id.to_string()));
     object.maybe("gid", gid.map(|id| id.to_string()));
     object.maybe("mode", mode.map(|mode| format!("0{mode:o}")));
@@ -233,7 +325,9 @@ fn limits(service: &Service, object: &mut Object) {
     let own = Resources {
         cpus: resources.cpus.filter(|_| !written.cpus),
         memory: resources.memory.filter(|_| !written.memory),
-        memory_reservation: resources.memory_reservation.filter(|_| !written.memory_reservation),
+        memory_reservation: resources
+            .memory_reservation
+            .filter(|_| !written.memory_reservation),
         pids: resources.pids.filter(|_| !written.pids),
         ..resources.clone()
     };
@@ -257,12 +351,23 @@ fn deploy(service: &Service) -> Option<Value> {
     }
     let mut resources = Object::default();
     let mut limits = Object::default();
-    kinds::share(&mut limits, "cpus", &service.resources.cpus.filter(|_| written.cpus));
-    kinds::bytes(&mut limits, "memory", &service.resources.memory.filter(|_| written.memory));
+    kinds::share(
+        &mut limits,
+        "cpus",
+        &service.resources.cpus.filter(|_| written.cpus),
+    );
+    kinds::bytes(
+        &mut limits,
+        "memory",
+        &service.resources.memory.filter(|_| written.memory),
+    );
     limits.maybe("pids", service.resources.pids.filter(|_| written.pids));
     resources.section("limits", limits);
     let mut reservations = Object::default();
-    let reserved = service.resources.memory_reservation.filter(|_| written.memory_reservation);
+    let reserved = service
+        .resources
+        .memory_reservation
+        .filter(|_| written.memory_reservation);
     kinds::bytes(&mut reservations, "memory", &reserved);
     resources.section("reservations", reservations);
     object.put("resources", resources.0);
@@ -295,7 +400,11 @@ pub(super) fn devices(object: &mut Object, key: &str, devices: &[Device]) {
 }
 
 fn device(device: &Device) -> Value {
-    let Device { source, target, permissions } = device;
+    let Device {
+        source,
+        target,
+        permissions,
+    } = device;
     let mut object = Object::default();
     object.put("source", source.clone());
     object.put("target", target.clone());
@@ -323,8 +432,14 @@ mod tests {
 
     #[test]
     fn ages_print_in_their_largest_unit() {
-        assert_eq!(pull_policy_text(PullPolicy::Every(units::duration("2d").unwrap())), "every_2d");
-        assert_eq!(pull_policy_text(PullPolicy::Every(units::duration("90s").unwrap())), "every_90s");
+        assert_eq!(
+            pull_policy_text(PullPolicy::Every(units::duration("2d").unwrap())),
+            "every_2d"
+        );
+        assert_eq!(
+            pull_policy_text(PullPolicy::Every(units::duration("90s").unwrap())),
+            "every_90s"
+        );
         assert_eq!(decimal(2.0), Value::from(2));
     }
 }

@@ -11,17 +11,48 @@ use super::{Object, service};
 pub(super) fn stack(stack: &Stack) -> Value {
     let mut root = Object::default();
     root.put("name", stack.name.clone());
-    let services = stack.services.iter().map(|(name, one)| (name.clone(), service::service(one)));
+    let services = stack
+        .services
+        .iter()
+        .map(|(name, one)| (name.clone(), service::service(one)));
     root.put("services", services.collect::<Map<_, _>>());
     let mut section = |key: &str, entries: Map<String, Value>| {
         if !entries.is_empty() {
             root.put(key, entries);
         }
     };
-    section("networks", stack.networks.iter().map(|(name, one)| (name.clone(), network(one))).collect());
-    section("volumes", stack.volumes.iter().map(|(name, one)| (name.clone(), volume(one))).collect());
-    section("secrets", stack.secrets.iter().map(|(name, one)| (name.clone(), file_object(one))).collect());
-    section("configs", stack.configs.iter().map(|(name, one)| (name.clone(), file_object(one))).collect());
+    section(
+        "networks",
+        stack
+            .networks
+            .iter()
+            .map(|(name, one)| (name.clone(), network(one)))
+            .collect(),
+    );
+    section(
+        "volumes",
+        stack
+            .volumes
+            .iter()
+            .map(|(name, one)| (name.clone(), volume(one)))
+            .collect(),
+    );
+    section(
+        "secrets",
+        stack
+            .secrets
+            .iter()
+            .map(|(name, one)| (name.clone(), file_object(one)))
+            .collect(),
+    );
+    section(
+        "configs",
+        stack
+            .configs
+            .iter()
+            .map(|(name, one)| (name.clone(), file_object(one)))
+            .collect(),
+    );
     for (key, value) in &stack.extensions {
         root.put(key, value.clone());
     }
@@ -50,7 +81,12 @@ fields::network!(prints);
 fields::volume!(prints);
 
 fn pool(pool: &IpamPool) -> Value {
-    let IpamPool { subnet, ip_range, gateway, aux_addresses } = pool;
+    let IpamPool {
+        subnet,
+        ip_range,
+        gateway,
+        aux_addresses,
+    } = pool;
     let mut object = Object::default();
     object.maybe("subnet", subnet.map(|subnet| subnet.to_string()));
     object.maybe("ip_range", ip_range.map(|range| range.to_string()));

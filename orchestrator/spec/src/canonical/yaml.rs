@@ -98,7 +98,11 @@ fn leaf(value: &Value, indent: usize, out: &mut String) {
 
 /// Whether a text of several lines keeps its every character in a block.
 fn fits_block(text: &str) -> bool {
-    !text.ends_with(' ') && !text.contains(" \n") && !text.chars().any(|c| c != '\n' && c != '\t' && !is_printable(c))
+    !text.ends_with(' ')
+        && !text.contains(" \n")
+        && !text
+            .chars()
+            .any(|c| c != '\n' && c != '\t' && !is_printable(c))
 }
 
 fn block(text: &str, indent: usize, out: &mut String) {
@@ -135,7 +139,11 @@ fn scalar(text: &str, out: &mut String) {
 
 /// Not what a reader may take for a line's end, a control character or nothing at all.
 fn is_printable(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    !c.is_control()
+        && !matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 /// Whether no character of the text is notation at its place.
@@ -144,8 +152,24 @@ fn fits_plain(text: &str) -> bool {
     let mut chars = text.char_indices();
     let first = chars.next().map_or(' ', |(_, first)| first);
     let rest = &text[first.len_utf8().min(text.len())..];
-    if matches!(first, '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`')
-        || matches!(first, '?' | ':' | '-') && blank_after(rest)
+    if matches!(
+        first,
+        '#' | ','
+            | '['
+            | ']'
+            | '{'
+            | '}'
+            | '&'
+            | '*'
+            | '!'
+            | '|'
+            | '>'
+            | '\''
+            | '"'
+            | '%'
+            | '@'
+            | '`'
+    ) || matches!(first, '?' | ':' | '-') && blank_after(rest)
         || text.starts_with("---")
         || text.starts_with("...")
         || text.starts_with(' ')
@@ -163,22 +187,41 @@ fn fits_plain(text: &str) -> bool {
 /// Words, numbers and times of YAML 1.1 and 1.2: without quotes, some reader would not see a text.
 fn reads_as_another_type(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let same_case = text == lower || text.bytes().all(|b| !b.is_ascii_lowercase()) || is_capitalised(text);
+    let same_case =
+        text == lower || text.bytes().all(|b| !b.is_ascii_lowercase()) || is_capitalised(text);
     let word = matches!(
         lower.as_str(),
-        "~" | "null" | "true" | "false" | "y" | "yes" | "on" | "n" | "no" | "off" | ".nan" | ".inf" | "+.inf" | "-.inf"
+        "~" | "null"
+            | "true"
+            | "false"
+            | "y"
+            | "yes"
+            | "on"
+            | "n"
+            | "no"
+            | "off"
+            | ".nan"
+            | ".inf"
+            | "+.inf"
+            | "-.inf"
     );
-    word && (same_case || lower.starts_with(['.', '+', '-'])) || text == "<<" || is_number(text) || is_time(text)
+    word && (same_case || lower.starts_with(['.', '+', '-']))
+        || text == "<<"
+        || is_number(text)
+        || is_time(text)
 }
 
 fn is_capitalised(text: &str) -> bool {
-    text.bytes().next().is_some_and(|b| b.is_ascii_uppercase()) && text.bytes().skip(1).all(|b| !b.is_ascii_uppercase())
+    text.bytes().next().is_some_and(|b| b.is_ascii_uppercase())
+        && text.bytes().skip(1).all(|b| !b.is_ascii_uppercase())
 }
 
 fn is_number(text: &str) -> bool {
     let plain = text.replace('_', "");
     let digits = plain.trim_start_matches(['+', '-']);
-    if plain.len() - digits.len() > 1 || !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
+    if plain.len() - digits.len() > 1
+        || !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+    {
         return false;
     }
     let radix = |prefix: [&str; 2], radix: u32| {
@@ -194,7 +237,9 @@ fn is_number(text: &str) -> bool {
 
 /// `1`, `1.`, `.5`, `1.5e-3`.
 fn is_decimal(digits: &str) -> bool {
-    let (mantissa, exponent) = digits.split_once(['e', 'E']).map_or((digits, None), |(m, e)| (m, Some(e)));
+    let (mantissa, exponent) = digits
+        .split_once(['e', 'E'])
+        .map_or((digits, None), |(m, e)| (m, Some(e)));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let exponent = exponent.map(|exponent| exponent.strip_prefix(['+', '-']).unwrap_or(exponent));
@@ -243,7 +288,11 @@ fn double_quoted(text: &str, out: &mut String) {
             c => {
                 let number = u32::from(c);
                 // Writing to a string cannot fail.
-                let _ = if number <= 0xff { write!(out, "\\x{number:02X}") } else { write!(out, "\\u{number:04X}") };
+                let _ = if number <= 0xff {
+                    write!(out, "\\x{number:02X}")
+                } else {
+                    write!(out, "\\u{number:04X}")
+                };
             }
         }
     }
@@ -263,7 +312,9 @@ mod tests {
         let file = report.add_file("printed".to_owned(), text.to_owned());
         let documents = crate::yaml::parse(&mut report, file);
         assert!(!report.failed(), "{text}");
-        documents.and_then(|mut documents| documents.pop()).map_or(Value::Null, |node| node.to_json())
+        documents
+            .and_then(|mut documents| documents.pop())
+            .map_or(Value::Null, |node| node.to_json())
     }
 
     #[test]

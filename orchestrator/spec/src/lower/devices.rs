@@ -13,7 +13,11 @@ pub(crate) fn mappings(mut node: Node, context: &Context<'_>) -> Node {
                 let parts: Vec<&str> = text.splitn(3, ':').collect();
                 let places = context.written(item).split(':', parts.len());
                 let mut map = Map::default();
-                for ((key, part), place) in ["source", "target", "permissions"].into_iter().zip(&parts).zip(places) {
+                for ((key, part), place) in ["source", "target", "permissions"]
+                    .into_iter()
+                    .zip(&parts)
+                    .zip(places)
+                {
                     map.set(key, Node::string(place, *part));
                 }
                 map.set_default("target", Node::string(span, parts[0]));
@@ -49,7 +53,10 @@ pub(crate) fn count(mut node: Node, context: &mut Context<'_>) -> Node {
             _ => {
                 let _ = context
                     .report
-                    .error("E0009", format!("`count`: `{text}` is neither `all` nor a number"))
+                    .error(
+                        "E0009",
+                        format!("`count`: `{text}` is neither `all` nor a number"),
+                    )
                     .at(node.span, "this value");
             }
         }
@@ -65,7 +72,10 @@ pub(crate) fn request(node: &mut Node, path: &str, context: &mut Context<'_>) {
         (Some(count), Some(ids)) => {
             let _ = context
                 .report
-                .error("E0018", format!("`{path}`: `count` and `device_ids` exclude each other"))
+                .error(
+                    "E0018",
+                    format!("`{path}`: `count` and `device_ids` exclude each other"),
+                )
                 .at(count.key_span, "a number of devices")
                 .at(ids.key_span, "and the devices themselves");
         }

@@ -34,7 +34,9 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
                     _ => vec![entry.value],
                 };
                 for address in addresses {
-                    let Some(text) = address.as_str() else { continue };
+                    let Some(text) = address.as_str() else {
+                        continue;
+                    };
                     hosts.push(Node::string(address.span, joined(&entry.key, text)));
                 }
             }
@@ -50,6 +52,9 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
 
 fn joined(name: &str, address: &str) -> String {
     let address = address.trim();
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
     format!("{}={bare}", name.trim())
 }

@@ -39,7 +39,11 @@ impl Context<'_> {
             return path.to_owned();
         }
         let absolute = paths::absolute(path, &self.dir, self.home.as_deref());
-        match self.relative_to.as_ref().and_then(|dir| absolute.strip_prefix(dir)?.strip_prefix('/')) {
+        match self
+            .relative_to
+            .as_ref()
+            .and_then(|dir| absolute.strip_prefix(dir)?.strip_prefix('/'))
+        {
             Some(below) => format!("./{below}"),
             None => absolute,
         }
@@ -83,11 +87,16 @@ pub(crate) fn value(mut node: Node, shape: &Shape, path: &str, context: &mut Con
     }
     match shape {
         Shape::Object(inner) => return object(node, inner, path, context),
-        Shape::Special(special, inner) => return self::special(node, *special, inner, path, context),
+        Shape::Special(special, inner) => {
+            return self::special(node, *special, inner, path, context);
+        }
         Shape::Either(shapes) => return either(node, shapes, path, context),
         Shape::List(item) => {
             if let Data::Seq(items) = node.data {
-                let items = items.into_iter().map(|node| value(node, item, &format!("{path}[]"), context)).collect();
+                let items = items
+                    .into_iter()
+                    .map(|node| value(node, item, &format!("{path}[]"), context))
+                    .collect();
                 node.data = Data::Seq(items);
             }
         }
@@ -95,7 +104,10 @@ pub(crate) fn value(mut node: Node, shape: &Shape, path: &str, context: &mut Con
             if let Data::Map(map) = node.data {
                 let entries = map.0.into_iter().map(|entry| {
                     let path = format!("{path}.*");
-                    Entry { value: value(entry.value, inner, &path, context), ..entry }
+                    Entry {
+                        value: value(entry.value, inner, &path, context),
+                        ..entry
+                    }
                 });
                 node.data = Data::Map(Map(entries.collect()));
             }
@@ -110,7 +122,9 @@ fn scalar(data: Data, shape: &Shape) -> Data {
     match (shape, data) {
         (Shape::Bool, Data::Str(text)) => units::boolean(&text).map_or(Data::Str(text), Data::Bool),
         (Shape::Int, Data::Str(text)) => units::integer(&text).map_or(Data::Str(text), Data::Int),
-        (Shape::Int, Data::Float(number)) => units::whole(number).map_or(Data::Float(number), Data::Int),
+        (Shape::Int, Data::Float(number)) => {
+            units::whole(number).map_or(Data::Float(number), Data::Int)
+        }
         (Shape::Num, Data::Str(text)) => text.trim().parse().map_or(Data::Str(text), Data::Float),
         (Shape::Bytes, Data::Str(text)) => {
             Data::Str(hoist_object::units::bytes(&text).map_or(text, |bytes| bytes.to_string()))
@@ -119,9 +133,11 @@ fn scalar(data: Data, shape: &Shape) -> Data {
         (Shape::Bytes, Data::Float(number)) => {
             units::whole(number).map_or(Data::Float(number), |number| Data::Str(number.to_string()))
         }
-        (Shape::Duration, Data::Str(text)) => {
-            Data::Str(hoist_object::units::duration(&text).map(hoist_object::units::duration_text).unwrap_or(text))
-        }
+        (Shape::Duration, Data::Str(text)) => Data::Str(
+            hoist_object::units::duration(&text)
+                .map(hoist_object::units::duration_text)
+                .unwrap_or(text),
+        ),
         (_, data) => data,
     }
 }
@@ -136,7 +152,9 @@ fn either(mut node: Node, shapes: &[Shape], path: &str, context: &mut Context<'_
         Shape::Object(_) | Shape::Map(_) => node.as_map().is_some(),
         Shape::List(_) => node.as_seq().is_some(),
         Shape::Bool => matches!(node.data, Data::Bool(_) | Data::Str(_)),
-        Shape::Int | Shape::Num => matches!(node.data, Data::Int(_) | Data::Float(_) | Data::Str(_)),
+        Shape::Int | Shape::Num => {
+            matches!(node.data, Data::Int(_) | Data::Float(_) | Data::Str(_))
+        }
         _ => false,
     });
     match fitting {
@@ -146,14 +164,24 @@ fn either(mut node: Node, shapes: &[Shape], path: &str, context: &mut Context<'_
 }
 
 fn object(mut node: Node, table: &Object, path: &str, context: &mut Context<'_>) -> Node {
-    let Data::Map(map) = node.data else { return node };
+    let Data::Map(map) = node.data else {
+        return node;
+    };
     let mut entries = Vec::with_capacity(map.0.len());
     for entry in map.0 {
         // An attribute without a value is not set; a tag still has something to say to the merge.
-        if entry.value.is_null() && entry.value.tag.is_none() && !entry.key.starts_with("x-") && !path.is_empty() {
+        if entry.value.is_null()
+            && entry.value.tag.is_none()
+            && !entry.key.starts_with("x-")
+            && !path.is_empty()
+        {
             continue;
         }
-        let place = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        let place = if path.is_empty() {
+            entry.key.clone()
+        } else {
+            format!("{path}.{}", entry.key)
+        };
         let value = match table.field(&entry.key) {
             Some(field) => self::attribute(entry.value, &field.shape, &place, context),
             None => entry.value,
@@ -166,7 +194,10 @@ fn object(mut node: Node, table: &Object, path: &str, context: &mut Context<'_>)
 
 fn attribute(node: Node, shape: &Shape, path: &str, context: &mut Context<'_>) -> Node {
     // A text whose variables are still in it may become anything.
-    let open = matches!(shape, Shape::Special(..)) && node.as_str().is_some_and(|text| context.report.trusts(text));
+    let open = matches!(shape, Shape::Special(..))
+        && node
+            .as_str()
+            .is_some_and(|text| context.report.trusts(text));
     if node.tag == Some(Tag::Reset) || open && !path.ends_with(".build") {
         return node;
     }
@@ -224,12 +255,20 @@ fn finish(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
     node
 }
 
-fn special(node: Node, special: Special, inner: &Shape, path: &str, context: &mut Context<'_>) -> Node {
+fn special(
+    node: Node,
+    special: Special,
+    inner: &Shape,
+    path: &str,
+    context: &mut Context<'_>,
+) -> Node {
     match special {
         Special::Build => build::section(node, inner, path, context),
         Special::Ssh => build::ssh(node),
         Special::DependsOn => relations::depends_on(value(node, inner, path, context)),
-        Special::Networks | Special::References => relations::references(value(node, inner, path, context)),
+        Special::Networks | Special::References => {
+            relations::references(value(node, inner, path, context))
+        }
         Special::EnvFile => relations::env_files(value(node, inner, path, context), context),
         Special::Devices => devices::mappings(value(node, inner, path, context), context),
         Special::Gpus => devices::gpus(value(node, inner, path, context)),
@@ -255,7 +294,9 @@ pub(crate) fn listed(mut node: Node) -> Node {
 
 /// Words of a string. `''` is an empty list: the image's command is cleared.
 fn command(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
-    let Data::Str(text) = &node.data else { return node };
+    let Data::Str(text) = &node.data else {
+        return node;
+    };
     let key = path.rsplit('.').next().unwrap_or(path);
     let Some(split) = words::split(text) else {
         let _ = context
@@ -267,26 +308,45 @@ fn command(mut node: Node, path: &str, context: &mut Context<'_>) -> Node {
     if let Some(operator) = split.operator {
         let _ = context
             .report
-            .warning("W0005", format!("no shell reads `{key}`: `{operator}` is passed on as a plain character"))
+            .warning(
+                "W0005",
+                format!("no shell reads `{key}`: `{operator}` is passed on as a plain character"),
+            )
             .at(node.span, "this is split into words and run as it is")
-            .hint(format!("for a shell's syntax, write `{key}: [\"sh\", \"-c\", \"…\"]`"));
+            .hint(format!(
+                "for a shell's syntax, write `{key}: [\"sh\", \"-c\", \"…\"]`"
+            ));
     }
-    node.data = Data::Seq(split.words.into_iter().map(|word| Node::string(node.span, word)).collect());
+    node.data = Data::Seq(
+        split
+            .words
+            .into_iter()
+            .map(|word| Node::string(node.span, word))
+            .collect(),
+    );
     node
 }
 
 /// `[KEY=VALUE]` and mappings with scalar values become mappings of strings.
 fn table(mut node: Node, empty_when_open: bool, context: &Context<'_>) -> Node {
-    let open = || if empty_when_open { Data::Str(String::new()) } else { Data::Null };
+    let open = || {
+        if empty_when_open {
+            Data::Str(String::new())
+        } else {
+            Data::Null
+        }
+    };
     let mut map = Map::default();
     match node.data {
         Data::Seq(items) => {
             for item in items {
                 let Some(text) = item.as_str() else { continue };
                 let (key, data, span) = match text.split_once('=') {
-                    Some((key, value)) => {
-                        (key.to_owned(), Data::Str(value.to_owned()), context.written(&item).after('='))
-                    }
+                    Some((key, value)) => (
+                        key.to_owned(),
+                        Data::Str(value.to_owned()),
+                        context.written(&item).after('='),
+                    ),
                     None => (text.to_owned(), open(), item.span),
                 };
                 map.set(&key, Node { data, span, ..item });
@@ -295,7 +355,13 @@ fn table(mut node: Node, empty_when_open: bool, context: &Context<'_>) -> Node {
         Data::Map(entries) => {
             for entry in entries.0 {
                 let data = entry.value.scalar_text().map_or_else(open, Data::Str);
-                map.0.push(Entry { value: Node { data, ..entry.value }, ..entry });
+                map.0.push(Entry {
+                    value: Node {
+                        data,
+                        ..entry.value
+                    },
+                    ..entry
+                });
             }
         }
         other => {

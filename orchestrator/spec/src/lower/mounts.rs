@@ -7,7 +7,9 @@ use super::Context;
 use super::parts::Written;
 
 pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
-    let Data::Seq(items) = &mut node.data else { return node };
+    let Data::Seq(items) = &mut node.data else {
+        return node;
+    };
     for item in items {
         if let Data::Str(text) = &item.data {
             match short(text, &context.written(item)) {
@@ -31,13 +33,22 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
 fn complete(item: &mut Node, context: &mut Context<'_>) {
     let span = item.span;
     let Some(map) = item.as_map_mut() else { return };
-    if map.get("source").is_some_and(|source| source.as_str() == Some("")) {
+    if map
+        .get("source")
+        .is_some_and(|source| source.as_str() == Some(""))
+    {
         map.remove("source");
     }
-    let kind = map.get("type").and_then(Node::as_str).unwrap_or_default().to_owned();
+    let kind = map
+        .get("type")
+        .and_then(Node::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if kind == "bind" {
         match map.get_mut("source") {
-            Some(source) if source.as_str().is_some_and(|s| !s.is_empty()) => context.resolve(source),
+            Some(source) if source.as_str().is_some_and(|s| !s.is_empty()) => {
+                context.resolve(source)
+            }
             _ => {
                 let _ = context
                     .report
@@ -46,7 +57,10 @@ fn complete(item: &mut Node, context: &mut Context<'_>) {
             }
         }
     }
-    if let Some(Node { data: Data::Str(target), .. }) = map.get_mut("target")
+    if let Some(Node {
+        data: Data::Str(target),
+        ..
+    }) = map.get_mut("target")
         && target.starts_with('/')
     {
         *target = paths::clean(target);
@@ -54,9 +68,15 @@ fn complete(item: &mut Node, context: &mut Context<'_>) {
     if let Some(size) = map.get("tmpfs").and_then(|tmpfs| tmpfs.at(&["size"]))
         && size.as_str().is_some_and(|size| size.starts_with('-'))
     {
-        let _ = context.report.error("E0009", "`tmpfs.size` must not be negative").at(size.span, "this value");
+        let _ = context
+            .report
+            .error("E0009", "`tmpfs.size` must not be negative")
+            .at(size.span, "this value");
     }
-    if let Some(Node { data: Data::Map(bind), .. }) = map.get_mut("bind")
+    if let Some(Node {
+        data: Data::Map(bind),
+        ..
+    }) = map.get_mut("bind")
         && bind.get("create_host_path").and_then(Node::as_bool) == Some(true)
     {
         bind.remove("create_host_path");
@@ -104,7 +124,10 @@ pub(crate) fn short(text: &str, written: &Written) -> Result<Map, MountError> {
     let (source_at, target_at) = (places[0], places[usize::from(source.is_some())]);
     let options_at = places[places.len() - 1];
     let bind = source.is_some_and(|source| is_path(source));
-    map.set("type", Node::string(source_at, if bind { "bind" } else { "volume" }));
+    map.set(
+        "type",
+        Node::string(source_at, if bind { "bind" } else { "volume" }),
+    );
     if let Some(source) = source {
         map.set("source", Node::string(source_at, source.clone()));
     }
@@ -158,7 +181,9 @@ fn sections(text: &str) -> Vec<String> {
                 braces -= 1;
                 part.push(c);
             }
-            ':' if braces == 0 && !(is_drive(&part) && parts.len() < 2) => parts.push(std::mem::take(&mut part)),
+            ':' if braces == 0 && !(is_drive(&part) && parts.len() < 2) => {
+                parts.push(std::mem::take(&mut part))
+            }
             c => part.push(c),
         }
     }

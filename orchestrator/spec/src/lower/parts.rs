@@ -19,9 +19,17 @@ pub(crate) struct Written {
 impl Written {
     /// Where escapes, or several lines, keep the parts from being found, the whole is the place of each.
     pub(crate) fn new(whole: Span, report: &Report) -> Self {
-        let hidden = Self { whole, start: whole.start as usize, text: String::new() };
+        let hidden = Self {
+            whole,
+            start: whole.start as usize,
+            text: String::new(),
+        };
         let source = report.written(whole);
-        let quoted = |quote: char| source.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        let quoted = |quote: char| {
+            source
+                .strip_prefix(quote)
+                .and_then(|rest| rest.strip_suffix(quote))
+        };
         let (text, opening) = match (quoted('"'), quoted('\'')) {
             (Some(text), _) if !text.contains('\\') => (text, 1),
             (None, Some(text)) if !text.contains('\'') => (text, 1),
@@ -31,7 +39,11 @@ impl Written {
         if text.contains('\n') {
             return hidden;
         }
-        Self { whole, start: whole.start as usize + opening, text: masked(text) }
+        Self {
+            whole,
+            start: whole.start as usize + opening,
+            text: masked(text),
+        }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -46,12 +58,18 @@ impl Written {
         if self.text.is_empty() || part.is_empty() {
             return self.whole;
         }
-        Span::new(self.whole.file, self.start + part.start, self.start + part.end)
+        Span::new(
+            self.whole.file,
+            self.start + part.start,
+            self.start + part.end,
+        )
     }
 
     /// The place of what follows the first separator.
     pub(crate) fn after(&self, separator: char) -> Span {
-        self.text.find(separator).map_or(self.whole, |at| self.place(at + separator.len_utf8()..self.text.len()))
+        self.text.find(separator).map_or(self.whole, |at| {
+            self.place(at + separator.len_utf8()..self.text.len())
+        })
     }
 
     /// The places of this many parts between separators; the whole for each, if there are more or fewer.
@@ -63,7 +81,11 @@ impl Written {
             self.place(range)
         });
         let parts: Vec<Span> = parts.collect();
-        if parts.len() == count { parts } else { vec![self.whole; count] }
+        if parts.len() == count {
+            parts
+        } else {
+            vec![self.whole; count]
+        }
     }
 }
 
@@ -96,7 +118,11 @@ mod tests {
         let mut report = Report::default();
         let file = report.add_file("a".to_owned(), source.to_owned());
         let written = Written::new(Span::new(file, 0, source.len()), &report);
-        written.split(separator, count).into_iter().map(|span| report.written(span)).collect()
+        written
+            .split(separator, count)
+            .into_iter()
+            .map(|span| report.written(span))
+            .collect()
     }
 
     #[test]
@@ -105,7 +131,15 @@ mod tests {
         assert_eq!(parts("\"8080:80\"", ':', 2), ["8080", "80"]);
         assert_eq!(parts("'${A:-é:1}:80'", ':', 2), ["${A:-é:1}", "80"]);
         assert_eq!(parts("'${A:-${B:-1}}:$C'", ':', 2), ["${A:-${B:-1}}", "$C"]);
-        assert_eq!(parts("$AB", ':', 2), ["$AB", "$AB"], "a variable that holds both");
-        assert_eq!(parts("\"a\\t:b\"", ':', 2), ["\"a\\t:b\"", "\"a\\t:b\""], "not the value's own characters");
+        assert_eq!(
+            parts("$AB", ':', 2),
+            ["$AB", "$AB"],
+            "a variable that holds both"
+        );
+        assert_eq!(
+            parts("\"a\\t:b\"", ':', 2),
+            ["\"a\\t:b\"", "\"a\\t:b\""],
+            "not the value's own characters"
+        );
     }
 }

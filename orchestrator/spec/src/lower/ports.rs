@@ -8,7 +8,9 @@ use super::Context;
 use super::parts::Written;
 
 pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
-    let Data::Seq(items) = node.data else { return node };
+    let Data::Seq(items) = node.data else {
+        return node;
+    };
     let mut ports = Vec::with_capacity(items.len());
     for mut item in items {
         if context.report.exhausted() {
@@ -31,7 +33,10 @@ pub(crate) fn list(mut node: Node, context: &mut Context<'_>) -> Node {
                 let text = item.scalar_text().unwrap_or_default();
                 match short(&text) {
                     Err(_) if context.report.trusts(&text) => ports.push(item),
-                    Ok(parsed) if !context.report.spend(size::PORT * (parsed.len() - 1), item.span) => {}
+                    Ok(parsed)
+                        if !context
+                            .report
+                            .spend(size::PORT * (parsed.len() - 1), item.span) => {}
                     Ok(parsed) => {
                         let written = context.written(&item);
                         ports.extend(parsed.iter().map(|port| port.node(&item, &written)));
@@ -66,15 +71,24 @@ impl ShortPort {
         if let Some(ip) = &self.host_ip {
             map.set("host_ip", Node::string(places.host_ip, ip.clone()));
         }
-        map.set("target", Node::new(places.target, Data::Int(i64::from(self.target))));
+        map.set(
+            "target",
+            Node::new(places.target, Data::Int(i64::from(self.target))),
+        );
         if let Some(published) = &self.published {
-            map.set("published", Node::string(places.published, published.clone()));
+            map.set(
+                "published",
+                Node::string(places.published, published.clone()),
+            );
         }
         match places.protocol {
             Some(place) => map.set("protocol", Node::string(place, self.protocol.clone())),
             None => map.set_default("protocol", Node::string(at.span, self.protocol.clone())),
         }
-        Node { tag: at.tag, ..Node::new(at.span, Data::Map(map)) }
+        Node {
+            tag: at.tag,
+            ..Node::new(at.span, Data::Map(map))
+        }
     }
 
     /// Found as [`short`] finds the parts. What a variable holds together has one place.
@@ -137,7 +151,9 @@ pub(crate) fn short(text: &str) -> Result<Vec<ShortPort>, PortError> {
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(PortError::Protocol(protocol));
     }
-    let (rest, container) = body.rsplit_once(':').map_or((None, body), |(rest, port)| (Some(rest), port));
+    let (rest, container) = body
+        .rsplit_once(':')
+        .map_or((None, body), |(rest, port)| (Some(rest), port));
     if container.is_empty() {
         return Err(PortError::Empty);
     }
@@ -149,7 +165,10 @@ pub(crate) fn short(text: &str) -> Result<Vec<ShortPort>, PortError> {
             _ => (None, Some(rest)),
         },
     };
-    let host_ip = address.filter(|address| !address.is_empty()).map(ip_text).transpose()?;
+    let host_ip = address
+        .filter(|address| !address.is_empty())
+        .map(ip_text)
+        .transpose()?;
     let container = range(container).ok_or_else(|| PortError::Container(container.to_owned()))?;
     let host = host
         .filter(|host| !host.is_empty())
@@ -164,15 +183,27 @@ pub(crate) fn short(text: &str) -> Result<Vec<ShortPort>, PortError> {
     }
     let port = |offset: u16| {
         let published = host.map(|(first, last)| {
-            if count == 0 && first != last { format!("{first}-{last}") } else { (first + offset).to_string() }
+            if count == 0 && first != last {
+                format!("{first}-{last}")
+            } else {
+                (first + offset).to_string()
+            }
         });
-        ShortPort { host_ip: host_ip.clone(), published, target: container.0 + offset, protocol: protocol.clone() }
+        ShortPort {
+            host_ip: host_ip.clone(),
+            published,
+            target: container.0 + offset,
+            protocol: protocol.clone(),
+        }
     };
     Ok((0..=count).map(port).collect())
 }
 
 fn ip_text(address: &str) -> Result<String, PortError> {
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
     match bare.parse::<std::net::IpAddr>() {
         Ok(_) => Ok(bare.to_owned()),
         Err(_) => Err(PortError::Address(address.to_owned())),

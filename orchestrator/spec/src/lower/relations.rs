@@ -47,8 +47,11 @@ pub(crate) fn env_files(node: Node, context: &mut Context<'_>) -> Node {
         for item in items {
             let span = item.span;
             if let Data::Str(path) = &item.data {
-                let map =
-                    Map(vec![Entry { key: "path".into(), key_span: span, value: Node::string(span, path.clone()) }]);
+                let map = Map(vec![Entry {
+                    key: "path".into(),
+                    key_span: span,
+                    value: Node::string(span, path.clone()),
+                }]);
                 item.data = Data::Map(map);
             }
             if let Data::Map(map) = &mut item.data {
@@ -66,7 +69,10 @@ pub(crate) fn env_files(node: Node, context: &mut Context<'_>) -> Node {
 pub(crate) fn health_test(mut node: Node, context: &mut Context<'_>) -> Node {
     match &node.data {
         Data::Str(text) => {
-            let words = vec![Node::string(node.span, "CMD-SHELL"), Node::string(node.span, text.clone())];
+            let words = vec![
+                Node::string(node.span, "CMD-SHELL"),
+                Node::string(node.span, text.clone()),
+            ];
             node.data = Data::Seq(words);
         }
         Data::Seq(items) => {
@@ -99,7 +105,9 @@ pub(crate) fn provider_options(mut node: Node) -> Node {
                 Data::Seq(items) => items,
                 data => vec![Node::new(entry.value.span, data)],
             };
-            let texts = items.into_iter().filter_map(|item| Some(Node::string(item.span, item.scalar_text()?)));
+            let texts = items
+                .into_iter()
+                .filter_map(|item| Some(Node::string(item.span, item.scalar_text()?)));
             entry.value.data = Data::Seq(texts.collect());
         }
     }

@@ -9,7 +9,9 @@ use super::Context;
 /// not the stack's, so it cannot say how to create them.
 pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>) {
     let Some(map) = node.as_map_mut() else { return };
-    let Some(entry) = map.entry("external").cloned() else { return };
+    let Some(entry) = map.entry("external").cloned() else {
+        return;
+    };
     match &entry.value.data {
         Data::Bool(false) => {
             map.remove("external");
@@ -20,7 +22,10 @@ pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>
                 if let Some(other) = map.entry("name") {
                     let _ = context
                         .report
-                        .error("E0018", format!("`{section}`: `name` and `external.name` exclude each other"))
+                        .error(
+                            "E0018",
+                            format!("`{section}`: `name` and `external.name` exclude each other"),
+                        )
                         .at(name.span, "named here")
                         .at(other.key_span, "and here")
                         .hint("keep `name`, and write `external: true`");
@@ -42,12 +47,27 @@ pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>
     if section == "networks" {
         return;
     }
-    for key in ["driver", "driver_opts", "labels", "ipam", "internal", "attachable", "file", "environment", "content"] {
-        let said = map.entry(key).filter(|other| other.value.as_map().is_none_or(|map| !map.0.is_empty()));
+    for key in [
+        "driver",
+        "driver_opts",
+        "labels",
+        "ipam",
+        "internal",
+        "attachable",
+        "file",
+        "environment",
+        "content",
+    ] {
+        let said = map
+            .entry(key)
+            .filter(|other| other.value.as_map().is_none_or(|map| !map.0.is_empty()));
         if let Some(other) = said {
             let _ = context
                 .report
-                .error("E0018", format!("`{section}`: `external` and `{key}` exclude each other"))
+                .error(
+                    "E0018",
+                    format!("`{section}`: `external` and `{key}` exclude each other"),
+                )
                 .at(other.key_span, "says how to make it")
                 .at(entry.key_span, "says that it exists already");
         }
@@ -58,12 +78,23 @@ pub(crate) fn external(node: &mut Node, section: &str, context: &mut Context<'_>
 pub(crate) fn volume(node: &mut Node, context: &mut Context<'_>) {
     external(node, "volumes", context);
     let Some(map) = node.as_map_mut() else { return };
-    let local = map.get("driver").and_then(Node::as_str).is_none_or(|driver| driver == "local");
-    let Some(options) = map.get_mut("driver_opts").and_then(Node::as_map_mut) else { return };
-    let binds = options.get("o").and_then(Node::as_str).is_some_and(|o| o.split(',').any(|word| word == "bind"));
+    let local = map
+        .get("driver")
+        .and_then(Node::as_str)
+        .is_none_or(|driver| driver == "local");
+    let Some(options) = map.get_mut("driver_opts").and_then(Node::as_map_mut) else {
+        return;
+    };
+    let binds = options
+        .get("o")
+        .and_then(Node::as_str)
+        .is_some_and(|o| o.split(',').any(|word| word == "bind"));
     if local
         && binds
-        && let Some(Node { data: Data::Str(device), .. }) = options.get_mut("device")
+        && let Some(Node {
+            data: Data::Str(device),
+            ..
+        }) = options.get_mut("device")
     {
         *device = context.absolute(device);
     }
@@ -72,8 +103,14 @@ pub(crate) fn volume(node: &mut Node, context: &mut Context<'_>) {
 /// Label files have paths; variables and profiles have rules for their names.
 pub(crate) fn service(node: &mut Node, context: &mut Context<'_>) {
     let Some(map) = node.as_map_mut() else { return };
-    if let Some(Node { data: Data::Seq(files), .. }) = map.get_mut("label_file") {
-        files.iter_mut().for_each(|file| context.resolve_to_read(file));
+    if let Some(Node {
+        data: Data::Seq(files),
+        ..
+    }) = map.get_mut("label_file")
+    {
+        files
+            .iter_mut()
+            .for_each(|file| context.resolve_to_read(file));
     }
     expand_extends(map, context);
     if let Some(environment) = map.get("environment").and_then(Node::as_map) {
@@ -81,7 +118,13 @@ pub(crate) fn service(node: &mut Node, context: &mut Context<'_>) {
             if entry.key.ends_with([' ', '\t']) {
                 let _ = context
                     .report
-                    .error("E0009", format!("the variable `{}` has a space at the end of its name", entry.key))
+                    .error(
+                        "E0009",
+                        format!(
+                            "the variable `{}` has a space at the end of its name",
+                            entry.key
+                        ),
+                    )
                     .at(entry.key_span, "remove the space before `=`");
             }
         }
@@ -91,7 +134,9 @@ pub(crate) fn service(node: &mut Node, context: &mut Context<'_>) {
     {
         let valid = text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.len() > 1
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
         if !valid && !context.report.trusts(text) {
             let _ = context
                 .report
@@ -103,7 +148,9 @@ pub(crate) fn service(node: &mut Node, context: &mut Context<'_>) {
 
 /// `extends: base` is `extends: {service: base}`.
 fn expand_extends(map: &mut Map, context: &Context<'_>) {
-    let Some(extends) = map.get_mut("extends") else { return };
+    let Some(extends) = map.get_mut("extends") else {
+        return;
+    };
     let span = extends.span;
     if let Data::Str(name) = &extends.data {
         let mut long = Map::default();

@@ -14,9 +14,15 @@ pub(crate) fn mounts(mut node: Node, path: &str, context: &mut Context<'_>) -> N
             let span = item.span;
             if let Data::Str(name) = &item.data {
                 let source = Node::string(span, name.clone());
-                item.data = Data::Map(Map(vec![Entry { key: "source".into(), key_span: span, value: source }]));
+                item.data = Data::Map(Map(vec![Entry {
+                    key: "source".into(),
+                    key_span: span,
+                    value: source,
+                }]));
             }
-            let Data::Map(map) = &mut item.data else { continue };
+            let Data::Map(map) = &mut item.data else {
+                continue;
+            };
             let Some(source) = map.get("source").and_then(Node::as_str).map(str::to_owned) else {
                 let _ = context
                     .report
@@ -25,7 +31,10 @@ pub(crate) fn mounts(mut node: Node, path: &str, context: &mut Context<'_>) -> N
                 continue;
             };
             if secret {
-                map.set_default("target", Node::string(span, format!("/run/secrets/{source}")));
+                map.set_default(
+                    "target",
+                    Node::string(span, format!("/run/secrets/{source}")),
+                );
             }
         }
     }
@@ -36,7 +45,9 @@ pub(crate) fn mounts(mut node: Node, path: &str, context: &mut Context<'_>) -> N
 pub(crate) fn mode(mut node: Node, context: &mut Context<'_>) -> Node {
     let bits = match &node.data {
         Data::Int(bits) => Some(*bits),
-        Data::Str(text) => i64::from_str_radix(text.trim_start_matches("0o"), 8).ok().or_else(|| units::integer(text)),
+        Data::Str(text) => i64::from_str_radix(text.trim_start_matches("0o"), 8)
+            .ok()
+            .or_else(|| units::integer(text)),
         _ => None,
     };
     match bits {

@@ -10,7 +10,10 @@ pub(crate) struct Words {
 
 /// `None`: a quote is not closed.
 pub(crate) fn split(text: &str) -> Option<Words> {
-    let mut result = Words { words: Vec::new(), operator: None };
+    let mut result = Words {
+        words: Vec::new(),
+        operator: None,
+    };
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
     let mut chars = text.chars();
@@ -47,9 +50,18 @@ mod tests {
     #[test]
     fn quotes_escapes_and_operators() {
         let words = |text: &str| split(text).map(|split| (split.words.join("|"), split.operator));
-        assert_eq!(words(r#"sh -c 'a "b" \n' "c d" e\ f ''"#), Some((r#"sh|-c|a "b" \n|c d|e f|"#.to_owned(), None)));
-        assert_eq!(words("echo #1 a; b"), Some(("echo|#1|a;|b".to_owned(), Some(';'))));
-        assert_eq!(words("sh -c 'a | b'"), Some(("sh|-c|a | b".to_owned(), None)));
+        assert_eq!(
+            words(r#"sh -c 'a "b" \n' "c d" e\ f ''"#),
+            Some((r#"sh|-c|a "b" \n|c d|e f|"#.to_owned(), None))
+        );
+        assert_eq!(
+            words("echo #1 a; b"),
+            Some(("echo|#1|a;|b".to_owned(), Some(';')))
+        );
+        assert_eq!(
+            words("sh -c 'a | b'"),
+            Some(("sh|-c|a | b".to_owned(), None))
+        );
         assert_eq!(words("echo 'oops"), None);
         assert_eq!(words("echo \\"), None);
         assert_eq!(words(""), Some((String::new(), None)));

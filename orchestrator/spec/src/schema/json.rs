@@ -10,7 +10,11 @@ use super::{Field, Object, STACK, Shape, Support};
 pub fn json_schema() -> Value {
     let mut schema = object(&STACK);
     if let Value::Object(map) = &mut schema {
-        map.shift_insert(0, "$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        map.shift_insert(
+            0,
+            "$schema".to_owned(),
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        );
         map.shift_insert(1, "title".to_owned(), json!("Compose, as hoist reads it"));
     }
     schema
@@ -19,10 +23,15 @@ pub fn json_schema() -> Value {
 fn object(table: &Object) -> Value {
     let mut properties = Map::new();
     // Capital letters are a printed form only.
-    for field in table.fields.iter().filter(|field| !field.name.starts_with(|c: char| c.is_ascii_uppercase())) {
+    for field in table
+        .fields
+        .iter()
+        .filter(|field| !field.name.starts_with(|c: char| c.is_ascii_uppercase()))
+    {
         properties.insert(field.name.to_owned(), property(field));
     }
-    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let mut schema =
+        json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if table.extensible {
         schema["patternProperties"] = json!({ "^x-": {} });
     }
@@ -55,11 +64,17 @@ fn shape(shape: &Shape) -> Value {
         Shape::Int => json!({ "type": ["integer", "string"] }),
         Shape::Num => json!({ "type": ["number", "string"] }),
         Shape::Bytes => json!({ "type": ["integer", "string"] }),
-        Shape::Word(words) => json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": "\\$" }] }),
+        Shape::Word(words) => {
+            json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": "\\$" }] })
+        }
         Shape::List(item) => json!({ "type": "array", "items": self::shape(item) }),
-        Shape::Map(value) => json!({ "type": "object", "additionalProperties": self::shape(value) }),
+        Shape::Map(value) => {
+            json!({ "type": "object", "additionalProperties": self::shape(value) })
+        }
         Shape::Object(table) => object(table),
-        Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() }),
+        Shape::Either(shapes) => {
+            json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() })
+        }
         Shape::StringOrList => json!({ "anyOf": [{ "type": "string" }, strings()] }),
         Shape::Command => json!({ "anyOf": [{ "type": ["string", "null"] }, strings()] }),
         Shape::Table | Shape::Labels => {

@@ -109,7 +109,11 @@ pub fn attributes() -> Vec<(String, Support)> {
 
 fn rows_of(object: &Object, prefix: &str, rows: &mut Vec<(String, Support)>) {
     for field in object.fields {
-        let path = if prefix.is_empty() { field.name.to_owned() } else { format!("{prefix}.{}", field.name) };
+        let path = if prefix.is_empty() {
+            field.name.to_owned()
+        } else {
+            format!("{prefix}.{}", field.name)
+        };
         rows.push((path.clone(), field.support));
         if matches!(field.support, Support::Yes | Support::Part) {
             nested_rows(&field.shape, &path, rows);
@@ -123,7 +127,9 @@ fn nested_rows(shape: &Shape, path: &str, rows: &mut Vec<(String, Support)>) {
         Shape::List(item) => nested_rows(item, &format!("{path}[]"), rows),
         Shape::Map(value) => nested_rows(value, &format!("{path}.*"), rows),
         Shape::Special(_, inner) => nested_rows(inner, path, rows),
-        Shape::Either(shapes) => shapes.iter().for_each(|shape| nested_rows(shape, path, rows)),
+        Shape::Either(shapes) => shapes
+            .iter()
+            .for_each(|shape| nested_rows(shape, path, rows)),
         _ => {}
     }
 }

@@ -2,36 +2,65 @@
 
 use super::{Field, Object, Shape, Special, Support};
 use Shape::{
-    Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList, Table, Word,
+    Bool, Bytes, Command, Duration, Either, Int, Labels, List, Map, Null, Num, Str, StringOrList,
+    Table, Word,
 };
 use Support::{Modelled, NotYet, Part, Printed, Warn, Yes};
 
 const fn yes(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, support: Yes }
+    Field {
+        name,
+        shape,
+        support: Yes,
+    }
 }
 
 const fn part(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, support: Part }
+    Field {
+        name,
+        shape,
+        support: Part,
+    }
 }
 
 const fn printed(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, support: Printed }
+    Field {
+        name,
+        shape,
+        support: Printed,
+    }
 }
 
 const fn modelled(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, support: Modelled }
+    Field {
+        name,
+        shape,
+        support: Modelled,
+    }
 }
 
 const fn not_yet(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, support: NotYet }
+    Field {
+        name,
+        shape,
+        support: NotYet,
+    }
 }
 
 const fn warn(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, support: Warn }
+    Field {
+        name,
+        shape,
+        support: Warn,
+    }
 }
 
 const fn object(fields: &'static [Field]) -> Object {
-    Object { fields, required: &[], extensible: true }
+    Object {
+        fields,
+        required: &[],
+        extensible: true,
+    }
 }
 
 const STRINGS: Shape = List(&Str);
@@ -52,7 +81,11 @@ pub(crate) static STACK: Object = object(&[
 ]);
 
 static INCLUDE: Object = Object {
-    fields: &[yes("path", StringOrList), yes("project_directory", Str), yes("env_file", StringOrList)],
+    fields: &[
+        yes("path", StringOrList),
+        yes("project_directory", Str),
+        yes("env_file", StringOrList),
+    ],
     required: &["path"],
     extensible: false,
 };
@@ -61,7 +94,10 @@ pub(crate) static SERVICE: Object = object(&[
     yes("profiles", STRINGS),
     yes("annotations", Labels),
     yes("attach", Bool),
-    yes("build", Shape::Special(Special::Build, &Either(&[Str, Shape::Object(&BUILD)]))),
+    yes(
+        "build",
+        Shape::Special(Special::Build, &Either(&[Str, Shape::Object(&BUILD)])),
+    ),
     warn("develop", Either(&[Shape::Object(&DEVELOP), Null])),
     not_yet("blkio_config", Shape::Object(&BLKIO)),
     yes("cap_add", STRINGS),
@@ -80,11 +116,30 @@ pub(crate) static SERVICE: Object = object(&[
     yes("command", Command),
     yes("configs", GRANTS),
     yes("container_name", Str),
-    warn("credential_spec", Shape::Object(&object(&[yes("config", Str), yes("file", Str), yes("registry", Str)]))),
-    yes("depends_on", Shape::Special(Special::DependsOn, &Either(&[STRINGS, Map(&Shape::Object(&DEPENDENCY))]))),
+    warn(
+        "credential_spec",
+        Shape::Object(&object(&[
+            yes("config", Str),
+            yes("file", Str),
+            yes("registry", Str),
+        ])),
+    ),
+    yes(
+        "depends_on",
+        Shape::Special(
+            Special::DependsOn,
+            &Either(&[STRINGS, Map(&Shape::Object(&DEPENDENCY))]),
+        ),
+    ),
     yes("deploy", Either(&[Shape::Object(&DEPLOY), Null])),
     not_yet("device_cgroup_rules", STRINGS),
-    yes("devices", Shape::Special(Special::Devices, &List(&Either(&[Str, Shape::Object(&DEVICE)])))),
+    yes(
+        "devices",
+        Shape::Special(
+            Special::Devices,
+            &List(&Either(&[Str, Shape::Object(&DEVICE)])),
+        ),
+    ),
     yes("dns", StringOrList),
     yes("dns_opt", STRINGS),
     yes("dns_search", StringOrList),
@@ -92,13 +147,31 @@ pub(crate) static SERVICE: Object = object(&[
     yes("entrypoint", Command),
     not_yet("provider", Shape::Object(&PROVIDER)),
     yes("environment", Table),
-    yes("env_file", Shape::Special(Special::EnvFile, &Either(&[Str, List(&Either(&[Str, Shape::Object(&ENV_FILE)]))]))),
+    yes(
+        "env_file",
+        Shape::Special(
+            Special::EnvFile,
+            &Either(&[Str, List(&Either(&[Str, Shape::Object(&ENV_FILE)]))]),
+        ),
+    ),
     yes("expose", List(&STR_OR_NUM)),
     yes("extends", Either(&[Str, Shape::Object(&EXTENDS)])),
     not_yet("external_links", STRINGS),
-    yes("extra_hosts", Shape::Special(Special::ExtraHosts, &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]))),
+    yes(
+        "extra_hosts",
+        Shape::Special(
+            Special::ExtraHosts,
+            &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]),
+        ),
+    ),
     yes("group_add", List(&STR_OR_NUM)),
-    not_yet("gpus", Shape::Special(Special::Gpus, &Either(&[Word(&["all"]), List(&Shape::Object(&GPU))]))),
+    not_yet(
+        "gpus",
+        Shape::Special(
+            Special::Gpus,
+            &Either(&[Word(&["all"]), List(&Shape::Object(&GPU))]),
+        ),
+    ),
     yes("hostname", Str),
     yes("healthcheck", Shape::Object(&HEALTHCHECK)),
     yes("image", Str),
@@ -108,7 +181,10 @@ pub(crate) static SERVICE: Object = object(&[
     yes("labels", Labels),
     yes("label_file", StringOrList),
     yes("links", STRINGS),
-    yes("logging", Shape::Object(&object(&[part("driver", Str), yes("options", OPTIONS)]))),
+    yes(
+        "logging",
+        Shape::Object(&object(&[part("driver", Str), yes("options", OPTIONS)])),
+    ),
     yes("mem_limit", Bytes),
     yes("mem_reservation", Bytes),
     yes("memswap_limit", Bytes),
@@ -116,19 +192,31 @@ pub(crate) static SERVICE: Object = object(&[
     yes("mac_address", Str),
     not_yet(
         "models",
-        Shape::Special(Special::References, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&MODEL_USE), Null]))])),
+        Shape::Special(
+            Special::References,
+            &Either(&[STRINGS, Map(&Either(&[Shape::Object(&MODEL_USE), Null]))]),
+        ),
     ),
     yes("network_mode", Str),
     yes(
         "networks",
-        Shape::Special(Special::Networks, &Either(&[STRINGS, Map(&Either(&[Shape::Object(&ATTACHMENT), Null]))])),
+        Shape::Special(
+            Special::Networks,
+            &Either(&[STRINGS, Map(&Either(&[Shape::Object(&ATTACHMENT), Null]))]),
+        ),
     ),
     yes("oom_kill_disable", Bool),
     yes("oom_score_adj", Int),
     yes("pid", Either(&[Str, Null])),
     yes("pids_limit", Int),
     yes("platform", Str),
-    yes("ports", Shape::Special(Special::Ports, &List(&Either(&[Str, Num, Shape::Object(&PORT)])))),
+    yes(
+        "ports",
+        Shape::Special(
+            Special::Ports,
+            &List(&Either(&[Str, Num, Shape::Object(&PORT)])),
+        ),
+    ),
     yes("privileged", Bool),
     part("pull_policy", Str),
     not_yet("pull_refresh_after", Str),
@@ -151,7 +239,13 @@ pub(crate) static SERVICE: Object = object(&[
     yes("user", Str),
     not_yet("userns_mode", Str),
     yes("uts", Str),
-    yes("volumes", Shape::Special(Special::Mounts, &List(&Either(&[Str, Shape::Object(&MOUNT)])))),
+    yes(
+        "volumes",
+        Shape::Special(
+            Special::Mounts,
+            &List(&Either(&[Str, Shape::Object(&MOUNT)])),
+        ),
+    ),
     yes("volumes_from", STRINGS),
     yes("working_dir", Str),
     not_yet("pre_start", List(&Shape::Object(&PRE_START))),
@@ -159,11 +253,20 @@ pub(crate) static SERVICE: Object = object(&[
     not_yet("pre_stop", List(&Shape::Object(&HOOK))),
 ]);
 
-const ULIMITS: Shape = Shape::Special(Special::Ulimits, &Map(&Either(&[Int, Shape::Object(&ULIMIT)])));
-static ULIMIT: Object =
-    Object { fields: &[yes("soft", Int), yes("hard", Int)], required: &["soft", "hard"], extensible: true };
+const ULIMITS: Shape = Shape::Special(
+    Special::Ulimits,
+    &Map(&Either(&[Int, Shape::Object(&ULIMIT)])),
+);
+static ULIMIT: Object = Object {
+    fields: &[yes("soft", Int), yes("hard", Int)],
+    required: &["soft", "hard"],
+    extensible: true,
+};
 
-const GRANTS: Shape = Shape::Special(Special::SecretMounts, &List(&Either(&[Str, Shape::Object(&GRANT)])));
+const GRANTS: Shape = Shape::Special(
+    Special::SecretMounts,
+    &List(&Either(&[Str, Shape::Object(&GRANT)])),
+);
 static GRANT: Object = object(&[
     yes("source", Str),
     yes("target", Str),
@@ -172,7 +275,10 @@ static GRANT: Object = object(&[
     yes("mode", Shape::Special(Special::FileMode, &STR_OR_NUM)),
 ]);
 
-const BUILD_GRANTS: Shape = Shape::Special(Special::SecretMounts, &List(&Either(&[Str, Shape::Object(&BUILD_GRANT)])));
+const BUILD_GRANTS: Shape = Shape::Special(
+    Special::SecretMounts,
+    &List(&Either(&[Str, Shape::Object(&BUILD_GRANT)])),
+);
 static BUILD_GRANT: Object = object(&[
     yes("source", Str),
     yes("target", Str),
@@ -189,7 +295,10 @@ static BUILD: Object = object(&[
     yes("args", Table),
     modelled("provenance", SCALAR),
     modelled("sbom", SCALAR),
-    yes("ssh", Shape::Special(Special::Ssh, &Either(&[STRINGS, Map(&SCALAR)]))),
+    yes(
+        "ssh",
+        Shape::Special(Special::Ssh, &Either(&[STRINGS, Map(&SCALAR)])),
+    ),
     yes("labels", Labels),
     yes("cache_from", STRINGS),
     yes("cache_to", STRINGS),
@@ -197,7 +306,13 @@ static BUILD: Object = object(&[
     yes("no_cache_filter", StringOrList),
     yes("additional_contexts", Table),
     yes("pull", Bool),
-    yes("extra_hosts", Shape::Special(Special::ExtraHosts, &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]))),
+    yes(
+        "extra_hosts",
+        Shape::Special(
+            Special::ExtraHosts,
+            &Either(&[STRINGS, Map(&Either(&[Str, STRINGS]))]),
+        ),
+    ),
     warn("isolation", Str),
     yes("network", Str),
     yes("target", Str),
@@ -211,7 +326,14 @@ static BUILD: Object = object(&[
 
 static DEPENDENCY: Object = Object {
     fields: &[
-        yes("condition", Word(&["service_started", "service_healthy", "service_completed_successfully"])),
+        yes(
+            "condition",
+            Word(&[
+                "service_started",
+                "service_healthy",
+                "service_completed_successfully",
+            ]),
+        ),
         yes("restart", Bool),
         yes("required", Bool),
     ],
@@ -220,7 +342,11 @@ static DEPENDENCY: Object = Object {
 };
 
 static DEVICE: Object = Object {
-    fields: &[yes("source", Str), yes("target", Str), yes("permissions", Str)],
+    fields: &[
+        yes("source", Str),
+        yes("target", Str),
+        yes("permissions", Str),
+    ],
     required: &["source"],
     extensible: true,
 };
@@ -231,11 +357,17 @@ static ENV_FILE: Object = Object {
     extensible: false,
 };
 
-static EXTENDS: Object =
-    Object { fields: &[yes("file", Str), yes("service", Str)], required: &["service"], extensible: false };
+static EXTENDS: Object = Object {
+    fields: &[yes("file", Str), yes("service", Str)],
+    required: &["service"],
+    extensible: false,
+};
 
 static HEALTHCHECK: Object = object(&[
-    yes("test", Shape::Special(Special::HealthTest, &Either(&[Str, STRINGS]))),
+    yes(
+        "test",
+        Shape::Special(Special::HealthTest, &Either(&[Str, STRINGS])),
+    ),
     yes("timeout", Duration),
     yes("interval", Duration),
     yes("retries", Int),
@@ -268,14 +400,27 @@ static PORT: Object = object(&[
 
 static MOUNT: Object = Object {
     fields: &[
-        part("type", Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
+        part(
+            "type",
+            Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"]),
+        ),
         yes("source", Str),
         yes("target", Str),
         yes("read_only", Bool),
         printed("consistency", Str),
         yes("bind", Shape::Object(&BIND)),
-        yes("volume", Shape::Object(&object(&[not_yet("labels", Labels), yes("nocopy", Bool), yes("subpath", Str)]))),
-        yes("tmpfs", Shape::Object(&object(&[yes("mode", Num), yes("size", Bytes)]))),
+        yes(
+            "volume",
+            Shape::Object(&object(&[
+                not_yet("labels", Labels),
+                yes("nocopy", Bool),
+                yes("subpath", Str),
+            ])),
+        ),
+        yes(
+            "tmpfs",
+            Shape::Object(&object(&[yes("mode", Num), yes("size", Bytes)])),
+        ),
         not_yet("image", Shape::Object(&object(&[yes("subpath", Str)]))),
     ],
     required: &["type"],
@@ -286,7 +431,10 @@ static BIND: Object = object(&[
     printed("selinux", Word(&["z", "Z"])),
     yes("propagation", Str),
     yes("create_host_path", Bool),
-    not_yet("recursive", Word(&["enabled", "disabled", "writable", "readonly"])),
+    not_yet(
+        "recursive",
+        Word(&["enabled", "disabled", "writable", "readonly"]),
+    ),
 ]);
 
 static DEPLOY: Object = object(&[
@@ -298,7 +446,14 @@ static DEPLOY: Object = object(&[
     yes(
         "resources",
         Shape::Object(&object(&[
-            yes("limits", Shape::Object(&object(&[yes("cpus", Num), yes("memory", Bytes), yes("pids", Int)]))),
+            yes(
+                "limits",
+                Shape::Object(&object(&[
+                    yes("cpus", Num),
+                    yes("memory", Bytes),
+                    yes("pids", Int),
+                ])),
+            ),
             yes("reservations", Shape::Object(&RESERVATIONS)),
         ])),
     ),
@@ -330,7 +485,10 @@ static RESERVATIONS: Object = object(&[
 
 static PLACEMENT: Object = object(&[
     yes("constraints", STRINGS),
-    yes("preferences", List(&Shape::Object(&object(&[yes("spread", Str)])))),
+    yes(
+        "preferences",
+        List(&Shape::Object(&object(&[yes("spread", Str)]))),
+    ),
     yes("max_replicas_per_node", Int),
 ]);
 
@@ -350,8 +508,16 @@ const GPU_FIELDS: &[Field] = &[
     yes("device_ids", STRINGS),
     yes("options", Table),
 ];
-static GPU: Object = Object { fields: GPU_FIELDS, required: &[], extensible: true };
-static RESERVED_DEVICE: Object = Object { fields: GPU_FIELDS, required: &["capabilities"], extensible: true };
+static GPU: Object = Object {
+    fields: GPU_FIELDS,
+    required: &[],
+    extensible: true,
+};
+static RESERVED_DEVICE: Object = Object {
+    fields: GPU_FIELDS,
+    required: &["capabilities"],
+    extensible: true,
+};
 
 static BLKIO: Object = Object {
     fields: &[
@@ -367,12 +533,22 @@ static BLKIO: Object = Object {
 };
 /// The capitals are the reference's own printed JSON, which must be readable again.
 static BLKIO_RATE: Object = Object {
-    fields: &[yes("path", Str), yes("rate", Bytes), yes("Path", Str), yes("Rate", Bytes)],
+    fields: &[
+        yes("path", Str),
+        yes("rate", Bytes),
+        yes("Path", Str),
+        yes("Rate", Bytes),
+    ],
     required: &[],
     extensible: false,
 };
 static BLKIO_WEIGHT: Object = Object {
-    fields: &[yes("path", Str), yes("weight", Int), yes("Path", Str), yes("Weight", Int)],
+    fields: &[
+        yes("path", Str),
+        yes("weight", Int),
+        yes("Path", Str),
+        yes("Weight", Int),
+    ],
     required: &[],
     extensible: false,
 };
@@ -384,7 +560,11 @@ const HOOK_FIELDS: &[Field] = &[
     yes("working_dir", Str),
     yes("environment", Table),
 ];
-static HOOK: Object = Object { fields: HOOK_FIELDS, required: &["command"], extensible: true };
+static HOOK: Object = Object {
+    fields: HOOK_FIELDS,
+    required: &["command"],
+    extensible: true,
+};
 static PRE_START: Object = object(&[
     yes("command", Command),
     yes("environment", Table),
@@ -399,7 +579,10 @@ static DEVELOP: Object = object(&[yes("watch", List(&Shape::Object(&WATCH)))]);
 static WATCH: Object = Object {
     fields: &[
         yes("path", Str),
-        yes("action", Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])),
+        yes(
+            "action",
+            Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]),
+        ),
         yes("target", Str),
         yes("exec", Shape::Object(&object(HOOK_FIELDS))),
         yes("include", StringOrList),
@@ -427,13 +610,20 @@ static PROVIDER: Object = Object {
 
 static MODEL_USE: Object = object(&[yes("endpoint_var", Str), yes("model_var", Str)]);
 static MODEL: Object = Object {
-    fields: &[yes("name", Str), yes("model", Str), yes("context_size", Int), yes("runtime_flags", STRINGS)],
+    fields: &[
+        yes("name", Str),
+        yes("model", Str),
+        yes("context_size", Int),
+        yes("runtime_flags", STRINGS),
+    ],
     required: &["model"],
     extensible: true,
 };
 
-const EXTERNAL: Shape =
-    Shape::Special(Special::External, &Either(&[Bool, Shape::Object(&object(&[yes("name", Str)]))]));
+const EXTERNAL: Shape = Shape::Special(
+    Special::External,
+    &Either(&[Bool, Shape::Object(&object(&[yes("name", Str)]))]),
+);
 
 static NETWORK: Object = object(&[
     yes("name", Str),
@@ -454,8 +644,12 @@ static NETWORK: Object = object(&[
     part("enable_ipv4", Bool),
     part("enable_ipv6", Bool),
 ]);
-static POOL: Object =
-    object(&[yes("subnet", Str), yes("gateway", Str), yes("ip_range", Str), yes("aux_addresses", Map(&Str))]);
+static POOL: Object = object(&[
+    yes("subnet", Str),
+    yes("gateway", Str),
+    yes("ip_range", Str),
+    yes("aux_addresses", Map(&Str)),
+]);
 
 static VOLUME: Object = object(&[
     yes("name", Str),

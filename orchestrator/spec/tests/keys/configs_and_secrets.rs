@@ -151,7 +151,10 @@ fn an_external_one_is_printed_but_not_acted_on() {
               = help: take it from a file or a variable: `file: ./x.conf`, `environment: NAME` or `content`
         "#]],
     );
-    let request = hoist_spec::LoadRequest { allow_unsupported: true, ..hoist_spec::LoadRequest::default() };
+    let request = hoist_spec::LoadRequest {
+        allow_unsupported: true,
+        ..hoist_spec::LoadRequest::default()
+    };
     check_files(
         &[("compose.yaml", text)],
         &request,
@@ -211,7 +214,10 @@ fn a_config_can_come_from_the_environment() {
 #[test]
 fn the_old_form_of_external_names_it() {
     let text = "services:\n  a: {image: a, secrets: [s], configs: [c]}\nsecrets:\n  s: {external: {name: outer-s}}\nconfigs:\n  c: {external: {name: outer-c}}\n";
-    let request = hoist_spec::LoadRequest { allow_unsupported: true, ..hoist_spec::LoadRequest::default() };
+    let request = hoist_spec::LoadRequest {
+        allow_unsupported: true,
+        ..hoist_spec::LoadRequest::default()
+    };
     check_files(
         &[("compose.yaml", text)],
         &request,

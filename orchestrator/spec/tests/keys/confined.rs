@@ -51,7 +51,9 @@ services:
 #[test]
 fn each_is_refused_before_anything_is_made() {
     let refused = run(&files(&[("compose.yaml", BAD)]), &LoadRequest::default()).unwrap_err();
-    let lines = refused.lines().filter(|line| line.starts_with("error") || line.contains("= help"));
+    let lines = refused
+        .lines()
+        .filter(|line| line.starts_with("error") || line.contains("= help"));
     let lines: Vec<&str> = lines.map(|line| line.trim_start_matches(' ')).collect();
     expect![[r#"
         error[E0009]: `services.a.cap_add`: `NET_ADMN` is not a capability
@@ -93,29 +95,67 @@ fn each_is_refused_before_anything_is_made() {
         error[E0020]: `services.b.sysctls`: the kernel setting `kernel.shmmax`, which is not the container's own, is not supported yet
         = help: set it on the host: `sysctl -w kernel.shmmax=VALUE`; a container has net.*, kernel.msg*, kernel.shm*, kernel.sem and fs.mqueue.* of its own
     "#]].assert_eq(&(lines.join("\n") + "\n"));
-    assert_eq!(refused.matches("error[").count(), refused.matches("--> compose.yaml:").count());
+    assert_eq!(
+        refused.matches("error[").count(),
+        refused.matches("--> compose.yaml:").count()
+    );
 }
 
 #[test]
 fn config_prints_and_warns_of_them() {
-    let request = LoadRequest { allow_unsupported: true, as_reference: true, ..LoadRequest::default() };
+    let request = LoadRequest {
+        allow_unsupported: true,
+        as_reference: true,
+        ..LoadRequest::default()
+    };
     let loaded = run(&files(&[("compose.yaml", BAD)]), &request).unwrap();
-    assert_eq!(loaded.stack.services["a"].logging.as_ref().unwrap().driver.as_deref(), Some("fluentd"));
-    assert!(loaded.warnings.iter().all(|warning| warning.severity == Severity::Warning));
+    assert_eq!(
+        loaded.stack.services["a"]
+            .logging
+            .as_ref()
+            .unwrap()
+            .driver
+            .as_deref(),
+        Some("fluentd")
+    );
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .all(|warning| warning.severity == Severity::Warning)
+    );
     let refused = run(&files(&[("compose.yaml", BAD)]), &LoadRequest::default()).unwrap_err();
-    let codes = |code: &str| loaded.warnings.iter().filter(|warning| warning.code == code).count();
+    let codes = |code: &str| {
+        loaded
+            .warnings
+            .iter()
+            .filter(|warning| warning.code == code)
+            .count()
+    };
     assert_eq!(codes("E0020"), refused.matches("error[E0020]").count());
     assert_eq!(codes("E0009"), refused.matches("error[E0009]").count());
     // Verbs that make nothing say nothing.
-    let quiet = LoadRequest { allow_unsupported: true, ..LoadRequest::default() };
-    assert_eq!(run(&files(&[("compose.yaml", BAD)]), &quiet).unwrap().warnings, []);
+    let quiet = LoadRequest {
+        allow_unsupported: true,
+        ..LoadRequest::default()
+    };
+    assert_eq!(
+        run(&files(&[("compose.yaml", BAD)]), &quiet)
+            .unwrap()
+            .warnings,
+        []
+    );
 }
 
 #[test]
 fn what_can_be_had_is_taken() {
     let loaded = run(&files(&[("compose.yaml", GOOD)]), &LoadRequest::default());
     let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
-    let warnings: Vec<String> = loaded.warnings.iter().map(|warning| diagnostic::render(warning, false)).collect();
+    let warnings: Vec<String> = loaded
+        .warnings
+        .iter()
+        .map(|warning| diagnostic::render(warning, false))
+        .collect();
     assert!(warnings.is_empty(), "{warnings:?}");
 }
 
@@ -123,10 +163,17 @@ fn what_can_be_had_is_taken() {
 fn options_of_a_log_that_nothing_acts_on_are_warned_of() {
     let text = "services:\n  a: {image: a, logging: {options: {max-size: 1m, tag: x, compress: 'true'}}}\n";
     let loaded = run(&files(&[("compose.yaml", text)]), &LoadRequest::default()).unwrap();
-    let warnings: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    let warnings: Vec<&str> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.message.as_str())
+        .collect();
     assert_eq!(
         warnings,
-        ["`services.a.logging.options.tag` has no effect", "`services.a.logging.options.compress` has no effect"]
+        [
+            "`services.a.logging.options.tag` has no effect",
+            "`services.a.logging.options.compress` has no effect"
+        ]
     );
 }
 
@@ -135,9 +182,15 @@ fn options_of_a_log_that_nothing_acts_on_are_warned_of() {
 fn every_refusal_names_the_way_out() {
     for text in [super::unsupported::ALL, BAD] {
         let refused = run(&files(&[("compose.yaml", text)]), &LoadRequest::default()).unwrap_err();
-        for part in refused.split("error[").filter(|part| part.starts_with("E0020")) {
+        for part in refused
+            .split("error[")
+            .filter(|part| part.starts_with("E0020"))
+        {
             assert!(part.contains("= help: "), "{part}");
-            assert!(!part.contains("docs/compose-support.md"), "only the last resort: {part}");
+            assert!(
+                !part.contains("docs/compose-support.md"),
+                "only the last resort: {part}"
+            );
         }
     }
 }

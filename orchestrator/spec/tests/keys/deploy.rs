@@ -50,11 +50,17 @@ services:
 
 #[test]
 fn its_values_are_what_is_to_be_done() {
-    let text =
-        "services:\n  web:\n    image: a\n    deploy: {replicas: 3, resources: {limits: {memory: 1k, cpus: 1.5}}}\n";
-    let loaded = run(&files(&[("compose.yaml", text)]), &hoist_spec::LoadRequest::default()).unwrap();
+    let text = "services:\n  web:\n    image: a\n    deploy: {replicas: 3, resources: {limits: {memory: 1k, cpus: 1.5}}}\n";
+    let loaded = run(
+        &files(&[("compose.yaml", text)]),
+        &hoist_spec::LoadRequest::default(),
+    )
+    .unwrap();
     let web = &loaded.stack.services["web"];
-    assert_eq!((web.replicas, web.resources.memory, web.resources.cpus), (3, Some(1024), Some(1.5)));
+    assert_eq!(
+        (web.replicas, web.resources.memory, web.resources.cpus),
+        (3, Some(1024), Some(1.5))
+    );
 }
 
 #[test]
@@ -128,8 +134,10 @@ fn an_unknown_restart_condition_is_refused() {
 #[test]
 fn a_global_service_is_one_container_and_printed_as_written() {
     let text = "services:\n  web: {image: a, deploy: {mode: global, replicas: 3}}\n";
-    let loaded =
-        super::files::run(&super::files::files(&[("compose.yaml", text)]), &hoist_spec::LoadRequest::default());
+    let loaded = super::files::run(
+        &super::files::files(&[("compose.yaml", text)]),
+        &hoist_spec::LoadRequest::default(),
+    );
     let stack = loaded.unwrap().stack;
     assert_eq!(stack.services["web"].replicas, 1);
     let printed = hoist_spec::canonical::to_json(&stack);

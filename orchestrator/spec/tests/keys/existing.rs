@@ -16,7 +16,13 @@ fn existing(text: &str) -> Result<Loaded, String> {
 
 fn up(text: &str, services: &[&str]) -> Result<Loaded, String> {
     let services = services.iter().map(|&name| name.to_owned()).collect();
-    run(&files(&[("compose.yaml", text)]), &LoadRequest { services, ..LoadRequest::default() })
+    run(
+        &files(&[("compose.yaml", text)]),
+        &LoadRequest {
+            services,
+            ..LoadRequest::default()
+        },
+    )
 }
 
 #[test]
@@ -49,14 +55,25 @@ fn what_exists_is_reached_whatever_is_missing_now() {
         )
         .replace("image: x\n    image", "image");
         let loaded = existing(&text).unwrap_or_else(|errors| panic!("{attributes}: {errors}"));
-        assert_eq!(loaded.stack.services.keys().collect::<Vec<_>>(), ["a", "b", "c"], "{attributes}");
+        assert_eq!(
+            loaded.stack.services.keys().collect::<Vec<_>>(),
+            ["a", "b", "c"],
+            "{attributes}"
+        );
         assert_eq!(loaded.warnings, [], "{attributes}");
-        assert!(up(&text, &[]).is_err() || attributes.contains("container_name") || attributes.contains("GONE}"));
+        assert!(
+            up(&text, &[]).is_err()
+                || attributes.contains("container_name")
+                || attributes.contains("GONE}")
+        );
     }
     // Without knowing which services there are, nothing can be done.
-    for text in
-        ["services:\n  a: [", "services: [a]\n", "- a\n", "services: {a: {extends: {file: gone.yaml, service: a}}}\n"]
-    {
+    for text in [
+        "services:\n  a: [",
+        "services: [a]\n",
+        "- a\n",
+        "services: {a: {extends: {file: gone.yaml, service: a}}}\n",
+    ] {
         assert!(existing(text).is_err(), "{text}");
     }
 }
@@ -64,7 +81,9 @@ fn what_exists_is_reached_whatever_is_missing_now() {
 #[test]
 fn a_service_that_is_not_meant_keeps_none_from_coming_up() {
     let other = |attributes: &str| {
-        format!("services:\n  web: {{image: x, depends_on: [db]}}\n  db: {{image: x}}\n  other:\n    {attributes}\n")
+        format!(
+            "services:\n  web: {{image: x, depends_on: [db]}}\n  db: {{image: x}}\n  other:\n    {attributes}\n"
+        )
     };
     for attributes in [
         "{image: x, env_file: gone.env}",
@@ -85,7 +104,8 @@ fn a_service_that_is_not_meant_keeps_none_from_coming_up() {
         up(&inactive, &[]).unwrap_or_else(|errors| panic!("inactive, {attributes}: {errors}"));
     }
     // What a service depends on is meant with it.
-    let text = "services:\n  web: {image: x, depends_on: [db]}\n  db: {image: x, env_file: gone.env}\n";
+    let text =
+        "services:\n  web: {image: x, depends_on: [db]}\n  db: {image: x, env_file: gone.env}\n";
     assert!(up(text, &["web"]).is_err() && up(text, &["db"]).is_err());
     // So is what it draws from.
     let text = "services:\n  web: {extends: base}\n  base: {image: 'x:${GONE:?}'}\n";

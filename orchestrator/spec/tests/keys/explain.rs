@@ -25,7 +25,10 @@ const TEXTS: &[(&str, &str)] = &[
 ];
 
 fn check(path: &str, expected: &Expect) {
-    let request = LoadRequest { keep_places: true, ..LoadRequest::default() };
+    let request = LoadRequest {
+        keep_places: true,
+        ..LoadRequest::default()
+    };
     let loaded = run(&files(TEXTS), &request).unwrap();
     let text = match loaded.provenance.unwrap().explain(path) {
         Ok(explanation) => explain::render(&explanation),
@@ -179,15 +182,23 @@ fn defaults_and_resets_are_explained_and_typos_corrected() {
 }
 
 fn explained(texts: &[(&str, &str)], path: &str, expected: &Expect) {
-    let request = LoadRequest { keep_places: true, ..LoadRequest::default() };
+    let request = LoadRequest {
+        keep_places: true,
+        ..LoadRequest::default()
+    };
     let loaded = run(&files(texts), &request).unwrap();
-    expected.assert_eq(&explain::render(&loaded.provenance.unwrap().explain(path).unwrap()));
+    expected.assert_eq(&explain::render(
+        &loaded.provenance.unwrap().explain(path).unwrap(),
+    ));
 }
 
 #[test]
 fn who_won_and_who_lost_is_said_of_a_variable_that_is_set_twice() {
     let texts = [
-        ("compose.yaml", "services:\n  web:\n    image: app:${TAG}-${LEVEL:-0}-${EMPTY:-none}\n"),
+        (
+            "compose.yaml",
+            "services:\n  web:\n    image: app:${TAG}-${LEVEL:-0}-${EMPTY:-none}\n",
+        ),
         (".env", "TAG=1.3\nLEVEL=1\nEMPTY=\nLEVEL=2\n"),
     ];
     explained(
@@ -278,8 +289,14 @@ fn lists_of_several_files_are_explained_item_by_item() {
             "compose.yaml",
             "services:\n  web:\n    extends: middle\n    image: a\n    cap_add: [CHOWN]\n  middle:\n    extends: {file: base.yaml, service: bottom}\n    image: m\n    cap_add: [MKNOD]\n",
         ),
-        ("base.yaml", "services:\n  bottom:\n    image: b\n    cap_add: [KILL]\n    dns: [1.1.1.1]\n"),
-        ("compose.override.yaml", "services:\n  web:\n    cap_add: [SETUID]\n    dns: !override [8.8.8.8]\n"),
+        (
+            "base.yaml",
+            "services:\n  bottom:\n    image: b\n    cap_add: [KILL]\n    dns: [1.1.1.1]\n",
+        ),
+        (
+            "compose.override.yaml",
+            "services:\n  web:\n    cap_add: [SETUID]\n    dns: !override [8.8.8.8]\n",
+        ),
     ];
     explained(
         &texts,
@@ -323,9 +340,15 @@ fn what_includes_each_other_is_explained_through_every_file() {
             "compose.yaml",
             "include:\n  - path: [inc.yaml, over.yaml]\n    env_file: inc.env\nservices:\n  web: {image: a}\n",
         ),
-        ("inc.yaml", "include: [deep.yaml]\nservices:\n  db:\n    image: db:${VERSION}\n    user: a\n"),
+        (
+            "inc.yaml",
+            "include: [deep.yaml]\nservices:\n  db:\n    image: db:${VERSION}\n    user: a\n",
+        ),
         ("over.yaml", "services:\n  db:\n    user: b\n"),
-        ("deep.yaml", "services:\n  deep:\n    image: deep:${VERSION}\n"),
+        (
+            "deep.yaml",
+            "services:\n  deep:\n    image: deep:${VERSION}\n",
+        ),
         ("inc.env", "VERSION=5\n"),
         (".env", "OTHER=1\n"),
     ];

@@ -142,7 +142,10 @@ fn a_missing_base_is_an_error() {
 #[test]
 fn an_empty_base_has_no_effect() {
     let texts = [
-        ("compose.yaml", "services:\n  web:\n    image: a\n    extends: {file: base.yaml, service: nil}\n"),
+        (
+            "compose.yaml",
+            "services:\n  web:\n    image: a\n    extends: {file: base.yaml, service: nil}\n",
+        ),
         ("base.yaml", "services:\n  nil:\n"),
     ];
     super::files::check_files(

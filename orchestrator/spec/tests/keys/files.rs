@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use expect_test::Expect;
-use hoist_spec::{Env, Kind, LoadRequest, Loaded, Source, SourceError, canonical, diagnostic, load};
+use hoist_spec::{
+    Env, Kind, LoadRequest, Loaded, Source, SourceError, canonical, diagnostic, load,
+};
 
 pub(crate) struct Files(BTreeMap<PathBuf, String>);
 
@@ -14,7 +16,11 @@ impl Source for Files {
     }
 
     fn kind(&self, path: &Path) -> Kind {
-        if self.0.contains_key(path) { Kind::File } else { Kind::Missing }
+        if self.0.contains_key(path) {
+            Kind::File
+        } else {
+            Kind::Missing
+        }
     }
 
     fn working_dir(&self) -> PathBuf {
@@ -28,8 +34,19 @@ impl Source for Files {
 
 /// The files of a test, in `/demo`.
 pub(crate) fn files(files: &[(&str, &str)]) -> Files {
-    let path = |name: &str| if name == "-" { PathBuf::from(name) } else { Path::new("/demo").join(name) };
-    Files(files.iter().map(|(name, text)| (path(name), super::shown::stripped(text))).collect())
+    let path = |name: &str| {
+        if name == "-" {
+            PathBuf::from(name)
+        } else {
+            Path::new("/demo").join(name)
+        }
+    };
+    Files(
+        files
+            .iter()
+            .map(|(name, text)| (path(name), super::shown::stripped(text)))
+            .collect(),
+    )
 }
 
 fn env() -> Env {
@@ -38,7 +55,11 @@ fn env() -> Env {
 
 pub(crate) fn run(source: &Files, request: &LoadRequest) -> Result<Loaded, String> {
     load(request, source, &env()).map_err(|errors| {
-        errors.iter().map(|error| diagnostic::render(error, false) + "\n").collect::<Vec<_>>().join("\n")
+        errors
+            .iter()
+            .map(|error| diagnostic::render(error, false) + "\n")
+            .collect::<Vec<_>>()
+            .join("\n")
     })
 }
 

@@ -6,26 +6,41 @@ use hoist_spec::{LoadRequest, canonical};
 use super::files::{check, check_files, files, run};
 
 fn loaded(text: &str) -> Result<String, String> {
-    run(&files(&[("compose.yaml", text)]), &LoadRequest::default()).map(|loaded| canonical::shown_yaml(&loaded.stack))
+    run(&files(&[("compose.yaml", text)]), &LoadRequest::default())
+        .map(|loaded| canonical::shown_yaml(&loaded.stack))
 }
 
 #[test]
 fn any_number_of_comments_may_follow_a_key() {
     let comments = "      # LINE=x\n".repeat(5000);
-    let text = format!("services:\n{comments}  b:\n    image: y\n    environment:\n{comments}      A: x\n");
+    let text = format!(
+        "services:\n{comments}  b:\n    image: y\n    environment:\n{comments}      A: x\n"
+    );
     assert!(loaded(&text).unwrap().contains("A: x"));
 }
 
 #[test]
 fn a_last_line_without_its_end_has_none() {
-    let text = loaded("services:\n  a:\n    image: x\n    environment:\n      A: |\n        one\n        two").unwrap();
+    let text = loaded(
+        "services:\n  a:\n    image: x\n    environment:\n      A: |\n        one\n        two",
+    )
+    .unwrap();
     assert!(text.contains("A: |-\n        one\n        two\n"), "{text}");
 }
 
 #[test]
 fn restart_conditions_have_the_names_that_people_write() {
-    for condition in ["none", "no", "on-failure", "unless-stopped", "any", "always"] {
-        let text = format!("services:\n  a: {{image: x, deploy: {{restart_policy: {{condition: {condition:?}}}}}}}\n");
+    for condition in [
+        "none",
+        "no",
+        "on-failure",
+        "unless-stopped",
+        "any",
+        "always",
+    ] {
+        let text = format!(
+            "services:\n  a: {{image: x, deploy: {{restart_policy: {{condition: {condition:?}}}}}}}\n"
+        );
         let printed = loaded(&text).unwrap();
         assert!(
             printed.contains(&format!("condition: {condition}"))
@@ -39,7 +54,10 @@ fn restart_conditions_have_the_names_that_people_write() {
 fn how_anothers_network_was_made_may_be_said() {
     let text =
         loaded("services: {a: {image: x, networks: [n]}}\nnetworks: {n: {driver: bridge, external: true}}\n").unwrap();
-    assert!(text.contains("external: true") && text.contains("driver: bridge"), "{text}");
+    assert!(
+        text.contains("external: true") && text.contains("driver: bridge"),
+        "{text}"
+    );
     assert!(
         loaded("services: {a: {image: x, volumes: ['v:/v']}}\nvolumes: {v: {driver: local, external: true}}\n")
             .is_err()
@@ -118,7 +136,8 @@ fn env_files_have_the_reference_s_comments() {
 
 #[test]
 fn the_words_of_a_shell_probe_are_printed_as_written_and_run_as_one_line() {
-    let text = "services:\n  a:\n    image: x\n    healthcheck: {test: [CMD-SHELL, pg_isready, -d, db]}\n";
+    let text =
+        "services:\n  a:\n    image: x\n    healthcheck: {test: [CMD-SHELL, pg_isready, -d, db]}\n";
     check(
         text,
         expect![[r#"
@@ -147,10 +166,15 @@ fn the_words_of_a_shell_probe_are_printed_as_written_and_run_as_one_line() {
           = help: write it as one string, or begin the list with `CMD`
     "#]],
     );
-    let stack = run(&files(&[("compose.yaml", text)]), &LoadRequest::default()).unwrap().stack;
+    let stack = run(&files(&[("compose.yaml", text)]), &LoadRequest::default())
+        .unwrap()
+        .stack;
     let again = canonical::from_json(&canonical::to_json(&stack)).unwrap();
     let test = &again.services["a"].healthcheck.as_ref().unwrap().test;
-    assert_eq!(*test, hoist_spec::model::HealthTest::Shell("pg_isready -d db".into()));
+    assert_eq!(
+        *test,
+        hoist_spec::model::HealthTest::Shell("pg_isready -d db".into())
+    );
 }
 
 #[test]
@@ -180,25 +204,47 @@ fn tags_say_what_a_scalar_is() {
         ("!!binary '*'", "1:41"),
         ("!!timestamp 2001-01-01", "1:41"),
     ] {
-        let errors = loaded(&format!("services: {{a: {{image: x, environment: {{A: {tag}}}}}}}\n")).unwrap_err();
-        assert!(errors.contains("E0009") && errors.contains("compose.yaml:1:") && !place.is_empty(), "{tag}: {errors}");
+        let errors = loaded(&format!(
+            "services: {{a: {{image: x, environment: {{A: {tag}}}}}}}\n"
+        ))
+        .unwrap_err();
+        assert!(
+            errors.contains("E0009") && errors.contains("compose.yaml:1:") && !place.is_empty(),
+            "{tag}: {errors}"
+        );
     }
 }
 
 #[test]
 fn characters_that_begin_something_else_are_to_be_quoted() {
     for value in ["*.example.com", "@x", "`x`", "%d"] {
-        let errors = loaded(&format!("services:\n  a:\n    image: x\n    labels:\n      k: {value}\n")).unwrap_err();
-        assert!(errors.contains("compose.yaml:5:10") && errors.contains("in quotes"), "{value}: {errors}");
+        let errors = loaded(&format!(
+            "services:\n  a:\n    image: x\n    labels:\n      k: {value}\n"
+        ))
+        .unwrap_err();
+        assert!(
+            errors.contains("compose.yaml:5:10") && errors.contains("in quotes"),
+            "{value}: {errors}"
+        );
     }
 }
 
 #[test]
 fn other_encodings_are_read_or_named_with_their_line() {
-    let wide = |text: &str, of: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(of).collect::<Vec<u8>>();
+    let wide =
+        |text: &str, of: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(of).collect::<Vec<u8>>();
     let text = "\u{feff}services: {ä: {image: x}}\n";
-    for bytes in [wide(text, u16::to_le_bytes), wide(text, u16::to_be_bytes), text.as_bytes().to_vec()] {
-        assert_eq!(hoist_spec::decode(bytes).unwrap().trim_start_matches('\u{feff}'), &text[3..]);
+    for bytes in [
+        wide(text, u16::to_le_bytes),
+        wide(text, u16::to_be_bytes),
+        text.as_bytes().to_vec(),
+    ] {
+        assert_eq!(
+            hoist_spec::decode(bytes)
+                .unwrap()
+                .trim_start_matches('\u{feff}'),
+            &text[3..]
+        );
     }
     let error = hoist_spec::decode(b"services:\n  # caf\xe9\n".to_vec()).unwrap_err();
     assert_eq!(error.to_string(), "is not UTF-8 text (line 2)");

@@ -12,9 +12,15 @@ fn an_included_file_has_its_own_folder_and_variables() {
             "compose.yaml",
             "include:\n  - db/compose.yaml\n  - path: [mq/mq.yaml]\n    project_directory: mq/root\n    env_file: mq/mq.env\nservices:\n  web: {image: a, depends_on: [db, mq]}\n",
         ),
-        ("db/compose.yaml", "services:\n  db:\n    image: postgres:${VERSION}\n    volumes: ['./data:/data']\n"),
+        (
+            "db/compose.yaml",
+            "services:\n  db:\n    image: postgres:${VERSION}\n    volumes: ['./data:/data']\n",
+        ),
         ("db/.env", "VERSION=17\n"),
-        ("mq/mq.yaml", "services:\n  mq:\n    build: .\n    environment: [VERSION]\n"),
+        (
+            "mq/mq.yaml",
+            "services:\n  mq:\n    build: .\n    environment: [VERSION]\n",
+        ),
         ("mq/mq.env", "VERSION=4\n"),
     ];
     check_files(
@@ -60,8 +66,13 @@ fn an_included_file_has_its_own_folder_and_variables() {
 
 #[test]
 fn files_cannot_include_each_other_in_a_circle() {
-    let texts =
-        [("compose.yaml", "include: [b.yaml]\n"), ("b.yaml", "include: [compose.yaml]\nservices: {a: {image: a}}\n")];
+    let texts = [
+        ("compose.yaml", "include: [b.yaml]\n"),
+        (
+            "b.yaml",
+            "include: [compose.yaml]\nservices: {a: {image: a}}\n",
+        ),
+    ];
     check_files(
         &texts,
         &LoadRequest::default(),
@@ -83,7 +94,10 @@ fn files_cannot_include_each_other_in_a_circle() {
 #[test]
 fn a_missing_file_is_an_error_where_it_is_named() {
     check_files(
-        &[("compose.yaml", "include:\n  - gone.yaml\nservices: {a: {image: a}}\n")],
+        &[(
+            "compose.yaml",
+            "include:\n  - gone.yaml\nservices: {a: {image: a}}\n",
+        )],
         &LoadRequest::default(),
         expect![[r#"
         error[E0012]: cannot read the file to include /demo/gone.yaml: no such file
@@ -97,20 +111,42 @@ fn a_missing_file_is_an_error_where_it_is_named() {
 
 #[test]
 fn files_that_multiply_are_stopped() {
-    let mut texts: Vec<(String, String)> =
-        (0..30).map(|level| (format!("{level}.yaml"), format!("include: [{0}.yaml, {0}.yaml]\n", level + 1))).collect();
+    let mut texts: Vec<(String, String)> = (0..30)
+        .map(|level| {
+            (
+                format!("{level}.yaml"),
+                format!("include: [{0}.yaml, {0}.yaml]\n", level + 1),
+            )
+        })
+        .collect();
     texts.push(("30.yaml".into(), "services: {a: {image: a}}\n".into()));
-    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let request = LoadRequest { files: vec!["0.yaml".into()], ..LoadRequest::default() };
-    assert!(super::files::run(&super::files::files(&texts), &request).unwrap_err().contains("E0025"));
+    let texts: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let request = LoadRequest {
+        files: vec!["0.yaml".into()],
+        ..LoadRequest::default()
+    };
+    assert!(
+        super::files::run(&super::files::files(&texts), &request)
+            .unwrap_err()
+            .contains("E0025")
+    );
 }
 
 #[test]
 fn included_files_cannot_define_one_thing_differently() {
     let texts = [
         ("compose.yaml", "include: [a.yaml, b.yaml]\n"),
-        ("a.yaml", "services:\n  db: {image: postgres}\n  same: {image: x, init: true}\n"),
-        ("b.yaml", "services:\n  db: {image: mysql}\n  same: {init: true, image: x}\n"),
+        (
+            "a.yaml",
+            "services:\n  db: {image: postgres}\n  same: {image: x, init: true}\n",
+        ),
+        (
+            "b.yaml",
+            "services:\n  db: {image: mysql}\n  same: {init: true, image: x}\n",
+        ),
     ];
     check_files(
         &texts,
@@ -137,7 +173,10 @@ fn included_files_cannot_define_one_thing_differently() {
     );
     // What the including file says about an included service is an override, not a conflict.
     let texts = [
-        ("compose.yaml", "include: [a.yaml]\nservices:\n  db: {image: mysql}\n"),
+        (
+            "compose.yaml",
+            "include: [a.yaml]\nservices:\n  db: {image: mysql}\n",
+        ),
         ("a.yaml", "services:\n  db: {image: postgres, init: true}\n"),
     ];
     check_files(

@@ -336,18 +336,29 @@ fn an_alias_bomb_is_refused_quickly() {
     let mut text = String::from("x-0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let alias = format!("*a{}", level - 1);
-        text.push_str(&format!("x-{level}: &a{level} [{}]\n", vec![alias; 10].join(", ")));
+        text.push_str(&format!(
+            "x-{level}: &a{level} [{}]\n",
+            vec![alias; 10].join(", ")
+        ));
     }
     text.push_str("services: {web: {image: a}}\n");
-    let refused =
-        super::files::run(&super::files::files(&[("compose.yaml", &text)]), &hoist_spec::LoadRequest::default());
+    let refused = super::files::run(
+        &super::files::files(&[("compose.yaml", &text)]),
+        &hoist_spec::LoadRequest::default(),
+    );
     assert!(refused.unwrap_err().contains("E0003"));
 }
 
 #[test]
 fn deep_nesting_is_refused_without_exhausting_the_stack() {
-    let text = format!("services: {{web: {{image: a}}}}\nx-deep: {}{}\n", "[".repeat(5000), "]".repeat(5000));
-    let refused =
-        super::files::run(&super::files::files(&[("compose.yaml", &text)]), &hoist_spec::LoadRequest::default());
+    let text = format!(
+        "services: {{web: {{image: a}}}}\nx-deep: {}{}\n",
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
+    let refused = super::files::run(
+        &super::files::files(&[("compose.yaml", &text)]),
+        &hoist_spec::LoadRequest::default(),
+    );
     assert!(refused.unwrap_err().contains("E0001"));
 }

@@ -6,7 +6,10 @@ use hoist_spec::LoadRequest;
 use super::files::check_files;
 
 fn two() -> LoadRequest {
-    LoadRequest { files: vec!["a.yaml".into(), "b.yaml".into()], ..LoadRequest::default() }
+    LoadRequest {
+        files: vec!["a.yaml".into(), "b.yaml".into()],
+        ..LoadRequest::default()
+    }
 }
 
 #[test]

@@ -148,7 +148,10 @@ fn env_files_are_folded_in_below_environment() {
             "compose.yaml",
             "services:\n  web:\n    image: a\n    env_file: [a.env, {path: raw.env, format: raw}, {path: gone.env, required: false}]\n    environment: {B: environment}\n",
         ),
-        ("a.env", "A='from $file' # comment\nB=file\nC=\"$TAG\\n${A}\"\nexport D=4\n"),
+        (
+            "a.env",
+            "A='from $file' # comment\nB=file\nC=\"$TAG\\n${A}\"\nexport D=4\n",
+        ),
         ("raw.env", "RAW='kept as it is' # too\n"),
     ];
     check_files(
@@ -192,7 +195,13 @@ fn a_missing_env_file_is_an_error_where_it_is_named() {
 
 #[test]
 fn a_broken_env_file_is_an_error_inside_it() {
-    let texts = [("compose.yaml", "services:\n  web: {image: a, env_file: a.env}\n"), ("a.env", "OK=1\nBAD LINE=2\n")];
+    let texts = [
+        (
+            "compose.yaml",
+            "services:\n  web: {image: a, env_file: a.env}\n",
+        ),
+        ("a.env", "OK=1\nBAD LINE=2\n"),
+    ];
     check_files(
         &texts,
         &hoist_spec::LoadRequest::default(),
@@ -214,8 +223,17 @@ fn a_broken_env_file_is_an_error_inside_it() {
 #[test]
 fn pull_policies_with_times_are_understood() {
     let text = "services:\n  a: {image: a, pull_policy: every_2d}\n  b: {image: a, pull_policy: daily}\n  c: {image: a, pull_policy: if_not_present}\n";
-    let loaded = run(&files(&[("compose.yaml", text)]), &hoist_spec::LoadRequest::default()).unwrap();
-    let policies: Vec<_> = loaded.stack.services.values().map(|service| service.pull_policy).collect();
+    let loaded = run(
+        &files(&[("compose.yaml", text)]),
+        &hoist_spec::LoadRequest::default(),
+    )
+    .unwrap();
+    let policies: Vec<_> = loaded
+        .stack
+        .services
+        .values()
+        .map(|service| service.pull_policy)
+        .collect();
     expect![[r#"
         [
             Some(
@@ -312,7 +330,10 @@ fn operators_of_a_shell_are_plain_characters_and_that_is_said() {
 #[test]
 fn a_raw_env_file_is_taken_as_it_is() {
     let texts = [
-        ("compose.yaml", "services:\n  web:\n    image: a\n    env_file: [{path: raw.env, format: raw}]\n"),
+        (
+            "compose.yaml",
+            "services:\n  web:\n    image: a\n    env_file: [{path: raw.env, format: raw}]\n",
+        ),
         ("raw.env", "A='$B' # no comment\n"),
     ];
     super::files::check_files(
@@ -332,7 +353,10 @@ fn a_raw_env_file_is_taken_as_it_is() {
                 name: demo_default
         "#]],
     );
-    let request = hoist_spec::LoadRequest { as_reference: true, ..hoist_spec::LoadRequest::default() };
+    let request = hoist_spec::LoadRequest {
+        as_reference: true,
+        ..hoist_spec::LoadRequest::default()
+    };
     super::files::check_files(
         &texts,
         &request,

@@ -7,8 +7,17 @@ use super::files::{check, files, run};
 #[test]
 fn every_policy_is_read() {
     let text = "services:\n  a: {image: a, restart: 'no'}\n  b: {image: a, restart: always}\n  c: {image: a, restart: unless-stopped}\n  d: {image: a, restart: on-failure}\n  e: {image: a, restart: 'on-failure:3'}\n";
-    let loaded = run(&files(&[("compose.yaml", text)]), &hoist_spec::LoadRequest::default()).unwrap();
-    let policies: Vec<_> = loaded.stack.services.values().map(|service| service.restart).collect();
+    let loaded = run(
+        &files(&[("compose.yaml", text)]),
+        &hoist_spec::LoadRequest::default(),
+    )
+    .unwrap();
+    let policies: Vec<_> = loaded
+        .stack
+        .services
+        .values()
+        .map(|service| service.restart)
+        .collect();
     expect![[r#"
         [
             Some(

@@ -21,7 +21,9 @@ const STRIPPED: &str = "attribute left out:";
 
 /// A file as the tests have it; without the attribute where it is to be left out.
 pub(crate) fn stripped(text: &str) -> String {
-    let Ok(attribute) = std::env::var(WITHOUT) else { return text.to_owned() };
+    let Ok(attribute) = std::env::var(WITHOUT) else {
+        return text.to_owned();
+    };
     let places = places(text, &attribute);
     let mut text = text.to_owned();
     for place in &places {
@@ -88,8 +90,13 @@ fn is_at(levels: &[Level], attribute: &str) -> bool {
             Level::List => path.push_str("[]"),
         }
     }
-    let (path, wanted): (Vec<&str>, Vec<&str>) = (path.split('.').collect(), attribute.split('.').collect());
-    path.len() == wanted.len() && path.iter().zip(wanted).all(|(part, wanted)| wanted == "*" || *part == wanted)
+    let (path, wanted): (Vec<&str>, Vec<&str>) =
+        (path.split('.').collect(), attribute.split('.').collect());
+    path.len() == wanted.len()
+        && path
+            .iter()
+            .zip(wanted)
+            .all(|(part, wanted)| wanted == "*" || *part == wanted)
 }
 
 /// An attribute, and the file that shows it.
@@ -109,7 +116,10 @@ fn rows() -> Vec<(String, String)> {
 fn complaint(attribute: &str, module: &str) -> Option<String> {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     let module = format!("keys::{module}::");
-    command.args([&module, "--nocapture"]).env(WITHOUT, attribute).env_remove("UPDATE_EXPECT");
+    command
+        .args([&module, "--nocapture"])
+        .env(WITHOUT, attribute)
+        .env_remove("UPDATE_EXPECT");
     let output = command.output().expect("run the tests");
     let stripped = String::from_utf8_lossy(&output.stderr).contains(STRIPPED);
     match (stripped, output.status.success()) {
@@ -126,15 +136,36 @@ fn every_attribute_is_missed_by_the_file_that_shows_it() {
     }
     let rows = rows();
     assert!(rows.len() > 50, "{rows:?}");
-    let complaints: Vec<String> = rows.iter().filter_map(|(attribute, module)| complaint(attribute, module)).collect();
-    assert!(complaints.is_empty(), "{} attributes:\n  {}", complaints.len(), complaints.join("\n  "));
+    let complaints: Vec<String> = rows
+        .iter()
+        .filter_map(|(attribute, module)| complaint(attribute, module))
+        .collect();
+    assert!(
+        complaints.is_empty(),
+        "{} attributes:\n  {}",
+        complaints.len(),
+        complaints.join("\n  ")
+    );
 }
 
 #[test]
 fn an_attribute_is_found_as_the_table_writes_it() {
-    let text =
-        "services:\n  a: {ports: [{target: 1}, {target: 2}], init: true}\n  \"b\":\n    init: &x true\n    tty: *x\n";
+    let text = "services:\n  a: {ports: [{target: 1}, {target: 2}], init: true}\n  \"b\":\n    init: &x true\n    tty: *x\n";
     let left = |attribute: &str| places(text, attribute).len();
-    assert_eq!((left("services.*.init"), left("services.*.ports[].target"), left("services.*.tty")), (2, 2, 1));
-    assert_eq!((left("services.*.none"), left("services"), left("services.*.ports.target")), (0, 1, 0));
+    assert_eq!(
+        (
+            left("services.*.init"),
+            left("services.*.ports[].target"),
+            left("services.*.tty")
+        ),
+        (2, 2, 1)
+    );
+    assert_eq!(
+        (
+            left("services.*.none"),
+            left("services"),
+            left("services.*.ports.target")
+        ),
+        (0, 1, 0)
+    );
 }

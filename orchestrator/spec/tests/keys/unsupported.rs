@@ -71,7 +71,10 @@ configs:
 #[test]
 fn each_is_refused_by_name() {
     let refused = run(&files(&[("compose.yaml", ALL)]), &LoadRequest::default()).unwrap_err();
-    let lines: Vec<_> = refused.lines().filter(|line| line.starts_with("error")).collect();
+    let lines: Vec<_> = refused
+        .lines()
+        .filter(|line| line.starts_with("error"))
+        .collect();
     expect![[r#"
         error[E0020]: `services.a.blkio_config`: the attribute `blkio_config` is not supported yet
         error[E0020]: `services.a.cgroup`: the attribute `cgroup` is not supported yet
@@ -140,7 +143,10 @@ fn the_place_is_shown() {
 
 #[test]
 fn each_is_carried_for_printing() {
-    let request = LoadRequest { allow_unsupported: true, ..LoadRequest::default() };
+    let request = LoadRequest {
+        allow_unsupported: true,
+        ..LoadRequest::default()
+    };
     let loaded = run(&files(&[("compose.yaml", ALL)]), &request).unwrap();
     expect![[r#"
         name: demo

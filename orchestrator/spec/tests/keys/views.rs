@@ -14,14 +14,21 @@ const TEXTS: &[(&str, &str)] = &[
 ];
 
 fn skipping(skip: Skip) -> LoadRequest {
-    LoadRequest { skip, allow_unsupported: true, ..LoadRequest::default() }
+    LoadRequest {
+        skip,
+        allow_unsupported: true,
+        ..LoadRequest::default()
+    }
 }
 
 #[test]
 fn without_normalization_nothing_is_made_up() {
     check_files(
         TEXTS,
-        &skipping(Skip { normalization: true, ..Skip::default() }),
+        &skipping(Skip {
+            normalization: true,
+            ..Skip::default()
+        }),
         expect![[r#"
             name: demo
             services:
@@ -60,9 +67,15 @@ fn without_path_resolution_paths_of_other_folders_start_from_the_projects() {
                 "compose.yaml",
                 "services:\n  web:\n    extends: { file: sub/base.yaml, service: base }\n    volumes: [./own:/o]\n",
             ),
-            ("sub/base.yaml", "services:\n  base:\n    build: ./ctx\n    volumes: [\"../data:/d\"]\n"),
+            (
+                "sub/base.yaml",
+                "services:\n  base:\n    build: ./ctx\n    volumes: [\"../data:/d\"]\n",
+            ),
         ],
-        &skipping(Skip { path_resolution: true, ..Skip::default() }),
+        &skipping(Skip {
+            path_resolution: true,
+            ..Skip::default()
+        }),
         expect![[r#"
             name: demo
             services:
@@ -92,7 +105,10 @@ fn without_path_resolution_paths_of_other_folders_start_from_the_projects() {
 fn without_path_resolution_paths_stay() {
     check_files(
         TEXTS,
-        &skipping(Skip { path_resolution: true, ..Skip::default() }),
+        &skipping(Skip {
+            path_resolution: true,
+            ..Skip::default()
+        }),
         expect![[r#"
             name: demo
             services:
@@ -140,7 +156,10 @@ fn without_path_resolution_paths_stay() {
 fn without_env_resolution_files_and_open_variables_stay() {
     check_files(
         TEXTS,
-        &skipping(Skip { env_resolution: true, ..Skip::default() }),
+        &skipping(Skip {
+            env_resolution: true,
+            ..Skip::default()
+        }),
         expect![[r#"
             name: demo
             services:
@@ -188,10 +207,16 @@ fn without_env_resolution_files_and_open_variables_stay() {
 
 #[test]
 fn without_consistency_references_may_lead_nowhere() {
-    let texts = [("compose.yaml", "services:\n  web: {networks: [gone], depends_on: [nobody]}\n")];
+    let texts = [(
+        "compose.yaml",
+        "services:\n  web: {networks: [gone], depends_on: [nobody]}\n",
+    )];
     check_files(
         &texts,
-        &skipping(Skip { consistency: true, ..Skip::default() }),
+        &skipping(Skip {
+            consistency: true,
+            ..Skip::default()
+        }),
         expect![[r#"
         name: demo
         services:
@@ -209,7 +234,12 @@ fn without_consistency_references_may_lead_nowhere() {
 
 fn check_open(yaml: &str, expected: &Expect) {
     let texts = [("compose.yaml", yaml)];
-    let open = uninterpolated(&LoadRequest::default(), &files(&texts), &hoist_spec::Env::default()).unwrap();
+    let open = uninterpolated(
+        &LoadRequest::default(),
+        &files(&texts),
+        &hoist_spec::Env::default(),
+    )
+    .unwrap();
     let mut text = canonical::value_to_yaml(&open.value);
     for reference in open.references {
         text.push_str(&format!("{reference:?}\n"));

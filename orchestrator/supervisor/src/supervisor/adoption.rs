@@ -27,7 +27,11 @@ impl<H: Handles> Supervisor<H> {
         effects: &mut Vec<Effect<H>>,
     ) {
         match self.adopt_process(id, Some(pid), paused, check, now, effects) {
-            Some(run) => effects.push(Effect::Follow { id: id.to_owned(), run, shim }),
+            Some(run) => effects.push(Effect::Follow {
+                id: id.to_owned(),
+                run,
+                shim,
+            }),
             None => effects.push(Effect::ShutDown { shim }),
         }
     }
@@ -41,9 +45,14 @@ impl<H: Handles> Supervisor<H> {
         now: Now,
         effects: &mut Vec<Effect<H>>,
     ) {
-        let Some(run) = self.adopt_process(id, pid, false, check, now, effects) else { return };
+        let Some(run) = self.adopt_process(id, pid, false, check, now, effects) else {
+            return;
+        };
         self.unreachable(id, run, reason);
-        effects.push(Effect::Seek { id: id.to_owned(), run });
+        effects.push(Effect::Seek {
+            id: id.to_owned(),
+            run,
+        });
     }
 
     fn adopt_process(
@@ -57,7 +66,11 @@ impl<H: Handles> Supervisor<H> {
     ) -> Option<u64> {
         let container = self.containers.get_mut(id)?;
         container.run += 1;
-        container.phase = if paused { Phase::Paused } else { Phase::Running };
+        container.phase = if paused {
+            Phase::Paused
+        } else {
+            Phase::Running
+        };
         container.pid = pid;
         container.unreachable = None;
         let state = &mut container.state;
@@ -75,12 +88,18 @@ impl<H: Handles> Supervisor<H> {
             // What an older engine kept may be of another clock.
             check.started = check.started.min(now.steady);
             check.next = check.next.min(now.steady);
-            container.health = Some(HealthRun { check, log: VecDeque::new(), probing: false });
+            container.health = Some(HealthRun {
+                check,
+                log: VecDeque::new(),
+                probing: false,
+            });
         }
         container.publish(effects);
         let run = container.run;
         let is_stopping = container.is_stopping();
-        self.unfinished.stopping.retain(|(stopping, _)| stopping != id);
+        self.unfinished
+            .stopping
+            .retain(|(stopping, _)| stopping != id);
         if is_stopping {
             self.unfinished.stopping.push((id.to_owned(), run));
         }
@@ -88,8 +107,16 @@ impl<H: Handles> Supervisor<H> {
         Some(run)
     }
 
-    pub(crate) fn found_down(&mut self, id: &str, end: End, now: Now, effects: &mut Vec<Effect<H>>) {
-        let Some(container) = self.containers.get_mut(id) else { return };
+    pub(crate) fn found_down(
+        &mut self,
+        id: &str,
+        end: End,
+        now: Now,
+        effects: &mut Vec<Effect<H>>,
+    ) {
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
         let wanted = container.state.wanted == Wanted::Running && container.restarts();
         if container.state.started.is_none() {
             // It was about to be started when the engine ended.
@@ -104,7 +131,9 @@ impl<H: Handles> Supervisor<H> {
             // It was up (or coming up) when the engine died.
             let exit = match end {
                 End::Recorded(exit) => exit,
-                End::NeverBegan if same_boot && !wanted => return container.never_ran(false, effects),
+                End::NeverBegan if same_boot && !wanted => {
+                    return container.never_ran(false, effects);
+                }
                 End::NeverBegan | End::Unknown => {
                     interrupted = true;
                     ExitDoc::unrecorded(now.wall)
@@ -120,7 +149,9 @@ impl<H: Handles> Supervisor<H> {
         }
         if !same_boot {
             container.lost_in_reboot = true;
-            self.unfinished.rebooted.insert(container.doc.record.project.clone());
+            self.unfinished
+                .rebooted
+                .insert(container.doc.record.project.clone());
         } else if interrupted && wanted {
             self.unfinished.interrupted.push(id.to_owned());
         } else {
@@ -131,15 +162,29 @@ impl<H: Handles> Supervisor<H> {
     /// Restart policies decide now, in dependency order after a reboot.
     pub(crate) fn resumed(&mut self, now: Now, effects: &mut Vec<Effect<H>>) {
         let unfinished = std::mem::take(&mut self.unfinished);
-        effects.extend(unfinished.interrupted.into_iter().map(|id| Effect::Start { id }));
-        effects.extend(unfinished.stopping.into_iter().map(|(id, run)| Effect::FinishStop { id, run }));
+        effects.extend(
+            unfinished
+                .interrupted
+                .into_iter()
+                .map(|id| Effect::Start { id }),
+        );
+        effects.extend(
+            unfinished
+                .stopping
+                .into_iter()
+                .map(|(id, run)| Effect::FinishStop { id, run }),
+        );
         for id in unfinished.ended {
-            let Some(container) = self.containers.get(&id) else { continue };
+            let Some(container) = self.containers.get(&id) else {
+                continue;
+            };
             let cause = cause(container);
             self.decide(&id, cause, now, effects);
         }
         if !unfinished.rebooted.is_empty() {
-            effects.push(Effect::Supervise { projects: unfinished.rebooted.into_iter().collect() });
+            effects.push(Effect::Supervise {
+                projects: unfinished.rebooted.into_iter().collect(),
+            });
         }
         effects.push(Effect::Wire);
     }

@@ -23,8 +23,14 @@ impl<H: Handles> Supervisor<H> {
 
     pub(crate) fn exec_made(&mut self, exec: Exec<H>, now: Now, effects: &mut Vec<Effect<H>>) {
         let id = exec.id.clone();
-        let timer = Timer::Exec { id: id.clone(), why: Forget::Unstarted };
-        effects.push(Effect::Wake { at: now.steady + WITHOUT_START, timer });
+        let timer = Timer::Exec {
+            id: id.clone(),
+            why: Forget::Unstarted,
+        };
+        effects.push(Effect::Wake {
+            at: now.steady + WITHOUT_START,
+            timer,
+        });
         self.execs.0.insert(id.clone(), exec);
         self.announce_exec(&id, effects);
     }
@@ -47,7 +53,13 @@ impl<H: Handles> Supervisor<H> {
     }
 
     pub(crate) fn exec_delivered(id: String, now: Now, effects: &mut Vec<Effect<H>>) {
-        effects.push(Effect::Wake { at: now.steady + AFTER_END, timer: Timer::Exec { id, why: Forget::Ended } });
+        effects.push(Effect::Wake {
+            at: now.steady + AFTER_END,
+            timer: Timer::Exec {
+                id,
+                why: Forget::Ended,
+            },
+        });
     }
 
     pub(crate) fn forget_exec(&mut self, id: &str, why: Forget) {
@@ -61,8 +73,12 @@ impl<H: Handles> Supervisor<H> {
     }
 
     fn announce_exec(&self, id: &str, effects: &mut Vec<Effect<H>>) {
-        let Some(exec) = self.execs.0.get(id) else { return };
-        let Some(container) = self.containers.get(&exec.container) else { return };
+        let Some(exec) = self.execs.0.get(id) else {
+            return;
+        };
+        let Some(container) = self.containers.get(&exec.container) else {
+            return;
+        };
         let (id, command) = (exec.id.clone(), exec.command.clone());
         let what = match (exec.started, exec.code) {
             (false, _) => Subject::ExecMade { id, command },

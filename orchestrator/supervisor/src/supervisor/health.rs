@@ -17,16 +17,32 @@ const LOG: usize = 5;
 
 impl<H: Handles> Supervisor<H> {
     pub(crate) fn schedule_probe(&self, id: &str, effects: &mut Vec<Effect<H>>) {
-        let Some(container) = self.containers.get(id) else { return };
-        let Some(health) = container.health.as_ref().filter(|health| !health.probing) else { return };
-        let timer = Timer::Probe { id: id.to_owned(), run: container.run };
-        effects.push(Effect::Wake { at: health.check.next, timer });
+        let Some(container) = self.containers.get(id) else {
+            return;
+        };
+        let Some(health) = container.health.as_ref().filter(|health| !health.probing) else {
+            return;
+        };
+        let timer = Timer::Probe {
+            id: id.to_owned(),
+            run: container.run,
+        };
+        effects.push(Effect::Wake {
+            at: health.check.next,
+            timer,
+        });
     }
 
     pub(crate) fn probe_due(&mut self, id: &str, run: u64, now: Now, effects: &mut Vec<Effect<H>>) {
-        let Some(container) = self.in_run(id, run) else { return };
-        let (Phase::Running, Some(pid)) = (&container.phase, container.pid) else { return };
-        let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
+        let Some(container) = self.in_run(id, run) else {
+            return;
+        };
+        let (Phase::Running, Some(pid)) = (&container.phase, container.pid) else {
+            return;
+        };
+        let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else {
+            return;
+        };
         if health.probing {
             return;
         }
@@ -36,7 +52,12 @@ impl<H: Handles> Supervisor<H> {
         }
         health.probing = true;
         let plan = Arc::clone(plan);
-        effects.push(Effect::Probe { run, pid, container: container.summary(), plan });
+        effects.push(Effect::Probe {
+            run,
+            pid,
+            container: container.summary(),
+            plan,
+        });
     }
 
     pub(crate) fn probed(
@@ -48,8 +69,12 @@ impl<H: Handles> Supervisor<H> {
         now: Now,
         effects: &mut Vec<Effect<H>>,
     ) {
-        let Some(container) = self.in_run(id, run) else { return };
-        let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else { return };
+        let Some(container) = self.in_run(id, run) else {
+            return;
+        };
+        let (Some(health), Some(plan)) = (&mut container.health, &container.health_plan) else {
+            return;
+        };
         let before = health.check.status;
         health.probing = false;
         health.check = health::step(&health.check, probe, &plan.timing, now.steady);
@@ -59,7 +84,10 @@ impl<H: Handles> Supervisor<H> {
         }
         let check = health.check;
         if before != check.status {
-            effects.push(Effect::KeepHealth { id: id.to_owned(), check });
+            effects.push(Effect::KeepHealth {
+                id: id.to_owned(),
+                check,
+            });
             container.publish(effects);
             container.announce(Subject::Health(check.status), effects);
             effects.push(Effect::Wire);

@@ -65,7 +65,8 @@ impl<H: Handles> Supervisor<H> {
 
     /// One that is on record, before anything else is known of it.
     pub fn load(&mut self, container: Container<H>) {
-        self.names.insert(container.doc.record.name.clone(), container.doc.id.clone());
+        self.names
+            .insert(container.doc.record.name.clone(), container.doc.id.clone());
         self.containers.insert(container.doc.id.clone(), container);
     }
 
@@ -80,18 +81,27 @@ impl<H: Handles> Supervisor<H> {
     /// By id, unambiguous prefix of an id, or name.
     pub fn resolve(&self, name: &str) -> Option<&Container<H>> {
         let name = name.trim_start_matches('/');
-        self.containers.get(name).or_else(|| self.by_name(name)).or_else(|| {
-            if name.is_empty() {
-                return None;
-            }
-            let mut matches = self.containers.values().filter(|container| container.doc.id.starts_with(name));
-            matches.next().filter(|_| matches.next().is_none())
-        })
+        self.containers
+            .get(name)
+            .or_else(|| self.by_name(name))
+            .or_else(|| {
+                if name.is_empty() {
+                    return None;
+                }
+                let mut matches = self
+                    .containers
+                    .values()
+                    .filter(|container| container.doc.id.starts_with(name));
+                matches.next().filter(|_| matches.next().is_none())
+            })
     }
 
     pub fn network(&self, name: &str) -> Option<&NetworkDoc> {
         self.networks.get(name).or_else(|| {
-            let mut matches = self.networks.values().filter(|doc| !name.is_empty() && doc.id.starts_with(name));
+            let mut matches = self
+                .networks
+                .values()
+                .filter(|doc| !name.is_empty() && doc.id.starts_with(name));
             matches.next().filter(|_| matches.next().is_none())
         })
     }
@@ -103,25 +113,36 @@ impl<H: Handles> Supervisor<H> {
             _ => None,
         });
         let driven = volumes.filter(|volume| !volume.driver_opts.is_empty());
-        driven.map(|volume| (volume.name.clone(), volume.driver_opts.clone())).collect()
+        driven
+            .map(|volume| (volume.name.clone(), volume.driver_opts.clone()))
+            .collect()
     }
 
     /// Does anything need an engine?
     pub fn supervises(&self) -> bool {
         self.containers.values().any(|container| {
-            matches!(container.phase, Phase::Starting | Phase::Running | Phase::Paused | Phase::Restarting { .. })
+            matches!(
+                container.phase,
+                Phase::Starting | Phase::Running | Phase::Paused | Phase::Restarting { .. }
+            )
         })
     }
 
     /// The container, if it is still in this run.
     pub(crate) fn in_run(&mut self, id: &str, run: u64) -> Option<&mut Container<H>> {
-        self.containers.get_mut(id).filter(|container| container.run == run)
+        self.containers
+            .get_mut(id)
+            .filter(|container| container.run == run)
     }
 
     pub(crate) fn forget_name(&mut self, container: &Container<H>) {
         // Its successor may have the name already.
         let name = &container.doc.record.name;
-        if self.names.get(name).is_some_and(|holder| *holder == container.doc.id) {
+        if self
+            .names
+            .get(name)
+            .is_some_and(|holder| *holder == container.doc.id)
+        {
             self.names.remove(name);
         }
     }
@@ -145,11 +166,23 @@ impl<H: Handles> Supervisor<H> {
             Event::ContainerMade(container) => self.container_made(*container, now, effects),
             Event::Rewired(doc) => self.rewired(*doc, effects),
             Event::ContainerGone { id } => self.container_gone(&id, effects),
-            Event::StartWanted { id, why, reply } => self.start_wanted(&id, why, reply, now, effects),
-            Event::Started { id, run, shim, pid, at } => self.started(&id, run, shim, pid, at, now, effects),
+            Event::StartWanted { id, why, reply } => {
+                self.start_wanted(&id, why, reply, now, effects)
+            }
+            Event::Started {
+                id,
+                run,
+                shim,
+                pid,
+                at,
+            } => self.started(&id, run, shim, pid, at, now, effects),
             Event::StartFailed { id, run, exit } => self.start_failed(&id, run, exit, now, effects),
             Event::StopWanted { id, run, reply } => self.stop_wanted(&id, run, reply, effects),
-            Event::Await { id, condition, reply } => self.await_state(&id, condition, reply, effects),
+            Event::Await {
+                id,
+                condition,
+                reply,
+            } => self.await_state(&id, condition, reply, effects),
             Event::Paused { id, paused } => self.paused(&id, paused, effects),
             Event::Signalled { id } => {
                 if let Some(container) = self.containers.get_mut(&id) {
@@ -158,23 +191,50 @@ impl<H: Handles> Supervisor<H> {
             }
             Event::Announced { id, what } => {
                 if let Some(container) = self.containers.get(&id) {
-                    effects.push(Effect::Announce(Notice::Requested { doc: Arc::clone(&container.doc), what }));
+                    effects.push(Effect::Announce(Notice::Requested {
+                        doc: Arc::clone(&container.doc),
+                        what,
+                    }));
                 }
             }
-            Event::FromShim { id, run, event } => self.heard_from_shim(&id, run, event, now, effects),
-            Event::Found { id, run, shim, pid, paused } => self.found(&id, run, shim, pid, paused, effects),
+            Event::FromShim { id, run, event } => {
+                self.heard_from_shim(&id, run, event, now, effects)
+            }
+            Event::Found {
+                id,
+                run,
+                shim,
+                pid,
+                paused,
+            } => self.found(&id, run, shim, pid, paused, effects),
             Event::Unreachable { id, run, reason } => self.unreachable(&id, run, reason),
             Event::NeverRan { id, run } => self.never_ran(&id, run, effects),
-            Event::Probed { id, run, probe, record } => self.probed(&id, run, probe, record, now, effects),
+            Event::Probed {
+                id,
+                run,
+                probe,
+                record,
+            } => self.probed(&id, run, probe, record, now, effects),
             Event::Due(timer) => self.due(timer, now, effects),
             Event::ExecMade(exec) => self.exec_made(*exec, now, effects),
             Event::ExecStarted { id, handle } => self.exec_started(&id, handle, effects),
             Event::ExecEnded { id, code } => self.exec_ended(&id, code, effects),
             Event::ExecDelivered { id } => Self::exec_delivered(id, now, effects),
-            Event::Adopted { id, shim, pid, paused, check } => {
+            Event::Adopted {
+                id,
+                shim,
+                pid,
+                paused,
+                check,
+            } => {
                 self.adopted(&id, shim, pid, paused, check, now, effects);
             }
-            Event::AdoptedUnseen { id, pid, check, reason } => {
+            Event::AdoptedUnseen {
+                id,
+                pid,
+                check,
+                reason,
+            } => {
                 self.adopted_unseen(&id, pid, check, reason, now, effects);
             }
             Event::FoundDown { id, end } => self.found_down(&id, end, now, effects),
@@ -183,7 +243,9 @@ impl<H: Handles> Supervisor<H> {
                 self.load(*container);
                 self.publish(&id, effects);
             }
-            Event::NetworkRestored(network) => drop(self.networks.insert(network.name.clone(), *network)),
+            Event::NetworkRestored(network) => {
+                drop(self.networks.insert(network.name.clone(), *network))
+            }
             Event::Resumed => self.resumed(now, effects),
         }
     }

@@ -27,7 +27,9 @@ impl<H: Handles> Supervisor<H> {
                 Phase::Starting => return container.starts.push(reply),
                 Phase::Removed => StartAnswer::Gone,
                 // The policy decided before somebody asked for a stop.
-                _ if why == StartWhy::Policy && container.state.wanted != Wanted::Running => StartAnswer::Unwanted,
+                _ if why == StartWhy::Policy && container.state.wanted != Wanted::Running => {
+                    StartAnswer::Unwanted
+                }
                 Phase::Created | Phase::Restarting { .. } | Phase::Exited(_) => {
                     StartAnswer::Go(Box::new(self.ticket(id, why, now, effects)))
                 }
@@ -36,14 +38,31 @@ impl<H: Handles> Supervisor<H> {
         effects.push(Effect::AnswerStart { reply, answer });
     }
 
-    fn ticket(&mut self, id: &str, why: StartWhy, now: Now, effects: &mut Vec<Effect<H>>) -> StartTicket<H> {
+    fn ticket(
+        &mut self,
+        id: &str,
+        why: StartWhy,
+        now: Now,
+        effects: &mut Vec<Effect<H>>,
+    ) -> StartTicket<H> {
         let container = &self.containers[id];
         let record = &container.doc.record;
-        let networks = record.networks.iter().filter_map(|attachment| self.networks.get(&attachment.network));
-        let networks = networks.map(|network| (network.name.clone(), network.clone())).collect();
+        let networks = record
+            .networks
+            .iter()
+            .filter_map(|attachment| self.networks.get(&attachment.network));
+        let networks = networks
+            .map(|network| (network.name.clone(), network.clone()))
+            .collect();
         let peers = record.sharing.iter().filter_map(|sharing| {
             let peer = self.resolve(sharing.container())?;
-            Some((sharing.container().to_owned(), Peer { id: peer.doc.id.clone(), pid: peer.pid? }))
+            Some((
+                sharing.container().to_owned(),
+                Peer {
+                    id: peer.doc.id.clone(),
+                    pid: peer.pid?,
+                },
+            ))
         });
         let peers = peers.collect();
         let driver_opts = self.driver_opts(&container.doc);
@@ -51,7 +70,14 @@ impl<H: Handles> Supervisor<H> {
         let first = container.state.started.is_none();
         container.begin_start(why, &self.boot, now, effects);
         effects.push(Effect::Wire);
-        StartTicket { run: container.run, container: container.summary(), first, networks, peers, driver_opts }
+        StartTicket {
+            run: container.run,
+            container: container.summary(),
+            first,
+            networks,
+            peers,
+            driver_opts,
+        }
     }
 
     pub(crate) fn stop_wanted(
@@ -61,9 +87,15 @@ impl<H: Handles> Supervisor<H> {
         reply: H::StopReply,
         effects: &mut Vec<Effect<H>>,
     ) {
-        let container = self.containers.get_mut(id).filter(|container| run.is_none_or(|run| run == container.run));
+        let container = self
+            .containers
+            .get_mut(id)
+            .filter(|container| run.is_none_or(|run| run == container.run));
         let Some(container) = container else {
-            return effects.push(Effect::AnswerStop { reply, answer: StopAnswer::Gone });
+            return effects.push(Effect::AnswerStop {
+                reply,
+                answer: StopAnswer::Gone,
+            });
         };
         let waited = match &container.phase {
             Phase::Restarting { exit } => Some(exit.clone()),
@@ -80,7 +112,10 @@ impl<H: Handles> Supervisor<H> {
         match container.phase {
             // There is nothing to stop before it runs.
             Phase::Starting => container.stops.push(reply),
-            _ => effects.push(Effect::AnswerStop { reply, answer: stop_answer(container) }),
+            _ => effects.push(Effect::AnswerStop {
+                reply,
+                answer: stop_answer(container),
+            }),
         }
         if waited.is_some() && container.doc.remove {
             self.remove(id, effects);
@@ -98,7 +133,10 @@ impl<H: Handles> Supervisor<H> {
         }
         let answer = stop_answer(container);
         let stops = container.stops.drain(..);
-        effects.extend(stops.map(|reply| Effect::AnswerStop { reply, answer: answer.clone() }));
+        effects.extend(stops.map(|reply| Effect::AnswerStop {
+            reply,
+            answer: answer.clone(),
+        }));
     }
 
     pub(crate) fn await_state(
@@ -109,19 +147,29 @@ impl<H: Handles> Supervisor<H> {
         effects: &mut Vec<Effect<H>>,
     ) {
         let Some(container) = self.containers.get_mut(id) else {
-            return effects.push(Effect::AnswerWait { reply, outcome: Outcome::Gone });
+            return effects.push(Effect::AnswerWait {
+                reply,
+                outcome: Outcome::Gone,
+            });
         };
-        container.waits.retain(|waiting| !H::is_abandoned(&waiting.reply));
+        container
+            .waits
+            .retain(|waiting| !H::is_abandoned(&waiting.reply));
         let seen = container.view();
         let mut waiting = Waiting::new(condition, &seen, reply);
         match waiting.outcome(&seen) {
-            Some(outcome) => effects.push(Effect::AnswerWait { reply: waiting.reply, outcome }),
+            Some(outcome) => effects.push(Effect::AnswerWait {
+                reply: waiting.reply,
+                outcome,
+            }),
             None => container.waits.push(waiting),
         }
     }
 
     pub(crate) fn paused(&mut self, id: &str, paused: bool, effects: &mut Vec<Effect<H>>) {
-        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
         match (&container.phase, paused) {
             (Phase::Running, true) => container.phase = Phase::Paused,
             (Phase::Paused, false) => container.phase = Phase::Running,
@@ -137,7 +185,10 @@ impl<H: Handles> Supervisor<H> {
 
 fn stop_answer<H: Handles>(container: &Container<H>) -> StopAnswer {
     match container.phase.has_processes() {
-        true => StopAnswer::Running { run: container.run, paused: container.phase == Phase::Paused },
+        true => StopAnswer::Running {
+            run: container.run,
+            paused: container.phase == Phase::Paused,
+        },
         false => StopAnswer::Down,
     }
 }

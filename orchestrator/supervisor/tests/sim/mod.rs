@@ -1,17 +1,21 @@
 //! A host made of plain data: it carries out effects as an engine does, one at a time and whenever the test says so.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part; a test may panic")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part; a test may panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hoist_object::{
-    ContainerDoc, ExitDoc, HealthPlan, Now, Outcome as ProbeOutcome, Policy, Probe, ProbeRecord, StateDoc, Timestamp,
-    Timing, Wanted, When,
+    ContainerDoc, ExitDoc, HealthPlan, Now, Outcome as ProbeOutcome, Policy, Probe, ProbeRecord,
+    StateDoc, Timestamp, Timing, Wanted, When,
 };
 use hoist_scheduler::restart::{self, Cause, Decision};
 use hoist_supervisor::{
-    Condition, Container, Effect, End, Event, Handles, Notice, Outcome, Phase, ShimEvent, StartAnswer, StartWhy,
-    StopAnswer, Supervisor, Timer,
+    Condition, Container, Effect, End, Event, Handles, Notice, Outcome, Phase, ShimEvent,
+    StartAnswer, StartWhy, StopAnswer, Supervisor, Timer,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,18 +89,27 @@ pub(crate) struct Sim {
 pub(crate) const BOOT: &str = "boot-1";
 
 pub(crate) fn always() -> Policy {
-    Policy { when: When::Always, ..Policy::default() }
+    Policy {
+        when: When::Always,
+        ..Policy::default()
+    }
 }
 
 pub(crate) fn exit(code: i32) -> ExitDoc {
-    ExitDoc { code, ..ExitDoc::default() }
+    ExitDoc {
+        code,
+        ..ExitDoc::default()
+    }
 }
 
 impl Sim {
     pub(crate) fn new() -> Self {
         Self {
             supervisor: Supervisor::new(BOOT.to_owned()),
-            now: Now { steady: Timestamp::from_millis(1_000_000), wall: Timestamp::from_millis(50_000_000) },
+            now: Now {
+                steady: Timestamp::from_millis(1_000_000),
+                wall: Timestamp::from_millis(50_000_000),
+            },
             docs: BTreeMap::new(),
             states: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -131,15 +144,27 @@ impl Sim {
         sim
     }
 
-    pub(crate) fn make(&mut self, id: &str, restart: Policy, remove: bool, health: Option<HealthPlan>) {
+    pub(crate) fn make(
+        &mut self,
+        id: &str,
+        restart: Policy,
+        remove: bool,
+        health: Option<HealthPlan>,
+    ) {
         let mut doc = ContainerDoc::unknown(id);
         doc.record.name = format!("name-{id}");
         "project".clone_into(&mut doc.record.project);
         doc.record.restart = restart;
         doc.remove = remove;
-        self.docs.insert(id.to_owned(), (doc.clone(), health.clone()));
+        self.docs
+            .insert(id.to_owned(), (doc.clone(), health.clone()));
         self.states.insert(id.to_owned(), StateDoc::default());
-        self.tell(Event::ContainerMade(Box::new(Container::new(doc, (), health, StateDoc::default()))));
+        self.tell(Event::ContainerMade(Box::new(Container::new(
+            doc,
+            (),
+            health,
+            StateDoc::default(),
+        ))));
     }
 
     pub(crate) fn tell(&mut self, event: Event<Plain>) {
@@ -170,10 +195,20 @@ impl Sim {
     pub(crate) fn start(&mut self, id: &str, why: StartWhy) -> u64 {
         let reply = self.number("start");
         self.starts.insert(reply, (id.to_owned(), why));
-        if why == StartWhy::Request && self.supervisor.containers.get(id).is_some_and(|c| !c.phase.is_up()) {
+        if why == StartWhy::Request
+            && self
+                .supervisor
+                .containers
+                .get(id)
+                .is_some_and(|c| !c.phase.is_up())
+        {
             self.stop_asked.remove(id);
         }
-        self.tell(Event::StartWanted { id: id.to_owned(), why, reply });
+        self.tell(Event::StartWanted {
+            id: id.to_owned(),
+            why,
+            reply,
+        });
         reply
     }
 
@@ -187,33 +222,61 @@ impl Sim {
         if run.is_none() && self.supervisor.containers.contains_key(id) {
             self.stop_asked.insert(id.to_owned());
         }
-        self.tell(Event::StopWanted { id: id.to_owned(), run, reply });
+        self.tell(Event::StopWanted {
+            id: id.to_owned(),
+            run,
+            reply,
+        });
         reply
     }
 
     pub(crate) fn wait(&mut self, id: &str, condition: Condition) -> u64 {
         let reply = self.number("wait");
-        self.tell(Event::Await { id: id.to_owned(), condition, reply });
+        self.tell(Event::Await {
+            id: id.to_owned(),
+            condition,
+            reply,
+        });
         reply
     }
 
     /// The start at work for this container ends well.
     pub(crate) fn launched(&mut self, id: &str) {
-        let index = self.launches.iter().position(|launch| launch.id == id).expect("a start is at work");
+        let index = self
+            .launches
+            .iter()
+            .position(|launch| launch.id == id)
+            .expect("a start is at work");
         let Launch { id, run } = self.launches.remove(index);
         self.next_pid += 1;
         let (pid, at) = (self.next_pid, self.now.wall);
         let before = self.alive.insert(id.clone(), pid);
         assert_eq!(before, None, "two runs of {id}");
         self.silent.remove(&id);
-        self.tell(Event::Started { id, run, shim: pid, pid, at });
+        self.tell(Event::Started {
+            id,
+            run,
+            shim: pid,
+            pid,
+            at,
+        });
     }
 
     pub(crate) fn launch_failed(&mut self, id: &str) {
-        let index = self.launches.iter().position(|launch| launch.id == id).expect("a start is at work");
+        let index = self
+            .launches
+            .iter()
+            .position(|launch| launch.id == id)
+            .expect("a start is at work");
         let Launch { id, run } = self.launches.remove(index);
         let (at, ended) = (self.now.wall, Some(self.now.steady));
-        let exit = ExitDoc { code: 127, at, ended, oom: false, error: "no such command".to_owned() };
+        let exit = ExitDoc {
+            code: 127,
+            at,
+            ended,
+            oom: false,
+            error: "no such command".to_owned(),
+        };
         self.tell(Event::StartFailed { id, run, exit });
     }
 
@@ -228,30 +291,55 @@ impl Sim {
         if self.alive.remove(id).is_none() {
             return;
         }
-        let record = ExitDoc { code, at: self.now.wall, ended: Some(self.now.steady), ..ExitDoc::default() };
+        let record = ExitDoc {
+            code,
+            at: self.now.wall,
+            ended: Some(self.now.steady),
+            ..ExitDoc::default()
+        };
         self.records.insert(id.to_owned(), record.clone());
-        if let Some(run) = self.followed.get(id).copied().filter(|_| !self.silent.contains(id)) {
+        if let Some(run) = self
+            .followed
+            .get(id)
+            .copied()
+            .filter(|_| !self.silent.contains(id))
+        {
             self.shim_says_exit(id, run, record);
         }
     }
 
     fn shim_says_exit(&mut self, id: &str, run: u64, exit: ExitDoc) {
-        let counts = self.supervisor.containers.get(id).is_some_and(|c| c.run == run && c.phase.is_up());
-        self.tell(Event::FromShim { id: id.to_owned(), run, event: ShimEvent::Exited(exit.clone()) });
+        let counts = self
+            .supervisor
+            .containers
+            .get(id)
+            .is_some_and(|c| c.run == run && c.phase.is_up());
+        self.tell(Event::FromShim {
+            id: id.to_owned(),
+            run,
+            event: ShimEvent::Exited(exit.clone()),
+        });
         if let Some(container) = self.supervisor.containers.get(id).filter(|_| counts) {
             assert_eq!(
                 container.phase.exit().map(|shown| shown.code),
                 Some(exit.code),
                 "the code of {id} is as recorded"
             );
-            assert_eq!(container.state.exit.as_ref().map(|kept| kept.code), Some(exit.code));
+            assert_eq!(
+                container.state.exit.as_ref().map(|kept| kept.code),
+                Some(exit.code)
+            );
         }
     }
 
     pub(crate) fn goes_silent(&mut self, id: &str) {
         self.silent.insert(id.to_owned());
         if let Some(run) = self.followed.remove(id) {
-            self.tell(Event::FromShim { id: id.to_owned(), run, event: ShimEvent::Closed });
+            self.tell(Event::FromShim {
+                id: id.to_owned(),
+                run,
+                event: ShimEvent::Closed,
+            });
         }
     }
 
@@ -261,12 +349,20 @@ impl Sim {
         match self.alive.get(&id).copied() {
             Some(pid) => {
                 self.silent.remove(&id);
-                self.tell(Event::Found { id, run, shim: pid, pid, paused: false });
+                self.tell(Event::Found {
+                    id,
+                    run,
+                    shim: pid,
+                    pid,
+                    paused: false,
+                });
             }
             None => {
                 let end = self.records.get(&id).cloned();
-                let end = end
-                    .unwrap_or_else(|| ExitDoc { ended: Some(self.now.steady), ..ExitDoc::unrecorded(self.now.wall) });
+                let end = end.unwrap_or_else(|| ExitDoc {
+                    ended: Some(self.now.steady),
+                    ..ExitDoc::unrecorded(self.now.wall)
+                });
                 self.shim_says_exit(&id, run, end);
             }
         }
@@ -274,8 +370,16 @@ impl Sim {
 
     pub(crate) fn probed(&mut self, index: usize, outcome: ProbeOutcome) {
         let (id, run) = self.probes.remove(index);
-        let probe = Probe { began: self.now.steady, outcome };
-        self.tell(Event::Probed { id, run, probe, record: ProbeRecord::default() });
+        let probe = Probe {
+            began: self.now.steady,
+            outcome,
+        };
+        self.tell(Event::Probed {
+            id,
+            run,
+            probe,
+            record: ProbeRecord::default(),
+        });
     }
 
     /// As `remove` of an engine does it: down first.
@@ -308,7 +412,11 @@ impl Sim {
                 self.alive.insert(id, self.next_pid);
             }
         }
-        for list in [&mut self.policy_starts, &mut self.removals, &mut self.supervised] {
+        for list in [
+            &mut self.policy_starts,
+            &mut self.removals,
+            &mut self.supervised,
+        ] {
             list.clear();
         }
         self.timers.clear();
@@ -334,7 +442,8 @@ impl Sim {
         self.supervisor = Supervisor::new(boot.to_owned());
         for (id, (doc, health)) in &self.docs {
             let state = self.states.get(id).cloned().unwrap_or_default();
-            self.supervisor.load(Container::new(doc.clone(), (), health.clone(), state));
+            self.supervisor
+                .load(Container::new(doc.clone(), (), health.clone(), state));
         }
         for id in self.docs.keys().cloned().collect::<Vec<_>>() {
             match self.alive.get(&id).copied() {
@@ -344,7 +453,13 @@ impl Sim {
                     check: None,
                     reason: "its shim does not answer".to_owned(),
                 }),
-                Some(pid) => self.tell(Event::Adopted { id, shim: pid, pid, paused: false, check: None }),
+                Some(pid) => self.tell(Event::Adopted {
+                    id,
+                    shim: pid,
+                    pid,
+                    paused: false,
+                    check: None,
+                }),
                 None => {
                     let state = &self.supervisor.containers[&id].state;
                     let known = state.exit.is_some() || state.started.is_none();
@@ -374,7 +489,9 @@ impl Sim {
             Effect::FinishStop { id, run } => self.unfinished_stops.push((id, run)),
             Effect::Remove { id, .. } => self.removals.push(id),
             Effect::Supervise { projects } => self.supervised.extend(projects),
-            Effect::Probe { run, container, .. } => self.probes.push((container.doc.id.clone(), run)),
+            Effect::Probe { run, container, .. } => {
+                self.probes.push((container.doc.id.clone(), run))
+            }
             Effect::Wake { at, timer } => self.timers.push((at, timer)),
             Effect::AnswerStart { reply, answer } => self.start_answered(reply, answer),
             Effect::AnswerStop { reply, answer } => {
@@ -397,7 +514,11 @@ impl Sim {
             Effect::Announce(Notice::Container { what, .. }) => self.said.push(format!("{what:?}")),
             Effect::Announce(Notice::Requested { what, .. }) => self.said.push(what.to_owned()),
             Effect::Announce(notice) => self.said.push(format!("{notice:?}")),
-            Effect::Publish { .. } | Effect::Forget { .. } | Effect::Changed | Effect::Wire | Effect::Touch => {}
+            Effect::Publish { .. }
+            | Effect::Forget { .. }
+            | Effect::Changed
+            | Effect::Wire
+            | Effect::Touch => {}
             Effect::KeepHealth { .. } => {}
         }
     }
@@ -409,9 +530,15 @@ impl Sim {
             StartAnswer::Go(ticket) => {
                 let stopped = why == StartWhy::Policy && self.stop_asked.contains(&id);
                 assert!(!stopped, "{id} is restarted after a stop was asked for");
-                assert!(!self.launches.iter().any(|launch| launch.id == id), "two starts of {id}");
+                assert!(
+                    !self.launches.iter().any(|launch| launch.id == id),
+                    "two starts of {id}"
+                );
                 self.records.remove(&id);
-                self.launches.push(Launch { id, run: ticket.run });
+                self.launches.push(Launch {
+                    id,
+                    run: ticket.run,
+                });
                 "go"
             }
             StartAnswer::Running => "running",
@@ -425,7 +552,12 @@ impl Sim {
     /// Kills the runs that stops are for.
     pub(crate) fn kill_stopped(&mut self) {
         for (id, run) in std::mem::take(&mut self.to_kill) {
-            if self.supervisor.containers.get(&id).is_some_and(|container| container.run == run) {
+            if self
+                .supervisor
+                .containers
+                .get(&id)
+                .is_some_and(|container| container.run == run)
+            {
                 self.exits(&id, 137);
             }
         }
@@ -434,13 +566,28 @@ impl Sim {
     /// A plan of what the restart policies want after a boot, carried out.
     pub(crate) fn supervise(&mut self) {
         self.supervised.clear();
-        let lost = self.supervisor.containers.values().filter(|container| container.lost_in_reboot);
+        let lost = self
+            .supervisor
+            .containers
+            .values()
+            .filter(|container| container.lost_in_reboot);
         let due: Vec<String> = lost
             .filter(|container| {
-                let Some(exit) = container.phase.exit() else { return false };
+                let Some(exit) = container.phase.exit() else {
+                    return false;
+                };
                 let stopped = container.state.wanted == Wanted::Stopped;
-                let cause = if stopped { Cause::RebootAfterStop } else { Cause::Reboot };
-                let facts = restart::Exit { code: exit.code, at: exit.at, started: exit.at, cause };
+                let cause = if stopped {
+                    Cause::RebootAfterStop
+                } else {
+                    Cause::Reboot
+                };
+                let facts = restart::Exit {
+                    code: exit.code,
+                    at: exit.at,
+                    started: exit.at,
+                    cause,
+                };
                 let policy = &container.doc.record.restart;
                 matches!(
                     restart::decide(policy, &container.state.history, &facts, self.now.steady),
@@ -470,7 +617,11 @@ impl Sim {
             self.remove(&id);
         } else if !self.supervised.is_empty() {
             self.supervise();
-        } else if let Some(index) = self.timers.iter().position(|(_, timer)| matches!(timer, Timer::Restart { .. })) {
+        } else if let Some(index) = self
+            .timers
+            .iter()
+            .position(|(_, timer)| matches!(timer, Timer::Restart { .. }))
+        {
             self.fire(index);
         } else {
             return false;
@@ -488,5 +639,11 @@ impl Sim {
 }
 
 pub(crate) fn health() -> HealthPlan {
-    HealthPlan { test: vec!["CMD".to_owned(), "true".to_owned()], timing: Timing { retries: 1, ..Timing::default() } }
+    HealthPlan {
+        test: vec!["CMD".to_owned(), "true".to_owned()],
+        timing: Timing {
+            retries: 1,
+            ..Timing::default()
+        },
+    }
 }

@@ -44,7 +44,11 @@ impl<'a> Goal<'a> {
             remove_orphans: up.remove_orphans,
             renew: up.renew_anon_volumes,
             scale: up.scale.clone(),
-            fetching: Fetching { build: up.build, no_build: up.no_build, pull: up.pull },
+            fetching: Fetching {
+                build: up.build,
+                no_build: up.no_build,
+                pull: up.pull,
+            },
             timeout: up.timeout,
             wait: up.wait,
             run: None,
@@ -58,7 +62,11 @@ impl<'a> Goal<'a> {
             no_recreate: create.no_recreate,
             remove_orphans: create.remove_orphans,
             scale: create.scale.clone(),
-            fetching: Fetching { build: create.build, no_build: create.no_build, pull: create.pull },
+            fetching: Fetching {
+                build: create.build,
+                no_build: create.no_build,
+                pull: create.pull,
+            },
             ..Self::default()
         }
     }
@@ -83,7 +91,11 @@ impl<'a> Goal<'a> {
             no_recreate: true,
             start: true,
             remove_orphans: run.remove_orphans,
-            fetching: Fetching { build: run.build, no_build: false, pull: run.pull },
+            fetching: Fetching {
+                build: run.build,
+                no_build: false,
+                pull: run.pull,
+            },
             run: Some(run),
             ..Self::default()
         }
@@ -95,20 +107,36 @@ impl<'a> Goal<'a> {
         if self.services.is_empty() {
             self.services = known.keys().cloned().collect();
         }
-        for service in self.services.iter().chain(self.scale.keys()).filter(|service| !known.contains_key(*service)) {
-            draft.problem(Problem::UnknownService { service: service.clone() });
+        for service in self
+            .services
+            .iter()
+            .chain(self.scale.keys())
+            .filter(|service| !known.contains_key(*service))
+        {
+            draft.problem(Problem::UnknownService {
+                service: service.clone(),
+            });
         }
         self.services.retain(|service| known.contains_key(service));
-        let mut scope = if self.no_deps { self.services.clone() } else { context.graph.closure(&self.services) };
+        let mut scope = if self.no_deps {
+            self.services.clone()
+        } else {
+            context.graph.closure(&self.services)
+        };
         if let Some(run) = self.run {
             scope.remove(&run.service);
             self.services.clear();
         }
         for service in &scope {
             let dependencies = context.graph.direct(service);
-            for (dependency, _) in dependencies.filter(|(name, edge)| !edge.required && !known.contains_key(*name)) {
+            for (dependency, _) in
+                dependencies.filter(|(name, edge)| !edge.required && !known.contains_key(*name))
+            {
                 let (service, dependency) = (service.clone(), dependency.clone());
-                draft.note(Note::OptionalDependencyMissing { service, dependency });
+                draft.note(Note::OptionalDependencyMissing {
+                    service,
+                    dependency,
+                });
             }
         }
         scope.retain(|service| known.contains_key(service));
@@ -121,7 +149,11 @@ impl<'a> Goal<'a> {
 
     /// Replace its containers even if nothing has changed.
     pub(crate) fn forces(&self, key: &str) -> bool {
-        if self.services.contains(key) { self.force || self.renew } else { self.force_deps }
+        if self.services.contains(key) {
+            self.force || self.renew
+        } else {
+            self.force_deps
+        }
     }
 
     /// New containers do not take over anonymous volumes.
@@ -136,18 +168,30 @@ impl<'a> Goal<'a> {
     pub(crate) fn oneoff(&self, context: Context<'_>, draft: &mut Draft) -> Option<Oneoff> {
         let run = self.run?;
         let Some(service) = context.desired.stack.services.get(&run.service) else {
-            draft.problem(Problem::UnknownService { service: run.service.clone() });
+            draft.problem(Problem::UnknownService {
+                service: run.service.clone(),
+            });
             return None;
         };
         let derived = || oneoff_name(&context.desired.stack.name, &run.service, &run.suffix);
         let name = run.name.clone().unwrap_or_else(derived);
         let held = context.observed.containers.get(&name);
-        if held.is_some_and(|container| !container.record.oneoff || container.created < context.request.at) {
+        if held.is_some_and(|container| {
+            !container.record.oneoff || container.created < context.request.at
+        }) {
             let (service, project) = (run.service.clone(), context.desired.stack.name.clone());
-            draft.problem(Problem::NameTaken { service, name, project });
+            draft.problem(Problem::NameTaken {
+                service,
+                name,
+                project,
+            });
             return None;
         }
-        Some(Oneoff { key: run.service.clone(), name, service: overridden(context, service, run) })
+        Some(Oneoff {
+            key: run.service.clone(),
+            name,
+            service: overridden(context, service, run),
+        })
     }
 }
 
@@ -167,7 +211,10 @@ impl Oneoff {
             number: 0,
             oneoff: true,
             observed: None,
-            fate: Fate::Create { start: true, why: Reason::Requested },
+            fate: Fate::Create {
+                start: true,
+                why: Reason::Requested,
+            },
         }
     }
 }
@@ -231,15 +278,38 @@ fn port(port: &RunPort) -> model::Port {
 
 fn mount(context: Context<'_>, volume: &RunVolume) -> Mount {
     let source = if volume.source.is_empty() {
-        MountSource::Volume { name: None, nocopy: false, subpath: None }
+        MountSource::Volume {
+            name: None,
+            nocopy: false,
+            subpath: None,
+        }
     } else if volume.source.starts_with('/') {
         let path = volume.source.clone().into();
-        MountSource::Bind { path, create_host_path: true, propagation: None, selinux: None }
+        MountSource::Bind {
+            path,
+            create_host_path: true,
+            propagation: None,
+            selinux: None,
+        }
     } else {
         // A key of the stack, or a real name.
-        let key = context.desired.stack.volumes.iter().find(|(_, known)| known.name == volume.source);
+        let key = context
+            .desired
+            .stack
+            .volumes
+            .iter()
+            .find(|(_, known)| known.name == volume.source);
         let name = key.map_or_else(|| volume.source.clone(), |(key, _)| key.clone());
-        MountSource::Volume { name: Some(name), nocopy: false, subpath: None }
+        MountSource::Volume {
+            name: Some(name),
+            nocopy: false,
+            subpath: None,
+        }
     };
-    Mount { target: volume.target.clone(), read_only: volume.read_only, source, consistency: None }
+    Mount {
+        target: volume.target.clone(),
+        read_only: volume.read_only,
+        source,
+        consistency: None,
+    }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hoist_api::{
-    ContainerConfig, ContainerInspect, ContainerState, HealthConfig, HealthLog, HealthState, HostConfig, LogConfig,
-    RestartPolicyConfig,
+    ContainerConfig, ContainerInspect, ContainerState, HealthConfig, HealthLog, HealthState,
+    HostConfig, LogConfig, RestartPolicyConfig,
 };
 use hoist_engine::{ContainerView, Handle, Phase, rfc3339};
 use hoist_object::{MountKind, Policy, ProbeRecord, When, short};
@@ -47,11 +47,15 @@ pub(crate) fn inspect(engine: &Handle, container: &ContainerView) -> ContainerIn
 fn state(container: &ContainerView) -> ContainerState {
     let phase = &container.phase;
     let exit = phase.exit();
-    let health = container.health_plan.as_ref().filter(|_| phase.is_up()).map(|_| HealthState {
-        status: health_word(container.health).to_owned(),
-        failing_streak: container.failing_streak,
-        log: container.probes.iter().map(probe).collect(),
-    });
+    let health = container
+        .health_plan
+        .as_ref()
+        .filter(|_| phase.is_up())
+        .map(|_| HealthState {
+            status: health_word(container.health).to_owned(),
+            failing_streak: container.failing_streak,
+            log: container.probes.iter().map(probe).collect(),
+        });
     ContainerState {
         status: phase.word().to_owned(),
         running: phase.has_processes() || matches!(phase, Phase::Restarting { .. }),
@@ -61,9 +65,20 @@ fn state(container: &ContainerView) -> ContainerState {
         dead: false,
         pid: container.pid.unwrap_or(0),
         exit_code: exit.map_or(0, |exit| exit.code),
-        error: exit.map(|exit| &exit.error).or(container.unreachable.as_ref()).cloned().unwrap_or_default(),
-        started_at: container.state.started.map_or_else(|| NEVER.to_owned(), rfc3339),
-        finished_at: container.state.exit.as_ref().map_or_else(|| NEVER.to_owned(), |exit| rfc3339(exit.at)),
+        error: exit
+            .map(|exit| &exit.error)
+            .or(container.unreachable.as_ref())
+            .cloned()
+            .unwrap_or_default(),
+        started_at: container
+            .state
+            .started
+            .map_or_else(|| NEVER.to_owned(), rfc3339),
+        finished_at: container
+            .state
+            .exit
+            .as_ref()
+            .map_or_else(|| NEVER.to_owned(), |exit| rfc3339(exit.at)),
         health,
     }
 }
@@ -83,7 +98,10 @@ fn nanos(duration: Duration) -> u64 {
 
 fn config(container: &ContainerView) -> ContainerConfig {
     let (service, image) = (&container.config, &container.doc.image);
-    let hostname = service.hostname.clone().unwrap_or_else(|| short(&container.doc.id).to_owned());
+    let hostname = service
+        .hostname
+        .clone()
+        .unwrap_or_else(|| short(&container.doc.id).to_owned());
     let healthcheck = container.health_plan.as_ref().map(|plan| HealthConfig {
         test: plan.test.clone(),
         interval: nanos(plan.timing.interval),
@@ -102,7 +120,10 @@ fn config(container: &ContainerView) -> ContainerConfig {
         tty: service.tty,
         open_stdin: service.stdin_open,
         cmd: service.command.clone().or_else(|| image.cmd.clone()),
-        entrypoint: service.entrypoint.clone().or_else(|| image.entrypoint.clone()),
+        entrypoint: service
+            .entrypoint
+            .clone()
+            .or_else(|| image.entrypoint.clone()),
         image: record.image.clone(),
         working_dir: container.working_dir(),
         labels: container.doc.labels.clone(),
@@ -112,7 +133,10 @@ fn config(container: &ContainerView) -> ContainerConfig {
             .or_else(|| image.stop_signal.clone())
             .unwrap_or_else(|| "SIGTERM".to_owned()),
         stop_timeout: Some(record.stop_grace.as_secs()),
-        exposed_ports: exposed(container).into_iter().map(|(port, kind)| (format!("{port}/{kind}"), empty())).collect(),
+        exposed_ports: exposed(container)
+            .into_iter()
+            .map(|(port, kind)| (format!("{port}/{kind}"), empty()))
+            .collect(),
         volumes: None,
         healthcheck,
     }
@@ -125,7 +149,9 @@ fn namespace(mode: &Option<NamespaceMode>, default: &str) -> String {
         Some(NamespaceMode::Shareable) => "shareable".to_owned(),
         Some(NamespaceMode::Host) => "host".to_owned(),
         Some(NamespaceMode::None) => "none".to_owned(),
-        Some(NamespaceMode::Service(name) | NamespaceMode::Container(name)) => format!("container:{name}"),
+        Some(NamespaceMode::Service(name) | NamespaceMode::Container(name)) => {
+            format!("container:{name}")
+        }
     }
 }
 
@@ -136,10 +162,17 @@ fn restart_policy(policy: &Policy) -> RestartPolicyConfig {
         When::Always => "always",
         When::UnlessStopped => "unless-stopped",
     };
-    RestartPolicyConfig { name: name.to_owned(), maximum_retry_count: policy.max_attempts.unwrap_or(0) }
+    RestartPolicyConfig {
+        name: name.to_owned(),
+        maximum_retry_count: policy.max_attempts.unwrap_or(0),
+    }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of processors")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number of processors"
+)]
 fn nano_cpus(cpus: f64) -> u64 {
     (cpus.max(0.0) * 1e9) as u64
 }
@@ -153,15 +186,26 @@ fn host_config(container: &ContainerView) -> HostConfig {
             MountKind::Volume { name, .. } => name.clone(),
             MountKind::Tmpfs { .. } => return None,
         };
-        Some(format!("{source}:{}:{}", mount.target, if mount.read_only { "ro" } else { "rw" }))
+        Some(format!(
+            "{source}:{}:{}",
+            mount.target,
+            if mount.read_only { "ro" } else { "rw" }
+        ))
     });
     let extra = service.extra_hosts.iter();
-    let extra = extra.flat_map(|(name, addresses)| addresses.iter().map(move |address| format!("{name}:{address}")));
+    let extra = extra.flat_map(|(name, addresses)| {
+        addresses
+            .iter()
+            .map(move |address| format!("{name}:{address}"))
+    });
     HostConfig {
         binds: binds.collect(),
         annotations: service.annotations.clone(),
         network_mode: network_mode(container),
-        port_bindings: bindings(container).into_iter().map(|(port, found)| (port, found.unwrap_or_default())).collect(),
+        port_bindings: bindings(container)
+            .into_iter()
+            .map(|(port, found)| (port, found.unwrap_or_default()))
+            .collect(),
         restart_policy: restart_policy(&container.doc.record.restart),
         auto_remove: container.doc.remove,
         privileged: service.privileged,
@@ -190,8 +234,16 @@ fn host_config(container: &ContainerView) -> HostConfig {
         cpuset_cpus: limits.cpuset.clone().unwrap_or_default(),
         pids_limit: limits.pids.unwrap_or(0),
         log_config: LogConfig {
-            kind: service.logging.as_ref().and_then(|log| log.driver.clone()).unwrap_or_else(|| "json-file".to_owned()),
-            config: service.logging.as_ref().map(|log| log.options.clone()).unwrap_or_default(),
+            kind: service
+                .logging
+                .as_ref()
+                .and_then(|log| log.driver.clone())
+                .unwrap_or_else(|| "json-file".to_owned()),
+            config: service
+                .logging
+                .as_ref()
+                .map(|log| log.options.clone())
+                .unwrap_or_default(),
         },
         oom_score_adj: service.oom_score_adj.unwrap_or(0),
     }

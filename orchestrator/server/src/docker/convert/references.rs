@@ -5,7 +5,9 @@ use hoist_image::Reference;
 use crate::answer::{ApiError, ApiResult};
 
 pub(crate) fn seconds(created: &str) -> i64 {
-    created.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second)
+    created
+        .parse::<jiff::Timestamp>()
+        .map_or(0, jiff::Timestamp::as_second)
 }
 
 pub(crate) fn names(references: &[Reference]) -> Vec<String> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hoist_api::{BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats};
+use hoist_api::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats,
+};
 use hoist_engine::{Traffic, Usage, rfc3339};
 
 /// `before`: the sample that this one is compared with.
@@ -11,15 +13,27 @@ pub(crate) fn stats(id: &str, usage: &Usage, before: Option<Stats>) -> Stats {
         id: id.to_owned(),
         name: format!("/{}", usage.name),
         read: rfc3339(usage.at),
-        preread: before.as_ref().map(|before| before.read.clone()).unwrap_or_default(),
+        preread: before
+            .as_ref()
+            .map(|before| before.read.clone())
+            .unwrap_or_default(),
         precpu_stats: before.map(|before| before.cpu_stats).unwrap_or_default(),
         ..Stats::default()
     };
-    let Some(used) = &usage.measured else { return stats };
-    let entry = |op: &str, value| BlkioEntry { op: op.to_owned(), value, ..BlkioEntry::default() };
+    let Some(used) = &usage.measured else {
+        return stats;
+    };
+    let entry = |op: &str, value| BlkioEntry {
+        op: op.to_owned(),
+        value,
+        ..BlkioEntry::default()
+    };
     Stats {
         num_procs: u32::try_from(used.processes).unwrap_or(u32::MAX),
-        pids_stats: PidsStats { current: used.processes, limit: used.processes_limit },
+        pids_stats: PidsStats {
+            current: used.processes,
+            limit: used.processes_limit,
+        },
         cpu_stats: CpuStats {
             cpu_usage: CpuUsage {
                 total_usage: used.cpu,
@@ -37,9 +51,16 @@ pub(crate) fn stats(id: &str, usage: &Usage, before: Option<Stats>) -> Stats {
                 ("total_inactive_file".to_owned(), used.memory_inactive_file),
             ]),
         },
-        networks: used.networks.iter().map(|(name, traffic)| (name.clone(), network(traffic))).collect(),
+        networks: used
+            .networks
+            .iter()
+            .map(|(name, traffic)| (name.clone(), network(traffic)))
+            .collect(),
         blkio_stats: BlkioStats {
-            io_service_bytes_recursive: vec![entry("read", used.read), entry("write", used.written)],
+            io_service_bytes_recursive: vec![
+                entry("read", used.read),
+                entry("write", used.written),
+            ],
         },
         ..stats
     }

@@ -21,8 +21,12 @@ pub(crate) fn summary(engine: &Handle, container: &ContainerView) -> ContainerSu
         labels: doc.labels.clone(),
         state: container.phase.word().to_owned(),
         status: status(container),
-        host_config: SummaryHostConfig { network_mode: network_mode(container) },
-        network_settings: SummaryNetworks { networks: endpoints(container) },
+        host_config: SummaryHostConfig {
+            network_mode: network_mode(container),
+        },
+        network_settings: SummaryNetworks {
+            networks: endpoints(container),
+        },
         mounts: mounts(engine, container),
         health: health_word(container.health).to_owned(),
         exit_code: container.phase.exit().map_or(0, |exit| exit.code),
@@ -34,9 +38,17 @@ pub(crate) fn summary(engine: &Handle, container: &ContainerView) -> ContainerSu
 /// In docker's format: words with spaces are quoted.
 fn command(argv: &[String]) -> String {
     let quoted = |(index, word): (usize, &String)| {
-        if index > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+        if index > 0 && word.contains(' ') {
+            format!("'{word}'")
+        } else {
+            word.clone()
+        }
     };
-    argv.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
+    argv.iter()
+        .enumerate()
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 pub(super) fn health_word(health: Health) -> &'static str {
@@ -63,7 +75,9 @@ fn status(container: &ContainerView) -> String {
         },
         Phase::Paused => format!("Up {} (Paused)", up()),
         Phase::Restarting { exit } => format!("Restarting ({}) {} ago", exit.code, since(exit.at)),
-        Phase::Exited(exit) if container.state.started.is_none() => format!("Created ({})", exit.code),
+        Phase::Exited(exit) if container.state.started.is_none() => {
+            format!("Created ({})", exit.code)
+        }
         Phase::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(exit.at)),
     }
 }
