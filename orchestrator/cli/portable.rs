@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hoist_scheduler::image_reference;
-use hoist_spec::model::{FileSource, MountSource, Stack};
+use hoist_spec::model::{FileSource, MountSource, Service, Stack};
 
 use crate::error::{Failure, Result};
 
@@ -43,28 +43,13 @@ pub(crate) fn of(
         ("configs", &mut stack.configs),
     ] {
         for (key, object) in objects {
-            let content = match &object.source {
-                FileSource::Content(_) => continue,
-                FileSource::External => {
-                    left.push(format!("{folder} entry {key} is external"));
-                    continue;
-                }
-                FileSource::File(path) => std::fs::read(path).map_err(|error| {
-                    let context = format!("cannot read {} of {folder} entry {key}", path.display());
-                    Failure::from(anyhow::Error::new(error).context(context))
-                })?,
-                FileSource::Environment(name) => match variables.get(name) {
-                    Some(value) => value.clone().into_bytes(),
-                    None => {
-                        return Err(Failure::user(format!(
-                            "{folder} entry {key}: variable {name} is not set"
-                        )));
-                    }
-                },
-            };
-            let name = format!("{folder}/{key}");
-            object.source = FileSource::File(PathBuf::from(format!("./{name}")));
-            files.insert(name, content);
+            if object.source == FileSource::External {
+                left.push(format!("{folder} entry {key} is external"));
+            } else if let Some(content) = content(folder, key, &object.source, variables)? {
+                let name = format!("{folder}/{key}");
+                object.source = FileSource::File(PathBuf::from(format!("./{name}")));
+                files.insert(name, content);
+            }
         }
     }
     let mut images: Vec<String> = Vec::new();
@@ -76,19 +61,7 @@ pub(crate) fn of(
         // What is in the bundle is what runs; nobody is asked for something newer.
         service.pull_policy = None;
         images.push(reference);
-        for mount in &mut service.mounts {
-            let MountSource::Bind { path, .. } = &mut mount.source else {
-                continue;
-            };
-            left.push(format!(
-                "service {key}: the host's {} is mounted at {}",
-                path.display(),
-                mount.target
-            ));
-            if let Ok(inside) = path.strip_prefix(project_dir) {
-                *path = Path::new(".").join(inside);
-            }
-        }
+        relocate_binds(key, service, project_dir, &mut left);
     }
     images.sort();
     images.dedup();
@@ -107,4 +80,43 @@ pub(crate) fn of(
         volumes,
         left,
     })
+}
+
+/// What a secret or config holds; `None`: the stack file has it.
+fn content(
+    folder: &str,
+    key: &str,
+    source: &FileSource,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<Vec<u8>>> {
+    match source {
+        FileSource::Content(_) | FileSource::External => Ok(None),
+        FileSource::File(path) => std::fs::read(path).map(Some).map_err(|error| {
+            let context = format!("cannot read {} of {folder} entry {key}", path.display());
+            Failure::from(anyhow::Error::new(error).context(context))
+        }),
+        FileSource::Environment(name) => match variables.get(name) {
+            Some(value) => Ok(Some(value.clone().into_bytes())),
+            None => Err(Failure::user(format!(
+                "{folder} entry {key}: variable {name} is not set"
+            ))),
+        },
+    }
+}
+
+/// Paths in the project's folder become relative to it; `left` tells what the bundle does not hold.
+fn relocate_binds(key: &str, service: &mut Service, project_dir: &Path, left: &mut Vec<String>) {
+    for mount in &mut service.mounts {
+        let MountSource::Bind { path, .. } = &mut mount.source else {
+            continue;
+        };
+        left.push(format!(
+            "service {key}: the host's {} is mounted at {}",
+            path.display(),
+            mount.target
+        ));
+        if let Ok(inside) = path.strip_prefix(project_dir) {
+            *path = Path::new(".").join(inside);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hoist_api::{BundleDocument, BundleEvent, BundleImage, BundleRequest, BundleVolume};
@@ -228,24 +228,7 @@ pub(crate) async fn load(
         .iter()
         .map(|volume| doc(&document.project, volume))
         .collect();
-    let mut elsewhere = Vec::new();
-    for (volume, (_, blob)) in docs.iter().zip(&received.blobs) {
-        if driver::check(&volume.name, &volume.driver_opts)?.is_none() {
-            continue;
-        }
-        if mounted {
-            elsewhere.push((
-                volume.name.clone(),
-                blob.clone(),
-                opened(engine, volume).await?,
-            ));
-        } else {
-            say(note(format!(
-                "volume {} is mounted by its driver_opts: not filled without --mounted",
-                volume.name
-            )));
-        }
-    }
+    let elsewhere = open_elsewhere(engine, &docs, &received, mounted, &say).await?;
     let (layout, images, checked) = (
         engine.store.layout.clone(),
         Arc::clone(&engine.images),
@@ -286,6 +269,32 @@ pub(crate) async fn load(
     })
     .await?;
     Ok(document)
+}
+
+/// Volumes of the bundle that are mounted from elsewhere, with their blobs; without `mounted` they are only told.
+async fn open_elsewhere(
+    engine: &Arc<Engine>,
+    docs: &[VolumeDoc],
+    received: &Received,
+    mounted: bool,
+    say: &(impl Fn(BundleEvent) + Send + Sync),
+) -> Result<Vec<(String, PathBuf, Opened)>, StepError> {
+    let mut elsewhere = Vec::new();
+    for (volume, (_, blob)) in docs.iter().zip(&received.blobs) {
+        if driver::check(&volume.name, &volume.driver_opts)?.is_none() {
+            continue;
+        }
+        if mounted {
+            let opened = opened(engine, volume).await?;
+            elsewhere.push((volume.name.clone(), blob.clone(), opened));
+        } else {
+            say(note(format!(
+                "volume {} is mounted by its driver_opts: not filled without --mounted",
+                volume.name
+            )));
+        }
+    }
+    Ok(elsewhere)
 }
 
 fn load_images(

@@ -29,11 +29,17 @@ use crate::{gone, upload};
 const DOCUMENT: usize = 64 << 20;
 
 fn routes(engine: Handle) -> Router {
+    containers()
+        .merge(objects())
+        .merge(own())
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(DOCUMENT))
+        .with_state(engine)
+}
+
+/// Docker's, of containers and what is executed in them.
+fn containers() -> Router<Handle> {
     Router::new()
-        .route("/_ping", get(system::ping))
-        .route("/version", get(system::version))
-        .route("/info", get(system::info))
-        .route("/events", get(events::events))
         .route("/containers/json", get(container_list::list))
         .route("/containers/{id}", delete(containers::remove))
         .route("/containers/{id}/json", get(containers::inspect))
@@ -57,6 +63,18 @@ fn routes(engine: Handle) -> Router {
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/exec/{id}/json", get(exec::inspect))
+        .route("/commit", post(making::commit))
+        .route("/containers/{id}/export", get(making::export))
+        .route("/containers/prune", post(prune::containers))
+}
+
+/// Docker's, of images, networks, volumes and the engine.
+fn objects() -> Router<Handle> {
+    Router::new()
+        .route("/_ping", get(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/events", get(events::events))
         .route("/images/json", get(image_list::list))
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
@@ -67,7 +85,6 @@ fn routes(engine: Handle) -> Router {
             get(images::look).post(push::post).delete(images::remove),
         )
         .route("/distribution/{*name}", get(distribution::inspect))
-        .route("/hoist/v1/artifacts/{*name}", get(distribution::artifacts))
         .route("/networks", get(objects::networks))
         .route("/networks/create", post(networking::create))
         .route("/networks/{id}/connect", post(networking::connect))
@@ -81,6 +98,18 @@ fn routes(engine: Handle) -> Router {
             "/volumes/{name}",
             get(objects::volume).delete(objects::remove_volume),
         )
+        .route("/images/prune", post(prune::images))
+        .route("/volumes/prune", post(prune::volumes))
+        .route("/volumes/create", post(objects::create_volume))
+        .route("/networks/prune", post(prune::networks))
+        .route("/build/prune", post(prune::build))
+        .route("/system/df", get(store::usage))
+}
+
+/// What Docker has no request for.
+fn own() -> Router<Handle> {
+    Router::new()
+        .route("/hoist/v1/artifacts/{*name}", get(distribution::artifacts))
         .route("/hoist/v1/plan", post(stacks::plan))
         .route("/hoist/v1/check", post(stacks::check))
         .route("/hoist/v1/apply", post(stacks::apply))
@@ -90,15 +119,6 @@ fn routes(engine: Handle) -> Router {
         .route("/hoist/v1/stacks/{name}", get(stacks::detail))
         .route("/hoist/v1/stacks/{name}/logs", get(stacks::logs))
         .route("/hoist/v1/images/bootstrap", post(images::bootstrap))
-        .route("/commit", post(making::commit))
-        .route("/containers/{id}/export", get(making::export))
-        .route("/containers/prune", post(prune::containers))
-        .route("/images/prune", post(prune::images))
-        .route("/volumes/prune", post(prune::volumes))
-        .route("/volumes/create", post(objects::create_volume))
-        .route("/networks/prune", post(prune::networks))
-        .route("/build/prune", post(prune::build))
-        .route("/system/df", get(store::usage))
         .route("/hoist/v1/system/check", post(check::check))
         .route(
             "/hoist/v1/volumes/{name}/export",
@@ -110,9 +130,6 @@ fn routes(engine: Handle) -> Router {
         )
         .route("/hoist/v1/bundles/save", post(transfer::save_bundle))
         .route("/hoist/v1/bundles/load", post(transfer::load_bundle))
-        .fallback(unknown)
-        .layer(DefaultBodyLimit::max(DOCUMENT))
-        .with_state(engine)
 }
 
 async fn unknown(request: Request) -> ApiError {

@@ -8,6 +8,7 @@ use hoist_api::{ApplyEvent, StepState};
 use hoist_build::BuildEvent;
 use hoist_image::RegistryAuth;
 use hoist_scheduler::Action;
+use hoist_spec::model::Build;
 use tracing::Instrument as _;
 
 use super::sent::build_event;
@@ -94,49 +95,7 @@ impl Doing {
                 service,
                 build,
                 platform,
-            } => {
-                let (out, step, name) = (self.out.clone(), self.step, service.clone());
-                let output = move |event: BuildEvent| {
-                    let event = build_event(event);
-                    out.send(ApplyEvent::Build {
-                        step,
-                        service: name.clone(),
-                        event,
-                    });
-                };
-                let shell = self.context.shell.as_ref();
-                let wanted = crate::build::Wanted {
-                    reference,
-                    build,
-                    platform,
-                    building: &self.building,
-                    shell,
-                    out: &self.out,
-                };
-                let Context {
-                    stack,
-                    variables,
-                    project_dir,
-                    ..
-                } = &*self.context;
-                let beside = crate::build::Beside {
-                    stack,
-                    variables,
-                    project_dir,
-                };
-                // What is half built is of use to nobody: the steps that ended are in the cache.
-                let given_up = async {
-                    tokio::select! {
-                        () = self.out.closed() => {}
-                        () = self.slots.closed() => {}
-                    }
-                };
-                let built =
-                    crate::build::build(engine, &wanted, beside, &self.auth, output, given_up)
-                        .await;
-                self.building.finished(reference, built.is_ok());
-                built
-            }
+            } => self.build(reference, service, build, platform).await,
             Action::RemoveImage { reference } => actions::remove_image(engine, reference).await,
             Action::CreateNetwork(spec) => actions::create_network(engine, spec).await,
             Action::RemoveNetwork { network } => actions::remove_network(engine, network).await,
@@ -151,17 +110,8 @@ impl Doing {
             Action::Await {
                 containers, until, ..
             } => {
-                let wait = actions::until_ready(engine, containers, *until);
-                match self.deadline {
-                    None => wait.await,
-                    Some(deadline) => tokio::time::timeout_at(deadline, wait)
-                        .await
-                        .unwrap_or_else(|_| {
-                            Err(StepError::new(
-                                "application not healthy after the wait timeout",
-                            ))
-                        }),
-                }
+                self.in_time(actions::until_ready(engine, containers, *until))
+                    .await
             }
             Action::StartContainer { container }
             | Action::StopContainer { container, .. }
@@ -180,6 +130,68 @@ impl Doing {
                 None => Ok(()),
             },
         }
+    }
+
+    async fn build(
+        &self,
+        reference: &str,
+        service: &str,
+        build: &Build,
+        platform: &str,
+    ) -> Result<(), StepError> {
+        let (out, step, name) = (self.out.clone(), self.step, service.to_owned());
+        let output = move |event: BuildEvent| {
+            let event = build_event(event);
+            out.send(ApplyEvent::Build {
+                step,
+                service: name.clone(),
+                event,
+            });
+        };
+        let wanted = crate::build::Wanted {
+            reference,
+            build,
+            platform,
+            building: &self.building,
+            shell: self.context.shell.as_ref(),
+            out: &self.out,
+        };
+        let Context {
+            stack,
+            variables,
+            project_dir,
+            ..
+        } = &*self.context;
+        let beside = crate::build::Beside {
+            stack,
+            variables,
+            project_dir,
+        };
+        // What is half built is of use to nobody: the steps that ended are in the cache.
+        let given_up = async {
+            tokio::select! {
+                () = self.out.closed() => {}
+                () = self.slots.closed() => {}
+            }
+        };
+        let built =
+            crate::build::build(&self.engine, &wanted, beside, &self.auth, output, given_up).await;
+        self.building.finished(reference, built.is_ok());
+        built
+    }
+
+    /// What `wait` ends with, if it ends before the deadline of the request.
+    async fn in_time(
+        &self,
+        wait: impl Future<Output = Result<(), StepError>>,
+    ) -> Result<(), StepError> {
+        let Some(deadline) = self.deadline else {
+            return wait.await;
+        };
+        let late = || StepError::new("application not healthy after the wait timeout");
+        tokio::time::timeout_at(deadline, wait)
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 
     async fn act_on(&self, id: &str, action: &Action) -> Result<(), StepError> {

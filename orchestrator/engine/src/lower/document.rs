@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hoist_image::Image;
 use hoist_object::{ContainerDoc, FileContent, FileDoc, MountDoc, MountKind, Timestamp};
-use hoist_scheduler::{AnonymousVolume, ContainerSpec, MountSource};
+use hoist_scheduler::{AnonymousVolume, ContainerSpec, MountPoint, MountSource};
 use hoist_spec::canonical;
 use hoist_spec::model::{FileMount, FileObject, FileSource, Service, Stack};
 
@@ -44,10 +44,53 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
     process::seccomp(service)?;
     super::log(service, Default::default())?;
     let id = new_id();
-    let mut anonymous = BTreeMap::new();
-    let mut new_volumes = Vec::new();
-    let mut mounts: Vec<MountDoc> = Vec::new();
+    let mut mounts = Mounts::default();
     for mount in &spec.mounts {
+        mounts.specified(mount);
+    }
+    for (source, read_only) in &material.volumes_from {
+        mounts.taken(source, *read_only);
+    }
+    for target in &defaults.volumes {
+        mounts.of_image(clean(target), &spec.carried);
+    }
+    let mut record = spec.record.clone();
+    record.volumes.extend(mounts.named());
+    let (files, volatile) = files(&id, service, material)?;
+    let doc = ContainerDoc {
+        id,
+        created: material.now,
+        image_id: image.id.to_string(),
+        layers: image.layers.iter().map(ToString::to_string).collect(),
+        labels: labels(&defaults.labels, &spec.labels),
+        image: defaults,
+        record,
+        service: alone(&spec.record.service, service),
+        mounts: mounts.docs,
+        anonymous: mounts.anonymous,
+        files,
+        remove: material.remove,
+        attach: material.attach,
+    };
+    Ok(Made {
+        doc,
+        new_volumes: mounts.new_volumes,
+        volatile,
+    })
+}
+
+/// What a container has mounted, in the order in which it was asked for.
+#[derive(Default)]
+struct Mounts {
+    docs: Vec<MountDoc>,
+    /// Target → volume.
+    anonymous: BTreeMap<String, String>,
+    new_volumes: Vec<String>,
+}
+
+impl Mounts {
+    /// One that the file or the caller asks for.
+    fn specified(&mut self, mount: &MountPoint) {
         let kind = match &mount.source {
             MountSource::Named {
                 volume,
@@ -61,9 +104,9 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
             MountSource::Anonymous { volume, nocopy } => {
                 let name = match volume {
                     AnonymousVolume::Carried { volume } => volume.clone(),
-                    AnonymousVolume::New => fresh(&mut new_volumes),
+                    AnonymousVolume::New => fresh(&mut self.new_volumes),
                 };
-                anonymous.insert(mount.target.clone(), name.clone());
+                self.anonymous.insert(mount.target.clone(), name.clone());
                 MountKind::Volume {
                     name,
                     nocopy: *nocopy,
@@ -94,83 +137,60 @@ pub(crate) fn document(spec: &ContainerSpec, material: &Material<'_>) -> Result<
                 options: options.clone(),
             },
         };
-        mounts.push(MountDoc {
+        self.docs.push(MountDoc {
             target: mount.target.clone(),
             read_only: mount.read_only,
             kind,
         });
     }
-    // Anonymous volumes of another container count as named ones: they are that container's.
-    let taken = material
-        .volumes_from
-        .iter()
-        .flat_map(|(source, read_only)| {
-            let volumes = source
-                .mounts
-                .iter()
-                .filter(|mount| !matches!(mount.kind, MountKind::Tmpfs { .. }));
-            volumes.map(move |mount| MountDoc {
-                read_only: mount.read_only || *read_only,
-                ..mount.clone()
-            })
-        });
-    for mount in taken {
-        if !mounts.iter().any(|own| own.target == mount.target) {
-            mounts.push(mount);
+
+    /// The volumes and binds of another container, where nothing of its own is. That container's anonymous volumes count
+    /// as named ones: they are that container's.
+    fn taken(&mut self, source: &ContainerDoc, read_only: bool) {
+        for mount in &source.mounts {
+            if !matches!(mount.kind, MountKind::Tmpfs { .. }) && !self.covers(&mount.target) {
+                self.docs.push(MountDoc {
+                    read_only: mount.read_only || read_only,
+                    ..mount.clone()
+                });
+            }
         }
     }
-    for target in &defaults.volumes {
-        let target = clean(target);
-        if mounts.iter().any(|mount| mount.target == target) {
-            continue;
+
+    /// A volume that the image declares: the one that the container before it had there, else a new one.
+    fn of_image(&mut self, target: String, carried: &BTreeMap<String, String>) {
+        if self.covers(&target) {
+            return;
         }
-        let name = spec
-            .carried
+        let name = carried
             .get(&target)
             .cloned()
-            .unwrap_or_else(|| fresh(&mut new_volumes));
-        anonymous.insert(target.clone(), name.clone());
-        let kind = MountKind::Volume {
-            name,
-            nocopy: false,
-            subpath: None,
-        };
-        mounts.push(MountDoc {
+            .unwrap_or_else(|| fresh(&mut self.new_volumes));
+        self.anonymous.insert(target.clone(), name.clone());
+        self.docs.push(MountDoc {
             target,
             read_only: false,
-            kind,
+            kind: MountKind::Volume {
+                name,
+                nocopy: false,
+                subpath: None,
+            },
         });
     }
-    let mut record = spec.record.clone();
-    record
-        .volumes
-        .extend(mounts.iter().filter_map(|mount| match &mount.kind {
-            MountKind::Volume { name, .. } if !anonymous.contains_key(&mount.target) => {
+
+    fn covers(&self, target: &str) -> bool {
+        self.docs.iter().any(|mount| mount.target == target)
+    }
+
+    /// Volumes that have a name of the user's or belong to another container.
+    fn named(&self) -> impl Iterator<Item = String> {
+        self.docs.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, .. } if !self.anonymous.contains_key(&mount.target) => {
                 Some(name.clone())
             }
             _ => None,
-        }));
-    let (files, volatile) = files(&id, service, material)?;
-    let doc = ContainerDoc {
-        id,
-        created: material.now,
-        image_id: image.id.to_string(),
-        layers: image.layers.iter().map(ToString::to_string).collect(),
-        labels: labels(&defaults.labels, &spec.labels),
-        image: defaults,
-        record,
-        service: alone(&spec.record.service, service),
-        mounts,
-        anonymous,
-        files,
-        remove: material.remove,
-        attach: material.attach,
-    };
-    Ok(Made {
-        doc,
-        new_volumes,
-        volatile,
-    })
+        })
+    }
 }
 
 /// The image's own labels, and over them the service's. An image has no say in names that stand for membership.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hoist_object::DependencyCondition;
 use hoist_spec::model::Service;
 
-use crate::action::ContainerSpec;
+use crate::action::{Action, ContainerSpec};
 use crate::names::ImageName;
 use crate::plan::Reason;
 use crate::planner::addresses::{self, Making};
@@ -64,58 +64,28 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     refuse_remaking_in_use(context, draft, &changed, &subjects);
     if goal.start {
         follow(context, &mut subjects, &scope, !goal.no_deps);
+        draft.running = running(&subjects, &scope);
     }
 
-    if goal.start {
-        let meant = subjects
-            .values()
-            .filter(|subject| scope.contains(&subject.service) && !subject.oneoff);
-        let running = meant.filter(|subject| subject.fate == Fate::Keep && subject.runs());
-        draft.running = running.map(|subject| subject.name.clone()).collect();
-    }
-
-    let service_of = |subject: &Subject<'_>| match &oneoff {
-        Some(oneoff) if oneoff.name == subject.name => Some(&oneoff.service),
-        _ => context.desired.stack.services.get(&subject.service),
-    };
     let definitions: Vec<&Service> = scope
         .iter()
         .filter_map(|key| context.desired.stack.services.get(key))
         .chain(oneoff.as_ref().map(|oneoff| &oneoff.service))
         .collect();
-    let network_keys: BTreeSet<&String> = definitions
+    let networks = definitions
         .iter()
-        .flat_map(|service| service.networks.keys())
-        .collect();
-    let volume_keys: BTreeSet<&String> = definitions
+        .flat_map(|service| service.networks.keys());
+    let places = networks::decide(context, draft, &networks.collect(), &remake);
+    let volumes = definitions
         .iter()
-        .flat_map(|service| volumes::keys(service))
-        .collect();
-    let places = networks::decide(context, draft, &network_keys, &remake);
-    let new_volumes = volumes::decide(context, draft, &volume_keys);
-    let making: Vec<Making<'_>> = subjects
-        .values()
-        .filter(|subject| subject.fate.makes())
-        .filter_map(|subject| {
-            Some(Making {
-                subject,
-                service: service_of(subject)?,
-            })
-        })
-        .collect();
+        .flat_map(|service| volumes::keys(service));
+    let new_volumes = volumes::decide(context, draft, &volumes.collect());
+    let making = making(context, &subjects, oneoff.as_ref());
     draft.concludes = making.iter().any(|made| made.subject.oneoff);
     check(context, draft, &needs, &subjects, &making);
     let specs = specs(context, draft, &goal, &needs, &subjects, &making, &places);
 
-    let mut images = BTreeMap::new();
-    for (service, (reference, need)) in &needs {
-        let wanted = matches!(need, Need::Refresh { .. })
-            || making.iter().any(|made| made.subject.service == *service);
-        if let Some(step) = need.step().filter(|_| wanted) {
-            images.entry(fetched(reference, &step.0)).or_insert(step);
-            context_images(context, service, &goal, &mut images);
-        }
-    }
+    let images = image_steps(context, &goal, &needs, &making);
     other_platforms(context, draft, &needs, &making);
     let mut decisions = Decisions::new(context.observed, context.graph, subjects);
     decisions.specs = specs;
@@ -130,6 +100,57 @@ pub(crate) fn plan(context: Context<'_>, draft: &mut Draft, mut goal: Goal<'_>) 
     }
     network_steps(context, &goal, places, &mut decisions);
     assemble(draft, decisions);
+}
+
+/// Containers of the services meant that run already and stay as they are.
+fn running(subjects: &Subjects<'_>, scope: &BTreeSet<String>) -> Vec<String> {
+    subjects
+        .values()
+        .filter(|subject| scope.contains(&subject.service) && !subject.oneoff)
+        .filter(|subject| subject.fate == Fate::Keep && subject.runs())
+        .map(|subject| subject.name.clone())
+        .collect()
+}
+
+/// The containers to be made, each with the service that describes it.
+fn making<'a>(
+    context: Context<'a>,
+    subjects: &'a Subjects<'a>,
+    oneoff: Option<&'a goal::Oneoff>,
+) -> Vec<Making<'a>> {
+    let service_of = |subject: &Subject<'_>| match oneoff {
+        Some(oneoff) if oneoff.name == subject.name => Some(&oneoff.service),
+        _ => context.desired.stack.services.get(&subject.service),
+    };
+    subjects
+        .values()
+        .filter(|subject| subject.fate.makes())
+        .filter_map(|subject| {
+            Some(Making {
+                subject,
+                service: service_of(subject)?,
+            })
+        })
+        .collect()
+}
+
+/// How the images are had that the containers to be made need.
+fn image_steps(
+    context: Context<'_>,
+    goal: &Goal<'_>,
+    needs: &Needs,
+    making: &[Making<'_>],
+) -> BTreeMap<ImageName, (Action, Reason)> {
+    let mut images = BTreeMap::new();
+    for (service, (reference, need)) in needs {
+        let wanted = matches!(need, Need::Refresh { .. })
+            || making.iter().any(|made| made.subject.service == *service);
+        if let Some(step) = need.step().filter(|_| wanted) {
+            images.entry(fetched(reference, &step.0)).or_insert(step);
+            context_images(context, service, goal, &mut images);
+        }
+    }
+    images
 }
 
 /// Images that stand for a name, and are not for the platform that the service asks for.
@@ -161,7 +182,7 @@ fn context_images(
     context: Context<'_>,
     service: &str,
     goal: &Goal<'_>,
-    images: &mut BTreeMap<ImageName, (crate::action::Action, crate::plan::Reason)>,
+    images: &mut BTreeMap<ImageName, (Action, Reason)>,
 ) {
     let stack = &context.desired.stack;
     for key in images::with_contexts(stack, BTreeSet::from([service.to_owned()])) {
@@ -176,10 +197,9 @@ fn context_images(
 }
 
 /// What a pull or build leaves in the store.
-fn fetched(reference: &str, action: &crate::action::Action) -> ImageName {
+fn fetched(reference: &str, action: &Action) -> ImageName {
     let platform = match action {
-        crate::action::Action::PullImage { platform, .. }
-        | crate::action::Action::BuildImage { platform, .. } => platform,
+        Action::PullImage { platform, .. } | Action::BuildImage { platform, .. } => platform,
         _ => "",
     };
     ImageName::new(reference, Some(platform))

@@ -184,19 +184,8 @@ impl<H: Handles> Supervisor<H> {
                 reply,
             } => self.await_state(&id, condition, reply, effects),
             Event::Paused { id, paused } => self.paused(&id, paused, effects),
-            Event::Signalled { id } => {
-                if let Some(container) = self.containers.get_mut(&id) {
-                    container.signalled = Some(now.steady);
-                }
-            }
-            Event::Announced { id, what } => {
-                if let Some(container) = self.containers.get(&id) {
-                    effects.push(Effect::Announce(Notice::Requested {
-                        doc: Arc::clone(&container.doc),
-                        what,
-                    }));
-                }
-            }
+            Event::Signalled { id } => self.signalled(&id, now),
+            Event::Announced { id, what } => self.announced(&id, what, effects),
             Event::FromShim { id, run, event } => {
                 self.heard_from_shim(&id, run, event, now, effects)
             }
@@ -238,16 +227,33 @@ impl<H: Handles> Supervisor<H> {
                 self.adopted_unseen(&id, pid, check, reason, now, effects);
             }
             Event::FoundDown { id, end } => self.found_down(&id, end, now, effects),
-            Event::Stray(container) => {
-                let id = container.doc.id.clone();
-                self.load(*container);
-                self.publish(&id, effects);
-            }
+            Event::Stray(container) => self.stray(*container, effects),
             Event::NetworkRestored(network) => {
                 drop(self.networks.insert(network.name.clone(), *network))
             }
             Event::Resumed => self.resumed(now, effects),
         }
+    }
+
+    fn signalled(&mut self, id: &str, now: Now) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.signalled = Some(now.steady);
+        }
+    }
+
+    fn announced(&self, id: &str, what: H::Said, effects: &mut Vec<Effect<H>>) {
+        if let Some(container) = self.containers.get(id) {
+            effects.push(Effect::Announce(Notice::Requested {
+                doc: Arc::clone(&container.doc),
+                what,
+            }));
+        }
+    }
+
+    fn stray(&mut self, container: Container<H>, effects: &mut Vec<Effect<H>>) {
+        let id = container.doc.id.clone();
+        self.load(container);
+        self.publish(&id, effects);
     }
 
     fn due(&mut self, timer: Timer, now: Now, effects: &mut Vec<Effect<H>>) {
