@@ -261,6 +261,25 @@ fn limit(pid: &str) -> Vec<String> {
         .collect()
 }
 
+/// The command as another program starts it.
+fn through(starter: &[&str], command: &Command) -> Command {
+    let mut started = Command::new(starter[0]);
+    started
+        .args(&starter[1..])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    if let Some(folder) = command.get_current_dir() {
+        started.current_dir(folder);
+    }
+    started
+}
+
 #[test]
 fn an_engine_without_descriptors_serves_again_when_it_has_some() {
     let Some(world) = World::new("an engine without descriptors serves again when it has some")
@@ -274,21 +293,10 @@ fn an_engine_without_descriptors_serves_again_when_it_has_some() {
     let first = world.engine().expect("the build has started one");
     kill("-TERM", &first);
     eventually("it ends", || !Path::new("/proc").join(&first).exists());
-    let script = "ulimit -Sn 100; ulimit -Hn 200; exec \"$0\" up -d";
-    let mut up = world.command(&[]);
-    let program = up.get_program().to_owned();
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", script])
-        .arg(program)
-        .current_dir(&world.project)
-        .env_clear();
-    limited.envs(
-        up.get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    let script = "ulimit -Sn 100; ulimit -Hn 200; exec \"$0\" \"$@\"";
+    let mut limited = through(&["sh", "-c", script], &world.command(&["up", "-d"]));
     limited.env("A_SECRET_OF_THE_CALLER", "hunter2");
-    up.stdin(Stdio::null());
+    limited.stdin(Stdio::null());
     assert!(limited.status().expect("run hoist").success());
     let engine = world.engine().expect("an engine runs");
     assert_eq!(
@@ -323,7 +331,12 @@ fn an_engine_without_descriptors_serves_again_when_it_has_some() {
     }
     let _crowd = crowd(&socket, 300);
     eventually("it has no descriptor left", || descriptors(&engine) >= 199);
-    let waiting = world.spawn(&["up", "-d"]);
+    // A shell that started this test in the background lets it ignore the signal.
+    let mut waiting = through(
+        &["env", "--default-signal=INT"],
+        &world.command(&["up", "-d"]),
+    );
+    let waiting = waiting.spawn().expect("run hoist");
     let asked = Instant::now();
     kill("-INT", &waiting.id().to_string());
     let ended = waiting.wait_with_output().expect("the client ends");
