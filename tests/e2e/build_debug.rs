@@ -1,7 +1,7 @@
 //! `build --debug`: the way into a step that failed, and what is left of it.
 
 use crate::terminal::Terminal;
-use crate::world::World;
+use crate::world::{World, eventually};
 
 /// What the failed step had, and the shell must have too: variable, folder, user, files, a cache, a secret.
 const FAILS: &str = r#"
@@ -75,8 +75,9 @@ fn ctrl_c_is_the_shells_and_ctrl_d_leaves_it() {
     };
     let mut terminal = Terminal::open(&world, "build --debug");
     terminal.until(OFFER);
-    terminal.press(b"echo waits $((6*7)); sleep 1000\r");
-    terminal.until("waits 42");
+    terminal.press(b"sleep 24731\r");
+    // The shell gives a program the terminal before it is the program.
+    eventually("it sleeps", || world.sleeper("24731").is_some());
     terminal.press(b"\x03");
     terminal.press(b"echo still $((6*7))\r");
     terminal.until("still 42");
