@@ -68,7 +68,7 @@ impl Feed {
             past.pop_front();
         }
         past.push_back(Arc::clone(&event));
-        // Nobody listening is fine.
+        // It is fine to have no listener.
         let _ = self.live.send(event);
     }
 }

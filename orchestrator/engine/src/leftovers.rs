@@ -14,9 +14,9 @@ pub(crate) fn lanes() -> u32 {
 }
 
 /// When nothing runs any more: takes away what is shared by all containers (the parent cgroup). With all lanes held
-/// nobody is on the way up meanwhile.
+/// no container is starting meanwhile.
 pub(crate) async fn tidy(engine: &Arc<Engine>) {
-    let Ok(_nobody) = engine.lanes.acquire_many(lanes()).await else {
+    let Ok(_all) = engine.lanes.acquire_many(lanes()).await else {
         return;
     };
     let running = engine.look(|world| {

@@ -1,4 +1,4 @@
-//! Owns what one container, network or volume is, in nobody's dialect: its record, its configuration, its limits, what
+//! Owns what one container, network or volume is, in no client's dialect: its record, its configuration, its limits, what
 //! is wanted of it, how it last ended; and the notations that all dialects share. The serde form of a document is its form on disk; [`form`] gives it its version.
 //!
 //! Must not know: Compose files, HTTP, clocks, hosts. No type here decides anything.

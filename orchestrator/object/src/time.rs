@@ -46,7 +46,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// One moment by both clocks: whoever handles an event passes it in.
+/// One moment by both clocks, passed in with each event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
     /// The monotonic clock of this boot, which timers and decisions use.

@@ -74,7 +74,7 @@ pub(crate) fn flag(text: Option<&str>) -> bool {
     !matches!(text.as_str(), "" | "0" | "no" | "false" | "none")
 }
 
-/// Docker's clients and ours send the type, but nobody should have to.
+/// Docker's clients and ours send the type, but it is not required.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad(format!("invalid request: {error}")))
 }

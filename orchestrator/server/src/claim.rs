@@ -102,7 +102,7 @@ pub(crate) enum Other {
     Silent,
 }
 
-/// Whoever has the lock is up, or about to be (a shim takes the lock before its engine does), or about to be gone.
+/// The holder of the lock is up, or about to be (a shim takes the lock before its engine does), or about to be gone.
 pub(crate) fn wait_for_other(
     socket: &Path,
     lock_path: &Path,

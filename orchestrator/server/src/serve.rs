@@ -1,6 +1,6 @@
 //! The process: its lock, its start, its socket, its end.
 //!
-//! Exactly one engine serves a run directory: whoever holds `<run>/engine.lock`. A second one that is started meanwhile
+//! Exactly one engine serves a run directory: the holder of `<run>/engine.lock`. A second one that is started meanwhile
 //! waits until the first answers, and leaves.
 
 use std::os::fd::OwnedFd;
@@ -67,7 +67,7 @@ impl Report {
         Self { detached }
     }
 
-    /// The stream is closed afterwards: whoever reads it need not wait.
+    /// The stream is closed afterwards, so its reader does not wait.
     fn say(&self, word: &str) {
         if !self.detached {
             return;

@@ -92,7 +92,7 @@ impl Frames {
 }
 
 impl BundleOut for Frames {
-    /// Nobody listening shows up where the archive is written.
+    /// A reader that is gone shows up where the archive is written.
     async fn say(&self, event: BundleEvent) {
         let mut line = serde_json::to_vec(&event).unwrap_or_default();
         line.push(b'\n');

@@ -22,7 +22,7 @@ pub trait Handles: Sized + Debug + 'static {
     type StopReply: Debug;
     type WaitReply: Debug;
 
-    /// Nobody listens to this answer any more.
+    /// The receiver of this answer is gone.
     fn is_abandoned(wait: &Self::WaitReply) -> bool;
 }
 

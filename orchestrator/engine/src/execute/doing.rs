@@ -167,7 +167,7 @@ impl Doing {
             variables,
             project_dir,
         };
-        // What is half built is of use to nobody: the steps that ended are in the cache.
+        // A half-built image has no use: the steps that ended are in the cache.
         let given_up = async {
             tokio::select! {
                 () = self.out.closed() => {}

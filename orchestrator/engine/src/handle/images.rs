@@ -174,7 +174,7 @@ impl Handle {
         news
     }
 
-    /// `reference`: a name of an image here. It is given up when nobody reads the news any more.
+    /// `reference`: a name of an image here. It is abandoned when its events are no longer read.
     pub fn push(&self, reference: Reference, auth: Credentials) -> Result<ImageInbox> {
         if self.engine.images.find(&reference).is_none() {
             return Err(no_image(&reference.short()));

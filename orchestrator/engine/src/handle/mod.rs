@@ -1,6 +1,6 @@
 //! The engine's whole public face: what can be asked of it, in terms of its objects.
 //!
-//! A server calls these methods and renders what they return. Nobody outside of the engine reads its state, and nothing
+//! A server calls these methods and renders what they return. No code outside the engine reads its state, and nothing
 //! here knows how a request came or in which form its answer goes.
 
 mod containers;
